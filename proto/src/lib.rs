@@ -1,0 +1,19 @@
+//! The wire contract of RocketMQ 5 clients, `apache.rocketmq.v2`: message types, client and server stubs
+//! generated from the `.proto` files of this folder, and [`classify`], the one place that says what a
+//! [`Code`](v2::Code) means to a client.
+//!
+//! Names, numbers and types are those of the published rocketmq-proto 2.1.2.
+
+mod code;
+
+pub use code::{Class, ErrorKind, classify};
+
+/// Package `apache.rocketmq.v2`, generated.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod v2 {
+    tonic::include_proto!("apache.rocketmq.v2");
+}
+
+/// The descriptors of this contract as an encoded `google.protobuf.FileDescriptorSet`, for server
+/// reflection and for the comparison with the published package.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

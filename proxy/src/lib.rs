@@ -1,0 +1,3 @@
+//! The reference proxy of rocketmq-thin, as a library: what the binary `rocketmq-thin-proxy` is made of.
+
+pub mod service;

@@ -1,0 +1,3 @@
+//! `rocketmq-thin-proxy`: the binary.
+
+fn main() {}

@@ -1,0 +1,100 @@
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+/// The bytes of a message, as the sender sent them.
+pub type Body = Bytes;
+
+/// How a body is encoded. The proxy passes bodies through and never decodes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyEncoding {
+    /// As it is.
+    #[default]
+    Identity,
+    /// Compressed by the sender.
+    Gzip,
+}
+
+/// What decides how a message is stored and delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MessageKind {
+    /// In any order, at once.
+    #[default]
+    Normal,
+    /// In order within the message group.
+    Fifo {
+        /// The message group; all its messages go to one queue.
+        group: String,
+    },
+    /// Not before a point in time.
+    Delay {
+        /// When to deliver; the past means at once.
+        deliver_at: SystemTime,
+    },
+    /// Held back until its transaction is committed.
+    Transaction {
+        /// How long the producer may take before it is asked.
+        recovery: Option<Duration>,
+    },
+    /// Higher numbers first.
+    Priority {
+        /// 0 or more.
+        priority: i32,
+    },
+    /// In a lite topic below its parent topic.
+    Lite {
+        /// The lite topic's name.
+        lite_topic: String,
+    },
+}
+
+/// A message on its way into a topic: validated, and free of any protocol's types.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    /// The sender's id; opaque, and not necessarily unique.
+    pub id: String,
+    /// Decides storage and delivery.
+    pub kind: MessageKind,
+    /// One word consumers can filter by.
+    pub tag: Option<String>,
+    /// Business keys.
+    pub keys: Vec<String>,
+    /// The user's properties, in no particular order; keys are unique.
+    pub properties: Vec<(String, String)>,
+    /// The payload.
+    pub body: Body,
+    /// How the payload is encoded.
+    pub body_encoding: BodyEncoding,
+    /// When the sender made it.
+    pub born_at: Option<SystemTime>,
+    /// Where the sender made it.
+    pub born_host: String,
+    /// W3C trace context, verbatim.
+    pub trace_context: Option<String>,
+}
+
+/// A message on its way to a consumer, with the lease it is delivered under.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message as it was sent.
+    pub message: Message,
+    /// The topic it was sent to (never a retry topic).
+    pub topic: String,
+    /// The queue it lies in.
+    pub queue_id: i32,
+    /// Its position in that queue.
+    pub queue_offset: i64,
+    /// When it was stored.
+    pub stored_at: SystemTime,
+    /// Who stored it, `host:port`.
+    pub store_host: String,
+    /// How often it was delivered, this time included: 1 on the first delivery.
+    pub attempt: i32,
+    /// When this delivery was made, by the broker's clock: the lease runs from here.
+    pub received_at: SystemTime,
+    /// How long the lease lasts.
+    pub invisible: Duration,
+    /// All the backend needs to settle this delivery, in its own words: printable ASCII without control
+    /// characters. The processor seals it into the receipt handle, so a backend needs no secrecy of its own.
+    pub coordinates: String,
+}

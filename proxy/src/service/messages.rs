@@ -1,0 +1,195 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+
+use super::{Delivery, Message, ServiceError};
+
+/// Sending, receiving and settling.
+///
+/// Every method may be called for any topic, group and handle by any proxy of a fleet: nothing may depend on
+/// what an earlier call left in this process. Dropping a future gives up the wait; it never loses a message.
+#[async_trait]
+pub trait Messages: Send + Sync {
+    /// Stores messages in a topic: all of them or none. Returns one entry per message, in order, once they
+    /// are as durable as the backend promises.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `Forbidden` (no writable queue), `Rejected`, `Unsupported` (a kind the backend can't
+    /// store), `Busy`, `Timeout` and `Unavailable` (after both the messages may be stored).
+    async fn send(&self, topic: &str, messages: Vec<Message>, deadline: Instant)
+    -> Result<Vec<Sent>, ServiceError>;
+
+    /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
+    ///
+    /// Only messages that pass the filter are delivered; the others count as consumed. A message whose lease
+    /// ran out comes back with `attempt` raised by one, also after a restart of the backend. In a FIFO group a
+    /// queue delivers nothing more while a message of it is under a lease, except that the same `attempt_id`
+    /// gets its unsettled batch again at once.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `GroupNotFound`, `Forbidden`, `IllegalFilter`, `Busy` (too many waiting), `Timeout`,
+    /// `Unavailable`.
+    async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError>;
+
+    /// Marks deliveries as consumed; they never come back. One outcome per entry, in order.
+    ///
+    /// # Errors
+    /// Only failures of the whole call: `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
+    async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError>;
+
+    /// Ends the lease of a delivery after `invisible` from now (zero: at once), and starts a new one until
+    /// then. The old coordinates no longer settle anything.
+    ///
+    /// # Errors
+    /// `InvalidHandle`, `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
+    async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError>;
+
+    /// Moves a delivery to its group's dead-letter topic `%DLQ%group`.
+    ///
+    /// # Errors
+    /// As [`Messages::change_invisible`].
+    async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError>;
+}
+
+/// Where a message was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The queue.
+    pub queue_id: i32,
+    /// The position in it.
+    pub queue_offset: i64,
+    /// For a DELAY message that can be recalled: what recalls it.
+    pub recall_handle: Option<String>,
+}
+
+/// Which messages a receive wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// Every message.
+    #[default]
+    All,
+    /// Messages with one of these tags.
+    Tags(Vec<String>),
+    /// Messages for which the SQL92 expression is true.
+    Sql(String),
+}
+
+/// A receive.
+#[derive(Clone, Debug)]
+pub struct Receive {
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// The broker that the client's route named, if it matters to the backend.
+    pub broker: Option<String>,
+    /// What to deliver.
+    pub filter: Filter,
+    /// At most so many messages, 1 to 32. (Fewer than 1: the caller answers without asking the backend.)
+    pub max: usize,
+    /// The lease's length.
+    pub invisible: Duration,
+    /// When to stop waiting for a first message.
+    pub deadline: Instant,
+    /// Whether the group consumes in order.
+    pub fifo: bool,
+    /// Names this receive over its repetitions, so that a lost answer can be asked for again.
+    pub attempt_id: Option<String>,
+}
+
+/// What a receive brought.
+#[derive(Clone, Debug)]
+pub enum Delivered {
+    /// At least one message.
+    Messages(Vec<Delivery>),
+    /// Messages were there, and the filter passed over all of them.
+    AllFiltered,
+    /// Nothing came before the deadline.
+    Nothing,
+}
+
+/// Which delivery a settlement is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// [`Delivery::coordinates`], verbatim.
+    pub coordinates: String,
+    /// The message's id.
+    pub message_id: String,
+    /// The lite topic, where the message has one.
+    pub lite_topic: Option<String>,
+    /// When the lease of these coordinates began.
+    pub received_at: SystemTime,
+    /// How long it was meant to last.
+    pub invisible: Duration,
+}
+
+/// An acknowledgement.
+#[derive(Clone, Debug)]
+pub struct Acknowledge {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The deliveries.
+    pub entries: Vec<Settle>,
+    /// No answer is wanted after this.
+    pub deadline: Instant,
+}
+
+/// What became of one acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// Consumed, now or already before. Coordinates that a later lease replaced answer this too, and have no
+    /// effect, as with Apache's broker.
+    Done,
+    /// The lease is over, and the message may be with another consumer.
+    Expired,
+    /// The coordinates are not this backend's.
+    Invalid(String),
+    /// The broker refused or could not be asked.
+    Failed(ServiceError),
+}
+
+/// A change of the invisible time.
+#[derive(Clone, Debug)]
+pub struct ChangeInvisible {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The delivery.
+    pub entry: Settle,
+    /// The new lease's length from now; zero ends it at once.
+    pub invisible: Duration,
+    /// The next delivery does not count as another attempt.
+    pub suspend: bool,
+    /// No answer is wanted after this.
+    pub deadline: Instant,
+}
+
+/// What became of a change of the invisible time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvisibleOutcome {
+    /// The new lease, for the next settlement.
+    Changed {
+        /// [`Delivery::coordinates`] of the new lease.
+        coordinates: String,
+        /// When it began, by the broker's clock.
+        received_at: SystemTime,
+    },
+    /// The old lease is over, and the message may be with another consumer.
+    Expired,
+}
+
+/// A move to the dead-letter topic.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The delivery.
+    pub entry: Settle,
+    /// No answer is wanted after this.
+    pub deadline: Instant,
+}

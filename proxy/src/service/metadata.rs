@@ -1,0 +1,146 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Permission, ServiceError};
+
+/// The configuration of topics and groups.
+///
+/// `topic` and `group` create what is missing where the operator's configuration says so
+/// (`auto_create_topics`, `auto_create_groups`); the `create_*` calls are the administrator's.
+#[async_trait]
+pub trait Metadata: Send + Sync {
+    /// What this backend can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A topic's configuration.
+    ///
+    /// # Errors
+    /// `TopicNotFound` only if it is surely absent; `Timeout` or `Unavailable` if nobody could be asked.
+    async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
+
+    /// A group's configuration.
+    ///
+    /// # Errors
+    /// `GroupNotFound` only if it is surely absent; `Timeout` or `Unavailable` if nobody could be asked.
+    async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError>;
+
+    /// All topics, by name.
+    async fn topics(&self) -> Result<Vec<TopicConfig>, ServiceError>;
+
+    /// All groups, by name.
+    async fn groups(&self) -> Result<Vec<GroupConfig>, ServiceError>;
+
+    /// Creates a topic, or changes it if `replace`.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `Rejected`, `Unavailable`.
+    async fn create_topic(&self, config: TopicConfig, replace: bool) -> Result<(), ServiceError>;
+
+    /// Creates a group, or changes it if `replace`.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `Rejected`, `Unavailable`.
+    async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError>;
+
+    /// Deletes a topic and its messages.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `Unavailable`.
+    async fn delete_topic(&self, name: &str) -> Result<(), ServiceError>;
+
+    /// Deletes a group and its progress.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `Unavailable`.
+    async fn delete_group(&self, name: &str) -> Result<(), ServiceError>;
+}
+
+/// What a backend can do beyond normal messages. What it can't is answered `Unsupported`, clearly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// FIFO messages and groups.
+    pub fifo: bool,
+    /// DELAY messages.
+    pub delay: bool,
+    /// TRANSACTION messages.
+    pub transaction: bool,
+    /// PRIORITY messages.
+    pub priority: bool,
+    /// LITE messages.
+    pub lite: bool,
+    /// SQL92 filters.
+    pub sql_filter: bool,
+}
+
+/// What a topic takes, as in RocketMQ's `message.type` attribute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopicKind {
+    /// Its configuration can't be read; nothing is accepted.
+    Unspecified,
+    /// Normal messages.
+    #[default]
+    Normal,
+    /// FIFO messages.
+    Fifo,
+    /// DELAY messages.
+    Delay,
+    /// TRANSACTION messages.
+    Transaction,
+    /// Normal, FIFO, DELAY and TRANSACTION messages.
+    Mixed,
+    /// PRIORITY messages.
+    Priority,
+    /// LITE messages.
+    Lite,
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// Its name, namespace included.
+    pub name: String,
+    /// What it takes.
+    pub kind: TopicKind,
+    /// How many queues can be read.
+    pub read_queues: i32,
+    /// How many queues can be written.
+    pub write_queues: i32,
+    /// What it allows.
+    pub permission: Permission,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupConfig {
+    /// Its name, namespace included.
+    pub name: String,
+    /// Whether it consumes in order.
+    pub fifo: bool,
+    /// Whether it may consume at all.
+    pub consume: bool,
+    /// Deliveries after the first; then the message is a dead letter.
+    pub max_retries: i32,
+    /// How long a client should wait before it has a message delivered again.
+    pub retry: RetryPolicy,
+    /// The LITE topic this group is bound to (`lite.bind.topic`), for a lite group.
+    pub lite_bind_topic: Option<String>,
+    /// How many lite topics a client may subscribe to (`lite.sub.client.quota`).
+    pub lite_quota: i32,
+}
+
+/// The pauses between deliveries that a group asks its clients to keep.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RetryPolicy {
+    /// One pause after the other, the last one again and again.
+    Customized(Vec<Duration>),
+    /// Growing pauses.
+    Exponential {
+        /// The first.
+        initial: Duration,
+        /// The longest.
+        max: Duration,
+        /// The factor from one to the next.
+        multiplier: f32,
+    },
+}

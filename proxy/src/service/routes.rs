@@ -1,0 +1,46 @@
+use async_trait::async_trait;
+
+use super::{ServiceError, TopicKind};
+
+/// Where a topic's queues are.
+#[async_trait]
+pub trait Routes: Send + Sync {
+    /// The queues of a topic, broker by broker. In merged mode there is one broker.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `Timeout`, `Unavailable`.
+    async fn route(&self, topic: &str) -> Result<Route, ServiceError>;
+}
+
+/// A topic's queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What the topic takes; `Unspecified` where its configuration can't be read.
+    pub kind: TopicKind,
+    /// One entry per broker that holds queues of the topic.
+    pub queues: Vec<QueueRange>,
+}
+
+/// The queues of one topic on one broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRange {
+    /// The broker's name.
+    pub broker: String,
+    /// The ids of its replicas; 0 is the master.
+    pub replicas: Vec<i32>,
+    /// How many queues can be read: ids 0 to this.
+    pub read_queues: i32,
+    /// How many queues can be written: ids 0 to this.
+    pub write_queues: i32,
+    /// What the broker allows.
+    pub permission: Permission,
+}
+
+/// What may be done with a topic's queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permission {
+    /// Consumers may receive.
+    pub read: bool,
+    /// Producers may send.
+    pub write: bool,
+}
