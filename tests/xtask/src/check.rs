@@ -1,0 +1,64 @@
+//! `cargo x check`: everything that judges the source without running it.
+
+use std::{path::Path, process::Command};
+
+use anyhow::Result;
+
+use crate::{
+    step, tidy,
+    workspace::{Workspace, cargo},
+};
+
+/// The release of cargo-deny that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs all checks, stopping at the first that fails.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    step::heading("Checking");
+    step::perform("tidy", || tidy::run(workspace.root()))?;
+    step::run(workspace, "fmt", cargo_in(workspace).args(["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    step::run(workspace, "clippy", cargo_in(workspace).args(clippy))?;
+    let mut doc = cargo_in(workspace);
+    doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    step::run(workspace, "doc", &mut doc)?;
+    deny(workspace)
+}
+
+fn cargo_in(workspace: &Workspace) -> Command {
+    let mut command = Command::new(cargo());
+    command.current_dir(workspace.root());
+    command
+}
+
+/// Licences, bans and sources are judged from the lock file alone. Known advisories need their database,
+/// which comes over the network: without it that one part is left out, aloud.
+fn deny(workspace: &Workspace) -> Result<()> {
+    let tools = workspace.cache("tools")?;
+    let program = tools.join("bin").join("cargo-deny");
+    if !program.exists() {
+        println!("  cargo-deny {CARGO_DENY} is not there yet: it is built once, which takes some minutes");
+        let mut install = cargo_in(workspace);
+        install.args(["install", "cargo-deny", "--locked", "--version", CARGO_DENY, "--root"]).arg(&tools);
+        step::run(workspace, "install cargo-deny", &mut install)?;
+    }
+    let judge = |what: &[&str]| {
+        let mut command = Command::new(&program);
+        command.current_dir(workspace.root()).args(["--workspace", "check"]).args(what);
+        command
+    };
+    step::run(workspace, "deny: bans, licences, sources", &mut judge(&["bans", "licenses", "sources"]))?;
+    if advisories_can_be_had(workspace, &program) {
+        step::run(workspace, "deny: advisories", &mut judge(&["advisories"]))?;
+    } else {
+        println!("  deny: advisories … left out: the advisory database can't be fetched from here");
+    }
+    Ok(())
+}
+
+fn advisories_can_be_had(workspace: &Workspace, program: &Path) -> bool {
+    let mut fetch = Command::new(program);
+    fetch.current_dir(workspace.root()).args(["fetch", "db"]);
+    fetch.output().is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,103 @@
+//! The languages that rocketmq-thin has, and the choice among them on the command line.
+
+use std::fmt;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::tool::{self, Tool};
+
+/// A language with a rocketmq-thin of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// The core itself.
+    Rust,
+    /// `bindings/python`.
+    Python,
+    /// `bindings/node`.
+    Node,
+    /// `bindings/kotlin`.
+    Kotlin,
+}
+
+impl Language {
+    /// What its build, installation and programs need beside cargo.
+    pub(crate) fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Rust => &[],
+            Self::Python => &[Tool::Python],
+            Self::Node => &[Tool::Node, Tool::Npm],
+            Self::Kotlin => &[Tool::Jdk, Tool::Maven],
+        }
+    }
+
+    /// The name as it is typed: `rust`, `python`, …
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Kotlin => "kotlin",
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rust => "Rust",
+            Self::Python => "Python",
+            Self::Node => "Node",
+            Self::Kotlin => "Kotlin",
+        })
+    }
+}
+
+/// Which languages a verb is about.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Selection {
+    /// Only these languages (all of them when none is named)
+    #[arg(value_enum)]
+    only: Vec<Language>,
+    /// Leave a language out, for a machine without its tools; may be repeated
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    without: Vec<Language>,
+}
+
+impl Selection {
+    /// The chosen languages in their usual order; an error if none is left or a tool is missing.
+    pub(crate) fn resolve(&self) -> Result<Vec<Language>> {
+        let chosen: Vec<Language> = Language::value_variants()
+            .iter()
+            .copied()
+            .filter(|language| self.only.is_empty() || self.only.contains(language))
+            .filter(|language| !self.without.contains(language))
+            .collect();
+        ensure!(!chosen.is_empty(), "no language is left to run");
+        for language in &chosen {
+            let leave_out = format!("Or leave the language out: --without {}", language.key());
+            tool::require(language.tools(), &leave_out)?;
+        }
+        Ok(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(only: &[Language], without: &[Language]) -> Selection {
+        Selection { only: only.to_vec(), without: without.to_vec() }
+    }
+
+    #[test]
+    fn keeps_what_is_named_and_drops_what_is_left_out() {
+        let chosen = selection(&[Language::Rust], &[Language::Kotlin]).resolve().unwrap();
+        assert_eq!(chosen, [Language::Rust]);
+    }
+
+    #[test]
+    fn refuses_an_empty_choice() {
+        assert!(selection(&[Language::Kotlin], &[Language::Kotlin]).resolve().is_err());
+    }
+}

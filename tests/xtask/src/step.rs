@@ -1,0 +1,120 @@
+//! Running one piece of machinery quietly: a line that says what is going on and how long it took, the
+//! program's own output in a log file, and the end of that log when it fails.
+
+use std::{
+    fs::{self, File},
+    io::{IsTerminal, Write, stdout},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+
+/// Lines of a failed program's log that are shown.
+const TAIL: usize = 40;
+
+/// How often a waiting terminal line is redrawn.
+const REDRAW: Duration = Duration::from_millis(250);
+
+/// What a step wrote, standard output and standard error together.
+#[derive(Debug)]
+pub(crate) struct Log(PathBuf);
+
+impl Log {
+    /// The whole text.
+    pub(crate) fn text(&self) -> Result<String> {
+        let bytes = fs::read(&self.0).with_context(|| format!("reading {}", self.0.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Prints a heading above a group of steps.
+pub(crate) fn heading(title: &str) {
+    println!("\n{title}");
+}
+
+/// Runs `command` as the step `name`; an error if it can't be started or ends with a failure.
+pub(crate) fn run(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Log> {
+    let log = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
+    let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+    let started = Instant::now();
+    announce(name);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .spawn()
+        .with_context(|| format!("starting {:?}", command.get_program()))?;
+    let status = wait(&mut child, &Line { name, log: &log, started })?;
+    if status {
+        finish(name, "ok", started);
+        return Ok(Log(log));
+    }
+    finish(name, "FAILED", started);
+    let text = Log(log.clone()).text()?;
+    let lines: Vec<&str> = text.lines().collect();
+    println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
+    bail!("{name} failed; everything it wrote: {}", log.display())
+}
+
+/// Runs our own code as the step `name`.
+pub(crate) fn perform<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let started = Instant::now();
+    announce(name);
+    let result = work();
+    finish(name, if result.is_ok() { "ok" } else { "FAILED" }, started);
+    result
+}
+
+struct Line<'a> {
+    name: &'a str,
+    log: &'a Path,
+    started: Instant,
+}
+
+fn wait(child: &mut Child, line: &Line<'_>) -> Result<bool> {
+    if !stdout().is_terminal() {
+        return Ok(child.wait()?.success());
+    }
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if line.started.elapsed() > REDRAW * 4 {
+            redraw(line);
+        }
+        thread::sleep(REDRAW);
+    }
+}
+
+fn redraw(line: &Line<'_>) {
+    let text = Log(line.log.to_path_buf()).text().unwrap_or_default();
+    let last: String = text.lines().last().unwrap_or_default().trim().chars().take(50).collect();
+    print!("\r\x1b[2K  {} … {} s  {last}", line.name, line.started.elapsed().as_secs());
+    flush();
+}
+
+fn announce(name: &str) {
+    print!("  {name} … ");
+    flush();
+}
+
+fn finish(name: &str, result: &str, started: Instant) {
+    if stdout().is_terminal() {
+        print!("\r\x1b[2K  {name} … ");
+    }
+    println!("{result} ({:.1} s)", started.elapsed().as_secs_f64());
+}
+
+/// Standard output that is gone (a closed pipe) is no reason to fail a build.
+fn flush() {
+    let _ = stdout().flush();
+}
+
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}

@@ -1,0 +1,187 @@
+//! Which module may import which, and where the wire's types may be seen.
+
+use super::{
+    Finding,
+    source::{Source, Token},
+};
+
+/// In the crate at `folder`, files of `module` may not name the modules in `never`.
+struct Rule {
+    folder: &'static str,
+    module: &'static str,
+    never: &'static [&'static str],
+}
+
+/// `main -> app -> { front, layer, processor, backend }; front -> processor -> service <- backend`, and
+/// `client, producer, consumer -> { route, session, rpc } -> proto` with `options, error, message` as leaves.
+const RULES: &[Rule] = &[
+    Rule { folder: "proxy/src/", module: "front", never: &["app", "backend"] },
+    Rule { folder: "proxy/src/", module: "layer", never: &["app", "backend"] },
+    Rule { folder: "proxy/src/", module: "processor", never: &["app", "backend", "front", "layer"] },
+    Rule {
+        folder: "proxy/src/",
+        module: "service",
+        never: &["app", "backend", "front", "layer", "processor"],
+    },
+    Rule { folder: "proxy/src/", module: "backend", never: &["app", "front", "layer", "processor"] },
+    Rule { folder: "proxy/src/", module: "config", never: &["app", "front", "layer", "processor"] },
+    Rule { folder: "core/src/", module: "options", never: CORE_ABOVE_LEAVES },
+    Rule { folder: "core/src/", module: "error", never: CORE_ABOVE_LEAVES },
+    Rule { folder: "core/src/", module: "message", never: CORE_ABOVE_LEAVES },
+    Rule { folder: "core/src/", module: "rpc", never: CORE_FACE },
+    Rule { folder: "core/src/", module: "route", never: CORE_FACE },
+    Rule { folder: "core/src/", module: "session", never: CORE_FACE },
+    Rule { folder: "core/src/", module: "wire", never: CORE_FACE },
+];
+
+const CORE_FACE: &[&str] = &["client", "producer", "consumer", "transaction"];
+
+const CORE_ABOVE_LEAVES: &[&str] =
+    &["client", "producer", "consumer", "transaction", "event", "route", "session", "rpc", "wire"];
+
+/// The modules that a file names must be allowed to its own module.
+pub(super) fn modules(source: &Source) -> Vec<Finding> {
+    let Some((rule, inner)) = RULES.iter().find_map(|rule| {
+        let inner = source.path().strip_prefix(rule.folder)?;
+        (inner.split(['/', '.']).next() == Some(rule.module)).then_some((rule, inner))
+    }) else {
+        return Vec::new();
+    };
+    named_modules(source.tokens(), depth(inner))
+        .into_iter()
+        .filter(|(module, _)| rule.never.contains(&module.as_str()))
+        .map(|(module, line)| {
+            Finding::new(
+                source,
+                line,
+                format!("`{}` must not know `{module}` (see ARCHITECTURE.md)", rule.module),
+            )
+        })
+        .collect()
+}
+
+/// How many `super`s lead from a file to the root of its crate: 1 for `a.rs` and `a/mod.rs`, 2 for `a/b.rs`.
+fn depth(inner: &str) -> usize {
+    let parts = inner.split('/').count();
+    if inner.ends_with("/mod.rs") { parts - 1 } else { parts }
+}
+
+/// The modules at the crate's root that the tokens name through `crate::` or enough `super::`.
+fn named_modules(tokens: &[Token], depth: usize) -> Vec<(String, usize)> {
+    let mut named = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let start = at;
+        while is_pair(tokens, at, "super") {
+            at += 2;
+        }
+        let from_root = (at - start) / 2 == depth && depth > 0;
+        if is_pair(tokens, at, "crate") {
+            at += 2;
+            collect(tokens, at, &mut named);
+        } else if from_root {
+            collect(tokens, at, &mut named);
+        }
+        at = at.max(start + 1);
+    }
+    named
+}
+
+fn is_pair(tokens: &[Token], at: usize, word: &str) -> bool {
+    tokens.get(at).is_some_and(|token| token.text == word)
+        && tokens.get(at + 1).is_some_and(|token| token.text == "::")
+}
+
+/// What follows `crate::`: one name, or the first name of each entry between braces.
+fn collect(tokens: &[Token], at: usize, named: &mut Vec<(String, usize)>) {
+    let Some(first) = tokens.get(at) else { return };
+    if first.text != "{" {
+        named.push((first.text.clone(), first.line));
+        return;
+    }
+    let mut open = 0;
+    let mut entry_starts = false;
+    for token in &tokens[at..] {
+        match token.text.as_str() {
+            "{" => {
+                open += 1;
+                entry_starts = open == 1;
+            }
+            "}" if open == 1 => return,
+            "}" => open -= 1,
+            "," => entry_starts = open == 1,
+            name if entry_starts => {
+                named.push((name.to_owned(), token.line));
+                entry_starts = false;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The folders and files in which generated wire types are at home.
+const WIRE: &[&str] = &[
+    "proto/",
+    "core/src/rpc",
+    "core/src/session",
+    "core/src/wire",
+    "proxy/src/front/grpc",
+    "proxy/tests/",
+    "tests/",
+];
+
+/// Generated types are named through `v2::` or `pb::` and only at the edges.
+pub(super) fn wire_types(source: &Source) -> Vec<Finding> {
+    if WIRE.iter().any(|edge| source.path().starts_with(edge)) {
+        return Vec::new();
+    }
+    let mut lines: Vec<usize> = ["v2", "pb"]
+        .iter()
+        .flat_map(|name| [source.find(&[name, "::"]), source.find(&["::", name])].concat())
+        .collect();
+    lines.sort_unstable();
+    lines.dedup();
+    lines.into_iter().map(|line| Finding::new(source, line, "wire types stop at the edge")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(path: &str, text: &str) -> Vec<usize> {
+        modules(&Source::of(path, text)).into_iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn a_service_imports_nobody() {
+        assert_eq!(
+            lines("proxy/src/service/mod.rs", "use crate::{service::A,\nbackend::{B, front},\nfront::C};"),
+            [2, 3]
+        );
+    }
+
+    #[test]
+    fn the_way_over_super_is_seen_too() {
+        assert_eq!(lines("proxy/src/processor/send.rs", "use super::super::front::grpc;"), [1]);
+        assert_eq!(lines("proxy/src/processor/mod.rs", "use super::front::grpc;"), [1]);
+        assert!(lines("proxy/src/processor/send.rs", "use super::front::grpc;").is_empty());
+    }
+
+    #[test]
+    fn a_backend_may_know_the_service() {
+        assert!(lines("proxy/src/backend/embedded/log.rs", "use crate::service::Messages;").is_empty());
+    }
+
+    #[test]
+    fn leaves_of_the_core_know_nobody_above() {
+        assert_eq!(lines("core/src/options.rs", "fn f() { crate::client::g() }"), [1]);
+    }
+
+    #[test]
+    fn wire_types_stay_at_the_edge() {
+        let text = "use rocketmq_thin_proto::v2;\nfn f(_: v2::Message) {}";
+        assert_eq!(wire_types(&Source::of("core/src/producer.rs", text)).len(), 2);
+        assert!(wire_types(&Source::of("core/src/wire/send.rs", text)).is_empty());
+        assert!(wire_types(&Source::of("proxy/src/front/grpc/send.rs", text)).is_empty());
+    }
+}
