@@ -1,0 +1,115 @@
+//! The one error type.
+
+use std::{error, fmt, sync::Arc};
+
+pub use rocketmq_thin_proto::ErrorKind;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed, and what that means for the caller.
+///
+/// Shown on one line: the operation, the reason, and the server's code and address where there are any.
+#[derive(Clone, Debug)]
+pub struct Error(Box<Details>);
+
+#[derive(Clone, Debug)]
+struct Details {
+    kind: ErrorKind,
+    code: Option<i32>,
+    retryable: bool,
+    maybe_delivered: bool,
+    operation: &'static str,
+    message: String,
+    endpoint: Option<String>,
+    request_id: Option<String>,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The server's code, such as 40402; `None` when no server answered.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        self.0.code
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        self.0.retryable
+    }
+
+    /// Whether the server may have carried out the request all the same: its answer was lost, or says so.
+    #[must_use]
+    pub fn maybe_delivered(&self) -> bool {
+        self.0.maybe_delivered
+    }
+
+    /// The operation that failed: `connect`, `send`, `receive`, `ack`, ...
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// The reason in words, the server's where it gave any.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The address that was asked, as `host:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.0.endpoint.as_deref()
+    }
+
+    /// The id of the request, for a search in the server's logs.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    pub(crate) fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
+        Self(Box::new(Details {
+            kind,
+            code: None,
+            retryable: false,
+            maybe_delivered: false,
+            operation,
+            message: message.into(),
+            endpoint: None,
+            request_id: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn closed(operation: &'static str) -> Self {
+        Self::new(ErrorKind::Closed, operation, "it is closed")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Details { kind, code, operation, message, endpoint, .. } = &*self.0;
+        write!(f, "{operation} failed: {message} ({kind}")?;
+        if let Some(code) = code {
+            write!(f, " {code}")?;
+        }
+        if let Some(endpoint) = endpoint {
+            write!(f, " from {endpoint}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

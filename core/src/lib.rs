@@ -1,0 +1,17 @@
+//! A thin client of the RocketMQ 5 proxy: send, receive, ack, change the invisible time.
+
+mod client;
+mod consumer;
+mod error;
+mod message;
+mod options;
+mod producer;
+
+pub use client::Client;
+pub use consumer::SimpleConsumer;
+pub use error::{Error, ErrorKind, Result};
+pub use message::{CloseReport, Delivery, Message, Receipt};
+pub use options::{
+    ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions, ReceiveOptions,
+    RetryOptions, SimpleConsumerOptions, Subscription, Tls,
+};
