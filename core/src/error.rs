@@ -75,7 +75,9 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
-    pub(crate) fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
+    /// An error that no server reported, for those who build on this crate, such as a language's binding.
+    #[must_use]
+    pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
             kind,
             code: None,

@@ -12,6 +12,7 @@ pub use consumer::SimpleConsumer;
 pub use error::{Error, ErrorKind, Result};
 pub use message::{CloseReport, Delivery, Message, Receipt};
 pub use options::{
-    ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions, ReceiveOptions,
-    RetryOptions, SimpleConsumerOptions, Subscription, Tls,
+    CLOSE_DEADLINE, ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions,
+    ReceiveOptions, RetryOptions, SimpleConsumerOptions, Subscription, Tls,
 };
+pub use producer::Producer;

@@ -2,6 +2,9 @@
 
 use std::{fmt, time::Duration};
 
+/// How long a close waits where the caller doesn't say.
+pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
+
 /// How a [`Client`](crate::Client) reaches and addresses its servers.
 ///
 /// ```
