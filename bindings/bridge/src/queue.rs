@@ -80,11 +80,19 @@ impl Queue {
 
     /// Drops an operation that is under way: what it did on the server stays done, and there will be no
     /// outcome. An outcome that is in the queue already is still given by [`drain`](Self::drain).
-    pub fn cancel(&self, id: u64) {
-        if self.process.is_current()
-            && let Some(Running::Started(task)) = self.state.lock().running.remove(&id)
-        {
-            task.abort();
+    ///
+    /// True if the operation was under way, false if its outcome is, or was, in the queue.
+    pub fn cancel(&self, id: u64) -> bool {
+        if !self.process.is_current() {
+            return false;
+        }
+        match self.state.lock().running.remove(&id) {
+            Some(Running::Started(task)) => {
+                task.abort();
+                true
+            }
+            Some(Running::Starting) => true,
+            None => false,
         }
     }
 
@@ -213,7 +221,8 @@ mod tests {
             let _alive = alive;
             pending().await
         });
-        queue.cancel(id);
+        assert!(queue.cancel(id));
+        assert!(!queue.cancel(id), "it is not under way any more");
         assert!(dropped.recv().is_err(), "its future is dropped");
         assert_eq!(queue.pending(), 0);
         assert!(queue.drain(10).is_empty());
