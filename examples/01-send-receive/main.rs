@@ -1,0 +1,41 @@
+//! Send a message, receive it, keep it from others for a moment, receive it again, acknowledge it.
+//!
+//!     cargo run --bin example-01-send-receive HOST:PORT
+#![allow(clippy::print_stdout, reason = "it shows what happens")]
+
+use std::{env, error::Error, time::Duration};
+
+use rocketmq_thin::{
+    CLOSE_DEADLINE, Client, ClientOptions, Filter, Message, ProducerOptions, ReceiveOptions,
+    SimpleConsumerOptions, Subscription,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let endpoint = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
+    let client = Client::connect(ClientOptions::new(endpoint)).await?;
+    let producer = client.producer(ProducerOptions::new(["greetings"])).await?;
+    let everything = Subscription::new("greetings", Filter::All);
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("readers", [everything])).await?;
+
+    producer.send(Message::new("greetings", "hello").tag("en")).await?;
+    println!("sent         hello");
+
+    // Waits until there is a message. Nobody else gets it for the invisible duration, 30 s by default.
+    for delivery in consumer.receive(ReceiveOptions::default()).await? {
+        println!("received     {}, attempt {}", String::from_utf8_lossy(&delivery.body), delivery.attempt);
+        // Not done with it: from one second on it may be received again, by anybody in the group.
+        consumer.change_invisible(&delivery, Duration::from_secs(1)).await?;
+        println!("put back     for 1 s");
+    }
+
+    for delivery in consumer.receive(ReceiveOptions::default()).await? {
+        println!("received     {}, attempt {}", String::from_utf8_lossy(&delivery.body), delivery.attempt);
+        // Done: it never comes back. Without this it would, after the invisible duration.
+        consumer.ack(&delivery).await?;
+        println!("acknowledged");
+    }
+
+    client.close(CLOSE_DEADLINE).await;
+    Ok(())
+}
