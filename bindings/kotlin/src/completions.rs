@@ -1,0 +1,58 @@
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Condvar, Mutex};
+use rocketmq_thin_bridge::{Error, Operation, Outcome, Queue};
+
+static COMPLETIONS: OnceLock<Completions> = OnceLock::new();
+
+/// The bridge's queue of this process, with a place where a thread waits for it to fill.
+pub(crate) struct Completions {
+    queue: Arc<Queue>,
+    ready: Arc<Ready>,
+}
+
+#[derive(Default)]
+struct Ready {
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Completions {
+    /// The process's own, which starts the runtime the first time.
+    pub(crate) fn get() -> Result<&'static Self, Error> {
+        if let Some(completions) = COMPLETIONS.get() {
+            return Ok(completions);
+        }
+        let ready = Arc::new(Ready::default());
+        let wake = Arc::clone(&ready);
+        let queue = Queue::new(move || {
+            *wake.woken.lock() = true;
+            wake.changed.notify_one();
+        })?;
+        Ok(COMPLETIONS.get_or_init(|| Self { queue, ready }))
+    }
+
+    pub(crate) fn submit(&self, operation: Operation) -> Result<i64, Error> {
+        self.queue.submit(operation).map(|id| id as i64)
+    }
+
+    /// False if the operation's outcome was there already and will still be given.
+    pub(crate) fn cancel(&self, id: i64) -> bool {
+        self.queue.cancel(id as u64)
+    }
+
+    /// Up to `max` outcomes; waits until there is one.
+    pub(crate) fn wait(&self, max: usize) -> Vec<(u64, Outcome)> {
+        loop {
+            let outcomes = self.queue.drain(max);
+            if !outcomes.is_empty() {
+                return outcomes;
+            }
+            let mut woken = self.ready.woken.lock();
+            while !*woken {
+                self.ready.changed.wait(&mut woken);
+            }
+            *woken = false;
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Values that uniffi would copy with more work than they need.
+#![allow(unsafe_code, reason = "uniffi's converter traits are unsafe to implement: both sides must agree")]
+
+use std::collections::HashMap;
+
+use bytes::{Buf, BufMut, Bytes};
+use uniffi::{FfiConverter, MetadataBuffer, Result, TypeId, check_remaining};
+
+use crate::UniFfiTag;
+
+/// A message's body: encoded like a `Vec<u8>`, but copied as a whole where uniffi goes byte by byte.
+pub(crate) struct Body(pub(crate) Bytes);
+
+// SAFETY: the encoding is that of a `Vec<u8>`, and so is the type announced to the generator.
+unsafe impl FfiConverter<UniFfiTag> for Body {
+    uniffi::ffi_converter_rust_buffer_lift_and_lower!(UniFfiTag);
+
+    const TYPE_ID_META: MetadataBuffer = <Vec<u8> as TypeId<UniFfiTag>>::TYPE_ID_META;
+
+    fn write(body: Self, buffer: &mut Vec<u8>) {
+        // A body of 2 GiB never comes here: requests and answers are limited to a fraction of it.
+        buffer.put_i32(body.0.len() as i32);
+        buffer.put_slice(&body.0);
+    }
+
+    fn try_read(buffer: &mut &[u8]) -> Result<Self> {
+        check_remaining(buffer, 4)?;
+        let length = usize::try_from(buffer.get_i32())?;
+        check_remaining(buffer, length)?;
+        Ok(Self(buffer.copy_to_bytes(length)))
+    }
+}
+
+/// A message's properties: encoded like a `HashMap`, but in the order that the core gave them.
+pub(crate) struct Properties(pub(crate) Vec<(String, String)>);
+
+// SAFETY: the encoding is that of a `HashMap<String, String>`, and so is the type announced to the generator.
+unsafe impl FfiConverter<UniFfiTag> for Properties {
+    uniffi::ffi_converter_rust_buffer_lift_and_lower!(UniFfiTag);
+
+    const TYPE_ID_META: MetadataBuffer = <HashMap<String, String> as TypeId<UniFfiTag>>::TYPE_ID_META;
+
+    fn write(properties: Self, buffer: &mut Vec<u8>) {
+        buffer.put_i32(properties.0.len() as i32);
+        for (name, value) in properties.0 {
+            <String as FfiConverter<UniFfiTag>>::write(name, buffer);
+            <String as FfiConverter<UniFfiTag>>::write(value, buffer);
+        }
+    }
+
+    fn try_read(buffer: &mut &[u8]) -> Result<Self> {
+        check_remaining(buffer, 4)?;
+        let count = usize::try_from(buffer.get_i32())?;
+        let mut string = || <String as FfiConverter<UniFfiTag>>::try_read(buffer);
+        (0..count).map(|_| Ok((string()?, string()?))).collect::<Result<_>>().map(Self)
+    }
+}
+
+uniffi::derive_ffi_traits!(local Body);
+uniffi::derive_ffi_traits!(local Properties);

@@ -1,0 +1,106 @@
+use std::time::SystemTime;
+
+use rocketmq_thin_bridge as core;
+
+use crate::encoding::{Body, Properties};
+use crate::registry::DELIVERIES;
+
+/// A message to send.
+#[derive(uniffi::Record)]
+pub(crate) struct OutgoingMessage {
+    topic: String,
+    body: Body,
+    tag: Option<String>,
+    keys: Vec<String>,
+    properties: Properties,
+}
+
+/// Several messages to send.
+#[derive(uniffi::Record)]
+pub(crate) struct OutgoingMessages {
+    messages: Vec<OutgoingMessage>,
+}
+
+impl From<OutgoingMessage> for core::Message {
+    fn from(message: OutgoingMessage) -> Self {
+        Self {
+            topic: message.topic,
+            body: message.body.0,
+            tag: message.tag,
+            keys: message.keys,
+            properties: message.properties.0,
+        }
+    }
+}
+
+impl From<OutgoingMessages> for Vec<core::Message> {
+    fn from(outgoing: OutgoingMessages) -> Self {
+        outgoing.messages.into_iter().map(Into::into).collect()
+    }
+}
+
+/// What a send returns.
+#[derive(uniffi::Record)]
+pub(crate) struct SentMessage {
+    message_id: String,
+    topic: String,
+    queue_offset: i64,
+    transaction_id: String,
+}
+
+impl From<core::Receipt> for SentMessage {
+    fn from(receipt: core::Receipt) -> Self {
+        Self {
+            message_id: receipt.message_id,
+            topic: receipt.topic,
+            queue_offset: receipt.queue_offset,
+            transaction_id: receipt.transaction_id,
+        }
+    }
+}
+
+/// A message received.
+#[derive(uniffi::Record)]
+pub(crate) struct IncomingMessage {
+    /// The number under which the C functions know the delivery.
+    pub(crate) key: i64,
+    message_id: String,
+    topic: String,
+    body: Body,
+    tag: Option<String>,
+    keys: Vec<String>,
+    properties: Properties,
+    message_group: Option<String>,
+    born_at: Option<SystemTime>,
+    born_host: String,
+    stored_at: Option<SystemTime>,
+    attempt: i32,
+    corrupted: bool,
+    queue_id: i32,
+    queue_offset: i64,
+}
+
+impl IncomingMessage {
+    /// Registers the delivery, without its content, and hands out the content.
+    pub(crate) fn register(mut delivery: core::Delivery) -> Self {
+        let body = std::mem::take(&mut delivery.body);
+        let properties = std::mem::take(&mut delivery.properties);
+        Self {
+            message_id: delivery.message_id.clone(),
+            topic: delivery.topic.clone(),
+            body: Body(body),
+            tag: delivery.tag.take(),
+            keys: std::mem::take(&mut delivery.keys),
+            properties: Properties(properties),
+            message_group: delivery.message_group.clone(),
+            born_at: delivery.born_at,
+            born_host: std::mem::take(&mut delivery.born_host),
+            stored_at: delivery.stored_at,
+            attempt: i32::try_from(delivery.attempt).unwrap_or(i32::MAX),
+            corrupted: delivery.corrupted,
+            queue_id: delivery.queue_id,
+            queue_offset: delivery.queue_offset,
+            key: DELIVERIES.insert(delivery),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The hot path: C functions for JNA's direct mapping. They take primitives and arrays, and never block but
+//! for `poll`. Each returns the id of the operation it started, or 0 if it could not be started.
+#![allow(unsafe_code, reason = "the JVM passes arrays as pointers, and finds functions by their plain names")]
+
+use std::cell::RefCell;
+use std::slice;
+use std::time::Duration;
+
+use rocketmq_thin_bridge::{CLOSE_DEADLINE, Delivery, Message, Operation, ReceiveOptions};
+use uniffi::{Lift, Lower};
+
+use crate::UniFfiTag;
+use crate::completions::Completions;
+use crate::message::{OutgoingMessage, OutgoingMessages};
+use crate::outcome::Batch;
+use crate::registry::{CONSUMERS, DELIVERIES, PRODUCERS};
+
+thread_local! {
+    /// The last batch that a thread polled.
+    static BATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sends a message, given as an encoded `OutgoingMessage`.
+///
+/// # Safety
+/// `message` points to `length` bytes.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn rocketmq_thin_send(producer: i64, message: *const u8, length: i32) -> i64 {
+    // SAFETY: as the caller promises.
+    let message = unsafe { decode::<OutgoingMessage, Message>(message, length) };
+    started(|| Some(Operation::Send(PRODUCERS.get(producer)?, message?)))
+}
+
+/// Sends many messages, given as encoded `OutgoingMessages`.
+///
+/// # Safety
+/// `messages` points to `length` bytes.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn rocketmq_thin_send_all(
+    producer: i64,
+    messages: *const u8,
+    length: i32,
+) -> i64 {
+    // SAFETY: as the caller promises.
+    let messages = unsafe { decode::<OutgoingMessages, Vec<Message>>(messages, length) };
+    started(|| Some(Operation::SendAll(PRODUCERS.get(producer)?, messages?)))
+}
+
+/// Receives. A negative argument stands for the core's default.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_receive(
+    consumer: i64,
+    max_messages: i32,
+    invisible_millis: i64,
+    await_millis: i64,
+) -> i64 {
+    let default = ReceiveOptions::default();
+    let duration = |given: i64, default| u64::try_from(given).map_or(default, Duration::from_millis);
+    let options = ReceiveOptions {
+        max_messages: u32::try_from(max_messages).unwrap_or(default.max_messages),
+        invisible_duration: duration(invisible_millis, default.invisible_duration),
+        await_duration: duration(await_millis, default.await_duration),
+    };
+    started(|| Some(Operation::Receive(CONSUMERS.get(consumer)?, options)))
+}
+
+/// Acknowledges a delivery.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_ack(consumer: i64, delivery: i64) -> i64 {
+    started(|| Some(Operation::Ack(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?)))
+}
+
+/// Acknowledges many deliveries.
+///
+/// # Safety
+/// `deliveries` points to `count` numbers.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn rocketmq_thin_ack_all(
+    consumer: i64,
+    deliveries: *const i64,
+    count: i32,
+) -> i64 {
+    // SAFETY: as the caller promises.
+    let keys = unsafe { slice(deliveries, count) };
+    let deliveries = || keys.iter().map(|key| DELIVERIES.get(*key)).collect::<Option<Vec<Delivery>>>();
+    started(|| Some(Operation::AckAll(CONSUMERS.get(consumer)?, deliveries()?)))
+}
+
+/// Sets how long from now a delivery stays invisible.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_change_invisible(consumer: i64, delivery: i64, millis: i64) -> i64 {
+    let duration = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+    started(|| {
+        Some(Operation::ChangeInvisible(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?, duration))
+    })
+}
+
+/// Cancels an operation. Returns 1 if there will be no outcome, 0 if there is one already.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_cancel(operation: i64) -> i32 {
+    Completions::get().is_ok_and(|completions| completions.cancel(operation)).into()
+}
+
+/// How long a close waits where the caller doesn't say, in milliseconds.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_close_deadline() -> i64 {
+    CLOSE_DEADLINE.as_millis() as i64
+}
+
+/// Waits for outcomes and returns up to `max` of them: a native 64-bit length, then an encoded `Batch` of
+/// that length. They stay there until the same thread polls again. Null if the client could not start.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_poll(max: i32) -> *const u8 {
+    let Ok(completions) = Completions::get() else { return std::ptr::null() };
+    let outcomes = completions.wait(usize::try_from(max).unwrap_or(1));
+    BATCH.with_borrow_mut(|buffer| {
+        buffer.clear();
+        buffer.extend_from_slice(&[0; size_of::<u64>()]);
+        <Batch as Lower<UniFfiTag>>::write(outcomes.into(), buffer);
+        let length = (buffer.len() - size_of::<u64>()) as u64;
+        buffer[..size_of::<u64>()].copy_from_slice(&length.to_ne_bytes());
+        buffer.as_ptr()
+    })
+}
+
+/// # Safety
+/// `encoded` points to `length` bytes.
+unsafe fn decode<E: Lift<UniFfiTag>, T: From<E>>(encoded: *const u8, length: i32) -> Option<T> {
+    // SAFETY: as the caller promises.
+    let mut encoded = unsafe { slice(encoded, length) };
+    E::try_read(&mut encoded).ok().map(T::from)
+}
+
+/// # Safety
+/// `data` points to `length` items that nobody changes for `'a`.
+unsafe fn slice<'a, T>(data: *const T, length: i32) -> &'a [T] {
+    match usize::try_from(length) {
+        // SAFETY: as the caller promises.
+        Ok(length) if length > 0 && !data.is_null() => unsafe { slice::from_raw_parts(data, length) },
+        _ => &[],
+    }
+}
+
+fn started(operation: impl FnOnce() -> Option<Operation>) -> i64 {
+    let start = || Completions::get().ok()?.submit(operation()?).ok();
+    start().unwrap_or_default()
+}

@@ -1,0 +1,113 @@
+//! The options as Kotlin gives them: what is absent keeps the core's default.
+
+use std::time::Duration;
+
+use rocketmq_thin_bridge as core;
+
+/// How a client reaches its servers.
+#[derive(uniffi::Record)]
+pub(crate) struct ConnectOptions {
+    endpoints: String,
+    namespace: Option<String>,
+    credentials: Option<AccessKey>,
+    encryption: Option<Encryption>,
+    request_timeout: Option<Duration>,
+    operation_timeout: Option<Duration>,
+    startup_timeout: Option<Duration>,
+    max_attempts: Option<u32>,
+    retry_initial: Option<Duration>,
+    retry_max: Option<Duration>,
+}
+
+type AccessKey = core::Credentials;
+
+#[uniffi::remote(Record)]
+pub(crate) struct AccessKey {
+    access_key: String,
+    secret_key: String,
+    session_token: Option<String>,
+}
+
+type Encryption = core::Tls;
+
+#[uniffi::remote(Enum)]
+pub(crate) enum Encryption {
+    Off,
+    SystemRoots,
+    Ca { pem: Vec<u8> },
+}
+
+impl From<ConnectOptions> for core::ClientOptions {
+    fn from(given: ConnectOptions) -> Self {
+        let mut options = Self { language: core::Language::Kotlin, ..Self::new(given.endpoints) };
+        replace(&mut options.namespace, given.namespace);
+        options.credentials = given.credentials;
+        replace(&mut options.tls, given.encryption);
+        replace(&mut options.request_timeout, given.request_timeout);
+        replace(&mut options.operation_timeout, given.operation_timeout);
+        replace(&mut options.startup_timeout, given.startup_timeout);
+        replace(&mut options.retry.max_attempts, given.max_attempts);
+        replace(&mut options.retry.initial, given.retry_initial);
+        replace(&mut options.retry.max, given.retry_max);
+        options
+    }
+}
+
+/// What a producer sends, and how much of it at once.
+#[derive(uniffi::Record)]
+pub(crate) struct SendOptions {
+    topics: Vec<String>,
+    max_in_flight_messages: Option<u32>,
+    max_in_flight_bytes: Option<u64>,
+}
+
+impl From<SendOptions> for core::ProducerOptions {
+    fn from(given: SendOptions) -> Self {
+        let mut options = Self::new(given.topics);
+        replace(
+            &mut options.max_in_flight_messages,
+            given.max_in_flight_messages.map(|count| count as usize),
+        );
+        replace(&mut options.max_in_flight_bytes, given.max_in_flight_bytes.map(|bytes| bytes as usize));
+        options
+    }
+}
+
+/// What a simple consumer receives.
+#[derive(uniffi::Record)]
+pub(crate) struct ConsumeOptions {
+    group: String,
+    subscriptions: Vec<TopicFilter>,
+    max_body_size: Option<u64>,
+}
+
+type TopicFilter = core::Subscription;
+
+#[uniffi::remote(Record)]
+pub(crate) struct TopicFilter {
+    topic: String,
+    filter: MessageFilter,
+}
+
+type MessageFilter = core::Filter;
+
+#[uniffi::remote(Enum)]
+pub(crate) enum MessageFilter {
+    All,
+    Tags(Vec<String>),
+    Sql(String),
+}
+
+impl From<ConsumeOptions> for core::SimpleConsumerOptions {
+    fn from(given: ConsumeOptions) -> Self {
+        let mut options = Self::new(given.group, given.subscriptions);
+        replace(&mut options.decode.max_body_size, given.max_body_size.map(|bytes| bytes as usize));
+        options
+    }
+}
+
+fn replace<T>(default: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *default = given;
+    }
+}
