@@ -32,7 +32,7 @@ pub fn start(operation: Operation) -> Result<Call, Error> {
 impl Call {
     /// Waits for the outcome, at most for `timeout`; `None` if it is not there by then. There is one outcome:
     /// a wait after it came says that the operation is `Closed`.
-    pub fn wait(&self, timeout: Duration) -> Option<Outcome> {
+    pub fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
         match self.outcome.recv_timeout(timeout) {
             Ok(outcome) => Some(outcome),
             Err(RecvTimeoutError::Timeout) => None,
@@ -50,7 +50,7 @@ impl Drop for Call {
 /// Carries out an operation while the calling thread waits, however long it takes.
 pub fn run(operation: Operation) -> Outcome {
     match start(operation) {
-        Ok(call) => loop {
+        Ok(mut call) => loop {
             if let Some(outcome) = call.wait(Duration::MAX) {
                 return outcome;
             }

@@ -1,0 +1,29 @@
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyModule;
+use rocketmq_thin_bridge::Error;
+
+/// The exception for an error of the core: the class in `rocketmq_thin.errors` that is named as its kind.
+pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
+    static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let errors =
+        ERRORS.get_or_try_init(py, || py.import("rocketmq_thin.errors").map(Bound::unbind))?.bind(py);
+    let class = errors.getattr(error.kind().name())?;
+    let exception = class.call1((error.to_string(),))?;
+    exception.setattr("message", error.message())?;
+    exception.setattr("code", error.code())?;
+    exception.setattr("retryable", error.retryable())?;
+    exception.setattr("maybe_delivered", error.maybe_delivered())?;
+    exception.setattr("operation", error.operation())?;
+    exception.setattr("endpoint", error.endpoint())?;
+    exception.setattr("request_id", error.request_id())?;
+    Ok(exception)
+}
+
+/// The same, to raise.
+pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+    match exception(py, error) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(failure) => failure,
+    }
+}

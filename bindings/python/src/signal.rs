@@ -1,0 +1,47 @@
+//! A file descriptor that an event loop can watch, and that any thread can make readable.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// An eventfd, or the two ends of a socket where the system has none.
+pub(crate) struct Signal {
+    read: OwnedFd,
+    #[cfg(not(target_os = "linux"))]
+    write: OwnedFd,
+}
+
+impl Signal {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new() -> io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Self { read: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn new() -> io::Result<Self> {
+        let (read, write) = std::os::unix::net::UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        write.set_nonblocking(true)?;
+        Ok(Self { read: read.into(), write: write.into() })
+    }
+
+    /// Makes it readable. It fails only when it is readable already.
+    pub(crate) fn set(&self) {
+        #[cfg(target_os = "linux")]
+        let end = &self.read;
+        #[cfg(not(target_os = "linux"))]
+        let end = &self.write;
+        let _ = rustix::io::write(end, &1_u64.to_ne_bytes());
+    }
+
+    /// Makes it unreadable. It fails only when it is so already.
+    pub(crate) fn clear(&self) {
+        let _ = rustix::io::read(&self.read, &mut [0; 512]);
+    }
+}
+
+impl AsRawFd for Signal {
+    fn as_raw_fd(&self) -> RawFd {
+        self.read.as_raw_fd()
+    }
+}
