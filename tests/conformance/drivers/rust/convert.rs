@@ -1,0 +1,180 @@
+//! Between JSON and the client's own types.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use rocketmq_thin::{
+    ClientOptions, CloseReport, Credentials, Delivery, Error, Filter, Message, Receipt, ReceiveOptions,
+    Subscription, Tls,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The options of `connect`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Options {
+    endpoints: String,
+    namespace: Option<String>,
+    credentials: Option<Keys>,
+    tls: Option<Value>,
+    request_timeout_ms: Option<u64>,
+    operation_timeout_ms: Option<u64>,
+    startup_timeout_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    access_key: String,
+    secret_key: String,
+    session_token: Option<String>,
+}
+
+impl From<Options> for ClientOptions {
+    fn from(given: Options) -> Self {
+        let mut options = Self::new(given.endpoints);
+        let set = |place: &mut Duration, given: Option<u64>| {
+            if let Some(given) = given {
+                *place = Duration::from_millis(given);
+            }
+        };
+        set(&mut options.request_timeout, given.request_timeout_ms);
+        set(&mut options.operation_timeout, given.operation_timeout_ms);
+        set(&mut options.startup_timeout, given.startup_timeout_ms);
+        options.namespace = given.namespace.unwrap_or(options.namespace);
+        options.credentials = given.credentials.map(|keys| Credentials {
+            access_key: keys.access_key,
+            secret_key: keys.secret_key,
+            session_token: keys.session_token,
+        });
+        match given.tls {
+            None => {}
+            Some(Value::String(_)) => options.tls = Tls::SystemRoots,
+            Some(tls) => options.tls = Tls::Ca { pem: tls["ca"].as_str().unwrap_or_default().into() },
+        }
+        options
+    }
+}
+
+/// One of a consumer's subscriptions.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Subscribed {
+    topic: String,
+    tags: Option<Vec<String>>,
+    sql: Option<String>,
+}
+
+impl From<Subscribed> for Subscription {
+    fn from(given: Subscribed) -> Self {
+        let filter = match (given.tags, given.sql) {
+            (Some(tags), _) => Filter::Tags(tags),
+            (None, Some(sql)) => Filter::Sql(sql),
+            (None, None) => Filter::All,
+        };
+        Self::new(given.topic, filter)
+    }
+}
+
+/// A message to send.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sent {
+    topic: String,
+    body: String,
+    tag: Option<String>,
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    properties: BTreeMap<String, String>,
+}
+
+impl TryFrom<Sent> for Message {
+    type Error = Value;
+
+    fn try_from(given: Sent) -> Result<Self, Value> {
+        let body = BASE64_STANDARD.decode(&given.body).map_err(|error| foreign(&error))?;
+        let mut message = Self::new(given.topic, body);
+        message.tag = given.tag;
+        message.keys = given.keys;
+        message.properties = given.properties.into_iter().collect();
+        Ok(message)
+    }
+}
+
+/// The part of a `receive` request that is the client's options.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    max_messages: Option<u32>,
+    invisible_ms: Option<u64>,
+    await_ms: Option<u64>,
+}
+
+impl From<Wanted> for ReceiveOptions {
+    fn from(given: Wanted) -> Self {
+        let default = Self::default();
+        let or = |given: Option<u64>, default| given.map_or(default, Duration::from_millis);
+        Self {
+            max_messages: given.max_messages.unwrap_or(default.max_messages),
+            invisible_duration: or(given.invisible_ms, default.invisible_duration),
+            await_duration: or(given.await_ms, default.await_duration),
+        }
+    }
+}
+
+pub(crate) fn receipt(receipt: &Receipt) -> Value {
+    json!({
+        "message_id": receipt.message_id,
+        "topic": receipt.topic,
+        "queue_offset": receipt.queue_offset,
+        "transaction_id": receipt.transaction_id,
+    })
+}
+
+pub(crate) fn delivery(name: &str, delivery: &Delivery) -> Value {
+    json!({
+        "delivery": name,
+        "message_id": delivery.message_id,
+        "topic": delivery.topic,
+        "body": BASE64_STANDARD.encode(&delivery.body),
+        "tag": delivery.tag,
+        "keys": delivery.keys,
+        "properties": delivery.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "attempt": delivery.attempt,
+        "corrupted": delivery.corrupted,
+    })
+}
+
+pub(crate) fn report(report: &CloseReport) -> Value {
+    json!({
+        "flushed": report.flushed,
+        "abandoned": report.abandoned,
+        "elapsed_ms": u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+pub(crate) fn error(error: &Error) -> Value {
+    json!({
+        "kind": error.kind().name(),
+        "code": error.code(),
+        "retryable": error.retryable(),
+        "maybe_delivered": error.maybe_delivered(),
+        "operation": error.operation(),
+        "message": error.to_string(),
+    })
+}
+
+/// Results of single messages, in their order.
+pub(crate) fn results<T>(results: Vec<Result<T, Error>>, show: impl Fn(T) -> Value) -> Value {
+    let result = |result: Result<T, Error>| match result {
+        Ok(value) => json!({"ok": show(value)}),
+        Err(failed) => json!({"error": error(&failed)}),
+    };
+    json!({"results": results.into_iter().map(result).collect::<Vec<_>>()})
+}
+
+/// Something that is no error of the library.
+pub(crate) fn foreign(error: &dyn std::fmt::Display) -> Value {
+    json!({"kind": "Foreign", "message": error.to_string()})
+}

@@ -1,0 +1,304 @@
+//! A case as it stands in a YAML file: names, servers, script and steps.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Map, Value};
+
+use crate::script::Script;
+
+/// A step that takes longer hangs, unless its `within_s` says otherwise.
+const HANG: Duration = Duration::from_secs(60);
+
+/// The kind of server that a case runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerKind {
+    /// The server inside the runner that plays the case's script.
+    Scripted,
+    /// The merged proxy, a process of its own.
+    Merged,
+}
+
+impl ServerKind {
+    /// The word used in case files and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scripted => "scripted",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+/// One behaviour that users can see.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Unique among all cases.
+    pub name: String,
+    /// The behaviour in one line.
+    pub shows: String,
+    /// The servers on which it has to hold.
+    pub servers: Vec<ServerKind>,
+    /// What the scripted server does.
+    #[serde(default)]
+    pub script: Script,
+    /// Whether the case gets a merged proxy of its own instead of the shared one.
+    #[serde(default)]
+    pub private: bool,
+    /// Arguments of the private merged proxy.
+    #[serde(default)]
+    pub proxy_args: Vec<String>,
+    /// What is done and expected, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing to do, and what the reply has to be.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// What the reply has to match.
+    pub expected: Expected,
+    /// The name under which the reply is kept.
+    pub save_as: Option<String>,
+    /// The time after which the step counts as hanging.
+    pub within: Duration,
+}
+
+/// What the reply of a driver has to match.
+#[derive(Debug, Clone)]
+pub enum Expected {
+    /// Any success.
+    Success,
+    /// A success that matches the pattern.
+    Ok(Value),
+    /// An error that matches the pattern.
+    Error(Value),
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// A request to the driver, waited for unless it is started under a name.
+    Request {
+        /// The operation, such as `send`.
+        op: String,
+        /// Its fields.
+        fields: Map<String, Value>,
+        /// The name by which it is joined or cancelled later.
+        start: Option<String>,
+    },
+    /// Waits for the reply of a started request.
+    Join(String),
+    /// Cancels a started request.
+    Cancel(String),
+    /// Waits until the scripted server has seen the calls.
+    Wait(Sighting),
+    /// Checks what the scripted server has seen so far.
+    Saw(Sighting),
+    /// Something happens to the server.
+    Server(ServerEvent),
+    /// Sends many messages and remembers which were acknowledged.
+    Flood(Flood),
+    /// Receives and acks until all messages of the flood have come.
+    Drain(Drain),
+    /// The same steps several times.
+    Repeat {
+        /// How often.
+        times: u32,
+        /// What.
+        steps: Vec<Step>,
+    },
+}
+
+/// What happens to a server in the course of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerEvent {
+    /// The telemetry streams are ended by the server.
+    DisconnectTelemetry,
+    /// Every connection is cut.
+    DropConnections,
+    /// What rules with `hang` hold back is answered.
+    Release,
+    /// The server stops listening and cuts every connection.
+    Stop,
+    /// The merged proxy is killed with -9 and started again on the same port and data.
+    KillAndRestart,
+}
+
+/// Calls that the scripted server is expected to have seen.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sighting {
+    /// The RPC, `Settings` for settings on a telemetry stream, or `*` for all RPCs.
+    pub rpc: String,
+    /// Exactly so many calls.
+    pub count: Option<usize>,
+    /// So many calls or more.
+    pub at_least: Option<usize>,
+    /// So many calls or fewer.
+    pub at_most: Option<usize>,
+    /// Only calls whose request matches are counted.
+    pub request: Option<Value>,
+    /// Headers that every counted call must carry.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// The credentials with which every counted call must be signed.
+    pub signed_by: Option<Signer>,
+}
+
+/// Credentials to check signatures by.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// The access key named in the header.
+    pub access_key: String,
+    /// The key of the signature.
+    pub secret_key: String,
+}
+
+/// Many numbered messages of one size.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flood {
+    /// Handle of the producer.
+    pub producer: String,
+    /// Topic of every message.
+    pub topic: String,
+    /// Number of messages.
+    pub count: u32,
+    /// Bytes of a body.
+    pub size: usize,
+    /// Messages in one `send_all`.
+    pub chunk: usize,
+    /// The server is killed and restarted when so many are acknowledged.
+    pub kill_at: Option<usize>,
+}
+
+/// Receiving what a flood has sent.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// Handle of the consumer.
+    pub consumer: String,
+    /// The server is killed and restarted when so many different messages have come.
+    pub kill_at: Option<usize>,
+}
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = Map::<String, Value>::deserialize(deserializer)?;
+        let shown = Value::Object(fields.clone());
+        step(fields).map_err(|error| D::Error::custom(format!("{error:#} in the step {shown}")))
+    }
+}
+
+fn step(mut fields: Map<String, Value>) -> Result<Step> {
+    let save_as = text(&mut fields, "as")?;
+    let within = match fields.remove("within_s") {
+        None => HANG,
+        Some(seconds) => Duration::from_secs(seconds.as_u64().context("within_s: a number of seconds")?),
+    };
+    let expected = match (fields.remove("ok"), fields.remove("error")) {
+        (None, None) => Expected::Success,
+        (Some(pattern), None) => Expected::Ok(pattern),
+        (None, Some(pattern)) => Expected::Error(pattern),
+        (Some(_), Some(_)) => bail!("both ok and error"),
+    };
+    let action = action(fields)?;
+    let replies = matches!(action, Action::Request { start: None, .. } | Action::Join(_));
+    ensure!(
+        replies || (matches!(expected, Expected::Success) && save_as.is_none()),
+        "this step has no reply"
+    );
+    Ok(Step { action, expected, save_as, within })
+}
+
+fn action(mut fields: Map<String, Value>) -> Result<Action> {
+    if let Some(op) = text(&mut fields, "do")? {
+        let start = text(&mut fields, "start")?;
+        return Ok(Action::Request { op, fields, start });
+    }
+    if let Some(times) = fields.remove("repeat") {
+        return Ok(Action::Repeat {
+            times: serde_json::from_value(times).context("repeat")?,
+            steps: serde_json::from_value(fields.remove("steps").context("repeat without steps")?)?,
+        });
+    }
+    let mut entries = fields.into_iter();
+    let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
+        bail!("neither `do` nor a single known step");
+    };
+    Ok(match kind.as_str() {
+        "join" => Action::Join(serde_json::from_value(value)?),
+        "cancel" => Action::Cancel(serde_json::from_value(value)?),
+        "wait" => Action::Wait(serde_json::from_value(value)?),
+        "saw" => Action::Saw(serde_json::from_value(value)?),
+        "server" => Action::Server(serde_json::from_value(value)?),
+        "flood" => Action::Flood(serde_json::from_value(value)?),
+        "drain" => Action::Drain(serde_json::from_value(value)?),
+        other => bail!("no step is called {other}"),
+    })
+}
+
+fn text(fields: &mut Map<String, Value>, key: &str) -> Result<Option<String>> {
+    match fields.remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => bail!("{key}: a text, not {other}"),
+    }
+}
+
+/// Reads every case of a folder's `.yaml` files, in the order of file names.
+///
+/// # Errors
+/// When a file cannot be read or understood, or two cases share a name.
+pub fn load(folder: &Path) -> Result<Vec<Case>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let mut cases: Vec<Case> = Vec::new();
+    for file in &files {
+        let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let found: Vec<Case> =
+            serde_yaml_ng::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+        for case in found {
+            ensure!(!cases.iter().any(|other| other.name == case.name), "two cases are called {}", case.name);
+            cases.push(case);
+        }
+    }
+    ensure!(!cases.is_empty(), "no case in {}", folder.display());
+    Ok(cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_can_be_read() {
+        let cases = load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/cases"))).unwrap();
+        assert!(cases.iter().all(|case| !case.servers.is_empty() && !case.steps.is_empty()));
+    }
+
+    #[test]
+    fn a_step_with_a_slip_is_refused() {
+        for text in [
+            "{joins: a}",
+            "{saw: {rcp: SendMessage}}",
+            "{cancel: a, ok: {}}",
+            "{do: send, ok: {}, error: {}}",
+        ] {
+            assert!(serde_yaml_ng::from_str::<Step>(text).is_err(), "{text}");
+        }
+    }
+}

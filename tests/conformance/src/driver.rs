@@ -1,0 +1,153 @@
+//! The program of one language, spoken to by JSON lines.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    process::Stdio,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::oneshot,
+};
+
+/// Lines of a driver's error output that a report shows.
+const TAIL: usize = 30;
+
+/// How to start a language's driver.
+#[derive(Debug, Clone)]
+pub struct Language {
+    /// `rust`, `python`, …
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+}
+
+/// A running driver; killed when dropped.
+#[derive(Debug)]
+pub struct Driver {
+    stdin: tokio::sync::Mutex<ChildStdin>,
+    next: AtomicU64,
+    waiting: Arc<Waiting>,
+    errors: Arc<Mutex<VecDeque<String>>>,
+    _child: Child,
+}
+
+type Waiting = Mutex<HashMap<u64, oneshot::Sender<Value>>>;
+
+/// A request that was sent.
+#[derive(Debug)]
+pub struct Pending {
+    /// The id by which it is cancelled.
+    pub id: u64,
+    reply: oneshot::Receiver<Value>,
+}
+
+impl Pending {
+    /// The reply: the value of `ok`, or that of `error`.
+    ///
+    /// # Errors
+    /// When the driver ended, or its reply has neither.
+    pub async fn reply(self) -> Result<Result<Value, Value>> {
+        let mut reply = self.reply.await.context("the driver ended before it replied")?;
+        if let Some(value) = reply.get_mut("ok") {
+            return Ok(Ok(value.take()));
+        }
+        match reply.get_mut("error") {
+            Some(error) => Ok(Err(error.take())),
+            None => bail!("a reply without ok and error: {reply}"),
+        }
+    }
+}
+
+impl Driver {
+    /// Starts a language's driver.
+    ///
+    /// # Errors
+    /// When the program can't be started.
+    pub fn start(language: &Language) -> Result<Self> {
+        let (program, arguments) = language.command.split_first().context("an empty driver command")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting the {} driver: {program}", language.name))?;
+        let stdin = child.stdin.take().context("no stdin")?;
+        let stdout = child.stdout.take().context("no stdout")?;
+        let stderr = child.stderr.take().context("no stderr")?;
+        let waiting = Arc::new(Waiting::default());
+        let errors = Arc::new(Mutex::new(VecDeque::new()));
+        tokio::spawn(deliver(BufReader::new(stdout), Arc::clone(&waiting), Arc::clone(&errors)));
+        let kept = Arc::clone(&errors);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                keep(&kept, line);
+            }
+        });
+        Ok(Self { stdin: stdin.into(), next: AtomicU64::new(1), waiting, errors, _child: child })
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When the driver has ended.
+    pub async fn request(&self, op: &str, mut fields: Map<String, Value>) -> Result<Pending> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        fields.insert("id".to_owned(), json!(id));
+        fields.insert("op".to_owned(), json!(op));
+        let (sender, reply) = oneshot::channel();
+        lock(&self.waiting).insert(id, sender);
+        let mut line = serde_json::to_vec(&Value::Object(fields))?;
+        line.push(b'\n');
+        let mut stdin = self.stdin.lock().await;
+        stdin.write_all(&line).await.context("writing to the driver")?;
+        stdin.flush().await.context("writing to the driver")?;
+        Ok(Pending { id, reply })
+    }
+
+    /// The end of what it wrote to its error output.
+    #[must_use]
+    pub fn error_output(&self) -> String {
+        lock(&self.errors).iter().cloned().collect::<Vec<_>>().join("\n")
+    }
+}
+
+async fn deliver(
+    stdout: BufReader<tokio::process::ChildStdout>,
+    waiting: Arc<Waiting>,
+    errors: Arc<Mutex<VecDeque<String>>>,
+) {
+    let mut lines = stdout.lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let reply = serde_json::from_str::<Value>(&line).ok();
+        let sender = reply.as_ref().and_then(|reply| lock(&waiting).remove(&reply["id"].as_u64()?));
+        match (reply, sender) {
+            (Some(reply), Some(sender)) => drop(sender.send(reply)),
+            _ => keep(&errors, format!("on stdout, but no reply to a request: {line}")),
+        }
+    }
+    // Nobody will reply any more: whoever waits learns it from the dropped senders.
+    lock(&waiting).clear();
+}
+
+fn keep(errors: &Mutex<VecDeque<String>>, line: String) {
+    let mut errors = lock(errors);
+    if errors.len() == TAIL {
+        errors.pop_front();
+    }
+    errors.push_back(line);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

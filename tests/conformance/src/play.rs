@@ -1,0 +1,238 @@
+//! Playing one case in one language on one server.
+
+use std::{collections::HashMap, sync::Arc};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+use tokio::{sync::Mutex, time::timeout};
+
+use crate::{
+    case::{Action, Expected, ServerEvent, Sighting, Step},
+    driver::{Driver, Pending},
+    flood::Ledger,
+    pattern::{self, shortened},
+    proxy::MergedProxy,
+    scope::Scope,
+    server::ScriptedServer,
+};
+
+/// The server of a case.
+#[derive(Debug, Clone)]
+pub enum Stage {
+    /// The runner's own.
+    Scripted(Arc<ScriptedServer>),
+    /// The proxy; the lock is for a restart.
+    Merged(Arc<Mutex<MergedProxy>>),
+}
+
+/// One run of a case.
+#[derive(Debug)]
+pub struct Play<'a> {
+    driver: &'a Driver,
+    stage: Stage,
+    scope: Scope,
+    started: HashMap<String, Pending>,
+    clients: Vec<Value>,
+    ledger: Ledger,
+}
+
+impl<'a> Play<'a> {
+    /// Prepares a run; `unique` is a text that no other run has.
+    ///
+    /// # Errors
+    /// When no address can be found at which nothing listens.
+    pub async fn prepare(driver: &'a Driver, stage: Stage, unique: &str) -> Result<Self> {
+        let mut scope = Scope::default();
+        scope.set("u", unique);
+        scope.set("refused", refused_address()?);
+        let endpoint = match &stage {
+            Stage::Scripted(server) => {
+                scope.set("ca", server.authorities().trusted.as_str());
+                scope.set("other_ca", server.authorities().other.as_str());
+                scope.set("port", server.local().port());
+                scope.set("host", server.local().ip().to_string());
+                server.endpoint()
+            }
+            Stage::Merged(proxy) => {
+                let address = proxy.lock().await.address().to_owned();
+                let (host, port) = address.rsplit_once(':').context("an address without a port")?;
+                scope.set("host", host);
+                scope.set("port", port);
+                address
+            }
+        };
+        scope.set("server", endpoint);
+        Ok(Self {
+            driver,
+            stage,
+            scope,
+            started: HashMap::new(),
+            clients: Vec::new(),
+            ledger: Ledger::default(),
+        })
+    }
+
+    /// Performs the steps in order.
+    ///
+    /// # Errors
+    /// The first step that does not go as expected.
+    pub async fn perform(&mut self, steps: &[Step]) -> Result<()> {
+        for (number, step) in steps.iter().enumerate() {
+            let place = || format!("step {} ({})", number + 1, title(&step.action));
+            let done = timeout(step.within, Box::pin(self.step(step))).await;
+            done.with_context(|| format!("{} hangs", place()))?.with_context(place)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the clients that the case has left open.
+    ///
+    /// # Errors
+    /// When the driver does not reply, which is reason enough not to use it any more.
+    pub async fn clean_up(mut self) -> Result<()> {
+        for handle in std::mem::take(&mut self.clients) {
+            let fields =
+                Map::from_iter([("handle".to_owned(), handle), ("deadline_ms".to_owned(), json!(200))]);
+            // A client that the case has closed already may refuse: what counts is that the driver is alive.
+            let _ = self.driver.request("close", fields).await?.reply().await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<()> {
+        match &step.action {
+            Action::Request { op, fields, start } => {
+                let pending = self.driver.request(op, self.scope.fill_fields(fields)?).await?;
+                match start {
+                    Some(name) => drop(self.started.insert(name.clone(), pending)),
+                    None => self.settle(pending, step, op == "connect").await?,
+                }
+            }
+            Action::Join(name) => {
+                let pending =
+                    self.started.remove(name).with_context(|| format!("nothing started as {name}"))?;
+                self.settle(pending, step, false).await?;
+            }
+            Action::Cancel(name) => {
+                let id = self.started.get(name).with_context(|| format!("nothing started as {name}"))?.id;
+                let fields = Map::from_iter([("request".to_owned(), json!(id))]);
+                let reply = self.driver.request("cancel", fields).await?.reply().await?;
+                ensure!(reply.is_ok(), "cancelling failed: {reply:?}");
+            }
+            Action::Wait(sighting) => {
+                let sighting = self.sighting(sighting)?;
+                self.scripted()?.seen().wait(&sighting).await;
+            }
+            Action::Saw(sighting) => {
+                let sighting = self.sighting(sighting)?;
+                self.scripted()?.seen().check(&sighting).map_err(anyhow::Error::msg)?;
+            }
+            Action::Server(event) => self.happen(*event).await?,
+            Action::Flood(flood) => {
+                let mut flood = flood.clone();
+                self.fill_texts([&mut flood.producer, &mut flood.topic])?;
+                self.ledger.flood(self.driver, &flood, self.merged()?).await?;
+            }
+            Action::Drain(drain) => {
+                let mut drain = drain.clone();
+                self.fill_texts([&mut drain.consumer])?;
+                self.ledger.drain(self.driver, &drain, self.merged()?).await?;
+            }
+            Action::Repeat { times, steps } => {
+                for _ in 0..*times {
+                    Box::pin(self.perform(steps)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, pending: Pending, step: &Step, is_client: bool) -> Result<()> {
+        let reply = pending.reply().await?;
+        match (&reply, &step.expected) {
+            (Ok(_), Expected::Success) => {}
+            (Ok(value), Expected::Ok(pattern)) => {
+                let pattern = self.scope.fill(pattern)?;
+                pattern::check(&pattern, value)
+                    .map_err(|why| anyhow::anyhow!("{why}\n  the reply: {}", shortened(value)))?;
+            }
+            (Err(error), Expected::Error(pattern)) => {
+                let pattern = self.scope.fill(pattern)?;
+                pattern::check(&pattern, error)
+                    .map_err(|why| anyhow::anyhow!("error.{why}\n  the error: {}", shortened(error)))?;
+            }
+            (Ok(value), Expected::Error(pattern)) => {
+                bail!("an error like {pattern} expected, but it succeeded: {}", shortened(value))
+            }
+            (Err(error), _) => bail!("failed: {}", shortened(error)),
+        }
+        let value = reply.unwrap_or_else(|error| error);
+        if is_client && let Some(handle) = value.get("handle") {
+            self.clients.push(handle.clone());
+        }
+        if let Some(name) = &step.save_as {
+            self.scope.set(name, value);
+        }
+        Ok(())
+    }
+
+    async fn happen(&self, event: ServerEvent) -> Result<()> {
+        match event {
+            ServerEvent::DisconnectTelemetry => self.scripted()?.disconnect_telemetry(),
+            ServerEvent::DropConnections => self.scripted()?.drop_connections(),
+            ServerEvent::Release => self.scripted()?.release(),
+            ServerEvent::Stop => self.scripted()?.stop(),
+            ServerEvent::KillAndRestart => self.merged()?.lock().await.kill_and_restart().await?,
+        }
+        Ok(())
+    }
+
+    fn sighting(&self, sighting: &Sighting) -> Result<Sighting> {
+        Ok(Sighting {
+            request: sighting.request.as_ref().map(|request| self.scope.fill(request)).transpose()?,
+            metadata: self.scope.fill_fields(&sighting.metadata)?,
+            ..sighting.clone()
+        })
+    }
+
+    fn fill_texts<const N: usize>(&self, texts: [&mut String; N]) -> Result<()> {
+        for text in texts {
+            let filled = self.scope.fill(&Value::String(text.clone()))?;
+            *text = filled.as_str().context("a text expected")?.to_owned();
+        }
+        Ok(())
+    }
+
+    fn scripted(&self) -> Result<Arc<ScriptedServer>> {
+        match &self.stage {
+            Stage::Scripted(server) => Ok(Arc::clone(server)),
+            Stage::Merged(_) => bail!("only the scripted server can do that"),
+        }
+    }
+
+    fn merged(&self) -> Result<Arc<Mutex<MergedProxy>>> {
+        match &self.stage {
+            Stage::Merged(proxy) => Ok(Arc::clone(proxy)),
+            Stage::Scripted(_) => bail!("only the merged proxy can do that"),
+        }
+    }
+}
+
+fn title(action: &Action) -> String {
+    match action {
+        Action::Request { op, .. } => op.clone(),
+        Action::Join(name) => format!("join {name}"),
+        Action::Cancel(name) => format!("cancel {name}"),
+        Action::Wait(sighting) => format!("wait for {}", sighting.rpc),
+        Action::Saw(sighting) => format!("saw {}", sighting.rpc),
+        Action::Server(event) => format!("server {event:?}"),
+        Action::Flood(_) => "flood".to_owned(),
+        Action::Drain(_) => "drain".to_owned(),
+        Action::Repeat { times, .. } => format!("repeat {times}"),
+    }
+}
+
+/// An address of this machine at which nothing listens: a port that was ours a moment ago.
+fn refused_address() -> Result<String> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}

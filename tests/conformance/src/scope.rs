@@ -1,0 +1,117 @@
+//! The values that a running case can name: what replies brought, and what the runner knows of the server.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Map, Value};
+
+use crate::pattern;
+
+/// Named values of one run of a case.
+#[derive(Debug, Default)]
+pub struct Scope {
+    values: BTreeMap<String, Value>,
+}
+
+impl Scope {
+    /// Gives a value a name.
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Replaces every `$name` in a value by what it stands for.
+    ///
+    /// # Errors
+    /// When nothing has that name.
+    pub fn fill(&self, value: &Value) -> Result<Value> {
+        Ok(match value {
+            Value::Array(list) => {
+                Value::Array(list.iter().map(|value| self.fill(value)).collect::<Result<_>>()?)
+            }
+            Value::Object(fields) => Value::Object(self.fill_fields(fields)?),
+            Value::String(text) => self.fill_text(text)?,
+            other => other.clone(),
+        })
+    }
+
+    /// The same for the fields of an object.
+    ///
+    /// # Errors
+    /// When nothing has a name that is used.
+    pub fn fill_fields(&self, fields: &Map<String, Value>) -> Result<Map<String, Value>> {
+        fields.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?))).collect()
+    }
+
+    fn fill_text(&self, text: &str) -> Result<Value> {
+        let inner = self.expand(text)?;
+        match inner.strip_prefix('$') {
+            None => Ok(Value::String(inner)),
+            Some(_) if pattern::is_comparison(&inner) => Ok(Value::String(inner)),
+            Some(name) => self.lookup(name),
+        }
+    }
+
+    /// Replaces the `${name}` parts of a text.
+    fn expand(&self, text: &str) -> Result<String> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, behind) =
+                after.split_once('}').with_context(|| format!("no closing brace in {text:?}"))?;
+            out.push_str(before);
+            match self.lookup(name)? {
+                Value::String(value) => out.push_str(&value),
+                other => out.push_str(&other.to_string()),
+            }
+            rest = behind;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn lookup(&self, name: &str) -> Result<Value> {
+        if let Some(text) = name.strip_prefix("b64:") {
+            return Ok(BASE64_STANDARD.encode(text).into());
+        }
+        if let Some(length) = name.strip_prefix("b64x:") {
+            let length = length.parse().with_context(|| format!("{length:?} is no number of bytes"))?;
+            return Ok(BASE64_STANDARD.encode(vec![b'x'; length]).into());
+        }
+        let (head, path) = name.split_once('.').map_or((name, None), |(head, path)| (head, Some(path)));
+        let Some(value) = self.values.get(head) else { bail!("nothing is called ${head}") };
+        match path {
+            Some(path) => {
+                let pointer = format!("/{}", path.replace('.', "/"));
+                value.pointer(&pointer).cloned().with_context(|| format!("${head} has no {path}: {value}"))
+            }
+            None => Ok(value.get("handle").unwrap_or(value).clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_replaced() {
+        let mut scope = Scope::default();
+        scope.set("client", json!({"handle": "c1"}));
+        scope.set("got", json!({"messages": [{"delivery": "d1"}]}));
+        scope.set("u", "7");
+        for (value, filled) in [
+            (json!("$client"), json!("c1")),
+            (json!(["$got.messages.0.delivery"]), json!(["d1"])),
+            (json!({"topic": "orders-${u}"}), json!({"topic": "orders-7"})),
+            (json!("$b64:hi"), json!("aGk=")),
+            (json!("$contains:orders-${u}"), json!("$contains:orders-7")),
+            (json!("$any"), json!("$any")),
+        ] {
+            assert_eq!(scope.fill(&value).unwrap(), filled);
+        }
+        assert!(scope.fill(&json!("$missing")).is_err());
+    }
+}

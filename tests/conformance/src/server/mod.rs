@@ -1,0 +1,130 @@
+//! The scripted server: a real gRPC server on a real socket that answers as a healthy proxy does, except where the
+//! case's script says otherwise, and remembers every call.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, Result};
+use rocketmq_thin_proto::v2::messaging_service_server::MessagingServiceServer;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::transport::Server;
+
+use self::{certificate::Authority, connection::Acceptor, service::Service, state::State};
+use crate::script::Script;
+
+pub use self::seen::{Call, Seen};
+
+mod answer;
+mod certificate;
+mod connection;
+mod json;
+mod seen;
+mod service;
+mod settings;
+mod state;
+mod stored;
+
+/// One scripted server, listening until it is stopped or dropped.
+#[derive(Debug)]
+pub struct ScriptedServer {
+    local: SocketAddr,
+    tls_name: Option<String>,
+    authorities: Authorities,
+    state: Arc<State>,
+    acceptor: Acceptor,
+    serving: JoinHandle<()>,
+}
+
+/// The certificate authority that signed the server's certificate, and one that did not; both as PEM.
+#[derive(Debug, Clone, Default)]
+pub struct Authorities {
+    /// The one to trust.
+    pub trusted: String,
+    /// The other one.
+    pub other: String,
+}
+
+impl ScriptedServer {
+    /// Starts a server that plays `script`.
+    ///
+    /// # Errors
+    /// When the script makes no sense or the address can't be listened on.
+    pub async fn start(script: &Script) -> Result<Self> {
+        let host = script.listen.as_deref().unwrap_or("127.0.0.1");
+        let listener =
+            TcpListener::bind(format!("{host}:0")).await.with_context(|| format!("listening on {host}"))?;
+        let local = listener.local_addr()?;
+        let mut authorities = Authorities::default();
+        let mut tls = None;
+        if let Some(wanted) = &script.tls {
+            let authority = Authority::new()?;
+            tls = Some(authority.acceptor(&wanted.name)?);
+            authorities = Authorities { trusted: authority.pem(), other: Authority::new()?.pem() };
+        }
+        let tls_name = script.tls.as_ref().map(|tls| tls.name.clone());
+        let advertised = tls_name.clone().unwrap_or_else(|| local.ip().to_string());
+        let state = Arc::new(State::new(script.clone(), (advertised, local.port()))?);
+        let (acceptor, incoming) = Acceptor::start(listener, tls);
+        let service = MessagingServiceServer::new(Service::new(Arc::clone(&state)))
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        let serving = tokio::spawn(async move {
+            // An error here is the end of the listening socket: the case sees it as a refused connection.
+            let _ = Server::builder().add_service(service).serve_with_incoming(incoming).await;
+        });
+        Ok(Self { local, tls_name, authorities, state, acceptor, serving })
+    }
+
+    /// What a client is given to connect to, such as `127.0.0.1:41234` or `https://localhost:41234`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        match &self.tls_name {
+            None => self.local.to_string(),
+            Some(name) => format!("https://{name}:{}", self.local.port()),
+        }
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The authorities of its TLS; empty without TLS.
+    #[must_use]
+    pub fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub fn seen(&self) -> &Seen {
+        self.state.seen()
+    }
+
+    /// Ends every telemetry stream from the server's side, connections stay.
+    pub fn disconnect_telemetry(&self) {
+        self.state.disconnect_telemetry();
+    }
+
+    /// Cuts every connection.
+    pub fn drop_connections(&self) {
+        self.acceptor.drop_connections();
+    }
+
+    /// Lets the calls go on that rules with `hang` hold back.
+    pub fn release(&self) {
+        self.state.release();
+    }
+
+    /// Stops listening and cuts every connection.
+    pub fn stop(&self) {
+        self.acceptor.stop();
+        self.serving.abort();
+    }
+}
+
+impl Drop for ScriptedServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

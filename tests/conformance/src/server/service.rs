@@ -1,0 +1,280 @@
+//! The gRPC service: notes each call, looks up its rule, and answers.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, future, stream::BoxStream};
+use rocketmq_thin_proto::v2::{
+    messaging_service_server::MessagingService, receive_message_response::Content,
+    telemetry_command::Command, *,
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Code as GrpcCode, Request, Response, Status as GrpcStatus, Streaming, metadata::KeyAndValueRef};
+
+use super::{
+    answer::{Answerable, code, status},
+    connection::Cut,
+    seen::Call,
+    settings,
+    state::State,
+};
+use crate::script::Rule;
+
+pub(super) struct Service {
+    state: Arc<State>,
+}
+
+type Answer<T> = Result<Response<T>, GrpcStatus>;
+
+impl Service {
+    pub(super) fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    fn note<T>(&self, rpc: &'static str, request: &Request<T>, shown: Value) -> Rule {
+        self.state.note(Call { rpc, metadata: metadata(request), request: shown })
+    }
+
+    /// What a rule says about a call before it is answered at all.
+    async fn interfere(&self, rule: &Rule, cut: Option<Cut>) -> Result<(), GrpcStatus> {
+        if rule.hang {
+            self.state.until_released().await;
+        }
+        if rule.delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(rule.delay_ms)).await;
+        }
+        if rule.drop {
+            if let Some(cut) = cut {
+                cut.cut();
+            }
+            future::pending::<()>().await;
+        }
+        match &rule.grpc {
+            Some(name) => Err(GrpcStatus::new(grpc_code(name), rule.text.clone())),
+            None => Ok(()),
+        }
+    }
+
+    async fn unary<T: Answerable>(&self, request: Request<T>) -> Answer<T::Answer> {
+        let shown = self.state.show(&format!("{}Request", T::RPC), request.get_ref());
+        let rule = self.note(T::RPC, &request, shown);
+        self.interfere(&rule, request.extensions().get().cloned()).await?;
+        if let Some(answer) = &rule.answer {
+            return self.written(&format!("{}Response", T::RPC), answer);
+        }
+        Ok(Response::new(match &rule.code {
+            Some(name) => T::refused(status(code(name), &rule.text)),
+            None => request.into_inner().answer(&self.state, &rule),
+        }))
+    }
+
+    fn written<M: prost::Message + Default>(&self, name: &str, answer: &Value) -> Answer<M> {
+        let read = self.state.json().read(name, answer);
+        read.map(Response::new).map_err(|error| GrpcStatus::internal(format!("the case's answer: {error:#}")))
+    }
+
+    /// Status, messages, delivery time: the order of a healthy proxy's stream.
+    fn batch(&self, request: &ReceiveMessageRequest, rule: &Rule) -> Vec<Content> {
+        let queue = request.message_queue.as_ref();
+        let topic = queue.and_then(|queue| queue.topic.as_ref()).map_or("", |topic| topic.name.as_str());
+        let limit = usize::try_from(request.batch_size).unwrap_or_default();
+        let messages = match &rule.code {
+            Some(_) => Vec::new(),
+            None => self.state.take(topic, limit),
+        };
+        let status = match &rule.code {
+            Some(name) => status(code(name), &rule.text),
+            None if messages.is_empty() => status(Code::MessageNotFound, "no new message"),
+            None => status(Code::Ok, "OK"),
+        };
+        let mut contents = vec![Content::Status(status)];
+        contents.extend(messages.into_iter().map(Content::Message));
+        if !rule.no_delivery_timestamp {
+            contents.push(Content::DeliveryTimestamp(std::time::SystemTime::now().into()));
+        }
+        contents
+    }
+
+    /// Answers the commands of one telemetry stream until either side ends it.
+    async fn converse(&self, mut commands: Streaming<TelemetryCommand>, replies: Replies) {
+        while let Some(Ok(command)) = commands.next().await {
+            let Some(Command::Settings(wanted)) = command.command else { continue };
+            let shown = self.state.show("Settings", &wanted);
+            let rule =
+                self.state.note(Call { rpc: "Settings", metadata: replies.metadata.clone(), request: shown });
+            if rule.silent {
+                continue;
+            }
+            let reply = match self.interfere(&rule, replies.cut.clone()).await {
+                Err(error) => Err(error),
+                Ok(()) => match &rule.code {
+                    None => Ok(settings::reply(wanted)),
+                    Some(name) => {
+                        Ok(TelemetryCommand { status: Some(status(code(name), &rule.text)), command: None })
+                    }
+                },
+            };
+            let ended = reply.is_err() || rule.code.is_some();
+            if replies.sender.send(reply).is_err() || ended {
+                return;
+            }
+        }
+    }
+}
+
+/// The server's side of a telemetry stream.
+struct Replies {
+    sender: mpsc::UnboundedSender<Result<TelemetryCommand, GrpcStatus>>,
+    metadata: BTreeMap<String, String>,
+    cut: Option<Cut>,
+}
+
+fn metadata<T>(request: &Request<T>) -> BTreeMap<String, String> {
+    let text = |entry| match entry {
+        KeyAndValueRef::Ascii(key, value) => Some((key.to_string(), value.to_str().ok()?.to_owned())),
+        KeyAndValueRef::Binary(..) => None,
+    };
+    request.metadata().iter().filter_map(text).collect()
+}
+
+fn grpc_code(name: &str) -> GrpcCode {
+    let codes = (0..=16).map(GrpcCode::from_i32);
+    let spelled = |code: &GrpcCode| format!("{code:?}").to_ascii_uppercase() == name.replace('_', "");
+    codes.into_iter().find(spelled).unwrap_or(GrpcCode::Unknown)
+}
+
+fn unimplemented<T>() -> Answer<T> {
+    Err(GrpcStatus::unimplemented("not scripted"))
+}
+
+type ReceiveStream = BoxStream<'static, Result<ReceiveMessageResponse, GrpcStatus>>;
+
+#[tonic::async_trait]
+impl MessagingService for Service {
+    type ReceiveMessageStream = ReceiveStream;
+    type PullMessageStream = BoxStream<'static, Result<PullMessageResponse, GrpcStatus>>;
+    type TelemetryStream = BoxStream<'static, Result<TelemetryCommand, GrpcStatus>>;
+
+    async fn query_route(&self, request: Request<QueryRouteRequest>) -> Answer<QueryRouteResponse> {
+        self.unary(request).await
+    }
+
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
+        self.unary(request).await
+    }
+
+    async fn send_message(&self, request: Request<SendMessageRequest>) -> Answer<SendMessageResponse> {
+        self.unary(request).await
+    }
+
+    async fn query_assignment(
+        &self,
+        request: Request<QueryAssignmentRequest>,
+    ) -> Answer<QueryAssignmentResponse> {
+        self.unary(request).await
+    }
+
+    async fn receive_message(&self, request: Request<ReceiveMessageRequest>) -> Answer<ReceiveStream> {
+        let shown = self.state.show("ReceiveMessageRequest", request.get_ref());
+        let rule = self.note("ReceiveMessage", &request, shown);
+        self.interfere(&rule, request.extensions().get().cloned()).await?;
+        let contents = self.batch(request.get_ref(), &rule);
+        let responses =
+            contents.into_iter().map(|content| Ok(ReceiveMessageResponse { content: Some(content) }));
+        Ok(Response::new(futures::stream::iter(responses.collect::<Vec<_>>()).boxed()))
+    }
+
+    async fn ack_message(&self, request: Request<AckMessageRequest>) -> Answer<AckMessageResponse> {
+        self.unary(request).await
+    }
+
+    async fn change_invisible_duration(
+        &self,
+        request: Request<ChangeInvisibleDurationRequest>,
+    ) -> Answer<ChangeInvisibleDurationResponse> {
+        self.unary(request).await
+    }
+
+    async fn forward_message_to_dead_letter_queue(
+        &self,
+        request: Request<ForwardMessageToDeadLetterQueueRequest>,
+    ) -> Answer<ForwardMessageToDeadLetterQueueResponse> {
+        self.unary(request).await
+    }
+
+    async fn end_transaction(
+        &self,
+        request: Request<EndTransactionRequest>,
+    ) -> Answer<EndTransactionResponse> {
+        self.unary(request).await
+    }
+
+    async fn notify_client_termination(
+        &self,
+        request: Request<NotifyClientTerminationRequest>,
+    ) -> Answer<NotifyClientTerminationResponse> {
+        self.unary(request).await
+    }
+
+    async fn recall_message(&self, _: Request<RecallMessageRequest>) -> Answer<RecallMessageResponse> {
+        unimplemented()
+    }
+
+    async fn sync_lite_subscription(
+        &self,
+        request: Request<SyncLiteSubscriptionRequest>,
+    ) -> Answer<SyncLiteSubscriptionResponse> {
+        self.unary(request).await
+    }
+
+    async fn telemetry(
+        &self,
+        request: Request<Streaming<TelemetryCommand>>,
+    ) -> Answer<Self::TelemetryStream> {
+        let rule = self.note("Telemetry", &request, Value::Null);
+        let cut: Option<Cut> = request.extensions().get().cloned();
+        self.interfere(&rule, cut.clone()).await?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let replies = Replies { sender, metadata: metadata(&request), cut };
+        let service = Self::new(Arc::clone(&self.state));
+        let ended = self.state.telemetry().cancelled_owned();
+        // Owned by the stream: what the client no longer listens to is no longer served.
+        let conversation = async move {
+            if rule.silent {
+                future::pending::<()>().await;
+            }
+            service.converse(request.into_inner(), replies).await;
+        };
+        Ok(Response::new(
+            alongside(UnboundedReceiverStream::new(receiver), conversation).take_until(ended).boxed(),
+        ))
+    }
+
+    async fn pull_message(&self, _: Request<PullMessageRequest>) -> Answer<Self::PullMessageStream> {
+        unimplemented()
+    }
+
+    async fn update_offset(&self, _: Request<UpdateOffsetRequest>) -> Answer<UpdateOffsetResponse> {
+        unimplemented()
+    }
+
+    async fn get_offset(&self, _: Request<GetOffsetRequest>) -> Answer<GetOffsetResponse> {
+        unimplemented()
+    }
+
+    async fn query_offset(&self, _: Request<QueryOffsetRequest>) -> Answer<QueryOffsetResponse> {
+        unimplemented()
+    }
+}
+
+/// The items of a stream, with `work` driven by whoever reads them.
+fn alongside<S, W>(items: S, work: W) -> impl Stream<Item = S::Item> + Send
+where
+    S: Stream + Send,
+    S::Item: Send,
+    W: Future<Output = ()> + Send,
+{
+    let nothing = futures::stream::once(work).filter_map(|()| future::ready(None));
+    futures::stream::select(items, nothing)
+}
