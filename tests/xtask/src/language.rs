@@ -65,6 +65,11 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// A choice that was made in another way.
+    pub(crate) fn of(only: Vec<Language>, without: Vec<Language>) -> Self {
+        Self { only, without }
+    }
+
     /// The chosen languages in their usual order; an error if none is left or a tool is missing.
     pub(crate) fn resolve(&self) -> Result<Vec<Language>> {
         let chosen: Vec<Language> = Language::value_variants()
@@ -86,18 +91,14 @@ impl Selection {
 mod tests {
     use super::*;
 
-    fn selection(only: &[Language], without: &[Language]) -> Selection {
-        Selection { only: only.to_vec(), without: without.to_vec() }
-    }
-
     #[test]
     fn keeps_what_is_named_and_drops_what_is_left_out() {
-        let chosen = selection(&[Language::Rust], &[Language::Kotlin]).resolve().unwrap();
+        let chosen = Selection::of(vec![Language::Rust], vec![Language::Kotlin]).resolve().unwrap();
         assert_eq!(chosen, [Language::Rust]);
     }
 
     #[test]
     fn refuses_an_empty_choice() {
-        assert!(selection(&[Language::Kotlin], &[Language::Kotlin]).resolve().is_err());
+        assert!(Selection::of(vec![Language::Kotlin], vec![Language::Kotlin]).resolve().is_err());
     }
 }

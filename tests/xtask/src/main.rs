@@ -1,9 +1,23 @@
 //! `cargo x <verb>`: the one command of the project, the same for people and for CI.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner speaks to its user")]
 
+mod artefacts;
+mod bench;
 mod check;
+mod conform;
+mod contract;
+mod examples;
+mod fresh;
+mod installed;
+mod interop;
 mod language;
+mod maven;
+mod package;
+mod proxy;
+mod quickstart;
 mod step;
+mod tally;
+mod test;
 mod tidy;
 mod tool;
 mod workspace;
@@ -13,6 +27,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use language::{Language, Selection};
 use workspace::Workspace;
 
 /// The one command of rocketmq-thin: the same for people and for CI.
@@ -28,10 +43,43 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// A first look: start a proxy; send, receive, change the invisible time and acknowledge in each language
+    Quickstart {
+        #[command(flatten)]
+        languages: Selection,
+    },
+    /// Test everything; what CI runs. Closes with one line: N passed, N failed
+    Test {
+        #[command(flatten)]
+        languages: Selection,
+    },
     /// Judge the source: tidy, format, clippy, documentation, dependencies
     Check,
     /// Judge the house rules alone: import arrows, wire types at the edges, file lengths, names
     Tidy,
+    /// Run the conformance suite, or a part of it
+    Conform {
+        /// Only this language (all of them without)
+        #[arg(value_enum)]
+        language: Option<Language>,
+        /// Only cases whose name matches this regular expression
+        case: Option<String>,
+        /// Leave a language out; may be repeated
+        #[arg(long, value_enum, value_name = "LANGUAGE")]
+        without: Vec<Language>,
+    },
+    /// Run Apache's own clients against our proxy
+    Interop,
+    /// Measure CPU per message, beside a raw gRPC echo in the same run
+    Bench {
+        #[command(flatten)]
+        languages: Selection,
+    },
+    /// Make the wheel, the npm tarball and the jar in target/x/dist
+    Package {
+        #[command(flatten)]
+        languages: Selection,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,9 +93,18 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let workspace = Workspace::find()?;
+    let workspace = &Workspace::find()?;
     match arguments.verb {
-        Verb::Check => check::run(&workspace),
+        Verb::Quickstart { languages } => quickstart::run(workspace, &languages.resolve()?),
+        Verb::Test { languages } => test::run(workspace, &languages.resolve()?),
+        Verb::Check => check::run(workspace),
         Verb::Tidy => step::perform("tidy", || tidy::run(workspace.root())),
+        Verb::Conform { language, case, without } => {
+            let languages = Selection::of(language.into_iter().collect(), without).resolve()?;
+            conform::run(workspace, &languages, case.as_deref())
+        }
+        Verb::Interop => interop::run(workspace),
+        Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
+        Verb::Package { languages } => package::run(workspace, &languages.resolve()?),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 
@@ -32,6 +32,15 @@ impl Log {
     }
 }
 
+/// How a program that could be started has ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Whether it ended with success.
+    pub(crate) ok: bool,
+    /// What it wrote.
+    pub(crate) log: Log,
+}
+
 /// Prints a heading above a group of steps.
 pub(crate) fn heading(title: &str) {
     println!("\n{title}");
@@ -39,8 +48,16 @@ pub(crate) fn heading(title: &str) {
 
 /// Runs `command` as the step `name`; an error if it can't be started or ends with a failure.
 pub(crate) fn run(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Log> {
-    let log = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
-    let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+    let outcome = attempt(workspace, name, command)?;
+    ensure!(outcome.ok, "{name} failed; everything it wrote: {}", outcome.log.0.display());
+    Ok(outcome.log)
+}
+
+/// Runs `command` as the step `name` and shows the end of its log if it fails; an error only if it can't be
+/// started.
+pub(crate) fn attempt(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Outcome> {
+    let path = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
+    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
     let started = Instant::now();
     announce(name);
     let mut child = command
@@ -49,16 +66,15 @@ pub(crate) fn run(workspace: &Workspace, name: &str, command: &mut Command) -> R
         .stderr(file)
         .spawn()
         .with_context(|| format!("starting {:?}", command.get_program()))?;
-    let status = wait(&mut child, &Line { name, log: &log, started })?;
-    if status {
-        finish(name, "ok", started);
-        return Ok(Log(log));
+    let ok = wait(&mut child, &Line { name, log: &path, started })?;
+    let log = Log(path);
+    finish(name, if ok { "ok" } else { "FAILED" }, started);
+    if !ok {
+        let text = log.text()?;
+        let lines: Vec<&str> = text.lines().collect();
+        println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
     }
-    finish(name, "FAILED", started);
-    let text = Log(log.clone()).text()?;
-    let lines: Vec<&str> = text.lines().collect();
-    println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
-    bail!("{name} failed; everything it wrote: {}", log.display())
+    Ok(Outcome { ok, log })
 }
 
 /// Runs our own code as the step `name`.

@@ -1,0 +1,46 @@
+//! `cargo x bench`: CPU per message, of the build that ships.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::{installed::Installed, language::Language, step, workspace::Workspace};
+
+/// The clients under measurement.
+const CLIENTS: &str = "tests/bench/clients";
+
+/// Builds, installs and measures; the table goes straight to standard output.
+pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
+    step::heading("Getting ready");
+    let installed = Installed::prepare(workspace, languages)?;
+    let mut bench = Command::new(installed.artefacts().program("bench"));
+    bench
+        .current_dir(workspace.root())
+        .arg("--proxy")
+        .arg(installed.artefacts().program("rocketmq-thin-proxy"));
+    let sources = workspace.root().join(CLIENTS);
+    for language in languages {
+        let client = match language {
+            // The runner measures the Rust client in any case.
+            Language::Rust => continue,
+            Language::Python => {
+                format!("{} {}", installed.python()?.display(), sources.join("send.py").display())
+            }
+            Language::Node => {
+                format!("node {}", installed.node_programs(&sources, "bench")?.join("send.mjs").display())
+            }
+            Language::Kotlin => {
+                let source = sources.join("Send.kt");
+                if !source.exists() {
+                    continue;
+                }
+                let classes = installed.compile_kotlin(&source, "bench")?;
+                format!("java -cp {} SendKt", installed.class_path(&classes)?.to_string_lossy())
+            }
+        };
+        bench.arg("--client").arg(format!("{}={client}", language.key()));
+    }
+    step::heading("CPU per message");
+    ensure!(bench.status()?.success(), "the benchmark failed");
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Whether a made file is newer than all that it is made of, so that making it again can be spared.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+/// Folders of tools inside of source folders: what is in them is made, not written.
+const MADE: &[&str] = &["__pycache__", "node_modules", "target"];
+
+/// Whether `output` exists and no file in `inputs` (folders count with all they hold) is newer.
+pub(crate) fn is_fresh(output: &Path, inputs: &[PathBuf]) -> bool {
+    let Some(made) = changed(output) else { return false };
+    inputs.iter().all(|input| newest(input).is_some_and(|input| input <= made))
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+/// The last change inside of `path`; nothing if it doesn't exist.
+fn newest(path: &Path) -> Option<SystemTime> {
+    if !path.is_dir() {
+        return changed(path);
+    }
+    let entries = fs::read_dir(path).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    entries
+        .filter(|entry| !MADE.iter().any(|made| entry.ends_with(made)))
+        .filter_map(|entry| newest(&entry))
+        .chain(changed(path))
+        .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_fresh_until_an_input_is_newer() {
+        let folder = tempfile::tempdir().unwrap();
+        let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+        assert!(!is_fresh(&output, &[]));
+        fs::write(&input, "").unwrap();
+        fs::write(&output, "").unwrap();
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        fs::File::open(&input).unwrap().set_modified(at(1)).unwrap();
+        fs::File::open(&output).unwrap().set_modified(at(2)).unwrap();
+        assert!(is_fresh(&output, std::slice::from_ref(&input)));
+        fs::File::open(&input).unwrap().set_modified(at(3)).unwrap();
+        assert!(!is_fresh(&output, &[input]));
+    }
+
+    #[test]
+    fn a_missing_input_is_never_older() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("out");
+        fs::write(&output, "").unwrap();
+        assert!(!is_fresh(&output, &[folder.path().join("gone")]));
+    }
+}

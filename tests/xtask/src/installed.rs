@@ -1,0 +1,163 @@
+//! The packages as a user would have them: the wheel in a virtual environment, the tarball in a
+//! `node_modules`, the jar on a class path. Programs of the project run on these, never on the source tree.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    artefacts::Artefacts, fresh::is_fresh, language::Language, maven, package::Packages, step, tool::Tool,
+    workspace::Workspace,
+};
+
+/// The Kotlin compiler as a Java package.
+const KOTLIN_COMPILER: &str = "tests/xtask/kotlin/pom.xml";
+
+/// What was built and packed, and where each language's programs find it.
+#[derive(Debug)]
+pub(crate) struct Installed<'a> {
+    workspace: &'a Workspace,
+    artefacts: Artefacts,
+    packages: Packages,
+}
+
+impl<'a> Installed<'a> {
+    /// Builds everything, packs the languages and installs the packages, as far as anything has changed.
+    pub(crate) fn prepare(workspace: &'a Workspace, languages: &[Language]) -> Result<Self> {
+        let artefacts = Artefacts::build(workspace)?;
+        let packages = Packages::make(workspace, &artefacts, languages)?;
+        let installed = Self { workspace, artefacts, packages };
+        if let Some(wheel) = &installed.packages.wheel {
+            installed.install_wheel(wheel)?;
+        }
+        if let Some(tarball) = &installed.packages.tarball {
+            installed.install_tarball(tarball)?;
+        }
+        Ok(installed)
+    }
+
+    /// What was built.
+    pub(crate) fn artefacts(&self) -> &Artefacts {
+        &self.artefacts
+    }
+
+    /// The Python of the virtual environment that holds the wheel.
+    pub(crate) fn python(&self) -> Result<PathBuf> {
+        let folder = self.workspace.cache("python")?;
+        let (bin, program) = if cfg!(windows) { ("Scripts", "python.exe") } else { ("bin", "python") };
+        Ok(folder.join(bin).join(program))
+    }
+
+    /// Brings the JavaScript files of a folder to where they may `import 'rocketmq-thin'`: Node looks for
+    /// packages beside the program.
+    pub(crate) fn node_programs(&self, sources: &Path, name: &str) -> Result<PathBuf> {
+        let folder = self.workspace.cache("node")?.join(name);
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(sources)? {
+            let source = entry?.path();
+            if let (Some("mjs"), Some(file)) =
+                (source.extension().and_then(OsStr::to_str), source.file_name())
+            {
+                fs::copy(&source, folder.join(file))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// The jar, what it depends on, and a program's own classes, as Java wants it.
+    pub(crate) fn class_path(&self, classes: &Path) -> Result<OsString> {
+        let jar = self.packages.jar.as_deref().context("the jar is not packed")?;
+        let libraries = self.packages.jar_dependencies.join("*");
+        Ok(std::env::join_paths([jar, &libraries, classes])?)
+    }
+
+    /// The program of `folder` below `examples` in a language, ready for its arguments.
+    pub(crate) fn example(&self, language: Language, folder: &str) -> Result<Command> {
+        let source = self.workspace.root().join("examples").join(folder);
+        Ok(match language {
+            Language::Rust => Command::new(self.artefacts.program(&format!("example-{folder}"))),
+            Language::Python => {
+                let mut command = Command::new(self.python()?);
+                // Unbuffered, so that what it says is seen when it is said.
+                command.arg("-u").arg(source.join("main.py"));
+                command
+            }
+            Language::Node => {
+                let mut command = Tool::Node.command();
+                command.arg(self.node_programs(&source, folder)?.join("main.mjs"));
+                command
+            }
+            Language::Kotlin => {
+                let classes = self.compile_kotlin(&source.join("Main.kt"), folder)?;
+                let mut command = Command::new("java");
+                command.arg("-cp").arg(self.class_path(&classes)?).arg("MainKt");
+                command
+            }
+        })
+    }
+
+    fn install_wheel(&self, wheel: &Path) -> Result<()> {
+        let python = self.python()?;
+        let stamp = self.workspace.cache("python")?.join("installed");
+        if is_fresh(&stamp, &[wheel.to_owned()]) {
+            return Ok(());
+        }
+        let folder = self.workspace.cache("python")?;
+        step::run(
+            self.workspace,
+            "make a Python environment",
+            Tool::Python.command().args(["-m", "venv"]).arg(folder),
+        )?;
+        let mut install = Command::new(python);
+        install.args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-index",
+            "--force-reinstall",
+        ]);
+        step::run(self.workspace, "install the wheel", install.arg(wheel))?;
+        Ok(fs::write(stamp, "")?)
+    }
+
+    fn install_tarball(&self, tarball: &Path) -> Result<()> {
+        let folder = self.workspace.cache("node")?;
+        let stamp = folder.join("installed");
+        if is_fresh(&stamp, &[tarball.to_owned()]) {
+            return Ok(());
+        }
+        fs::write(folder.join("package.json"), "{\"private\": true}\n")?;
+        let mut install = Tool::Npm.command();
+        install.current_dir(folder).args(["install", "--no-audit", "--no-fund", "--no-save", "--force"]);
+        step::run(self.workspace, "install the npm tarball", install.arg(tarball))?;
+        Ok(fs::write(stamp, "")?)
+    }
+
+    /// Compiles one file against the jar; the answer is the folder of its classes.
+    pub(crate) fn compile_kotlin(&self, source: &Path, name: &str) -> Result<PathBuf> {
+        let classes = self.workspace.cache("kotlin")?.join(name);
+        let stamp = classes.join("META-INF/main.kotlin_module");
+        let jar = self.packages.jar.clone().context("the jar is not packed")?;
+        if is_fresh(&stamp, &[source.to_owned(), jar.clone()]) {
+            return Ok(classes);
+        }
+        // The compiler doesn't know the `*` of Java class paths.
+        let mut libraries = vec![jar];
+        for entry in fs::read_dir(&self.packages.jar_dependencies)? {
+            libraries.push(entry?.path());
+        }
+        let mut compile = Command::new("java");
+        compile.arg("-cp").arg(maven::class_path(self.workspace, KOTLIN_COMPILER)?);
+        compile.args(["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib", "-no-reflect"]);
+        compile.args(["-jvm-target", "17", "-cp"]).arg(std::env::join_paths(libraries)?);
+        compile.arg("-d").arg(&classes).arg(source);
+        step::run(self.workspace, &format!("compile the Kotlin program of {name}"), &mut compile)?;
+        Ok(classes)
+    }
+}

@@ -1,0 +1,38 @@
+//! Java packages through Maven.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{fresh::is_fresh, step, tool::Tool, workspace::Workspace};
+
+/// The goal that writes down a class path, with its version so that it is the same everywhere.
+const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
+
+/// A quiet, non-interactive Maven on the project file `pom` of the checkout.
+pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
+    let mut command = Tool::Maven.command();
+    command.args(["--batch-mode", "--no-transfer-progress", "--file"]).arg(workspace.root().join(pom));
+    command
+}
+
+/// Fetches what the project file `pom` depends on; the answer is a Java class path.
+pub(crate) fn class_path(workspace: &Workspace, pom: &str) -> Result<String> {
+    let file = workspace.cache("maven")?.join(format!("{}.classpath", pom.replace(['/', '\\'], "-")));
+    if !is_usable(&file, &workspace.root().join(pom)) {
+        let mut fetch = command(workspace, pom);
+        fetch.arg(BUILD_CLASSPATH).arg(format!("-Dmdep.outputFile={}", file.display()));
+        step::run(workspace, &format!("fetch the Java packages of {pom}"), &mut fetch)?;
+    }
+    fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
+}
+
+/// Maven's repository is not ours and may have been cleaned since.
+fn is_usable(file: &Path, pom: &Path) -> bool {
+    let listed = fs::read_to_string(file).unwrap_or_default();
+    is_fresh(file, &[PathBuf::from(pom)]) && std::env::split_paths(&listed).all(|jar| jar.exists())
+}

@@ -1,0 +1,133 @@
+//! `cargo x package`: what users install, in `target/x/dist`.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    artefacts::Artefacts, fresh::is_fresh, language::Language, maven, step, tool::Tool, workspace::Workspace,
+};
+
+/// The packages that were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Packages {
+    /// For pip.
+    pub(crate) wheel: Option<PathBuf>,
+    /// For npm.
+    pub(crate) tarball: Option<PathBuf>,
+    /// For Maven.
+    pub(crate) jar: Option<PathBuf>,
+    /// The folder of the jars that the jar depends on.
+    pub(crate) jar_dependencies: PathBuf,
+}
+
+impl Packages {
+    /// Packs the languages that have a package; Rust's is the crate itself.
+    pub(crate) fn make(workspace: &Workspace, artefacts: &Artefacts, languages: &[Language]) -> Result<Self> {
+        let mut packages =
+            Self { jar_dependencies: workspace.root().join(KOTLIN).join("target/lib"), ..Self::default() };
+        for language in languages {
+            match language {
+                Language::Rust => {}
+                Language::Python => packages.wheel = Some(wheel(workspace, artefacts)?),
+                Language::Node => packages.tarball = Some(tarball(workspace, artefacts)?),
+                Language::Kotlin => packages.jar = Some(jar(workspace, artefacts)?),
+            }
+        }
+        Ok(packages)
+    }
+
+    /// What there is, for a closing line.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.wheel, &self.tarball, &self.jar].into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
+/// Builds and packs the chosen languages, and says where the packages are.
+pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
+    step::heading("Packing");
+    let artefacts = Artefacts::build(workspace)?;
+    let packages = Packages::make(workspace, &artefacts, languages)?;
+    for package in packages.paths() {
+        println!("  {}", package.display());
+    }
+    Ok(())
+}
+
+/// Where the bindings are.
+const PYTHON: &str = "bindings/python";
+const NODE: &str = "bindings/node";
+const KOTLIN: &str = "bindings/kotlin";
+
+fn wheel(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
+    let sources = workspace.root().join(PYTHON);
+    let library = artefacts.library("rocketmq_thin_python");
+    let inputs = [library.clone(), sources.join("rocketmq_thin"), sources.join("wheel.py")];
+    pack(workspace, "whl", &inputs, |folder| {
+        let mut command = Tool::Python.command();
+        command.arg(sources.join("wheel.py")).arg(&library).arg(folder);
+        step::run(workspace, "pack the Python wheel", &mut command).map(drop)
+    })
+}
+
+fn tarball(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
+    let sources = workspace.root().join(NODE);
+    let library = artefacts.library("rocketmq_thin_node");
+    let inputs = [library.clone(), sources.clone()];
+    pack(workspace, "tgz", &inputs, |folder| {
+        let mut command = Tool::Node.command();
+        command.arg(sources.join("pack.mjs")).arg(&library).arg(folder);
+        step::run(workspace, "pack the npm tarball", &mut command).map(drop)
+    })
+}
+
+fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
+    let sources = workspace.root().join(KOTLIN);
+    let inputs =
+        [artefacts.library("rocketmq_thin_kotlin"), sources.join("src/main"), sources.join("pom.xml")];
+    pack(workspace, "jar", &inputs, |folder| {
+        let mut native = OsString::from("-Dnative.directory=");
+        native.push(artefacts.folder());
+        let mut command = maven::command(workspace, "bindings/kotlin/pom.xml");
+        command.args(["package", "-DskipTests"]).arg(native);
+        step::run(workspace, "pack the Kotlin jar", &mut command)?;
+        let name = format!("rocketmq-thin-{}.jar", env!("CARGO_PKG_VERSION"));
+        fs::copy(sources.join("target").join(&name), folder.join(name)).context("taking the jar")?;
+        Ok(())
+    })
+}
+
+/// The package of a kind in the output folder, made anew by `make` if one of `inputs` has changed.
+fn pack(
+    workspace: &Workspace,
+    extension: &str,
+    inputs: &[PathBuf],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = workspace.cache("dist")?;
+    if let Some(package) = find(&folder, extension)? {
+        if is_fresh(&package, inputs) {
+            return Ok(package);
+        }
+        fs::remove_file(&package)?;
+    }
+    make(&folder)?;
+    let package = find(&folder, extension)?.with_context(|| format!("no .{extension} was made"))?;
+    // A tool may have kept the time of an older file.
+    fs::File::options().append(true).open(&package)?.set_modified(std::time::SystemTime::now())?;
+    Ok(package)
+}
+
+fn find(folder: &Path, extension: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == extension) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}

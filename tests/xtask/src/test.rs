@@ -1,0 +1,112 @@
+//! `cargo x test`: everything, in the order in which failures are cheapest to learn of.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+
+use crate::{
+    conform, contract,
+    examples::{self, Run},
+    installed::Installed,
+    interop,
+    language::Language,
+    maven,
+    proxy::Proxy,
+    step,
+    tally::Tally,
+    tidy,
+    tool::Tool,
+    workspace::{Workspace, cargo},
+};
+
+/// The one set of packages whose unit tests are built: the generator of the Kotlin layer is a tool that runs
+/// in every build, and building it a second time for no test of its own would cost a minute.
+const UNIT_TESTS: &[&str] = &["test", "--workspace", "--exclude", "rocketmq-thin-kotlin-bindgen"];
+
+/// Runs all tests in the chosen languages and closes with one line: `N passed, N failed`.
+pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
+    let mut tally = Tally::default();
+    step::heading("Source");
+    tally.add_one(report(step::perform("tidy", || tidy::run(workspace.root()))));
+    let mut unit = Command::new(cargo());
+    unit.current_dir(workspace.root()).args(UNIT_TESTS);
+    tally.count(&step::attempt(workspace, "unit tests", &mut unit)?)?;
+    if languages.contains(&Language::Kotlin) {
+        tally.count(&contract::compare(workspace, UNIT_TESTS)?)?;
+    }
+
+    step::heading("Packages");
+    let installed = Installed::prepare(workspace, languages)?;
+
+    step::heading("Bindings");
+    for (name, mut tests) in bindings(workspace, &installed, languages)? {
+        tally.count(&step::attempt(workspace, &name, &mut tests)?)?;
+    }
+
+    step::heading("Examples");
+    let proxy = Proxy::start(workspace, installed.artefacts())?;
+    tally.add(examples::run(workspace, &installed, &Run { languages, proxy: &proxy })?);
+    drop(proxy);
+
+    step::heading("Conformance");
+    for language in languages {
+        let mut cases = conform::command(workspace, &installed, &[*language])?;
+        tally.count(&step::attempt(workspace, &format!("conformance in {language}"), &mut cases)?)?;
+    }
+
+    step::heading("Interop");
+    if languages.len() == Language::value_variants().len() {
+        let mut clients = interop::command(workspace, installed.artefacts())?;
+        tally.count(&step::attempt(workspace, "Apache's clients against our proxy", &mut clients)?)?;
+    } else {
+        println!("  left out along with a language: Apache's clients need the same tools");
+    }
+
+    println!("\n{tally}");
+    ensure!(tally.is_clean(), "not everything passed");
+    Ok(())
+}
+
+/// A failure of our own code is reported like a program's, and the rest goes on.
+fn report(result: Result<()>) -> bool {
+    if let Err(error) = &result {
+        println!("{error:#}");
+    }
+    result.is_ok()
+}
+
+/// The bindings' own tests, in their own languages, on the installed packages.
+fn bindings(
+    workspace: &Workspace,
+    installed: &Installed<'_>,
+    languages: &[Language],
+) -> Result<Vec<(String, Command)>> {
+    let mut tests = Vec::new();
+    for language in languages {
+        let sources = workspace.root().join("bindings").join(language.key());
+        let mut command = match language {
+            Language::Rust => continue,
+            Language::Python => {
+                let mut command = Command::new(installed.python()?);
+                command.args(["-m", "unittest", "discover", "--start-directory"]).arg(sources.join("tests"));
+                command
+            }
+            Language::Node => {
+                let mut command = Tool::Node.command();
+                command.arg("--test").arg(installed.node_programs(&sources.join("tests"), "tests")?);
+                command
+            }
+            Language::Kotlin => {
+                let mut native = std::ffi::OsString::from("-Dnative.directory=");
+                native.push(installed.artefacts().folder());
+                let mut command = maven::command(workspace, "bindings/kotlin/pom.xml");
+                command.arg("test").arg(native);
+                command
+            }
+        };
+        command.env("ROCKETMQ_THIN_PROXY", installed.artefacts().program("rocketmq-thin-proxy"));
+        tests.push((format!("tests of the {language} binding"), command));
+    }
+    Ok(tests)
+}
