@@ -86,7 +86,8 @@ impl Queue {
         if !self.process.is_current() {
             return false;
         }
-        match self.state.lock().running.remove(&id) {
+        let running = self.state.lock().running.remove(&id);
+        match running {
             Some(Running::Started(task)) => {
                 task.abort();
                 true

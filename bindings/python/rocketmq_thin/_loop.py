@@ -31,7 +31,8 @@ class Completions:
         id = self._native.submit(operation)
         self._waiting[id] = future
         try:
-            return await future
+            value: _T = await future
+            return value
         finally:
             # Still there: the task was cancelled.
             if self._waiting.pop(id, None) is not None:

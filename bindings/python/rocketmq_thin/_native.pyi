@@ -1,5 +1,5 @@
 from datetime import datetime
-from typing import Any, Generic, Optional, Sequence, TypeVar, Union
+from typing import Any, Generic, Optional, Sequence, TypeVar, Union, final
 
 from .errors import Error
 from .values import CloseReport, Message, Receipt, Seconds, Subscriptions
@@ -40,7 +40,14 @@ class SimpleConsumer:
     def change_invisible(self, delivery: Delivery, duration: Seconds) -> Operation[None]: ...
     def close(self, within: Optional[Seconds]) -> Operation[CloseReport]: ...
 
+@final
 class Delivery:
+    """A message as received: what was sent, where it stood, and the lease on it.
+
+    `body` is decompressed, or as it came over the wire when `corrupted`. `attempt` counts the deliveries, this one
+    included. `born_at` and `stored_at` are in UTC. `message_group` is what the order of messages is kept within.
+    """
+
     @property
     def message_id(self) -> str: ...
     @property

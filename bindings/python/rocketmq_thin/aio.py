@@ -27,13 +27,13 @@ _H = TypeVar("_H", bound="_Handle[Any]")
 class _Handle(Generic[_N]):
     """What is opened once, by `await` or `async with`, and then belongs to the running loop."""
 
-    _native: _N
+    _handle: _N
 
     def __init__(self, opening: _native.Operation[_N]) -> None:
         self._opening: Optional[_native.Operation[_N]] = opening
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_native", "_run"):
+        if name in ("_handle", "_run"):
             raise RuntimeError(f"this {type(self).__name__} is not open: use `await` or `async with` on it first")
         raise AttributeError(name)
 
@@ -41,7 +41,7 @@ class _Handle(Generic[_N]):
         if self._opening is not None:
             opening, self._opening = self._opening, None
             self._run = completions().run
-            self._native = await self._run(opening)
+            self._handle = await self._run(opening)
         return self
 
     def __await__(self: _H) -> Generator[Any, None, _H]:
@@ -55,7 +55,7 @@ class _Handle(Generic[_N]):
 
     async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Takes no more calls, and waits at most `deadline` for what is under way. See the report."""
-        return await self._run(self._native.close(deadline))
+        return await self._run(self._handle.close(deadline))
 
 
 class Client(_Handle[_native.Client]):
@@ -96,7 +96,7 @@ class Client(_Handle[_native.Client]):
     ) -> Producer:
         """A producer; opening it checks that `topics` exist. Other topics may be sent to as well."""
         return Producer(
-            self._native.producer(
+            self._handle.producer(
                 topics=list(topics),
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
@@ -107,7 +107,7 @@ class Client(_Handle[_native.Client]):
         self, group: str, subscriptions: Subscriptions, *, max_body_size: Optional[int] = None
     ) -> SimpleConsumer:
         """A consumer in `group` of the topics in `subscriptions`: `{"orders": Tags("new"), "bills": None}`."""
-        return SimpleConsumer(self._native.simple_consumer(group, subscriptions, max_body_size=max_body_size))
+        return SimpleConsumer(self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size))
 
 
 class Producer(_Handle[_native.Producer]):
@@ -115,11 +115,11 @@ class Producer(_Handle[_native.Producer]):
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return await self._run(self._native.send(message))
+        return await self._run(self._handle.send(message))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many; a receipt or an error for each, in their order."""
-        return await self._run(self._native.send_all(list(messages)))
+        return await self._run(self._handle.send_all(list(messages)))
 
 
 class SimpleConsumer(_Handle[_native.SimpleConsumer]):
@@ -137,7 +137,7 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
         None in time is an empty list.
         """
         return await self._run(
-            self._native.receive(
+            self._handle.receive(
                 max_messages=max_messages,
                 invisible_duration=invisible_duration,
                 await_duration=await_duration,
@@ -146,12 +146,12 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
 
     async def ack(self, delivery: Delivery) -> None:
         """Tells the server that a delivery is done with."""
-        await self._run(self._native.ack(delivery))
+        await self._run(self._handle.ack(delivery))
 
     async def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acks many; `None` or an error for each, in their order."""
-        return await self._run(self._native.ack_all(list(deliveries)))
+        return await self._run(self._handle.ack_all(list(deliveries)))
 
     async def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from others for `duration` from now; zero gives it back at once."""
-        await self._run(self._native.change_invisible(delivery, duration))
+        await self._run(self._handle.change_invisible(delivery, duration))

@@ -17,7 +17,7 @@ class _Handle(Generic[_N]):
     """What is closed once, by `with` or `close`."""
 
     def __init__(self, opening: _native.Operation[_N]) -> None:
-        self._native: _N = run(opening)
+        self._handle: _N = run(opening)
 
     def __enter__(self: _H) -> _H:
         return self
@@ -27,7 +27,7 @@ class _Handle(Generic[_N]):
 
     def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Takes no more calls, and waits at most `deadline` for what is under way. See the report."""
-        return run(self._native.close(deadline))
+        return run(self._handle.close(deadline))
 
 
 class Client(_Handle[_native.Client]):
@@ -80,7 +80,7 @@ class Client(_Handle[_native.Client]):
     ) -> Producer:
         """A producer, after a check that `topics` exist. Other topics may be sent to as well."""
         return Producer(
-            self._native.producer(
+            self._handle.producer(
                 topics=list(topics),
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
@@ -91,7 +91,7 @@ class Client(_Handle[_native.Client]):
         self, group: str, subscriptions: Subscriptions, *, max_body_size: Optional[int] = None
     ) -> SimpleConsumer:
         """A consumer in `group` of the topics in `subscriptions`: `{"orders": Tags("new"), "bills": None}`."""
-        return SimpleConsumer(self._native.simple_consumer(group, subscriptions, max_body_size=max_body_size))
+        return SimpleConsumer(self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size))
 
 
 class Producer(_Handle[_native.Producer]):
@@ -99,11 +99,11 @@ class Producer(_Handle[_native.Producer]):
 
     def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return run(self._native.send(message))
+        return run(self._handle.send(message))
 
     def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many; a receipt or an error for each, in their order."""
-        return run(self._native.send_all(list(messages)))
+        return run(self._handle.send_all(list(messages)))
 
 
 class SimpleConsumer(_Handle[_native.SimpleConsumer]):
@@ -121,7 +121,7 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
         None in time is an empty list.
         """
         return run(
-            self._native.receive(
+            self._handle.receive(
                 max_messages=max_messages,
                 invisible_duration=invisible_duration,
                 await_duration=await_duration,
@@ -130,12 +130,12 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
 
     def ack(self, delivery: Delivery) -> None:
         """Tells the server that a delivery is done with."""
-        run(self._native.ack(delivery))
+        run(self._handle.ack(delivery))
 
     def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acks many; `None` or an error for each, in their order."""
-        return run(self._native.ack_all(list(deliveries)))
+        return run(self._handle.ack_all(list(deliveries)))
 
     def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from others for `duration` from now; zero gives it back at once."""
-        run(self._native.change_invisible(delivery, duration))
+        run(self._handle.change_invisible(delivery, duration))

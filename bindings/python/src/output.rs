@@ -7,6 +7,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use rocketmq_thin_bridge as bridge;
 
+/// A message as received: what was sent, where it stood, and the lease on it, which the consumer that received it
+/// settles.
 #[pyclass(frozen, module = "rocketmq_thin")]
 pub(crate) struct Delivery(pub(crate) bridge::Delivery);
 

@@ -1,0 +1,71 @@
+"""What the package does to the process it lives in, and what a fork does to the package."""
+
+import subprocess
+import sys
+
+
+def test_a_forked_child_gets_an_error_and_may_connect_anew(script):
+    process = script("""
+import asyncio, os
+import rocketmq_thin
+from rocketmq_thin import Client, Message, aio
+
+client = Client(SERVER)
+producer, consumer = client.producer([NAME]), client.simple_consumer(NAME, [NAME])
+producer.send(Message(NAME, b"parent"))
+
+async def own():
+    async with aio.Client(SERVER) as client, client.producer() as producer:
+        await producer.send(Message(NAME, b"child, asyncio"))
+asyncio.run(own())
+
+def refused(call):
+    try:
+        call()
+    except rocketmq_thin.errors.Closed as error:
+        print(error.operation, error.message, flush=True)
+
+if os.fork() == 0:
+    refused(lambda: client.producer())
+    refused(lambda: producer.send(Message(NAME, b"never")))
+    refused(lambda: consumer.receive())
+    refused(client.close)
+    with Client(SERVER) as mine, mine.producer([NAME]) as sender:
+        sender.send(Message(NAME, b"child, blocking"))
+    asyncio.run(own())
+    print("child is done", flush=True)
+    # The inherited objects are dropped here, in a process without their thread.
+    raise SystemExit(0)
+pid, status = os.wait()
+producer.send(Message(NAME, b"parent again"))
+print("parent is done", status)
+client.close()
+""")
+    hint = "made before this process was forked: connect a new client in the child"
+    output, errors = process.communicate()
+    assert errors == ""
+    assert output.splitlines() == [
+        f"producer {hint}",
+        f"send {hint}",
+        f"receive {hint}",
+        f"close {hint}",
+        "child is done",
+        "parent is done 0",
+    ]
+
+
+def test_import_leaves_the_process_and_the_disk_alone(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o500)
+    text = """
+import logging, os, signal, threading
+before = [signal.getsignal(number) for number in signal.valid_signals()]
+import rocketmq_thin
+assert before == [signal.getsignal(number) for number in signal.valid_signals()]
+assert threading.active_count() == 1
+assert not os.path.isdir("/proc/self/task") or len(os.listdir("/proc/self/task")) == 1
+assert not logging.root.handlers
+"""
+    environment = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", text], env=environment, cwd=home, check=True)
+    assert list(home.iterdir()) == []
