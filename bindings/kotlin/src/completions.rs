@@ -32,10 +32,6 @@ impl Completions {
         Ok(COMPLETIONS.get_or_init(|| Self { queue, ready }))
     }
 
-    pub(crate) fn submit(&self, operation: Operation) -> Result<i64, Error> {
-        self.queue.submit(operation).map(|id| id as i64)
-    }
-
     /// False if the operation's outcome was there already and will still be given.
     pub(crate) fn cancel(&self, id: i64) -> bool {
         self.queue.cancel(id as u64)
@@ -55,4 +51,10 @@ impl Completions {
             *woken = false;
         }
     }
+}
+
+/// Starts an operation and returns its id, or 0 if one of the objects that it needs is not there.
+pub(crate) fn submit(operation: impl FnOnce() -> Option<Operation>) -> i64 {
+    let submit = || Completions::get().ok()?.queue.submit(operation()?).ok();
+    submit().map_or(0, |id| id as i64)
 }

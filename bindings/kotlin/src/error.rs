@@ -1,5 +1,3 @@
-use std::fmt;
-
 use rocketmq_thin_bridge::Error;
 
 type ErrorKind = rocketmq_thin_bridge::ErrorKind;
@@ -51,28 +49,5 @@ impl From<Error> for Failure {
             endpoint: error.endpoint().map(Into::into),
             request_id: error.request_id().map(Into::into),
         }
-    }
-}
-
-/// Why an operation could not even be started.
-#[derive(Debug, uniffi::Error)]
-pub(crate) enum Refusal {
-    /// The only reason there is.
-    NotStarted {
-        /// The core's error.
-        failure: Failure,
-    },
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::NotStarted { failure: error.into() }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::NotStarted { failure } = self;
-        f.write_str(&failure.detail)
     }
 }

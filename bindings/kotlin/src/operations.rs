@@ -6,11 +6,11 @@ use std::cell::RefCell;
 use std::slice;
 use std::time::Duration;
 
-use rocketmq_thin_bridge::{CLOSE_DEADLINE, Delivery, Message, Operation, ReceiveOptions};
+use rocketmq_thin_bridge::{Delivery, Message, Operation, ReceiveOptions};
 use uniffi::{Lift, Lower};
 
 use crate::UniFfiTag;
-use crate::completions::Completions;
+use crate::completions::{Completions, submit};
 use crate::message::{OutgoingMessage, OutgoingMessages};
 use crate::outcome::Batch;
 use crate::registry::{CONSUMERS, DELIVERIES, PRODUCERS};
@@ -28,7 +28,7 @@ thread_local! {
 pub(crate) unsafe extern "C" fn rocketmq_thin_send(producer: i64, message: *const u8, length: i32) -> i64 {
     // SAFETY: as the caller promises.
     let message = unsafe { decode::<OutgoingMessage, Message>(message, length) };
-    started(|| Some(Operation::Send(PRODUCERS.get(producer)?, message?)))
+    submit(|| Some(Operation::Send(PRODUCERS.get(producer)?, message?)))
 }
 
 /// Sends many messages, given as encoded `OutgoingMessages`.
@@ -43,7 +43,7 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_send_all(
 ) -> i64 {
     // SAFETY: as the caller promises.
     let messages = unsafe { decode::<OutgoingMessages, Vec<Message>>(messages, length) };
-    started(|| Some(Operation::SendAll(PRODUCERS.get(producer)?, messages?)))
+    submit(|| Some(Operation::SendAll(PRODUCERS.get(producer)?, messages?)))
 }
 
 /// Receives. A negative argument stands for the core's default.
@@ -61,13 +61,13 @@ pub(crate) extern "C" fn rocketmq_thin_receive(
         invisible_duration: duration(invisible_millis, default.invisible_duration),
         await_duration: duration(await_millis, default.await_duration),
     };
-    started(|| Some(Operation::Receive(CONSUMERS.get(consumer)?, options)))
+    submit(|| Some(Operation::Receive(CONSUMERS.get(consumer)?, options)))
 }
 
 /// Acknowledges a delivery.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_ack(consumer: i64, delivery: i64) -> i64 {
-    started(|| Some(Operation::Ack(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?)))
+    submit(|| Some(Operation::Ack(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?)))
 }
 
 /// Acknowledges many deliveries.
@@ -83,28 +83,20 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_ack_all(
     // SAFETY: as the caller promises.
     let keys = unsafe { slice(deliveries, count) };
     let deliveries = || keys.iter().map(|key| DELIVERIES.get(*key)).collect::<Option<Vec<Delivery>>>();
-    started(|| Some(Operation::AckAll(CONSUMERS.get(consumer)?, deliveries()?)))
+    submit(|| Some(Operation::AckAll(CONSUMERS.get(consumer)?, deliveries()?)))
 }
 
 /// Sets how long from now a delivery stays invisible.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_change_invisible(consumer: i64, delivery: i64, millis: i64) -> i64 {
     let duration = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
-    started(|| {
-        Some(Operation::ChangeInvisible(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?, duration))
-    })
+    submit(|| Some(Operation::ChangeInvisible(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?, duration)))
 }
 
 /// Cancels an operation. Returns 1 if there will be no outcome, 0 if there is one already.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_cancel(operation: i64) -> i32 {
     Completions::get().is_ok_and(|completions| completions.cancel(operation)).into()
-}
-
-/// How long a close waits where the caller doesn't say, in milliseconds.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn rocketmq_thin_close_deadline() -> i64 {
-    CLOSE_DEADLINE.as_millis() as i64
 }
 
 /// Waits for outcomes and returns up to `max` of them: a native 64-bit length, then an encoded `Batch` of
@@ -139,9 +131,4 @@ unsafe fn slice<'a, T>(data: *const T, length: i32) -> &'a [T] {
         Ok(length) if length > 0 && !data.is_null() => unsafe { slice::from_raw_parts(data, length) },
         _ => &[],
     }
-}
-
-fn started(operation: impl FnOnce() -> Option<Operation>) -> i64 {
-    let start = || Completions::get().ok()?.submit(operation()?).ok();
-    start().unwrap_or_default()
 }

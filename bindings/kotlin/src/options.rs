@@ -15,8 +15,6 @@ pub(crate) struct ConnectOptions {
     operation_timeout: Option<Duration>,
     startup_timeout: Option<Duration>,
     max_attempts: Option<u32>,
-    retry_initial: Option<Duration>,
-    retry_max: Option<Duration>,
 }
 
 type AccessKey = core::Credentials;
@@ -47,8 +45,6 @@ impl From<ConnectOptions> for core::ClientOptions {
         replace(&mut options.operation_timeout, given.operation_timeout);
         replace(&mut options.startup_timeout, given.startup_timeout);
         replace(&mut options.retry.max_attempts, given.max_attempts);
-        replace(&mut options.retry.initial, given.retry_initial);
-        replace(&mut options.retry.max, given.retry_max);
         options
     }
 }
@@ -57,7 +53,7 @@ impl From<ConnectOptions> for core::ClientOptions {
 #[derive(uniffi::Record)]
 pub(crate) struct SendOptions {
     topics: Vec<String>,
-    max_in_flight_messages: Option<u32>,
+    max_in_flight_messages: Option<u64>,
     max_in_flight_bytes: Option<u64>,
 }
 

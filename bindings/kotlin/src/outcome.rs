@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use rocketmq_thin_bridge as core;
 
-use crate::control::{NativeClient, NativeConsumer, NativeLeases, NativeProducer};
 use crate::error::Failure;
-use crate::message::{IncomingMessage, SentMessage};
+use crate::message::IncomingMessage;
+use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS};
+
+type SentMessage = core::Receipt;
 
 /// What one `poll` brings.
 #[derive(uniffi::Record)]
@@ -23,18 +25,14 @@ pub(crate) struct Completion {
 /// What became of an operation.
 #[derive(uniffi::Enum)]
 pub(crate) enum Outcome {
-    /// A connected client.
-    Connected { client: Arc<NativeClient> },
-    /// A producer, ready to send.
-    Producing { producer: Arc<NativeProducer> },
-    /// A simple consumer, ready to receive.
-    Consuming { consumer: Arc<NativeConsumer> },
+    /// A client, producer or consumer: its key, and what keeps it alive.
+    Made { key: i64, hold: Arc<Hold> },
     /// A message is stored.
     Sent { message: SentMessage },
     /// What became of each message.
     AllSent { results: Vec<SendResult> },
-    /// What was received, and the object that keeps the deliveries.
-    Received { messages: Vec<IncomingMessage>, leases: Arc<NativeLeases> },
+    /// What was received, and what keeps the deliveries alive.
+    Received { messages: Vec<IncomingMessage>, hold: Arc<Hold> },
     /// It is done.
     Done,
     /// Why each delivery could not be settled, or nothing.
@@ -67,21 +65,21 @@ impl From<Vec<(u64, core::Outcome)>> for Batch {
 impl From<core::Outcome> for Outcome {
     fn from(outcome: core::Outcome) -> Self {
         match outcome {
-            core::Outcome::Client(client) => Self::Connected { client: Arc::new(NativeClient(client)) },
+            core::Outcome::Client(client) => Self::made(CLIENTS.insert(client), |key| CLIENTS.remove(key)),
             core::Outcome::Producer(producer) => {
-                Self::Producing { producer: Arc::new(NativeProducer::new(producer)) }
+                Self::made(PRODUCERS.insert(producer), |key| PRODUCERS.remove(key))
             }
             core::Outcome::SimpleConsumer(consumer) => {
-                Self::Consuming { consumer: Arc::new(NativeConsumer::new(consumer)) }
+                Self::made(CONSUMERS.insert(consumer), |key| CONSUMERS.remove(key))
             }
-            core::Outcome::Receipt(receipt) => Self::Sent { message: receipt.into() },
+            core::Outcome::Receipt(receipt) => Self::Sent { message: receipt },
             core::Outcome::Receipts(results) => {
                 Self::AllSent { results: results.into_iter().map(Into::into).collect() }
             }
             core::Outcome::Deliveries(deliveries) => {
                 let messages: Vec<_> = deliveries.into_iter().map(IncomingMessage::register).collect();
-                let leases = NativeLeases(messages.iter().map(|message| message.key).collect());
-                Self::Received { messages, leases: Arc::new(leases) }
+                let keys = messages.iter().map(|message| message.key).collect();
+                Self::Received { messages, hold: Hold::new(keys, |key| DELIVERIES.remove(key)) }
             }
             core::Outcome::Done => Self::Done,
             core::Outcome::Settled(results) => Self::AllSettled {
@@ -97,10 +95,16 @@ impl From<core::Outcome> for Outcome {
     }
 }
 
+impl Outcome {
+    fn made(key: i64, remove: fn(i64)) -> Self {
+        Self::Made { key, hold: Hold::new(vec![key], remove) }
+    }
+}
+
 impl From<Result<core::Receipt, core::Error>> for SendResult {
     fn from(result: Result<core::Receipt, core::Error>) -> Self {
         match result {
-            Ok(receipt) => Self::Stored { message: receipt.into() },
+            Ok(receipt) => Self::Stored { message: receipt },
             Err(error) => Self::Refused { failure: error.into() },
         }
     }

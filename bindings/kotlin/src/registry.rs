@@ -1,18 +1,20 @@
 use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
-use rocketmq_thin_bridge::{Delivery, Producer, SimpleConsumer};
+use rocketmq_thin_bridge::{Client, Delivery, Producer, SimpleConsumer};
 
-/// The producers that C functions may name.
+/// The clients of the JVM.
+pub(crate) static CLIENTS: Registry<Client> = Registry::new();
+/// The producers of the JVM.
 pub(crate) static PRODUCERS: Registry<Producer> = Registry::new();
-/// The consumers that C functions may name.
+/// The consumers of the JVM.
 pub(crate) static CONSUMERS: Registry<SimpleConsumer> = Registry::new();
-/// The deliveries that C functions may name.
+/// The deliveries of the JVM.
 pub(crate) static DELIVERIES: Registry<Delivery> = Registry::new();
 
-/// What C functions name by a number instead of an address, so that a stale number is a miss and not a crash.
+/// What the JVM names by a number instead of an address, so that a stale number is a miss and not a crash.
 pub(crate) struct Registry<T> {
     last_key: AtomicI64,
     entries: LazyLock<RwLock<HashMap<i64, T>>>,
@@ -36,5 +38,25 @@ impl<T: Clone> Registry<T> {
     pub(crate) fn remove(&self, key: i64) {
         // Dropped after the lock is released: the last clone of a producer has things to do.
         let _removed = self.entries.write().remove(&key);
+    }
+}
+
+/// Keeps entries in a registry until the JVM has no use for it any more. One object for all deliveries of a
+/// receive, because the JVM pays for each that it has to watch.
+#[derive(uniffi::Object)]
+pub(crate) struct Hold {
+    keys: Vec<i64>,
+    remove: fn(i64),
+}
+
+impl Hold {
+    pub(crate) fn new(keys: Vec<i64>, remove: fn(i64)) -> Arc<Self> {
+        Arc::new(Self { keys, remove })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.keys.iter().copied().for_each(self.remove);
     }
 }

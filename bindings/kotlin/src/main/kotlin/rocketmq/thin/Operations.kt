@@ -1,0 +1,90 @@
+package rocketmq.thin
+
+import java.lang.ref.Reference
+import java.nio.ByteOrder
+import java.util.concurrent.CompletableFuture
+import java.util.concurrent.ConcurrentHashMap
+import kotlin.concurrent.thread
+import kotlinx.coroutines.CancellableContinuation
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.DelicateCoroutinesApi
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.GlobalScope
+import kotlinx.coroutines.future.future
+import kotlinx.coroutines.suspendCancellableCoroutine
+import rocketmq.thin.internal.FfiConverterTypeBatch
+import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.start as startNative
+
+/** Operations under way: each starts with one call into the library, and one thread fetches all outcomes. */
+internal object Operations {
+    /** How many outcomes one poll fetches at most. */
+    private const val MOST = 256
+
+    /**
+     * By an operation's id: who waits for the outcome, or the outcome if it came first. The second to come
+     * takes the entry away.
+     */
+    private val rendezvous = ConcurrentHashMap<Long, Any>()
+
+    private val poller = lazy { thread(isDaemon = true, name = "rocketmq-thin", block = ::poll) }
+
+    /** Starts the library; throws if it cannot run. */
+    fun start() {
+        startNative()?.let { throw it.toException() }
+        poller.value
+    }
+
+    /** Starts an operation of [owner] and waits for its outcome. Cancelling the coroutine cancels it. */
+    suspend inline fun <reified T : Outcome> await(owner: Any, crossinline start: () -> Long): T {
+        val outcome = suspendCancellableCoroutine { continuation ->
+            val operation = start()
+            // Until here, or the library could lose what the owner's key stands for.
+            Reference.reachabilityFence(owner)
+            check(operation != 0L) { "the native library does not fit these classes" }
+            register(operation, continuation)
+        }
+        if (outcome is Outcome.Failed) throw outcome.failure.toException()
+        return outcome as T
+    }
+
+    fun register(operation: Long, continuation: CancellableContinuation<Outcome>) {
+        val outcome = rendezvous.putIfAbsent(operation, continuation)
+        if (outcome != null) {
+            rendezvous.remove(operation)
+            continuation.finish(outcome as Outcome)
+        } else {
+            continuation.invokeOnCancellation {
+                val noOutcomeWillCome = NativeFunctions.rocketmq_thin_cancel(operation) == 1
+                if (noOutcomeWillCome) rendezvous.remove(operation)
+            }
+        }
+    }
+
+    @Suppress("UNCHECKED_CAST")
+    private fun arrive(operation: Long, outcome: Outcome) {
+        val continuation = rendezvous.putIfAbsent(operation, outcome) ?: return
+        rendezvous.remove(operation)
+        (continuation as CancellableContinuation<Outcome>).finish(outcome)
+    }
+
+    private fun CancellableContinuation<Outcome>.finish(outcome: Outcome) =
+        resume(outcome) { _, lost, _ -> lost.destroy() }
+
+    private fun poll() {
+        while (true) {
+            val batch = NativeFunctions.rocketmq_thin_poll(MOST) ?: return
+            val length = batch.getLong(0)
+            val encoded = batch.getByteBuffer(Long.SIZE_BYTES.toLong(), length).order(ByteOrder.BIG_ENDIAN)
+            for ((operation, outcome) in FfiConverterTypeBatch.read(encoded).completions) arrive(operation, outcome)
+        }
+    }
+}
+
+/** Runs [block] for callers without coroutines. Its start is the caller's, so that calls keep their order. */
+@OptIn(DelicateCoroutinesApi::class)
+internal fun <T> future(block: suspend () -> T): CompletableFuture<T> =
+    GlobalScope.future(Dispatchers.Default, CoroutineStart.UNDISPATCHED) { block() }
+
+internal fun <T> Result<T>.toFuture(): CompletableFuture<T> =
+    fold({ CompletableFuture.completedFuture(it) }, { CompletableFuture.failedFuture(it) })

@@ -1,0 +1,73 @@
+package rocketmq.thin
+
+import java.time.Duration as JavaDuration
+import java.util.concurrent.CompletableFuture
+import kotlin.time.Duration
+import kotlin.time.toJavaDuration
+import kotlin.time.toKotlinDuration
+import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.withContext
+import rocketmq.thin.NativeFunctions.rocketmq_thin_send
+import rocketmq.thin.NativeFunctions.rocketmq_thin_send_all
+import rocketmq.thin.internal.FfiConverterTypeOutgoingMessage
+import rocketmq.thin.internal.FfiConverterTypeOutgoingMessages
+import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.OutgoingMessages
+import rocketmq.thin.internal.SendResult
+import rocketmq.thin.internal.closeProducer
+
+/** Sends messages; made by [Client.producer]. */
+class Producer internal constructor(private val made: Outcome.Made) {
+    /**
+     * Sends one message and waits until the server has stored it. Sends that run at the same time travel
+     * together where that costs no time. Cancelling gives up waiting, not the message.
+     *
+     * @throws RocketMQException the server's refusal, or what kept an answer from coming; see
+     *   [RocketMQException.maybeDelivered]
+     */
+    suspend fun send(message: Message): Receipt {
+        val encoded = FfiConverterTypeOutgoingMessage.encode(message.toNative())
+        val sent =
+            Operations.await<Outcome.Sent>(this) { rocketmq_thin_send(made.key, encoded.array(), encoded.position()) }
+        return Receipt(sent.message)
+    }
+
+    /** Sends many messages; the results stand in the order of the messages. */
+    suspend fun sendAll(messages: List<Message>): List<Result<Receipt>> {
+        val encoded = FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(messages.map { it.toNative() }))
+        val sent =
+            Operations.await<Outcome.AllSent>(this) {
+                rocketmq_thin_send_all(made.key, encoded.array(), encoded.position())
+            }
+        return sent.results.map {
+            when (it) {
+                is SendResult.Stored -> Result.success(Receipt(it.message))
+                is SendResult.Refused -> Result.failure(it.failure.toException())
+            }
+        }
+    }
+
+    /** Takes no more sends, and waits at most [deadline] (20 s) for those under way. */
+    suspend fun close(deadline: Duration? = null): CloseReport =
+        CloseReport(Operations.await<Outcome.Closed>(this) { closeProducer(made.key, deadline?.toJavaDuration()) })
+
+    /** Runs [block], then closes. */
+    suspend inline fun <R> use(block: (Producer) -> R): R =
+        try {
+            block(this)
+        } finally {
+            withContext(NonCancellable) { close() }
+        }
+
+    /** [send] for Java. */
+    fun sendAsync(message: Message): CompletableFuture<Receipt> = future { send(message) }
+
+    /** [sendAll] for Java: the futures in the list are done, each with a receipt or a [RocketMQException]. */
+    fun sendAllAsync(messages: List<Message>): CompletableFuture<List<CompletableFuture<Receipt>>> =
+        future { sendAll(messages).map { it.toFuture() } }
+
+    /** [close] for Java. */
+    @JvmOverloads
+    fun closeAsync(deadline: JavaDuration? = null): CompletableFuture<CloseReport> =
+        future { close(deadline?.toKotlinDuration()) }
+}

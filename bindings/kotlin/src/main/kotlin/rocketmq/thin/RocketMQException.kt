@@ -1,0 +1,123 @@
+package rocketmq.thin
+
+import rocketmq.thin.internal.ErrorKind as NativeKind
+import rocketmq.thin.internal.Failure
+
+/** What went wrong, in the words of every language. Each has a subclass of [RocketMQException] of its name. */
+enum class ErrorKind {
+    InvalidArgument,
+    Unauthenticated,
+    PermissionDenied,
+    TopicNotFound,
+    GroupNotFound,
+    NotFound,
+    TypeMismatch,
+    InvalidReceipt,
+    TooLarge,
+    Throttled,
+    Unavailable,
+    Unsupported,
+    Timeout,
+    Protocol,
+    InvalidOptions,
+    Tls,
+    Closed,
+}
+
+/** Why an operation failed, and what that means for the caller. */
+sealed class RocketMQException(
+    /** What went wrong. */
+    val kind: ErrorKind,
+    failure: Failure,
+) : Exception(failure.detail) {
+    /** The server's code, such as 40402; null when no server answered. */
+    val code: Int? = failure.code
+
+    /** Whether the same call may succeed later. */
+    val retryable: Boolean = failure.retryable
+
+    /** Whether the server may have carried out the request all the same. */
+    val maybeDelivered: Boolean = failure.maybeDelivered
+
+    /** The operation that failed: `connect`, `send`, `receive`, `ack`, ... */
+    val operation: String = failure.operation
+
+    /** The address that was asked, as `host:port`. */
+    val endpoint: String? = failure.endpoint
+
+    /** The id of the request, for a search in the server's logs. */
+    val requestId: String? = failure.requestId
+
+    /** The server refused the request as malformed or out of range. */
+    class InvalidArgument internal constructor(failure: Failure) : RocketMQException(ErrorKind.InvalidArgument, failure)
+
+    /** The credentials are missing, wrong, or lack a right. */
+    class Unauthenticated internal constructor(failure: Failure) : RocketMQException(ErrorKind.Unauthenticated, failure)
+
+    /** The server forbids this operation. */
+    class PermissionDenied internal constructor(failure: Failure) :
+        RocketMQException(ErrorKind.PermissionDenied, failure)
+
+    /** The topic does not exist. */
+    class TopicNotFound internal constructor(failure: Failure) : RocketMQException(ErrorKind.TopicNotFound, failure)
+
+    /** The consumer group does not exist. */
+    class GroupNotFound internal constructor(failure: Failure) : RocketMQException(ErrorKind.GroupNotFound, failure)
+
+    /** Something else does not exist. */
+    class NotFound internal constructor(failure: Failure) : RocketMQException(ErrorKind.NotFound, failure)
+
+    /** The topic does not take messages of this type. */
+    class TypeMismatch internal constructor(failure: Failure) : RocketMQException(ErrorKind.TypeMismatch, failure)
+
+    /** The lease on the delivery is over. */
+    class InvalidReceipt internal constructor(failure: Failure) : RocketMQException(ErrorKind.InvalidReceipt, failure)
+
+    /** Body, properties or headers exceed a limit. */
+    class TooLarge internal constructor(failure: Failure) : RocketMQException(ErrorKind.TooLarge, failure)
+
+    /** The server asks to slow down, or a quota is used up. */
+    class Throttled internal constructor(failure: Failure) : RocketMQException(ErrorKind.Throttled, failure)
+
+    /** The server, or the way to it, is in trouble. */
+    class Unavailable internal constructor(failure: Failure) : RocketMQException(ErrorKind.Unavailable, failure)
+
+    /** The server does not offer this operation. */
+    class Unsupported internal constructor(failure: Failure) : RocketMQException(ErrorKind.Unsupported, failure)
+
+    /** No answer within the time allowed. */
+    class Timeout internal constructor(failure: Failure) : RocketMQException(ErrorKind.Timeout, failure)
+
+    /** The server's answer makes no sense. */
+    class Protocol internal constructor(failure: Failure) : RocketMQException(ErrorKind.Protocol, failure)
+
+    /** The options given cannot work. */
+    class InvalidOptions internal constructor(failure: Failure) : RocketMQException(ErrorKind.InvalidOptions, failure)
+
+    /** The TLS handshake failed, as with a certificate that is not trusted. */
+    class Tls internal constructor(failure: Failure) : RocketMQException(ErrorKind.Tls, failure)
+
+    /** The client, producer or consumer is closed. */
+    class Closed internal constructor(failure: Failure) : RocketMQException(ErrorKind.Closed, failure)
+}
+
+internal fun Failure.toException(): RocketMQException =
+    when (kind) {
+        NativeKind.INVALID_ARGUMENT -> RocketMQException.InvalidArgument(this)
+        NativeKind.UNAUTHENTICATED -> RocketMQException.Unauthenticated(this)
+        NativeKind.PERMISSION_DENIED -> RocketMQException.PermissionDenied(this)
+        NativeKind.TOPIC_NOT_FOUND -> RocketMQException.TopicNotFound(this)
+        NativeKind.GROUP_NOT_FOUND -> RocketMQException.GroupNotFound(this)
+        NativeKind.NOT_FOUND -> RocketMQException.NotFound(this)
+        NativeKind.TYPE_MISMATCH -> RocketMQException.TypeMismatch(this)
+        NativeKind.INVALID_RECEIPT -> RocketMQException.InvalidReceipt(this)
+        NativeKind.TOO_LARGE -> RocketMQException.TooLarge(this)
+        NativeKind.THROTTLED -> RocketMQException.Throttled(this)
+        NativeKind.UNAVAILABLE -> RocketMQException.Unavailable(this)
+        NativeKind.UNSUPPORTED -> RocketMQException.Unsupported(this)
+        NativeKind.TIMEOUT -> RocketMQException.Timeout(this)
+        NativeKind.PROTOCOL -> RocketMQException.Protocol(this)
+        NativeKind.INVALID_OPTIONS -> RocketMQException.InvalidOptions(this)
+        NativeKind.TLS -> RocketMQException.Tls(this)
+        NativeKind.CLOSED -> RocketMQException.Closed(this)
+    }
