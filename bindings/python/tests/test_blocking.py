@@ -3,50 +3,46 @@
 import signal
 import threading
 
-import pytest
+from proxied import Case
 
 from rocketmq_thin import Client, Message
 
 
-def test_a_waiting_thread_lets_others_run(server, name):
-    received = []
-    with Client(server) as client, client.simple_consumer("thread-" + name, [name]) as consumer:
-        waiter = threading.Thread(target=lambda: received.extend(consumer.receive(max_messages=1)))
-        waiter.start()
-        with client.producer([name]) as producer:
-            producer.send(Message(name, b"hello"))
-        waiter.join()
-        assert [delivery.body for delivery in received] == [b"hello"]
-        assert consumer.ack_all(received) == [None]
+class Blocking(Case):
+    def test_a_waiting_thread_lets_others_run(self):
+        received = []
+        with Client(self.server) as client, client.simple_consumer("thread-" + self.name, [self.name]) as consumer:
+            waiter = threading.Thread(target=lambda: received.extend(consumer.receive(max_messages=1)))
+            waiter.start()
+            with client.producer([self.name]) as producer:
+                producer.send(Message(self.name, b"hello"))
+            waiter.join()
+            self.assertEqual([delivery.body for delivery in received], [b"hello"])
+            self.assertEqual(consumer.ack_all(received), [None])
 
+    def test_what_is_sent_arrives(self):
+        with Client(self.server) as client, client.simple_consumer("whole-" + self.name, [self.name]) as consumer:
+            sent = Message(self.name, bytearray(b"hello"), tag="new", keys=["k1", "k2"], properties={"region": "eu"})
+            with client.producer() as producer:
+                (receipt,) = producer.send_all([sent])
+            (delivery,) = consumer.receive(max_messages=1)
+            self.assertEqual(delivery.message_id, receipt.message_id)
+            self.assertEqual((delivery.topic, delivery.body, delivery.tag), (self.name, b"hello", "new"))
+            self.assertEqual((delivery.keys, delivery.properties), (("k1", "k2"), {"region": "eu"}))
+            self.assertIsNotNone(delivery.born_at.tzinfo)
+            consumer.change_invisible(delivery, 0)
+            (again,) = consumer.receive(max_messages=1)
+            self.assertEqual((again.message_id, again.attempt), (delivery.message_id, 2))
 
-@pytest.mark.parametrize("body", [b"bytes", bytearray(b"bytearray")])
-def test_what_is_sent_arrives(server, name, body):
-    with Client(server) as client, client.simple_consumer("whole-" + name, [name]) as consumer:
-        sent = Message(name, body, tag="new", keys=["k1", "k2"], properties={"region": "eu"})
-        with client.producer() as producer:
-            (receipt,) = producer.send_all([sent])
-        (delivery,) = consumer.receive(max_messages=1)
-        assert delivery.message_id == receipt.message_id
-        assert (delivery.topic, delivery.body, delivery.tag) == (name, bytes(body), "new")
-        assert (delivery.keys, delivery.properties) == (("k1", "k2"), {"region": "eu"})
-        assert delivery.born_at.tzinfo is not None
-        consumer.change_invisible(delivery, 0)
-        (again,) = consumer.receive(max_messages=1)
-        assert (again.message_id, again.attempt) == (delivery.message_id, 2)
+    def test_what_has_the_wrong_type_is_refused_at_once(self):
+        wrong = [Message("t", "text"), Message("t", b"x", keys="one"), Message("t", b"x", properties={"a": 1})]
+        with Client(self.server) as client, client.producer() as producer:
+            for message in wrong:
+                with self.subTest(message), self.assertRaises(TypeError):
+                    producer.send(message)
 
-
-@pytest.mark.parametrize(
-    "wrong", [Message("t", "text"), Message("t", b"x", keys="one"), Message("t", b"x", properties={"a": 1})]
-)
-def test_what_has_the_wrong_type_is_refused_at_once(server, wrong):
-    with Client(server) as client, client.producer() as producer:
-        with pytest.raises(TypeError):
-            producer.send(wrong)
-
-
-def test_ctrl_c_ends_a_blocked_call(script):
-    process = script("""
+    def test_ctrl_c_ends_a_blocked_call(self):
+        process = self.script("""
 from rocketmq_thin import Client
 with Client(SERVER) as client, client.simple_consumer(NAME, [NAME]) as consumer:
     try:
@@ -56,15 +52,14 @@ with Client(SERVER) as client, client.simple_consumer(NAME, [NAME]) as consumer:
     except KeyboardInterrupt:
         print("interrupted")
 """)
-    assert process.stdout.readline() == "receiving\n"
-    process.send_signal(signal.SIGINT)
-    assert process.communicate() == ("interrupted\n", "")
+        self.assertEqual(process.stdout.readline(), "receiving\n")
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.communicate(), ("interrupted\n", ""))
 
-
-def test_the_interpreter_ends_with_everything_left_open(script):
-    process = script("""
+    def test_the_interpreter_ends_with_everything_left_open(self):
+        process = self.script("""
 import threading
-from rocketmq_thin import Client, Message
+from rocketmq_thin import Client, Error, Message
 client = Client(SERVER)
 producer, consumer = client.producer([NAME]), client.simple_consumer(NAME, [NAME])
 producer.send(Message(NAME, b"x"))
@@ -72,10 +67,10 @@ consumer.receive()
 def receive():
     try:
         consumer.receive(await_duration=20)
-    except Exception:
+    except Error:
         pass
 threading.Thread(target=receive, daemon=True).start()
 print("end")
 """)
-    assert process.communicate() == ("end\n", "")
-    assert process.returncode == 0
+        self.assertEqual(process.communicate(), ("end\n", ""))
+        self.assertEqual(process.returncode, 0)

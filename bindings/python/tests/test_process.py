@@ -1,11 +1,14 @@
 """What the package does to the process it lives in, and what a fork does to the package."""
 
+import os
 import subprocess
 import sys
+import tempfile
+import unittest
 
+from proxied import Case
 
-def test_a_forked_child_gets_an_error_and_may_connect_anew(script):
-    process = script("""
+FORKING = """
 import asyncio, os
 import rocketmq_thin
 from rocketmq_thin import Client, Message, aio
@@ -40,24 +43,20 @@ pid, status = os.wait()
 producer.send(Message(NAME, b"parent again"))
 print("parent is done", status)
 client.close()
-""")
-    hint = "made before this process was forked: connect a new client in the child"
-    output, errors = process.communicate()
-    assert errors == ""
-    assert output.splitlines() == [
-        f"producer {hint}",
-        f"send {hint}",
-        f"receive {hint}",
-        f"close {hint}",
-        "child is done",
-        "parent is done 0",
-    ]
+"""
 
 
-def test_import_leaves_the_process_and_the_disk_alone(tmp_path):
-    home = tmp_path / "home"
-    home.mkdir(mode=0o500)
-    text = """
+class Fork(Case):
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_a_child_gets_an_error_and_may_connect_anew(self):
+        output, errors = self.script(FORKING).communicate()
+        hint = "made before this process was forked: connect a new client in the child"
+        refused = [f"{operation} {hint}" for operation in ("producer", "send", "receive", "close")]
+        self.assertEqual(errors, "")
+        self.assertEqual(output.splitlines(), [*refused, "child is done", "parent is done 0"])
+
+
+IMPORTING = """
 import logging, os, signal, threading
 before = [signal.getsignal(number) for number in signal.valid_signals()]
 import rocketmq_thin
@@ -66,6 +65,12 @@ assert threading.active_count() == 1
 assert not os.path.isdir("/proc/self/task") or len(os.listdir("/proc/self/task")) == 1
 assert not logging.root.handlers
 """
-    environment = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run([sys.executable, "-c", text], env=environment, cwd=home, check=True)
-    assert list(home.iterdir()) == []
+
+
+class Import(unittest.TestCase):
+    def test_import_leaves_the_process_and_the_disk_alone(self):
+        with tempfile.TemporaryDirectory() as home:
+            os.chmod(home, 0o500)
+            environment = {"HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}
+            subprocess.run([sys.executable, "-c", IMPORTING], env=environment, cwd=home, check=True)
+            self.assertEqual(os.listdir(home), [])
