@@ -11,7 +11,7 @@ const DRIVERS: &str = "tests/conformance/drivers";
 
 /// The Kotlin driver is compiled along with the binding's tests.
 const KOTLIN_TEST_CLASSES: &str = "bindings/kotlin/target/test-classes";
-const KOTLIN_DRIVER: &str = "MainKt";
+const KOTLIN_DRIVER: &str = "DriverKt";
 
 /// Builds, installs and runs the cases that `case` matches; the runner speaks for itself.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language], case: Option<&str>) -> Result<()> {
@@ -35,28 +35,39 @@ pub(crate) fn command(
     let mut runner = Command::new(installed.artefacts().program("conformance"));
     runner.current_dir(workspace.root());
     for language in languages {
-        runner.args(["--language", language.key()]);
-        if let Some(driver) = driver(workspace, installed, *language)? {
-            runner.arg("--driver").arg(format!("{}={driver}", language.key()));
+        let drivers = drivers(workspace, installed, *language)?;
+        if drivers.is_empty() {
+            // The runner finds Rust's driver beside itself.
+            runner.args(["--language", language.key()]);
+        }
+        for (name, command) in drivers {
+            runner.args(["--language", name, "--driver"]).arg(format!("{name}={command}"));
         }
     }
     Ok(runner)
 }
 
-/// How a driver is started; the runner finds Rust's beside itself.
-fn driver(workspace: &Workspace, installed: &Installed<'_>, language: Language) -> Result<Option<String>> {
+/// How the drivers of a language are started, by the name that the runner shall give them.
+fn drivers(
+    workspace: &Workspace,
+    installed: &Installed<'_>,
+    language: Language,
+) -> Result<Vec<(&'static str, String)>> {
     let source = workspace.root().join(DRIVERS).join(language.key());
     let quote = |path: PathBuf| format!("\"{}\"", path.display());
     Ok(match language {
-        Language::Rust => None,
-        Language::Python => Some(format!("{} {}", quote(installed.python()?), quote(source.join("main.py")))),
+        Language::Rust => Vec::new(),
+        Language::Python => {
+            let driver = format!("{} {}", quote(installed.python()?), quote(source.join("driver.py")));
+            vec![("python-blocking", format!("{driver} --blocking")), ("python", driver)]
+        }
         Language::Node => {
             let programs = installed.node_programs(&source, "conformance")?;
-            Some(format!("node {}", quote(programs.join("main.mjs"))))
+            vec![("node", format!("node {}", quote(programs.join("driver.mjs"))))]
         }
         Language::Kotlin => {
             let class_path = installed.class_path(&workspace.root().join(KOTLIN_TEST_CLASSES))?;
-            Some(format!("java -cp {} {KOTLIN_DRIVER}", quote(class_path.into())))
+            vec![("kotlin", format!("java -cp {} {KOTLIN_DRIVER}", quote(class_path.into())))]
         }
     })
 }

@@ -3,6 +3,7 @@
 
 mod artefacts;
 mod bench;
+mod bindings;
 mod check;
 mod conform;
 mod contract;

@@ -1,6 +1,7 @@
 //! Java packages through Maven.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{fresh::is_fresh, step, tool::Tool, workspace::Workspace};
+use crate::{artefacts::Artefacts, fresh::is_fresh, step, tool::Tool, workspace::Workspace};
 
 /// The goal that writes down a class path, with its version so that it is the same everywhere.
 const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
@@ -17,6 +18,15 @@ const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:
 pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
     let mut command = Tool::Maven.command();
     command.args(["--batch-mode", "--no-transfer-progress", "--file"]).arg(workspace.root().join(pom));
+    command
+}
+
+/// Maven on the Kotlin binding, with the native parts that cargo has built.
+pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
+    let mut native = OsString::from("-Dnative.directory=");
+    native.push(artefacts.folder());
+    let mut command = command(workspace, "bindings/kotlin/pom.xml");
+    command.arg(native);
     command
 }
 

@@ -1,9 +1,9 @@
 //! `cargo x package`: what users install, in `target/x/dist`.
 
 use std::{
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -66,10 +66,10 @@ const KOTLIN: &str = "bindings/kotlin";
 fn wheel(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let sources = workspace.root().join(PYTHON);
     let library = artefacts.library("rocketmq_thin_python");
-    let inputs = [library.clone(), sources.join("rocketmq_thin"), sources.join("wheel.py")];
+    let inputs = [library.clone(), sources.clone()];
     pack(workspace, "whl", &inputs, |folder| {
         let mut command = Tool::Python.command();
-        command.arg(sources.join("wheel.py")).arg(&library).arg(folder);
+        command.arg(sources.join("package.py")).arg(&library).arg(folder);
         step::run(workspace, "pack the Python wheel", &mut command).map(drop)
     })
 }
@@ -80,7 +80,7 @@ fn tarball(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let inputs = [library.clone(), sources.clone()];
     pack(workspace, "tgz", &inputs, |folder| {
         let mut command = Tool::Node.command();
-        command.arg(sources.join("pack.mjs")).arg(&library).arg(folder);
+        command.arg(sources.join("package.mjs")).arg("--out").arg(folder).arg("--binary").arg(&library);
         step::run(workspace, "pack the npm tarball", &mut command).map(drop)
     })
 }
@@ -90,10 +90,8 @@ fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let inputs =
         [artefacts.library("rocketmq_thin_kotlin"), sources.join("src/main"), sources.join("pom.xml")];
     pack(workspace, "jar", &inputs, |folder| {
-        let mut native = OsString::from("-Dnative.directory=");
-        native.push(artefacts.folder());
-        let mut command = maven::command(workspace, "bindings/kotlin/pom.xml");
-        command.args(["package", "-DskipTests"]).arg(native);
+        let mut command = maven::binding(workspace, artefacts);
+        command.args(["package", "-DskipTests"]);
         step::run(workspace, "pack the Kotlin jar", &mut command)?;
         let name = format!("rocketmq-thin-{}.jar", env!("CARGO_PKG_VERSION"));
         fs::copy(sources.join("target").join(&name), folder.join(name)).context("taking the jar")?;
@@ -109,16 +107,21 @@ fn pack(
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let folder = workspace.cache("dist")?;
+    // A folder for each, since a tool may leave more behind than its package.
+    let work = workspace.cache("packing")?.join(extension);
     if let Some(package) = find(&folder, extension)? {
         if is_fresh(&package, inputs) {
             return Ok(package);
         }
         fs::remove_file(&package)?;
     }
-    make(&folder)?;
-    let package = find(&folder, extension)?.with_context(|| format!("no .{extension} was made"))?;
+    fs::create_dir_all(&work)?;
+    make(&work)?;
+    let made = find(&work, extension)?.with_context(|| format!("no .{extension} was made"))?;
+    let package = folder.join(made.file_name().context("the package's name")?);
+    fs::rename(made, &package)?;
     // A tool may have kept the time of an older file.
-    fs::File::options().append(true).open(&package)?.set_modified(std::time::SystemTime::now())?;
+    fs::File::options().append(true).open(&package)?.set_modified(SystemTime::now())?;
     Ok(package)
 }
 

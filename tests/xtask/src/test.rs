@@ -6,17 +6,15 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    conform, contract,
+    bindings, conform, contract,
     examples::{self, Run},
     installed::Installed,
     interop,
     language::Language,
-    maven,
     proxy::Proxy,
     step,
     tally::Tally,
     tidy,
-    tool::Tool,
     workspace::{Workspace, cargo},
 };
 
@@ -40,8 +38,11 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     let installed = Installed::prepare(workspace, languages)?;
 
     step::heading("Bindings");
-    for (name, mut tests) in bindings(workspace, &installed, languages)? {
-        tally.count(&step::attempt(workspace, &name, &mut tests)?)?;
+    for language in languages {
+        if let Some(mut tests) = bindings::tests(workspace, &installed, *language)? {
+            let name = format!("tests of the {language} binding");
+            tally.count(&step::attempt(workspace, &name, &mut tests)?)?;
+        }
     }
 
     step::heading("Examples");
@@ -74,39 +75,4 @@ fn report(result: Result<()>) -> bool {
         println!("{error:#}");
     }
     result.is_ok()
-}
-
-/// The bindings' own tests, in their own languages, on the installed packages.
-fn bindings(
-    workspace: &Workspace,
-    installed: &Installed<'_>,
-    languages: &[Language],
-) -> Result<Vec<(String, Command)>> {
-    let mut tests = Vec::new();
-    for language in languages {
-        let sources = workspace.root().join("bindings").join(language.key());
-        let mut command = match language {
-            Language::Rust => continue,
-            Language::Python => {
-                let mut command = Command::new(installed.python()?);
-                command.args(["-m", "unittest", "discover", "--start-directory"]).arg(sources.join("tests"));
-                command
-            }
-            Language::Node => {
-                let mut command = Tool::Node.command();
-                command.arg("--test").arg(installed.node_programs(&sources.join("tests"), "tests")?);
-                command
-            }
-            Language::Kotlin => {
-                let mut native = std::ffi::OsString::from("-Dnative.directory=");
-                native.push(installed.artefacts().folder());
-                let mut command = maven::command(workspace, "bindings/kotlin/pom.xml");
-                command.arg("test").arg(native);
-                command
-            }
-        };
-        command.env("ROCKETMQ_THIN_PROXY", installed.artefacts().program("rocketmq-thin-proxy"));
-        tests.push((format!("tests of the {language} binding"), command));
-    }
-    Ok(tests)
 }

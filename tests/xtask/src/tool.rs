@@ -48,7 +48,7 @@ impl Tool {
     fn wanted_for(self) -> &'static str {
         match self {
             Self::Python => "Python 3.9 or newer with venv: the Python binding",
-            Self::Node => "Node.js 18 or newer: the Node binding",
+            Self::Node => "Node.js 20 or newer: the Node binding",
             Self::Npm => "npm: installs the Node packages",
             Self::Jdk => "a JDK 17 or newer: the Kotlin binding and Apache's Java packages",
             Self::Maven => "Maven 3.8 or newer: builds Kotlin and fetches Apache's Java packages",

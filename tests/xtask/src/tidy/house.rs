@@ -105,9 +105,10 @@ pub(super) fn printing(source: &Source) -> Vec<Finding> {
     lines.into_iter().map(|line| Finding::new(source, line, "a library doesn't print")).collect()
 }
 
-/// A call that starts a line, which is how these languages print.
+/// A call that starts a line, which is how these languages print. What packs a binding is a program.
 fn printing_in_binding(source: &Source) -> Vec<usize> {
-    if source.is_test() || !source.path().starts_with("bindings/") {
+    let packs = source.path().rsplit('/').next().is_some_and(|name| name.starts_with("package."));
+    if packs || source.is_test() || !source.path().starts_with("bindings/") {
         return Vec::new();
     }
     let prints = |line: &&str| {
