@@ -1,0 +1,28 @@
+'use strict';
+
+class RocketMQError extends Error {
+  constructor(failure) {
+    // Each cause is the reason of the one before it.
+    const cause = failure.causes.reduceRight(
+      (inner, message) => (inner ? new Error(message, { cause: inner }) : new Error(message)),
+      undefined,
+    );
+    super(failure.message, cause && { cause });
+    this.kind = failure.kind;
+    this.code = failure.code;
+    this.retryable = failure.retryable;
+    this.maybeDelivered = failure.maybeDelivered;
+    this.operation = failure.operation;
+    this.endpoint = failure.endpoint;
+    this.requestId = failure.requestId;
+  }
+}
+
+// On the prototype, as with the errors of the language, so that it is no field of each instance.
+Object.defineProperty(RocketMQError.prototype, 'name', {
+  value: 'RocketMQError',
+  configurable: true,
+  writable: true,
+});
+
+module.exports = { RocketMQError };

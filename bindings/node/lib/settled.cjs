@@ -1,0 +1,18 @@
+'use strict';
+
+const { RocketMQError } = require('./error.cjs');
+
+/** The results of many, as `Promise.allSettled` gives them, from a flat list: failed, value, failed, value, ... */
+function settled(flat) {
+  const results = [];
+  for (let i = 0; i < flat.length; i += 2) {
+    results.push(
+      flat[i]
+        ? { status: 'rejected', reason: new RocketMQError(flat[i + 1]) }
+        : { status: 'fulfilled', value: flat[i + 1] },
+    );
+  }
+  return results;
+}
+
+module.exports = { settled };

@@ -1,0 +1,97 @@
+// Makes the npm tarballs out of what cargo built:
+//
+//   node package.mjs --out DIR --binary [PLATFORM=]PATH [--binary ...] [--separate]
+//
+// One tarball, rocketmq-thin-VERSION.tgz, with the native packages bundled in it: it installs without a registry,
+// on the platforms given. With --separate, what a registry wants: a tarball for each native package, and
+// rocketmq-thin, which names them all as optional, so that npm fetches the one that fits.
+// PLATFORM is like linux-x64-gnu, darwin-arm64 or win32-x64-msvc, and otherwise the platform of this machine.
+// The path of each tarball is printed, one on a line.
+
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const { platform: thisMachine } = createRequire(import.meta.url)('./lib/platform.cjs');
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const ROOT = join(HERE, '..', '..');
+
+/** The one version of the project. */
+function version() {
+  const manifest = readFileSync(join(ROOT, 'Cargo.toml'), 'utf8');
+  return /^\[workspace\.package\]\nversion = "(.+)"$/m.exec(manifest)[1];
+}
+
+/** A fresh folder with a package of this manifest. */
+function lay(folder, manifest) {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  copyFileSync(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'));
+}
+
+/** The package that holds nothing but the native library of one platform; its name. */
+function layNative(folder, platform, binary) {
+  const [os, cpu, abi] = platform.split('-');
+  const name = `@rocketmq-thin/${platform}`;
+  lay(folder, {
+    name,
+    version: version(),
+    description: `The native library of rocketmq-thin for ${platform}`,
+    license: 'Apache-2.0',
+    main: 'rocketmq-thin.node',
+    os: [os],
+    cpu: [cpu],
+    ...(os === 'linux' && { libc: [abi === 'gnu' ? 'glibc' : 'musl'] }),
+  });
+  copyFileSync(binary, join(folder, 'rocketmq-thin.node'));
+  return name;
+}
+
+/** The package that people install. */
+function layMain(folder, extra) {
+  const manifest = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8'));
+  lay(folder, { ...manifest, version: version(), ...extra });
+  cpSync(join(HERE, 'lib'), join(folder, 'lib'), { recursive: true });
+  copyFileSync(join(HERE, 'README.md'), join(folder, 'README.md'));
+}
+
+function pack(folder, out) {
+  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+  const options = ['pack', '--json', '--ignore-scripts', '--pack-destination', out, folder];
+  const packed = JSON.parse(execFileSync(npm, options, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
+  // npm 12 keys the list by package.
+  const [{ filename }] = Object.values(packed);
+  console.log(join(out, filename.replace('@', '').replace('/', '-')));
+}
+
+const { values } = parseArgs({
+  options: {
+    out: { type: 'string' },
+    binary: { type: 'string', multiple: true },
+    separate: { type: 'boolean', default: false },
+  },
+});
+if (!values.out || !values.binary) throw new Error('--out and --binary are needed; see the top of this file');
+
+const out = resolve(values.out);
+const stage = join(out, 'stage');
+const main = join(stage, 'rocketmq-thin');
+const names = [];
+rmSync(stage, { recursive: true, force: true });
+for (const binary of values.binary) {
+  const [, platform = thisMachine(), path] = /^(?:([a-z0-9-]+)=)?(.+)$/.exec(binary);
+  names.push(layNative(join(stage, 'npm', platform), platform, path));
+}
+const optionalDependencies = Object.fromEntries(names.map((name) => [name, version()]));
+layMain(main, { optionalDependencies, ...(!values.separate && { bundleDependencies: names }) });
+for (const name of names) {
+  const folder = join(stage, 'npm', name.slice(name.indexOf('/') + 1));
+  if (values.separate) pack(folder, out);
+  else cpSync(folder, join(main, 'node_modules', name), { recursive: true });
+}
+pack(main, out);

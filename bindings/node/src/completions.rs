@@ -1,0 +1,79 @@
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{Env, Error, Function, Result, Status, Unknown};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{check_status, sys};
+use napi_derive::napi;
+use rocketmq_thin_bridge::{Operation, Queue};
+
+use crate::handle::id;
+use crate::input::ClientOptions;
+use crate::outcome;
+
+/// A wake-up of JavaScript: no arguments, no answer, and weak, so that it keeps no process alive by itself.
+type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
+
+/// The operations of one isolate.
+#[napi]
+pub struct Completions {
+    queue: Arc<Queue>,
+    wake: Arc<Wake>,
+}
+
+#[napi]
+impl Completions {
+    /// `wake` is called when there is something to drain.
+    #[napi(constructor)]
+    pub fn new(wake: Function<'_, (), ()>) -> Result<Self> {
+        let wake: Arc<Wake> = Arc::new(
+            wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?,
+        );
+        let waker = Arc::clone(&wake);
+        let queue = Queue::new(move || {
+            // It fails only when the isolate is ending, and nobody waits any more.
+            waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        });
+        Ok(Self { queue: queue.map_err(|error| Error::from_reason(error.to_string()))?, wake })
+    }
+
+    /// Keeps the process running: something is under way.
+    #[napi]
+    pub fn hold(&self, env: Env) -> Result<()> {
+        // SAFETY: we are on the thread of `env`, which made the function, and `self` holds the function.
+        #[allow(unsafe_code)]
+        let status = unsafe { sys::napi_ref_threadsafe_function(env.raw(), self.wake.raw()) };
+        check_status!(status)
+    }
+
+    /// Lets the process end: nothing is under way.
+    #[napi]
+    pub fn release(&self, env: Env) -> Result<()> {
+        // SAFETY: as in `hold`.
+        #[allow(unsafe_code)]
+        let status = unsafe { sys::napi_unref_threadsafe_function(env.raw(), self.wake.raw()) };
+        check_status!(status)
+    }
+
+    #[napi]
+    pub fn connect(&self, options: ClientOptions) -> Result<i64> {
+        id(self.queue.submit(Operation::Connect(options.try_into()?)))
+    }
+
+    #[napi]
+    pub fn cancel(&self, id: i64) {
+        self.queue.cancel(id.unsigned_abs());
+    }
+
+    /// Up to `max` outcomes as a flat list: the id, whether it failed, the value or failure; the next id, ...
+    /// If there are more, `wake` is called again.
+    #[napi]
+    pub fn drain<'env>(&self, env: &'env Env, max: u32) -> Result<Vec<Unknown<'env>>> {
+        let outcomes = self.queue.drain(max as usize);
+        let mut flat = Vec::with_capacity(outcomes.len() * 3);
+        for (id, outcome) in outcomes {
+            flat.push(outcome::number(env, id)?);
+            flat.extend(outcome::value(env, &self.queue, outcome)?);
+        }
+        Ok(flat)
+    }
+}

@@ -1,0 +1,120 @@
+//! What JavaScript holds of the core's objects. Each method starts an operation and returns its id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi::bindgen_prelude::{ClassInstance, Error, Result, Status};
+use napi_derive::napi;
+use rocketmq_thin_bridge::{self as bridge, Operation, Queue};
+
+use crate::input::{Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, close_deadline, millis};
+
+pub(crate) fn id(submitted: std::result::Result<u64, bridge::Error>) -> Result<i64> {
+    match submitted {
+        // JavaScript counts exactly up to 2^53.
+        Ok(id) => Ok(id.cast_signed()),
+        Err(error) => Err(Error::from_reason(error.to_string())),
+    }
+}
+
+#[napi]
+pub struct Client {
+    pub(crate) client: bridge::Client,
+    pub(crate) queue: Arc<Queue>,
+}
+
+#[napi]
+impl Client {
+    #[napi]
+    pub fn producer(&self, options: ProducerOptions) -> Result<i64> {
+        id(self.queue.submit(Operation::Producer(self.client.clone(), options.into())))
+    }
+
+    #[napi]
+    pub fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<i64> {
+        id(self.queue.submit(Operation::SimpleConsumer(self.client.clone(), options.try_into()?)))
+    }
+
+    #[napi]
+    pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
+        let deadline = close_deadline(deadline_ms)?;
+        id(self.queue.submit(Operation::CloseClient(self.client.clone(), deadline)))
+    }
+}
+
+#[napi]
+pub struct Producer {
+    pub(crate) producer: bridge::Producer,
+    pub(crate) queue: Arc<Queue>,
+}
+
+#[napi]
+impl Producer {
+    #[napi]
+    pub fn send(&self, message: Message<'_>) -> Result<i64> {
+        id(self.queue.submit(Operation::Send(self.producer.clone(), message.into())))
+    }
+
+    #[napi]
+    pub fn send_all(&self, messages: Vec<Message<'_>>) -> Result<i64> {
+        let messages = messages.into_iter().map(Into::into).collect();
+        id(self.queue.submit(Operation::SendAll(self.producer.clone(), messages)))
+    }
+
+    #[napi]
+    pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
+        let deadline = close_deadline(deadline_ms)?;
+        id(self.queue.submit(Operation::CloseProducer(self.producer.clone(), deadline)))
+    }
+}
+
+#[napi]
+pub struct SimpleConsumer {
+    pub(crate) consumer: bridge::SimpleConsumer,
+    pub(crate) queue: Arc<Queue>,
+}
+
+#[napi]
+impl SimpleConsumer {
+    #[napi]
+    pub fn receive(&self, options: ReceiveOptions) -> Result<i64> {
+        id(self.queue.submit(Operation::Receive(self.consumer.clone(), options.try_into()?)))
+    }
+
+    #[napi]
+    pub fn ack(&self, leases: &Leases, index: u32) -> Result<i64> {
+        id(self.queue.submit(Operation::Ack(self.consumer.clone(), leases.get(index)?)))
+    }
+
+    /// The delivery at each of `indexes` in the leases at the same place.
+    #[napi]
+    pub fn ack_all(&self, leases: Vec<ClassInstance<'_, Leases>>, indexes: Vec<u32>) -> Result<i64> {
+        let deliveries = leases.iter().zip(indexes).map(|(leases, index)| leases.get(index));
+        let deliveries = deliveries.collect::<Result<_>>()?;
+        id(self.queue.submit(Operation::AckAll(self.consumer.clone(), deliveries)))
+    }
+
+    #[napi]
+    pub fn change_invisible(&self, leases: &Leases, index: u32, invisible_ms: f64) -> Result<i64> {
+        let (delivery, invisible) = (leases.get(index)?, millis(invisible_ms)?);
+        id(self.queue.submit(Operation::ChangeInvisible(self.consumer.clone(), delivery, invisible)))
+    }
+
+    #[napi]
+    pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
+        let deadline: Duration = close_deadline(deadline_ms)?;
+        id(self.queue.submit(Operation::CloseConsumer(self.consumer.clone(), deadline)))
+    }
+}
+
+/// The deliveries of one receive, without their bodies: one native object for all of them, because each
+/// costs more than the rest of a delivery.
+#[napi]
+pub struct Leases(pub(crate) Vec<bridge::Delivery>);
+
+impl Leases {
+    fn get(&self, index: u32) -> Result<bridge::Delivery> {
+        let delivery = self.0.get(index as usize).cloned();
+        delivery.ok_or_else(|| Error::new(Status::InvalidArg, "no such delivery"))
+    }
+}

@@ -1,0 +1,213 @@
+//! What JavaScript gives: plain objects. What they leave out keeps the core's default.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use napi::bindgen_prelude::{Either, Error, Result, Status, Uint8Array, Uint8ArraySlice};
+use napi_derive::napi;
+use rocketmq_thin_bridge as bridge;
+
+#[napi(object, object_to_js = false)]
+pub struct ClientOptions {
+    pub endpoints: Either<String, Vec<String>>,
+    pub namespace: Option<String>,
+    pub credentials: Option<Credentials>,
+    pub tls: Option<Either<bool, CertificateAuthorities>>,
+    pub request_timeout_ms: Option<f64>,
+    pub operation_timeout_ms: Option<f64>,
+    pub startup_timeout_ms: Option<f64>,
+    pub retry: Option<RetryOptions>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct Credentials {
+    pub access_key: String,
+    pub secret_key: String,
+    pub session_token: Option<String>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct CertificateAuthorities {
+    pub ca: Either<Uint8Array, String>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct RetryOptions {
+    pub max_attempts: Option<u32>,
+    pub initial_ms: Option<f64>,
+    pub max_ms: Option<f64>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct ProducerOptions {
+    pub topics: Option<Vec<String>>,
+    pub max_in_flight_messages: Option<u32>,
+    pub max_in_flight_bytes: Option<u32>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct SimpleConsumerOptions {
+    pub group: String,
+    pub subscriptions: Vec<Either<String, Subscription>>,
+    pub max_body_size: Option<u32>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct Subscription {
+    pub topic: String,
+    pub tags: Option<Vec<String>>,
+    pub sql: Option<String>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct ReceiveOptions {
+    pub max_messages: Option<u32>,
+    pub invisible_ms: Option<f64>,
+    pub await_ms: Option<f64>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct Message<'env> {
+    pub topic: String,
+    pub body: Either<Uint8ArraySlice<'env>, String>,
+    pub tag: Option<String>,
+    pub keys: Option<Vec<String>>,
+    pub properties: Option<BTreeMap<String, String>>,
+}
+
+/// A length of time from JavaScript's milliseconds.
+pub(crate) fn millis(millis: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(millis / 1000.0)
+        .map_err(|error| Error::new(Status::InvalidArg, format!("{millis} ms: {error}")))
+}
+
+fn millis_or(given: Option<f64>, default: Duration) -> Result<Duration> {
+    given.map_or(Ok(default), millis)
+}
+
+pub(crate) fn close_deadline(deadline_ms: Option<f64>) -> Result<Duration> {
+    millis_or(deadline_ms, bridge::CLOSE_DEADLINE)
+}
+
+impl TryFrom<ClientOptions> for bridge::ClientOptions {
+    type Error = Error;
+
+    fn try_from(options: ClientOptions) -> Result<Self> {
+        let default = Self::default();
+        Ok(Self {
+            endpoints: match options.endpoints {
+                Either::A(endpoints) => endpoints,
+                Either::B(endpoints) => endpoints.join(","),
+            },
+            namespace: options.namespace.unwrap_or(default.namespace),
+            credentials: options.credentials.map(Into::into),
+            tls: match options.tls {
+                None => default.tls,
+                Some(Either::A(false)) => bridge::Tls::Off,
+                Some(Either::A(true)) => bridge::Tls::SystemRoots,
+                Some(Either::B(CertificateAuthorities { ca })) => bridge::Tls::Ca {
+                    pem: match ca {
+                        Either::A(bytes) => bytes.to_vec(),
+                        Either::B(text) => text.into_bytes(),
+                    },
+                },
+            },
+            request_timeout: millis_or(options.request_timeout_ms, default.request_timeout)?,
+            operation_timeout: millis_or(options.operation_timeout_ms, default.operation_timeout)?,
+            startup_timeout: millis_or(options.startup_timeout_ms, default.startup_timeout)?,
+            retry: options.retry.map_or(Ok(default.retry), TryInto::try_into)?,
+            language: bridge::Language::NodeJs,
+        })
+    }
+}
+
+impl From<Credentials> for bridge::Credentials {
+    fn from(Credentials { access_key, secret_key, session_token }: Credentials) -> Self {
+        Self { access_key, secret_key, session_token }
+    }
+}
+
+impl TryFrom<RetryOptions> for bridge::RetryOptions {
+    type Error = Error;
+
+    fn try_from(options: RetryOptions) -> Result<Self> {
+        let default = Self::default();
+        Ok(Self {
+            max_attempts: options.max_attempts.unwrap_or(default.max_attempts),
+            initial: millis_or(options.initial_ms, default.initial)?,
+            max: millis_or(options.max_ms, default.max)?,
+        })
+    }
+}
+
+impl From<ProducerOptions> for bridge::ProducerOptions {
+    fn from(options: ProducerOptions) -> Self {
+        let default = Self::default();
+        let count = |given: Option<u32>, default| given.map_or(default, |count| count as usize);
+        Self {
+            topics: options.topics.unwrap_or(default.topics),
+            max_in_flight_messages: count(options.max_in_flight_messages, default.max_in_flight_messages),
+            max_in_flight_bytes: count(options.max_in_flight_bytes, default.max_in_flight_bytes),
+        }
+    }
+}
+
+impl TryFrom<SimpleConsumerOptions> for bridge::SimpleConsumerOptions {
+    type Error = Error;
+
+    fn try_from(options: SimpleConsumerOptions) -> Result<Self> {
+        let subscriptions =
+            options.subscriptions.into_iter().map(subscription).collect::<Result<Vec<_>>>()?;
+        let mut consumer = Self::new(options.group, subscriptions);
+        if let Some(size) = options.max_body_size {
+            consumer.decode.max_body_size = size as usize;
+        }
+        Ok(consumer)
+    }
+}
+
+fn subscription(given: Either<String, Subscription>) -> Result<bridge::Subscription> {
+    let Subscription { topic, tags, sql } = match given {
+        Either::A(topic) => return Ok(topic.into()),
+        Either::B(subscription) => subscription,
+    };
+    let filter = match (tags, sql) {
+        (None, None) => bridge::Filter::All,
+        (Some(tags), None) => bridge::Filter::Tags(tags),
+        (None, Some(sql)) => bridge::Filter::Sql(sql),
+        (Some(_), Some(_)) => {
+            return Err(Error::new(Status::InvalidArg, format!("{topic}: both tags and sql are given")));
+        }
+    };
+    Ok(bridge::Subscription { topic, filter })
+}
+
+impl TryFrom<ReceiveOptions> for bridge::ReceiveOptions {
+    type Error = Error;
+
+    fn try_from(options: ReceiveOptions) -> Result<Self> {
+        let default = Self::default();
+        Ok(Self {
+            max_messages: options.max_messages.unwrap_or(default.max_messages),
+            invisible_duration: millis_or(options.invisible_ms, default.invisible_duration)?,
+            await_duration: millis_or(options.await_ms, default.await_duration)?,
+        })
+    }
+}
+
+impl From<Message<'_>> for bridge::Message {
+    fn from(message: Message<'_>) -> Self {
+        Self {
+            topic: message.topic,
+            body: match message.body {
+                // Copied, because JavaScript may reuse its buffer as soon as the call is back.
+                Either::A(bytes) => Bytes::copy_from_slice(&bytes),
+                Either::B(text) => text.into(),
+            },
+            tag: message.tag,
+            keys: message.keys.unwrap_or_default(),
+            properties: message.properties.unwrap_or_default().into_iter().collect(),
+        }
+    }
+}

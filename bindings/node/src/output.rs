@@ -1,0 +1,130 @@
+//! What JavaScript gets: plain objects, which the package dresses up where it says more.
+
+use std::error::Error as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use napi::bindgen_prelude::{BufferSlice, Env, Result};
+use napi_derive::napi;
+use rocketmq_thin_bridge as bridge;
+
+#[napi(object, object_from_js = false)]
+pub struct Failure {
+    pub kind: &'static str,
+    pub code: Option<i32>,
+    pub retryable: bool,
+    pub maybe_delivered: bool,
+    pub operation: &'static str,
+    pub message: String,
+    pub endpoint: Option<String>,
+    pub request_id: Option<String>,
+    /// What caused it, and what caused that.
+    pub causes: Vec<String>,
+}
+
+impl From<bridge::Error> for Failure {
+    fn from(error: bridge::Error) -> Self {
+        Self {
+            kind: error.kind().name(),
+            code: error.code(),
+            retryable: error.retryable(),
+            maybe_delivered: error.maybe_delivered(),
+            operation: error.operation(),
+            message: error.to_string(),
+            endpoint: error.endpoint().map(str::to_owned),
+            request_id: error.request_id().map(str::to_owned),
+            causes: std::iter::successors(error.source(), |&cause| cause.source())
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Receipt {
+    pub message_id: String,
+    pub topic: String,
+    pub queue_offset: i64,
+    pub transaction_id: String,
+}
+
+impl From<bridge::Receipt> for Receipt {
+    fn from(receipt: bridge::Receipt) -> Self {
+        Self {
+            message_id: receipt.message_id,
+            topic: receipt.topic,
+            queue_offset: receipt.queue_offset,
+            transaction_id: receipt.transaction_id,
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct CloseReport {
+    pub flushed: u32,
+    pub abandoned: u32,
+    pub elapsed_ms: f64,
+}
+
+impl From<bridge::CloseReport> for CloseReport {
+    fn from(report: bridge::CloseReport) -> Self {
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            flushed: count(report.flushed),
+            abandoned: count(report.abandoned),
+            elapsed_ms: report.elapsed.as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Delivery<'env> {
+    pub message_id: String,
+    pub topic: String,
+    pub body: BufferSlice<'env>,
+    pub tag: Option<String>,
+    pub keys: Vec<String>,
+    /// Names and values by turns.
+    pub properties: Vec<String>,
+    pub message_group: Option<String>,
+    pub born_at: Option<f64>,
+    pub born_host: String,
+    pub stored_at: Option<f64>,
+    pub attempt: u32,
+    pub corrupted: bool,
+    pub queue_id: i32,
+    pub queue_offset: i64,
+}
+
+impl<'env> Delivery<'env> {
+    /// Copies the body into a buffer of JavaScript's and drops it here; the rest of `delivery` stays what an
+    /// ack needs.
+    pub(crate) fn taken(env: &'env Env, delivery: &mut bridge::Delivery) -> Result<Self> {
+        Ok(Self {
+            message_id: delivery.message_id.clone(),
+            topic: delivery.topic.clone(),
+            body: BufferSlice::copy_from(env, std::mem::take(&mut delivery.body))?,
+            tag: delivery.tag.take(),
+            keys: std::mem::take(&mut delivery.keys),
+            properties: std::mem::take(&mut delivery.properties)
+                .into_iter()
+                .flat_map(|(name, value)| [name, value])
+                .collect(),
+            message_group: delivery.message_group.take(),
+            born_at: delivery.born_at.map(unix_millis),
+            born_host: std::mem::take(&mut delivery.born_host),
+            stored_at: delivery.stored_at.map(unix_millis),
+            attempt: delivery.attempt,
+            corrupted: delivery.corrupted,
+            queue_id: delivery.queue_id,
+            queue_offset: delivery.queue_offset,
+        })
+    }
+}
+
+/// The milliseconds of a JavaScript `Date`.
+fn unix_millis(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64() * 1000.0,
+        Err(before) => before.duration().as_secs_f64() * -1000.0,
+    }
+}
