@@ -48,17 +48,15 @@ impl Completions {
     }
 
     /// Up to `max` completions. If there are more, the descriptor stays readable.
-    fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Completion<'py>>> {
+    fn drain<'py>(&self, py: Python<'py>, max: usize) -> Vec<Completion<'py>> {
         // The descriptor of a forked child is its parent's, too: the parent's wake-up is not ours to take.
         if self.queue.is_forked() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         self.signal.clear();
-        let completion = |(id, outcome)| {
-            Ok(match value(py, outcome)? {
-                Ok(value) => (id, false, value),
-                Err(exception) => (id, true, exception),
-            })
+        let completion = |(id, outcome)| match value(py, outcome) {
+            Ok(value) => (id, false, value),
+            Err(error) => (id, true, error.into_value(py).into_bound(py).into_any()),
         };
         self.queue.drain(max).into_iter().map(completion).collect()
     }

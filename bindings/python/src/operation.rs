@@ -40,10 +40,7 @@ pub(crate) fn run<'py>(py: Python<'py>, operation: &Operation) -> PyResult<Bound
             None => py.check_signals()?,
         }
     };
-    match value(py, outcome)? {
-        Ok(value) => Ok(value),
-        Err(exception) => Err(PyErr::from_value(exception)),
-    }
+    value(py, outcome)
 }
 
 /// Stops the thread behind all clients of this process. What still runs fails as `Closed`.
@@ -53,11 +50,8 @@ pub(crate) fn shutdown(py: Python<'_>, deadline: crate::input::Seconds) {
 }
 
 /// The Python value of an outcome, or the exception.
-pub(crate) fn value(
-    py: Python<'_>,
-    outcome: Outcome,
-) -> PyResult<Result<Bound<'_, PyAny>, Bound<'_, PyAny>>> {
-    Ok(Ok(match outcome {
+pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match outcome {
         Outcome::Client(client) => Client(client).into_bound_py_any(py)?,
         Outcome::Producer(producer) => Producer(producer).into_bound_py_any(py)?,
         Outcome::SimpleConsumer(consumer) => SimpleConsumer(consumer).into_bound_py_any(py)?,
@@ -70,8 +64,8 @@ pub(crate) fn value(
         Outcome::Done => py.None().into_bound(py),
         Outcome::Settled(results) => each(py, results, |py, ()| Ok(py.None().into_bound(py)))?,
         Outcome::Closed(report) => close_report(py, report)?,
-        Outcome::Failed(error) => return Ok(Err(exception(py, &error)?)),
-    }))
+        Outcome::Failed(error) => return Err(raised(py, &error)),
+    })
 }
 
 /// A list with a value or an exception for each result.
