@@ -16,8 +16,12 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// `TopicNotFound`, `Forbidden` (no writable queue), `Rejected`, `Unsupported` (a kind the backend can't
     /// store), `Busy`, `Timeout` and `Unavailable` (after both the messages may be stored).
-    async fn send(&self, topic: &str, messages: Vec<Message>, deadline: Instant)
-    -> Result<Vec<Sent>, ServiceError>;
+    async fn send(
+        &self,
+        topic: &str,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> Result<Vec<Sent>, ServiceError>;
 
     /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
     ///

@@ -15,8 +15,8 @@ use std::sync::Arc;
 pub use error::{ServiceError, ServiceErrorKind};
 pub use message::{Body, BodyEncoding, Delivery, Message, MessageKind};
 pub use messages::{
-    AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages, Receive,
-    Sent, Settle,
+    AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
+    Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use routes::{Permission, QueueRange, Route, Routes};

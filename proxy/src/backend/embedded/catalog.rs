@@ -1,0 +1,278 @@
+//! The topics and groups: in memory for every look-up, on disk for the next start.
+//!
+//! Records in the keyspace `catalog`: `t` + name (topic), `g` + name (group), `n` (the next id),
+//! `d` + kind + id (a deleted topic or group whose data is still to be removed, see [`super::retention`]).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fjall::{OwnedWriteBatch, PersistMode};
+use parking_lot::{Mutex, RwLock};
+
+use super::catalog_record::{GroupRecord, TopicRecord};
+use super::store::{Store, corrupt, unavailable};
+use super::topic::{Topic, not_found};
+use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
+
+/// A consumer group in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    /// The id that its keys begin with.
+    pub(super) id: u32,
+    /// Its configuration.
+    pub(super) config: Arc<GroupConfig>,
+}
+
+/// What a deleted thing was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deleted {
+    /// A topic with this id.
+    Topic(u32),
+    /// A group with this id.
+    Group(u32),
+}
+
+/// Whether an existing topic or group is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It stays, and the caller is told.
+    Refuse,
+    /// It takes the new configuration.
+    Replace,
+    /// It stays, and that is fine.
+    Keep,
+}
+
+/// All topics and groups. Methods that change something write to the disk: call them from a blocking thread.
+pub(super) struct Catalog {
+    store: Arc<Store>,
+    topics: RwLock<Topics>,
+    groups: RwLock<HashMap<String, Group>>,
+    // One change at a time; holds the next id.
+    next_id: Mutex<u32>,
+}
+
+#[derive(Default)]
+struct Topics {
+    by_name: HashMap<String, Arc<Topic>>,
+    by_id: HashMap<u32, Arc<Topic>>,
+}
+
+impl Catalog {
+    /// Reads all topics and groups.
+    pub(super) fn open(store: Arc<Store>) -> Result<Self, ServiceError> {
+        let (mut topics, mut groups, mut next_id) = (Topics::default(), HashMap::new(), 1);
+        for entry in store.catalog.iter() {
+            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
+            let name = || std::str::from_utf8(name).map_err(|_| corrupt("name"));
+            match kind {
+                b't' => {
+                    let record = TopicRecord::decode(name()?, &value).map_err(|_| corrupt("topic"))?;
+                    topics.insert(Arc::new(Topic::new(record.id, record.config, record.most_queues)));
+                }
+                b'g' => {
+                    let record = GroupRecord::decode(name()?, &value).map_err(|_| corrupt("group"))?;
+                    let group = Group { id: record.id, config: Arc::new(record.config) };
+                    groups.insert(group.config.name.clone(), group);
+                }
+                b'n' => next_id = read_id(&value)?,
+                b'd' => {}
+                _ => return Err(corrupt("catalog key")),
+            }
+        }
+        Ok(Self {
+            store,
+            topics: RwLock::new(topics),
+            groups: RwLock::new(groups),
+            next_id: Mutex::new(next_id),
+        })
+    }
+
+    /// A topic by its name.
+    pub(super) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.read().by_name.get(name).cloned()
+    }
+
+    /// A topic by its id.
+    pub(super) fn topic_by_id(&self, id: u32) -> Option<Arc<Topic>> {
+        self.topics.read().by_id.get(&id).cloned()
+    }
+
+    /// A group by its name.
+    pub(super) fn group(&self, name: &str) -> Option<Group> {
+        self.groups.read().get(name).cloned()
+    }
+
+    /// All topics, by name.
+    pub(super) fn topics(&self) -> Vec<Arc<Topic>> {
+        let mut topics: Vec<_> =
+            self.topics.read().by_name.iter().map(|(n, t)| (n.clone(), t.clone())).collect();
+        topics.sort_by(|a, b| a.0.cmp(&b.0));
+        topics.into_iter().map(|(_, topic)| topic).collect()
+    }
+
+    /// All groups, by name.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
+        groups.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+        groups
+    }
+
+    /// Makes or changes a topic.
+    pub(super) fn put_topic(
+        &self,
+        config: TopicConfig,
+        existing: Existing,
+    ) -> Result<Arc<Topic>, ServiceError> {
+        check_queues(&config)?;
+        let mut next_id = self.next_id.lock();
+        let old = self.topic(&config.name);
+        match (&old, existing) {
+            (Some(topic), Existing::Keep) => return Ok(topic.clone()),
+            (Some(_), Existing::Refuse) => return Err(exists("topic", &config.name)),
+            _ => {}
+        }
+        let queues = usize::try_from(config.read_queues.max(config.write_queues)).unwrap_or(0);
+        let most_queues = old.as_ref().map_or(0, |topic| topic.most_queues()).max(queues);
+        let id = old.as_ref().map_or(*next_id, |topic| topic.id());
+        let record = TopicRecord { id, config: config.clone(), most_queues };
+        let mut batch = self.batch();
+        batch.insert(&self.store.catalog, named(b't', &config.name), record.encode());
+        self.take_id(&mut batch, id, &mut next_id);
+        batch.commit().map_err(|e| unavailable(&e))?;
+        if let Some(topic) = old {
+            topic.reconfigure(config, most_queues, &self.store)?;
+            return Ok(topic);
+        }
+        let topic = Arc::new(Topic::new(id, config, most_queues));
+        self.topics.write().insert(topic.clone());
+        Ok(topic)
+    }
+
+    /// Makes or changes a group.
+    pub(super) fn put_group(&self, config: GroupConfig, existing: Existing) -> Result<Group, ServiceError> {
+        let mut next_id = self.next_id.lock();
+        let old = self.group(&config.name);
+        match (&old, existing) {
+            (Some(group), Existing::Keep) => return Ok(group.clone()),
+            (Some(_), Existing::Refuse) => return Err(exists("group", &config.name)),
+            _ => {}
+        }
+        let id = old.map_or(*next_id, |group| group.id);
+        let record = GroupRecord { id, config };
+        let mut batch = self.batch();
+        batch.insert(&self.store.catalog, named(b'g', &record.config.name), record.encode());
+        self.take_id(&mut batch, id, &mut next_id);
+        batch.commit().map_err(|e| unavailable(&e))?;
+        let group = Group { id, config: Arc::new(record.config) };
+        self.groups.write().insert(group.config.name.clone(), group.clone());
+        Ok(group)
+    }
+
+    /// Takes a topic away; its messages are removed later.
+    pub(super) fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {
+        let _one_at_a_time = self.next_id.lock();
+        let topic = self.topic(name).ok_or_else(|| not_found(name))?;
+        let mut batch = self.batch();
+        batch.remove(&self.store.catalog, named(b't', name));
+        batch.insert(&self.store.catalog, deleted_key(Deleted::Topic(topic.id())), Vec::new());
+        batch.commit().map_err(|e| unavailable(&e))?;
+        let mut topics = self.topics.write();
+        topics.by_name.remove(name);
+        topics.by_id.remove(&topic.id());
+        drop(topics);
+        topic.delete();
+        Ok(())
+    }
+
+    /// Takes a group away; its progress is removed later.
+    pub(super) fn delete_group(&self, name: &str) -> Result<(), ServiceError> {
+        let _one_at_a_time = self.next_id.lock();
+        let group = self.group(name).ok_or_else(|| group_not_found(name))?;
+        let mut batch = self.batch();
+        batch.remove(&self.store.catalog, named(b'g', name));
+        batch.insert(&self.store.catalog, deleted_key(Deleted::Group(group.id)), Vec::new());
+        batch.commit().map_err(|e| unavailable(&e))?;
+        self.groups.write().remove(name);
+        for topic in self.topics() {
+            topic.forget_consumer(group.id);
+        }
+        Ok(())
+    }
+
+    /// Deleted topics and groups whose data is still there.
+    pub(super) fn deleted(&self) -> Result<Vec<Deleted>, ServiceError> {
+        let mut found = Vec::new();
+        for entry in self.store.catalog.prefix(b"d") {
+            let key = entry.key().map_err(|e| unavailable(&e))?;
+            let id = read_id(key.get(2..).unwrap_or_default())?;
+            found.push(if key[1] == b't' { Deleted::Topic(id) } else { Deleted::Group(id) });
+        }
+        Ok(found)
+    }
+
+    /// Says that nothing of it is left.
+    pub(super) fn removed(&self, deleted: Deleted) -> Result<(), ServiceError> {
+        self.store.catalog.remove(deleted_key(deleted)).map_err(|e| unavailable(&e))
+    }
+
+    fn batch(&self) -> OwnedWriteBatch {
+        self.store.log_batch(PersistMode::SyncAll)
+    }
+
+    fn take_id(&self, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
+        if id == *next_id {
+            *next_id += 1;
+            batch.insert(&self.store.catalog, *b"n", next_id.to_be_bytes());
+        }
+    }
+}
+
+impl Topics {
+    fn insert(&mut self, topic: Arc<Topic>) {
+        self.by_id.insert(topic.id(), topic.clone());
+        self.by_name.insert(topic.config().name, topic);
+    }
+}
+
+/// The answer for a group that is not there.
+pub(super) fn group_not_found(name: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::GroupNotFound, format!("no consumer group {name}"))
+}
+
+fn exists(what: &str, name: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::AlreadyExists, format!("the {what} {name} exists already"))
+}
+
+fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
+    let sane = 0..=MOST_QUEUES;
+    if sane.contains(&config.read_queues) && sane.contains(&config.write_queues) {
+        return Ok(());
+    }
+    let text = format!("a topic has 0 to {MOST_QUEUES} queues");
+    Err(ServiceError::new(ServiceErrorKind::Rejected, text))
+}
+
+/// More would make a receive, which looks at every queue, slow.
+const MOST_QUEUES: i32 = 1024;
+
+fn named(kind: u8, name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + name.len());
+    key.push(kind);
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+fn deleted_key(deleted: Deleted) -> [u8; 6] {
+    let (kind, id) = match deleted {
+        Deleted::Topic(id) => (b't', id),
+        Deleted::Group(id) => (b'g', id),
+    };
+    let [a, b, c, d] = id.to_be_bytes();
+    [b'd', kind, a, b, c, d]
+}
+
+fn read_id(bytes: &[u8]) -> Result<u32, ServiceError> {
+    bytes.try_into().map(u32::from_be_bytes).map_err(|_| corrupt("id"))
+}

@@ -1,0 +1,179 @@
+//! How topics and groups are written down.
+
+use std::time::Duration;
+
+use super::binary::{self, Malformed};
+use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+
+/// A topic's record: its id, its configuration, and the most queues it ever had.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct TopicRecord {
+    pub(super) id: u32,
+    pub(super) config: TopicConfig,
+    pub(super) most_queues: usize,
+}
+
+/// A group's record: its id and its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct GroupRecord {
+    pub(super) id: u32,
+    pub(super) config: GroupConfig,
+}
+
+const KINDS: [TopicKind; 8] = [
+    TopicKind::Unspecified,
+    TopicKind::Normal,
+    TopicKind::Fifo,
+    TopicKind::Delay,
+    TopicKind::Transaction,
+    TopicKind::Mixed,
+    TopicKind::Priority,
+    TopicKind::Lite,
+];
+
+impl TopicRecord {
+    /// The value; the name is in the key.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        binary::put_number(&mut out, self.id.into());
+        let kind = KINDS.iter().position(|kind| *kind == self.config.kind).unwrap_or(0);
+        binary::put_number(&mut out, kind as u64);
+        binary::put_signed(&mut out, self.config.read_queues.into());
+        binary::put_signed(&mut out, self.config.write_queues.into());
+        let Permission { read, write } = self.config.permission;
+        binary::put_number(&mut out, u64::from(read) | u64::from(write) << 1);
+        binary::put_number(&mut out, self.most_queues as u64);
+        out
+    }
+
+    /// Reads the value.
+    pub(super) fn decode(name: &str, mut input: &[u8]) -> Result<Self, Malformed> {
+        let input = &mut input;
+        let id = narrow(binary::number(input)?)?;
+        let kind = KINDS.get(narrow::<usize>(binary::number(input)?)?).ok_or(Malformed)?;
+        let read_queues = i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?;
+        let write_queues = i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?;
+        let permission = binary::number(input)?;
+        let permission = Permission { read: permission & 1 != 0, write: permission & 2 != 0 };
+        let most_queues = narrow(binary::number(input)?)?;
+        let config =
+            TopicConfig { name: name.to_owned(), kind: *kind, read_queues, write_queues, permission };
+        Ok(Self { id, config, most_queues })
+    }
+}
+
+impl GroupRecord {
+    /// The value; the name is in the key.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        binary::put_number(&mut out, self.id.into());
+        binary::put_number(&mut out, u64::from(self.config.fifo) | u64::from(self.config.consume) << 1);
+        binary::put_signed(&mut out, self.config.max_retries.into());
+        match &self.config.retry {
+            RetryPolicy::Customized(pauses) => {
+                binary::put_number(&mut out, 0);
+                binary::put_number(&mut out, pauses.len() as u64);
+                pauses.iter().for_each(|pause| put_duration(&mut out, *pause));
+            }
+            RetryPolicy::Exponential { initial, max, multiplier } => {
+                binary::put_number(&mut out, 1);
+                put_duration(&mut out, *initial);
+                put_duration(&mut out, *max);
+                binary::put_number(&mut out, multiplier.to_bits().into());
+            }
+        }
+        binary::put_number(&mut out, self.config.lite_bind_topic.is_some().into());
+        binary::put_text(&mut out, self.config.lite_bind_topic.as_deref().unwrap_or_default());
+        binary::put_signed(&mut out, self.config.lite_quota.into());
+        out
+    }
+
+    /// Reads the value.
+    pub(super) fn decode(name: &str, mut input: &[u8]) -> Result<Self, Malformed> {
+        let input = &mut input;
+        let id = narrow(binary::number(input)?)?;
+        let flags = binary::number(input)?;
+        let max_retries = i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?;
+        let retry = match binary::number(input)? {
+            0 => {
+                let count = binary::number(input)?;
+                let pauses = (0..count).map(|_| duration(input)).collect::<Result<_, _>>();
+                RetryPolicy::Customized(pauses?)
+            }
+            1 => RetryPolicy::Exponential {
+                initial: duration(input)?,
+                max: duration(input)?,
+                multiplier: f32::from_bits(narrow(binary::number(input)?)?),
+            },
+            _ => return Err(Malformed),
+        };
+        let bound = binary::number(input)? != 0;
+        let lite_topic = binary::text(input)?.to_owned();
+        let lite_quota = i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?;
+        let config = GroupConfig {
+            name: name.to_owned(),
+            fifo: flags & 1 != 0,
+            consume: flags & 2 != 0,
+            max_retries,
+            retry,
+            lite_bind_topic: bound.then_some(lite_topic),
+            lite_quota,
+        };
+        Ok(Self { id, config })
+    }
+}
+
+fn put_duration(out: &mut Vec<u8>, duration: Duration) {
+    binary::put_number(out, u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+}
+
+fn duration(input: &mut &[u8]) -> Result<Duration, Malformed> {
+    binary::number(input).map(Duration::from_millis)
+}
+
+fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, Malformed> {
+    T::try_from(number).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn retries() -> impl Strategy<Value = RetryPolicy> {
+        let ms = || (0u64..1 << 40).prop_map(Duration::from_millis);
+        prop_oneof![
+            prop::collection::vec(ms(), 0..20).prop_map(RetryPolicy::Customized),
+            (ms(), ms(), 1f32..10.0).prop_map(|(initial, max, multiplier)| RetryPolicy::Exponential {
+                initial,
+                max,
+                multiplier
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn topics_come_back(id in 0u32.., kind in 0..8usize, read in 0i32..99, write in -1i32..99, most in 0..99usize, p in any::<(bool, bool)>()) {
+            let permission = Permission { read: p.0, write: p.1 };
+            let config = TopicConfig { name: "t".into(), kind: KINDS[kind], read_queues: read, write_queues: write, permission };
+            let record = TopicRecord { id, config, most_queues: most };
+            prop_assert_eq!(TopicRecord::decode("t", &record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn groups_come_back(id in 0u32.., flags in any::<(bool, bool)>(), max_retries in -1i32..99, retry in retries(), bind in prop::option::of(".*")) {
+            let (fifo, consume) = flags;
+            let config = GroupConfig { name: "g".into(), fifo, consume, max_retries, retry, lite_bind_topic: bind, lite_quota: 7 };
+            let record = GroupRecord { id, config };
+            prop_assert_eq!(GroupRecord::decode("g", &record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = TopicRecord::decode("t", &junk);
+            let _ = GroupRecord::decode("g", &junk);
+        }
+    }
+}

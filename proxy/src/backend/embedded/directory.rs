@@ -1,0 +1,107 @@
+//! The data directory as a whole: whose it is, which format it has, and that one process uses it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The storage layout of `store.rs`. Raised by every change that older binaries can't read.
+const FORMAT: &str = "rocketmq-thin-proxy data, format 1";
+const FORMAT_FILE: &str = "FORMAT";
+const FRESH_FORMAT_FILE: &str = "FORMAT.new";
+const LOCK_FILE: &str = "LOCK";
+
+/// Why a data directory can't be used.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the data directory {0} is in use by another process; give each proxy its own (--data-dir)")]
+    InUse(PathBuf),
+    /// Something else lies there.
+    #[error(
+        "{0} is not empty and not a data directory of rocketmq-thin-proxy; give another one (--data-dir)"
+    )]
+    Foreign(PathBuf),
+    /// It was written by another version.
+    #[error("the data directory {0} has the format {1:?}, and this binary reads only {FORMAT:?}")]
+    OtherFormat(PathBuf, String),
+    /// Its content can't be read.
+    #[error("the data directory {0} is damaged: {1}")]
+    Damaged(PathBuf, String),
+    /// The operating system refuses.
+    #[error("the data directory {0} can't be used: {1}")]
+    Io(PathBuf, io::Error),
+}
+
+/// A data directory that this process alone uses, until this value is dropped.
+#[derive(Debug)]
+pub(super) struct DataDirectory {
+    path: PathBuf,
+    // Held for its lock; the operating system releases it when the process dies, however it dies.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Takes the directory, making it if it is missing.
+    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+        let io = |error| OpenError::Io(path.to_owned(), error);
+        fs::create_dir_all(path).map_err(io)?;
+        refuse_foreign(path)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK_FILE))
+            .map_err(io)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse(path.to_owned()),
+            TryLockError::Error(error) => io(error),
+        })?;
+        check_format(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The path of a part of the directory.
+    pub(super) fn part(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The directory itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io(path.to_owned(), error);
+    if path.join(FORMAT_FILE).try_exists().map_err(io)? {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(io)? {
+        // These are what remains of a start that was killed before it wrote the format.
+        let name = entry.map_err(io)?.file_name();
+        if name != LOCK_FILE && name != FRESH_FORMAT_FILE && name != "lost+found" {
+            return Err(OpenError::Foreign(path.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io(path.to_owned(), error);
+    let file = path.join(FORMAT_FILE);
+    match fs::read_to_string(&file) {
+        Ok(found) if found.trim() == FORMAT => Ok(()),
+        Ok(found) => Err(OpenError::OtherFormat(path.to_owned(), found.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let fresh = path.join(FRESH_FORMAT_FILE);
+            let mut out = File::create(&fresh).map_err(io)?;
+            out.write_all(format!("{FORMAT}\n").as_bytes()).map_err(io)?;
+            out.sync_all().map_err(io)?;
+            fs::rename(&fresh, &file).map_err(io)?;
+            File::open(path).and_then(|directory| directory.sync_all()).map_err(io)
+        }
+        Err(error) => Err(io(error)),
+    }
+}

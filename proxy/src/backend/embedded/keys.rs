@@ -1,0 +1,100 @@
+//! Keys of the storage layout: fixed-width, big-endian.
+
+/// Length of a key that ends in an offset.
+const WITH_OFFSET: usize = 20;
+
+/// A queue of a topic: the prefix of its chunks.
+pub(super) fn queue(topic: u32, queue: u32) -> [u8; 8] {
+    let mut key = [0; 8];
+    key[..4].copy_from_slice(&topic.to_be_bytes());
+    key[4..].copy_from_slice(&queue.to_be_bytes());
+    key
+}
+
+/// A chunk that begins with this offset.
+pub(super) fn chunk(topic: u32, queue: u32, first: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&self::queue(topic, queue));
+    key[8..].copy_from_slice(&first.to_be_bytes());
+    key
+}
+
+/// The first offset of a chunk's key.
+pub(super) fn chunk_first(key: &[u8]) -> Option<u64> {
+    (key.len() == 16).then(|| key[8..].try_into().ok().map(u64::from_be_bytes)).flatten()
+}
+
+/// A message that is due at this time; `sequence` tells those of one millisecond apart.
+pub(super) fn timer(due: u64, sequence: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&due.to_be_bytes());
+    key[8..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+/// Due time and sequence of a timer's key.
+pub(super) fn timer_parts(key: &[u8]) -> Option<(u64, u64)> {
+    let (due, sequence) = key.split_at_checked(8)?;
+    Some((u64::from_be_bytes(due.try_into().ok()?), u64::from_be_bytes(sequence.try_into().ok()?)))
+}
+
+/// A group's progress in a topic: the prefix of its cursors and leases.
+pub(super) fn group_topic(group: u32, topic: u32) -> [u8; 8] {
+    queue(group, topic)
+}
+
+/// A group's cursor in a queue.
+pub(super) fn cursor(group: u32, topic: u32, queue: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&group_topic(group, topic));
+    key[8..].copy_from_slice(&queue.to_be_bytes());
+    key
+}
+
+/// A group's lease on a message.
+pub(super) fn lease(group: u32, topic: u32, queue: u32, offset: u64) -> [u8; WITH_OFFSET] {
+    let mut key = [0; WITH_OFFSET];
+    key[..12].copy_from_slice(&cursor(group, topic, queue));
+    key[12..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+/// What a key of `progress` is about: the queue, and the offset if it is a lease's.
+pub(super) fn progress_parts(key: &[u8]) -> Option<(u32, Option<u64>)> {
+    let queue = u32::from_be_bytes(key.get(8..12)?.try_into().ok()?);
+    match key.len() {
+        12 => Some((queue, None)),
+        WITH_OFFSET => Some((queue, Some(u64::from_be_bytes(key[12..].try_into().ok()?)))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn chunks_of_a_queue_are_ordered_by_offset(t in 0u32.., q in 0u32.., a in 0u64.., b in 0u64..) {
+            prop_assert_eq!(chunk(t, q, a).cmp(&chunk(t, q, b)), a.cmp(&b));
+            prop_assert_eq!(chunk_first(&chunk(t, q, a)), Some(a));
+            prop_assert!(chunk(t, q, a).starts_with(&queue(t, q)));
+        }
+
+        #[test]
+        fn timers_are_ordered_by_time(due in any::<(u64, u64)>(), sequence in any::<(u64, u64)>()) {
+            let (a, b) = ((due.0, sequence.0), (due.1, sequence.1));
+            prop_assert_eq!(timer(a.0, a.1).cmp(&timer(b.0, b.1)), a.cmp(&b));
+            prop_assert_eq!(timer_parts(&timer(a.0, a.1)), Some(a));
+        }
+
+        #[test]
+        fn cursors_and_leases_are_told_apart(g in 0u32.., t in 0u32.., q in 0u32.., o in 0u64..) {
+            prop_assert_eq!(progress_parts(&cursor(g, t, q)), Some((q, None)));
+            prop_assert_eq!(progress_parts(&lease(g, t, q, o)), Some((q, Some(o))));
+            prop_assert!(lease(g, t, q, o).starts_with(&group_topic(g, t)));
+        }
+    }
+}

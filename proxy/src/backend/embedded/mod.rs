@@ -1,0 +1,95 @@
+//! The broker inside the proxy process: durable, for one machine.
+//!
+//! ```text
+//! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all that waited)
+//!                                                    └──> queue (recent chunks in memory) ──> wakes receives
+//! receive ──> take (cursor and leases, under the group's lock) ──> progress written ──> delivery
+//! settle ──> lease changed ──> progress written               expiry: wakes receives when leases run out
+//! ```
+//!
+//! The storage layout and its invariants are in [`store`]; what a delivery's coordinates say is in [`lease`].
+
+mod binary;
+mod broker;
+mod catalog;
+mod catalog_record;
+mod chunk;
+mod clock;
+mod codec;
+mod config;
+mod directory;
+mod expiry;
+mod filter;
+mod inbox;
+mod keys;
+mod lease;
+mod progress;
+mod queue;
+mod queue_choice;
+mod receive;
+mod send;
+mod services;
+mod settle;
+mod store;
+mod take;
+mod timer;
+mod topic;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+
+pub use config::{EmbeddedConfig, Flush};
+pub use directory::OpenError;
+use parking_lot::Mutex;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::service::Services;
+
+/// An open embedded broker.
+pub struct Embedded {
+    broker: Arc<broker::Broker>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Opens the data directory, making it if it is missing, and starts the broker on the current runtime.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open(config: EmbeddedConfig) -> Result<Embedded, OpenError> {
+    let data_dir = config.data_dir.clone();
+    let opened = spawn_blocking(move || broker::Broker::open(config)).await;
+    let broker = Arc::new(opened.map_err(|panic| OpenError::Io(data_dir, io::Error::other(panic)))??);
+    let tasks = Mutex::new(broker.start_tasks());
+    Ok(Embedded { broker, tasks })
+}
+
+impl Embedded {
+    /// The service traits, for the processor.
+    pub fn services(&self) -> Services {
+        Services { messages: self.broker.clone(), routes: self.broker.clone(), metadata: self.broker.clone() }
+    }
+
+    /// Stores what was accepted, brings everything to the disk, and stops. Later requests are answered
+    /// `Unavailable`. The directory is free again once the last [`Services`] are dropped too.
+    pub async fn close(self) {
+        let broker = self.broker.clone();
+        let stopped = spawn_blocking(move || {
+            broker.writer.stop();
+            broker.store.sync()
+        });
+        match stopped.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last state could not be brought to the disk"),
+            Err(error) => tracing::error!(%error, "the broker did not stop cleanly"),
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+}

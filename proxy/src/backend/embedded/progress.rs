@@ -1,0 +1,205 @@
+//! How far a group has come in a topic: cursors and leases, and the receives that wait for more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fjall::OwnedWriteBatch;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::chunk::Chunk;
+use super::keys;
+use super::lease::{Lease, Leases};
+use super::queue::Queue;
+use super::store::{Store, corrupt, unavailable};
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// A group's progress in a topic.
+pub(super) struct Progress {
+    group: u32,
+    topic: u32,
+    // Read from the disk by the group's first request, in a blocking thread.
+    state: Mutex<Option<State>>,
+    more: Notify,
+    waiting: AtomicUsize,
+}
+
+/// What the lock protects. It is held while a change is written, so that memory and disk change in one order.
+#[derive(Default)]
+pub(super) struct State {
+    /// By queue id.
+    pub(super) queues: Vec<QueueProgress>,
+    /// Which queue the next receive looks at first.
+    pub(super) turn: usize,
+    /// The earliest wake-up that [`super::expiry`] knows of.
+    pub(super) scheduled: Option<u64>,
+}
+
+/// A group's progress in one queue.
+#[derive(Default)]
+pub(super) struct QueueProgress {
+    /// The next offset that the group has not had.
+    pub(super) cursor: u64,
+    /// What is out.
+    pub(super) leases: Leases,
+    /// Chunks read from the disk for this group, when it is too far behind for the queue's recent ones.
+    pub(super) window: Vec<Chunk>,
+}
+
+impl Progress {
+    /// Progress that is not loaded yet.
+    pub(super) fn new(group: u32, topic: u32) -> Self {
+        Self { group, topic, state: Mutex::new(None), more: Notify::new(), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The state, if it is loaded.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock()
+    }
+
+    /// Whether the state is loaded.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.state.lock().is_some()
+    }
+
+    /// Loads the state. Reads the disk, and writes where a new group starts.
+    pub(super) fn load(&self, store: &Store, queues: &[Arc<Queue>]) -> Result<(), ServiceError> {
+        let mut slot = self.state.lock();
+        if slot.is_some() {
+            return Ok(());
+        }
+        let mut state = State::default();
+        let mut known = Vec::new();
+        for entry in store.progress.prefix(keys::group_topic(self.group, self.topic)) {
+            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
+            let progress = state.queue(queue as usize);
+            match offset {
+                Some(offset) => {
+                    progress.leases.set(offset, Lease::decode(&value).map_err(|_| corrupt("lease"))?);
+                }
+                None => {
+                    let cursor = value.as_ref().try_into().map_err(|_| corrupt("cursor"))?;
+                    progress.cursor = u64::from_be_bytes(cursor);
+                    known.push(queue);
+                }
+            }
+        }
+        let mut batch = store.progress_batch();
+        for queue in queues.iter().filter(|queue| !known.contains(&queue.id())) {
+            let progress = state.queue(queue.id() as usize);
+            progress.cursor = where_a_new_group_starts(queue);
+            self.write_cursor(store, &mut batch, queue.id(), progress.cursor);
+        }
+        batch.commit().map_err(|e| unavailable(&e))?;
+        for queue in queues {
+            // Sends that were not flushed may be lost with the machine's power while progress survived it.
+            let progress = state.queue(queue.id() as usize);
+            progress.cursor = progress.cursor.min(queue.end());
+        }
+        *slot = Some(state);
+        Ok(())
+    }
+
+    /// Writes a cursor.
+    pub(super) fn write_cursor(&self, store: &Store, batch: &mut OwnedWriteBatch, queue: u32, cursor: u64) {
+        batch.insert(&store.progress, keys::cursor(self.group, self.topic, queue), cursor.to_be_bytes());
+    }
+
+    /// Writes a lease.
+    pub(super) fn write_lease(
+        &self,
+        store: &Store,
+        batch: &mut OwnedWriteBatch,
+        at: (u32, u64),
+        lease: &Lease,
+    ) {
+        batch.insert(&store.progress, keys::lease(self.group, self.topic, at.0, at.1), lease.encode());
+    }
+
+    /// Writes that a message is consumed.
+    pub(super) fn write_settled(&self, store: &Store, batch: &mut OwnedWriteBatch, queue: u32, offset: u64) {
+        batch.remove(&store.progress, keys::lease(self.group, self.topic, queue, offset));
+    }
+
+    /// Takes a place among the waiting receives; it is given back when the place is dropped.
+    ///
+    /// # Errors
+    /// `Busy` if too many wait already, here or altogether.
+    pub(super) fn wait_in_line<'a>(
+        &'a self,
+        everyone: &'a AtomicUsize,
+        most: WaitingLimits,
+    ) -> Result<Place<'a>, ServiceError> {
+        let place = Place { counts: [&self.waiting, everyone] };
+        let here = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let altogether = everyone.fetch_add(1, Ordering::SeqCst);
+        if here >= most.per_group || altogether >= most.altogether {
+            return Err(ServiceError::new(ServiceErrorKind::Busy, "polling full"));
+        }
+        Ok(place)
+    }
+
+    /// What a waiting receive waits for. Enabled before the receive looks for messages, it can't miss any; if
+    /// it is dropped after it was woken, the next one in line is woken instead.
+    pub(super) fn more(&self) -> tokio::sync::futures::Notified<'_> {
+        self.more.notified()
+    }
+
+    /// Wakes as many waiting receives, the longest waiting first.
+    pub(super) fn wake(&self, count: usize) {
+        for _ in 0..count.min(self.waiting.load(Ordering::SeqCst)) {
+            self.more.notify_one();
+        }
+    }
+
+    /// Wakes every waiting receive.
+    pub(super) fn wake_all(&self) {
+        self.wake(usize::MAX);
+    }
+}
+
+/// How many receives may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitingLimits {
+    pub(super) per_group: usize,
+    pub(super) altogether: usize,
+}
+
+/// A place among the waiting receives.
+pub(super) struct Place<'a> {
+    counts: [&'a AtomicUsize; 2],
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        for count in self.counts {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl State {
+    /// The progress in a queue; a queue that is new begins at its start.
+    pub(super) fn queue(&mut self, id: usize) -> &mut QueueProgress {
+        if self.queues.len() <= id {
+            self.queues.resize_with(id + 1, QueueProgress::default);
+        }
+        &mut self.queues[id]
+    }
+}
+
+impl QueueProgress {
+    /// The chunk of the window that holds this offset.
+    pub(super) fn windowed(&self, offset: u64) -> Option<Chunk> {
+        self.window.iter().find(|chunk| chunk.first() <= offset && offset < chunk.end()).cloned()
+    }
+}
+
+/// Like RocketMQ: at the beginning if the queue still has everything, else at its newest message.
+fn where_a_new_group_starts(queue: &Queue) -> u64 {
+    match queue.range() {
+        (0, _) => 0,
+        (start, end) => start.max(end.saturating_sub(1)),
+    }
+}

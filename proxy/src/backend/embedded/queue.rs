@@ -1,0 +1,126 @@
+//! One queue of a topic: where it begins and ends, and its recent chunks in memory.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::chunk::Chunk;
+use super::keys;
+use super::store::{Store, corrupt, unavailable};
+use crate::service::ServiceError;
+
+/// A queue. Only the writer thread appends; everybody reads.
+pub(super) struct Queue {
+    topic: u32,
+    id: u32,
+    state: Mutex<State>,
+}
+
+struct State {
+    start: u64,
+    end: u64,
+    // Consecutive, the last one ends at `end`; oldest are evicted first.
+    recent: VecDeque<Chunk>,
+}
+
+impl Queue {
+    /// Finds out where the queue begins and ends. Reads the disk.
+    pub(super) fn load(store: &Store, topic: u32, id: u32) -> Result<Self, ServiceError> {
+        let mut chunks = store.messages.prefix(keys::queue(topic, id));
+        let (mut start, mut end) = (0, 0);
+        if let Some(first) = chunks.next() {
+            let key = first.key().map_err(|e| unavailable(&e))?;
+            start = keys::chunk_first(&key).ok_or_else(|| corrupt("chunk key"))?;
+            let last = store.messages.prefix(keys::queue(topic, id)).next_back();
+            let (key, value) = match last {
+                Some(last) => last.into_inner().map_err(|e| unavailable(&e))?,
+                None => return Err(corrupt("chunk order")),
+            };
+            end = parse(&key, value.into())?.end();
+        }
+        Ok(Self { topic, id, state: Mutex::new(State { start, end, recent: VecDeque::new() }) })
+    }
+
+    /// Its number in the topic.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The first offset that is kept, and the one after the last.
+    pub(super) fn range(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.start, state.end)
+    }
+
+    /// The offset of the next message.
+    pub(super) fn end(&self) -> u64 {
+        self.state.lock().end
+    }
+
+    /// The chunk in memory that holds this offset.
+    pub(super) fn recent(&self, offset: u64) -> Option<Chunk> {
+        let state = self.state.lock();
+        let after = state.recent.partition_point(|chunk| chunk.first() <= offset);
+        let chunk = state.recent.get(after.checked_sub(1)?)?;
+        (offset < chunk.end()).then(|| chunk.clone())
+    }
+
+    /// The chunk on disk that holds this offset, and those after it up to about `bytes`. Reads the disk; empty
+    /// if the offset is not kept.
+    pub(super) fn read(&self, store: &Store, offset: u64, bytes: usize) -> Result<Vec<Chunk>, ServiceError> {
+        let mut chunks = Vec::new();
+        let mut total = 0;
+        let first = self.chunk_holding(store, offset)?;
+        let from = first.as_ref().map_or(offset, Chunk::end);
+        if let Some(first) = first {
+            total += first.data().len();
+            chunks.push(first);
+        }
+        let lower = keys::chunk(self.topic, self.id, from);
+        let upper = keys::chunk(self.topic, self.id, u64::MAX);
+        for entry in store.messages.range(lower..upper) {
+            if total >= bytes {
+                break;
+            }
+            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let chunk = parse(&key, value.into())?;
+            total += chunk.data().len();
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+
+    fn chunk_holding(&self, store: &Store, offset: u64) -> Result<Option<Chunk>, ServiceError> {
+        let lower = keys::chunk(self.topic, self.id, 0);
+        let upper = keys::chunk(self.topic, self.id, offset);
+        let Some(entry) = store.messages.range(lower..=upper).next_back() else { return Ok(None) };
+        let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+        let chunk = parse(&key, value.into())?;
+        Ok((offset < chunk.end()).then_some(chunk))
+    }
+
+    /// Lets a committed chunk be seen.
+    pub(super) fn publish(&self, chunk: Chunk) {
+        let mut state = self.state.lock();
+        state.end = chunk.end();
+        state.recent.push_back(chunk);
+    }
+
+    /// Forgets the oldest chunk in memory; how many bytes that frees.
+    pub(super) fn evict_oldest(&self) -> usize {
+        self.state.lock().recent.pop_front().map_or(0, |chunk| chunk.data().len())
+    }
+
+    /// Says that everything below this offset is gone.
+    pub(super) fn begin_at(&self, start: u64) {
+        let mut state = self.state.lock();
+        state.start = state.start.max(start);
+    }
+}
+
+/// Reads a chunk as the keyspace holds it.
+pub(super) fn parse(key: &[u8], value: Bytes) -> Result<Chunk, ServiceError> {
+    let first = keys::chunk_first(key).ok_or_else(|| corrupt("chunk key"))?;
+    Chunk::parse(first, value).map_err(|_| corrupt("chunk"))
+}

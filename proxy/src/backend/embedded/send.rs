@@ -1,0 +1,99 @@
+//! Sending: choose queues, write messages down, and wait until the writer thread has made them durable.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::broker::Broker;
+use super::clock;
+use super::codec;
+use super::queue_choice;
+use super::topic::Topic;
+use super::writer::{Entry, Job, Placed};
+use crate::service::{Message, MessageKind, Sent, ServiceError, ServiceErrorKind};
+
+impl Broker {
+    /// See [`crate::service::Messages::send`].
+    pub(super) async fn store_messages(
+        &self,
+        topic: &str,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> Result<Vec<Sent>, ServiceError> {
+        let topic = self.topic(topic).await?;
+        let queues = topic.write_queues();
+        if queues == 0 {
+            return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"));
+        }
+        // Messages without an order of their own stay together, and so in order.
+        let turn = topic.take_turn() % queues;
+        let now = clock::now();
+        let entries = messages
+            .iter()
+            .map(|message| {
+                let queue = choose_queue(&message.kind, queues, turn)?;
+                let due = due(&message.kind).filter(|due| *due > now);
+                Ok(Entry { message: codec::encode(message, 0), queue: queue as u32, due })
+            })
+            .collect::<Result<Vec<_>, ServiceError>>()?;
+        self.append(topic, entries, deadline).await
+    }
+
+    /// Has entries stored, and waits for it.
+    pub(super) async fn append(
+        &self,
+        topic: std::sync::Arc<Topic>,
+        entries: Vec<Entry>,
+        deadline: Instant,
+    ) -> Result<Vec<Sent>, ServiceError> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.writer.submit(Job { topic, entries, reply })?;
+        match timeout_at(deadline.into(), answer).await {
+            Ok(Ok(placed)) => Ok(placed?.into_iter().map(sent).collect()),
+            Ok(Err(_)) => Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped")),
+            Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time")),
+        }
+    }
+}
+
+fn choose_queue(kind: &MessageKind, queues: usize, turn: usize) -> Result<usize, ServiceError> {
+    match kind {
+        MessageKind::Normal | MessageKind::Delay { .. } => Ok(turn),
+        MessageKind::Fifo { group } => Ok(queue_choice::of_group(group, queues)),
+        MessageKind::Priority { priority } => Ok(queue_choice::of_priority(*priority, queues)),
+        MessageKind::Transaction { .. } => Err(unsupported("transactions are")),
+        MessageKind::Lite { .. } => Err(unsupported("lite topics are")),
+    }
+}
+
+fn due(kind: &MessageKind) -> Option<u64> {
+    match kind {
+        MessageKind::Delay { deliver_at } => u64::try_from(codec::millis(*deliver_at)).ok(),
+        _ => None,
+    }
+}
+
+fn sent(placed: Placed) -> Sent {
+    match placed {
+        Placed::Queued { queue, offset } => {
+            Sent { queue_id: queue as i32, queue_offset: offset as i64, recall_handle: None }
+        }
+        // It has no position before its time; the timer is what a recall needs.
+        Placed::Waiting { queue, timer: (due, sequence) } => Sent {
+            queue_id: queue as i32,
+            queue_offset: 0,
+            recall_handle: Some(format!("{due}.{sequence:x}")),
+        },
+    }
+}
+
+fn unsupported(what: &str) -> ServiceError {
+    ServiceError::new(
+        ServiceErrorKind::Unsupported,
+        format!("{what} not supported by the embedded broker yet"),
+    )
+}

@@ -1,0 +1,110 @@
+//! The service traits, as the broker fulfils them.
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use super::broker::{Broker, blocking};
+use super::catalog::Existing;
+use crate::service::{
+    AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
+    InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError,
+    TopicConfig,
+};
+
+#[async_trait]
+impl Messages for Broker {
+    async fn send(
+        &self,
+        topic: &str,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> Result<Vec<Sent>, ServiceError> {
+        self.store_messages(topic, messages, deadline).await
+    }
+
+    async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
+        self.deliver(request).await
+    }
+
+    async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
+        self.settle(request).await
+    }
+
+    async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
+        self.change_lease(request).await
+    }
+
+    async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
+        self.bury(request).await
+    }
+}
+
+#[async_trait]
+impl Routes for Broker {
+    async fn route(&self, topic: &str) -> Result<Route, ServiceError> {
+        let config = self.topic(topic).await?.config();
+        let queues = QueueRange {
+            broker: self.config.broker_name.clone(),
+            replicas: vec![0],
+            read_queues: config.read_queues,
+            write_queues: config.write_queues,
+            permission: config.permission,
+        };
+        Ok(Route { kind: config.kind, queues: vec![queues] })
+    }
+}
+
+#[async_trait]
+impl Metadata for Broker {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            fifo: true,
+            delay: true,
+            transaction: false,
+            priority: true,
+            lite: false,
+            sql_filter: false,
+        }
+    }
+
+    async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
+        Ok(self.topic(name).await?.config())
+    }
+
+    async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {
+        Ok(self.group(name).await?.config.as_ref().clone())
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
+        Ok(self.catalog.topics().iter().map(|topic| topic.config()).collect())
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupConfig>, ServiceError> {
+        Ok(self.catalog.groups().iter().map(|group| group.config.as_ref().clone()).collect())
+    }
+
+    async fn create_topic(&self, config: TopicConfig, replace: bool) -> Result<(), ServiceError> {
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.put_topic(config, existing(replace)).map(drop)).await
+    }
+
+    async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError> {
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.put_group(config, existing(replace)).map(drop)).await
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.delete_topic(&name)).await
+    }
+
+    async fn delete_group(&self, name: &str) -> Result<(), ServiceError> {
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.delete_group(&name)).await
+    }
+}
+
+fn existing(replace: bool) -> Existing {
+    if replace { Existing::Replace } else { Existing::Refuse }
+}

@@ -1,0 +1,157 @@
+//! A topic in memory: its configuration, its queues once they are needed, and who consumes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::progress::Progress;
+use super::queue::Queue;
+use super::store::Store;
+use crate::service::{Permission, ServiceError, ServiceErrorKind, TopicConfig};
+
+/// A topic. Queues are loaded by the first request that needs them, so that a start does not grow with the
+/// number of topics.
+pub(super) struct Topic {
+    id: u32,
+    config: RwLock<TopicConfig>,
+    // The most queues it ever had; those above the configured number keep their messages.
+    most_queues: AtomicUsize,
+    queues: RwLock<Option<Arc<[Arc<Queue>]>>>,
+    loading: Mutex<()>,
+    consumers: RwLock<HashMap<u32, Arc<Progress>>>,
+    turn: AtomicUsize,
+    deleted: AtomicBool,
+}
+
+impl Topic {
+    /// A topic as the catalog holds it.
+    pub(super) fn new(id: u32, config: TopicConfig, most_queues: usize) -> Self {
+        Self {
+            id,
+            config: RwLock::new(config),
+            most_queues: AtomicUsize::new(most_queues),
+            queues: RwLock::new(None),
+            loading: Mutex::new(()),
+            consumers: RwLock::default(),
+            // Topics begin at different queues, so that single messages to many topics spread.
+            turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
+            deleted: AtomicBool::new(false),
+        }
+    }
+
+    /// The id that its keys begin with.
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Its configuration.
+    pub(super) fn config(&self) -> TopicConfig {
+        self.config.read().clone()
+    }
+
+    /// The most queues it ever had.
+    pub(super) fn most_queues(&self) -> usize {
+        self.most_queues.load(Ordering::Relaxed)
+    }
+
+    /// How many queues can be written: none if writing is not allowed.
+    pub(super) fn write_queues(&self) -> usize {
+        allowed(&self.config.read(), |p| p.write, |c| c.write_queues)
+    }
+
+    /// How many queues can be read: none if reading is not allowed.
+    pub(super) fn read_queues(&self) -> usize {
+        allowed(&self.config.read(), |p| p.read, |c| c.read_queues)
+    }
+
+    /// The number that the next message without an order of its own goes by.
+    pub(super) fn take_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives it another configuration. Its queues are found again by the next request.
+    pub(super) fn reconfigure(
+        &self,
+        config: TopicConfig,
+        most_queues: usize,
+        store: &Store,
+    ) -> Result<(), ServiceError> {
+        let _loading = self.loading.lock();
+        let loaded = self.loaded();
+        self.most_queues.store(most_queues, Ordering::Relaxed);
+        if let Some(queues) = loaded {
+            let mut queues = queues.to_vec();
+            for id in queues.len()..most_queues {
+                queues.push(Arc::new(Queue::load(store, self.id, id as u32)?));
+            }
+            *self.queues.write() = Some(queues.into());
+        }
+        *self.config.write() = config;
+        Ok(())
+    }
+
+    /// All its queues, if they are loaded.
+    pub(super) fn loaded(&self) -> Option<Arc<[Arc<Queue>]>> {
+        self.queues.read().clone()
+    }
+
+    /// All its queues. Reads the disk the first time.
+    pub(super) fn load(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
+        let _loading = self.loading.lock();
+        if let Some(queues) = self.loaded() {
+            return Ok(queues);
+        }
+        let queues = (0..self.most_queues())
+            .map(|id| Queue::load(store, self.id, id as u32).map(Arc::new))
+            .collect::<Result<Arc<[_]>, _>>()?;
+        *self.queues.write() = Some(queues.clone());
+        Ok(queues)
+    }
+
+    /// A group's progress, made by its first receive.
+    pub(super) fn consumer(&self, group: u32) -> Arc<Progress> {
+        if let Some(found) = self.consumers.read().get(&group) {
+            return found.clone();
+        }
+        let mut consumers = self.consumers.write();
+        consumers.entry(group).or_insert_with(|| Arc::new(Progress::new(group, self.id))).clone()
+    }
+
+    /// Forgets a group that was deleted.
+    pub(super) fn forget_consumer(&self, group: u32) {
+        if let Some(gone) = self.consumers.write().remove(&group) {
+            gone.wake_all();
+        }
+    }
+
+    /// Wakes receives that wait for messages: no more than there are messages, in each group.
+    pub(super) fn messages_arrived(&self, count: usize) {
+        for consumer in self.consumers.read().values() {
+            consumer.wake(count);
+        }
+    }
+
+    /// Refuses everything from now on, and ends all waiting.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::Release);
+        for consumer in self.consumers.read().values() {
+            consumer.wake_all();
+        }
+    }
+
+    /// An error if it was deleted.
+    pub(super) fn check_alive(&self) -> Result<(), ServiceError> {
+        if self.deleted.load(Ordering::Acquire) { Err(not_found(&self.config.read().name)) } else { Ok(()) }
+    }
+}
+
+fn allowed(config: &TopicConfig, may: fn(Permission) -> bool, count: fn(&TopicConfig) -> i32) -> usize {
+    if may(config.permission) { usize::try_from(count(config)).unwrap_or(0) } else { 0 }
+}
+
+/// The answer for a topic that is not there.
+pub(super) fn not_found(name: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::TopicNotFound, format!("no topic {name}"))
+}

@@ -1,0 +1,63 @@
+//! The backends that the suite runs on.
+
+use std::time::Duration;
+
+use rocketmq_thin_proxy::backend::embedded::{self, EmbeddedConfig};
+use rocketmq_thin_proxy::service::Services;
+use tempfile::TempDir;
+
+/// A way to run a backend.
+pub(crate) trait Backend {
+    /// A fresh one that makes topics and groups when they are named.
+    async fn start() -> Self;
+
+    /// Its services.
+    fn services(&self) -> Services;
+
+    /// Stops the broker and starts it again over the same data.
+    async fn restart(self) -> Self;
+}
+
+/// The embedded backend in a directory of its own.
+pub(crate) struct Embedded {
+    directory: TempDir,
+    broker: embedded::Embedded,
+    config: EmbeddedConfig,
+}
+
+impl Embedded {
+    /// One that runs with this configuration, whatever its directory.
+    pub(crate) async fn with(config: EmbeddedConfig) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..config };
+        let broker = embedded::open(config.clone()).await.expect("a fresh directory opens");
+        Self { directory, broker, config }
+    }
+}
+
+impl Backend for Embedded {
+    async fn start() -> Self {
+        Self::with(EmbeddedConfig::default()).await
+    }
+
+    fn services(&self) -> Services {
+        self.broker.services()
+    }
+
+    async fn restart(self) -> Self {
+        let Self { directory, broker, config } = self;
+        broker.close().await;
+        // The directory is free once the last request has let go of the services.
+        let reopened = async {
+            loop {
+                match embedded::open(config.clone()).await {
+                    Err(embedded::OpenError::InUse(_)) => tokio::task::yield_now().await,
+                    other => break other.expect("what was closed opens"),
+                }
+            }
+        };
+        let broker =
+            tokio::time::timeout(Duration::from_secs(30), reopened).await.expect("the directory is given up");
+        Self { directory, broker, config }
+    }
+}

@@ -1,0 +1,221 @@
+//! What a case says about messages, in few words.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use rocketmq_thin_proxy::service::{
+    AckOutcome, Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
+    Message, MessageKind, Permission, Receive, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
+};
+
+/// Long enough for any machine; a case that waits so long fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// A lease that outlasts a case.
+pub(crate) const LONG: Duration = Duration::from_secs(600);
+/// A lease that is over soon.
+pub(crate) const SHORT: Duration = Duration::from_millis(50);
+
+/// A topic and a group of its own, on some backend.
+pub(crate) struct Client {
+    pub(crate) services: Services,
+    pub(crate) topic: String,
+    pub(crate) group: String,
+}
+
+impl Client {
+    /// Names that no other case uses.
+    pub(crate) fn new(services: Services) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = std::process::id();
+        Self { services, topic: format!("topic-{id}-{number}"), group: format!("group-{id}-{number}") }
+    }
+
+    /// The same with a topic of so many queues.
+    pub(crate) async fn with_queues(services: Services, queues: i32) -> Self {
+        let client = Self::new(services);
+        let config = client.topic_config(queues);
+        client.services.metadata.create_topic(config, false).await.expect("a new topic");
+        client
+    }
+
+    /// The same topic, for another group.
+    pub(crate) fn other_group(&self) -> Self {
+        let group = format!("{}-other", self.group);
+        Self { services: self.services.clone(), topic: self.topic.clone(), group }
+    }
+
+    /// The topic's configuration with so many queues.
+    pub(crate) fn topic_config(&self, queues: i32) -> TopicConfig {
+        TopicConfig {
+            name: self.topic.clone(),
+            kind: TopicKind::Mixed,
+            read_queues: queues,
+            write_queues: queues,
+            permission: Permission { read: true, write: true },
+        }
+    }
+
+    pub(crate) async fn send(&self, messages: Vec<Message>) -> Vec<Sent> {
+        self.try_send(messages).await.expect("a send")
+    }
+
+    pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<Sent>, ServiceError> {
+        self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await
+    }
+
+    /// Sends plain messages with these ids, one by one.
+    pub(crate) async fn send_ids(&self, ids: impl IntoIterator<Item = impl ToString>) {
+        for id in ids {
+            self.send(vec![plain(id)]).await;
+        }
+    }
+
+    /// A receive with the usual values.
+    pub(crate) fn request(&self) -> Receive {
+        Receive {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            broker: None,
+            filter: Filter::All,
+            max: 32,
+            invisible: LONG,
+            deadline: Instant::now() + PATIENCE,
+            fifo: false,
+            attempt_id: None,
+        }
+    }
+
+    pub(crate) async fn try_receive(&self, request: Receive) -> Result<Vec<Delivery>, ServiceError> {
+        self.services.messages.receive(request).await.map(|delivered| match delivered {
+            Delivered::Messages(deliveries) => deliveries,
+            Delivered::AllFiltered | Delivered::Nothing => Vec::new(),
+        })
+    }
+
+    /// Receives once.
+    pub(crate) async fn receive(&self, request: Receive) -> Vec<Delivery> {
+        self.try_receive(request).await.expect("a receive")
+    }
+
+    /// Receives until there are so many, under long leases.
+    pub(crate) async fn receive_all(&self, count: usize) -> Vec<Delivery> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let deliveries = self.receive(self.request()).await;
+            assert!(!deliveries.is_empty(), "only {} of {count} messages came", all.len());
+            all.extend(deliveries);
+        }
+        all
+    }
+
+    /// The next message, under a lease of this length.
+    pub(crate) async fn next(&self, invisible: Duration) -> Delivery {
+        let deliveries = self.receive(Receive { max: 1, invisible, ..self.request() }).await;
+        deliveries.into_iter().next().expect("a message")
+    }
+
+    /// What is there right now.
+    pub(crate) async fn now(&self, request: Receive) -> Vec<Delivery> {
+        self.receive(Receive { deadline: Instant::now(), ..request }).await
+    }
+
+    /// That nothing is there right now.
+    pub(crate) async fn expect_nothing(&self) {
+        let deliveries = self.now(self.request()).await;
+        assert!(deliveries.is_empty(), "unexpected messages {:?}", ids(&deliveries));
+    }
+
+    /// A receive in order.
+    pub(crate) fn in_order(&self) -> Receive {
+        Receive { fifo: true, ..self.request() }
+    }
+
+    pub(crate) async fn acknowledge(&self, deliveries: &[Delivery]) -> Vec<AckOutcome> {
+        self.acknowledge_entries(deliveries.iter().map(settle).collect()).await
+    }
+
+    pub(crate) async fn acknowledge_entries(&self, entries: Vec<Settle>) -> Vec<AckOutcome> {
+        let request = Acknowledge {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            entries,
+            deadline: Instant::now() + PATIENCE,
+        };
+        self.services.messages.acknowledge(request).await.expect("an acknowledgement")
+    }
+
+    pub(crate) async fn change(
+        &self,
+        delivery: &Delivery,
+        invisible: Duration,
+        suspend: bool,
+    ) -> InvisibleOutcome {
+        let request = ChangeInvisible {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            entry: settle(delivery),
+            invisible,
+            suspend,
+            deadline: Instant::now() + PATIENCE,
+        };
+        self.services.messages.change_invisible(request).await.expect("a change")
+    }
+
+    pub(crate) async fn forward(&self, delivery: &Delivery) {
+        let request = Forward {
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            entry: settle(delivery),
+            deadline: Instant::now() + PATIENCE,
+        };
+        self.services.messages.forward_to_dead_letter(request).await.expect("a forward");
+    }
+}
+
+/// What settles this delivery.
+pub(crate) fn settle(delivery: &Delivery) -> Settle {
+    Settle {
+        coordinates: delivery.coordinates.clone(),
+        message_id: delivery.message.id.clone(),
+        lite_topic: None,
+        received_at: delivery.received_at,
+        invisible: delivery.invisible,
+    }
+}
+
+/// The delivery under the lease that a change started.
+pub(crate) fn changed(delivery: &Delivery, outcome: InvisibleOutcome, invisible: Duration) -> Delivery {
+    let InvisibleOutcome::Changed { coordinates, received_at } = outcome else {
+        panic!("the lease was over")
+    };
+    Delivery { coordinates, received_at, invisible, ..delivery.clone() }
+}
+
+/// A message with an id, and not much else.
+pub(crate) fn plain(id: impl ToString) -> Message {
+    let id = id.to_string();
+    Message { body: format!("body of {id}").into(), id, ..Message::default() }
+}
+
+/// One of a message group.
+pub(crate) fn of_group(id: impl ToString, group: &str) -> Message {
+    Message { kind: MessageKind::Fifo { group: group.to_owned() }, ..plain(id) }
+}
+
+/// One that is delivered so much later.
+pub(crate) fn delayed(id: impl ToString, delay: Duration) -> Message {
+    Message { kind: MessageKind::Delay { deliver_at: SystemTime::now() + delay }, ..plain(id) }
+}
+
+/// The ids, in order of delivery.
+pub(crate) fn ids(deliveries: &[Delivery]) -> Vec<&str> {
+    deliveries.iter().map(|delivery| delivery.message.id.as_str()).collect()
+}
+
+/// The ids, sorted.
+pub(crate) fn sorted_ids(deliveries: &[Delivery]) -> Vec<&str> {
+    let mut ids = ids(deliveries);
+    ids.sort_unstable();
+    ids
+}

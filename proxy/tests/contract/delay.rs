@@ -1,0 +1,52 @@
+//! What delayed messages promise.
+
+use std::time::{Duration, SystemTime};
+
+use rocketmq_thin_proxy::service::MessageKind;
+
+use crate::backend::Backend;
+use crate::client::{Client, LONG, delayed, ids, plain};
+
+pub(crate) async fn a_delayed_message_is_not_delivered_early<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let message = delayed("later", Duration::from_millis(300));
+    let MessageKind::Delay { deliver_at } = message.kind else { unreachable!("it is delayed") };
+    let sent = client.send(vec![message]).await;
+    assert!(sent[0].recall_handle.is_some());
+    client.send_ids(["at once"]).await;
+    assert_eq!(client.next(LONG).await.message.id, "at once");
+    let delivery = client.next(LONG).await;
+    assert_eq!(delivery.message.id, "later");
+    // The wire and the log know milliseconds.
+    assert!(SystemTime::now() + Duration::from_millis(1) > deliver_at);
+    let MessageKind::Delay { deliver_at: told } = delivery.message.kind else {
+        panic!("it has another kind")
+    };
+    assert!(deliver_at.duration_since(told).is_ok_and(|lost| lost < Duration::from_millis(1)));
+}
+
+pub(crate) async fn the_past_is_at_once<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let mut message = plain("past");
+    message.kind = MessageKind::Delay { deliver_at: SystemTime::UNIX_EPOCH };
+    assert_eq!(client.send(vec![message]).await[0].recall_handle, None);
+    let there = client.now(client.request()).await;
+    assert_eq!(ids(&there), ["past"]);
+}
+
+pub(crate) async fn delayed_messages_come_in_order_of_time<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    for (id, delay) in [("third", 900), ("first", 300), ("second", 600)] {
+        client.send(vec![delayed(id, Duration::from_millis(delay))]).await;
+    }
+    for id in ["first", "second", "third"] {
+        assert_eq!(client.next(LONG).await.message.id, id);
+    }
+}
+
+pub(crate) async fn a_batch_may_have_delayed_messages<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send(vec![delayed("later", Duration::from_millis(100)), plain("at once")]).await;
+    assert_eq!(client.next(LONG).await.message.id, "at once");
+    assert_eq!(client.next(LONG).await.message.id, "later");
+}

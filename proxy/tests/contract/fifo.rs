@@ -1,0 +1,103 @@
+//! What ordered groups and message groups promise.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rocketmq_thin_proxy::service::{AckOutcome, Receive};
+
+use crate::backend::Backend;
+use crate::client::{Client, LONG, SHORT, ids, of_group};
+
+/// Sends these ids in one message group, and so to one queue.
+async fn send_in_order(client: &Client, ids: &[&str]) {
+    for id in ids {
+        client.send(vec![of_group(id, "order-1")]).await;
+    }
+}
+
+pub(crate) async fn a_message_group_stays_in_one_queue<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 8).await;
+    // Where Apache's proxy puts them.
+    for (group, queue) in [("order-1", 3), ("order-2", 2), ("order-3", 7), ("user:4711", 4), ("a", 0)] {
+        let mut queues = BTreeSet::new();
+        for id in 0..3 {
+            queues.insert(client.send(vec![of_group(id, group)]).await[0].queue_id);
+        }
+        assert_eq!(queues, BTreeSet::from([queue]), "{group}");
+    }
+}
+
+pub(crate) async fn the_next_message_waits_for_the_acknowledgement<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a", "b"]).await;
+    let first = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    assert_eq!(ids(&first), ["a"]);
+    assert!(client.now(client.in_order()).await.is_empty());
+    // A waiting receive goes on as soon as the acknowledgement is there.
+    let (next, outcomes) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&first));
+    assert_eq!(outcomes, [AckOutcome::Done]);
+    assert_eq!(ids(&next), ["b"]);
+}
+
+pub(crate) async fn a_batch_may_be_acknowledged_in_any_order<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a", "b", "c", "d"]).await;
+    let batch = client.receive(Receive { max: 3, ..client.in_order() }).await;
+    assert_eq!(ids(&batch), ["a", "b", "c"]);
+    for settled in [2, 0] {
+        client.acknowledge(&batch[settled..=settled]).await;
+        assert!(client.now(client.in_order()).await.is_empty());
+    }
+    client.acknowledge(&batch[1..2]).await;
+    assert_eq!(ids(&client.receive(client.in_order()).await), ["d"]);
+}
+
+pub(crate) async fn the_same_attempt_gets_its_batch_again<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a", "b", "c"]).await;
+    let named = |name: &str| Receive { max: 2, attempt_id: Some(name.to_owned()), ..client.in_order() };
+    let lost = client.receive(named("one")).await;
+    assert!(client.now(named("two")).await.is_empty());
+    let again = client.receive(named("one")).await;
+    assert_eq!(ids(&again), ["a", "b"]);
+    assert!(again.iter().all(|delivery| delivery.attempt == 1));
+    // The lost answer's coordinates settle nothing any more.
+    client.acknowledge(&lost).await;
+    assert!(client.now(named("two")).await.is_empty());
+    client.acknowledge(&again).await;
+    assert_eq!(ids(&client.receive(named("two")).await), ["c"]);
+}
+
+pub(crate) async fn an_unsettled_batch_comes_again_in_order<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a", "b", "c", "d"]).await;
+    let batch =
+        client.receive(Receive { max: 3, invisible: Duration::from_millis(300), ..client.in_order() }).await;
+    client.acknowledge(&batch[1..2]).await;
+    let again = client.receive(Receive { max: 3, ..client.in_order() }).await;
+    assert_eq!(ids(&again), ["a", "c"]);
+    assert!(again.iter().all(|delivery| delivery.attempt == 2));
+    let offsets = |of: &[usize]| of.iter().map(|i| batch[*i].queue_offset).collect::<Vec<_>>();
+    assert_eq!(again.iter().map(|d| d.queue_offset).collect::<Vec<_>>(), offsets(&[0, 2]));
+    client.acknowledge(&again).await;
+    let last = client.receive(client.in_order()).await;
+    assert_eq!((ids(&last), last[0].attempt), (vec!["d"], 1));
+}
+
+pub(crate) async fn a_suspended_lease_counts<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a"]).await;
+    let first = client.receive(client.in_order()).await;
+    client.change(&first[0], SHORT, true).await;
+    assert_eq!(client.receive(client.in_order()).await[0].attempt, 2);
+}
+
+pub(crate) async fn queues_do_not_block_each_other<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 8).await;
+    client.send(vec![of_group("in queue 3", "order-1")]).await;
+    let blocking = client.receive(Receive { invisible: LONG, ..client.in_order() }).await;
+    assert_eq!(blocking.len(), 1);
+    client.send(vec![of_group("behind", "order-1")]).await;
+    client.send(vec![of_group("in queue 7", "order-3")]).await;
+    assert_eq!(ids(&client.receive(client.in_order()).await), ["in queue 7"]);
+}

@@ -1,0 +1,37 @@
+//! What filters promise.
+
+use rocketmq_thin_proxy::service::{Filter, Message, Receive};
+
+use crate::backend::Backend;
+use crate::client::{Client, plain, sorted_ids};
+
+fn tagged(id: &str, tag: &str) -> Message {
+    Message { tag: Some(tag.to_owned()), ..plain(id) }
+}
+
+fn wanting(client: &Client, tags: &[&str]) -> Receive {
+    Receive { filter: Filter::Tags(tags.iter().map(|tag| (*tag).to_owned()).collect()), ..client.request() }
+}
+
+async fn red_green_and_none(client: &Client) {
+    client.send(vec![tagged("g1", "green"), tagged("r1", "red"), plain("n1"), tagged("r2", "red")]).await;
+}
+
+pub(crate) async fn only_wanted_tags_are_delivered<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    red_green_and_none(&client).await;
+    assert_eq!(sorted_ids(&client.receive(wanting(&client, &["red"])).await), ["r1", "r2"]);
+}
+
+pub(crate) async fn filtered_messages_are_consumed<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    red_green_and_none(&client).await;
+    client.receive(wanting(&client, &["red"])).await;
+    client.expect_nothing().await;
+}
+
+pub(crate) async fn several_tags_may_be_wanted<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    red_green_and_none(&client).await;
+    assert_eq!(sorted_ids(&client.receive(wanting(&client, &["red", "green"])).await), ["g1", "r1", "r2"]);
+}

@@ -1,0 +1,102 @@
+//! What survives `kill -9` of a real process.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use rocketmq_thin_proxy::backend::embedded::{EmbeddedConfig, Flush, open};
+use rocketmq_thin_proxy::service::{Receive, Services};
+
+use crate::client::{Client, LONG, PATIENCE, delayed, ids, plain};
+
+const TOPIC: &str = "survivors";
+const GROUP: &str = "witnesses";
+
+fn client(services: Services) -> Client {
+    Client { services, topic: TOPIC.to_owned(), group: GROUP.to_owned() }
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_with_fsync() {
+    what_was_answered_survives("sync").await;
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_without_fsync() {
+    what_was_answered_survives("async").await;
+}
+
+/// The child sends and acknowledges, and tells what was answered; it is killed in the middle of it.
+async fn what_was_answered_survives(flush: &str) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "kill::the_process_that_is_killed", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child process");
+    let mut stdin = child.stdin.take().expect("its input");
+    writeln!(stdin, "{}\n{flush}", directory.path().display()).expect("it reads");
+    let (mut sent, mut settled) = (BTreeSet::new(), BTreeSet::new());
+    let told = BufReader::new(child.stdout.take().expect("its output"));
+    for line in told.lines() {
+        let line = line.expect("text");
+        if let Some(id) = line.strip_prefix("sent ") {
+            sent.insert(id.to_owned());
+        } else if let Some(id) = line.strip_prefix("settled ") {
+            settled.insert(id.to_owned());
+        }
+        if settled.len() >= 200 {
+            // SIGKILL: nothing of the child runs any more. What it still told is read to the end.
+            let _ = child.kill();
+        }
+    }
+    child.wait().expect("it is gone");
+    assert!(settled.len() >= 200, "the child ended early");
+
+    let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+    let broker = open(config).await.expect("what was killed opens");
+    let client = client(broker.services());
+    let mut seen = BTreeSet::new();
+    while !sent.iter().all(|id| settled.contains(id) || seen.contains(id)) {
+        let deliveries = client.receive(client.request()).await;
+        assert!(
+            !deliveries.is_empty(),
+            "lost: {:?}",
+            sent.difference(&settled).find(|id| !seen.contains(*id))
+        );
+        seen.extend(ids(&deliveries).into_iter().map(str::to_owned));
+    }
+    assert!(seen.is_disjoint(&settled), "an acknowledged message came again");
+}
+
+#[tokio::test]
+#[ignore = "run by the tests above, to be killed"]
+async fn the_process_that_is_killed() {
+    let mut input = std::io::stdin().lines();
+    let mut line = || input.next().expect("an input").expect("text");
+    let (data_dir, flush) = (line().into(), line());
+    let flush = if flush == "sync" { Flush::Sync } else { Flush::Async };
+    let config = EmbeddedConfig { data_dir, flush, ..EmbeddedConfig::default() };
+    let broker = open(config).await.expect("a fresh directory opens");
+    let client = client(broker.services());
+    let end = Instant::now() + PATIENCE;
+    for round in 0.. {
+        if Instant::now() > end {
+            break;
+        }
+        let ids: Vec<String> = (0..10).map(|n| format!("{round}-{n}")).collect();
+        client.send(ids.iter().map(plain).collect()).await;
+        client.send(vec![delayed(format!("{round}-delayed"), std::time::Duration::from_millis(20))]).await;
+        for id in ids {
+            println!("sent {id}");
+        }
+        println!("sent {round}-delayed");
+        let deliveries = client.receive(Receive { max: 6, invisible: LONG / 300, ..client.request() }).await;
+        client.acknowledge(&deliveries).await;
+        for delivery in deliveries {
+            println!("settled {}", delivery.message.id);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What every backend must do, written over the service traits: the suite runs on each backend there is.
+//!
+//! A case is an async function that is given a fresh [`backend::Backend`]; [`contract!`] makes it a test of
+//! each. Cases wait for events (a message, the end of a lease), never for time to pass.
+
+mod backend;
+mod client;
+mod configuration;
+mod data_directory;
+mod delay;
+mod fifo;
+mod filter;
+mod kill;
+mod metadata;
+mod polling;
+mod receiving;
+mod restart;
+mod sending;
+mod settling;
+
+/// Makes cases into tests of every backend.
+macro_rules! contract {
+    ($($module:ident: $($case:ident),+ $(,)?);+ $(;)?) => {
+        mod embedded {
+            $(mod $module {
+                $(#[tokio::test]
+                async fn $case() {
+                    let backend = <crate::backend::Embedded as crate::backend::Backend>::start().await;
+                    crate::$module::$case(backend).await;
+                })+
+            })+
+        }
+    };
+}
+
+contract! {
+    sending:
+        a_message_comes_back_as_it_was_sent,
+        offsets_of_a_queue_have_no_holes,
+        a_batch_is_stored_in_order,
+        single_messages_go_round_the_queues,
+        concurrent_sends_are_all_stored,
+        what_is_not_offered_is_refused,
+        a_topic_without_write_permission_is_refused,
+        a_big_message_is_stored;
+    receiving:
+        each_message_goes_to_one_consumer,
+        each_group_gets_every_message,
+        no_more_than_the_maximum_is_delivered,
+        a_new_group_starts_at_the_beginning,
+        an_unsettled_message_comes_again_with_a_raised_attempt,
+        all_queues_are_drained,
+        a_group_that_may_not_consume_is_refused,
+        a_topic_without_read_permission_is_refused;
+    settling:
+        an_acknowledged_message_does_not_come_again,
+        an_acknowledgement_may_be_repeated,
+        an_expired_lease_settles_nothing,
+        another_group_settles_nothing,
+        foreign_coordinates_are_invalid,
+        outcomes_come_in_order,
+        a_changed_lease_has_new_coordinates,
+        a_lease_can_be_ended_at_once,
+        a_suspended_lease_does_not_count,
+        changing_what_is_settled_brings_nothing_back,
+        a_dead_letter_moves_to_its_own_topic;
+    polling:
+        a_waiting_receive_gets_the_next_message,
+        waiting_receives_share_what_arrives,
+        a_waiting_receive_gets_what_becomes_visible,
+        a_dropped_receive_loses_nothing,
+        nothing_by_the_deadline_is_no_error,
+        a_deleted_topic_ends_the_wait;
+    filter:
+        only_wanted_tags_are_delivered,
+        filtered_messages_are_consumed,
+        several_tags_may_be_wanted;
+    fifo:
+        a_message_group_stays_in_one_queue,
+        the_next_message_waits_for_the_acknowledgement,
+        a_batch_may_be_acknowledged_in_any_order,
+        the_same_attempt_gets_its_batch_again,
+        an_unsettled_batch_comes_again_in_order,
+        a_suspended_lease_counts,
+        queues_do_not_block_each_other;
+    delay:
+        a_delayed_message_is_not_delivered_early,
+        the_past_is_at_once,
+        delayed_messages_come_in_order_of_time,
+        a_batch_may_have_delayed_messages;
+    metadata:
+        topics_are_made_when_named,
+        a_topic_is_created_once_unless_replaced,
+        topics_and_groups_are_listed_by_name,
+        a_deleted_topic_is_empty_when_made_again,
+        a_deleted_group_starts_again,
+        a_group_keeps_its_configuration,
+        added_queues_are_used,
+        the_route_tells_the_queues;
+    restart:
+        messages_survive,
+        acknowledgements_survive,
+        leases_survive,
+        changed_leases_survive,
+        attempts_survive,
+        ordered_groups_stay_blocked,
+        delayed_messages_survive,
+        topics_and_groups_survive,
+        offsets_go_on;
+}

@@ -1,0 +1,78 @@
+//! What waiting for messages promises.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use futures::poll;
+use rocketmq_thin_proxy::service::{Delivered, Receive, ServiceErrorKind};
+
+use crate::backend::Backend;
+use crate::client::{Client, LONG, plain, sorted_ids};
+
+pub(crate) async fn a_waiting_receive_gets_the_next_message<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let (deliveries, _) = tokio::join!(client.receive(client.request()), client.send(vec![plain("late")]));
+    assert_eq!(sorted_ids(&deliveries), ["late"]);
+}
+
+pub(crate) async fn waiting_receives_share_what_arrives<B: Backend>(backend: B) {
+    let client = Arc::new(Client::new(backend.services()));
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.receive(Receive { max: 1, ..client.request() }).await })
+        })
+        .collect();
+    client.send((0..8).map(plain).collect()).await;
+    let deliveries: Vec<_> =
+        join_all(waiting).await.into_iter().flat_map(|d| d.expect("a receive")).collect();
+    assert_eq!(sorted_ids(&deliveries), ["0", "1", "2", "3", "4", "5", "6", "7"]);
+}
+
+pub(crate) async fn a_waiting_receive_gets_what_becomes_visible<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    // It waits already when the lease is shortened, and then again when it is ended.
+    let (again, _) =
+        tokio::join!(client.next(LONG), client.change(&delivery, Duration::from_millis(30), false));
+    assert_eq!(again.attempt, 2);
+    let (again, _) = tokio::join!(client.next(LONG), client.change(&again, Duration::ZERO, false));
+    assert_eq!(again.attempt, 3);
+}
+
+pub(crate) async fn a_dropped_receive_loses_nothing<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    for id in 0..20 {
+        let mut dropped = Box::pin(client.receive(client.request()));
+        let waits = poll!(&mut dropped).is_pending();
+        let mut stays = Box::pin(client.receive(client.request()));
+        let _ = poll!(&mut stays);
+        client.send(vec![plain(id)]).await;
+        assert!(waits);
+        drop(dropped);
+        assert_eq!(stays.await.len(), 1, "message {id}");
+    }
+}
+
+pub(crate) async fn nothing_by_the_deadline_is_no_error<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let deadline = Instant::now() + Duration::from_millis(20);
+    let delivered = client.services.messages.receive(Receive { deadline, ..client.request() }).await;
+    assert!(matches!(delivered, Ok(Delivered::Nothing)), "{delivered:?}");
+    assert!(Instant::now() >= deadline);
+}
+
+pub(crate) async fn a_deleted_topic_ends_the_wait<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 2).await;
+    let mut waiting = Box::pin(client.try_receive(client.request()));
+    while poll!(&mut waiting).is_pending() {
+        // Waiting begins once the topic is loaded; only then it can be ended.
+        match client.services.metadata.delete_topic(&client.topic).await {
+            Ok(()) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(waiting.await.expect_err("the topic is gone").kind, ServiceErrorKind::TopicNotFound);
+}

@@ -1,0 +1,155 @@
+//! What acknowledging, changing the invisible time and forwarding promise.
+
+use std::time::Duration;
+
+use rocketmq_thin_proxy::service::{
+    AckOutcome, ChangeInvisible, InvisibleOutcome, Receive, ServiceErrorKind, Settle,
+};
+
+use crate::backend::Backend;
+use crate::client::{Client, LONG, PATIENCE, SHORT, changed, ids, plain, settle};
+
+pub(crate) async fn an_acknowledged_message_does_not_come_again<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["first"]).await;
+    let first = client.next(Duration::from_millis(300)).await;
+    assert_eq!(client.acknowledge(&[first]).await, [AckOutcome::Done]);
+    client.send_ids(["second"]).await;
+    // The second message's lease ends after the first one's would have: then that would have come, too.
+    assert_eq!(client.next(Duration::from_millis(600)).await.message.id, "second");
+    assert_eq!(client.next(LONG).await.message.id, "second");
+    client.expect_nothing().await;
+}
+
+pub(crate) async fn an_acknowledgement_may_be_repeated<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    assert_eq!(
+        client.acknowledge(&[delivery.clone(), delivery.clone()]).await,
+        [AckOutcome::Done, AckOutcome::Done]
+    );
+    assert_eq!(client.acknowledge(&[delivery]).await, [AckOutcome::Done]);
+}
+
+pub(crate) async fn an_expired_lease_settles_nothing<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let first = client.next(SHORT).await;
+    let second = client.next(LONG).await;
+    assert_eq!(second.attempt, 2);
+    assert_eq!(client.acknowledge(std::slice::from_ref(&first)).await, [AckOutcome::Expired]);
+    assert_eq!(client.change(&first, LONG, false).await, InvisibleOutcome::Expired);
+    // The second lease is untouched.
+    assert_eq!(client.acknowledge(&[second]).await, [AckOutcome::Done]);
+}
+
+pub(crate) async fn another_group_settles_nothing<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(Duration::from_millis(200)).await;
+    assert_eq!(client.other_group().acknowledge(&[delivery]).await, [AckOutcome::Done]);
+    assert_eq!(client.next(LONG).await.attempt, 2);
+    assert_eq!(client.other_group().next(LONG).await.attempt, 1);
+}
+
+pub(crate) async fn foreign_coordinates_are_invalid<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    for coordinates in ["", " ", "1", "a.b.c", "not coordinates at all", "1 2 3 4 5 6 7 8 9"] {
+        let entry = Settle { coordinates: coordinates.to_owned(), ..settle(&delivery) };
+        let outcomes = client.acknowledge_entries(vec![entry.clone()]).await;
+        assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{coordinates:?}: {outcomes:?}");
+        let change = ChangeInvisible {
+            topic: client.topic.clone(),
+            group: client.group.clone(),
+            entry,
+            invisible: LONG,
+            suspend: false,
+            deadline: std::time::Instant::now() + PATIENCE,
+        };
+        let error = client.services.messages.change_invisible(change).await.expect_err("foreign");
+        assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);
+    }
+}
+
+pub(crate) async fn outcomes_come_in_order<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let expired = client.next(SHORT).await;
+    let good = client.next(LONG).await;
+    let junk = Settle { coordinates: "junk".to_owned(), ..settle(&good) };
+    let outcomes = client.acknowledge_entries(vec![settle(&expired), junk, settle(&good)]).await;
+    assert!(
+        matches!(outcomes[..], [AckOutcome::Expired, AckOutcome::Invalid(_), AckOutcome::Done]),
+        "{outcomes:?}"
+    );
+}
+
+pub(crate) async fn a_changed_lease_has_new_coordinates<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let old = client.next(LONG).await;
+    let new = changed(
+        &old,
+        client.change(&old, Duration::from_millis(400), false).await,
+        Duration::from_millis(400),
+    );
+    assert_ne!(new.coordinates, old.coordinates);
+    // Agreed to, as Apache's brokers do, and without effect.
+    assert_eq!(client.acknowledge(&[old]).await, [AckOutcome::Done]);
+    let again = client.next(LONG).await;
+    assert_eq!(again.attempt, 2);
+    assert_eq!(client.acknowledge(&[again]).await, [AckOutcome::Done]);
+}
+
+pub(crate) async fn a_lease_can_be_ended_at_once<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    client.change(&delivery, Duration::ZERO, false).await;
+    assert_eq!(client.next(LONG).await.attempt, 2);
+}
+
+pub(crate) async fn a_suspended_lease_does_not_count<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let first = client.next(LONG).await;
+    client.change(&first, Duration::ZERO, true).await;
+    let second = client.next(LONG).await;
+    assert_eq!(second.attempt, 1);
+    client.change(&second, Duration::ZERO, false).await;
+    assert_eq!(client.next(LONG).await.attempt, 2);
+}
+
+pub(crate) async fn changing_what_is_settled_brings_nothing_back<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    client.acknowledge(std::slice::from_ref(&delivery)).await;
+    let outcome = client.change(&delivery, Duration::ZERO, false).await;
+    assert!(matches!(outcome, InvisibleOutcome::Changed { .. }), "{outcome:?}");
+    client.expect_nothing().await;
+}
+
+pub(crate) async fn a_dead_letter_moves_to_its_own_topic<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send(vec![plain("a")]).await;
+    let delivery = client.next(LONG).await;
+    client.forward(&delivery).await;
+    client.expect_nothing().await;
+    // Again, and after it is settled: agreed to without effect.
+    client.forward(&delivery).await;
+    let undertaker = Client {
+        services: client.services.clone(),
+        topic: format!("%DLQ%{}", client.group),
+        group: format!("{}-undertaker", client.group),
+    };
+    let letters = undertaker.receive(Receive { max: 32, ..undertaker.request() }).await;
+    assert_eq!(ids(&letters), ["a"]);
+    assert_eq!(letters[0].message.body, delivery.message.body);
+    assert_eq!(letters[0].attempt, 2, "the deliveries before count");
+    let route = client.services.routes.route(&undertaker.topic).await.expect("a route");
+    assert_eq!((route.queues[0].read_queues, route.queues[0].write_queues), (1, 1));
+}
