@@ -1,6 +1,10 @@
 //! `cargo x conform`: the conformance suite with the drivers of the chosen languages.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    process::Command,
+};
 
 use anyhow::{Result, ensure};
 
@@ -35,39 +39,56 @@ pub(crate) fn command(
     let mut runner = Command::new(installed.artefacts().program("conformance"));
     runner.current_dir(workspace.root());
     for language in languages {
-        let drivers = drivers(workspace, installed, *language)?;
-        if drivers.is_empty() {
-            // The runner finds Rust's driver beside itself.
-            runner.args(["--language", language.key()]);
-        }
-        for (name, command) in drivers {
-            runner.args(["--language", name, "--driver"]).arg(format!("{name}={command}"));
+        for driver in drivers(workspace, installed, *language)? {
+            runner.args(["--language", driver.name, "--driver"]).arg(driver.to_string());
         }
     }
     Ok(runner)
 }
 
-/// How the drivers of a language are started, by the name that the runner shall give them.
-fn drivers(
+/// A driver program: the name that reports give it, and how it is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Driver {
+    /// The language, and its face where it has two.
+    pub(crate) name: &'static str,
+    /// The program and its arguments.
+    pub(crate) command: Vec<OsString>,
+}
+
+impl fmt::Display for Driver {
+    /// As the runner wants it on its command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=", self.name)?;
+        self.command.iter().try_for_each(|part| write!(f, "\"{}\" ", part.display()))
+    }
+}
+
+/// The drivers of a language.
+pub(crate) fn drivers(
     workspace: &Workspace,
     installed: &Installed<'_>,
     language: Language,
-) -> Result<Vec<(&'static str, String)>> {
+) -> Result<Vec<Driver>> {
     let source = workspace.root().join(DRIVERS).join(language.key());
-    let quote = |path: PathBuf| format!("\"{}\"", path.display());
+    let driver =
+        |name, command: &[&OsStr]| Driver { name, command: command.iter().map(OsString::from).collect() };
     Ok(match language {
-        Language::Rust => Vec::new(),
+        Language::Rust => {
+            let program = installed.artefacts().program("conformance-driver-rust");
+            vec![driver("rust", &[program.as_os_str()])]
+        }
         Language::Python => {
-            let driver = format!("{} {}", quote(installed.python()?), quote(source.join("driver.py")));
-            vec![("python-blocking", format!("{driver} --blocking")), ("python", driver)]
+            let (python, program) = (installed.python()?, source.join("driver.py"));
+            let command = [python.as_os_str(), program.as_os_str(), "--blocking".as_ref()];
+            vec![driver("python", &command[..2]), driver("python-blocking", &command)]
         }
         Language::Node => {
-            let programs = installed.node_programs(&source, "conformance")?;
-            vec![("node", format!("node {}", quote(programs.join("driver.mjs"))))]
+            let program = installed.node_programs(&source, "conformance")?.join("driver.mjs");
+            vec![driver("node", &["node".as_ref(), program.as_os_str()])]
         }
         Language::Kotlin => {
             let class_path = installed.class_path(&workspace.root().join(KOTLIN_TEST_CLASSES))?;
-            vec![("kotlin", format!("java -cp {} {KOTLIN_DRIVER}", quote(class_path.into())))]
+            vec![driver("kotlin", &["java".as_ref(), "-cp".as_ref(), &class_path, KOTLIN_DRIVER.as_ref()])]
         }
     })
 }

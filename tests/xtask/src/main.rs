@@ -1,6 +1,7 @@
 //! `cargo x <verb>`: the one command of the project, the same for people and for CI.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner speaks to its user")]
 
+mod across;
 mod artefacts;
 mod bench;
 mod bindings;

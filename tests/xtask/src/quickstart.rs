@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{installed::Installed, language::Language, proxy::Proxy, step, workspace::Workspace};
+use crate::{across, installed::Installed, language::Language, proxy::Proxy, step, workspace::Workspace};
 
 /// The example that is shown.
 const EXAMPLE: &str = "01-send-receive";
@@ -50,6 +50,15 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
         step::heading(&format!("{language}  (examples/{EXAMPLE}/{})", main_file(*language)));
         show(workspace, *language, program.arg(proxy.endpoint()), &mut told)?;
     }
+    step::heading("Across languages: each writes to the next");
+    let mut speakers = across::speakers(workspace, &installed, languages, &proxy)?;
+    across::round(&mut speakers, |sender, receiver| {
+        println!(
+            "  {:<6} received what {} sent: text, tag, keys and properties",
+            languages[receiver].to_string(),
+            languages[sender]
+        );
+    })?;
     let names: Vec<String> = languages.iter().map(ToString::to_string).collect();
     println!("\n{} did the same through one core and one proxy. Go on:", names.join(", "));
     println!("  examples/    the programs you just saw, side by side");

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    bindings, conform, contract,
+    across, bindings, conform, contract,
     examples::{self, Run},
     installed::Installed,
     interop,
@@ -48,6 +48,10 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Examples");
     let proxy = Proxy::start(workspace, installed.artefacts())?;
     tally.add(examples::run(workspace, &installed, &Run { languages, proxy: &proxy })?);
+    let letters = step::perform("every language receives what every language sends", || {
+        across::exchange(&mut across::speakers(workspace, &installed, languages, &proxy)?)
+    });
+    tally.add_one(report(letters));
     drop(proxy);
 
     step::heading("Conformance");
