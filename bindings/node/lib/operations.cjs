@@ -48,8 +48,8 @@ function queue() {
 async function run(submit, signal) {
   const value = await (signal ? untilAborted(submit, signal) : outcome(submit));
   // Thrown here, after the `await`, because then its stack names the callers that wait for it.
-  if (value instanceof Failure) throw new RocketMQError(value.fields);
-  return value;
+  if (!(value instanceof Failure)) return value;
+  throw value.fields instanceof Error ? value.fields : new RocketMQError(value.fields);
 }
 
 function outcome(submit) {

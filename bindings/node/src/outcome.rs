@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use napi::JsError;
 use napi::bindgen_prelude::{Env, Result, ToNapiValue, Unknown};
 use rocketmq_thin_bridge::{self as bridge, Outcome, Queue};
 
@@ -14,8 +15,16 @@ pub(crate) fn number(env: &Env, id: u64) -> Result<Unknown<'_>> {
     id.cast_signed().into_unknown(env)
 }
 
-/// The JavaScript value of an outcome, tagged.
+/// The JavaScript value of an outcome, tagged. One that cannot be converted fails with an `Error` that says
+/// so, instead of taking the outcomes of others along.
 pub(crate) fn value<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Result<Tagged<'env>> {
+    match converted(env, queue, outcome) {
+        Ok(tagged) => Ok(tagged),
+        Err(error) => Ok([true.into_unknown(env)?, JsError::from(error).into_unknown(*env)]),
+    }
+}
+
+fn converted<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Result<Tagged<'env>> {
     let queue = || Arc::clone(queue);
     let value = match outcome {
         Outcome::Client(client) => Client { client, queue: queue() }.into_unknown(env)?,

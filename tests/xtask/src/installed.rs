@@ -53,14 +53,14 @@ impl<'a> Installed<'a> {
         Ok(folder.join(bin).join(program))
     }
 
-    /// Brings the JavaScript files of a folder to where they may `import 'rocketmq-thin'`: Node looks for
-    /// packages beside the program.
+    /// Brings the JavaScript and TypeScript files of a folder, and what they say about themselves in
+    /// `package.json`, to where they may `import 'rocketmq-thin'`: Node looks for packages beside the program.
     pub(crate) fn node_programs(&self, sources: &Path, name: &str) -> Result<PathBuf> {
         let folder = self.workspace.cache("node")?.join(name);
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(sources)? {
             let source = entry?.path();
-            if let (Some("mjs"), Some(file)) =
+            if let (Some("mjs" | "mts" | "cts" | "json"), Some(file)) =
                 (source.extension().and_then(OsStr::to_str), source.file_name())
             {
                 fs::copy(&source, folder.join(file))?;

@@ -1,0 +1,33 @@
+// The package as npm installs it.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+const installed = createRequire(import.meta.url);
+const manifest = installed('rocketmq-thin/package.json');
+
+test('it runs no script and depends on native packages alone', () => {
+  assert.equal(manifest.scripts, undefined);
+  assert.equal(manifest.dependencies, undefined);
+  assert.ok(Object.keys(manifest.optionalDependencies).every((name) => name.startsWith('@rocketmq-thin/')));
+});
+
+test('where the native package is missing, the error says how to get it', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'rocketmq-thin-'));
+  try {
+    const library = join(installed.resolve('rocketmq-thin'), '..');
+    for (const file of ['native.cjs', 'platform.cjs']) {
+      writeFileSync(join(folder, file), readFileSync(join(library, file)));
+    }
+    const program = `try { require('./native.cjs') } catch ({ message }) { console.log(message) }`;
+    const output = execFileSync(process.execPath, ['--eval', program], { cwd: folder, encoding: 'utf8' });
+    assert.match(output, /needs @rocketmq-thin\/\S+, which is not installed: install .* without --omit=optional/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,89 @@
+// A process ends when it has nothing to do, and not before.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import * as rocketmq from 'rocketmq-thin';
+import { name, rejection, run, startProxy } from './proxy.mjs';
+
+const server = await startProxy();
+
+const PRELUDE = `
+  import { Client } from 'rocketmq-thin';
+  const [endpoints, topic] = process.argv.slice(-2);
+  const client = await Client.connect({ endpoints });
+  const producer = await client.producer({ topics: [topic] });
+  const consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic] });
+`;
+
+test('a process with nothing under way ends, though nothing was closed', async () => {
+  const program = `${PRELUDE} await producer.send({ topic, body: 'x' }); console.log('sent');`;
+  assert.deepEqual(await run(program, server, name()), { code: 0, output: 'sent\n' });
+});
+
+test('a process that waits for an answer lives', async () => {
+  const program = `${PRELUDE}
+    const received = consumer.receive().then(([{ body }]) => console.log(String(body)));
+    await producer.send({ topic, body: 'worth waiting for' });
+  `;
+  assert.deepEqual(await run(program, server, name()), { code: 0, output: 'worth waiting for\n' });
+});
+
+test('a process whose only call was aborted ends', async () => {
+  const program = `${PRELUDE}
+    const controller = new AbortController();
+    consumer.receive({ signal: controller.signal }).catch((error) => console.log(error.name));
+    controller.abort();
+  `;
+  assert.deepEqual(await run(program, server, name()), { code: 0, output: 'AbortError\n' });
+});
+
+test('a process that could not connect ends', async () => {
+  const program = `
+    import { Client } from 'rocketmq-thin';
+    const connecting = Client.connect({ endpoints: '127.0.0.1:1', startupTimeoutMs: 100 });
+    connecting.catch(({ name }) => console.log(name));
+  `;
+  assert.deepEqual(await run(program), { code: 0, output: 'RocketMQError\n' });
+});
+
+test('require and import give the same classes', () => {
+  const required = createRequire(import.meta.url)('rocketmq-thin');
+  assert.deepEqual(Object.keys(required).sort(), Object.keys(rocketmq).sort());
+  for (const [key, value] of Object.entries(required)) assert.equal(rocketmq[key], value);
+});
+
+test('await using closes', async () => {
+  const client = await rocketmq.Client.connect({ endpoints: server });
+  const producer = await client.producer();
+  // What a compiler, or a later Node, makes of `await using client = ...`.
+  await client[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]();
+  assert.equal((await rejection(producer.send({ topic: name(), body: 'x' }))).kind, 'Closed');
+});
+
+test('each worker has its own, and may be terminated in the middle of a call', async () => {
+  const topic = name();
+  const program = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { Client } = require(workerData.package);
+    (async () => {
+      const client = await Client.connect({ endpoints: workerData.server });
+      const producer = await client.producer();
+      await producer.send({ topic: workerData.topic, body: 'from a worker' });
+      const consumer = await client.simpleConsumer({ group: 'nobody', subscriptions: [workerData.topic + '-empty'] });
+      consumer.receive();
+      parentPort.postMessage('waiting');
+    })();
+  `;
+  const workerData = { server, topic, package: createRequire(import.meta.url).resolve('rocketmq-thin') };
+  const workers = [1, 2].map(() => new Worker(program, { eval: true, workerData }));
+  await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))));
+  await Promise.all(workers.map((worker) => worker.terminate()));
+
+  const client = await rocketmq.Client.connect({ endpoints: server });
+  const consumer = await client.simpleConsumer({ group: name(), subscriptions: [topic] });
+  let received = 0;
+  while (received < workers.length) received += (await consumer.receive()).length;
+  await client.close();
+});

@@ -1,0 +1,50 @@
+// A real merged proxy for the tests of one file. Its binary is $ROCKETMQ_THIN_PROXY.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { after } from 'node:test';
+
+/** Starts a proxy that ends with the file's tests; its address. */
+export async function startProxy() {
+  const data = mkdtempSync(join(tmpdir(), 'rocketmq-thin-'));
+  const options = ['--listen', '127.0.0.1:0', '--data-dir', data];
+  const proxy = spawn(process.env.ROCKETMQ_THIN_PROXY, options, { stdio: ['ignore', 'pipe', 'ignore'] });
+  after(async () => {
+    proxy.kill('SIGKILL');
+    await once(proxy, 'close');
+    rmSync(data, { recursive: true });
+  });
+  const [line] = await once(createInterface({ input: proxy.stdout }), 'line');
+  return line.replace('listening on ', '');
+}
+
+let count = 0;
+
+/** A topic or group that no other test uses. */
+export function name() {
+  return `node-${process.pid}-${++count}`;
+}
+
+/** The promise's error; a success is a failed test. */
+export async function rejection(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  throw new Error('it succeeded');
+}
+
+/** Runs a program in a Node of its own until it ends by itself: its exit code and its output. */
+export async function run(program, ...args) {
+  const options = ['--input-type=module', '--eval', program, '--', ...args];
+  const child = spawn(process.execPath, options, { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.on('data', (data) => (output += data));
+  const [code] = await once(child, 'close');
+  return { code, output };
+}

@@ -1,0 +1,46 @@
+// The type declarations are what the compiler, in its strictest mode, says they are.
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { name, startProxy } from './proxy.mjs';
+
+const HERE = import.meta.dirname;
+const COMPILER = join(HERE, 'node_modules', 'typescript', 'bin', 'tsc');
+
+before(() => {
+  // Beside this file, and kept for the next time.
+  if (!existsSync(COMPILER)) {
+    const options = ['install', '--no-audit', '--no-fund', '--no-package-lock', '--prefer-offline'];
+    execFileSync('npm', options, { cwd: HERE, stdio: 'ignore' });
+  }
+});
+
+function compile(file, ...options) {
+  const strict = ['--strict', '--exactOptionalPropertyTypes', '--noImplicitReturns', '--skipLibCheck', 'false'];
+  const target = ['--module', 'nodenext', '--target', 'es2022', '--lib', 'es2022,esnext.disposable', '--types', 'node'];
+  const command = [COMPILER, ...strict, ...target, ...options, file];
+  const { status, stdout } = spawnSync(process.execPath, command, { cwd: HERE, encoding: 'utf8' });
+  assert.equal(status, 0, stdout);
+}
+
+test('a program in TypeScript compiles, and does what its types say', async () => {
+  compile('usage.mts', '--outDir', 'compiled');
+  const command = [join('compiled', 'usage.mjs'), await startProxy(), name()];
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, { cwd: HERE, encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout, 'hi\nhi\nmend the program no code\n');
+});
+
+test('the types are there for CommonJS as well', () => {
+  compile('usage.cts', '--noEmit');
+});
+
+test('nothing is of type any', () => {
+  const declarations = createRequire(import.meta.url).resolve('rocketmq-thin').replace('.cjs', '.d.cts');
+  const code = readFileSync(declarations, 'utf8').replace(/\/\*[^]*?\*\//g, '');
+  assert.doesNotMatch(code, /\bany\b/);
+});

@@ -1,0 +1,6 @@
+// The same types by way of CommonJS.
+
+import rocketmq = require('rocketmq-thin');
+
+const connect: (options: rocketmq.ClientOptions) => Promise<rocketmq.Client> = rocketmq.Client.connect;
+export = connect;

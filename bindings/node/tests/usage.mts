@@ -1,0 +1,79 @@
+// What a user of TypeScript may write, and what the compiler must refuse. Compiled strictly, and run.
+
+import { Client, RocketMQError, type Delivery, type ErrorKind, type Receipt, type Settled } from 'rocketmq-thin';
+
+const [endpoints = '', topic = ''] = process.argv.slice(-2);
+
+function advice(kind: ErrorKind): string {
+  // Complete: without a default, each kind needs its case.
+  switch (kind) {
+    case 'TopicNotFound':
+    case 'GroupNotFound':
+    case 'NotFound':
+      return 'make it';
+    case 'Throttled':
+    case 'Timeout':
+    case 'Unavailable':
+      return 'later';
+    case 'InvalidArgument':
+    case 'TypeMismatch':
+    case 'TooLarge':
+    case 'InvalidOptions':
+    case 'InvalidReceipt':
+    case 'Unsupported':
+    case 'Protocol':
+      return 'mend the program';
+    case 'Unauthenticated':
+    case 'PermissionDenied':
+    case 'Tls':
+      return 'ask for access';
+    case 'Closed':
+      return 'open it';
+  }
+}
+
+async function main(): Promise<void> {
+  await using client = await Client.connect({ endpoints: [endpoints], tls: false }, { signal: AbortSignal.timeout(60_000) });
+  await using producer = await client.producer({ topics: [topic] });
+  await using consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic, { topic: `${topic}-2`, tags: ['a'] }] });
+
+  const receipt: Receipt = await producer.send({ topic, body: new Uint8Array([104, 105]), properties: { a: 'b' } });
+  const results: Settled<Receipt>[] = await producer.sendAll([{ topic, body: 'hi' }]);
+  for (const result of results) {
+    if (result.status === 'rejected') throw new Error(advice(result.reason.kind));
+    const id: string = result.value.messageId;
+    if (id === receipt.messageId) throw new Error('an id is used once');
+  }
+
+  let seen = 0;
+  for await (const delivery of consumer.deliveries({ maxMessages: 1 })) {
+    const text: string = delivery.body.toString('utf8');
+    await consumer.changeInvisible(delivery, 30_000);
+    await consumer.ack(delivery);
+    console.log(text);
+    if (++seen === 2) break;
+  }
+
+  try {
+    await Client.connect({ endpoints: '' });
+  } catch (error) {
+    if (error instanceof RocketMQError) console.log(advice(error.kind), error.code ?? 'no code');
+  }
+}
+
+async function refused(client: Client, delivery: Delivery): Promise<void> {
+  // @ts-expect-error: a misspelt option
+  await Client.connect({ endpoint: 'localhost' });
+  // @ts-expect-error: tags or sql, not both
+  await client.simpleConsumer({ group: 'g', subscriptions: [{ topic: 't', tags: ['a'], sql: 'a = 1' }] });
+  // @ts-expect-error: clients are connected, not constructed
+  new Client();
+  // @ts-expect-error: a delivery is what was delivered
+  delivery.body = Buffer.from('x');
+  const kind: ErrorKind = 'Closed';
+  // @ts-expect-error: no such kind
+  if (kind === 'Broken') return;
+}
+
+await main();
+void refused;
