@@ -1,0 +1,127 @@
+//! Apache's clients: how each is installed and started.
+
+use std::{fs, path::Path, process::Output, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use tokio::{process::Command, time::timeout};
+
+use crate::{
+    Guest,
+    install::{Installation, source},
+    succeed,
+};
+
+/// What every program checks, in this order.
+pub(crate) const CHECKS: &[&str] = &["send", "receive", "change_invisible", "ack", "push"];
+
+/// A client that takes longer hangs.
+const HANG: Duration = Duration::from_secs(180);
+
+/// A client in one way of connecting, ready to run.
+pub(crate) struct Client {
+    /// What reports call it, such as `java-tls`.
+    pub(crate) name: String,
+    command: Vec<String>,
+    transport: Option<&'static str>,
+    home: String,
+}
+
+impl Client {
+    /// Runs the program; its output says which checks passed.
+    pub(crate) async fn run(&self, endpoint: &str) -> Result<Output> {
+        let (program, arguments) = self.command.split_first().context("no program")?;
+        let (topic, group) = (format!("interop-{}", self.name), format!("interop-group-{}", self.name));
+        let mut command = Command::new(program);
+        command.args(arguments).args([endpoint, &topic, &group]).args(self.transport);
+        // The clients write logs into the home directory.
+        command.env("HOME", &self.home).kill_on_drop(true);
+        timeout(HANG, command.output())
+            .await
+            .context("it hangs")?
+            .with_context(|| format!("starting {program}"))
+    }
+}
+
+/// Installs a client; those with TLS as their default come in two ways of connecting.
+pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
+    let (name, command, transports) = match guest {
+        Guest::Java => ("java", java(cache).await?, vec![Some("tls"), Some("plaintext")]),
+        Guest::Go => ("go", go(cache).await?, vec![Some("tls"), Some("plaintext")]),
+        Guest::Python => ("python", python(cache).await?, vec![None]),
+        Guest::Node => ("node", node(cache).await?, vec![None]),
+        Guest::Transcripts => bail!("the transcripts are no client"),
+    };
+    let home = cache.join("home");
+    fs::create_dir_all(&home)?;
+    let client = |transport: Option<&'static str>| Client {
+        name: transport.map_or_else(|| name.to_owned(), |transport| format!("{name}-{transport}")),
+        command: command.clone(),
+        transport,
+        home: home.display().to_string(),
+    };
+    Ok(transports.into_iter().map(client).collect())
+}
+
+async fn java(cache: &Path) -> Result<Vec<String>> {
+    let installation = Installation::new(cache, "java", &["java/pom.xml"])?;
+    let class_path = installation.folder.join("class-path");
+    if !installation.is_fresh() {
+        let mut maven = Command::new("mvn");
+        maven
+            .args(["--batch-mode", "--quiet", "dependency:build-classpath", "--file"])
+            .arg(source("java/pom.xml"));
+        maven.arg(format!("-Dmdep.outputFile={}", class_path.display()));
+        succeed(&mut maven).await?;
+        installation.done()?;
+    }
+    let home = format!("-Duser.home={}", cache.join("home").display());
+    let program = source("java/Interop.java").display().to_string();
+    let class_path = fs::read_to_string(&class_path)?.trim().to_owned();
+    Ok(["java", &home, "-cp", &class_path, &program].map(str::to_owned).to_vec())
+}
+
+async fn go(cache: &Path) -> Result<Vec<String>> {
+    let installation = Installation::new(cache, "go", &["go/go.mod", "go/go.sum", "go/main.go"])?;
+    let program = installation.folder.join("interop").display().to_string();
+    if !installation.is_fresh() {
+        let mut build = Command::new("go");
+        build.current_dir(source("go")).args(["build", "-o", &program, "."]);
+        succeed(&mut build).await?;
+        installation.done()?;
+    }
+    Ok(vec![program])
+}
+
+async fn python(cache: &Path) -> Result<Vec<String>> {
+    let interpreter = python_environment(cache).await?;
+    Ok(vec![interpreter, source("python/interop.py").display().to_string()])
+}
+
+/// The interpreter of a virtual environment with Apache's client and what the transcripts need.
+pub(crate) async fn python_environment(cache: &Path) -> Result<String> {
+    let installation = Installation::new(cache, "python", &["python/requirements.txt"])?;
+    let interpreter = installation.folder.join("bin/python");
+    if !installation.is_fresh() {
+        succeed(Command::new("python3").args(["-m", "venv"]).arg(&installation.folder)).await?;
+        let mut pip = Command::new(&interpreter);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+        succeed(pip.arg(source("python/requirements.txt"))).await?;
+        installation.done()?;
+    }
+    Ok(interpreter.display().to_string())
+}
+
+/// Node looks for packages beside the program, so that the program is copied to them.
+async fn node(cache: &Path) -> Result<Vec<String>> {
+    let installation = Installation::new(cache, "node", &["node/package.json"])?;
+    if !installation.is_fresh() {
+        fs::copy(source("node/package.json"), installation.folder.join("package.json"))?;
+        let mut npm = Command::new("npm");
+        npm.current_dir(&installation.folder).args(["install", "--no-package-lock", "--ignore-scripts"]);
+        succeed(npm.args(["--no-audit", "--no-fund"])).await?;
+        installation.done()?;
+    }
+    let program = installation.folder.join("interop.mjs");
+    fs::copy(source("node/interop.mjs"), &program)?;
+    Ok(vec!["node".to_owned(), program.display().to_string()])
+}

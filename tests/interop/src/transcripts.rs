@@ -1,0 +1,67 @@
+//! The golden transcripts: what Apache's proxy answered, replayed against ours.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use conformance::proxy::MergedProxy;
+use regex::Regex;
+use tokio::process::Command;
+
+use crate::{
+    SOURCE, Tally,
+    client::python_environment,
+    install::{Installation, source},
+    succeed, text,
+};
+
+/// The record was made on a proxy that does not make topics by itself, but makes groups.
+const FLAGS: &[&str] = &["--auto-create-topics", "false", "--auto-create-groups", "true"];
+
+/// The `.proto` files of which the replayer needs stubs.
+const CONTRACTS: &[&str] = &[
+    "apache/rocketmq/v2/definition.proto",
+    "apache/rocketmq/v2/service.proto",
+    "rocketmq/thin/v1/admin.proto",
+];
+
+/// Replays the cases that match and prints what differs.
+#[expect(clippy::print_stdout, reason = "part of a command line program")]
+pub(crate) async fn replay(proxy: &Path, cache: &Path, case: &str) -> Result<Tally> {
+    let interpreter = python_environment(cache).await?;
+    let stubs = stubs(cache, &interpreter).await?;
+    let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+    let server = MergedProxy::start(proxy, &flags).await?;
+    let mut replay = Command::new(&interpreter);
+    // Compiled modules would lie beside the sources.
+    replay.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
+    replay.arg(source("transcripts/replay.py")).args(["--endpoint", server.address(), "--only", case]);
+    let output = replay.arg("--stubs").arg(stubs).output().await.context("starting the replay")?;
+    let printed = text(&output.stdout);
+    let (report, last) = printed.trim_end().rsplit_once('\n').unwrap_or(("", printed.trim_end()));
+    println!("{report}");
+    let tally = tally(last);
+    tally.with_context(|| {
+        format!("the replay ended with {last:?}\n{}\n{}", text(&output.stderr), server.log_tail())
+    })
+}
+
+fn tally(line: &str) -> Option<Tally> {
+    let numbers = Regex::new(r"^(\d+) passed, (\d+) failed$").ok()?.captures(line)?;
+    Some(Tally { passed: numbers[1].parse().ok()?, failed: numbers[2].parse().ok()? })
+}
+
+/// Python stubs of our `.proto` files.
+async fn stubs(cache: &Path, interpreter: &str) -> Result<PathBuf> {
+    let contracts = Path::new(SOURCE).join("../../proto");
+    let inputs: Vec<String> = CONTRACTS.iter().map(|file| format!("../../proto/{file}")).collect();
+    let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+    let installation = Installation::new(cache, "stubs", &inputs)?;
+    if !installation.is_fresh() {
+        let mut compile = Command::new(interpreter);
+        compile.current_dir(contracts).args(["-m", "grpc_tools.protoc", "-I", "."]);
+        compile.arg("--python_out").arg(&installation.folder).args(CONTRACTS);
+        succeed(&mut compile).await?;
+        installation.done()?;
+    }
+    Ok(installation.folder)
+}

@@ -1,0 +1,99 @@
+"""Replays what Apache's proxy 5.5.0 answered, case by case, against a proxy of ours.
+
+  replay.py --endpoint HOST:PORT --stubs DIR [--only REGEX] [--all] [--workers N]
+
+cases.jsonl holds the cases and Apache's answers. A case in not-yet.txt is about something the proxy does not do yet: it is
+left out. A case in differences.txt differs on purpose: it fails when it no longer does. The last line is "N passed, N failed".
+"""
+import argparse
+import concurrent.futures
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def listed(file):
+    """Patterns of case names, each with its reason: `name  # reason`, where * stands for anything."""
+    out = []
+    for line in (HERE / file).read_text().splitlines():
+        pattern, _, reason = line.partition("#")
+        if pattern.strip():
+            assert reason.strip(), f"{file}: {pattern.strip()} has no reason"
+            out.append(re.compile(re.escape(pattern.strip()).replace(r"\*", ".*") + "$"))
+    return lambda name: any(pattern.match(name) for pattern in out)
+
+
+def base36(n):
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return (base36(n // 36) if n >= 36 else "") + digits[n % 36]
+
+
+def prepare(cases, run, admin):
+    """Creates every topic and group of the cases."""
+    from engine import real_name
+
+    topics, groups = {}, {}
+    for index, case in enumerate(cases):
+        setup = case["setup"]
+        names = {key: real_name(run, index, key, spec) for kind in ("topics", "groups") for key, spec in setup[kind].items()}
+        for kind, made in (("topics", topics), ("groups", groups)):
+            for key, spec in setup[kind].items():
+                made[names[key]] = json.loads(re.sub(r"\{(\w+)\}", lambda m: names[m.group(1)], json.dumps(spec)))
+    admin.create(topics, groups)
+
+
+def play_all(cases, target, workers):
+    from engine import OBSERVED, play
+
+    run = base36(int(time.time()))[-5:]
+    bare = [{**c, "steps": [{k: v for k, v in s.items() if k not in OBSERVED} for s in c["steps"]]} for c in cases]
+    prepare(bare, run, target.admin)
+    slowest_first = sorted(range(len(cases)), key=lambda i: -cases[i].get("slow", 0))
+    results = {}
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        jobs = {pool.submit(play, bare[i], run, i, target): i for i in slowest_first}
+        for job in concurrent.futures.as_completed(jobs):
+            results[jobs[job]] = job.result()
+    return [results[i] for i in range(len(cases))]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--stubs", required=True, help="folder of the Python stubs of the project's .proto files")
+    parser.add_argument("--only", default="", help="only cases whose name matches")
+    parser.add_argument("--all", action="store_true", help="also what is listed as not done yet")
+    parser.add_argument("--workers", type=int, default=24)
+    args = parser.parse_args()
+
+    sys.path.insert(0, args.stubs)
+    from admin import Admin
+    from compare import differences
+    from engine import Target
+
+    not_yet, on_purpose = listed("not-yet.txt"), listed("differences.txt")
+    cases = [json.loads(line) for line in open(HERE / "cases.jsonl")]
+    chosen = [c for c in cases if re.search(args.only, c["name"]) and not c.get("unstable") and (args.all or not not_yet(c["name"]))]
+    seen = play_all(chosen, Target(args.endpoint, Admin(args.endpoint)), args.workers)
+
+    passed = failed = kept = 0
+    for case, observed in zip(chosen, seen):
+        found, wanted = differences(case, case["steps"], observed), on_purpose(case["name"])
+        if bool(found) == wanted:
+            passed, kept = passed + 1, kept + wanted
+            continue
+        failed += 1
+        why = "\n".join(found) or "  differs on purpose, says differences.txt, but it answers as Apache's does"
+        print(f"FAILED {case['name']}: {case['shows']}\n{why}")
+    print(f"{len(cases) - len(chosen)} of {len(cases)} cases left out: not done yet, unstable in the record, or not chosen")
+    print(f"{kept} cases differ from Apache's on purpose")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
