@@ -37,12 +37,16 @@ impl Completions {
         self.queue.cancel(id as u64)
     }
 
-    /// Up to `max` outcomes; waits until there is one.
-    pub(crate) fn wait(&self, max: usize) -> Vec<(u64, Outcome)> {
+    /// The next outcome if there is one.
+    pub(crate) fn next(&self) -> Option<(u64, Outcome)> {
+        self.queue.drain(1).pop()
+    }
+
+    /// The next outcome; waits until there is one.
+    pub(crate) fn wait(&self) -> (u64, Outcome) {
         loop {
-            let outcomes = self.queue.drain(max);
-            if !outcomes.is_empty() {
-                return outcomes;
+            if let Some(completion) = self.next() {
+                return completion;
             }
             let mut woken = self.ready.woken.lock();
             while !*woken {

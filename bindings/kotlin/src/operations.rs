@@ -6,14 +6,19 @@ use std::cell::RefCell;
 use std::slice;
 use std::time::Duration;
 
-use rocketmq_thin_bridge::{Delivery, Message, Operation, ReceiveOptions};
+use rocketmq_thin_bridge::{self as core, Delivery, Message, Operation, ReceiveOptions};
 use uniffi::{Lift, Lower};
 
 use crate::UniFfiTag;
 use crate::completions::{Completions, submit};
 use crate::message::{OutgoingMessage, OutgoingMessages};
-use crate::outcome::Batch;
+use crate::outcome::Outcome;
 use crate::registry::{CONSUMERS, DELIVERIES, PRODUCERS};
+
+/// How many outcomes one poll brings at most, so that the first need not wait long for the last.
+const BATCH_OUTCOMES: usize = 256;
+/// After how many bytes a poll brings no further outcome, so that large bodies come one by one.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 thread_local! {
     /// The last batch that a thread polled.
@@ -99,20 +104,41 @@ pub(crate) extern "C" fn rocketmq_thin_cancel(operation: i64) -> i32 {
     Completions::get().is_ok_and(|completions| completions.cancel(operation)).into()
 }
 
-/// Waits for outcomes and returns up to `max` of them: a native 64-bit length, then an encoded `Batch` of
-/// that length. They stay there until the same thread polls again. Null if the client could not start.
+/// Waits for outcomes and returns some of them: a 64-bit length in the machine's order, then as many bytes.
+/// They hold, for each outcome, the operation's id and the outcome's length as 64-bit numbers in network
+/// order, then the encoded `Outcome`. They stay there until the same thread polls again. Null if the client
+/// could not start.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn rocketmq_thin_poll(max: i32) -> *const u8 {
+pub(crate) extern "C" fn rocketmq_thin_poll() -> *const u8 {
     let Ok(completions) = Completions::get() else { return std::ptr::null() };
-    let outcomes = completions.wait(usize::try_from(max).unwrap_or(1));
-    BATCH.with_borrow_mut(|buffer| {
-        buffer.clear();
-        buffer.extend_from_slice(&[0; size_of::<u64>()]);
-        <Batch as Lower<UniFfiTag>>::write(outcomes.into(), buffer);
-        let length = (buffer.len() - size_of::<u64>()) as u64;
-        buffer[..size_of::<u64>()].copy_from_slice(&length.to_ne_bytes());
-        buffer.as_ptr()
+    BATCH.with_borrow_mut(|batch| {
+        batch.clear();
+        batch.shrink_to(BATCH_BYTES);
+        append(batch, u64::to_ne_bytes, |batch| {
+            append_outcome(batch, completions.wait());
+            let mut count = 1;
+            while count < BATCH_OUTCOMES && batch.len() < BATCH_BYTES {
+                let Some(completion) = completions.next() else { break };
+                append_outcome(batch, completion);
+                count += 1;
+            }
+        });
+        batch.as_ptr()
     })
+}
+
+fn append_outcome(batch: &mut Vec<u8>, (id, outcome): (u64, core::Outcome)) {
+    batch.extend_from_slice(&id.to_be_bytes());
+    append(batch, u64::to_be_bytes, |batch| <Outcome as Lower<UniFfiTag>>::write(outcome.into(), batch));
+}
+
+/// Appends what `write` appends, with its length before it.
+fn append(buffer: &mut Vec<u8>, length_bytes: fn(u64) -> [u8; 8], write: impl FnOnce(&mut Vec<u8>)) {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; 8]);
+    write(buffer);
+    let length = (buffer.len() - start - 8) as u64;
+    buffer[start..start + 8].copy_from_slice(&length_bytes(length));
 }
 
 /// # Safety

@@ -9,19 +9,6 @@ use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS};
 
 type SentMessage = core::Receipt;
 
-/// What one `poll` brings.
-#[derive(uniffi::Record)]
-pub(crate) struct Batch {
-    completions: Vec<Completion>,
-}
-
-/// An operation by its id, and what became of it.
-#[derive(uniffi::Record)]
-pub(crate) struct Completion {
-    operation: i64,
-    outcome: Outcome,
-}
-
 /// What became of an operation.
 #[derive(uniffi::Enum)]
 pub(crate) enum Outcome {
@@ -50,16 +37,6 @@ pub(crate) enum SendResult {
     Stored { message: SentMessage },
     /// It is not, as far as the client knows.
     Refused { failure: Failure },
-}
-
-impl From<Vec<(u64, core::Outcome)>> for Batch {
-    fn from(outcomes: Vec<(u64, core::Outcome)>) -> Self {
-        let completion = |(id, outcome): (u64, core::Outcome)| Completion {
-            operation: id as i64,
-            outcome: outcome.into(),
-        };
-        Self { completions: outcomes.into_iter().map(completion).collect() }
-    }
 }
 
 impl From<core::Outcome> for Outcome {

@@ -191,7 +191,7 @@ private suspend fun close(request: JsonObject): JsonElement {
         putJsonObject("report") {
             put("flushed", report.flushed)
             put("abandoned", report.abandoned)
-            put("elapsed", report.elapsed.inWholeMilliseconds)
+            put("elapsed_ms", report.elapsed.inWholeMilliseconds)
         }
     }
 }

@@ -26,7 +26,7 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_cancel(operation: Long): Int
 
-    external fun rocketmq_thin_poll(max: Int): Pointer?
+    external fun rocketmq_thin_poll(): Pointer?
 }
 
 /** The value in uniffi's encoding, from the start of the buffer's array to its position. */

@@ -1,10 +1,12 @@
 package rocketmq.thin
 
 import java.lang.ref.Reference
+import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.ConcurrentHashMap
 import kotlin.concurrent.thread
+import kotlin.coroutines.resumeWithException
 import kotlinx.coroutines.CancellableContinuation
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.DelicateCoroutinesApi
@@ -12,15 +14,12 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.GlobalScope
 import kotlinx.coroutines.future.future
 import kotlinx.coroutines.suspendCancellableCoroutine
-import rocketmq.thin.internal.FfiConverterTypeBatch
+import rocketmq.thin.internal.FfiConverterTypeOutcome
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.start as startNative
 
 /** Operations under way: each starts with one call into the library, and one thread fetches all outcomes. */
 internal object Operations {
-    /** How many outcomes one poll fetches at most. */
-    private const val MOST = 256
-
     /**
      * By an operation's id: who waits for the outcome, or the outcome if it came first. The second to come
      * takes the entry away.
@@ -52,7 +51,7 @@ internal object Operations {
         val outcome = rendezvous.putIfAbsent(operation, continuation)
         if (outcome != null) {
             rendezvous.remove(operation)
-            continuation.finish(outcome as Outcome)
+            continuation.finish(outcome)
         } else {
             continuation.invokeOnCancellation {
                 val noOutcomeWillCome = NativeFunctions.rocketmq_thin_cancel(operation) == 1
@@ -61,24 +60,39 @@ internal object Operations {
         }
     }
 
+    /** [outcome] is an [Outcome], or what was thrown when it was decoded. */
     @Suppress("UNCHECKED_CAST")
-    private fun arrive(operation: Long, outcome: Outcome) {
+    private fun arrive(operation: Long, outcome: Any) {
         val continuation = rendezvous.putIfAbsent(operation, outcome) ?: return
         rendezvous.remove(operation)
         (continuation as CancellableContinuation<Outcome>).finish(outcome)
     }
 
-    private fun CancellableContinuation<Outcome>.finish(outcome: Outcome) =
-        resume(outcome) { _, lost, _ -> lost.destroy() }
+    private fun CancellableContinuation<Outcome>.finish(outcome: Any) =
+        if (outcome is Outcome) resume(outcome) { _, lost, _ -> lost.destroy() }
+        else resumeWithException(outcome as Throwable)
 
     private fun poll() {
         while (true) {
-            val batch = NativeFunctions.rocketmq_thin_poll(MOST) ?: return
+            val batch = NativeFunctions.rocketmq_thin_poll() ?: return
             val length = batch.getLong(0)
             val encoded = batch.getByteBuffer(Long.SIZE_BYTES.toLong(), length).order(ByteOrder.BIG_ENDIAN)
-            for ((operation, outcome) in FfiConverterTypeBatch.read(encoded).completions) arrive(operation, outcome)
+            while (encoded.hasRemaining()) {
+                val operation = encoded.getLong()
+                val end = encoded.getLong().toInt() + encoded.position()
+                arrive(operation, decode(encoded))
+                encoded.position(end)
+            }
         }
     }
+
+    /** Memory may be short for a large outcome: then that operation fails, and the others go on. */
+    private fun decode(encoded: ByteBuffer): Any =
+        try {
+            FfiConverterTypeOutcome.read(encoded)
+        } catch (e: Throwable) {
+            e
+        }
 }
 
 /** Runs [block] for callers without coroutines. Its start is the caller's, so that calls keep their order. */

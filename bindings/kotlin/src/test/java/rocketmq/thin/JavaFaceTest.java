@@ -1,0 +1,43 @@
+package rocketmq.thin;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletionException;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The same client from Java, where nothing suspends. */
+class JavaFaceTest {
+    @Test
+    void fourVerbsWithFutures(@TempDir Path data) {
+        try (var proxy = new MergedProxy(data)) {
+            var client = Client.connectAsync(proxy.getEndpoint(), o -> o.requestTimeout(Duration.ofSeconds(5))).join();
+            var producer = client.producerAsync(o -> o.topics("java")).join();
+            var consumer = client.simpleConsumerAsync("javanese", o -> o.subscribe("java", Filter.tags("t"))).join();
+
+            var receipts = producer.sendAllAsync(List.of(new Message("java", "hello", "t"))).join();
+            var delivery = consumer.receiveAsync(1, Duration.ofSeconds(30)).join().get(0);
+            assertEquals(receipts.get(0).join().getMessageId(), delivery.getMessageId());
+            assertEquals("hello", new String(delivery.getBody(), StandardCharsets.UTF_8));
+            consumer.changeInvisibleAsync(delivery, Duration.ofMinutes(1)).join();
+            consumer.ackAsync(delivery).join();
+
+            var waiting = consumer.receiveAsync();
+            assertTrue(waiting.cancel(false));
+            assertThrows(CancellationException.class, waiting::join);
+
+            client.closeAsync(Duration.ofSeconds(5)).join();
+            var late = producer.sendAsync(new Message("java", "late"));
+            var failure = assertThrows(CompletionException.class, late::join);
+            assertInstanceOf(RocketMQException.Closed.class, failure.getCause());
+        }
+    }
+}

@@ -1,0 +1,27 @@
+package rocketmq.thin
+
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Test
+import rocketmq.thin.internal.ErrorKind as NativeKind
+import rocketmq.thin.internal.Failure
+
+class ValuesTest {
+    @Test
+    fun `each kind has a subclass of its name`() {
+        for (native in NativeKind.entries) {
+            val failure = Failure(native, null, retryable = true, maybeDelivered = false, "send", "why", null, null)
+            val exception = failure.toException()
+            val name = native.name.split('_').joinToString("") { it.lowercase().replaceFirstChar(Char::uppercase) }
+            assertEquals(name, exception.kind.name)
+            assertEquals(name, exception.javaClass.simpleName)
+        }
+        assertEquals(NativeKind.entries.size, ErrorKind.entries.size)
+    }
+
+    @Test
+    fun `credentials do not show their secrets`() {
+        val shown = Credentials("reader", "s3cret", "t0ken").toString()
+        assertFalse("s3cret" in shown || "t0ken" in shown, shown)
+    }
+}
