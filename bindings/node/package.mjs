@@ -10,12 +10,9 @@
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-
-const { platform: thisMachine } = createRequire(import.meta.url)('./lib/platform.cjs');
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const ROOT = join(HERE, '..', '..');
@@ -24,6 +21,14 @@ const ROOT = join(HERE, '..', '..');
 function version() {
   const manifest = readFileSync(join(ROOT, 'Cargo.toml'), 'utf8');
   return /^\[workspace\.package\]\nversion = "(.+)"$/m.exec(manifest)[1];
+}
+
+/** This machine, as the names of the native packages put it. */
+function thisMachine() {
+  const { platform, arch, report } = process;
+  if (platform === 'win32') return `${platform}-${arch}-msvc`;
+  if (platform !== 'linux') return `${platform}-${arch}`;
+  return `${platform}-${arch}-${report.getReport().header.glibcVersionRuntime ? 'gnu' : 'musl'}`;
 }
 
 /** A fresh folder with a package of this manifest. */

@@ -1,17 +1,24 @@
 'use strict';
 
-const { platform } = require('./platform.cjs');
+// The endings of the native packages' names for one system and processor. npm installs the one that fits, and some
+// other package managers install both of Linux, of which one loads.
+const ABIS = { linux: ['-gnu', '-musl'], win32: ['-msvc'] };
 
-/** The native library for this machine, out of the package that npm chose by system, processor and libc. */
+/** The native library for this machine. */
 function load() {
-  const name = `@rocketmq-thin/${platform()}`;
-  try {
-    return require(name);
-  } catch (cause) {
-    if (cause.code !== 'MODULE_NOT_FOUND') throw cause;
-    const advice = 'install rocketmq-thin without --omit=optional, on the system that runs it';
-    throw new Error(`rocketmq-thin needs ${name}, which is not installed: ${advice}`, { cause });
+  const { platform, arch } = process;
+  const names = (ABIS[platform] ?? ['']).map((abi) => `@rocketmq-thin/${platform}-${arch}${abi}`);
+  const reasons = [];
+  for (const name of names) {
+    try {
+      return require(name);
+    } catch (reason) {
+      reasons.push(reason);
+    }
   }
+  const advice = 'install rocketmq-thin without --omit=optional, on the system that runs it';
+  const cause = reasons.length === 1 ? reasons[0] : new AggregateError(reasons);
+  throw new Error(`rocketmq-thin needs ${names.join(' or ')}, which does not load: ${advice}`, { cause });
 }
 
 module.exports = load();

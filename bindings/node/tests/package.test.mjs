@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,12 +21,10 @@ test('where the native package is missing, the error says how to get it', () => 
   const folder = mkdtempSync(join(tmpdir(), 'rocketmq-thin-'));
   try {
     const library = join(installed.resolve('rocketmq-thin'), '..');
-    for (const file of ['native.cjs', 'platform.cjs']) {
-      writeFileSync(join(folder, file), readFileSync(join(library, file)));
-    }
+    copyFileSync(join(library, 'native.cjs'), join(folder, 'native.cjs'));
     const program = `try { require('./native.cjs') } catch ({ message }) { console.log(message) }`;
     const output = execFileSync(process.execPath, ['--eval', program], { cwd: folder, encoding: 'utf8' });
-    assert.match(output, /needs @rocketmq-thin\/\S+, which is not installed: install .* without --omit=optional/);
+    assert.match(output, /needs @rocketmq-thin\/.+, which does not load: install .* without --omit=optional/);
   } finally {
     rmSync(folder, { recursive: true });
   }
