@@ -87,8 +87,9 @@ fn tarball(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
 
 fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let sources = workspace.root().join(KOTLIN);
-    let inputs =
-        [artefacts.library("rocketmq_thin_kotlin"), sources.join("src/main"), sources.join("pom.xml")];
+    // The driver of the conformance suite is compiled along with the tests.
+    let driver = workspace.root().join("tests/conformance/drivers/kotlin");
+    let inputs = [artefacts.library("rocketmq_thin_kotlin"), sources.clone(), driver];
     pack(workspace, "jar", &inputs, |folder| {
         let mut command = maven::binding(workspace, artefacts);
         command.args(["package", "-DskipTests"]);
