@@ -20,8 +20,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step::run(workspace, "clippy", cargo_in(workspace).args(clippy))?;
     let mut doc = cargo_in(workspace);
-    doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings");
+    doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
     step::run(workspace, "doc", &mut doc)?;
     deny(workspace)
 }

@@ -1,32 +1,104 @@
-//! `cargo x interop`: Apache's own clients against our proxy.
+//! `cargo x interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy.
 
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
 
 use crate::{
     artefacts::Artefacts,
+    language::Language,
     step,
     tool::{self, Tool},
     workspace::Workspace,
 };
 
-/// What Apache's clients need beside cargo.
-pub(crate) const TOOLS: &[Tool] = &[Tool::Jdk, Tool::Maven, Tool::Python, Tool::Node, Tool::Npm, Tool::Go];
+/// Who talks to our proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Guest {
+    /// Apache's Java client.
+    Java,
+    /// Apache's Go client.
+    Go,
+    /// Apache's Python client.
+    Python,
+    /// Apache's Node client.
+    Node,
+    /// What Apache's proxy was seen to answer, replayed.
+    Transcripts,
+}
+
+impl Guest {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Java => "java",
+            Self::Go => "go",
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Transcripts => "transcripts",
+        }
+    }
+
+    /// What is tested with it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Java => "Apache's Java client against our proxy",
+            Self::Go => "Apache's Go client against our proxy",
+            Self::Python => "Apache's Python client against our proxy",
+            Self::Node => "Apache's Node client against our proxy",
+            Self::Transcripts => "what Apache's proxy answers, replayed",
+        }
+    }
+
+    fn tools(self) -> &'static [Tool] {
+        match self {
+            Self::Java => &[Tool::Jdk, Tool::Maven],
+            Self::Go => &[Tool::Go],
+            Self::Python | Self::Transcripts => &[Tool::Python],
+            Self::Node => &[Tool::Node, Tool::Npm],
+        }
+    }
+
+    /// The guests that need no other tools than these languages do, and Go unless it is left out.
+    pub(crate) fn of(languages: &[Language], without_go: bool) -> Vec<Self> {
+        let has = |language| languages.contains(&language);
+        let mut guests = Self::value_variants().to_vec();
+        guests.retain(|guest| match guest {
+            Self::Java => has(Language::Kotlin),
+            Self::Go => !without_go,
+            Self::Python | Self::Transcripts => has(Language::Python),
+            Self::Node => has(Language::Node),
+        });
+        guests
+    }
+}
+
+/// Fails if a tool of these guests is missing; `leave_out` says how to do without.
+pub(crate) fn require(guests: &[Guest], leave_out: &str) -> Result<()> {
+    guests.iter().try_for_each(|guest| tool::require(guest.tools(), leave_out))
+}
 
 /// Builds and runs; the runner speaks for itself.
-pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, guests: &[Guest], case: Option<&str>) -> Result<()> {
+    let guests = if guests.is_empty() { Guest::value_variants() } else { guests };
+    require(guests, "Or name the ones that are to run: cargo x interop java python")?;
     step::heading("Getting ready");
     let artefacts = Artefacts::build(workspace)?;
-    step::heading("Apache's clients against our proxy");
-    ensure!(command(workspace, &artefacts)?.status()?.success(), "not every client passed");
+    step::heading("Apache's clients and Apache's answers against our proxy");
+    let mut runner = command(workspace, &artefacts, guests);
+    if let Some(case) = case {
+        runner.args(["--case", case]);
+    }
+    ensure!(runner.status()?.success(), "not everything passed");
     Ok(())
 }
 
-/// The runner, ready to run all of them.
-pub(crate) fn command(workspace: &Workspace, artefacts: &Artefacts) -> Result<Command> {
-    tool::require(TOOLS, "`cargo x test --without LANGUAGE` leaves interop out.")?;
+/// The runner, ready to run these.
+pub(crate) fn command(workspace: &Workspace, artefacts: &Artefacts, guests: &[Guest]) -> Command {
     let mut runner = Command::new(artefacts.program("interop"));
     runner.current_dir(workspace.root());
-    Ok(runner)
+    for guest in guests {
+        runner.args(["--only", guest.key()]);
+    }
+    runner
 }

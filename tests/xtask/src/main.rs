@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use interop::Guest;
 use language::{Language, Selection};
 use workspace::Workspace;
 
@@ -54,6 +55,9 @@ enum Verb {
     Test {
         #[command(flatten)]
         languages: Selection,
+        /// Leave Apache's Go client out
+        #[arg(long)]
+        without_go: bool,
     },
     /// Judge the source: tidy, format, clippy, documentation, dependencies
     Check,
@@ -70,8 +74,15 @@ enum Verb {
         #[arg(long, value_enum, value_name = "LANGUAGE")]
         without: Vec<Language>,
     },
-    /// Run Apache's own clients against our proxy
-    Interop,
+    /// Run Apache's own clients, and the record of what Apache's proxy answers, against our proxy
+    Interop {
+        /// Only these (all of them when none is named)
+        #[arg(value_enum)]
+        only: Vec<Guest>,
+        /// Only transcripts whose name matches this regular expression
+        #[arg(long)]
+        case: Option<String>,
+    },
     /// Measure CPU per message, beside a raw gRPC echo in the same run
     Bench {
         #[command(flatten)]
@@ -98,14 +109,14 @@ fn run(arguments: Arguments) -> Result<()> {
     let workspace = &Workspace::find()?;
     match arguments.verb {
         Verb::Quickstart { languages } => quickstart::run(workspace, &languages.resolve()?),
-        Verb::Test { languages } => test::run(workspace, &languages.resolve()?),
+        Verb::Test { languages, without_go } => test::run(workspace, &languages.resolve()?, without_go),
         Verb::Check => check::run(workspace),
         Verb::Tidy => step::perform("tidy", || tidy::run(workspace.root())),
         Verb::Conform { language, case, without } => {
             let languages = Selection::of(language.into_iter().collect(), without).resolve()?;
             conform::run(workspace, &languages, case.as_deref())
         }
-        Verb::Interop => interop::run(workspace),
+        Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages } => package::run(workspace, &languages.resolve()?),
     }
