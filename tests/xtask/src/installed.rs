@@ -2,7 +2,7 @@
 //! `node_modules`, the jar on a class path. Programs of the project run on these, never on the source tree.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -53,18 +53,16 @@ impl<'a> Installed<'a> {
         Ok(folder.join(bin).join(program))
     }
 
-    /// Brings the JavaScript and TypeScript files of a folder, and what they say about themselves in
-    /// `package.json`, to where they may `import 'rocketmq-thin'`: Node looks for packages beside the program.
+    /// Brings the files of a folder to where programs may `import 'rocketmq-thin'`: Node looks for packages
+    /// beside the program.
     pub(crate) fn node_programs(&self, sources: &Path, name: &str) -> Result<PathBuf> {
         let folder = self.workspace.cache("node")?.join(name);
         fs::create_dir_all(&folder)?;
-        for entry in fs::read_dir(sources)? {
-            let source = entry?.path();
-            if let (Some("mjs" | "mts" | "cts" | "json"), Some(file)) =
-                (source.extension().and_then(OsStr::to_str), source.file_name())
-            {
-                fs::copy(&source, folder.join(file))?;
-            }
+        for stale in files(&folder)? {
+            fs::remove_file(stale)?;
+        }
+        for source in files(sources)? {
+            fs::copy(&source, folder.join(source.file_name().context("a file's name")?))?;
         }
         Ok(folder)
     }
@@ -148,10 +146,8 @@ impl<'a> Installed<'a> {
             return Ok(classes);
         }
         // The compiler doesn't know the `*` of Java class paths.
-        let mut libraries = vec![jar];
-        for entry in fs::read_dir(&self.packages.jar_dependencies)? {
-            libraries.push(entry?.path());
-        }
+        let mut libraries = files(&self.packages.jar_dependencies)?;
+        libraries.push(jar);
         let mut compile = Command::new("java");
         compile.arg("-cp").arg(maven::class_path(self.workspace, KOTLIN_COMPILER)?);
         compile.args(["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib", "-no-reflect"]);
@@ -160,4 +156,16 @@ impl<'a> Installed<'a> {
         step::run(self.workspace, &format!("compile the Kotlin program of {name}"), &mut compile)?;
         Ok(classes)
     }
+}
+
+/// The files, not the folders, right inside of a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }

@@ -75,6 +75,7 @@ pub(super) fn root(source: &Source) -> Vec<Finding> {
 fn is_rim(source: &Source) -> bool {
     let path = source.path();
     source.is_test()
+        || path.starts_with("proxy/src/cli/")
         || path.ends_with("/main.rs")
         || path.ends_with("/build.rs")
         || path.contains("/src/bin/")
