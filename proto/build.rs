@@ -5,8 +5,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["definition", "service", "admin"].map(|name| format!("apache/rocketmq/v2/{name}.proto"));
-    for file in &files {
+    let files = [
+        "apache/rocketmq/v2/definition.proto",
+        "apache/rocketmq/v2/service.proto",
+        "apache/rocketmq/v2/admin.proto",
+        "rocketmq/thin/v1/admin.proto",
+    ];
+    for file in files {
         println!("cargo::rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["."])?;

@@ -14,6 +14,12 @@ pub mod v2 {
     tonic::include_proto!("apache.rocketmq.v2");
 }
 
-/// The descriptors of this contract as an encoded `google.protobuf.FileDescriptorSet`, for server
+/// Package `rocketmq.thin.v1`, generated: the administration of our own proxy, which Apache has no calls for.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod thin {
+    tonic::include_proto!("rocketmq.thin.v1");
+}
+
+/// The descriptors of both packages as an encoded `google.protobuf.FileDescriptorSet`, for server
 /// reflection and for the comparison with the published package.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

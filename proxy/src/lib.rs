@@ -1,4 +1,16 @@
 //! The reference proxy of rocketmq-thin, as a library: what the binary `rocketmq-thin-proxy` is made of.
+//!
+//! ```text
+//! main -> cli -> app: config -> backend -> processor -> layers -> front end -> run
+//! ```
 
+pub mod app;
 pub mod backend;
+pub mod cli;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod front;
+pub mod layer;
+pub mod processor;
 pub mod service;

@@ -1,3 +1,7 @@
 //! `rocketmq-thin-proxy`: the binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rocketmq_thin_proxy::cli::main()
+}

@@ -144,3 +144,14 @@ pub enum RetryPolicy {
         multiplier: f32,
     },
 }
+
+impl Default for RetryPolicy {
+    /// What a group asks for unless told otherwise: growing pauses from a second to two hours.
+    fn default() -> Self {
+        const MINUTE: u64 = 60;
+        let pauses = [1, 5, 10, 30].into_iter();
+        let pauses =
+            pauses.chain([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 60, 120].map(|count| count * MINUTE));
+        Self::Customized(pauses.map(Duration::from_secs).collect())
+    }
+}

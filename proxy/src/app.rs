@@ -1,0 +1,177 @@
+//! Configuration -> backend -> rules -> layers -> front end -> run.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::front::grpc::{Face, Server};
+use crate::front::port::{Port, Tls, TlsError};
+use crate::layer::Layers;
+use crate::processor::{HandleKey, Processor, Rules};
+
+/// Where a proxy keeps the key it made for itself, in the data directory.
+const HANDLE_KEY_FILE: &str = "handle.key";
+const HANDLE_KEY_BYTES: usize = 32;
+
+/// Why the proxy can't run.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The address can't be listened on.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The data directory can't be opened.
+    #[error(transparent)]
+    Backend(#[from] OpenError),
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A declared topic or group can't be created.
+    #[error("cannot create the configured topics and groups: {0}")]
+    Catalog(Error),
+    /// Something else that only the system can explain.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// A proxy that listens, and serves once it runs.
+pub struct App {
+    port: Port,
+    server: Server,
+    processor: Arc<Processor>,
+    backend: Backend,
+    draining: CancellationToken,
+    config: Config,
+}
+
+/// What has to be closed at the end.
+enum Backend {
+    Merged(Embedded),
+}
+
+impl App {
+    /// Opens the port and the backend.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn start(config: Config) -> Result<Self, AppError> {
+        let tls = Tls::new(&config.tls)?;
+        let port = Port::bind(&config.listen, tls, config.proxy_protocol).await;
+        let port = port.map_err(|source| AppError::Listen { listen: config.listen.clone(), source })?;
+        let address = port.address()?;
+
+        // The one place where the deployment mode is chosen. Merged is all there is so far.
+        let store_host = address.to_string();
+        let embedded = embedded::open(EmbeddedConfig { store_host, ..config.embedded.clone() }).await?;
+        let (services, backend) = (embedded.services(), Backend::Merged(embedded));
+
+        let handle_key = match &config.handle_key {
+            Some(text) => HandleKey::new(text.as_bytes()),
+            None => kept_key(&config.embedded.data_dir)?,
+        };
+        let draining = CancellationToken::new();
+        let rules = Rules { limits: config.limits.clone(), handle_key };
+        let processor = Arc::new(Processor::new(services, rules, draining.clone()));
+        declare(&processor, &config).await?;
+
+        // See `layer` for their order.
+        let layers = Layers::new(config.max_in_flight);
+        let face = Face { route_port: config.route_port, listen_port: address.port() };
+        let server = Server::new(processor.clone(), layers, face);
+        Ok(Self { port, server, processor, backend, draining, config })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn address(&self) -> io::Result<std::net::SocketAddr> {
+        self.port.address()
+    }
+
+    /// Serves until `stop`, then lets the requests under way finish, within the configured time.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let leases = tokio::spawn({
+            let processor = self.processor.clone();
+            async move { processor.keep_leases().await }
+        });
+        let serving = tokio::spawn(self.port.serve(self.server, self.draining.clone()));
+        stop.await;
+        // Waiting receives answer, telemetry streams end, connections say GOAWAY.
+        self.draining.cancel();
+        let finished = async {
+            if let Ok(connections) = serving.await {
+                connections.wait().await;
+            }
+        };
+        if tokio::time::timeout(self.config.drain, finished).await.is_err() {
+            tracing::warn!("some requests did not finish within {:?}", self.config.drain);
+        }
+        leases.abort();
+        match self.backend {
+            Backend::Merged(embedded) => embedded.close().await,
+        }
+    }
+}
+
+/// Runs a proxy until SIGTERM or SIGINT; tells on standard output where it listens.
+///
+/// # Errors
+/// [`AppError`].
+pub async fn serve(config: Config) -> Result<(), AppError> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let app = App::start(config).await?;
+    announce(&format!("listening on {}", app.address()?))?;
+    app.run(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await;
+    Ok(())
+}
+
+fn announce(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+async fn declare(processor: &Processor, config: &Config) -> Result<(), AppError> {
+    let topics = config.topics.iter().cloned().map(Into::into).collect();
+    let groups = config.groups.iter().cloned().map(Into::into).collect();
+    match processor.apply(topics, groups, false).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(AppError::Catalog(error)),
+    }
+}
+
+// The backend holds the directory by now, so nobody else makes the key at the same time.
+fn kept_key(data_dir: &Path) -> io::Result<HandleKey> {
+    let path = data_dir.join(HANDLE_KEY_FILE);
+    match std::fs::read(&path) {
+        Ok(key) if key.len() == HANDLE_KEY_BYTES => return Ok(HandleKey::new(&key)),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let key: [u8; HANDLE_KEY_BYTES] = rand::random();
+    let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    Ok(HandleKey::new(&key))
+}

@@ -1,0 +1,255 @@
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, GroupSpec, LogFormat, Perm, TopicSpec, TopicType};
+
+const EXAMPLES: &str = "\
+Examples:
+  rocketmq-thin-proxy
+      Serve on 127.0.0.1:8081 and keep messages in ./rocketmq-thin-data. Point any RocketMQ 5 client at it;
+      topics and groups are made when a client first names them.
+  rocketmq-thin-proxy --listen 0.0.0.0:8081 --data-dir /var/lib/rocketmq-thin
+      Serve other machines.
+  rocketmq-thin-proxy topic create orders --type fifo
+  rocketmq-thin-proxy group create billing --fifo --max-retries 3
+      Create a topic and a group on the running proxy.
+  rocketmq-thin-proxy --print-config > proxy.toml
+  rocketmq-thin-proxy --config proxy.toml
+      See every setting with its default, change some, and use them.
+
+A setting is taken from the flag, else the environment (ROCKETMQ_THIN_PROXY_LISTEN and so on), else the
+configuration file, else its default. The first line on standard output is `listening on HOST:PORT`.";
+
+/// The RocketMQ 5 proxy in one binary: with a durable broker inside, no other server needed.
+#[derive(Parser)]
+#[command(name = "rocketmq-thin-proxy", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) serve: Serve,
+
+    /// Show the configuration in force, as TOML, and exit
+    #[arg(long)]
+    pub(super) print_config: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+#[derive(ClapArgs)]
+pub(super) struct Serve {
+    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_LISTEN")]
+    listen: Option<String>,
+
+    /// Where messages are kept; made if missing [default: rocketmq-thin-data]
+    #[arg(long, value_name = "DIR", env = "ROCKETMQ_THIN_PROXY_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Make a topic when a client first names it [default: true]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_AUTO_CREATE_TOPICS")]
+    auto_create_topics: Option<bool>,
+
+    /// Make a consumer group when a client first names it [default: true]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_AUTO_CREATE_GROUPS")]
+    auto_create_groups: Option<bool>,
+
+    /// What to log to standard error: error, warn, info, debug, trace, or filters by module [default: warn]
+    #[arg(long, value_name = "LEVEL", env = "ROCKETMQ_THIN_PROXY_LOG")]
+    log: Option<String>,
+
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", env = "ROCKETMQ_THIN_PROXY_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+impl Serve {
+    /// The settings in force.
+    pub(super) fn into_config(self) -> Result<Config, ConfigError> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        overwrite(&mut config.listen, self.listen);
+        overwrite(&mut config.embedded.data_dir, self.data_dir);
+        overwrite(&mut config.embedded.auto_create_topics, self.auto_create_topics);
+        overwrite(&mut config.embedded.auto_create_groups, self.auto_create_groups);
+        overwrite(&mut config.log.level, self.log);
+        overwrite(&mut config.log.format, self.log_format);
+        Ok(config)
+    }
+}
+
+fn overwrite<T>(setting: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *setting = given;
+    }
+}
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Create, list, show and delete topics on a running proxy
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Create, list, show and delete consumer groups on a running proxy
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// Create or change the topics and groups that a TOML or JSON file declares
+    #[command(after_help = "\
+The file has tables as in the configuration:
+  [[topics]]
+  name = \"orders\"
+  type = \"fifo\"       # normal fifo delay transaction mixed priority lite unspecified
+  queues = 4          # or read_queues and write_queues
+  perm = \"rw\"         # rw r w none
+
+  [[groups]]
+  name = \"billing\"
+  fifo = true
+  max_retries = 3
+  retry = [\"1s\", \"30s\", \"5m\"]")]
+    Apply {
+        /// The file; - reads standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+#[derive(Subcommand)]
+pub(super) enum TopicCommand {
+    /// Create a topic
+    Create {
+        #[command(flatten)]
+        topic: NewTopic,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List all topics
+    List(#[command(flatten)] Server),
+    /// Show one topic
+    Show(#[command(flatten)] Named),
+    /// Delete a topic and its messages
+    Delete(#[command(flatten)] Named),
+}
+
+#[derive(ClapArgs)]
+pub(super) struct NewTopic {
+    /// Its name
+    name: String,
+    /// What it takes
+    #[arg(long = "type", value_name = "TYPE", default_value = "normal")]
+    kind: TopicType,
+    /// How many queues can be read
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    read_queues: i32,
+    /// How many queues can be written
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    write_queues: i32,
+    /// What it allows
+    #[arg(long, value_name = "PERM", default_value = "rw")]
+    perm: Perm,
+}
+
+impl From<NewTopic> for TopicSpec {
+    fn from(new: NewTopic) -> Self {
+        Self {
+            name: new.name,
+            kind: new.kind,
+            queues: None,
+            read_queues: Some(new.read_queues),
+            write_queues: Some(new.write_queues),
+            perm: new.perm,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(super) enum GroupCommand {
+    /// Create a consumer group
+    Create {
+        #[command(flatten)]
+        group: NewGroup,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// List all groups
+    List(#[command(flatten)] Server),
+    /// Show one group
+    Show(#[command(flatten)] Named),
+    /// Delete a group and its progress
+    Delete(#[command(flatten)] Named),
+}
+
+#[derive(ClapArgs)]
+pub(super) struct NewGroup {
+    /// Its name
+    name: String,
+    /// Consume in order
+    #[arg(long)]
+    fifo: bool,
+    /// Deliveries after the first, before a message becomes a dead letter
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    max_retries: i32,
+    /// Let nobody consume for now
+    #[arg(long)]
+    no_consume: bool,
+}
+
+impl From<NewGroup> for GroupSpec {
+    fn from(new: NewGroup) -> Self {
+        Self {
+            fifo: new.fifo,
+            max_retries: new.max_retries,
+            consume: !new.no_consume,
+            ..Self::named(new.name)
+        }
+    }
+}
+
+#[derive(ClapArgs)]
+pub(super) struct Named {
+    /// Its name
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) server: Server,
+}
+
+#[derive(ClapArgs)]
+pub(super) struct Server {
+    /// The proxy to speak to
+    #[arg(
+        long = "server",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:8081",
+        env = "ROCKETMQ_THIN_PROXY_SERVER"
+    )]
+    pub(super) address: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "listen = 'x:1'\n[embedded]\nauto_create_groups = false\n")
+            .expect("written");
+        let path = file.path().to_str().expect("UTF-8");
+        let line = ["proxy", "--config", path, "--listen", "y:2", "--auto-create-topics", "false"];
+        let config = Args::parse_from(line).serve.into_config().expect("a configuration");
+        assert_eq!(config.listen, "y:2");
+        assert!(!config.embedded.auto_create_topics);
+        assert!(!config.embedded.auto_create_groups);
+    }
+}

@@ -1,0 +1,293 @@
+//! Topics and groups as an operator declares them, in the configuration or for `apply`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+
+const DEFAULT_QUEUES: i32 = 8;
+const DEFAULT_RETRIES: i32 = 16;
+const DEFAULT_LITE_QUOTA: i32 = 2000;
+
+/// Topics and groups, as in a file for `apply`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Catalog {
+    /// Topics.
+    pub topics: Vec<TopicSpec>,
+    /// Groups.
+    pub groups: Vec<GroupSpec>,
+}
+
+/// A topic. Only its name must be given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// What it takes.
+    #[serde(default, rename = "type")]
+    pub kind: TopicType,
+    /// How many queues; 8 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<i32>,
+    /// How many can be read, if not `queues`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_queues: Option<i32>,
+    /// How many can be written, if not `queues`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_queues: Option<i32>,
+    /// What it allows.
+    #[serde(default)]
+    pub perm: Perm,
+}
+
+/// What a topic takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicType {
+    /// Messages in any order.
+    #[default]
+    Normal,
+    /// Messages in order within their group.
+    Fifo,
+    /// Messages for later.
+    Delay,
+    /// Messages of transactions.
+    Transaction,
+    /// Normal, fifo, delay and transaction messages.
+    Mixed,
+    /// Messages with a priority.
+    Priority,
+    /// Messages of lite topics.
+    Lite,
+    /// Nothing: no type is known.
+    Unspecified,
+}
+
+/// What a topic allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Perm {
+    /// Sending and receiving.
+    #[default]
+    Rw,
+    /// Receiving.
+    R,
+    /// Sending.
+    W,
+    /// Nothing.
+    None,
+}
+
+/// A consumer group. Only its name must be given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// Its name.
+    pub name: String,
+    /// Whether it consumes in order.
+    #[serde(default)]
+    pub fifo: bool,
+    /// Whether it may consume.
+    #[serde(default = "yes")]
+    pub consume: bool,
+    /// Deliveries after the first, before a message becomes a dead letter.
+    #[serde(default = "retries")]
+    pub max_retries: i32,
+    /// The pauses it asks its clients to keep; 1 s, 5 s, … 2 h unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
+    /// The lite topic's parent that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lite_bind_topic: Option<String>,
+    /// How many lite topics a client may subscribe to.
+    #[serde(default = "lite_quota")]
+    pub lite_quota: i32,
+}
+
+/// The pauses between deliveries that a group asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum RetrySpec {
+    /// One after the other, the last again and again: `["1s", "30s", "5m"]`.
+    Table(#[serde(with = "pauses")] Vec<Duration>),
+    /// Growing: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
+    Growing {
+        /// The first.
+        #[serde(with = "humantime_serde")]
+        initial: Duration,
+        /// The longest.
+        #[serde(with = "humantime_serde")]
+        max: Duration,
+        /// The factor from one to the next.
+        multiplier: f32,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn retries() -> i32 {
+    DEFAULT_RETRIES
+}
+
+fn lite_quota() -> i32 {
+    DEFAULT_LITE_QUOTA
+}
+
+impl GroupSpec {
+    /// A group with all defaults.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            fifo: false,
+            consume: true,
+            max_retries: DEFAULT_RETRIES,
+            retry: None,
+            lite_bind_topic: None,
+            lite_quota: DEFAULT_LITE_QUOTA,
+        }
+    }
+}
+
+impl From<TopicSpec> for TopicConfig {
+    fn from(spec: TopicSpec) -> Self {
+        let queues = spec.queues.unwrap_or(DEFAULT_QUEUES);
+        Self {
+            name: spec.name,
+            kind: spec.kind.into(),
+            read_queues: spec.read_queues.unwrap_or(queues),
+            write_queues: spec.write_queues.unwrap_or(queues),
+            permission: spec.perm.into(),
+        }
+    }
+}
+
+impl From<TopicType> for TopicKind {
+    fn from(kind: TopicType) -> Self {
+        match kind {
+            TopicType::Normal => Self::Normal,
+            TopicType::Fifo => Self::Fifo,
+            TopicType::Delay => Self::Delay,
+            TopicType::Transaction => Self::Transaction,
+            TopicType::Mixed => Self::Mixed,
+            TopicType::Priority => Self::Priority,
+            TopicType::Lite => Self::Lite,
+            TopicType::Unspecified => Self::Unspecified,
+        }
+    }
+}
+
+impl From<Perm> for Permission {
+    fn from(perm: Perm) -> Self {
+        Self { read: matches!(perm, Perm::Rw | Perm::R), write: matches!(perm, Perm::Rw | Perm::W) }
+    }
+}
+
+impl From<GroupSpec> for GroupConfig {
+    fn from(spec: GroupSpec) -> Self {
+        Self {
+            name: spec.name,
+            fifo: spec.fifo,
+            consume: spec.consume,
+            max_retries: spec.max_retries,
+            retry: match spec.retry {
+                None => RetryPolicy::default(),
+                Some(RetrySpec::Table(pauses)) => RetryPolicy::Customized(pauses),
+                Some(RetrySpec::Growing { initial, max, multiplier }) => {
+                    RetryPolicy::Exponential { initial, max, multiplier }
+                }
+            },
+            lite_bind_topic: spec.lite_bind_topic,
+            lite_quota: spec.lite_quota,
+        }
+    }
+}
+
+impl From<TopicConfig> for TopicSpec {
+    fn from(config: TopicConfig) -> Self {
+        Self {
+            name: config.name,
+            kind: match config.kind {
+                TopicKind::Normal => TopicType::Normal,
+                TopicKind::Fifo => TopicType::Fifo,
+                TopicKind::Delay => TopicType::Delay,
+                TopicKind::Transaction => TopicType::Transaction,
+                TopicKind::Mixed => TopicType::Mixed,
+                TopicKind::Priority => TopicType::Priority,
+                TopicKind::Lite => TopicType::Lite,
+                TopicKind::Unspecified => TopicType::Unspecified,
+            },
+            queues: None,
+            read_queues: Some(config.read_queues),
+            write_queues: Some(config.write_queues),
+            perm: match (config.permission.read, config.permission.write) {
+                (true, true) => Perm::Rw,
+                (true, false) => Perm::R,
+                (false, true) => Perm::W,
+                (false, false) => Perm::None,
+            },
+        }
+    }
+}
+
+impl From<GroupConfig> for GroupSpec {
+    fn from(config: GroupConfig) -> Self {
+        Self {
+            name: config.name,
+            fifo: config.fifo,
+            consume: config.consume,
+            max_retries: config.max_retries,
+            retry: Some(match config.retry {
+                RetryPolicy::Customized(pauses) => RetrySpec::Table(pauses),
+                RetryPolicy::Exponential { initial, max, multiplier } => {
+                    RetrySpec::Growing { initial, max, multiplier }
+                }
+            }),
+            lite_bind_topic: config.lite_bind_topic,
+            lite_quota: config.lite_quota,
+        }
+    }
+}
+
+/// A list of durations as people write them.
+mod pauses {
+    use std::time::Duration;
+
+    use humantime_serde::Serde;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(pauses: &[Duration], to: S) -> Result<S::Ok, S::Error> {
+        pauses.iter().map(|pause| Serde::from(*pause)).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Duration>, D::Error> {
+        let pauses = Vec::<Serde<Duration>>::deserialize(from)?;
+        Ok(pauses.into_iter().map(Serde::into_inner).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_and_toml_say_the_same() {
+        let toml = "[[topics]]\nname = 't'\nread_queues = 0\n[[groups]]\nname = 'g'\nretry = ['1s', '2500ms']\n\
+                    [[groups]]\nname = 'h'\nretry = { initial = '5s', max = '2h', multiplier = 2.0 }\n";
+        let json = r#"{"topics": [{"name": "t", "read_queues": 0}],
+                       "groups": [{"name": "g", "retry": ["1s", "2500ms"]},
+                                  {"name": "h", "retry": {"initial": "5s", "max": "2h", "multiplier": 2.0}}]}"#;
+        let from_toml: Catalog = toml::from_str(toml).expect("TOML");
+        let from_json: Catalog = serde_json::from_str(json).expect("JSON");
+        assert_eq!(from_toml, from_json);
+        let group = GroupConfig::from(from_toml.groups[0].clone());
+        let expected = vec![Duration::from_secs(1), Duration::from_millis(2500)];
+        assert_eq!(group.retry, RetryPolicy::Customized(expected));
+        assert_eq!(TopicConfig::from(from_toml.topics[0].clone()).write_queues, 8);
+    }
+}

@@ -1,0 +1,171 @@
+//! What the operator configures: defaults, then the file, then the environment, then flags.
+
+mod catalog;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::backend::embedded::EmbeddedConfig;
+use crate::front::grpc::RoutePort;
+use crate::front::port::TlsConfig;
+use crate::processor::Limits;
+pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
+
+/// Everything that can be configured. `--print-config` shows it as it is in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen, `host:port`; port 0 picks a free one.
+    pub listen: String,
+    /// Threads that serve requests; 0: half the processors.
+    pub workers: usize,
+    /// How long a shutdown waits for the requests under way.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+    /// Requests under way before new ones are told to slow down. Waiting receives don't count.
+    pub max_in_flight: usize,
+    /// Which port routes name: `listen` (this proxy's), or `request` (the one the client dialled, which is
+    /// right behind a load balancer or a port map).
+    pub route_port: RoutePort,
+    /// Whether a PROXY protocol header (version 1 or 2) may come before a connection's first bytes.
+    pub proxy_protocol: bool,
+    /// Seals receipt handles: the same text on every proxy of a fleet. Absent: made at the first start, and
+    /// kept in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handle_key: Option<String>,
+    /// What to log.
+    pub log: LogConfig,
+    /// Encryption.
+    pub tls: TlsConfig,
+    /// What a request may ask for.
+    pub limits: Limits,
+    /// The broker inside this process.
+    pub embedded: EmbeddedConfig,
+    /// Topics that are created at the start if they are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<TopicSpec>,
+    /// Groups that are created at the start if they are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSpec>,
+}
+
+/// What to log, to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or filters by module as in `warn,rocketmq_thin_proxy=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one object per line.
+    Json,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is no such configuration.
+    #[error("{}: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8081".to_owned(),
+            workers: 0,
+            drain: Duration::from_secs(10),
+            max_in_flight: 10_000,
+            route_port: RoutePort::default(),
+            proxy_protocol: true,
+            handle_key: None,
+            log: LogConfig::default(),
+            tls: TlsConfig::default(),
+            limits: Limits::default(),
+            embedded: EmbeddedConfig {
+                // The name that a single broker of Apache's has.
+                broker_name: "broker-a".to_owned(),
+                ..EmbeddedConfig::default()
+            },
+            topics: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "warn".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl Config {
+    /// Reads a TOML file. What it doesn't say has its default.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; unknown names are errors too.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: source.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let config = Config { handle_key: Some("k".to_owned()), ..Config::default() };
+        let printed = toml::to_string(&config).expect("TOML");
+        assert_eq!(toml::from_str::<Config>(&printed).expect("the same"), config, "{printed}");
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults_and_a_misspelt_name_is_an_error() {
+        assert_eq!(toml::from_str::<Config>("").expect("defaults"), Config::default());
+        for text in ["listne = 'x'", "[tls]\ncert = 'x'", "[embedded]\nflash = 'sync'", "[limits]\nx = 1"] {
+            assert!(toml::from_str::<Config>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn topics_and_groups_are_declared_in_tables() {
+        let config: Config = toml::from_str(
+            "[embedded]\nflush = 'async'\nauto_create_topics = false\n\
+             [[topics]]\nname = 'orders'\ntype = 'fifo'\nqueues = 4\n\
+             [[groups]]\nname = 'billing'\nfifo = true\nmax_retries = 3\n",
+        )
+        .expect("a configuration");
+        assert_eq!(config.topics[0].name, "orders");
+        assert_eq!(config.groups[0].max_retries, 3);
+        assert!(!config.embedded.auto_create_topics);
+    }
+}

@@ -1,0 +1,35 @@
+//! Who asks, from where, and until when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the rules know about a request besides its content. A front end fills it from what its protocol
+/// carries; headers that only the server may set are never taken from the client.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The client's own name for itself; never blank.
+    pub client_id: String,
+    /// The version the client claims, such as `5.0.7`; may be empty.
+    pub client_version: String,
+    /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
+    pub peer: Arc<str>,
+    /// When the request came in.
+    pub received: Instant,
+    /// When the client stops waiting, if it said so.
+    pub deadline: Option<Instant>,
+}
+
+impl Context {
+    /// The time the client still waits, if it said so.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// When to stop working on this request: the client's deadline, or this long after it came in.
+    #[must_use]
+    pub fn deadline_within(&self, longest: Duration) -> Instant {
+        let ours = self.received + longest;
+        self.deadline.map_or(ours, |theirs| theirs.min(ours))
+    }
+}

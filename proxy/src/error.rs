@@ -1,0 +1,132 @@
+//! Why a request is refused, in the words of the rules. Each front end turns it into its protocol's answer.
+
+use std::fmt;
+
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// A refusal with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Which rule was broken, or what failed.
+    pub kind: ErrorKind,
+    /// One sentence for the client's user.
+    pub message: String,
+}
+
+/// Which rule was broken, or what failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request is out of range or contradicts itself, and nothing more special applies.
+    BadRequest,
+    /// A topic name that can't be.
+    IllegalTopic,
+    /// A group name that can't be.
+    IllegalGroup,
+    /// A message's tag.
+    IllegalTag,
+    /// A message's key.
+    IllegalKey,
+    /// A message's group.
+    IllegalMessageGroup,
+    /// A property's key or value.
+    IllegalPropertyKey,
+    /// A message's id.
+    IllegalMessageId,
+    /// A filter that can't be parsed.
+    IllegalFilter,
+    /// An invisible time out of range.
+    IllegalInvisibleTime,
+    /// A delivery time too far ahead.
+    IllegalDeliveryTime,
+    /// The client's deadline leaves no time to wait for messages.
+    IllegalPollingTime,
+    /// A lite topic's name.
+    IllegalLiteTopic,
+    /// A receipt handle that is expired, or was never ours.
+    InvalidHandle,
+    /// The topic takes other messages.
+    TypeMismatch,
+    /// The client never sent settings, or a type that may not do this.
+    UnknownClient,
+    /// Messages that don't belong in one request, or none.
+    Corrupted,
+    /// No client id.
+    ClientIdRequired,
+    /// The topic or group does not allow this.
+    Forbidden,
+    /// The topic does not exist.
+    TopicNotFound,
+    /// The group does not exist.
+    GroupNotFound,
+    /// A body above the limit.
+    BodyTooLarge,
+    /// No body.
+    BodyEmpty,
+    /// Properties above a limit.
+    PropertiesTooLarge,
+    /// The topic or group exists already.
+    AlreadyExists,
+    /// Too much is going on.
+    Busy,
+    /// The backend, or the way to it, is in trouble.
+    Internal,
+    /// Not offered.
+    NotImplemented,
+    /// No answer in time.
+    Timeout,
+}
+
+impl Error {
+    /// A refusal of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// That a topic has no route, in the words clients know.
+    #[must_use]
+    pub fn topic_not_found(topic: &str) -> Self {
+        Self::new(
+            ErrorKind::TopicNotFound,
+            format!(
+                "CODE: 17  DESC: No topic route info in name server for the topic: {topic}\nFor more \
+                 information, please visit the url, https://rocketmq.apache.org/docs/bestPractice/06FAQ"
+            ),
+        )
+    }
+
+    /// A backend's failure on this topic.
+    #[must_use]
+    pub fn on_topic(error: ServiceError, topic: &str) -> Self {
+        match error.kind {
+            ServiceErrorKind::TopicNotFound => Self::topic_not_found(topic),
+            _ => error.into(),
+        }
+    }
+}
+
+impl From<ServiceError> for Error {
+    fn from(error: ServiceError) -> Self {
+        let kind = match error.kind {
+            ServiceErrorKind::TopicNotFound => ErrorKind::TopicNotFound,
+            ServiceErrorKind::GroupNotFound => ErrorKind::GroupNotFound,
+            ServiceErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+            ServiceErrorKind::Rejected => ErrorKind::BadRequest,
+            ServiceErrorKind::Forbidden => ErrorKind::Forbidden,
+            ServiceErrorKind::InvalidHandle => ErrorKind::InvalidHandle,
+            ServiceErrorKind::IllegalFilter => ErrorKind::IllegalFilter,
+            ServiceErrorKind::Busy => ErrorKind::Busy,
+            ServiceErrorKind::Unsupported => ErrorKind::NotImplemented,
+            ServiceErrorKind::Timeout => ErrorKind::Timeout,
+            ServiceErrorKind::Unavailable | ServiceErrorKind::Internal => ErrorKind::Internal,
+        };
+        Self { kind, message: error.message }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

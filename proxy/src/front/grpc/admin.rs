@@ -1,0 +1,176 @@
+//! Administration, `rocketmq.thin.v1.Admin`: our own service, with ordinary gRPC statuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rocketmq_thin_proto::thin as pb;
+use rocketmq_thin_proto::thin::admin_server::Admin;
+use tonic::{Code, Request, Response, Status};
+
+use super::convert;
+use crate::error::{Error, ErrorKind};
+use crate::processor::Processor;
+use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+
+/// The administrator's door to the rules.
+pub(super) struct Administration {
+    processor: Arc<Processor>,
+}
+
+impl Administration {
+    pub(super) fn new(processor: Arc<Processor>) -> Self {
+        Self { processor }
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for Administration {
+    async fn apply(&self, request: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
+        let pb::ApplyRequest { topics, groups, replace } = request.into_inner();
+        let topics = topics.into_iter().map(topic_config).collect();
+        let groups = groups.into_iter().map(group_config).collect::<Result<_, Status>>()?;
+        self.processor.apply(topics, groups, replace).await.map_err(refused)?;
+        Ok(Response::new(pb::ApplyResponse {}))
+    }
+
+    async fn list_topics(
+        &self,
+        _: Request<pb::ListTopicsRequest>,
+    ) -> Result<Response<pb::ListTopicsResponse>, Status> {
+        let topics = self.processor.topics().await.map_err(refused)?;
+        Ok(Response::new(pb::ListTopicsResponse { topics: topics.into_iter().map(topic).collect() }))
+    }
+
+    async fn list_groups(
+        &self,
+        _: Request<pb::ListGroupsRequest>,
+    ) -> Result<Response<pb::ListGroupsResponse>, Status> {
+        let groups = self.processor.groups().await.map_err(refused)?;
+        Ok(Response::new(pb::ListGroupsResponse { groups: groups.into_iter().map(group).collect() }))
+    }
+
+    async fn delete_topic(
+        &self,
+        request: Request<pb::DeleteTopicRequest>,
+    ) -> Result<Response<pb::DeleteTopicResponse>, Status> {
+        self.processor.delete_topic(&request.into_inner().name).await.map_err(refused)?;
+        Ok(Response::new(pb::DeleteTopicResponse {}))
+    }
+
+    async fn delete_group(
+        &self,
+        request: Request<pb::DeleteGroupRequest>,
+    ) -> Result<Response<pb::DeleteGroupResponse>, Status> {
+        self.processor.delete_group(&request.into_inner().name).await.map_err(refused)?;
+        Ok(Response::new(pb::DeleteGroupResponse {}))
+    }
+}
+
+fn refused(error: Error) -> Status {
+    let code = match error.kind {
+        ErrorKind::AlreadyExists => Code::AlreadyExists,
+        ErrorKind::TopicNotFound | ErrorKind::GroupNotFound => Code::NotFound,
+        ErrorKind::Forbidden => Code::PermissionDenied,
+        ErrorKind::Busy => Code::ResourceExhausted,
+        ErrorKind::Timeout => Code::DeadlineExceeded,
+        ErrorKind::NotImplemented => Code::Unimplemented,
+        ErrorKind::Internal => Code::Unavailable,
+        _ => Code::InvalidArgument,
+    };
+    Status::new(code, error.message)
+}
+
+pub(super) fn topic(config: TopicConfig) -> pb::Topic {
+    pb::Topic {
+        r#type: match config.kind {
+            TopicKind::Unspecified => pb::TopicType::Unspecified,
+            TopicKind::Normal => pb::TopicType::Normal,
+            TopicKind::Fifo => pb::TopicType::Fifo,
+            TopicKind::Delay => pb::TopicType::Delay,
+            TopicKind::Transaction => pb::TopicType::Transaction,
+            TopicKind::Mixed => pb::TopicType::Mixed,
+            TopicKind::Priority => pb::TopicType::Priority,
+            TopicKind::Lite => pb::TopicType::Lite,
+        }
+        .into(),
+        name: config.name,
+        read_queues: config.read_queues,
+        write_queues: config.write_queues,
+        readable: config.permission.read,
+        writable: config.permission.write,
+    }
+}
+
+pub(super) fn topic_config(topic: pb::Topic) -> TopicConfig {
+    TopicConfig {
+        kind: match topic.r#type() {
+            pb::TopicType::Unspecified => TopicKind::Unspecified,
+            pb::TopicType::Normal => TopicKind::Normal,
+            pb::TopicType::Fifo => TopicKind::Fifo,
+            pb::TopicType::Delay => TopicKind::Delay,
+            pb::TopicType::Transaction => TopicKind::Transaction,
+            pb::TopicType::Mixed => TopicKind::Mixed,
+            pb::TopicType::Priority => TopicKind::Priority,
+            pb::TopicType::Lite => TopicKind::Lite,
+        },
+        name: topic.name,
+        read_queues: topic.read_queues,
+        write_queues: topic.write_queues,
+        permission: Permission { read: topic.readable, write: topic.writable },
+    }
+}
+
+pub(super) fn group(config: GroupConfig) -> pb::Group {
+    use pb::group::Retry;
+    pb::Group {
+        name: config.name,
+        fifo: config.fifo,
+        consume: config.consume,
+        max_retries: config.max_retries,
+        retry: Some(match config.retry {
+            RetryPolicy::Customized(pauses) => Retry::Customized(pb::CustomizedRetry {
+                next: pauses.into_iter().map(convert::duration).collect(),
+            }),
+            RetryPolicy::Exponential { initial, max, multiplier } => {
+                Retry::Exponential(pb::ExponentialRetry {
+                    initial: Some(convert::duration(initial)),
+                    max: Some(convert::duration(max)),
+                    multiplier,
+                })
+            }
+        }),
+        lite_bind_topic: config.lite_bind_topic,
+        lite_quota: config.lite_quota,
+    }
+}
+
+pub(super) fn group_config(group: pb::Group) -> Result<GroupConfig, Status> {
+    use pb::group::Retry;
+    let retry = match group.retry {
+        Some(Retry::Customized(table)) if !table.next.is_empty() => {
+            RetryPolicy::Customized(table.next.iter().map(duration).collect::<Result<_, Status>>()?)
+        }
+        Some(Retry::Exponential(pb::ExponentialRetry { initial, max, multiplier })) => {
+            RetryPolicy::Exponential {
+                initial: duration(&initial.unwrap_or_default())?,
+                max: duration(&max.unwrap_or_default())?,
+                multiplier,
+            }
+        }
+        _ => RetryPolicy::default(),
+    };
+    Ok(GroupConfig {
+        name: group.name,
+        fifo: group.fifo,
+        consume: group.consume,
+        max_retries: group.max_retries,
+        retry,
+        lite_bind_topic: group.lite_bind_topic,
+        lite_quota: group.lite_quota,
+    })
+}
+
+fn duration(duration: &prost_types::Duration) -> Result<Duration, Status> {
+    let millis = u64::try_from(convert::millis(Some(duration)));
+    millis.map(Duration::from_millis).map_err(|_| Status::invalid_argument("a pause must not be negative"))
+}

@@ -1,0 +1,158 @@
+//! Messages on the wire <-> messages of the rules.
+
+use std::collections::HashMap;
+
+use md5::{Digest, Md5};
+use rocketmq_thin_proto::v2 as pb;
+
+use super::convert;
+use crate::processor::{Draft, Handed, TopicName};
+use crate::service::{BodyEncoding, Delivery, Message, MessageKind};
+
+/// Properties of the broker that Apache's proxy shows among the user's.
+const MESSAGE_GROUP_PROPERTY: &str = "__SHARDINGKEY";
+const TRACE_CONTEXT_PROPERTY: &str = "TRACE_CONTEXT";
+const RETRY_PREFIX: &str = "%RETRY%";
+const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+
+/// A message as a producer sent it. What only a server may set is not looked at, the digest included.
+pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
+    let topic = message.topic.unwrap_or_default();
+    let system = message.system_properties.unwrap_or_default();
+    let draft = Draft {
+        transaction: system.message_type() == pb::MessageType::Transaction,
+        body_encoding: match system.body_encoding() {
+            pb::Encoding::Gzip => BodyEncoding::Gzip,
+            pb::Encoding::Identity | pb::Encoding::Unspecified => BodyEncoding::Identity,
+        },
+        id: system.message_id,
+        tag: system.tag,
+        keys: system.keys,
+        properties: message.user_properties.into_iter().collect(),
+        body: message.body,
+        recovery_secs: system
+            .orphaned_transaction_recovery_duration
+            .map(|recovery| convert::millis(Some(&recovery)).div_euclid(1000)),
+        message_group: system.message_group,
+        deliver_at_ms: system.delivery_timestamp.map(convert::timestamp_millis),
+        priority: system.priority,
+        lite_topic: system.lite_topic,
+        born_at: system.born_timestamp.map(convert::time),
+        born_host: system.born_host,
+        trace_context: system.trace_context,
+    };
+    (TopicName { namespace: topic.resource_namespace, name: topic.name }, draft)
+}
+
+/// A delivery as a consumer receives it.
+pub(super) fn delivered(handed: Handed) -> pb::Message {
+    let Handed { delivery, handle } = handed;
+    let Delivery { message, topic, queue_id, queue_offset, stored_at, store_host, attempt, .. } = delivery;
+    let mut user_properties: HashMap<String, String> = message.properties.into_iter().collect();
+    let mut system = pb::SystemProperties {
+        tag: message.tag,
+        keys: message.keys,
+        message_id: message.id,
+        body_digest: Some(pb::Digest { r#type: pb::DigestType::Md5.into(), checksum: md5(&message.body) }),
+        body_encoding: match message.body_encoding {
+            BodyEncoding::Identity => pb::Encoding::Identity,
+            BodyEncoding::Gzip => pb::Encoding::Gzip,
+        }
+        .into(),
+        message_type: message_type(&message.kind).into(),
+        born_timestamp: Some(message.born_at.map(convert::timestamp).unwrap_or_default()),
+        born_host: message.born_host,
+        store_timestamp: Some(convert::timestamp(stored_at)),
+        store_host,
+        receipt_handle: Some(handle),
+        queue_id,
+        queue_offset: Some(queue_offset),
+        delivery_attempt: Some(attempt),
+        ..pb::SystemProperties::default()
+    };
+    match message.kind {
+        MessageKind::Normal | MessageKind::Transaction { .. } => {}
+        MessageKind::Fifo { group } => {
+            user_properties.insert(MESSAGE_GROUP_PROPERTY.to_owned(), group.clone());
+            system.message_group = Some(group);
+        }
+        MessageKind::Delay { deliver_at } => {
+            system.delivery_timestamp = Some(convert::timestamp(deliver_at));
+        }
+        MessageKind::Priority { priority } => system.priority = Some(priority),
+        MessageKind::Lite { lite_topic } => system.lite_topic = Some(lite_topic),
+    }
+    if let Some(trace_context) = message.trace_context {
+        user_properties.insert(TRACE_CONTEXT_PROPERTY.to_owned(), trace_context.clone());
+        system.trace_context = Some(trace_context);
+    }
+    pb::Message {
+        topic: Some(resource(topic)),
+        user_properties,
+        system_properties: Some(system),
+        body: message.body,
+    }
+}
+
+/// About how many bytes a message takes on the wire.
+pub(super) fn size_hint(message: &Message) -> usize {
+    message.body.len() + 512
+}
+
+fn message_type(kind: &MessageKind) -> pb::MessageType {
+    match kind {
+        MessageKind::Normal => pb::MessageType::Normal,
+        MessageKind::Fifo { .. } => pb::MessageType::Fifo,
+        MessageKind::Delay { .. } => pb::MessageType::Delay,
+        MessageKind::Transaction { .. } => pb::MessageType::Transaction,
+        MessageKind::Priority { .. } => pb::MessageType::Priority,
+        MessageKind::Lite { .. } => pb::MessageType::Lite,
+    }
+}
+
+// Namespace and name are told apart by the first percent sign; retry and dead-letter topics begin with one of
+// their own.
+fn resource(topic: String) -> pb::Resource {
+    let prefix = [RETRY_PREFIX, DEAD_LETTER_PREFIX].into_iter().find(|prefix| topic.starts_with(prefix));
+    let prefix = prefix.unwrap_or_default();
+    match topic[prefix.len()..].split_once('%') {
+        Some((namespace, name)) if !namespace.is_empty() => {
+            pb::Resource { resource_namespace: namespace.to_owned(), name: format!("{prefix}{name}") }
+        }
+        _ => pb::Resource { resource_namespace: String::new(), name: topic },
+    }
+}
+
+fn md5(body: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = String::with_capacity(32);
+    for byte in Md5::digest(body) {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_upper_case() {
+        assert_eq!(md5(b"hello"), "5D41402ABC4B2A76B9719D911017C592");
+    }
+
+    #[test]
+    fn namespaces_end_at_the_first_percent_sign() {
+        for (topic, namespace, name) in [
+            ("t", "", "t"),
+            ("ns%t", "ns", "t"),
+            ("%DLQ%g", "", "%DLQ%g"),
+            ("%DLQ%ns%g", "ns", "%DLQ%g"),
+            ("%t", "", "%t"),
+        ] {
+            let resource = resource(topic.to_owned());
+            assert_eq!((resource.resource_namespace.as_str(), resource.name.as_str()), (namespace, name));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! HTTP headers of a call -> what the rules know of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use h2::Reason;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, StatusCode};
+use tonic::Code;
+
+use super::wire::{Compression, Refusal};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+
+const CLIENT_ID: &str = "x-mq-client-id";
+const CLIENT_VERSION: &str = "x-mq-client-version";
+const TIMEOUT: &str = "grpc-timeout";
+const ENCODING: &str = "grpc-encoding";
+
+/// What a call's headers say about the call itself.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) compression: Compression,
+    pub(super) received: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// Checks what gRPC itself asks of a request.
+pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal> {
+    if method != Method::POST {
+        let message = format!("Method '{method}' is not supported");
+        return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, message));
+    }
+    let content_type = text(headers, CONTENT_TYPE.as_str());
+    if !content_type.starts_with("application/grpc") {
+        let message = if content_type.is_empty() {
+            "Content-Type is missing from the request".to_owned()
+        } else {
+            format!("Content-Type '{content_type}' is not supported")
+        };
+        return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    let received = Instant::now();
+    let deadline = match headers.get(TIMEOUT) {
+        None => None,
+        Some(value) => {
+            let timeout =
+                value.to_str().ok().and_then(timeout).ok_or(Refusal::Reset(Reason::INTERNAL_ERROR))?;
+            if timeout.is_zero() {
+                return Err(Refusal::Reset(Reason::CANCEL));
+            }
+            received.checked_add(timeout)
+        }
+    };
+    let compression = match text(headers, ENCODING) {
+        "" | "identity" => Compression::Identity,
+        "gzip" => Compression::Gzip,
+        other => {
+            return Err(Refusal::status(Code::Unimplemented, format!("Can't find decompressor for {other}")));
+        }
+    };
+    Ok(Call { compression, received, deadline })
+}
+
+/// Who calls. Headers that only a server may set (`rpc-remote-address` and the like) are not looked at.
+///
+/// # Errors
+/// `ClientIdRequired`.
+pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Result<Context, Error> {
+    let client_id = text(headers, CLIENT_ID);
+    if client_id.trim().is_empty() {
+        return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
+    }
+    Ok(Context {
+        client_id: client_id.to_owned(),
+        client_version: text(headers, CLIENT_VERSION).to_owned(),
+        peer: peer.clone(),
+        received: call.received,
+        deadline: call.deadline,
+    })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+// Up to eight digits and a unit.
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts() {
+        for (text, parsed) in [
+            ("3S", Some(Duration::from_secs(3))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("0S", Some(Duration::ZERO)),
+            ("123456789S", None),
+            ("abc", None),
+            ("S", None),
+            ("", None),
+            ("1ü", None),
+        ] {
+            assert_eq!(timeout(text), parsed, "{text}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! QueryRoute and QueryAssignment.
+
+use rocketmq_thin_proto::v2 as pb;
+
+use super::{Shared, status};
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::Operation;
+use crate::service::{Permission, TopicKind};
+
+pub(super) async fn query_route(
+    shared: &Shared,
+    context: &Context,
+    request: pb::QueryRouteRequest,
+) -> Result<pb::QueryRouteResponse, Error> {
+    let topic = request.topic.unwrap_or_default();
+    let work = shared.processor.query_route(context, &topic.name);
+    let routed = shared.layers.run(context, Operation::QueryRoute, work).await?;
+    let endpoints = reachable(request.endpoints, shared.route_port);
+    let accept_message_types: Vec<i32> = accepted(routed.kind).iter().map(|kind| (*kind).into()).collect();
+    let message_queues = routed.queues.into_iter().map(|queue| pb::MessageQueue {
+        topic: Some(topic.clone()),
+        id: queue.id,
+        permission: permission(queue.permission).into(),
+        broker: Some(pb::Broker {
+            name: queue.broker,
+            id: queue.replica,
+            endpoints: Some(endpoints.clone()),
+        }),
+        accept_message_types: accept_message_types.clone(),
+    });
+    Ok(pb::QueryRouteResponse { status: Some(status::ok()), message_queues: message_queues.collect() })
+}
+
+pub(super) async fn query_assignment(
+    shared: &Shared,
+    context: &Context,
+    request: pb::QueryAssignmentRequest,
+) -> Result<pb::QueryAssignmentResponse, Error> {
+    let topic = request.topic.unwrap_or_default();
+    let group = request.group.unwrap_or_default();
+    let work = shared.processor.query_assignment(context, &topic.name, &group.name);
+    let assigned = shared.layers.run(context, Operation::QueryAssignment, work).await?;
+    let endpoints = reachable(request.endpoints, shared.route_port);
+    let assignments = assigned.into_iter().map(|assignment| pb::Assignment {
+        message_queue: Some(pb::MessageQueue {
+            topic: Some(topic.clone()),
+            id: assignment.id,
+            permission: permission(assignment.permission).into(),
+            broker: Some(pb::Broker { name: assignment.broker, id: 0, endpoints: Some(endpoints.clone()) }),
+            accept_message_types: Vec::new(),
+        }),
+    });
+    Ok(pb::QueryAssignmentResponse { status: Some(status::ok()), assignments: assignments.collect() })
+}
+
+/// Where clients find the brokers: where they dialled, so that it works through any name or load balancer, at
+/// this proxy's port. A scheme that is not given is told by the host.
+fn reachable(asked: Option<pb::Endpoints>, port: Option<u16>) -> pb::Endpoints {
+    let mut endpoints = asked.unwrap_or_default();
+    if let Some(port) = port {
+        endpoints.addresses.iter_mut().for_each(|address| address.port = port.into());
+    }
+    if pb::AddressScheme::try_from(endpoints.scheme).unwrap_or_default() == pb::AddressScheme::Unspecified {
+        let scheme = endpoints.addresses.first().map_or(pb::AddressScheme::IPv4, |first| scheme(&first.host));
+        endpoints.scheme = scheme.into();
+    }
+    endpoints
+}
+
+fn scheme(host: &str) -> pb::AddressScheme {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(std::net::IpAddr::V4(_)) => pb::AddressScheme::IPv4,
+        Ok(std::net::IpAddr::V6(_)) => pb::AddressScheme::IPv6,
+        Err(_) => pb::AddressScheme::DomainName,
+    }
+}
+
+fn permission(permission: Permission) -> pb::Permission {
+    match (permission.read, permission.write) {
+        (true, true) => pb::Permission::ReadWrite,
+        (true, false) => pb::Permission::Read,
+        (false, true) => pb::Permission::Write,
+        (false, false) => pb::Permission::None,
+    }
+}
+
+// A MIXED topic does not advertise PRIORITY, though it takes it.
+fn accepted(kind: TopicKind) -> &'static [pb::MessageType] {
+    use pb::MessageType as Type;
+    match kind {
+        TopicKind::Unspecified => &[Type::Unspecified],
+        TopicKind::Normal => &[Type::Normal],
+        TopicKind::Fifo => &[Type::Fifo],
+        TopicKind::Delay => &[Type::Delay],
+        TopicKind::Transaction => &[Type::Transaction],
+        TopicKind::Mixed => &[Type::Normal, Type::Fifo, Type::Delay, Type::Transaction],
+        TopicKind::Priority => &[Type::Priority],
+        TopicKind::Lite => &[Type::Lite],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints(scheme: pb::AddressScheme, hosts: &[&str]) -> pb::Endpoints {
+        let addresses = hosts.iter().map(|host| pb::Address { host: (*host).to_owned(), port: 443 });
+        pb::Endpoints { scheme: scheme.into(), addresses: addresses.collect() }
+    }
+
+    #[test]
+    fn routes_lead_back_where_the_client_dialled() {
+        use pb::AddressScheme::{DomainName, IPv4, IPv6, Unspecified};
+        for (asked, scheme) in [
+            (endpoints(DomainName, &["a.example", "b.example"]), DomainName),
+            (endpoints(IPv4, &["not.an.ip"]), IPv4),
+            (endpoints(Unspecified, &["10.0.0.1"]), IPv4),
+            (endpoints(Unspecified, &["::1"]), IPv6),
+            (endpoints(Unspecified, &["mq.example"]), DomainName),
+            (endpoints(Unspecified, &[]), IPv4),
+        ] {
+            let ours = reachable(Some(asked.clone()), Some(8081));
+            assert_eq!(ours.scheme(), scheme);
+            assert_eq!(ours.addresses.len(), asked.addresses.len());
+            assert!(ours.addresses.iter().all(|address| address.port == 8081));
+            assert_eq!(reachable(Some(asked.clone()), None).addresses, asked.addresses);
+        }
+        assert_eq!(reachable(None, Some(1)).scheme(), IPv4);
+    }
+}

@@ -1,0 +1,27 @@
+//! SendMessage.
+
+use rocketmq_thin_proto::v2 as pb;
+
+use super::{Shared, message, status};
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::Operation;
+use crate::processor::SendCommand;
+
+/// One entry per message, in order. (Apache's proxy answers a batch with a single entry that joins the ids.)
+pub(super) async fn send(
+    shared: &Shared,
+    context: &Context,
+    request: pb::SendMessageRequest,
+) -> Result<pb::SendMessageResponse, Error> {
+    let command = SendCommand { messages: request.messages.into_iter().map(message::draft).collect() };
+    let stored = shared.layers.run(context, Operation::Send, shared.processor.send(context, command)).await?;
+    let entries = stored.into_iter().map(|stored| pb::SendResultEntry {
+        status: Some(status::ok()),
+        transaction_id: stored.message_id.clone(),
+        message_id: stored.message_id,
+        offset: stored.queue_offset,
+        recall_handle: stored.recall_handle.unwrap_or_default(),
+    });
+    Ok(pb::SendMessageResponse { status: Some(status::ok()), entries: entries.collect() })
+}

@@ -1,0 +1,83 @@
+//! AckMessage, ChangeInvisibleDuration and ForwardMessageToDeadLetterQueue.
+
+use rocketmq_thin_proto::v2 as pb;
+
+use super::{Shared, convert, status};
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::Operation;
+use crate::processor::{AckEntry, ChangeCommand, ForwardCommand, SettleCommand};
+
+pub(super) async fn acknowledge(
+    shared: &Shared,
+    context: &Context,
+    request: pb::AckMessageRequest,
+) -> Result<pb::AckMessageResponse, Error> {
+    let entries = request.entries.iter().map(|entry| AckEntry {
+        handle: entry.receipt_handle.clone(),
+        message_id: entry.message_id.clone(),
+        lite_topic: entry.lite_topic.clone(),
+    });
+    let command = SettleCommand {
+        topic: convert::name(request.topic),
+        group: convert::name(request.group),
+        entries: entries.collect(),
+    };
+    let work = shared.processor.acknowledge(context, command);
+    let acked = shared.layers.run(context, Operation::Acknowledge, work).await?;
+    let statuses = acked.iter().map(|acked| acked.as_ref().map_or_else(status::of, |()| status::ok()));
+    let entries = request.entries.into_iter().zip(statuses);
+    let entries: Vec<_> = entries
+        .map(|(entry, status)| pb::AckMessageResultEntry {
+            message_id: entry.message_id,
+            receipt_handle: entry.receipt_handle,
+            status: Some(status),
+        })
+        .collect();
+    let status = status::of_entries(entries.iter().filter_map(|entry| entry.status.as_ref()));
+    Ok(pb::AckMessageResponse { status: Some(status), entries })
+}
+
+/// Also after a refusal the answer carries a handle that can be used: some clients take it over before they
+/// look at the status.
+pub(super) async fn change_invisible(
+    shared: &Shared,
+    context: &Context,
+    request: pb::ChangeInvisibleDurationRequest,
+) -> Result<pb::ChangeInvisibleDurationResponse, Error> {
+    let command = ChangeCommand {
+        topic: convert::name(request.topic),
+        group: convert::name(request.group),
+        entry: AckEntry {
+            handle: request.receipt_handle,
+            message_id: request.message_id,
+            lite_topic: request.lite_topic,
+        },
+        invisible_ms: convert::millis(request.invisible_duration.as_ref()),
+        suspend: request.suspend.unwrap_or_default(),
+    };
+    let work = shared.processor.change_invisible(context, command);
+    let receipt_handle = shared.layers.run(context, Operation::ChangeInvisible, work).await?;
+    Ok(pb::ChangeInvisibleDurationResponse { status: Some(status::ok()), receipt_handle })
+}
+
+pub(super) async fn forward_to_dead_letter(
+    shared: &Shared,
+    context: &Context,
+    request: pb::ForwardMessageToDeadLetterQueueRequest,
+) -> Result<pb::ForwardMessageToDeadLetterQueueResponse, Error> {
+    let command = ForwardCommand {
+        topic: convert::name(request.topic),
+        group: convert::name(request.group),
+        entry: AckEntry {
+            handle: request.receipt_handle,
+            message_id: request.message_id,
+            lite_topic: request.lite_topic,
+        },
+    };
+    let work = shared.processor.forward_to_dead_letter(context, command);
+    shared.layers.run(context, Operation::ForwardToDeadLetter, work).await?;
+    // The text is a broker's result code; clients of Apache's proxy see it too.
+    let status = pb::Status { message: "0".to_owned(), ..status::ok() };
+    Ok(pb::ForwardMessageToDeadLetterQueueResponse { status: Some(status) })
+}

@@ -1,0 +1,74 @@
+//! A refusal -> the contract's code. The one place for this protocol.
+
+use rocketmq_thin_proto::v2 as pb;
+
+use crate::error::{Error, ErrorKind};
+
+/// The status of a request that was carried out.
+pub(super) fn ok() -> pb::Status {
+    pb::Status { code: pb::Code::Ok.into(), message: "OK".to_owned() }
+}
+
+/// The status of a refusal.
+pub(super) fn of(error: &Error) -> pb::Status {
+    pb::Status { code: code(error.kind).into(), message: error.message.clone() }
+}
+
+/// The status of a whole answer: what its entries have in common.
+pub(super) fn of_entries<'a>(mut entries: impl Iterator<Item = &'a pb::Status>) -> pb::Status {
+    let first = entries.next().map_or(pb::Code::Unspecified, pb::Status::code);
+    let code = if entries.all(|status| status.code() == first) { first } else { pb::Code::MultipleResults };
+    pb::Status { code: code.into(), message: code.as_str_name().to_owned() }
+}
+
+pub(super) fn code(kind: ErrorKind) -> pb::Code {
+    match kind {
+        ErrorKind::BadRequest | ErrorKind::AlreadyExists => pb::Code::BadRequest,
+        ErrorKind::IllegalTopic => pb::Code::IllegalTopic,
+        ErrorKind::IllegalGroup => pb::Code::IllegalConsumerGroup,
+        ErrorKind::IllegalTag => pb::Code::IllegalMessageTag,
+        ErrorKind::IllegalKey => pb::Code::IllegalMessageKey,
+        ErrorKind::IllegalMessageGroup => pb::Code::IllegalMessageGroup,
+        ErrorKind::IllegalPropertyKey => pb::Code::IllegalMessagePropertyKey,
+        ErrorKind::IllegalMessageId => pb::Code::IllegalMessageId,
+        ErrorKind::IllegalFilter => pb::Code::IllegalFilterExpression,
+        ErrorKind::IllegalInvisibleTime => pb::Code::IllegalInvisibleTime,
+        ErrorKind::IllegalDeliveryTime => pb::Code::IllegalDeliveryTime,
+        ErrorKind::IllegalPollingTime => pb::Code::IllegalPollingTime,
+        ErrorKind::IllegalLiteTopic => pb::Code::IllegalLiteTopic,
+        ErrorKind::InvalidHandle => pb::Code::InvalidReceiptHandle,
+        ErrorKind::TypeMismatch => pb::Code::MessagePropertyConflictWithType,
+        ErrorKind::UnknownClient => pb::Code::UnrecognizedClientType,
+        ErrorKind::Corrupted => pb::Code::MessageCorrupted,
+        ErrorKind::ClientIdRequired => pb::Code::ClientIdRequired,
+        ErrorKind::Forbidden => pb::Code::Forbidden,
+        ErrorKind::TopicNotFound => pb::Code::TopicNotFound,
+        ErrorKind::GroupNotFound => pb::Code::ConsumerGroupNotFound,
+        ErrorKind::BodyTooLarge => pb::Code::MessageBodyTooLarge,
+        ErrorKind::BodyEmpty => pb::Code::MessageBodyEmpty,
+        ErrorKind::PropertiesTooLarge => pb::Code::MessagePropertiesTooLarge,
+        ErrorKind::Busy => pb::Code::TooManyRequests,
+        ErrorKind::Internal => pb::Code::InternalServerError,
+        ErrorKind::NotImplemented => pb::Code::NotImplemented,
+        ErrorKind::Timeout => pb::Code::ProxyTimeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_share_a_code_or_differ() {
+        let bad = of(&Error::new(ErrorKind::InvalidHandle, "x"));
+        for (entries, expected) in [
+            (vec![ok(), ok()], pb::Code::Ok),
+            (vec![bad.clone(), bad.clone()], pb::Code::InvalidReceiptHandle),
+            (vec![ok(), bad], pb::Code::MultipleResults),
+        ] {
+            let status = of_entries(entries.iter());
+            assert_eq!(status.code(), expected);
+            assert_eq!(status.message, expected.as_str_name());
+        }
+    }
+}

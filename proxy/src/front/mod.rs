@@ -1,0 +1,4 @@
+//! Protocol adapters: the only code that knows a protocol.
+
+pub mod grpc;
+pub mod port;

@@ -1,0 +1,122 @@
+//! The PROXY protocol, versions 1 and 2: who really calls, told by the load balancer in front.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+const V1: &[u8] = b"PROXY ";
+const V1_LONGEST: usize = 107;
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const V2_FIXED: usize = 16;
+
+/// What the first bytes of a connection are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed {
+    /// Not a PROXY header.
+    None,
+    /// Perhaps one; more bytes are needed.
+    Incomplete,
+    /// Begins like one, and isn't.
+    Invalid,
+    /// A header of so many bytes; no source: the balancer speaks for itself.
+    Header {
+        /// Bytes to skip.
+        length: usize,
+        /// The caller.
+        source: Option<SocketAddr>,
+    },
+}
+
+/// Looks at the first bytes of a connection.
+pub(super) fn parse(first: &[u8]) -> Parsed {
+    if begins(first, V1) {
+        return if first.len() < V1.len() { Parsed::Incomplete } else { version_1(first) };
+    }
+    if begins(first, V2) {
+        return if first.len() < V2_FIXED { Parsed::Incomplete } else { version_2(first) };
+    }
+    Parsed::None
+}
+
+fn begins(first: &[u8], magic: &[u8]) -> bool {
+    let common = first.len().min(magic.len());
+    first[..common] == magic[..common]
+}
+
+fn version_1(first: &[u8]) -> Parsed {
+    let Some(end) = first.windows(2).position(|pair| pair == b"\r\n") else {
+        return if first.len() < V1_LONGEST { Parsed::Incomplete } else { Parsed::Invalid };
+    };
+    let Ok(line) = std::str::from_utf8(&first[V1.len()..end]) else { return Parsed::Invalid };
+    let length = end + 2;
+    let mut words = line.split(' ');
+    match (words.next(), words.next(), words.nth(1)) {
+        (Some("UNKNOWN"), _, _) => Parsed::Header { length, source: None },
+        (Some("TCP4" | "TCP6"), Some(host), Some(port)) => match (host.parse::<IpAddr>(), port.parse()) {
+            (Ok(host), Ok(port)) => Parsed::Header { length, source: Some(SocketAddr::new(host, port)) },
+            _ => Parsed::Invalid,
+        },
+        _ => Parsed::Invalid,
+    }
+}
+
+fn version_2(first: &[u8]) -> Parsed {
+    let length = V2_FIXED + usize::from(u16::from_be_bytes([first[14], first[15]]));
+    if first[12] >> 4 != 2 {
+        return Parsed::Invalid;
+    }
+    if first.len() < length {
+        return Parsed::Incomplete;
+    }
+    let addresses = &first[V2_FIXED..length];
+    let proxied = first[12] & 0x0F == 1;
+    let source = match (proxied, first[13] >> 4) {
+        (true, 1) => source_of::<4>(addresses, 8).map(|(ip, port)| (IpAddr::from(Ipv4Addr::from(ip)), port)),
+        (true, 2) => {
+            source_of::<16>(addresses, 32).map(|(ip, port)| (IpAddr::from(Ipv6Addr::from(ip)), port))
+        }
+        _ => return Parsed::Header { length, source: None },
+    };
+    match source {
+        Some(source) => Parsed::Header { length, source: Some(source.into()) },
+        None => Parsed::Invalid,
+    }
+}
+
+fn source_of<const N: usize>(addresses: &[u8], port_at: usize) -> Option<([u8; N], u16)> {
+    let ip = addresses.first_chunk::<N>()?;
+    let port = addresses.get(port_at..port_at + 2)?;
+    Some((*ip, u16::from_be_bytes([port[0], port[1]])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_lines() {
+        let header = |length, source: &str| Parsed::Header { length, source: source.parse().ok() };
+        for (text, parsed) in [
+            ("PRI * HTTP/2.0\r\n", Parsed::None),
+            ("P", Parsed::Incomplete),
+            ("PROXY TCP4 7.7.7.7 8.8.8.8 777 888", Parsed::Incomplete),
+            ("PROXY TCP4 7.7.7.7 8.8.8.8 777 888\r\nPRI", header(36, "7.7.7.7:777")),
+            ("PROXY TCP6 ::1 ::2 1 2\r\n", header(24, "[::1]:1")),
+            ("PROXY UNKNOWN\r\n", header(15, "")),
+            ("PROXY TCP4 nobody 8.8.8.8 777 888\r\n", Parsed::Invalid),
+            ("PROXY UDP 7.7.7.7 8.8.8.8 777 888\r\n", Parsed::Invalid),
+        ] {
+            assert_eq!(parse(text.as_bytes()), parsed, "{text}");
+        }
+    }
+
+    #[test]
+    fn version_2_headers() {
+        let mut bytes = V2.to_vec();
+        bytes.extend([0x21, 0x11, 0, 12, 7, 7, 7, 7, 8, 8, 8, 8, 3, 9, 3, 120]);
+        assert_eq!(parse(&bytes), Parsed::Header { length: 28, source: "7.7.7.7:777".parse().ok() });
+        assert_eq!(parse(&bytes[..27]), Parsed::Incomplete);
+        bytes[12] = 0x20;
+        assert_eq!(parse(&bytes), Parsed::Header { length: 28, source: None });
+        bytes[12] = 0x11;
+        assert_eq!(parse(&bytes), Parsed::Invalid);
+    }
+}

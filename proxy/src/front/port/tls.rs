@@ -1,0 +1,124 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::prefixed::Prefixed;
+
+/// Whether connections are encrypted, and with which certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Who may come in.
+    pub mode: TlsMode,
+    /// The certificate chain (PEM). Neither file: a self-signed certificate is made at every start, which only
+    /// suits clients that don't verify it.
+    pub certificate: Option<PathBuf>,
+    /// The private key (PEM).
+    pub key: Option<PathBuf>,
+}
+
+/// Who may come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// TLS and plaintext, told apart by the first bytes.
+    #[default]
+    Permissive,
+    /// TLS only.
+    Required,
+    /// Plaintext only.
+    Off,
+}
+
+/// Why TLS can't be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// Only one of the two files is configured.
+    #[error("tls: certificate and key belong together; one of them is missing")]
+    Half,
+    /// A file can't be read.
+    #[error("tls: cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// Certificate and key can't be used.
+    #[error("tls: {0}")]
+    Unusable(#[from] rustls::Error),
+    /// No certificate could be made.
+    #[error("tls: {0}")]
+    SelfSigned(#[from] rcgen::Error),
+}
+
+/// The server's side of TLS.
+#[derive(Clone)]
+pub struct Tls {
+    mode: TlsMode,
+    with_h2: Arc<rustls::ServerConfig>,
+    plain: Arc<rustls::ServerConfig>,
+}
+
+impl Tls {
+    /// Reads or makes the certificate.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(config: &TlsConfig) -> Result<Self, TlsError> {
+        let (chain, key) = match (&config.certificate, &config.key) {
+            (Some(certificate), Some(key)) => read(certificate, key)?,
+            (None, None) => self_signed()?,
+            _ => return Err(TlsError::Half),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut plain = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        plain.send_half_rtt_data = true;
+        let mut with_h2 = plain.clone();
+        with_h2.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self { mode: config.mode, with_h2: Arc::new(with_h2), plain: Arc::new(plain) })
+    }
+
+    pub(super) fn mode(&self) -> TlsMode {
+        self.mode
+    }
+
+    /// Shakes hands. None: the client does not offer HTTP/2, so that there is nothing to say to it.
+    pub(super) async fn accept(&self, stream: Prefixed) -> io::Result<Option<TlsStream<Prefixed>>> {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let h2 = hello.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == b"h2"));
+        // The handshake succeeds even so: a refusal by alert looks like a certificate problem to many clients.
+        let config = if h2 { &self.with_h2 } else { &self.plain };
+        let stream = hello.into_stream(config.clone()).await?;
+        Ok(h2.then_some(stream))
+    }
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn read(certificate: &Path, key: &Path) -> Result<Identity, TlsError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| TlsError::File { path, source }
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(failed(certificate))?;
+    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(failed(key))?))
+}
+
+fn self_signed() -> Result<Identity, TlsError> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    Ok((vec![made.cert.der().clone()], key.into()))
+}

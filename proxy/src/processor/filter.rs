@@ -1,0 +1,60 @@
+//! Filter expressions, as clients write them.
+
+use crate::error::{Error, ErrorKind};
+use crate::service::Filter;
+
+/// A filter as a client wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// Tags, separated by `||`; empty or `*` takes every message.
+    Tags(String),
+    /// SQL92 over the properties.
+    Sql(String),
+}
+
+/// Turns an expression into a filter. SQL is parsed by the backend.
+///
+/// # Errors
+/// `IllegalFilter` for an empty SQL expression, and for tags that are nothing but separators.
+pub(super) fn parse(expression: Expression) -> Result<Filter, Error> {
+    match expression {
+        Expression::Sql(sql) if sql.is_empty() => {
+            Err(Error::new(ErrorKind::IllegalFilter, "Expression can't be null! SQL92"))
+        }
+        Expression::Sql(sql) => Ok(Filter::Sql(sql)),
+        Expression::Tags(tags) if tags.is_empty() || tags == "*" => Ok(Filter::All),
+        Expression::Tags(tags) if tags.split("||").all(str::is_empty) => {
+            Err(Error::new(ErrorKind::IllegalFilter, "subString split error"))
+        }
+        Expression::Tags(tags) => {
+            let names = tags.split("||").map(str::trim).filter(|tag| !tag.is_empty());
+            Ok(Filter::Tags(names.map(str::to_owned).collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions() {
+        let tags = |names: &[&str]| Some(Filter::Tags(names.iter().map(|name| (*name).to_owned()).collect()));
+        for (text, filter) in [
+            ("", Some(Filter::All)),
+            ("*", Some(Filter::All)),
+            ("a", tags(&["a"])),
+            (" a || b ", tags(&["a", "b"])),
+            ("a||", tags(&["a"])),
+            ("*||a", tags(&["*", "a"])),
+            ("a|b", tags(&["a|b"])),
+            (" || ", tags(&[])),
+            ("||", None),
+            ("||||", None),
+        ] {
+            assert_eq!(parse(Expression::Tags(text.to_owned())).ok(), filter, "{text:?}");
+        }
+        assert!(parse(Expression::Sql(String::new())).is_err());
+        assert_eq!(parse(Expression::Sql("a >".to_owned())).ok(), Some(Filter::Sql("a >".to_owned())));
+    }
+}

@@ -1,0 +1,229 @@
+//! Receipt handles: all that is needed to settle a delivery, sealed, so that any proxy of a fleet can act on
+//! one and nobody can make one up.
+//!
+//! `1<mac>.<scope>.<received>.<invisible>.<coordinates>`: 16 characters of truncated HMAC-SHA256 over the rest,
+//! 8 characters that stand for topic and group, two times in hexadecimal milliseconds, and the backend's own
+//! words. Printable ASCII, about 60 characters.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+const VERSION: char = '1';
+const MAC_BYTES: usize = 12;
+const MAC_CHARS: usize = 16;
+const SCOPE_BYTES: usize = 6;
+const SCOPE_CHARS: usize = 8;
+
+/// The secret that seals handles. Every proxy of a fleet needs the same one.
+#[derive(Clone)]
+pub struct HandleKey(Vec<u8>);
+
+impl HandleKey {
+    /// A key of any length and content; 32 random bytes are best.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+/// Seals and opens handles.
+pub(super) struct Handles {
+    // Keyed once: cloning it saves two hash blocks per handle.
+    mac: Hmac<Sha256>,
+}
+
+/// The topic and group that a request names.
+pub(super) struct Scope<'a> {
+    handles: &'a Handles,
+    pub(super) topic: &'a str,
+    pub(super) group: &'a str,
+    text: String,
+}
+
+/// What a handle says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    /// When the lease began.
+    pub(super) received_at: SystemTime,
+    /// How long it lasts.
+    pub(super) invisible: Duration,
+    /// The backend's words.
+    pub(super) coordinates: String,
+}
+
+/// What came of opening a handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// A lease of the request's topic and group.
+    Ours(Lease),
+    /// A lease of another topic or group.
+    Foreign(Lease),
+    /// Not made with our key.
+    Forged,
+}
+
+impl Lease {
+    /// Whether the lease is over.
+    pub(super) fn expired(&self, now: SystemTime) -> bool {
+        self.received_at + self.invisible <= now
+    }
+}
+
+impl Handles {
+    pub(super) fn new(key: &HandleKey) -> Self {
+        // HMAC takes keys of any length; the type only can't say so.
+        let mac = Hmac::new_from_slice(&key.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        Self { mac }
+    }
+
+    /// The scope of one request.
+    pub(super) fn scope<'a>(&'a self, topic: &'a str, group: &'a str) -> Scope<'a> {
+        let mut mac = self.mac.clone();
+        mac.update(topic.as_bytes());
+        mac.update(b"\0");
+        mac.update(group.as_bytes());
+        let text = URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..SCOPE_BYTES]);
+        Scope { handles: self, topic, group, text }
+    }
+
+    fn sign(&self, text: &str) -> [u8; MAC_BYTES] {
+        let mut mac = self.mac.clone();
+        mac.update(text.as_bytes());
+        let mut out = [0; MAC_BYTES];
+        out.copy_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);
+        out
+    }
+}
+
+impl Scope<'_> {
+    /// The handle of a lease of this topic and group.
+    pub(super) fn seal(&self, lease: &Lease) -> String {
+        self.handles.seal_as(&self.text, lease)
+    }
+
+    /// Reads a handle that a client sent.
+    pub(super) fn open(&self, handle: &str) -> Opened {
+        let Some((scope, lease)) = self.handles.read(handle) else { return Opened::Forged };
+        if scope == self.text { Opened::Ours(lease) } else { Opened::Foreign(lease) }
+    }
+
+    /// A fresh handle for a lease of another scope, as fruitless under this one as the first.
+    pub(super) fn reseal_foreign(&self, handle: &str, lease: &Lease) -> String {
+        self.handles.read(handle).map_or_else(String::new, |(scope, _)| self.handles.seal_as(scope, lease))
+    }
+}
+
+impl Handles {
+    fn seal_as(&self, scope: &str, lease: &Lease) -> String {
+        let mut handle = String::with_capacity(MAC_CHARS + SCOPE_CHARS + lease.coordinates.len() + 28);
+        handle.push(VERSION);
+        // The room of the MAC, which is over what follows.
+        handle.push_str("AAAAAAAAAAAAAAAA.");
+        handle.push_str(scope);
+        let received = lease.received_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        // Writing to a String can't fail.
+        let _ = write!(handle, ".{received:x}.{:x}.", lease.invisible.as_millis());
+        handle.push_str(&lease.coordinates);
+        let mac = URL_SAFE_NO_PAD.encode(self.sign(&handle[MAC_CHARS + 2..]));
+        handle.replace_range(1..=MAC_CHARS, &mac);
+        handle
+    }
+
+    fn read<'h>(&self, handle: &'h str) -> Option<(&'h str, Lease)> {
+        let sealed = handle.strip_prefix(VERSION)?;
+        let (mac, text) = sealed.split_once('.')?;
+        let mut claimed = [0; MAC_BYTES];
+        if mac.len() != MAC_CHARS
+            || URL_SAFE_NO_PAD.decode_slice(mac, &mut claimed).ok()? != MAC_BYTES
+            || !equal(&claimed, &self.sign(text))
+        {
+            return None;
+        }
+        let mut parts = text.splitn(4, '.');
+        let scope = parts.next()?;
+        let received = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let invisible = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let lease = Lease {
+            received_at: UNIX_EPOCH + Duration::from_millis(received),
+            invisible: Duration::from_millis(invisible),
+            coordinates: parts.next()?.to_owned(),
+        };
+        Some((scope, lease))
+    }
+}
+
+// In constant time, so that nobody can find a MAC byte by byte.
+fn equal(a: &[u8; MAC_BYTES], b: &[u8; MAC_BYTES]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lease() -> Lease {
+        Lease {
+            received_at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
+            invisible: Duration::from_secs(30),
+            coordinates: "q.1.2 3".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_handle_opens_under_its_own_topic_and_group_only() {
+        let handles = Handles::new(&HandleKey::new(b"secret"));
+        let handle = handles.scope("t", "g").seal(&lease());
+        assert_eq!(handles.scope("t", "g").open(&handle), Opened::Ours(lease()));
+        for (topic, group) in [("t", "h"), ("u", "g"), ("tg", "")] {
+            assert_eq!(
+                handles.scope(topic, group).open(&handle),
+                Opened::Foreign(lease()),
+                "{topic} {group}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_key_opens_nothing() {
+        let handle = Handles::new(&HandleKey::new(b"secret")).scope("t", "g").seal(&lease());
+        assert_eq!(Handles::new(&HandleKey::new(b"other")).scope("t", "g").open(&handle), Opened::Forged);
+    }
+
+    #[test]
+    fn a_resealed_foreign_handle_stays_foreign() {
+        let handles = Handles::new(&HandleKey::new(b"secret"));
+        let handle = handles.scope("t", "g").seal(&lease());
+        let other = Lease { invisible: Duration::from_secs(9), ..lease() };
+        let again = handles.scope("t", "h").reseal_foreign(&handle, &other);
+        assert_ne!(handle, again);
+        assert_eq!(handles.scope("t", "h").open(&again), Opened::Foreign(other.clone()));
+        assert_eq!(handles.scope("t", "g").open(&again), Opened::Ours(other));
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_handle_opens(at in 0usize..60, byte in 0x20u8..0x7f) {
+            let handles = Handles::new(&HandleKey::new(b"secret"));
+            let handle = handles.scope("t", "g").seal(&lease());
+            let mut bytes = handle.clone().into_bytes();
+            let at = at % bytes.len();
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            let changed = String::from_utf8(bytes).expect("ASCII");
+            prop_assert_eq!(handles.scope("t", "g").open(&changed), Opened::Forged);
+        }
+
+        #[test]
+        fn nothing_made_up_opens(text in ".{0,80}") {
+            let handles = Handles::new(&HandleKey::new(b"secret"));
+            prop_assert_eq!(handles.scope("t", "g").open(&text), Opened::Forged);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a request may ask for. The defaults are Apache's, so that clients meet no surprise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one message's body, as sent.
+    pub body_bytes: usize,
+    /// User properties of one message.
+    pub properties: usize,
+    /// UTF-8 bytes of one message's user properties, tag and keys together.
+    pub property_bytes: usize,
+    /// UTF-8 bytes of a message group; one less is the longest that passes.
+    pub message_group_bytes: usize,
+    /// UTF-8 bytes of a lite topic's name.
+    pub lite_topic_bytes: usize,
+    /// How far ahead a message may be scheduled.
+    #[serde(with = "humantime_serde")]
+    pub delay: Duration,
+    /// How long a transaction's producer may take before it is asked.
+    #[serde(with = "humantime_serde")]
+    pub transaction_recovery: Duration,
+    /// The shortest lease a receive may ask for.
+    #[serde(with = "humantime_serde")]
+    pub min_invisible: Duration,
+    /// The longest lease.
+    #[serde(with = "humantime_serde")]
+    pub max_invisible: Duration,
+    /// The shortest wait of a receive.
+    #[serde(with = "humantime_serde")]
+    pub min_polling: Duration,
+    /// The longest wait of a receive.
+    #[serde(with = "humantime_serde")]
+    pub max_polling: Duration,
+    /// Messages of one receive.
+    pub receive_batch: usize,
+    /// How long a call may take in the backend when the client sets no deadline.
+    #[serde(with = "humantime_serde")]
+    pub call: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 4 << 20,
+            properties: 128,
+            property_bytes: 16 << 10,
+            message_group_bytes: 64,
+            lite_topic_bytes: 64,
+            delay: Duration::from_secs(24 * 3600),
+            transaction_recovery: Duration::from_secs(3600),
+            min_invisible: Duration::from_secs(10),
+            max_invisible: Duration::from_secs(12 * 3600),
+            min_polling: Duration::from_secs(5),
+            max_polling: Duration::from_secs(20),
+            receive_batch: 32,
+            call: Duration::from_secs(3),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Where a topic's queues are, as clients want to see it.
+
+use super::{Processor, validate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::service::{GroupConfig, Permission, QueueRange, ServiceErrorKind, TopicKind};
+
+/// The answer to a route query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// What the topic takes.
+    pub kind: TopicKind,
+    /// Its queues, replica by replica.
+    pub queues: Vec<RouteQueue>,
+}
+
+/// One queue on one replica of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteQueue {
+    /// The broker's name.
+    pub broker: String,
+    /// The replica; 0 is the master.
+    pub replica: i32,
+    /// The queue.
+    pub id: i32,
+    /// What may be done with it.
+    pub permission: Permission,
+}
+
+/// One queue to receive from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The broker's name.
+    pub broker: String,
+    /// The queue, or -1 where the broker serves all its queues as one.
+    pub id: i32,
+    /// What may be done with it.
+    pub permission: Permission,
+}
+
+impl Processor {
+    /// The route of a topic.
+    ///
+    /// # Errors
+    /// `IllegalTopic`, `TopicNotFound`, or the backend's failure.
+    pub async fn query_route(&self, _: &Context, topic: &str) -> Result<Routed, Error> {
+        validate::topic(topic)?;
+        let route = self.services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
+        Ok(Routed { kind: route.kind, queues: route.queues.iter().flat_map(expand).collect() })
+    }
+
+    /// The queues that a consumer should receive from. There is no balance to keep: every client of a group
+    /// gets all of them, as the broker shares a queue's messages among its receives.
+    ///
+    /// # Errors
+    /// `IllegalTopic`, `IllegalGroup`, `TopicNotFound`, `Forbidden` (nothing readable), or the backend's failure.
+    pub async fn query_assignment(
+        &self,
+        _: &Context,
+        topic: &str,
+        group: &str,
+    ) -> Result<Vec<Assignment>, Error> {
+        validate::topic(topic)?;
+        validate::group(group)?;
+        let route = self.services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
+        let in_order = match self.services.metadata.group(group).await {
+            Ok(config) => in_order(&config),
+            Err(error) if error.kind == ServiceErrorKind::GroupNotFound => false,
+            Err(error) => return Err(error.into()),
+        };
+        let readable = route
+            .queues
+            .iter()
+            .filter(|range| range.permission.read && range.read_queues > 0 && range.replicas.contains(&0));
+        let assignments: Vec<_> = readable.flat_map(|range| assign(range, in_order)).collect();
+        if assignments.is_empty() {
+            return Err(Error::new(ErrorKind::Forbidden, "no readable queue"));
+        }
+        Ok(assignments)
+    }
+}
+
+fn in_order(config: &GroupConfig) -> bool {
+    config.fifo && config.lite_bind_topic.is_none()
+}
+
+// Ids are counted through: first the queues that can only be read or only be written, then those that can both.
+fn expand(range: &QueueRange) -> Vec<RouteQueue> {
+    let Permission { read, write } = range.permission;
+    let both = if read && write { range.read_queues.min(range.write_queues) } else { 0 };
+    let counts = match (read, write) {
+        (false, false) => {
+            vec![(range.read_queues.max(range.write_queues).max(1), Permission { read: false, write: false })]
+        }
+        _ => vec![
+            (if read { range.read_queues - both } else { 0 }, Permission { read: true, write: false }),
+            (if write { range.write_queues - both } else { 0 }, Permission { read: false, write: true }),
+            (both, Permission { read: true, write: true }),
+        ],
+    };
+    let permissions: Vec<_> =
+        counts.into_iter().flat_map(|(count, permission)| (0..count).map(move |_| permission)).collect();
+    let queue = |replica: i32, (id, permission): (i32, &Permission)| RouteQueue {
+        broker: range.broker.clone(),
+        replica,
+        id,
+        permission: *permission,
+    };
+    let queues = |replica: &i32| {
+        let replica = *replica;
+        (0..).zip(&permissions).map(move |next| queue(replica, next)).collect::<Vec<_>>()
+    };
+    range.replicas.iter().flat_map(queues).collect()
+}
+
+fn assign(range: &QueueRange, in_order: bool) -> Vec<Assignment> {
+    let ids = if in_order { 0..range.read_queues } else { -1..0 };
+    let permission = Permission { read: true, write: true };
+    ids.map(|id| Assignment { broker: range.broker.clone(), id, permission }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(read_queues: i32, write_queues: i32, permission: Permission) -> QueueRange {
+        QueueRange { broker: "b".to_owned(), replicas: vec![0], read_queues, write_queues, permission }
+    }
+
+    #[test]
+    fn ids_run_through_the_permissions() {
+        let rw = Permission { read: true, write: true };
+        let r = Permission { read: true, write: false };
+        let w = Permission { read: false, write: true };
+        let none = Permission { read: false, write: false };
+        for (read, write, permission, expected) in [
+            (2, 2, rw, vec![rw, rw]),
+            (4, 2, rw, vec![r, r, rw, rw]),
+            (2, 4, rw, vec![w, w, rw, rw]),
+            (2, 3, r, vec![r, r]),
+            (2, 3, w, vec![w, w, w]),
+            (2, 3, none, vec![none, none, none]),
+            (0, 0, none, vec![none]),
+            (0, 2, rw, vec![w, w]),
+        ] {
+            let queues = expand(&range(read, write, permission));
+            let seen: Vec<_> = queues.iter().map(|queue| queue.permission).collect();
+            assert_eq!(seen, expected, "{read} {write} {permission:?}");
+            assert!(queues.iter().zip(0..).all(|(queue, id)| queue.id == id));
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Sending: what a message must be, what type it has, and whether its topic takes that type.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Processor, validate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::service::{Body, BodyEncoding, Capabilities, Message, MessageKind, ServiceErrorKind, TopicKind};
+
+/// User properties that brokers read as a message's group and as its trace context.
+const MESSAGE_GROUP_PROPERTY: &str = "__SHARDINGKEY";
+const TRACE_CONTEXT_PROPERTY: &str = "TRACE_CONTEXT";
+
+/// Messages to store, each with the topic it names.
+#[derive(Clone, Debug, Default)]
+pub struct SendCommand {
+    /// In the order of the answer's entries.
+    pub messages: Vec<(TopicName, Draft)>,
+}
+
+/// A topic as a request names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicName {
+    /// The namespace beside the name; compared, and otherwise without a meaning.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// A message as a producer sent it, not yet checked.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The producer's id for it.
+    pub id: String,
+    /// Its tag.
+    pub tag: Option<String>,
+    /// Its keys.
+    pub keys: Vec<String>,
+    /// The user's properties; keys are unique.
+    pub properties: Vec<(String, String)>,
+    /// The payload.
+    pub body: Body,
+    /// How the payload is encoded.
+    pub body_encoding: BodyEncoding,
+    /// Whether it is declared a half message of a transaction. No other declared type matters.
+    pub transaction: bool,
+    /// Seconds that the transaction's producer may take.
+    pub recovery_secs: Option<i64>,
+    /// Its message group.
+    pub message_group: Option<String>,
+    /// When to deliver it, in milliseconds since 1970.
+    pub deliver_at_ms: Option<i64>,
+    /// Its priority.
+    pub priority: Option<i32>,
+    /// Its lite topic.
+    pub lite_topic: Option<String>,
+    /// When it was made.
+    pub born_at: Option<SystemTime>,
+    /// Where it was made; blank: the peer.
+    pub born_host: String,
+    /// W3C trace context.
+    pub trace_context: Option<String>,
+}
+
+/// What became of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The producer's id for it.
+    pub message_id: String,
+    /// Its position in its queue.
+    pub queue_offset: i64,
+    /// What recalls it, for a message that waits for its delivery time.
+    pub recall_handle: Option<String>,
+}
+
+impl Processor {
+    /// Stores messages of one topic, all or none; one entry per message, in order.
+    ///
+    /// # Errors
+    /// The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type can't be told;
+    /// `Forbidden` without a writable queue; `NotImplemented` for a type the backend can't store.
+    pub async fn send(&self, context: &Context, command: SendCommand) -> Result<Vec<Stored>, Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        validate_all(&command, self, i64::try_from(now).unwrap_or(i64::MAX))?;
+        let Some(((topic, first), _)) = command.messages.split_first() else {
+            return Err(Error::new(ErrorKind::Corrupted, "no message to send"));
+        };
+        let topic = topic.name.clone();
+        if !is_retry_or_dead_letter(&topic) {
+            let expected = self.topic_kind(&topic).await?;
+            accepts(expected, type_of(first))?;
+        }
+        let capabilities = self.services.metadata.capabilities();
+        let (mut ids, mut messages) =
+            (Vec::with_capacity(command.messages.len()), Vec::with_capacity(command.messages.len()));
+        for (_, draft) in command.messages {
+            offered(capabilities, type_of(&draft))?;
+            ids.push(draft.id.clone());
+            messages.push(into_message(draft, context));
+        }
+        let deadline = context.deadline_within(self.limits.call);
+        let sent = self.services.messages.send(&topic, messages, deadline).await;
+        let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
+        let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| Stored {
+            message_id,
+            queue_offset: sent.queue_offset,
+            recall_handle: sent.recall_handle,
+        });
+        Ok(stored.collect())
+    }
+
+    // A topic that surely does not exist has no type. That nobody could be asked is another matter: the
+    // client should try again.
+    async fn topic_kind(&self, topic: &str) -> Result<TopicKind, Error> {
+        match self.services.metadata.topic(topic).await {
+            Ok(config) => Ok(config.kind),
+            Err(error) if error.kind == ServiceErrorKind::TopicNotFound => Ok(TopicKind::Unspecified),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn validate_all(command: &SendCommand, processor: &Processor, now_ms: i64) -> Result<(), Error> {
+    for (index, (topic, draft)) in command.messages.iter().enumerate() {
+        if index == 0 {
+            validate::topic(&topic.name)?;
+        } else if *topic != command.messages[0].0 {
+            return Err(Error::new(ErrorKind::Corrupted, "topic in message is not same"));
+        }
+        validate::message(draft, &processor.limits, now_ms)?;
+    }
+    Ok(())
+}
+
+/// What a message's fields make it, whatever its sender declares.
+fn type_of(draft: &Draft) -> TopicKind {
+    let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if draft.transaction {
+        TopicKind::Transaction
+    } else if draft.deliver_at_ms.is_some() {
+        TopicKind::Delay
+    } else if set(&draft.message_group)
+        || draft.properties.iter().any(|(key, value)| key == MESSAGE_GROUP_PROPERTY && !value.is_empty())
+    {
+        TopicKind::Fifo
+    } else if draft.priority.is_some() {
+        TopicKind::Priority
+    } else if set(&draft.lite_topic) {
+        TopicKind::Lite
+    } else {
+        TopicKind::Normal
+    }
+}
+
+fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Error> {
+    if expected == actual || expected == TopicKind::Mixed {
+        return Ok(());
+    }
+    let message = format!(
+        "TopicMessageType validate failed, the expected type is {}, but actual type is {}",
+        type_name(expected),
+        type_name(actual)
+    );
+    Err(Error::new(ErrorKind::TypeMismatch, message))
+}
+
+fn offered(capabilities: Capabilities, kind: TopicKind) -> Result<(), Error> {
+    let offered = match kind {
+        TopicKind::Fifo => capabilities.fifo,
+        TopicKind::Delay => capabilities.delay,
+        TopicKind::Transaction => capabilities.transaction,
+        TopicKind::Priority => capabilities.priority,
+        TopicKind::Lite => capabilities.lite,
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => true,
+    };
+    if offered {
+        return Ok(());
+    }
+    let message = format!("messages of type {} are not supported by this server yet", type_name(kind));
+    Err(Error::new(ErrorKind::NotImplemented, message))
+}
+
+fn into_message(mut draft: Draft, context: &Context) -> Message {
+    let kind = match type_of(&draft) {
+        TopicKind::Transaction => MessageKind::Transaction {
+            recovery: draft.recovery_secs.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs),
+        },
+        TopicKind::Delay => {
+            let at = u64::try_from(draft.deliver_at_ms.unwrap_or_default()).unwrap_or_default();
+            MessageKind::Delay { deliver_at: UNIX_EPOCH + Duration::from_millis(at) }
+        }
+        TopicKind::Fifo => MessageKind::Fifo {
+            group: draft.message_group.filter(|group| !group.is_empty()).unwrap_or_else(|| {
+                property(&draft.properties, MESSAGE_GROUP_PROPERTY).unwrap_or_default().to_owned()
+            }),
+        },
+        TopicKind::Priority => MessageKind::Priority { priority: draft.priority.unwrap_or_default() },
+        TopicKind::Lite => MessageKind::Lite { lite_topic: draft.lite_topic.unwrap_or_default() },
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => MessageKind::Normal,
+    };
+    let trace_context = draft
+        .trace_context
+        .or_else(|| property(&draft.properties, TRACE_CONTEXT_PROPERTY).map(str::to_owned))
+        .filter(|context| !context.is_empty());
+    // As in Apache's brokers, where neither an empty key nor an empty value can be stored.
+    draft.properties.retain(|(key, value)| !key.is_empty() && !value.is_empty());
+    Message {
+        id: draft.id,
+        kind,
+        tag: draft.tag.filter(|tag| !tag.is_empty()),
+        keys: split_keys(draft.keys),
+        properties: draft.properties,
+        body: draft.body,
+        body_encoding: draft.body_encoding,
+        born_at: draft.born_at,
+        born_host: if draft.born_host.trim().is_empty() {
+            context.peer.as_ref().to_owned()
+        } else {
+            draft.born_host
+        },
+        trace_context,
+    }
+}
+
+// Brokers keep keys as one text with spaces between, so a key with a space in it comes back as two.
+fn split_keys(keys: Vec<String>) -> Vec<String> {
+    if keys.iter().all(|key| !key.is_empty() && !key.contains(' ')) {
+        return keys;
+    }
+    let joined = keys.join(" ");
+    let kept = joined.trim_end_matches(' ');
+    if kept.is_empty() { Vec::new() } else { kept.split(' ').map(str::to_owned).collect() }
+}
+
+fn property<'a>(properties: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    properties.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+}
+
+fn is_retry_or_dead_letter(topic: &str) -> bool {
+    topic.starts_with("%RETRY%") || topic.starts_with("%DLQ%")
+}
+
+fn type_name(kind: TopicKind) -> &'static str {
+    match kind {
+        TopicKind::Unspecified => "UNSPECIFIED",
+        TopicKind::Normal => "NORMAL",
+        TopicKind::Fifo => "FIFO",
+        TopicKind::Delay => "DELAY",
+        TopicKind::Transaction => "TRANSACTION",
+        TopicKind::Mixed => "MIXED",
+        TopicKind::Priority => "PRIORITY",
+        TopicKind::Lite => "LITE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_decide_the_type() {
+        let group = Some("g".to_owned());
+        for (draft, kind) in [
+            (Draft::default(), TopicKind::Normal),
+            (Draft { message_group: group.clone(), priority: Some(1), ..Draft::default() }, TopicKind::Fifo),
+            (Draft { message_group: Some(String::new()), ..Draft::default() }, TopicKind::Normal),
+            (
+                Draft { properties: vec![("__SHARDINGKEY".to_owned(), "g".to_owned())], ..Draft::default() },
+                TopicKind::Fifo,
+            ),
+            (
+                Draft { deliver_at_ms: Some(0), message_group: group.clone(), ..Draft::default() },
+                TopicKind::Delay,
+            ),
+            (Draft { transaction: true, deliver_at_ms: Some(0), ..Draft::default() }, TopicKind::Transaction),
+            (Draft { priority: Some(0), lite_topic: group.clone(), ..Draft::default() }, TopicKind::Priority),
+            (Draft { lite_topic: group, ..Draft::default() }, TopicKind::Lite),
+        ] {
+            assert_eq!(type_of(&draft), kind, "{draft:?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_takes_its_own_type_and_a_mixed_one_any() {
+        assert!(accepts(TopicKind::Normal, TopicKind::Normal).is_ok());
+        assert!(accepts(TopicKind::Mixed, TopicKind::Fifo).is_ok());
+        assert!(accepts(TopicKind::Unspecified, TopicKind::Normal).is_err());
+        assert!(accepts(TopicKind::Priority, TopicKind::Normal).is_err());
+    }
+
+    #[test]
+    fn keys_come_back_split_at_spaces() {
+        for (sent, kept) in [
+            (vec!["a", "b"], vec!["a", "b"]),
+            (vec!["a b", "", "k", "k"], vec!["a", "b", "", "k", "k"]),
+            (vec![""], vec![]),
+            (vec!["a", ""], vec!["a"]),
+        ] {
+            let sent = sent.into_iter().map(str::to_owned).collect();
+            assert_eq!(split_keys(sent), kept);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Presence: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
+//! saw a client's settings serves it all the same, and asks for them by answering its heartbeat `UnknownClient`.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Expression, Processor, filter, max_attempts, validate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::service::{GroupConfig, RetryPolicy, ServiceErrorKind};
+
+/// A client that is silent for this long is gone.
+const EXPIRY: Duration = Duration::from_secs(120);
+
+/// What a client says it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientKind {
+    /// It doesn't say.
+    #[default]
+    Unspecified,
+    /// Sends.
+    Producer,
+    /// Consumes, with its own loop.
+    PushConsumer,
+    /// Consumes, message by message.
+    SimpleConsumer,
+    /// Reserved.
+    PullConsumer,
+    /// Consumes lite topics.
+    LitePushConsumer,
+    /// Reserved.
+    LiteSimpleConsumer,
+    /// A number this proxy doesn't know.
+    Unknown(i32),
+}
+
+/// What a client tells about itself.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// What it is.
+    pub kind: ClientKind,
+    /// How long it waits for an ordinary answer.
+    pub request_timeout: Option<Duration>,
+    /// What it does.
+    pub role: Role,
+}
+
+/// What a client does.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// Sends to these topics.
+    Publishing(Vec<String>),
+    /// Consumes in this group, with these filters by topic.
+    Subscription(String, Vec<(String, Expression)>),
+    /// It doesn't say.
+    None,
+}
+
+/// What a consumer must keep to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumerPolicy {
+    /// Deliveries of one message at most, the first included.
+    pub max_attempts: i32,
+    /// The pauses between them.
+    pub retry: RetryPolicy,
+    /// Whether the group consumes in order.
+    pub fifo: bool,
+    /// Messages of one receive at most.
+    pub receive_batch: usize,
+    /// How long a receive waits at most.
+    pub polling: Duration,
+    /// Lite topics of one client at most.
+    pub lite_quota: i32,
+    /// Bytes of a lite topic's name at most.
+    pub lite_topic_bytes: usize,
+}
+
+impl ClientKind {
+    /// The kind's name in the contract.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Unspecified => "CLIENT_TYPE_UNSPECIFIED".to_owned(),
+            Self::Producer => "PRODUCER".to_owned(),
+            Self::PushConsumer => "PUSH_CONSUMER".to_owned(),
+            Self::SimpleConsumer => "SIMPLE_CONSUMER".to_owned(),
+            Self::PullConsumer => "PULL_CONSUMER".to_owned(),
+            Self::LitePushConsumer => "LITE_PUSH_CONSUMER".to_owned(),
+            Self::LiteSimpleConsumer => "LITE_SIMPLE_CONSUMER".to_owned(),
+            Self::Unknown(number) => format!("UNKNOWN_{number}"),
+        }
+    }
+
+    fn consumes(self) -> bool {
+        matches!(self, Self::PushConsumer | Self::SimpleConsumer | Self::LitePushConsumer)
+    }
+}
+
+/// The clients that were heard of lately.
+#[derive(Default)]
+pub(super) struct Sessions {
+    by_client: Mutex<HashMap<String, Session>>,
+}
+
+#[derive(Clone, Copy)]
+struct Session {
+    kind: ClientKind,
+    request_timeout: Option<Duration>,
+    seen: Instant,
+}
+
+impl Session {
+    fn alive(&self) -> bool {
+        self.seen.elapsed() < EXPIRY
+    }
+}
+
+impl Sessions {
+    pub(super) fn request_timeout(&self, client_id: &str) -> Option<Duration> {
+        self.by_client.lock().get(client_id).and_then(|session| session.request_timeout)
+    }
+
+    pub(super) fn is_present(&self, client_id: &str) -> bool {
+        self.by_client.lock().get(client_id).is_some_and(Session::alive)
+    }
+
+    /// Forgets the clients that are gone, and names them.
+    pub(super) fn sweep(&self) -> Vec<String> {
+        let mut sessions = self.by_client.lock();
+        sessions.extract_if(|_, session| !session.alive()).map(|(client_id, _)| client_id).collect()
+    }
+
+    fn heard(&self, client_id: &str) -> Option<Session> {
+        let mut sessions = self.by_client.lock();
+        let session = sessions.get_mut(client_id).filter(|session| session.alive())?;
+        session.seen = Instant::now();
+        Some(*session)
+    }
+
+    fn remember(&self, client_id: &str, settings: &ClientSettings) {
+        let session =
+            Session { kind: settings.kind, request_timeout: settings.request_timeout, seen: Instant::now() };
+        self.by_client.lock().insert(client_id.to_owned(), session);
+    }
+
+    fn remove(&self, client_id: &str) -> Option<Session> {
+        self.by_client.lock().remove(client_id).filter(Session::alive)
+    }
+}
+
+impl Processor {
+    /// Takes a client's settings; a consumer is told what it must keep to.
+    ///
+    /// # Errors
+    /// `BadRequest` (no role), `IllegalTopic`, `IllegalGroup` (also: it does not exist, or is for other
+    /// clients), `IllegalFilter`, `Internal` (a consumer's settings from what is none).
+    pub async fn register(
+        &self,
+        context: &Context,
+        settings: ClientSettings,
+    ) -> Result<Option<ConsumerPolicy>, Error> {
+        let policy = match &settings.role {
+            Role::None => {
+                return Err(Error::new(
+                    ErrorKind::BadRequest,
+                    "there is no publishing or subscription data in settings",
+                ));
+            }
+            Role::Publishing(topics) => {
+                topics.iter().try_for_each(|topic| validate::topic(topic))?;
+                known_kind(settings.kind)?;
+                None
+            }
+            Role::Subscription(group, subscriptions) => {
+                Some(self.subscribe(settings.kind, group, subscriptions).await?)
+            }
+        };
+        self.sessions.remember(&context.client_id, &settings);
+        Ok(policy)
+    }
+
+    async fn subscribe(
+        &self,
+        kind: ClientKind,
+        group: &str,
+        subscriptions: &[(String, Expression)],
+    ) -> Result<ConsumerPolicy, Error> {
+        validate::group(group)?;
+        if !kind.consumes() {
+            let message = format!("Client type is not consumer, type: {}", kind.name());
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        for (_, expression) in subscriptions {
+            filter::parse(expression.clone())
+                .map_err(|error| Error::new(error.kind, "expression format is not correct"))?;
+        }
+        let config = self.group_for(kind, group).await?;
+        if let (Some(bound), Some((topic, _))) = (&config.lite_bind_topic, subscriptions.first())
+            && bound != topic
+        {
+            let message =
+                format!("lite group {group} is expected to bind topic {bound}, but actual is {topic}");
+            return Err(Error::new(ErrorKind::IllegalTopic, message));
+        }
+        Ok(ConsumerPolicy {
+            max_attempts: max_attempts(&config),
+            retry: config.retry,
+            fifo: config.fifo,
+            receive_batch: self.limits.receive_batch,
+            polling: self.limits.max_polling,
+            lite_quota: config.lite_quota,
+            lite_topic_bytes: self.limits.lite_topic_bytes,
+        })
+    }
+
+    async fn group_for(&self, kind: ClientKind, group: &str) -> Result<GroupConfig, Error> {
+        let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
+        let config = match self.services.metadata.group(group).await {
+            Ok(config) => config,
+            Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {
+                return refuse(format!("group not found: {group}"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match (kind, &config.lite_bind_topic) {
+            (ClientKind::LitePushConsumer, None) => {
+                refuse(format!("regular group cannot use LITE mode: {group}"))
+            }
+            (ClientKind::LitePushConsumer, Some(_)) | (_, None) => Ok(config),
+            (_, Some(_)) => refuse(format!("lite group must use LITE mode: {group}")),
+        }
+    }
+
+    /// Notes that a client is there.
+    ///
+    /// # Errors
+    /// `UnknownClient` if it never sent settings here, or lately; `IllegalGroup` for a consumer's group.
+    pub async fn heartbeat(&self, context: &Context, group: &str) -> Result<(), Error> {
+        let session = self.sessions.heard(&context.client_id).ok_or_else(unknown_client)?;
+        match session.kind {
+            ClientKind::Producer => Ok(()),
+            kind if kind.consumes() => {
+                validate::group(group)?;
+                self.group_for(kind, group).await.map(drop)
+            }
+            kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
+        }
+    }
+
+    /// Forgets a client that says good-bye, and gives its messages to others.
+    ///
+    /// # Errors
+    /// `UnknownClient`, or `IllegalGroup` for a consumer's group; the client is forgotten even so.
+    pub async fn terminate(&self, context: &Context, group: &str) -> Result<(), Error> {
+        let session = self.sessions.remove(&context.client_id).ok_or_else(unknown_client)?;
+        self.release(&context.client_id).await;
+        match session.kind {
+            ClientKind::Producer => Ok(()),
+            kind if kind.consumes() => validate::group(group),
+            kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
+        }
+    }
+}
+
+fn known_kind(kind: ClientKind) -> Result<(), Error> {
+    match kind {
+        ClientKind::Unknown(number) => {
+            Err(Error::new(ErrorKind::BadRequest, format!("the client type is unknown: {number}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown_client() -> Error {
+    Error::new(ErrorKind::UnknownClient, "cannot find client settings for this client")
+}

@@ -1,0 +1,245 @@
+//! Settling: acknowledging a delivery, changing its lease, giving it up.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::handle::{Lease, Opened, Scope};
+use super::receive::invisible_time;
+use super::{Processor, validate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::service::{
+    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, ServiceErrorKind, Settle,
+};
+
+/// Deliveries to acknowledge.
+#[derive(Clone, Debug)]
+pub struct SettleCommand {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The deliveries.
+    pub entries: Vec<AckEntry>,
+}
+
+/// One delivery to acknowledge.
+#[derive(Clone, Debug)]
+pub struct AckEntry {
+    /// Its receipt handle.
+    pub handle: String,
+    /// The message's id.
+    pub message_id: String,
+    /// The lite topic, where the message has one.
+    pub lite_topic: Option<String>,
+}
+
+/// What became of one acknowledgement.
+pub type Acked = Result<(), Error>;
+
+/// A change of a delivery's lease.
+#[derive(Clone, Debug)]
+pub struct ChangeCommand {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The delivery.
+    pub entry: AckEntry,
+    /// The lease's length from now, in milliseconds.
+    pub invisible_ms: i64,
+    /// The next delivery does not count as another attempt.
+    pub suspend: bool,
+}
+
+/// A delivery to give up.
+#[derive(Clone, Debug)]
+pub struct ForwardCommand {
+    /// The topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The delivery.
+    pub entry: AckEntry,
+}
+
+impl Processor {
+    /// Acknowledges deliveries; one answer per entry, in order.
+    ///
+    /// # Errors
+    /// `IllegalTopic`, `IllegalGroup`, `BadRequest` without entries. Everything else is an entry's.
+    pub async fn acknowledge(&self, context: &Context, command: SettleCommand) -> Result<Vec<Acked>, Error> {
+        validate::topic(&command.topic)?;
+        validate::group(&command.group)?;
+        if command.entries.is_empty() {
+            return Err(Error::new(ErrorKind::BadRequest, "ack message result is empty"));
+        }
+        let scope = self.handles.scope(&command.topic, &command.group);
+        let mut answers = Vec::with_capacity(command.entries.len());
+        let mut entries = Vec::with_capacity(command.entries.len());
+        for entry in command.entries {
+            let answer = match self.lease_of(&scope, &entry.handle).await {
+                Opened::Ours(lease) if lease.expired(SystemTime::now()) => Err(expired()),
+                Opened::Ours(lease) => {
+                    entries.push((answers.len(), settle(entry, lease)));
+                    Ok(())
+                }
+                Opened::Foreign(_) => self.fruitless(&command.topic).await,
+                Opened::Forged => Err(forged()),
+            };
+            answers.push(answer);
+        }
+        let (places, entries): (Vec<usize>, Vec<Settle>) = entries.into_iter().unzip();
+        if entries.is_empty() {
+            return Ok(answers);
+        }
+        let request = Acknowledge {
+            topic: command.topic,
+            group: command.group,
+            entries,
+            deadline: context.deadline_within(self.limits.call),
+        };
+        match self.services.messages.acknowledge(request).await {
+            Ok(outcomes) => {
+                for (place, outcome) in places.into_iter().zip(outcomes) {
+                    answers[place] = acked(outcome);
+                }
+            }
+            Err(error) => {
+                for place in places {
+                    answers[place] = Err(error.clone().into());
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Changes a lease and returns the handle of the new one.
+    ///
+    /// # Errors
+    /// In this order: `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `InvalidHandle` (not ours, or
+    /// expired), then the backend's failures.
+    pub async fn change_invisible(&self, context: &Context, command: ChangeCommand) -> Result<String, Error> {
+        validate::topic(&command.topic)?;
+        validate::group(&command.group)?;
+        let invisible = invisible_time(command.invisible_ms, Duration::ZERO, &self.limits)?;
+        let scope = self.handles.scope(&command.topic, &command.group);
+        let handle = command.entry.handle.clone();
+        let lease = match self.lease_of(&scope, &handle).await {
+            Opened::Ours(lease) | Opened::Foreign(lease) if lease.expired(SystemTime::now()) => {
+                return Err(expired());
+            }
+            Opened::Ours(lease) => lease,
+            Opened::Foreign(lease) => {
+                self.fruitless(&command.topic).await?;
+                let lease = Lease { received_at: SystemTime::now(), invisible, ..lease };
+                return Ok(scope.reseal_foreign(&handle, &lease));
+            }
+            Opened::Forged => return Err(forged()),
+        };
+        let request = ChangeInvisible {
+            topic: command.topic.clone(),
+            group: command.group.clone(),
+            entry: settle(command.entry, lease),
+            invisible,
+            suspend: command.suspend,
+            deadline: context.deadline_within(self.limits.call),
+        };
+        let changed = self.services.messages.change_invisible(request).await;
+        match changed.map_err(|error| Error::on_topic(error, &command.topic))? {
+            InvisibleOutcome::Changed { coordinates, received_at } => {
+                Ok(scope.seal(&Lease { received_at, invisible, coordinates }))
+            }
+            InvisibleOutcome::Expired => Err(expired()),
+        }
+    }
+
+    /// Moves a delivery to its group's dead letters. As with Apache's broker, its lease may be over already.
+    ///
+    /// # Errors
+    /// In this order: `IllegalTopic`, `IllegalGroup`, `InvalidHandle`, then the backend's failures.
+    pub async fn forward_to_dead_letter(
+        &self,
+        context: &Context,
+        command: ForwardCommand,
+    ) -> Result<(), Error> {
+        validate::topic(&command.topic)?;
+        validate::group(&command.group)?;
+        let scope = self.handles.scope(&command.topic, &command.group);
+        let lease = match self.lease_of(&scope, &command.entry.handle).await {
+            Opened::Ours(lease) => lease,
+            Opened::Foreign(_) => return self.fruitless(&command.topic).await,
+            Opened::Forged => return Err(forged()),
+        };
+        let request = Forward {
+            topic: command.topic.clone(),
+            group: command.group,
+            entry: settle(command.entry, lease),
+            deadline: context.deadline_within(self.limits.call),
+        };
+        let forwarded = self.services.messages.forward_to_dead_letter(request).await;
+        forwarded.map_err(|error| Error::on_topic(error, &command.topic))
+    }
+
+    // A client keeps the handle it was given; where this proxy renewed the lease since, that lease counts.
+    async fn lease_of(&self, scope: &Scope<'_>, handle: &str) -> Opened {
+        match (scope.open(handle), self.leases.take(handle).await) {
+            (Opened::Ours(_), Some(renewed)) => Opened::Ours(renewed),
+            (opened, _) => opened,
+        }
+    }
+
+    // A handle of another topic or group settles nothing, and nobody is told: so do Apache's brokers. Where the
+    // topic does not even exist, clients must hear that trying again is in vain.
+    async fn fruitless(&self, topic: &str) -> Result<(), Error> {
+        match self.services.metadata.topic(topic).await {
+            Err(error) if error.kind == ServiceErrorKind::TopicNotFound => {
+                Err(Error::new(ErrorKind::InvalidHandle, format!("receipt handle is not of topic {topic}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the leases of a client that is gone, so that others get its messages.
+    pub(super) async fn release(&self, client_id: &str) {
+        for renewal in self.leases.take_client(client_id).await {
+            let change = ChangeInvisible {
+                topic: renewal.topic.as_ref().to_owned(),
+                group: renewal.group.as_ref().to_owned(),
+                entry: renewal.entry,
+                invisible: Duration::from_secs(1),
+                suspend: false,
+                deadline: Instant::now() + self.limits.call,
+            };
+            if let Err(error) = self.services.messages.change_invisible(change).await {
+                tracing::debug!(client_id, %error, "a delivery of a client that is gone waits out its lease");
+            }
+        }
+    }
+}
+
+fn settle(entry: AckEntry, lease: Lease) -> Settle {
+    Settle {
+        coordinates: lease.coordinates,
+        message_id: entry.message_id,
+        lite_topic: entry.lite_topic,
+        received_at: lease.received_at,
+        invisible: lease.invisible,
+    }
+}
+
+fn acked(outcome: AckOutcome) -> Acked {
+    match outcome {
+        AckOutcome::Done => Ok(()),
+        AckOutcome::Expired => Err(expired()),
+        AckOutcome::Invalid(reason) => Err(Error::new(ErrorKind::InvalidHandle, reason)),
+        AckOutcome::Failed(error) => Err(error.into()),
+    }
+}
+
+fn expired() -> Error {
+    Error::new(ErrorKind::InvalidHandle, "receipt handle is expired")
+}
+
+fn forged() -> Error {
+    Error::new(ErrorKind::InvalidHandle, "receipt handle is not from this server")
+}

@@ -1,0 +1,386 @@
+//! What a name or a message must look like. Pure, and in the order that clients can observe.
+
+use super::limits::Limits;
+use super::send::Draft;
+use crate::error::{Error, ErrorKind};
+
+const TOPIC_CHARS: usize = 127;
+const GROUP_CHARS: usize = 120;
+
+/// Topics of Apache's brokers that no client may name.
+const SYSTEM_TOPICS: [&str; 12] = [
+    "TBW102",
+    "SCHEDULE_TOPIC_XXXX",
+    "BenchmarkTest",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+    "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
+    "RMQ_SYS_TRACE_TOPIC",
+    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    "OFFSET_MOVED_EVENT",
+    "CHECKPOINT_TOPIC",
+];
+
+/// Property keys that brokers use themselves, sorted. `INNER_NUM` is ours: Apache's proxy lets it through and
+/// its broker then refuses the message without a usable reason.
+const RESERVED_PROPERTIES: [&str; 55] = [
+    "1ST_POP_TIME",
+    "ARRIVE_TIME",
+    "BORN_TIMESTAMP",
+    "BUYER_ID",
+    "CLUSTER",
+    "CONSUME_START_TIME",
+    "CORRECTION_FLAG",
+    "CORRELATION_ID",
+    "DELAY",
+    "DLQ_ORIGIN_MESSAGE_ID",
+    "DLQ_ORIGIN_TOPIC",
+    "DUP_INFO",
+    "EXTEND_UNIQ_INFO",
+    "INNER_MULTI_QUEUE_OFFSET",
+    "INNER_NUM",
+    "INSTANCE_ID",
+    "KEYS",
+    "MAX_OFFSET",
+    "MAX_RECONSUME_TIMES",
+    "MIN_OFFSET",
+    "MQ2_FLAG",
+    "MSG_REGION",
+    "MSG_TYPE",
+    "ORIGIN_GROUP",
+    "ORIGIN_MESSAGE_ID",
+    "PGROUP",
+    "POP_CK",
+    "POP_CK_OFFSET",
+    "PUSH_REPLY_TIME",
+    "REAL_QID",
+    "REAL_TOPIC",
+    "RECONSUME_TIME",
+    "REPLY_TO_CLIENT",
+    "RETRY_TOPIC",
+    "TAGS",
+    "TIMER_DELAY_LEVEL",
+    "TIMER_DELAY_MS",
+    "TIMER_DELAY_SEC",
+    "TIMER_DELIVER_MS",
+    "TIMER_DEL_UNIQKEY",
+    "TIMER_DEQUEUE_MS",
+    "TIMER_ENQUEUE_MS",
+    "TIMER_OUT_MS",
+    "TIMER_ROLL_TIMES",
+    "TRACE_ON",
+    "TRANSFER_FLAG",
+    "TRAN_MSG",
+    "TRAN_PREPARED_QUEUE_OFFSET",
+    "TTL",
+    "UNIQ_KEY",
+    "WAIT",
+    "_SYS_MSG_PRIORITY_",
+    "__BORNHOST",
+    "__CRC32#",
+    "__LITE_TOPIC",
+];
+
+/// Checks a topic's name.
+///
+/// # Errors
+/// `IllegalTopic`.
+pub(super) fn topic(name: &str) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalTopic, message));
+    if is_blank(name) {
+        return refuse("The specified topic is blank".to_owned());
+    }
+    if utf16_len(name) > TOPIC_CHARS {
+        return refuse(format!("The specified topic is longer than topic max length {TOPIC_CHARS}."));
+    }
+    if !name.bytes().all(is_name_byte) {
+        return refuse(format!(
+            "The specified topic[{name}] contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"
+        ));
+    }
+    if SYSTEM_TOPICS.contains(&name) || name.starts_with("rmq_sys_") {
+        return refuse("cannot access system topic".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks a consumer group's name.
+///
+/// # Errors
+/// `IllegalGroup`.
+pub(super) fn group(name: &str) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
+    if is_blank(name) {
+        return refuse("the specified group is blank".to_owned());
+    }
+    if utf16_len(name) > GROUP_CHARS {
+        return refuse(format!("the specified group is longer than group max length {GROUP_CHARS}."));
+    }
+    if !name.bytes().all(is_name_byte) {
+        return refuse(format!(
+            "the specified group[{name}] contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$"
+        ));
+    }
+    if name.starts_with("CID_RMQ_SYS_") {
+        return refuse("cannot use system consumer group".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks one message but for its topic.
+///
+/// # Errors
+/// The first rule that is broken.
+pub(super) fn message(draft: &Draft, limits: &Limits, now_ms: i64) -> Result<(), Error> {
+    body(draft.body.len(), limits)?;
+    properties(draft, limits)?;
+    if is_blank(&draft.id) {
+        return Err(Error::new(ErrorKind::IllegalMessageId, "message id cannot be empty"));
+    }
+    let recovery = limits.transaction_recovery.as_secs();
+    if draft.transaction && draft.recovery_secs.is_some_and(|asked| asked > recovery.cast_signed()) {
+        return Err(Error::new(
+            ErrorKind::BadRequest,
+            format!("the max transaction recovery time of message is too large, max is {recovery}"),
+        ));
+    }
+    let delay = i64::try_from(limits.delay.as_millis()).unwrap_or(i64::MAX);
+    if draft.deliver_at_ms.is_some_and(|at| at.saturating_sub(now_ms) > delay) {
+        return Err(Error::new(
+            ErrorKind::IllegalDeliveryTime,
+            format!("the max delay time of message is too large, max is {delay}"),
+        ));
+    }
+    if draft.priority.is_some_and(|priority| priority < 0) {
+        return Err(Error::new(ErrorKind::BadRequest, "The priority must be greater than or equal to 0"));
+    }
+    draft.message_group.as_deref().map_or(Ok(()), |group| message_group(group, limits))?;
+    draft.lite_topic.as_deref().map_or(Ok(()), |name| lite_topic(name, limits))
+}
+
+fn body(bytes: usize, limits: &Limits) -> Result<(), Error> {
+    if bytes == 0 {
+        return Err(Error::new(ErrorKind::BodyEmpty, "message body cannot be empty"));
+    }
+    if bytes > limits.body_bytes {
+        let message = format!("message body cannot exceed the max {}", limits.body_bytes);
+        return Err(Error::new(ErrorKind::BodyTooLarge, message));
+    }
+    Ok(())
+}
+
+fn properties(draft: &Draft, limits: &Limits) -> Result<(), Error> {
+    if draft.properties.len() > limits.properties {
+        let message = format!("too many user properties, max is {}", limits.properties);
+        return Err(Error::new(ErrorKind::PropertiesTooLarge, message));
+    }
+    let mut bytes = 0;
+    for (key, value) in &draft.properties {
+        property(key, value)?;
+        bytes += key.len() + value.len();
+    }
+    if let Some(name) = &draft.tag {
+        tag(name)?;
+        bytes += name.len();
+    }
+    for name in &draft.keys {
+        key(name)?;
+        bytes += name.len();
+    }
+    if bytes > limits.property_bytes {
+        let message =
+            format!("the total size of user property is too large, max is {}", limits.property_bytes);
+        return Err(Error::new(ErrorKind::PropertiesTooLarge, message));
+    }
+    Ok(())
+}
+
+fn property(key: &str, value: &str) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalPropertyKey, message));
+    if RESERVED_PROPERTIES.binary_search(&key).is_ok() {
+        return refuse(format!("property is used by system: {key}"));
+    }
+    if has_control(key) {
+        return refuse("the key of property cannot contain control character".to_owned());
+    }
+    if has_control(value) {
+        return refuse("the value of property cannot contain control character".to_owned());
+    }
+    Ok(())
+}
+
+fn tag(name: &str) -> Result<(), Error> {
+    let refuse = |message| Err(Error::new(ErrorKind::IllegalTag, message));
+    if name.is_empty() {
+        return Ok(());
+    }
+    if is_blank(name) {
+        return refuse("tag cannot be the char sequence of whitespace");
+    }
+    if name.contains('|') {
+        return refuse("tag cannot contain '|'");
+    }
+    if has_control(name) {
+        return refuse("tag cannot contain control character");
+    }
+    Ok(())
+}
+
+fn key(name: &str) -> Result<(), Error> {
+    let refuse = |message| Err(Error::new(ErrorKind::IllegalKey, message));
+    if !name.is_empty() && is_blank(name) {
+        return refuse("key cannot be the char sequence of whitespace");
+    }
+    if has_control(name) {
+        return refuse("key cannot contain control character");
+    }
+    Ok(())
+}
+
+fn message_group(name: &str, limits: &Limits) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalMessageGroup, message));
+    if name.is_empty() {
+        return Ok(());
+    }
+    if is_blank(name) {
+        return refuse("message group cannot be the char sequence of whitespace".to_owned());
+    }
+    if name.len() >= limits.message_group_bytes {
+        return refuse(format!("message group exceed the max size {}", limits.message_group_bytes));
+    }
+    if has_control(name) {
+        return refuse("message group cannot contain control character".to_owned());
+    }
+    Ok(())
+}
+
+fn lite_topic(name: &str, limits: &Limits) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalLiteTopic, message));
+    if name.is_empty() {
+        return Ok(());
+    }
+    if is_blank(name) {
+        return refuse("lite topic cannot be the char sequence of whitespace".to_owned());
+    }
+    if name.len() > limits.lite_topic_bytes {
+        return refuse(format!("lite topic exceed the max size {}", limits.lite_topic_bytes));
+    }
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        return refuse(
+            "lite topic can only contain alphanumeric characters, hyphens(-), and underscores(_)".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'-' | b'_')
+}
+
+// Apache counts the UTF-16 units of Java's strings.
+fn utf16_len(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn reserved_properties_can_be_searched() {
+        assert!(RESERVED_PROPERTIES.is_sorted());
+        assert!(property("TAGS", "x").is_err());
+        assert!(property("tags", "x").is_ok());
+    }
+
+    #[test]
+    fn names() {
+        let long = "x".repeat(128);
+        for (name, legal) in [
+            ("a", true),
+            ("%RETRY%g_t", true),
+            ("a|b-c_9", true),
+            ("", false),
+            (" ", false),
+            ("a b", false),
+            ("ü", false),
+            ("TBW102", false),
+            ("rmq_sys_x", false),
+            (&long[..127], true),
+            (&long, false),
+        ] {
+            assert_eq!(topic(name).is_ok(), legal, "{name}");
+        }
+        for (name, legal) in [
+            ("g", true),
+            ("CID_RMQ_SYS_x", false),
+            (&long[..120], true),
+            (&long[..121], false),
+            ("a.b", false),
+        ] {
+            assert_eq!(group(name).is_ok(), legal, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_broken_rule_answers() {
+        let good = Draft { id: "m".to_owned(), body: Bytes::from_static(b"b"), ..Draft::default() };
+        let blank_key = Draft { keys: vec![" ".to_owned()], ..good.clone() };
+        let mut heavy = good.clone();
+        heavy.properties = vec![("p".to_owned(), "v".repeat(16_385))];
+        let cases = [
+            (good.clone(), None),
+            (Draft { body: Bytes::new(), ..blank_key.clone() }, Some(ErrorKind::BodyEmpty)),
+            (Draft { id: String::new(), ..blank_key.clone() }, Some(ErrorKind::IllegalKey)),
+            (Draft { id: String::new(), ..heavy.clone() }, Some(ErrorKind::PropertiesTooLarge)),
+            (Draft { id: String::new(), ..good.clone() }, Some(ErrorKind::IllegalMessageId)),
+            (
+                Draft { tag: Some("a|b".to_owned()), id: String::new(), ..good.clone() },
+                Some(ErrorKind::IllegalTag),
+            ),
+            (
+                Draft {
+                    transaction: true,
+                    recovery_secs: Some(3601),
+                    deliver_at_ms: Some(i64::MAX),
+                    ..good.clone()
+                },
+                Some(ErrorKind::BadRequest),
+            ),
+            (Draft { recovery_secs: Some(3601), ..good.clone() }, None),
+            (
+                Draft {
+                    deliver_at_ms: Some(86_400_001),
+                    message_group: Some("\u{1}".to_owned()),
+                    ..good.clone()
+                },
+                Some(ErrorKind::IllegalDeliveryTime),
+            ),
+            (Draft { deliver_at_ms: Some(-5), ..good.clone() }, None),
+            (Draft { priority: Some(-1), ..good.clone() }, Some(ErrorKind::BadRequest)),
+            (Draft { message_group: Some("x".repeat(63)), ..good.clone() }, None),
+            (
+                Draft { message_group: Some("ü".repeat(32)), ..good.clone() },
+                Some(ErrorKind::IllegalMessageGroup),
+            ),
+            (Draft { lite_topic: Some("x".repeat(64)), ..good.clone() }, None),
+            (Draft { lite_topic: Some("a b".to_owned()), ..good }, Some(ErrorKind::IllegalLiteTopic)),
+        ];
+        for (draft, expected) in cases {
+            let answer = message(&draft, &Limits::default(), 0).err().map(|error| error.kind);
+            assert_eq!(answer, expected, "{draft:?}");
+        }
+    }
+}
