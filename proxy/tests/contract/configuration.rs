@@ -1,6 +1,7 @@
 //! What the embedded backend's configuration promises.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
 use rocketmq_thin_proxy::service::{Message, ServiceErrorKind};
@@ -41,4 +42,28 @@ async fn old_messages_are_read_from_the_disk() {
         let offsets = deliveries.iter().filter(|d| d.queue_id == queue).map(|d| d.queue_offset);
         assert!(offsets.is_sorted(), "queue {queue} came out of order");
     }
+}
+
+#[tokio::test]
+async fn old_messages_are_removed() {
+    let config = EmbeddedConfig { retention: Duration::from_millis(1), ..EmbeddedConfig::default() };
+    let backend = Embedded::with(config).await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    let late = client.other_group();
+    client.send_ids(0..3).await;
+    assert_eq!(client.receive_all(3).await.len(), 3);
+    // A group that comes after the cleaner misses what was removed, and nothing else.
+    let mut number = 3;
+    let offset = loop {
+        client.send_ids([number]).await;
+        let group = Client { group: format!("{}-{number}", late.group), ..client.other_group() };
+        let deliveries = group.now(group.request()).await;
+        match deliveries.first() {
+            Some(first) if first.queue_offset == 0 => number += 1,
+            Some(first) => break first.queue_offset,
+            // Removed as soon as it was sent.
+            None => break number,
+        }
+    };
+    assert!(offset > 0);
 }

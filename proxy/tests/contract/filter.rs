@@ -1,6 +1,6 @@
 //! What filters promise.
 
-use rocketmq_thin_proxy::service::{Filter, Message, Receive};
+use rocketmq_thin_proxy::service::{Filter, Message, Receive, ServiceErrorKind};
 
 use crate::backend::Backend;
 use crate::client::{Client, plain, sorted_ids};
@@ -34,4 +34,21 @@ pub(crate) async fn several_tags_may_be_wanted<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     red_green_and_none(&client).await;
     assert_eq!(sorted_ids(&client.receive(wanting(&client, &["red", "green"])).await), ["g1", "r1", "r2"]);
+}
+
+pub(crate) async fn an_expression_selects<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    if !client.services.metadata.capabilities().sql_filter {
+        return;
+    }
+    let numbered =
+        |id: &str, n: &str| Message { properties: vec![("n".to_owned(), n.to_owned())], ..plain(id) };
+    client
+        .send(vec![numbered("one", "1"), numbered("two", "2"), numbered("three", "3"), plain("none")])
+        .await;
+    let filter = |text: &str| Receive { filter: Filter::Sql(text.to_owned()), ..client.request() };
+    let error = client.try_receive(filter("n >")).await.expect_err("no expression");
+    assert_eq!(error.kind, ServiceErrorKind::IllegalFilter);
+    assert_eq!(sorted_ids(&client.receive(filter("n BETWEEN 2 AND 3")).await), ["three", "two"]);
+    client.expect_nothing().await;
 }

@@ -74,7 +74,8 @@ contract! {
     filter:
         only_wanted_tags_are_delivered,
         filtered_messages_are_consumed,
-        several_tags_may_be_wanted;
+        several_tags_may_be_wanted,
+        an_expression_selects;
     fifo:
         a_message_group_stays_in_one_queue,
         the_next_message_waits_for_the_acknowledgement,

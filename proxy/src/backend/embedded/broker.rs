@@ -5,12 +5,14 @@ use std::sync::atomic::AtomicUsize;
 
 use fjall::PersistMode;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::catalog::{Catalog, Existing, Group, group_not_found};
 use super::config::{EmbeddedConfig, Flush};
 use super::directory::{DataDirectory, OpenError};
 use super::expiry::Expiry;
 use super::progress::WaitingLimits;
+use super::retention;
 use super::store::Store;
 use super::topic::{Topic, not_found};
 use super::writer::{Writer, WriterOptions};
@@ -46,10 +48,13 @@ impl Broker {
         Ok(Self { config, store, catalog, writer, expiry: Arc::default(), waiting: AtomicUsize::new(0) })
     }
 
-    /// Starts what runs beside the requests.
-    pub(super) fn start_tasks(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
-        let expiry = self.expiry.clone();
-        vec![tokio::spawn(async move { expiry.run().await })]
+    /// Starts what runs beside the requests, until it is told to stop.
+    pub(super) fn start_tasks(self: &Arc<Self>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
+        let (expiry, stopped) = (self.expiry.clone(), stop.clone());
+        let wake_up = async move {
+            stopped.run_until_cancelled(expiry.run()).await;
+        };
+        vec![tokio::spawn(wake_up), tokio::spawn(retention::run(self.clone(), stop.clone()))]
     }
 
     /// How many receives may wait.

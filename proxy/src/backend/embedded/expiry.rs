@@ -45,7 +45,7 @@ impl Expiry {
         }
     }
 
-    /// Runs until it is aborted.
+    /// Runs until it is dropped.
     pub(super) async fn run(&self) {
         loop {
             let next = self.wakeups.lock().heap.peek().map(|Reverse((at, _))| *at);

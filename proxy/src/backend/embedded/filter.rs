@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::binary::Malformed;
 use super::codec;
+use super::sql::Expression;
 use crate::service::{Filter, ServiceError, ServiceErrorKind};
 
 /// A filter that is ready to be asked.
@@ -12,6 +13,8 @@ pub(super) enum Matcher {
     All,
     /// One of these tags.
     Tags(Vec<String>),
+    /// The expression is true.
+    Sql(Expression),
 }
 
 impl Matcher {
@@ -20,11 +23,11 @@ impl Matcher {
         Ok(match filter {
             Filter::All => Self::All,
             Filter::Tags(tags) => Self::Tags(tags),
-            Filter::Sql(_) => {
-                return Err(ServiceError::new(
-                    ServiceErrorKind::Unsupported,
-                    "SQL92 filters are not supported yet",
-                ));
+            Filter::Sql(text) => {
+                let parsed = Expression::parse(&text);
+                Self::Sql(
+                    parsed.map_err(|e| ServiceError::new(ServiceErrorKind::IllegalFilter, e.to_string()))?,
+                )
             }
         })
     }
@@ -36,6 +39,7 @@ impl Matcher {
             Self::Tags(tags) => {
                 Ok(codec::tag(message)?.is_some_and(|tag| tags.iter().any(|wanted| wanted == tag)))
             }
+            Self::Sql(expression) => Ok(expression.is_true_for(&codec::decode(message)?.message)),
         }
     }
 }

@@ -13,6 +13,7 @@ mod binary;
 mod broker;
 mod catalog;
 mod catalog_record;
+mod changes;
 mod chunk;
 mod clock;
 mod codec;
@@ -27,9 +28,11 @@ mod progress;
 mod queue;
 mod queue_choice;
 mod receive;
+mod retention;
 mod send;
 mod services;
 mod settle;
+mod sql;
 mod store;
 mod take;
 mod timer;
@@ -41,15 +44,16 @@ use std::sync::Arc;
 
 pub use config::{EmbeddedConfig, Flush};
 pub use directory::OpenError;
-use parking_lot::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::service::Services;
 
 /// An open embedded broker.
 pub struct Embedded {
     broker: Arc<broker::Broker>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Vec<JoinHandle<()>>,
+    stop: DropGuard,
 }
 
 /// Opens the data directory, making it if it is missing, and starts the broker on the current runtime.
@@ -60,8 +64,9 @@ pub async fn open(config: EmbeddedConfig) -> Result<Embedded, OpenError> {
     let data_dir = config.data_dir.clone();
     let opened = spawn_blocking(move || broker::Broker::open(config)).await;
     let broker = Arc::new(opened.map_err(|panic| OpenError::Io(data_dir, io::Error::other(panic)))??);
-    let tasks = Mutex::new(broker.start_tasks());
-    Ok(Embedded { broker, tasks })
+    let stop = CancellationToken::new();
+    let tasks = broker.start_tasks(&stop);
+    Ok(Embedded { broker, tasks, stop: stop.drop_guard() })
 }
 
 impl Embedded {
@@ -73,7 +78,12 @@ impl Embedded {
     /// Stores what was accepted, brings everything to the disk, and stops. Later requests are answered
     /// `Unavailable`. The directory is free again once the last [`Services`] are dropped too.
     pub async fn close(self) {
-        let broker = self.broker.clone();
+        let Self { broker, tasks, stop } = self;
+        drop(stop);
+        for task in tasks {
+            // A panic of a task has been reported by its own message.
+            let _ = task.await;
+        }
         let stopped = spawn_blocking(move || {
             broker.writer.stop();
             broker.store.sync()
@@ -82,14 +92,6 @@ impl Embedded {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the last state could not be brought to the disk"),
             Err(error) => tracing::error!(%error, "the broker did not stop cleanly"),
-        }
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        for task in self.tasks.lock().drain(..) {
-            task.abort();
         }
     }
 }

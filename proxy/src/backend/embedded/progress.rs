@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fjall::OwnedWriteBatch;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+use super::changes::Changes;
 use super::chunk::Chunk;
 use super::keys;
 use super::lease::{Lease, Leases};
@@ -85,13 +85,13 @@ impl Progress {
                 }
             }
         }
-        let mut batch = store.progress_batch();
+        let mut changes = self.changes(store);
         for queue in queues.iter().filter(|queue| !known.contains(&queue.id())) {
             let progress = state.queue(queue.id() as usize);
             progress.cursor = where_a_new_group_starts(queue);
-            self.write_cursor(store, &mut batch, queue.id(), progress.cursor);
+            changes.cursor(queue.id(), progress.cursor);
         }
-        batch.commit().map_err(|e| unavailable(&e))?;
+        changes.commit()?;
         for queue in queues {
             // Sends that were not flushed may be lost with the machine's power while progress survived it.
             let progress = state.queue(queue.id() as usize);
@@ -101,25 +101,9 @@ impl Progress {
         Ok(())
     }
 
-    /// Writes a cursor.
-    pub(super) fn write_cursor(&self, store: &Store, batch: &mut OwnedWriteBatch, queue: u32, cursor: u64) {
-        batch.insert(&store.progress, keys::cursor(self.group, self.topic, queue), cursor.to_be_bytes());
-    }
-
-    /// Writes a lease.
-    pub(super) fn write_lease(
-        &self,
-        store: &Store,
-        batch: &mut OwnedWriteBatch,
-        at: (u32, u64),
-        lease: &Lease,
-    ) {
-        batch.insert(&store.progress, keys::lease(self.group, self.topic, at.0, at.1), lease.encode());
-    }
-
-    /// Writes that a message is consumed.
-    pub(super) fn write_settled(&self, store: &Store, batch: &mut OwnedWriteBatch, queue: u32, offset: u64) {
-        batch.remove(&store.progress, keys::lease(self.group, self.topic, queue, offset));
+    /// A change of this progress.
+    pub(super) fn changes<'a>(&self, store: &'a Store) -> Changes<'a> {
+        Changes::new(store, self.group, self.topic)
     }
 
     /// Takes a place among the waiting receives; it is given back when the place is dropped.

@@ -77,18 +77,34 @@ impl Queue {
             total += first.data().len();
             chunks.push(first);
         }
-        let lower = keys::chunk(self.topic, self.id, from);
-        let upper = keys::chunk(self.topic, self.id, u64::MAX);
-        for entry in store.messages.range(lower..upper) {
+        for chunk in self.chunks_from(store, from) {
             if total >= bytes {
                 break;
             }
-            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
-            let chunk = parse(&key, value.into())?;
+            let chunk = chunk?;
             total += chunk.data().len();
             chunks.push(chunk);
         }
         Ok(chunks)
+    }
+
+    /// The chunks on disk that begin at this offset or later.
+    pub(super) fn chunks_from(
+        &self,
+        store: &Store,
+        offset: u64,
+    ) -> impl Iterator<Item = Result<Chunk, ServiceError>> {
+        let lower = keys::chunk(self.topic, self.id, offset);
+        let upper = keys::chunk(self.topic, self.id, u64::MAX);
+        store.messages.range(lower..upper).map(|entry| {
+            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            parse(&key, value.into())
+        })
+    }
+
+    /// The key of one of its chunks.
+    pub(super) fn chunk_key(&self, chunk: &Chunk) -> [u8; 16] {
+        keys::chunk(self.topic, self.id, chunk.first())
     }
 
     fn chunk_holding(&self, store: &Store, offset: u64) -> Result<Option<Chunk>, ServiceError> {

@@ -11,7 +11,7 @@ use super::filter::Matcher;
 use super::lease::Coordinates;
 use super::progress::{Progress, State};
 use super::queue::Queue;
-use super::store::{corrupt, unavailable};
+use super::store::corrupt;
 use super::take::{Catch, Taken, Wanted};
 use super::topic::Topic;
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
@@ -140,22 +140,19 @@ impl Request<'_> {
     }
 
     fn record(&self, catch: &Catch, state: &State) -> Result<(), ServiceError> {
-        let store = &self.broker.store;
-        let mut batch = store.progress_batch();
+        let mut changes = self.progress.changes(&self.broker.store);
         for taken in &catch.taken {
-            let progress = &state.queues[taken.queue as usize];
-            if let Some(lease) = progress.leases.get(taken.offset) {
-                self.progress.write_lease(store, &mut batch, (taken.queue, taken.offset), lease);
+            if let Some(lease) = state.queues[taken.queue as usize].leases.get(taken.offset) {
+                changes.lease(taken.queue, taken.offset, lease);
             }
         }
         for (queue, offset) in &catch.settled {
-            self.progress.write_settled(store, &mut batch, *queue, *offset);
+            changes.settled(*queue, *offset);
         }
         for queue in &catch.moved {
-            let cursor = state.queues[*queue as usize].cursor;
-            self.progress.write_cursor(store, &mut batch, *queue, cursor);
+            changes.cursor(*queue, state.queues[*queue as usize].cursor);
         }
-        batch.commit().map_err(|e| unavailable(&e))
+        changes.commit()
     }
 
     /// Reads the chunks from this offset on into memory.

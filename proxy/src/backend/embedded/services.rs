@@ -64,7 +64,7 @@ impl Metadata for Broker {
             transaction: false,
             priority: true,
             lite: false,
-            sql_filter: false,
+            sql_filter: true,
         }
     }
 

@@ -9,7 +9,7 @@ use super::codec::{self, Stored};
 use super::lease::{Coordinates, Lease};
 use super::progress::Progress;
 use super::queue::Queue;
-use super::store::{corrupt, unavailable};
+use super::store::corrupt;
 use super::topic::not_found;
 use super::writer::Entry;
 use crate::service::{
@@ -42,7 +42,7 @@ impl Broker {
         };
         let mut slot = position.progress.lock();
         let state = slot.get_or_insert_default();
-        let mut batch = self.store.progress_batch();
+        let mut changes = position.progress.changes(&self.store);
         let mut outcomes = Vec::with_capacity(request.entries.len());
         let mut unblocked = 0;
         for entry in &request.entries {
@@ -54,7 +54,7 @@ impl Broker {
             outcomes.push(match named(leases.get(at.offset), at, now) {
                 Named::Running(lease) => {
                     leases.remove(at.offset);
-                    position.progress.write_settled(&self.store, &mut batch, at.queue, at.offset);
+                    changes.settled(at.queue, at.offset);
                     unblocked += usize::from(lease.fifo && leases.is_empty());
                     AckOutcome::Done
                 }
@@ -62,7 +62,7 @@ impl Broker {
                 Named::Nothing => unknown(entry, now),
             });
         }
-        batch.commit().map_err(|e| unavailable(&e))?;
+        changes.commit()?;
         drop(slot);
         // A queue consumed in order goes on with its next messages.
         position.progress.wake(unblocked);
@@ -95,9 +95,9 @@ impl Broker {
         };
         let visible_at = now.saturating_add(invisible);
         let lease = Lease { visible_at, token: coordinates.token, uncounted: request.suspend, ..old };
-        let mut batch = self.store.progress_batch();
-        position.progress.write_lease(&self.store, &mut batch, (at.queue, at.offset), &lease);
-        batch.commit().map_err(|e| unavailable(&e))?;
+        let mut changes = position.progress.changes(&self.store);
+        changes.lease(at.queue, at.offset, &lease);
+        changes.commit()?;
         leases.set(at.offset, lease);
         self.expiry.schedule(&position.progress, state, visible_at);
         drop(slot);
@@ -136,9 +136,9 @@ impl Broker {
             Named::Running(lease) | Named::Over(lease) => lease,
             Named::Nothing => return Ok(()),
         };
-        let mut batch = self.store.progress_batch();
-        position.progress.write_settled(&self.store, &mut batch, at.queue, at.offset);
-        batch.commit().map_err(|e| unavailable(&e))?;
+        let mut changes = position.progress.changes(&self.store);
+        changes.settled(at.queue, at.offset);
+        changes.commit()?;
         leases.remove(at.offset);
         let unblocked = lease.fifo && leases.is_empty();
         drop(slot);

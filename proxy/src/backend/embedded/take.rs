@@ -66,64 +66,63 @@ impl Wanted<'_> {
         let mut catch = Catch::default();
         state.turn = state.turn.wrapping_add(1);
         for step in 0..queues.len() {
-            if self.is_enough(&catch) {
+            if catch.is_enough(self) {
                 break;
             }
-            let queue = &queues[(state.turn + step) % queues.len()];
+            let queue = queues[(state.turn + step) % queues.len()].as_ref();
             let progress = state.queue(queue.id() as usize);
+            let mut look = Look { wanted: self, queue, progress, catch: &mut catch };
             if self.fifo {
-                self.take_in_order(queue, progress, &mut catch)?;
+                look.take_in_order()?;
             } else {
-                self.take_over(queue, progress, &mut catch)?;
-                self.take_new(queue, progress, &mut catch)?;
+                look.take_over()?;
+                look.take_new()?;
             }
         }
         Ok(catch)
     }
+}
 
-    fn is_enough(&self, catch: &Catch) -> bool {
-        catch.taken.len() >= self.max || catch.bytes >= ENOUGH_BYTES || catch.looked_at >= ENOUGH_LOOKS
+impl Catch {
+    fn is_enough(&self, wanted: &Wanted<'_>) -> bool {
+        self.taken.len() >= wanted.max || self.bytes >= ENOUGH_BYTES || self.looked_at >= ENOUGH_LOOKS
+    }
+}
+
+/// A look at one queue.
+struct Look<'a> {
+    wanted: &'a Wanted<'a>,
+    queue: &'a Queue,
+    progress: &'a mut QueueProgress,
+    catch: &'a mut Catch,
+}
+
+impl Look<'_> {
+    fn is_enough(&self) -> bool {
+        self.catch.is_enough(self.wanted)
     }
 
     /// Messages whose leases have run out, longest over first.
-    fn take_over(
-        &self,
-        queue: &Queue,
-        progress: &mut QueueProgress,
-        catch: &mut Catch,
-    ) -> Result<(), Malformed> {
-        while let Some((visible_at, offset)) = progress.leases.next_over() {
-            if visible_at > self.now || self.is_enough(catch) {
-                break;
-            }
-            if !self.take_again(queue, progress, offset, catch)? {
+    fn take_over(&mut self) -> Result<(), Malformed> {
+        while let Some((visible_at, offset)) = self.progress.leases.next_over() {
+            if visible_at > self.wanted.now || self.is_enough() || !self.take_again(offset)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// An ordered queue: its unsettled batch, if that may be delivered; else the next messages, if there is none.
-    fn take_in_order(
-        &self,
-        queue: &Queue,
-        progress: &mut QueueProgress,
-        catch: &mut Catch,
-    ) -> Result<(), Malformed> {
-        let Some(last_over) = progress.leases.last_over() else {
-            return self.take_new(queue, progress, catch);
-        };
-        let all_over = last_over <= self.now;
-        let same_attempt =
-            |lease: &Lease| self.attempt_id.is_some() && lease.attempt_id.as_deref() == self.attempt_id;
-        let offsets: Vec<u64> = progress
-            .leases
-            .iter()
-            .filter(|(_, lease)| all_over || same_attempt(lease))
-            .map(|(offset, _)| offset)
-            .collect();
-        for offset in offsets {
-            if self.is_enough(catch) || !self.take_again(queue, progress, offset, catch)? {
+    /// An ordered queue: its unsettled batch, if that may be delivered; the next messages, if there is none.
+    fn take_in_order(&mut self) -> Result<(), Malformed> {
+        let Some(last_over) = self.progress.leases.last_over() else { return self.take_new() };
+        let all_over = last_over <= self.wanted.now;
+        let asked = self.wanted.attempt_id;
+        let same_attempt = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
+        let leases = self.progress.leases.iter();
+        let deliverable =
+            leases.filter(|(_, lease)| all_over || same_attempt(lease)).map(|(offset, _)| offset);
+        for offset in deliverable.collect::<Vec<_>>() {
+            if self.is_enough() || !self.take_again(offset)? {
                 break;
             }
         }
@@ -131,98 +130,86 @@ impl Wanted<'_> {
     }
 
     /// Delivers a leased message again. False if it is not in memory.
-    fn take_again(
-        &self,
-        queue: &Queue,
-        progress: &mut QueueProgress,
-        offset: u64,
-        catch: &mut Catch,
-    ) -> Result<bool, Malformed> {
-        let Some(lease) = progress.leases.get(offset) else { return Ok(true) };
-        let (start, end) = queue.range();
+    fn take_again(&mut self, offset: u64) -> Result<bool, Malformed> {
+        let Some(lease) = self.progress.leases.get(offset) else { return Ok(true) };
+        let (start, end) = self.queue.range();
         if offset < start || offset >= end {
-            progress.leases.remove(offset);
-            catch.settled.push((queue.id(), offset));
+            self.settle(offset);
             return Ok(true);
         }
-        let Some(chunk) = find(queue, progress, offset) else {
-            catch.missing = Some((queue.id(), offset));
+        let Some(chunk) = self.find(offset) else {
+            self.catch.missing = Some((self.queue.id(), offset));
             return Ok(false);
         };
         let message = chunk.message(offset)?;
-        catch.looked_at += 1;
-        if !self.filter.passes(&message)? {
-            progress.leases.remove(offset);
-            catch.settled.push((queue.id(), offset));
-            return Ok(true);
-        }
         // A lease that runs on is one whose answer was lost and asked for again: the same delivery.
-        let again = !lease.is_over(self.now) || (lease.uncounted && !lease.fifo);
-        let attempt = if again { lease.attempt } else { lease.attempt.saturating_add(1) };
-        self.lease(queue, progress, (offset, attempt), catch, (chunk.stored_at(), message));
+        let same = !lease.is_over(self.wanted.now) || (lease.uncounted && !lease.fifo);
+        let attempt = if same { lease.attempt } else { lease.attempt.saturating_add(1) };
+        self.catch.looked_at += 1;
+        if self.wanted.filter.passes(&message)? {
+            self.lease(Taken {
+                queue: self.queue.id(),
+                offset,
+                attempt,
+                stored_at: chunk.stored_at(),
+                message,
+            });
+        } else {
+            self.settle(offset);
+        }
         Ok(true)
     }
 
     /// Messages that the group has not had.
-    fn take_new(
-        &self,
-        queue: &Queue,
-        progress: &mut QueueProgress,
-        catch: &mut Catch,
-    ) -> Result<(), Malformed> {
-        let (start, end) = queue.range();
-        let before = progress.cursor;
-        progress.cursor = before.max(start);
+    fn take_new(&mut self) -> Result<(), Malformed> {
+        let (start, end) = self.queue.range();
+        let before = self.progress.cursor;
+        self.progress.cursor = before.max(start);
         let mut current: Option<Chunk> = None;
-        while progress.cursor < end && !self.is_enough(catch) {
-            let offset = progress.cursor;
-            let chunk = match current.take().filter(|chunk| offset < chunk.end()) {
-                Some(chunk) => chunk,
-                None => match find(queue, progress, offset) {
-                    Some(chunk) => chunk,
-                    None => {
-                        catch.missing = Some((queue.id(), offset));
-                        break;
-                    }
-                },
+        while self.progress.cursor < end && !self.is_enough() {
+            let offset = self.progress.cursor;
+            let Some(chunk) = current.take().filter(|c| offset < c.end()).or_else(|| self.find(offset))
+            else {
+                self.catch.missing = Some((self.queue.id(), offset));
+                break;
             };
             let message = chunk.message(offset)?;
-            progress.cursor += 1;
-            catch.looked_at += 1;
-            if self.filter.passes(&message)? {
-                self.lease(queue, progress, (offset, 1), catch, (chunk.stored_at(), message));
+            self.progress.cursor += 1;
+            self.catch.looked_at += 1;
+            if self.wanted.filter.passes(&message)? {
+                let (queue, stored_at) = (self.queue.id(), chunk.stored_at());
+                self.lease(Taken { queue, offset, attempt: 1, stored_at, message });
             }
             current = Some(chunk);
         }
-        catch.unfinished |= progress.cursor < end;
-        if progress.cursor != before {
-            catch.moved.push(queue.id());
+        self.catch.unfinished |= self.progress.cursor < end;
+        if self.progress.cursor != before {
+            self.catch.moved.push(self.queue.id());
         }
         Ok(())
     }
 
-    fn lease(
-        &self,
-        queue: &Queue,
-        progress: &mut QueueProgress,
-        (offset, attempt): (u64, u32),
-        catch: &mut Catch,
-        (stored_at, message): (u64, Bytes),
-    ) {
+    fn lease(&mut self, taken: Taken) {
+        let attempt_id = self.wanted.attempt_id.filter(|_| self.wanted.fifo);
         let lease = Lease {
-            visible_at: self.visible_at,
-            attempt,
-            token: self.token,
+            visible_at: self.wanted.visible_at,
+            attempt: taken.attempt,
+            token: self.wanted.token,
             uncounted: false,
-            fifo: self.fifo,
-            attempt_id: if self.fifo { self.attempt_id.map(Into::into) } else { None },
+            fifo: self.wanted.fifo,
+            attempt_id: attempt_id.map(Into::into),
         };
-        progress.leases.set(offset, lease);
-        catch.bytes += message.len();
-        catch.taken.push(Taken { queue: queue.id(), offset, attempt, stored_at, message });
+        self.progress.leases.set(taken.offset, lease);
+        self.catch.bytes += taken.message.len();
+        self.catch.taken.push(taken);
     }
-}
 
-fn find(queue: &Queue, progress: &QueueProgress, offset: u64) -> Option<Chunk> {
-    queue.recent(offset).or_else(|| progress.windowed(offset))
+    fn settle(&mut self, offset: u64) {
+        self.progress.leases.remove(offset);
+        self.catch.settled.push((self.queue.id(), offset));
+    }
+
+    fn find(&self, offset: u64) -> Option<Chunk> {
+        self.queue.recent(offset).or_else(|| self.progress.windowed(offset))
+    }
 }

@@ -3,7 +3,7 @@
 //! The value is `topic id (4), queue (4)`, big-endian, then the message as [`super::codec`] writes it.
 
 use bytes::{Buf, Bytes};
-use fjall::OwnedWriteBatch;
+use fjall::{Keyspace, OwnedWriteBatch};
 
 use super::clock;
 use super::codec::Encoded;
@@ -28,6 +28,7 @@ pub(super) struct Due {
 
 /// The timers, as the writer thread knows them.
 pub(super) struct Timers {
+    keyspace: Keyspace,
     next_due: Option<u64>,
     sequence: u64,
 }
@@ -42,8 +43,9 @@ impl Timers {
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         // No clock that only runs forwards is needed: a second timer of the same millisecond and sequence would
         // take a million timers in a millisecond, or a clock that was set back to the very millisecond.
-        let mut timers = Self { next_due: None, sequence: clock::now() << 20 };
-        timers.look_ahead(store)?;
+        let keyspace = store.timers.clone();
+        let mut timers = Self { keyspace, next_due: None, sequence: clock::now() << 20 };
+        timers.look_ahead()?;
         Ok(timers)
     }
 
@@ -58,29 +60,23 @@ impl Timers {
     }
 
     /// Adds one to a batch; the timer's key.
-    pub(super) fn add(
-        &mut self,
-        due: u64,
-        waiting: &Waiting<'_>,
-        store: &Store,
-        batch: &mut OwnedWriteBatch,
-    ) -> (u64, u64) {
+    pub(super) fn add(&mut self, due: u64, waiting: &Waiting<'_>, batch: &mut OwnedWriteBatch) -> (u64, u64) {
         self.sequence += 1;
         let mut value = Vec::with_capacity(8 + waiting.message.len());
         value.extend_from_slice(&waiting.topic.to_be_bytes());
         value.extend_from_slice(&waiting.queue.to_be_bytes());
         value.extend_from_slice(&waiting.message.head);
         value.extend_from_slice(&waiting.message.body);
-        batch.insert(&store.timers, keys::timer(due, self.sequence), value);
+        batch.insert(&self.keyspace, keys::timer(due, self.sequence), value);
         // If the commit fails there is one needless look.
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         (due, self.sequence)
     }
 
     /// Those that are due, first ones first.
-    pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<Due>, ServiceError> {
+    pub(super) fn due(&self, now: u64) -> Result<Vec<Due>, ServiceError> {
         let mut due = Vec::new();
-        for entry in store.timers.range(..=keys::timer(now, u64::MAX)).take(AT_ONCE) {
+        for entry in self.keyspace.range(..=keys::timer(now, u64::MAX)).take(AT_ONCE) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
             let mut value = Bytes::from(value);
@@ -94,8 +90,8 @@ impl Timers {
     }
 
     /// Finds the first one again. Reads the disk.
-    pub(super) fn look_ahead(&mut self, store: &Store) -> Result<(), ServiceError> {
-        self.next_due = match store.timers.first_key_value() {
+    pub(super) fn look_ahead(&mut self) -> Result<(), ServiceError> {
+        self.next_due = match self.keyspace.first_key_value() {
             None => None,
             Some(entry) => {
                 let key = entry.key().map_err(|e| unavailable(&e))?;

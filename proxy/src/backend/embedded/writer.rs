@@ -118,6 +118,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Without a stop nobody waits for the thread; it ends by itself, and lets go of the directory.
+        self.inbox.close();
+    }
+}
+
 struct Work {
     store: Arc<Store>,
     catalog: Arc<Catalog>,
@@ -178,10 +185,7 @@ impl Work {
             let queue = entry.queue;
             if let Some(due) = entry.due {
                 let waiting = Waiting { topic: job.topic.id(), queue, message: &entry.message };
-                placed.push(Placed::Waiting {
-                    queue,
-                    timer: self.timers.add(due, &waiting, &self.store, batch),
-                });
+                placed.push(Placed::Waiting { queue, timer: self.timers.add(due, &waiting, batch) });
                 continue;
             }
             let group = groups.entry((job.topic.id(), queue)).or_insert_with(|| {
@@ -227,7 +231,7 @@ impl Work {
     }
 
     fn try_deliver_due(&mut self) -> Result<(), ServiceError> {
-        let due = self.timers.due(&self.store, clock::now())?;
+        let due = self.timers.due(clock::now())?;
         let mut batch = self.store.log_batch(self.persist);
         let mut topics = Vec::with_capacity(due.len());
         for timer in &due {
@@ -247,7 +251,7 @@ impl Work {
             group.messages.push(&timer.message);
         }
         self.commit(batch, &groups)?;
-        self.timers.look_ahead(&self.store)
+        self.timers.look_ahead()
     }
 }
 

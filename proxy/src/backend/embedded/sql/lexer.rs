@@ -1,0 +1,81 @@
+use super::SyntaxError;
+
+/// A word of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Token {
+    /// A property's name or a keyword.
+    Word(String),
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    /// One of the signs.
+    Sign(&'static str),
+}
+
+/// Longer signs first, since they begin with the shorter ones.
+const SIGNS: [&str; 13] = ["<>", "!=", "<=", ">=", "=", "<", ">", "(", ")", ",", "+", "-", "*"];
+
+/// Takes the next token off the text; `None` at its end.
+pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
+    *text = text.trim_start();
+    let Some(first) = text.chars().next() else { return Ok(None) };
+    if first == '\'' {
+        return quoted(text).map(Some);
+    }
+    if first.is_ascii_digit() || (first == '.' && text[1..].starts_with(|c: char| c.is_ascii_digit())) {
+        return number(text).map(Some);
+    }
+    if first.is_ascii_alphabetic() || first == '_' || first == '$' {
+        let word = take_while(text, |c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
+        return Ok(Some(Token::Word(word.to_owned())));
+    }
+    for sign in SIGNS {
+        if let Some(rest) = text.strip_prefix(sign) {
+            *text = rest;
+            return Ok(Some(Token::Sign(sign)));
+        }
+    }
+    Err(SyntaxError(format!("unexpected {first:?}")))
+}
+
+/// A text in single quotes; two of them stand for one.
+fn quoted(text: &mut &str) -> Result<Token, SyntaxError> {
+    let mut content = String::new();
+    let mut rest = &text[1..];
+    loop {
+        let Some((part, after)) = rest.split_once('\'') else {
+            return Err(SyntaxError("a text has no end".to_owned()));
+        };
+        content.push_str(part);
+        match after.strip_prefix('\'') {
+            Some(more) => {
+                content.push('\'');
+                rest = more;
+            }
+            None => {
+                *text = after;
+                return Ok(Token::Text(content));
+            }
+        }
+    }
+}
+
+fn number(text: &mut &str) -> Result<Token, SyntaxError> {
+    let mut exponent = false;
+    let digits = take_while(text, |c| {
+        let sign = exponent && (c == '+' || c == '-');
+        exponent = c == 'e' || c == 'E';
+        c.is_ascii_digit() || c == '.' || exponent || sign
+    });
+    if let Ok(integer) = digits.parse() {
+        return Ok(Token::Integer(integer));
+    }
+    digits.parse().map(Token::Float).map_err(|_| SyntaxError(format!("{digits} is no number")))
+}
+
+fn take_while<'a>(text: &mut &'a str, mut wanted: impl FnMut(char) -> bool) -> &'a str {
+    let end = text.find(|c| !wanted(c)).unwrap_or(text.len());
+    let (taken, rest) = text.split_at(end);
+    *text = rest;
+    taken
+}
