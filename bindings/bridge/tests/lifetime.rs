@@ -1,0 +1,60 @@
+//! From the first connection to the end of the process, on real sockets.
+
+use std::net::TcpListener;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rocketmq_thin_bridge::{
+    ClientOptions, ErrorKind, Operation, Outcome, ProducerOptions, Queue, run, shutdown,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// One test, because a shutdown ends it for the whole process.
+#[test]
+fn operations_end_when_the_runtime_does() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = ClientOptions {
+        endpoints: nobody.to_string(),
+        startup_timeout: Duration::from_millis(200),
+        ..ClientOptions::default()
+    };
+    assert_eq!(failure(run(Operation::Connect(options))), ErrorKind::Unavailable);
+
+    // Accepts connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = ClientOptions {
+        endpoints: silent.local_addr().unwrap().to_string(),
+        startup_timeout: HOUR,
+        request_timeout: HOUR,
+        operation_timeout: HOUR,
+        ..ClientOptions::default()
+    };
+    let (woken, wakes) = channel();
+    let queue = Queue::new(move || woken.send(()).unwrap()).unwrap();
+    let waiting = match run(Operation::Connect(options)) {
+        Outcome::Client(client) => {
+            let producer = ProducerOptions { topics: vec!["orders".into()], ..ProducerOptions::default() };
+            queue.submit(Operation::Producer(client, producer)).unwrap()
+        }
+        other => panic!("{:?}", failure(other)),
+    };
+
+    shutdown(HOUR);
+    wakes.recv().unwrap();
+    let (id, outcome) = queue.drain(10).pop().unwrap();
+    assert_eq!((id, failure(outcome)), (waiting, ErrorKind::Closed));
+
+    let late = queue.submit(Operation::Connect(ClientOptions::default())).unwrap();
+    wakes.recv().unwrap();
+    let (id, outcome) = queue.drain(10).pop().unwrap();
+    assert_eq!((id, failure(outcome)), (late, ErrorKind::Closed));
+    assert_eq!(failure(run(Operation::Connect(ClientOptions::default()))), ErrorKind::Closed);
+}
+
+fn failure(outcome: Outcome) -> ErrorKind {
+    match outcome {
+        Outcome::Failed(error) => error.kind(),
+        _ => panic!("it succeeded"),
+    }
+}
