@@ -58,3 +58,38 @@ unsafe impl FfiConverter<UniFfiTag> for Properties {
 
 uniffi::derive_ffi_traits!(local Body);
 uniffi::derive_ffi_traits!(local Properties);
+
+#[cfg(test)]
+mod tests {
+    use uniffi::{Lift, Lower};
+
+    use super::*;
+
+    fn written<T: Lower<UniFfiTag>>(value: T) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        T::write(value, &mut buffer);
+        buffer
+    }
+
+    fn read<T: Lift<UniFfiTag>>(mut buffer: &[u8]) -> Result<T> {
+        T::try_read(&mut buffer)
+    }
+
+    #[test]
+    fn a_body_is_encoded_as_the_bytes_that_the_generator_was_told_of() {
+        let bytes = written(vec![0_u8, 1, 255]);
+        assert_eq!(written(Body(Bytes::from_static(&[0, 1, 255]))), bytes);
+        assert_eq!(read::<Body>(&bytes).unwrap().0, [0, 1, 255][..]);
+        assert!(read::<Body>(&bytes[..5]).is_err());
+        assert!(read::<Body>(&(-1_i32).to_be_bytes()).is_err());
+    }
+
+    #[test]
+    fn properties_are_encoded_as_the_map_that_the_generator_was_told_of() {
+        let pairs = vec![("b".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
+        let bytes = written(Properties(pairs.clone()));
+        assert_eq!(read::<HashMap<String, String>>(&bytes).unwrap(), pairs.iter().cloned().collect());
+        assert_eq!(read::<Properties>(&bytes).unwrap().0, pairs);
+        assert!(read::<Properties>(&bytes[..9]).is_err());
+    }
+}

@@ -6,6 +6,8 @@ import kotlin.time.Duration
 import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.withContext
 import rocketmq.thin.NativeFunctions.rocketmq_thin_ack
 import rocketmq.thin.NativeFunctions.rocketmq_thin_ack_all
@@ -38,6 +40,18 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
                 rocketmq_thin_receive(made.key, maxMessages ?: DEFAULT, invisible, await)
             }
         return received.messages.map { Delivery(it, received.hold) }
+    }
+
+    /**
+     * Receives again and again, as [receive] does with these arguments, until the collector has enough or a
+     * receive fails.
+     */
+    fun deliveries(
+        maxMessages: Int? = null,
+        invisibleDuration: Duration? = null,
+        awaitDuration: Duration? = null,
+    ): Flow<Delivery> = flow {
+        while (true) receive(maxMessages, invisibleDuration, awaitDuration).forEach { emit(it) }
     }
 
     /**

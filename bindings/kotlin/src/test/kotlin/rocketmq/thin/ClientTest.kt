@@ -10,6 +10,9 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.flow.onEach
+import kotlinx.coroutines.flow.take
+import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.AfterAll
@@ -103,6 +106,16 @@ class ClientTest {
         assertTrue(receive.isCancelled)
         producer.send(Message(topic, "after"))
         assertEquals("after", consumer.receive().single().body.decodeToString())
+    }
+
+    @Test
+    fun `a flow of deliveries goes on until its collector has enough`() = test { client ->
+        val topic = unique("flow")
+        val producer = client.producer { topics(topic) }
+        val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
+        producer.sendAll(List(5) { Message(topic, "$it") }).forEach { it.getOrThrow() }
+        val bodies = consumer.deliveries(maxMessages = 1).onEach { consumer.ack(it) }.take(5).toList()
+        assertEquals(List(5) { "$it" }, bodies.map { it.body.decodeToString() }.sorted())
     }
 
     @Test
