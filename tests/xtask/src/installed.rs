@@ -112,14 +112,7 @@ impl<'a> Installed<'a> {
             Tool::Python.command().args(["-m", "venv"]).arg(folder),
         )?;
         let mut install = Command::new(python);
-        install.args([
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-index",
-            "--force-reinstall",
-        ]);
+        install.args("-m pip install --disable-pip-version-check --no-index --force-reinstall".split(' '));
         step::run(self.workspace, "install the wheel", install.arg(wheel))?;
         Ok(fs::write(stamp, "")?)
     }

@@ -39,17 +39,6 @@ impl Guest {
         }
     }
 
-    /// What is tested with it.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::Java => "Apache's Java client against our proxy",
-            Self::Go => "Apache's Go client against our proxy",
-            Self::Python => "Apache's Python client against our proxy",
-            Self::Node => "Apache's Node client against our proxy",
-            Self::Transcripts => "what Apache's proxy answers, replayed",
-        }
-    }
-
     fn tools(self) -> &'static [Tool] {
         match self {
             Self::Java => &[Tool::Jdk, Tool::Maven],

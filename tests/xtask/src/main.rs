@@ -97,7 +97,8 @@ enum Verb {
 
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("\n{error:#}");
             ExitCode::FAILURE
@@ -105,11 +106,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<()> {
+/// Whether all is well; a verb that says so itself, in its closing line, is not an error beside that.
+fn run(arguments: Arguments) -> Result<bool> {
     let workspace = &Workspace::find()?;
     match arguments.verb {
+        Verb::Test { languages, without_go } => {
+            return test::run(workspace, &languages.resolve()?, without_go);
+        }
         Verb::Quickstart { languages } => quickstart::run(workspace, &languages.resolve()?),
-        Verb::Test { languages, without_go } => test::run(workspace, &languages.resolve()?, without_go),
         Verb::Check => check::run(workspace),
         Verb::Tidy => step::perform("tidy", || tidy::run(workspace.root())),
         Verb::Conform { language, case, without } => {
@@ -119,5 +123,6 @@ fn run(arguments: Arguments) -> Result<()> {
         Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages } => package::run(workspace, &languages.resolve()?),
-    }
+    }?;
+    Ok(true)
 }
