@@ -94,11 +94,51 @@ impl Error {
     pub(crate) fn closed(operation: &'static str) -> Self {
         Self::new(ErrorKind::Closed, operation, "it is closed")
     }
+
+    pub(crate) fn with_code(mut self, code: i32) -> Self {
+        self.0.code = Some(code);
+        self
+    }
+
+    pub(crate) fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.0.endpoint = Some(endpoint.into());
+        self
+    }
+
+    pub(crate) fn with_request_id(mut self, request_id: impl Into<String>) -> Self {
+        self.0.request_id = Some(request_id.into());
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Whether the same call may succeed later.
+    pub(crate) fn with_retryable(mut self, retryable: bool) -> Self {
+        self.0.retryable = retryable;
+        self
+    }
+
+    /// The server may have carried it out.
+    pub(crate) fn maybe(mut self) -> Self {
+        self.0.maybe_delivered = true;
+        self
+    }
+
+    /// Names the operation that the user called, where the failure came from a step of it.
+    pub(crate) fn during(mut self, operation: &'static str) -> Self {
+        self.0.operation = operation;
+        self
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Details { kind, code, operation, message, endpoint, .. } = &*self.0;
+        // One line, whatever a server wrote.
+        let message = message.split(['\n', '\r']).next().unwrap_or_default();
         write!(f, "{operation} failed: {message} ({kind}")?;
         if let Some(code) = code {
             write!(f, " {code}")?;
@@ -113,5 +153,20 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_all_that_matters() {
+        let error = Error::new(ErrorKind::TopicNotFound, "send", "no such topic: x\nsee the manual")
+            .with_code(40402)
+            .with_endpoint("h:1");
+        assert_eq!(error.to_string(), "send failed: no such topic: x (TopicNotFound 40402 from h:1)");
+        assert_eq!(Error::closed("ack").to_string(), "ack failed: it is closed (Closed)");
+        assert!(error.message().contains("manual"));
     }
 }

@@ -6,6 +6,10 @@ mod error;
 mod message;
 mod options;
 mod producer;
+mod route;
+mod rpc;
+mod session;
+mod wire;
 
 pub use client::Client;
 pub use consumer::SimpleConsumer;

@@ -1,5 +1,7 @@
 //! What is sent, what is received, and what each leaves behind.
 
+mod lease;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -7,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::consumer::Lease;
+pub(crate) use lease::Lease;
 
 /// A message to send.
 ///

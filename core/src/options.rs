@@ -1,6 +1,10 @@
 //! What a user of the client decides, and the only place where the client's defaults stand.
 
+mod endpoints;
+
 use std::{fmt, time::Duration};
+
+pub(crate) use endpoints::{Access, Address, Endpoints};
 
 /// How long a close waits where the caller doesn't say.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);

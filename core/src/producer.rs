@@ -1,17 +1,70 @@
 //! Sending.
 
-use std::time::Duration;
+mod shipment;
 
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use self::shipment::{Load, Shipments};
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     message::{CloseReport, Message, Receipt},
+    options::ProducerOptions,
+    route::Routes,
+    rpc::{Flight, Lane},
+    session::Session,
+    wire::{MessageIds, Outgoing},
 };
 
 /// Sends messages. Cheap to clone; clones are the same producer.
-#[derive(Clone, Debug)]
-pub struct Producer;
+///
+/// Dropping the last clone without [`close`](Self::close) gives up what is under way.
+#[derive(Clone)]
+pub struct Producer(Arc<Inner>);
+
+pub(crate) struct Inner {
+    session: Arc<Session>,
+    routes: Arc<Routes>,
+    lanes: Mutex<HashMap<String, Arc<Lane<Shipments>>>>,
+    ids: MessageIds,
+    flight: Arc<Flight>,
+    messages: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    max_bytes: u32,
+}
 
 impl Producer {
+    pub(crate) fn new(session: Session, routes: Arc<Routes>, options: &ProducerOptions) -> Self {
+        let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX).max(1);
+        let max_messages = options.max_in_flight_messages.clamp(1, Semaphore::MAX_PERMITS);
+        Self(Arc::new(Inner {
+            session: Arc::new(session),
+            routes,
+            lanes: Mutex::default(),
+            ids: MessageIds::new(),
+            flight: Arc::default(),
+            messages: Arc::new(Semaphore::new(max_messages)),
+            bytes: Arc::new(Semaphore::new(max_bytes as usize)),
+            max_bytes,
+        }))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
+        Self(inner)
+    }
+
     /// Sends one message and waits until the server has stored it.
     ///
     /// Sends that run at the same time travel together where that costs no time. Cancelling the future gives
@@ -19,19 +72,120 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// The server's refusal, or what kept an answer from coming within the operation timeout; see
-    /// [`Error::maybe_delivered`].
-    pub async fn send(&self, _message: Message) -> Result<Receipt> {
-        Err(Error::closed("send"))
+    /// The server's refusal, or what kept an answer from coming within
+    /// [`operation_timeout`](crate::ClientOptions::operation_timeout); see [`Error::maybe_delivered`].
+    pub async fn send(&self, message: Message) -> Result<Receipt> {
+        let answer = self.submit(message).await?;
+        answered(answer).await
     }
 
     /// Sends many messages; the results stand in the order of the messages.
     pub async fn send_all(&self, messages: Vec<Message>) -> Vec<Result<Receipt>> {
-        messages.into_iter().map(|_| Err(Error::closed("send"))).collect()
+        let mut answers = Vec::with_capacity(messages.len());
+        for message in messages {
+            answers.push(self.submit(message).await);
+        }
+        join_all(answers.into_iter().map(|answer| async { answered(answer?).await })).await
     }
 
-    /// Takes no more sends, and waits at most `deadline` for those under way.
-    pub async fn close(&self, _deadline: Duration) -> CloseReport {
-        CloseReport::default()
+    /// Takes no more sends, waits at most `deadline` for those under way, and says good-bye to the servers.
+    pub async fn close(&self, deadline: Duration) -> CloseReport {
+        let start = Instant::now();
+        let deadline = start + deadline;
+        let first = self.0.flight.shut();
+        let report = self.0.flight.land(deadline).await;
+        if first {
+            self.0.messages.close();
+            self.0.bytes.close();
+            self.0.session.end(deadline).await;
+            for (_, lane) in self.0.lanes.lock().drain() {
+                lane.abandon();
+            }
+        }
+        report.since(start)
+    }
+
+    /// Queues a message once there is room for it.
+    async fn submit(&self, message: Message) -> Result<Answer> {
+        let Inner { session, flight, ids, .. } = &*self.0;
+        let deadline = Instant::now() + session.options().operation_timeout;
+        let ticket = flight.board().ok_or_else(|| Error::closed("send"))?;
+        self.check_size(&message)?;
+        let room = self.room(&message, deadline).await?;
+        let lane = self.lane(&message.topic);
+        let born_at = SystemTime::now();
+        let id = ids.next(born_at);
+        let outgoing = Outgoing { message, id, born_at };
+        Ok(lane.submit(Load { outgoing, _ticket: ticket, _room: room }, deadline))
+    }
+
+    fn check_size(&self, message: &Message) -> Result<()> {
+        let size = message.body.len();
+        match self.0.session.settings().max_body_size {
+            Some(max) if size > max => Err(Error::new(
+                ErrorKind::TooLarge,
+                "send",
+                format!("the body has {size} bytes; the server takes at most {max}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a place among the messages and bytes under way.
+    async fn room(&self, message: &Message, deadline: Instant) -> Result<[OwnedSemaphorePermit; 2]> {
+        let Inner { messages, bytes, max_bytes, .. } = &*self.0;
+        let size = u32::try_from(message.body.len()).unwrap_or(u32::MAX).min(*max_bytes);
+        if let Ok(place) = messages.clone().try_acquire_owned()
+            && let Ok(space) = bytes.clone().try_acquire_many_owned(size)
+        {
+            return Ok([place, space]);
+        }
+        let wait = async {
+            let place = messages.clone().acquire_owned().await?;
+            Ok([place, bytes.clone().acquire_many_owned(size).await?])
+        };
+        match tokio::time::timeout_at(deadline.into(), wait).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err::<_, tokio::sync::AcquireError>(_)) => Err(Error::closed("send")),
+            Err(_) => Err(Error::new(
+                ErrorKind::Timeout,
+                "send",
+                "too many messages were under way for this one to get its turn",
+            )
+            .with_retryable(true)),
+        }
+    }
+
+    fn lane(&self, topic: &str) -> Arc<Lane<Shipments>> {
+        let mut lanes = self.0.lanes.lock();
+        if let Some(lane) = lanes.get(topic) {
+            return lane.clone();
+        }
+        let shipments = Shipments::new(topic, self.0.session.clone(), self.0.routes.clone());
+        let lane = Lane::new(shipments, self.0.session.stop().clone());
+        lanes.insert(topic.to_owned(), lane.clone());
+        lane
+    }
+}
+
+impl Drop for Inner {
+    /// What is under way holds on to the session, so that dropping that alone would not end it.
+    fn drop(&mut self) {
+        self.session.stop().cancel();
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Receipt>>;
+
+/// A message that was dropped with the producer has no answer.
+async fn answered(answer: Answer) -> Result<Receipt> {
+    answer.await.unwrap_or_else(|_| Err(Error::closed("send").maybe()))
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("client_id", &self.0.session.rpc().identity().client_id())
+            .finish_non_exhaustive()
     }
 }

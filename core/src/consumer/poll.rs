@@ -1,0 +1,204 @@
+//! Long polls, one at a time for each topic, broker and waiting receive.
+//!
+//! A poll is a task of its own. It outlives the receive that started it, when that was served by another poll
+//! or cancelled: what it brings waits for the next receive, which takes the poll over if it still runs.
+
+mod station;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::try_join_all;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::station::{Running, Station};
+use crate::{
+    error::{Error, Result},
+    message::Delivery,
+    options::{ReceiveOptions, SimpleConsumerOptions},
+    route::Routes,
+    rpc::{Verdict, verdict},
+    session::Session,
+    wire::{Poll, Source},
+};
+
+/// Servers poll for no less and no more, whatever they are asked.
+const SHORTEST_POLL: Duration = Duration::from_secs(5);
+const LONGEST_POLL: Duration = Duration::from_secs(20);
+
+/// The number of a topic among the subscribed ones, and a broker's name.
+type Place = (usize, Arc<str>);
+
+/// All polls of a consumer, and what they brought.
+pub(super) struct Polls {
+    session: Arc<Session>,
+    routes: Arc<Routes>,
+    group: String,
+    sources: Vec<Arc<Source>>,
+    stations: Mutex<HashMap<Place, Arc<Station>>>,
+    /// What came for nobody yet.
+    arrived: Mutex<VecDeque<Delivery>>,
+    /// Changes whenever a poll ends or fails.
+    news: watch::Sender<u64>,
+    stop: CancellationToken,
+}
+
+impl Polls {
+    pub(super) fn new(
+        session: Arc<Session>,
+        routes: Arc<Routes>,
+        options: SimpleConsumerOptions,
+    ) -> Arc<Self> {
+        let max_body_size = options.decode.max_body_size;
+        let sources = options
+            .subscriptions
+            .into_iter()
+            .map(|it| Arc::new(Source { topic: it.topic, filter: it.filter, max_body_size }))
+            .collect();
+        let stop = session.stop().child_token();
+        Arc::new(Self {
+            session,
+            routes,
+            group: options.group,
+            sources,
+            stations: Mutex::default(),
+            arrived: Mutex::default(),
+            news: watch::Sender::new(0),
+            stop,
+        })
+    }
+
+    /// Ends all polls, and returns what nobody has received.
+    pub(super) fn stop(&self) -> Vec<Delivery> {
+        self.stop.cancel();
+        let arrived = mem::take(&mut *self.arrived.lock());
+        arrived.into_iter().filter(is_alive).collect()
+    }
+
+    /// What has arrived, or what the polls of all topics and brokers bring first.
+    pub(super) async fn receive(self: &Arc<Self>, options: &ReceiveOptions) -> Result<Vec<Delivery>> {
+        let wait = options.await_duration;
+        let deadline = Instant::now() + wait;
+        let receive = self.await_news(options, deadline);
+        match self.stop.run_until_cancelled(receive).await {
+            Some(result) => result,
+            None => Err(Error::closed("receive")),
+        }
+    }
+
+    async fn await_news(
+        self: &Arc<Self>,
+        options: &ReceiveOptions,
+        deadline: Instant,
+    ) -> Result<Vec<Delivery>> {
+        let mut news = self.news.subscribe();
+        if let Some(deliveries) = self.take(options.max_messages) {
+            return Ok(deliveries);
+        }
+        let poll = Poll {
+            max_messages: options.max_messages,
+            invisible: options.invisible_duration,
+            wait: options.await_duration.clamp(SHORTEST_POLL, LONGEST_POLL),
+        };
+        let claims = self.claim(&poll, deadline).await?;
+        loop {
+            if let Some(deliveries) = self.take(options.max_messages) {
+                return Ok(deliveries);
+            }
+            let running = claims.iter().filter(|claim| !claim.running.has_ended()).count();
+            let mut errors = claims.iter().filter_map(|claim| claim.running.error());
+            let refused = errors.clone().find(|error| verdict(error) == Verdict::Fail);
+            if let Some(error) = refused {
+                return Err(error);
+            }
+            let in_time =
+                running > 0 && tokio::time::timeout_at(deadline.into(), news.changed()).await.is_ok();
+            if !in_time {
+                // The last look: a poll may have ended while the time ran out.
+                return match (self.take(options.max_messages), errors.next()) {
+                    (Some(deliveries), _) => Ok(deliveries),
+                    (None, Some(error)) => Err(error),
+                    (None, None) => Ok(Vec::new()),
+                };
+            }
+        }
+    }
+
+    /// Up to `max` of what has arrived, without those whose lease is over.
+    fn take(&self, max: u32) -> Option<Vec<Delivery>> {
+        let mut arrived = self.arrived.lock();
+        let mut taken = Vec::new();
+        while taken.len() < max as usize
+            && let Some(delivery) = arrived.pop_front()
+        {
+            if is_alive(&delivery) {
+                taken.push(delivery);
+            }
+        }
+        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// One poll of every broker of every topic.
+    async fn claim(self: &Arc<Self>, poll: &Poll, deadline: Instant) -> Result<Vec<Claim>> {
+        let routes = try_join_all(self.sources.iter().map(|it| self.routes.get(&it.topic, deadline))).await?;
+        let mut claims = Vec::new();
+        for (at, route) in routes.iter().enumerate() {
+            for broker in route.readable_brokers()? {
+                let station = self.station(at, broker);
+                let running = station.claim(poll).unwrap_or_else(|| self.start(&station, *poll));
+                claims.push(Claim { station, running });
+            }
+        }
+        Ok(claims)
+    }
+
+    fn station(&self, source: usize, broker: Arc<str>) -> Arc<Station> {
+        let make = || Arc::new(Station::new(self.sources[source].clone(), broker.clone()));
+        self.stations.lock().entry((source, broker.clone())).or_insert_with(make).clone()
+    }
+
+    fn start(self: &Arc<Self>, station: &Arc<Station>, poll: Poll) -> Arc<Running> {
+        let stop = self.stop.child_token();
+        let running = Arc::new(Running::new(poll, stop.clone()));
+        let (polls, station, own) = (self.clone(), station.clone(), running.clone());
+        tokio::spawn(async move {
+            let polling = station.poll(&polls, &own);
+            let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
+            match result {
+                Ok(deliveries) => {
+                    polls.arrived.lock().extend(deliveries);
+                    own.end(None);
+                }
+                Err(error) => own.end(Some(error)),
+            }
+            polls.announce();
+        });
+        running
+    }
+
+    fn announce(&self) {
+        self.news.send_modify(|news| *news += 1);
+    }
+}
+
+fn is_alive(delivery: &Delivery) -> bool {
+    delivery.lease.until() > Instant::now()
+}
+
+/// A poll that one receive waits for; handed back when that is over.
+struct Claim {
+    station: Arc<Station>,
+    running: Arc<Running>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.station.hand_back(self.running.clone());
+    }
+}

@@ -1,0 +1,191 @@
+//! Where polls of one topic from one broker run.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Polls;
+use crate::{
+    error::{Error, Result},
+    message::Delivery,
+    rpc::{Pauses, Verdict, verdict},
+    wire::{Poll, Source, build_receive, process_receive},
+};
+
+/// Polls that nobody waits for; beyond that many, the oldest is given up.
+const MOST_IDLE: usize = 16;
+
+/// One topic at one broker.
+pub(super) struct Station {
+    source: Arc<Source>,
+    broker: Arc<str>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Polls that run without a receive that waits for them.
+    idle: Vec<Arc<Running>>,
+    /// Ids of attempts whose answer never came: the server may hold messages for them.
+    open_attempts: Vec<String>,
+    turn: usize,
+    trouble: Option<Trouble>,
+}
+
+/// A row of failures, through which attempts keep their distance.
+struct Trouble {
+    pauses: Pauses,
+    next: Instant,
+}
+
+/// A poll that was started.
+pub(super) struct Running {
+    poll: Poll,
+    stop: CancellationToken,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    ended: bool,
+    /// Why it ended, or the latest failure while it goes on.
+    error: Option<Error>,
+}
+
+impl Station {
+    pub(super) fn new(source: Arc<Source>, broker: Arc<str>) -> Self {
+        let turn = rand::random::<u16>().into();
+        let state = State { idle: Vec::new(), open_attempts: Vec::new(), turn, trouble: None };
+        Self { source, broker, state: Mutex::new(state) }
+    }
+
+    /// A running poll that asks for the same and that nobody waits for.
+    pub(super) fn claim(&self, poll: &Poll) -> Option<Arc<Running>> {
+        let idle = &mut self.state.lock().idle;
+        idle.retain(|running| !running.has_ended());
+        let at = idle.iter().position(|running| {
+            running.poll.max_messages == poll.max_messages && running.poll.invisible == poll.invisible
+        })?;
+        Some(idle.remove(at))
+    }
+
+    /// Takes back a poll whose receive is over.
+    pub(super) fn hand_back(&self, running: Arc<Running>) {
+        if running.has_ended() {
+            return;
+        }
+        let idle = &mut self.state.lock().idle;
+        idle.push(running);
+        if idle.len() > MOST_IDLE {
+            idle.remove(0).stop.cancel();
+        }
+    }
+
+    /// Polls until there is an answer, or an error that lasts as long as the wait.
+    pub(super) async fn poll(&self, polls: &Polls, running: &Running) -> Result<Vec<Delivery>> {
+        let give_up = Instant::now() + running.poll.wait;
+        let mut attempt = self.open_attempt();
+        loop {
+            let error = match self.attempt(polls, &running.poll, &attempt).await {
+                Ok(deliveries) => {
+                    self.state.lock().trouble = None;
+                    return Ok(deliveries);
+                }
+                Err(error) => error,
+            };
+            let pause = self.after_failure();
+            polls.routes.suspect(&self.source.topic);
+            if verdict(&error) == Verdict::Fail || Instant::now() + pause >= give_up {
+                self.state.lock().open_attempts.push(std::mem::take(&mut attempt));
+                return Err(error);
+            }
+            running.failed(error);
+            polls.announce();
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&self, polls: &Polls, poll: &Poll, attempt_id: &str) -> Result<Vec<Delivery>> {
+        let session = &polls.session;
+        let limit = poll.wait + session.options().request_timeout;
+        if let Some(turn) = self.turn_in_trouble() {
+            tokio::time::sleep_until(turn.into()).await;
+        }
+        let deadline = Instant::now() + limit;
+        let route = polls.routes.get(&self.source.topic, deadline).await?;
+        let turn = self.next_turn();
+        // A broker that left the route has nothing for us any more.
+        let Some(queue) = route.readable_at(&self.broker, turn) else { return Ok(Vec::new()) };
+        let link = session.ready(&queue.endpoints, deadline).await?;
+        let rpc = session.rpc();
+        let names = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
+        let request = build_receive(names, &self.source, queue, (poll, attempt_id));
+        let answer = rpc.receive(&link, request, limit).await;
+        let result = answer.and_then(|(origin, received)| {
+            process_receive(&origin, received, &self.source, (poll.invisible, &queue.endpoints))
+        });
+        if let Err(error) = &result
+            && verdict(error) == Verdict::Replay
+        {
+            // Whether it helped shows in the next attempt.
+            let _ = session.replay(&link, deadline).await;
+        }
+        result
+    }
+
+    fn open_attempt(&self) -> String {
+        self.state.lock().open_attempts.pop().unwrap_or_else(|| Uuid::new_v4().to_string())
+    }
+
+    fn next_turn(&self) -> usize {
+        let mut state = self.state.lock();
+        state.turn = state.turn.wrapping_add(1);
+        state.turn
+    }
+
+    /// When the next attempt may go out, if the last one failed.
+    fn turn_in_trouble(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let trouble = state.trouble.as_mut()?;
+        let turn = trouble.next.max(Instant::now());
+        trouble.next = turn + trouble.pauses.next();
+        Some(turn)
+    }
+
+    /// Counts a failure; returns how long until the next attempt's turn.
+    fn after_failure(&self) -> Duration {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let trouble = state.trouble.get_or_insert_with(|| {
+            let mut pauses = Pauses::of_receiving();
+            Trouble { next: now + pauses.next(), pauses }
+        });
+        trouble.next.saturating_duration_since(now)
+    }
+}
+
+impl Running {
+    pub(super) fn new(poll: Poll, stop: CancellationToken) -> Self {
+        Self { poll, stop, progress: Mutex::default() }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.progress.lock().ended
+    }
+
+    pub(super) fn error(&self) -> Option<Error> {
+        self.progress.lock().error.clone()
+    }
+
+    pub(super) fn end(&self, error: Option<Error>) {
+        *self.progress.lock() = Progress { ended: true, error };
+    }
+
+    fn failed(&self, error: Error) {
+        self.progress.lock().error = Some(error);
+    }
+}

@@ -1,0 +1,158 @@
+//! Acks and changes of the invisible time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    message::{Delivery, Lease},
+    options::{ClientOptions, Endpoints, RetryOptions},
+    rpc::{AckMessage, ChangeInvisibleDuration, Freight, Lane, Link, Parcel, Retry, Ticket, Verdict},
+    session::Session,
+    wire::{build_ack, build_change, process_ack, process_change},
+};
+
+/// The answer to one ack.
+pub(super) type Settled = oneshot::Receiver<Result<()>>;
+
+/// One delivery to ack.
+pub(super) struct Ack {
+    message_id: String,
+    lease: Arc<Lease>,
+    _ticket: Ticket,
+}
+
+/// Acks deliveries of one topic from one server.
+pub(super) struct Acks {
+    session: Arc<Session>,
+    group: String,
+    topic: String,
+    endpoints: Endpoints,
+}
+
+/// Queues an ack, to be repeated only while its lease may be alive.
+pub(super) fn submit_ack(
+    lane: &Arc<Lane<Acks>>,
+    delivery: &Delivery,
+    (ticket, options): (Ticket, &ClientOptions),
+) -> Settled {
+    let deadline = deadline(&delivery.lease, options);
+    let lease = delivery.lease.clone();
+    lane.submit(Ack { message_id: delivery.message_id.clone(), lease, _ticket: ticket }, deadline)
+}
+
+/// The end of the lease, but time for one attempt in any case: the server's clock decides, not ours.
+fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
+    let now = Instant::now();
+    lease.until().max(now + options.request_timeout).min(now + options.operation_timeout)
+}
+
+impl Acks {
+    pub(super) fn new(session: Arc<Session>, group: &str, topic: &str, endpoints: Endpoints) -> Self {
+        Self { session, group: group.to_owned(), topic: topic.to_owned(), endpoints }
+    }
+}
+
+impl Freight for Acks {
+    type Item = Ack;
+    type Output = ();
+
+    const OPERATION: &'static str = "ack";
+    const MAX_ITEMS: usize = 32;
+    const MAX_BYTES: usize = usize::MAX;
+
+    fn size(_ack: &Ack) -> usize {
+        0
+    }
+
+    fn retry(&self) -> RetryOptions {
+        self.session.options().retry
+    }
+
+    fn request_timeout(&self) -> Duration {
+        self.session.options().request_timeout
+    }
+
+    async fn carry(&self, parcels: &[Parcel<Self>], limit: Duration) -> Result<Vec<Result<()>>> {
+        let rpc = self.session.rpc();
+        let link = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
+        let handles: Vec<String> = parcels.iter().map(|parcel| parcel.item.lease.handle()).collect();
+        let deliveries = parcels
+            .iter()
+            .zip(&handles)
+            .map(|(parcel, handle)| (parcel.item.message_id.clone(), handle.clone()));
+        let request = build_ack(rpc.resource(&*self.group), rpc.resource(&*self.topic), deliveries);
+        let (origin, response) = rpc.unary::<AckMessage>(&link, request, limit).await?;
+        process_ack(&origin, response, &handles)
+    }
+}
+
+/// One change of an invisible time.
+pub(super) struct Change {
+    session: Arc<Session>,
+    group: String,
+    topic: String,
+    message_id: String,
+    lease: Arc<Lease>,
+    invisible: Duration,
+}
+
+impl Change {
+    pub(super) fn new(session: Arc<Session>, group: &str, delivery: &Delivery, invisible: Duration) -> Self {
+        Self {
+            session,
+            group: group.to_owned(),
+            topic: delivery.topic.clone(),
+            message_id: delivery.message_id.clone(),
+            lease: delivery.lease.clone(),
+            invisible,
+        }
+    }
+
+    /// Sends the change until it is answered, and keeps the new handle.
+    pub(super) async fn run(self) -> Result<()> {
+        let session = &self.session;
+        let deadline = deadline(&self.lease, session.options());
+        let mut retry = Retry::new(&session.options().retry, deadline);
+        loop {
+            // Some servers know nothing of a client whose stream isn't theirs.
+            let link = session
+                .ready(self.lease.endpoints(), deadline)
+                .await
+                .map_err(|error| error.during("change_invisible"))?;
+            let limit = retry.limit(session.options().request_timeout);
+            let error = match self.attempt(&link, limit).await {
+                Ok(handle) => {
+                    self.lease.renew(handle, self.invisible);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if retry.after(error.clone()).await? == Verdict::Replay
+                && session.replay(&link, deadline).await.is_err()
+            {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn attempt(&self, link: &Link, limit: Duration) -> Result<String> {
+        if limit.is_zero() {
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "change_invisible",
+                "the time was up before its turn",
+            ));
+        }
+        let rpc = self.session.rpc();
+        let delivery = (self.message_id.clone(), self.lease.handle());
+        let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
+        let request = build_change(group, topic, delivery, self.invisible);
+        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(link, request, limit).await?;
+        process_change(&origin, response)
+    }
+}

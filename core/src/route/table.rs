@@ -1,0 +1,189 @@
+//! Routes as last seen, asked for once however many want them.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::TopicRoute;
+use crate::{
+    error::{Error, ErrorKind},
+    options::{ClientOptions, Endpoints},
+    rpc::{Pool, QueryRoute, Retry, Rpc},
+    wire::{build_query_route, process_query_route},
+};
+
+/// How old a route may get.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// The routes of a client's topics.
+///
+/// A query is a task of its own: callers only listen, so that one who gives up harms nobody who waits for
+/// the same topic. All tasks end with the table.
+#[derive(Debug)]
+pub(crate) struct Routes(Arc<Table>);
+
+#[derive(Debug)]
+struct Table {
+    rpc: Rpc,
+    pool: Arc<Pool>,
+    access: Endpoints,
+    options: Arc<ClientOptions>,
+    topics: Mutex<HashMap<String, Topic>>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    route: Option<Arc<TopicRoute>>,
+    query: Option<watch::Receiver<Progress>>,
+}
+
+#[derive(Clone, Debug)]
+enum Progress {
+    /// Still trying, after this failure.
+    Asking(Option<Error>),
+    Answered(Result<Arc<TopicRoute>, Error>),
+}
+
+impl Routes {
+    /// An empty table that keeps fresh what it learns.
+    pub(crate) fn new(rpc: Rpc, pool: Arc<Pool>, access: Endpoints, options: Arc<ClientOptions>) -> Self {
+        let stop = CancellationToken::new();
+        let topics = Mutex::default();
+        let table = Arc::new(Table { rpc, pool, access, options, topics, stop });
+        table.spawn(table.clone().refresh());
+        Self(table)
+    }
+
+    /// The route of `topic`, from memory where there is one.
+    pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
+        let mut query = {
+            let mut topics = self.0.topics.lock();
+            let entry = match topics.get_mut(topic) {
+                Some(entry) => entry,
+                None => topics.entry(topic.to_owned()).or_default(),
+            };
+            match &entry.route {
+                Some(route) => return Ok(route.clone()),
+                None => self.0.ask(topic, entry, deadline),
+            }
+        };
+        let answered = query.wait_for(|progress| matches!(progress, Progress::Answered(_)));
+        if let Ok(Err(_)) = tokio::time::timeout_at(deadline.into(), answered).await {
+            return Err(Error::closed("query_route"));
+        }
+        let progress = query.borrow().clone();
+        match progress {
+            Progress::Answered(result) => result,
+            Progress::Asking(Some(error)) => Err(error),
+            Progress::Asking(None) => Err(Error::new(
+                ErrorKind::Timeout,
+                "query_route",
+                format!("no answer came to where the topic {topic} is"),
+            )
+            .with_retryable(true)
+            .with_endpoint(self.0.access.to_string())),
+        }
+    }
+
+    /// Asks again in the background, because an answer showed that the route may be old.
+    pub(crate) fn suspect(&self, topic: &str) {
+        self.0.suspect(topic);
+    }
+
+    /// Ends all tasks; whoever still waits gets an error of kind `Closed`.
+    pub(crate) fn stop(&self) {
+        self.0.stop.cancel();
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Table {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(work).await });
+    }
+
+    async fn refresh(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval_at((Instant::now() + REFRESH).into(), REFRESH);
+        loop {
+            ticks.tick().await;
+            let topics: Vec<String> = self.topics.lock().keys().cloned().collect();
+            for topic in topics {
+                self.suspect(&topic);
+            }
+        }
+    }
+
+    fn suspect(self: &Arc<Self>, topic: &str) {
+        if let Some(entry) = self.topics.lock().get_mut(topic) {
+            self.ask(topic, entry, Instant::now() + self.options.operation_timeout);
+        }
+    }
+
+    /// The one query for a topic: a running one, or a new one.
+    fn ask(self: &Arc<Self>, topic: &str, entry: &mut Topic, deadline: Instant) -> watch::Receiver<Progress> {
+        if let Some(query) = &entry.query {
+            return query.clone();
+        }
+        let (progress, query) = watch::channel(Progress::Asking(None));
+        entry.query = Some(query.clone());
+        let (table, topic) = (self.clone(), topic.to_owned());
+        let deadline = deadline.max(Instant::now() + self.options.request_timeout);
+        self.spawn(async move {
+            let result = table.query(&topic, deadline, &progress).await.map(Arc::new);
+            table.store(&topic, result.as_ref().ok());
+            progress.send_replace(Progress::Answered(result));
+        });
+        query
+    }
+
+    /// Keeps the old route when there is no new one.
+    fn store(&self, topic: &str, route: Option<&Arc<TopicRoute>>) {
+        let mut topics = self.topics.lock();
+        let Some(entry) = topics.get_mut(topic) else { return };
+        entry.query = None;
+        if let Some(route) = route {
+            entry.route = Some(route.clone());
+        }
+        // A name that never existed is not worth remembering, or asking for again each half minute.
+        if entry.route.is_none() {
+            topics.remove(topic);
+        }
+    }
+
+    async fn query(
+        &self,
+        topic: &str,
+        deadline: Instant,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<TopicRoute, Error> {
+        let mut retry = Retry::new(&self.options.retry, deadline);
+        loop {
+            let error = match self.query_once(topic, retry.limit(self.options.request_timeout)).await {
+                Ok(route) => return Ok(route),
+                Err(error) => error,
+            };
+            progress.send_replace(Progress::Asking(Some(error.clone())));
+            retry.after(error).await?;
+        }
+    }
+
+    async fn query_once(&self, topic: &str, limit: Duration) -> Result<TopicRoute, Error> {
+        let link = self.pool.pick(&self.access)?;
+        let request = build_query_route(self.rpc.resource(topic), &self.access);
+        let (origin, response) = self.rpc.unary::<QueryRoute>(&link, request, limit).await?;
+        process_query_route(&origin, response)
+    }
+}

@@ -1,0 +1,173 @@
+//! Bodies as received: checked against their digest, then unpacked.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use lz4_flex::frame::FrameDecoder;
+use md5::{Digest, Md5};
+use rocketmq_thin_proto::v2;
+use ruzstd::decoding::StreamingDecoder;
+use sha1::Sha1;
+
+/// The body in the clear, or `None` when it doesn't match its digest or can't be unpacked into `max_size`
+/// bytes.
+pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: usize) -> Option<Bytes> {
+    if !matches_digest(body, properties.body_digest.as_ref()) {
+        return None;
+    }
+    match properties.body_encoding() {
+        v2::Encoding::Identity => Some(body.clone()),
+        v2::Encoding::Unspecified if properties.body_encoding == 0 => Some(body.clone()),
+        v2::Encoding::Unspecified => None,
+        // Servers label every compression of older senders as gzip, so the first bytes decide.
+        v2::Encoding::Gzip => decompress(body, max_size).map(Bytes::from),
+    }
+}
+
+fn matches_digest(body: &[u8], digest: Option<&v2::Digest>) -> bool {
+    let Some(digest) = digest.filter(|digest| !digest.checksum.is_empty()) else { return true };
+    let actual = match digest.r#type() {
+        v2::DigestType::Unspecified => return true,
+        v2::DigestType::Crc32 => format!("{:08X}", crc32fast::hash(body)),
+        v2::DigestType::Md5 => hex::encode_upper(Md5::digest(body)),
+        v2::DigestType::Sha1 => hex::encode_upper(Sha1::digest(body)),
+    };
+    // Some senders leave out the leading zeros of a CRC.
+    let trim = |text: &str| text.trim_start_matches('0').to_ascii_uppercase();
+    trim(&actual) == trim(&digest.checksum)
+}
+
+fn decompress(body: &[u8], max_size: usize) -> Option<Vec<u8>> {
+    match body {
+        [0x1f, 0x8b, ..] => read(MultiGzDecoder::new(body), max_size),
+        [0x78, ..] => read(ZlibDecoder::new(body), max_size),
+        [0x04, 0x22, 0x4d, 0x18, ..] => read(FrameDecoder::new(body), max_size),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => read(StreamingDecoder::new(body).ok()?, max_size),
+        _ => None,
+    }
+}
+
+/// Reads to the end, but never more than one byte beyond the limit.
+fn read(decoder: impl Read, max_size: usize) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    decoder.take(max_size as u64 + 1).read_to_end(&mut plain).ok()?;
+    (plain.len() <= max_size).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+
+    fn properties(encoding: v2::Encoding, digest: Option<(v2::DigestType, &str)>) -> v2::SystemProperties {
+        let body_digest =
+            digest.map(|(kind, checksum)| v2::Digest { r#type: kind.into(), checksum: checksum.into() });
+        v2::SystemProperties { body_encoding: encoding.into(), body_digest, ..Default::default() }
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn lz4(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(plain: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(plain, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
+    #[test]
+    fn each_digest_is_checked() {
+        // printf hello | md5sum; sha1sum; crc32
+        for (kind, checksum) in [
+            (v2::DigestType::Md5, "5D41402ABC4B2A76B9719D911017C592"),
+            (v2::DigestType::Md5, "5d41402abc4b2a76b9719d911017c592"),
+            (v2::DigestType::Sha1, "AAF4C61DDCC5E8A2DABEDE0F3B482CD9AEA9434D"),
+            (v2::DigestType::Crc32, "3610A686"),
+            (v2::DigestType::Unspecified, "anything"),
+            (v2::DigestType::Md5, ""),
+        ] {
+            let properties = properties(v2::Encoding::Identity, Some((kind, checksum)));
+            assert_eq!(decode(&"hello".into(), &properties, MAX).unwrap(), "hello", "{checksum}");
+            if kind != v2::DigestType::Unspecified && !checksum.is_empty() {
+                assert_eq!(decode(&"hellO".into(), &properties, MAX), None, "{checksum}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_crc_is_the_same_without_its_leading_zeros() {
+        // A body whose CRC-32 is 0x0000007B would do; the comparison is what matters.
+        let body = Bytes::from_static(b"");
+        let properties = properties(v2::Encoding::Identity, Some((v2::DigestType::Crc32, "0")));
+        assert!(decode(&body, &properties, MAX).is_some());
+    }
+
+    #[test]
+    fn the_first_bytes_tell_the_compression() {
+        let properties = properties(v2::Encoding::Gzip, None);
+        for packed in [gzip(b"hello"), zlib(b"hello"), lz4(b"hello"), zstd(b"hello")] {
+            assert_eq!(decode(&packed.into(), &properties, MAX).unwrap(), "hello");
+        }
+    }
+
+    #[test]
+    fn what_is_not_labelled_stays_as_it_is() {
+        let packed = Bytes::from(gzip(b"hello"));
+        for encoding in [v2::Encoding::Identity, v2::Encoding::Unspecified] {
+            assert_eq!(decode(&packed, &properties(encoding, None), MAX).unwrap(), packed);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_unpacked_is_no_body() {
+        let labelled = properties(v2::Encoding::Gzip, None);
+        let mut cut = gzip(b"hello");
+        cut.truncate(12);
+        for bad in [cut, b"plain".to_vec(), vec![], vec![0x28, 0xb5, 0x2f, 0xfd, 0xff]] {
+            assert_eq!(decode(&bad.into(), &labelled, MAX), None);
+        }
+        let unknown = v2::SystemProperties { body_encoding: 77, ..Default::default() };
+        assert_eq!(decode(&"x".into(), &unknown, MAX), None);
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let properties = properties(v2::Encoding::Gzip, None);
+        let plain = vec![0; 10_000];
+        for packed in [gzip(&plain), zlib(&plain), lz4(&plain), zstd(&plain)] {
+            assert_eq!(decode(&packed.clone().into(), &properties, 9_999), None);
+            assert_eq!(decode(&packed.into(), &properties, 10_000).unwrap().len(), 10_000);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200), magic in 0usize..5) {
+            let magics: [&[u8]; 5] = [&[], &[0x1f, 0x8b], &[0x78, 0x9c], &[4, 0x22, 0x4d, 0x18], &[0x28, 0xb5, 0x2f, 0xfd]];
+            let bytes = Bytes::from([magics[magic], &body].concat());
+            let _ = decode(&bytes, &properties(v2::Encoding::Gzip, None), 1000);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Message ids, made by the sender.
+
+use std::{
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// 2021-01-01T00:00:00Z, from which ids count their seconds.
+const EPOCH: Duration = Duration::from_secs(1_609_459_200);
+
+/// Makes ids of version 1: 34 upper-case hex digits for `01`, six bytes of the sender, two of the process,
+/// four of seconds since 2021 and four of a counter.
+///
+/// The six bytes are a MAC address in other clients. They are random here: containers share addresses, and
+/// an id only has to be unique.
+#[derive(Debug)]
+pub(crate) struct MessageIds {
+    prefix: String,
+    next: AtomicU32,
+}
+
+impl MessageIds {
+    pub(crate) fn new() -> Self {
+        let sender: [u8; 6] = rand::random();
+        let process = (process::id() & 0xffff) as u16;
+        Self { prefix: format!("01{}{process:04X}", hex::encode_upper(sender)), next: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn next(&self, now: SystemTime) -> String {
+        let seconds = now.duration_since(UNIX_EPOCH + EPOCH).map_or(0, |since| since.as_secs());
+        // The format has four bytes for the seconds; it wraps in 2157.
+        let number = (seconds << 32) | u64::from(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut id = String::with_capacity(34);
+        id.push_str(&self.prefix);
+        let mut digits = [0; 16];
+        // Sixteen digits always hold eight bytes.
+        if hex::encode_to_slice(number.to_be_bytes(), &mut digits).is_ok() {
+            id.extend(digits.iter().map(|digit| char::from(digit.to_ascii_uppercase())));
+        }
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_the_published_form() {
+        let ids = MessageIds::new();
+        let now = UNIX_EPOCH + EPOCH + Duration::from_secs(0x0102_0304);
+        let (first, second) = (ids.next(now), ids.next(now));
+        assert_eq!(first.len(), 34);
+        assert!(first.starts_with("01") && first.chars().all(|c| matches!(c, '0'..='9' | 'A'..='F')));
+        assert_eq!(&first[18..], "0102030400000000");
+        assert_eq!(&second[18..], "0102030400000001");
+        assert_ne!(MessageIds::new().next(now), first);
+    }
+}

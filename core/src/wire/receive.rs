@@ -1,0 +1,187 @@
+//! ReceiveMessage.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rocketmq_thin_proto::v2;
+
+use super::{body, settings::filter};
+use crate::{
+    error::{Error, ErrorKind},
+    message::{Delivery, Lease},
+    options::{Endpoints, Filter},
+    route::Queue,
+    rpc::{Origin, Outcome, Received},
+};
+
+/// What is the same in all receives of a subscription.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) topic: String,
+    pub(crate) filter: Filter,
+    /// The largest body after decompression, in bytes.
+    pub(crate) max_body_size: usize,
+}
+
+/// What one long poll asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Poll {
+    pub(crate) max_messages: u32,
+    pub(crate) invisible: Duration,
+    pub(crate) wait: Duration,
+}
+
+/// A long poll of one queue.
+pub(crate) fn build_receive(
+    (group, topic): (v2::Resource, v2::Resource),
+    source: &Source,
+    queue: &Queue,
+    (poll, attempt_id): (&Poll, &str),
+) -> v2::ReceiveMessageRequest {
+    v2::ReceiveMessageRequest {
+        group: Some(group),
+        message_queue: Some(v2::MessageQueue {
+            topic: Some(topic),
+            id: queue.id,
+            permission: v2::Permission::ReadWrite.into(),
+            broker: Some(v2::Broker { name: queue.broker.to_string(), id: 0, endpoints: None }),
+            accept_message_types: Vec::new(),
+        }),
+        filter_expression: Some(filter(&source.filter)),
+        batch_size: i32::try_from(poll.max_messages).unwrap_or(i32::MAX),
+        invisible_duration: prost_types::Duration::try_from(poll.invisible).ok(),
+        auto_renew: false,
+        long_polling_timeout: prost_types::Duration::try_from(poll.wait).ok(),
+        attempt_id: Some(attempt_id.to_owned()),
+    }
+}
+
+/// The deliveries of one long poll, none when there was no message.
+pub(crate) fn process_receive(
+    origin: &Origin,
+    received: Received,
+    source: &Source,
+    lease: (Duration, &Endpoints),
+) -> Result<Vec<Delivery>, Error> {
+    if received.messages.is_empty() {
+        return match origin.check(received.status.as_ref()) {
+            Ok(Outcome::Done | Outcome::PerEntry) => Ok(Vec::new()),
+            Err(error) if is_empty_poll(&error) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+    }
+    Ok(received.messages.into_iter().map(|message| delivery(message, source, lease)).collect())
+}
+
+fn is_empty_poll(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && error.code() == Some(v2::Code::MessageNotFound.into())
+}
+
+fn delivery(
+    message: v2::Message,
+    source: &Source,
+    (invisible, endpoints): (Duration, &Endpoints),
+) -> Delivery {
+    let system = message.system_properties.unwrap_or_default();
+    let plain = body::decode(&message.body, &system, source.max_body_size);
+    let mut properties: Vec<_> = message.user_properties.into_iter().collect();
+    properties.sort_unstable();
+    let handle = system.receipt_handle.unwrap_or_default();
+    Delivery {
+        message_id: system.message_id,
+        // As subscribed: servers cut a topic's name at its first percent sign.
+        topic: source.topic.clone(),
+        corrupted: plain.is_none(),
+        body: plain.unwrap_or(message.body),
+        tag: system.tag,
+        keys: system.keys,
+        properties,
+        message_group: system.message_group,
+        born_at: system.born_timestamp.and_then(time),
+        born_host: system.born_host,
+        stored_at: system.store_timestamp.and_then(time),
+        attempt: system.delivery_attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1),
+        queue_id: system.queue_id,
+        queue_offset: system.queue_offset.unwrap_or(-1),
+        lease: Arc::new(Lease::new(handle, endpoints.clone(), Instant::now() + invisible)),
+    }
+}
+
+fn time(timestamp: prost_types::Timestamp) -> Option<SystemTime> {
+    SystemTime::try_from(timestamp).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn source() -> Source {
+        Source { topic: "%DLQ%g".into(), filter: Filter::All, max_body_size: 100 }
+    }
+
+    fn process(code: Option<v2::Code>, messages: Vec<v2::Message>) -> Result<Vec<Delivery>, Error> {
+        let origin = Origin { operation: "receive", endpoint: "h:1".into(), request_id: "r".into() };
+        let status = code.map(|code| v2::Status { code: code.into(), message: String::new() });
+        let lease = (Duration::from_secs(30), &Endpoints::from_iter([]));
+        process_receive(&origin, Received { status, messages }, &source(), lease)
+    }
+
+    fn message(system: v2::SystemProperties) -> v2::Message {
+        v2::Message {
+            topic: None,
+            user_properties: [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into(),
+            system_properties: Some(system),
+            body: "body".into(),
+        }
+    }
+
+    #[test]
+    fn a_delivery_holds_all_that_came() {
+        let system = v2::SystemProperties {
+            tag: Some("t".into()),
+            keys: vec!["k".into()],
+            message_id: "id".into(),
+            born_timestamp: Some(UNIX_EPOCH.into()),
+            born_host: "there".into(),
+            receipt_handle: Some("handle".into()),
+            queue_id: 3,
+            queue_offset: Some(9),
+            delivery_attempt: Some(2),
+            message_group: Some("g".into()),
+            ..Default::default()
+        };
+        let deliveries = process(Some(v2::Code::Ok), vec![message(system)]).unwrap();
+        let delivery = &deliveries[0];
+        assert_eq!((delivery.message_id.as_str(), delivery.topic.as_str()), ("id", "%DLQ%g"));
+        assert_eq!(delivery.properties, [("a".into(), "1".into()), ("b".into(), "2".into())]);
+        assert_eq!((delivery.attempt, delivery.queue_id, delivery.queue_offset), (2, 3, 9));
+        assert_eq!((delivery.born_at, delivery.stored_at), (Some(UNIX_EPOCH), None));
+        assert_eq!((delivery.lease.handle().as_str(), delivery.corrupted), ("handle", false));
+    }
+
+    #[test]
+    fn one_broken_body_marks_one_delivery() {
+        let broken = v2::SystemProperties { body_encoding: v2::Encoding::Gzip.into(), ..Default::default() };
+        let deliveries =
+            process(Some(v2::Code::Ok), vec![message(broken), message(Default::default())]).unwrap();
+        let seen: Vec<_> = deliveries.iter().map(|it| (it.corrupted, &it.body[..])).collect();
+        assert_eq!(seen, [(true, &b"body"[..]), (false, &b"body"[..])]);
+    }
+
+    #[test]
+    fn no_message_is_no_error() {
+        assert!(process(Some(v2::Code::MessageNotFound), vec![]).unwrap().is_empty());
+        assert!(process(Some(v2::Code::Ok), vec![]).unwrap().is_empty());
+        assert_eq!(process(Some(v2::Code::Forbidden), vec![]).unwrap_err().code(), Some(40300));
+        assert_eq!(process(None, vec![]).unwrap_err().kind(), ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn messages_count_even_when_the_status_is_lost() {
+        assert_eq!(process(None, vec![message(Default::default())]).unwrap().len(), 1);
+    }
+}

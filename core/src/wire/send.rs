@@ -1,0 +1,214 @@
+//! SendMessage.
+
+use std::time::SystemTime;
+
+use rocketmq_thin_proto::v2;
+
+use crate::{
+    error::{Error, ErrorKind},
+    message::{Message, Receipt},
+    rpc::{Origin, Outcome},
+};
+
+/// A message with what the client adds to it.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) message: Message,
+    pub(crate) id: String,
+    pub(crate) born_at: SystemTime,
+}
+
+/// One request with plain messages, all of one topic, for one queue.
+pub(crate) fn build_send<'a>(
+    topic: &v2::Resource,
+    queue_id: i32,
+    born_host: &str,
+    messages: impl Iterator<Item = &'a Outgoing>,
+) -> v2::SendMessageRequest {
+    let build = |outgoing: &Outgoing| {
+        let Message { body, tag, keys, properties, .. } = &outgoing.message;
+        v2::Message {
+            topic: Some(topic.clone()),
+            user_properties: properties.iter().cloned().collect(),
+            system_properties: Some(v2::SystemProperties {
+                tag: tag.clone(),
+                keys: keys.clone(),
+                message_id: outgoing.id.clone(),
+                body_encoding: v2::Encoding::Identity.into(),
+                message_type: v2::MessageType::Normal.into(),
+                born_timestamp: Some(outgoing.born_at.into()),
+                born_host: born_host.to_owned(),
+                queue_id,
+                ..Default::default()
+            }),
+            body: body.clone(),
+        }
+    };
+    v2::SendMessageRequest { messages: messages.map(build).collect() }
+}
+
+/// A result for each message of the request, in its order.
+///
+/// Apache's proxy answers a batch with one entry whose id is all ids joined by commas and whose offset is the
+/// first message's; others answer with an entry for each message.
+pub(crate) fn process_send<'a>(
+    origin: &Origin,
+    response: v2::SendMessageResponse,
+    sent: impl ExactSizeIterator<Item = &'a Outgoing>,
+) -> Result<Vec<Result<Receipt, Error>>, Error> {
+    let top = origin.check(response.status.as_ref());
+    let entries = response.entries;
+    match (&top, entries.len()) {
+        (Err(error), 0) => return Err(error.clone()),
+        (Ok(Outcome::PerEntry), count) if count != sent.len() => {
+            return Err(misfit(origin, count, sent.len()));
+        }
+        (_, count) if count > 1 && count != sent.len() => return Err(misfit(origin, count, sent.len())),
+        _ => {}
+    }
+    let one_for_all = entries.len() == 1 && sent.len() > 1;
+    Ok(sent
+        .enumerate()
+        .map(|(at, outgoing)| {
+            let receipt = |queue_offset, transaction_id: &str| Receipt {
+                message_id: outgoing.id.clone(),
+                topic: outgoing.message.topic.clone(),
+                queue_offset,
+                transaction_id: transaction_id.to_owned(),
+            };
+            let Some(entry) = entries.get(if one_for_all { 0 } else { at }) else {
+                return top.clone().map(|_| receipt(-1, ""));
+            };
+            match &entry.status {
+                Some(status) => origin.check(Some(status))?,
+                None => top.clone()?,
+            };
+            let offset = if one_for_all { entry.offset + at as i64 } else { entry.offset };
+            Ok(receipt(offset, &entry.transaction_id))
+        })
+        .collect())
+}
+
+fn misfit(origin: &Origin, entries: usize, sent: usize) -> Error {
+    origin.error(ErrorKind::Protocol, format!("{entries} results came for {sent} messages")).maybe()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin { operation: "send", endpoint: "h:1".into(), request_id: "r".into() }
+    }
+
+    fn outgoing(ids: &[&str]) -> Vec<Outgoing> {
+        ids.iter()
+            .map(|id| Outgoing {
+                message: Message::new("t", "x").tag("a").key("k").property("p", "1").property("p", "2"),
+                id: (*id).to_owned(),
+                born_at: UNIX_EPOCH,
+            })
+            .collect()
+    }
+
+    fn status(code: v2::Code) -> Option<v2::Status> {
+        Some(v2::Status { code: code.into(), message: String::new() })
+    }
+
+    fn entry(code: v2::Code, message_id: &str, offset: i64) -> v2::SendResultEntry {
+        v2::SendResultEntry {
+            status: status(code),
+            message_id: message_id.into(),
+            offset,
+            ..Default::default()
+        }
+    }
+
+    fn offsets(
+        top: v2::Code,
+        entries: Vec<v2::SendResultEntry>,
+        sent: &[Outgoing],
+    ) -> Vec<Result<i64, Option<i32>>> {
+        let response = v2::SendMessageResponse { status: status(top), entries };
+        match process_send(&origin(), response, sent.iter()) {
+            Ok(results) => results
+                .into_iter()
+                .map(|result| result.map(|receipt| receipt.queue_offset).map_err(|error| error.code()))
+                .collect(),
+            Err(error) => vec![Err(error.code()); sent.len()],
+        }
+    }
+
+    #[test]
+    fn a_request_holds_what_the_user_gave_and_what_the_server_needs() {
+        let topic = v2::Resource { resource_namespace: "ns".into(), name: "t".into() };
+        let sent = outgoing(&["1", "2"]);
+        let request = build_send(&topic, 3, "host", sent.iter());
+        assert_eq!(request.messages.len(), 2);
+        let message = &request.messages[1];
+        let system = message.system_properties.as_ref().unwrap();
+        assert_eq!(message.topic.as_ref(), Some(&topic));
+        assert_eq!((system.message_id.as_str(), system.tag(), system.queue_id), ("2", "a", 3));
+        assert_eq!(system.message_type(), v2::MessageType::Normal);
+        assert_eq!(message.user_properties["p"], "2");
+        assert_eq!((system.keys.as_slice(), system.born_host.as_str()), (&["k".to_owned()][..], "host"));
+    }
+
+    #[test]
+    fn one_entry_for_a_batch_stands_for_all() {
+        let sent = outgoing(&["a", "b", "c"]);
+        assert_eq!(
+            offsets(v2::Code::Ok, vec![entry(v2::Code::Ok, "a,b,c", 7)], &sent),
+            [Ok(7), Ok(8), Ok(9)]
+        );
+        let response = v2::SendMessageResponse {
+            status: status(v2::Code::Ok),
+            entries: vec![entry(v2::Code::Ok, "an id of the server's own", 7)],
+        };
+        let results = process_send(&origin(), response, sent.iter()).unwrap();
+        let ids: Vec<_> = results.into_iter().map(|result| result.unwrap().message_id).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn each_entry_is_the_result_of_its_message() {
+        let sent = outgoing(&["a", "b"]);
+        let entries = vec![entry(v2::Code::Ok, "a", 4), entry(v2::Code::HaNotAvailable, "", 0)];
+        assert_eq!(offsets(v2::Code::MultipleResults, entries, &sent), [Ok(4), Err(Some(50002))]);
+    }
+
+    #[test]
+    fn a_refusal_without_entries_is_the_whole_request_s() {
+        let response = v2::SendMessageResponse { status: status(v2::Code::TopicNotFound), entries: vec![] };
+        let error = process_send(&origin(), response, outgoing(&["a"]).iter()).unwrap_err();
+        assert_eq!(error.code(), Some(40402));
+    }
+
+    #[test]
+    fn a_refusal_in_the_one_entry_counts_for_all() {
+        let sent = outgoing(&["a", "b"]);
+        let entries = vec![entry(v2::Code::MasterPersistenceTimeout, "", 0)];
+        assert_eq!(
+            offsets(v2::Code::MasterPersistenceTimeout, entries, &sent),
+            [Err(Some(50401)), Err(Some(50401))]
+        );
+    }
+
+    #[test]
+    fn success_without_entries_is_success() {
+        assert_eq!(offsets(v2::Code::Ok, vec![], &outgoing(&["a"])), [Ok(-1)]);
+    }
+
+    #[test]
+    fn results_that_fit_no_message_are_not_guessed_at() {
+        let sent = outgoing(&["a", "b", "c"]);
+        let two = || vec![entry(v2::Code::Ok, "a", 1), entry(v2::Code::Ok, "b", 2)];
+        for top in [v2::Code::Ok, v2::Code::MultipleResults] {
+            let response = v2::SendMessageResponse { status: status(top), entries: two() };
+            let error = process_send(&origin(), response, sent.iter()).unwrap_err();
+            assert!(error.kind() == ErrorKind::Protocol && error.maybe_delivered());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Settings: what a client tells a server about itself, and what the server makes of it.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use rocketmq_thin_proto::v2::{self, settings::PubSub};
+
+use crate::{
+    options::{ClientOptions, Endpoints, Filter, Language, Subscription},
+    rpc::{Identity, Rpc},
+};
+
+/// What a protocol client does.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Sends to these topics.
+    Producer { topics: Vec<String> },
+    /// Receives for this group, one call at a time.
+    SimpleConsumer { group: String, subscriptions: Vec<Subscription> },
+}
+
+/// What the server decides about a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The limits of the first and of the later pauses between attempts.
+    pub(crate) pauses: Option<(Duration, Duration)>,
+    /// The largest body that the server takes, in bytes.
+    pub(crate) max_body_size: Option<usize>,
+    /// Whether a message must be of a type that its topic takes.
+    pub(crate) validate_message_type: bool,
+}
+
+/// The first command of every telemetry stream.
+pub(crate) fn build_settings(
+    rpc: &Rpc,
+    options: &ClientOptions,
+    access: &Endpoints,
+    role: &Role,
+) -> v2::Settings {
+    let (client_type, pub_sub) = match role {
+        Role::Producer { topics } => (
+            v2::ClientType::Producer,
+            PubSub::Publishing(v2::Publishing {
+                topics: topics.iter().map(|topic| rpc.resource(topic)).collect(),
+                max_body_size: 0,
+                validate_message_type: true,
+            }),
+        ),
+        Role::SimpleConsumer { group, subscriptions } => (
+            v2::ClientType::SimpleConsumer,
+            PubSub::Subscription(v2::Subscription {
+                group: Some(rpc.resource(group)),
+                subscriptions: subscriptions
+                    .iter()
+                    .map(|subscription| v2::SubscriptionEntry {
+                        topic: Some(rpc.resource(&subscription.topic)),
+                        expression: Some(filter(&subscription.filter)),
+                    })
+                    .collect(),
+                ..Default::default()
+            }),
+        ),
+    };
+    v2::Settings {
+        client_type: Some(client_type.into()),
+        access_point: Some(endpoints(access)),
+        backoff_policy: Some(v2::RetryPolicy {
+            max_attempts: i32::try_from(options.retry.max_attempts).unwrap_or(i32::MAX),
+            strategy: Some(v2::retry_policy::Strategy::ExponentialBackoff(v2::ExponentialBackoff {
+                initial: prost_types::Duration::try_from(options.retry.initial).ok(),
+                max: prost_types::Duration::try_from(options.retry.max).ok(),
+                multiplier: 2.0,
+            })),
+        }),
+        request_timeout: prost_types::Duration::try_from(options.request_timeout).ok(),
+        pub_sub: Some(pub_sub),
+        user_agent: Some(user_agent(options.language)),
+        metric: None,
+    }
+}
+
+/// What of the server's settings matters to this client.
+pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
+    let exponential = settings.backoff_policy.as_ref().and_then(|policy| match &policy.strategy {
+        Some(v2::retry_policy::Strategy::ExponentialBackoff(backoff)) => Some(backoff),
+        _ => None,
+    });
+    let pauses = exponential.and_then(|backoff| {
+        let limit = |duration: &Option<prost_types::Duration>| {
+            duration.as_ref().and_then(|duration| Duration::try_from(*duration).ok())
+        };
+        Some((limit(&backoff.initial)?, limit(&backoff.max)?))
+    });
+    let publishing = match &settings.pub_sub {
+        Some(PubSub::Publishing(publishing)) => Some(publishing),
+        _ => None,
+    };
+    Settings {
+        pauses: pauses.filter(|(initial, max)| !initial.is_zero() && initial <= max),
+        max_body_size: publishing
+            .and_then(|publishing| usize::try_from(publishing.max_body_size).ok())
+            .filter(|size| *size > 0),
+        validate_message_type: publishing.is_some_and(|publishing| publishing.validate_message_type),
+    }
+}
+
+/// A filter as the server reads it.
+pub(crate) fn filter(filter: &Filter) -> v2::FilterExpression {
+    let (kind, expression) = match filter {
+        Filter::All => (v2::FilterType::Tag, "*".to_owned()),
+        Filter::Tags(tags) => (v2::FilterType::Tag, tags.join("||")),
+        Filter::Sql(expression) => (v2::FilterType::Sql, expression.clone()),
+    };
+    v2::FilterExpression { r#type: kind.into(), expression }
+}
+
+/// Addresses as the server reads them; names and mixtures count as names.
+pub(crate) fn endpoints(endpoints: &Endpoints) -> v2::Endpoints {
+    let addresses = endpoints.addresses();
+    let scheme = if addresses.iter().all(|address| address.host.parse::<Ipv4Addr>().is_ok()) {
+        v2::AddressScheme::IPv4
+    } else if addresses.iter().all(|address| address.host.parse::<Ipv6Addr>().is_ok()) {
+        v2::AddressScheme::IPv6
+    } else {
+        v2::AddressScheme::DomainName
+    };
+    v2::Endpoints {
+        scheme: scheme.into(),
+        addresses: addresses
+            .iter()
+            .map(|address| v2::Address { host: address.host.clone(), port: address.port.into() })
+            .collect(),
+    }
+}
+
+fn user_agent(language: Language) -> v2::Ua {
+    let language = match language {
+        Language::Rust => v2::Language::Rust,
+        Language::Python => v2::Language::Python,
+        Language::NodeJs => v2::Language::NodeJs,
+        Language::Kotlin => v2::Language::Kotlin,
+    };
+    v2::Ua {
+        language: language.into(),
+        version: Identity::VERSION.to_owned(),
+        platform: platform().to_owned(),
+        hostname: Identity::host(),
+    }
+}
+
+const fn platform() -> &'static str {
+    if cfg!(target_os = "linux") {
+        "linux"
+    } else if cfg!(target_os = "macos") {
+        "macos"
+    } else if cfg!(windows) {
+        "windows"
+    } else {
+        "other"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Access;
+
+    #[test]
+    fn addresses_are_of_one_scheme() {
+        for (text, scheme) in [
+            ("127.0.0.1,10.0.0.1:1", v2::AddressScheme::IPv4),
+            ("[::1]:1", v2::AddressScheme::IPv6),
+            ("localhost:1", v2::AddressScheme::DomainName),
+            ("localhost:1,127.0.0.1:1", v2::AddressScheme::DomainName),
+        ] {
+            let wire = endpoints(&Access::parse(text).unwrap().endpoints);
+            assert_eq!(wire.scheme(), scheme, "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_are_written_as_servers_read_them() {
+        for (given, kind, expression) in [
+            (Filter::All, v2::FilterType::Tag, "*"),
+            (Filter::Tags(vec!["a".into(), "b".into()]), v2::FilterType::Tag, "a||b"),
+            (Filter::Sql("n > 1".into()), v2::FilterType::Sql, "n > 1"),
+        ] {
+            let wire = filter(&given);
+            assert_eq!((wire.r#type(), wire.expression.as_str()), (kind, expression));
+        }
+    }
+
+    #[test]
+    fn the_server_s_limits_are_taken_and_nonsense_is_not() {
+        let second = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let settings = |initial, max, max_body_size| v2::Settings {
+            backoff_policy: Some(v2::RetryPolicy {
+                max_attempts: 3,
+                strategy: Some(v2::retry_policy::Strategy::ExponentialBackoff(v2::ExponentialBackoff {
+                    initial: second(initial),
+                    max: second(max),
+                    multiplier: 2.0,
+                })),
+            }),
+            pub_sub: Some(PubSub::Publishing(v2::Publishing {
+                max_body_size,
+                validate_message_type: true,
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        let good = process_settings(&settings(1, 2, 4));
+        assert_eq!(good.pauses, Some((Duration::from_secs(1), Duration::from_secs(2))));
+        assert_eq!((good.max_body_size, good.validate_message_type), (Some(4), true));
+        let nonsense = process_settings(&settings(-1, 2, -4));
+        assert_eq!((nonsense.pauses, nonsense.max_body_size), (None, None));
+        assert_eq!(process_settings(&v2::Settings::default()), Settings::default());
+    }
+
+    #[test]
+    fn a_consumer_names_its_group_and_filters() {
+        let options = ClientOptions { namespace: "ns".into(), ..ClientOptions::default() };
+        let rpc = Rpc::new(Identity::new(&options).unwrap());
+        let access = Access::parse("h:1").unwrap().endpoints;
+        let role = Role::SimpleConsumer { group: "g".into(), subscriptions: vec!["t".into()] };
+        let settings = build_settings(&rpc, &options, &access, &role);
+        assert_eq!(settings.client_type(), v2::ClientType::SimpleConsumer);
+        let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("no subscription") };
+        let topic = subscription.subscriptions[0].topic.clone().unwrap();
+        assert_eq!((topic.resource_namespace.as_str(), topic.name.as_str()), ("ns", "t"));
+        assert_eq!(subscription.group.unwrap().resource_namespace, "ns");
+    }
+}
