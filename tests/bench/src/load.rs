@@ -1,0 +1,194 @@
+//! The load put on a server: plain gRPC calls of the contract, made as cheap as they can be made here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proto::v2::messaging_service_client::MessagingServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+/// The topic all load goes to.
+pub(crate) const TOPIC: &str = "bench";
+/// The group that consumes it.
+pub(crate) const GROUP: &str = "bench-group";
+/// Bytes of a message's body.
+pub(crate) const BODY: usize = 1024;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One connection to a server.
+#[derive(Clone)]
+pub(crate) struct Load {
+    client: MessagingServiceClient<Channel>,
+    next_id: Arc<AtomicU64>,
+    body: Bytes,
+}
+
+impl Load {
+    pub(crate) async fn connect(address: &str) -> Result<Self, Failure> {
+        let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
+        let client = MessagingServiceClient::new(channel)
+            .max_decoding_message_size(64 << 20)
+            .max_encoding_message_size(64 << 20);
+        Ok(Self { client, next_id: Arc::default(), body: Bytes::from(vec![b'x'; BODY]) })
+    }
+
+    /// Sends `count` messages, `per_request` in each request, with `in_flight` requests under way.
+    pub(crate) async fn send(
+        &self,
+        count: usize,
+        per_request: usize,
+        in_flight: usize,
+    ) -> Result<(), Failure> {
+        let requests = count / per_request / in_flight;
+        try_join_all((0..in_flight).map(|_| {
+            let load = self.clone();
+            tokio::spawn(async move {
+                for _ in 0..requests {
+                    load.send_request(per_request).await?;
+                }
+                Ok::<_, Failure>(())
+            })
+        }))
+        .await?
+        .into_iter()
+        .collect()
+    }
+
+    /// Sends single messages at a fixed rate for a while, and returns how long each took from the moment it
+    /// was due, so that a stall counts for all that had to wait behind it.
+    pub(crate) async fn send_at(&self, rate: u32, lasting: Duration) -> Result<Vec<Duration>, Failure> {
+        let step = Duration::from_secs(1) / rate;
+        let begin = Instant::now() + Duration::from_millis(10);
+        let count = (lasting.as_secs_f64() * f64::from(rate)) as u32;
+        let mut sends = Vec::new();
+        for n in 0..count {
+            let due = begin + step * n;
+            tokio::time::sleep_until(due.into()).await;
+            let load = self.clone();
+            sends.push(tokio::spawn(async move {
+                load.send_request(1).await?;
+                Ok::<_, Failure>(due.elapsed())
+            }));
+        }
+        try_join_all(sends).await?.into_iter().collect()
+    }
+
+    async fn send_request(&self, messages: usize) -> Result<(), Failure> {
+        let messages = (0..messages).map(|_| self.message()).collect();
+        let answer = self
+            .client
+            .clone()
+            .send_message(request(pb::SendMessageRequest { messages }))
+            .await?
+            .into_inner();
+        expect_ok(answer.status)
+    }
+
+    fn message(&self) -> pb::Message {
+        let n = self.next_id.fetch_add(1, Ordering::Relaxed);
+        pb::Message {
+            topic: resource(TOPIC),
+            user_properties: [("origin".to_owned(), "bench".to_owned())].into(),
+            system_properties: Some(pb::SystemProperties {
+                tag: Some("t".to_owned()),
+                keys: vec!["key".to_owned()],
+                message_id: format!("01{n:032X}"),
+                message_type: pb::MessageType::Normal as i32,
+                body_encoding: pb::Encoding::Identity as i32,
+                born_timestamp: Some(std::time::SystemTime::now().into()),
+                born_host: "bench".to_owned(),
+                ..Default::default()
+            }),
+            body: self.body.clone(),
+        }
+    }
+
+    /// Receives and acknowledges `count` messages, up to `batch` in one request, by `consumers` at once.
+    pub(crate) async fn consume(&self, count: usize, batch: usize, consumers: usize) -> Result<(), Failure> {
+        let left = Arc::new(std::sync::atomic::AtomicI64::new(count as i64));
+        try_join_all((0..consumers).map(|_| {
+            let (load, left) = (self.clone(), left.clone());
+            tokio::spawn(async move {
+                while left.load(Ordering::Relaxed) > 0 {
+                    let entries = load.receive(batch).await?;
+                    left.fetch_sub(entries.len() as i64, Ordering::Relaxed);
+                    if !entries.is_empty() {
+                        load.ack(entries).await?;
+                    }
+                }
+                Ok::<_, Failure>(())
+            })
+        }))
+        .await?
+        .into_iter()
+        .collect()
+    }
+
+    async fn receive(&self, batch: usize) -> Result<Vec<pb::AckMessageEntry>, Failure> {
+        let mut receive = request(pb::ReceiveMessageRequest {
+            group: resource(GROUP),
+            message_queue: Some(pb::MessageQueue { topic: resource(TOPIC), ..Default::default() }),
+            filter_expression: Some(pb::FilterExpression {
+                r#type: pb::FilterType::Tag as i32,
+                expression: "*".to_owned(),
+            }),
+            batch_size: batch as i32,
+            invisible_duration: Some(seconds(60)),
+            long_polling_timeout: Some(seconds(5)),
+            ..Default::default()
+        });
+        receive.set_timeout(Duration::from_secs(15));
+        let mut stream = self.client.clone().receive_message(receive).await?.into_inner();
+        let mut entries = Vec::new();
+        while let Some(part) = stream.message().await? {
+            if let Some(pb::receive_message_response::Content::Message(message)) = part.content {
+                let system = message.system_properties.unwrap_or_default();
+                entries.push(pb::AckMessageEntry {
+                    message_id: system.message_id,
+                    receipt_handle: system.receipt_handle.unwrap_or_default(),
+                    lite_topic: None,
+                });
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn ack(&self, entries: Vec<pb::AckMessageEntry>) -> Result<(), Failure> {
+        let ack = pb::AckMessageRequest { group: resource(GROUP), topic: resource(TOPIC), entries };
+        expect_ok(self.client.clone().ack_message(request(ack)).await?.into_inner().status)
+    }
+}
+
+fn request<T>(body: T) -> Request<T> {
+    use tonic::metadata::MetadataValue;
+    let mut request = Request::new(body);
+    for (key, value) in [
+        ("x-mq-client-id", "bench@1@1@1"),
+        ("x-mq-language", "RUST"),
+        ("x-mq-client-version", "5.0.7"),
+        ("x-mq-protocol", "v2"),
+    ] {
+        request.metadata_mut().insert(key, MetadataValue::from_static(value));
+    }
+    request
+}
+
+fn resource(name: &str) -> Option<pb::Resource> {
+    Some(pb::Resource { resource_namespace: String::new(), name: name.to_owned() })
+}
+
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
+fn expect_ok(status: Option<pb::Status>) -> Result<(), Failure> {
+    match status {
+        Some(status) if status.code == pb::Code::Ok as i32 => Ok(()),
+        other => Err(Status::internal(format!("answered {other:?}")).into()),
+    }
+}

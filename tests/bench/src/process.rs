@@ -1,0 +1,70 @@
+//! A process under measurement: started, asked for its CPU time and memory, ended.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// A child process that speaks by lines on its standard output. It is killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    pid: u32,
+}
+
+impl Process {
+    /// Starts a command; its standard error goes to ours.
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let pid = child.id().ok_or_else(|| io::Error::other("ended at once"))?;
+        Ok(Self { child, lines: BufReader::new(stdout).lines(), pid })
+    }
+
+    /// Starts a server whose first line says `listening on HOST:PORT`. Returns it, its address, and how long
+    /// it took to that line.
+    pub(crate) async fn serve(command: Command) -> io::Result<(Self, String, Duration)> {
+        let begin = Instant::now();
+        let mut process = Self::start(command)?;
+        let line = process.line().await?;
+        let address = line.strip_prefix("listening on ").ok_or_else(|| {
+            io::Error::other(format!("expected \"listening on HOST:PORT\", got \"{line}\""))
+        })?;
+        Ok((process, address.to_owned(), begin.elapsed()))
+    }
+
+    /// The next line of its output.
+    pub(crate) async fn line(&mut self) -> io::Result<String> {
+        self.lines.next_line().await?.ok_or_else(|| io::Error::other("ended without a word"))
+    }
+
+    /// Its standard input.
+    pub(crate) fn stdin(&mut self) -> io::Result<&mut ChildStdin> {
+        self.child.stdin.as_mut().ok_or_else(|| io::Error::other("no standard input"))
+    }
+
+    /// CPU time used so far by all its threads, from `/proc/PID/stat`, in steps of 10 ms.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join("stat"))?;
+        // The second field is the command in parentheses and may hold blanks: count from behind it.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: u64 =
+            fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// Resident memory now, in MiB, from `/proc/PID/status`.
+    pub(crate) fn resident_mib(&self) -> io::Result<f64> {
+        let status = fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join("status"))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
+            .ok_or_else(|| io::Error::other("no VmRSS line"))?;
+        Ok(kib / 1024.0)
+    }
+}
