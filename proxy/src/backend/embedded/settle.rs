@@ -119,8 +119,13 @@ impl Broker {
         let Some(stored) = self.read_message(&position, at).await? else { return Ok(()) };
         let attempts = stored.earlier_attempts.saturating_add(lease.attempt);
         let mut letter = stored.message;
-        // What Apache's brokers make of a dead letter: a DELAY message without a time.
-        letter.kind = MessageKind::Delay { deliver_at: SystemTime::UNIX_EPOCH };
+        // What Apache's brokers make of a dead letter: a DELAY message without a time, whose message group is
+        // left as a property.
+        let kind =
+            std::mem::replace(&mut letter.kind, MessageKind::Delay { deliver_at: SystemTime::UNIX_EPOCH });
+        if let MessageKind::Fifo { group } = kind {
+            letter.properties.push(("__SHARDINGKEY".to_owned(), group));
+        }
         let dead_letters = self.make_topic(&format!("%DLQ%{}", request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };
         self.append(dead_letters, vec![entry], request.deadline).await?;

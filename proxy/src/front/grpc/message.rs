@@ -1,6 +1,7 @@
 //! Messages on the wire <-> messages of the rules.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use md5::{Digest, Md5};
 use rocketmq_thin_proto::v2 as pb;
@@ -73,15 +74,18 @@ pub(super) fn delivered(handed: Handed) -> pb::Message {
     match message.kind {
         MessageKind::Normal | MessageKind::Transaction { .. } => {}
         MessageKind::Fifo { group } => {
-            user_properties.insert(MESSAGE_GROUP_PROPERTY.to_owned(), group.clone());
-            system.message_group = Some(group);
+            user_properties.insert(MESSAGE_GROUP_PROPERTY.to_owned(), group);
         }
+        // A dead letter has the type of a delayed message, and no time.
+        MessageKind::Delay { deliver_at } if deliver_at == SystemTime::UNIX_EPOCH => {}
         MessageKind::Delay { deliver_at } => {
             system.delivery_timestamp = Some(convert::timestamp(deliver_at));
         }
         MessageKind::Priority { priority } => system.priority = Some(priority),
         MessageKind::Lite { lite_topic } => system.lite_topic = Some(lite_topic),
     }
+    // A dead letter keeps its group as a property alone.
+    system.message_group = user_properties.get(MESSAGE_GROUP_PROPERTY).cloned();
     if let Some(trace_context) = message.trace_context {
         user_properties.insert(TRACE_CONTEXT_PROPERTY.to_owned(), trace_context.clone());
         system.trace_context = Some(trace_context);
