@@ -1,0 +1,84 @@
+//! The subcommands, against a running proxy.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use crate::support::Proxy;
+
+async fn run(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"));
+    command.args(arguments).args(["--server", &proxy.address.to_string()]);
+    let input = input.to_owned();
+    let finished = tokio::task::spawn_blocking(move || {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        child.stdin.take().expect("an input").write_all(input.as_bytes()).expect("written");
+        child.wait_with_output().expect("an end")
+    });
+    finished.await.expect("a result")
+}
+
+fn text(output: &[u8]) -> &str {
+    std::str::from_utf8(output).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_topic_is_created_listed_shown_and_deleted() {
+    let proxy = Proxy::start().await;
+    let create = ["topic", "create", "orders", "--type", "fifo", "--read-queues", "4", "--perm", "r"];
+    let created = run(&proxy, &create, "").await;
+    assert!(created.status.success(), "{}", text(&created.stderr));
+    let again = run(&proxy, &create, "").await;
+    assert!(!again.status.success());
+    assert!(text(&again.stderr).starts_with("error: "), "{}", text(&again.stderr));
+    let listed = run(&proxy, &["topic", "list"], "").await;
+    let listed = text(&listed.stdout);
+    assert!(listed.contains("orders  fifo  4            8             r"), "{listed}");
+    let shown = run(&proxy, &["topic", "show", "orders"], "").await;
+    let shown = text(&shown.stdout).to_owned();
+    assert!(shown.contains("type = \"fifo\""), "{shown}");
+    assert!(run(&proxy, &["topic", "delete", "orders"], "").await.status.success());
+    assert!(!run(&proxy, &["topic", "show", "orders"], "").await.status.success());
+    // What `show` prints is what `apply` reads.
+    assert!(run(&proxy, &["apply", "-"], &shown).await.status.success());
+    assert_eq!(text(&run(&proxy, &["topic", "show", "orders"], "").await.stdout), shown);
+}
+
+#[tokio::test]
+async fn a_group_is_created_listed_shown_and_deleted() {
+    let proxy = Proxy::start().await;
+    let create = ["group", "create", "billing", "--fifo", "--max-retries", "3", "--no-consume"];
+    assert!(run(&proxy, &create, "").await.status.success());
+    let listed = run(&proxy, &["group", "list"], "").await;
+    assert!(text(&listed.stdout).contains("billing  yes   no       3"), "{}", text(&listed.stdout));
+    assert!(run(&proxy, &["group", "delete", "billing"], "").await.status.success());
+    assert!(!run(&proxy, &["group", "delete", "billing"], "").await.status.success());
+}
+
+#[tokio::test]
+async fn apply_creates_and_changes() {
+    let proxy = Proxy::start().await;
+    let file = r#"{"topics": [{"name": "t", "queues": 2}], "groups": [{"name": "g", "max_retries": 1}]}"#;
+    assert!(run(&proxy, &["apply", "-"], file).await.status.success());
+    let changed = "[[groups]]\nname = 'g'\nmax_retries = 5\nretry = ['1s', '2500ms']";
+    assert!(run(&proxy, &["apply", "-"], changed).await.status.success());
+    let shown = run(&proxy, &["group", "show", "g"], "").await;
+    let shown = text(&shown.stdout);
+    assert!(shown.contains("max_retries = 5") && shown.contains("2s 500ms"), "{shown}");
+    let misspelt = run(&proxy, &["apply", "-"], "[[topics]]\nname = 't'\nquees = 1").await;
+    assert!(!misspelt.status.success());
+    assert!(text(&misspelt.stderr).contains("quees"), "{}", text(&misspelt.stderr));
+}
+
+#[tokio::test]
+async fn an_absent_proxy_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"));
+    command.args(["topic", "list", "--server", "127.0.0.1:1"]);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("run").expect("output");
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("127.0.0.1:1"), "{}", text(&output.stderr));
+}

@@ -1,0 +1,38 @@
+use std::time::Duration;
+
+use rocketmq_thin_proto::v2 as pb;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::support::{Proxy, duration, receive, receive_request, request};
+
+#[tokio::test]
+async fn a_shutdown_answers_who_waits_and_ends_the_streams() {
+    let mut proxy = Proxy::start().await;
+    let mut waiting = proxy.client().await;
+    let mut also_waiting = waiting.clone();
+    let mut wanted = receive_request("t", "g");
+    wanted.long_polling_timeout = duration(Duration::from_secs(20));
+    let mut open = proxy.client().await;
+    let (_commands, requests) = tokio::sync::mpsc::channel::<pb::TelemetryCommand>(1);
+    let stream = open.telemetry(request(ReceiverStream::new(requests))).await;
+    let mut stream = stream.expect("a stream").into_inner();
+    let mut answered = Box::pin(receive(&mut waiting, wanted));
+    assert!(futures::poll!(&mut answered).is_pending());
+    // Calls of one connection come in in order: once a later one is answered, the receive is under way.
+    let beat = pb::HeartbeatRequest::default();
+    also_waiting.heartbeat(request(beat)).await.expect("an answer");
+
+    proxy.ask_to_stop();
+    let received = answered.await;
+    assert_eq!(received.status.message, "no new message");
+    assert!(stream.message().await.expect("an orderly end").is_none());
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_proxy_leaves_the_directory_to_the_next() {
+    let proxy = Proxy::start().await;
+    let data = proxy.stop().await;
+    let next = Proxy::in_directory(data, |_| {}).await;
+    next.stop().await;
+}
