@@ -13,21 +13,53 @@ use crate::{
     workspace::{Workspace, cargo},
 };
 
+/// How the build is optimised. Each profile has one set of packages, and always the same: another set would
+/// change the features of the dependencies, and cargo would build those again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// What is run and tested.
+    Tested,
+    /// What is published and measured: with link-time optimisation, which takes minutes.
+    Release,
+}
+
+impl Profile {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Tested => "tested",
+            Self::Release => "release",
+        }
+    }
+
+    /// The name of a folder in the cache, so that what comes of one profile never stands in for the other.
+    pub(crate) fn cache(self, name: &str) -> String {
+        match self {
+            Self::Tested => name.to_owned(),
+            Self::Release => format!("release/{name}"),
+        }
+    }
+}
+
 /// What the build has made.
 #[derive(Debug)]
 pub(crate) struct Artefacts {
+    profile: Profile,
     folder: PathBuf,
 }
 
 impl Artefacts {
-    /// Builds all packages in one call and in the profile that ships. Always the same packages: another set
-    /// would change the features of the dependencies, and cargo would build those again.
-    pub(crate) fn build(workspace: &Workspace) -> Result<Self> {
+    /// Builds all packages in one call.
+    pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<Self> {
         let mut build = Command::new(cargo());
-        build.current_dir(workspace.root());
-        build.args(["build", "--release", "--workspace", "--exclude", "xtask"]);
+        build.current_dir(workspace.root()).args(["build", "--workspace", "--exclude", "xtask"]);
+        build.args(["--profile", profile.key()]);
         step::run(workspace, "build everything (the first time takes some minutes)", &mut build)?;
-        Ok(Self { folder: workspace.release() })
+        Ok(Self { profile, folder: workspace.target().join(profile.key()) })
+    }
+
+    /// How they are optimised.
+    pub(crate) fn profile(&self) -> Profile {
+        self.profile
     }
 
     /// Where they lie.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::{installed::Installed, language::Language, step, workspace::Workspace};
+use crate::{artefacts::Profile, installed::Installed, language::Language, step, workspace::Workspace};
 
 /// The clients under measurement.
 const CLIENTS: &str = "tests/bench/clients";
@@ -12,7 +12,7 @@ const CLIENTS: &str = "tests/bench/clients";
 /// Builds, installs and measures; the table goes straight to standard output.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Getting ready");
-    let installed = Installed::prepare(workspace, languages)?;
+    let installed = Installed::prepare(workspace, languages, Profile::Release)?;
     let mut bench = Command::new(installed.artefacts().program("bench"));
     bench
         .current_dir(workspace.root())

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use crate::{installed::Installed, language::Language, step, workspace::Workspace};
+use crate::{artefacts::Profile, installed::Installed, language::Language, step, workspace::Workspace};
 
 /// The folder of the driver programs.
 const DRIVERS: &str = "tests/conformance/drivers";
@@ -20,7 +20,7 @@ const KOTLIN_DRIVER: &str = "DriverKt";
 /// Builds, installs and runs the cases that `case` matches; the runner speaks for itself.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language], case: Option<&str>) -> Result<()> {
     step::heading("Getting ready");
-    let installed = Installed::prepare(workspace, languages)?;
+    let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
     step::heading("Conformance");
     let mut runner = command(workspace, &installed, languages)?;
     if let Some(case) = case {

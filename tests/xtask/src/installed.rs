@@ -11,7 +11,13 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    artefacts::Artefacts, fresh::is_fresh, language::Language, maven, package::Packages, step, tool::Tool,
+    artefacts::{Artefacts, Profile},
+    fresh::is_fresh,
+    language::Language,
+    maven,
+    package::Packages,
+    step,
+    tool::Tool,
     workspace::Workspace,
 };
 
@@ -28,8 +34,12 @@ pub(crate) struct Installed<'a> {
 
 impl<'a> Installed<'a> {
     /// Builds everything, packs the languages and installs the packages, as far as anything has changed.
-    pub(crate) fn prepare(workspace: &'a Workspace, languages: &[Language]) -> Result<Self> {
-        let artefacts = Artefacts::build(workspace)?;
+    pub(crate) fn prepare(
+        workspace: &'a Workspace,
+        languages: &[Language],
+        profile: Profile,
+    ) -> Result<Self> {
+        let artefacts = Artefacts::build(workspace, profile)?;
         let packages = Packages::make(workspace, &artefacts, languages)?;
         let installed = Self { workspace, artefacts, packages };
         if let Some(wheel) = &installed.packages.wheel {
@@ -46,9 +56,13 @@ impl<'a> Installed<'a> {
         &self.artefacts
     }
 
+    fn cache(&self, name: &str) -> Result<PathBuf> {
+        self.workspace.cache(&self.artefacts.profile().cache(name))
+    }
+
     /// The Python of the virtual environment that holds the wheel.
     pub(crate) fn python(&self) -> Result<PathBuf> {
-        let folder = self.workspace.cache("python")?;
+        let folder = self.cache("python")?;
         let (bin, program) = if cfg!(windows) { ("Scripts", "python.exe") } else { ("bin", "python") };
         Ok(folder.join(bin).join(program))
     }
@@ -56,7 +70,7 @@ impl<'a> Installed<'a> {
     /// Brings the files of a folder to where programs may `import 'rocketmq-thin'`: Node looks for packages
     /// beside the program.
     pub(crate) fn node_programs(&self, sources: &Path, name: &str) -> Result<PathBuf> {
-        let folder = self.workspace.cache("node")?.join(name);
+        let folder = self.cache("node")?.join(name);
         fs::create_dir_all(&folder)?;
         for stale in files(&folder)? {
             fs::remove_file(stale)?;
@@ -101,11 +115,11 @@ impl<'a> Installed<'a> {
 
     fn install_wheel(&self, wheel: &Path) -> Result<()> {
         let python = self.python()?;
-        let stamp = self.workspace.cache("python")?.join("installed");
+        let stamp = self.cache("python")?.join("installed");
         if is_fresh(&stamp, &[wheel.to_owned()]) {
             return Ok(());
         }
-        let folder = self.workspace.cache("python")?;
+        let folder = self.cache("python")?;
         step::run(
             self.workspace,
             "make a Python environment",
@@ -118,7 +132,7 @@ impl<'a> Installed<'a> {
     }
 
     fn install_tarball(&self, tarball: &Path) -> Result<()> {
-        let folder = self.workspace.cache("node")?;
+        let folder = self.cache("node")?;
         let stamp = folder.join("installed");
         if is_fresh(&stamp, &[tarball.to_owned()]) {
             return Ok(());
@@ -132,7 +146,7 @@ impl<'a> Installed<'a> {
 
     /// Compiles one file against the jar; the answer is the folder of its classes.
     pub(crate) fn compile_kotlin(&self, source: &Path, name: &str) -> Result<PathBuf> {
-        let classes = self.workspace.cache("kotlin")?.join(name);
+        let classes = self.cache("kotlin")?.join(name);
         let stamp = classes.join("META-INF/main.kotlin_module");
         let jar = self.packages.jar.clone().context("the jar is not packed")?;
         if is_fresh(&stamp, &[source.to_owned(), jar.clone()]) {

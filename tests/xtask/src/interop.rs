@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    artefacts::Artefacts,
+    artefacts::{Artefacts, Profile},
     language::Language,
     step,
     tool::{self, Tool},
@@ -72,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace, guests: &[Guest], case: Option<&str>) -
     let guests = if guests.is_empty() { Guest::value_variants() } else { guests };
     require(guests, "Or name the ones that are to run: cargo x interop java python")?;
     step::heading("Getting ready");
-    let artefacts = Artefacts::build(workspace)?;
+    let artefacts = Artefacts::build(workspace, Profile::Tested)?;
     step::heading("Apache's clients and Apache's answers against our proxy");
     let mut runner = command(workspace, &artefacts, guests);
     if let Some(case) = case {

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use artefacts::Profile;
 use interop::Guest;
 use language::{Language, Selection};
 use workspace::Workspace;
@@ -92,6 +93,9 @@ enum Verb {
     Package {
         #[command(flatten)]
         languages: Selection,
+        /// As they are published: with link-time optimisation, which takes minutes; in target/x/release/dist
+        #[arg(long)]
+        release: bool,
     },
 }
 
@@ -122,7 +126,10 @@ fn run(arguments: Arguments) -> Result<bool> {
         }
         Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
-        Verb::Package { languages } => package::run(workspace, &languages.resolve()?),
+        Verb::Package { languages, release } => {
+            let profile = if release { Profile::Release } else { Profile::Tested };
+            package::run(workspace, &languages.resolve()?, profile)
+        }
     }?;
     Ok(true)
 }

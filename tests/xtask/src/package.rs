@@ -9,7 +9,12 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    artefacts::Artefacts, fresh::is_fresh, language::Language, maven, step, tool::Tool, workspace::Workspace,
+    artefacts::{Artefacts, Profile},
+    fresh::is_fresh,
+    language::Language,
+    maven, step,
+    tool::Tool,
+    workspace::Workspace,
 };
 
 /// The packages that were asked for.
@@ -48,9 +53,9 @@ impl Packages {
 }
 
 /// Builds and packs the chosen languages, and says where the packages are.
-pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, languages: &[Language], profile: Profile) -> Result<()> {
     step::heading("Packing");
-    let artefacts = Artefacts::build(workspace)?;
+    let artefacts = Artefacts::build(workspace, profile)?;
     let packages = Packages::make(workspace, &artefacts, languages)?;
     for package in packages.paths() {
         println!("  {}", package.display());
@@ -67,7 +72,7 @@ fn wheel(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let sources = workspace.root().join(PYTHON);
     let library = artefacts.library("rocketmq_thin_python");
     let inputs = [library.clone(), sources.clone()];
-    pack(workspace, "whl", &inputs, |folder| {
+    pack(&Target { workspace, profile: artefacts.profile(), extension: "whl" }, &inputs, |folder| {
         let mut command = Tool::Python.command();
         command.arg(sources.join("package.py")).arg(&library).arg(folder);
         step::run(workspace, "pack the Python wheel", &mut command).map(drop)
@@ -78,7 +83,7 @@ fn tarball(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let sources = workspace.root().join(NODE);
     let library = artefacts.library("rocketmq_thin_node");
     let inputs = [library.clone(), sources.clone()];
-    pack(workspace, "tgz", &inputs, |folder| {
+    pack(&Target { workspace, profile: artefacts.profile(), extension: "tgz" }, &inputs, |folder| {
         let mut command = Tool::Node.command();
         command.arg(sources.join("package.mjs")).arg("--out").arg(folder).arg("--binary").arg(&library);
         step::run(workspace, "pack the npm tarball", &mut command).map(drop)
@@ -90,7 +95,7 @@ fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     // The driver of the conformance suite is compiled along with the tests.
     let driver = workspace.root().join("tests/conformance/drivers/kotlin");
     let inputs = [artefacts.library("rocketmq_thin_kotlin"), sources.clone(), driver];
-    pack(workspace, "jar", &inputs, |folder| {
+    pack(&Target { workspace, profile: artefacts.profile(), extension: "jar" }, &inputs, |folder| {
         let mut command = maven::binding(workspace, artefacts);
         command.args(["package", "-DskipTests"]);
         step::run(workspace, "pack the Kotlin jar", &mut command)?;
@@ -100,16 +105,19 @@ fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     })
 }
 
+/// Which package is made.
+struct Target<'a> {
+    workspace: &'a Workspace,
+    profile: Profile,
+    extension: &'static str,
+}
+
 /// The package of a kind in the output folder, made anew by `make` if one of `inputs` has changed.
-fn pack(
-    workspace: &Workspace,
-    extension: &str,
-    inputs: &[PathBuf],
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
-    let folder = workspace.cache("dist")?;
+fn pack(target: &Target<'_>, inputs: &[PathBuf], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let Target { workspace, profile, extension } = *target;
+    let folder = workspace.cache(&profile.cache("dist"))?;
     // A folder for each, since a tool may leave more behind than its package.
-    let work = workspace.cache("packing")?.join(extension);
+    let work = workspace.cache(&profile.cache("packing"))?.join(extension);
     if let Some(package) = find(&folder, extension)? {
         if is_fresh(&package, inputs) {
             return Ok(package);

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{across, installed::Installed, language::Language, proxy::Proxy, step, workspace::Workspace};
+use crate::{
+    across, artefacts::Profile, installed::Installed, language::Language, proxy::Proxy, step,
+    workspace::Workspace,
+};
 
 /// The example that is shown.
 const EXAMPLE: &str = "01-send-receive";
@@ -33,7 +36,7 @@ const MEANINGS: &[(&str, &str)] = &[
 /// Builds, installs, starts a proxy and shows every chosen language.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Getting ready: everything is built once, and kept in ignored folders below target");
-    let installed = Installed::prepare(workspace, languages)?;
+    let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
     let mut programs = Vec::new();
     for language in languages {
         programs.push((*language, installed.example(*language, EXAMPLE)?));

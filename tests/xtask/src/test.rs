@@ -5,7 +5,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    across, bindings, conform, contract,
+    across,
+    artefacts::Profile,
+    bindings, conform, contract,
     examples::{self, Run},
     installed::Installed,
     interop::{self, Guest},
@@ -57,7 +59,7 @@ fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> R
 fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Result<()> {
     let languages = scope.languages;
     step::heading("Packages");
-    let installed = Installed::prepare(workspace, languages)?;
+    let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
 
     step::heading("Bindings");
     for language in languages {

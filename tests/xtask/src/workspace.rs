@@ -37,9 +37,9 @@ impl Workspace {
         &self.root
     }
 
-    /// The folder of everything that is built for use: `target/release`.
-    pub(crate) fn release(&self) -> PathBuf {
-        self.target.join("release")
+    /// Where cargo puts what it builds.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
     }
 
     /// What `cargo x` keeps between runs: virtual environments, packages, logs. Made when missing.
