@@ -86,11 +86,14 @@ impl SimpleConsumer {
         id(self.queue.submit(Operation::Ack(self.consumer.clone(), leases.get(index)?)))
     }
 
-    /// The delivery at each of `indexes` in the leases at the same place.
+    /// `places` are pairs: which of `leases`, and the index in it.
     #[napi]
-    pub fn ack_all(&self, leases: Vec<ClassInstance<'_, Leases>>, indexes: Vec<u32>) -> Result<i64> {
-        let deliveries = leases.iter().zip(indexes).map(|(leases, index)| leases.get(index));
-        let deliveries = deliveries.collect::<Result<_>>()?;
+    pub fn ack_all(&self, leases: Vec<ClassInstance<'_, Leases>>, places: Vec<u32>) -> Result<i64> {
+        let delivery = |place: &[u32]| match *place {
+            [of, index] => leases.get(of as usize).ok_or_else(no_such_delivery)?.get(index),
+            _ => Err(no_such_delivery()),
+        };
+        let deliveries = places.chunks(2).map(delivery).collect::<Result<_>>()?;
         id(self.queue.submit(Operation::AckAll(self.consumer.clone(), deliveries)))
     }
 
@@ -114,7 +117,10 @@ pub struct Leases(pub(crate) Vec<bridge::Delivery>);
 
 impl Leases {
     fn get(&self, index: u32) -> Result<bridge::Delivery> {
-        let delivery = self.0.get(index as usize).cloned();
-        delivery.ok_or_else(|| Error::new(Status::InvalidArg, "no such delivery"))
+        self.0.get(index as usize).cloned().ok_or_else(no_such_delivery)
     }
+}
+
+fn no_such_delivery() -> Error {
+    Error::new(Status::InvalidArg, "no such delivery")
 }
