@@ -36,13 +36,6 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 (delivery,) = await consumer.receive(max_messages=1)
                 self.assertEqual(delivery.body, b"later")
 
-    async def test_many_at_once(self):
-        client = await aio.Client(self.server)
-        producer = await client.producer(topics=[self.name])
-        receipts = await asyncio.gather(*(producer.send(Message(self.name, b"%d" % i)) for i in range(1000)))
-        self.assertEqual(len({receipt.message_id for receipt in receipts}), 1000)
-        self.assertEqual((await client.close(5)).abandoned, 0)
-
     async def test_what_is_not_open_says_so(self):
         with self.assertRaisesRegex(RuntimeError, "async with"):
             aio.Client(self.server).producer()
@@ -71,3 +64,13 @@ class Loops(Case):
 
         for _ in range(3):
             self.assertEqual(asyncio.run(main()), self.name)
+
+    def test_many_at_once(self):
+        async def main():
+            client = await aio.Client(self.server)
+            producer = await client.producer(topics=[self.name])
+            receipts = await asyncio.gather(*(producer.send(Message(self.name, b"%d" % i)) for i in range(1000)))
+            self.assertEqual(len({receipt.message_id for receipt in receipts}), 1000)
+            self.assertEqual((await client.close(5)).abandoned, 0)
+
+        asyncio.run(main())
