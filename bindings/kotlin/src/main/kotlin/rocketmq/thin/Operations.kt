@@ -6,6 +6,7 @@ import java.nio.ByteOrder
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.ConcurrentHashMap
 import kotlin.concurrent.thread
+import kotlin.coroutines.ContinuationInterceptor
 import kotlin.coroutines.resumeWithException
 import kotlinx.coroutines.CancellableContinuation
 import kotlinx.coroutines.CoroutineStart
@@ -26,7 +27,7 @@ internal object Operations {
      */
     private val rendezvous = ConcurrentHashMap<Long, Any>()
 
-    private val poller = lazy { thread(isDaemon = true, name = "rocketmq-thin", block = ::poll) }
+    private val poller = lazy { thread(isDaemon = true, name = "rocketmq-poll", block = ::poll) }
 
     /** Starts the library; throws if it cannot run. */
     fun start() {
@@ -63,9 +64,14 @@ internal object Operations {
     /** [outcome] is an [Outcome], or what was thrown when it was decoded. */
     @Suppress("UNCHECKED_CAST")
     private fun arrive(operation: Long, outcome: Any) {
-        val continuation = rendezvous.putIfAbsent(operation, outcome) ?: return
+        val continuation = rendezvous.putIfAbsent(operation, outcome) as CancellableContinuation<Outcome>? ?: return
         rendezvous.remove(operation)
-        (continuation as CancellableContinuation<Outcome>).finish(outcome)
+        when (continuation.context[ContinuationInterceptor]) {
+            // The rest of the coroutine would run right here; if it blocks, nobody fetches outcomes any more.
+            null, Dispatchers.Unconfined ->
+                Dispatchers.Default.dispatch(continuation.context) { continuation.finish(outcome) }
+            else -> continuation.finish(outcome)
+        }
     }
 
     private fun CancellableContinuation<Outcome>.finish(outcome: Any) =

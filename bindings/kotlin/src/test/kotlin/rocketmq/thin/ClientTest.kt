@@ -15,6 +15,7 @@ import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withContext
 import org.junit.jupiter.api.AfterAll
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -116,6 +117,17 @@ class ClientTest {
         producer.sendAll(List(5) { Message(topic, "$it") }).forEach { it.getOrThrow() }
         val bodies = consumer.deliveries(maxMessages = 1).onEach { consumer.ack(it) }.take(5).toList()
         assertEquals(List(5) { "$it" }, bodies.map { it.body.decodeToString() }.sorted())
+    }
+
+    @Test
+    fun `a coroutine without a dispatcher may block`() = test { client ->
+        val topic = unique("blocking")
+        val producer = client.producer { topics(topic) }
+        withContext(Dispatchers.Unconfined) {
+            producer.send(Message(topic, "first"))
+            val nested = runBlocking { producer.send(Message(topic, "second")) }
+            assertEquals(topic, nested.topic)
+        }
     }
 
     @Test
