@@ -1,6 +1,7 @@
 'use strict';
 
 const native = require('./native.cjs');
+const { onAbort } = require('./abort.cjs');
 const { RocketMQError } = require('./error.cjs');
 
 // So many promises are resolved before other events get their turn.
@@ -60,14 +61,13 @@ function untilAborted(submit, signal) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const id = submit();
-    const abort = () => {
+    const ignore = onAbort(signal, () => {
       completions.cancel(id);
       forget(id);
       reject(signal.reason);
-    };
-    signal.addEventListener('abort', abort, { once: true });
+    });
     remember(id, (value) => {
-      signal.removeEventListener('abort', abort);
+      ignore();
       resolve(value);
     });
   });

@@ -57,6 +57,19 @@ test('a signal that outlives its calls is left without listeners', async () => {
   assert.deepEqual(getEventListeners(signal, 'abort'), []);
 });
 
+test('a signal may be shared by many calls at once', async () => {
+  const warned = [];
+  process.on('warning', (warning) => warned.push(warning));
+  const controller = new AbortController();
+  const { signal } = controller;
+  const calls = Array.from({ length: 32 }, () => consumer.receive({ signal }));
+  await producer.send({ topic, body: 'x' }, { signal });
+  controller.abort();
+  const settled = await Promise.allSettled(calls);
+  assert.ok(settled.filter(({ reason }) => reason === signal.reason).length >= calls.length - 1);
+  assert.deepEqual(warned, []);
+});
+
 test('an endless loop ends with its signal', async () => {
   const controller = new AbortController();
   await producer.send({ topic, body: 'x' });
