@@ -12,21 +12,8 @@ use super::handle::Lease;
 use super::{Processor, max_attempts};
 use crate::service::{ChangeInvisible, InvisibleOutcome, RetryPolicy, Settle};
 
-/// How often leases are looked at.
-pub(super) const SCAN: Duration = Duration::from_secs(5);
-/// A lease with less time left than this is renewed.
-const AHEAD: Duration = Duration::from_secs(10);
-/// Renewals become rarer: the lengths one after the other, the last one again and again.
-const LENGTHS: [Duration; 6] = [
-    Duration::from_secs(60),
-    Duration::from_secs(180),
-    Duration::from_secs(300),
-    Duration::from_secs(600),
-    Duration::from_secs(1800),
-    Duration::from_secs(3600),
-];
-/// After this long a message that is still not settled is left to its group's retries.
-const LONGEST: Duration = Duration::from_secs(3 * 3600);
+/// Renewals become rarer: so many times the first lease, one after the other, the last one again and again.
+const LENGTHS: [u32; 6] = [1, 3, 5, 10, 30, 60];
 /// Failures in a row after which a lease is given up.
 const MAX_FAILURES: u32 = 3;
 
@@ -51,8 +38,8 @@ impl Renewal {
         Self { client_id, topic, group, entry, attempt, since: Instant::now(), renewed: 0, failures: 0 }
     }
 
-    fn due(&self, now: SystemTime) -> bool {
-        self.entry.received_at + self.entry.invisible <= now + AHEAD
+    fn due(&self, now: SystemTime, ahead: Duration) -> bool {
+        self.entry.received_at + self.entry.invisible <= now + ahead
     }
 }
 
@@ -124,7 +111,7 @@ impl Leases {
 impl Processor {
     /// Renews leases, and forgets clients that are gone, until the proxy drains.
     pub async fn keep_leases(&self) {
-        let mut ticks = tokio::time::interval(SCAN);
+        let mut ticks = tokio::time::interval(self.limits.renew_every.max(Duration::from_millis(1)));
         loop {
             tokio::select! {
                 () = self.draining.cancelled() => return,
@@ -145,7 +132,9 @@ impl Processor {
             }
             let mut held = slot.lock().await;
             let keep = match held.as_mut() {
-                Some(renewal) if renewal.due(SystemTime::now()) => self.renew(renewal).await,
+                Some(renewal) if renewal.due(SystemTime::now(), self.limits.renew_ahead) => {
+                    self.renew(renewal).await
+                }
                 Some(_) => true,
                 None => false,
             };
@@ -157,11 +146,11 @@ impl Processor {
 
     // Whether to go on renewing.
     async fn renew(&self, renewal: &mut Renewal) -> bool {
-        let too_long = renewal.since.elapsed() > LONGEST;
+        let too_long = renewal.since.elapsed() > self.limits.renew_for;
         let invisible = if too_long {
             self.retry_pause(&renewal.group, renewal.attempt).await
         } else {
-            LENGTHS[renewal.renewed.min(LENGTHS.len() - 1)]
+            self.limits.renewed_lease * LENGTHS[renewal.renewed.min(LENGTHS.len() - 1)]
         };
         let change = ChangeInvisible {
             topic: renewal.topic.as_ref().to_owned(),
@@ -188,7 +177,9 @@ impl Processor {
     }
 
     async fn retry_pause(&self, group: &str, attempt: i32) -> Duration {
-        let Ok(config) = self.services.metadata.group(group).await else { return LENGTHS[0] };
+        let Ok(config) = self.services.metadata.group(group).await else {
+            return self.limits.renewed_lease;
+        };
         pause_before(&config.retry, attempt.min(max_attempts(&config)))
     }
 }
@@ -200,7 +191,7 @@ fn pause_before(retry: &RetryPolicy, attempt: i32) -> Duration {
         RetryPolicy::Customized(pauses) => {
             let last = pauses.len().saturating_sub(1);
             let index = usize::try_from(retries).unwrap_or(usize::MAX).min(last);
-            pauses.get(index).copied().unwrap_or(LENGTHS[0])
+            pauses.get(index).copied().unwrap_or_default()
         }
         RetryPolicy::Exponential { initial, max, multiplier } => {
             let factor = f64::from(*multiplier).powf(f64::from(retries));

@@ -36,6 +36,18 @@ pub struct Limits {
     pub max_polling: Duration,
     /// Messages of one receive.
     pub receive_batch: usize,
+    /// The lease of a delivery that the proxy renews on request.
+    #[serde(with = "humantime_serde")]
+    pub renewed_lease: Duration,
+    /// A renewed lease with less time left than this is renewed again.
+    #[serde(with = "humantime_serde")]
+    pub renew_ahead: Duration,
+    /// How often the renewed leases are looked at.
+    #[serde(with = "humantime_serde")]
+    pub renew_every: Duration,
+    /// After this long a message that is still not settled is left to its group's retries.
+    #[serde(with = "humantime_serde")]
+    pub renew_for: Duration,
     /// How long a call may take in the backend when the client sets no deadline.
     #[serde(with = "humantime_serde")]
     pub call: Duration,
@@ -56,6 +68,10 @@ impl Default for Limits {
             min_polling: Duration::from_secs(5),
             max_polling: Duration::from_secs(20),
             receive_batch: 32,
+            renewed_lease: Duration::from_secs(60),
+            renew_ahead: Duration::from_secs(10),
+            renew_every: Duration::from_secs(5),
+            renew_for: Duration::from_secs(3 * 3600),
             call: Duration::from_secs(3),
         }
     }

@@ -13,8 +13,6 @@ use crate::service::{
     ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Settle,
 };
 
-/// The lease of a delivery that the proxy renews.
-const RENEWED_LEASE: Duration = Duration::from_secs(60);
 /// What a client's own request time-out is taken to be when it never said.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much earlier than its time a wait ends, so that the answer is there before the client gives up.
@@ -76,7 +74,7 @@ impl Processor {
         validate::topic(&command.topic)?;
         validate::group(&command.group)?;
         let invisible = if command.auto_renew {
-            RENEWED_LEASE
+            self.limits.renewed_lease
         } else {
             invisible_time(command.invisible_ms, self.limits.min_invisible, &self.limits)?
         };

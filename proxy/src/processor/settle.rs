@@ -153,7 +153,8 @@ impl Processor {
         }
     }
 
-    /// Moves a delivery to its group's dead letters. As with Apache's broker, its lease may be over already.
+    /// Moves a delivery to its group's dead letters. As with Apache's broker, its lease may be over already, and a
+    /// handle of another topic or group moves nothing without a word.
     ///
     /// # Errors
     /// In this order: `IllegalTopic`, `IllegalGroup`, `InvalidHandle`, then the backend's failures.
@@ -167,7 +168,7 @@ impl Processor {
         let scope = self.handles.scope(&command.topic, &command.group);
         let lease = match self.lease_of(&scope, &command.entry.handle).await {
             Opened::Ours(lease) => lease,
-            Opened::Foreign(_) => return self.fruitless(&command.topic).await,
+            Opened::Foreign(_) => return Ok(()),
             Opened::Forged => return Err(forged()),
         };
         let request = Forward {

@@ -3,8 +3,10 @@ use std::time::Duration;
 use rocketmq_thin_proto::v2 as pb;
 
 use crate::support::{
-    Proxy, code, duration, message, receive, receive_as, receive_request, request, send, system,
+    Proxy, ack, code, duration, handle, is_empty, message, receive, receive_as, receive_request, request,
+    resource, send, system,
 };
+use crate::telemetry::{consumer, open};
 
 #[tokio::test]
 async fn an_empty_receive_has_a_status_and_a_time() {
@@ -68,6 +70,49 @@ async fn a_cancelled_receive_takes_nothing() {
 }
 
 #[tokio::test]
+async fn a_lease_is_renewed_on_request_and_its_first_handle_stays_good() {
+    let proxy = Proxy::configured(|config| {
+        config.limits.renewed_lease = Duration::from_millis(200);
+        config.limits.renew_ahead = Duration::from_millis(150);
+        config.limits.renew_every = Duration::from_millis(10);
+    })
+    .await;
+    let mut client = proxy.client().await;
+    let (commands, mut answers) = open(&mut client, "client").await;
+    commands.send(consumer("g")).await.expect("sent");
+    answers.message().await.expect("no failure").expect("an answer");
+    send(&mut client, vec![message("t", "m", "body")]).await;
+    let wanted = pb::ReceiveMessageRequest { auto_renew: true, ..receive_request("t", "g") };
+    let first = handle(&receive(&mut client, wanted).await.messages[0]);
+
+    // Five times the first lease: without renewal it would come again.
+    let mut wanted = receive_request("t", "g");
+    wanted.long_polling_timeout = duration(Duration::from_secs(1));
+    assert!(receive(&mut client, wanted).await.messages.is_empty());
+    assert_eq!(code(ack(&mut client, ["t", "g"], &[&first]).await.status), pb::Code::Ok);
+    drop((commands, answers, client));
+    let data = proxy.stop().await;
+    let proxy = Proxy::in_directory(data, |_| {}).await;
+    assert!(is_empty(&mut proxy.client().await, "t", "g").await);
+}
+
+#[tokio::test]
+async fn a_client_that_says_good_bye_leaves_its_renewed_leases_to_others() {
+    let proxy = Proxy::start().await;
+    let mut client = proxy.client().await;
+    let (commands, mut answers) = open(&mut client, "client").await;
+    commands.send(consumer("g")).await.expect("sent");
+    answers.message().await.expect("no failure").expect("an answer");
+    send(&mut client, vec![message("t", "m", "body")]).await;
+    let wanted = pb::ReceiveMessageRequest { auto_renew: true, ..receive_request("t", "g") };
+    receive(&mut client, wanted).await;
+    let bye = pb::NotifyClientTerminationRequest { group: resource("g") };
+    client.notify_client_termination(request(bye)).await.expect("an answer");
+    let again = receive(&mut client, receive_request("t", "g")).await;
+    assert_eq!(system(&again.messages[0]).delivery_attempt, Some(2));
+}
+
+#[tokio::test]
 async fn a_group_that_used_up_its_deliveries_has_a_dead_letter() {
     let proxy = Proxy::configured(|config| {
         config.groups = vec![toml::from_str("name = 'g'\nmax_retries = 0").expect("a group")];
@@ -93,11 +138,8 @@ async fn assignments_name_the_queues_of_an_orderly_group_and_one_for_all_others(
     .await;
     let mut client = proxy.client().await;
     for (group, ids) in [("ordered", vec![0, 1, 2]), ("plain", vec![-1])] {
-        let query = pb::QueryAssignmentRequest {
-            topic: crate::support::resource("t"),
-            group: crate::support::resource(group),
-            endpoints: None,
-        };
+        let query =
+            pb::QueryAssignmentRequest { topic: resource("t"), group: resource(group), endpoints: None };
         let answer = client.query_assignment(request(query)).await.expect("an answer").into_inner();
         assert_eq!(code(answer.status), pb::Code::Ok);
         let queues = answer.assignments.into_iter().filter_map(|assignment| assignment.message_queue);

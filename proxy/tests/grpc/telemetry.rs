@@ -7,7 +7,7 @@ use tonic::Streaming;
 
 use crate::support::{Client, Proxy, code, request, request_of, resource};
 
-fn consumer(group: &str) -> pb::TelemetryCommand {
+pub(crate) fn consumer(group: &str) -> pb::TelemetryCommand {
     settings(
         pb::ClientType::SimpleConsumer,
         PubSub::Subscription(pb::Subscription { group: resource(group), ..Default::default() }),
@@ -35,7 +35,7 @@ fn settings(client_type: pb::ClientType, pub_sub: PubSub) -> pb::TelemetryComman
     }
 }
 
-async fn open(
+pub(crate) async fn open(
     client: &mut Client,
     client_id: &str,
 ) -> (mpsc::Sender<pb::TelemetryCommand>, Streaming<pb::TelemetryCommand>) {
