@@ -128,6 +128,7 @@ const WIRE: &[&str] = &[
     "core/src/rpc",
     "core/src/session",
     "core/src/wire",
+    "core/tests/",
     "proxy/src/front/grpc",
     "proxy/tests/",
     "tests/",
