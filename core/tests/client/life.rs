@@ -1,0 +1,162 @@
+//! Starting, losing the server, closing.
+
+use std::time::Duration;
+
+use rocketmq_thin::{
+    Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, Tls,
+};
+use rocketmq_thin_proto::v2::Code;
+use tokio::net::TcpListener;
+use tonic::transport::Identity;
+
+use crate::{
+    client,
+    server::{Script, TestServer, message},
+};
+
+/// Options of a client that doesn't wait long.
+fn impatient(endpoints: impl Into<String>) -> ClientOptions {
+    ClientOptions { startup_timeout: Duration::from_millis(300), ..ClientOptions::new(endpoints) }
+}
+
+/// An address where nobody listens.
+async fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_is_named() {
+    let address = nobody().await;
+    let error = Client::connect(impatient(&address)).await.unwrap_err();
+    assert_eq!((error.kind(), error.endpoint()), (ErrorKind::Unavailable, Some(address.as_str())));
+    assert!(error.retryable() && error.message().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_said_to_be_the_cause() {
+    let error = Client::connect(impatient("no-such-host.invalid:1")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.endpoint(), Some("no-such-host.invalid:1"));
+}
+
+#[tokio::test]
+async fn one_endpoint_that_works_is_enough() {
+    let server = TestServer::start(Script::default());
+    let endpoints = format!("{};{}", nobody().await, server.endpoints());
+    let client = Client::connect(ClientOptions::new(endpoints)).await.unwrap();
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    producer.send(Message::new("t", "x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_topic_fails_the_start() {
+    let script = Script { route: Box::new(|_, _| Code::TopicNotFound), ..Script::default() };
+    let server = TestServer::start(script);
+    let client = client(&server).await;
+    let error = client.producer(ProducerOptions::new(["t"])).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::TopicNotFound, Some(40402)));
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    assert_eq!(client.simple_consumer(options).await.unwrap_err().kind(), ErrorKind::TopicNotFound);
+    assert_eq!(server.seen.counted("query_route"), 2);
+}
+
+#[tokio::test]
+async fn a_server_without_settings_is_a_timeout_that_says_so() {
+    let server = TestServer::start(Script { settings: false, ..Script::default() });
+    let client = Client::connect(impatient(server.endpoints())).await.unwrap();
+    let error = client.producer(ProducerOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.message().contains("settings"), "{error}");
+}
+
+#[tokio::test]
+async fn one_who_gives_up_waiting_for_a_route_harms_nobody() {
+    let script = Script::default();
+    script.gate.send_replace(false);
+    let gate = script.gate.clone();
+    let server = TestServer::start(script);
+    let producer = client(&server).await.producer(ProducerOptions::default()).await.unwrap();
+    let first = tokio::spawn({
+        let producer = producer.clone();
+        async move { producer.send(Message::new("t", "first")).await }
+    });
+    server.seen.wait("query_route", 1).await;
+    first.abort();
+    let second = tokio::spawn(async move { producer.send(Message::new("t", "second")).await });
+    gate.send_replace(true);
+    second.await.unwrap().unwrap();
+    assert_eq!(server.seen.counted("query_route"), 1);
+}
+
+#[tokio::test]
+async fn a_lost_stream_comes_back_with_settings() {
+    let server = TestServer::start(Script::default());
+    let _producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
+    server.seen.drop_streams();
+    server.seen.wait("settings", 2).await;
+    assert_eq!(server.seen.counted("stream"), 2);
+}
+
+#[tokio::test]
+async fn a_close_says_farewell_and_leaves_no_stream() {
+    let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let client = client(&server).await;
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let delivery = consumer.receive(ReceiveOptions::default()).await.unwrap().remove(0);
+    let report = client.close(Duration::from_secs(5)).await;
+    assert_eq!((report.flushed, report.abandoned), (0, 0));
+    server.seen.wait("farewell", 2).await;
+    server.seen.wait("stream ended", 2).await;
+    let kinds = [
+        producer.send(Message::new("t", "x")).await.unwrap_err().kind(),
+        consumer.receive(ReceiveOptions::default()).await.unwrap_err().kind(),
+        consumer.ack(&delivery).await.unwrap_err().kind(),
+        consumer.change_invisible(&delivery, Duration::ZERO).await.unwrap_err().kind(),
+        client.producer(ProducerOptions::default()).await.unwrap_err().kind(),
+    ];
+    assert_eq!(kinds, [ErrorKind::Closed; 5]);
+    assert_eq!(server.seen.counted("stream"), 2);
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_flushed() {
+    let server = TestServer::start(Script::default());
+    let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let mut send = Box::pin(producer.send(Message::new("t", "x")));
+    // Polled once, the message is under way.
+    assert!(futures::poll!(&mut send).is_pending());
+    let report = producer.close(Duration::from_secs(5)).await;
+    assert_eq!((report.flushed, report.abandoned), (1, 0));
+    send.await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_everything_ends_the_streams() {
+    let server = TestServer::start(Script::default());
+    let client = client(&server).await;
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    drop((client, producer, consumer));
+    server.seen.wait("stream ended", 2).await;
+}
+
+#[tokio::test]
+async fn the_server_s_certificate_is_verified() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let identity = Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());
+    let server = TestServer::at("127.0.0.1:0".parse().unwrap(), Script::default(), Some(identity));
+    let endpoints = format!("localhost:{}", server.address.port());
+    let trusting =
+        ClientOptions { tls: Tls::Ca { pem: own.cert.pem().into() }, ..ClientOptions::new(&endpoints) };
+    let client = Client::connect(trusting).await.unwrap();
+    client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for tls in [Tls::Ca { pem: other.cert.pem().into() }, Tls::SystemRoots] {
+        let error =
+            Client::connect(ClientOptions { tls, ..ClientOptions::new(&endpoints) }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+        assert!(!error.retryable());
+    }
+}

@@ -1,0 +1,17 @@
+//! The client against a server that does what the test says.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod life;
+mod receive;
+mod send;
+mod server;
+
+use rocketmq_thin::{Client, ClientOptions};
+
+use self::server::TestServer;
+
+/// A client of one test server.
+async fn client(server: &TestServer) -> Client {
+    Client::connect(ClientOptions::new(server.endpoints())).await.unwrap()
+}

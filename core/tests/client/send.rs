@@ -1,0 +1,128 @@
+//! Sending.
+
+use rocketmq_thin::{Client, ClientOptions, Credentials, ErrorKind, Language, Message, ProducerOptions};
+use rocketmq_thin_proto::v2::{Code, SendMessageResponse, SendResultEntry};
+
+use crate::{
+    client,
+    server::{Script, TestServer, status, stored},
+};
+
+fn refusal(code: Code) -> SendMessageResponse {
+    SendMessageResponse { status: status(code, "refused"), entries: Vec::new() }
+}
+
+#[tokio::test]
+async fn every_request_carries_name_namespace_and_signature() {
+    let server = TestServer::start(Script::default());
+    let options = ClientOptions {
+        namespace: "prod".into(),
+        credentials: Some(Credentials {
+            access_key: "ak".into(),
+            secret_key: "sk".into(),
+            session_token: None,
+        }),
+        language: Language::Python,
+        ..ClientOptions::new(server.endpoints())
+    };
+    let client = Client::connect(options).await.unwrap();
+    let producer = client.producer(ProducerOptions::new(["orders"])).await.unwrap();
+    let receipt = producer.send(Message::new("orders", "hello")).await.unwrap();
+    let sent = server.seen.sent.lock().unwrap().clone();
+    let message = &sent[0].messages[0];
+    assert_eq!(message.topic.as_ref().unwrap().resource_namespace, "prod");
+    assert_eq!(message.system_properties.as_ref().unwrap().message_id, receipt.message_id);
+    for rpc in ["query_route", "send", "stream"] {
+        let metadata = server.seen.metadata.lock().unwrap()[rpc].clone();
+        for (name, value) in
+            [("x-mq-namespace", "prod"), ("x-mq-language", "PYTHON"), ("x-mq-protocol", "v2")]
+        {
+            assert_eq!(metadata.get(name).unwrap(), value, "{rpc}");
+        }
+        for name in ["x-mq-client-id", "x-mq-request-id", "x-mq-date-time"] {
+            assert!(metadata.contains_key(name), "{rpc}: {name}");
+        }
+        let authorization = metadata.get("authorization").unwrap().to_str().unwrap();
+        assert!(authorization.starts_with("MQv2-HMAC-SHA1 Credential=ak,"), "{rpc}");
+    }
+}
+
+#[tokio::test]
+async fn one_answer_for_a_batch_is_a_receipt_for_each() {
+    let one_entry = |request: &_, _| {
+        let SendMessageResponse { status, entries } = stored(request);
+        let message_id = entries.iter().map(|entry| entry.message_id.as_str()).collect::<Vec<_>>().join(",");
+        let entry = SendResultEntry { status: status.clone(), message_id, offset: 5, ..Default::default() };
+        SendMessageResponse { status, entries: vec![entry] }
+    };
+    let server = TestServer::start(Script { send: Box::new(one_entry), ..Script::default() });
+    let producer = client(&server).await.producer(ProducerOptions::default()).await.unwrap();
+    let messages = (0..100).map(|at| Message::new("t", format!("{at}"))).collect();
+    let results = producer.send_all(messages).await;
+    let mut ids: Vec<_> = results.into_iter().map(|result| result.unwrap().message_id).collect();
+    let sent = server.seen.sent.lock().unwrap().clone();
+    assert!(sent.len() < 100 && sent.iter().all(|request| request.messages.len() <= 32));
+    let mut stored: Vec<_> = sent
+        .iter()
+        .flat_map(|request| &request.messages)
+        .map(|message| message.system_properties.as_ref().unwrap().message_id.clone())
+        .collect();
+    ids.sort();
+    stored.sort();
+    assert_eq!(ids, stored);
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_not_repeated_and_a_busy_server_is() {
+    for (codes, requests, kind) in [
+        (vec![Code::TopicNotFound; 9], 1, Some(ErrorKind::TopicNotFound)),
+        (vec![Code::Unauthorized; 9], 1, Some(ErrorKind::Unauthenticated)),
+        (vec![Code::TooManyRequests, Code::TooManyRequests, Code::Ok], 3, None),
+        (vec![Code::InternalServerError, Code::Ok], 2, None),
+    ] {
+        let answers = codes.clone();
+        let send = move |request: &_, before: usize| match answers[before] {
+            Code::Ok => stored(request),
+            code => refusal(code),
+        };
+        let server = TestServer::start(Script { send: Box::new(send), ..Script::default() });
+        let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
+        let result = producer.send(Message::new("t", "x")).await;
+        assert_eq!(result.as_ref().err().map(|error| error.kind()), kind, "{codes:?}: {result:?}");
+        assert_eq!(server.seen.counted("send"), requests, "{codes:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_bad_message_of_a_batch_fails_alone() {
+    let send = |request: &rocketmq_thin_proto::v2::SendMessageRequest, _| {
+        if request.messages.iter().any(|message| message.body == "bad") {
+            refusal(Code::IllegalMessagePropertyKey)
+        } else {
+            stored(request)
+        }
+    };
+    let server = TestServer::start(Script { send: Box::new(send), ..Script::default() });
+    let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let bodies = ["good", "bad", "good"];
+    let results = producer.send_all(bodies.map(|body| Message::new("t", body)).to_vec()).await;
+    let fine: Vec<_> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(fine, [true, false, true]);
+    assert_eq!(results[1].as_ref().unwrap_err().code(), Some(40007));
+}
+
+#[tokio::test]
+async fn a_send_survives_a_restart_of_the_server() {
+    let server = TestServer::start(Script::default());
+    let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
+    producer.send(Message::new("t", "before")).await.unwrap();
+    let address = server.kill();
+    let under_way = tokio::spawn({
+        let producer = producer.clone();
+        async move { producer.send(Message::new("t", "meanwhile")).await }
+    });
+    let server = TestServer::at(address, Script::default(), None);
+    under_way.await.unwrap().unwrap();
+    producer.send(Message::new("t", "after")).await.unwrap();
+    server.seen.wait("settings", 1).await;
+}

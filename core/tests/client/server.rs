@@ -1,0 +1,386 @@
+//! A server that answers as a test tells it to, and remembers what it was asked.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rocketmq_thin_proto::v2::{
+    self, Code,
+    messaging_service_server::{MessagingService, MessagingServiceServer},
+    receive_message_response::Content,
+    telemetry_command::Command,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{mpsc, watch},
+};
+use tokio_stream::{
+    Stream, StreamExt,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
+use tonic::{
+    Request, Response, Status, Streaming,
+    metadata::MetadataMap,
+    transport::{Identity, Server, ServerTlsConfig},
+};
+
+type Answer<Q, A> = Box<dyn Fn(&Q, usize) -> A + Send + Sync>;
+type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the server answers; the number is how many requests of that kind came before.
+pub(crate) struct Script {
+    pub(crate) route: Answer<v2::QueryRouteRequest, Code>,
+    pub(crate) send: Answer<v2::SendMessageRequest, v2::SendMessageResponse>,
+    pub(crate) receive: Answer<v2::ReceiveMessageRequest, (Code, &'static str, Vec<v2::Message>)>,
+    pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
+    /// Whether telemetry is answered with settings.
+    pub(crate) settings: bool,
+    /// Routes are answered only once this is set.
+    pub(crate) gate: watch::Sender<bool>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            route: Box::new(|_, _| Code::Ok),
+            send: Box::new(|request, _| stored(request)),
+            receive: Box::new(|_, _| (Code::MessageNotFound, "no new message", Vec::new())),
+            ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
+            settings: true,
+            gate: watch::Sender::new(true),
+        }
+    }
+}
+
+pub(crate) fn status(code: Code, message: &str) -> Option<v2::Status> {
+    Some(v2::Status { code: code.into(), message: message.into() })
+}
+
+/// One entry for each message.
+pub(crate) fn stored(request: &v2::SendMessageRequest) -> v2::SendMessageResponse {
+    let entry = |message: &v2::Message| v2::SendResultEntry {
+        status: status(Code::Ok, "OK"),
+        message_id: message.system_properties.as_ref().map(|it| it.message_id.clone()).unwrap_or_default(),
+        ..Default::default()
+    };
+    v2::SendMessageResponse {
+        status: status(Code::Ok, "OK"),
+        entries: request.messages.iter().map(entry).collect(),
+    }
+}
+
+/// A code for each handle.
+pub(crate) fn acked(request: &v2::AckMessageRequest, code: impl Fn(&str) -> Code) -> v2::AckMessageResponse {
+    let entry = |entry: &v2::AckMessageEntry| v2::AckMessageResultEntry {
+        message_id: entry.message_id.clone(),
+        receipt_handle: entry.receipt_handle.clone(),
+        status: status(code(&entry.receipt_handle), ""),
+    };
+    let entries: Vec<_> = request.entries.iter().map(entry).collect();
+    v2::AckMessageResponse { status: status(Code::MultipleResults, ""), entries }
+}
+
+/// A message as delivered.
+pub(crate) fn message(id: &str, body: &'static str) -> v2::Message {
+    v2::Message {
+        system_properties: Some(v2::SystemProperties {
+            message_id: id.into(),
+            receipt_handle: Some(format!("handle of {id}")),
+            ..Default::default()
+        }),
+        body: body.into(),
+        ..Default::default()
+    }
+}
+
+/// A running server, in a runtime of its own, so that its end breaks its connections.
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Arc<Seen>,
+    runtime: Option<Runtime>,
+}
+
+/// What has been asked so far.
+#[derive(Default)]
+pub(crate) struct Seen {
+    counts: watch::Sender<HashMap<&'static str, usize>>,
+    pub(crate) sent: Mutex<Vec<v2::SendMessageRequest>>,
+    pub(crate) received: Mutex<Vec<v2::ReceiveMessageRequest>>,
+    pub(crate) acked: Mutex<Vec<v2::AckMessageRequest>>,
+    pub(crate) settings: Mutex<Vec<v2::Settings>>,
+    pub(crate) metadata: Mutex<HashMap<&'static str, MetadataMap>>,
+    drop_streams: watch::Sender<usize>,
+    forgotten: AtomicBool,
+}
+
+impl Seen {
+    /// Counts one more; returns how many there were before.
+    fn count(&self, what: &'static str) -> usize {
+        let mut before = 0;
+        self.counts.send_modify(|counts| {
+            let count = counts.entry(what).or_default();
+            before = *count;
+            *count += 1;
+        });
+        before
+    }
+
+    pub(crate) fn counted(&self, what: &'static str) -> usize {
+        self.counts.borrow().get(what).copied().unwrap_or_default()
+    }
+
+    /// Waits until something has happened `count` times.
+    pub(crate) async fn wait(&self, what: &'static str, count: usize) {
+        let mut counts = self.counts.subscribe();
+        counts.wait_for(|counts| counts.get(what).is_some_and(|it| *it >= count)).await.unwrap();
+    }
+
+    /// Ends all telemetry streams.
+    pub(crate) fn drop_streams(&self) {
+        self.drop_streams.send_modify(|times| *times += 1);
+    }
+
+    /// Forgets all settings, until they are sent again.
+    pub(crate) fn forget(&self) {
+        self.forgotten.store(true, Ordering::SeqCst);
+    }
+}
+
+impl TestServer {
+    pub(crate) fn start(script: Script) -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap(), script, None)
+    }
+
+    pub(crate) fn at(address: SocketAddr, script: Script, tls: Option<Identity>) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Seen::default());
+        let scripted = Scripted { script, seen: seen.clone(), address };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let mut builder = Server::builder();
+            if let Some(identity) = tls {
+                builder = builder.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+            }
+            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let service = MessagingServiceServer::new(scripted);
+            builder.add_service(service).serve_with_incoming(incoming).await.unwrap();
+        });
+        Self { address, seen, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn endpoints(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Stops without a word; returns once nobody listens any more.
+    pub(crate) fn kill(mut self) -> SocketAddr {
+        let runtime = self.runtime.take().unwrap();
+        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().unwrap();
+        self.address
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Scripted {
+    script: Script,
+    seen: Arc<Seen>,
+    address: SocketAddr,
+}
+
+impl Scripted {
+    fn note<T>(&self, what: &'static str, request: &Request<T>) -> usize {
+        self.seen.metadata.lock().unwrap().insert(what, request.metadata().clone());
+        self.seen.count(what)
+    }
+
+    fn queue(&self) -> v2::MessageQueue {
+        v2::MessageQueue {
+            permission: v2::Permission::ReadWrite.into(),
+            broker: Some(v2::Broker {
+                name: "broker".into(),
+                id: 0,
+                endpoints: Some(v2::Endpoints {
+                    scheme: v2::AddressScheme::IPv4.into(),
+                    addresses: vec![v2::Address {
+                        host: self.address.ip().to_string(),
+                        port: self.address.port().into(),
+                    }],
+                }),
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+macro_rules! unimplemented_rpcs {
+    ($($name:ident($request:ident) -> $response:ident),*) => {$(
+        // As `async_trait` would write it, which doesn't look into macros.
+        fn $name<'s, 'f>(
+            &'s self,
+            _: Request<v2::$request>,
+        ) -> Pin<Box<dyn Future<Output = Result<Response<v2::$response>, Status>> + Send + 'f>>
+        where
+            's: 'f,
+            Self: 'f,
+        {
+            Box::pin(async { Err(Status::unimplemented(stringify!($name))) })
+        }
+    )*};
+}
+
+#[tonic::async_trait]
+impl MessagingService for Scripted {
+    type ReceiveMessageStream = Flow<v2::ReceiveMessageResponse>;
+    type PullMessageStream = Flow<v2::PullMessageResponse>;
+    type TelemetryStream = Flow<v2::TelemetryCommand>;
+
+    async fn query_route(
+        &self,
+        request: Request<v2::QueryRouteRequest>,
+    ) -> Result<Response<v2::QueryRouteResponse>, Status> {
+        let before = self.note("query_route", &request);
+        self.script.gate.subscribe().wait_for(|open| *open).await.unwrap();
+        let code = (self.script.route)(request.get_ref(), before);
+        let message_queues = if code == Code::Ok { vec![self.queue()] } else { Vec::new() };
+        Ok(Response::new(v2::QueryRouteResponse { status: status(code, "route"), message_queues }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<v2::HeartbeatRequest>,
+    ) -> Result<Response<v2::HeartbeatResponse>, Status> {
+        self.note("heartbeat", &request);
+        Ok(Response::new(v2::HeartbeatResponse { status: status(Code::Ok, "OK") }))
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<v2::SendMessageRequest>,
+    ) -> Result<Response<v2::SendMessageResponse>, Status> {
+        let before = self.note("send", &request);
+        let request = request.into_inner();
+        let response = (self.script.send)(&request, before);
+        self.seen.sent.lock().unwrap().push(request);
+        Ok(Response::new(response))
+    }
+
+    async fn receive_message(
+        &self,
+        request: Request<v2::ReceiveMessageRequest>,
+    ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
+        let before = self.note("receive", &request);
+        let request = request.into_inner();
+        let (code, text, messages) = if self.seen.forgotten.load(Ordering::SeqCst) {
+            (Code::InternalServerError, "because \"settings\" is null", Vec::new())
+        } else {
+            (self.script.receive)(&request, before)
+        };
+        self.seen.received.lock().unwrap().push(request);
+        let mut contents: Vec<_> = status(code, text).map(Content::Status).into_iter().collect();
+        contents.extend(messages.into_iter().map(Content::Message));
+        let responses = contents.into_iter().map(|it| Ok(v2::ReceiveMessageResponse { content: Some(it) }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(responses))))
+    }
+
+    async fn ack_message(
+        &self,
+        request: Request<v2::AckMessageRequest>,
+    ) -> Result<Response<v2::AckMessageResponse>, Status> {
+        let before = self.note("ack", &request);
+        let request = request.into_inner();
+        let response = (self.script.ack)(&request, before);
+        self.seen.acked.lock().unwrap().push(request);
+        Ok(Response::new(response))
+    }
+
+    async fn change_invisible_duration(
+        &self,
+        request: Request<v2::ChangeInvisibleDurationRequest>,
+    ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
+        self.note("change_invisible", &request);
+        let receipt_handle = format!("new {}", request.get_ref().receipt_handle);
+        Ok(Response::new(v2::ChangeInvisibleDurationResponse {
+            status: status(Code::Ok, "OK"),
+            receipt_handle,
+        }))
+    }
+
+    async fn notify_client_termination(
+        &self,
+        request: Request<v2::NotifyClientTerminationRequest>,
+    ) -> Result<Response<v2::NotifyClientTerminationResponse>, Status> {
+        self.note("farewell", &request);
+        Ok(Response::new(v2::NotifyClientTerminationResponse { status: status(Code::Ok, "OK") }))
+    }
+
+    async fn telemetry(
+        &self,
+        request: Request<Streaming<v2::TelemetryCommand>>,
+    ) -> Result<Response<Self::TelemetryStream>, Status> {
+        self.note("stream", &request);
+        let mut incoming = request.into_inner();
+        let (outgoing, responses) = mpsc::channel(8);
+        let (seen, answers) = (self.seen.clone(), self.script.settings);
+        let mut dropped = seen.drop_streams.subscribe();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    command = incoming.next() => {
+                        let Some(Ok(command)) = command else { break };
+                        let Some(Command::Settings(settings)) = command.command else { continue };
+                        seen.settings.lock().unwrap().push(settings.clone());
+                        seen.forgotten.store(false, Ordering::SeqCst);
+                        seen.count("settings");
+                        let answer = v2::TelemetryCommand {
+                            status: status(Code::Ok, "OK"),
+                            command: Some(Command::Settings(settings)),
+                        };
+                        if answers && outgoing.send(Ok(answer)).await.is_err() {
+                            break;
+                        }
+                    }
+                    _ = dropped.changed() => break,
+                }
+            }
+            seen.count("stream ended");
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn pull_message(
+        &self,
+        _: Request<v2::PullMessageRequest>,
+    ) -> Result<Response<Self::PullMessageStream>, Status> {
+        Err(Status::unimplemented("pull_message"))
+    }
+
+    unimplemented_rpcs! {
+        query_assignment(QueryAssignmentRequest) -> QueryAssignmentResponse,
+        forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest)
+            -> ForwardMessageToDeadLetterQueueResponse,
+        update_offset(UpdateOffsetRequest) -> UpdateOffsetResponse,
+        get_offset(GetOffsetRequest) -> GetOffsetResponse,
+        query_offset(QueryOffsetRequest) -> QueryOffsetResponse,
+        end_transaction(EndTransactionRequest) -> EndTransactionResponse,
+        recall_message(RecallMessageRequest) -> RecallMessageResponse,
+        sync_lite_subscription(SyncLiteSubscriptionRequest) -> SyncLiteSubscriptionResponse
+    }
+}
