@@ -22,7 +22,7 @@ use client::Client;
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Clients that run at the same time: they mostly wait for long polls.
-const JOBS: usize = 3;
+const JOBS: usize = 6;
 
 /// Who talks to our proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,9 @@
 //! The golden transcripts: what Apache's proxy answered, replayed against ours.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use conformance::proxy::MergedProxy;
@@ -61,6 +64,8 @@ async fn stubs(cache: &Path, interpreter: &str) -> Result<PathBuf> {
         compile.current_dir(contracts).args(["-m", "grpc_tools.protoc", "-I", "."]);
         compile.arg("--python_out").arg(&installation.folder).args(CONTRACTS);
         succeed(&mut compile).await?;
+        // Apache's client is a package `rocketmq` too: ours comes first only as an ordinary package.
+        fs::write(installation.folder.join("rocketmq/__init__.py"), "")?;
         installation.done()?;
     }
     Ok(installation.folder)

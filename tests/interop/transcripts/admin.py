@@ -11,7 +11,7 @@ READABLE, WRITABLE = 4, 2  # the bits of a recorded permission
 def topic(name, spec):
     queues, perm = spec.get("queues", 1), spec.get("perm", READABLE | WRITABLE)
     return pb.Topic(
-        name=name, type=pb.TopicType.Value(spec.get("type", "UNSPECIFIED")),
+        name=name, type=pb.TopicType.Value(spec.get("type", "NORMAL")),
         read_queues=spec.get("read", queues), write_queues=spec.get("write", queues),
         readable=bool(perm & READABLE), writable=bool(perm & WRITABLE))
 

@@ -77,7 +77,9 @@ def main():
 
     not_yet, on_purpose = listed("not-yet.txt"), listed("differences.txt")
     cases = [json.loads(line) for line in open(HERE / "cases.jsonl")]
-    chosen = [c for c in cases if re.search(args.only, c["name"]) and not c.get("unstable") and (args.all or not not_yet(c["name"]))]
+    chosen = [c for c in cases if re.search(args.only, c["name"]) and (args.all or not not_yet(c["name"]))]
+    # Our handles are made otherwise: a case that forges Apache's says nothing.
+    chosen = [c for c in chosen if not c.get("unstable") and not c.get("apache_handle")]
     seen = play_all(chosen, Target(args.endpoint, Admin(args.endpoint)), args.workers)
 
     passed = failed = kept = 0
@@ -89,7 +91,7 @@ def main():
         failed += 1
         why = "\n".join(found) or "  differs on purpose, says differences.txt, but it answers as Apache's does"
         print(f"FAILED {case['name']}: {case['shows']}\n{why}")
-    print(f"{len(cases) - len(chosen)} of {len(cases)} cases left out: not done yet, unstable in the record, or not chosen")
+    print(f"{len(cases) - len(chosen)} of {len(cases)} cases left out: not done yet, unstable in the record, about Apache's handles, or not chosen")
     print(f"{kept} cases differ from Apache's on purpose")
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
