@@ -70,6 +70,24 @@ async fn a_cancelled_receive_takes_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_client_did_not_take_off_the_wire_is_given_back() {
+    let proxy = Proxy::start().await;
+    let mut client = proxy.client().await;
+    let body = "x".repeat(1 << 20);
+    for id in 0..16 {
+        send(&mut client, vec![message("t", &format!("m{id}"), &body)]).await;
+    }
+    let mut vanishing = proxy.client().await;
+    let answer = vanishing.receive_message(request(receive_request("t", "g"))).await.expect("an answer");
+    let mut stream = answer.into_inner();
+    stream.message().await.expect("no failure").expect("a status");
+    drop(stream);
+    // The leases are for a minute, and the attempt does not count.
+    let again = receive(&mut client, receive_request("t", "g")).await;
+    assert_eq!(system(&again.messages[0]).delivery_attempt, Some(1));
+}
+
+#[tokio::test]
 async fn a_lease_is_renewed_on_request_and_its_first_handle_stays_good() {
     let proxy = Proxy::configured(|config| {
         config.limits.renewed_lease = Duration::from_millis(200);
