@@ -53,8 +53,12 @@ impl Artefacts {
         let mut build = Command::new(cargo());
         build.current_dir(workspace.root()).args(["build", "--workspace", "--exclude", "xtask"]);
         build.args(["--profile", profile.key()]);
-        step::run(workspace, "build everything (the first time takes some minutes)", &mut build)?;
-        Ok(Self { profile, folder: workspace.target().join(profile.key()) })
+        let folder = workspace.target().join(profile.key());
+        if !folder.exists() {
+            println!("  the first build compiles all dependencies, which takes some minutes");
+        }
+        step::run(workspace, "build everything", &mut build)?;
+        Ok(Self { profile, folder })
     }
 
     /// How they are optimised.

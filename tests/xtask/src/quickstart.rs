@@ -64,9 +64,9 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     })?;
     let names: Vec<String> = languages.iter().map(ToString::to_string).collect();
     println!("\n{} did the same through one core and one proxy. Go on:", names.join(", "));
-    println!("  examples/    the programs you just saw, side by side");
-    println!("  README.md    installing each language, running the proxy");
-    println!("  cargo x test everything that is tested");
+    println!("  examples/     the programs you just saw, side by side");
+    println!("  README.md     installing each language, running the proxy");
+    println!("  cargo x test  everything that is tested");
     Ok(())
 }
 
