@@ -54,7 +54,12 @@ data class Receipt(
 }
 
 /** A message as received: what was sent, where it stood, and the lease on it. */
-class Delivery internal constructor(private val message: IncomingMessage, private val hold: Hold) {
+class Delivery
+internal constructor(
+    private val message: IncomingMessage,
+    /** The library knows the lease as long as this is reachable. */
+    @Suppress("unused") private val hold: Hold,
+) {
     internal val key get() = message.key
 
     /** The id its [Receipt] named. */
