@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::OwnedWriteBatch;
 use parking_lot::{Mutex, RwLock};
 
 use super::catalog_record::{GroupRecord, TopicRecord};
@@ -218,7 +218,7 @@ impl Catalog {
     }
 
     fn batch(&self) -> OwnedWriteBatch {
-        self.store.log_batch(PersistMode::SyncAll)
+        self.store.catalog_batch()
     }
 
     fn take_id(&self, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {

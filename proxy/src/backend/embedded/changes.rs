@@ -1,6 +1,6 @@
-//! A change of a group's progress on its way to the disk: one batch, seen by the next start whole or not at all.
+//! A change of a group's progress on its way to the disk: seen by the next start whole or not at all.
 
-use fjall::OwnedWriteBatch;
+use fjall::UserKey;
 
 use super::keys;
 use super::lease::Lease;
@@ -10,39 +10,55 @@ use crate::service::ServiceError;
 /// Cursors and leases of one group in one topic that are about to change.
 pub(super) struct Changes<'a> {
     store: &'a Store,
-    batch: OwnedWriteBatch,
     group: u32,
     topic: u32,
+    // A record's new value; `None` removes it.
+    records: Vec<(UserKey, Option<Vec<u8>>)>,
 }
 
 impl<'a> Changes<'a> {
     /// Nothing so far.
     pub(super) fn new(store: &'a Store, group: u32, topic: u32) -> Self {
-        Self { store, batch: store.progress_batch(), group, topic }
+        Self { store, group, topic, records: Vec::new() }
     }
 
     /// A cursor moves.
     pub(super) fn cursor(&mut self, queue: u32, cursor: u64) {
-        self.batch.insert(
-            &self.store.progress,
-            keys::cursor(self.group, self.topic, queue),
-            cursor.to_be_bytes(),
-        );
+        let key = keys::cursor(self.group, self.topic, queue);
+        self.records.push((key.into(), Some(cursor.to_be_bytes().to_vec())));
     }
 
     /// A message is out.
     pub(super) fn lease(&mut self, queue: u32, offset: u64, lease: &Lease) {
         let key = keys::lease(self.group, self.topic, queue, offset);
-        self.batch.insert(&self.store.progress, key, lease.encode());
+        self.records.push((key.into(), Some(lease.encode())));
     }
 
-    /// A message is consumed.
-    pub(super) fn settled(&mut self, queue: u32, offset: u64) {
-        self.batch.remove(&self.store.progress, keys::lease(self.group, self.topic, queue, offset));
+    /// A lease ends for good.
+    pub(super) fn no_lease(&mut self, queue: u32, offset: u64) {
+        self.records.push((keys::lease(self.group, self.topic, queue, offset).into(), None));
     }
 
     /// Writes it; once this returns it survives the death of the process.
-    pub(super) fn commit(self) -> Result<(), ServiceError> {
-        self.batch.commit().map_err(|e| unavailable(&e))
+    pub(super) fn commit(mut self) -> Result<(), ServiceError> {
+        let keyspace = &self.store.progress;
+        let written = if self.records.len() > 1 {
+            let mut batch = self.store.progress_batch();
+            for (key, value) in self.records {
+                match value {
+                    Some(value) => batch.insert(keyspace, key, value),
+                    None => batch.remove(keyspace, key),
+                }
+            }
+            batch.commit()
+        } else {
+            // The common case, at half the price of a batch.
+            match self.records.pop() {
+                Some((key, Some(value))) => keyspace.insert(key, value),
+                Some((key, None)) => keyspace.remove(key),
+                None => Ok(()),
+            }
+        };
+        written.map_err(|e| unavailable(&e))
     }
 }

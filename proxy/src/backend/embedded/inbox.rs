@@ -8,6 +8,9 @@ use super::clock;
 use super::writer::Job;
 use crate::service::{ServiceError, ServiceErrorKind};
 
+/// From so many concurrent sends on it pays to wait for the others.
+const MANY: usize = 8;
+
 /// The jobs that wait.
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
@@ -22,6 +25,7 @@ struct Waiting {
     // The thread sleeps: only then it needs a wake-up, which costs as much as the rest of a send.
     asleep: bool,
     closed: bool,
+    last_taken: usize,
 }
 
 impl Inbox {
@@ -58,7 +62,10 @@ impl Inbox {
 
     /// Waits for jobs or for this time (ms since 1970), and takes all there are. `None` once it is closed and
     /// empty.
-    pub(super) fn take(&self, until: Option<u64>) -> Option<Vec<Job>> {
+    ///
+    /// Senders that were answered together send again almost together: where the last take was a big one and
+    /// this one would be a small one, it waits for them for `pause`, and saves an fsync.
+    pub(super) fn take(&self, until: Option<u64>, pause: Duration) -> Option<Vec<Job>> {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.is_empty() {
             if waiting.closed {
@@ -74,7 +81,13 @@ impl Inbox {
             }
         }
         waiting.asleep = false;
+        if waiting.last_taken >= MANY && waiting.jobs.len() * 2 < waiting.last_taken && !waiting.closed {
+            drop(waiting);
+            std::thread::sleep(pause);
+            waiting = self.waiting.lock();
+        }
         waiting.bytes = 0;
+        waiting.last_taken = waiting.jobs.len();
         Some(std::mem::take(&mut waiting.jobs))
     }
 }

@@ -119,6 +119,11 @@ impl Leases {
         self.by_time.last().map(|(visible_at, _)| *visible_at)
     }
 
+    /// The highest offset with a lease.
+    pub(super) fn last_offset(&self) -> Option<u64> {
+        self.by_offset.last_key_value().map(|(offset, _)| *offset)
+    }
+
     /// All leases, by offset.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Lease)> {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))

@@ -40,6 +40,8 @@ pub(super) struct State {
 pub(super) struct QueueProgress {
     /// The next offset that the group has not had.
     pub(super) cursor: u64,
+    /// The cursor on the disk, which may lag behind leases: it is raised when one above it ends.
+    written: u64,
     /// What is out.
     pub(super) leases: Leases,
     /// Chunks read from the disk for this group, when it is too far behind for the queue's recent ones.
@@ -74,29 +76,33 @@ impl Progress {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
             let progress = state.queue(queue as usize);
-            match offset {
-                Some(offset) => {
-                    progress.leases.set(offset, Lease::decode(&value).map_err(|_| corrupt("lease"))?);
-                }
-                None => {
-                    let cursor = value.as_ref().try_into().map_err(|_| corrupt("cursor"))?;
-                    progress.cursor = u64::from_be_bytes(cursor);
-                    known.push(queue);
-                }
+            if let Some(offset) = offset {
+                let lease = Lease::decode(&value).map_err(|_| corrupt("lease"))?;
+                progress.leases.set(offset, lease);
+                progress.cursor = progress.cursor.max(offset + 1);
+            } else {
+                let cursor = value.as_ref().try_into().map_err(|_| corrupt("cursor"))?;
+                progress.written = u64::from_be_bytes(cursor);
+                progress.cursor = progress.cursor.max(progress.written);
+                known.push(queue);
             }
         }
         let mut changes = self.changes(store);
-        for queue in queues.iter().filter(|queue| !known.contains(&queue.id())) {
+        for queue in queues {
             let progress = state.queue(queue.id() as usize);
-            progress.cursor = where_a_new_group_starts(queue);
-            changes.cursor(queue.id(), progress.cursor);
+            if !known.contains(&queue.id()) {
+                progress.move_to(&mut changes, queue.id(), where_a_new_group_starts(queue));
+            }
+            // Sends that were not flushed may be lost with the machine's power while progress survived it.
+            while let Some(offset) = progress.leases.last_offset().filter(|offset| *offset >= queue.end()) {
+                progress.leases.remove(offset);
+                changes.no_lease(queue.id(), offset);
+            }
+            if progress.cursor > queue.end() {
+                progress.move_to(&mut changes, queue.id(), queue.end());
+            }
         }
         changes.commit()?;
-        for queue in queues {
-            // Sends that were not flushed may be lost with the machine's power while progress survived it.
-            let progress = state.queue(queue.id() as usize);
-            progress.cursor = progress.cursor.min(queue.end());
-        }
         *slot = Some(state);
         Ok(())
     }
@@ -174,6 +180,23 @@ impl State {
 }
 
 impl QueueProgress {
+    /// Sets the cursor, in memory and on the disk.
+    pub(super) fn move_to(&mut self, changes: &mut Changes<'_>, queue: u32, cursor: u64) {
+        self.cursor = cursor;
+        self.written = cursor;
+        changes.cursor(queue, cursor);
+    }
+
+    /// Ends a lease for good: the message is consumed.
+    pub(super) fn settle(&mut self, changes: &mut Changes<'_>, queue: u32, offset: u64) {
+        self.leases.remove(offset);
+        changes.no_lease(queue, offset);
+        // Without the lease only the cursor tells the next start that the group had this message.
+        if offset >= self.written {
+            self.move_to(changes, queue, self.cursor);
+        }
+    }
+
     /// The chunk of the window that holds this offset.
     pub(super) fn windowed(&self, offset: u64) -> Option<Chunk> {
         self.window.iter().find(|chunk| chunk.first() <= offset && offset < chunk.end()).cloned()

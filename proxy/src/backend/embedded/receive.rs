@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::timeout_at;
 
 use super::broker::{Broker, blocking};
+use super::changes::Changes;
 use super::clock;
 use super::codec;
 use super::filter::Matcher;
@@ -131,28 +132,18 @@ impl Request<'_> {
         let readable = self.topic.read_queues().min(self.queues.len());
         let mut slot = self.progress.lock();
         let state = slot.get_or_insert_default();
+        let mut changes = self.progress.changes(&self.broker.store);
+        for queue in state.queues.len()..self.queues.len() {
+            // Queues that were added since.
+            state.queue(queue).move_to(&mut changes, queue as u32, 0);
+        }
         let catch = wanted.take(state, &self.queues[..readable]).map_err(|_| corrupt("message"))?;
-        self.record(&catch, state)?;
+        record(&catch, state, &mut changes);
+        changes.commit()?;
         if !catch.taken.is_empty() {
             self.broker.expiry.schedule(&self.progress, state, wanted.visible_at);
         }
         Ok(catch)
-    }
-
-    fn record(&self, catch: &Catch, state: &State) -> Result<(), ServiceError> {
-        let mut changes = self.progress.changes(&self.broker.store);
-        for taken in &catch.taken {
-            if let Some(lease) = state.queues[taken.queue as usize].leases.get(taken.offset) {
-                changes.lease(taken.queue, taken.offset, lease);
-            }
-        }
-        for (queue, offset) in &catch.settled {
-            changes.settled(*queue, *offset);
-        }
-        for queue in &catch.moved {
-            changes.cursor(*queue, state.queues[*queue as usize].cursor);
-        }
-        changes.commit()
     }
 
     /// Reads the chunks from this offset on into memory.
@@ -188,5 +179,20 @@ impl Request<'_> {
             invisible: self.asked.invisible,
             coordinates: coordinates.to_string(),
         })
+    }
+}
+
+fn record(catch: &Catch, state: &mut State, changes: &mut Changes<'_>) {
+    for taken in &catch.taken {
+        if let Some(lease) = state.queues[taken.queue as usize].leases.get(taken.offset) {
+            changes.lease(taken.queue, taken.offset, lease);
+        }
+    }
+    for (queue, offset) in &catch.settled {
+        state.queues[*queue as usize].settle(changes, *queue, *offset);
+    }
+    for queue in &catch.passed {
+        let progress = &mut state.queues[*queue as usize];
+        progress.move_to(changes, *queue, progress.cursor);
     }
 }

@@ -50,12 +50,11 @@ impl Broker {
                 outcomes.push(unknown(entry, now));
                 continue;
             };
-            let leases = &mut state.queue(position.queue_index(at)).leases;
-            outcomes.push(match named(leases.get(at.offset), at, now) {
+            let progress = state.queue(position.queue_index(at));
+            outcomes.push(match named(progress.leases.get(at.offset), at, now) {
                 Named::Running(lease) => {
-                    leases.remove(at.offset);
-                    changes.settled(at.queue, at.offset);
-                    unblocked += usize::from(lease.fifo && leases.is_empty());
+                    progress.settle(&mut changes, at.queue, at.offset);
+                    unblocked += usize::from(lease.fifo && progress.leases.is_empty());
                     AckOutcome::Done
                 }
                 Named::Over(_) => AckOutcome::Expired,
@@ -136,16 +135,15 @@ impl Broker {
     fn consume(&self, position: &Position, at: Coordinates) -> Result<(), ServiceError> {
         let mut slot = position.progress.lock();
         let state = slot.get_or_insert_default();
-        let leases = &mut state.queue(position.queue_index(at)).leases;
-        let lease = match named(leases.get(at.offset), at, clock::now()) {
+        let progress = state.queue(position.queue_index(at));
+        let lease = match named(progress.leases.get(at.offset), at, clock::now()) {
             Named::Running(lease) | Named::Over(lease) => lease,
             Named::Nothing => return Ok(()),
         };
         let mut changes = position.progress.changes(&self.store);
-        changes.settled(at.queue, at.offset);
+        progress.settle(&mut changes, at.queue, at.offset);
         changes.commit()?;
-        leases.remove(at.offset);
-        let unblocked = lease.fifo && leases.is_empty();
+        let unblocked = lease.fifo && progress.leases.is_empty();
         drop(slot);
         position.progress.wake(usize::from(unblocked));
         Ok(())

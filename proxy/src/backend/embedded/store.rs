@@ -4,9 +4,9 @@
 //! |---|---|---|---|
 //! | `log` | `messages` | topic id, queue, first offset | a chunk: consecutive messages of the queue ([`super::chunk`]) |
 //! | `log` | `timers` | due time in ms, sequence | topic id, queue, message ([`super::timer`]) |
-//! | `log` | `catalog` | kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog`]) |
-//! | `progress` | `progress` | group id, topic id, queue | cursor: the next offset this group has not had |
-//! | `progress` | `progress` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
+//! | `state` | `catalog` | kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog`]) |
+//! | `state` | `progress` | group id, topic id, queue | cursor: the next offset this group has not had |
+//! | `state` | `progress` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
 //!
 //! Keys are big-endian and fixed-width ([`super::keys`]), so that a prefix is a topic, a group or a queue, and
 //! order is order of offset or time.
@@ -16,10 +16,11 @@
 //!   and with [`Flush::Sync`] that commit ends in an fdatasync. One batch is one group of concurrent sends.
 //! - Offsets of a queue have no holes: the next one is the end of the last chunk.
 //! - A message below a group's cursor without a lease is consumed; with a lease it is out with a consumer, or
-//!   waits for its next delivery.
-//! - `progress` is a database of its own because a commit holds its database's journal: leases and acks are in
-//!   the operating system's hands before they are answered (they survive `kill -9`), and never wait for an
-//!   fsync of messages. A power failure may lose the last of them; then messages come again, none is lost.
+//!   waits for its next delivery. The cursor is the higher one of its record and the offset after the last
+//!   lease: its record is written when a lease at or above it ends, not with every delivery.
+//! - There are two databases because a commit holds its database's journal: leases and acks are in the operating
+//!   system's hands before they are answered (they survive `kill -9`), and never wait for an fsync of messages.
+//!   A power failure may lose the last of them; then messages come again, none is lost. The catalog is synced.
 //! - Ids of topics and groups are never used twice, so what is left of a deleted one can't be mistaken for
 //!   another's.
 
@@ -35,7 +36,7 @@ use crate::service::{ServiceError, ServiceErrorKind};
 /// The open keyspaces.
 pub(super) struct Store {
     log: Database,
-    progress_log: Database,
+    state: Database,
     /// Chunks of messages.
     pub(super) messages: Keyspace,
     /// Messages that wait for their time.
@@ -51,6 +52,8 @@ pub(super) struct Store {
 /// Small memtables: what the journal must replay at the start, and what an idle process keeps in memory.
 const MESSAGES_MEMTABLE: u64 = 16 << 20;
 const SMALL_MEMTABLE: u64 = 4 << 20;
+/// The least that fjall agrees to: old journals are read at the start.
+const JOURNALS: u64 = 64 << 20;
 /// Chunks this big are written once and never again by compaction.
 const SEPARATED_FROM: u32 = 512;
 
@@ -62,59 +65,74 @@ impl Store {
             fjall::Error::Locked => OpenError::InUse(directory.path().to_owned()),
             other => OpenError::Damaged(directory.path().to_owned(), other.to_string()),
         };
-        let log = Database::builder(directory.part("log"))
-            .cache_size(8 << 20)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(128 << 20)
-            .manual_journal_persist(true)
-            .worker_threads(2)
-            .open()
-            .map_err(damaged)?;
-        let progress_log = Database::builder(directory.part("progress"))
-            .cache_size(2 << 20)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(64 << 20)
-            .worker_threads(1)
-            .open()
-            .map_err(damaged)?;
-        let messages = log.keyspace("messages", || {
-            plain(MESSAGES_MEMTABLE).with_kv_separation(Some(
-                KvSeparationOptions::default()
-                    .compression(CompressionType::None)
-                    .separation_threshold(SEPARATED_FROM),
-            ))
+        // Side by side: a fresh directory takes dozens of fsyncs.
+        let (log, state) = std::thread::scope(|scope| {
+            let state = scope.spawn(|| open_state(&directory));
+            (open_log(&directory), state.join())
         });
-        Ok(Self {
-            messages: messages.map_err(damaged)?,
-            timers: log.keyspace("timers", || plain(SMALL_MEMTABLE)).map_err(damaged)?,
-            catalog: log.keyspace("catalog", || plain(SMALL_MEMTABLE)).map_err(damaged)?,
-            progress: progress_log.keyspace("progress", || plain(SMALL_MEMTABLE)).map_err(damaged)?,
-            log,
-            progress_log,
-            directory,
-        })
+        let ended =
+            |_| OpenError::Damaged(directory.path().to_owned(), "its storage engine failed".to_owned());
+        let (log, messages, timers) = log.map_err(damaged)?;
+        let (state, catalog, progress) = state.map_err(ended)?.map_err(damaged)?;
+        Ok(Self { messages, timers, catalog, progress, log, state, directory })
     }
 
-    /// A batch for `messages`, `timers` and `catalog`, as durable as `mode` when its commit returns.
+    /// A batch for `messages` and `timers`, as durable as `mode` when its commit returns.
     pub(super) fn log_batch(&self, mode: PersistMode) -> OwnedWriteBatch {
         self.log.batch().durability(Some(mode))
     }
 
+    /// A batch for `catalog`, on the disk when its commit returns.
+    pub(super) fn catalog_batch(&self) -> OwnedWriteBatch {
+        self.state.batch().durability(Some(PersistMode::SyncAll))
+    }
+
     /// A batch for `progress`; its commit reaches the operating system.
     pub(super) fn progress_batch(&self) -> OwnedWriteBatch {
-        self.progress_log.batch()
+        self.state.batch()
     }
 
     /// Brings everything to the disk.
     pub(super) fn sync(&self) -> Result<(), fjall::Error> {
         self.log.persist(PersistMode::SyncAll)?;
-        self.progress_log.persist(PersistMode::SyncAll)
+        self.state.persist(PersistMode::SyncAll)
     }
 
     /// Where it lies.
     pub(super) fn path(&self) -> &std::path::Path {
         self.directory.path()
     }
+}
+
+type Opened = fjall::Result<(Database, Keyspace, Keyspace)>;
+
+fn open_log(directory: &DataDirectory) -> Opened {
+    let log = Database::builder(directory.part("log"))
+        .cache_size(8 << 20)
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNALS)
+        .manual_journal_persist(true)
+        .worker_threads(2)
+        .open()?;
+    let separated = KvSeparationOptions::default()
+        .compression(CompressionType::None)
+        .separation_threshold(SEPARATED_FROM);
+    let messages =
+        log.keyspace("messages", || plain(MESSAGES_MEMTABLE).with_kv_separation(Some(separated)))?;
+    let timers = log.keyspace("timers", || plain(SMALL_MEMTABLE))?;
+    Ok((log, messages, timers))
+}
+
+fn open_state(directory: &DataDirectory) -> Opened {
+    let state = Database::builder(directory.part("state"))
+        .cache_size(2 << 20)
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNALS)
+        .worker_threads(1)
+        .open()?;
+    let catalog = state.keyspace("catalog", || plain(SMALL_MEMTABLE))?;
+    let progress = state.keyspace("progress", || plain(SMALL_MEMTABLE))?;
+    Ok((state, catalog, progress))
 }
 
 fn plain(memtable: u64) -> KeyspaceCreateOptions {

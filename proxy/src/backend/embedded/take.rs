@@ -43,10 +43,10 @@ pub(super) struct Taken {
 pub(super) struct Catch {
     /// What was taken, under new leases.
     pub(super) taken: Vec<Taken>,
-    /// Messages that are consumed without a delivery, as queue and offset: they are gone, or did not pass.
+    /// Leases to be ended without a delivery, as queue and offset: the message is gone, or did not pass.
     pub(super) settled: Vec<(u32, u64)>,
-    /// Queues whose cursor moved.
-    pub(super) moved: Vec<u32>,
+    /// Queues whose cursor moved, but not over a message that was taken: no lease tells of that.
+    pub(super) passed: Vec<u32>,
     /// A message that is not in memory: read it and try again, if nothing was taken.
     pub(super) missing: Option<(u32, u64)>,
     /// There is more to look at: try again, if nothing was taken.
@@ -183,8 +183,9 @@ impl Look<'_> {
             current = Some(chunk);
         }
         self.catch.unfinished |= self.progress.cursor < end;
-        if self.progress.cursor != before {
-            self.catch.moved.push(self.queue.id());
+        let last_taken = self.catch.taken.last().map(|taken| (taken.queue, taken.offset + 1));
+        if self.progress.cursor != before && last_taken != Some((self.queue.id(), self.progress.cursor)) {
+            self.catch.passed.push(self.queue.id());
         }
         Ok(())
     }
@@ -204,6 +205,7 @@ impl Look<'_> {
         self.catch.taken.push(taken);
     }
 
+    /// Ends a lease without a delivery. Removed at once, so that the next look does not find it again.
     fn settle(&mut self, offset: u64) {
         self.progress.leases.remove(offset);
         self.catch.settled.push((self.queue.id(), offset));

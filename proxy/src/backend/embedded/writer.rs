@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use fjall::{OwnedWriteBatch, PersistMode};
 use parking_lot::Mutex;
@@ -73,6 +74,8 @@ pub(super) struct WriterOptions {
 
 /// A chunk holds no more than this and one message, so that reading a message never reads much else.
 const CHUNK_BYTES: usize = 128 << 10;
+/// No send waits longer than this for the company of others.
+const LONGEST_PAUSE: Duration = Duration::from_micros(500);
 
 impl Writer {
     /// Starts the thread.
@@ -146,9 +149,13 @@ type Groups<'a> = HashMap<(u32, u32), Group<'a>>;
 
 impl Work {
     fn run(&mut self) {
-        while let Some(jobs) = self.inbox.take(self.timers.next_due()) {
+        let mut pause = Duration::ZERO;
+        while let Some(jobs) = self.inbox.take(self.timers.next_due(), pause) {
             if !jobs.is_empty() {
+                let start = Instant::now();
                 self.store_jobs(jobs);
+                // Worth waiting for others: a part of what a commit of their own would take.
+                pause = (start.elapsed() / 2).min(LONGEST_PAUSE);
             }
             if self.timers.is_due(clock::now()) {
                 self.deliver_due();

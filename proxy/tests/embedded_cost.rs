@@ -1,0 +1,181 @@
+//! What the embedded backend alone costs, in CPU time per message of 1 KiB: printed, not judged.
+//!
+//! `cargo test --release -p rocketmq-thin-proxy --test embedded_cost -- --ignored --nocapture`
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use rocketmq_thin_proxy::backend::embedded::{Embedded, EmbeddedConfig, Flush, OpenError, open};
+use rocketmq_thin_proxy::service::{
+    Acknowledge, Delivered, Delivery, Filter, Message, Messages, Receive, Services, Settle,
+};
+
+const TOPIC: &str = "cost";
+const GROUP: &str = "cost";
+const AT_ONCE: usize = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a benchmark"]
+async fn cost_per_message() {
+    for (flush, name) in [(Flush::Sync, "fsync"), (Flush::Async, "no fsync")] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config =
+            EmbeddedConfig { data_dir: directory.path().to_owned(), flush, ..EmbeddedConfig::default() };
+        let start = Instant::now();
+        let broker = open(config.clone()).await.expect("a fresh directory opens");
+        println!("{name}: opened in {:?}, {} MB resident", start.elapsed(), resident());
+        let services = broker.services();
+        measure(&format!("{name}: send, {AT_ONCE} in flight"), 100_000, 1, &services, send_one).await;
+        measure(&format!("{name}: receive + ack, one by one"), 100_000, 1, &services, receive_one).await;
+        measure(&format!("{name}: send, 32 per request"), 200_000, 32, &services, send_many).await;
+        measure(&format!("{name}: receive + ack, 32 per request"), 200_000, 32, &services, receive_many)
+            .await;
+        measure(&format!("{name}: send, then kept"), 100_000, 32, &services, send_many).await;
+        drop(services);
+        broker.close().await;
+        let start = Instant::now();
+        let broker = open_again(&config).await;
+        println!("{name}: opened again in {:?}, {} MB resident", start.elapsed(), resident());
+        measure(&format!("{name}: receive + ack from disk"), 100_000, 32, &broker.services(), receive_many)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a benchmark"]
+async fn time_to_open() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+    for count in [0, 0, 10_000, 90_000, 200_000] {
+        let start = Instant::now();
+        let broker = open_again(&config).await;
+        println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
+        if count > 0 {
+            measure("send", count, 32, &broker.services(), send_many).await;
+        }
+        broker.close().await;
+    }
+    let start = Instant::now();
+    open_again(&config).await;
+    println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
+}
+
+async fn open_again(config: &EmbeddedConfig) -> Embedded {
+    loop {
+        match open(config.clone()).await {
+            Ok(broker) => return broker,
+            Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Runs `work` on `AT_ONCE` tasks until so many messages went through it, `step` at a time.
+async fn measure<F, W>(what: &str, count: usize, step: usize, services: &Services, work: W)
+where
+    F: Future<Output = usize> + Send,
+    W: Fn(Arc<dyn Messages>) -> F + Copy + Send + 'static,
+{
+    let done = Arc::new(AtomicUsize::new(0));
+    let (cpu, start) = (cpu_time(), Instant::now());
+    let tasks: Vec<_> = (0..AT_ONCE / step.min(8))
+        .map(|_| {
+            let (messages, done) = (services.messages.clone(), done.clone());
+            tokio::spawn(async move {
+                while done.load(Ordering::Relaxed) < count {
+                    done.fetch_add(work(messages.clone()).await, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    let done = done.load(Ordering::Relaxed) as f64;
+    let micros = (cpu_time() - cpu).as_micros() as f64 / done;
+    let rate = done / start.elapsed().as_secs_f64();
+    println!("{what:45} {micros:7.2} us CPU per message, {rate:9.0} messages/s, {} MB", resident());
+}
+
+fn message() -> Message {
+    static BODY: [u8; 1024] = [7; 1024];
+    Message {
+        id: "01AABBCCDDEEFF001122334455667788AA".to_owned(),
+        tag: Some("tag".to_owned()),
+        keys: vec!["key".to_owned()],
+        properties: vec![("a".to_owned(), "1".to_owned())],
+        body: Bytes::copy_from_slice(&BODY),
+        born_at: Some(SystemTime::now()),
+        born_host: "127.0.0.1:40000".to_owned(),
+        ..Message::default()
+    }
+}
+
+async fn send_one(messages: Arc<dyn Messages>) -> usize {
+    send(messages, 1).await
+}
+
+async fn send_many(messages: Arc<dyn Messages>) -> usize {
+    send(messages, 32).await
+}
+
+async fn send(messages: Arc<dyn Messages>, count: usize) -> usize {
+    let batch = (0..count).map(|_| message()).collect();
+    messages.send(TOPIC, batch, Instant::now() + Duration::from_secs(60)).await.expect("a send").len()
+}
+
+async fn receive_one(messages: Arc<dyn Messages>) -> usize {
+    receive(messages, 1).await
+}
+
+async fn receive_many(messages: Arc<dyn Messages>) -> usize {
+    receive(messages, 32).await
+}
+
+async fn receive(messages: Arc<dyn Messages>, max: usize) -> usize {
+    let request = Receive {
+        topic: TOPIC.to_owned(),
+        group: GROUP.to_owned(),
+        broker: None,
+        filter: Filter::All,
+        max,
+        invisible: Duration::from_secs(600),
+        deadline: Instant::now() + Duration::from_millis(50),
+        fifo: false,
+        attempt_id: None,
+    };
+    let Delivered::Messages(deliveries) = messages.receive(request).await.expect("a receive") else {
+        return max;
+    };
+    let entries = deliveries.iter().map(settle).collect();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let request = Acknowledge { topic: TOPIC.to_owned(), group: GROUP.to_owned(), entries, deadline };
+    messages.acknowledge(request).await.expect("an acknowledgement").len()
+}
+
+fn settle(delivery: &Delivery) -> Settle {
+    Settle {
+        coordinates: delivery.coordinates.clone(),
+        message_id: delivery.message.id.clone(),
+        lite_topic: None,
+        received_at: delivery.received_at,
+        invisible: delivery.invisible,
+    }
+}
+
+/// CPU time of this process, in the kernel's ticks of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("procfs");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    let ticks = |field: usize| fields[field].parse::<u64>().expect("a number");
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
+}
+
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("procfs");
+    let pages: u64 = pages.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("a number");
+    pages * 4096 / 1_000_000
+}
