@@ -28,7 +28,9 @@ pub(crate) fn tests(
                 step::run(workspace, "install pytest", &mut install)?;
             }
             let mut command = Command::new(python);
-            command.current_dir(sources).args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]);
+            // Not from the sources: they would stand in for what is installed.
+            command.current_dir(workspace.root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+            command.arg(sources.join("tests"));
             command
         }
         Language::Node => {
