@@ -87,6 +87,10 @@ impl Polls {
         let deadline = Instant::now() + wait;
         let receive = self.await_news(options, deadline);
         match self.stop.run_until_cancelled(receive).await {
+            // A close ends the polls as well, which may look as if they had found nothing.
+            Some(Ok(deliveries)) if deliveries.is_empty() && self.stop.is_cancelled() => {
+                Err(Error::closed("receive"))
+            }
             Some(result) => result,
             None => Err(Error::closed("receive")),
         }
