@@ -64,7 +64,8 @@ impl Guest {
 
 /// Fails if a tool of these guests is missing; `leave_out` says how to do without.
 pub(crate) fn require(guests: &[Guest], leave_out: &str) -> Result<()> {
-    guests.iter().try_for_each(|guest| tool::require(guest.tools(), leave_out))
+    let missing: Vec<Tool> = guests.iter().flat_map(|guest| tool::missing(guest.tools())).collect();
+    tool::refuse(&missing, leave_out)
 }
 
 /// Builds and runs; the runner speaks for itself.

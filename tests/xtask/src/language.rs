@@ -79,10 +79,16 @@ impl Selection {
             .filter(|language| !self.without.contains(language))
             .collect();
         ensure!(!chosen.is_empty(), "no language is left to run");
+        let mut missing = Vec::new();
+        let mut leave_out = String::from("Or leave it out:");
         for language in &chosen {
-            let leave_out = format!("Or leave the language out: --without {}", language.key());
-            tool::require(language.tools(), &leave_out)?;
+            let lacks = tool::missing(language.tools());
+            if !lacks.is_empty() {
+                leave_out += &format!(" --without {}", language.key());
+            }
+            missing.extend(lacks);
         }
+        tool::refuse(&missing, &leave_out)?;
         Ok(chosen)
     }
 }

@@ -39,9 +39,10 @@ impl Tool {
     fn probe(self) -> &'static [&'static str] {
         match self {
             Self::Python => &["-c", "import ensurepip, venv, sys; assert sys.version_info >= (3, 9)"],
-            Self::Jdk => &["-version"],
+            Self::Node => &["-e", "process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)"],
+            Self::Jdk => &["--release", "17", "-version"],
             Self::Go => &["version"],
-            Self::Node | Self::Npm | Self::Maven => &["--version"],
+            Self::Npm | Self::Maven => &["--version"],
         }
     }
 
@@ -78,23 +79,29 @@ impl Tool {
         probed.is_ok_and(|status| status.success())
     }
 
+    fn explain(self) -> String {
+        let (program, wanted_for, how_to_get) = (self.program(), self.wanted_for(), self.how_to_get());
+        format!("  {program} is missing or too old. Wanted: {wanted_for}.\n    {how_to_get}")
+    }
+
     /// The command line of this tool, to be completed.
     pub(crate) fn command(self) -> Command {
         Command::new(self.program())
     }
 }
 
-/// Fails with the list of what is missing of `tools`; `leave_out` says how to do without.
-pub(crate) fn require(tools: &[Tool], leave_out: &str) -> Result<()> {
-    let missing: Vec<String> = tools
-        .iter()
-        .filter(|tool| !tool.is_there())
-        .map(|tool| {
-            format!("  {} is missing.  {}.\n    {}", tool.program(), tool.wanted_for(), tool.how_to_get())
-        })
-        .collect();
-    if missing.is_empty() {
+/// Those of `tools` that the machine lacks.
+pub(crate) fn missing(tools: &[Tool]) -> Vec<Tool> {
+    tools.iter().copied().filter(|tool| !tool.is_there()).collect()
+}
+
+/// Fails with the list of what is missing, if anything is; `leave_out` says how to do without.
+pub(crate) fn refuse(missing: &[Tool], leave_out: &str) -> Result<()> {
+    let mut lines: Vec<String> = missing.iter().map(|tool| tool.explain()).collect();
+    lines.sort();
+    lines.dedup();
+    if lines.is_empty() {
         return Ok(());
     }
-    bail!("this machine lacks what is needed:\n{}\n{leave_out}", missing.join("\n"))
+    bail!("this machine lacks what is needed:\n{}\n{leave_out}", lines.join("\n"))
 }
