@@ -28,19 +28,26 @@ async fn cost_per_message() {
         let broker = open(config.clone()).await.expect("a fresh directory opens");
         println!("{name}: opened in {:?}, {} MB resident", start.elapsed(), resident());
         let services = broker.services();
-        measure(&format!("{name}: send, {AT_ONCE} in flight"), 100_000, 1, &services, send_one).await;
-        measure(&format!("{name}: receive + ack, one by one"), 100_000, 1, &services, receive_one).await;
-        measure(&format!("{name}: send, 32 per request"), 200_000, 32, &services, send_many).await;
-        measure(&format!("{name}: receive + ack, 32 per request"), 200_000, 32, &services, receive_many)
-            .await;
-        measure(&format!("{name}: send, then kept"), 100_000, 32, &services, send_many).await;
+        println!("{name}: send, {AT_ONCE} in flight: {}", measure((100_000, 1), &services, send_one).await);
+        println!(
+            "{name}: receive + ack, one by one: {}",
+            measure((100_000, 1), &services, receive_one).await
+        );
+        println!("{name}: send, 32 per request: {}", measure((200_000, 32), &services, send_many).await);
+        println!(
+            "{name}: receive + ack, 32 per request: {}",
+            measure((200_000, 32), &services, receive_many).await
+        );
+        println!("{name}: send, then kept: {}", measure((100_000, 32), &services, send_many).await);
         drop(services);
         broker.close().await;
         let start = Instant::now();
         let broker = open_again(&config).await;
         println!("{name}: opened again in {:?}, {} MB resident", start.elapsed(), resident());
-        measure(&format!("{name}: receive + ack from disk"), 100_000, 32, &broker.services(), receive_many)
-            .await;
+        println!(
+            "{name}: receive + ack from disk: {}",
+            measure((100_000, 32), &broker.services(), receive_many).await
+        );
     }
 }
 
@@ -54,7 +61,7 @@ async fn time_to_open() {
         let broker = open_again(&config).await;
         println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
         if count > 0 {
-            measure("send", count, 32, &broker.services(), send_many).await;
+            println!("send: {}", measure((count, 32), &broker.services(), send_many).await);
         }
         broker.close().await;
     }
@@ -73,8 +80,8 @@ async fn open_again(config: &EmbeddedConfig) -> Embedded {
     }
 }
 
-/// Runs `work` on `AT_ONCE` tasks until so many messages went through it, `step` at a time.
-async fn measure<F, W>(what: &str, count: usize, step: usize, services: &Services, work: W)
+/// Runs `work` on many tasks until so many messages went through it, `step` at a time; what that cost.
+async fn measure<F, W>((count, step): (usize, usize), services: &Services, work: W) -> String
 where
     F: Future<Output = usize> + Send,
     W: Fn(Arc<dyn Messages>) -> F + Copy + Send + 'static,
@@ -97,7 +104,7 @@ where
     let done = done.load(Ordering::Relaxed) as f64;
     let micros = (cpu_time() - cpu).as_micros() as f64 / done;
     let rate = done / start.elapsed().as_secs_f64();
-    println!("{what:45} {micros:7.2} us CPU per message, {rate:9.0} messages/s, {} MB", resident());
+    format!("{micros:7.2} us CPU per message, {rate:9.0} messages/s, {} MB", resident())
 }
 
 fn message() -> Message {

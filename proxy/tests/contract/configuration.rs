@@ -1,13 +1,14 @@
 //! What the embedded backend's configuration promises.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
-use rocketmq_thin_proxy::service::{Message, ServiceErrorKind};
+use rocketmq_thin_proxy::service::{Message, Receive, ServiceErrorKind};
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, ids, plain};
+use crate::client::{Client, LONG, ids, plain};
 
 #[tokio::test]
 async fn nothing_is_made_when_named_if_so_configured() {
@@ -66,4 +67,69 @@ async fn old_messages_are_removed() {
         }
     };
     assert!(offset > 0);
+}
+
+#[tokio::test]
+async fn too_many_waiting_receives_are_refused() {
+    for config in [
+        EmbeddedConfig { max_waiting_per_group: 2, ..EmbeddedConfig::default() },
+        EmbeddedConfig { max_waiting: 2, ..EmbeddedConfig::default() },
+    ] {
+        let backend = Embedded::with(config).await;
+        let client = Client::new(backend.services());
+        let (mut first, mut second) = (Box::pin(client.next(LONG)), Box::pin(client.next(LONG)));
+        // The third is refused as soon as the other two wait.
+        let refused = async {
+            loop {
+                let third = Receive { deadline: Instant::now(), ..client.request() };
+                match client.try_receive(third).await {
+                    Err(error) => break error,
+                    Ok(deliveries) => assert!(deliveries.is_empty()),
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let error = tokio::select! {
+            error = refused => error,
+            _ = &mut first => unreachable!("nothing was sent"),
+            _ = &mut second => unreachable!("nothing was sent"),
+        };
+        assert_eq!((error.kind, error.message.as_str()), (ServiceErrorKind::Busy, "polling full"));
+        // A place that is given up is free.
+        drop(first);
+        let (delivery, ()) = tokio::join!(client.next(LONG), client.send_ids(["a", "b"]));
+        assert_ne!(delivery.message.id, second.await.message.id);
+    }
+}
+
+#[tokio::test]
+async fn a_group_with_too_much_unsettled_gets_nothing_new() {
+    let backend =
+        Embedded::with(EmbeddedConfig { max_unsettled_per_queue: 3, ..EmbeddedConfig::default() }).await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send_ids(0..5).await;
+    let deliveries = client.receive_all(3).await;
+    client.expect_nothing().await;
+    let (next, _) = tokio::join!(client.next(LONG), client.acknowledge(&deliveries[..1]));
+    assert_eq!(next.message.id, "3");
+    client.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn sends_beyond_the_limit_are_refused_and_lose_nothing() {
+    let backend =
+        Embedded::with(EmbeddedConfig { max_pending_bytes: 5_000, ..EmbeddedConfig::default() }).await;
+    let client = Client::new(backend.services());
+    let big = |id| Message { body: vec![7; 2_000].into(), ..plain(id) };
+    let sends = (0..200).map(|id| client.try_send(vec![big(id)]));
+    let mut stored = 0;
+    for answer in join_all(sends).await {
+        match answer {
+            Ok(_) => stored += 1,
+            Err(error) => assert_eq!(error.kind, ServiceErrorKind::Busy),
+        }
+    }
+    assert!(stored > 0);
+    assert_eq!(client.receive_all(stored).await.len(), stored);
+    client.expect_nothing().await;
 }

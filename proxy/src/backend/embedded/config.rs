@@ -24,6 +24,9 @@ pub struct EmbeddedConfig {
     pub cache_bytes: usize,
     /// How many bytes of sends may wait for the disk before new ones are refused as busy.
     pub max_pending_bytes: usize,
+    /// How many deliveries of one queue a group may have unsettled; it gets nothing new beyond that. Each takes
+    /// about 200 bytes of memory.
+    pub max_unsettled_per_queue: usize,
     /// How many receives may wait for one topic and group.
     pub max_waiting_per_group: usize,
     /// How many receives may wait altogether.
@@ -56,6 +59,7 @@ impl Default for EmbeddedConfig {
             retention: Duration::from_secs(72 * 3600),
             cache_bytes: 32 << 20,
             max_pending_bytes: 64 << 20,
+            max_unsettled_per_queue: 50_000,
             max_waiting_per_group: 1024,
             max_waiting: 100_000,
             broker_name: "embedded".to_owned(),

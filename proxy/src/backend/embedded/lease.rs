@@ -129,6 +129,11 @@ impl Leases {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_offset.len()
+    }
+
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()

@@ -28,7 +28,7 @@ struct Request<'a> {
 }
 
 /// When a consumer is behind the messages in memory, the disk is read in pieces of this size.
-const READ_AHEAD: usize = 512 << 10;
+const READ_AHEAD: usize = 128 << 10;
 
 impl Broker {
     /// See [`crate::service::Messages::receive`].
@@ -107,6 +107,7 @@ impl Request<'_> {
                 fifo: self.asked.fifo,
                 attempt_id: self.asked.attempt_id.as_deref(),
                 filter: &self.filter,
+                most_leases: self.broker.config.max_unsettled_per_queue,
             };
             let catch = self.take(&wanted)?;
             if !catch.taken.is_empty() {
@@ -149,8 +150,11 @@ impl Request<'_> {
     /// Reads the chunks from this offset on into memory.
     async fn read_ahead(&self, queue: u32, offset: u64) -> Result<(), ServiceError> {
         let Some(source) = self.queues.get(queue as usize).cloned() else { return Err(corrupt("queue")) };
+        let cursor = self.progress.lock().as_mut().map_or(0, |state| state.queue(queue as usize).cursor);
+        // What is delivered again stands alone; what is new comes with what follows it.
+        let bytes = if offset < cursor { 1 } else { READ_AHEAD };
         let store = self.broker.store.clone();
-        let chunks = blocking(move || source.read(&store, offset, READ_AHEAD)).await?;
+        let chunks = blocking(move || source.read(&store, offset, bytes)).await?;
         if chunks.first().is_none_or(|chunk| chunk.first() > offset) {
             // Retention may have removed it since; if not, the queue has a hole.
             let (start, _) = self.queues[queue as usize].range();

@@ -53,8 +53,9 @@ impl Broker {
             let progress = state.queue(position.queue_index(at));
             outcomes.push(match named(progress.leases.get(at.offset), at, now) {
                 Named::Running(lease) => {
+                    let was_full = progress.leases.len() == self.config.max_unsettled_per_queue;
                     progress.settle(&mut changes, at.queue, at.offset);
-                    unblocked += usize::from(lease.fifo && progress.leases.is_empty());
+                    unblocked += usize::from(was_full || (lease.fifo && progress.leases.is_empty()));
                     AckOutcome::Done
                 }
                 Named::Over(_) => AckOutcome::Expired,
@@ -63,7 +64,7 @@ impl Broker {
         }
         changes.commit()?;
         drop(slot);
-        // A queue consumed in order goes on with its next messages.
+        // A queue consumed in order goes on with its next messages, and so does one that had too many out.
         position.progress.wake(unblocked);
         Ok(outcomes)
     }

@@ -27,6 +27,8 @@ pub(super) struct Wanted<'a> {
     pub(super) attempt_id: Option<&'a str>,
     /// Which messages pass.
     pub(super) filter: &'a Matcher,
+    /// How many messages of a queue may be out.
+    pub(super) most_leases: usize,
 }
 
 /// A message that was taken.
@@ -79,6 +81,7 @@ impl Wanted<'_> {
                 look.take_new()?;
             }
         }
+        catch.unfinished = catch.looked_at >= ENOUGH_LOOKS;
         Ok(catch)
     }
 }
@@ -166,7 +169,10 @@ impl Look<'_> {
         let before = self.progress.cursor;
         self.progress.cursor = before.max(start);
         let mut current: Option<Chunk> = None;
-        while self.progress.cursor < end && !self.is_enough() {
+        while self.progress.cursor < end
+            && self.progress.leases.len() < self.wanted.most_leases
+            && !self.is_enough()
+        {
             let offset = self.progress.cursor;
             let Some(chunk) = current.take().filter(|c| offset < c.end()).or_else(|| self.find(offset))
             else {
@@ -182,7 +188,8 @@ impl Look<'_> {
             }
             current = Some(chunk);
         }
-        self.catch.unfinished |= self.progress.cursor < end;
+        let cursor = self.progress.cursor;
+        self.progress.window.retain(|chunk| chunk.end() > cursor);
         let last_taken = self.catch.taken.last().map(|taken| (taken.queue, taken.offset + 1));
         if self.progress.cursor != before && last_taken != Some((self.queue.id(), self.progress.cursor)) {
             self.catch.passed.push(self.queue.id());
