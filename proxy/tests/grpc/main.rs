@@ -3,6 +3,7 @@
 mod admin;
 mod drain;
 mod port;
+mod process;
 mod receive;
 mod send;
 mod settle;
