@@ -127,6 +127,12 @@ impl Error {
         self
     }
 
+    /// Adds what else helps to understand the reason.
+    pub(crate) fn explained(mut self, explanation: &str) -> Self {
+        self.0.message = format!("{} ({explanation})", self.0.message);
+        self
+    }
+
     /// Names the operation that the user called, where the failure came from a step of it.
     pub(crate) fn during(mut self, operation: &'static str) -> Self {
         self.0.operation = operation;

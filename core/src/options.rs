@@ -103,7 +103,8 @@ pub enum Tls {
 /// limits of its own replaces these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryOptions {
-    /// The most attempts of one call; 1 never repeats.
+    /// The most attempts of one call; 1 never repeats what a server has answered or may have got. A server
+    /// that can't be reached at all is waited for in any case.
     pub max_attempts: u32,
     /// The limit of the first pause.
     pub initial: Duration,

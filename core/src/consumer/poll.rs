@@ -12,12 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::station::{Running, Station};
+use super::settle::Change;
 use crate::{
     error::{Error, Result},
     message::Delivery,
@@ -43,7 +44,7 @@ pub(super) struct Polls {
     sources: Vec<Arc<Source>>,
     stations: Mutex<HashMap<Place, Arc<Station>>>,
     /// What came for nobody yet.
-    arrived: Mutex<VecDeque<Delivery>>,
+    arrived: Mutex<VecDeque<Arrival>>,
     /// Changes whenever a poll ends or fails.
     news: watch::Sender<u64>,
     stop: CancellationToken,
@@ -78,7 +79,7 @@ impl Polls {
     pub(super) fn stop(&self) -> Vec<Delivery> {
         self.stop.cancel();
         let arrived = mem::take(&mut *self.arrived.lock());
-        arrived.into_iter().filter(is_alive).collect()
+        arrived.into_iter().map(|arrival| arrival.delivery).filter(is_alive).collect()
     }
 
     /// What has arrived, or what the polls of all topics and brokers bring first.
@@ -102,7 +103,7 @@ impl Polls {
         deadline: Instant,
     ) -> Result<Vec<Delivery>> {
         let mut news = self.news.subscribe();
-        if let Some(deliveries) = self.take(options.max_messages) {
+        if let Some(deliveries) = self.take(options.max_messages).await {
             return Ok(deliveries);
         }
         let poll = Poll {
@@ -112,7 +113,7 @@ impl Polls {
         };
         let claims = self.claim(&poll, deadline).await?;
         loop {
-            if let Some(deliveries) = self.take(options.max_messages) {
+            if let Some(deliveries) = self.take(options.max_messages).await {
                 return Ok(deliveries);
             }
             let running = claims.iter().filter(|claim| !claim.running.has_ended()).count();
@@ -125,7 +126,8 @@ impl Polls {
                 running > 0 && tokio::time::timeout_at(deadline.into(), news.changed()).await.is_ok();
             if !in_time {
                 // The last look: a poll may have ended while the time ran out.
-                return match (self.take(options.max_messages), errors.next()) {
+                let error = errors.next();
+                return match (self.take(options.max_messages).await, error) {
                     (Some(deliveries), _) => Ok(deliveries),
                     (None, Some(error)) => Err(error),
                     (None, None) => Ok(Vec::new()),
@@ -134,18 +136,35 @@ impl Polls {
         }
     }
 
-    /// Up to `max` of what has arrived, without those whose lease is over.
-    fn take(&self, max: u32) -> Option<Vec<Delivery>> {
-        let mut arrived = self.arrived.lock();
-        let mut taken = Vec::new();
-        while taken.len() < max as usize
-            && let Some(delivery) = arrived.pop_front()
-        {
-            if is_alive(&delivery) {
-                taken.push(delivery);
+    /// Up to `max` of what has arrived and can still be worked on.
+    async fn take(&self, max: u32) -> Option<Vec<Delivery>> {
+        loop {
+            let taken: Vec<Arrival> = {
+                let mut arrived = self.arrived.lock();
+                let count = arrived.len().min(max as usize);
+                arrived.drain(..count).collect()
+            };
+            if taken.is_empty() {
+                return None;
+            }
+            let fresh = join_all(taken.into_iter().map(|arrival| self.freshen(arrival))).await;
+            let fresh: Vec<Delivery> = fresh.into_iter().flatten().collect();
+            if !fresh.is_empty() {
+                return Some(fresh);
             }
         }
-        (!taken.is_empty()).then_some(taken)
+    }
+
+    /// Extends a lease of which half went by before anybody asked for the delivery.
+    async fn freshen(&self, arrival: Arrival) -> Option<Delivery> {
+        let Arrival { delivery, invisible } = arrival;
+        let left = delivery.lease.until().saturating_duration_since(Instant::now());
+        if left > invisible / 2 {
+            return Some(delivery);
+        }
+        let change = Change::new(self.session.clone(), &self.group, &delivery, invisible);
+        // Without it, the delivery belongs to others soon: it comes again.
+        (!left.is_zero() && change.run().await.is_ok()).then_some(delivery)
     }
 
     /// One poll of every broker of every topic.
@@ -176,7 +195,8 @@ impl Polls {
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
             match result {
                 Ok(deliveries) => {
-                    polls.arrived.lock().extend(deliveries);
+                    let arrival = |delivery| Arrival { delivery, invisible: poll.invisible };
+                    polls.arrived.lock().extend(deliveries.into_iter().map(arrival));
                     own.end(None);
                 }
                 Err(error) => own.end(Some(error)),
@@ -193,6 +213,13 @@ impl Polls {
 
 fn is_alive(delivery: &Delivery) -> bool {
     delivery.lease.until() > Instant::now()
+}
+
+/// A delivery that waits for a receive.
+struct Arrival {
+    delivery: Delivery,
+    /// The length of its lease.
+    invisible: Duration,
 }
 
 /// A poll that one receive waits for; handed back when that is over.

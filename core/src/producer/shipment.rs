@@ -65,7 +65,8 @@ impl Shipments {
         let topic = session.rpc().resource(&*self.topic);
         let request = build_send(&topic, queue.id, &self.born_host, messages());
         let limit = deadline.saturating_duration_since(Instant::now());
-        let (origin, response) = session.rpc().unary::<SendMessage>(&link, request, limit).await?;
+        let answer = session.rpc().unary::<SendMessage>(&link, request, limit).await;
+        let (origin, response) = answer.map_err(|error| session.explain(&link, error))?;
         process_send(&origin, response, messages())
     }
 

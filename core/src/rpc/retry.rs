@@ -126,7 +126,10 @@ impl Retry {
     /// The decision behind [`after`](Self::after), without the waiting.
     fn next(&mut self, error: Error) -> Result<(Verdict, Duration), Error> {
         self.maybe_delivered |= error.maybe_delivered();
-        self.left -= 1;
+        // Knocking at a closed door is no attempt: a server that restarts is waited for until the deadline.
+        if error.code().is_some() || error.maybe_delivered() {
+            self.left -= 1;
+        }
         let verdict = verdict(&error);
         let pause = self.pauses.next();
         if verdict == Verdict::Fail || self.left == 0 || Instant::now() + pause >= self.deadline {
@@ -173,6 +176,16 @@ mod tests {
         assert!(retry.next(refused(50001, "")).is_ok());
         assert_eq!(retry.next(refused(50001, "last")).unwrap_err().message(), "last");
         assert!(Retry::new(&options, Instant::now()).next(refused(50001, "")).is_err());
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_reached_is_waited_for_until_the_deadline() {
+        let options = RetryOptions { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
+        let mut retry = Retry::new(&options, Instant::now() + Duration::from_secs(60));
+        let refused =
+            || Error::new(ErrorKind::Unavailable, "send", "connection refused").with_retryable(true);
+        assert!((0..100).all(|_| retry.next(refused()).is_ok()));
+        assert!(retry.next(refused().maybe()).is_err());
     }
 
     #[test]

@@ -120,8 +120,12 @@ impl Session {
                     *failures > before || error.as_ref().is_some_and(|error| !error.retryable())
                 }
             });
-            if !seen.await? {
-                return Err(silence(&link, &state.borrow()));
+            match seen.await {
+                Some(true) => {}
+                Some(false) => return Err(self.explain(&link, silence(&link, &state.borrow()))),
+                None if self.inner.stop.is_cancelled() => return Err(Error::closed("telemetry")),
+                // Given up just now; this call opens a new one.
+                None => continue,
             }
             match &*state.borrow() {
                 StreamState::Ready { .. } => return Ok(link),
@@ -131,6 +135,16 @@ impl Session {
                 StreamState::Opening { .. } => {}
             }
         }
+    }
+
+    /// Says of an address that can't be reached where it came from, if the user never wrote it.
+    pub(crate) fn explain(&self, link: &Link, error: Error) -> Error {
+        let unreachable = error.kind() == ErrorKind::Unavailable && error.code().is_none();
+        if !unreachable || error.maybe_delivered() || self.inner.is_access(link) {
+            return error;
+        }
+        let access = &self.inner.access;
+        error.explained(&format!("the server at {access} names this address for the topic"))
     }
 
     /// Sends our settings once more and waits until the server has them.
@@ -148,7 +162,11 @@ impl Session {
             deadline,
             |state| matches!(state, StreamState::Ready { turn } if *turn > before),
         );
-        if renewed.await? { Ok(()) } else { Err(silence(link, &state.borrow())) }
+        match renewed.await {
+            Some(true) => Ok(()),
+            Some(false) => Err(silence(link, &state.borrow())),
+            None => Err(Error::closed("telemetry")),
+        }
     }
 
     /// Tells servers of one more topic that this producer sends to.
@@ -211,6 +229,15 @@ impl Inner {
         stream
     }
 
+    /// Whether the user gave the address.
+    fn is_access(&self, link: &Link) -> bool {
+        self.access.addresses().contains(link.address())
+    }
+
+    fn forget(&self, link: &Link) {
+        self.streams.lock().remove(link.address());
+    }
+
     /// The first command of a stream.
     fn own_settings(&self) -> v2::Settings {
         build_settings(&self.rpc, &self.options, &self.access, &self.role.lock())
@@ -257,16 +284,16 @@ impl Inner {
     }
 }
 
-/// Whether `wanted` came true before the deadline.
+/// Whether `wanted` came true before the deadline; nothing when the stream is no more.
 async fn wait_until(
     state: &mut watch::Receiver<StreamState>,
     deadline: Instant,
     wanted: impl FnMut(&StreamState) -> bool,
-) -> Result<bool, Error> {
+) -> Option<bool> {
     match tokio::time::timeout_at(deadline.into(), state.wait_for(wanted)).await {
-        Ok(Ok(_)) => Ok(true),
-        Ok(Err(_)) => Err(Error::closed("telemetry")),
-        Err(_) => Ok(false),
+        Ok(Ok(_)) => Some(true),
+        Ok(Err(_)) => None,
+        Err(_) => Some(false),
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
     wire::process_settings,
 };
 
+/// Failures in a row after which an address that only a route named is given up; about two minutes.
+const PATIENCE: u64 = 100;
+
 /// Servers don't announce changed settings; they answer with them when asked.
 const RESEND: Duration = Duration::from_secs(300);
 
@@ -84,11 +87,14 @@ impl Keeper {
     async fn keep(mut self) {
         let mut pauses = Pauses::of_reconnecting();
         let mut failures = 0;
-        loop {
+        let mut in_a_row = 0;
+        while in_a_row < PATIENCE || self.session.is_access(&self.link) {
             let turn = self.turn;
             let next = self.attend().await;
+            in_a_row += 1;
             if self.turn > turn {
                 pauses = Pauses::of_reconnecting();
+                in_a_row = 0;
             }
             let error = match next {
                 Next::Reopen => None,
@@ -101,6 +107,8 @@ impl Keeper {
             self.state.send_replace(StreamState::Opening { failures, error });
             tokio::time::sleep(pauses.next()).await;
         }
+        // Whoever needs the address again opens a new stream.
+        self.session.forget(&self.link);
     }
 
     /// Opens a stream and serves it until it ends.

@@ -49,6 +49,23 @@ async fn one_endpoint_that_works_is_enough() {
 }
 
 #[tokio::test]
+async fn an_address_that_only_the_route_names_is_explained() {
+    let elsewhere = nobody().await;
+    let script = Script { broker: Some(elsewhere.parse().unwrap()), ..Script::default() };
+    let server = TestServer::start(script);
+    let options = ClientOptions {
+        operation_timeout: Duration::from_millis(300),
+        ..ClientOptions::new(server.endpoints())
+    };
+    let client = Client::connect(options).await.unwrap();
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let error = producer.send(Message::new("t", "x")).await.unwrap_err();
+    assert_eq!((error.kind(), error.endpoint()), (ErrorKind::Unavailable, Some(elsewhere.as_str())));
+    assert!(error.message().contains(&format!("the server at {} names", server.address)), "{error}");
+    assert!(!error.maybe_delivered());
+}
+
+#[tokio::test]
 async fn an_unknown_topic_fails_the_start() {
     let script = Script { route: Box::new(|_, _| Code::TopicNotFound), ..Script::default() };
     let server = TestServer::start(script);

@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) send: Answer<v2::SendMessageRequest, v2::SendMessageResponse>,
     pub(crate) receive: Answer<v2::ReceiveMessageRequest, (Code, &'static str, Vec<v2::Message>)>,
     pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
+    /// Where routes say the queues are, if not here.
+    pub(crate) broker: Option<SocketAddr>,
     /// Whether telemetry is answered with settings.
     pub(crate) settings: bool,
     /// Routes are answered only once this is set.
@@ -54,6 +56,7 @@ impl Default for Script {
             send: Box::new(|request, _| stored(request)),
             receive: Box::new(|_, _| (Code::MessageNotFound, "no new message", Vec::new())),
             ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
+            broker: None,
             settings: true,
             gate: watch::Sender::new(true),
         }
@@ -212,6 +215,7 @@ impl Scripted {
     }
 
     fn queue(&self) -> v2::MessageQueue {
+        let address = self.script.broker.unwrap_or(self.address);
         v2::MessageQueue {
             permission: v2::Permission::ReadWrite.into(),
             broker: Some(v2::Broker {
@@ -220,8 +224,8 @@ impl Scripted {
                 endpoints: Some(v2::Endpoints {
                     scheme: v2::AddressScheme::IPv4.into(),
                     addresses: vec![v2::Address {
-                        host: self.address.ip().to_string(),
-                        port: self.address.port().into(),
+                        host: address.ip().to_string(),
+                        port: address.port().into(),
                     }],
                 }),
             }),
