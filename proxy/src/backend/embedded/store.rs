@@ -13,7 +13,7 @@
 //!
 //! Invariants
 //! - Only the writer thread appends to `messages` and `timers`; a send is answered after its batch is committed,
-//!   and with [`Flush::Sync`] that commit ends in an fdatasync. One batch is one group of concurrent sends.
+//!   and with [`Flush::Sync`](super::Flush::Sync) that commit ends in an fdatasync. One batch is one group of concurrent sends.
 //! - Offsets of a queue have no holes: the next one is the end of the last chunk.
 //! - A message below a group's cursor without a lease is consumed; with a lease it is out with a consumer, or
 //!   waits for its next delivery. The cursor is the higher one of its record and the offset after the last
