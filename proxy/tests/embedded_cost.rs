@@ -70,6 +70,31 @@ async fn time_to_open() {
     println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a benchmark"]
+async fn disk_use_with_short_retention() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = EmbeddedConfig {
+        data_dir: directory.path().to_owned(),
+        retention: Duration::from_secs(2),
+        ..EmbeddedConfig::default()
+    };
+    let broker = open_again(&config).await;
+    for _ in 0..10 {
+        let cost = measure((50_000, 32), &broker.services(), send_many).await;
+        println!("send: {cost}; {} MB on disk", disk_use(directory.path()) / 1_000_000);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Blocks that are in use below a directory, in bytes.
+fn disk_use(path: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    metadata + entries.map(|entry| disk_use(&entry.path())).sum::<u64>()
+}
+
 async fn open_again(config: &EmbeddedConfig) -> Embedded {
     loop {
         match open(config.clone()).await {

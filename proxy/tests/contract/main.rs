@@ -51,7 +51,8 @@ contract! {
         an_unsettled_message_comes_again_with_a_raised_attempt,
         all_queues_are_drained,
         a_group_that_may_not_consume_is_refused,
-        a_topic_without_read_permission_is_refused;
+        a_topic_without_read_permission_is_refused,
+        higher_priorities_come_first;
     settling:
         an_acknowledged_message_does_not_come_again,
         an_acknowledgement_may_be_repeated,
@@ -70,7 +71,8 @@ contract! {
         a_waiting_receive_gets_what_becomes_visible,
         a_dropped_receive_loses_nothing,
         nothing_by_the_deadline_is_no_error,
-        a_deleted_topic_ends_the_wait;
+        a_deleted_topic_ends_the_wait,
+        a_deleted_group_ends_the_wait;
     filter:
         only_wanted_tags_are_delivered,
         filtered_messages_are_consumed,

@@ -72,3 +72,13 @@ pub(crate) async fn a_deleted_topic_ends_the_wait<B: Backend>(backend: B) {
     client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
     assert_eq!(waiting.await.expect_err("the topic is gone").kind, ServiceErrorKind::TopicNotFound);
 }
+
+pub(crate) async fn a_deleted_group_ends_the_wait<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 2).await;
+    client.services.metadata.group(&client.group).await.expect("a group made when named");
+    client.expect_nothing().await;
+    let mut waiting = Box::pin(client.try_receive(client.request()));
+    assert!(poll!(&mut waiting).is_pending());
+    client.services.metadata.delete_group(&client.group).await.expect("deleted");
+    assert_eq!(waiting.await.expect_err("the group is gone").kind, ServiceErrorKind::GroupNotFound);
+}

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use rocketmq_thin_proxy::service::{GroupConfig, Permission, Receive, ServiceErrorKind, TopicConfig};
+use rocketmq_thin_proxy::service::{
+    GroupConfig, Message, MessageKind, Permission, Receive, ServiceErrorKind, TopicConfig, TopicKind,
+};
 
 use crate::backend::Backend;
 use crate::client::{Client, SHORT, ids, plain, sorted_ids};
@@ -72,4 +74,20 @@ pub(crate) async fn a_topic_without_read_permission_is_refused<B: Backend>(backe
     client.services.metadata.create_topic(config, false).await.expect("a new topic");
     let error = client.try_receive(client.request()).await.expect_err("not readable");
     assert_eq!(error.kind, ServiceErrorKind::Forbidden);
+}
+
+pub(crate) async fn higher_priorities_come_first<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    if !client.services.metadata.capabilities().priority {
+        return;
+    }
+    let config = TopicConfig { kind: TopicKind::Priority, ..client.topic_config(4) };
+    client.services.metadata.create_topic(config, false).await.expect("a new topic");
+    for priority in [1, 9, 0, 3, 2] {
+        client.send(vec![Message { kind: MessageKind::Priority { priority }, ..plain(priority) }]).await;
+    }
+    let deliveries = client.receive_all(5).await;
+    // Nine is more than there are queues: it is beside three.
+    assert_eq!(ids(&deliveries), ["9", "3", "2", "1", "0"]);
+    assert_eq!(deliveries[0].message.kind, MessageKind::Priority { priority: 9 });
 }

@@ -1,7 +1,7 @@
 //! How far a group has come in a topic: cursors and leases, and the receives that wait for more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ pub(super) struct Progress {
     state: Mutex<Option<State>>,
     more: Notify,
     waiting: AtomicUsize,
+    deleted: AtomicBool,
 }
 
 /// What the lock protects. It is held while a change is written, so that memory and disk change in one order.
@@ -51,7 +52,14 @@ pub(super) struct QueueProgress {
 impl Progress {
     /// Progress that is not loaded yet.
     pub(super) fn new(group: u32, topic: u32) -> Self {
-        Self { group, topic, state: Mutex::new(None), more: Notify::new(), waiting: AtomicUsize::new(0) }
+        Self {
+            group,
+            topic,
+            state: Mutex::new(None),
+            more: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            deleted: AtomicBool::new(false),
+        }
     }
 
     /// The state, if it is loaded.
@@ -141,6 +149,17 @@ impl Progress {
         for _ in 0..count.min(self.waiting.load(Ordering::SeqCst)) {
             self.more.notify_one();
         }
+    }
+
+    /// Says that its group is gone, and ends all waiting.
+    pub(super) fn delete(&self) {
+        self.deleted.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Whether its group is gone.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::SeqCst)
     }
 
     /// Wakes every waiting receive.

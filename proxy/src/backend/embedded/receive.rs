@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::timeout_at;
 
 use super::broker::{Broker, blocking};
+use super::catalog::group_not_found;
 use super::changes::Changes;
 use super::clock;
 use super::codec;
@@ -13,9 +14,9 @@ use super::lease::Coordinates;
 use super::progress::{Progress, State};
 use super::queue::Queue;
 use super::store::corrupt;
-use super::take::{Catch, Taken, Wanted};
+use super::take::{Catch, Order, Taken, Wanted};
 use super::topic::Topic;
-use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
+use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind};
 
 /// A receive under way.
 struct Request<'a> {
@@ -96,6 +97,9 @@ impl Request<'_> {
     async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
         loop {
             self.topic.check_alive()?;
+            if self.progress.is_deleted() {
+                return Err(group_not_found(&self.asked.group));
+            }
             let now = clock::now();
             let visible_at =
                 now.saturating_add(u64::try_from(self.asked.invisible.as_millis()).unwrap_or(u64::MAX));
@@ -107,6 +111,7 @@ impl Request<'_> {
                 fifo: self.asked.fifo,
                 attempt_id: self.asked.attempt_id.as_deref(),
                 filter: &self.filter,
+                order: self.order(),
                 most_leases: self.broker.config.max_unsettled_per_queue,
             };
             let catch = self.take(&wanted)?;
@@ -126,6 +131,11 @@ impl Request<'_> {
                 return Ok(None);
             }
         }
+    }
+
+    fn order(&self) -> Order {
+        let by_priority = self.topic.kind() == TopicKind::Priority && !self.asked.fifo;
+        if by_priority { Order::HighestFirst } else { Order::InTurn }
     }
 
     /// Takes what is in memory, and writes that it is taken.

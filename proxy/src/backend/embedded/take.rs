@@ -29,6 +29,17 @@ pub(super) struct Wanted<'a> {
     pub(super) filter: &'a Matcher,
     /// How many messages of a queue may be out.
     pub(super) most_leases: usize,
+    /// Where it looks first.
+    pub(super) order: Order,
+}
+
+/// In which order a receive looks at the queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Each receive begins with another queue, so that none is left behind.
+    InTurn,
+    /// The highest first: queues of a PRIORITY topic are priorities.
+    HighestFirst,
 }
 
 /// A message that was taken.
@@ -63,7 +74,7 @@ const ENOUGH_BYTES: usize = 8 << 20;
 const ENOUGH_LOOKS: usize = 4096;
 
 impl Wanted<'_> {
-    /// Takes what there is, beginning with another queue each time.
+    /// Takes what there is.
     pub(super) fn take(&self, state: &mut State, queues: &[Arc<Queue>]) -> Result<Catch, Malformed> {
         let mut catch = Catch::default();
         state.turn = state.turn.wrapping_add(1);
@@ -71,7 +82,10 @@ impl Wanted<'_> {
             if catch.is_enough(self) {
                 break;
             }
-            let queue = queues[(state.turn + step) % queues.len()].as_ref();
+            let queue = match self.order {
+                Order::InTurn => queues[(state.turn.wrapping_add(step)) % queues.len()].as_ref(),
+                Order::HighestFirst => queues[queues.len() - 1 - step].as_ref(),
+            };
             let progress = state.queue(queue.id() as usize);
             let mut look = Look { wanted: self, queue, progress, catch: &mut catch };
             if self.fifo {
@@ -129,7 +143,8 @@ impl Look<'_> {
                 break;
             }
         }
-        Ok(())
+        // None of it may have passed the filter: then nothing blocks the queue any more.
+        if self.progress.leases.is_empty() { self.take_new() } else { Ok(()) }
     }
 
     /// Delivers a leased message again. False if it is not in memory.

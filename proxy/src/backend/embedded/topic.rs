@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use super::progress::Progress;
 use super::queue::Queue;
 use super::store::Store;
-use crate::service::{Permission, ServiceError, ServiceErrorKind, TopicConfig};
+use crate::service::{Permission, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
 
 /// A topic. Queues are loaded by the first request that needs them, so that a start does not grow with the
 /// number of topics.
@@ -49,6 +49,11 @@ impl Topic {
     /// Its configuration.
     pub(super) fn config(&self) -> TopicConfig {
         self.config.read().clone()
+    }
+
+    /// What it takes.
+    pub(super) fn kind(&self) -> TopicKind {
+        self.config.read().kind
     }
 
     /// The most queues it ever had.
@@ -122,7 +127,7 @@ impl Topic {
     /// Forgets a group that was deleted.
     pub(super) fn forget_consumer(&self, group: u32) {
         if let Some(gone) = self.consumers.write().remove(&group) {
-            gone.wake_all();
+            gone.delete();
         }
     }
 
