@@ -110,6 +110,7 @@ impl Client {
         let closes = members.into_iter().map(|member| member.close(deadline));
         let reports = join_all(closes).await;
         self.0.routes.stop();
+        self.0.pool.clear();
         reports.into_iter().fold(CloseReport::default(), CloseReport::beside).since(start)
     }
 

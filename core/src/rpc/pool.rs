@@ -48,6 +48,11 @@ impl Pool {
         })
     }
 
+    /// Lets go of all connections; each ends when nothing uses it any more.
+    pub(crate) fn clear(&self) {
+        self.links.lock().clear();
+    }
+
     fn link(&self, address: &Address) -> Result<Arc<Link>, Error> {
         let mut links = self.links.lock();
         if let Some(link) = links.get(address) {

@@ -189,6 +189,8 @@ impl Session {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        // Their connections end with the last stream that needs them.
+        self.inner.streams.lock().clear();
     }
 
     async fn farewell(&self, link: Arc<Link>, deadline: Instant) {

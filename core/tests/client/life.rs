@@ -160,6 +160,20 @@ async fn dropping_everything_ends_the_streams() {
 }
 
 #[tokio::test]
+async fn dropping_a_consumer_ends_its_polls() {
+    let server = TestServer::start(Script { hang: true, ..Script::default() });
+    let client = client(&server).await;
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let options = ReceiveOptions { await_duration: Duration::ZERO, ..ReceiveOptions::default() };
+    assert!(consumer.receive(options).await.unwrap().is_empty());
+    server.seen.wait("receive", 1).await;
+    assert_eq!(server.seen.counted("poll ended"), 0);
+    drop(consumer);
+    server.seen.wait("poll ended", 1).await;
+    assert_eq!(server.seen.counted("receive"), 1);
+}
+
+#[tokio::test]
 async fn the_server_s_certificate_is_verified() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let identity = Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());

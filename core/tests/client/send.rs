@@ -1,5 +1,6 @@
 //! Sending.
 
+use futures::future::join_all;
 use rocketmq_thin::{Client, ClientOptions, Credentials, ErrorKind, Language, Message, ProducerOptions};
 use rocketmq_thin_proto::v2::{Code, SendMessageResponse, SendResultEntry};
 
@@ -70,6 +71,22 @@ async fn one_answer_for_a_batch_is_a_receipt_for_each() {
     ids.sort();
     stored.sort();
     assert_eq!(ids, stored);
+}
+
+#[tokio::test]
+async fn sends_beyond_the_bounds_wait_for_their_turn() {
+    let server = TestServer::start(Script::default());
+    for (messages, bytes) in [(1, 1 << 20), (100, 1), (2, 3)] {
+        let options = ProducerOptions {
+            max_in_flight_messages: messages,
+            max_in_flight_bytes: bytes,
+            ..ProducerOptions::new(["t"])
+        };
+        let producer = client(&server).await.producer(options).await.unwrap();
+        let sends = (0..20).map(|_| producer.send(Message::new("t", "body")));
+        assert!(join_all(sends).await.iter().all(Result::is_ok), "{messages} messages, {bytes} bytes");
+    }
+    assert!(server.seen.sent.lock().unwrap().iter().all(|request| request.messages.len() <= 2));
 }
 
 #[tokio::test]

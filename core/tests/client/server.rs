@@ -41,6 +41,8 @@ pub(crate) struct Script {
     pub(crate) send: Answer<v2::SendMessageRequest, v2::SendMessageResponse>,
     pub(crate) receive: Answer<v2::ReceiveMessageRequest, (Code, &'static str, Vec<v2::Message>)>,
     pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
+    /// Whether long polls find nothing and never end by themselves.
+    pub(crate) hang: bool,
     /// Where routes say the queues are, if not here.
     pub(crate) broker: Option<SocketAddr>,
     /// Whether telemetry is answered with settings.
@@ -56,6 +58,7 @@ impl Default for Script {
             send: Box::new(|request, _| stored(request)),
             receive: Box::new(|_, _| (Code::MessageNotFound, "no new message", Vec::new())),
             ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
+            hang: false,
             broker: None,
             settings: true,
             gate: watch::Sender::new(true),
@@ -202,6 +205,15 @@ impl Drop for TestServer {
     }
 }
 
+/// Counts when it is dropped.
+struct CountedEnd(Arc<Seen>, &'static str);
+
+impl Drop for CountedEnd {
+    fn drop(&mut self) {
+        self.0.count(self.1);
+    }
+}
+
 struct Scripted {
     script: Script,
     seen: Arc<Seen>,
@@ -291,6 +303,14 @@ impl MessagingService for Scripted {
         request: Request<v2::ReceiveMessageRequest>,
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
         let before = self.note("receive", &request);
+        if self.script.hang {
+            let ended = CountedEnd(self.seen.clone(), "poll ended");
+            let endless = tokio_stream::pending().map(move |it| {
+                let _ended = &ended;
+                it
+            });
+            return Ok(Response::new(Box::pin(endless)));
+        }
         let request = request.into_inner();
         let (code, text, messages) = if self.seen.forgotten.load(Ordering::SeqCst) {
             (Code::InternalServerError, "because \"settings\" is null", Vec::new())
