@@ -23,7 +23,7 @@ macro_rules! contract {
     ($($module:ident: $($case:ident),+ $(,)?);+ $(;)?) => {
         mod embedded {
             $(mod $module {
-                $(#[tokio::test]
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
                     let backend = <crate::backend::Embedded as crate::backend::Backend>::start().await;
                     crate::$module::$case(backend).await;
@@ -70,6 +70,7 @@ contract! {
         waiting_receives_share_what_arrives,
         a_waiting_receive_gets_what_becomes_visible,
         a_dropped_receive_loses_nothing,
+        many_producers_and_impatient_consumers_lose_nothing,
         nothing_by_the_deadline_is_no_error,
         a_deleted_topic_ends_the_wait,
         a_deleted_group_ends_the_wait;

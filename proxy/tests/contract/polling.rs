@@ -1,14 +1,18 @@
 //! What waiting for messages promises.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::poll;
+use parking_lot::Mutex;
 use rocketmq_thin_proxy::service::{Delivered, Receive, ServiceErrorKind};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, plain, sorted_ids};
+use crate::client::{Client, LONG, PATIENCE, plain, sorted_ids};
 
 pub(crate) async fn a_waiting_receive_gets_the_next_message<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
@@ -53,6 +57,57 @@ pub(crate) async fn a_dropped_receive_loses_nothing<B: Backend>(backend: B) {
         assert!(waits);
         drop(dropped);
         assert_eq!(stays.await.len(), 1, "message {id}");
+    }
+}
+
+pub(crate) async fn many_producers_and_impatient_consumers_lose_nothing<B: Backend>(backend: B) {
+    const PRODUCERS: usize = 8;
+    const EACH: usize = 60;
+    let client = Arc::new(Client::with_queues(backend.services(), 3).await);
+    let seen = Arc::new(Mutex::new(BTreeSet::new()));
+    let done = CancellationToken::new();
+    let consumers: Vec<_> = (0..8)
+        .map(|patience| {
+            let (client, seen, done) = (client.clone(), seen.clone(), done.clone());
+            tokio::spawn(async move {
+                while !done.is_cancelled() {
+                    let deliveries = tokio::select! {
+                        deliveries = client.receive(Receive { max: 3, ..client.request() }) => deliveries,
+                        () = yield_often(patience) => continue,
+                        () = done.cancelled() => break,
+                    };
+                    client.acknowledge(&deliveries).await;
+                    let mut seen = seen.lock();
+                    for delivery in deliveries {
+                        assert!(seen.insert(delivery.message.id), "delivered twice");
+                    }
+                    if seen.len() == PRODUCERS * EACH {
+                        done.cancel();
+                    }
+                }
+            })
+        })
+        .collect();
+    let producers = (0..PRODUCERS).map(|producer| {
+        let client = client.clone();
+        async move { client.send_ids((0..EACH).map(|n| format!("{producer}-{n}"))).await }
+    });
+    join_all(producers).await;
+    timeout(PATIENCE, join_all(consumers))
+        .await
+        .expect("all messages come")
+        .into_iter()
+        .for_each(|c| c.expect("no panic"));
+    client.expect_nothing().await;
+}
+
+/// Gives up after a while; some wait for ever.
+async fn yield_often(patience: usize) {
+    if patience % 2 == 0 {
+        std::future::pending::<()>().await;
+    }
+    for _ in 0..patience * 5 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -7,7 +7,7 @@
 //! settle ──> lease changed ──> progress written               expiry: wakes receives when leases run out
 //! ```
 //!
-//! The storage layout and its invariants are in [`store`]; what a delivery's coordinates say is in [`lease`].
+//! The storage layout and its invariants are in `store.rs`; what a delivery's coordinates say is in `lease.rs`.
 
 mod binary;
 mod broker;

@@ -51,7 +51,7 @@ pub(super) struct Store {
 
 /// Small memtables: what the journal must replay at the start, and what an idle process keeps in memory.
 const MESSAGES_MEMTABLE: u64 = 16 << 20;
-const SMALL_MEMTABLE: u64 = 4 << 20;
+const SMALL_MEMTABLE: u64 = 8 << 20;
 /// The least that fjall agrees to: old journals are read at the start.
 const JOURNALS: u64 = 64 << 20;
 /// Chunks this big are written once and never again by compaction.

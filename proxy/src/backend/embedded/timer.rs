@@ -49,14 +49,15 @@ impl Timers {
         Ok(timers)
     }
 
-    /// When the first one is due.
+    /// When the first one is due. Times are cut to milliseconds, so one is due when its millisecond is over:
+    /// never too early.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.next_due
+        self.next_due.map(|due| due.saturating_add(1))
     }
 
     /// Whether one is due.
     pub(super) fn is_due(&self, now: u64) -> bool {
-        self.next_due.is_some_and(|due| due <= now)
+        self.next_due.is_some_and(|due| due < now)
     }
 
     /// Adds one to a batch; the timer's key.
@@ -76,7 +77,7 @@ impl Timers {
     /// Those that are due, first ones first.
     pub(super) fn due(&self, now: u64) -> Result<Vec<Due>, ServiceError> {
         let mut due = Vec::new();
-        for entry in self.keyspace.range(..=keys::timer(now, u64::MAX)).take(AT_ONCE) {
+        for entry in self.keyspace.range(..keys::timer(now, 0)).take(AT_ONCE) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
             let mut value = Bytes::from(value);
