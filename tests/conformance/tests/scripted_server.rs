@@ -1,4 +1,5 @@
 //! The scripted server does what scripts say, on a real socket.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
