@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::slice;
 use std::time::Duration;
 
-use rocketmq_thin_bridge::{self as core, Delivery, Message, Operation, ReceiveOptions};
+use rocketmq_thin_bridge::{self as core, Delivery, Error, ErrorKind, Message, Operation, ReceiveOptions};
 use uniffi::{Lift, Lower};
 
 use crate::UniFfiTag;
@@ -128,8 +128,15 @@ pub(crate) extern "C" fn rocketmq_thin_poll() -> *const u8 {
 }
 
 fn append_outcome(batch: &mut Vec<u8>, (id, outcome): (u64, core::Outcome)) {
+    let start = batch.len();
     batch.extend_from_slice(&id.to_be_bytes());
     append(batch, u64::to_be_bytes, |batch| <Outcome as Lower<UniFfiTag>>::write(outcome.into(), batch));
+    if i32::try_from(batch.len()).is_err() {
+        batch.truncate(start);
+        let error =
+            Error::new(ErrorKind::TooLarge, "receive", "the deliveries exceed the 2 GiB of a JVM's buffer");
+        append_outcome(batch, (id, core::Outcome::Failed(error)));
+    }
 }
 
 /// Appends what `write` appends, with its length before it.

@@ -86,11 +86,15 @@ internal object Operations {
             while (encoded.hasRemaining()) {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
-                arrive(operation, decode(encoded))
+                // A dispatcher of the application's may throw; the other operations are not to blame.
+                runCatching { arrive(operation, decode(encoded)) }.onFailure { report(it) }
                 encoded.position(end)
             }
         }
     }
+
+    private fun report(e: Throwable) =
+        with(Thread.currentThread()) { uncaughtExceptionHandler.uncaughtException(this, e) }
 
     /** Memory may be short for a large outcome: then that operation fails, and the others go on. */
     private fun decode(encoded: ByteBuffer): Any =
