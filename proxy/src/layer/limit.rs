@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Operation;
@@ -10,25 +9,20 @@ pub struct InFlight {
     now: AtomicUsize,
 }
 
+/// A request's place among those under way; given back when dropped, also half-way.
+pub(super) struct Place<'a>(Option<&'a AtomicUsize>);
+
 impl InFlight {
     pub(super) fn new(max: usize) -> Self {
         Self { max, now: AtomicUsize::new(0) }
     }
 
-    pub(super) async fn run<T>(
-        &self,
-        operation: Operation,
-        next: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
+    /// A place, if there is one left.
+    pub(super) fn enter(&self, operation: Operation) -> Result<Place<'_>, Error> {
         if operation == Operation::Receive {
-            return next.await;
+            return Ok(Place(None));
         }
-        let _place = self.enter()?;
-        next.await
-    }
-
-    fn enter(&self) -> Result<Place<'_>, Error> {
-        let place = Place(&self.now);
+        let place = Place(Some(&self.now));
         if self.now.fetch_add(1, Ordering::Relaxed) >= self.max {
             return Err(Error::new(ErrorKind::Busy, "flow limit"));
         }
@@ -36,12 +30,11 @@ impl InFlight {
     }
 }
 
-// Given back also when the request is dropped half-way.
-struct Place<'a>(&'a AtomicUsize);
-
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        if let Some(now) = self.0 {
+            now.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -49,15 +42,14 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn refuses_above_the_limit_and_recovers() {
+    #[test]
+    fn refuses_above_the_limit_and_recovers() {
         let limit = InFlight::new(1);
-        let inner = limit.run(Operation::Send, async {
-            let refused = limit.run(Operation::Send, async { Ok(()) }).await;
-            assert_eq!(refused.map_err(|error| error.kind), Err(ErrorKind::Busy));
-            limit.run(Operation::Receive, async { Ok(()) }).await
-        });
-        assert!(inner.await.is_ok());
-        assert!(limit.run(Operation::Send, async { Ok(()) }).await.is_ok());
+        let place = limit.enter(Operation::Send);
+        assert!(place.is_ok());
+        assert_eq!(limit.enter(Operation::Send).err().map(|error| error.kind), Some(ErrorKind::Busy));
+        assert!(limit.enter(Operation::Receive).is_ok());
+        drop(place);
+        assert!(limit.enter(Operation::Send).is_ok());
     }
 }

@@ -58,6 +58,14 @@ impl Layers {
         operation: Operation,
         rules: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        trace::run(context, operation, self.limit.run(operation, rules)).await
+        // Layers are steps before and after, not futures around futures: each such shell would double the
+        // size of what is inside, and every request is an allocation of that size.
+        let place = self.limit.enter(operation);
+        let result = match &place {
+            Ok(_) => rules.await,
+            Err(refused) => Err(refused.clone()),
+        };
+        trace::finished(context, operation, &result);
+        result
     }
 }

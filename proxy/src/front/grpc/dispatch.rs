@@ -1,6 +1,6 @@
 //! A call's path -> the code that answers it.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -31,56 +31,44 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
+        self.dispatch(request).unwrap_or_else(|refusal| Box::pin(ready(wire::refuse(refusal))))
+    }
+}
+
+impl Connection {
+    // Each call gets a future of its own size: one that could be any call would be as large as the largest.
+    fn dispatch(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+        let call = metadata::call(request.method(), request.headers())?;
+        let Some(method) = request.uri().path().strip_prefix(MESSAGING) else {
+            return Ok(Box::pin(beside(self.shared.clone(), request)));
+        };
+        let method = Method::of(method)?;
+        let (parts, body) = request.into_parts();
+        let reader = Reader::new(body, call.compression);
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
-        Box::pin(async move {
-            match answer(shared, peer, request).await {
-                Ok(response) => Ok(response),
-                Err(refusal) => wire::refuse(refusal),
-            }
+        let inbound = Inbound { shared, headers: parts.headers, peer, call, reader };
+        Ok(match method {
+            Method::QueryRoute => Box::pin(inbound.run(route::query_route)),
+            Method::QueryAssignment => Box::pin(inbound.run(route::query_assignment)),
+            Method::SendMessage => Box::pin(inbound.run(send::send)),
+            Method::AckMessage => Box::pin(inbound.run(settle::acknowledge)),
+            Method::ChangeInvisibleDuration => Box::pin(inbound.run(settle::change_invisible)),
+            Method::ForwardMessageToDeadLetterQueue => Box::pin(inbound.run(settle::forward_to_dead_letter)),
+            Method::Heartbeat => Box::pin(inbound.run(client::heartbeat)),
+            Method::NotifyClientTermination => Box::pin(inbound.run(client::terminate)),
+            Method::ReceiveMessage => Box::pin(inbound.receive()),
+            Method::Telemetry => Box::pin(ready(Ok(inbound.telemetry()))),
         })
     }
 }
 
-async fn answer(
-    shared: Arc<Shared>,
-    peer: Arc<str>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Refusal> {
-    let call = metadata::call(request.method(), request.headers())?;
-    let Some(method) = request.uri().path().strip_prefix(MESSAGING) else {
-        return match shared.side.answer(request).await {
-            Ok(response) => Ok(response.map(Body::Generated)),
-            Err(path) => Err(Refusal::status(Code::Unimplemented, format!("Method not found: {path}"))),
-        };
-    };
-    let method = Method::of(method)?;
-    let (parts, body) = request.into_parts();
-    let unary = Unary { headers: parts.headers, peer, call };
-    let reader = Reader::new(body, unary.call.compression);
-    match method {
-        Method::QueryRoute => unary.run(reader, async |c, r| route::query_route(&shared, &c?, r).await).await,
-        Method::QueryAssignment => {
-            unary.run(reader, async |c, r| route::query_assignment(&shared, &c?, r).await).await
+async fn beside(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
+    match shared.side.answer(request).await {
+        Ok(response) => Ok(response.map(Body::Generated)),
+        Err(path) => {
+            let message = format!("Method not found: {path}");
+            wire::refuse(Refusal::status(Code::Unimplemented, message))
         }
-        Method::SendMessage => unary.run(reader, async |c, r| send::send(&shared, &c?, r).await).await,
-        Method::AckMessage => {
-            unary.run(reader, async |c, r| settle::acknowledge(&shared, &c?, r).await).await
-        }
-        Method::ChangeInvisibleDuration => {
-            unary.run(reader, async |c, r| settle::change_invisible(&shared, &c?, r).await).await
-        }
-        Method::ForwardMessageToDeadLetterQueue => {
-            unary.run(reader, async |c, r| settle::forward_to_dead_letter(&shared, &c?, r).await).await
-        }
-        Method::Heartbeat => unary.run(reader, async |c, r| client::heartbeat(&shared, &c?, r).await).await,
-        Method::NotifyClientTermination => {
-            unary.run(reader, async |c, r| client::terminate(&shared, &c?, r).await).await
-        }
-        Method::ReceiveMessage => {
-            let request = reader.only().await?;
-            Ok(receive::receive(&shared, unary.context(), request).await)
-        }
-        Method::Telemetry => Ok(telemetry::serve(shared, unary.context(), reader)),
     }
 }
 
@@ -164,29 +152,49 @@ refusable!(
     pb::NotifyClientTerminationResponse,
 );
 
-struct Unary {
+/// A call on its way to its handler.
+struct Inbound {
+    shared: Arc<Shared>,
     headers: HeaderMap,
     peer: Arc<str>,
     call: Call,
+    reader: Reader,
 }
 
-impl Unary {
+impl Inbound {
     fn context(&self) -> Result<Context, Error> {
         metadata::context(&self.headers, &self.call, &self.peer)
     }
 
     // The request is read first: one that can't be decoded is refused even without a client id.
     async fn run<Q, A>(
-        self,
-        reader: Reader,
-        handler: impl AsyncFnOnce(Result<Context, Error>, Q) -> Result<A, Error>,
-    ) -> Result<Response<Body>, Refusal>
+        mut self,
+        handler: impl AsyncFnOnce(&Shared, &Context, Q) -> Result<A, Error>,
+    ) -> Result<Response<Body>, h2::Error>
     where
         Q: Message + Default,
         A: Refusable,
     {
-        let request = reader.only().await?;
-        let answer = handler(self.context(), request).await;
+        let request = match self.reader.only().await {
+            Ok(request) => request,
+            Err(refusal) => return wire::refuse(refusal),
+        };
+        let answer = match self.context() {
+            Ok(context) => handler(&self.shared, &context, request).await,
+            Err(error) => Err(error),
+        };
         Ok(wire::unary(&answer.unwrap_or_else(|error| A::refused(status::of(&error)))))
+    }
+
+    async fn receive(mut self) -> Result<Response<Body>, h2::Error> {
+        match self.reader.only().await {
+            Ok(request) => Ok(receive::receive(&self.shared, self.context(), request).await),
+            Err(refusal) => wire::refuse(refusal),
+        }
+    }
+
+    fn telemetry(self) -> Response<Body> {
+        let context = self.context();
+        telemetry::serve(self.shared, context, self.reader)
     }
 }

@@ -68,7 +68,7 @@ impl Reader {
     }
 
     /// The only message of a unary call.
-    pub(super) async fn only<M: Message + Default>(mut self) -> Result<M, Refusal> {
+    pub(super) async fn only<M: Message + Default>(&mut self) -> Result<M, Refusal> {
         let half_closed = || Refusal::status(Code::Internal, "Half-closed without a request");
         let bytes = self.next_bytes().await?.ok_or_else(half_closed)?;
         if !(self.ahead.is_empty() && http_body::Body::is_end_stream(&self.body))
