@@ -66,7 +66,8 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let mut echo = Command::new(&this);
     echo.arg("echo");
     let (echo, address, _) = Process::serve(echo).await?;
-    sends(&table, "raw tonic echo", &echo, &address, arguments.messages).await?;
+    let echo = Subject { name: "raw tonic echo", process: echo, address };
+    echo.sends(&table, arguments.messages).await?;
     drop(echo);
 
     let data = tempfile::tempdir()?;
@@ -75,64 +76,85 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let (server, address, started) = Process::serve(command).await?;
     table.row("proxy: serving after", format!("{:.0} ms", millis(started)), "100 ms");
     table.row("proxy: resident at start", format!("{:.0} MB", server.resident_mib()? * 1.048_576), "50 MB");
-    sends(&table, "proxy", &server, &address, arguments.messages).await?;
-    consumes(&table, &server, &address, arguments.messages).await?;
-    latency(&table, &address).await?;
-    table.row("proxy: resident after load", format!("{:.0} MB", server.resident_mib()? * 1.048_576), "-");
-
-    clients(&table, arguments, &this, &address).await?;
-    Ok(())
-}
-
-/// Sends one by one and in requests of 32, and prints the server's CPU per message.
-async fn sends(
-    table: &Table,
-    name: &str,
-    server: &Process,
-    address: &str,
-    messages: usize,
-) -> Result<(), Failure> {
-    let load = Load::connect(address).await?;
-    load.send(messages / 10, 1, 64).await?;
-    for (label, per_request, in_flight, target) in
-        [("send, 64 in flight", 1, 64, "30"), ("send, 32 in a request", 32, 8, "10")]
-    {
-        let (cpu, wall) = (server.cpu()?, Instant::now());
-        load.send(messages, per_request, in_flight).await?;
-        let target = if name == "proxy" { target } else { "the floor" };
-        table.work(&format!("{name}: {label}"), (server.cpu()? - cpu, wall.elapsed()), messages, target);
-    }
-    Ok(())
-}
-
-/// Receives and acknowledges what the sends left behind, first one by one, then 32 at a time.
-async fn consumes(table: &Table, server: &Process, address: &str, messages: usize) -> Result<(), Failure> {
-    let load = Load::connect(address).await?;
-    load.consume(messages / 10, 1, 16).await?;
-    for (label, batch, target) in
-        [("receive + ack one by one", 1, "40"), ("receive + ack, 32 in one", 32, "12")]
-    {
-        let count = messages * 9 / 10;
-        let (cpu, wall) = (server.cpu()?, Instant::now());
-        load.consume(count, batch, 16).await?;
-        table.work(&format!("proxy: {label}"), (server.cpu()? - cpu, wall.elapsed()), count, target);
-    }
-    Ok(())
-}
-
-/// Sends at a fixed rate and prints the latency's 50th and 99th percentile.
-async fn latency(table: &Table, address: &str) -> Result<(), Failure> {
-    let load = Load::connect(address).await?;
-    load.send_at(1000, Duration::from_secs(1)).await?;
-    let mut times = load.send_at(1000, Duration::from_secs(5)).await?;
-    times.sort();
-    let at = |share: f64| millis(times[((times.len() - 1) as f64 * share) as usize]);
+    let proxy = Subject { name: "proxy", process: server, address };
+    proxy.sends(&table, arguments.messages).await?;
+    proxy.consumes(&table, arguments.messages).await?;
+    proxy.latency(&table).await?;
     table.row(
-        "proxy: 1000 sends a second, p50 / p99",
-        format!("{:.2} / {:.2} ms", at(0.5), at(0.99)),
-        "p99 4 ms",
+        "proxy: resident after load",
+        format!("{:.0} MB", proxy.process.resident_mib()? * 1.048_576),
+        "-",
     );
+
+    clients(&table, arguments, &this, &proxy.address).await?;
     Ok(())
+}
+
+/// A server under measurement.
+struct Subject {
+    name: &'static str,
+    process: Process,
+    address: String,
+}
+
+/// CPU and time used by a workload.
+struct Spent {
+    cpu: Duration,
+    wall: Duration,
+    messages: usize,
+}
+
+impl Subject {
+    /// Sends one by one and in requests of 32.
+    async fn sends(&self, table: &Table, messages: usize) -> Result<(), Failure> {
+        let load = Load::connect(&self.address).await?;
+        load.send(messages / 10, 1, 64).await?;
+        for (label, per_request, in_flight, target) in
+            [("send, 64 in flight", 1, 64, "30"), ("send, 32 in a request", 32, 8, "10")]
+        {
+            let spent = spent(&self.process, messages, load.send(messages, per_request, in_flight)).await?;
+            let target = if self.name == "proxy" { target } else { "the floor" };
+            table.work(&format!("{}: {label}", self.name), &spent, target);
+        }
+        Ok(())
+    }
+
+    /// Receives and acknowledges what the sends left behind, first one by one, then 32 at a time.
+    async fn consumes(&self, table: &Table, messages: usize) -> Result<(), Failure> {
+        let load = Load::connect(&self.address).await?;
+        load.consume(messages / 10, 1, 16).await?;
+        for (label, batch, target) in
+            [("receive + ack one by one", 1, "40"), ("receive + ack, 32 in one", 32, "12")]
+        {
+            let messages = messages * 9 / 10;
+            let spent = spent(&self.process, messages, load.consume(messages, batch, 16)).await?;
+            table.work(&format!("{}: {label}", self.name), &spent, target);
+        }
+        Ok(())
+    }
+
+    /// Sends at a fixed rate, for the latency's 50th and 99th percentile.
+    async fn latency(&self, table: &Table) -> Result<(), Failure> {
+        let load = Load::connect(&self.address).await?;
+        load.send_at(1000, Duration::from_secs(1)).await?;
+        let mut times = load.send_at(1000, Duration::from_secs(5)).await?;
+        times.sort();
+        let at = |share: f64| millis(times[((times.len() - 1) as f64 * share) as usize]);
+        let what = format!("{}: 1000 sends a second, p50 / p99", self.name);
+        table.row(&what, format!("{:.2} / {:.2} ms", at(0.5), at(0.99)), "p99 4 ms");
+        Ok(())
+    }
+}
+
+/// Runs a workload and reads what a process used for it.
+async fn spent(
+    process: &Process,
+    messages: usize,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<Spent, Failure> {
+    let (before, begin) = (process.cpu()?, Instant::now());
+    work.await?;
+    Ok(Spent { cpu: process.cpu()? - before, wall: begin.elapsed(), messages })
 }
 
 /// Each client sends one by one at 32 in flight; prints the client's CPU per message.
@@ -153,12 +175,12 @@ async fn clients(table: &Table, arguments: &Arguments, this: &PathBuf, address: 
         command.arg(address);
         let mut client = Process::start(command)?;
         expect(&mut client, "ready").await?;
-        let (cpu, wall) = (client.cpu()?, Instant::now());
-        client.stdin()?.write_all(format!("{}\n", arguments.messages).as_bytes()).await?;
+        let (before, begin, messages) = (client.cpu()?, Instant::now(), arguments.messages);
+        client.stdin()?.write_all(format!("{messages}\n").as_bytes()).await?;
         expect(&mut client, "done").await?;
+        let spent = Spent { cpu: client.cpu()? - before, wall: begin.elapsed(), messages };
         let target = if name == "rust" { "24" } else { "60" };
-        let label = format!("{name} client: send, 32 in flight");
-        table.work(&label, (client.cpu()? - cpu, wall.elapsed()), arguments.messages, target);
+        table.work(&format!("{name} client: send, 32 in flight"), &spent, target);
     }
     Ok(())
 }
@@ -187,9 +209,9 @@ impl Table {
         println!("{what:<56} {figure:>26}   {target}");
     }
 
-    fn work(&self, what: &str, (cpu, wall): (Duration, Duration), messages: usize, target: &str) {
-        let micros = cpu.as_secs_f64() * 1e6 / messages as f64;
-        let rate = messages as f64 / wall.as_secs_f64();
+    fn work(&self, what: &str, spent: &Spent, target: &str) {
+        let micros = spent.cpu.as_secs_f64() * 1e6 / spent.messages as f64;
+        let rate = spent.messages as f64 / spent.wall.as_secs_f64();
         self.row(what, format!("{micros:.1} us  {rate:>8.0} msg/s"), target);
     }
 }
