@@ -31,6 +31,22 @@ impl Profile {
         }
     }
 
+    /// The packages, as cargo wants them.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Tested => &["--workspace", "--exclude=xtask"],
+            // The tools of the tests are not published.
+            Self::Release => &[
+                "--package=bench",
+                "--package=rocketmq-thin-kotlin",
+                "--package=rocketmq-thin-kotlin-bindgen",
+                "--package=rocketmq-thin-node",
+                "--package=rocketmq-thin-proxy",
+                "--package=rocketmq-thin-python",
+            ],
+        }
+    }
+
     /// The name of a folder in the cache, so that what comes of one profile never stands in for the other.
     pub(crate) fn cache(self, name: &str) -> String {
         match self {
@@ -51,7 +67,7 @@ impl Artefacts {
     /// Builds all packages in one call.
     pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<Self> {
         let mut build = Command::new(cargo());
-        build.current_dir(workspace.root()).args(["build", "--workspace", "--exclude", "xtask"]);
+        build.current_dir(workspace.root()).arg("build").args(profile.packages());
         build.args(["--profile", profile.key()]);
         let folder = workspace.target().join(profile.key());
         if !folder.exists() {
