@@ -1,6 +1,6 @@
 //! The topics and groups: in memory for every look-up, on disk for the next start.
 //!
-//! Records in the keyspace `catalog`: `t` + name (topic), `g` + name (group), `n` (the next id),
+//! Records in the database `state`, after the id 0: `t` + name (topic), `g` + name (group), `n` (the next id),
 //! `d` + kind + id (a deleted topic or group whose data is still to be removed, see [`super::retention`]).
 
 use std::collections::HashMap;
@@ -10,6 +10,7 @@ use fjall::OwnedWriteBatch;
 use parking_lot::{Mutex, RwLock};
 
 use super::catalog_record::{GroupRecord, TopicRecord};
+use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
 use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
@@ -62,8 +63,9 @@ impl Catalog {
     /// Reads all topics and groups.
     pub(super) fn open(store: Arc<Store>) -> Result<Self, ServiceError> {
         let (mut topics, mut groups, mut next_id) = (Topics::default(), HashMap::new(), 1);
-        for entry in store.catalog.iter() {
+        for entry in store.state.prefix(keys::NOBODY) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let key = key.get(keys::NOBODY.len()..).unwrap_or_default();
             let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
             let name = || std::str::from_utf8(name).map_err(|_| corrupt("name"));
             match kind {
@@ -138,7 +140,7 @@ impl Catalog {
         let id = old.as_ref().map_or(*next_id, |topic| topic.id());
         let record = TopicRecord { id, config: config.clone(), most_queues };
         let mut batch = self.batch();
-        batch.insert(&self.store.catalog, named(b't', &config.name), record.encode());
+        batch.insert(&self.store.state, named(b't', &config.name), record.encode());
         self.take_id(&mut batch, id, &mut next_id);
         batch.commit().map_err(|e| unavailable(&e))?;
         if let Some(topic) = old {
@@ -162,7 +164,7 @@ impl Catalog {
         let id = old.map_or(*next_id, |group| group.id);
         let record = GroupRecord { id, config };
         let mut batch = self.batch();
-        batch.insert(&self.store.catalog, named(b'g', &record.config.name), record.encode());
+        batch.insert(&self.store.state, named(b'g', &record.config.name), record.encode());
         self.take_id(&mut batch, id, &mut next_id);
         batch.commit().map_err(|e| unavailable(&e))?;
         let group = Group { id, config: Arc::new(record.config) };
@@ -175,8 +177,8 @@ impl Catalog {
         let _one_at_a_time = self.next_id.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
         let mut batch = self.batch();
-        batch.remove(&self.store.catalog, named(b't', name));
-        batch.insert(&self.store.catalog, deleted_key(Deleted::Topic(topic.id())), Vec::new());
+        batch.remove(&self.store.state, named(b't', name));
+        batch.insert(&self.store.state, deleted_key(Deleted::Topic(topic.id())), Vec::new());
         batch.commit().map_err(|e| unavailable(&e))?;
         let mut topics = self.topics.write();
         topics.by_name.remove(name);
@@ -191,8 +193,8 @@ impl Catalog {
         let _one_at_a_time = self.next_id.lock();
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
         let mut batch = self.batch();
-        batch.remove(&self.store.catalog, named(b'g', name));
-        batch.insert(&self.store.catalog, deleted_key(Deleted::Group(group.id)), Vec::new());
+        batch.remove(&self.store.state, named(b'g', name));
+        batch.insert(&self.store.state, deleted_key(Deleted::Group(group.id)), Vec::new());
         batch.commit().map_err(|e| unavailable(&e))?;
         self.groups.write().remove(name);
         for topic in self.topics() {
@@ -204,17 +206,19 @@ impl Catalog {
     /// Deleted topics and groups whose data is still there.
     pub(super) fn deleted(&self) -> Result<Vec<Deleted>, ServiceError> {
         let mut found = Vec::new();
-        for entry in self.store.catalog.prefix(b"d") {
+        for entry in self.store.state.prefix(record_key(b'd', &[])) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
-            let id = read_id(key.get(2..).unwrap_or_default())?;
-            found.push(if key[1] == b't' { Deleted::Topic(id) } else { Deleted::Group(id) });
+            let (kind, id) =
+                key[keys::NOBODY.len() + 1..].split_first().ok_or_else(|| corrupt("catalog key"))?;
+            let id = read_id(id)?;
+            found.push(if *kind == b't' { Deleted::Topic(id) } else { Deleted::Group(id) });
         }
         Ok(found)
     }
 
     /// Says that nothing of it is left.
     pub(super) fn removed(&self, deleted: Deleted) -> Result<(), ServiceError> {
-        self.store.catalog.remove(deleted_key(deleted)).map_err(|e| unavailable(&e))
+        self.store.state.remove(deleted_key(deleted)).map_err(|e| unavailable(&e))
     }
 
     fn batch(&self) -> OwnedWriteBatch {
@@ -224,7 +228,7 @@ impl Catalog {
     fn take_id(&self, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
         if id == *next_id {
             *next_id += 1;
-            batch.insert(&self.store.catalog, *b"n", next_id.to_be_bytes());
+            batch.insert(&self.store.state, record_key(b'n', &[]), next_id.to_be_bytes());
         }
     }
 }
@@ -257,20 +261,20 @@ fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
 /// More would make a receive, which looks at every queue, slow.
 const MOST_QUEUES: i32 = 1024;
 
-fn named(kind: u8, name: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + name.len());
-    key.push(kind);
-    key.extend_from_slice(name.as_bytes());
-    key
+fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [&keys::NOBODY, [kind].as_slice(), rest].concat()
 }
 
-fn deleted_key(deleted: Deleted) -> [u8; 6] {
+fn named(kind: u8, name: &str) -> Vec<u8> {
+    record_key(kind, name.as_bytes())
+}
+
+fn deleted_key(deleted: Deleted) -> Vec<u8> {
     let (kind, id) = match deleted {
         Deleted::Topic(id) => (b't', id),
         Deleted::Group(id) => (b'g', id),
     };
-    let [a, b, c, d] = id.to_be_bytes();
-    [b'd', kind, a, b, c, d]
+    record_key(b'd', &[[kind].as_slice(), &id.to_be_bytes()].concat())
 }
 
 fn read_id(bytes: &[u8]) -> Result<u32, ServiceError> {

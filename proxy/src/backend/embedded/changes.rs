@@ -41,7 +41,7 @@ impl<'a> Changes<'a> {
 
     /// Writes it; once this returns it survives the death of the process.
     pub(super) fn commit(mut self) -> Result<(), ServiceError> {
-        let keyspace = &self.store.progress;
+        let keyspace = &self.store.state;
         let written = if self.records.len() > 1 {
             let mut batch = self.store.progress_batch();
             for (key, value) in self.records {

@@ -24,17 +24,20 @@ pub(super) fn chunk_first(key: &[u8]) -> Option<u64> {
     (key.len() == 16).then(|| key[8..].try_into().ok().map(u64::from_be_bytes)).flatten()
 }
 
+/// The id that no topic and no group has: the prefix of timers in one database, of the catalog in the other.
+pub(super) const NOBODY: [u8; 4] = [0; 4];
+
 /// A message that is due at this time; `sequence` tells those of one millisecond apart.
-pub(super) fn timer(due: u64, sequence: u64) -> [u8; 16] {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&due.to_be_bytes());
-    key[8..].copy_from_slice(&sequence.to_be_bytes());
+pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[4..12].copy_from_slice(&due.to_be_bytes());
+    key[12..].copy_from_slice(&sequence.to_be_bytes());
     key
 }
 
 /// Due time and sequence of a timer's key.
 pub(super) fn timer_parts(key: &[u8]) -> Option<(u64, u64)> {
-    let (due, sequence) = key.split_at_checked(8)?;
+    let (due, sequence) = key.strip_prefix(&NOBODY)?.split_at_checked(8)?;
     Some((u64::from_be_bytes(due.try_into().ok()?), u64::from_be_bytes(sequence.try_into().ok()?)))
 }
 

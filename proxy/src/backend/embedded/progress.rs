@@ -80,7 +80,7 @@ impl Progress {
         }
         let mut state = State::default();
         let mut known = Vec::new();
-        for entry in store.progress.prefix(keys::group_topic(self.group, self.topic)) {
+        for entry in store.state.prefix(keys::group_topic(self.group, self.topic)) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
             let progress = state.queue(queue as usize);

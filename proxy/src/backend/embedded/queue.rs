@@ -27,12 +27,12 @@ struct State {
 impl Queue {
     /// Finds out where the queue begins and ends. Reads the disk.
     pub(super) fn load(store: &Store, topic: u32, id: u32) -> Result<Self, ServiceError> {
-        let mut chunks = store.messages.prefix(keys::queue(topic, id));
+        let mut chunks = store.log.prefix(keys::queue(topic, id));
         let (mut start, mut end) = (0, 0);
         if let Some(first) = chunks.next() {
             let key = first.key().map_err(|e| unavailable(&e))?;
             start = keys::chunk_first(&key).ok_or_else(|| corrupt("chunk key"))?;
-            let last = store.messages.prefix(keys::queue(topic, id)).next_back();
+            let last = store.log.prefix(keys::queue(topic, id)).next_back();
             let (key, value) = match last {
                 Some(last) => last.into_inner().map_err(|e| unavailable(&e))?,
                 None => return Err(corrupt("chunk order")),
@@ -96,7 +96,7 @@ impl Queue {
     ) -> impl Iterator<Item = Result<Chunk, ServiceError>> {
         let lower = keys::chunk(self.topic, self.id, offset);
         let upper = keys::chunk(self.topic, self.id, u64::MAX);
-        store.messages.range(lower..upper).map(|entry| {
+        store.log.range(lower..upper).map(|entry| {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             parse(&key, value.into())
         })
@@ -110,7 +110,7 @@ impl Queue {
     fn chunk_holding(&self, store: &Store, offset: u64) -> Result<Option<Chunk>, ServiceError> {
         let lower = keys::chunk(self.topic, self.id, 0);
         let upper = keys::chunk(self.topic, self.id, offset);
-        let Some(entry) = store.messages.range(lower..=upper).next_back() else { return Ok(None) };
+        let Some(entry) = store.log.range(lower..=upper).next_back() else { return Ok(None) };
         let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
         let chunk = parse(&key, value.into())?;
         Ok((offset < chunk.end()).then_some(chunk))

@@ -55,7 +55,7 @@ pub(super) fn clean(broker: &Broker) -> Result<(), ServiceError> {
 /// A topic that nobody has used since the start: only its queues that have something old are loaded.
 fn remove_from_unused(broker: &Broker, topic: u32, queues: usize, oldest: u64) -> Result<(), ServiceError> {
     for id in 0..queues as u32 {
-        let Some(first) = broker.store.messages.prefix(keys::queue(topic, id)).next() else { continue };
+        let Some(first) = broker.store.log.prefix(keys::queue(topic, id)).next() else { continue };
         let (key, value) = first.into_inner().map_err(|e| unavailable(&e))?;
         if queue::parse(&key, value.into())?.stored_at() < oldest {
             remove_old(&broker.store, &Queue::load(&broker.store, topic, id)?, oldest)?;
@@ -81,7 +81,7 @@ fn remove_old(store: &Store, queue: &Queue, oldest: u64) -> Result<(), ServiceEr
             }
             kept_from = chunk.end();
             if chunk.end() < end {
-                batch.remove(&store.messages, queue.chunk_key(&chunk));
+                batch.remove(&store.log, queue.chunk_key(&chunk));
             }
         }
         if kept_from == start {
@@ -98,14 +98,14 @@ fn remove_deleted(broker: &Broker, deleted: Deleted) -> Result<(), ServiceError>
     match deleted {
         Deleted::Topic(topic) => {
             let log = || store.log_batch(PersistMode::Buffer);
-            remove_prefix(&store.messages, &topic.to_be_bytes(), log)?;
+            remove_prefix(&store.log, &topic.to_be_bytes(), log)?;
             for group in broker.catalog.groups() {
                 let prefix = keys::group_topic(group.id, topic);
-                remove_prefix(&store.progress, &prefix, || store.progress_batch())?;
+                remove_prefix(&store.state, &prefix, || store.progress_batch())?;
             }
         }
         Deleted::Group(group) => {
-            remove_prefix(&store.progress, &group.to_be_bytes(), || store.progress_batch())?;
+            remove_prefix(&store.state, &group.to_be_bytes(), || store.progress_batch())?;
         }
     }
     broker.catalog.removed(deleted)

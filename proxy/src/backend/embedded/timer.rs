@@ -29,6 +29,8 @@ pub(super) struct Due {
 /// The timers, as the writer thread knows them.
 pub(super) struct Timers {
     keyspace: Keyspace,
+    // No timer is below: what was delivered is not looked over again.
+    from: (u64, u64),
     next_due: Option<u64>,
     sequence: u64,
 }
@@ -43,8 +45,8 @@ impl Timers {
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         // No clock that only runs forwards is needed: a second timer of the same millisecond and sequence would
         // take a million timers in a millisecond, or a clock that was set back to the very millisecond.
-        let keyspace = store.timers.clone();
-        let mut timers = Self { keyspace, next_due: None, sequence: clock::now() << 20 };
+        let keyspace = store.log.clone();
+        let mut timers = Self { keyspace, from: (0, 0), next_due: None, sequence: clock::now() << 20 };
         timers.look_ahead()?;
         Ok(timers)
     }
@@ -70,6 +72,7 @@ impl Timers {
         value.extend_from_slice(&waiting.message.body);
         batch.insert(&self.keyspace, keys::timer(due, self.sequence), value);
         // If the commit fails there is one needless look.
+        self.from = self.from.min((due, self.sequence));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         (due, self.sequence)
     }
@@ -90,9 +93,17 @@ impl Timers {
         Ok(due)
     }
 
-    /// Finds the first one again. Reads the disk.
+    /// Says that those up to this one were delivered, and finds the next. Reads the disk.
+    pub(super) fn delivered(&mut self, last: (u64, u64)) -> Result<(), ServiceError> {
+        self.from = (last.0, last.1.saturating_add(1));
+        self.look_ahead()
+    }
+
+    /// Finds the next one. Reads the disk.
     pub(super) fn look_ahead(&mut self) -> Result<(), ServiceError> {
-        self.next_due = match self.keyspace.first_key_value() {
+        let lower = keys::timer(self.from.0, self.from.1);
+        let upper = keys::timer(u64::MAX, u64::MAX);
+        self.next_due = match self.keyspace.range(lower..upper).next() {
             None => None,
             Some(entry) => {
                 let key = entry.key().map_err(|e| unavailable(&e))?;

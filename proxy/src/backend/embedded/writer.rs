@@ -213,7 +213,7 @@ impl Work {
             let mut first = group.first;
             for messages in split(&group.messages) {
                 let chunk = Chunk::build(first, now, messages.iter().copied());
-                batch.insert(&self.store.messages, keys::chunk(topic, queue, first), chunk.data().clone());
+                batch.insert(&self.store.log, keys::chunk(topic, queue, first), chunk.data().clone());
                 first = chunk.end();
                 chunks.push((group, chunk));
             }
@@ -242,7 +242,7 @@ impl Work {
         let mut batch = self.store.log_batch(self.persist);
         let mut topics = Vec::with_capacity(due.len());
         for timer in &due {
-            batch.remove(&self.store.timers, keys::timer(timer.at.0, timer.at.1));
+            batch.remove(&self.store.log, keys::timer(timer.at.0, timer.at.1));
             let topic = self.catalog.topic_by_id(timer.topic);
             let queues = topic.as_ref().map(|topic| topic.load(&self.store)).transpose()?;
             // A deleted topic's messages go with it.
@@ -258,7 +258,11 @@ impl Work {
             group.messages.push(&timer.message);
         }
         self.commit(batch, &groups)?;
-        self.timers.look_ahead()
+        match due.last() {
+            Some(last) => self.timers.delivered(last.at),
+            // Its send was not stored after all.
+            None => self.timers.look_ahead(),
+        }
     }
 }
 
