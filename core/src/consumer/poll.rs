@@ -190,7 +190,7 @@ impl Polls {
         let stop = self.stop.child_token();
         let running = Arc::new(Running::new(poll, stop.clone()));
         let (polls, station, own) = (self.clone(), station.clone(), running.clone());
-        tokio::spawn(async move {
+        self.session.spawn(async move {
             let polling = station.poll(&polls, &own);
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
             match result {

@@ -90,6 +90,11 @@ impl Session {
         &self.inner.stop
     }
 
+    /// Runs `work` until it or the session ends.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.inner.spawn(work);
+    }
+
     /// The user's number of attempts at the server's pace.
     pub(crate) fn retry(&self) -> RetryOptions {
         let options = self.inner.options.retry;
@@ -106,12 +111,25 @@ impl Session {
 
     /// The best address of `endpoints` that knows our settings.
     pub(crate) async fn ready(&self, endpoints: &Endpoints, deadline: Instant) -> Result<Arc<Link>, Error> {
+        self.ready_telling(endpoints, deadline, |_| {}).await
+    }
+
+    /// As [`ready`](Self::ready); `tell` hears what has kept it from being so.
+    pub(crate) async fn ready_telling(
+        &self,
+        endpoints: &Endpoints,
+        deadline: Instant,
+        tell: impl Fn(Error),
+    ) -> Result<Arc<Link>, Error> {
         loop {
             let link = self.inner.pool.pick(endpoints)?;
             let mut state = self.inner.stream(&link).watch();
             let before = match &*state.borrow_and_update() {
                 StreamState::Ready { .. } => return Ok(link),
-                StreamState::Opening { failures, .. } => *failures,
+                StreamState::Opening { failures, error } => {
+                    error.iter().for_each(|error| tell(error.clone()));
+                    *failures
+                }
             };
             // Woken by settings, or by a failure, after which another address may be better.
             let seen = wait_until(&mut state, deadline, |state| match state {

@@ -38,6 +38,22 @@ async fn nothing_there_is_an_empty_list() {
 }
 
 #[tokio::test]
+async fn a_server_that_went_away_is_no_empty_list() {
+    let server = TestServer::start(Script::default());
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    let consumer = client(&server).await.simple_consumer(options).await.unwrap();
+    let address = server.kill();
+    let options = ReceiveOptions { await_duration: Duration::from_millis(500), ..ReceiveOptions::default() };
+    let error = consumer.receive(options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!((error.operation(), error.endpoint()), ("receive", Some(address.to_string().as_str())));
+    assert!(error.retryable());
+    let server = TestServer::at(address, Script::default(), None);
+    assert!(consumer.receive(ReceiveOptions::default()).await.unwrap().is_empty());
+    server.seen.wait("receive", 1).await;
+}
+
+#[tokio::test]
 async fn an_attempt_keeps_its_id_until_it_is_answered() {
     let receive = |_: &_, before: usize| match before {
         0 | 1 => (Code::InternalServerError, "trouble", Vec::new()),

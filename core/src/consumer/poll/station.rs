@@ -90,7 +90,7 @@ impl Station {
         let give_up = Instant::now() + running.poll.wait;
         let mut attempt = self.open_attempt();
         loop {
-            let error = match self.attempt(polls, &running.poll, &attempt).await {
+            let error = match self.attempt(polls, running, &attempt).await {
                 Ok(deliveries) => {
                     self.state.lock().trouble = None;
                     return Ok(deliveries);
@@ -103,14 +103,14 @@ impl Station {
                 self.state.lock().open_attempts.push(std::mem::take(&mut attempt));
                 return Err(error);
             }
-            running.failed(error);
+            running.troubled(Some(error));
             polls.announce();
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn attempt(&self, polls: &Polls, poll: &Poll, attempt_id: &str) -> Result<Vec<Delivery>> {
-        let session = &polls.session;
+    async fn attempt(&self, polls: &Polls, running: &Running, attempt_id: &str) -> Result<Vec<Delivery>> {
+        let (session, poll) = (&polls.session, &running.poll);
         let limit = poll.wait + session.options().request_timeout;
         if let Some(turn) = self.turn_in_trouble() {
             tokio::time::sleep_until(turn.into()).await;
@@ -120,7 +120,9 @@ impl Station {
         let turn = self.next_turn();
         // A broker that left the route has nothing for us any more.
         let Some(queue) = route.readable_at(&self.broker, turn) else { return Ok(Vec::new()) };
-        let link = session.ready(&queue.endpoints, deadline).await?;
+        let tell = |error| running.troubled(Some(error));
+        let link = session.ready_telling(&queue.endpoints, deadline, tell).await?;
+        running.troubled(None);
         let rpc = session.rpc();
         let names = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
         let request = build_receive(names, &self.source, queue, (poll, attempt_id));
@@ -185,7 +187,8 @@ impl Running {
         *self.progress.lock() = Progress { ended: true, error };
     }
 
-    fn failed(&self, error: Error) {
-        self.progress.lock().error = Some(error);
+    /// Notes what keeps the poll from running, or that nothing does any more.
+    fn troubled(&self, error: Option<Error>) {
+        self.progress.lock().error = error;
     }
 }
