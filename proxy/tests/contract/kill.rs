@@ -16,6 +16,11 @@ fn client(services: Services) -> Client {
     Client { services, topic: TOPIC.to_owned(), group: GROUP.to_owned() }
 }
 
+/// Takes messages and keeps them.
+fn holder(services: Services) -> Client {
+    Client { services, topic: "held".to_owned(), group: GROUP.to_owned() }
+}
+
 #[tokio::test]
 async fn what_was_answered_survives_with_fsync() {
     what_was_answered_survives("sync").await;
@@ -37,7 +42,8 @@ async fn what_was_answered_survives(flush: &str) {
         .expect("a child process");
     let mut stdin = child.stdin.take().expect("its input");
     writeln!(stdin, "{}\n{flush}", directory.path().display()).expect("it reads");
-    let (mut sent, mut settling, mut settled) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut sent, mut settling, mut settled, mut leased) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let told = BufReader::new(child.stdout.take().expect("its output"));
     for line in told.lines() {
         let line = line.expect("text");
@@ -45,6 +51,8 @@ async fn what_was_answered_survives(flush: &str) {
             sent.insert(id.to_owned());
         } else if let Some(id) = line.strip_prefix("settling ") {
             settling.insert(id.to_owned());
+        } else if let Some(id) = line.strip_prefix("leased ") {
+            leased.insert(id.to_owned());
         } else if let Some(id) = line.strip_prefix("settled ") {
             settled.insert(id.to_owned());
         }
@@ -68,6 +76,10 @@ async fn what_was_answered_survives(flush: &str) {
         seen.extend(ids(&deliveries).into_iter().map(str::to_owned));
     }
     assert!(seen.is_disjoint(&settled), "an acknowledged message came again");
+    assert!(
+        !leased.is_empty() && seen.is_disjoint(&leased),
+        "a message under a lease came to another consumer"
+    );
 }
 
 #[tokio::test]
@@ -78,7 +90,7 @@ async fn the_process_that_is_killed() {
     let flush = if flush == "sync" { Flush::Sync } else { Flush::Async };
     let config = EmbeddedConfig { data_dir, flush, ..EmbeddedConfig::default() };
     let broker = open(config).await.expect("a fresh directory opens");
-    let client = client(broker.services());
+    let (client, holder) = (client(broker.services()), holder(broker.services()));
     // Nobody kills it if the test above has died; the end of its input tells that.
     std::thread::spawn(move || {
         let _ = std::io::stdin().lines().last();
@@ -92,6 +104,8 @@ async fn the_process_that_is_killed() {
             println!("sent {id}");
         }
         println!("sent {round}-delayed");
+        holder.send_ids([round]).await;
+        println!("leased {}", holder.next(LONG).await.message.id);
         let deliveries = client.receive(Receive { max: 6, invisible: LONG / 300, ..client.request() }).await;
         for delivery in &deliveries {
             println!("settling {}", delivery.message.id);

@@ -103,7 +103,7 @@ pub(crate) async fn many_producers_and_impatient_consumers_lose_nothing<B: Backe
 
 /// Gives up after a while; some wait for ever.
 async fn yield_often(patience: usize) {
-    if patience % 2 == 0 {
+    if patience.is_multiple_of(2) {
         std::future::pending::<()>().await;
     }
     for _ in 0..patience * 5 {

@@ -8,13 +8,14 @@
 //! | `state` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
 //! | `state` | 0, kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog`]) |
 //!
-//! Each database has one keyspace: every further one would cost a fresh directory twenty fsyncs at its first start.
-//! Keys are big-endian and fixed-width ([`super::keys`]), so that a prefix is a topic, a group or a queue, and
-//! order is order of offset or time.
+//! Each database has one keyspace: every further one would cost a fresh directory twenty fsyncs at its first
+//! start. Keys are big-endian and fixed-width ([`super::keys`]), so that a prefix is a topic, a group or a queue,
+//! and order is order of offset or time.
 //!
 //! Invariants
-//! - Only the writer thread appends to `log`; a send is answered after its batch is committed,
-//!   and with [`Flush::Sync`](super::Flush::Sync) that commit ends in an fdatasync. One batch is one group of concurrent sends.
+//! - Only the writer thread appends to `log`; a send is answered after its batch is committed, and with
+//!   [`Flush::Sync`](super::Flush::Sync) that commit ends in an fdatasync. One batch is one group of concurrent
+//!   sends.
 //! - Offsets of a queue have no holes: the next one is the end of the last chunk.
 //! - A message below a group's cursor without a lease is consumed; with a lease it is out with a consumer, or
 //!   waits for its next delivery. The cursor is the higher one of its record and the offset after the last
@@ -22,8 +23,10 @@
 //! - There are two databases because a commit holds its database's journal: leases and acks are in the operating
 //!   system's hands before they are answered (they survive `kill -9`), and never wait for an fsync of messages.
 //!   A power failure may lose the last of them; then messages come again, none is lost. The catalog is synced.
-//! - Ids of topics and groups begin with 1 and are never used twice, so what is left of a deleted one can't be mistaken for
-//!   another's.
+//! - After a failed write (a full disk, say) a database refuses all writes until it is opened again, so that what
+//!   was answered and what is on the disk can't part; clients are told `Unavailable` meanwhile.
+//! - Ids of topics and groups begin with 1 and are never used twice, so what is left of a deleted one can't be
+//!   mistaken for another's.
 
 use fjall::config::CompressionPolicy;
 use fjall::{
