@@ -4,6 +4,7 @@ mod limit;
 mod trace;
 
 use std::future::Future;
+use std::pin::Pin;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -48,7 +49,8 @@ impl Layers {
         Self { limit: InFlight::new(max_in_flight) }
     }
 
-    /// Runs one request through the layers.
+    /// Runs one request through the layers. The rules come pinned, so that their state is not moved, and thus
+    /// not stored twice.
     ///
     /// # Errors
     /// A layer's refusal, or what the rules answer.
@@ -56,7 +58,7 @@ impl Layers {
         &self,
         context: &Context,
         operation: Operation,
-        rules: impl Future<Output = Result<T, Error>>,
+        rules: Pin<&mut impl Future<Output = Result<T, Error>>>,
     ) -> Result<T, Error> {
         // Layers are steps before and after, not futures around futures: each such shell would double the
         // size of what is inside, and every request is an allocation of that size.

@@ -1,5 +1,7 @@
 //! Heartbeat and NotifyClientTermination.
 
+use std::pin::pin;
+
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, status};
@@ -13,7 +15,7 @@ pub(super) async fn heartbeat(
     request: pb::HeartbeatRequest,
 ) -> Result<pb::HeartbeatResponse, Error> {
     let group = convert::name(request.group);
-    let work = shared.processor.heartbeat(context, &group);
+    let work = pin!(shared.processor.heartbeat(context, &group));
     shared.layers.run(context, Operation::Heartbeat, work).await?;
     Ok(pb::HeartbeatResponse { status: Some(status::ok()) })
 }
@@ -24,7 +26,7 @@ pub(super) async fn terminate(
     request: pb::NotifyClientTerminationRequest,
 ) -> Result<pb::NotifyClientTerminationResponse, Error> {
     let group = convert::name(request.group);
-    let work = shared.processor.terminate(context, &group);
+    let work = pin!(shared.processor.terminate(context, &group));
     shared.layers.run(context, Operation::Terminate, work).await?;
     Ok(pb::NotifyClientTerminationResponse { status: Some(status::ok()) })
 }

@@ -1,7 +1,7 @@
 //! ReceiveMessage: a status, the messages, then the time of delivery. In that order, after a refusal too.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
@@ -33,7 +33,7 @@ pub(super) async fn receive(
     };
     let command = command(request);
     let (topic, group) = (command.topic.clone(), command.group.clone());
-    let work = shared.processor.receive(&context, command);
+    let work = pin!(shared.processor.receive(&context, command));
     let received = shared.layers.run(&context, Operation::Receive, work).await;
     let not_found =
         |message: &str| pb::Status { code: pb::Code::MessageNotFound.into(), message: message.to_owned() };

@@ -1,5 +1,7 @@
 //! QueryRoute and QueryAssignment.
 
+use std::pin::pin;
+
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, status};
@@ -14,7 +16,7 @@ pub(super) async fn query_route(
     request: pb::QueryRouteRequest,
 ) -> Result<pb::QueryRouteResponse, Error> {
     let topic = request.topic.unwrap_or_default();
-    let work = shared.processor.query_route(context, &topic.name);
+    let work = pin!(shared.processor.query_route(context, &topic.name));
     let routed = shared.layers.run(context, Operation::QueryRoute, work).await?;
     let endpoints = reachable(request.endpoints, shared.route_port);
     let accept_message_types: Vec<i32> = accepted(routed.kind).iter().map(|kind| (*kind).into()).collect();
@@ -39,7 +41,7 @@ pub(super) async fn query_assignment(
 ) -> Result<pb::QueryAssignmentResponse, Error> {
     let topic = request.topic.unwrap_or_default();
     let group = request.group.unwrap_or_default();
-    let work = shared.processor.query_assignment(context, &topic.name, &group.name);
+    let work = pin!(shared.processor.query_assignment(context, &topic.name, &group.name));
     let assigned = shared.layers.run(context, Operation::QueryAssignment, work).await?;
     let endpoints = reachable(request.endpoints, shared.route_port);
     let assignments = assigned.into_iter().map(|assignment| pb::Assignment {

@@ -1,5 +1,7 @@
 //! SendMessage.
 
+use std::pin::pin;
+
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, message, status};
@@ -15,7 +17,8 @@ pub(super) async fn send(
     request: pb::SendMessageRequest,
 ) -> Result<pb::SendMessageResponse, Error> {
     let command = SendCommand { messages: request.messages.into_iter().map(message::draft).collect() };
-    let stored = shared.layers.run(context, Operation::Send, shared.processor.send(context, command)).await?;
+    let stored =
+        shared.layers.run(context, Operation::Send, pin!(shared.processor.send(context, command))).await?;
     let entries = stored.into_iter().map(|stored| pb::SendResultEntry {
         status: Some(status::ok()),
         transaction_id: stored.message_id.clone(),

@@ -1,5 +1,7 @@
 //! AckMessage, ChangeInvisibleDuration and ForwardMessageToDeadLetterQueue.
 
+use std::pin::pin;
+
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, status};
@@ -23,7 +25,7 @@ pub(super) async fn acknowledge(
         group: convert::name(request.group),
         entries: entries.collect(),
     };
-    let work = shared.processor.acknowledge(context, command);
+    let work = pin!(shared.processor.acknowledge(context, command));
     let acked = shared.layers.run(context, Operation::Acknowledge, work).await?;
     let statuses = acked.iter().map(|acked| acked.as_ref().map_or_else(status::of, |()| status::ok()));
     let entries = request.entries.into_iter().zip(statuses);
@@ -56,7 +58,7 @@ pub(super) async fn change_invisible(
         invisible_ms: convert::millis(request.invisible_duration.as_ref()),
         suspend: request.suspend.unwrap_or_default(),
     };
-    let work = shared.processor.change_invisible(context, command);
+    let work = pin!(shared.processor.change_invisible(context, command));
     let receipt_handle = shared.layers.run(context, Operation::ChangeInvisible, work).await?;
     Ok(pb::ChangeInvisibleDurationResponse { status: Some(status::ok()), receipt_handle })
 }
@@ -75,7 +77,7 @@ pub(super) async fn forward_to_dead_letter(
             lite_topic: request.lite_topic,
         },
     };
-    let work = shared.processor.forward_to_dead_letter(context, command);
+    let work = pin!(shared.processor.forward_to_dead_letter(context, command));
     shared.layers.run(context, Operation::ForwardToDeadLetter, work).await?;
     // The text is a broker's result code; clients of Apache's proxy see it too.
     let status = pb::Status { message: "0".to_owned(), ..status::ok() };

@@ -2,6 +2,7 @@
 //!
 //! The only call whose refusals are gRPC statuses.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ impl Session {
         };
         // Everything else is a reply to commands that this proxy does not send.
         let Some(Command::Settings(settings)) = command.command else { return None };
-        let work = self.shared.processor.register(context, domain(&settings));
+        let work = pin!(self.shared.processor.register(context, domain(&settings)));
         match self.shared.layers.run(context, Operation::Register, work).await {
             Ok(policy) => Some(pb::TelemetryCommand {
                 status: Some(status::ok()),
