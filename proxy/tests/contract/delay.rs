@@ -1,8 +1,9 @@
 //! What delayed messages promise.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use rocketmq_thin_proxy::service::MessageKind;
+use rocketmq_thin_proxy::service::{Message, MessageKind};
 
 use crate::backend::Backend;
 use crate::client::{Client, LONG, delayed, ids, plain};
@@ -49,4 +50,16 @@ pub(crate) async fn a_batch_may_have_delayed_messages<B: Backend>(backend: B) {
     client.send(vec![delayed("later", Duration::from_millis(100)), plain("at once")]).await;
     assert_eq!(client.next(LONG).await.message.id, "at once");
     assert_eq!(client.next(LONG).await.message.id, "later");
+}
+
+pub(crate) async fn many_delayed_to_the_same_time_all_come<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let deliver_at = SystemTime::now() + Duration::from_millis(200);
+    let message = |id| Message { kind: MessageKind::Delay { deliver_at }, ..plain(id) };
+    for batch in 0..10 {
+        client.send((0..150).map(|n| message(batch * 150 + n)).collect()).await;
+    }
+    let deliveries = client.receive_all(1500).await;
+    assert_eq!(ids(&deliveries).into_iter().collect::<BTreeSet<_>>().len(), 1500);
+    client.expect_nothing().await;
 }

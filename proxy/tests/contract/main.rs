@@ -91,7 +91,8 @@ contract! {
         a_delayed_message_is_not_delivered_early,
         the_past_is_at_once,
         delayed_messages_come_in_order_of_time,
-        a_batch_may_have_delayed_messages;
+        a_batch_may_have_delayed_messages,
+        many_delayed_to_the_same_time_all_come;
     metadata:
         topics_are_made_when_named,
         a_topic_is_created_once_unless_replaced,

@@ -13,6 +13,7 @@ use super::clock;
 use super::keys;
 use super::queue::{self, Queue};
 use super::store::{Store, unavailable};
+use super::topic::Topic;
 use crate::service::ServiceError;
 
 /// So many records are removed in one batch: sends wait no longer than that takes.
@@ -41,9 +42,11 @@ pub(super) fn clean(broker: &Broker) -> Result<(), ServiceError> {
     let keep = u64::try_from(broker.config.retention.as_millis()).unwrap_or(u64::MAX);
     let oldest = clock::now().saturating_sub(keep);
     for topic in broker.catalog.topics() {
-        let Some(queues) = topic.loaded() else {
-            remove_from_unused(broker, topic.id(), topic.most_queues(), oldest)?;
-            continue;
+        // Topics that nobody uses are loaded only for something old.
+        let queues = match topic.loaded() {
+            Some(queues) => queues,
+            None if has_old(broker, &topic, oldest)? => topic.load(&broker.store)?,
+            None => continue,
         };
         for queue in queues.iter() {
             remove_old(&broker.store, queue, oldest)?;
@@ -52,16 +55,15 @@ pub(super) fn clean(broker: &Broker) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// A topic that nobody has used since the start: only its queues that have something old are loaded.
-fn remove_from_unused(broker: &Broker, topic: u32, queues: usize, oldest: u64) -> Result<(), ServiceError> {
-    for id in 0..queues as u32 {
-        let Some(first) = broker.store.log.prefix(keys::queue(topic, id)).next() else { continue };
+fn has_old(broker: &Broker, topic: &Topic, oldest: u64) -> Result<bool, ServiceError> {
+    for id in 0..topic.most_queues() as u32 {
+        let Some(first) = broker.store.log.prefix(keys::queue(topic.id(), id)).next() else { continue };
         let (key, value) = first.into_inner().map_err(|e| unavailable(&e))?;
         if queue::parse(&key, value.into())?.stored_at() < oldest {
-            remove_old(&broker.store, &Queue::load(&broker.store, topic, id)?, oldest)?;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it says which
