@@ -155,17 +155,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn topics_come_back(id in 0u32.., kind in 0..8usize, read in 0i32..99, write in -1i32..99, most in 0..99usize, p in any::<(bool, bool)>()) {
-            let permission = Permission { read: p.0, write: p.1 };
-            let config = TopicConfig { name: "t".into(), kind: KINDS[kind], read_queues: read, write_queues: write, permission };
-            let record = TopicRecord { id, config, most_queues: most };
+        fn topics_come_back(
+            id in 0u32..,
+            kind in 0..8usize,
+            (read_queues, write_queues) in (0i32..99, -1i32..99),
+            most_queues in 0..99usize,
+            (read, write) in any::<(bool, bool)>(),
+        ) {
+            let permission = Permission { read, write };
+            let config =
+                TopicConfig { name: "t".into(), kind: KINDS[kind], read_queues, write_queues, permission };
+            let record = TopicRecord { id, config, most_queues };
             prop_assert_eq!(TopicRecord::decode("t", &record.encode()), Ok(record));
         }
 
         #[test]
-        fn groups_come_back(id in 0u32.., flags in any::<(bool, bool)>(), max_retries in -1i32..99, retry in retries(), bind in prop::option::of(".*")) {
-            let (fifo, consume) = flags;
-            let config = GroupConfig { name: "g".into(), fifo, consume, max_retries, retry, lite_bind_topic: bind, lite_quota: 7 };
+        fn groups_come_back(
+            id in 0u32..,
+            (fifo, consume) in any::<(bool, bool)>(),
+            max_retries in -1i32..99,
+            retry in retries(),
+            lite_bind_topic in prop::option::of(".*"),
+        ) {
+            let name = "g".into();
+            let config = GroupConfig { name, fifo, consume, max_retries, retry, lite_bind_topic, lite_quota: 7 };
             let record = GroupRecord { id, config };
             prop_assert_eq!(GroupRecord::decode("g", &record.encode()), Ok(record));
         }

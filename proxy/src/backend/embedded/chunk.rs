@@ -109,8 +109,8 @@ mod tests {
             first in 0u64..1 << 40,
             bodies in prop::collection::vec((prop::collection::vec(any::<u8>(), 2..9), ".*"), 1..20),
         ) {
-            let encoded: Vec<Encoded> =
-                bodies.iter().map(|(head, body)| Encoded { head: head.clone(), body: body.clone().into() }).collect();
+            let encode = |(head, body): &(Vec<u8>, String)| Encoded { head: head.clone(), body: body.clone().into() };
+            let encoded: Vec<Encoded> = bodies.iter().map(encode).collect();
             let built = Chunk::build(first, 77, encoded.iter());
             let chunk = Chunk::parse(first, built.data().clone()).expect("a chunk that was built");
             prop_assert_eq!(chunk.stored_at(), 77);

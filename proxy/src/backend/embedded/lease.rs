@@ -187,6 +187,10 @@ mod tests {
         )
     }
 
+    fn running_until(visible_at: u64) -> Lease {
+        Lease { visible_at, attempt: 1, token: 0, uncounted: false, fifo: false, attempt_id: None }
+    }
+
     proptest! {
         #[test]
         fn leases_come_back(lease in leases()) {
@@ -214,8 +218,7 @@ mod tests {
             for (offset, visible_at) in steps {
                 match visible_at {
                     Some(visible_at) => {
-                        let lease = Lease { visible_at, attempt: 1, token: 0, uncounted: false, fifo: false, attempt_id: None };
-                        leases.set(offset, lease);
+                        leases.set(offset, running_until(visible_at));
                         model.insert(offset, visible_at);
                     }
                     None => {
@@ -226,7 +229,8 @@ mod tests {
                 let mut by_time: Vec<_> = model.iter().map(|(offset, at)| (*at, *offset)).collect();
                 by_time.sort_unstable();
                 prop_assert_eq!(leases.by_time.iter().copied().collect::<Vec<_>>(), by_time);
-                prop_assert!(leases.iter().map(|(o, l)| (o, l.visible_at)).eq(model.iter().map(|(o, v)| (*o, *v))));
+                let by_offset = leases.iter().map(|(offset, lease)| (offset, lease.visible_at));
+            prop_assert!(by_offset.eq(model.iter().map(|(offset, at)| (*offset, *at))));
             }
         }
     }

@@ -20,6 +20,7 @@ pub(super) struct Progress {
     topic: u32,
     // Read from the disk by the group's first request, in a blocking thread.
     state: Mutex<Option<State>>,
+    loaded: AtomicBool,
     more: Notify,
     waiting: AtomicUsize,
     deleted: AtomicBool,
@@ -56,6 +57,7 @@ impl Progress {
             group,
             topic,
             state: Mutex::new(None),
+            loaded: AtomicBool::new(false),
             more: Notify::new(),
             waiting: AtomicUsize::new(0),
             deleted: AtomicBool::new(false),
@@ -67,9 +69,9 @@ impl Progress {
         self.state.lock()
     }
 
-    /// Whether the state is loaded.
+    /// Whether the state is loaded. Never waits for one that is just being loaded.
     pub(super) fn is_loaded(&self) -> bool {
-        self.state.lock().is_some()
+        self.loaded.load(Ordering::Acquire)
     }
 
     /// Loads the state. Reads the disk, and writes where a new group starts.
@@ -112,6 +114,7 @@ impl Progress {
         }
         changes.commit()?;
         *slot = Some(state);
+        self.loaded.store(true, Ordering::Release);
         Ok(())
     }
 
