@@ -16,10 +16,10 @@ use crate::{
     consumer::{self, SimpleConsumer},
     error::{Error, ErrorKind, Result},
     message::CloseReport,
-    options::{Access, ClientOptions, Endpoints, Filter, ProducerOptions, SimpleConsumerOptions, Tls},
+    options::{Access, ClientOptions, Filter, ProducerOptions, SimpleConsumerOptions, Tls},
     producer::{self, Producer},
     route::Routes,
-    rpc::{Identity, Pool, Rpc},
+    rpc::{Identity, Pool, Rpc, Servers},
     session::Session,
     wire::Role,
 };
@@ -31,9 +31,7 @@ use crate::{
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    options: Arc<ClientOptions>,
-    access: Endpoints,
-    pool: Arc<Pool>,
+    servers: Arc<Servers>,
     routes: Arc<Routes>,
     members: Mutex<Vec<Member>>,
     closed: AtomicBool,
@@ -55,19 +53,13 @@ impl Client {
     pub async fn connect(options: ClientOptions) -> Result<Self> {
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
         let tls = if https && options.tls == Tls::Off { &Tls::SystemRoots } else { &options.tls };
-        let pool = Arc::new(Pool::new(tls, options.request_timeout)?);
+        let pool = Pool::new(tls, options.request_timeout)?;
         let rpc = Rpc::new(Identity::new(&options)?);
         pool.reach(&access, Instant::now() + options.startup_timeout).await?;
-        let options = Arc::new(options);
-        let routes = Arc::new(Routes::new(rpc, pool.clone(), access.clone(), options.clone()));
-        Ok(Self(Arc::new(Inner {
-            options,
-            access,
-            pool,
-            routes,
-            members: Mutex::default(),
-            closed: AtomicBool::new(false),
-        })))
+        let servers = Arc::new(Servers { pool, access, options });
+        let routes = Arc::new(Routes::new(rpc, servers.clone()));
+        let closed = AtomicBool::new(false);
+        Ok(Self(Arc::new(Inner { servers, routes, members: Mutex::default(), closed })))
     }
 
     /// A producer, ready to send: the server has sent its settings and knows the named topics.
@@ -110,19 +102,19 @@ impl Client {
         let closes = members.into_iter().map(|member| member.close(deadline));
         let reports = join_all(closes).await;
         self.0.routes.stop();
-        self.0.pool.clear();
+        self.0.servers.pool.clear();
         reports.into_iter().fold(CloseReport::default(), CloseReport::beside).since(start)
     }
 
     /// A session whose settings have arrived, for topics whose routes are known.
     async fn start(&self, operation: &'static str, role: Role, topics: &[String]) -> Result<Session> {
-        let Inner { options, access, pool, routes, closed, .. } = &*self.0;
+        let Inner { servers, routes, closed, .. } = &*self.0;
         if closed.load(Ordering::SeqCst) {
             return Err(Error::closed(operation));
         }
-        let deadline = Instant::now() + options.startup_timeout;
-        let rpc = Rpc::new(Identity::new(options)?);
-        let session = Session::new(rpc, pool.clone(), access.clone(), (options.clone(), role));
+        let deadline = Instant::now() + servers.options.startup_timeout;
+        let rpc = Rpc::new(Identity::new(&servers.options)?);
+        let session = Session::new(rpc, servers.clone(), role);
         let known = try_join_all(topics.iter().map(|topic| routes.get(topic, deadline)));
         // A missing topic is said at once, even when the settings are late.
         let started = tokio::select! {
@@ -198,7 +190,7 @@ fn check_consumer(options: &SimpleConsumerOptions) -> Result<()> {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("options", &self.0.options).finish_non_exhaustive()
+        f.debug_struct("Client").field("options", &self.0.servers.options).finish_non_exhaustive()
     }
 }
 

@@ -139,7 +139,7 @@ impl SimpleConsumer {
     fn submit_ack(&self, delivery: &Delivery) -> Result<Settled> {
         let ticket = self.0.flight.board().ok_or_else(|| Error::closed("ack"))?;
         let lane = self.lane(delivery);
-        Ok(settle::submit_ack(&lane, delivery, (ticket, self.0.session.options())))
+        Ok(settle::submit_ack(&lane, delivery, ticket, self.0.session.options()))
     }
 
     fn lane(&self, delivery: &Delivery) -> Arc<Lane<Acks>> {

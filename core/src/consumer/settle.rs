@@ -38,7 +38,8 @@ pub(super) struct Acks {
 pub(super) fn submit_ack(
     lane: &Arc<Lane<Acks>>,
     delivery: &Delivery,
-    (ticket, options): (Ticket, &ClientOptions),
+    ticket: Ticket,
+    options: &ClientOptions,
 ) -> Settled {
     let deadline = deadline(&delivery.lease, options);
     let lease = delivery.lease.clone();

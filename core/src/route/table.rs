@@ -13,8 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::TopicRoute;
 use crate::{
     error::{Error, ErrorKind},
-    options::{ClientOptions, Endpoints},
-    rpc::{Pool, QueryRoute, Retry, Rpc},
+    rpc::{QueryRoute, Retry, Rpc, Servers},
     wire::{build_query_route, process_query_route},
 };
 
@@ -31,9 +30,7 @@ pub(crate) struct Routes(Arc<Table>);
 #[derive(Debug)]
 struct Table {
     rpc: Rpc,
-    pool: Arc<Pool>,
-    access: Endpoints,
-    options: Arc<ClientOptions>,
+    servers: Arc<Servers>,
     topics: Mutex<HashMap<String, Topic>>,
     stop: CancellationToken,
 }
@@ -53,10 +50,10 @@ enum Progress {
 
 impl Routes {
     /// An empty table that keeps fresh what it learns.
-    pub(crate) fn new(rpc: Rpc, pool: Arc<Pool>, access: Endpoints, options: Arc<ClientOptions>) -> Self {
+    pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>) -> Self {
         let stop = CancellationToken::new();
         let topics = Mutex::default();
-        let table = Arc::new(Table { rpc, pool, access, options, topics, stop });
+        let table = Arc::new(Table { rpc, servers, topics, stop });
         table.spawn(table.clone().refresh());
         Self(table)
     }
@@ -88,7 +85,7 @@ impl Routes {
                 format!("no answer came to where the topic {topic} is"),
             )
             .with_retryable(true)
-            .with_endpoint(self.0.access.to_string())),
+            .with_endpoint(self.0.servers.access.to_string())),
         }
     }
 
@@ -128,7 +125,7 @@ impl Table {
 
     fn suspect(self: &Arc<Self>, topic: &str) {
         if let Some(entry) = self.topics.lock().get_mut(topic) {
-            self.ask(topic, entry, Instant::now() + self.options.operation_timeout);
+            self.ask(topic, entry, Instant::now() + self.servers.options.operation_timeout);
         }
     }
 
@@ -140,7 +137,7 @@ impl Table {
         let (progress, query) = watch::channel(Progress::Asking(None));
         entry.query = Some(query.clone());
         let (table, topic) = (self.clone(), topic.to_owned());
-        let deadline = deadline.max(Instant::now() + self.options.request_timeout);
+        let deadline = deadline.max(Instant::now() + self.servers.options.request_timeout);
         self.spawn(async move {
             let result = table.query(&topic, deadline, &progress).await.map(Arc::new);
             table.store(&topic, result.as_ref().ok());
@@ -169,9 +166,10 @@ impl Table {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<TopicRoute, Error> {
-        let mut retry = Retry::new(&self.options.retry, deadline);
+        let mut retry = Retry::new(&self.servers.options.retry, deadline);
         loop {
-            let error = match self.query_once(topic, retry.limit(self.options.request_timeout)).await {
+            let error = match self.query_once(topic, retry.limit(self.servers.options.request_timeout)).await
+            {
                 Ok(route) => return Ok(route),
                 Err(error) => error,
             };
@@ -181,8 +179,8 @@ impl Table {
     }
 
     async fn query_once(&self, topic: &str, limit: Duration) -> Result<TopicRoute, Error> {
-        let link = self.pool.pick(&self.access)?;
-        let request = build_query_route(self.rpc.resource(topic), &self.access);
+        let link = self.servers.pick_access()?;
+        let request = build_query_route(self.rpc.resource(topic), &self.servers.access);
         let (origin, response) = self.rpc.unary::<QueryRoute>(&link, request, limit).await?;
         process_query_route(&origin, response)
     }

@@ -14,6 +14,7 @@ mod link;
 mod operation;
 mod pool;
 mod retry;
+mod servers;
 mod transport;
 
 pub(crate) use call::{Received, Rpc};
@@ -27,3 +28,4 @@ pub(crate) use operation::{
 };
 pub(crate) use pool::Pool;
 pub(crate) use retry::{Pauses, Retry, Verdict, verdict};
+pub(crate) use servers::Servers;

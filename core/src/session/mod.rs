@@ -19,7 +19,7 @@ use self::stream::{Stream, StreamState};
 use crate::{
     error::{Error, ErrorKind},
     options::{Address, ClientOptions, Endpoints, RetryOptions},
-    rpc::{Heartbeat, Link, NotifyClientTermination, Pool, Rpc, Verdict, verdict},
+    rpc::{Heartbeat, Link, NotifyClientTermination, Pool, Rpc, Servers, Verdict, verdict},
     wire::{Role, Settings, build_settings},
 };
 
@@ -35,9 +35,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Inner {
     rpc: Rpc,
-    pool: Arc<Pool>,
-    access: Endpoints,
-    options: Arc<ClientOptions>,
+    servers: Arc<Servers>,
     role: Mutex<Role>,
     /// What the server said last.
     settings: Mutex<Settings>,
@@ -48,17 +46,10 @@ struct Inner {
 
 impl Session {
     /// A session without streams; its tasks end with it.
-    pub(crate) fn new(
-        rpc: Rpc,
-        pool: Arc<Pool>,
-        access: Endpoints,
-        (options, role): (Arc<ClientOptions>, Role),
-    ) -> Self {
+    pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>, role: Role) -> Self {
         let inner = Arc::new(Inner {
             rpc,
-            pool,
-            access,
-            options,
+            servers,
             role: Mutex::new(role),
             settings: Mutex::default(),
             streams: Mutex::default(),
@@ -74,11 +65,11 @@ impl Session {
     }
 
     pub(crate) fn pool(&self) -> &Pool {
-        &self.inner.pool
+        &self.inner.servers.pool
     }
 
     pub(crate) fn options(&self) -> &ClientOptions {
-        &self.inner.options
+        &self.inner.servers.options
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -97,7 +88,7 @@ impl Session {
 
     /// The user's number of attempts at the server's pace.
     pub(crate) fn retry(&self) -> RetryOptions {
-        let options = self.inner.options.retry;
+        let options = self.inner.servers.options.retry;
         match self.settings().pauses {
             Some((initial, max)) => RetryOptions { initial, max, ..options },
             None => options,
@@ -106,7 +97,7 @@ impl Session {
 
     /// Waits until one of the access points has sent settings.
     pub(crate) async fn start(&self, deadline: Instant) -> Result<(), Error> {
-        self.ready(&self.inner.access.clone(), deadline).await.map(drop)
+        self.ready(&self.inner.servers.access, deadline).await.map(drop)
     }
 
     /// The best address of `endpoints` that knows our settings.
@@ -122,7 +113,7 @@ impl Session {
         tell: impl Fn(Error),
     ) -> Result<Arc<Link>, Error> {
         loop {
-            let link = self.inner.pool.pick(endpoints)?;
+            let link = self.inner.servers.pool.pick(endpoints)?;
             let mut state = self.inner.stream(&link).watch();
             let before = match &*state.borrow_and_update() {
                 StreamState::Ready { .. } => return Ok(link),
@@ -158,16 +149,16 @@ impl Session {
     /// Says of an address that can't be reached where it came from, if the user never wrote it.
     pub(crate) fn explain(&self, link: &Link, error: Error) -> Error {
         let unreachable = error.kind() == ErrorKind::Unavailable && error.code().is_none();
-        if !unreachable || error.maybe_delivered() || self.inner.is_access(link) {
+        if !unreachable || error.maybe_delivered() || self.inner.servers.is_access(link) {
             return error;
         }
-        let access = &self.inner.access;
+        let access = &self.inner.servers.access;
         error.explained(&format!("the server at {access} names this address for the topic"))
     }
 
     /// Sends our settings once more and waits until the server has them.
     pub(crate) async fn replay(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
-        let deadline = deadline.min(Instant::now() + self.inner.options.request_timeout);
+        let deadline = deadline.min(Instant::now() + self.inner.servers.options.request_timeout);
         let stream = self.inner.stream(link);
         let mut state = stream.watch();
         let before = match &*state.borrow() {
@@ -212,8 +203,9 @@ impl Session {
     }
 
     async fn farewell(&self, link: Arc<Link>, deadline: Instant) {
-        let limit =
-            deadline.saturating_duration_since(Instant::now()).min(self.inner.options.request_timeout);
+        let limit = deadline
+            .saturating_duration_since(Instant::now())
+            .min(self.inner.servers.options.request_timeout);
         let request = v2::NotifyClientTerminationRequest { group: self.inner.group() };
         let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
         if let Err(error) = result {
@@ -249,18 +241,13 @@ impl Inner {
         stream
     }
 
-    /// Whether the user gave the address.
-    fn is_access(&self, link: &Link) -> bool {
-        self.access.addresses().contains(link.address())
-    }
-
     fn forget(&self, link: &Link) {
         self.streams.lock().remove(link.address());
     }
 
     /// The first command of a stream.
     fn own_settings(&self) -> v2::Settings {
-        build_settings(&self.rpc, &self.options, &self.access, &self.role.lock())
+        build_settings(&self.rpc, &self.servers, &self.role.lock())
     }
 
     fn group(&self) -> Option<v2::Resource> {
@@ -293,7 +280,7 @@ impl Inner {
 
     async fn beat_once(self: &Arc<Self>, link: &Arc<Link>) {
         let request = v2::HeartbeatRequest { group: self.group(), client_type: self.client_type().into() };
-        let answer = self.rpc.unary::<Heartbeat>(link, request, self.options.request_timeout).await;
+        let answer = self.rpc.unary::<Heartbeat>(link, request, self.servers.options.request_timeout).await;
         let Err(error) = answer.and_then(|(origin, response)| origin.check(response.status.as_ref())) else {
             return;
         };

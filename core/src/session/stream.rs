@@ -6,7 +6,10 @@ use std::{
 };
 
 use rocketmq_thin_proto::v2::{self, telemetry_command::Command};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::{sleep_until, timeout_at},
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Inner;
@@ -15,6 +18,9 @@ use crate::{
     rpc::{Link, Origin, Pauses},
     wire::process_settings,
 };
+
+/// How many request timeouts a server may take for its first settings.
+const FIRST_SETTINGS: u32 = 2;
 
 /// Failures in a row after which an address that only a route named is given up; about two minutes.
 const PATIENCE: u64 = 100;
@@ -88,7 +94,7 @@ impl Keeper {
         let mut pauses = Pauses::of_reconnecting();
         let mut failures = 0;
         let mut in_a_row = 0;
-        while in_a_row < PATIENCE || self.session.is_access(&self.link) {
+        while in_a_row < PATIENCE || self.session.servers.is_access(&self.link) {
             let turn = self.turn;
             let next = self.attend().await;
             in_a_row += 1;
@@ -119,10 +125,14 @@ impl Keeper {
         if commands.send(self.settings()).await.is_err() {
             return Next::Failed(origin.error(ErrorKind::Unavailable, "the stream ended"));
         }
+        let before = self.turn;
+        let patience = Instant::now() + self.session.servers.options.request_timeout * FIRST_SETTINGS;
         // Some servers send no headers before their first answer, hence settings first.
-        let mut incoming = match self.link.stub().telemetry(request).await {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Next::Failed(self.failed(&origin, status)),
+        let mut stub = self.link.stub();
+        let mut incoming = match timeout_at(patience.into(), stub.telemetry(request)).await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Next::Failed(self.failed(&origin, status)),
+            Err(_) => return Next::Failed(no_settings(&origin)),
         };
         let mut ticks = tokio::time::interval_at((Instant::now() + RESEND).into(), RESEND);
         loop {
@@ -146,6 +156,9 @@ impl Keeper {
                     Err(status) => return Next::Failed(self.failed(&origin, status)),
                 },
                 () = resend => Some(self.settings()),
+                () = sleep_until(patience.into()), if self.turn == before => {
+                    return Next::Failed(no_settings(&origin));
+                }
             };
             if let Some(answer) = answer
                 && commands.send(answer).await.is_err()
@@ -189,6 +202,11 @@ impl Keeper {
     fn settings(&self) -> v2::TelemetryCommand {
         v2::TelemetryCommand { status: None, command: Some(Command::Settings(self.session.own_settings())) }
     }
+}
+
+/// A stream that stays silent is no better than none.
+fn no_settings(origin: &Origin) -> Error {
+    origin.error(ErrorKind::Timeout, "the server sent no settings in time")
 }
 
 /// What a client says that doesn't do what is asked: an administrator sees that at once instead of waiting.

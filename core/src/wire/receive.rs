@@ -11,7 +11,7 @@ use super::{body, settings::filter};
 use crate::{
     error::{Error, ErrorKind},
     message::{Delivery, Lease},
-    options::{Endpoints, Filter},
+    options::Filter,
     route::Queue,
     rpc::{Origin, Outcome, Received},
 };
@@ -33,13 +33,23 @@ pub(crate) struct Poll {
     pub(crate) wait: Duration,
 }
 
-/// A long poll of one queue.
+/// One attempt of a long poll.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt<'a> {
+    /// Stays the same until an answer comes: a server gives the same messages again.
+    pub(crate) id: &'a str,
+    pub(crate) poll: Poll,
+    pub(crate) source: &'a Source,
+    pub(crate) queue: &'a Queue,
+}
+
+/// The request of an attempt.
 pub(crate) fn build_receive(
-    (group, topic): (v2::Resource, v2::Resource),
-    source: &Source,
-    queue: &Queue,
-    (poll, attempt_id): (&Poll, &str),
+    group: v2::Resource,
+    topic: v2::Resource,
+    attempt: &Attempt<'_>,
 ) -> v2::ReceiveMessageRequest {
+    let Attempt { id, poll, source, queue } = attempt;
     v2::ReceiveMessageRequest {
         group: Some(group),
         message_queue: Some(v2::MessageQueue {
@@ -54,7 +64,7 @@ pub(crate) fn build_receive(
         invisible_duration: prost_types::Duration::try_from(poll.invisible).ok(),
         auto_renew: false,
         long_polling_timeout: prost_types::Duration::try_from(poll.wait).ok(),
-        attempt_id: Some(attempt_id.to_owned()),
+        attempt_id: Some((*id).to_owned()),
     }
 }
 
@@ -62,8 +72,7 @@ pub(crate) fn build_receive(
 pub(crate) fn process_receive(
     origin: &Origin,
     received: Received,
-    source: &Source,
-    lease: (Duration, &Endpoints),
+    attempt: &Attempt<'_>,
 ) -> Result<Vec<Delivery>, Error> {
     if received.messages.is_empty() {
         return match origin.check(received.status.as_ref()) {
@@ -72,18 +81,15 @@ pub(crate) fn process_receive(
             Err(error) => Err(error),
         };
     }
-    Ok(received.messages.into_iter().map(|message| delivery(message, source, lease)).collect())
+    Ok(received.messages.into_iter().map(|message| delivery(message, attempt)).collect())
 }
 
 fn is_empty_poll(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound && error.code() == Some(v2::Code::MessageNotFound.into())
 }
 
-fn delivery(
-    message: v2::Message,
-    source: &Source,
-    (invisible, endpoints): (Duration, &Endpoints),
-) -> Delivery {
+fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
+    let Attempt { poll, source, queue, .. } = attempt;
     let system = message.system_properties.unwrap_or_default();
     let plain = body::decode(&message.body, &system, source.max_body_size);
     let mut properties: Vec<_> = message.user_properties.into_iter().collect();
@@ -105,7 +111,7 @@ fn delivery(
         attempt: system.delivery_attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1),
         queue_id: system.queue_id,
         queue_offset: system.queue_offset.unwrap_or(-1),
-        lease: Arc::new(Lease::new(handle, endpoints.clone(), Instant::now() + invisible)),
+        lease: Arc::new(Lease::new(handle, queue.endpoints.clone(), Instant::now() + poll.invisible)),
     }
 }
 
@@ -118,6 +124,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
+    use crate::options::Endpoints;
 
     fn source() -> Source {
         Source { topic: "%DLQ%g".into(), filter: Filter::All, max_body_size: 100 }
@@ -126,8 +133,13 @@ mod tests {
     fn process(code: Option<v2::Code>, messages: Vec<v2::Message>) -> Result<Vec<Delivery>, Error> {
         let origin = Origin { operation: "receive", endpoint: "h:1".into(), request_id: "r".into() };
         let status = code.map(|code| v2::Status { code: code.into(), message: String::new() });
-        let lease = (Duration::from_secs(30), &Endpoints::from_iter([]));
-        process_receive(&origin, Received { status, messages }, &source(), lease)
+        let endpoints = Endpoints::from_iter([]);
+        let broker = "b".into();
+        let queue = Queue { id: 0, broker, endpoints, readable: true, writable: true, takes_normal: true };
+        let second = Duration::from_secs(1);
+        let poll = Poll { max_messages: 1, invisible: second, wait: second };
+        let attempt = Attempt { id: "1", poll, source: &source(), queue: &queue };
+        process_receive(&origin, Received { status, messages }, &attempt)
     }
 
     fn message(system: v2::SystemProperties) -> v2::Message {

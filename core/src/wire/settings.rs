@@ -8,8 +8,8 @@ use std::{
 use rocketmq_thin_proto::v2::{self, settings::PubSub};
 
 use crate::{
-    options::{ClientOptions, Endpoints, Filter, Language, Subscription},
-    rpc::{Identity, Rpc},
+    options::{Endpoints, Filter, Language, Subscription},
+    rpc::{Identity, Rpc, Servers},
 };
 
 /// What a protocol client does.
@@ -33,12 +33,8 @@ pub(crate) struct Settings {
 }
 
 /// The first command of every telemetry stream.
-pub(crate) fn build_settings(
-    rpc: &Rpc,
-    options: &ClientOptions,
-    access: &Endpoints,
-    role: &Role,
-) -> v2::Settings {
+pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::Settings {
+    let Servers { options, access, .. } = servers;
     let (client_type, pub_sub) = match role {
         Role::Producer { topics } => (
             v2::ClientType::Producer,
@@ -165,7 +161,10 @@ const fn platform() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Access;
+    use crate::{
+        options::{Access, ClientOptions, Tls},
+        rpc::Pool,
+    };
 
     #[test]
     fn addresses_are_of_one_scheme() {
@@ -224,8 +223,9 @@ mod tests {
         let options = ClientOptions { namespace: "ns".into(), ..ClientOptions::default() };
         let rpc = Rpc::new(Identity::new(&options).unwrap());
         let access = Access::parse("h:1").unwrap().endpoints;
+        let servers = Servers { pool: Pool::new(&Tls::Off, Duration::ZERO).unwrap(), access, options };
         let role = Role::SimpleConsumer { group: "g".into(), subscriptions: vec!["t".into()] };
-        let settings = build_settings(&rpc, &options, &access, &role);
+        let settings = build_settings(&rpc, &servers, &role);
         assert_eq!(settings.client_type(), v2::ClientType::SimpleConsumer);
         let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("no subscription") };
         let topic = subscription.subscriptions[0].topic.clone().unwrap();

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     message::Delivery,
     rpc::{Pauses, Verdict, verdict},
-    wire::{Poll, Source, build_receive, process_receive},
+    wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
 /// Polls that nobody waits for; beyond that many, the oldest is given up.
@@ -109,8 +109,8 @@ impl Station {
         }
     }
 
-    async fn attempt(&self, polls: &Polls, running: &Running, attempt_id: &str) -> Result<Vec<Delivery>> {
-        let (session, poll) = (&polls.session, &running.poll);
+    async fn attempt(&self, polls: &Polls, running: &Running, id: &str) -> Result<Vec<Delivery>> {
+        let (session, poll) = (&polls.session, running.poll);
         let limit = poll.wait + session.options().request_timeout;
         if let Some(turn) = self.turn_in_trouble() {
             tokio::time::sleep_until(turn.into()).await;
@@ -124,12 +124,11 @@ impl Station {
         let link = session.ready_telling(&queue.endpoints, deadline, tell).await?;
         running.troubled(None);
         let rpc = session.rpc();
-        let names = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
-        let request = build_receive(names, &self.source, queue, (poll, attempt_id));
+        let attempt = Attempt { id, poll, source: &self.source, queue };
+        let (group, topic) = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
+        let request = build_receive(group, topic, &attempt);
         let answer = rpc.receive(&link, request, limit).await;
-        let result = answer.and_then(|(origin, received)| {
-            process_receive(&origin, received, &self.source, (poll.invisible, &queue.endpoints))
-        });
+        let result = answer.and_then(|(origin, received)| process_receive(&origin, received, &attempt));
         if let Err(error) = &result
             && verdict(error) == Verdict::Replay
         {
