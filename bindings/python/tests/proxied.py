@@ -47,7 +47,9 @@ class Case(unittest.TestCase):
 
     def script(self, text):
         """Runs a program in a Python of its own, with `SERVER` and `NAME` set; gives the running process."""
-        prelude = f"SERVER, NAME = {self.server!r}, {self.name!r}\n"
+        # A shell's background job, such as CI may be, ignores Ctrl-C and hands that down.
+        prelude = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        prelude += f"SERVER, NAME = {self.server!r}, {self.name!r}\n"
         command = [sys.executable, "-c", prelude + text]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.communicate)

@@ -5,10 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{installed::Installed, language::Language, maven, step, tool::Tool, workspace::Workspace};
-
-/// The runner of the Python tests; the package itself depends on nothing.
-const PYTEST: &str = "pytest>=8,<10";
+use crate::{installed::Installed, language::Language, maven, tool::Tool, workspace::Workspace};
 
 /// How the tests of a language are run, on the installed package and the built proxy.
 pub(crate) fn tests(
@@ -20,17 +17,10 @@ pub(crate) fn tests(
     let mut command = match language {
         Language::Rust => return Ok(None),
         Language::Python => {
-            let python = installed.python()?;
-            let mut probe = Command::new(&python);
-            if !probe.args(["-c", "import pytest"]).output()?.status.success() {
-                let mut install = Command::new(&python);
-                install.args(["-m", "pip", "install", "--disable-pip-version-check", PYTEST]);
-                step::run(workspace, "install pytest", &mut install)?;
-            }
-            let mut command = Command::new(python);
+            let mut command = Command::new(installed.python()?);
             // Not from the sources: they would stand in for what is installed.
-            command.current_dir(workspace.root()).args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
-            command.arg(sources.join("tests"));
+            command.current_dir(workspace.root()).env("PYTHONDONTWRITEBYTECODE", "1");
+            command.args(["-m", "unittest", "discover", "--start-directory"]).arg(sources.join("tests"));
             command
         }
         Language::Node => {
