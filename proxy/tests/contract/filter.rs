@@ -30,6 +30,16 @@ pub(crate) async fn filtered_messages_are_consumed<B: Backend>(backend: B) {
     client.expect_nothing().await;
 }
 
+pub(crate) async fn many_unwanted_messages_do_not_hide_a_wanted_one<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 1).await;
+    for _ in 0..50 {
+        client.send((0..200).map(|id| tagged(&id.to_string(), "green")).collect()).await;
+    }
+    client.send(vec![tagged("r1", "red")]).await;
+    assert_eq!(sorted_ids(&client.receive(wanting(&client, &["red"])).await), ["r1"]);
+    client.expect_nothing().await;
+}
+
 pub(crate) async fn several_tags_may_be_wanted<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     red_green_and_none(&client).await;

@@ -77,6 +77,7 @@ contract! {
     filter:
         only_wanted_tags_are_delivered,
         filtered_messages_are_consumed,
+        many_unwanted_messages_do_not_hide_a_wanted_one,
         several_tags_may_be_wanted,
         an_expression_selects;
     fifo:

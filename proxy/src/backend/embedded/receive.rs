@@ -31,6 +31,9 @@ struct Request<'a> {
 /// When a consumer is behind the messages in memory, the disk is read in pieces of this size.
 const READ_AHEAD: usize = 128 << 10;
 
+/// A longer name is as good as none: leases keep it, in memory and on the disk.
+const LONGEST_ATTEMPT_ID: usize = 256;
+
 impl Broker {
     /// See [`crate::service::Messages::receive`].
     pub(super) async fn deliver(&self, asked: Receive) -> Result<Delivered, ServiceError> {
@@ -109,7 +112,7 @@ impl Request<'_> {
                 visible_at,
                 token: rand::random(),
                 fifo: self.asked.fifo,
-                attempt_id: self.asked.attempt_id.as_deref(),
+                attempt_id: self.asked.attempt_id.as_deref().filter(|id| id.len() <= LONGEST_ATTEMPT_ID),
                 filter: &self.filter,
                 order: self.order(),
                 most_leases: self.broker.config.max_unsettled_per_queue,
