@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
+use crate::backend::{BackendConfig, remote};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server};
@@ -58,6 +59,7 @@ pub struct App {
 /// What has to be closed at the end.
 enum Backend {
     Merged(Embedded),
+    Separated,
 }
 
 impl App {
@@ -71,14 +73,24 @@ impl App {
         let port = port.map_err(|source| AppError::Listen { listen: config.listen.clone(), source })?;
         let address = port.address()?;
 
-        // The one place where the deployment mode is chosen. Merged is all there is so far.
-        let store_host = address.to_string();
-        let embedded = embedded::open(EmbeddedConfig { store_host, ..config.embedded.clone() }).await?;
-        let (services, backend) = (embedded.services(), Backend::Merged(embedded));
+        // The one place where the deployment mode is chosen.
+        let (services, backend) = match &config.backend {
+            BackendConfig { remote, .. } if !remote.name_server.is_empty() => {
+                (remote::open(remote)?, Backend::Separated)
+            }
+            BackendConfig { embedded, .. } => {
+                let store_host = address.to_string();
+                let embedded = embedded::open(EmbeddedConfig { store_host, ..embedded.clone() }).await?;
+                (embedded.services(), Backend::Merged(embedded))
+            }
+        };
 
         let handle_key = match &config.handle_key {
             Some(text) => HandleKey::new(text.as_bytes()),
-            None => kept_key(&config.embedded.data_dir)?,
+            None => match &backend {
+                Backend::Merged(_) => kept_key(&config.backend.embedded.data_dir)?,
+                Backend::Separated => lonely_key(),
+            },
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
@@ -121,6 +133,7 @@ impl App {
         leases.abort();
         match self.backend {
             Backend::Merged(embedded) => embedded.close().await,
+            Backend::Separated => {}
         }
     }
 }
@@ -157,6 +170,15 @@ async fn declare(processor: &Processor, config: &Config) -> Result<(), AppError>
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(AppError::Catalog(error)),
     }
+}
+
+/// A key for a proxy that was given none and has no directory to keep one in.
+fn lonely_key() -> HandleKey {
+    tracing::warn!(
+        "no handle key: receipt handles made here mean nothing to other proxies, or after a restart"
+    );
+    let key: [u8; HANDLE_KEY_BYTES] = rand::random();
+    HandleKey::new(&key)
 }
 
 // The backend holds the directory by now, so nobody else makes the key at the same time.

@@ -13,4 +13,5 @@ pub mod error;
 pub mod front;
 pub mod layer;
 pub mod processor;
+pub mod remoting;
 pub mod service;

@@ -1,5 +1,22 @@
-//! Where the broker is: in this process ([`embedded`]), or behind a connection.
+//! Where the broker is: in this process ([`embedded`]), or an Apache RocketMQ cluster ([`remote`]).
 //!
 //! A backend implements the traits of [`crate::service`] and imports nothing from the processor or a front end.
 
 pub mod embedded;
+mod queue_choice;
+pub mod remote;
+
+use serde::{Deserialize, Serialize};
+
+use embedded::EmbeddedConfig;
+use remote::RemoteConfig;
+
+/// Where the broker is, and how it behaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendConfig {
+    /// The broker inside this process.
+    pub embedded: EmbeddedConfig,
+    /// A cluster of Apache RocketMQ; once it has a name server, the embedded broker is not used.
+    pub remote: RemoteConfig,
+}

@@ -11,6 +11,8 @@ Examples:
       topics and groups are made when a client first names them.
   rocketmq-thin-proxy --listen 0.0.0.0:8081 --data-dir /var/lib/rocketmq-thin
       Serve other machines.
+  rocketmq-thin-proxy --name-server 10.0.0.5:9876 --handle-key SECRET
+      Stand in front of Apache RocketMQ; run as many as you like, all with the same secret.
   rocketmq-thin-proxy topic create orders --type fifo
   rocketmq-thin-proxy group create billing --fifo --max-retries 3
       Create a topic and a group on the running proxy.
@@ -46,6 +48,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR", env = "ROCKETMQ_THIN_PROXY_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
+    /// Stand in front of the Apache RocketMQ cluster of these name servers, instead of keeping messages here
+    #[arg(long, value_name = "HOST:PORT[;HOST:PORT]", env = "ROCKETMQ_THIN_PROXY_NAME_SERVER")]
+    name_server: Option<String>,
+
     /// A TOML file with settings
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CONFIG")]
     config: Option<PathBuf>,
@@ -57,6 +63,11 @@ pub(super) struct Serve {
     /// Make a consumer group when a client first names it [default: true]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_AUTO_CREATE_GROUPS")]
     auto_create_groups: Option<bool>,
+
+    /// Seals receipt handles; the same on every proxy of a fleet [default: made at the first start, and kept in
+    /// the data directory]
+    #[arg(long, value_name = "SECRET", env = "ROCKETMQ_THIN_PROXY_HANDLE_KEY", hide_env_values = true)]
+    handle_key: Option<String>,
 
     /// What to log to standard error: error, warn, info, debug, trace, or filters by module [default: warn]
     #[arg(long, value_name = "LEVEL", env = "ROCKETMQ_THIN_PROXY_LOG")]
@@ -72,9 +83,11 @@ impl Serve {
     pub(super) fn into_config(self) -> Result<Config, ConfigError> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         overwrite(&mut config.listen, self.listen);
-        overwrite(&mut config.embedded.data_dir, self.data_dir);
-        overwrite(&mut config.embedded.auto_create_topics, self.auto_create_topics);
-        overwrite(&mut config.embedded.auto_create_groups, self.auto_create_groups);
+        overwrite(&mut config.backend.embedded.data_dir, self.data_dir);
+        overwrite(&mut config.backend.remote.name_server, self.name_server);
+        overwrite(&mut config.backend.embedded.auto_create_topics, self.auto_create_topics);
+        overwrite(&mut config.backend.embedded.auto_create_groups, self.auto_create_groups);
+        config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);
         overwrite(&mut config.log.format, self.log_format);
         Ok(config)
@@ -243,13 +256,13 @@ mod tests {
     #[test]
     fn flags_win_over_the_file() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), "listen = 'x:1'\n[embedded]\nauto_create_groups = false\n")
+        std::fs::write(file.path(), "listen = 'x:1'\n[backend.embedded]\nauto_create_groups = false\n")
             .expect("written");
         let path = file.path().to_str().expect("UTF-8");
         let line = ["proxy", "--config", path, "--listen", "y:2", "--auto-create-topics", "false"];
         let config = Args::parse_from(line).serve.into_config().expect("a configuration");
         assert_eq!(config.listen, "y:2");
-        assert!(!config.embedded.auto_create_topics);
-        assert!(!config.embedded.auto_create_groups);
+        assert!(!config.backend.embedded.auto_create_topics);
+        assert!(!config.backend.embedded.auto_create_groups);
     }
 }

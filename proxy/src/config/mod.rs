@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::backend::BackendConfig;
 use crate::backend::embedded::EmbeddedConfig;
 use crate::front::grpc::RoutePort;
 use crate::front::port::TlsConfig;
@@ -42,8 +43,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// What a request may ask for.
     pub limits: Limits,
-    /// The broker inside this process.
-    pub embedded: EmbeddedConfig,
+    /// Where the broker is.
+    pub backend: BackendConfig,
     /// Topics that are created at the start if they are missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<TopicSpec>,
@@ -107,10 +108,13 @@ impl Default for Config {
             log: LogConfig::default(),
             tls: TlsConfig::default(),
             limits: Limits::default(),
-            embedded: EmbeddedConfig {
-                // The name that a single broker of Apache's has.
-                broker_name: "broker-a".to_owned(),
-                ..EmbeddedConfig::default()
+            backend: BackendConfig {
+                embedded: EmbeddedConfig {
+                    // The name that a single broker of Apache's has.
+                    broker_name: "broker-a".to_owned(),
+                    ..EmbeddedConfig::default()
+                },
+                ..BackendConfig::default()
             },
             topics: Vec::new(),
             groups: Vec::new(),
@@ -151,7 +155,9 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults_and_a_misspelt_name_is_an_error() {
         assert_eq!(toml::from_str::<Config>("").expect("defaults"), Config::default());
-        for text in ["listne = 'x'", "[tls]\ncert = 'x'", "[embedded]\nflash = 'sync'", "[limits]\nx = 1"] {
+        for text in
+            ["listne = 'x'", "[tls]\ncert = 'x'", "[backend.embedded]\nflash = 'sync'", "[limits]\nx = 1"]
+        {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");
         }
     }
@@ -159,13 +165,13 @@ mod tests {
     #[test]
     fn topics_and_groups_are_declared_in_tables() {
         let config: Config = toml::from_str(
-            "[embedded]\nflush = 'async'\nauto_create_topics = false\n\
+            "[backend.embedded]\nflush = 'async'\nauto_create_topics = false\n\
              [[topics]]\nname = 'orders'\ntype = 'fifo'\nqueues = 4\n\
              [[groups]]\nname = 'billing'\nfifo = true\nmax_retries = 3\n",
         )
         .expect("a configuration");
         assert_eq!(config.topics[0].name, "orders");
         assert_eq!(config.groups[0].max_retries, 3);
-        assert!(!config.embedded.auto_create_topics);
+        assert!(!config.backend.embedded.auto_create_topics);
     }
 }

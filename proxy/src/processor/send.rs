@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{Processor, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::{Body, BodyEncoding, Capabilities, Message, MessageKind, ServiceErrorKind, TopicKind};
+use crate::service::{
+    Body, BodyEncoding, Capabilities, Message, MessageKind, Persistence, ServiceErrorKind, TopicKind,
+};
 
 /// User properties that brokers read as a message's group and as its trace context.
 const MESSAGE_GROUP_PROPERTY: &str = "__SHARDINGKEY";
@@ -71,6 +73,8 @@ pub struct Stored {
     pub queue_offset: i64,
     /// What recalls it, for a message that waits for its delivery time.
     pub recall_handle: Option<String>,
+    /// How safe it is.
+    pub persistence: Persistence,
 }
 
 impl Processor {
@@ -105,6 +109,7 @@ impl Processor {
             message_id,
             queue_offset: sent.queue_offset,
             recall_handle: sent.recall_handle,
+            persistence: sent.persistence,
         });
         Ok(stored.collect())
     }

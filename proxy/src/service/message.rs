@@ -98,3 +98,80 @@ pub struct Delivery {
     /// characters. The processor seals it into the receipt handle, so a backend needs no secrecy of its own.
     pub coordinates: String,
 }
+
+/// Property keys that brokers use themselves, sorted. `INNER_NUM` is ours: Apache's proxy lets it through and
+/// its broker then refuses the message without a usable reason.
+const RESERVED_PROPERTIES: [&str; 55] = [
+    "1ST_POP_TIME",
+    "ARRIVE_TIME",
+    "BORN_TIMESTAMP",
+    "BUYER_ID",
+    "CLUSTER",
+    "CONSUME_START_TIME",
+    "CORRECTION_FLAG",
+    "CORRELATION_ID",
+    "DELAY",
+    "DLQ_ORIGIN_MESSAGE_ID",
+    "DLQ_ORIGIN_TOPIC",
+    "DUP_INFO",
+    "EXTEND_UNIQ_INFO",
+    "INNER_MULTI_QUEUE_OFFSET",
+    "INNER_NUM",
+    "INSTANCE_ID",
+    "KEYS",
+    "MAX_OFFSET",
+    "MAX_RECONSUME_TIMES",
+    "MIN_OFFSET",
+    "MQ2_FLAG",
+    "MSG_REGION",
+    "MSG_TYPE",
+    "ORIGIN_GROUP",
+    "ORIGIN_MESSAGE_ID",
+    "PGROUP",
+    "POP_CK",
+    "POP_CK_OFFSET",
+    "PUSH_REPLY_TIME",
+    "REAL_QID",
+    "REAL_TOPIC",
+    "RECONSUME_TIME",
+    "REPLY_TO_CLIENT",
+    "RETRY_TOPIC",
+    "TAGS",
+    "TIMER_DELAY_LEVEL",
+    "TIMER_DELAY_MS",
+    "TIMER_DELAY_SEC",
+    "TIMER_DELIVER_MS",
+    "TIMER_DEL_UNIQKEY",
+    "TIMER_DEQUEUE_MS",
+    "TIMER_ENQUEUE_MS",
+    "TIMER_OUT_MS",
+    "TIMER_ROLL_TIMES",
+    "TRACE_ON",
+    "TRANSFER_FLAG",
+    "TRAN_MSG",
+    "TRAN_PREPARED_QUEUE_OFFSET",
+    "TTL",
+    "UNIQ_KEY",
+    "WAIT",
+    "_SYS_MSG_PRIORITY_",
+    "__BORNHOST",
+    "__CRC32#",
+    "__LITE_TOPIC",
+];
+
+/// Whether a property key belongs to brokers: users may not send it, and are not shown it.
+#[must_use]
+pub fn is_reserved_property(key: &str) -> bool {
+    RESERVED_PROPERTIES.binary_search(&key).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_properties_are_found() {
+        assert!(RESERVED_PROPERTIES.is_sorted());
+        assert!(is_reserved_property("UNIQ_KEY") && !is_reserved_property("user"));
+    }
+}

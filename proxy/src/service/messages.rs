@@ -56,7 +56,7 @@ pub trait Messages: Send + Sync {
 }
 
 /// Where a message was stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The queue.
     pub queue_id: i32,
@@ -64,6 +64,22 @@ pub struct Sent {
     pub queue_offset: i64,
     /// For a DELAY message that can be recalled: what recalls it.
     pub recall_handle: Option<String>,
+    /// How safe the message is.
+    pub persistence: Persistence,
+}
+
+/// How safe a stored message is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Persistence {
+    /// As safe as the backend promises.
+    #[default]
+    Done,
+    /// Stored, but not yet on the master's disk.
+    MasterTimeout,
+    /// Stored, but not yet on a replica.
+    ReplicaTimeout,
+    /// Stored, but there is no replica.
+    NoReplica,
 }
 
 /// Which messages a receive wants.

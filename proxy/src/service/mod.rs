@@ -13,10 +13,10 @@ mod routes;
 use std::sync::Arc;
 
 pub use error::{ServiceError, ServiceErrorKind};
-pub use message::{Body, BodyEncoding, Delivery, Message, MessageKind};
+pub use message::{Body, BodyEncoding, Delivery, Message, MessageKind, is_reserved_property};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
-    Receive, Sent, Settle,
+    Persistence, Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use routes::{Permission, QueueRange, Route, Routes};

@@ -53,7 +53,7 @@ async fn a_second_process_on_the_same_directory_is_refused() {
 async fn a_misspelt_setting_is_named() {
     let data = tempfile::tempdir().expect("a directory");
     let file = data.path().join("proxy.toml");
-    std::fs::write(&file, "[embedded]\nflash = 'sync'\n").expect("written");
+    std::fs::write(&file, "[backend.embedded]\nflash = 'sync'\n").expect("written");
     let path = file.to_str().expect("UTF-8");
     let mut child = command(data.path(), &["--config", path]).spawn().expect("the binary");
     let mut complaint = String::new();

@@ -46,7 +46,7 @@ async fn the_client_id_is_asked_for_before_the_fields_are_looked_at() {
 
 #[tokio::test]
 async fn unknown_topics_are_made_only_where_the_operator_wants_it() {
-    let strict = Proxy::configured(|config| config.embedded.auto_create_topics = false).await;
+    let strict = Proxy::configured(|config| config.backend.embedded.auto_create_topics = false).await;
     let mut client = strict.client().await;
     let sent = send(&mut client, vec![message("t", "a", "body")]).await;
     assert_eq!(code(sent.status), pb::Code::MessagePropertyConflictWithType);

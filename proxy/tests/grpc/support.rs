@@ -35,7 +35,7 @@ impl Proxy {
 
     pub(crate) async fn in_directory(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
-        config.embedded.data_dir = data.path().to_owned();
+        config.backend.embedded.data_dir = data.path().to_owned();
         // Lets tests ask for short leases.
         config.limits.min_invisible = Duration::from_millis(1);
         config.limits.min_polling = Duration::from_millis(1);

@@ -126,7 +126,7 @@ async fn a_heartbeat_needs_settings_until_the_client_says_good_bye() {
 
 #[tokio::test]
 async fn a_consumer_of_a_group_that_is_not_there_cannot_start() {
-    let proxy = Proxy::configured(|config| config.embedded.auto_create_groups = false).await;
+    let proxy = Proxy::configured(|config| config.backend.embedded.auto_create_groups = false).await;
     let mut client = proxy.client().await;
     let (commands, mut answers) = open(&mut client, "client").await;
     commands.send(consumer("nobody")).await.expect("sent");

@@ -26,7 +26,6 @@ mod keys;
 mod lease;
 mod progress;
 mod queue;
-mod queue_choice;
 mod receive;
 mod retention;
 mod send;

@@ -8,9 +8,9 @@ use tokio::time::timeout_at;
 use super::broker::Broker;
 use super::clock;
 use super::codec;
-use super::queue_choice;
 use super::topic::Topic;
 use super::writer::{Entry, Job, Placed};
+use crate::backend::queue_choice;
 use crate::service::{Message, MessageKind, Sent, ServiceError, ServiceErrorKind};
 
 impl Broker {
@@ -80,13 +80,14 @@ fn due(kind: &MessageKind) -> Option<u64> {
 fn sent(placed: Placed) -> Sent {
     match placed {
         Placed::Queued { queue, offset } => {
-            Sent { queue_id: queue as i32, queue_offset: offset as i64, recall_handle: None }
+            Sent { queue_id: queue as i32, queue_offset: offset as i64, ..Sent::default() }
         }
         // It has no position before its time; the timer is what a recall needs.
         Placed::Waiting { queue, timer: (due, sequence) } => Sent {
             queue_id: queue as i32,
             queue_offset: 0,
             recall_handle: Some(format!("{due}.{sequence:x}")),
+            ..Sent::default()
         },
     }
 }

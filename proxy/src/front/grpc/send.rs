@@ -20,11 +20,13 @@ pub(super) async fn send(
     let stored =
         shared.layers.run(context, Operation::Send, pin!(shared.processor.send(context, command))).await?;
     let entries = stored.into_iter().map(|stored| pb::SendResultEntry {
-        status: Some(status::ok()),
+        status: Some(status::of_persistence(stored.persistence)),
         transaction_id: stored.message_id.clone(),
         message_id: stored.message_id,
         offset: stored.queue_offset,
         recall_handle: stored.recall_handle.unwrap_or_default(),
     });
-    Ok(pb::SendMessageResponse { status: Some(status::ok()), entries: entries.collect() })
+    let entries: Vec<_> = entries.collect();
+    let status = status::of_entries(entries.iter().filter_map(|entry| entry.status.as_ref()));
+    Ok(pb::SendMessageResponse { status: Some(status), entries })
 }

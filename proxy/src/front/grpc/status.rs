@@ -3,6 +3,7 @@
 use rocketmq_thin_proto::v2 as pb;
 
 use crate::error::{Error, ErrorKind};
+use crate::service::Persistence;
 
 /// The status of a request that was carried out.
 pub(super) fn ok() -> pb::Status {
@@ -12,6 +13,17 @@ pub(super) fn ok() -> pb::Status {
 /// The status of a refusal.
 pub(super) fn of(error: &Error) -> pb::Status {
     pb::Status { code: code(error.kind).into(), message: error.message.clone() }
+}
+
+/// The status of a stored message. One that is less safe than it should be says so, as Apache's proxy does.
+pub(super) fn of_persistence(persistence: Persistence) -> pb::Status {
+    let (code, send_status) = match persistence {
+        Persistence::Done => return ok(),
+        Persistence::MasterTimeout => (pb::Code::MasterPersistenceTimeout, "FLUSH_DISK_TIMEOUT"),
+        Persistence::ReplicaTimeout => (pb::Code::SlavePersistenceTimeout, "FLUSH_SLAVE_TIMEOUT"),
+        Persistence::NoReplica => (pb::Code::HaNotAvailable, "SLAVE_NOT_AVAILABLE"),
+    };
+    pb::Status { code: code.into(), message: format!("send message failed, sendStatus={send_status}") }
 }
 
 /// The status of a whole answer: what its entries have in common.

@@ -1,0 +1,52 @@
+use super::error::CallError;
+use super::name_servers::LookupError;
+use crate::remoting::{Command, response};
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// What a broker's refusal means in domain terms: the one table from response codes to [`ServiceErrorKind`]
+/// (5.5.0's `ResponseCode`, and what its processors use the codes for).
+pub(super) fn refusal(answer: &Command) -> ServiceError {
+    use ServiceErrorKind::*;
+    let kind = match answer.code {
+        response::SYSTEM_BUSY | response::POLLING_FULL => Busy,
+        response::REQUEST_CODE_NOT_SUPPORTED => Unsupported,
+        response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER | response::ILLEGAL_OPERATION => Rejected,
+        response::SERVICE_NOT_AVAILABLE => Unavailable,
+        response::NO_PERMISSION => Forbidden,
+        response::TOPIC_NOT_EXIST => TopicNotFound,
+        response::SUBSCRIPTION_PARSE_FAILED => IllegalFilter,
+        response::SUBSCRIPTION_GROUP_NOT_EXIST => GroupNotFound,
+        response::NO_MESSAGE => InvalidHandle,
+        _ => Internal,
+    };
+    let text = answer.remark.clone().unwrap_or_else(|| format!("the broker answered code {}", answer.code));
+    ServiceError::new(kind, text)
+}
+
+/// An answer that must have succeeded.
+pub(super) fn success(answer: Command) -> Result<Command, ServiceError> {
+    if answer.code == response::SUCCESS { Ok(answer) } else { Err(refusal(&answer)) }
+}
+
+/// A header field that an answer must have.
+pub(super) fn required<T: std::str::FromStr>(answer: &Command, field: &str) -> Result<T, ServiceError> {
+    answer.number(field).ok_or_else(|| {
+        ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer has no usable {field}"))
+    })
+}
+
+impl From<CallError> for ServiceError {
+    fn from(error: CallError) -> Self {
+        let kind = match &error {
+            CallError::Connect { .. } | CallError::Lost { .. } => ServiceErrorKind::Unavailable,
+            CallError::Timeout { .. } => ServiceErrorKind::Timeout,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<LookupError> for ServiceError {
+    fn from(error: LookupError) -> Self {
+        Self::new(ServiceErrorKind::Unavailable, error.to_string())
+    }
+}

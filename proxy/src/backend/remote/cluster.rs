@@ -1,0 +1,112 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cache::{Cache, Freshness};
+use super::connection::Dialer;
+use super::faults::Faults;
+use super::name_servers::{LookupError, NameServers};
+use super::peers::Peers;
+use super::select::Turns;
+use super::topology::TopicRoute;
+use crate::remoting::Command;
+use crate::remoting::sign::Signer;
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// How a cluster is reached.
+pub(super) struct ClusterOptions {
+    /// Its name servers, `host:port;host:port`.
+    pub(super) name_servers: String,
+    /// The cluster's name in its brokers' configuration.
+    pub(super) name: String,
+    /// How long one question to a name server, or one about configuration, may take.
+    pub(super) lookup_timeout: Duration,
+    /// How long a broker may take to store or settle.
+    pub(super) call_timeout: Duration,
+}
+
+/// One cluster of brokers behind its name servers: connections, routes, and which brokers to leave out.
+pub(super) struct Cluster {
+    pub(super) options: ClusterOptions,
+    pub(super) peers: Arc<Peers>,
+    pub(super) faults: Faults,
+    pub(super) send_turns: Turns,
+    pub(super) receive_turns: Turns,
+    name_servers: Arc<NameServers>,
+    routes: Arc<Cache<Arc<TopicRoute>, LookupError>>,
+}
+
+/// How long routes and configurations are used: as Apache's proxy refreshes them, but what is absent is
+/// asked for again after a moment, because users create a topic and try again.
+pub(super) const FRESHNESS: Freshness = Freshness {
+    refresh: Duration::from_secs(20),
+    absent: Duration::from_secs(1),
+    idle: Duration::from_secs(300),
+};
+
+impl Cluster {
+    pub(super) fn new(options: ClusterOptions, dialer: Dialer, signer: Option<Signer>) -> Self {
+        let peers = Arc::new(Peers::new(dialer, signer));
+        let name_servers =
+            Arc::new(NameServers::new(&options.name_servers, peers.clone(), options.lookup_timeout));
+        Self {
+            options,
+            peers,
+            faults: Faults::default(),
+            send_turns: Turns::default(),
+            receive_turns: Turns::default(),
+            name_servers,
+            routes: Cache::new(FRESHNESS),
+        }
+    }
+
+    /// A topic's route; `None` if the topic surely has none.
+    pub(super) async fn find_route(&self, topic: &str) -> Result<Option<Arc<TopicRoute>>, LookupError> {
+        let (servers, name) = (self.name_servers.clone(), topic.to_owned());
+        self.routes.get(topic, || async move { Ok(servers.route(&name).await?.map(Arc::new)) }).await
+    }
+
+    /// A topic's route, which must exist.
+    pub(super) async fn route(&self, topic: &str) -> Result<Arc<TopicRoute>, ServiceError> {
+        self.find_route(topic).await?.ok_or_else(|| {
+            // The words of Apache's proxy, which official clients print.
+            let text = format!("No topic route info in name server for the topic: {topic}");
+            ServiceError::new(ServiceErrorKind::TopicNotFound, text)
+        })
+    }
+
+    /// Where a broker's master is. Brokers register a topic of their own name, so the route of that name
+    /// tells, also for topics that have moved away from the broker meanwhile.
+    pub(super) async fn master(&self, broker: &str) -> Result<String, ServiceError> {
+        let route = self.find_route(broker).await?;
+        let address = route.as_ref().and_then(|route| route.broker(broker)?.master());
+        address.map(str::to_owned).ok_or_else(|| {
+            ServiceError::new(ServiceErrorKind::InvalidHandle, format!("cannot find broker {broker}"))
+        })
+    }
+
+    /// Every master of the cluster. Brokers register a topic of their cluster's name.
+    pub(super) async fn masters(&self) -> Result<Vec<String>, ServiceError> {
+        let route = self.route(&self.options.name).await?;
+        Ok(route.brokers.iter().filter_map(|broker| broker.master().map(str::to_owned)).collect())
+    }
+
+    /// Removes a topic from every name server.
+    pub(super) async fn forget_topic(&self, topic: &str) -> Result<(), LookupError> {
+        self.name_servers.forget_topic(topic).await
+    }
+
+    /// Forgets a route that turned out to be wrong.
+    pub(super) fn forget_route(&self, topic: &str) {
+        self.routes.forget(topic);
+    }
+
+    /// Asks a broker within the time that settling and storing may take.
+    pub(super) async fn ask(
+        &self,
+        address: &str,
+        command: Command,
+        within: Duration,
+    ) -> Result<Command, ServiceError> {
+        Ok(self.peers.call(address, command, within.min(self.options.call_timeout)).await?)
+    }
+}

@@ -1,0 +1,231 @@
+//! Topic and group configurations in the brokers' JSON (Apache's `TopicConfig`, `SubscriptionGroupConfig`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+
+const MESSAGE_TYPE: &str = "message.type";
+const LITE_BIND_TOPIC: &str = "lite.bind.topic";
+const LITE_QUOTA: &str = "lite.sub.client.quota";
+const DEFAULT_LITE_QUOTA: i32 = 2000;
+const PERM_WRITE: i32 = 2;
+const PERM_READ: i32 = 4;
+
+/// The words for a topic's type in its attributes.
+const KINDS: [(&str, TopicKind); 8] = [
+    ("UNSPECIFIED", TopicKind::Unspecified),
+    ("NORMAL", TopicKind::Normal),
+    ("FIFO", TopicKind::Fifo),
+    ("DELAY", TopicKind::Delay),
+    ("TRANSACTION", TopicKind::Transaction),
+    ("MIXED", TopicKind::Mixed),
+    ("PRIORITY", TopicKind::Priority),
+    ("LITE", TopicKind::Lite),
+];
+
+/// A topic as brokers tell it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BrokerTopic {
+    topic_name: String,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    #[serde(default)]
+    perm: i32,
+    #[serde(default)]
+    read_queue_nums: i32,
+    #[serde(default)]
+    write_queue_nums: i32,
+}
+
+impl From<BrokerTopic> for TopicConfig {
+    fn from(topic: BrokerTopic) -> Self {
+        let kind = topic.attributes.get(MESSAGE_TYPE).map_or(TopicKind::Normal, |name| kind_of(name));
+        Self {
+            name: topic.topic_name,
+            kind,
+            read_queues: topic.read_queue_nums,
+            write_queues: topic.write_queue_nums,
+            permission: Permission { read: topic.perm & PERM_READ != 0, write: topic.perm & PERM_WRITE != 0 },
+        }
+    }
+}
+
+fn kind_of(name: &str) -> TopicKind {
+    KINDS.iter().find(|(known, _)| *known == name).map_or(TopicKind::Unspecified, |(_, kind)| *kind)
+}
+
+/// The attribute that gives a topic its type.
+pub(super) fn kind_attribute(kind: TopicKind) -> String {
+    let name = KINDS.iter().find(|(_, known)| *known == kind).map_or("NORMAL", |(name, _)| name);
+    format!("+{MESSAGE_TYPE}={name}")
+}
+
+/// A topic's permissions as bits.
+pub(super) fn permission_bits(permission: Permission) -> i32 {
+    let bit = |allowed, bit| if allowed { bit } else { 0 };
+    bit(permission.read, PERM_READ) | bit(permission.write, PERM_WRITE)
+}
+
+/// A group as brokers tell it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BrokerGroup {
+    group_name: String,
+    #[serde(default = "yes")]
+    consume_enable: bool,
+    #[serde(default)]
+    consume_message_orderly: bool,
+    #[serde(default = "default_retries")]
+    retry_max_times: i32,
+    #[serde(default)]
+    group_retry_policy: Option<BrokerRetryPolicy>,
+    #[serde(default)]
+    attributes: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BrokerRetryPolicy {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    exponential_retry_policy: Option<Exponential>,
+    #[serde(default)]
+    customized_retry_policy: Option<Customized>,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Exponential {
+    initial: u64,
+    max: u64,
+    multiplier: f32,
+}
+
+impl Default for Exponential {
+    fn default() -> Self {
+        Self { initial: 5_000, max: 7_200_000, multiplier: 2.0 }
+    }
+}
+
+#[derive(Deserialize)]
+struct Customized {
+    next: Vec<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_retries() -> i32 {
+    16
+}
+
+impl From<BrokerGroup> for GroupConfig {
+    fn from(group: BrokerGroup) -> Self {
+        let attributes = group.attributes.unwrap_or_default();
+        Self {
+            name: group.group_name,
+            fifo: group.consume_message_orderly,
+            consume: group.consume_enable,
+            max_retries: group.retry_max_times,
+            retry: group.group_retry_policy.map_or_else(RetryPolicy::default, policy),
+            lite_bind_topic: attributes.get(LITE_BIND_TOPIC).cloned(),
+            lite_quota: attributes
+                .get(LITE_QUOTA)
+                .and_then(|quota| quota.parse().ok())
+                .unwrap_or(DEFAULT_LITE_QUOTA),
+        }
+    }
+}
+
+fn policy(policy: BrokerRetryPolicy) -> RetryPolicy {
+    if policy.kind == "EXPONENTIAL" {
+        let Exponential { initial, max, multiplier } = policy.exponential_retry_policy.unwrap_or_default();
+        let (initial, max) = (Duration::from_millis(initial), Duration::from_millis(max));
+        return RetryPolicy::Exponential { initial, max, multiplier };
+    }
+    match policy.customized_retry_policy {
+        Some(Customized { next }) if !next.is_empty() => {
+            RetryPolicy::Customized(next.into_iter().map(Duration::from_millis).collect())
+        }
+        _ => RetryPolicy::default(),
+    }
+}
+
+/// A group in the form brokers take.
+pub(super) fn group_body(group: &GroupConfig) -> Value {
+    let retry = match &group.retry {
+        RetryPolicy::Customized(pauses) => {
+            let next: Vec<_> = pauses.iter().map(Duration::as_millis).map(|millis| millis as u64).collect();
+            json!({"type": "CUSTOMIZED", "customizedRetryPolicy": {"next": next}})
+        }
+        RetryPolicy::Exponential { initial, max, multiplier } => json!({
+            "type": "EXPONENTIAL",
+            "exponentialRetryPolicy":
+                {"initial": initial.as_millis() as u64, "max": max.as_millis() as u64, "multiplier": multiplier},
+        }),
+    };
+    let attributes: BTreeMap<_, _> =
+        group.lite_bind_topic.iter().map(|topic| (format!("+{LITE_BIND_TOPIC}"), topic)).collect();
+    json!({
+        "groupName": group.name,
+        "consumeEnable": group.consume,
+        "consumeFromMinEnable": true,
+        "consumeBroadcastEnable": true,
+        "consumeMessageOrderly": group.fifo,
+        "retryQueueNums": 1,
+        "retryMaxTimes": group.max_retries,
+        "groupRetryPolicy": retry,
+        "brokerId": 0,
+        "whichBrokerWhenConsumeSlowly": 1,
+        "notifyConsumerIdsChangedEnable": true,
+        "groupSysFlag": 0,
+        "consumeTimeoutMinute": 15,
+        "attributes": attributes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_tells_of_a_group() {
+        let body = r#"{"attributes":{"lite.bind.topic":"t"},"consumeEnable":true,"consumeMessageOrderly":true,"groupName":"g",
+            "groupRetryPolicy":{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":5,"max":9,"multiplier":3}},"retryMaxTimes":2}"#;
+        let group: GroupConfig = serde_json::from_str::<BrokerGroup>(body).unwrap().into();
+        let retry = RetryPolicy::Exponential {
+            initial: Duration::from_millis(5),
+            max: Duration::from_millis(9),
+            multiplier: 3.0,
+        };
+        assert_eq!((group.fifo, group.max_retries, group.retry), (true, 2, retry));
+        assert_eq!((group.lite_bind_topic.as_deref(), group.lite_quota), (Some("t"), 2000));
+    }
+
+    #[test]
+    fn a_group_without_a_policy_waits_as_apaches_do() {
+        let group: GroupConfig = serde_json::from_str::<BrokerGroup>(r#"{"groupName":"g"}"#).unwrap().into();
+        assert_eq!(group.max_retries, 16);
+        assert!(matches!(group.retry, RetryPolicy::Customized(pauses) if pauses.len() == 18));
+    }
+
+    #[test]
+    fn a_topic_without_a_type_is_normal_and_an_unknown_type_is_unspecified() {
+        for (attributes, kind) in [
+            ("{}", TopicKind::Normal),
+            (r#"{"message.type":"LITE"}"#, TopicKind::Lite),
+            (r#"{"message.type":"NEW"}"#, TopicKind::Unspecified),
+        ] {
+            let body = format!(r#"{{"topicName":"t","attributes":{attributes},"perm":6}}"#);
+            let topic: TopicConfig = serde_json::from_str::<BrokerTopic>(&body).unwrap().into();
+            assert_eq!(topic.kind, kind, "{attributes}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::error::CallError;
+use crate::remoting::{Command, CommandCodec};
+
+/// Plain TCP or TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How connections are made.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    /// TLS, if the brokers ask for it.
+    pub(super) tls: Option<tokio_rustls::TlsConnector>,
+    /// How long a connection may take to come up.
+    pub(super) connect_timeout: Duration,
+}
+
+/// One connection to one peer, shared by all calls: requests and answers are paired by number.
+pub(super) struct Connection {
+    outgoing: mpsc::UnboundedSender<Command>,
+    state: Arc<State>,
+}
+
+struct State {
+    address: String,
+    next: AtomicI32,
+    /// Who waits for which answer; `None` when the connection is gone.
+    waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
+}
+
+impl Connection {
+    pub(super) async fn open(address: &str, dialer: &Dialer) -> Result<Self, CallError> {
+        let stream = timeout(dialer.connect_timeout, dial(address, dialer))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| CallError::Connect { address: address.to_owned(), reason: error.to_string() })?;
+        let (read, write) = tokio::io::split(stream);
+        let (outgoing, commands) = mpsc::unbounded_channel();
+        let state = Arc::new(State {
+            address: address.to_owned(),
+            next: AtomicI32::new(0),
+            waiting: Mutex::new(Some(HashMap::new())),
+        });
+        tokio::spawn(run(read, write, commands, state.clone()));
+        Ok(Self { outgoing, state })
+    }
+
+    /// Whether calls still have a chance.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.waiting.lock().is_some()
+    }
+
+    /// Sends a request and waits for its answer. Giving up the wait leaves no trace.
+    pub(super) async fn call(&self, mut command: Command, within: Duration) -> Result<Command, CallError> {
+        let (answer, answered) = oneshot::channel();
+        let opaque = self.state.next.fetch_add(1, Ordering::Relaxed);
+        command.opaque = opaque;
+        match self.state.waiting.lock().as_mut() {
+            Some(waiting) => waiting.insert(opaque, answer),
+            None => return Err(self.lost(false)),
+        };
+        let _forget = Forget { state: &self.state, opaque };
+        self.outgoing.send(command).map_err(|_| self.lost(false))?;
+        match timeout(within, answered).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(self.lost(true)),
+            Err(_) => Err(CallError::Timeout { address: self.state.address.clone(), within }),
+        }
+    }
+
+    fn lost(&self, sent: bool) -> CallError {
+        CallError::Lost { address: self.state.address.clone(), sent }
+    }
+}
+
+/// Takes a caller off the list, answered or not.
+struct Forget<'a> {
+    state: &'a State,
+    opaque: i32,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.state.waiting.lock().as_mut() {
+            waiting.remove(&self.opaque);
+        }
+    }
+}
+
+async fn dial(address: &str, dialer: &Dialer) -> io::Result<Pin<Box<dyn Stream>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let Some(tls) = &dialer.tls else {
+        return Ok(Box::pin(stream));
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']).to_owned();
+    let name = host.try_into().map_err(|_| io::Error::other("not a host name or an address"))?;
+    Ok(Box::pin(tls.connect(name, stream).await?))
+}
+
+type Half = Pin<Box<dyn Stream>>;
+
+/// Reads and writes until one of them fails, the peer closes, or nobody holds the connection any more.
+async fn run(
+    read: ReadHalf<Half>,
+    write: WriteHalf<Half>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    state: Arc<State>,
+) {
+    let ended = tokio::select! {
+        ended = read_all(read, &state) => ended,
+        ended = write_all(write, commands) => ended,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(address = state.address, %error, "connection lost");
+    }
+    // Dropping the senders tells every caller that waits.
+    state.waiting.lock().take();
+}
+
+async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
+    let mut buffer = BytesMut::with_capacity(64 * 1024);
+    loop {
+        if read.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
+            if !command.is_response() {
+                // Brokers ask producers and consumers that announced themselves; this proxy announces nobody.
+                tracing::debug!(code = command.code, "a broker's request that concerns nobody here");
+                continue;
+            }
+            let waiting = state.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&command.opaque));
+            if let Some(answer) = waiting {
+                // Nobody listens any more: the caller gave up in this very moment.
+                let _ = answer.send(command);
+            }
+        }
+    }
+}
+
+async fn write_all(
+    mut write: WriteHalf<Half>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) -> io::Result<()> {
+    const ENOUGH_FOR_ONE_WRITE: usize = 256 * 1024;
+    let mut buffer = BytesMut::new();
+    while let Some(command) = commands.recv().await {
+        CommandCodec.encode(command, &mut buffer).map_err(io::Error::other)?;
+        // What queued up meanwhile goes out with the same system call.
+        while buffer.len() < ENOUGH_FOR_ONE_WRITE {
+            let Ok(command) = commands.try_recv() else { break };
+            CommandCodec.encode(command, &mut buffer).map_err(io::Error::other)?;
+        }
+        write.write_all_buf(&mut buffer).await?;
+    }
+    write.shutdown().await
+}

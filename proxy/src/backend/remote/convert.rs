@@ -1,0 +1,145 @@
+//! Messages between the domain's form and the brokers' (Apache's `SendMessageActivity`, `GrpcConverter`).
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::remoting::message::{StoredMessage, flags};
+use crate::remoting::properties::{self, names};
+use crate::service::{BodyEncoding, Message, MessageKind, is_reserved_property};
+
+/// The most a body may grow by being inflated here.
+const INFLATED_LIMIT: u64 = 64 << 20;
+
+/// A message's properties as a broker takes them.
+pub(super) fn properties(topic: &str, message: &Message) -> String {
+    let keys = message.keys.join(" ");
+    let mut system: Vec<(&str, Cow<'_, str>)> = vec![
+        (names::UNIQUE_KEY, message.id.as_str().into()),
+        (names::TAGS, message.tag.as_deref().unwrap_or_default().into()),
+        (names::KEYS, keys.into()),
+        // Brokers ask the producer group about a transaction; all of a topic's gRPC producers are one group.
+        (names::PRODUCER_GROUP, topic.into()),
+        (names::BORN_HOST, message.born_host.as_str().into()),
+        (names::BORN_TIMESTAMP, millis(message.born_at.unwrap_or(SystemTime::UNIX_EPOCH)).to_string().into()),
+        (names::TRACE_CONTEXT, message.trace_context.as_deref().unwrap_or_default().into()),
+    ];
+    match &message.kind {
+        MessageKind::Normal => {}
+        MessageKind::Fifo { group } => system.push((names::SHARDING_KEY, group.as_str().into())),
+        MessageKind::Delay { deliver_at } => {
+            system.push((names::TIMER_DELIVER_MS, millis(*deliver_at).to_string().into()));
+        }
+        MessageKind::Transaction { recovery } => {
+            system.push((names::TRANSACTION_PREPARED, "true".into()));
+            if let Some(recovery) = recovery {
+                system.push((names::CHECK_IMMUNITY_SECONDS, recovery.as_secs().to_string().into()));
+            }
+        }
+        MessageKind::Priority { priority } => system.push((names::PRIORITY, priority.to_string().into())),
+        MessageKind::Lite { lite_topic } => system.push((names::LITE_TOPIC, lite_topic.as_str().into())),
+    }
+    let user = message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    properties::encode(user.chain(system.iter().map(|(key, value)| (*key, value.as_ref()))))
+}
+
+/// The `sysFlag` of a message.
+pub(super) fn system_flags(message: &Message) -> i32 {
+    let compressed = if message.body_encoding == BodyEncoding::Gzip { flags::COMPRESSED } else { 0 };
+    let prepared =
+        if matches!(message.kind, MessageKind::Transaction { .. }) { flags::TRANSACTION_PREPARED } else { 0 };
+    compressed | prepared
+}
+
+/// The domain's form of a stored message. What was compressed by another means than gzip, which
+/// `apache.rocketmq.v2` has no word for, is inflated here.
+pub(super) fn message(stored: &StoredMessage) -> Message {
+    let mut message = Message { id: String::new(), ..Message::default() };
+    let (mut group, mut deliver_at, mut prepared, mut recovery) = (None, None, false, None);
+    let (mut priority, mut lite_topic) = (None, None);
+    for (key, value) in properties::decode(&stored.properties) {
+        match key {
+            names::UNIQUE_KEY => message.id = value.to_owned(),
+            names::TAGS => message.tag = Some(value.to_owned()),
+            names::KEYS => message.keys = value.split(' ').map(str::to_owned).collect(),
+            names::BORN_HOST => message.born_host = value.to_owned(),
+            names::TRANSACTION_PREPARED => prepared = value.eq_ignore_ascii_case("true"),
+            names::TIMER_DELIVER_MS => deliver_at = value.parse().ok().map(time),
+            names::TIMER_DELAY_SEC => {
+                let seconds: Option<i64> = value.parse().ok();
+                deliver_at = deliver_at.or(seconds.map(|seconds| time(stored.born_at + seconds * 1000)));
+            }
+            names::PRIORITY => priority = value.parse().ok(),
+            names::LITE_TOPIC => lite_topic = Some(value.to_owned()),
+            names::SHARDING_KEY | names::TRACE_CONTEXT | names::CHECK_IMMUNITY_SECONDS => {
+                match key {
+                    names::SHARDING_KEY => group = Some(value.to_owned()),
+                    names::TRACE_CONTEXT => message.trace_context = Some(value.to_owned()),
+                    _ => recovery = value.parse().ok().map(Duration::from_secs),
+                }
+                // Apache's proxy shows these three among the user's properties too, and clients rely on it.
+                message.properties.push((key.to_owned(), value.to_owned()));
+            }
+            _ if is_reserved_property(key) => {}
+            _ => message.properties.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    if message.id.is_empty() {
+        message.id = stored.offset_id();
+    }
+    if message.born_host.is_empty() {
+        message.born_host = stored.born_host.to_string();
+    }
+    message.born_at = Some(time(stored.born_at));
+    message.kind = match (prepared, deliver_at, group, priority, lite_topic) {
+        (true, ..) => MessageKind::Transaction { recovery },
+        (_, Some(deliver_at), ..) => MessageKind::Delay { deliver_at },
+        (_, _, Some(group), ..) => MessageKind::Fifo { group },
+        (_, _, _, Some(priority), _) => MessageKind::Priority { priority },
+        (.., Some(lite_topic)) => MessageKind::Lite { lite_topic },
+        _ => MessageKind::Normal,
+    };
+    (message.body, message.body_encoding) = body(stored);
+    message
+}
+
+fn body(stored: &StoredMessage) -> (Bytes, BodyEncoding) {
+    const GZIP: [u8; 2] = [0x1F, 0x8B];
+    let body = stored.body.clone();
+    if stored.system_flags & flags::COMPRESSED == 0 {
+        return (body, BodyEncoding::Identity);
+    }
+    if body.starts_with(&GZIP) {
+        return (body, BodyEncoding::Gzip);
+    }
+    let inflated = match stored.system_flags >> flags::COMPRESSION_SHIFT & 0x7 {
+        1 => inflate(lz4_flex::frame::FrameDecoder::new(body.as_ref())),
+        2 => ruzstd::decoding::StreamingDecoder::new(body.as_ref()).ok().and_then(inflate),
+        _ => inflate(flate2::read::ZlibDecoder::new(body.as_ref())),
+    };
+    match inflated {
+        Some(inflated) => (inflated.into(), BodyEncoding::Identity),
+        // The client says that it can't read it, and can still look at the bytes.
+        None => (body, BodyEncoding::Gzip),
+    }
+}
+
+fn inflate(reader: impl Read) -> Option<Vec<u8>> {
+    let mut inflated = Vec::new();
+    reader.take(INFLATED_LIMIT).read_to_end(&mut inflated).ok().map(|_| inflated)
+}
+
+/// Milliseconds since 1970, as brokers count time.
+pub(super) fn millis(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => since.as_millis() as i64,
+        Err(before) => -(before.duration().as_millis() as i64),
+    }
+}
+
+/// The time of so many milliseconds since 1970; what lies before counts as 1970.
+pub(super) fn time(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.max(0) as u64)
+}

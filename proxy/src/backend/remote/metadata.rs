@@ -1,0 +1,146 @@
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::answer::{refusal, success};
+use super::cluster::Cluster;
+use super::config::{self, BrokerGroup, BrokerTopic};
+use crate::remoting::{Command, lenient, request, response};
+use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
+
+/// The template that UPDATE_AND_CREATE_TOPIC wants to be named, and ignores.
+const TEMPLATE_TOPIC: &str = "TBW102";
+
+impl Cluster {
+    /// A topic's configuration on the first broker of its route that tells it; `None` if surely absent.
+    pub(super) async fn ask_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
+        let Some(route) = self.find_route(name).await? else { return Ok(None) };
+        let command = Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true);
+        let addresses =
+            route.brokers.iter().filter_map(|broker| broker.master().or(broker.readable_address()));
+        let answer = self.first_answer(addresses, &command).await?;
+        match answer.code {
+            response::TOPIC_NOT_EXIST => Ok(None),
+            _ => Ok(Some(parse::<BrokerTopic>(&success(answer)?)?.into())),
+        }
+    }
+
+    /// A group's configuration; `None` if surely absent. Brokers that may create groups create it now.
+    pub(super) async fn ask_group(&self, name: &str) -> Result<Option<GroupConfig>, ServiceError> {
+        let command = Command::request(request::GET_SUBSCRIPTION_GROUP_CONFIG).field("group", name);
+        let masters = self.masters().await?;
+        let answer = self.first_answer(masters.iter().map(String::as_str), &command).await?;
+        match answer.code {
+            response::SUBSCRIPTION_GROUP_NOT_EXIST => Ok(None),
+            _ => Ok(Some(parse::<BrokerGroup>(&success(answer)?)?.into())),
+        }
+    }
+
+    /// All topics of the cluster's brokers, those of the brokers themselves left out.
+    pub(super) async fn list_topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Table {
+            topic_config_table: BTreeMap<String, BrokerTopic>,
+        }
+        let command = Command::request(request::GET_ALL_TOPIC_CONFIG);
+        let tables = self.every_master(&command, |answer| parse::<Table>(&answer)).await?;
+        let topics: BTreeMap<_, _> = tables.into_iter().flat_map(|table| table.topic_config_table).collect();
+        Ok(topics.into_values().map(Into::into).collect())
+    }
+
+    /// All groups of the cluster's brokers.
+    pub(super) async fn list_groups(&self) -> Result<Vec<GroupConfig>, ServiceError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Table {
+            subscription_group_table: BTreeMap<String, BrokerGroup>,
+        }
+        let command = Command::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
+        let tables = self.every_master(&command, |answer| parse::<Table>(&answer)).await?;
+        let groups: BTreeMap<_, _> =
+            tables.into_iter().flat_map(|table| table.subscription_group_table).collect();
+        Ok(groups.into_values().map(Into::into).collect())
+    }
+
+    /// Creates or changes a topic on every master.
+    pub(super) async fn write_topic(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
+        let command = Command::request(request::UPDATE_AND_CREATE_TOPIC)
+            .field("topic", &topic.name)
+            .field("defaultTopic", TEMPLATE_TOPIC)
+            .field("readQueueNums", topic.read_queues)
+            .field("writeQueueNums", topic.write_queues)
+            .field("perm", config::permission_bits(topic.permission))
+            .field("topicFilterType", "SINGLE_TAG")
+            .field("topicSysFlag", 0)
+            .field("order", false)
+            .field("attributes", config::kind_attribute(topic.kind));
+        self.every_master(&command, |_| Ok(())).await?;
+        self.forget_route(&topic.name);
+        Ok(())
+    }
+
+    /// Creates or changes a group on every master.
+    pub(super) async fn write_group(&self, group: &GroupConfig) -> Result<(), ServiceError> {
+        let body = config::group_body(group).to_string();
+        let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
+        self.every_master(&command, |_| Ok(())).await.map(drop)
+    }
+
+    /// Deletes a topic on every master and in every name server.
+    pub(super) async fn remove_topic(&self, name: &str) -> Result<(), ServiceError> {
+        let command = Command::request(request::DELETE_TOPIC_IN_BROKER).field("topic", name);
+        self.every_master(&command, |_| Ok(())).await?;
+        self.forget_topic(name).await?;
+        self.forget_route(name);
+        Ok(())
+    }
+
+    /// Deletes a group and its progress on every master.
+    pub(super) async fn remove_group(&self, name: &str) -> Result<(), ServiceError> {
+        let command = Command::request(request::DELETE_SUBSCRIPTION_GROUP)
+            .field("groupName", name)
+            .field("cleanOffset", true);
+        self.every_master(&command, |_| Ok(())).await.map(drop)
+    }
+
+    /// The answer of the first peer that can be asked.
+    async fn first_answer<'a>(
+        &self,
+        addresses: impl Iterator<Item = &'a str>,
+        command: &Command,
+    ) -> Result<Command, ServiceError> {
+        let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "no broker is known to ask");
+        for address in addresses {
+            match self.peers.call(address, command.clone(), self.options.lookup_timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => failed = error.into(),
+            }
+        }
+        Err(failed)
+    }
+
+    /// Asks every master; all must succeed.
+    async fn every_master<T>(
+        &self,
+        command: &Command,
+        read: impl Fn(Command) -> Result<T, ServiceError>,
+    ) -> Result<Vec<T>, ServiceError> {
+        let mut answers = Vec::new();
+        for address in self.masters().await? {
+            let answer = self.peers.call(&address, command.clone(), self.options.lookup_timeout).await?;
+            if answer.code != response::SUCCESS {
+                return Err(refusal(&answer));
+            }
+            answers.push(read(answer)?);
+        }
+        Ok(answers)
+    }
+}
+
+fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
+    lenient::from_slice(&answer.body).map_err(|error| {
+        ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer can't be read: {error}"))
+    })
+}

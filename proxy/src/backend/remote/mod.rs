@@ -1,0 +1,35 @@
+//! Real brokers: an Apache RocketMQ cluster behind its name servers, spoken to in the remoting protocol.
+//!
+//! ```text
+//! Remote (the service traits)
+//!   -> cluster            routes, masters, which broker to leave out
+//!   -> send pop settle metadata      one file per capability: build, ask, read
+//!   -> peers -> connection                                    one multiplexed connection per address
+//! ```
+//!
+//! Nothing is remembered that a request needs: a lease carries its broker's coordinates, and
+//! routes and configurations are caches. Facts about the protocol: Apache's `remoting` and `broker` modules,
+//! 5.5.0.
+
+mod answer;
+mod cache;
+mod cluster;
+mod config;
+mod connection;
+mod convert;
+mod error;
+mod faults;
+mod handle;
+mod metadata;
+mod name_servers;
+mod options;
+mod peers;
+mod pop;
+mod select;
+mod send;
+mod services;
+mod settle;
+mod topology;
+
+pub use options::{BrokerCredentials, RemoteConfig};
+pub use services::open;

@@ -1,0 +1,77 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// How an Apache RocketMQ cluster is reached. Every field has a default; without a name server the proxy keeps
+/// messages itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteConfig {
+    /// The name servers, `host:port;host:port`. Empty: there is no such cluster.
+    pub name_server: String,
+    /// The cluster's name in its brokers' configuration (`brokerClusterName`).
+    pub cluster: String,
+    /// Who the proxy is to brokers that ask; it acts for all clients, so it needs all rights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<BrokerCredentials>,
+    /// A file of certificates in PEM form: connections to name servers and brokers are encrypted, and theirs
+    /// must be signed by one of these. Absent: plain TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// How long a connection may take to come up.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long a question about routes and configurations may take.
+    #[serde(with = "humantime_serde")]
+    pub lookup_timeout: Duration,
+    /// How long a broker may take to store or settle a message.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+}
+
+/// A user of the brokers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrokerCredentials {
+    /// The user.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+}
+
+impl std::fmt::Debug for BrokerCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BrokerCredentials").field("access_key", &self.access_key).finish_non_exhaustive()
+    }
+}
+
+impl Default for RemoteConfig {
+    fn default() -> Self {
+        Self {
+            name_server: String::new(),
+            cluster: "DefaultCluster".to_owned(),
+            credentials: None,
+            ca_file: None,
+            connect_timeout: Duration::from_secs(3),
+            lookup_timeout: Duration::from_secs(3),
+            call_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+/// TLS that trusts the certificates of this file and no others.
+pub(super) fn trust(ca_file: &Path) -> io::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(io::Error::other)? {
+        roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}

@@ -1,0 +1,186 @@
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::answer::{refusal, required};
+use super::cluster::Cluster;
+use super::convert;
+use super::handle::{Handle, TopicVariant};
+use super::select;
+use crate::remoting::message::{StoredMessage, decode_all};
+use crate::remoting::properties::{self, names};
+use crate::remoting::{Command, request, response};
+use crate::service::{Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind};
+
+/// What is left of the caller's time for the broker's answer to travel.
+const TRAVEL: Duration = Duration::from_millis(500);
+/// The queue id that means any queue of the broker.
+const ANY_QUEUE: i32 = -1;
+/// Where a new group begins: at the end, except that brokers serve young topics from their beginning.
+const FROM_THE_END: i32 = 1;
+
+impl Cluster {
+    /// Takes messages from one broker of the topic: the named one, or the next in turn.
+    pub(super) async fn pop(&self, receive: &Receive) -> Result<Delivered, ServiceError> {
+        let route = self.route(&receive.topic).await?;
+        let brokers = select::readable(&route);
+        let named =
+            receive.broker.as_ref().and_then(|name| brokers.iter().find(|(broker, _)| broker == name));
+        let in_turn = || self.receive_turns.next(&brokers, &self.faults, |(broker, _)| broker);
+        let (broker, address) = named
+            .or_else(in_turn)
+            .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))?;
+        let left = receive.deadline.saturating_duration_since(Instant::now());
+        let answer = match self.peers.call(address, command(receive, left), left + TRAVEL * 4).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.faults.failed(broker);
+                self.forget_route(&receive.topic);
+                return Err(error.into());
+            }
+        };
+        match answer.code {
+            response::SUCCESS => deliveries(&answer, receive, broker),
+            response::POLLING_TIMEOUT | response::PULL_NOT_FOUND => Ok(Delivered::Nothing),
+            response::POLLING_FULL => Err(ServiceError::new(ServiceErrorKind::Busy, "polling full")),
+            _ => Err(refusal(&answer)),
+        }
+    }
+}
+
+fn command(receive: &Receive, left: Duration) -> Command {
+    let (kind, expression) = match &receive.filter {
+        Filter::All => ("TAG", "*".to_owned()),
+        Filter::Tags(tags) => ("TAG", tags.join("||")),
+        Filter::Sql(expression) => ("SQL92", expression.clone()),
+    };
+    let command = Command::request(request::POP_MESSAGE)
+        .field("consumerGroup", &receive.group)
+        .field("topic", &receive.topic)
+        .field("queueId", ANY_QUEUE)
+        .field("maxMsgNums", receive.max)
+        .field("invisibleTime", receive.invisible.as_millis())
+        .field("pollTime", left.as_millis())
+        // The broker stamps the arrival itself; our clock must not matter.
+        .field("bornTime", 0)
+        .field("initMode", FROM_THE_END)
+        .field("expType", kind)
+        .field("exp", expression)
+        .field("order", receive.fifo);
+    match &receive.attempt_id {
+        Some(attempt_id) => command.field("attemptId", attempt_id),
+        None => command,
+    }
+}
+
+fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Delivered, ServiceError> {
+    let stored = decode_all(answer.body.clone())
+        .map_err(|error| ServiceError::new(ServiceErrorKind::Internal, error.to_string()))?;
+    let leases = Leases::read(answer, broker)?;
+    let mut positions: HashMap<(TopicVariant, i32), usize> = HashMap::new();
+    let mut delivered = Vec::with_capacity(stored.len());
+    for message in &stored {
+        let variant = TopicVariant::of(message, receive);
+        let position = positions.entry((variant, message.queue_id)).or_default();
+        let handle = leases.handle(message, variant, *position);
+        *position += 1;
+        delivered.push(delivery(message, receive, (handle, leases.attempts(message, variant))));
+    }
+    Ok(if delivered.is_empty() { Delivered::Nothing } else { Delivered::Messages(delivered) })
+}
+
+fn delivery(
+    stored: &StoredMessage,
+    receive: &Receive,
+    (handle, redelivered): (Handle, Option<i32>),
+) -> Delivery {
+    Delivery {
+        message: convert::message(stored),
+        topic: receive.topic.clone(),
+        queue_id: stored.queue_id,
+        queue_offset: stored.queue_offset,
+        stored_at: convert::time(stored.stored_at),
+        store_host: stored.store_host.to_string(),
+        attempt: redelivered.filter(|_| receive.fifo).unwrap_or(stored.reconsume_times) + 1,
+        received_at: convert::time(handle.pop_time),
+        invisible: Duration::from_millis(handle.invisible.max(0) as u64),
+        coordinates: handle.to_string(),
+    }
+}
+
+/// What the header of a pop's answer tells of the leases (Apache's `ExtraInfoUtil`).
+struct Leases<'a> {
+    broker: &'a str,
+    pop_time: i64,
+    invisible: i64,
+    revive_queue: i32,
+    /// Per queue: where the batch begins.
+    start_offsets: HashMap<(&'a str, &'a str), &'a str>,
+    /// Per queue: the offsets of its messages.
+    offsets: HashMap<(&'a str, &'a str), Vec<&'a str>>,
+    /// Per queue or message of an orderly group: how often it was delivered.
+    counts: HashMap<(&'a str, &'a str), &'a str>,
+}
+
+impl<'a> Leases<'a> {
+    fn read(answer: &'a Command, broker: &'a str) -> Result<Self, ServiceError> {
+        Ok(Self {
+            broker,
+            pop_time: required(answer, "popTime")?,
+            invisible: required(answer, "invisibleTime")?,
+            revive_queue: required(answer, "reviveQid")?,
+            start_offsets: triples(answer, "startOffsetInfo").collect(),
+            offsets: triples(answer, "msgOffsetInfo")
+                .map(|(key, offsets)| (key, offsets.split(',').collect()))
+                .collect(),
+            counts: triples(answer, "orderCountInfo").collect(),
+        })
+    }
+
+    fn handle(&self, message: &StoredMessage, variant: TopicVariant, position: usize) -> Handle {
+        let made_by_broker = properties::decode(&message.properties)
+            .find_map(|(key, value)| (key == names::POP_CHECK_POINT).then(|| Handle::parse(value).ok())?);
+        if let Some(handle) = made_by_broker {
+            return Handle { commit_log_offset: message.commit_log_offset, ..handle };
+        }
+        let queue = message.queue_id.to_string();
+        let key = (variant.code(), queue.as_str());
+        let offset = self.offsets.get(&key).and_then(|offsets| offsets.get(position)?.parse().ok());
+        let queue_offset = offset.unwrap_or(message.queue_offset);
+        Handle {
+            start_offset: self
+                .start_offsets
+                .get(&key)
+                .and_then(|start| start.parse().ok())
+                .unwrap_or(queue_offset),
+            pop_time: self.pop_time,
+            invisible: self.invisible,
+            revive_queue: self.revive_queue,
+            variant,
+            broker: self.broker.to_owned(),
+            queue_id: message.queue_id,
+            queue_offset,
+            commit_log_offset: message.commit_log_offset,
+        }
+    }
+
+    fn attempts(&self, message: &StoredMessage, variant: TopicVariant) -> Option<i32> {
+        let by_message = format!("qo{}%{}", message.queue_id, message.queue_offset);
+        let by_queue = message.queue_id.to_string();
+        [by_message, by_queue]
+            .iter()
+            .find_map(|key| self.counts.get(&(variant.code(), key.as_str()))?.parse().ok())
+    }
+}
+
+/// `kind key value;kind key value` as pairs of (kind, key) and value.
+fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a str, &'a str), &'a str)> {
+    answer.text(field).unwrap_or_default().split(';').filter_map(|part| {
+        let mut words = part.split(' ');
+        Some(((words.next()?, words.next()?), words.next()?))
+    })
+}
+
+/// Now, in the brokers' count.
+pub(super) fn now() -> i64 {
+    convert::millis(SystemTime::now())
+}

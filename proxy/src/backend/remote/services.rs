@@ -1,0 +1,221 @@
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::cache::Cache;
+use super::cluster::{Cluster, ClusterOptions, FRESHNESS};
+use super::connection::Dialer;
+use super::options::{self, RemoteConfig};
+use crate::remoting::sign::Signer;
+use crate::service::{
+    AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Delivery, Forward, GroupConfig,
+    InvisibleOutcome, Message, MessageKind, Messages, Metadata, Permission, QueueRange, Receive, Route,
+    Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle, TopicConfig, TopicKind,
+};
+
+/// Opens the way to a cluster. Nobody is contacted yet: the cluster may come up later.
+///
+/// # Errors
+/// If the file with the certificates to trust can't be read.
+pub fn open(config: &RemoteConfig) -> io::Result<Services> {
+    let tls = config.ca_file.as_deref().map(options::trust).transpose()?;
+    let dialer = Dialer { tls, connect_timeout: config.connect_timeout };
+    let credentials = config.credentials.as_ref();
+    let signer = credentials.and_then(|user| Signer::new(&user.access_key, &user.secret_key));
+    let options = ClusterOptions {
+        name_servers: config.name_server.clone(),
+        name: config.cluster.clone(),
+        lookup_timeout: config.lookup_timeout,
+        call_timeout: config.call_timeout,
+    };
+    let remote = Arc::new(Remote {
+        cluster: Arc::new(Cluster::new(options, dialer, signer)),
+        topics: Cache::new(FRESHNESS),
+        groups: Cache::new(FRESHNESS),
+    });
+    Ok(Services { messages: remote.clone(), routes: remote.clone(), metadata: remote })
+}
+
+struct Remote {
+    cluster: Arc<Cluster>,
+    topics: Arc<Cache<TopicConfig, ServiceError>>,
+    groups: Arc<Cache<GroupConfig, ServiceError>>,
+}
+
+#[async_trait]
+impl Messages for Remote {
+    async fn send(
+        &self,
+        topic: &str,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> Result<Vec<Sent>, ServiceError> {
+        self.cluster.send(topic, messages, deadline).await
+    }
+
+    async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
+        let cluster = self.cluster.clone();
+        let pop = async move {
+            let popped = cluster.pop(&request).await;
+            (cluster, request, popped)
+        };
+        // The broker answers the pop whether or not the client still listens: what it leased to a client that
+        // has gone is given back at once instead of lying out the invisible time.
+        let (tell, told) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let (cluster, request, popped) = pop.await;
+            if let Err(Ok(Delivered::Messages(unheard))) = tell.send(popped) {
+                give_back(&cluster, &request, unheard).await;
+            }
+        });
+        told.await
+            .unwrap_or_else(|_| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was abandoned")))
+    }
+
+    async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
+        Ok(self.cluster.acknowledge(&request).await)
+    }
+
+    async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
+        self.cluster.change(&request).await
+    }
+
+    async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
+        self.cluster.forward(&request).await
+    }
+}
+
+/// Makes leased messages visible again, without counting the delivery that nobody saw.
+async fn give_back(cluster: &Cluster, request: &Receive, unheard: Vec<Delivery>) {
+    const SOON: Duration = Duration::from_secs(1);
+    let changes = unheard.into_iter().map(|delivery| {
+        let change = ChangeInvisible {
+            topic: request.topic.clone(),
+            group: request.group.clone(),
+            entry: Settle {
+                coordinates: delivery.coordinates,
+                message_id: delivery.message.id,
+                lite_topic: match delivery.message.kind {
+                    MessageKind::Lite { lite_topic } => Some(lite_topic),
+                    _ => None,
+                },
+                received_at: delivery.received_at,
+                invisible: delivery.invisible,
+            },
+            invisible: SOON,
+            suspend: true,
+            deadline: Instant::now() + cluster.options.call_timeout,
+        };
+        async move { cluster.change(&change).await }
+    });
+    for failed in futures::future::join_all(changes).await.into_iter().filter_map(Result::err) {
+        tracing::debug!(group = request.group, %failed, "an unheard message stays hidden for its invisible time");
+    }
+}
+
+#[async_trait]
+impl Routes for Remote {
+    async fn route(&self, topic: &str) -> Result<Route, ServiceError> {
+        let route = self.cluster.route(topic).await?;
+        // Without its configuration a topic's queues are known and its type is not: the route still serves.
+        let kind = self.topic(topic).await.map_or(TopicKind::Unspecified, |topic| topic.kind);
+        let queues = route.queues.iter().filter_map(|queues| {
+            Some(QueueRange {
+                broker: queues.broker_name.clone(),
+                replicas: replicas(route.broker(&queues.broker_name)?.addresses.keys()),
+                read_queues: queues.read,
+                write_queues: queues.write,
+                permission: Permission { read: queues.readable(), write: queues.writable() },
+            })
+        });
+        Ok(Route { kind, queues: queues.collect() })
+    }
+}
+
+fn replicas<'a>(ids: impl Iterator<Item = &'a i64>) -> Vec<i32> {
+    ids.filter_map(|id| i32::try_from(*id).ok()).collect()
+}
+
+#[async_trait]
+impl Metadata for Remote {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            fifo: true,
+            delay: true,
+            // Half messages are only taken once somebody can decide them.
+            transaction: false,
+            priority: true,
+            lite: false,
+            sql_filter: true,
+        }
+    }
+
+    async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
+        let (cluster, topic) = (self.cluster.clone(), name.to_owned());
+        let found = self.topics.get(name, || async move { cluster.ask_topic(&topic).await }).await?;
+        found.ok_or_else(|| {
+            let text = format!("No topic route info in name server for the topic: {name}");
+            ServiceError::new(ServiceErrorKind::TopicNotFound, text)
+        })
+    }
+
+    async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {
+        let (cluster, group) = (self.cluster.clone(), name.to_owned());
+        let found = self.groups.get(name, || async move { cluster.ask_group(&group).await }).await?;
+        found.ok_or_else(|| {
+            ServiceError::new(ServiceErrorKind::GroupNotFound, format!("group not found: {name}"))
+        })
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
+        self.cluster.list_topics().await
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupConfig>, ServiceError> {
+        self.cluster.list_groups().await
+    }
+
+    async fn create_topic(&self, config: TopicConfig, replace: bool) -> Result<(), ServiceError> {
+        if !replace && self.cluster.ask_topic(&config.name).await?.is_some() {
+            return Err(exists("topic", &config.name));
+        }
+        self.cluster.write_topic(&config).await?;
+        self.topics.forget(&config.name);
+        Ok(())
+    }
+
+    async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError> {
+        // Asking for one group would create it where brokers may; the list tells without doing so.
+        if !replace && self.cluster.list_groups().await?.iter().any(|group| group.name == config.name) {
+            return Err(exists("group", &config.name));
+        }
+        self.cluster.write_group(&config).await?;
+        self.groups.forget(&config.name);
+        Ok(())
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {
+        self.cluster.route(name).await?;
+        self.cluster.remove_topic(name).await?;
+        self.topics.forget(name);
+        Ok(())
+    }
+
+    async fn delete_group(&self, name: &str) -> Result<(), ServiceError> {
+        if !self.cluster.list_groups().await?.iter().any(|group| group.name == name) {
+            return Err(ServiceError::new(
+                ServiceErrorKind::GroupNotFound,
+                format!("group not found: {name}"),
+            ));
+        }
+        self.cluster.remove_group(name).await?;
+        self.groups.forget(name);
+        Ok(())
+    }
+}
+
+fn exists(what: &str, name: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::AlreadyExists, format!("{what} {name} exists already"))
+}

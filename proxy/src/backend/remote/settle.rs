@@ -1,0 +1,121 @@
+use std::time::{Duration, Instant};
+
+use super::answer::{refusal, required, success};
+use super::cluster::Cluster;
+use super::convert;
+use super::handle::Handle;
+use super::pop::now;
+use crate::remoting::{Command, request, response};
+use crate::service::{
+    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, ServiceError, ServiceErrorKind,
+    Settle,
+};
+
+/// Tells CONSUMER_SEND_MSG_BACK to move the message to the dead-letter topic at once.
+const TO_DEAD_LETTER: i32 = -1;
+
+impl Cluster {
+    /// Acknowledges every entry; one outcome each, in order.
+    pub(super) async fn acknowledge(&self, request: &Acknowledge) -> Vec<AckOutcome> {
+        let left = request.deadline.saturating_duration_since(Instant::now());
+        let acks =
+            request.entries.iter().map(|entry| self.ack((&request.topic, &request.group), entry, left));
+        futures::future::join_all(acks).await
+    }
+
+    async fn ack(&self, (topic, group): (&str, &str), entry: &Settle, left: Duration) -> AckOutcome {
+        let handle = match Handle::parse(&entry.coordinates) {
+            Ok(handle) if handle.is_expired(now()) => return AckOutcome::Expired,
+            Ok(handle) => handle,
+            Err(reason) => return AckOutcome::Invalid(reason),
+        };
+        let command = settlement(request::ACK_MESSAGE, (topic, group), &handle);
+        let answer = async {
+            let address = self.master(&handle.broker).await?;
+            self.ask(&address, with_lite_topic(command, entry), left).await
+        };
+        match answer.await {
+            Ok(answer) if answer.code == response::SUCCESS => AckOutcome::Done,
+            Ok(answer) => AckOutcome::Failed(refusal(&answer)),
+            Err(error) if error.kind == ServiceErrorKind::InvalidHandle => AckOutcome::Invalid(error.message),
+            Err(error) => AckOutcome::Failed(error),
+        }
+    }
+
+    /// Gives a delivery a new lease from now.
+    pub(super) async fn change(&self, change: &ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
+        let handle = parse(&change.entry)?;
+        if handle.is_expired(now()) {
+            return Ok(InvisibleOutcome::Expired);
+        }
+        let left = change.deadline.saturating_duration_since(Instant::now());
+        let command =
+            settlement(request::CHANGE_MESSAGE_INVISIBLE_TIME, (&change.topic, &change.group), &handle)
+                .field("invisibleTime", change.invisible.as_millis())
+                .field("suspend", change.suspend);
+        let address = self.master(&handle.broker).await?;
+        let answer = success(self.ask(&address, with_lite_topic(command, &change.entry), left).await?)?;
+        // An orderly group whose message is already behind the committed offset answers zeros: nothing to hold
+        // any more, and the handle that follows from it is over at once.
+        let renewed = Handle {
+            start_offset: handle.queue_offset,
+            pop_time: required(&answer, "popTime")?,
+            invisible: required(&answer, "invisibleTime")?,
+            revive_queue: required(&answer, "reviveQid")?,
+            ..handle
+        };
+        Ok(InvisibleOutcome::Changed {
+            received_at: convert::time(renewed.pop_time),
+            coordinates: renewed.to_string(),
+        })
+    }
+
+    /// Moves a delivery to the dead-letter topic, and takes it off the topic.
+    pub(super) async fn forward(&self, forward: &Forward) -> Result<(), ServiceError> {
+        let handle = parse(&forward.entry)?;
+        if handle.commit_log_offset < 0 {
+            return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, "commit log offset is empty"));
+        }
+        let left = forward.deadline.saturating_duration_since(Instant::now());
+        let address = self.master(&handle.broker).await?;
+        let command = Command::request(request::CONSUMER_SEND_MSG_BACK)
+            .field("offset", handle.commit_log_offset)
+            .field("group", &forward.group)
+            .field("delayLevel", TO_DEAD_LETTER)
+            .field("originMsgId", &forward.entry.message_id)
+            .field("originTopic", handle.variant.topic(&forward.topic, &forward.group))
+            .field("unitMode", false)
+            .field("maxReconsumeTimes", 0)
+            .field("bname", &handle.broker);
+        success(self.ask(&address, command, left).await?)?;
+        // The dead letter is safe. If this ack is lost, the message comes back and is forwarded once more.
+        let ack = settlement(request::ACK_MESSAGE, (&forward.topic, &forward.group), &handle);
+        if let Err(error) = self.ask(&address, with_lite_topic(ack, &forward.entry), left).await {
+            tracing::warn!(group = forward.group, %error, "a dead letter could not be taken off its topic");
+        }
+        Ok(())
+    }
+}
+
+fn parse(entry: &Settle) -> Result<Handle, ServiceError> {
+    Handle::parse(&entry.coordinates)
+        .map_err(|reason| ServiceError::new(ServiceErrorKind::InvalidHandle, reason))
+}
+
+/// The fields that every settlement of a lease has.
+fn settlement(code: i32, (topic, group): (&str, &str), handle: &Handle) -> Command {
+    Command::request(code)
+        .field("consumerGroup", group)
+        .field("topic", handle.variant.topic(topic, group))
+        .field("queueId", handle.queue_id)
+        .field("extraInfo", handle)
+        .field("offset", handle.queue_offset)
+        .field("bname", &handle.broker)
+}
+
+fn with_lite_topic(command: Command, entry: &Settle) -> Command {
+    match &entry.lite_topic {
+        Some(lite_topic) => command.field("liteTopic", lite_topic),
+        None => command,
+    }
+}

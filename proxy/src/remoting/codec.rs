@@ -1,0 +1,201 @@
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio_util::codec::{Decoder, Encoder};
+
+use super::command::{Command, HeaderType};
+use super::{binary, json};
+
+/// The longest frame either side accepts, length field included (Apache's `frameMaxLength`).
+pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+const LENGTH: usize = 4;
+
+/// A frame that can't be read or written. The connection can't be used further: nobody knows where the next
+/// frame begins.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The frame is longer than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} allowed")]
+    TooLong(usize),
+    /// The lengths inside the frame contradict each other, or its header can't be read.
+    #[error("a malformed frame: {0}")]
+    Malformed(String),
+    /// The connection failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl FrameError {
+    pub(super) fn malformed(what: impl Into<String>) -> Self {
+        Self::Malformed(what.into())
+    }
+}
+
+/// Turns bytes into commands and back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandCodec;
+
+impl Decoder for CommandCodec {
+    type Item = Command;
+    type Error = FrameError;
+
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Command>, FrameError> {
+        let Some(length) = buffer.first_chunk::<LENGTH>().map(|raw| u32::from_be_bytes(*raw) as usize) else {
+            return Ok(None);
+        };
+        if length > MAX_FRAME - LENGTH {
+            return Err(FrameError::TooLong(length.saturating_add(LENGTH)));
+        }
+        if length < LENGTH {
+            return Err(FrameError::malformed(format!("its length is {length}")));
+        }
+        if buffer.len() < LENGTH + length {
+            buffer.reserve(LENGTH + length - buffer.len());
+            return Ok(None);
+        }
+        buffer.advance(LENGTH);
+        decode_frame(buffer.split_to(length).freeze()).map(Some)
+    }
+}
+
+fn decode_frame(mut frame: Bytes) -> Result<Command, FrameError> {
+    let mark = frame.get_u32();
+    let header_length = (mark & 0x00FF_FFFF) as usize;
+    if header_length > frame.len() {
+        return Err(FrameError::malformed(format!("a header of {header_length} bytes in {}", frame.len())));
+    }
+    let header = frame.split_to(header_length);
+    let mut command = match mark >> 24 {
+        0 => json::decode(&header)?,
+        1 => binary::decode(header)?,
+        other => return Err(FrameError::malformed(format!("header type {other}"))),
+    };
+    command.body = frame;
+    Ok(command)
+}
+
+impl Encoder<Command> for CommandCodec {
+    type Error = FrameError;
+
+    fn encode(&mut self, command: Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
+        let (mark, header) = match command.header_type {
+            HeaderType::Json => (0, json::encode(&command)?),
+            HeaderType::Binary => (1, binary::encode(&command)?),
+        };
+        let length = LENGTH + header.len() + command.body.len();
+        if length > MAX_FRAME - LENGTH || header.len() > 0x00FF_FFFF {
+            return Err(FrameError::TooLong(length + LENGTH));
+        }
+        buffer.reserve(LENGTH + length);
+        buffer.put_u32(length as u32);
+        buffer.put_u32(mark << 24 | header.len() as u32);
+        buffer.put_slice(&header);
+        buffer.put_slice(&command.body);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::remoting::command::Language;
+
+    fn decode_all(bytes: &[u8]) -> Result<Vec<Command>, FrameError> {
+        let mut buffer = BytesMut::from(bytes);
+        let mut commands = Vec::new();
+        while let Some(command) = CommandCodec.decode(&mut buffer)? {
+            commands.push(command);
+        }
+        Ok(commands)
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn reads_a_binary_frame_of_apaches_java() {
+        let frame = hex(
+            "00000025 01000021 0069 00 01df 00000001 00000000 00000000 0000000c 0005 746f706963 00000001 54",
+        );
+        let command = decode_all(&frame).unwrap().remove(0);
+        assert_eq!((command.code, command.version, command.opaque), (105, 479, 1));
+        assert_eq!(command.text("topic"), Some("T"));
+        assert_eq!(command.language, Language::of("JAVA"));
+        let mut written = BytesMut::new();
+        CommandCodec.encode(command, &mut written).unwrap();
+        assert_eq!(written, frame);
+    }
+
+    #[test]
+    fn reads_a_json_frame_of_apaches_java() {
+        let header = r#"{"code":105,"extFields":{"topic":"T"},"flag":0,"language":"JAVA","opaque":1,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+        let mut frame = hex("0000007f 0000007b");
+        frame.extend_from_slice(header.as_bytes());
+        let command = decode_all(&frame).unwrap().remove(0);
+        assert_eq!((command.code, command.version, command.opaque), (105, 479, 1));
+        assert_eq!(command.text("topic"), Some("T"));
+    }
+
+    #[test]
+    fn refuses_lengths_that_cannot_be() {
+        for frame in ["ffffffff 00000000", "00000003 000000", "00000004 000000ff", "00000004 07000000"] {
+            assert!(decode_all(&hex(frame)).is_err(), "{frame}");
+        }
+    }
+
+    #[test]
+    fn a_code_above_32767_does_not_travel_in_a_binary_header() {
+        let command = Command { header_type: HeaderType::Binary, ..Command::request(200_050) };
+        assert!(CommandCodec.encode(command, &mut BytesMut::new()).is_err());
+    }
+
+    prop_compose! {
+        fn commands()(
+            code in 0..32767i32, opaque: i32, flag in 0..4i32, version in 0..600i32,
+            language in 0..14u8, remark in proptest::option::of("\\PC{1,20}"),
+            fields in btree_map("[a-zA-Z]{1,9}", "\\PC{1,20}", 0..6),
+            body in vec(any::<u8>(), 0..200), binary: bool,
+        ) -> Command {
+            Command {
+                code, version, opaque, flag, remark, fields,
+                language: Language(language),
+                body: body.into(),
+                header_type: if binary { HeaderType::Binary } else { HeaderType::Json },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_however_it_is_cut(sent in vec(commands(), 1..4), cut in 1..40usize) {
+            let mut bytes = BytesMut::new();
+            for command in &sent {
+                CommandCodec.encode(command.clone(), &mut bytes).unwrap();
+            }
+            let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
+            for part in bytes.chunks(cut) {
+                buffer.extend_from_slice(part);
+                while let Some(command) = CommandCodec.decode(&mut buffer).unwrap() {
+                    read.push(command);
+                }
+            }
+            prop_assert_eq!(read, sent);
+        }
+
+        #[test]
+        fn no_input_panics(bytes in vec(any::<u8>(), 0..300), header_type in 0..3u8) {
+            let _ = decode_all(&bytes);
+            let mut framed = ((bytes.len() + 4) as u32).to_be_bytes().to_vec();
+            framed.extend(((u32::from(header_type) << 24) | (bytes.len() as u32 / 2)).to_be_bytes());
+            framed.extend(&bytes);
+            let _ = decode_all(&framed);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+const RESPONSE: i32 = 1;
+const ONE_WAY: i32 = 2;
+
+/// The protocol version this implementation speaks: the ordinal of 5.5.0 in Apache's `MQVersion`.
+pub(super) const VERSION: i32 = 513;
+
+/// A request or a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// A request code ([`super::request`]) or a response code ([`super::response`]).
+    pub code: i32,
+    /// The sender's language.
+    pub language: Language,
+    /// The sender's version.
+    pub version: i32,
+    /// Pairs a response with its request on one connection.
+    pub opaque: i32,
+    /// Bit 0: a response. Bit 1: nobody waits for the answer.
+    pub flag: i32,
+    /// A response's text.
+    pub remark: Option<String>,
+    /// The header's fields. Sorted, as the signature wants them.
+    pub fields: BTreeMap<String, String>,
+    /// The payload.
+    pub body: Bytes,
+    /// How the header travels.
+    pub header_type: HeaderType,
+}
+
+/// How a header travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeaderType {
+    /// As JSON: the only form that can carry codes above 32767, which all codes of the pop family are.
+    #[default]
+    Json,
+    /// In RocketMQ's binary form.
+    Binary,
+}
+
+/// The sender's language, as Apache's `LanguageCode` numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Language(pub u8);
+
+impl Language {
+    /// Rust.
+    pub const RUST: Self = Self(12);
+
+    const NAMES: [&'static str; 14] = [
+        "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS",
+        "RUST", "NODE_JS",
+    ];
+
+    /// The name the JSON header uses; a number nobody has named yet counts as OTHER.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("OTHER")
+    }
+
+    /// The language of this name; an unknown one counts as OTHER.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let known = Self::NAMES.iter().position(|known| *known == name);
+        Self(known.and_then(|index| u8::try_from(index).ok()).unwrap_or(7))
+    }
+}
+
+impl Default for Language {
+    fn default() -> Self {
+        Self::RUST
+    }
+}
+
+impl Command {
+    /// A request with a JSON header.
+    #[must_use]
+    pub fn request(code: i32) -> Self {
+        Self { code, version: VERSION, ..Self::default() }
+    }
+
+    /// The answer to a request.
+    #[must_use]
+    pub fn response(request: &Self, code: i32, remark: Option<String>) -> Self {
+        Self { code, version: VERSION, opaque: request.opaque, flag: RESPONSE, remark, ..Self::default() }
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn field(mut self, key: &str, value: impl ToString) -> Self {
+        self.fields.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// Sets the payload.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Marks a request that nobody waits for.
+    #[must_use]
+    pub fn one_way(mut self) -> Self {
+        self.flag |= ONE_WAY;
+        self
+    }
+
+    /// Whether this answers a request.
+    #[must_use]
+    pub fn is_response(&self) -> bool {
+        self.flag & RESPONSE != 0
+    }
+
+    /// Whether nobody waits for an answer.
+    #[must_use]
+    pub fn is_one_way(&self) -> bool {
+        self.flag & ONE_WAY != 0
+    }
+
+    /// A header field as text.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.fields.get(key).map(String::as_str)
+    }
+
+    /// A header field as a number; absent and unreadable are the same.
+    #[must_use]
+    pub fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
+        self.text(key)?.parse().ok()
+    }
+}

@@ -1,0 +1,100 @@
+//! Bodies that are almost JSON: Apache's brokers write maps with number keys without quotes, as in
+//! `{"brokerAddrs":{0:"127.0.0.1:10911"}}`.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+
+/// Reads a body, number keys with or without quotes.
+///
+/// # Errors
+/// If the body is not JSON even with its number keys quoted.
+pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(&quote_keys(body))
+}
+
+/// Puts quotes around keys that are bare numbers. Standard JSON stays as it is.
+fn quote_keys(body: &[u8]) -> Cow<'_, [u8]> {
+    let (mut quoted, mut copied) = (Vec::new(), 0);
+    let mut key_may_follow = false;
+    let mut at = 0;
+    while at < body.len() {
+        match body[at] {
+            b'"' => {
+                at = string_end(body, at);
+                key_may_follow = false;
+                continue;
+            }
+            b'{' | b',' => key_may_follow = true,
+            byte if byte.is_ascii_whitespace() => {}
+            byte if key_may_follow && (byte == b'-' || byte.is_ascii_digit()) => {
+                key_may_follow = false;
+                let end = at + 1 + body[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let colon = end + body[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                if body.get(colon) == Some(&b':') {
+                    quoted.extend_from_slice(&body[copied..at]);
+                    quoted.push(b'"');
+                    quoted.extend_from_slice(&body[at..end]);
+                    quoted.push(b'"');
+                    copied = end;
+                }
+                at = end;
+                continue;
+            }
+            _ => key_may_follow = false,
+        }
+        at += 1;
+    }
+    if copied == 0 {
+        return Cow::Borrowed(body);
+    }
+    quoted.extend_from_slice(&body[copied..]);
+    Cow::Owned(quoted)
+}
+
+/// The index behind the string that begins at `start`.
+fn string_end(body: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while at < body.len() {
+        match body[at] {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    body.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn reads_number_keys_with_and_without_quotes() {
+        for (body, value) in [
+            (r#"{"a":{0:"x:1",1:"y"},"n":[1,2]}"#, json!({"a": {"0": "x:1", "1": "y"}, "n": [1, 2]})),
+            (r#"{ 10 : -1 , -2:{}}"#, json!({"10": -1, "-2": {}})),
+            (r#"{"k":"{0:\"no\"}"}"#, json!({"k": "{0:\"no\"}"})),
+            (r#"{"n":[{0:1},3]}"#, json!({"n": [{"0": 1}, 3]})),
+        ] {
+            assert_eq!(from_slice::<Value>(body.as_bytes()).unwrap(), value, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn standard_json_is_left_alone(text in "\\PC{0,40}", number: i64) {
+            let value = json!({"t": text, "l": [number, {"0": number}, [number]], "5": {"k": number}});
+            let body = serde_json::to_vec(&value).unwrap();
+            prop_assert_eq!(from_slice::<Value>(&body).unwrap(), value);
+        }
+
+        #[test]
+        fn no_input_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = from_slice::<Value>(&body);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! RocketMQ's remoting protocol: the bytes, and nothing of what they are for.
+//!
+//! A frame is `total length (4) | header type (1) and length (3) | header | body`, big-endian; the header is
+//! JSON or RocketMQ's own binary form, told per frame (Apache's `RemotingCommand`, `RocketMQSerializable`).
+//! The remote backend speaks it to name servers and brokers, and the remoting front end to classic clients.
+
+mod binary;
+mod codec;
+mod command;
+mod json;
+pub mod lenient;
+pub mod message;
+pub mod properties;
+pub mod request;
+pub mod response;
+pub mod sign;
+
+pub use codec::{CommandCodec, FrameError, MAX_FRAME};
+pub use command::{Command, HeaderType, Language};

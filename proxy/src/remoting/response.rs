@@ -1,0 +1,52 @@
+//! Response codes (Apache's `ResponseCode`), those that are told apart.
+
+/// Done.
+pub const SUCCESS: i32 = 0;
+/// Anything that has no code of its own.
+pub const SYSTEM_ERROR: i32 = 1;
+/// Too much is going on.
+pub const SYSTEM_BUSY: i32 = 2;
+/// The peer does not know this request.
+pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
+/// Stored, but not yet on disk.
+pub const FLUSH_DISK_TIMEOUT: i32 = 10;
+/// Stored, but there is no replica.
+pub const SLAVE_NOT_AVAILABLE: i32 = 11;
+/// Stored, but not yet on the replica.
+pub const FLUSH_SLAVE_TIMEOUT: i32 = 12;
+/// The message can't be stored as it is.
+pub const MESSAGE_ILLEGAL: i32 = 13;
+/// The broker does not take messages now, as with a full disk.
+pub const SERVICE_NOT_AVAILABLE: i32 = 14;
+/// The topic or the group does not allow this, or the credentials do not.
+pub const NO_PERMISSION: i32 = 16;
+/// No such topic.
+pub const TOPIC_NOT_EXIST: i32 = 17;
+/// Nothing to pull.
+pub const PULL_NOT_FOUND: i32 = 19;
+/// Nothing matched; ask again from the next offset.
+pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
+/// The offset is outside the queue.
+pub const PULL_OFFSET_MOVED: i32 = 21;
+/// No such entry.
+pub const QUERY_NOT_FOUND: i32 = 22;
+/// The filter expression can't be parsed.
+pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
+/// No such group.
+pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
+/// A field is out of range.
+pub const INVALID_PARAMETER: i32 = 29;
+/// The offset is not in the queue.
+pub const NO_MESSAGE: i32 = 208;
+/// Too many are waiting.
+pub const POLLING_FULL: i32 = 209;
+/// Nothing came in time.
+pub const POLLING_TIMEOUT: i32 = 210;
+/// The operation is not allowed in this state.
+pub const ILLEGAL_OPERATION: i32 = 604;
+/// The peer is shutting down: open a new connection and ask again.
+pub const GO_AWAY: i32 = 1500;
+/// Too many lite topics.
+pub const LMQ_QUOTA_EXCEEDED: i32 = 2017;
+/// Too many lite subscriptions.
+pub const LITE_SUBSCRIPTION_QUOTA_EXCEEDED: i32 = 2018;
