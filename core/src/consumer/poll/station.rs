@@ -13,7 +13,7 @@ use super::Polls;
 use crate::{
     error::{Error, Result},
     message::Delivery,
-    rpc::{Pauses, Verdict, verdict},
+    rpc::{Link, Pauses, Verdict, verdict},
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
@@ -112,7 +112,8 @@ impl Station {
     async fn attempt(&self, polls: &Polls, running: &Running, id: &str) -> Result<Vec<Delivery>> {
         let (session, poll) = (&polls.session, running.poll);
         let limit = poll.wait + session.options().request_timeout;
-        if let Some(turn) = self.turn_in_trouble() {
+        let turn_in_trouble = self.turn_in_trouble();
+        if let Some(turn) = turn_in_trouble {
             tokio::time::sleep_until(turn.into()).await;
         }
         let deadline = Instant::now() + limit;
@@ -123,19 +124,28 @@ impl Station {
         let tell = |error| running.troubled(Some(error));
         let link = session.ready_telling(&queue.endpoints, deadline, tell).await?;
         running.troubled(None);
-        let rpc = session.rpc();
         let attempt = Attempt { id, poll, source: &self.source, queue };
-        let (group, topic) = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
-        let request = build_receive(group, topic, &attempt);
-        let answer = rpc.receive(&link, request, limit).await;
-        let result = answer.and_then(|(origin, received)| process_receive(&origin, received, &attempt));
-        if let Err(error) = &result
-            && verdict(error) == Verdict::Replay
-        {
-            // Whether it helped shows in the next attempt.
-            let _ = session.replay(&link, deadline).await;
+        let result = self.ask(polls, &link, &attempt).await;
+        match &result {
+            Err(error) if verdict(error) == Verdict::Replay => {
+                let replayed = session.replay(&link, deadline).await.is_ok();
+                // At once, unless that didn't help the last time.
+                if replayed && turn_in_trouble.is_none() {
+                    return self.ask(polls, &link, &attempt).await;
+                }
+            }
+            _ => {}
         }
         result
+    }
+
+    async fn ask(&self, polls: &Polls, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
+        let (session, rpc) = (&polls.session, polls.session.rpc());
+        let (group, topic) = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
+        let request = build_receive(group, topic, attempt);
+        let limit = attempt.poll.wait + session.options().request_timeout;
+        let (origin, received) = rpc.receive(link, request, limit).await?;
+        process_receive(&origin, received, attempt)
     }
 
     fn open_attempt(&self) -> String {
