@@ -43,8 +43,8 @@ struct Arguments {
     /// Print the cases and what each shows, run nothing
     #[arg(long)]
     list: bool,
-    /// Languages that run at the same time
-    #[arg(long, default_value_t = 2)]
+    /// Combinations of case, language and server that run at the same time
+    #[arg(long, default_value_t = 6)]
     jobs: usize,
 }
 

@@ -1,6 +1,7 @@
 //! Every case in every language on every server it names.
 
 use std::{
+    collections::HashMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -30,7 +31,7 @@ pub struct Suite {
     pub servers: Vec<ServerKind>,
     /// The chosen languages.
     pub languages: Vec<Language>,
-    /// Languages run at the same time.
+    /// Combinations run at the same time: most of a case is waiting.
     pub jobs: usize,
     /// The `rocketmq-thin-proxy` binary.
     pub proxy: PathBuf,
@@ -49,86 +50,98 @@ pub struct Tally {
     pub known: Vec<String>,
 }
 
+/// One case in one language on one kind of server.
+#[derive(Clone, Copy)]
+struct Combination<'a> {
+    case: &'a Case,
+    language: &'a Language,
+    server: ServerKind,
+}
+
+impl Combination<'_> {
+    fn name(&self) -> String {
+        format!("{} · {} · {}", self.language.name, self.server.name(), self.case.name)
+    }
+}
+
 impl Suite {
     /// Runs everything and calls `report` after each combination with its name and, if it failed, why.
-    pub async fn run(&self, report: impl Fn(&str, Option<&str>) + Sync) -> Tally {
-        let run = Run { suite: self, shared: OnceCell::new(), counter: AtomicUsize::new(1) };
-        let tallies: Vec<Tally> = stream::iter(&self.languages)
-            .map(|language| run.language(language, &report))
-            .buffer_unordered(self.jobs.max(1))
-            .collect()
-            .await;
-        tallies.into_iter().fold(Tally::default(), |mut total, tally| {
-            total.passed += tally.passed;
-            total.failures.extend(tally.failures);
-            total.known.extend(tally.known);
-            total
-        })
+    pub async fn run(&self, report: impl Fn(&str, Option<&str>)) -> Tally {
+        let run = Run {
+            suite: self,
+            shared: OnceCell::new(),
+            idle: Mutex::default(),
+            counter: AtomicUsize::new(1),
+        };
+        let mut outcomes = stream::iter(self.combinations())
+            .map(async |combination| (combination, run.combination(combination).await))
+            .buffer_unordered(self.jobs.max(1));
+        let mut tally = Tally::default();
+        while let Some((combination, outcome)) = outcomes.next().await {
+            let Combination { case, language, server } = combination;
+            let name = combination.name();
+            let known = self.known.contains(&case.name, &language.name, server.name());
+            let failure = match outcome {
+                Ok(()) if known => Some("passes, but stands in the list of what is known to fail".to_owned()),
+                Ok(()) => None,
+                Err(_) if known => {
+                    tally.known.push(name);
+                    continue;
+                }
+                Err(error) => Some(format!("{error:#}")),
+            };
+            report(&name, failure.as_deref());
+            match failure {
+                None => tally.passed += 1,
+                Some(why) => tally.failures.push(format!("{name}: {}\n{why}", case.shows)),
+            }
+        }
+        tally
+    }
+
+    /// Cases with a proxy of their own take longest: they come first.
+    fn combinations(&self) -> Vec<Combination<'_>> {
+        let mut all = Vec::new();
+        for private in [true, false] {
+            for case in self.cases.iter().filter(|case| case.private == private) {
+                for server in self.servers.iter().filter(|server| case.servers.contains(server)) {
+                    all.extend(self.languages.iter().map(|language| Combination {
+                        case,
+                        language,
+                        server: *server,
+                    }));
+                }
+            }
+        }
+        all
     }
 }
 
 struct Run<'a> {
     suite: &'a Suite,
     shared: OnceCell<Arc<Mutex<MergedProxy>>>,
+    /// Drivers that came clean out of a case, by language.
+    idle: Mutex<HashMap<String, Vec<Driver>>>,
     counter: AtomicUsize,
 }
 
 impl Run<'_> {
-    async fn language(&self, language: &Language, report: &(impl Fn(&str, Option<&str>) + Sync)) -> Tally {
-        let mut tally = Tally::default();
-        let mut driver = None;
-        for case in &self.suite.cases {
-            for server in &self.suite.servers {
-                if !case.servers.contains(server) {
-                    continue;
-                }
-                let name = format!("{} · {} · {}", language.name, server.name(), case.name);
-                let outcome = self.combination((language, &mut driver), case, *server).await;
-                let known = self.suite.known.contains(&case.name, &language.name, server.name());
-                let failure = match outcome {
-                    Ok(()) if known => {
-                        Some("passes, but stands in the list of what is known to fail".to_owned())
-                    }
-                    Ok(()) => None,
-                    Err(_) if known => {
-                        tally.known.push(name);
-                        continue;
-                    }
-                    Err(error) => Some(format!("{error:#}")),
-                };
-                report(&name, failure.as_deref());
-                match failure {
-                    None => tally.passed += 1,
-                    Some(why) => tally.failures.push(format!("{name}: {}\n{why}", case.shows)),
-                }
-            }
-        }
-        tally
-    }
-
-    async fn combination(
-        &self,
-        (language, driver): (&Language, &mut Option<Driver>),
-        case: &Case,
-        server: ServerKind,
-    ) -> Result<()> {
-        let running = match driver.take() {
+    async fn combination(&self, Combination { case, language, server }: Combination<'_>) -> Result<()> {
+        let waiting = self.idle.lock().await.get_mut(&language.name).and_then(Vec::pop);
+        let driver = match waiting {
             Some(driver) => driver,
             None => Driver::start(language)?,
         };
         let stage = self.stage(case, server).await.context("starting the server")?;
         let unique = format!("{}-{}", language.name, self.counter.fetch_add(1, Ordering::Relaxed));
-        let mut play = Play::prepare(&running, stage.clone(), &unique).await?;
-        match play.perform(&case.steps).await {
-            Ok(()) => {
-                // A driver goes on to the next case only if it came clean out of this one.
-                if play.clean_up().await.is_ok() {
-                    *driver = Some(running);
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.context(surroundings(&stage, &running).await)),
+        let mut play = Play::prepare(&driver, stage.clone(), &unique).await?;
+        if let Err(error) = play.perform(&case.steps).await {
+            return Err(error.context(surroundings(&stage, &driver).await));
         }
+        if play.clean_up().await.is_ok() {
+            self.idle.lock().await.entry(language.name.clone()).or_default().push(driver);
+        }
+        Ok(())
     }
 
     async fn stage(&self, case: &Case, server: ServerKind) -> Result<Stage> {
