@@ -48,6 +48,9 @@ pub enum ErrorKind {
     TypeMismatch,
     /// The client never sent settings, or a type that may not do this.
     UnknownClient,
+    /// A consumer's settings from what is no consumer. Its code is one of the server's failures, though the mistake
+    /// is the client's.
+    NotAConsumer,
     /// Messages that don't belong in one request, or none.
     Corrupted,
     /// No client id.

@@ -155,7 +155,7 @@ impl Processor {
     ///
     /// # Errors
     /// `BadRequest` (no role), `IllegalTopic`, `IllegalGroup` (also: it does not exist, or is for other
-    /// clients), `IllegalFilter`, `Internal` (a consumer's settings from what is none).
+    /// clients), `IllegalFilter`, `NotAConsumer`.
     pub async fn register(
         &self,
         context: &Context,
@@ -190,7 +190,7 @@ impl Processor {
         validate::group(group)?;
         if !kind.consumes() {
             let message = format!("Client type is not consumer, type: {}", kind.name());
-            return Err(Error::new(ErrorKind::Internal, message));
+            return Err(Error::new(ErrorKind::NotAConsumer, message));
         }
         for (_, expression) in subscriptions {
             filter::parse(expression.clone())

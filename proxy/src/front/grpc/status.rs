@@ -60,7 +60,7 @@ pub(super) fn code(kind: ErrorKind) -> pb::Code {
         ErrorKind::BodyEmpty => pb::Code::MessageBodyEmpty,
         ErrorKind::PropertiesTooLarge => pb::Code::MessagePropertiesTooLarge,
         ErrorKind::Busy => pb::Code::TooManyRequests,
-        ErrorKind::Internal => pb::Code::InternalServerError,
+        ErrorKind::Internal | ErrorKind::NotAConsumer => pb::Code::InternalServerError,
         ErrorKind::NotImplemented => pb::Code::NotImplemented,
         ErrorKind::Timeout => pb::Code::ProxyTimeout,
     }
