@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{IsTerminal, Write, stdout},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -56,25 +56,73 @@ pub(crate) fn run(workspace: &Workspace, name: &str, command: &mut Command) -> R
 /// Runs `command` as the step `name` and shows the end of its log if it fails; an error only if it can't be
 /// started.
 pub(crate) fn attempt(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Outcome> {
-    let path = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
-    let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
-    let started = Instant::now();
-    announce(name);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file)
-        .spawn()
-        .with_context(|| format!("starting {:?}", command.get_program()))?;
-    let ok = wait(&mut child, &Line { name, log: &path, started })?;
-    let log = Log(path);
-    finish(name, if ok { "ok" } else { "FAILED" }, started);
-    if !ok {
-        let text = log.text()?;
-        let lines: Vec<&str> = text.lines().collect();
-        println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
+    Running::start(workspace, name, command)?.end()
+}
+
+/// Runs steps at the same time, for programs that mostly wait; reports them one after the other.
+pub(crate) fn together(workspace: &Workspace, steps: Vec<(&str, Command)>) -> Result<Vec<Outcome>> {
+    let mut running = Vec::new();
+    for (name, mut command) in steps {
+        running.push(Running::start(workspace, name, &mut command)?);
     }
-    Ok(Outcome { ok, log })
+    running.into_iter().map(Running::end).collect()
+}
+
+/// A step under way.
+struct Running {
+    name: String,
+    log: PathBuf,
+    started: Instant,
+    child: Child,
+}
+
+impl Running {
+    fn start(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Self> {
+        let log = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
+        let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("starting {:?}", command.get_program()))?;
+        Ok(Self { name: name.to_owned(), log, started: Instant::now(), child })
+    }
+
+    fn end(mut self) -> Result<Outcome> {
+        announce(&self.name);
+        let ok = self.wait()?;
+        finish(&self.name, if ok { "ok" } else { "FAILED" }, self.started);
+        let log = Log(self.log);
+        if !ok {
+            let text = log.text()?;
+            let lines: Vec<&str> = text.lines().collect();
+            println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
+        }
+        Ok(Outcome { ok, log })
+    }
+
+    fn wait(&mut self) -> Result<bool> {
+        if !stdout().is_terminal() {
+            return Ok(self.child.wait()?.success());
+        }
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.success());
+            }
+            if self.started.elapsed() > REDRAW * 4 {
+                self.redraw();
+            }
+            thread::sleep(REDRAW);
+        }
+    }
+
+    fn redraw(&self) {
+        let text = Log(self.log.clone()).text().unwrap_or_default();
+        let last: String = text.lines().last().unwrap_or_default().trim().chars().take(50).collect();
+        print!("\r\x1b[2K  {} … {} s  {last}", self.name, self.started.elapsed().as_secs());
+        flush();
+    }
 }
 
 /// Runs our own code as the step `name`.
@@ -84,34 +132,6 @@ pub(crate) fn perform<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result
     let result = work();
     finish(name, if result.is_ok() { "ok" } else { "FAILED" }, started);
     result
-}
-
-struct Line<'a> {
-    name: &'a str,
-    log: &'a Path,
-    started: Instant,
-}
-
-fn wait(child: &mut Child, line: &Line<'_>) -> Result<bool> {
-    if !stdout().is_terminal() {
-        return Ok(child.wait()?.success());
-    }
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
-        }
-        if line.started.elapsed() > REDRAW * 4 {
-            redraw(line);
-        }
-        thread::sleep(REDRAW);
-    }
-}
-
-fn redraw(line: &Line<'_>) {
-    let text = Log(line.log.to_path_buf()).text().unwrap_or_default();
-    let last: String = text.lines().last().unwrap_or_default().trim().chars().take(50).collect();
-    print!("\r\x1b[2K  {} … {} s  {last}", line.name, line.started.elapsed().as_secs());
-    flush();
 }
 
 fn announce(name: &str) {

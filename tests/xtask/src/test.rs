@@ -79,15 +79,14 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     drop(proxy);
 
     step::heading("Behaviour");
-    let mut cases = conform::command(workspace, &installed, languages)?;
-    tally.count(&step::attempt(workspace, "conformance", &mut cases)?)?;
+    let mut suites = vec![("conformance", conform::command(workspace, &installed, languages)?)];
     if !scope.guests.is_empty() {
-        let mut runner = interop::command(workspace, installed.artefacts(), scope.guests);
-        tally.count(&step::attempt(
-            workspace,
-            "interop: Apache's clients and Apache's answers",
-            &mut runner,
-        )?)?;
+        let runner = interop::command(workspace, installed.artefacts(), scope.guests);
+        suites.push(("interop: Apache's clients and Apache's answers", runner));
+    }
+    // Both mostly wait: for long polls, and for times that were recorded.
+    for outcome in step::together(workspace, suites)? {
+        tally.count(&outcome)?;
     }
     Ok(())
 }
