@@ -41,6 +41,9 @@ pub enum AppError {
     /// A declared topic or group can't be created.
     #[error("cannot create the configured topics and groups: {0}")]
     Catalog(Error),
+    /// The settings contradict each other.
+    #[error("the configuration can't work: {0}")]
+    Config(&'static str),
     /// Something else that only the system can explain.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -68,6 +71,9 @@ impl App {
     /// # Errors
     /// [`AppError`].
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        if config.limits.min_polling > config.limits.max_polling {
+            return Err(AppError::Config("limits.min_polling is above limits.max_polling"));
+        }
         let tls = Tls::new(&config.tls)?;
         let port = Port::bind(&config.listen, tls, config.proxy_protocol).await;
         let port = port.map_err(|source| AppError::Listen { listen: config.listen.clone(), source })?;

@@ -38,6 +38,12 @@ impl Renewal {
         Self { client_id, topic, group, entry, attempt, since: Instant::now(), renewed: 0, failures: 0 }
     }
 
+    /// The lease in force.
+    pub(super) fn lease(&self) -> Lease {
+        let Settle { coordinates, received_at, invisible, .. } = self.entry.clone();
+        Lease { received_at, invisible, coordinates }
+    }
+
     fn due(&self, now: SystemTime, ahead: Duration) -> bool {
         self.entry.received_at + self.entry.invisible <= now + ahead
     }
@@ -64,8 +70,8 @@ impl Leases {
         self.count.store(slots.len(), Ordering::Release);
     }
 
-    /// Stops renewing and returns the lease in force.
-    pub(super) async fn take(&self, handle: &str) -> Option<Lease> {
+    /// Stops renewing. Whoever then can't settle the lease keeps it again.
+    pub(super) async fn take(&self, handle: &str) -> Option<Renewal> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -75,9 +81,7 @@ impl Leases {
             self.count.store(slots.len(), Ordering::Release);
             removed?.1
         };
-        let renewal = slot.lock().await.take()?;
-        let Settle { coordinates, received_at, invisible, .. } = renewal.entry;
-        Some(Lease { received_at, invisible, coordinates })
+        slot.lock().await.take()
     }
 
     /// Stops renewing everything of a client.
@@ -229,10 +233,10 @@ mod tests {
         };
         leases.keep("h1".to_owned(), Renewal::new([&name, &name, &name], entry.clone(), 1));
         leases.keep("h2".to_owned(), Renewal::new([&name, &name, &name], entry, 1));
-        assert_eq!(leases.take("h1").await.map(|lease| lease.coordinates).as_deref(), Some("q"));
-        assert_eq!(leases.take("h1").await, None);
+        assert_eq!(leases.take("h1").await.map(|renewal| renewal.lease().coordinates).as_deref(), Some("q"));
+        assert!(leases.take("h1").await.is_none());
         assert_eq!(leases.take_client("y").await.len(), 0);
         assert_eq!(leases.take_client("x").await.len(), 1);
-        assert_eq!(leases.take("h2").await, None);
+        assert!(leases.take("h2").await.is_none());
     }
 }

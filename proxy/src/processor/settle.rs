@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::handle::{Lease, Opened, Scope};
+use super::lease::Renewal;
 use super::receive::invisible_time;
 use super::{Processor, validate};
 use crate::context::Context;
@@ -75,12 +76,16 @@ impl Processor {
         }
         let scope = self.handles.scope(&command.topic, &command.group);
         let mut answers = Vec::with_capacity(command.entries.len());
+        let mut places = Vec::with_capacity(command.entries.len());
         let mut entries = Vec::with_capacity(command.entries.len());
         for entry in command.entries {
-            let answer = match self.lease_of(&scope, &entry.handle).await {
+            let (opened, renewal) = self.lease_of(&scope, &entry.handle).await;
+            let answer = match opened {
                 Opened::Ours(lease) if lease.expired(SystemTime::now()) => Err(expired()),
                 Opened::Ours(lease) => {
-                    entries.push((answers.len(), settle(entry, lease)));
+                    let renewed = renewal.map(|renewal| (entry.handle.clone(), renewal));
+                    places.push((answers.len(), renewed));
+                    entries.push(settle(entry, lease));
                     Ok(())
                 }
                 Opened::Foreign(_) => self.fruitless(&command.topic).await,
@@ -88,7 +93,6 @@ impl Processor {
             };
             answers.push(answer);
         }
-        let (places, entries): (Vec<usize>, Vec<Settle>) = entries.into_iter().unzip();
         if entries.is_empty() {
             return Ok(answers);
         }
@@ -98,17 +102,15 @@ impl Processor {
             entries,
             deadline: context.deadline_within(self.limits.call),
         };
-        match self.services.messages.acknowledge(request).await {
-            Ok(outcomes) => {
-                for (place, outcome) in places.into_iter().zip(outcomes) {
-                    answers[place] = acked(outcome);
-                }
+        let outcomes = match self.services.messages.acknowledge(request).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => vec![AckOutcome::Failed(error); places.len()],
+        };
+        for ((place, renewed), outcome) in places.into_iter().zip(outcomes) {
+            if matches!(outcome, AckOutcome::Failed(_)) {
+                self.keep_again(renewed);
             }
-            Err(error) => {
-                for place in places {
-                    answers[place] = Err(error.clone().into());
-                }
-            }
+            answers[place] = acked(outcome);
         }
         Ok(answers)
     }
@@ -124,7 +126,8 @@ impl Processor {
         let invisible = invisible_time(command.invisible_ms, Duration::ZERO, &self.limits)?;
         let scope = self.handles.scope(&command.topic, &command.group);
         let handle = command.entry.handle.clone();
-        let lease = match self.lease_of(&scope, &handle).await {
+        let (opened, renewal) = self.lease_of(&scope, &handle).await;
+        let lease = match opened {
             Opened::Ours(lease) | Opened::Foreign(lease) if lease.expired(SystemTime::now()) => {
                 return Err(expired());
             }
@@ -145,6 +148,9 @@ impl Processor {
             deadline: context.deadline_within(self.limits.call),
         };
         let changed = self.services.messages.change_invisible(request).await;
+        if changed.is_err() {
+            self.keep_again(renewal.map(|renewal| (handle, renewal)));
+        }
         match changed.map_err(|error| Error::on_topic(error, &command.topic))? {
             InvisibleOutcome::Changed { coordinates, received_at } => {
                 Ok(scope.seal(&Lease { received_at, invisible, coordinates }))
@@ -166,7 +172,9 @@ impl Processor {
         validate::topic(&command.topic)?;
         validate::group(&command.group)?;
         let scope = self.handles.scope(&command.topic, &command.group);
-        let lease = match self.lease_of(&scope, &command.entry.handle).await {
+        let handle = command.entry.handle.clone();
+        let (opened, renewal) = self.lease_of(&scope, &handle).await;
+        let lease = match opened {
             Opened::Ours(lease) => lease,
             Opened::Foreign(_) => return Ok(()),
             Opened::Forged => return Err(forged()),
@@ -178,14 +186,28 @@ impl Processor {
             deadline: context.deadline_within(self.limits.call),
         };
         let forwarded = self.services.messages.forward_to_dead_letter(request).await;
+        if forwarded.is_err() {
+            self.keep_again(renewal.map(|renewal| (handle, renewal)));
+        }
         forwarded.map_err(|error| Error::on_topic(error, &command.topic))
     }
 
-    // A client keeps the handle it was given; where this proxy renewed the lease since, that lease counts.
-    async fn lease_of(&self, scope: &Scope<'_>, handle: &str) -> Opened {
-        match (scope.open(handle), self.leases.take(handle).await) {
-            (Opened::Ours(_), Some(renewed)) => Opened::Ours(renewed),
-            (opened, _) => opened,
+    // A client keeps the handle it was given; where this proxy renewed the lease since, that lease counts. It is
+    // not renewed any more until it is kept again.
+    async fn lease_of(&self, scope: &Scope<'_>, handle: &str) -> (Opened, Option<Renewal>) {
+        match scope.open(handle) {
+            Opened::Ours(lease) => {
+                let renewal = self.leases.take(handle).await;
+                (Opened::Ours(renewal.as_ref().map_or(lease, Renewal::lease)), renewal)
+            }
+            opened => (opened, None),
+        }
+    }
+
+    // The client will try again with the handle it has, and that says nothing of the renewals.
+    fn keep_again(&self, renewed: Option<(String, Renewal)>) {
+        if let Some((handle, renewal)) = renewed {
+            self.leases.keep(handle, renewal);
         }
     }
 

@@ -40,8 +40,6 @@ pub(super) async fn acknowledge(
     Ok(pb::AckMessageResponse { status: Some(status), entries })
 }
 
-/// Also after a refusal the answer carries a handle that can be used: some clients take it over before they
-/// look at the status.
 pub(super) async fn change_invisible(
     shared: &Shared,
     context: &Context,

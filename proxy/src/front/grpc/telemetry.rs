@@ -18,7 +18,7 @@ use tonic::Code;
 use super::wire::{self, Body, Reader, Refusal};
 use super::{Shared, convert, status};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::layer::Operation;
 use crate::processor::{ClientKind, ClientSettings, ConsumerPolicy, Limits, Role};
 use crate::service::RetryPolicy;
@@ -93,6 +93,11 @@ impl Session {
                 status: Some(status::ok()),
                 command: Some(Command::Settings(overwrite(settings, policy, self.shared.processor.limits()))),
             }),
+            // Clients take a refused stream for a mistake of theirs; this one should come again.
+            Err(error) if error.kind == ErrorKind::Busy => {
+                self.state = State::Ending(Code::Ok, String::new());
+                Some(pb::TelemetryCommand { status: Some(status::of(&error)), command: None })
+            }
             Err(error) => {
                 let client_error = (40_000..50_000).contains(&i32::from(status::code(error.kind)));
                 let code = if client_error { Code::InvalidArgument } else { Code::Internal };
