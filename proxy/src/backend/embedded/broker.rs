@@ -120,35 +120,12 @@ where
 
 /// A group as RocketMQ makes it when a request names it first.
 fn new_group(name: &str) -> GroupConfig {
-    const SECOND: u64 = 1;
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 3600;
-    let pauses = [
-        SECOND,
-        5,
-        10,
-        30,
-        MINUTE,
-        2 * MINUTE,
-        3 * MINUTE,
-        4 * MINUTE,
-        5 * MINUTE,
-        6 * MINUTE,
-        7 * MINUTE,
-        8 * MINUTE,
-        9 * MINUTE,
-        10 * MINUTE,
-        20 * MINUTE,
-        30 * MINUTE,
-        HOUR,
-        2 * HOUR,
-    ];
     GroupConfig {
         name: name.to_owned(),
         fifo: false,
         consume: true,
         max_retries: 16,
-        retry: RetryPolicy::Customized(pauses.map(std::time::Duration::from_secs).to_vec()),
+        retry: RetryPolicy::default(),
         lite_bind_topic: None,
         lite_quota: 2000,
     }
