@@ -20,6 +20,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "proxy/src/", module: "processor", never: PROXY_ABOVE_PROCESSOR },
     Rule { folder: "proxy/src/", module: "service", never: PROXY_ABOVE_SERVICE },
     Rule { folder: "proxy/src/", module: "backend", never: PROXY_BESIDE_BACKEND },
+    Rule { folder: "proxy/src/", module: "remoting", never: PROXY_BESIDE_REMOTING },
     // The sum of what each part has to be told; only app takes it apart again.
     Rule { folder: "proxy/src/", module: "config", never: &["app", "cli"] },
     Rule { folder: "core/src/", module: "options", never: CORE_ABOVE_LEAVES },
@@ -36,6 +37,9 @@ const PROXY_ABOVE_PROCESSOR: &[&str] = &["app", "cli", "config", "backend", "fro
 const PROXY_ABOVE_SERVICE: &[&str] = &["app", "cli", "config", "backend", "front", "layer", "processor"];
 
 const PROXY_BESIDE_BACKEND: &[&str] = &["app", "cli", "config", "front", "layer", "processor"];
+
+const PROXY_BESIDE_REMOTING: &[&str] =
+    &["app", "cli", "config", "backend", "front", "layer", "processor", "service"];
 
 const CORE_FACE: &[&str] = &["client", "producer", "consumer", "transaction"];
 
@@ -122,30 +126,53 @@ fn collect(tokens: &[Token], at: usize, named: &mut Vec<(String, usize)>) {
     }
 }
 
-/// The folders and files in which generated wire types are at home.
-const WIRE: &[&str] = &[
-    "proto/",
-    "core/src/rpc",
-    "core/src/session",
-    "core/src/wire",
-    "core/tests/",
-    "proxy/src/front/grpc",
-    "proxy/tests/",
-    "tests/",
+/// What speaks a protocol, and the folders and files in which it is at home.
+struct Edge {
+    names: &'static [&'static str],
+    homes: &'static [&'static str],
+    why: &'static str,
+}
+
+const EDGES: &[Edge] = &[
+    Edge {
+        names: &["v2", "pb"],
+        homes: &[
+            "proto/",
+            "core/src/rpc",
+            "core/src/session",
+            "core/src/wire",
+            "core/tests/",
+            "proxy/src/front/grpc",
+            "proxy/tests/",
+            "tests/",
+        ],
+        why: "wire types stop at the edge",
+    },
+    Edge {
+        names: &["remoting"],
+        homes: &[
+            "proxy/src/remoting/",
+            "proxy/src/front/remoting",
+            "proxy/src/backend/remote",
+            "proxy/tests/",
+            "tests/",
+        ],
+        why: "remoting commands stop at the edge",
+    },
 ];
 
-/// Generated types are named through `v2::` or `pb::` and only at the edges.
+/// Generated types, named through `v2::` or `pb::`, and the commands of brokers appear only at the edges.
 pub(super) fn wire_types(source: &Source) -> Vec<Finding> {
-    if WIRE.iter().any(|edge| source.path().starts_with(edge)) {
-        return Vec::new();
-    }
-    let mut lines: Vec<usize> = ["v2", "pb"]
-        .iter()
-        .flat_map(|name| [source.find(&[name, "::"]), source.find(&["::", name])].concat())
-        .collect();
-    lines.sort_unstable();
-    lines.dedup();
-    lines.into_iter().map(|line| Finding::new(source, line, "wire types stop at the edge")).collect()
+    let away = EDGES.iter().filter(|edge| !edge.homes.iter().any(|home| source.path().starts_with(home)));
+    away.flat_map(|edge| {
+        let paths =
+            edge.names.iter().flat_map(|name| [source.find(&[name, "::"]), source.find(&["::", name])]);
+        let mut lines: Vec<usize> = paths.flatten().collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines.into_iter().map(|line| Finding::new(source, line, edge.why)).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -187,5 +214,8 @@ mod tests {
         assert_eq!(wire_types(&Source::of("core/src/producer.rs", text)).len(), 2);
         assert!(wire_types(&Source::of("core/src/wire/send.rs", text)).is_empty());
         assert!(wire_types(&Source::of("proxy/src/front/grpc/send.rs", text)).is_empty());
+        let text = "use crate::remoting::Command;";
+        assert_eq!(wire_types(&Source::of("proxy/src/processor/send.rs", text)).len(), 1);
+        assert!(wire_types(&Source::of("proxy/src/backend/remote/send.rs", text)).is_empty());
     }
 }
