@@ -144,6 +144,8 @@ pub struct Sighting {
     pub at_most: Option<usize>,
     /// Only calls whose request matches are counted.
     pub request: Option<Value>,
+    /// A field that must have the same value in every counted call.
+    pub same: Option<String>,
     /// Headers that every counted call must carry.
     #[serde(default)]
     pub metadata: Map<String, Value>,

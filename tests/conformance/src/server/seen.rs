@@ -77,7 +77,12 @@ impl Seen {
         for call in &calls {
             headers(wanted, call)?;
         }
-        Ok(())
+        match &wanted.same {
+            Some(field) if calls.iter().any(|call| call.request[field] != calls[0].request[field]) => {
+                Err(format!("{field} differs among the calls of {}", wanted.rpc))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The number of calls by RPC, for reports.
