@@ -110,13 +110,14 @@ fn kind_of(code: Code) -> (ErrorKind, bool) {
         Code::Unauthenticated => (ErrorKind::Unauthenticated, false),
         Code::PermissionDenied => (ErrorKind::PermissionDenied, false),
         Code::NotFound => (ErrorKind::NotFound, false),
-        Code::ResourceExhausted => (ErrorKind::Throttled, false),
+        // A server that ends a connection for being too busy shows so on calls that it may have carried out.
+        Code::ResourceExhausted => (ErrorKind::Throttled, true),
         Code::Unimplemented => (ErrorKind::Unsupported, false),
-        Code::DeadlineExceeded => (ErrorKind::Timeout, true),
+        // Nobody here cancels a call whose answer is awaited: servers do, when the call's time is up (tonic says
+        // so in words, Apache's proxy resets the stream).
+        Code::DeadlineExceeded | Code::Cancelled => (ErrorKind::Timeout, true),
         // A broken connection shows as any of these, depending on when and how it broke.
-        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::Aborted => {
-            (ErrorKind::Unavailable, true)
-        }
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Aborted => (ErrorKind::Unavailable, true),
         Code::Ok | Code::AlreadyExists | Code::DataLoss => (ErrorKind::Protocol, true),
     }
 }
@@ -207,6 +208,9 @@ mod tests {
     fn a_lost_answer_may_have_been_delivered_and_a_refusal_not() {
         let lost = origin().transport(Status::unavailable("connection reset"));
         assert!(lost.maybe_delivered() && lost.retryable());
+        let late = origin().transport(Status::cancelled("Timeout expired"));
+        assert_eq!(late.kind(), ErrorKind::Timeout);
+        assert!(late.maybe_delivered() && late.retryable());
         let refused = origin().transport(Status::unauthenticated("who?"));
         assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
         assert!(!refused.maybe_delivered() && !refused.retryable());
