@@ -6,7 +6,7 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::messaging_service_server::{MessagingService, MessagingServiceServer};
 use tokio::net::TcpListener;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 struct Echo;
@@ -126,7 +126,7 @@ pub(crate) async fn serve() -> Result<(), Box<dyn std::error::Error + Send + Syn
     println!("listening on {}", listener.local_addr()?);
     tonic::transport::Server::builder()
         .add_service(MessagingServiceServer::new(Echo).max_decoding_message_size(64 << 20))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await?;
     Ok(())
 }
