@@ -55,7 +55,7 @@ impl Client {
         let tls = if https && options.tls == Tls::Off { &Tls::SystemRoots } else { &options.tls };
         let pool = Pool::new(tls, options.request_timeout)?;
         let rpc = Rpc::new(Identity::new(&options)?);
-        pool.reach(&access, Instant::now() + options.startup_timeout).await?;
+        pool.reach(&access, crate::options::deadline(Instant::now(), options.startup_timeout)).await?;
         let servers = Arc::new(Servers { pool, access, options });
         let routes = Arc::new(Routes::new(rpc, servers.clone()));
         let closed = AtomicBool::new(false);
@@ -112,7 +112,7 @@ impl Client {
         if closed.load(Ordering::SeqCst) {
             return Err(Error::closed(operation));
         }
-        let deadline = Instant::now() + servers.options.startup_timeout;
+        let deadline = crate::options::deadline(Instant::now(), servers.options.startup_timeout);
         let rpc = Rpc::new(Identity::new(&servers.options)?);
         let session = Session::new(rpc, servers.clone(), role);
         let known = try_join_all(topics.iter().map(|topic| routes.get(topic, deadline)));

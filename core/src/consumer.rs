@@ -119,7 +119,7 @@ impl SimpleConsumer {
     /// way, and says good-bye to the servers.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
-        let deadline = start + deadline;
+        let deadline = crate::options::deadline(start, deadline);
         let first = self.0.flight.shut();
         let unclaimed = self.0.polls.stop();
         let release = unclaimed.iter().map(|delivery| {

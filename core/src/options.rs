@@ -2,12 +2,23 @@
 
 mod endpoints;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 pub(crate) use endpoints::{Access, Address, Endpoints};
 
 /// How long a close waits where the caller doesn't say.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The longest wait there is: `Duration::MAX` means this, and not an overflow of the clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The end of a wait that begins at `start`.
+pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
+    start + wait.min(LONGEST_WAIT)
+}
 
 /// How a [`Client`](crate::Client) reaches and addresses its servers.
 ///
@@ -257,5 +268,17 @@ impl Default for ReceiveOptions {
             invisible_duration: Duration::from_secs(30),
             await_duration: Duration::from_secs(20),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_for_ever_is_no_overflow() {
+        let start = Instant::now();
+        assert!(deadline(start, Duration::MAX) > start);
+        assert_eq!(deadline(start, Duration::from_secs(3)), start + Duration::from_secs(3));
     }
 }

@@ -91,7 +91,7 @@ impl Producer {
     /// Takes no more sends, waits at most `deadline` for those under way, and says good-bye to the servers.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
-        let deadline = start + deadline;
+        let deadline = crate::options::deadline(start, deadline);
         let first = self.0.flight.shut();
         let report = self.0.flight.land(deadline).await;
         if first {

@@ -85,7 +85,7 @@ impl Polls {
     /// What has arrived, or what the polls of all topics and brokers bring first.
     pub(super) async fn receive(self: &Arc<Self>, options: &ReceiveOptions) -> Result<Vec<Delivery>> {
         let wait = options.await_duration;
-        let deadline = Instant::now() + wait;
+        let deadline = crate::options::deadline(Instant::now(), wait);
         let receive = self.await_news(options, deadline);
         match self.stop.run_until_cancelled(receive).await {
             // A close ends the polls as well, which may look as if they had found nothing.

@@ -46,7 +46,7 @@ impl Lease {
         if !handle.is_empty() {
             hold.handle = handle;
         }
-        hold.until = Instant::now() + invisible;
+        hold.until = crate::options::deadline(Instant::now(), invisible);
     }
 }
 

@@ -55,7 +55,7 @@ impl Shipments {
         parcels: &[Parcel<Self>],
         limit: Duration,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let deadline = Instant::now() + limit;
+        let deadline = crate::options::deadline(Instant::now(), limit);
         let session = &self.session;
         let route = self.routes.get(&self.topic, deadline).await?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -125,7 +125,11 @@ impl Table {
 
     fn suspect(self: &Arc<Self>, topic: &str) {
         if let Some(entry) = self.topics.lock().get_mut(topic) {
-            self.ask(topic, entry, Instant::now() + self.servers.options.operation_timeout);
+            self.ask(
+                topic,
+                entry,
+                crate::options::deadline(Instant::now(), self.servers.options.operation_timeout),
+            );
         }
     }
 
@@ -137,7 +141,8 @@ impl Table {
         let (progress, query) = watch::channel(Progress::Asking(None));
         entry.query = Some(query.clone());
         let (table, topic) = (self.clone(), topic.to_owned());
-        let deadline = deadline.max(Instant::now() + self.servers.options.request_timeout);
+        let deadline =
+            deadline.max(crate::options::deadline(Instant::now(), self.servers.options.request_timeout));
         self.spawn(async move {
             let result = table.query(&topic, deadline, &progress).await.map(Arc::new);
             table.store(&topic, result.as_ref().ok());

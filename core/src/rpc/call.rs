@@ -77,7 +77,7 @@ impl Rpc {
         body: v2::ReceiveMessageRequest,
         limit: Duration,
     ) -> Result<(Origin, Received), Error> {
-        let deadline = Instant::now() + limit;
+        let deadline = crate::options::deadline(Instant::now(), limit);
         let (origin, mut request) = self.request("receive", link, body);
         request.set_timeout(limit);
         let span = debug_span!("rpc", operation = "receive", endpoint = &*origin.endpoint);

@@ -203,7 +203,11 @@ impl<F: Freight> Lane<F> {
                 }
                 return;
             }
-            match self.attempt(rest.still_in_time(), &retry).await {
+            let parcels = rest.still_in_time();
+            if parcels.is_empty() {
+                return;
+            }
+            match self.attempt(parcels, &retry).await {
                 Some(next) => rest = next,
                 None => return,
             }

@@ -158,7 +158,8 @@ impl Session {
 
     /// Sends our settings once more and waits until the server has them.
     pub(crate) async fn replay(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
-        let deadline = deadline.min(Instant::now() + self.inner.servers.options.request_timeout);
+        let deadline = deadline
+            .min(crate::options::deadline(Instant::now(), self.inner.servers.options.request_timeout));
         let stream = self.inner.stream(link);
         let mut state = stream.watch();
         let before = match &*state.borrow() {

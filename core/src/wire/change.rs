@@ -18,7 +18,7 @@ pub(crate) fn build_change(
         group: Some(group),
         topic: Some(topic),
         receipt_handle,
-        invisible_duration: prost_types::Duration::try_from(invisible).ok(),
+        invisible_duration: Some(super::duration(invisible)),
         message_id,
         lite_topic: None,
         suspend: None,

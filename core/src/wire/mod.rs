@@ -16,3 +16,20 @@ pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
 pub(crate) use send::{Outgoing, build_send, process_send};
 pub(crate) use settings::{Role, Settings, build_settings, process_settings};
+
+/// A duration on the wire. One too long to be written becomes the longest that can be: leaving it out would mean
+/// none at all, and the server says what it thinks of so long a time.
+fn duration(duration: std::time::Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn no_duration_is_left_out() {
+        assert_eq!(super::duration(Duration::from_millis(1500)).nanos, 500_000_000);
+        assert_eq!(super::duration(Duration::MAX).seconds, i64::MAX);
+    }
+}

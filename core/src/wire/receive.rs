@@ -61,9 +61,9 @@ pub(crate) fn build_receive(
         }),
         filter_expression: Some(filter(&source.filter)),
         batch_size: i32::try_from(poll.max_messages).unwrap_or(i32::MAX),
-        invisible_duration: prost_types::Duration::try_from(poll.invisible).ok(),
+        invisible_duration: Some(super::duration(poll.invisible)),
         auto_renew: false,
-        long_polling_timeout: prost_types::Duration::try_from(poll.wait).ok(),
+        long_polling_timeout: Some(super::duration(poll.wait)),
         attempt_id: Some((*id).to_owned()),
     }
 }

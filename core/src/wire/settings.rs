@@ -65,12 +65,12 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
         backoff_policy: Some(v2::RetryPolicy {
             max_attempts: i32::try_from(options.retry.max_attempts).unwrap_or(i32::MAX),
             strategy: Some(v2::retry_policy::Strategy::ExponentialBackoff(v2::ExponentialBackoff {
-                initial: prost_types::Duration::try_from(options.retry.initial).ok(),
-                max: prost_types::Duration::try_from(options.retry.max).ok(),
+                initial: Some(super::duration(options.retry.initial)),
+                max: Some(super::duration(options.retry.max)),
                 multiplier: 2.0,
             })),
         }),
-        request_timeout: prost_types::Duration::try_from(options.request_timeout).ok(),
+        request_timeout: Some(super::duration(options.request_timeout)),
         pub_sub: Some(pub_sub),
         user_agent: Some(user_agent(options.language)),
         metric: None,

@@ -87,7 +87,7 @@ impl Station {
 
     /// Polls until there is an answer, or an error that lasts as long as the wait.
     pub(super) async fn poll(&self, polls: &Polls, running: &Running) -> Result<Vec<Delivery>> {
-        let give_up = Instant::now() + running.poll.wait;
+        let give_up = crate::options::deadline(Instant::now(), running.poll.wait);
         let mut attempt = self.open_attempt();
         loop {
             let error = match self.attempt(polls, running, &attempt).await {
@@ -116,7 +116,7 @@ impl Station {
         if let Some(turn) = turn_in_trouble {
             tokio::time::sleep_until(turn.into()).await;
         }
-        let deadline = Instant::now() + limit;
+        let deadline = crate::options::deadline(Instant::now(), limit);
         let route = polls.routes.get(&self.source.topic, deadline).await?;
         let turn = self.next_turn();
         // A broker that left the route has nothing for us any more.
