@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 const RESPONSE: i32 = 1;
-const ONE_WAY: i32 = 2;
 
 /// The protocol version this implementation speaks: the ordinal of 5.5.0 in Apache's `MQVersion`.
 pub(super) const VERSION: i32 = 513;
@@ -81,12 +80,6 @@ impl Command {
         Self { code, version: VERSION, ..Self::default() }
     }
 
-    /// The answer to a request.
-    #[must_use]
-    pub fn response(request: &Self, code: i32, remark: Option<String>) -> Self {
-        Self { code, version: VERSION, opaque: request.opaque, flag: RESPONSE, remark, ..Self::default() }
-    }
-
     /// Adds a header field.
     #[must_use]
     pub fn field(mut self, key: &str, value: impl ToString) -> Self {
@@ -101,23 +94,10 @@ impl Command {
         self
     }
 
-    /// Marks a request that nobody waits for.
-    #[must_use]
-    pub fn one_way(mut self) -> Self {
-        self.flag |= ONE_WAY;
-        self
-    }
-
     /// Whether this answers a request.
     #[must_use]
     pub fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0
-    }
-
-    /// Whether nobody waits for an answer.
-    #[must_use]
-    pub fn is_one_way(&self) -> bool {
-        self.flag & ONE_WAY != 0
     }
 
     /// A header field as text.

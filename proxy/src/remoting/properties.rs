@@ -35,10 +35,6 @@ pub mod names {
     pub const LITE_TOPIC: &str = "__LITE_TOPIC";
     /// The lease, as the broker made it.
     pub const POP_CHECK_POINT: &str = "POP_CK";
-    /// The queues a lite message is also in.
-    pub const MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
-    /// Its offsets there.
-    pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
 }
 
 /// Writes properties. Pairs that the form can't carry (empty, or holding a separator) are left out, as

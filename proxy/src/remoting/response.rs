@@ -2,8 +2,6 @@
 
 /// Done.
 pub const SUCCESS: i32 = 0;
-/// Anything that has no code of its own.
-pub const SYSTEM_ERROR: i32 = 1;
 /// Too much is going on.
 pub const SYSTEM_BUSY: i32 = 2;
 /// The peer does not know this request.
@@ -24,12 +22,6 @@ pub const NO_PERMISSION: i32 = 16;
 pub const TOPIC_NOT_EXIST: i32 = 17;
 /// Nothing to pull.
 pub const PULL_NOT_FOUND: i32 = 19;
-/// Nothing matched; ask again from the next offset.
-pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
-/// The offset is outside the queue.
-pub const PULL_OFFSET_MOVED: i32 = 21;
-/// No such entry.
-pub const QUERY_NOT_FOUND: i32 = 22;
 /// The filter expression can't be parsed.
 pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
 /// No such group.
@@ -46,7 +38,3 @@ pub const POLLING_TIMEOUT: i32 = 210;
 pub const ILLEGAL_OPERATION: i32 = 604;
 /// The peer is shutting down: open a new connection and ask again.
 pub const GO_AWAY: i32 = 1500;
-/// Too many lite topics.
-pub const LMQ_QUOTA_EXCEEDED: i32 = 2017;
-/// Too many lite subscriptions.
-pub const LITE_SUBSCRIPTION_QUOTA_EXCEEDED: i32 = 2018;

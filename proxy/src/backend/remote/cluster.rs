@@ -67,11 +67,7 @@ impl Cluster {
 
     /// A topic's route, which must exist.
     pub(super) async fn route(&self, topic: &str) -> Result<Arc<TopicRoute>, ServiceError> {
-        self.find_route(topic).await?.ok_or_else(|| {
-            // The words of Apache's proxy, which official clients print.
-            let text = format!("No topic route info in name server for the topic: {topic}");
-            ServiceError::new(ServiceErrorKind::TopicNotFound, text)
-        })
+        self.find_route(topic).await?.ok_or_else(|| no_route(topic))
     }
 
     /// Where a broker's master is. Brokers register a topic of their own name, so the route of that name
@@ -109,4 +105,10 @@ impl Cluster {
     ) -> Result<Command, ServiceError> {
         Ok(self.peers.call(address, command, within.min(self.options.call_timeout)).await?)
     }
+}
+
+/// That a topic is nowhere, in the words of Apache's proxy, which official clients print.
+pub(super) fn no_route(topic: &str) -> ServiceError {
+    let text = format!("No topic route info in name server for the topic: {topic}");
+    ServiceError::new(ServiceErrorKind::TopicNotFound, text)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::cache::Cache;
-use super::cluster::{Cluster, ClusterOptions, FRESHNESS};
+use super::cluster::{Cluster, ClusterOptions, FRESHNESS, no_route};
 use super::connection::Dialer;
 use super::options::{self, RemoteConfig};
 use crate::remoting::sign::Signer;
@@ -155,10 +155,7 @@ impl Metadata for Remote {
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
         let (cluster, topic) = (self.cluster.clone(), name.to_owned());
         let found = self.topics.get(name, || async move { cluster.ask_topic(&topic).await }).await?;
-        found.ok_or_else(|| {
-            let text = format!("No topic route info in name server for the topic: {name}");
-            ServiceError::new(ServiceErrorKind::TopicNotFound, text)
-        })
+        found.ok_or_else(|| no_route(name))
     }
 
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {
