@@ -120,9 +120,9 @@ impl App {
 
     /// Serves until `stop`, then lets the requests under way finish, within the configured time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let leases = tokio::spawn({
+        let house = tokio::spawn({
             let processor = self.processor.clone();
-            async move { processor.keep_leases().await }
+            async move { processor.keep_house().await }
         });
         let serving = tokio::spawn(self.port.serve(self.server, self.draining.clone()));
         stop.await;
@@ -132,11 +132,11 @@ impl App {
             if let Ok(connections) = serving.await {
                 connections.wait().await;
             }
+            let _ = house.await;
         };
         if tokio::time::timeout(self.config.drain, finished).await.is_err() {
             tracing::warn!("some requests did not finish within {:?}", self.config.drain);
         }
-        leases.abort();
         match self.backend {
             Backend::Merged(embedded) => embedded.close().await,
             Backend::Separated => {}

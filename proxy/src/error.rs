@@ -44,6 +44,12 @@ pub enum ErrorKind {
     IllegalLiteTopic,
     /// A receipt handle that is expired, or was never ours.
     InvalidHandle,
+    /// A transaction id that was never ours, or is of another topic.
+    InvalidTransactionId,
+    /// An offset that is not in its queue.
+    IllegalOffset,
+    /// The group has no offset in this queue yet.
+    OffsetNotFound,
     /// The topic takes other messages.
     TypeMismatch,
     /// The client never sent settings, or a type that may not do this.
@@ -69,6 +75,10 @@ pub enum ErrorKind {
     PropertiesTooLarge,
     /// The topic or group exists already.
     AlreadyExists,
+    /// The broker keeps no more lite topics.
+    LiteTopicQuota,
+    /// The client may not subscribe to more lite topics.
+    LiteSubscriptionQuota,
     /// Too much is going on.
     Busy,
     /// The backend, or the way to it, is in trouble.
@@ -117,6 +127,8 @@ impl From<ServiceError> for Error {
             ServiceErrorKind::Forbidden => ErrorKind::Forbidden,
             ServiceErrorKind::InvalidHandle => ErrorKind::InvalidHandle,
             ServiceErrorKind::IllegalFilter => ErrorKind::IllegalFilter,
+            ServiceErrorKind::LiteTopicQuota => ErrorKind::LiteTopicQuota,
+            ServiceErrorKind::LiteSubscriptionQuota => ErrorKind::LiteSubscriptionQuota,
             ServiceErrorKind::Busy => ErrorKind::Busy,
             ServiceErrorKind::Unsupported => ErrorKind::NotImplemented,
             ServiceErrorKind::Timeout => ErrorKind::Timeout,

@@ -178,6 +178,7 @@ async fn receive(messages: Arc<dyn Messages>, max: usize) -> usize {
         deadline: Instant::now() + Duration::from_millis(50),
         fifo: false,
         attempt_id: None,
+        lite_client: None,
     };
     let Delivered::Messages(deliveries) = messages.receive(request).await.expect("a receive") else {
         return max;

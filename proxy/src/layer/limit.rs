@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::Operation;
 use crate::error::{Error, ErrorKind};
 
-/// Bounds the requests under way. Receives are not counted: they wait by nature, and the backend bounds them.
+/// Bounds the requests under way. Receives and pulls are not counted: they wait by nature, and the backend bounds them.
 pub struct InFlight {
     max: usize,
     now: AtomicUsize,
@@ -19,7 +19,7 @@ impl InFlight {
 
     /// A place, if there is one left.
     pub(super) fn enter(&self, operation: Operation) -> Result<Place<'_>, Error> {
-        if operation == Operation::Receive {
+        if matches!(operation, Operation::Receive | Operation::Pull) {
             return Ok(Place(None));
         }
         let place = Place(Some(&self.now));

@@ -34,6 +34,16 @@ pub enum Operation {
     ChangeInvisible,
     /// To give a delivery up.
     ForwardToDeadLetter,
+    /// To decide about a half message.
+    EndTransaction,
+    /// To call a delayed message back.
+    Recall,
+    /// To change the lite topics of a client.
+    SyncLite,
+    /// To read a queue by offset, and wait.
+    Pull,
+    /// To ask for an offset, or to remember one.
+    Offset,
     /// To say that a client is there.
     Heartbeat,
     /// To say what a client is.

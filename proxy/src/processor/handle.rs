@@ -14,6 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 const VERSION: char = '1';
+const TRANSACTION: char = 'T';
 const MAC_BYTES: usize = 12;
 const MAC_CHARS: usize = 16;
 const SCOPE_BYTES: usize = 6;
@@ -91,6 +92,20 @@ impl Handles {
         Scope { handles: self, topic, group, text }
     }
 
+    /// The id of a transaction: all that is needed to end it, under its topic. `T` and 16 characters of truncated
+    /// HMAC-SHA256 over topic and coordinates, a dot, and the backend's own words.
+    pub(super) fn seal_transaction(&self, topic: &str, coordinates: &str) -> String {
+        let mac = URL_SAFE_NO_PAD.encode(self.sign(&transaction_text(topic, coordinates)));
+        format!("{TRANSACTION}{mac}.{coordinates}")
+    }
+
+    /// The coordinates in a transaction's id; None if it was not made with our key for this topic.
+    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<String> {
+        let (mac, coordinates) = id.strip_prefix(TRANSACTION)?.split_once('.')?;
+        let genuine = equal(&mac_of(mac)?, &self.sign(&transaction_text(topic, coordinates)));
+        genuine.then(|| coordinates.to_owned())
+    }
+
     fn sign(&self, text: &str) -> [u8; MAC_BYTES] {
         let mut mac = self.mac.clone();
         mac.update(text.as_bytes());
@@ -137,11 +152,7 @@ impl Handles {
     fn read<'h>(&self, handle: &'h str) -> Option<(&'h str, Lease)> {
         let sealed = handle.strip_prefix(VERSION)?;
         let (mac, text) = sealed.split_once('.')?;
-        let mut claimed = [0; MAC_BYTES];
-        if mac.len() != MAC_CHARS
-            || URL_SAFE_NO_PAD.decode_slice(mac, &mut claimed).ok()? != MAC_BYTES
-            || !equal(&claimed, &self.sign(text))
-        {
+        if !equal(&mac_of(mac)?, &self.sign(text)) {
             return None;
         }
         let mut parts = text.splitn(4, '.');
@@ -155,6 +166,17 @@ impl Handles {
         };
         Some((scope, lease))
     }
+}
+
+// No text of a lease begins like this: there the scope's eight characters end with a dot.
+fn transaction_text(topic: &str, coordinates: &str) -> String {
+    format!("transaction\0{topic}\0{coordinates}")
+}
+
+fn mac_of(text: &str) -> Option<[u8; MAC_BYTES]> {
+    let mut mac = [0; MAC_BYTES];
+    let whole = text.len() == MAC_CHARS && URL_SAFE_NO_PAD.decode_slice(text, &mut mac).ok()? == MAC_BYTES;
+    whole.then_some(mac)
 }
 
 // In constant time, so that nobody can find a MAC byte by byte.
@@ -205,6 +227,19 @@ mod tests {
         assert_ne!(handle, again);
         assert_eq!(handles.scope("t", "h").open(&again), Opened::Foreign(other.clone()));
         assert_eq!(handles.scope("t", "g").open(&again), Opened::Ours(other));
+    }
+
+    #[test]
+    fn a_transaction_opens_under_its_own_topic_and_key_only() {
+        let handles = Handles::new(&HandleKey::new(b"secret"));
+        let id = handles.seal_transaction("t", "broker-a 1 2");
+        assert_eq!(handles.open_transaction("t", &id).as_deref(), Some("broker-a 1 2"));
+        assert_eq!(handles.open_transaction("u", &id), None);
+        assert_eq!(Handles::new(&HandleKey::new(b"other")).open_transaction("t", &id), None);
+        for changed in [id.replace("a 1", "a 3"), id.replace('T', "1"), id[1..].to_owned(), String::new()] {
+            assert_eq!(handles.open_transaction("t", &changed), None, "{changed}");
+        }
+        assert_eq!(handles.scope("t", "g").open(&id), Opened::Forged);
     }
 
     proptest! {

@@ -114,7 +114,7 @@ impl Leases {
 
 impl Processor {
     /// Renews leases, and forgets clients that are gone, until the proxy drains.
-    pub async fn keep_leases(&self) {
+    pub(super) async fn keep_leases(&self) {
         let mut ticks = tokio::time::interval(self.limits.renew_every.max(Duration::from_millis(1)));
         loop {
             tokio::select! {

@@ -9,11 +9,17 @@ mod filter;
 mod handle;
 mod lease;
 mod limits;
+mod lite;
+mod presence;
+mod pull;
+mod recall;
 mod receive;
 mod route;
 mod send;
 mod session;
 mod settle;
+mod stream;
+mod transaction;
 mod validate;
 
 use tokio_util::sync::CancellationToken;
@@ -21,16 +27,21 @@ use tokio_util::sync::CancellationToken;
 pub use filter::Expression;
 pub use handle::HandleKey;
 pub use limits::Limits;
+pub use lite::LiteCommand;
+pub use pull::{PullCommand, QueueName};
 pub use receive::{Handed, ReceiveCommand, Received};
 pub use route::{Assignment, RouteQueue, Routed};
 pub use send::{Draft, SendCommand, Stored, TopicName};
 pub use session::{ClientKind, ClientSettings, ConsumerPolicy, Role};
 pub use settle::{AckEntry, Acked, ChangeCommand, ForwardCommand, SettleCommand};
+pub use stream::{Push, PushStream};
+pub use transaction::EndCommand;
 
-use crate::service::{GroupConfig, Services};
+use crate::service::{Capabilities, GroupConfig, Services};
 use handle::Handles;
 use lease::Leases;
 use session::Sessions;
+use transaction::Recent;
 
 /// The rules over one backend. Shared by all front ends.
 pub struct Processor {
@@ -39,6 +50,7 @@ pub struct Processor {
     handles: Handles,
     sessions: Sessions,
     leases: Leases,
+    recent: Recent,
     draining: CancellationToken,
 }
 
@@ -52,6 +64,7 @@ impl Processor {
             handles: Handles::new(&rules.handle_key),
             sessions: Sessions::default(),
             leases: Leases::default(),
+            recent: Recent::default(),
             draining,
         }
     }
@@ -60,6 +73,18 @@ impl Processor {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What the backend can do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.services.metadata.capabilities()
+    }
+
+    /// Keeps soft state: renews leases, forgets clients that are gone, passes on what the broker says. Returns once
+    /// the proxy drains.
+    pub async fn keep_house(&self) {
+        tokio::join!(self.keep_leases(), self.keep_presence());
     }
 
     /// Whether the proxy is shutting down.

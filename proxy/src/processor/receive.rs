@@ -16,7 +16,7 @@ use crate::service::{
 /// What a client's own request time-out is taken to be when it never said.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much earlier than its time a wait ends, so that the answer is there before the client gives up.
-const ANSWER_TIME: Duration = Duration::from_millis(40);
+pub(super) const ANSWER_TIME: Duration = Duration::from_millis(40);
 
 /// A receive as a client asks for it.
 #[derive(Clone, Debug)]
@@ -94,6 +94,7 @@ impl Processor {
             deadline: until,
             fifo: group.fifo,
             attempt_id: command.attempt_id,
+            lite_client: group.lite_bind_topic.is_some().then(|| context.client_id.clone()),
         };
         let (topic, name) = (request.topic.clone(), request.group.clone());
         let deliveries = match self.wait_for(request).await? {
@@ -119,7 +120,7 @@ impl Processor {
             let change = ChangeInvisible {
                 topic: topic.to_owned(),
                 group: group.to_owned(),
-                entry: settle(&delivery),
+                entry: Settle::from(&delivery),
                 invisible: Duration::ZERO,
                 suspend: true,
                 deadline: Instant::now() + self.limits.call,
@@ -186,7 +187,7 @@ impl Processor {
         let forward = Forward {
             topic: topic.to_owned(),
             group: group.to_owned(),
-            entry: settle(delivery),
+            entry: Settle::from(delivery),
             deadline: Instant::now() + self.limits.call,
         };
         // It comes back when its lease is over, and is tried again then.
@@ -205,22 +206,9 @@ impl Processor {
         for Handed { delivery, handle } in handed {
             self.leases.keep(
                 handle.clone(),
-                Renewal::new([&client_id, &topic, &group], settle(delivery), delivery.attempt),
+                Renewal::new([&client_id, &topic, &group], Settle::from(delivery), delivery.attempt),
             );
         }
-    }
-}
-
-fn settle(delivery: &Delivery) -> Settle {
-    Settle {
-        coordinates: delivery.coordinates.clone(),
-        message_id: delivery.message.id.clone(),
-        lite_topic: match &delivery.message.kind {
-            crate::service::MessageKind::Lite { lite_topic } => Some(lite_topic.clone()),
-            _ => None,
-        },
-        received_at: delivery.received_at,
-        invisible: delivery.invisible,
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Draft {
 pub struct Stored {
     /// The producer's id for it.
     pub message_id: String,
+    /// What ends the transaction of a half message; for others, as with Apache's proxy, the message's id.
+    pub transaction_id: String,
     /// Its position in its queue.
     pub queue_offset: i64,
     /// What recalls it, for a message that waits for its delivery time.
@@ -91,7 +93,7 @@ impl Processor {
         };
         let topic = topic.name.clone();
         if !is_retry_or_dead_letter(&topic) {
-            let expected = self.topic_kind(&topic).await?;
+            let expected = type_of_topic(self, &topic).await?;
             accepts(expected, type_of(first))?;
         }
         let capabilities = self.services.metadata.capabilities();
@@ -102,10 +104,21 @@ impl Processor {
             ids.push(draft.id.clone());
             messages.push(into_message(draft, context));
         }
+        if messages.iter().any(|message| matches!(message.kind, MessageKind::Transaction { .. })) {
+            // The broker's questions must find the producer, also where it had not named this topic.
+            self.sessions.publishes(&context.client_id, &topic);
+        }
         let deadline = context.deadline_within(self.limits.call);
         let sent = self.services.messages.send(&topic, messages, deadline).await;
         let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
         let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| Stored {
+            transaction_id: match &sent.transaction {
+                Some(coordinates) => {
+                    self.recent.stored(&topic, &message_id, coordinates);
+                    self.handles.seal_transaction(&topic, coordinates)
+                }
+                None => message_id.clone(),
+            },
             message_id,
             queue_offset: sent.queue_offset,
             recall_handle: sent.recall_handle,
@@ -113,15 +126,15 @@ impl Processor {
         });
         Ok(stored.collect())
     }
+}
 
-    // A topic that surely does not exist has no type. That nobody could be asked is another matter: the
-    // client should try again.
-    async fn topic_kind(&self, topic: &str) -> Result<TopicKind, Error> {
-        match self.services.metadata.topic(topic).await {
-            Ok(config) => Ok(config.kind),
-            Err(error) if error.kind == ServiceErrorKind::TopicNotFound => Ok(TopicKind::Unspecified),
-            Err(error) => Err(error.into()),
-        }
+/// What a topic takes. One that surely does not exist has no type. That nobody could be asked is another matter:
+/// the client should try again.
+pub(super) async fn type_of_topic(processor: &Processor, topic: &str) -> Result<TopicKind, Error> {
+    match processor.services.metadata.topic(topic).await {
+        Ok(config) => Ok(config.kind),
+        Err(error) if error.kind == ServiceErrorKind::TopicNotFound => Ok(TopicKind::Unspecified),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -157,7 +170,8 @@ fn type_of(draft: &Draft) -> TopicKind {
     }
 }
 
-fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Error> {
+/// Whether a topic takes messages of a type.
+pub(super) fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Error> {
     if expected == actual || expected == TopicKind::Mixed {
         return Ok(());
     }

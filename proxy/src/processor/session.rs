@@ -1,15 +1,18 @@
 //! Presence: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
 //! saw a client's settings serves it all the same, and asks for them by answering its heartbeat `UnknownClient`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rand::seq::SliceRandom;
+use tokio::sync::Notify;
 
+use super::stream::PushStream;
 use super::{Expression, Processor, filter, max_attempts, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, RetryPolicy, ServiceErrorKind};
+use crate::service::{GroupConfig, LiteAction, LiteChange, RetryPolicy, ServiceErrorKind};
 
 /// A client that is silent for this long is gone.
 const EXPIRY: Duration = Duration::from_secs(120);
@@ -102,13 +105,20 @@ impl ClientKind {
 #[derive(Default)]
 pub(super) struct Sessions {
     by_client: Mutex<HashMap<String, Session>>,
+    producers_changed: Notify,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Session {
     kind: ClientKind,
     request_timeout: Option<Duration>,
     seen: Instant,
+    /// What a producer sends to.
+    topics: BTreeSet<String>,
+    /// A consumer's group, and the first topic that it subscribes to.
+    subscription: Option<(String, String)>,
+    /// None: the stream has ended, and the client may open another, here or at another proxy.
+    stream: Option<PushStream>,
 }
 
 impl Session {
@@ -129,29 +139,103 @@ impl Sessions {
     /// Forgets the clients that are gone, and names them.
     pub(super) fn sweep(&self) -> Vec<String> {
         let mut sessions = self.by_client.lock();
-        sessions.extract_if(|_, session| !session.alive()).map(|(client_id, _)| client_id).collect()
+        let gone: Vec<_> = sessions.extract_if(|_, session| !session.alive()).collect();
+        if gone.iter().any(|(_, session)| !session.topics.is_empty()) {
+            self.producers_changed.notify_one();
+        }
+        gone.into_iter().map(|(client_id, _)| client_id).collect()
     }
 
     fn heard(&self, client_id: &str) -> Option<Session> {
         let mut sessions = self.by_client.lock();
         let session = sessions.get_mut(client_id).filter(|session| session.alive())?;
         session.seen = Instant::now();
-        Some(*session)
+        Some(session.clone())
     }
 
-    fn remember(&self, client_id: &str, settings: &ClientSettings) {
-        let session =
-            Session { kind: settings.kind, request_timeout: settings.request_timeout, seen: Instant::now() };
-        self.by_client.lock().insert(client_id.to_owned(), session);
+    fn remember(&self, client_id: &str, settings: &ClientSettings, stream: &PushStream) {
+        let (topics, subscription) = match &settings.role {
+            Role::Publishing(topics) => (topics.iter().cloned().collect(), None),
+            Role::Subscription(group, subscriptions) => {
+                let topic = subscriptions.first().map(|(topic, _)| topic.clone());
+                (BTreeSet::new(), topic.map(|topic| (group.clone(), topic)))
+            }
+            Role::None => Default::default(),
+        };
+        let produces = !topics.is_empty();
+        let session = Session {
+            kind: settings.kind,
+            request_timeout: settings.request_timeout,
+            seen: Instant::now(),
+            topics,
+            subscription,
+            stream: Some(stream.clone()),
+        };
+        let before = self.by_client.lock().insert(client_id.to_owned(), session);
+        if produces || before.is_some_and(|before| !before.topics.is_empty()) {
+            self.producers_changed.notify_one();
+        }
     }
 
     fn remove(&self, client_id: &str) -> Option<Session> {
-        self.by_client.lock().remove(client_id).filter(Session::alive)
+        let removed = self.by_client.lock().remove(client_id)?;
+        if !removed.topics.is_empty() {
+            self.producers_changed.notify_one();
+        }
+        removed.alive().then_some(removed)
+    }
+
+    /// Notes that a producer sends to a topic that it may not have named.
+    pub(super) fn publishes(&self, client_id: &str, topic: &str) {
+        let mut sessions = self.by_client.lock();
+        let new = sessions.get_mut(client_id).is_some_and(|session| {
+            !session.topics.contains(topic) && session.topics.insert(topic.to_owned())
+        });
+        if new {
+            self.producers_changed.notify_one();
+        }
+    }
+
+    /// Returns when the answer of [`Sessions::published`] may be another.
+    pub(super) async fn producers_changed(&self) {
+        self.producers_changed.notified().await;
+    }
+
+    /// The topics whose producers can be spoken to here.
+    pub(super) fn published(&self) -> BTreeSet<String> {
+        let sessions = self.by_client.lock();
+        let here = sessions.values().filter(|session| session.stream.is_some() && session.alive());
+        here.flat_map(|session| session.topics.iter().cloned()).collect()
+    }
+
+    /// The streams of a topic's producers, in any order.
+    pub(super) fn producers_of(&self, topic: &str) -> Vec<PushStream> {
+        let sessions = self.by_client.lock();
+        let producers = sessions.values().filter(|session| session.alive() && session.topics.contains(topic));
+        let mut streams: Vec<_> = producers.filter_map(|session| session.stream.clone()).collect();
+        streams.shuffle(&mut rand::rng());
+        streams
+    }
+
+    /// A client's stream.
+    pub(super) fn stream(&self, client_id: &str) -> Option<PushStream> {
+        self.by_client.lock().get(client_id)?.stream.clone()
+    }
+
+    fn stream_ended(&self, client_id: &str, stream: &PushStream) {
+        let mut sessions = self.by_client.lock();
+        let Some(session) = sessions.get_mut(client_id) else { return };
+        if session.stream.as_ref().is_some_and(|current| current.same(stream)) {
+            session.stream = None;
+            if !session.topics.is_empty() {
+                self.producers_changed.notify_one();
+            }
+        }
     }
 }
 
 impl Processor {
-    /// Takes a client's settings; a consumer is told what it must keep to.
+    /// Takes a client's settings; a consumer is told what it must keep to. The client is spoken to by this stream.
     ///
     /// # Errors
     /// `BadRequest` (no role), `IllegalTopic`, `IllegalGroup` (also: it does not exist, or is for other
@@ -160,6 +244,7 @@ impl Processor {
         &self,
         context: &Context,
         settings: ClientSettings,
+        stream: &PushStream,
     ) -> Result<Option<ConsumerPolicy>, Error> {
         let policy = match &settings.role {
             Role::None => {
@@ -177,8 +262,13 @@ impl Processor {
                 Some(self.subscribe(settings.kind, group, subscriptions).await?)
             }
         };
-        self.sessions.remember(&context.client_id, &settings);
+        self.sessions.remember(&context.client_id, &settings, stream);
         Ok(policy)
+    }
+
+    /// Notes the end of a stream by which settings came. The client itself may live on.
+    pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
+        self.sessions.stream_ended(&context.client_id, stream);
     }
 
     async fn subscribe(
@@ -256,10 +346,32 @@ impl Processor {
     pub async fn terminate(&self, context: &Context, group: &str) -> Result<(), Error> {
         let session = self.sessions.remove(&context.client_id).ok_or_else(unknown_client)?;
         self.release(&context.client_id).await;
+        if session.kind == ClientKind::LitePushConsumer {
+            self.unsubscribe_lite(context, session.subscription).await;
+        }
         match session.kind {
             ClientKind::Producer => Ok(()),
             kind if kind.consumes() => validate::group(group),
             kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
+        }
+    }
+}
+
+impl Processor {
+    // Brokers would find out by themselves, after some minutes.
+    async fn unsubscribe_lite(&self, context: &Context, subscription: Option<(String, String)>) {
+        let Some((group, topic)) = subscription else { return };
+        let change = LiteChange {
+            client_id: context.client_id.clone(),
+            topic,
+            group,
+            action: LiteAction::Clear,
+            lite_topics: Vec::new(),
+            start: None,
+            deadline: context.deadline_within(self.limits.call),
+        };
+        if let Err(error) = self.services.lite.sync(change).await {
+            tracing::debug!(client_id = context.client_id, %error, "lite subscriptions wait for their expiry");
         }
     }
 }

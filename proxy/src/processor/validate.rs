@@ -197,11 +197,17 @@ fn message_group(name: &str, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
+/// The lite topic of a message; empty where it has none.
 fn lite_topic(name: &str, limits: &Limits) -> Result<(), Error> {
+    if name.is_empty() { Ok(()) } else { lite_topic_name(name, limits) }
+}
+
+/// The name of a lite topic.
+///
+/// # Errors
+/// `IllegalLiteTopic`.
+pub(super) fn lite_topic_name(name: &str, limits: &Limits) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::new(ErrorKind::IllegalLiteTopic, message));
-    if name.is_empty() {
-        return Ok(());
-    }
     if is_blank(name) {
         return refuse("lite topic cannot be the char sequence of whitespace".to_owned());
     }

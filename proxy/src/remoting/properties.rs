@@ -33,6 +33,8 @@ pub mod names {
     pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     /// The lite topic.
     pub const LITE_TOPIC: &str = "__LITE_TOPIC";
+    /// A message's offset in its lite topic.
+    pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
     /// The lease, as the broker made it.
     pub const POP_CHECK_POINT: &str = "POP_CK";
 }

@@ -22,6 +22,12 @@ pub const NO_PERMISSION: i32 = 16;
 pub const TOPIC_NOT_EXIST: i32 = 17;
 /// Nothing to pull.
 pub const PULL_NOT_FOUND: i32 = 19;
+/// Nothing matched the filter; go on at once.
+pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
+/// The offset is not in the queue.
+pub const PULL_OFFSET_MOVED: i32 = 21;
+/// There is no such thing, such as an offset of a group.
+pub const QUERY_NOT_FOUND: i32 = 22;
 /// The filter expression can't be parsed.
 pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
 /// No such group.
@@ -34,7 +40,13 @@ pub const NO_MESSAGE: i32 = 208;
 pub const POLLING_FULL: i32 = 209;
 /// Nothing came in time.
 pub const POLLING_TIMEOUT: i32 = 210;
+/// The broker does not take more of this now.
+pub const FLOW_CONTROL: i32 = 215;
 /// The operation is not allowed in this state.
 pub const ILLEGAL_OPERATION: i32 = 604;
 /// The peer is shutting down: open a new connection and ask again.
 pub const GO_AWAY: i32 = 1500;
+/// The broker keeps no more lite topics.
+pub const LMQ_QUOTA_EXCEEDED: i32 = 2017;
+/// The broker keeps no more subscriptions to lite topics.
+pub const LITE_SUBSCRIPTION_QUOTA_EXCEEDED: i32 = 2018;

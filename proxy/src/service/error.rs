@@ -27,6 +27,10 @@ pub enum ServiceErrorKind {
     IllegalFilter,
     /// The request can't be stored or carried out as it is.
     Rejected,
+    /// The broker keeps no more lite topics.
+    LiteTopicQuota,
+    /// The client may not subscribe to more lite topics.
+    LiteSubscriptionQuota,
     /// Too much is going on; the same request may succeed later.
     Busy,
     /// The backend does not offer this (see [`super::Capabilities`]).

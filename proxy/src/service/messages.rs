@@ -2,7 +2,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
-use super::{Delivery, Message, ServiceError};
+use super::{Delivery, Message, MessageKind, ServiceError, ServiceErrorKind};
 
 /// Sending, receiving and settling.
 ///
@@ -53,6 +53,16 @@ pub trait Messages: Send + Sync {
     /// # Errors
     /// As [`Messages::change_invisible`].
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError>;
+
+    /// Calls back a DELAY message that is not delivered yet, and returns its id. `handle` is
+    /// [`Sent::recall_handle`], verbatim, or what a client says it is.
+    ///
+    /// # Errors
+    /// `Rejected` (no such handle, another topic's, or too late), `Forbidden`, `TopicNotFound`, `Unsupported`,
+    /// `Timeout`, `Unavailable`.
+    async fn recall(&self, _topic: &str, _handle: &str, _deadline: Instant) -> Result<String, ServiceError> {
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, "recall is not supported by this server"))
+    }
 }
 
 /// Where a message was stored.
@@ -64,6 +74,9 @@ pub struct Sent {
     pub queue_offset: i64,
     /// For a DELAY message that can be recalled: what recalls it.
     pub recall_handle: Option<String>,
+    /// For a half message: all the backend needs to end the transaction, in its own words, as
+    /// [`Delivery::coordinates`].
+    pub transaction: Option<String>,
     /// How safe the message is.
     pub persistence: Persistence,
 }
@@ -115,6 +128,8 @@ pub struct Receive {
     pub fifo: bool,
     /// Names this receive over its repetitions, so that a lost answer can be asked for again.
     pub attempt_id: Option<String>,
+    /// In a group that is bound to a LITE topic: the client whose lite topics are meant.
+    pub lite_client: Option<String>,
 }
 
 /// What a receive brought.
@@ -141,6 +156,21 @@ pub struct Settle {
     pub received_at: SystemTime,
     /// How long it was meant to last.
     pub invisible: Duration,
+}
+
+impl From<&Delivery> for Settle {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            coordinates: delivery.coordinates.clone(),
+            message_id: delivery.message.id.clone(),
+            lite_topic: match &delivery.message.kind {
+                MessageKind::Lite { lite_topic } => Some(lite_topic.clone()),
+                _ => None,
+            },
+            received_at: delivery.received_at,
+            invisible: delivery.invisible,
+        }
+    }
 }
 
 /// An acknowledgement.

@@ -71,6 +71,10 @@ pub struct Capabilities {
     pub lite: bool,
     /// SQL92 filters.
     pub sql_filter: bool,
+    /// Calling back DELAY messages.
+    pub recall: bool,
+    /// Reading by offset.
+    pub offsets: bool,
 }
 
 /// What a topic takes, as in RocketMQ's `message.type` attribute.

@@ -5,21 +5,29 @@
 //! (`proxy/tests/contract`) says what every backend must do. This module imports nobody.
 
 mod error;
+mod lite;
 mod message;
 mod messages;
 mod metadata;
+mod offsets;
+mod presence;
 mod routes;
+mod transactions;
 
 use std::sync::Arc;
 
 pub use error::{ServiceError, ServiceErrorKind};
+pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, Delivery, Message, MessageKind, is_reserved_property};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
     Persistence, Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig, TopicKind};
+pub use offsets::{Found, Offsets, Pull, Pulled, QueueOf, Whence};
+pub use presence::{Notice, Presence};
 pub use routes::{Permission, QueueRange, Route, Routes};
+pub use transactions::{EndTransaction, Resolution, Transactions};
 
 /// The services of one backend, as `app.rs` hands them to the processor.
 #[derive(Clone)]
@@ -30,4 +38,31 @@ pub struct Services {
     pub routes: Arc<dyn Routes>,
     /// The configuration of topics and groups.
     pub metadata: Arc<dyn Metadata>,
+    /// Deciding about half messages.
+    pub transactions: Arc<dyn Transactions>,
+    /// Which clients the broker can reach through this proxy.
+    pub presence: Arc<dyn Presence>,
+    /// Which lite topics a client receives from.
+    pub lite: Arc<dyn LiteSubscriptions>,
+    /// Reading by offset.
+    pub offsets: Arc<dyn Offsets>,
+}
+
+impl Services {
+    /// The services of a backend that fulfils all of them by one value. A service that a backend does not offer
+    /// keeps its default answers, `Unsupported`, and its flag in [`Capabilities`] is off.
+    pub fn of<B>(backend: Arc<B>) -> Self
+    where
+        B: Messages + Routes + Metadata + Transactions + Presence + LiteSubscriptions + Offsets + 'static,
+    {
+        Self {
+            messages: backend.clone(),
+            routes: backend.clone(),
+            metadata: backend.clone(),
+            transactions: backend.clone(),
+            presence: backend.clone(),
+            lite: backend.clone(),
+            offsets: backend,
+        }
+    }
 }

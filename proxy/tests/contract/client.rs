@@ -83,6 +83,7 @@ impl Client {
             deadline: Instant::now() + PATIENCE,
             fifo: false,
             attempt_id: None,
+            lite_client: None,
         }
     }
 

@@ -46,6 +46,7 @@ class Context:
         self.case, self.target = case, target
         self.vars, self.numbered, self.generated_ts, self.literals = {}, {}, {}, set()
         self.streams, self.pending, self.marks, self.channels = {}, {}, {}, []
+        self.transactions = {}
         setup = case.get("setup", {})
         for kind in ("topics", "groups"):
             for key, spec in setup.get(kind, {}).items():
@@ -109,6 +110,7 @@ class Context:
     # ---- answers -> normalised --------------------------------------------------------------
     def normal(self, value, key=""):
         if isinstance(value, dict):
+            self.learn_transaction(value)
             return {self.normal_text(k): self.normal(v, k) for k, v in value.items()}
         if isinstance(value, list):
             return [self.normal(v, key) for v in value]
@@ -132,6 +134,14 @@ class Context:
         if TIMESTAMP.match(value):
             return self.timestamp(value, key)
         return self.normal_text(value)
+
+    def learn_transaction(self, value):
+        """Apache names a transaction by its message's id, and the record with it; ours carries a sealed text."""
+        sealed, message = value.get("transaction_id"), value.get("message_id")
+        if isinstance(value.get("message"), dict):
+            message = value["message"].get("system_properties", {}).get("message_id")
+        if sealed and sealed != message and message in self.reverse:
+            self.transactions[message], self.reverse[sealed] = sealed, self.reverse[message]
 
     def number(self, kind, value):
         seen = self.numbered.setdefault(kind, {})
@@ -253,7 +263,10 @@ def perform_call(ctx, step):
     if "raw" in step:
         body = bytes.fromhex(step["raw"])
     else:
-        body = json_format.ParseDict(ctx.fill(step.get("request", {})), TYPES[rpc][0]()).SerializeToString()
+        request = ctx.fill(step.get("request", {}))
+        if "transaction_id" in request:
+            request["transaction_id"] = ctx.transactions.get(request["transaction_id"], request["transaction_id"])
+        body = json_format.ParseDict(request, TYPES[rpc][0]()).SerializeToString()
     channel = ctx.target.shared
     if step.get("own_connection"):
         channel = ctx.target.channel()

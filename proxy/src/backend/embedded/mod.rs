@@ -71,7 +71,7 @@ pub async fn open(config: EmbeddedConfig) -> Result<Embedded, OpenError> {
 impl Embedded {
     /// The service traits, for the processor.
     pub fn services(&self) -> Services {
-        Services { messages: self.broker.clone(), routes: self.broker.clone(), metadata: self.broker.clone() }
+        Services::of(self.broker.clone())
     }
 
     /// Stores what was accepted, brings everything to the disk, and stops. Later requests are answered

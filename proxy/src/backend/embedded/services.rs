@@ -8,8 +8,8 @@ use super::broker::{Broker, blocking};
 use super::catalog::Existing;
 use crate::service::{
     AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError,
-    TopicConfig,
+    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Presence, QueueRange, Receive,
+    Route, Routes, Sent, ServiceError, TopicConfig, Transactions,
 };
 
 #[async_trait]
@@ -65,6 +65,8 @@ impl Metadata for Broker {
             priority: true,
             lite: false,
             sql_filter: true,
+            recall: false,
+            offsets: false,
         }
     }
 
@@ -104,6 +106,12 @@ impl Metadata for Broker {
         blocking(move || catalog.delete_group(&name)).await
     }
 }
+
+// Not offered yet: see `capabilities`.
+impl Transactions for Broker {}
+impl Presence for Broker {}
+impl LiteSubscriptions for Broker {}
+impl Offsets for Broker {}
 
 fn existing(replace: bool) -> Existing {
     if replace { Existing::Replace } else { Existing::Refuse }

@@ -8,7 +8,7 @@ use crate::service::{ServiceError, ServiceErrorKind};
 pub(super) fn refusal(answer: &Command) -> ServiceError {
     use ServiceErrorKind::*;
     let kind = match answer.code {
-        response::SYSTEM_BUSY | response::POLLING_FULL => Busy,
+        response::SYSTEM_BUSY | response::POLLING_FULL | response::FLOW_CONTROL => Busy,
         response::REQUEST_CODE_NOT_SUPPORTED => Unsupported,
         response::MESSAGE_ILLEGAL | response::INVALID_PARAMETER | response::ILLEGAL_OPERATION => Rejected,
         response::SERVICE_NOT_AVAILABLE => Unavailable,
@@ -17,6 +17,8 @@ pub(super) fn refusal(answer: &Command) -> ServiceError {
         response::SUBSCRIPTION_PARSE_FAILED => IllegalFilter,
         response::SUBSCRIPTION_GROUP_NOT_EXIST => GroupNotFound,
         response::NO_MESSAGE => InvalidHandle,
+        response::LMQ_QUOTA_EXCEEDED => LiteTopicQuota,
+        response::LITE_SUBSCRIPTION_QUOTA_EXCEEDED => LiteSubscriptionQuota,
         _ => Internal,
     };
     let text = answer.remark.clone().unwrap_or_else(|| format!("the broker answered code {}", answer.code));

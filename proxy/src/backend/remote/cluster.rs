@@ -1,11 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+
 use super::cache::{Cache, Freshness};
 use super::connection::Dialer;
 use super::faults::Faults;
 use super::name_servers::{LookupError, NameServers};
 use super::peers::Peers;
+use super::presence::{Ear, ROOM};
 use super::select::Turns;
 use super::topology::TopicRoute;
 use crate::remoting::Command;
@@ -18,6 +22,12 @@ pub(super) struct ClusterOptions {
     pub(super) name_servers: String,
     /// The cluster's name in its brokers' configuration.
     pub(super) name: String,
+    /// TLS, if the brokers ask for it.
+    pub(super) tls: Option<TlsConnector>,
+    /// Signs requests, if the brokers ask who it is.
+    pub(super) signer: Option<Signer>,
+    /// How long a connection may take to come up.
+    pub(super) connect_timeout: Duration,
     /// How long one question to a name server, or one about configuration, may take.
     pub(super) lookup_timeout: Duration,
     /// How long a broker may take to store or settle.
@@ -31,6 +41,8 @@ pub(super) struct Cluster {
     pub(super) faults: Faults,
     pub(super) send_turns: Turns,
     pub(super) receive_turns: Turns,
+    /// What the brokers have to say to clients.
+    pub(super) ear: Ear,
     name_servers: Arc<NameServers>,
     routes: Arc<Cache<Arc<TopicRoute>, LookupError>>,
 }
@@ -44,8 +56,10 @@ pub(super) const FRESHNESS: Freshness = Freshness {
 };
 
 impl Cluster {
-    pub(super) fn new(options: ClusterOptions, dialer: Dialer, signer: Option<Signer>) -> Self {
-        let peers = Arc::new(Peers::new(dialer, signer));
+    pub(super) fn new(options: ClusterOptions) -> Self {
+        let (asked, requests) = mpsc::channel(ROOM);
+        let dialer = Dialer { tls: options.tls.clone(), connect_timeout: options.connect_timeout, asked };
+        let peers = Arc::new(Peers::new(dialer, options.signer.clone()));
         let name_servers =
             Arc::new(NameServers::new(&options.name_servers, peers.clone(), options.lookup_timeout));
         Self {
@@ -54,6 +68,7 @@ impl Cluster {
             faults: Faults::default(),
             send_turns: Turns::default(),
             receive_turns: Turns::default(),
+            ear: Ear::new(requests),
             name_servers,
             routes: Cache::new(FRESHNESS),
         }
@@ -72,11 +87,14 @@ impl Cluster {
 
     /// Where a broker's master is. Brokers register a topic of their own name, so the route of that name
     /// tells, also for topics that have moved away from the broker meanwhile.
+    ///
+    /// The name comes from sealed coordinates: such a broker has existed, and one that the name servers do not
+    /// know is away, not wrong.
     pub(super) async fn master(&self, broker: &str) -> Result<String, ServiceError> {
         let route = self.find_route(broker).await?;
         let address = route.as_ref().and_then(|route| route.broker(broker)?.master());
         address.map(str::to_owned).ok_or_else(|| {
-            ServiceError::new(ServiceErrorKind::InvalidHandle, format!("cannot find broker {broker}"))
+            ServiceError::new(ServiceErrorKind::Unavailable, format!("cannot find broker {broker}"))
         })
     }
 

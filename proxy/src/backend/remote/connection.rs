@@ -27,6 +27,8 @@ pub(super) struct Dialer {
     pub(super) tls: Option<tokio_rustls::TlsConnector>,
     /// How long a connection may take to come up.
     pub(super) connect_timeout: Duration,
+    /// Takes what peers ask of us.
+    pub(super) asked: mpsc::Sender<Command>,
 }
 
 /// One connection to one peer, shared by all calls: requests and answers are paired by number.
@@ -40,6 +42,7 @@ struct State {
     next: AtomicI32,
     /// Who waits for which answer; `None` when the connection is gone.
     waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
+    asked: mpsc::Sender<Command>,
 }
 
 impl Connection {
@@ -54,6 +57,7 @@ impl Connection {
             address: address.to_owned(),
             next: AtomicI32::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
+            asked: dialer.asked.clone(),
         });
         tokio::spawn(run(read, write, commands, state.clone()));
         Ok(Self { outgoing, state })
@@ -140,8 +144,8 @@ async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
         }
         while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
             if !command.is_response() {
-                // Brokers ask producers and consumers that announced themselves; this proxy announces nobody.
-                tracing::debug!(code = command.code, "a broker's request that concerns nobody here");
+                // Brokers wait for no answer to what they ask of clients, and ask again what was not heard.
+                let _ = state.asked.try_send(command);
                 continue;
             }
             let waiting = state.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&command.opaque));

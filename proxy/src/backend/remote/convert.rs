@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties::{self, names};
-use crate::service::{BodyEncoding, Message, MessageKind, is_reserved_property};
+use crate::service::{BodyEncoding, Delivery, Message, MessageKind, is_reserved_property};
 
 /// The most a body may grow by being inflated here.
 const INFLATED_LIMIT: u64 = 64 << 20;
@@ -103,6 +103,22 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
     };
     (message.body, message.body_encoding) = body(stored);
     message
+}
+
+/// A message on its way to a client, under no lease and delivered for the first time, as far as it tells itself.
+pub(super) fn delivery(stored: &StoredMessage, topic: String) -> Delivery {
+    Delivery {
+        message: message(stored),
+        topic,
+        queue_id: stored.queue_id,
+        queue_offset: stored.queue_offset,
+        stored_at: time(stored.stored_at),
+        store_host: stored.store_host.to_string(),
+        attempt: stored.reconsume_times + 1,
+        received_at: SystemTime::now(),
+        invisible: Duration::ZERO,
+        coordinates: String::new(),
+    }
 }
 
 fn body(stored: &StoredMessage) -> (Bytes, BodyEncoding) {

@@ -5,14 +5,16 @@ use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
 use super::handle::{Handle, TopicVariant};
-use super::select;
+use super::{lite, select};
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::properties::{self, names};
 use crate::remoting::{Command, request, response};
-use crate::service::{Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind};
+use crate::service::{
+    Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle,
+};
 
 /// What is left of the caller's time for the broker's answer to travel.
-const TRAVEL: Duration = Duration::from_millis(500);
+pub(super) const TRAVEL: Duration = Duration::from_millis(500);
 /// The queue id that means any queue of the broker.
 const ANY_QUEUE: i32 = -1;
 /// Where a new group begins: at the end, except that brokers serve young topics from their beginning.
@@ -30,7 +32,11 @@ impl Cluster {
             .or_else(in_turn)
             .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))?;
         let left = receive.deadline.saturating_duration_since(Instant::now());
-        let answer = match self.peers.call(address, command(receive, left), left + TRAVEL * 4).await {
+        let command = match &receive.lite_client {
+            Some(client_id) => lite::pop_command(receive, client_id, left),
+            None => command(receive, left),
+        };
+        let answer = match self.peers.call(address, command, left + TRAVEL * 4).await {
             Ok(answer) => answer,
             Err(error) => {
                 self.faults.failed(broker);
@@ -39,20 +45,55 @@ impl Cluster {
             }
         };
         match answer.code {
-            response::SUCCESS => deliveries(&answer, receive, broker),
+            response::SUCCESS => self.sift(receive, deliveries(&answer, receive, broker)?).await,
             response::POLLING_TIMEOUT | response::PULL_NOT_FOUND => Ok(Delivered::Nothing),
             response::POLLING_FULL => Err(ServiceError::new(ServiceErrorKind::Busy, "polling full")),
             _ => Err(refusal(&answer)),
         }
     }
+
+    // What nobody wants counts as consumed.
+    async fn sift(&self, receive: &Receive, popped: Vec<Delivery>) -> Result<Delivered, ServiceError> {
+        let any = !popped.is_empty();
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            popped.into_iter().partition(|delivery| wanted(&receive.filter, delivery));
+        if !unwanted.is_empty() {
+            let consumed = Acknowledge {
+                topic: receive.topic.clone(),
+                group: receive.group.clone(),
+                entries: unwanted.iter().map(Settle::from).collect(),
+                deadline: Instant::now() + self.options.call_timeout,
+            };
+            self.acknowledge(&consumed).await;
+        }
+        Ok(match wanted.is_empty() {
+            false => Delivered::Messages(wanted),
+            true if any => Delivered::AllFiltered,
+            true => Delivered::Nothing,
+        })
+    }
 }
 
-fn command(receive: &Receive, left: Duration) -> Command {
-    let (kind, expression) = match &receive.filter {
+/// Whether a filter really wants a message: brokers compare no more than the hashes of tags, and in lite topics
+/// not even those.
+pub(super) fn wanted(filter: &Filter, delivery: &Delivery) -> bool {
+    match filter {
+        Filter::Tags(tags) => delivery.message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
+        Filter::All | Filter::Sql(_) => true,
+    }
+}
+
+/// A filter as brokers take it: its type, and its text.
+pub(super) fn expression(filter: &Filter) -> (&'static str, String) {
+    match filter {
         Filter::All => ("TAG", "*".to_owned()),
         Filter::Tags(tags) => ("TAG", tags.join("||")),
         Filter::Sql(expression) => ("SQL92", expression.clone()),
-    };
+    }
+}
+
+fn command(receive: &Receive, left: Duration) -> Command {
+    let (kind, expression) = expression(&receive.filter);
     let command = Command::request(request::POP_MESSAGE)
         .field("consumerGroup", &receive.group)
         .field("topic", &receive.topic)
@@ -72,9 +113,12 @@ fn command(receive: &Receive, left: Duration) -> Command {
     }
 }
 
-fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Delivered, ServiceError> {
+fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Vec<Delivery>, ServiceError> {
     let stored = decode_all(answer.body.clone())
         .map_err(|error| ServiceError::new(ServiceErrorKind::Internal, error.to_string()))?;
+    if receive.lite_client.is_some() {
+        return lite::deliveries(answer, &stored, (receive, broker));
+    }
     let leases = Leases::read(answer, broker)?;
     let mut positions: HashMap<(TopicVariant, i32), usize> = HashMap::new();
     let mut delivered = Vec::with_capacity(stored.len());
@@ -85,7 +129,7 @@ fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Deliv
         *position += 1;
         delivered.push(delivery(message, receive, (handle, leases.attempts(message, variant))));
     }
-    Ok(if delivered.is_empty() { Delivered::Nothing } else { Delivered::Messages(delivered) })
+    Ok(delivered)
 }
 
 fn delivery(
@@ -94,16 +138,11 @@ fn delivery(
     (handle, redelivered): (Handle, Option<i32>),
 ) -> Delivery {
     Delivery {
-        message: convert::message(stored),
-        topic: receive.topic.clone(),
-        queue_id: stored.queue_id,
-        queue_offset: stored.queue_offset,
-        stored_at: convert::time(stored.stored_at),
-        store_host: stored.store_host.to_string(),
         attempt: redelivered.filter(|_| receive.fifo).unwrap_or(stored.reconsume_times) + 1,
         received_at: convert::time(handle.pop_time),
         invisible: Duration::from_millis(handle.invisible.max(0) as u64),
         coordinates: handle.to_string(),
+        ..convert::delivery(stored, receive.topic.clone())
     }
 }
 

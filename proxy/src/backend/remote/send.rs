@@ -6,6 +6,7 @@ use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
 use super::select::{self, Queue};
+use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
 use crate::remoting::message::put_batch_entry;
 use crate::remoting::{Command, request, response};
@@ -28,15 +29,17 @@ impl Cluster {
             let mut sent = Vec::with_capacity(messages.len());
             for message in &messages {
                 let queue = self.queue_for(&queues, Some(message))?;
-                sent.push(
-                    self.store(&single(topic, message), &choices(message, queue, &queues), deadline).await?,
-                );
+                let stored =
+                    self.store(&single(topic, message), &choices(message, queue, &queues), deadline).await?;
+                let half = matches!(message.kind, MessageKind::Transaction { .. });
+                sent.push(Sent { transaction: stored.transaction.filter(|_| half), ..stored });
             }
             return Ok(sent);
         }
         let queue = self.queue_for(&queues, None)?;
         // The broker tells the place of the first; the others follow it.
         let first = self.store(&batch(topic, &messages), &one_per_broker(queue, &queues), deadline).await?;
+        let first = Sent { transaction: None, ..first };
         Ok((0..messages.len() as i64)
             .map(|n| Sent { queue_offset: first.queue_offset + n, ..first.clone() })
             .collect())
@@ -95,7 +98,7 @@ impl Cluster {
             | response::FLUSH_SLAVE_TIMEOUT
             | response::SLAVE_NOT_AVAILABLE => {
                 self.faults.answered(&queue.broker, begin.elapsed());
-                sent(&answer).map_err(|error| NotSent { not_stored: false, error })
+                sent(&answer, &queue.broker).map_err(|error| NotSent { not_stored: false, error })
             }
             response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE => {
                 self.faults.failed(&queue.broker);
@@ -166,11 +169,13 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("k", false)
 }
 
-fn sent(answer: &Command) -> Result<Sent, ServiceError> {
+fn sent(answer: &Command, broker: &str) -> Result<Sent, ServiceError> {
     Ok(Sent {
         queue_id: required(answer, "queueId")?,
         queue_offset: required(answer, "queueOffset")?,
         recall_handle: answer.text("recallHandle").map(str::to_owned),
+        // Of no use but for half messages, and then the offset is one in their own topic.
+        transaction: HalfMessage::stored(broker, answer).map(|half| half.to_string()),
         persistence: match answer.code {
             response::FLUSH_DISK_TIMEOUT => Persistence::MasterTimeout,
             response::FLUSH_SLAVE_TIMEOUT => Persistence::ReplicaTimeout,

@@ -6,13 +6,12 @@ use async_trait::async_trait;
 
 use super::cache::Cache;
 use super::cluster::{Cluster, ClusterOptions, FRESHNESS, no_route};
-use super::connection::Dialer;
 use super::options::{self, RemoteConfig};
 use crate::remoting::sign::Signer;
 use crate::service::{
     AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Delivery, Forward, GroupConfig,
-    InvisibleOutcome, Message, MessageKind, Messages, Metadata, Permission, QueueRange, Receive, Route,
-    Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle, TopicConfig, TopicKind,
+    InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route, Routes, Sent,
+    ServiceError, ServiceErrorKind, Services, Settle, TopicConfig, TopicKind,
 };
 
 /// Opens the way to a cluster. Nobody is contacted yet: the cluster may come up later.
@@ -21,25 +20,28 @@ use crate::service::{
 /// If the file with the certificates to trust can't be read.
 pub fn open(config: &RemoteConfig) -> io::Result<Services> {
     let tls = config.ca_file.as_deref().map(options::trust).transpose()?;
-    let dialer = Dialer { tls, connect_timeout: config.connect_timeout };
     let credentials = config.credentials.as_ref();
     let signer = credentials.and_then(|user| Signer::new(&user.access_key, &user.secret_key));
     let options = ClusterOptions {
         name_servers: config.name_server.clone(),
         name: config.cluster.clone(),
+        tls,
+        signer,
+        connect_timeout: config.connect_timeout,
         lookup_timeout: config.lookup_timeout,
         call_timeout: config.call_timeout,
     };
     let remote = Arc::new(Remote {
-        cluster: Arc::new(Cluster::new(options, dialer, signer)),
+        cluster: Arc::new(Cluster::new(options)),
         topics: Cache::new(FRESHNESS),
         groups: Cache::new(FRESHNESS),
     });
-    Ok(Services { messages: remote.clone(), routes: remote.clone(), metadata: remote })
+    Ok(Services::of(remote))
 }
 
-struct Remote {
-    cluster: Arc<Cluster>,
+/// A cluster behind the service traits.
+pub(super) struct Remote {
+    pub(super) cluster: Arc<Cluster>,
     topics: Arc<Cache<TopicConfig, ServiceError>>,
     groups: Arc<Cache<GroupConfig, ServiceError>>,
 }
@@ -85,6 +87,10 @@ impl Messages for Remote {
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
         self.cluster.forward(&request).await
     }
+
+    async fn recall(&self, topic: &str, handle: &str, deadline: Instant) -> Result<String, ServiceError> {
+        self.cluster.recall(topic, handle, deadline).await
+    }
 }
 
 /// Makes leased messages visible again, without counting the delivery that nobody saw.
@@ -94,16 +100,7 @@ async fn give_back(cluster: &Cluster, request: &Receive, unheard: Vec<Delivery>)
         let change = ChangeInvisible {
             topic: request.topic.clone(),
             group: request.group.clone(),
-            entry: Settle {
-                coordinates: delivery.coordinates,
-                message_id: delivery.message.id,
-                lite_topic: match delivery.message.kind {
-                    MessageKind::Lite { lite_topic } => Some(lite_topic),
-                    _ => None,
-                },
-                received_at: delivery.received_at,
-                invisible: delivery.invisible,
-            },
+            entry: Settle::from(&delivery),
             invisible: SOON,
             suspend: true,
             deadline: Instant::now() + cluster.options.call_timeout,
@@ -144,11 +141,12 @@ impl Metadata for Remote {
         Capabilities {
             fifo: true,
             delay: true,
-            // Half messages are only taken once somebody can decide them.
-            transaction: false,
+            transaction: true,
             priority: true,
-            lite: false,
+            lite: true,
             sql_filter: true,
+            recall: true,
+            offsets: true,
         }
     }
 

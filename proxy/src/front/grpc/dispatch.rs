@@ -11,9 +11,10 @@ use tonic::Code;
 
 use super::metadata::{self, Call};
 use super::wire::{self, Body, Reader, Refusal};
-use super::{Shared, client, receive, route, send, settle, status, telemetry};
+use super::{Shared, client, lite, pull, receive, route, send, settle, status, telemetry, transaction};
 use crate::context::Context;
 use crate::error::Error;
+use crate::service::Capabilities;
 use rocketmq_thin_proto::v2 as pb;
 
 const MESSAGING: &str = "/apache.rocketmq.v2.MessagingService/";
@@ -42,7 +43,7 @@ impl Connection {
         let Some(method) = request.uri().path().strip_prefix(MESSAGING) else {
             return Ok(Box::pin(beside(self.shared.clone(), request)));
         };
-        let method = Method::of(method)?;
+        let method = Method::of(method, self.shared.processor.capabilities())?;
         let (parts, body) = request.into_parts();
         let reader = Reader::new(body, call.compression);
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
@@ -54,6 +55,13 @@ impl Connection {
             Method::AckMessage => Box::pin(inbound.run(settle::acknowledge)),
             Method::ChangeInvisibleDuration => Box::pin(inbound.run(settle::change_invisible)),
             Method::ForwardMessageToDeadLetterQueue => Box::pin(inbound.run(settle::forward_to_dead_letter)),
+            Method::EndTransaction => Box::pin(inbound.run(transaction::end)),
+            Method::RecallMessage => Box::pin(inbound.run(send::recall)),
+            Method::SyncLiteSubscription => Box::pin(inbound.run(lite::sync)),
+            Method::PullMessage => Box::pin(inbound.pull()),
+            Method::UpdateOffset => Box::pin(inbound.run(pull::update_offset)),
+            Method::GetOffset => Box::pin(inbound.run(pull::get_offset)),
+            Method::QueryOffset => Box::pin(inbound.run(pull::query_offset)),
             Method::Heartbeat => Box::pin(inbound.run(client::heartbeat)),
             Method::NotifyClientTermination => Box::pin(inbound.run(client::terminate)),
             Method::ReceiveMessage => Box::pin(inbound.receive()),
@@ -81,13 +89,21 @@ enum Method {
     AckMessage,
     ChangeInvisibleDuration,
     ForwardMessageToDeadLetterQueue,
+    EndTransaction,
+    RecallMessage,
+    SyncLiteSubscription,
+    PullMessage,
+    UpdateOffset,
+    GetOffset,
+    QueryOffset,
     Heartbeat,
     NotifyClientTermination,
     Telemetry,
 }
 
 impl Method {
-    fn of(name: &str) -> Result<Self, Refusal> {
+    // What the backend can't do is answered as what nobody has written yet, and as Apache's proxy answers pulls.
+    fn of(name: &str, offered: Capabilities) -> Result<Self, Refusal> {
         let service = MESSAGING.trim_matches('/');
         Ok(match name {
             "QueryRoute" => Self::QueryRoute,
@@ -100,6 +116,13 @@ impl Method {
             "Heartbeat" => Self::Heartbeat,
             "NotifyClientTermination" => Self::NotifyClientTermination,
             "Telemetry" => Self::Telemetry,
+            "EndTransaction" if offered.transaction => Self::EndTransaction,
+            "RecallMessage" if offered.recall => Self::RecallMessage,
+            "SyncLiteSubscription" if offered.lite => Self::SyncLiteSubscription,
+            "PullMessage" if offered.offsets => Self::PullMessage,
+            "UpdateOffset" if offered.offsets => Self::UpdateOffset,
+            "GetOffset" if offered.offsets => Self::GetOffset,
+            "QueryOffset" if offered.offsets => Self::QueryOffset,
             "PullMessage"
             | "UpdateOffset"
             | "GetOffset"
@@ -148,6 +171,12 @@ refusable!(
     pb::AckMessageResponse,
     pb::ChangeInvisibleDurationResponse,
     pb::ForwardMessageToDeadLetterQueueResponse,
+    pb::EndTransactionResponse,
+    pb::RecallMessageResponse,
+    pb::SyncLiteSubscriptionResponse,
+    pb::UpdateOffsetResponse,
+    pb::GetOffsetResponse,
+    pb::QueryOffsetResponse,
     pb::HeartbeatResponse,
     pb::NotifyClientTerminationResponse,
 );
@@ -189,6 +218,13 @@ impl Inbound {
     async fn receive(mut self) -> Result<Response<Body>, h2::Error> {
         match self.reader.only().await {
             Ok(request) => Ok(receive::receive(&self.shared, self.context(), request).await),
+            Err(refusal) => wire::refuse(refusal),
+        }
+    }
+
+    async fn pull(mut self) -> Result<Response<Body>, h2::Error> {
+        match self.reader.only().await {
+            Ok(request) => Ok(pull::pull(&self.shared, self.context(), request).await),
             Err(refusal) => wire::refuse(refusal),
         }
     }

@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use rocketmq_thin_proto::v2 as pb;
 
 use super::convert;
-use crate::processor::{Draft, Handed, TopicName};
+use crate::processor::{Draft, TopicName};
 use crate::service::{BodyEncoding, Delivery, Message, MessageKind};
 
 /// Properties of the broker that Apache's proxy shows among the user's.
@@ -45,9 +45,8 @@ pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
     (TopicName { namespace: topic.resource_namespace, name: topic.name }, draft)
 }
 
-/// A delivery as a consumer receives it.
-pub(super) fn delivered(handed: Handed) -> pb::Message {
-    let Handed { delivery, handle } = handed;
+/// A delivery as a client receives it, with the handle that settles it, if it is leased.
+pub(super) fn delivered(delivery: Delivery, handle: Option<String>) -> pb::Message {
     let Delivery { message, topic, queue_id, queue_offset, stored_at, store_host, attempt, .. } = delivery;
     let mut user_properties: HashMap<String, String> = message.properties.into_iter().collect();
     let mut system = pb::SystemProperties {
@@ -65,7 +64,7 @@ pub(super) fn delivered(handed: Handed) -> pb::Message {
         born_host: message.born_host,
         store_timestamp: Some(convert::timestamp(stored_at)),
         store_host,
-        receipt_handle: Some(handle),
+        receipt_handle: handle,
         queue_id,
         queue_offset: Some(queue_offset),
         delivery_attempt: Some(attempt),

@@ -14,8 +14,10 @@ mod admin_client;
 mod client;
 mod convert;
 mod dispatch;
+mod lite;
 mod message;
 mod metadata;
+mod pull;
 mod receive;
 mod route;
 mod send;
@@ -23,6 +25,7 @@ mod settle;
 mod side;
 mod status;
 mod telemetry;
+mod transaction;
 mod wire;
 
 use std::io;

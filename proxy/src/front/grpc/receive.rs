@@ -108,7 +108,8 @@ impl Answer {
         }
         while !packer.is_full() {
             let Some(handed) = self.handed.pop_front() else { break };
-            packer.push(&part(Content::Message(message::delivered(handed))));
+            let Handed { delivery, handle } = handed;
+            packer.push(&part(Content::Message(message::delivered(delivery, Some(handle)))));
         }
         if self.handed.is_empty() && std::mem::take(&mut self.delivery_timestamp) {
             packer.push(&part(Content::DeliveryTimestamp(convert::timestamp(SystemTime::now()))));

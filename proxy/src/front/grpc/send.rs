@@ -1,10 +1,10 @@
-//! SendMessage.
+//! SendMessage, and RecallMessage, which takes one back.
 
 use std::pin::pin;
 
 use rocketmq_thin_proto::v2 as pb;
 
-use super::{Shared, message, status};
+use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::layer::Operation;
@@ -21,7 +21,7 @@ pub(super) async fn send(
         shared.layers.run(context, Operation::Send, pin!(shared.processor.send(context, command))).await?;
     let entries = stored.into_iter().map(|stored| pb::SendResultEntry {
         status: Some(status::of_persistence(stored.persistence)),
-        transaction_id: stored.message_id.clone(),
+        transaction_id: stored.transaction_id,
         message_id: stored.message_id,
         offset: stored.queue_offset,
         recall_handle: stored.recall_handle.unwrap_or_default(),
@@ -29,4 +29,15 @@ pub(super) async fn send(
     let entries: Vec<_> = entries.collect();
     let status = status::of_entries(entries.iter().filter_map(|entry| entry.status.as_ref()));
     Ok(pb::SendMessageResponse { status: Some(status), entries })
+}
+
+pub(super) async fn recall(
+    shared: &Shared,
+    context: &Context,
+    request: pb::RecallMessageRequest,
+) -> Result<pb::RecallMessageResponse, Error> {
+    let topic = convert::name(request.topic);
+    let work = pin!(shared.processor.recall(context, &topic, &request.recall_handle));
+    let message_id = shared.layers.run(context, Operation::Recall, work).await?;
+    Ok(pb::RecallMessageResponse { status: Some(status::ok()), message_id })
 }

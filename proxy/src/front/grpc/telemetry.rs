@@ -13,14 +13,15 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::retry_policy::Strategy;
 use rocketmq_thin_proto::v2::settings::PubSub;
 use rocketmq_thin_proto::v2::telemetry_command::Command;
+use tokio::sync::mpsc;
 use tonic::Code;
 
 use super::wire::{self, Body, Reader, Refusal};
-use super::{Shared, convert, status};
+use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::Operation;
-use crate::processor::{ClientKind, ClientSettings, ConsumerPolicy, Limits, Role};
+use crate::processor::{ClientKind, ClientSettings, ConsumerPolicy, Limits, Push, PushStream, Role};
 use crate::service::RetryPolicy;
 
 /// What producers are told about sending again.
@@ -33,6 +34,8 @@ struct Session {
     shared: Arc<Shared>,
     context: Result<Context, Error>,
     reader: Reader,
+    stream: PushStream,
+    pushed: mpsc::Receiver<Push>,
     state: State,
 }
 
@@ -45,7 +48,8 @@ enum State {
 
 /// The answer stream: driven by the connection, without a task of its own.
 pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader: Reader) -> Response<Body> {
-    let session = Session { shared, context, reader, state: State::Open };
+    let (stream, pushed) = PushStream::open();
+    let session = Session { shared, context, reader, stream, pushed, state: State::Open };
     wire::streaming(futures::stream::unfold(session, async |mut session| {
         session.next_frame().await.map(|frame| (frame, session))
     }))
@@ -57,6 +61,7 @@ impl Session {
             let draining = self.shared.processor.draining().clone();
             let read = tokio::select! {
                 read = self.reader.next::<pb::TelemetryCommand>() => read,
+                Some(push) = self.pushed.recv() => return Some(Frame::data(wire::encode(&said(push)))),
                 () = draining.cancelled() => Ok(None),
             };
             match read {
@@ -87,7 +92,7 @@ impl Session {
         };
         // Everything else is a reply to commands that this proxy does not send.
         let Some(Command::Settings(settings)) = command.command else { return None };
-        let work = pin!(self.shared.processor.register(context, domain(&settings)));
+        let work = pin!(self.shared.processor.register(context, domain(&settings), &self.stream));
         match self.shared.layers.run(context, Operation::Register, work).await {
             Ok(policy) => Some(pb::TelemetryCommand {
                 status: Some(status::ok()),
@@ -107,6 +112,31 @@ impl Session {
             }
         }
     }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Ok(context) = &self.context {
+            self.shared.processor.stream_ended(context, &self.stream);
+        }
+    }
+}
+
+/// What the server says on its own account.
+fn said(push: Push) -> pb::TelemetryCommand {
+    let command = match push {
+        Push::RecoverTransaction { delivery, transaction_id } => {
+            let message = Some(message::delivered(*delivery, None));
+            Command::RecoverOrphanedTransactionCommand(pb::RecoverOrphanedTransactionCommand {
+                message,
+                transaction_id,
+            })
+        }
+        Push::LiteUnsubscribed(lite_topic) => {
+            Command::NotifyUnsubscribeLiteCommand(pb::NotifyUnsubscribeLiteCommand { lite_topic })
+        }
+    };
+    pb::TelemetryCommand { status: None, command: Some(command) }
 }
 
 fn domain(settings: &pb::Settings) -> ClientSettings {

@@ -1,0 +1,145 @@
+//! Lite topics: who subscribes to which, and taking their messages (Apache's `LiteSubscriptionCtlProcessor`,
+//! `PopLiteMessageProcessor`; brokers from 5.5.0 on).
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use serde_json::{Value, json};
+
+use super::answer::{required, success};
+use super::cluster::Cluster;
+use super::handle::{Handle, TopicVariant};
+use super::services::Remote;
+use super::{convert, select};
+use crate::remoting::message::StoredMessage;
+use crate::remoting::properties::{self, names};
+use crate::remoting::{Command, request};
+use crate::service::{Delivery, LiteAction, LiteChange, LiteStart, LiteSubscriptions, Receive, ServiceError};
+
+#[async_trait]
+impl LiteSubscriptions for Remote {
+    async fn sync(&self, change: LiteChange) -> Result<(), ServiceError> {
+        self.cluster.sync(&change).await
+    }
+}
+
+impl Cluster {
+    // Every broker is told: the one that owns a lite topic takes the subscription, the others ignore it.
+    async fn sync(&self, change: &LiteChange) -> Result<(), ServiceError> {
+        let route = self.route(&change.topic).await?;
+        let left = change.deadline.saturating_duration_since(Instant::now());
+        let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
+        let asked = select::readable(&route).into_iter().map(|(_, address)| {
+            let command = command.clone();
+            async move { success(self.ask(&address, command, left).await?) }
+        });
+        try_join_all(asked).await.map(drop)
+    }
+}
+
+fn subscription(change: &LiteChange) -> Value {
+    let action = match change.action {
+        LiteAction::Add => "PARTIAL_ADD",
+        LiteAction::Remove => "PARTIAL_REMOVE",
+        LiteAction::Replace => "COMPLETE_ADD",
+        LiteAction::Clear => "COMPLETE_REMOVE",
+    };
+    let start = change.start.map(|start| {
+        let (kind, value) = match start {
+            LiteStart::Last => ("POLICY", 0),
+            LiteStart::Min => ("POLICY", 1),
+            LiteStart::Max => ("POLICY", 2),
+            LiteStart::Offset(offset) => ("OFFSET", offset),
+            LiteStart::Tail(count) => ("TAIL_N", count),
+            LiteStart::Timestamp(millis) => ("TIMESTAMP", millis),
+        };
+        json!({"type": kind, "value": value})
+    });
+    json!({"subscriptionSet": [{
+        "action": action,
+        "clientId": change.client_id,
+        "group": change.group,
+        "topic": change.topic,
+        "liteTopicSet": change.lite_topics,
+        "offsetOption": start,
+        "version": 0,
+    }]})
+}
+
+/// The request for messages of a client's lite topics.
+pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) -> Command {
+    let command = Command::request(request::POP_LITE_MESSAGE)
+        .field("clientId", client_id)
+        .field("consumerGroup", &receive.group)
+        .field("topic", &receive.topic)
+        .field("maxMsgNum", receive.max)
+        .field("invisibleTime", receive.invisible.as_millis())
+        .field("pollTime", left.as_millis())
+        // As for other pops: the broker stamps the arrival.
+        .field("bornTime", 0);
+    match &receive.attempt_id {
+        Some(attempt_id) => command.field("attemptId", attempt_id),
+        None => command,
+    }
+}
+
+/// What such a pop brought. A message that tells no offset in its lite topic can't be settled, and is left out.
+pub(super) fn deliveries(
+    answer: &Command,
+    stored: &[StoredMessage],
+    (receive, broker): (&Receive, &str),
+) -> Result<Vec<Delivery>, ServiceError> {
+    let (pop_time, invisible) = (required(answer, "popTime")?, required(answer, "invisibleTime")?);
+    let revive_queue = required(answer, "reviveQid")?;
+    let attempts = attempts(answer, stored.len());
+    let delivery = |(index, stored): (usize, &StoredMessage)| {
+        let queue_offset = properties::decode(&stored.properties)
+            .find_map(|(key, value)| (key == names::MULTI_QUEUE_OFFSET).then(|| value.parse().ok())?)?;
+        let handle = Handle {
+            start_offset: 0,
+            pop_time,
+            invisible,
+            revive_queue,
+            variant: TopicVariant::Normal,
+            broker: broker.to_owned(),
+            queue_id: 0,
+            queue_offset,
+            commit_log_offset: stored.commit_log_offset,
+        };
+        Some(Delivery {
+            queue_offset,
+            attempt: attempts.get(index).copied().unwrap_or_default() + 1,
+            received_at: convert::time(pop_time),
+            invisible: Duration::from_millis(u64::try_from(invisible).unwrap_or_default()),
+            coordinates: handle.to_string(),
+            ..convert::delivery(stored, receive.topic.clone())
+        })
+    };
+    Ok(stored.iter().enumerate().filter_map(delivery).collect())
+}
+
+/// How often each message was delivered before: a number, or the third word of `kind queue count`, per
+/// message. Useless where the numbers of parts and messages differ (Apache's `ExtraInfoUtil`).
+fn attempts(answer: &Command, messages: usize) -> Vec<i32> {
+    let parts: Vec<_> = answer.text("orderCountInfo").unwrap_or_default().split(';').collect();
+    if parts.len() != messages {
+        return Vec::new();
+    }
+    let count =
+        |part: &&str| part.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or_default();
+    parts.iter().map(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deliveries_before_are_counted_per_message() {
+        let answer = Command::default().field("orderCountInfo", "0;0 qo0%5 2;1");
+        assert_eq!(attempts(&answer, 3), [0, 2, 1]);
+        assert!(attempts(&answer, 2).is_empty());
+        assert!(attempts(&Command::default(), 2).is_empty());
+    }
+}

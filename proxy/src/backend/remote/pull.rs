@@ -1,0 +1,108 @@
+//! Reading a queue by offset (Apache's `PullMessageProcessor`, `ConsumerManageProcessor`).
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use super::answer::{refusal, required, success};
+use super::cluster::Cluster;
+use super::pop::{TRAVEL, expression};
+use super::services::Remote;
+use super::{convert, pop};
+use crate::remoting::message::decode_all;
+use crate::remoting::{Command, request, response};
+use crate::service::{Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence};
+
+/// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
+const SUSPEND: i32 = 0x2;
+const WITH_FILTER: i32 = 0x4;
+
+#[async_trait]
+impl Offsets for Remote {
+    async fn pull(&self, pull: Pull) -> Result<Pulled, ServiceError> {
+        self.cluster.pull(&pull).await
+    }
+
+    async fn commit(&self, queue: QueueOf<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
+        let command = about(request::UPDATE_CONSUMER_OFFSET, queue)
+            .field("consumerGroup", group)
+            .field("commitOffset", offset);
+        success(self.cluster.ask_about(queue, command).await?).map(drop)
+    }
+
+    async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
+        let command = about(request::QUERY_CONSUMER_OFFSET, queue)
+            .field("consumerGroup", group)
+            // A group that has not begun has no offset, also where the queue begins at 0.
+            .field("setZeroIfNotFound", false);
+        let answer = self.cluster.ask_about(queue, command).await?;
+        match answer.code {
+            response::QUERY_NOT_FOUND => Ok(None),
+            _ => required(&success(answer)?, "offset").map(Some),
+        }
+    }
+
+    async fn offset(&self, queue: QueueOf<'_>, whence: Whence) -> Result<i64, ServiceError> {
+        let command = match whence {
+            Whence::Beginning => about(request::GET_MIN_OFFSET, queue),
+            Whence::End => about(request::GET_MAX_OFFSET, queue),
+            Whence::Time(time) => {
+                about(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).field("timestamp", convert::millis(time))
+            }
+        };
+        required(&success(self.cluster.ask_about(queue, command).await?)?, "offset")
+    }
+}
+
+fn about(code: i32, queue: QueueOf<'_>) -> Command {
+    Command::request(code).field("topic", queue.topic).field("queueId", queue.id).field("bname", queue.broker)
+}
+
+impl Cluster {
+    async fn ask_about(&self, queue: QueueOf<'_>, command: Command) -> Result<Command, ServiceError> {
+        let address = self.broker_of(queue.topic, queue.broker).await?;
+        self.ask(&address, command, queue.deadline.saturating_duration_since(Instant::now())).await
+    }
+
+    async fn pull(&self, pull: &Pull) -> Result<Pulled, ServiceError> {
+        let address = self.broker_of(&pull.topic, &pull.broker).await?;
+        let left = pull.deadline.saturating_duration_since(Instant::now());
+        let (kind, expression) = expression(&pull.filter);
+        let command = Command::request(request::PULL_MESSAGE)
+            .field("consumerGroup", &pull.group)
+            .field("topic", &pull.topic)
+            .field("queueId", pull.queue_id)
+            .field("queueOffset", pull.offset)
+            .field("maxMsgNums", pull.max)
+            .field("sysFlag", SUSPEND | WITH_FILTER)
+            .field("commitOffset", 0)
+            .field("suspendTimeoutMillis", left.as_millis())
+            .field("subscription", expression)
+            .field("subVersion", 0)
+            .field("expressionType", kind)
+            .field("bname", &pull.broker);
+        let answer = self.peers.call(&address, command, left + TRAVEL * 4).await?;
+        let found = match answer.code {
+            response::SUCCESS => {
+                let stored = decode_all(answer.body.clone())
+                    .map_err(|error| ServiceError::new(ServiceErrorKind::Internal, error.to_string()))?;
+                let read = stored.iter().map(|stored| convert::delivery(stored, pull.topic.clone()));
+                Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
+            }
+            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
+            response::PULL_OFFSET_MOVED => Found::OffsetIllegal,
+            _ => return Err(refusal(&answer)),
+        };
+        Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")? })
+    }
+
+    /// Where to read a topic's queues on this broker; a client names it, so that it may be wrong.
+    async fn broker_of(&self, topic: &str, broker: &str) -> Result<String, ServiceError> {
+        let route = self.route(topic).await?;
+        let address = route.broker(broker).and_then(|broker| broker.master().or(broker.readable_address()));
+        address.map(str::to_owned).ok_or_else(|| {
+            let message = format!("broker {broker} has no queues of topic {topic}");
+            ServiceError::new(ServiceErrorKind::Rejected, message)
+        })
+    }
+}

@@ -1,0 +1,63 @@
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE;
+
+use super::answer::success;
+use super::cluster::Cluster;
+use crate::remoting::{Command, request};
+use crate::service::{ServiceError, ServiceErrorKind};
+
+impl Cluster {
+    /// Calls back a delayed message on the broker that its handle names.
+    pub(super) async fn recall(
+        &self,
+        topic: &str,
+        handle: &str,
+        deadline: Instant,
+    ) -> Result<String, ServiceError> {
+        let broker = broker_of(handle).ok_or_else(|| rejected("recall handle is invalid".to_owned()))?;
+        // The handle is the client's word: a broker that nobody knows is its mistake, not ours.
+        if self.find_route(&broker).await?.is_none() {
+            return Err(rejected(format!("cannot find broker {broker}")));
+        }
+        let command = Command::request(request::RECALL_MESSAGE)
+            .field("producerGroup", topic)
+            .field("topic", topic)
+            .field("recallHandle", handle)
+            .field("bname", &broker);
+        let address = self.master(&broker).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = success(self.ask(&address, command, left).await?)?;
+        Ok(answer.text("msgId").unwrap_or_default().to_owned())
+    }
+}
+
+/// The broker in a recall handle: base64 of `v1 topic broker time id` (Apache's `RecallMessageHandle`).
+fn broker_of(handle: &str) -> Option<String> {
+    let text = String::from_utf8(URL_SAFE.decode(handle).ok()?).ok()?;
+    let words: Vec<_> = text.split(' ').collect();
+    match words[..] {
+        ["v1", _, broker, _, _] if !broker.is_empty() => Some(broker.to_owned()),
+        _ => None,
+    }
+}
+
+fn rejected(message: String) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Rejected, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handle_names_its_broker() {
+        let handle = URL_SAFE.encode("v1 orders broker-a 1700000000000 ID1");
+        assert_eq!(broker_of(&handle).as_deref(), Some("broker-a"));
+        for text in ["", "v1 a b c", "v2 a b c d", "v1 a  c d"] {
+            assert_eq!(broker_of(&URL_SAFE.encode(text)), None, "{text}");
+        }
+        assert_eq!(broker_of("%%%"), None);
+    }
+}

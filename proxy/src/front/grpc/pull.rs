@@ -1,0 +1,134 @@
+//! PullMessage, UpdateOffset, GetOffset and QueryOffset, which Apache's proxy does not serve. A pull answers a
+//! status, the messages, then the offset to go on from.
+
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures::stream;
+use http::Response;
+use http_body::Frame;
+use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proto::v2::pull_message_response::Content;
+use tonic::Code;
+
+use super::wire::{self, Body, Packer};
+use super::{Shared, convert, message, status};
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::Operation;
+use crate::processor::{PullCommand, QueueName};
+use crate::service::{Found, Pulled, Whence};
+
+pub(super) async fn pull(
+    shared: &Shared,
+    context: Result<Context, Error>,
+    request: pb::PullMessageRequest,
+) -> Response<Body> {
+    let pulled = match context {
+        Ok(context) => {
+            let work = pin!(shared.processor.pull(&context, command(request)));
+            shared.layers.run(&context, Operation::Pull, work).await
+        }
+        Err(error) => Err(error),
+    };
+    let (status, messages, next_offset) = match pulled {
+        Ok(Pulled { found, next_offset }) => {
+            let (status, messages) = match found {
+                Found::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
+                Found::Messages(_) | Found::Nothing => {
+                    (of(pb::Code::MessageNotFound, "no new message"), Vec::new())
+                }
+                Found::OffsetIllegal => {
+                    (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
+                }
+            };
+            (status, messages, Some(next_offset))
+        }
+        Err(error) => (status::of(&error), Vec::new(), None),
+    };
+    let messages = messages.into_iter().map(|delivery| Content::Message(message::delivered(delivery, None)));
+    let parts = std::iter::once(Content::Status(status)).chain(messages);
+    frames(parts.chain(next_offset.map(Content::NextOffset)))
+}
+
+/// An answer of these parts, packed into frames as they are taken.
+fn frames(parts: impl Iterator<Item = Content> + Send + 'static) -> Response<Body> {
+    let mut parts = Some(parts.peekable());
+    wire::streaming(stream::iter(std::iter::from_fn(move || {
+        let left = parts.as_mut()?;
+        if left.peek().is_none() {
+            parts = None;
+            return Some(wire::trailers(Code::Ok, ""));
+        }
+        let mut packer = Packer::new(1024);
+        while !packer.is_full() {
+            let Some(content) = left.next() else { break };
+            packer.push(&pb::PullMessageResponse { content: Some(content) });
+        }
+        Some::<Frame<Bytes>>(packer.finish())
+    })))
+}
+
+fn of(code: pb::Code, message: &str) -> pb::Status {
+    pb::Status { code: code.into(), message: message.to_owned() }
+}
+
+fn command(request: pb::PullMessageRequest) -> PullCommand {
+    PullCommand {
+        queue: queue(request.message_queue),
+        group: convert::name(request.group),
+        offset: request.offset,
+        batch_size: request.batch_size,
+        expression: convert::expression(request.filter_expression),
+        polling_ms: convert::millis(request.long_polling_timeout.as_ref()),
+    }
+}
+
+fn queue(queue: Option<pb::MessageQueue>) -> QueueName {
+    let queue = queue.unwrap_or_default();
+    QueueName {
+        topic: convert::name(queue.topic),
+        broker: queue.broker.map(|broker| broker.name).unwrap_or_default(),
+        id: queue.id,
+    }
+}
+
+pub(super) async fn update_offset(
+    shared: &Shared,
+    context: &Context,
+    request: pb::UpdateOffsetRequest,
+) -> Result<pb::UpdateOffsetResponse, Error> {
+    let (queue, group) = (queue(request.message_queue), convert::name(request.group));
+    let work = pin!(shared.processor.update_offset(context, (&queue, &group), request.offset));
+    shared.layers.run(context, Operation::Offset, work).await?;
+    Ok(pb::UpdateOffsetResponse { status: Some(status::ok()) })
+}
+
+pub(super) async fn get_offset(
+    shared: &Shared,
+    context: &Context,
+    request: pb::GetOffsetRequest,
+) -> Result<pb::GetOffsetResponse, Error> {
+    let (queue, group) = (queue(request.message_queue), convert::name(request.group));
+    let work = pin!(shared.processor.get_offset(context, &queue, &group));
+    let offset = shared.layers.run(context, Operation::Offset, work).await?;
+    Ok(pb::GetOffsetResponse { status: Some(status::ok()), offset })
+}
+
+pub(super) async fn query_offset(
+    shared: &Shared,
+    context: &Context,
+    request: pb::QueryOffsetRequest,
+) -> Result<pb::QueryOffsetResponse, Error> {
+    let whence = match request.query_offset_policy() {
+        pb::QueryOffsetPolicy::Beginning => Whence::Beginning,
+        pb::QueryOffsetPolicy::End => Whence::End,
+        pb::QueryOffsetPolicy::Timestamp => {
+            Whence::Time(convert::time(request.timestamp.unwrap_or_default()))
+        }
+    };
+    let queue = queue(request.message_queue);
+    let work = pin!(shared.processor.query_offset(context, &queue, whence));
+    let offset = shared.layers.run(context, Operation::Offset, work).await?;
+    Ok(pb::QueryOffsetResponse { status: Some(status::ok()), offset })
+}

@@ -1,0 +1,154 @@
+//! Ending transactions: any proxy of a fleet can, as the id carries all that is needed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Processor, validate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::service::{EndTransaction, Resolution, ServiceErrorKind};
+
+/// A producer's word about a half message.
+#[derive(Clone, Debug)]
+pub struct EndCommand {
+    /// The half message's topic.
+    pub topic: String,
+    /// The half message's id.
+    pub message_id: String,
+    /// What the send or the server's question named.
+    pub transaction_id: String,
+    /// What becomes of the message. None: the producer doesn't know yet, and is asked again.
+    pub resolution: Option<Resolution>,
+    /// Whether the producer answers a question of the server.
+    pub asked: bool,
+}
+
+impl Processor {
+    /// Decides about a half message. Decided once, it stays so: saying it again, or otherwise, is agreed to
+    /// without effect, as long as this proxy remembers.
+    ///
+    /// # Errors
+    /// `IllegalTopic`, `InvalidTransactionId` (blank, not ours, or of another topic), then the backend's failures.
+    /// After a `Timeout` the broker may have heard the decision; if not, it asks.
+    pub async fn end_transaction(&self, context: &Context, command: EndCommand) -> Result<(), Error> {
+        validate::topic(&command.topic)?;
+        let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidTransactionId, message));
+        if command.transaction_id.trim().is_empty() {
+            return refuse("transaction id cannot be empty");
+        }
+        let sealed = self.handles.open_transaction(&command.topic, &command.transaction_id);
+        // With Apache's proxy the id is the message's, and there are programs that count on it.
+        let by_message = || self.recent.half_message(&command.topic, &command.transaction_id);
+        let Some(coordinates) = sealed.or_else(by_message) else {
+            return refuse("transaction id is not from this server, or of another topic");
+        };
+        let Some(resolution) = command.resolution else { return Ok(()) };
+        if !self.recent.decide(&coordinates) {
+            return Ok(());
+        }
+        let end = EndTransaction {
+            topic: command.topic.clone(),
+            message_id: command.message_id,
+            coordinates: coordinates.clone(),
+            resolution,
+            asked: command.asked,
+            deadline: context.deadline_within(self.limits.call),
+        };
+        self.services.transactions.end(end).await.map_err(|error| {
+            // After a time-out it may be decided: to say it again could deliver the message twice.
+            if error.kind != ServiceErrorKind::Timeout {
+                self.recent.undecide(&coordinates);
+            }
+            Error::on_topic(error, &command.topic)
+        })
+    }
+}
+
+/// What this proxy happens to remember of transactions. Soft state: nothing fails without it, as long as producers
+/// name transactions as they were told to.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// Brokers deliver a message once for every commit they hear, and a producer that is asked while it decides on
+    /// its own says it twice.
+    decided: Mutex<Kept<()>>,
+    /// Coordinates by topic and message id.
+    half_messages: Mutex<Kept<String>>,
+}
+
+/// As long as a broker waits before it asks, and somewhat longer.
+const KEPT: Duration = Duration::from_secs(60);
+/// How many entries call for a look at their age.
+const MANY: usize = 10_000;
+
+impl Recent {
+    /// Notes a half message that was just stored.
+    pub(super) fn stored(&self, topic: &str, message_id: &str, coordinates: &str) {
+        self.half_messages.lock().put(name(topic, message_id), coordinates.to_owned());
+    }
+
+    fn half_message(&self, topic: &str, message_id: &str) -> Option<String> {
+        self.half_messages.lock().get(&name(topic, message_id)).cloned()
+    }
+
+    /// Whether it was undecided; it counts as decided from now on.
+    fn decide(&self, coordinates: &str) -> bool {
+        self.decided.lock().put(coordinates.to_owned(), ())
+    }
+
+    fn undecide(&self, coordinates: &str) {
+        self.decided.lock().entries.remove(coordinates);
+    }
+}
+
+fn name(topic: &str, message_id: &str) -> String {
+    format!("{topic}\0{message_id}")
+}
+
+/// Entries that count for a while.
+struct Kept<V> {
+    entries: HashMap<String, (Instant, V)>,
+}
+
+impl<V> Default for Kept<V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new() }
+    }
+}
+
+impl<V> Kept<V> {
+    fn get(&self, key: &str) -> Option<&V> {
+        self.entries.get(key).filter(|(since, _)| since.elapsed() < KEPT).map(|(_, value)| value)
+    }
+
+    /// Whether there was none.
+    fn put(&mut self, key: String, value: V) -> bool {
+        if self.entries.len() >= MANY {
+            self.entries.retain(|_, (since, _)| since.elapsed() < KEPT);
+        }
+        let before = self.entries.insert(key, (Instant::now(), value));
+        before.is_none_or(|(since, _)| since.elapsed() >= KEPT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decision_is_taken_once_unless_it_failed() {
+        let recent = Recent::default();
+        assert!(recent.decide("a") && !recent.decide("a") && recent.decide("b"));
+        recent.undecide("a");
+        assert!(recent.decide("a"));
+    }
+
+    #[test]
+    fn a_half_message_is_found_under_its_own_topic() {
+        let recent = Recent::default();
+        recent.stored("t", "id", "broker-a 1 2");
+        assert_eq!(recent.half_message("t", "id").as_deref(), Some("broker-a 1 2"));
+        assert_eq!(recent.half_message("u", "id"), None);
+    }
+}

@@ -1,0 +1,67 @@
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use super::{ServiceError, ServiceErrorKind};
+
+/// Which lite topics a client receives from. The brokers remember it, not the proxy.
+#[async_trait]
+pub trait LiteSubscriptions: Send + Sync {
+    /// Changes a client's lite topics, on every broker of the topic.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `LiteSubscriptionQuota`, `Rejected`, `Unsupported`, `Timeout`, `Unavailable`. Some brokers
+    /// may have taken the change: clients repeat their whole set every 30 s.
+    async fn sync(&self, _: LiteChange) -> Result<(), ServiceError> {
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, "lite topics are not supported by this server"))
+    }
+}
+
+/// A change of a client's lite topics.
+#[derive(Clone, Debug)]
+pub struct LiteChange {
+    /// Whose.
+    pub client_id: String,
+    /// The topic that the lite topics stand below.
+    pub topic: String,
+    /// The group, which is bound to the topic.
+    pub group: String,
+    /// What to do with the lite topics.
+    pub action: LiteAction,
+    /// The lite topics.
+    pub lite_topics: Vec<String>,
+    /// Where to begin in what is added.
+    pub start: Option<LiteStart>,
+    /// No answer is wanted after this.
+    pub deadline: Instant,
+}
+
+/// What to do with lite topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiteAction {
+    /// They come to those there are.
+    Add,
+    /// They go.
+    Remove,
+    /// They replace those there are.
+    Replace,
+    /// All go.
+    Clear,
+}
+
+/// Where a group begins in a lite topic that a client subscribes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiteStart {
+    /// Where it has got to.
+    Last,
+    /// At the first message.
+    Min,
+    /// Behind the last message.
+    Max,
+    /// At this offset.
+    Offset(i64),
+    /// So many messages before where it has got to.
+    Tail(i64),
+    /// At this time, in milliseconds since 1970.
+    Timestamp(i64),
+}

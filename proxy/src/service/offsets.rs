@@ -1,0 +1,111 @@
+use std::time::{Instant, SystemTime};
+
+use async_trait::async_trait;
+
+use super::{Delivery, Filter, ServiceError, ServiceErrorKind};
+
+/// Reading a queue by offset, without leases, and remembering how far a group has got.
+#[async_trait]
+pub trait Offsets: Send + Sync {
+    /// Reads messages from an offset on, waiting until the deadline for the first.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `InvalidHandle` (no such broker), `Forbidden`, `IllegalFilter`, `Rejected` (no such
+    /// queue), `Unsupported`, `Timeout`, `Unavailable`.
+    async fn pull(&self, _: Pull) -> Result<Pulled, ServiceError> {
+        Err(unsupported())
+    }
+
+    /// Remembers how far a group has got in a queue: the offset of the next message it wants.
+    ///
+    /// # Errors
+    /// As [`Offsets::pull`].
+    async fn commit(&self, _: QueueOf<'_>, _group: &str, _offset: i64) -> Result<(), ServiceError> {
+        Err(unsupported())
+    }
+
+    /// How far a group has got in a queue; `None` if it has not begun.
+    ///
+    /// # Errors
+    /// As [`Offsets::pull`].
+    async fn committed(&self, _: QueueOf<'_>, _group: &str) -> Result<Option<i64>, ServiceError> {
+        Err(unsupported())
+    }
+
+    /// An offset of a queue.
+    ///
+    /// # Errors
+    /// As [`Offsets::pull`].
+    async fn offset(&self, _: QueueOf<'_>, _: Whence) -> Result<i64, ServiceError> {
+        Err(unsupported())
+    }
+}
+
+fn unsupported() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unsupported, "reading by offset is not supported by this server")
+}
+
+/// One queue, and until when an answer about it is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueOf<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The broker that holds the queue.
+    pub broker: &'a str,
+    /// The queue's id there.
+    pub id: i32,
+    /// No answer is wanted after this.
+    pub deadline: Instant,
+}
+
+/// Which offset of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// The first message that is still there.
+    Beginning,
+    /// Behind the last message.
+    End,
+    /// The first message stored at this time or later.
+    Time(SystemTime),
+}
+
+/// A read by offset.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// The topic.
+    pub topic: String,
+    /// The group that reads.
+    pub group: String,
+    /// The broker that holds the queue.
+    pub broker: String,
+    /// The queue's id there.
+    pub queue_id: i32,
+    /// Where to begin.
+    pub offset: i64,
+    /// At most so many messages.
+    pub max: usize,
+    /// What to deliver.
+    pub filter: Filter,
+    /// When to stop waiting for a first message.
+    pub deadline: Instant,
+}
+
+/// What a read by offset brought.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// What was found.
+    pub found: Found,
+    /// Where to go on.
+    pub next_offset: i64,
+}
+
+/// What a read by offset found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Messages; they have no leases, and their coordinates are empty.
+    Messages(Vec<Delivery>),
+    /// Nothing for this reader yet.
+    Nothing,
+    /// The offset is not in the queue.
+    OffsetIllegal,
+}

@@ -1,0 +1,50 @@
+use std::time::Instant;
+
+use async_trait::async_trait;
+
+use super::{ServiceError, ServiceErrorKind};
+
+/// Deciding about half messages.
+///
+/// Any proxy of a fleet may be asked to end any transaction: its coordinates ([`super::Sent::transaction`], or
+/// those of a [`super::Notice::Check`]) carry all that is needed.
+#[async_trait]
+pub trait Transactions: Send + Sync {
+    /// Delivers a half message, or drops it.
+    ///
+    /// Not idempotent on Apache's brokers, which deliver a message once for every commit: a caller that gets
+    /// no answer leaves the rest to the broker's checks instead of asking again.
+    ///
+    /// # Errors
+    /// `InvalidHandle` (not this backend's coordinates), `Rejected` (the broker has no such half message),
+    /// `Unsupported`, `Timeout`, `Unavailable`.
+    async fn end(&self, _: EndTransaction) -> Result<(), ServiceError> {
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, "transactions are not supported by this server"))
+    }
+}
+
+/// A decision.
+#[derive(Clone, Debug)]
+pub struct EndTransaction {
+    /// The half message's topic.
+    pub topic: String,
+    /// The half message's id.
+    pub message_id: String,
+    /// [`super::Sent::transaction`], verbatim.
+    pub coordinates: String,
+    /// What becomes of the message.
+    pub resolution: Resolution,
+    /// Whether the producer answers a question of the broker.
+    pub asked: bool,
+    /// No answer is wanted after this.
+    pub deadline: Instant,
+}
+
+/// What becomes of a half message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is delivered.
+    Commit,
+    /// It is dropped.
+    Rollback,
+}
