@@ -17,6 +17,10 @@ pub mod names {
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
     /// Seconds to wait before delivery.
     pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+    /// Milliseconds to wait before delivery.
+    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+    /// One of the broker's levels of delay.
+    pub const DELAY_LEVEL: &str = "DELAY";
     /// `true` for the half message of a transaction.
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
     /// The group to ask about a transaction.

@@ -69,7 +69,13 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
             names::TIMER_DELIVER_MS => deliver_at = value.parse().ok().map(time),
             names::TIMER_DELAY_SEC => {
                 let seconds: Option<i64> = value.parse().ok();
-                deliver_at = deliver_at.or(seconds.map(|seconds| time(stored.born_at + seconds * 1000)));
+                let at =
+                    seconds.map(|seconds| time(stored.born_at.saturating_add(seconds.saturating_mul(1000))));
+                deliver_at = deliver_at.or(at);
+            }
+            // A delayed message that does not tell its time, as a dead letter does not.
+            names::DELAY_LEVEL | names::TIMER_DELAY_MS => {
+                deliver_at = deliver_at.or(Some(SystemTime::UNIX_EPOCH));
             }
             names::PRIORITY => priority = value.parse().ok(),
             names::LITE_TOPIC => lite_topic = Some(value.to_owned()),
