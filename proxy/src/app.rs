@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,10 +16,12 @@ use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server};
 use crate::front::port::{Port, Tls, TlsError};
 use crate::layer::Layers;
-use crate::processor::{HandleKey, Processor, Rules};
+use crate::processor::{HandleKey, Placement, Processor, Rules};
 
 /// Where a proxy keeps the key it made for itself, in the data directory.
 const HANDLE_KEY_FILE: &str = "handle.key";
+/// How long to wait for brokers that can't create the declared topics and groups now.
+const DECLARE_AGAIN: Duration = Duration::from_secs(5);
 const HANDLE_KEY_BYTES: usize = 32;
 
 /// Why the proxy can't run.
@@ -43,7 +46,7 @@ pub enum AppError {
     Catalog(Error),
     /// The settings contradict each other.
     #[error("the configuration can't work: {0}")]
-    Config(&'static str),
+    Config(String),
     /// Something else that only the system can explain.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -72,24 +75,35 @@ impl App {
     /// [`AppError`].
     pub async fn start(config: Config) -> Result<Self, AppError> {
         if config.limits.min_polling > config.limits.max_polling {
-            return Err(AppError::Config("limits.min_polling is above limits.max_polling"));
+            return Err(contradiction("limits.min_polling is above limits.max_polling"));
         }
+        check_clusters(&config.backend)?;
         let tls = Tls::new(&config.tls)?;
         let port = Port::bind(&config.listen, tls, config.proxy_protocol).await;
         let port = port.map_err(|source| AppError::Listen { listen: config.listen.clone(), source })?;
         let address = port.address()?;
 
         // The one place where the deployment mode is chosen.
-        let (services, backend) = match &config.backend {
-            BackendConfig { remote, .. } if !remote.name_server.is_empty() => {
-                (remote::open(remote)?, Backend::Separated)
+        let (placement, backend) = match &config.backend {
+            BackendConfig { remote, clusters, .. } if !remote.name_server.is_empty() => {
+                let mut placement = Placement::only(remote::open(remote)?);
+                for (name, cluster) in clusters {
+                    placement = placement.with(name.clone(), remote::open(cluster)?);
+                }
+                (placement, Backend::Separated)
             }
             BackendConfig { embedded, .. } => {
                 let store_host = address.to_string();
                 let embedded = embedded::open(EmbeddedConfig { store_host, ..embedded.clone() }).await?;
-                (embedded.services(), Backend::Merged(embedded))
+                (Placement::only(embedded.services()), Backend::Merged(embedded))
             }
         };
+
+        let placement = placement.by(config.placement.clone()).map_err(|cluster| {
+            contradiction(&format!(
+                "a placement rule names the cluster {cluster}, which backend.clusters has not"
+            ))
+        })?;
 
         let handle_key = match &config.handle_key {
             Some(text) => HandleKey::new(text.as_bytes()),
@@ -100,8 +114,12 @@ impl App {
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
-        let processor = Arc::new(Processor::new(services, rules, draining.clone()));
-        declare(&processor, &config).await?;
+        let processor = Arc::new(Processor::new(placement, rules, draining.clone()));
+        match backend {
+            Backend::Merged(_) => declare(&processor, &config).await?,
+            // The brokers need not be up yet.
+            Backend::Separated => drop(tokio::spawn(declare_some_time(processor.clone(), config.clone()))),
+        }
 
         // See `layer` for their order.
         let layers = Layers::new(config.max_in_flight);
@@ -168,6 +186,17 @@ fn announce(line: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Declares once the brokers answer.
+async fn declare_some_time(processor: Arc<Processor>, config: Config) {
+    while let Err(error) = declare(&processor, &config).await {
+        tracing::warn!(%error, "trying again in {DECLARE_AGAIN:?}");
+        tokio::select! {
+            () = tokio::time::sleep(DECLARE_AGAIN) => {}
+            () = processor.draining().cancelled() => return,
+        }
+    }
+}
+
 async fn declare(processor: &Processor, config: &Config) -> Result<(), AppError> {
     let topics = config.topics.iter().cloned().map(Into::into).collect();
     let groups = config.groups.iter().cloned().map(Into::into).collect();
@@ -176,6 +205,30 @@ async fn declare(processor: &Processor, config: &Config) -> Result<(), AppError>
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(AppError::Catalog(error)),
     }
+}
+
+/// That clusters and names make sense, as far as it can be told without asking them.
+fn check_clusters(backend: &BackendConfig) -> Result<(), AppError> {
+    if !backend.clusters.is_empty() && backend.remote.name_server.is_empty() {
+        return Err(contradiction("backend.clusters stand beside backend.remote, which has no name_server"));
+    }
+    for (name, cluster) in &backend.clusters {
+        // It stands in handles, where a dot ends it.
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(legal) {
+            return Err(contradiction(&format!(
+                "a cluster can't be named {name:?}: letters, digits, - and _ can"
+            )));
+        }
+        if cluster.name_server.is_empty() {
+            return Err(contradiction(&format!("backend.clusters.{name} has no name_server")));
+        }
+    }
+    Ok(())
+}
+
+fn contradiction(what: &str) -> AppError {
+    AppError::Config(what.to_owned())
 }
 
 /// A key for a proxy that was given none and has no directory to keep one in.

@@ -11,6 +11,8 @@ pub struct Context {
     pub client_id: String,
     /// The version the client claims, such as `5.0.7`; may be empty.
     pub client_version: String,
+    /// The namespace the client works in; mostly empty.
+    pub namespace: String,
     /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
     pub peer: Arc<str>,
     /// When the request came in.

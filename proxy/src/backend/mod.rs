@@ -6,6 +6,8 @@ pub mod embedded;
 mod queue_choice;
 pub mod remote;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use embedded::EmbeddedConfig;
@@ -19,4 +21,7 @@ pub struct BackendConfig {
     pub embedded: EmbeddedConfig,
     /// A cluster of Apache RocketMQ; once it has a name server, the embedded broker is not used.
     pub remote: RemoteConfig,
+    /// More clusters of Apache RocketMQ beside that one, by a name of the operator's choice.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, RemoteConfig>,
 }

@@ -12,7 +12,7 @@ use crate::backend::BackendConfig;
 use crate::backend::embedded::EmbeddedConfig;
 use crate::front::grpc::RoutePort;
 use crate::front::port::TlsConfig;
-use crate::processor::Limits;
+use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 
 /// Everything that can be configured. `--print-config` shows it as it is in force.
@@ -45,6 +45,9 @@ pub struct Config {
     pub limits: Limits,
     /// Where the broker is.
     pub backend: BackendConfig,
+    /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<PlacementRule>,
     /// Topics that are created at the start if they are missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<TopicSpec>,
@@ -116,6 +119,7 @@ impl Default for Config {
                 },
                 ..BackendConfig::default()
             },
+            placement: Vec::new(),
             topics: Vec::new(),
             groups: Vec::new(),
         }
@@ -160,6 +164,20 @@ mod tests {
         {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn clusters_have_names_and_rules_send_requests_to_them() {
+        let config: Config = toml::from_str(
+            "[backend.remote]\nname_server = 'a:9876'\n\
+             [backend.clusters.payments]\nname_server = 'b:9876'\n\
+             [[placement]]\ntopic = 'pay-*'\ncluster = 'payments'\n",
+        )
+        .expect("a configuration");
+        assert_eq!(config.backend.clusters["payments"].name_server, "b:9876");
+        assert_eq!(config.placement[0].cluster, "payments");
+        let printed = toml::to_string(&config).expect("TOML");
+        assert_eq!(toml::from_str::<Config>(&printed).expect("the same"), config, "{printed}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The administrator's requests: topics and groups.
 
+use futures::future::{join_all, try_join_all};
+
+use super::placement::Origin;
 use super::{Processor, validate};
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
+use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, Services, TopicConfig};
 
 impl Processor {
     /// Creates topics, then groups. With `replace` those that exist take the new configuration.
@@ -24,11 +27,18 @@ impl Processor {
             }
         }
         groups.iter().try_for_each(|group| validate::group(&group.name))?;
-        let metadata = &self.services.metadata;
-        let created = topics.into_iter().map(|topic| metadata.create_topic(topic, replace));
-        let mut created = futures::future::join_all(created).await;
-        let groups = groups.into_iter().map(|group| metadata.create_group(group, replace));
-        created.extend(futures::future::join_all(groups).await);
+        let created = topics.into_iter().map(|topic| {
+            let services = self.administered(&topic.name);
+            services.metadata.create_topic(topic, replace)
+        });
+        let mut created = join_all(created).await;
+        // Groups may consume from any cluster.
+        let groups = groups.into_iter().flat_map(|group| {
+            self.placement
+                .all()
+                .map(move |cluster| cluster.services.metadata.create_group(group.clone(), replace))
+        });
+        created.extend(join_all(groups).await);
         all(created)
     }
 
@@ -37,7 +47,10 @@ impl Processor {
     /// # Errors
     /// The backend's failure.
     pub async fn topics(&self) -> Result<Vec<TopicConfig>, Error> {
-        Ok(self.services.metadata.topics().await?)
+        let listed = try_join_all(self.placement.all().map(|cluster| cluster.services.metadata.topics()));
+        let mut topics = listed.await?.concat();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
     }
 
     /// All groups, by name.
@@ -45,7 +58,11 @@ impl Processor {
     /// # Errors
     /// The backend's failure.
     pub async fn groups(&self) -> Result<Vec<GroupConfig>, Error> {
-        Ok(self.services.metadata.groups().await?)
+        let listed = try_join_all(self.placement.all().map(|cluster| cluster.services.metadata.groups()));
+        let mut groups = listed.await?.concat();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        groups.dedup_by(|a, b| a.name == b.name);
+        Ok(groups)
     }
 
     /// Deletes a topic and its messages.
@@ -53,15 +70,27 @@ impl Processor {
     /// # Errors
     /// `TopicNotFound`, or the backend's failure.
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        Ok(self.services.metadata.delete_topic(name).await?)
+        Ok(self.administered(name).metadata.delete_topic(name).await?)
     }
 
-    /// Deletes a group and its progress.
+    /// Deletes a group and its progress, wherever it is.
     ///
     /// # Errors
-    /// `GroupNotFound`, or the backend's failure.
+    /// `GroupNotFound` if it is nowhere, or the backend's failure.
     pub async fn delete_group(&self, name: &str) -> Result<(), Error> {
-        Ok(self.services.metadata.delete_group(name).await?)
+        let deleted =
+            join_all(self.placement.all().map(|cluster| cluster.services.metadata.delete_group(name))).await;
+        let absent = |error: &ServiceError| error.kind == ServiceErrorKind::GroupNotFound;
+        if deleted.iter().any(Result::is_ok) {
+            let failed = deleted.into_iter().filter_map(Result::err).find(|error| !absent(error));
+            return failed.map_or(Ok(()), |error| Err(error.into()));
+        }
+        Ok(deleted.into_iter().collect::<Result<(), _>>()?)
+    }
+
+    // Where an administrator's topic is: rules that ask for a client don't count.
+    fn administered(&self, topic: &str) -> &Services {
+        &self.placement.of(Origin::default(), topic).services
     }
 }
 

@@ -1,9 +1,9 @@
 //! Receipt handles: all that is needed to settle a delivery, sealed, so that any proxy of a fleet can act on
 //! one and nobody can make one up.
 //!
-//! `1<mac>.<scope>.<received>.<invisible>.<coordinates>`: 16 characters of truncated HMAC-SHA256 over the rest,
-//! 8 characters that stand for topic and group, two times in hexadecimal milliseconds, and the backend's own
-//! words. Printable ASCII, about 60 characters.
+//! `1<mac>.<scope>.<received>.<invisible>.<cluster>.<coordinates>`: 16 characters of truncated HMAC-SHA256 over the
+//! rest, 8 characters that stand for topic and group, two times in hexadecimal milliseconds, the cluster's name
+//! (none for the default one), and the backend's own words. Printable ASCII, about 60 characters.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,6 +53,8 @@ pub(super) struct Lease {
     pub(super) received_at: SystemTime,
     /// How long it lasts.
     pub(super) invisible: Duration,
+    /// The cluster that knows it.
+    pub(super) cluster: String,
     /// The backend's words.
     pub(super) coordinates: String,
 }
@@ -93,17 +95,20 @@ impl Handles {
     }
 
     /// The id of a transaction: all that is needed to end it, under its topic. `T` and 16 characters of truncated
-    /// HMAC-SHA256 over topic and coordinates, a dot, and the backend's own words.
-    pub(super) fn seal_transaction(&self, topic: &str, coordinates: &str) -> String {
-        let mac = URL_SAFE_NO_PAD.encode(self.sign(&transaction_text(topic, coordinates)));
-        format!("{TRANSACTION}{mac}.{coordinates}")
+    /// HMAC-SHA256 over topic and what follows: the cluster's name and the backend's own words, with dots between.
+    pub(super) fn seal_transaction(&self, topic: &str, cluster: &str, coordinates: &str) -> String {
+        let place = format!("{cluster}.{coordinates}");
+        let mac = URL_SAFE_NO_PAD.encode(self.sign(&transaction_text(topic, &place)));
+        format!("{TRANSACTION}{mac}.{place}")
     }
 
-    /// The coordinates in a transaction's id; None if it was not made with our key for this topic.
-    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<String> {
-        let (mac, coordinates) = id.strip_prefix(TRANSACTION)?.split_once('.')?;
-        let genuine = equal(&mac_of(mac)?, &self.sign(&transaction_text(topic, coordinates)));
-        genuine.then(|| coordinates.to_owned())
+    /// The cluster and the coordinates in a transaction's id; None if it was not made with our key for this topic.
+    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<(String, String)> {
+        let (mac, place) = id.strip_prefix(TRANSACTION)?.split_once('.')?;
+        if !equal(&mac_of(mac)?, &self.sign(&transaction_text(topic, place))) {
+            return None;
+        }
+        place.split_once('.').map(|(cluster, coordinates)| (cluster.to_owned(), coordinates.to_owned()))
     }
 
     fn sign(&self, text: &str) -> [u8; MAC_BYTES] {
@@ -135,14 +140,16 @@ impl Scope<'_> {
 
 impl Handles {
     fn seal_as(&self, scope: &str, lease: &Lease) -> String {
-        let mut handle = String::with_capacity(MAC_CHARS + SCOPE_CHARS + lease.coordinates.len() + 28);
+        let mut handle = String::with_capacity(
+            MAC_CHARS + SCOPE_CHARS + lease.cluster.len() + lease.coordinates.len() + 29,
+        );
         handle.push(VERSION);
         // The room of the MAC, which is over what follows.
         handle.push_str("AAAAAAAAAAAAAAAA.");
         handle.push_str(scope);
         let received = lease.received_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         // Writing to a String can't fail.
-        let _ = write!(handle, ".{received:x}.{:x}.", lease.invisible.as_millis());
+        let _ = write!(handle, ".{received:x}.{:x}.{}.", lease.invisible.as_millis(), lease.cluster);
         handle.push_str(&lease.coordinates);
         let mac = URL_SAFE_NO_PAD.encode(self.sign(&handle[MAC_CHARS + 2..]));
         handle.replace_range(1..=MAC_CHARS, &mac);
@@ -155,13 +162,14 @@ impl Handles {
         if !equal(&mac_of(mac)?, &self.sign(text)) {
             return None;
         }
-        let mut parts = text.splitn(4, '.');
+        let mut parts = text.splitn(5, '.');
         let scope = parts.next()?;
         let received = u64::from_str_radix(parts.next()?, 16).ok()?;
         let invisible = u64::from_str_radix(parts.next()?, 16).ok()?;
         let lease = Lease {
             received_at: UNIX_EPOCH + Duration::from_millis(received),
             invisible: Duration::from_millis(invisible),
+            cluster: parts.next()?.to_owned(),
             coordinates: parts.next()?.to_owned(),
         };
         Some((scope, lease))
@@ -169,8 +177,8 @@ impl Handles {
 }
 
 // No text of a lease begins like this: there the scope's eight characters end with a dot.
-fn transaction_text(topic: &str, coordinates: &str) -> String {
-    format!("transaction\0{topic}\0{coordinates}")
+fn transaction_text(topic: &str, place: &str) -> String {
+    format!("transaction\0{topic}\0{place}")
 }
 
 fn mac_of(text: &str) -> Option<[u8; MAC_BYTES]> {
@@ -194,6 +202,7 @@ mod tests {
         Lease {
             received_at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             invisible: Duration::from_secs(30),
+            cluster: "east".to_owned(),
             coordinates: "q.1.2 3".to_owned(),
         }
     }
@@ -232,8 +241,9 @@ mod tests {
     #[test]
     fn a_transaction_opens_under_its_own_topic_and_key_only() {
         let handles = Handles::new(&HandleKey::new(b"secret"));
-        let id = handles.seal_transaction("t", "broker-a 1 2");
-        assert_eq!(handles.open_transaction("t", &id).as_deref(), Some("broker-a 1 2"));
+        let id = handles.seal_transaction("t", "east", "broker.a 1 2");
+        let opened = Some(("east".to_owned(), "broker.a 1 2".to_owned()));
+        assert_eq!(handles.open_transaction("t", &id), opened);
         assert_eq!(handles.open_transaction("u", &id), None);
         assert_eq!(Handles::new(&HandleKey::new(b"other")).open_transaction("t", &id), None);
         for changed in [id.replace("a 1", "a 3"), id.replace('T', "1"), id[1..].to_owned(), String::new()] {

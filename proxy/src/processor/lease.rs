@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::handle::Lease;
 use super::{Processor, max_attempts};
-use crate::service::{ChangeInvisible, InvisibleOutcome, RetryPolicy, Settle};
+use crate::service::{ChangeInvisible, InvisibleOutcome, RetryPolicy, Services, Settle};
 
 /// Renewals become rarer: so many times the first lease, one after the other, the last one again and again.
 const LENGTHS: [u32; 6] = [1, 3, 5, 10, 30, 60];
@@ -21,6 +21,7 @@ const MAX_FAILURES: u32 = 3;
 #[derive(Clone, Debug)]
 pub(super) struct Renewal {
     client_id: Arc<str>,
+    pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
     pub(super) group: Arc<str>,
     /// The lease in force.
@@ -32,16 +33,30 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    /// The first lease of a delivery to this client, of this topic and group.
-    pub(super) fn new([client_id, topic, group]: [&Arc<str>; 3], entry: Settle, attempt: i32) -> Self {
-        let (client_id, topic, group) = (client_id.clone(), topic.clone(), group.clone());
-        Self { client_id, topic, group, entry, attempt, since: Instant::now(), renewed: 0, failures: 0 }
+    /// The first lease of a delivery to this client, of this cluster, topic and group.
+    pub(super) fn new(
+        [client_id, cluster, topic, group]: [&Arc<str>; 4],
+        entry: Settle,
+        attempt: i32,
+    ) -> Self {
+        let [client_id, cluster, topic, group] = [client_id, cluster, topic, group].map(Arc::clone);
+        Self {
+            client_id,
+            cluster,
+            topic,
+            group,
+            entry,
+            attempt,
+            since: Instant::now(),
+            renewed: 0,
+            failures: 0,
+        }
     }
 
     /// The lease in force.
     pub(super) fn lease(&self) -> Lease {
         let Settle { coordinates, received_at, invisible, .. } = self.entry.clone();
-        Lease { received_at, invisible, coordinates }
+        Lease { received_at, invisible, cluster: self.cluster.as_ref().to_owned(), coordinates }
     }
 
     fn due(&self, now: SystemTime, ahead: Duration) -> bool {
@@ -150,9 +165,10 @@ impl Processor {
 
     // Whether to go on renewing.
     async fn renew(&self, renewal: &mut Renewal) -> bool {
+        let Ok(cluster) = self.placement.named(&renewal.cluster) else { return false };
         let too_long = renewal.since.elapsed() > self.limits.renew_for;
         let invisible = if too_long {
-            self.retry_pause(&renewal.group, renewal.attempt).await
+            self.retry_pause(&cluster.services, &renewal.group, renewal.attempt).await
         } else {
             self.limits.renewed_lease * LENGTHS[renewal.renewed.min(LENGTHS.len() - 1)]
         };
@@ -164,7 +180,7 @@ impl Processor {
             suspend: false,
             deadline: Instant::now() + self.limits.call,
         };
-        match self.services.messages.change_invisible(change).await {
+        match cluster.services.messages.change_invisible(change).await {
             Ok(InvisibleOutcome::Changed { coordinates, received_at }) => {
                 renewal.entry = Settle { coordinates, received_at, invisible, ..renewal.entry.clone() };
                 renewal.renewed += 1;
@@ -180,8 +196,8 @@ impl Processor {
         }
     }
 
-    async fn retry_pause(&self, group: &str, attempt: i32) -> Duration {
-        let Ok(config) = self.services.metadata.group(group).await else {
+    async fn retry_pause(&self, services: &Services, group: &str, attempt: i32) -> Duration {
+        let Ok(config) = services.metadata.group(group).await else {
             return self.limits.renewed_lease;
         };
         pause_before(&config.retry, attempt.min(max_attempts(&config)))
@@ -231,8 +247,8 @@ mod tests {
             received_at: SystemTime::UNIX_EPOCH,
             invisible: Duration::from_secs(60),
         };
-        leases.keep("h1".to_owned(), Renewal::new([&name, &name, &name], entry.clone(), 1));
-        leases.keep("h2".to_owned(), Renewal::new([&name, &name, &name], entry, 1));
+        leases.keep("h1".to_owned(), Renewal::new([&name, &name, &name, &name], entry.clone(), 1));
+        leases.keep("h2".to_owned(), Renewal::new([&name, &name, &name, &name], entry, 1));
         assert_eq!(leases.take("h1").await.map(|renewal| renewal.lease().coordinates).as_deref(), Some("q"));
         assert!(leases.take("h1").await.is_none());
         assert_eq!(leases.take_client("y").await.len(), 0);

@@ -49,7 +49,8 @@ impl Processor {
             command.lite_topics.iter().try_for_each(|name| validate::lite_topic_name(name, &self.limits))?;
         }
         let (topic, group) = (&command.topic, &command.group);
-        let config = match self.services.metadata.group(group).await {
+        let services = self.services(context, topic);
+        let config = match services.metadata.group(group).await {
             Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {
                 return refuse(ErrorKind::IllegalGroup, format!("group not found: {group}"));
             }
@@ -77,7 +78,7 @@ impl Processor {
             start,
             deadline: context.deadline_within(self.limits.call),
         };
-        let synced = self.services.lite.sync(change).await;
+        let synced = services.lite.sync(change).await;
         synced.map_err(|error| Error::on_topic(error, &command.topic))
     }
 }

@@ -7,9 +7,11 @@
 mod catalog;
 mod filter;
 mod handle;
+mod health;
 mod lease;
 mod limits;
 mod lite;
+mod placement;
 mod presence;
 mod pull;
 mod recall;
@@ -26,8 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use filter::Expression;
 pub use handle::HandleKey;
+pub use health::Health;
 pub use limits::Limits;
 pub use lite::LiteCommand;
+pub use placement::{Placement, PlacementRule};
 pub use pull::{PullCommand, QueueName};
 pub use receive::{Handed, ReceiveCommand, Received};
 pub use route::{Assignment, RouteQueue, Routed};
@@ -37,34 +41,38 @@ pub use settle::{AckEntry, Acked, ChangeCommand, ForwardCommand, SettleCommand};
 pub use stream::{Push, PushStream};
 pub use transaction::EndCommand;
 
+use crate::context::Context;
 use crate::service::{Capabilities, GroupConfig, Services};
 use handle::Handles;
+use health::Watch;
 use lease::Leases;
 use session::Sessions;
 use transaction::Recent;
 
-/// The rules over one backend. Shared by all front ends.
+/// The rules over the backends. Shared by all front ends.
 pub struct Processor {
-    services: Services,
+    placement: Placement,
     limits: Limits,
     handles: Handles,
     sessions: Sessions,
     leases: Leases,
     recent: Recent,
+    watch: Watch,
     draining: CancellationToken,
 }
 
 impl Processor {
-    /// The rules over these services. Once `draining` is cancelled, waiting receives answer at once.
+    /// The rules over these clusters. Once `draining` is cancelled, waiting receives answer at once.
     #[must_use]
-    pub fn new(services: Services, rules: Rules, draining: CancellationToken) -> Self {
+    pub fn new(placement: Placement, rules: Rules, draining: CancellationToken) -> Self {
         Self {
-            services,
+            placement,
             limits: rules.limits,
             handles: Handles::new(&rules.handle_key),
             sessions: Sessions::default(),
             leases: Leases::default(),
             recent: Recent::default(),
+            watch: Watch::default(),
             draining,
         }
     }
@@ -75,16 +83,21 @@ impl Processor {
         &self.limits
     }
 
-    /// What the backend can do.
+    /// What the backend can do: all clusters are of one kind.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.services.metadata.capabilities()
+        self.placement.default_services().metadata.capabilities()
     }
 
-    /// Keeps soft state: renews leases, forgets clients that are gone, passes on what the broker says. Returns once
-    /// the proxy drains.
+    /// The services for a request about a topic.
+    fn services(&self, context: &Context, topic: &str) -> &Services {
+        &self.placement.of(context.into(), topic).services
+    }
+
+    /// Keeps soft state: renews leases, forgets clients that are gone, passes on what the broker says, looks whether
+    /// the clusters can be reached. Returns once the proxy drains.
     pub async fn keep_house(&self) {
-        tokio::join!(self.keep_leases(), self.keep_presence());
+        tokio::join!(self.keep_leases(), self.keep_presence(), self.keep_watch());
     }
 
     /// Whether the proxy is shutting down.

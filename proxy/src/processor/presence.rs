@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::Processor;
+use super::placement::Cluster;
 use super::stream::Push;
-use crate::service::{Delivery, Notice, TopicKind};
+use crate::service::{Delivery, Notice, Services, TopicConfig, TopicKind};
 
 /// How often brokers are told who is here; they forget after two minutes.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
@@ -17,7 +20,7 @@ impl Processor {
         }
         tokio::select! {
             () = self.announce_producers() => {}
-            () = self.pass_notices() => {}
+            _ = join_all(self.placement.all().map(|cluster| self.pass_notices(cluster))) => {}
         }
     }
 
@@ -29,27 +32,26 @@ impl Processor {
                 () = self.sessions.producers_changed() => {}
                 () = self.draining.cancelled() => {
                     // So that brokers ask another proxy at once, and not one that is gone.
-                    self.services.presence.announce(&[]).await;
+                    join_all(self.placement.all().map(|cluster| cluster.services.presence.announce(&[]))).await;
                     return;
                 }
             }
-            let topics = self.sessions.published();
-            let kinds = topics.iter().map(|topic| self.services.metadata.topic(topic));
-            let kinds = futures::future::join_all(kinds).await;
-            let with_transactions = topics.into_iter().zip(kinds).filter(|(_, config)| {
-                config
-                    .as_ref()
-                    .is_ok_and(|config| matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed))
+            let published =
+                self.sessions.published(|origin, topic| self.placement.of(origin, topic).name.clone());
+            // Side by side: one that is down makes no other wait.
+            let announced = self.placement.all().map(async |cluster| {
+                let topics = published.get(&cluster.name).into_iter().flatten();
+                let topics = with_transactions(&cluster.services, topics).await;
+                cluster.services.presence.announce(&topics).await;
             });
-            let topics: Vec<_> = with_transactions.map(|(topic, _)| topic).collect();
-            self.services.presence.announce(&topics).await;
+            join_all(announced).await;
         }
     }
 
-    async fn pass_notices(&self) {
+    async fn pass_notices(&self, cluster: &Cluster) {
         loop {
-            match self.services.presence.notice().await {
-                Notice::Check(delivery) => self.ask_producer(delivery),
+            match cluster.services.presence.notice().await {
+                Notice::Check(delivery) => self.ask_producer(cluster, delivery),
                 Notice::LiteUnsubscribed { client_id, lite_topic } => {
                     if let Some(stream) = self.sessions.stream(&client_id) {
                         // One that reads nothing learns it from its next synchronisation.
@@ -62,9 +64,9 @@ impl Processor {
 
     // Any producer of the topic may know; one that can't be told now is passed over. If none is left, the broker
     // asks again, maybe elsewhere.
-    fn ask_producer(&self, delivery: Box<Delivery>) {
+    fn ask_producer(&self, cluster: &Cluster, delivery: Box<Delivery>) {
         let topic = delivery.topic.clone();
-        let transaction_id = self.handles.seal_transaction(&topic, &delivery.coordinates);
+        let transaction_id = self.handles.seal_transaction(&topic, &cluster.name, &delivery.coordinates);
         let mut push = Push::RecoverTransaction { delivery, transaction_id };
         for stream in self.sessions.producers_of(&topic) {
             match stream.try_send(push) {
@@ -74,4 +76,12 @@ impl Processor {
         }
         tracing::debug!(topic, "nobody here can be asked about a transaction");
     }
+}
+
+/// Those of the topics that take half messages.
+async fn with_transactions(services: &Services, topics: impl Iterator<Item = &String>) -> Vec<String> {
+    let configs = topics.map(async |topic| services.metadata.topic(topic).await);
+    let configs = join_all(configs).await.into_iter().flatten();
+    let takes = |config: &TopicConfig| matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed);
+    configs.filter(takes).map(|config| config.name).collect()
 }

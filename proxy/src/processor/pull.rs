@@ -68,7 +68,7 @@ impl Processor {
         let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset };
         tokio::select! {
             biased;
-            pulled = self.services.offsets.pull(pull) => pulled.map_err(|error| Error::on_topic(error, &topic)),
+            pulled = self.services(context, &topic).offsets.pull(pull) => pulled.map_err(|error| Error::on_topic(error, &topic)),
             () = self.draining.cancelled() => Ok(nothing),
         }
     }
@@ -86,7 +86,11 @@ impl Processor {
         check(queue)?;
         validate::group(group)?;
         legal_offset(offset)?;
-        let committed = self.services.offsets.commit(self.place(context, queue), group, offset).await;
+        let committed = self
+            .services(context, &queue.topic)
+            .offsets
+            .commit(self.place(context, queue), group, offset)
+            .await;
         committed.map_err(|error| Error::on_topic(error, &queue.topic))
     }
 
@@ -98,7 +102,8 @@ impl Processor {
     pub async fn get_offset(&self, context: &Context, queue: &QueueName, group: &str) -> Result<i64, Error> {
         check(queue)?;
         validate::group(group)?;
-        let committed = self.services.offsets.committed(self.place(context, queue), group).await;
+        let committed =
+            self.services(context, &queue.topic).offsets.committed(self.place(context, queue), group).await;
         committed.map_err(|error| Error::on_topic(error, &queue.topic))?.ok_or_else(|| {
             let message =
                 format!("group {group} has no offset in queue {} of topic {}", queue.id, queue.topic);
@@ -122,7 +127,8 @@ impl Processor {
             Whence::Time(time) if time > SystemTime::now() => Whence::End,
             other => other,
         };
-        let offset = self.services.offsets.offset(self.place(context, queue), whence).await;
+        let offset =
+            self.services(context, &queue.topic).offsets.offset(self.place(context, queue), whence).await;
         offset.map_err(|error| Error::on_topic(error, &queue.topic))
     }
 

@@ -12,9 +12,10 @@ impl Processor {
     /// handle, or too late), then the backend's failures.
     pub async fn recall(&self, context: &Context, topic: &str, handle: &str) -> Result<String, Error> {
         validate::topic(topic)?;
-        accepts(type_of_topic(self, topic).await?, TopicKind::Delay)?;
+        let services = self.services(context, topic);
+        accepts(type_of_topic(services, topic).await?, TopicKind::Delay)?;
         let deadline = context.deadline_within(self.limits.call);
-        let recalled = self.services.messages.recall(topic, handle, deadline).await;
+        let recalled = services.messages.recall(topic, handle, deadline).await;
         recalled.map_err(|error| Error::on_topic(error, topic))
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handle::{Lease, Scope};
+use super::handle::{Lease, Opened, Scope};
 use super::lease::Renewal;
 use super::limits::Limits;
+use super::placement::Cluster;
 use super::{Expression, Processor, filter, max_attempts, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Settle,
+    ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
 };
 
 /// What a client's own request time-out is taken to be when it never said.
@@ -83,7 +84,8 @@ impl Processor {
             let message = format!("the batch size must not be negative: {}", command.batch_size);
             return Err(Error::new(ErrorKind::BadRequest, message));
         };
-        let group = self.consuming_group(&command.group).await?;
+        let cluster = self.placement.of(context.into(), &command.topic);
+        let group = consuming_group(&cluster.services, &command.group).await?;
         let request = Receive {
             topic: command.topic,
             group: command.group,
@@ -97,26 +99,29 @@ impl Processor {
             lite_client: group.lite_bind_topic.is_some().then(|| context.client_id.clone()),
         };
         let (topic, name) = (request.topic.clone(), request.group.clone());
-        let deliveries = match self.wait_for(request).await? {
+        let deliveries = match self.wait_for(&cluster.services, request).await? {
             Delivered::Messages(deliveries) => deliveries,
             Delivered::AllFiltered => return Ok(Received::NoMatch),
             Delivered::Nothing => return Ok(Received::Nothing),
         };
         let scope = self.handles.scope(&topic, &name);
-        let handed = self.hand_out(&scope, deliveries, &group).await;
+        let handed = self.hand_out((cluster, &scope), deliveries, &group).await;
         if handed.is_empty() {
             return Ok(Received::NoMatch);
         }
         if command.auto_renew {
-            self.keep_renewed(context, &scope, &handed);
+            self.keep_renewed(context, (cluster, &scope), &handed);
         }
         Ok(Received::Messages(handed))
     }
 
     /// Makes deliveries that could not be handed over visible again, without counting them as attempts.
     pub async fn give_back(&self, topic: &str, group: &str, undelivered: Vec<Handed>) {
+        let scope = self.handles.scope(topic, group);
         for Handed { delivery, handle } in undelivered {
             self.leases.take(&handle).await;
+            let Opened::Ours(lease) = scope.open(&handle) else { continue };
+            let Ok(cluster) = self.placement.named(&lease.cluster) else { continue };
             let change = ChangeInvisible {
                 topic: topic.to_owned(),
                 group: group.to_owned(),
@@ -125,28 +130,20 @@ impl Processor {
                 suspend: true,
                 deadline: Instant::now() + self.limits.call,
             };
-            if let Err(error) = self.services.messages.change_invisible(change).await {
+            if let Err(error) = cluster.services.messages.change_invisible(change).await {
                 tracing::debug!(topic, group, %error, "a delivery nobody took waits out its lease");
             }
         }
     }
 
-    async fn consuming_group(&self, name: &str) -> Result<GroupConfig, Error> {
-        let group = self.services.metadata.group(name).await?;
-        if group.consume {
-            return Ok(group);
-        }
-        Err(Error::new(ErrorKind::Forbidden, format!("subscription group no permission, {name}")))
-    }
-
-    async fn wait_for(&self, request: Receive) -> Result<Delivered, Error> {
+    async fn wait_for(&self, services: &Services, request: Receive) -> Result<Delivered, Error> {
         let (topic, until, wanted) = (request.topic.clone(), request.deadline, request.max);
         let received = async {
             if wanted == 0 {
                 tokio::time::sleep_until(until.into()).await;
                 return Ok(Delivered::Nothing);
             }
-            self.services.messages.receive(request).await
+            services.messages.receive(request).await
         };
         let received = tokio::select! {
             biased;
@@ -162,19 +159,20 @@ impl Processor {
     // Seals the handles, and turns what the group may not have again into dead letters.
     async fn hand_out(
         &self,
-        scope: &Scope<'_>,
+        (cluster, scope): (&Cluster, &Scope<'_>),
         deliveries: Vec<Delivery>,
         group: &GroupConfig,
     ) -> Vec<Handed> {
         let mut handed = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             if delivery.attempt > max_attempts(group) {
-                self.bury(scope, &delivery).await;
+                self.bury(&cluster.services, scope, &delivery).await;
                 continue;
             }
             let lease = Lease {
                 received_at: delivery.received_at,
                 invisible: delivery.invisible,
+                cluster: cluster.name.as_ref().to_owned(),
                 coordinates: delivery.coordinates.clone(),
             };
             handed.push(Handed { handle: scope.seal(&lease), delivery });
@@ -182,7 +180,7 @@ impl Processor {
         handed
     }
 
-    async fn bury(&self, scope: &Scope<'_>, delivery: &Delivery) {
+    async fn bury(&self, services: &Services, scope: &Scope<'_>, delivery: &Delivery) {
         let Scope { topic, group, .. } = *scope;
         let forward = Forward {
             topic: topic.to_owned(),
@@ -191,12 +189,12 @@ impl Processor {
             deadline: Instant::now() + self.limits.call,
         };
         // It comes back when its lease is over, and is tried again then.
-        if let Err(error) = self.services.messages.forward_to_dead_letter(forward).await {
+        if let Err(error) = services.messages.forward_to_dead_letter(forward).await {
             tracing::warn!(topic, group, %error, "a message stays out of the dead-letter topic for now");
         }
     }
 
-    fn keep_renewed(&self, context: &Context, scope: &Scope<'_>, handed: &[Handed]) {
+    fn keep_renewed(&self, context: &Context, (cluster, scope): (&Cluster, &Scope<'_>), handed: &[Handed]) {
         // Without a session nobody would ever know that the client is gone.
         if !self.sessions.is_present(&context.client_id) {
             return;
@@ -206,10 +204,22 @@ impl Processor {
         for Handed { delivery, handle } in handed {
             self.leases.keep(
                 handle.clone(),
-                Renewal::new([&client_id, &topic, &group], Settle::from(delivery), delivery.attempt),
+                Renewal::new(
+                    [&client_id, &cluster.name, &topic, &group],
+                    Settle::from(delivery),
+                    delivery.attempt,
+                ),
             );
         }
     }
+}
+
+async fn consuming_group(services: &Services, name: &str) -> Result<GroupConfig, Error> {
+    let group = services.metadata.group(name).await?;
+    if group.consume {
+        return Ok(group);
+    }
+    Err(Error::new(ErrorKind::Forbidden, format!("subscription group no permission, {name}")))
 }
 
 /// Checks a lease's length against its bounds.
@@ -274,6 +284,7 @@ mod tests {
         Context {
             client_id: "c".to_owned(),
             client_version: version.to_owned(),
+            namespace: String::new(),
             peer: "p".into(),
             received: now,
             // Half a second for the test itself.

@@ -43,9 +43,10 @@ impl Processor {
     ///
     /// # Errors
     /// `IllegalTopic`, `TopicNotFound`, or the backend's failure.
-    pub async fn query_route(&self, _: &Context, topic: &str) -> Result<Routed, Error> {
+    pub async fn query_route(&self, context: &Context, topic: &str) -> Result<Routed, Error> {
         validate::topic(topic)?;
-        let route = self.services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
+        let route = self.services(context, topic).routes.route(topic).await;
+        let route = route.map_err(|error| Error::on_topic(error, topic))?;
         Ok(Routed { kind: route.kind, queues: route.queues.iter().flat_map(expand).collect() })
     }
 
@@ -56,14 +57,15 @@ impl Processor {
     /// `IllegalTopic`, `IllegalGroup`, `TopicNotFound`, `Forbidden` (nothing readable), or the backend's failure.
     pub async fn query_assignment(
         &self,
-        _: &Context,
+        context: &Context,
         topic: &str,
         group: &str,
     ) -> Result<Vec<Assignment>, Error> {
         validate::topic(topic)?;
         validate::group(group)?;
-        let route = self.services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
-        let in_order = match self.services.metadata.group(group).await {
+        let services = self.services(context, topic);
+        let route = services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
+        let in_order = match services.metadata.group(group).await {
             Ok(config) => in_order(&config),
             Err(error) if error.kind == ServiceErrorKind::GroupNotFound => false,
             Err(error) => return Err(error.into()),

@@ -6,7 +6,8 @@ use super::{Processor, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Body, BodyEncoding, Capabilities, Message, MessageKind, Persistence, ServiceErrorKind, TopicKind,
+    Body, BodyEncoding, Capabilities, Message, MessageKind, Persistence, ServiceErrorKind, Services,
+    TopicKind,
 };
 
 /// User properties that brokers read as a message's group and as its trace context.
@@ -92,11 +93,13 @@ impl Processor {
             return Err(Error::new(ErrorKind::Corrupted, "no message to send"));
         };
         let topic = topic.name.clone();
+        let cluster = self.placement.of(context.into(), &topic);
+        let services = &cluster.services;
         if !is_retry_or_dead_letter(&topic) {
-            let expected = type_of_topic(self, &topic).await?;
+            let expected = type_of_topic(services, &topic).await?;
             accepts(expected, type_of(first))?;
         }
-        let capabilities = self.services.metadata.capabilities();
+        let capabilities = services.metadata.capabilities();
         let (mut ids, mut messages) =
             (Vec::with_capacity(command.messages.len()), Vec::with_capacity(command.messages.len()));
         for (_, draft) in command.messages {
@@ -109,13 +112,13 @@ impl Processor {
             self.sessions.publishes(&context.client_id, &topic);
         }
         let deadline = context.deadline_within(self.limits.call);
-        let sent = self.services.messages.send(&topic, messages, deadline).await;
+        let sent = services.messages.send(&topic, messages, deadline).await;
         let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
         let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| Stored {
             transaction_id: match &sent.transaction {
                 Some(coordinates) => {
-                    self.recent.stored(&topic, &message_id, coordinates);
-                    self.handles.seal_transaction(&topic, coordinates)
+                    self.recent.stored((&topic, &message_id), (&cluster.name, coordinates));
+                    self.handles.seal_transaction(&topic, &cluster.name, coordinates)
                 }
                 None => message_id.clone(),
             },
@@ -130,8 +133,8 @@ impl Processor {
 
 /// What a topic takes. One that surely does not exist has no type. That nobody could be asked is another matter:
 /// the client should try again.
-pub(super) async fn type_of_topic(processor: &Processor, topic: &str) -> Result<TopicKind, Error> {
-    match processor.services.metadata.topic(topic).await {
+pub(super) async fn type_of_topic(services: &Services, topic: &str) -> Result<TopicKind, Error> {
+    match services.metadata.topic(topic).await {
         Ok(config) => Ok(config.kind),
         Err(error) if error.kind == ServiceErrorKind::TopicNotFound => Ok(TopicKind::Unspecified),
         Err(error) => Err(error.into()),

@@ -1,18 +1,19 @@
 //! Presence: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
 //! saw a client's settings serves it all the same, and asks for them by answering its heartbeat `UnknownClient`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::sync::Notify;
 
+use super::placement::Origin;
 use super::stream::PushStream;
 use super::{Expression, Processor, filter, max_attempts, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, LiteAction, LiteChange, RetryPolicy, ServiceErrorKind};
+use crate::service::{GroupConfig, LiteAction, LiteChange, RetryPolicy, ServiceErrorKind, Services};
 
 /// A client that is silent for this long is gone.
 const EXPIRY: Duration = Duration::from_secs(120);
@@ -117,6 +118,7 @@ struct Session {
     topics: BTreeSet<String>,
     /// A consumer's group, and the first topic that it subscribes to.
     subscription: Option<(String, String)>,
+    namespace: String,
     /// None: the stream has ended, and the client may open another, here or at another proxy.
     stream: Option<PushStream>,
 }
@@ -153,7 +155,7 @@ impl Sessions {
         Some(session.clone())
     }
 
-    fn remember(&self, client_id: &str, settings: &ClientSettings, stream: &PushStream) {
+    fn remember(&self, context: &Context, settings: &ClientSettings, stream: &PushStream) {
         let (topics, subscription) = match &settings.role {
             Role::Publishing(topics) => (topics.iter().cloned().collect(), None),
             Role::Subscription(group, subscriptions) => {
@@ -169,9 +171,10 @@ impl Sessions {
             seen: Instant::now(),
             topics,
             subscription,
+            namespace: context.namespace.clone(),
             stream: Some(stream.clone()),
         };
-        let before = self.by_client.lock().insert(client_id.to_owned(), session);
+        let before = self.by_client.lock().insert(context.client_id.clone(), session);
         if produces || before.is_some_and(|before| !before.topics.is_empty()) {
             self.producers_changed.notify_one();
         }
@@ -201,11 +204,21 @@ impl Sessions {
         self.producers_changed.notified().await;
     }
 
-    /// The topics whose producers can be spoken to here.
-    pub(super) fn published(&self) -> BTreeSet<String> {
-        let sessions = self.by_client.lock();
-        let here = sessions.values().filter(|session| session.stream.is_some() && session.alive());
-        here.flat_map(|session| session.topics.iter().cloned()).collect()
+    /// The topics whose producers can be spoken to here, by what `place` makes of producer and topic.
+    pub(super) fn published<P: Ord>(
+        &self,
+        place: impl Fn(Origin<'_>, &str) -> P,
+    ) -> BTreeMap<P, BTreeSet<String>> {
+        let mut published: BTreeMap<P, BTreeSet<String>> = BTreeMap::new();
+        for (client_id, session) in self.by_client.lock().iter() {
+            if session.stream.is_some() && session.alive() {
+                let origin = Origin { client_id, namespace: &session.namespace };
+                for topic in &session.topics {
+                    published.entry(place(origin, topic)).or_default().insert(topic.clone());
+                }
+            }
+        }
+        published
     }
 
     /// The streams of a topic's producers, in any order.
@@ -259,10 +272,10 @@ impl Processor {
                 None
             }
             Role::Subscription(group, subscriptions) => {
-                Some(self.subscribe(settings.kind, group, subscriptions).await?)
+                Some(self.subscribe(context, settings.kind, (group, subscriptions)).await?)
             }
         };
-        self.sessions.remember(&context.client_id, &settings, stream);
+        self.sessions.remember(context, &settings, stream);
         Ok(policy)
     }
 
@@ -273,9 +286,9 @@ impl Processor {
 
     async fn subscribe(
         &self,
+        context: &Context,
         kind: ClientKind,
-        group: &str,
-        subscriptions: &[(String, Expression)],
+        (group, subscriptions): (&str, &[(String, Expression)]),
     ) -> Result<ConsumerPolicy, Error> {
         validate::group(group)?;
         if !kind.consumes() {
@@ -286,7 +299,9 @@ impl Processor {
             filter::parse(expression.clone())
                 .map_err(|error| Error::new(error.kind, "expression format is not correct"))?;
         }
-        let config = self.group_for(kind, group).await?;
+        // A group is where its topics are.
+        let topic = subscriptions.first().map_or("", |(topic, _)| topic.as_str());
+        let config = group_for(self.services(context, topic), kind, group).await?;
         if let (Some(bound), Some((topic, _))) = (&config.lite_bind_topic, subscriptions.first())
             && bound != topic
         {
@@ -305,24 +320,6 @@ impl Processor {
         })
     }
 
-    async fn group_for(&self, kind: ClientKind, group: &str) -> Result<GroupConfig, Error> {
-        let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
-        let config = match self.services.metadata.group(group).await {
-            Ok(config) => config,
-            Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {
-                return refuse(format!("group not found: {group}"));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match (kind, &config.lite_bind_topic) {
-            (ClientKind::LitePushConsumer, None) => {
-                refuse(format!("regular group cannot use LITE mode: {group}"))
-            }
-            (ClientKind::LitePushConsumer, Some(_)) | (_, None) => Ok(config),
-            (_, Some(_)) => refuse(format!("lite group must use LITE mode: {group}")),
-        }
-    }
-
     /// Notes that a client is there.
     ///
     /// # Errors
@@ -333,7 +330,8 @@ impl Processor {
             ClientKind::Producer => Ok(()),
             kind if kind.consumes() => {
                 validate::group(group)?;
-                self.group_for(kind, group).await.map(drop)
+                let topic = session.subscription.as_ref().map_or("", |(_, topic)| topic.as_str());
+                group_for(self.services(context, topic), kind, group).await.map(drop)
             }
             kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
         }
@@ -361,6 +359,7 @@ impl Processor {
     // Brokers would find out by themselves, after some minutes.
     async fn unsubscribe_lite(&self, context: &Context, subscription: Option<(String, String)>) {
         let Some((group, topic)) = subscription else { return };
+        let services = self.services(context, &topic);
         let change = LiteChange {
             client_id: context.client_id.clone(),
             topic,
@@ -370,9 +369,27 @@ impl Processor {
             start: None,
             deadline: context.deadline_within(self.limits.call),
         };
-        if let Err(error) = self.services.lite.sync(change).await {
+        if let Err(error) = services.lite.sync(change).await {
             tracing::debug!(client_id = context.client_id, %error, "lite subscriptions wait for their expiry");
         }
+    }
+}
+
+async fn group_for(services: &Services, kind: ClientKind, group: &str) -> Result<GroupConfig, Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
+    let config = match services.metadata.group(group).await {
+        Ok(config) => config,
+        Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {
+            return refuse(format!("group not found: {group}"));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match (kind, &config.lite_bind_topic) {
+        (ClientKind::LitePushConsumer, None) => {
+            refuse(format!("regular group cannot use LITE mode: {group}"))
+        }
+        (ClientKind::LitePushConsumer, Some(_)) | (_, None) => Ok(config),
+        (_, Some(_)) => refuse(format!("lite group must use LITE mode: {group}")),
     }
 }
 

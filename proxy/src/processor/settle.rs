@@ -76,41 +76,43 @@ impl Processor {
         }
         let scope = self.handles.scope(&command.topic, &command.group);
         let mut answers = Vec::with_capacity(command.entries.len());
-        let mut places = Vec::with_capacity(command.entries.len());
-        let mut entries = Vec::with_capacity(command.entries.len());
+        let mut batches: Vec<Batch> = Vec::new();
         for entry in command.entries {
             let (opened, renewal) = self.lease_of(&scope, &entry.handle).await;
             let answer = match opened {
                 Opened::Ours(lease) if lease.expired(SystemTime::now()) => Err(expired()),
                 Opened::Ours(lease) => {
                     let renewed = renewal.map(|renewal| (entry.handle.clone(), renewal));
-                    places.push((answers.len(), renewed));
-                    entries.push(settle(entry, lease));
+                    let batch = batch_of(&mut batches, &lease.cluster);
+                    batch.places.push((answers.len(), renewed));
+                    batch.entries.push(settle(entry, lease));
                     Ok(())
                 }
-                Opened::Foreign(_) => self.fruitless(&command.topic).await,
+                Opened::Foreign(_) => self.fruitless(context, &command.topic).await,
                 Opened::Forged => Err(forged()),
             };
             answers.push(answer);
         }
-        if entries.is_empty() {
-            return Ok(answers);
-        }
-        let request = Acknowledge {
-            topic: command.topic,
-            group: command.group,
-            entries,
-            deadline: context.deadline_within(self.limits.call),
-        };
-        let outcomes = match self.services.messages.acknowledge(request).await {
-            Ok(outcomes) => outcomes,
-            Err(error) => vec![AckOutcome::Failed(error); places.len()],
-        };
-        for ((place, renewed), outcome) in places.into_iter().zip(outcomes) {
-            if matches!(outcome, AckOutcome::Failed(_)) {
-                self.keep_again(renewed);
+        for Batch { cluster, places, entries } in batches {
+            let request = Acknowledge {
+                topic: command.topic.clone(),
+                group: command.group.clone(),
+                entries,
+                deadline: context.deadline_within(self.limits.call),
+            };
+            let outcomes = match self.placement.named(&cluster) {
+                Ok(cluster) => match cluster.services.messages.acknowledge(request).await {
+                    Ok(outcomes) => outcomes,
+                    Err(error) => vec![AckOutcome::Failed(error); places.len()],
+                },
+                Err(error) => vec![AckOutcome::Invalid(error.message); places.len()],
+            };
+            for ((place, renewed), outcome) in places.into_iter().zip(outcomes) {
+                if matches!(outcome, AckOutcome::Failed(_)) {
+                    self.keep_again(renewed);
+                }
+                answers[place] = acked(outcome);
             }
-            answers[place] = acked(outcome);
         }
         Ok(answers)
     }
@@ -133,12 +135,13 @@ impl Processor {
             }
             Opened::Ours(lease) => lease,
             Opened::Foreign(lease) => {
-                self.fruitless(&command.topic).await?;
+                self.fruitless(context, &command.topic).await?;
                 let lease = Lease { received_at: SystemTime::now(), invisible, ..lease };
                 return Ok(scope.reseal_foreign(&handle, &lease));
             }
             Opened::Forged => return Err(forged()),
         };
+        let cluster = self.placement.named(&lease.cluster)?;
         let request = ChangeInvisible {
             topic: command.topic.clone(),
             group: command.group.clone(),
@@ -147,14 +150,17 @@ impl Processor {
             suspend: command.suspend,
             deadline: context.deadline_within(self.limits.call),
         };
-        let changed = self.services.messages.change_invisible(request).await;
+        let changed = cluster.services.messages.change_invisible(request).await;
         if changed.is_err() {
             self.keep_again(renewal.map(|renewal| (handle, renewal)));
         }
         match changed.map_err(|error| Error::on_topic(error, &command.topic))? {
-            InvisibleOutcome::Changed { coordinates, received_at } => {
-                Ok(scope.seal(&Lease { received_at, invisible, coordinates }))
-            }
+            InvisibleOutcome::Changed { coordinates, received_at } => Ok(scope.seal(&Lease {
+                received_at,
+                invisible,
+                cluster: cluster.name.as_ref().to_owned(),
+                coordinates,
+            })),
             InvisibleOutcome::Expired => Err(expired()),
         }
     }
@@ -179,13 +185,14 @@ impl Processor {
             Opened::Foreign(_) => return Ok(()),
             Opened::Forged => return Err(forged()),
         };
+        let cluster = self.placement.named(&lease.cluster)?;
         let request = Forward {
             topic: command.topic.clone(),
             group: command.group,
             entry: settle(command.entry, lease),
             deadline: context.deadline_within(self.limits.call),
         };
-        let forwarded = self.services.messages.forward_to_dead_letter(request).await;
+        let forwarded = cluster.services.messages.forward_to_dead_letter(request).await;
         if forwarded.is_err() {
             self.keep_again(renewal.map(|renewal| (handle, renewal)));
         }
@@ -213,8 +220,8 @@ impl Processor {
 
     // A handle of another topic or group settles nothing, and nobody is told: so do Apache's brokers. Where the
     // topic does not even exist, clients must hear that trying again is in vain.
-    async fn fruitless(&self, topic: &str) -> Result<(), Error> {
-        match self.services.metadata.topic(topic).await {
+    async fn fruitless(&self, context: &Context, topic: &str) -> Result<(), Error> {
+        match self.services(context, topic).metadata.topic(topic).await {
             Err(error) if error.kind == ServiceErrorKind::TopicNotFound => {
                 Err(Error::new(ErrorKind::InvalidHandle, format!("receipt handle is not of topic {topic}")))
             }
@@ -225,6 +232,7 @@ impl Processor {
     /// Ends the leases of a client that is gone, so that others get its messages.
     pub(super) async fn release(&self, client_id: &str) {
         for renewal in self.leases.take_client(client_id).await {
+            let Ok(cluster) = self.placement.named(&renewal.cluster) else { continue };
             let change = ChangeInvisible {
                 topic: renewal.topic.as_ref().to_owned(),
                 group: renewal.group.as_ref().to_owned(),
@@ -233,11 +241,28 @@ impl Processor {
                 suspend: false,
                 deadline: Instant::now() + self.limits.call,
             };
-            if let Err(error) = self.services.messages.change_invisible(change).await {
+            if let Err(error) = cluster.services.messages.change_invisible(change).await {
                 tracing::debug!(client_id, %error, "a delivery of a client that is gone waits out its lease");
             }
         }
     }
+}
+
+/// Acknowledgements for one cluster.
+struct Batch {
+    cluster: String,
+    /// Which of the answers, and what was renewed by this proxy.
+    places: Vec<(usize, Option<(String, Renewal)>)>,
+    entries: Vec<Settle>,
+}
+
+// One in practice: rules change rarely.
+fn batch_of<'a>(batches: &'a mut Vec<Batch>, cluster: &str) -> &'a mut Batch {
+    let index = batches.iter().position(|batch| batch.cluster == cluster).unwrap_or_else(|| {
+        batches.push(Batch { cluster: cluster.to_owned(), places: Vec::new(), entries: Vec::new() });
+        batches.len() - 1
+    });
+    &mut batches[index]
 }
 
 fn settle(entry: AckEntry, lease: Lease) -> Settle {

@@ -41,25 +41,26 @@ impl Processor {
         let sealed = self.handles.open_transaction(&command.topic, &command.transaction_id);
         // With Apache's proxy the id is the message's, and there are programs that count on it.
         let by_message = || self.recent.half_message(&command.topic, &command.transaction_id);
-        let Some(coordinates) = sealed.or_else(by_message) else {
+        let Some((cluster, coordinates)) = sealed.or_else(by_message) else {
             return refuse("transaction id is not from this server, or of another topic");
         };
         let Some(resolution) = command.resolution else { return Ok(()) };
-        if !self.recent.decide(&coordinates) {
+        let services = &self.placement.named(&cluster)?.services;
+        if !self.recent.decide(&command.transaction_id) {
             return Ok(());
         }
         let end = EndTransaction {
             topic: command.topic.clone(),
             message_id: command.message_id,
-            coordinates: coordinates.clone(),
+            coordinates,
             resolution,
             asked: command.asked,
             deadline: context.deadline_within(self.limits.call),
         };
-        self.services.transactions.end(end).await.map_err(|error| {
+        services.transactions.end(end).await.map_err(|error| {
             // After a time-out it may be decided: to say it again could deliver the message twice.
             if error.kind != ServiceErrorKind::Timeout {
-                self.recent.undecide(&coordinates);
+                self.recent.undecide(&command.transaction_id);
             }
             Error::on_topic(error, &command.topic)
         })
@@ -73,8 +74,8 @@ pub(super) struct Recent {
     /// Brokers deliver a message once for every commit they hear, and a producer that is asked while it decides on
     /// its own says it twice.
     decided: Mutex<Kept<()>>,
-    /// Coordinates by topic and message id.
-    half_messages: Mutex<Kept<String>>,
+    /// Cluster and coordinates by topic and message id.
+    half_messages: Mutex<Kept<(String, String)>>,
 }
 
 /// As long as a broker waits before it asks, and somewhat longer.
@@ -84,21 +85,22 @@ const MANY: usize = 10_000;
 
 impl Recent {
     /// Notes a half message that was just stored.
-    pub(super) fn stored(&self, topic: &str, message_id: &str, coordinates: &str) {
-        self.half_messages.lock().put(name(topic, message_id), coordinates.to_owned());
+    pub(super) fn stored(&self, (topic, message_id): (&str, &str), (cluster, coordinates): (&str, &str)) {
+        let place = (cluster.to_owned(), coordinates.to_owned());
+        self.half_messages.lock().put(name(topic, message_id), place);
     }
 
-    fn half_message(&self, topic: &str, message_id: &str) -> Option<String> {
+    fn half_message(&self, topic: &str, message_id: &str) -> Option<(String, String)> {
         self.half_messages.lock().get(&name(topic, message_id)).cloned()
     }
 
     /// Whether it was undecided; it counts as decided from now on.
-    fn decide(&self, coordinates: &str) -> bool {
-        self.decided.lock().put(coordinates.to_owned(), ())
+    fn decide(&self, id: &str) -> bool {
+        self.decided.lock().put(id.to_owned(), ())
     }
 
-    fn undecide(&self, coordinates: &str) {
-        self.decided.lock().entries.remove(coordinates);
+    fn undecide(&self, id: &str) {
+        self.decided.lock().entries.remove(id);
     }
 }
 
@@ -147,8 +149,8 @@ mod tests {
     #[test]
     fn a_half_message_is_found_under_its_own_topic() {
         let recent = Recent::default();
-        recent.stored("t", "id", "broker-a 1 2");
-        assert_eq!(recent.half_message("t", "id").as_deref(), Some("broker-a 1 2"));
+        recent.stored(("t", "id"), ("east", "broker-a 1 2"));
+        assert_eq!(recent.half_message("t", "id"), Some(("east".to_owned(), "broker-a 1 2".to_owned())));
         assert_eq!(recent.half_message("u", "id"), None);
     }
 }

@@ -10,6 +10,14 @@ pub trait Routes: Send + Sync {
     /// # Errors
     /// `TopicNotFound`, `Timeout`, `Unavailable`.
     async fn route(&self, topic: &str) -> Result<Route, ServiceError>;
+
+    /// Whether requests can be served now.
+    ///
+    /// # Errors
+    /// `Unavailable`, with what is missing.
+    async fn ready(&self) -> Result<(), ServiceError> {
+        Ok(())
+    }
 }
 
 /// A topic's queues.

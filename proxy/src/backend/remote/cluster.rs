@@ -9,9 +9,9 @@ use super::connection::Dialer;
 use super::faults::Faults;
 use super::name_servers::{LookupError, NameServers};
 use super::peers::Peers;
-use super::presence::{Ear, ROOM};
+use super::presence::{self, Ear, ROOM};
 use super::select::Turns;
-use super::topology::TopicRoute;
+use super::topology::{Broker, TopicRoute};
 use crate::remoting::Command;
 use crate::remoting::sign::Signer;
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -102,6 +102,25 @@ impl Cluster {
     pub(super) async fn masters(&self) -> Result<Vec<String>, ServiceError> {
         let route = self.route(&self.options.name).await?;
         Ok(route.brokers.iter().filter_map(|broker| broker.master().map(str::to_owned)).collect())
+    }
+
+    /// Whether a name server tells of brokers, and one of them answers. Nothing cached counts.
+    pub(super) async fn ready(&self) -> Result<(), ServiceError> {
+        let unavailable = |message: String| ServiceError::new(ServiceErrorKind::Unavailable, message);
+        let name = &self.options.name;
+        let route = self.name_servers.route(name).await?;
+        let masters = route.iter().flat_map(|route| &route.brokers).filter_map(Broker::master);
+        let mut silent = None;
+        for address in masters {
+            match self.peers.call(address, presence::nobody(), self.options.lookup_timeout).await {
+                Ok(_) => return Ok(()),
+                Err(error) => silent = Some(error),
+            }
+        }
+        Err(unavailable(match silent {
+            Some(error) => format!("no broker of {name} answers: {error}"),
+            None => format!("the name servers know no broker of {name}"),
+        }))
     }
 
     /// Removes a topic from every name server.

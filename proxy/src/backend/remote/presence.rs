@@ -99,6 +99,11 @@ fn heartbeat(client_id: &str, topics: &[&str]) -> Command {
     Command::request(request::HEART_BEAT).body(body.to_string())
 }
 
+/// A heartbeat of nobody: a question that every broker answers, and that changes nothing.
+pub(super) fn nobody() -> Command {
+    heartbeat("rocketmq-thin-proxy", &[])
+}
+
 fn unregister(client_id: &str, topic: &str) -> Command {
     Command::request(request::UNREGISTER_CLIENT).field("clientID", client_id).field("producerGroup", topic)
 }

@@ -129,6 +129,10 @@ impl Routes for Remote {
         });
         Ok(Route { kind, queues: queues.collect() })
     }
+
+    async fn ready(&self) -> Result<(), ServiceError> {
+        self.cluster.ready().await
+    }
 }
 
 fn replicas<'a>(ids: impl Iterator<Item = &'a i64>) -> Vec<i32> {

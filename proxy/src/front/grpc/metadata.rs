@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 
 const CLIENT_ID: &str = "x-mq-client-id";
 const CLIENT_VERSION: &str = "x-mq-client-version";
+const NAMESPACE: &str = "x-mq-namespace";
 const TIMEOUT: &str = "grpc-timeout";
 const ENCODING: &str = "grpc-encoding";
 
@@ -74,6 +75,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
     Ok(Context {
         client_id: client_id.to_owned(),
         client_version: text(headers, CLIENT_VERSION).to_owned(),
+        namespace: text(headers, NAMESPACE).to_owned(),
         peer: peer.clone(),
         received: call.received,
         deadline: call.deadline,

@@ -6,14 +6,19 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use rocketmq_thin_proto::DESCRIPTORS;
 use rocketmq_thin_proto::thin::admin_server::AdminServer;
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tower_service::Service;
 
 use super::admin::Administration;
-use crate::processor::Processor;
+use crate::processor::{Health, Processor};
+
+/// The hot service, as the health service names it.
+const MESSAGING: &str = "apache.rocketmq.v2.MessagingService";
 
 const SERVICES: [&str; 4] = [
     "rocketmq.thin.v1.Admin",
@@ -21,6 +26,20 @@ const SERVICES: [&str; 4] = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
+
+/// Tells whether the messaging service as a whole, and each cluster (`cluster/NAME`), can do its work.
+async fn report(reporter: HealthReporter, mut health: watch::Receiver<Health>) {
+    let status = |well: bool| if well { ServingStatus::Serving } else { ServingStatus::NotServing };
+    while health.changed().await.is_ok() {
+        let clusters = health.borrow_and_update().clone();
+        for (cluster, missing) in &clusters {
+            let name = if cluster.is_empty() { "default" } else { cluster };
+            reporter.set_service_status(format!("cluster/{name}"), status(missing.is_none())).await;
+        }
+        let well = clusters.values().all(Option::is_none);
+        reporter.set_service_status(MESSAGING, status(well)).await;
+    }
+}
 
 /// Generated services behind one router.
 #[derive(Clone)]
@@ -30,8 +49,11 @@ pub(super) struct SideServices {
 
 impl SideServices {
     pub(super) fn new(processor: &Arc<Processor>) -> Self {
-        // The overall status is all a balancer asks for: as long as this process answers, it serves.
-        let health = HealthServer::new(HealthService::from_health_reporter(HealthReporter::new()));
+        // The overall status is what a balancer asks for: as long as this process answers, it serves, and be it by
+        // telling clients what is missing.
+        let reporter = HealthReporter::new();
+        let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        tokio::spawn(report(reporter, processor.health()));
         let mut routes =
             Routes::new(AdminServer::new(Administration::new(processor.clone()))).add_service(health);
         let reflection = || {
