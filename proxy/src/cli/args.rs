@@ -56,7 +56,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Make a topic when a client first names it [default: true]
+    /// Make a topic when a client first names it [default: true; with --name-server false, as brokers have it]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_AUTO_CREATE_TOPICS")]
     auto_create_topics: Option<bool>,
 
@@ -86,6 +86,7 @@ impl Serve {
         overwrite(&mut config.backend.embedded.data_dir, self.data_dir);
         overwrite(&mut config.backend.remote.name_server, self.name_server);
         overwrite(&mut config.backend.embedded.auto_create_topics, self.auto_create_topics);
+        overwrite(&mut config.backend.remote.auto_create_topics, self.auto_create_topics);
         overwrite(&mut config.backend.embedded.auto_create_groups, self.auto_create_groups);
         config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);
@@ -209,6 +210,9 @@ pub(super) struct NewGroup {
     /// Let nobody consume for now
     #[arg(long)]
     no_consume: bool,
+    /// Consume lite topics of this topic, which has the type lite
+    #[arg(long, value_name = "TOPIC")]
+    lite_bind_topic: Option<String>,
 }
 
 impl From<NewGroup> for GroupSpec {
@@ -217,6 +221,7 @@ impl From<NewGroup> for GroupSpec {
             fifo: new.fifo,
             max_retries: new.max_retries,
             consume: !new.no_consume,
+            lite_bind_topic: new.lite_bind_topic,
             ..Self::named(new.name)
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rocketmq_thin_proxy::backend::embedded::{self, EmbeddedConfig};
+use rocketmq_thin_proxy::backend::remote::{self, RemoteConfig};
 use rocketmq_thin_proxy::service::Services;
 use tempfile::TempDir;
 
@@ -14,7 +15,8 @@ pub(crate) trait Backend {
     /// Its services.
     fn services(&self) -> Services;
 
-    /// Stops the broker and starts it again over the same data.
+    /// Ends what runs in this process and starts it again over the same data: the broker, or what stands in front of
+    /// one.
     async fn restart(self) -> Self;
 }
 
@@ -59,5 +61,32 @@ impl Backend for Embedded {
         let broker =
             tokio::time::timeout(Duration::from_secs(30), reopened).await.expect("the directory is given up");
         Self { directory, broker, config }
+    }
+}
+
+/// Where the name server of a real cluster listens.
+const NAME_SERVER: &str = "CONTRACT_NAME_SERVER";
+
+/// The remote backend in front of a real cluster, which all cases share.
+pub(crate) struct Remote {
+    services: Services,
+}
+
+impl Backend for Remote {
+    async fn start() -> Self {
+        let name_server = std::env::var(NAME_SERVER).unwrap_or_else(|_| {
+            panic!("{NAME_SERVER} says where a name server listens: see cargo x cluster")
+        });
+        let config = RemoteConfig { name_server, auto_create_topics: true, ..RemoteConfig::default() };
+        Self { services: remote::open(&config).expect("no file is named") }
+    }
+
+    fn services(&self) -> Services {
+        self.services.clone()
+    }
+
+    async fn restart(self) -> Self {
+        drop(self);
+        Self::start().await
     }
 }

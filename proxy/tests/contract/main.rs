@@ -8,6 +8,7 @@ mod client;
 mod configuration;
 mod data_directory;
 mod delay;
+mod differences;
 mod fifo;
 mod filter;
 mod kill;
@@ -18,9 +19,24 @@ mod restart;
 mod sending;
 mod settling;
 
-/// Makes cases into tests of every backend.
+/// Makes cases into tests of every backend. Those on real brokers are run by `cargo x interop contract`, which brings
+/// a cluster up.
 macro_rules! contract {
     ($($module:ident: $($case:ident),+ $(,)?);+ $(;)?) => {
+        mod remote {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                #[ignore = "needs real brokers"]
+                async fn $case() {
+                    let name = concat!(stringify!($module), "::", stringify!($case));
+                    crate::differences::play(name, async {
+                        let backend = <crate::backend::Remote as crate::backend::Backend>::start().await;
+                        crate::$module::$case(backend).await;
+                    })
+                    .await;
+                })+
+            })+
+        }
         mod embedded {
             $(mod $module {
                 $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ mod artefacts;
 mod bench;
 mod bindings;
 mod check;
+mod cluster;
 mod conform;
 mod contract;
 mod examples;
@@ -24,7 +25,7 @@ mod tidy;
 mod tool;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -84,6 +85,13 @@ enum Verb {
         #[arg(long)]
         case: Option<String>,
     },
+    /// Start, end and show a real Apache RocketMQ (name server and brokers) to try separated mode on
+    #[command(disable_help_flag = true)]
+    Cluster {
+        /// up, down or status; `cargo x cluster --help` tells the rest
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Measure CPU per message, beside a raw gRPC echo in the same run
     Bench {
         #[command(flatten)]
@@ -125,6 +133,7 @@ fn run(arguments: Arguments) -> Result<bool> {
             conform::run(workspace, &languages, case.as_deref())
         }
         Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
+        Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release } => {
             let profile = if release { Profile::Release } else { Profile::Tested };

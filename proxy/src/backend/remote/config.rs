@@ -171,8 +171,13 @@ pub(super) fn group_body(group: &GroupConfig) -> Value {
                 {"initial": initial.as_millis() as u64, "max": max.as_millis() as u64, "multiplier": multiplier},
         }),
     };
-    let attributes: BTreeMap<_, _> =
-        group.lite_bind_topic.iter().map(|topic| (format!("+{LITE_BIND_TOPIC}"), topic)).collect();
+    // A group that is not bound to a topic has no use for them.
+    let attributes: BTreeMap<_, _> = group
+        .lite_bind_topic
+        .iter()
+        .flat_map(|topic| [(LITE_BIND_TOPIC, topic.clone()), (LITE_QUOTA, group.lite_quota.to_string())])
+        .map(|(key, value)| (format!("+{key}"), value))
+        .collect();
     json!({
         "groupName": group.name,
         "consumeEnable": group.consume,

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{refusal, success};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, no_route};
 use super::config::{self, BrokerGroup, BrokerTopic};
 use crate::remoting::{Command, lenient, request, response};
-use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
+use crate::service::{GroupConfig, Permission, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
 
 /// The template that UPDATE_AND_CREATE_TOPIC wants to be named, and ignores.
 const TEMPLATE_TOPIC: &str = "TBW102";
@@ -79,6 +80,31 @@ impl Cluster {
         self.every_master(&command, |_| Ok(())).await?;
         self.forget_route(&topic.name);
         Ok(())
+    }
+
+    /// Makes a topic that a client has named, and waits until it can be routed.
+    pub(super) async fn make_topic(&self, name: &str) -> Result<(), ServiceError> {
+        const QUEUES: i32 = 8;
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
+        self.write_topic(&TopicConfig {
+            name: name.to_owned(),
+            kind: TopicKind::Normal,
+            read_queues: QUEUES,
+            write_queues: QUEUES,
+            permission: Permission { read: true, write: true },
+        })
+        .await?;
+        // Brokers tell the name servers on their own.
+        let routable = async {
+            while self.find_route(name).await?.is_none() {
+                self.forget_route(name);
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(self.options.lookup_timeout, routable)
+            .await
+            .unwrap_or_else(|_| Err(no_route(name)))
     }
 
     /// Creates or changes a group on every master.

@@ -18,6 +18,9 @@ pub struct RemoteConfig {
     pub name_server: String,
     /// The cluster's name in its brokers' configuration (`brokerClusterName`).
     pub cluster: String,
+    /// Whether topics are made on every broker when a client first names them. (Groups are made by the brokers, where
+    /// their `autoCreateSubscriptionGroup` allows it.)
+    pub auto_create_topics: bool,
     /// Who the proxy is to brokers that ask; it acts for all clients, so it needs all rights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<BrokerCredentials>,
@@ -57,6 +60,7 @@ impl Default for RemoteConfig {
         Self {
             name_server: String::new(),
             cluster: "DefaultCluster".to_owned(),
+            auto_create_topics: false,
             credentials: None,
             ca_file: None,
             connect_timeout: Duration::from_secs(3),

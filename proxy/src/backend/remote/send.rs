@@ -20,14 +20,14 @@ impl Cluster {
     pub(super) async fn send(
         &self,
         topic: &str,
-        messages: Vec<Message>,
+        messages: &[Message],
         deadline: Instant,
     ) -> Result<Vec<Sent>, ServiceError> {
         let route = self.route(topic).await?;
         let queues = select::writable(&route);
-        if alone(&messages) {
+        if alone(messages) {
             let mut sent = Vec::with_capacity(messages.len());
-            for message in &messages {
+            for message in messages {
                 let queue = self.queue_for(&queues, Some(message))?;
                 let stored =
                     self.store(&single(topic, message), &choices(message, queue, &queues), deadline).await?;
@@ -38,7 +38,7 @@ impl Cluster {
         }
         let queue = self.queue_for(&queues, None)?;
         // The broker tells the place of the first; the others follow it.
-        let first = self.store(&batch(topic, &messages), &one_per_broker(queue, &queues), deadline).await?;
+        let first = self.store(&batch(topic, messages), &one_per_broker(queue, &queues), deadline).await?;
         let first = Sent { transaction: None, ..first };
         Ok((0..messages.len() as i64)
             .map(|n| Sent { queue_offset: first.queue_offset + n, ..first.clone() })

@@ -35,6 +35,7 @@ pub fn open(config: &RemoteConfig) -> io::Result<Services> {
         cluster: Arc::new(Cluster::new(options)),
         topics: Cache::new(FRESHNESS),
         groups: Cache::new(FRESHNESS),
+        auto_create_topics: config.auto_create_topics,
     });
     Ok(Services::of(remote))
 }
@@ -44,6 +45,23 @@ pub(super) struct Remote {
     pub(super) cluster: Arc<Cluster>,
     topics: Arc<Cache<TopicConfig, ServiceError>>,
     groups: Arc<Cache<GroupConfig, ServiceError>>,
+    auto_create_topics: bool,
+}
+
+impl Remote {
+    /// Makes a topic that a client has named, if it is missing and may be made.
+    async fn ensure(&self, topic: &str) -> Result<(), ServiceError> {
+        // What begins with a percent sign belongs to the brokers.
+        if !self.auto_create_topics
+            || topic.starts_with('%')
+            || self.cluster.find_route(topic).await?.is_some()
+        {
+            return Ok(());
+        }
+        self.cluster.make_topic(topic).await?;
+        self.topics.forget(topic);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -54,10 +72,12 @@ impl Messages for Remote {
         messages: Vec<Message>,
         deadline: Instant,
     ) -> Result<Vec<Sent>, ServiceError> {
-        self.cluster.send(topic, messages, deadline).await
+        self.ensure(topic).await?;
+        self.cluster.send(topic, &messages, deadline).await
     }
 
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
+        self.ensure(&request.topic).await?;
         let cluster = self.cluster.clone();
         let pop = async move {
             let popped = cluster.pop(&request).await;
@@ -115,6 +135,7 @@ async fn give_back(cluster: &Cluster, request: &Receive, unheard: Vec<Delivery>)
 #[async_trait]
 impl Routes for Remote {
     async fn route(&self, topic: &str) -> Result<Route, ServiceError> {
+        self.ensure(topic).await?;
         let route = self.cluster.route(topic).await?;
         // Without its configuration a topic's queues are known and its type is not: the route still serves.
         let kind = self.topic(topic).await.map_or(TopicKind::Unspecified, |topic| topic.kind);
@@ -155,6 +176,7 @@ impl Metadata for Remote {
     }
 
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
+        self.ensure(name).await?;
         let (cluster, topic) = (self.cluster.clone(), name.to_owned());
         let found = self.topics.get(name, || async move { cluster.ask_topic(&topic).await }).await?;
         found.ok_or_else(|| no_route(name))

@@ -1,0 +1,131 @@
+//! What Apache's servers are told. (Their property files take no blanks behind numbers.)
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::ports;
+use crate::server::Launch;
+
+/// The cluster's name.
+const CLUSTER: &str = "DefaultCluster";
+
+/// The fast port lies two below the broker's, the port for replicas one above.
+const BESIDE_A_BROKER: [i32; 2] = [-2, 1];
+
+pub(crate) fn name_server(folder: &Path, class_path: &str) -> Result<(Launch, String)> {
+    let folder = folder.join("name-server");
+    fs::create_dir_all(&folder)?;
+    let port = ports::free(&[])?;
+    let path = |file: &str| folder.join(file).display().to_string();
+    let properties = format!(
+        "listenPort={port}\nkvConfigPath={}\nconfigStorePath={}\n",
+        path("kv.json"),
+        path("stored.properties")
+    );
+    fs::write(folder.join("name-server.conf"), properties)?;
+    let launch = Launch {
+        name: "the name server".to_owned(),
+        class_path: class_path.to_owned(),
+        memory: &["-Xms64m", "-Xmx256m"],
+        main: "org.apache.rocketmq.namesrv.NamesrvStartup",
+        arguments: vec!["-c".to_owned(), path("name-server.conf")],
+        ready: "The Name Server boot success",
+        folder,
+    };
+    Ok((launch, format!("127.0.0.1:{port}")))
+}
+
+pub(crate) fn broker(
+    folder: &Path,
+    class_path: &str,
+    (name_server, number): (&str, usize),
+) -> Result<Launch> {
+    let letter = char::from(b'a' + u8::try_from(number)?);
+    let name = format!("broker-{letter}");
+    let folder = folder.join(&name);
+    fs::create_dir_all(&folder)?;
+    let port = ports::free(&BESIDE_A_BROKER)?;
+    let store = folder.join("store");
+    let properties = [
+        ("brokerClusterName", CLUSTER.to_owned()),
+        ("brokerName", name.clone()),
+        ("brokerId", "0".to_owned()),
+        ("brokerRole", "ASYNC_MASTER".to_owned()),
+        ("flushDiskType", "ASYNC_FLUSH".to_owned()),
+        ("namesrvAddr", name_server.to_owned()),
+        ("brokerIP1", "127.0.0.1".to_owned()),
+        ("listenPort", port.to_string()),
+        ("haListenPort", (port + 1).to_string()),
+        ("storePathRootDir", store.display().to_string()),
+        ("storePathCommitLog", store.join("commitlog").display().to_string()),
+        // Small files: a store of the usual size would not fit on a test machine.
+        ("mappedFileSizeCommitLog", "67108864".to_owned()),
+        ("mappedFileSizeConsumeQueue", "60000".to_owned()),
+        ("mappedFileSizeTimerLog", "1048576".to_owned()),
+        ("maxHashSlotNum", "4000".to_owned()),
+        ("maxIndexNum", "16000".to_owned()),
+        ("enableCompaction", "false".to_owned()),
+        ("deleteWhen", "04".to_owned()),
+        ("fileReservedTime", "1".to_owned()),
+        ("autoCreateTopicEnable", "false".to_owned()),
+        ("autoCreateSubscriptionGroup", "true".to_owned()),
+        ("appendAckAsync", "true".to_owned()),
+        ("appendCkAsync", "true".to_owned()),
+        // What is off unless asked for.
+        ("enablePropertyFilter", "true".to_owned()),
+        ("recallMessageEnable", "true".to_owned()),
+        ("enableLmq", "true".to_owned()),
+        ("enableMultiDispatch", "true".to_owned()),
+        ("enableMixedMessageType", "true".to_owned()),
+        // Each second costs a 5.5.0 broker a processor for good.
+        ("transactionCheckInterval", "3000".to_owned()),
+        ("transactionTimeOut", "3000".to_owned()),
+    ];
+    let properties: String = properties.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let file = folder.join("broker.conf");
+    fs::write(&file, properties)?;
+    Ok(Launch {
+        class_path: class_path.to_owned(),
+        memory: &["-Xms256m", "-Xmx768m", "-XX:MaxDirectMemorySize=512m"],
+        main: "org.apache.rocketmq.broker.BrokerStartup",
+        arguments: ["-c", &file.display().to_string(), "-n", name_server].map(str::to_owned).to_vec(),
+        ready: "boot success",
+        folder,
+        name,
+    })
+}
+
+pub(crate) fn apache_proxy(folder: &Path, class_path: &str, name_server: &str) -> Result<(Launch, String)> {
+    let folder = folder.join("apache-proxy");
+    fs::create_dir_all(&folder)?;
+    let (grpc, remoting) = (ports::free(&[])?, ports::free(&[])?);
+    // Caches that tests don't have to wait for.
+    let configuration = json!({
+        "rocketMQClusterName": CLUSTER,
+        "namesrvAddr": name_server,
+        "proxyMode": "cluster",
+        "localServeAddr": "127.0.0.1",
+        "grpcServerPort": grpc,
+        "remotingListenPort": remoting,
+        "topicRouteServiceCacheRefreshSeconds": 1,
+        "topicConfigCacheRefreshSeconds": 1,
+        "subscriptionGroupConfigCacheRefreshSeconds": 1,
+        "transactionHeartbeatPeriodSecond": 3,
+    });
+    let file = folder.join("rmq-proxy.json");
+    fs::write(&file, configuration.to_string())?;
+    let file = file.display().to_string();
+    let launch = Launch {
+        name: "Apache's proxy".to_owned(),
+        class_path: class_path.to_owned(),
+        memory: &["-Xms128m", "-Xmx512m"],
+        main: "org.apache.rocketmq.proxy.ProxyStartup",
+        arguments: ["-n", name_server, "-pm", "cluster", "-pc", &file].map(str::to_owned).to_vec(),
+        ready: "rocketmq-proxy startup successfully",
+        folder,
+    };
+    Ok((launch, format!("127.0.0.1:{grpc}")))
+}

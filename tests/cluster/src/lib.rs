@@ -1,0 +1,151 @@
+//! A real Apache RocketMQ, small: a name server, brokers, and Apache's own proxy if wanted, from their published
+//! packages, in a folder of their own on free ports of this machine.
+//!
+//! Brokers take every type of message, make groups when they are named (never topics), and ask about undecided
+//! transactions within seconds.
+
+mod configuration;
+mod jars;
+mod ports;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use configuration::{apache_proxy, broker, name_server};
+use server::Server;
+
+/// The version that everything is measured against.
+pub const VERSION: &str = "5.5.0";
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many brokers, each a master.
+    pub brokers: usize,
+    /// Apache's version.
+    pub version: String,
+    /// Whether Apache's proxy stands in front of it, too.
+    pub apache_proxy: bool,
+    /// Where the list of Apache's jars is kept between runs.
+    pub cache: PathBuf,
+}
+
+impl Options {
+    /// One broker of the usual version, without Apache's proxy.
+    #[must_use]
+    pub fn new(cache: &Path) -> Self {
+        Self { brokers: 1, version: VERSION.to_owned(), apache_proxy: false, cache: cache.to_owned() }
+    }
+}
+
+/// A running cluster; its processes are killed when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    name_server: (Server, String),
+    brokers: Vec<Server>,
+    apache_proxy: Option<(Server, String)>,
+    _folder: Option<TempDir>,
+}
+
+impl Cluster {
+    /// Starts one with all its data in a temporary folder.
+    ///
+    /// # Errors
+    /// When Maven or Java are missing, or a server does not come up.
+    pub async fn start(options: &Options) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut cluster = Self::start_in(options, folder.path(), false).await?;
+        cluster._folder = Some(folder);
+        Ok(cluster)
+    }
+
+    /// Starts one in this folder that lives on when this process ends.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn start_detached(options: &Options, folder: &Path) -> Result<Self> {
+        Self::start_in(options, folder, true).await
+    }
+
+    async fn start_in(options: &Options, folder: &Path, detached: bool) -> Result<Self> {
+        let class_path = jars::class_path(&options.cache, &options.version).await?;
+        let (launch, address) = name_server(folder, &class_path)?;
+        let name_server = (launch.start(detached).await?, address);
+        let mut brokers = Vec::new();
+        for number in 0..options.brokers {
+            let launch = broker(folder, &class_path, (&name_server.1, number))?;
+            brokers.push(launch.start(detached).await?);
+        }
+        let apache_proxy = match options.apache_proxy {
+            true => {
+                let (launch, address) = apache_proxy(folder, &class_path, &name_server.1)?;
+                Some((launch.start(detached).await?, address))
+            }
+            false => None,
+        };
+        Ok(Self { name_server, brokers, apache_proxy, _folder: None })
+    }
+
+    /// Where the name server listens, `HOST:PORT`.
+    #[must_use]
+    pub fn name_server(&self) -> &str {
+        &self.name_server.1
+    }
+
+    /// Where Apache's proxy listens for gRPC, `HOST:PORT`, if it was wanted.
+    #[must_use]
+    pub fn apache_proxy(&self) -> Option<&str> {
+        self.apache_proxy.as_ref().map(|(_, address)| address.as_str())
+    }
+
+    /// The process id of Apache's proxy.
+    #[must_use]
+    pub fn apache_proxy_id(&self) -> Option<u32> {
+        self.apache_proxy.as_ref().and_then(|(server, _)| server.id())
+    }
+
+    /// Kills a broker as `kill -9` does.
+    ///
+    /// # Errors
+    /// When there is no such broker, or it can't be killed.
+    pub async fn kill_broker(&mut self, number: usize) -> Result<()> {
+        self.brokers.get_mut(number).context("no such broker")?.kill().await
+    }
+
+    /// Starts a killed broker again, on the same ports and data.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_broker(&mut self, number: usize) -> Result<()> {
+        self.brokers.get_mut(number).context("no such broker")?.start_again().await
+    }
+
+    /// Kills Apache's proxy as `kill -9` does and starts it again on the same port.
+    ///
+    /// # Errors
+    /// When there is none, or it does not come up.
+    pub async fn restart_apache_proxy(&mut self) -> Result<()> {
+        let (server, _) = self.apache_proxy.as_mut().context("no Apache proxy was wanted")?;
+        server.kill().await?;
+        server.start_again().await
+    }
+
+    /// The ends of all outputs, for a report.
+    #[must_use]
+    pub fn log_tails(&self) -> String {
+        let proxy = self.apache_proxy.iter().map(|(server, _)| server);
+        let servers = std::iter::once(&self.name_server.0).chain(&self.brokers).chain(proxy);
+        servers.map(Server::log_tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The process ids of everything.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        let proxy = self.apache_proxy.iter().map(|(server, _)| server);
+        let servers = std::iter::once(&self.name_server.0).chain(&self.brokers).chain(proxy);
+        servers.filter_map(Server::id).collect()
+    }
+}

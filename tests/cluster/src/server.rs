@@ -1,0 +1,139 @@
+//! One of Apache's servers as a process.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// A start that takes longer has failed.
+const START: Duration = Duration::from_secs(120);
+/// Bytes of the log's end that an error shows.
+const TAIL: usize = 4000;
+
+/// How one of Apache's servers is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// What reports call it, and its folder.
+    pub(crate) name: String,
+    /// The folder with its configuration, its log and whatever it writes.
+    pub(crate) folder: PathBuf,
+    /// The jars.
+    pub(crate) class_path: String,
+    /// How much memory the JVM may take.
+    pub(crate) memory: &'static [&'static str],
+    /// The main class.
+    pub(crate) main: &'static str,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// What the line says that tells it is up.
+    pub(crate) ready: &'static str,
+}
+
+/// A running server; killed when dropped, unless it was let go.
+#[derive(Debug)]
+pub(crate) struct Server {
+    launch: Launch,
+    child: Child,
+}
+
+impl Launch {
+    /// Starts it and waits until it is up. A server that shall live longer than this process writes its own log,
+    /// which is read here.
+    pub(crate) async fn start(self, detached: bool) -> Result<Server> {
+        fs::create_dir_all(&self.folder)?;
+        let mut command = Command::new("java");
+        command.args(self.memory).arg("-XX:-OmitStackTraceInFastThrow");
+        // Logs and stores go below the home directory.
+        command.arg(format!("-Duser.home={}", self.folder.display()));
+        command.arg("-cp").arg(self.class_path.trim()).arg(self.main).args(&self.arguments);
+        command.env("ROCKETMQ_HOME", &self.folder).env("RMQ_PROXY_HOME", &self.folder);
+        command.stdin(Stdio::null()).kill_on_drop(!detached);
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let begin = log.metadata()?.len();
+        if detached {
+            command.stdout(log.try_clone()?).stderr(log).process_group(0);
+        } else {
+            command.stdout(Stdio::piped()).stderr(log);
+        }
+        let mut child = command.spawn().context("starting java")?;
+        let up = match child.stdout.take() {
+            Some(stdout) => timeout(START, self.until_printed(stdout)).await,
+            None => timeout(START, self.until_logged(begin, &mut child)).await,
+        };
+        up.with_context(|| format!("{} does not come up; {}", self.name, self.log_tail()))??;
+        Ok(Server { launch: self, child })
+    }
+
+    async fn until_printed(&self, stdout: impl tokio::io::AsyncRead + Unpin + Send + 'static) -> Result<()> {
+        let mut log = tokio::fs::File::options().append(true).open(self.log()).await?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            log.write_all(format!("{line}\n").as_bytes()).await?;
+            if line.contains(self.ready) {
+                // Whatever else it prints is read, so that it never waits for us.
+                tokio::spawn(async move {
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        let _ = log.write_all(format!("{line}\n").as_bytes()).await;
+                    }
+                });
+                return Ok(());
+            }
+        }
+        bail!("{} ended at its start; {}", self.name, self.log_tail())
+    }
+
+    async fn until_logged(&self, begin: u64, child: &mut Child) -> Result<()> {
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            looks.tick().await;
+            let bytes = fs::read(self.log())?;
+            let said = bytes.get(usize::try_from(begin).unwrap_or(usize::MAX)..).unwrap_or_default();
+            if String::from_utf8_lossy(said).contains(self.ready) {
+                return Ok(());
+            }
+            if child.try_wait()?.is_some() {
+                bail!("{} ended at its start; {}", self.name, self.log_tail());
+            }
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("output.log")
+    }
+
+    fn log_tail(&self) -> String {
+        format!("its output ends with\n{}", tail(&self.log()))
+    }
+}
+
+impl Server {
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills it as `kill -9` does.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("killing {}", self.launch.name))
+    }
+
+    /// Starts it again with the same ports and data; it must have been killed.
+    pub(crate) async fn start_again(&mut self) -> Result<()> {
+        *self = self.launch.clone().start(false).await?;
+        Ok(())
+    }
+
+    /// The end of its output.
+    pub(crate) fn log_tail(&self) -> String {
+        self.launch.log_tail()
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL)..]).into_owned()
+}

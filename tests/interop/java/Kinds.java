@@ -1,0 +1,227 @@
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.apis.ClientConfiguration;
+import org.apache.rocketmq.client.apis.ClientServiceProvider;
+import org.apache.rocketmq.client.apis.consumer.ConsumeResult;
+import org.apache.rocketmq.client.apis.consumer.FilterExpression;
+import org.apache.rocketmq.client.apis.consumer.FilterExpressionType;
+import org.apache.rocketmq.client.apis.consumer.LitePushConsumer;
+import org.apache.rocketmq.client.apis.consumer.MessageListener;
+import org.apache.rocketmq.client.apis.message.MessageBuilder;
+import org.apache.rocketmq.client.apis.message.MessageView;
+import org.apache.rocketmq.client.apis.producer.Producer;
+import org.apache.rocketmq.client.apis.producer.SendReceipt;
+import org.apache.rocketmq.client.apis.producer.Transaction;
+import org.apache.rocketmq.client.apis.producer.TransactionResolution;
+
+/**
+ * Apache's Java client with every type of message: ENDPOINT NAME; prints "passed CHECK" per check. The topics
+ * NAME-fifo, -delay, -transaction, -priority, -lite and the groups of the same names (in order for fifo, bound to
+ * the topic for lite) must be there.
+ */
+public class Kinds {
+    static final ClientServiceProvider PROVIDER = ClientServiceProvider.loadService();
+    static ClientConfiguration configuration;
+    static String name;
+
+    public static void main(String[] arguments) throws Exception {
+        configuration = ClientConfiguration.newBuilder().setEndpoints(arguments[0]).enableSsl(false).build();
+        name = arguments[1];
+        fifo();
+        delay();
+        transaction();
+        priority();
+        filter();
+        lite();
+        System.exit(0);
+    }
+
+    static void fifo() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        int[] failures = {1};
+        try (Producer producer = producer("fifo");
+                AutoCloseable consumer = push("fifo", FilterExpression.SUB_ALL, view -> {
+                    // The second message fails once: the ones behind it wait for it.
+                    if (body(view).equals("1") && failures[0]-- > 0) {
+                        return ConsumeResult.FAILURE;
+                    }
+                    received.add(body(view));
+                    return ConsumeResult.SUCCESS;
+                })) {
+            for (int n = 0; n < 10; n++) {
+                producer.send(message("fifo", n).setMessageGroup("one").build());
+            }
+            expect(take(received, 10), List.of("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"));
+        }
+        passed("fifo");
+    }
+
+    static void delay() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        try (Producer producer = producer("delay");
+                AutoCloseable consumer = push("delay", FilterExpression.SUB_ALL, keep(received))) {
+            SendReceipt recalled = producer.send(delayed("recalled", 4_000));
+            SendReceipt late = producer.send(delayed("late", 3_000));
+            producer.send(delayed("later", 6_000));
+            producer.recallMessage(name + "-delay", recalled.getRecallHandle());
+            expect(take(received, 2), List.of("late", "later"));
+            try {
+                producer.recallMessage(name + "-delay", late.getRecallHandle());
+                throw new AssertionError("what is delivered can't be recalled");
+            } catch (org.apache.rocketmq.client.apis.ClientException expected) {
+                passed("recall");
+            }
+        }
+        passed("delay");
+    }
+
+    static void transaction() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        try (Producer producer = PROVIDER.newProducerBuilder()
+                .setClientConfiguration(configuration)
+                .setTopics(name + "-transaction")
+                .setTransactionChecker(view -> body(view).equals("orphan, good")
+                    ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK)
+                .build();
+                AutoCloseable consumer = push("transaction", FilterExpression.SUB_ALL, keep(received))) {
+            half(producer, "committed").commit();
+            half(producer, "rolled back").rollback();
+            half(producer, "orphan, bad");
+            half(producer, "orphan, good");
+            expect(take(received, 2), List.of("committed", "orphan, good"));
+            passed("orphan_check");
+            String more = received.poll(5, TimeUnit.SECONDS);
+            expect(String.valueOf(more), "null");
+        }
+        passed("transaction");
+    }
+
+    static Transaction half(Producer producer, String body) throws Exception {
+        Transaction transaction = producer.beginTransaction();
+        producer.send(message("transaction", body).build(), transaction);
+        return transaction;
+    }
+
+    static void priority() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        try (Producer producer = producer("priority")) {
+            for (int n = 0; n < 3; n++) {
+                producer.send(message("priority", n).setPriority(n).build());
+            }
+            try (AutoCloseable consumer = push("priority", FilterExpression.SUB_ALL, keep(received))) {
+                List<String> all = new ArrayList<>(take(received, 3));
+                all.sort(null);
+                expect(all, List.of("0", "1", "2"));
+            }
+        }
+        passed("priority");
+    }
+
+    static void filter() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        FilterExpression german = new FilterExpression("country = 'de' AND n > 1", FilterExpressionType.SQL92);
+        try (Producer producer = producer("delay");
+                AutoCloseable consumer = push("filter", "delay", german, keep(received))) {
+            for (int n = 0; n < 4; n++) {
+                producer.send(message("delay", n).setDeliveryTimestamp(System.currentTimeMillis() + 1000)
+                    .addProperty("country", n % 2 == 0 ? "fr" : "de").addProperty("n", "" + n).build());
+            }
+            expect(take(received, 1), List.of("3"));
+        }
+        passed("filter");
+    }
+
+    static void lite() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        try (Producer producer = producer("lite");
+                LitePushConsumer consumer = PROVIDER.newLitePushConsumerBuilder()
+                    .setClientConfiguration(configuration)
+                    .bindTopic(name + "-lite")
+                    .setConsumerGroup(name + "-lite")
+                    .setMessageListener(view -> {
+                        received.add(view.getLiteTopic().orElse("none") + ":" + body(view));
+                        return ConsumeResult.SUCCESS;
+                    })
+                    .build()) {
+            consumer.subscribeLite("a");
+            consumer.subscribeLite("b");
+            producer.send(message("lite", 1).setLiteTopic("a").build());
+            producer.send(message("lite", 2).setLiteTopic("b").build());
+            producer.send(message("lite", 3).setLiteTopic("c").build());
+            List<String> both = new ArrayList<>(take(received, 2));
+            both.sort(null);
+            expect(both, List.of("a:1", "b:2"));
+            consumer.unsubscribeLite("a");
+            producer.send(message("lite", 4).setLiteTopic("a").build());
+            producer.send(message("lite", 5).setLiteTopic("b").build());
+            expect(take(received, 1), List.of("b:5"));
+        }
+        passed("lite");
+    }
+
+    static Producer producer(String kind) throws Exception {
+        return PROVIDER.newProducerBuilder().setClientConfiguration(configuration).setTopics(name + "-" + kind).build();
+    }
+
+    static AutoCloseable push(String kind, FilterExpression filter, MessageListener listener) throws Exception {
+        return push(kind, kind, filter, listener);
+    }
+
+    static AutoCloseable push(String group, String kind, FilterExpression filter, MessageListener listener)
+            throws Exception {
+        return PROVIDER.newPushConsumerBuilder()
+            .setClientConfiguration(configuration)
+            .setConsumerGroup(name + "-" + group)
+            .setSubscriptionExpressions(Map.of(name + "-" + kind, filter))
+            .setMessageListener(listener)
+            .build();
+    }
+
+    static MessageListener keep(BlockingQueue<String> received) {
+        return view -> {
+            received.add(body(view));
+            return ConsumeResult.SUCCESS;
+        };
+    }
+
+    static MessageBuilder message(String kind, Object body) {
+        byte[] bytes = String.valueOf(body).getBytes(StandardCharsets.UTF_8);
+        return PROVIDER.newMessageBuilder().setTopic(name + "-" + kind).setBody(bytes);
+    }
+
+    static org.apache.rocketmq.client.apis.message.Message delayed(String body, long millis) {
+        return message("delay", body).setDeliveryTimestamp(System.currentTimeMillis() + millis).build();
+    }
+
+    static String body(MessageView view) {
+        return StandardCharsets.UTF_8.decode(view.getBody().duplicate()).toString();
+    }
+
+    static List<String> take(BlockingQueue<String> received, int count) throws Exception {
+        List<String> taken = new ArrayList<>();
+        while (taken.size() < count) {
+            String next = received.poll(60, TimeUnit.SECONDS);
+            if (next == null) {
+                throw new AssertionError("only " + taken + " of " + count + " came");
+            }
+            taken.add(next);
+        }
+        return taken;
+    }
+
+    static void passed(String check) {
+        System.out.println("passed " + check);
+    }
+
+    static void expect(Object seen, Object expected) {
+        if (!seen.equals(expected)) {
+            throw new AssertionError("expected " + expected + ", saw " + seen);
+        }
+    }
+}
