@@ -1,16 +1,48 @@
 //! What can't hold on Apache's brokers, and why. A difference that has gone fails.
 
+/// How sure it is that a case fails.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fails {
+    Always,
+    /// By the broker's clock or scans.
+    Sometimes,
+}
+use Fails::{Always, Sometimes};
+
 /// Cases by module and name, each with Apache's reason.
-const DIFFERENCES: &[(&str, &str)] = &[];
+const DIFFERENCES: &[(&str, Fails, &str)] = &[
+    (
+        "metadata::a_group_keeps_its_configuration",
+        Always,
+        "the multiplier of growing pauses is a whole number",
+    ),
+    (
+        "fifo::an_unsettled_batch_comes_again_in_order",
+        Always,
+        "what was acknowledged behind a gap comes again",
+    ),
+    ("settling::a_dead_letter_moves_to_its_own_topic", Always, "each move makes another copy"),
+    ("polling::a_deleted_group_ends_the_wait", Always, "polls under way don't see that their group has gone"),
+    (
+        "polling::many_producers_and_impatient_consumers_lose_nothing",
+        Sometimes,
+        "abandoned polls stay with the broker until their time is over, and count among the 1024",
+    ),
+    ("delay::a_delayed_message_is_not_delivered_early", Sometimes, "the timer's precision is a second"),
+    ("delay::a_batch_may_have_delayed_messages", Sometimes, "the timer's precision is a second"),
+    ("delay::delayed_messages_come_in_order_of_time", Sometimes, "the timer's precision is a second"),
+];
 
 /// Plays a case on real brokers: it must pass, unless it is known that it can't.
 pub(crate) async fn play(name: &str, case: impl Future<Output = ()> + Send + 'static) {
-    let reason = DIFFERENCES.iter().find(|(case, _)| *case == name).map(|(_, reason)| *reason);
+    let known = DIFFERENCES.iter().find(|(case, ..)| *case == name);
     let outcome = tokio::spawn(case).await;
-    match (outcome, reason) {
-        (Ok(()), None) => {}
-        (Err(failed), Some(reason)) => println!("{name} differs, as is known ({reason}): {failed}"),
-        (Ok(()), Some(reason)) => panic!("{name} holds by now, though it is listed to differ: {reason}"),
+    match (outcome, known) {
+        (Ok(()), None | Some((_, Sometimes, _))) => {}
+        (Err(failed), Some((.., reason))) => println!("{name} differs, as is known ({reason}): {failed}"),
+        (Ok(()), Some((_, Always, reason))) => {
+            panic!("{name} holds by now, though it is listed to differ: {reason}")
+        }
         (Err(failed), None) => std::panic::resume_unwind(failed.into_panic()),
     }
 }

@@ -62,12 +62,18 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts one in this folder that lives on when this process ends.
+    /// Starts one in this folder that can live on when this process ends, once it is let go.
     ///
     /// # Errors
     /// As [`Cluster::start`].
     pub async fn start_detached(options: &Options, folder: &Path) -> Result<Self> {
         Self::start_in(options, folder, true).await
+    }
+
+    /// Lets the processes live on without this one.
+    pub fn let_go(self) {
+        // Nothing else keeps their handles from ending them.
+        std::mem::forget(self);
     }
 
     async fn start_in(options: &Options, folder: &Path, detached: bool) -> Result<Self> {
@@ -82,7 +88,7 @@ impl Cluster {
         let apache_proxy = match options.apache_proxy {
             true => {
                 let (launch, address) = apache_proxy(folder, &class_path, &name_server.1)?;
-                Some((launch.start(detached).await?, address))
+                Some((start_apache_proxy(launch, detached).await?, address))
             }
             false => None,
         };
@@ -148,4 +154,17 @@ impl Cluster {
         let servers = std::iter::once(&self.name_server.0).chain(&self.brokers).chain(proxy);
         servers.filter_map(Server::id).collect()
     }
+}
+
+/// Apache's proxy gives up where it starts before the name server knows the broker, which takes a moment.
+async fn start_apache_proxy(launch: server::Launch, detached: bool) -> Result<Server> {
+    const ATTEMPTS: u32 = 5;
+    let mut failed = None;
+    for _ in 0..ATTEMPTS {
+        match launch.clone().start(detached).await {
+            Ok(server) => return Ok(server),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.context("no attempt was made")?)
 }

@@ -100,6 +100,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
             };
             fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
             describe(&state);
+            cluster.let_go();
         }
         Verb::Down => match state {
             Some(state) => {

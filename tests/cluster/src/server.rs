@@ -52,7 +52,7 @@ impl Launch {
         command.arg(format!("-Duser.home={}", self.folder.display()));
         command.arg("-cp").arg(self.class_path.trim()).arg(self.main).args(&self.arguments);
         command.env("ROCKETMQ_HOME", &self.folder).env("RMQ_PROXY_HOME", &self.folder);
-        command.stdin(Stdio::null()).kill_on_drop(!detached);
+        command.stdin(Stdio::null()).kill_on_drop(true);
         let log = File::options().create(true).append(true).open(self.log())?;
         let begin = log.metadata()?.len();
         if detached {

@@ -1,6 +1,6 @@
 //! A case as it stands in a YAML file: names, servers, script and steps.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -11,14 +11,27 @@ use crate::script::Script;
 /// A step that takes longer hangs, unless its `within_s` says otherwise.
 const HANG: Duration = Duration::from_secs(60);
 
-/// The kind of server that a case runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, clap::ValueEnum)]
+/// What a case needs a server to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
+pub enum Needs {
+    /// The server inside the runner that plays the case's script.
+    Scripted,
+    /// A real proxy, whosever.
+    Proxy,
+}
+
+/// The kind of server that a case is played on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum ServerKind {
     /// The server inside the runner that plays the case's script.
     Scripted,
-    /// The merged proxy, a process of its own.
+    /// Our proxy with its own broker.
     Merged,
+    /// Our proxy in front of Apache's brokers.
+    Separated,
+    /// Apache's proxy in front of Apache's brokers.
+    Apache,
 }
 
 impl ServerKind {
@@ -28,6 +41,18 @@ impl ServerKind {
         match self {
             Self::Scripted => "scripted",
             Self::Merged => "merged",
+            Self::Separated => "separated",
+            Self::Apache => "apache",
+        }
+    }
+
+    /// Whether a case is played on it. Apache's proxy is shared: nobody may kill it, or tell it how to be.
+    #[must_use]
+    pub fn suits(self, case: &Case) -> bool {
+        match self {
+            Self::Scripted => case.servers.contains(&Needs::Scripted),
+            Self::Merged | Self::Separated => case.servers.contains(&Needs::Proxy),
+            Self::Apache => case.servers.contains(&Needs::Proxy) && !case.private,
         }
     }
 }
@@ -41,18 +66,43 @@ pub struct Case {
     /// The behaviour in one line.
     pub shows: String,
     /// The servers on which it has to hold.
-    pub servers: Vec<ServerKind>,
+    pub servers: Vec<Needs>,
     /// What the scripted server does.
     #[serde(default)]
     pub script: Script,
-    /// Whether the case gets a merged proxy of its own instead of the shared one.
+    /// Whether the case gets a proxy of its own instead of the shared one.
     #[serde(default)]
     pub private: bool,
-    /// Arguments of the private merged proxy.
+    /// Arguments of the private proxy.
     #[serde(default)]
     pub proxy_args: Vec<String>,
     /// What is done and expected, in order.
     pub steps: Vec<Step>,
+}
+
+impl Case {
+    /// The topics that its steps name, as they stand there.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<String> {
+        let mut topics = BTreeSet::new();
+        for step in &self.steps {
+            if let Action::Request { fields, .. } = &step.action {
+                fields.iter().for_each(|(key, value)| collect_topics(key, value, &mut topics));
+            }
+        }
+        topics
+    }
+}
+
+fn collect_topics(key: &str, value: &Value, topics: &mut BTreeSet<String>) {
+    match value {
+        Value::String(topic) if matches!(key, "topic" | "topics") => drop(topics.insert(topic.clone())),
+        Value::Array(list) => list.iter().for_each(|value| collect_topics(key, value, topics)),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| collect_topics(key, value, topics));
+        }
+        _ => {}
+    }
 }
 
 /// One thing to do, and what the reply has to be.
@@ -126,7 +176,7 @@ pub enum ServerEvent {
     Release,
     /// The server stops listening and cuts every connection.
     Stop,
-    /// The merged proxy is killed with -9 and started again on the same port and data.
+    /// The proxy is killed with -9 and started again on the same port and data.
     KillAndRestart,
 }
 

@@ -11,7 +11,7 @@ use crate::{
     case::{Drain, Flood},
     driver::Driver,
     pattern::shortened,
-    proxy::MergedProxy,
+    proxy::Proxy,
 };
 
 /// Rounds in a row without any progress after which a flood or drain has failed.
@@ -34,12 +34,12 @@ pub(crate) struct Ledger {
     size: usize,
 }
 
-type Proxy = Arc<Mutex<MergedProxy>>;
+type Running = Arc<Mutex<Proxy>>;
 
 impl Ledger {
     /// Sends until `flood.count` messages are acknowledged. What fails with a retryable error is sent again, as
     /// an application would.
-    pub(crate) async fn flood(&mut self, driver: &Driver, flood: &Flood, proxy: Proxy) -> Result<()> {
+    pub(crate) async fn flood(&mut self, driver: &Driver, flood: &Flood, proxy: Running) -> Result<()> {
         self.size = flood.size;
         let mut kill = Kill::new(flood.kill_at, proxy);
         let mut left: Vec<u32> = (0..flood.count).rev().collect();
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// Receives and acks until every acknowledged message has arrived.
-    pub(crate) async fn drain(&mut self, driver: &Driver, drain: &Drain, proxy: Proxy) -> Result<()> {
+    pub(crate) async fn drain(&mut self, driver: &Driver, drain: &Drain, proxy: Running) -> Result<()> {
         let mut kill = Kill::new(drain.kill_at, proxy);
         let mut stalled = 0;
         while !self.acknowledged.is_subset(&self.arrived) {
@@ -123,12 +123,12 @@ impl Ledger {
 /// One kill and restart of the proxy, beside what is going on.
 struct Kill {
     at: Option<usize>,
-    proxy: Proxy,
+    proxy: Running,
     running: Option<JoinHandle<Result<()>>>,
 }
 
 impl Kill {
-    fn new(at: Option<usize>, proxy: Proxy) -> Self {
+    fn new(at: Option<usize>, proxy: Running) -> Self {
         Self { at, proxy, running: None }
     }
 

@@ -12,11 +12,11 @@ use conformance::{
     case::{self, ServerKind},
     driver::Language,
     known::KnownFailing,
-    suite::Suite,
+    suite::{RealCluster, Suite},
 };
 use regex::Regex;
 
-/// Runs what users rely on, in every language, against a scripted server and the merged proxy
+/// Runs what users rely on, in every language, against a scripted server, our proxy, and Apache's
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only this language; may be repeated
@@ -25,9 +25,15 @@ struct Arguments {
     /// Only cases whose name matches
     #[arg(long, value_name = "REGEX", default_value = "")]
     case: Regex,
-    /// Only this kind of server; may be repeated
+    /// Only this kind of server; may be repeated [default: all for which there is what they need]
     #[arg(long)]
     server: Vec<ServerKind>,
+    /// A name server of real brokers, for our separated proxy
+    #[arg(long, value_name = "HOST:PORT")]
+    name_server: Option<String>,
+    /// Apache's proxy in front of the same brokers
+    #[arg(long, value_name = "HOST:PORT", requires = "name_server")]
+    apache_proxy: Option<String>,
     /// The rocketmq-thin-proxy binary [default: beside this program]
     #[arg(long)]
     proxy: Option<PathBuf>,
@@ -97,9 +103,17 @@ async fn main() -> Result<ExitCode> {
     let suite = Suite {
         languages: languages(&arguments, programs)?,
         servers: match arguments.server.is_empty() {
-            true => vec![ServerKind::Scripted, ServerKind::Merged],
+            true => {
+                let mut servers = vec![ServerKind::Scripted, ServerKind::Merged];
+                servers.extend(arguments.name_server.is_some().then_some(ServerKind::Separated));
+                servers.extend(arguments.apache_proxy.is_some().then_some(ServerKind::Apache));
+                servers
+            }
             false => arguments.server,
         },
+        cluster: arguments
+            .name_server
+            .map(|name_server| RealCluster { name_server, apache_proxy: arguments.apache_proxy }),
         jobs: arguments.jobs,
         proxy: arguments.proxy.unwrap_or_else(|| programs.join("rocketmq-thin-proxy")),
         known: KnownFailing::load(&arguments.known_failing)?,

@@ -11,7 +11,7 @@ use crate::{
     driver::{Driver, Pending},
     flood::Ledger,
     pattern::{self, shortened},
-    proxy::MergedProxy,
+    proxy::Proxy,
     scope::Scope,
     server::ScriptedServer,
 };
@@ -21,8 +21,10 @@ use crate::{
 pub enum Stage {
     /// The runner's own.
     Scripted(Arc<ScriptedServer>),
-    /// The proxy; the lock is for a restart.
-    Merged(Arc<Mutex<MergedProxy>>),
+    /// A proxy of ours; the lock is for a restart.
+    Proxy(Arc<Mutex<Proxy>>),
+    /// Apache's proxy at this address.
+    Apache(String),
 }
 
 /// One run of a case.
@@ -53,13 +55,8 @@ impl<'a> Play<'a> {
                 scope.set("host", server.local().ip().to_string());
                 server.endpoint()
             }
-            Stage::Merged(proxy) => {
-                let address = proxy.lock().await.address().to_owned();
-                let (host, port) = address.rsplit_once(':').context("an address without a port")?;
-                scope.set("host", host);
-                scope.set("port", port);
-                address
-            }
+            Stage::Proxy(proxy) => at(&mut scope, proxy.lock().await.address().to_owned())?,
+            Stage::Apache(address) => at(&mut scope, address.clone())?,
         };
         scope.set("server", endpoint);
         Ok(Self {
@@ -131,12 +128,12 @@ impl<'a> Play<'a> {
             Action::Flood(flood) => {
                 let mut flood = flood.clone();
                 self.fill_texts([&mut flood.producer, &mut flood.topic])?;
-                self.ledger.flood(self.driver, &flood, self.merged()?).await?;
+                self.ledger.flood(self.driver, &flood, self.proxy()?).await?;
             }
             Action::Drain(drain) => {
                 let mut drain = drain.clone();
                 self.fill_texts([&mut drain.consumer])?;
-                self.ledger.drain(self.driver, &drain, self.merged()?).await?;
+                self.ledger.drain(self.driver, &drain, self.proxy()?).await?;
             }
             Action::Repeat { times, steps } => {
                 for _ in 0..*times {
@@ -182,7 +179,7 @@ impl<'a> Play<'a> {
             ServerEvent::DropConnections => self.scripted()?.drop_connections(),
             ServerEvent::Release => self.scripted()?.release(),
             ServerEvent::Stop => self.scripted()?.stop(),
-            ServerEvent::KillAndRestart => self.merged()?.lock().await.kill_and_restart().await?,
+            ServerEvent::KillAndRestart => self.proxy()?.lock().await.kill_and_restart().await?,
         }
         Ok(())
     }
@@ -206,16 +203,23 @@ impl<'a> Play<'a> {
     fn scripted(&self) -> Result<Arc<ScriptedServer>> {
         match &self.stage {
             Stage::Scripted(server) => Ok(Arc::clone(server)),
-            Stage::Merged(_) => bail!("only the scripted server can do that"),
+            Stage::Proxy(_) | Stage::Apache(_) => bail!("only the scripted server can do that"),
         }
     }
 
-    fn merged(&self) -> Result<Arc<Mutex<MergedProxy>>> {
+    fn proxy(&self) -> Result<Arc<Mutex<Proxy>>> {
         match &self.stage {
-            Stage::Merged(proxy) => Ok(Arc::clone(proxy)),
-            Stage::Scripted(_) => bail!("only the merged proxy can do that"),
+            Stage::Proxy(proxy) => Ok(Arc::clone(proxy)),
+            Stage::Scripted(_) | Stage::Apache(_) => bail!("only a proxy of ours can do that"),
         }
     }
+}
+
+fn at(scope: &mut Scope, address: String) -> Result<String> {
+    let (host, port) = address.rsplit_once(':').context("an address without a port")?;
+    scope.set("host", host);
+    scope.set("port", port);
+    Ok(address)
 }
 
 fn title(action: &Action) -> String {

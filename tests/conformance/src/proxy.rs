@@ -1,4 +1,4 @@
-//! The merged proxy as a process that can be killed and started again.
+//! Our proxy as a process that can be killed and started again.
 
 use std::{
     fs::{self, File},
@@ -21,9 +21,9 @@ const START: Duration = Duration::from_secs(60);
 /// Bytes of the log's end that an error shows.
 const TAIL: usize = 4000;
 
-/// A running merged proxy with a data directory of its own; killed when dropped.
+/// A running proxy with a data directory of its own; killed when dropped.
 #[derive(Debug)]
-pub struct MergedProxy {
+pub struct Proxy {
     program: PathBuf,
     arguments: Vec<String>,
     folder: TempDir,
@@ -31,8 +31,8 @@ pub struct MergedProxy {
     child: Child,
 }
 
-impl MergedProxy {
-    /// Starts `program` on a free port with an empty data directory.
+impl Proxy {
+    /// Starts `program` with these arguments on a free port and with an empty data directory.
     ///
     /// # Errors
     /// When it ends or does not say where it listens; the error shows the end of its log.

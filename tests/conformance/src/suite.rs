@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, stream};
+use rocketmq_thin::{CLOSE_DEADLINE, Client, ClientOptions, ProducerOptions};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     driver::{Driver, Language},
     known::KnownFailing,
     play::{Play, Stage},
-    proxy::MergedProxy,
+    proxy::Proxy,
     server::ScriptedServer,
 };
 
@@ -35,8 +36,19 @@ pub struct Suite {
     pub jobs: usize,
     /// The `rocketmq-thin-proxy` binary.
     pub proxy: PathBuf,
+    /// The real brokers, for the kinds of server that have some.
+    pub cluster: Option<RealCluster>,
     /// What is known to fail.
     pub known: KnownFailing,
+}
+
+/// Apache's servers, which somebody else has started.
+#[derive(Debug, Clone)]
+pub struct RealCluster {
+    /// Where the name server listens.
+    pub name_server: String,
+    /// Where Apache's proxy listens, if there is one.
+    pub apache_proxy: Option<String>,
 }
 
 /// How a suite ended.
@@ -69,7 +81,8 @@ impl Suite {
     pub async fn run(&self, report: impl Fn(&str, Option<&str>)) -> Tally {
         let run = Run {
             suite: self,
-            shared: OnceCell::new(),
+            merged: OnceCell::new(),
+            separated: OnceCell::new(),
             idle: Mutex::default(),
             counter: AtomicUsize::new(1),
         };
@@ -104,7 +117,7 @@ impl Suite {
         let mut all = Vec::new();
         for private in [true, false] {
             for case in self.cases.iter().filter(|case| case.private == private) {
-                for server in self.servers.iter().filter(|server| case.servers.contains(server)) {
+                for server in self.servers.iter().filter(|server| server.suits(case)) {
                     all.extend(self.languages.iter().map(|language| Combination {
                         case,
                         language,
@@ -119,7 +132,8 @@ impl Suite {
 
 struct Run<'a> {
     suite: &'a Suite,
-    shared: OnceCell<Arc<Mutex<MergedProxy>>>,
+    merged: OnceCell<Arc<Mutex<Proxy>>>,
+    separated: OnceCell<Arc<Mutex<Proxy>>>,
     /// Drivers that came clean out of a case, by language.
     idle: Mutex<HashMap<String, Vec<Driver>>>,
     counter: AtomicUsize,
@@ -133,7 +147,12 @@ impl Run<'_> {
             None => Driver::start(language)?,
         };
         let stage = self.stage(case, server).await.context("starting the server")?;
-        let unique = format!("{}-{}", language.name, self.counter.fetch_add(1, Ordering::Relaxed));
+        // Brokers may have seen earlier runs.
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{}-{}-{number}", language.name, std::process::id());
+        if server == ServerKind::Apache {
+            self.make_topics(case, &unique).await.context("making the topics")?;
+        }
         let mut play = Play::prepare(&driver, stage.clone(), &unique).await?;
         if let Err(error) = play.perform(&case.steps).await {
             return Err(error.context(surroundings(&stage, &driver).await));
@@ -147,15 +166,53 @@ impl Run<'_> {
     async fn stage(&self, case: &Case, server: ServerKind) -> Result<Stage> {
         Ok(match server {
             ServerKind::Scripted => Stage::Scripted(Arc::new(ScriptedServer::start(&case.script).await?)),
-            ServerKind::Merged if case.private => Stage::Merged(self.proxy(&case.proxy_args).await?),
+            ServerKind::Merged if case.private => Stage::Proxy(self.proxy(case.proxy_args.clone()).await?),
             ServerKind::Merged => {
-                Stage::Merged(Arc::clone(self.shared.get_or_try_init(|| self.proxy(&[])).await?))
+                Stage::Proxy(Arc::clone(self.merged.get_or_try_init(|| self.proxy(Vec::new())).await?))
             }
+            ServerKind::Separated if case.private => {
+                Stage::Proxy(self.proxy(self.separated_arguments(&case.proxy_args)?).await?)
+            }
+            ServerKind::Separated => Stage::Proxy(self.separated().await?),
+            ServerKind::Apache => Stage::Apache(
+                self.cluster()?.apache_proxy.clone().context("--apache-proxy says where it is")?,
+            ),
         })
     }
 
-    async fn proxy(&self, arguments: &[String]) -> Result<Arc<Mutex<MergedProxy>>> {
-        Ok(Arc::new(Mutex::new(MergedProxy::start(&self.suite.proxy, arguments).await?)))
+    async fn proxy(&self, arguments: Vec<String>) -> Result<Arc<Mutex<Proxy>>> {
+        Ok(Arc::new(Mutex::new(Proxy::start(&self.suite.proxy, &arguments).await?)))
+    }
+
+    async fn separated(&self) -> Result<Arc<Mutex<Proxy>>> {
+        let start = async || self.proxy(self.separated_arguments(&[])?).await;
+        Ok(Arc::clone(self.separated.get_or_try_init(start).await?))
+    }
+
+    fn cluster(&self) -> Result<&RealCluster> {
+        self.suite.cluster.as_ref().context("--name-server says where real brokers are: see cargo x cluster")
+    }
+
+    /// In front of brokers, too, topics are made when they are named, unless the case says otherwise.
+    fn separated_arguments(&self, wanted: &[String]) -> Result<Vec<String>> {
+        let name_server = self.cluster()?.name_server.clone();
+        let mut arguments =
+            ["--name-server", &name_server, "--handle-key", "conformance"].map(str::to_owned).to_vec();
+        if !wanted.iter().any(|flag| flag == "--auto-create-topics") {
+            arguments.extend(["--auto-create-topics", "true"].map(str::to_owned));
+        }
+        arguments.extend_from_slice(wanted);
+        Ok(arguments)
+    }
+
+    /// Apache's proxy can't make topics: ours makes those that a case names, by being asked for them.
+    async fn make_topics(&self, case: &Case, unique: &str) -> Result<()> {
+        let topics = case.topics().into_iter().map(|topic| topic.replace("${u}", unique));
+        let address = self.separated().await?.lock().await.address().to_owned();
+        let client = Client::connect(ClientOptions::new(&address)).await?;
+        client.producer(ProducerOptions::new(topics)).await?;
+        client.close(CLOSE_DEADLINE).await;
+        Ok(())
     }
 }
 
@@ -163,7 +220,8 @@ impl Run<'_> {
 async fn surroundings(stage: &Stage, driver: &Driver) -> String {
     let server = match stage {
         Stage::Scripted(server) => format!("the server saw {}", server.seen().summary()),
-        Stage::Merged(proxy) => format!("the proxy's log ends with\n{}", proxy.lock().await.log_tail()),
+        Stage::Proxy(proxy) => format!("the proxy's log ends with\n{}", proxy.lock().await.log_tail()),
+        Stage::Apache(address) => format!("Apache's proxy at {address} keeps its log to itself"),
     };
     let errors = driver.error_output();
     let errors = if errors.is_empty() { "nothing".to_owned() } else { format!("\n{errors}") };

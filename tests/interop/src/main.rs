@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use conformance::proxy::MergedProxy;
+use conformance::proxy::Proxy;
 use futures::{StreamExt, stream};
 use tokio::process::Command;
 
@@ -110,7 +110,7 @@ async fn visit(clients: &[Client], proxy: &Path) -> Result<Tally> {
     if clients.is_empty() {
         return Ok(tally);
     }
-    let server = MergedProxy::start(proxy, &[]).await?;
+    let server = Proxy::start(proxy, &[]).await?;
     let mut outcomes = stream::iter(clients)
         .map(async |client| (client, client.run(server.address()).await))
         .buffer_unordered(JOBS);

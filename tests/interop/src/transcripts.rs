@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use conformance::proxy::MergedProxy;
+use conformance::proxy::Proxy;
 use regex::Regex;
 use tokio::process::Command;
 
@@ -33,7 +33,7 @@ pub(crate) async fn replay(proxy: &Path, cache: &Path, case: &str) -> Result<Tal
     let interpreter = python_environment(cache).await?;
     let stubs = stubs(cache, &interpreter).await?;
     let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
-    let server = MergedProxy::start(proxy, &flags).await?;
+    let server = Proxy::start(proxy, &flags).await?;
     let mut replay = Command::new(&interpreter);
     // Compiled modules would lie beside the sources.
     replay.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);

@@ -171,13 +171,10 @@ pub(super) fn group_body(group: &GroupConfig) -> Value {
                 {"initial": initial.as_millis() as u64, "max": max.as_millis() as u64, "multiplier": multiplier},
         }),
     };
-    // A group that is not bound to a topic has no use for them.
-    let attributes: BTreeMap<_, _> = group
-        .lite_bind_topic
-        .iter()
-        .flat_map(|topic| [(LITE_BIND_TOPIC, topic.clone()), (LITE_QUOTA, group.lite_quota.to_string())])
-        .map(|(key, value)| (format!("+{key}"), value))
-        .collect();
+    let quota = (group.lite_quota != DEFAULT_LITE_QUOTA).then(|| (LITE_QUOTA, group.lite_quota.to_string()));
+    let bound = group.lite_bind_topic.iter().map(|topic| (LITE_BIND_TOPIC, topic.clone()));
+    let attributes: BTreeMap<_, _> =
+        bound.chain(quota).map(|(key, value)| (format!("+{key}"), value)).collect();
     json!({
         "groupName": group.name,
         "consumeEnable": group.consume,

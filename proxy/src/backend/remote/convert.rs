@@ -79,13 +79,11 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
             }
             names::PRIORITY => priority = value.parse().ok(),
             names::LITE_TOPIC => lite_topic = Some(value.to_owned()),
-            names::SHARDING_KEY | names::TRACE_CONTEXT | names::CHECK_IMMUNITY_SECONDS => {
-                match key {
-                    names::SHARDING_KEY => group = Some(value.to_owned()),
-                    names::TRACE_CONTEXT => message.trace_context = Some(value.to_owned()),
-                    _ => recovery = value.parse().ok().map(Duration::from_secs),
-                }
-                // Apache's proxy shows these three among the user's properties too, and clients rely on it.
+            names::SHARDING_KEY => group = Some(value.to_owned()),
+            names::TRACE_CONTEXT => message.trace_context = Some(value.to_owned()),
+            names::CHECK_IMMUNITY_SECONDS => {
+                recovery = value.parse().ok().map(Duration::from_secs);
+                // Apache's proxy shows it among the user's properties.
                 message.properties.push((key.to_owned(), value.to_owned()));
             }
             _ if is_reserved_property(key) => {}
@@ -101,7 +99,11 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
     message.born_at = Some(time(stored.born_at));
     message.kind = match (prepared, deliver_at, group, priority, lite_topic) {
         (true, ..) => MessageKind::Transaction { recovery },
-        (_, Some(deliver_at), ..) => MessageKind::Delay { deliver_at },
+        (_, Some(deliver_at), group, ..) => {
+            // A dead letter of an ordered group: there is no better place for it.
+            message.properties.extend(group.map(|group| (names::SHARDING_KEY.to_owned(), group)));
+            MessageKind::Delay { deliver_at }
+        }
         (_, _, Some(group), ..) => MessageKind::Fifo { group },
         (_, _, _, Some(priority), _) => MessageKind::Priority { priority },
         (.., Some(lite_topic)) => MessageKind::Lite { lite_topic },

@@ -8,7 +8,9 @@ use super::answer::{refusal, success};
 use super::cluster::{Cluster, no_route};
 use super::config::{self, BrokerGroup, BrokerTopic};
 use crate::remoting::{Command, lenient, request, response};
-use crate::service::{GroupConfig, Permission, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
+use crate::service::{
+    GroupConfig, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
+};
 
 /// The template that UPDATE_AND_CREATE_TOPIC wants to be named, and ignores.
 const TEMPLATE_TOPIC: &str = "TBW102";
@@ -67,6 +69,10 @@ impl Cluster {
 
     /// Creates or changes a topic on every master.
     pub(super) async fn write_topic(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
+        if topic.read_queues < 0 || topic.write_queues < 0 {
+            // A broker would take it.
+            return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
+        }
         let command = Command::request(request::UPDATE_AND_CREATE_TOPIC)
             .field("topic", &topic.name)
             .field("defaultTopic", TEMPLATE_TOPIC)
@@ -109,6 +115,11 @@ impl Cluster {
 
     /// Creates or changes a group on every master.
     pub(super) async fn write_group(&self, group: &GroupConfig) -> Result<(), ServiceError> {
+        if let RetryPolicy::Exponential { multiplier, .. } = group.retry
+            && multiplier.fract() != 0.0
+        {
+            return Err(rejected(format!("brokers know whole multipliers only, not {multiplier}")));
+        }
         let body = config::group_body(group).to_string();
         let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
         self.every_master(&command, |_| Ok(())).await.map(drop)
@@ -163,6 +174,10 @@ impl Cluster {
         }
         Ok(answers)
     }
+}
+
+fn rejected(message: String) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Rejected, message)
 }
 
 fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {

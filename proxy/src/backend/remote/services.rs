@@ -79,21 +79,14 @@ impl Messages for Remote {
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
         self.ensure(&request.topic).await?;
         let cluster = self.cluster.clone();
-        let pop = async move {
-            let popped = cluster.pop(&request).await;
-            (cluster, request, popped)
-        };
-        // The broker answers the pop whether or not the client still listens: what it leased to a client that
-        // has gone is given back at once instead of lying out the invisible time.
+        // The broker answers the pop whether or not the client still listens.
         let (tell, told) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
-            let (cluster, request, popped) = pop.await;
-            if let Err(Ok(Delivered::Messages(unheard))) = tell.send(popped) {
-                give_back(&cluster, &request, unheard).await;
-            }
+            let popped = cluster.pop(&request).await;
+            drop(tell.send(Parcel { popped: Some(popped), cluster, request }));
         });
-        told.await
-            .unwrap_or_else(|_| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was abandoned")))
+        let parcel = told.await.ok().and_then(|mut parcel| parcel.popped.take());
+        parcel.unwrap_or_else(|| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was abandoned")))
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
@@ -110,6 +103,23 @@ impl Messages for Remote {
 
     async fn recall(&self, topic: &str, handle: &str, deadline: Instant) -> Result<String, ServiceError> {
         self.cluster.recall(topic, handle, deadline).await
+    }
+}
+
+/// What a pop brought. Nobody takes it once the client has gone, however late that happens: then the messages are
+/// given back at once instead of lying out their leases.
+struct Parcel {
+    popped: Option<Result<Delivered, ServiceError>>,
+    cluster: Arc<Cluster>,
+    request: Receive,
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if let Some(Ok(Delivered::Messages(unheard))) = self.popped.take() {
+            let (cluster, request) = (self.cluster.clone(), self.request.clone());
+            tokio::spawn(async move { give_back(&cluster, &request, unheard).await });
+        }
     }
 }
 
