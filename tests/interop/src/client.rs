@@ -8,7 +8,7 @@ use tokio::{process::Command, time::timeout};
 use crate::{
     Guest,
     install::{Installation, source},
-    succeed,
+    kinds, succeed,
 };
 
 /// What every program checks, in this order.
@@ -21,6 +21,8 @@ const HANG: Duration = Duration::from_secs(180);
 pub(crate) struct Client {
     /// What reports call it, such as `java-tls`.
     pub(crate) name: String,
+    /// What it checks, in this order.
+    pub(crate) checks: &'static [&'static str],
     command: Vec<String>,
     transport: Option<&'static str>,
     home: String,
@@ -31,8 +33,10 @@ impl Client {
     pub(crate) async fn run(&self, endpoint: &str) -> Result<Output> {
         let (program, arguments) = self.command.split_first().context("no program")?;
         let (topic, group) = (format!("interop-{}", self.name), format!("interop-group-{}", self.name));
+        // Programs of their own kind know themselves what their topics and groups are called.
+        let names = if self.checks == CHECKS { vec![topic, group] } else { vec![self.name.clone()] };
         let mut command = Command::new(program);
-        command.args(arguments).args([endpoint, &topic, &group]).args(self.transport);
+        command.args(arguments).arg(endpoint).args(names).args(self.transport);
         // The clients write logs into the home directory.
         command.env("HOME", &self.home).kill_on_drop(true);
         timeout(HANG, command.output())
@@ -45,24 +49,43 @@ impl Client {
 /// Installs a client; those with TLS as their default come in two ways of connecting.
 pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
     let (name, command, transports) = match guest {
-        Guest::Java => ("java", java(cache).await?, vec![Some("tls"), Some("plaintext")]),
+        Guest::Java => {
+            ("java", java(cache, "java/Interop.java").await?, vec![Some("tls"), Some("plaintext")])
+        }
         Guest::Go => ("go", go(cache).await?, vec![Some("tls"), Some("plaintext")]),
         Guest::Python => ("python", python(cache).await?, vec![None]),
         Guest::Node => ("node", node(cache).await?, vec![None]),
         Guest::Transcripts => bail!("the transcripts are no client"),
     };
-    let home = cache.join("home");
-    fs::create_dir_all(&home)?;
+    let home = home(cache)?;
     let client = |transport: Option<&'static str>| Client {
         name: transport.map_or_else(|| name.to_owned(), |transport| format!("{name}-{transport}")),
+        checks: CHECKS,
         command: command.clone(),
         transport,
-        home: home.display().to_string(),
+        home: home.clone(),
     };
     Ok(transports.into_iter().map(client).collect())
 }
 
-async fn java(cache: &Path) -> Result<Vec<String>> {
+/// Another program for Apache's Java client, under this name.
+pub(crate) async fn java_program(cache: &Path, program: &str, name: &str) -> Result<Client> {
+    Ok(Client {
+        name: name.to_owned(),
+        checks: kinds::CHECKS,
+        command: java(cache, program).await?,
+        transport: None,
+        home: home(cache)?,
+    })
+}
+
+fn home(cache: &Path) -> Result<String> {
+    let home = cache.join("home");
+    fs::create_dir_all(&home)?;
+    Ok(home.display().to_string())
+}
+
+async fn java(cache: &Path, program: &str) -> Result<Vec<String>> {
     let installation = Installation::new(cache, "java", &["java/pom.xml"])?;
     let class_path = installation.folder.join("class-path");
     if !installation.is_fresh() {
@@ -75,7 +98,7 @@ async fn java(cache: &Path) -> Result<Vec<String>> {
         installation.done()?;
     }
     let home = format!("-Duser.home={}", cache.join("home").display());
-    let program = source("java/Interop.java").display().to_string();
+    let program = source(program).display().to_string();
     let class_path = fs::read_to_string(&class_path)?.trim().to_owned();
     Ok(["java", &home, "-cp", &class_path, &program].map(str::to_owned).to_vec())
 }

@@ -1,7 +1,9 @@
-//! `interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy.
+//! `interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy: merged, and in
+//! front of Apache's brokers.
 
 mod client;
 mod install;
+mod kinds;
 mod transcripts;
 
 use std::{
@@ -13,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use conformance::proxy::Proxy;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, future::join_all, stream};
 use tokio::process::Command;
 
 use client::Client;
@@ -34,7 +36,7 @@ enum Guest {
     Transcripts,
 }
 
-/// Runs Apache's clients and the record of Apache's answers against our merged proxy
+/// Runs Apache's clients and the record of Apache's answers against our proxy
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only these; may be repeated
@@ -46,6 +48,12 @@ struct Arguments {
     /// The rocketmq-thin-proxy binary [default: beside this program]
     #[arg(long)]
     proxy: Option<PathBuf>,
+    /// A name server of real brokers: the separated proxy is tried, too
+    #[arg(long, value_name = "HOST:PORT")]
+    name_server: Option<String>,
+    /// Apache's own proxy in front of the same brokers, for comparison
+    #[arg(long, value_name = "HOST:PORT", requires = "name_server")]
+    apache_proxy: Option<String>,
     /// Where packages are installed [default: x/interop in cargo's output folder]
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -83,18 +91,27 @@ async fn main() -> Result<ExitCode> {
             }
         }
     }
-    let visits = visit(&clients, &proxy);
-    let replay = async {
-        match wanted(Guest::Transcripts) {
-            true => transcripts::replay(&proxy, &cache, &arguments.case).await,
-            false => Ok(Tally::default()),
+    let mut places = vec![Place::Merged(&proxy)];
+    places.extend(arguments.name_server.as_deref().map(|name_server| Place::Separated(&proxy, name_server)));
+    // All mostly wait, for long polls and for leases.
+    let visits = join_all(places.iter().map(|place| visit(&clients, place)));
+    let replays =
+        join_all(places.iter().filter(|_| wanted(Guest::Transcripts)).map(async |place| {
+            transcripts::replay(place, &cache, &arguments.case).await.context(place.mode())
+        }));
+    let kinds = async {
+        match &arguments.name_server {
+            Some(name_server) if wanted(Guest::Java) => {
+                all_kinds(&cache, &Place::Separated(&proxy, name_server), arguments.apache_proxy.as_deref())
+                    .await
+            }
+            _ => Ok(Tally::default()),
         }
     };
-    // Both mostly wait, for long polls and for leases.
-    let (visits, replay) = tokio::join!(visits, replay);
-    for (name, outcome) in [("clients", visits), ("transcripts", replay)] {
+    let (visits, replays, kinds) = tokio::join!(visits, replays, kinds);
+    for outcome in visits.into_iter().chain(replays).chain([kinds]) {
         let outcome = outcome.unwrap_or_else(|error| {
-            println!("FAILED {name}: {error:#}");
+            println!("FAILED {error:#}");
             Tally { passed: 0, failed: 1 }
         });
         tally.passed += outcome.passed;
@@ -104,31 +121,74 @@ async fn main() -> Result<ExitCode> {
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Where a proxy of ours stands.
+enum Place<'a> {
+    /// With its own broker.
+    Merged(&'a Path),
+    /// In front of the brokers of this name server.
+    Separated(&'a Path, &'a str),
+}
+
+impl Place<'_> {
+    fn mode(&self) -> &'static str {
+        match self {
+            Self::Merged(_) => "merged",
+            Self::Separated(..) => "separated",
+        }
+    }
+
+    /// Starts the proxy with these arguments.
+    async fn start(&self, arguments: &[String]) -> Result<Proxy> {
+        match self {
+            Self::Merged(program) => Proxy::start(program, arguments).await,
+            Self::Separated(program, name_server) => {
+                let in_front = ["--name-server", name_server, "--handle-key", "interop"].map(str::to_owned);
+                Proxy::start(program, &[&in_front, arguments].concat()).await
+            }
+        }
+    }
+}
+
 /// Runs the clients against one proxy.
-async fn visit(clients: &[Client], proxy: &Path) -> Result<Tally> {
+async fn visit(clients: &[Client], place: &Place<'_>) -> Result<Tally> {
     let mut tally = Tally::default();
     if clients.is_empty() {
         return Ok(tally);
     }
-    let server = Proxy::start(proxy, &[]).await?;
+    let server = place.start(&["--auto-create-topics", "true"].map(str::to_owned)).await?;
     let mut outcomes = stream::iter(clients)
         .map(async |client| (client, client.run(server.address()).await))
         .buffer_unordered(JOBS);
     while let Some((client, outcome)) = outcomes.next().await {
-        report(client, outcome, &mut tally);
+        report(&format!("{} · {}", place.mode(), client.name), client, outcome, &mut tally);
+    }
+    Ok(tally)
+}
+
+/// Runs Apache's Java client with every type of message through our proxy, and through Apache's in front of the same
+/// brokers: a check that fails on both is the check's fault.
+async fn all_kinds(cache: &Path, place: &Place<'_>, apache_proxy: Option<&str>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let (Place::Merged(program) | Place::Separated(program, _)) = place;
+    let server = place.start(&[]).await?;
+    let endpoints = [("ours", Some(server.address())), ("apaches", apache_proxy)];
+    for (whose, endpoint) in endpoints {
+        let Some(endpoint) = endpoint else { continue };
+        let client = kinds::prepare(cache, &format!("kinds-{whose}-{}", std::process::id())).await?;
+        kinds::make_topics(program, server.address(), &client.name).await?;
+        report(&format!("every type · {whose}"), &client, client.run(endpoint).await, &mut tally);
     }
     Ok(tally)
 }
 
 #[expect(clippy::print_stdout, reason = "a command line program")]
-fn report(client: &Client, outcome: Result<Output>, tally: &mut Tally) {
-    let name = &client.name;
+fn report(name: &str, client: &Client, outcome: Result<Output>, tally: &mut Tally) {
     let (output, errors) = match outcome {
         Ok(output) => (text(&output.stdout), text(&output.stderr)),
         Err(error) => (String::new(), format!("{error:#}")),
     };
     let mut complete = true;
-    for check in client::CHECKS {
+    for check in client.checks {
         let passed = output.lines().any(|line| line == format!("passed {check}"));
         println!("{} {name} · {check}", if passed { "passed" } else { "FAILED" });
         complete &= passed;

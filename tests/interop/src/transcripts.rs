@@ -6,12 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use conformance::proxy::Proxy;
 use regex::Regex;
 use tokio::process::Command;
 
 use crate::{
-    SOURCE, Tally,
+    Place, SOURCE, Tally,
     client::python_environment,
     install::{Installation, source},
     succeed, text,
@@ -29,15 +28,16 @@ const CONTRACTS: &[&str] = &[
 
 /// Replays the cases that match and prints what differs.
 #[expect(clippy::print_stdout, reason = "part of a command line program")]
-pub(crate) async fn replay(proxy: &Path, cache: &Path, case: &str) -> Result<Tally> {
+pub(crate) async fn replay(place: &Place<'_>, cache: &Path, case: &str) -> Result<Tally> {
     let interpreter = python_environment(cache).await?;
     let stubs = stubs(cache, &interpreter).await?;
     let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
-    let server = Proxy::start(proxy, &flags).await?;
+    let server = place.start(&flags).await?;
     let mut replay = Command::new(&interpreter);
     // Compiled modules would lie beside the sources.
     replay.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     replay.arg(source("transcripts/replay.py")).args(["--endpoint", server.address(), "--only", case]);
+    replay.args(["--mode", place.mode()]);
     let output = replay.arg("--stubs").arg(stubs).output().await.context("starting the replay")?;
     let printed = text(&output.stdout);
     let (report, last) = printed.trim_end().rsplit_once('\n').unwrap_or(("", printed.trim_end()));

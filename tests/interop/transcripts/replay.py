@@ -1,6 +1,6 @@
 """Replays what Apache's proxy 5.5.0 answered, case by case, against a proxy of ours.
 
-  replay.py --endpoint HOST:PORT --stubs DIR [--only REGEX] [--all] [--workers N]
+  replay.py --endpoint HOST:PORT --stubs DIR [--mode merged|separated] [--only REGEX] [--all] [--workers N]
 
 cases.jsonl holds the cases and Apache's answers. A case in not-yet.txt is about something the proxy does not do yet: it is
 left out. A case in differences.txt differs on purpose: it fails when it no longer does. The last line is "N passed, N failed".
@@ -16,14 +16,18 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def listed(file):
-    """Patterns of case names, each with its reason: `name  # reason`, where * stands for anything."""
+def listed(file, mode):
+    """Patterns of case names, each with its reason: `name  # reason`, where * stands for anything. A pattern behind
+    `merged:` or `separated:` counts in that mode of the proxy alone."""
     out = []
     for line in (HERE / file).read_text().splitlines():
         pattern, _, reason = line.partition("#")
-        if pattern.strip():
-            assert reason.strip(), f"{file}: {pattern.strip()} has no reason"
-            out.append(re.compile(re.escape(pattern.strip()).replace(r"\*", ".*") + "$"))
+        only, _, pattern = pattern.strip().rpartition(":")
+        if pattern:
+            assert reason.strip(), f"{file}: {pattern} has no reason"
+            assert only in ("", "merged", "separated"), f"{file}: {only} is no mode"
+            if only in ("", mode):
+                out.append(re.compile(re.escape(pattern.strip()).replace(r"\*", ".*") + "$"))
     return lambda name: any(pattern.match(name) for pattern in out)
 
 
@@ -66,6 +70,7 @@ def main():
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--stubs", required=True, help="folder of the Python stubs of the project's .proto files")
     parser.add_argument("--only", default="", help="only cases whose name matches")
+    parser.add_argument("--mode", default="merged", choices=["merged", "separated"], help="what is behind the endpoint")
     parser.add_argument("--all", action="store_true", help="also what is listed as not done yet")
     parser.add_argument("--workers", type=int, default=24)
     args = parser.parse_args()
@@ -75,7 +80,7 @@ def main():
     from compare import differences
     from engine import Target
 
-    not_yet, on_purpose = listed("not-yet.txt"), listed("differences.txt")
+    not_yet, on_purpose = listed("not-yet.txt", args.mode), listed("differences.txt", args.mode)
     cases = [json.loads(line) for line in open(HERE / "cases.jsonl")]
     chosen = [c for c in cases if re.search(args.only, c["name"]) and (args.all or not not_yet(c["name"]))]
     # Our handles are made otherwise: a case that forges Apache's says nothing.

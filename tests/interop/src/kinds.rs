@@ -1,0 +1,41 @@
+//! Apache's Java client with every type of message, through a proxy in front of real brokers.
+
+use std::path::Path;
+
+use anyhow::Result;
+use tokio::process::Command;
+
+use crate::{client, client::Client, succeed};
+
+/// What the program checks.
+pub(crate) const CHECKS: &[&str] =
+    &["fifo", "recall", "delay", "orphan_check", "transaction", "priority", "filter", "lite"];
+
+/// Topics by their type; each has its type's name behind the run's.
+const TOPICS: &[(&str, &str)] = &[
+    ("fifo", "fifo"),
+    ("delay", "delay"),
+    ("transaction", "transaction"),
+    ("priority", "priority"),
+    ("filter", "normal"),
+    ("lite", "lite"),
+];
+
+/// The program, ready to run under this name.
+pub(crate) async fn prepare(cache: &Path, name: &str) -> Result<Client> {
+    client::java_program(cache, "java/Kinds.java", name).await
+}
+
+/// Makes what the program wants to be there, through our proxy at this address.
+pub(crate) async fn make_topics(proxy: &Path, server: &str, name: &str) -> Result<()> {
+    for (kind, word) in TOPICS {
+        create(proxy, server, &["topic", "create", &format!("{name}-{kind}"), "--type", word]).await?;
+    }
+    let (fifo, lite) = (format!("{name}-fifo"), format!("{name}-lite"));
+    create(proxy, server, &["group", "create", &fifo, "--fifo"]).await?;
+    create(proxy, server, &["group", "create", &lite, "--lite-bind-topic", &lite]).await
+}
+
+async fn create(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
+    succeed(Command::new(proxy).args(arguments).args(["--server", server])).await
+}
