@@ -5,36 +5,93 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::try_join_all;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::messaging_service_client::MessagingServiceClient;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
-/// The topic all load goes to.
+/// The topic that clients send to.
 pub(crate) const TOPIC: &str = "bench";
-/// The group that consumes it.
-pub(crate) const GROUP: &str = "bench-group";
 /// Bytes of a message's body.
 pub(crate) const BODY: usize = 1024;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// Where load goes.
+#[derive(Clone)]
+pub(crate) struct Names {
+    pub(crate) topic: String,
+    /// The group that consumes it.
+    pub(crate) group: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { topic: TOPIC.to_owned(), group: "bench-group".to_owned() }
+    }
+}
+
 /// One connection to a server.
 #[derive(Clone)]
 pub(crate) struct Load {
     client: MessagingServiceClient<Channel>,
+    names: Arc<Names>,
     next_id: Arc<AtomicU64>,
     body: Bytes,
 }
 
 impl Load {
-    pub(crate) async fn connect(address: &str) -> Result<Self, Failure> {
+    pub(crate) async fn connect(address: &str, names: &Names) -> Result<Self, Failure> {
         let channel = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect().await?;
         let client = MessagingServiceClient::new(channel)
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(64 << 20);
-        Ok(Self { client, next_id: Arc::default(), body: Bytes::from(vec![b'x'; BODY]) })
+        let body = Bytes::from(vec![b'x'; BODY]);
+        Ok(Self { client, names: Arc::new(names.clone()), next_id: Arc::default(), body })
+    }
+
+    /// Waits until the server knows the topic.
+    pub(crate) async fn serving(&self, within: Duration) -> Result<(), Failure> {
+        let begin = Instant::now();
+        loop {
+            let route = pb::QueryRouteRequest { topic: resource(&self.names.topic), ..Default::default() };
+            let answered = match self.client.clone().query_route(request(route)).await {
+                Ok(answer) => expect_ok(answer.into_inner().status),
+                Err(status) => Err(status.into()),
+            };
+            if answered.is_ok() || begin.elapsed() > within {
+                return answered;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Says that this is a consumer: Apache's proxy answers no receive before. It holds for as long as the
+    /// answer is kept.
+    pub(crate) async fn register(&self) -> Result<Streaming<pb::TelemetryCommand>, Failure> {
+        let subscription = pb::Subscription {
+            group: resource(&self.names.group),
+            subscriptions: vec![pb::SubscriptionEntry {
+                topic: resource(&self.names.topic),
+                expression: Some(everything()),
+            }],
+            ..Default::default()
+        };
+        let settings = pb::Settings {
+            client_type: Some(pb::ClientType::SimpleConsumer as i32),
+            request_timeout: Some(seconds(3)),
+            pub_sub: Some(pb::settings::PubSub::Subscription(subscription)),
+            user_agent: Some(pb::Ua { language: pb::Language::Rust as i32, ..Default::default() }),
+            ..Default::default()
+        };
+        let command = Some(pb::telemetry_command::Command::Settings(settings));
+        let first = pb::TelemetryCommand { command, ..Default::default() };
+        let commands = futures::stream::iter([first]).chain(futures::stream::pending());
+        let mut answers = self.client.clone().telemetry(request(commands)).await?.into_inner();
+        answers.message().await?.ok_or("the telemetry stream ended at once")?;
+        Ok(answers)
     }
 
     /// Sends `count` messages, `per_request` in each request, with `in_flight` requests under way.
@@ -92,7 +149,7 @@ impl Load {
     fn message(&self) -> pb::Message {
         let n = self.next_id.fetch_add(1, Ordering::Relaxed);
         pb::Message {
-            topic: resource(TOPIC),
+            topic: resource(&self.names.topic),
             user_properties: [("origin".to_owned(), "bench".to_owned())].into(),
             system_properties: Some(pb::SystemProperties {
                 tag: Some("t".to_owned()),
@@ -131,12 +188,12 @@ impl Load {
 
     async fn receive(&self, batch: usize) -> Result<Vec<pb::AckMessageEntry>, Failure> {
         let mut receive = request(pb::ReceiveMessageRequest {
-            group: resource(GROUP),
-            message_queue: Some(pb::MessageQueue { topic: resource(TOPIC), ..Default::default() }),
-            filter_expression: Some(pb::FilterExpression {
-                r#type: pb::FilterType::Tag as i32,
-                expression: "*".to_owned(),
+            group: resource(&self.names.group),
+            message_queue: Some(pb::MessageQueue {
+                topic: resource(&self.names.topic),
+                ..Default::default()
             }),
+            filter_expression: Some(everything()),
             batch_size: batch as i32,
             invisible_duration: Some(seconds(60)),
             long_polling_timeout: Some(seconds(5)),
@@ -159,7 +216,11 @@ impl Load {
     }
 
     async fn ack(&self, entries: Vec<pb::AckMessageEntry>) -> Result<(), Failure> {
-        let ack = pb::AckMessageRequest { group: resource(GROUP), topic: resource(TOPIC), entries };
+        let ack = pb::AckMessageRequest {
+            group: resource(&self.names.group),
+            topic: resource(&self.names.topic),
+            entries,
+        };
         expect_ok(self.client.clone().ack_message(request(ack)).await?.into_inner().status)
     }
 }
@@ -176,6 +237,10 @@ fn request<T>(body: T) -> Request<T> {
         request.metadata_mut().insert(key, MetadataValue::from_static(value));
     }
     request
+}
+
+fn everything() -> pb::FilterExpression {
+    pb::FilterExpression { r#type: pb::FilterType::Tag as i32, expression: "*".to_owned() }
 }
 
 fn resource(name: &str) -> Option<pb::Resource> {

@@ -57,14 +57,24 @@ impl Process {
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// Resident memory now, in MiB, from `/proc/PID/status`.
+    /// Resident memory now, in MiB.
     pub(crate) fn resident_mib(&self) -> io::Result<f64> {
+        self.status_mib("VmRSS:")
+    }
+
+    /// The most memory that was resident so far, in MiB.
+    pub(crate) fn highest_resident_mib(&self) -> io::Result<f64> {
+        self.status_mib("VmHWM:")
+    }
+
+    /// A line of `/proc/PID/status`.
+    fn status_mib(&self, name: &str) -> io::Result<f64> {
         let status = fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join("status"))?;
         let kib = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
-            .ok_or_else(|| io::Error::other("no VmRSS line"))?;
+            .ok_or_else(|| io::Error::other(format!("no line {name}")))?;
         Ok(kib / 1024.0)
     }
 }

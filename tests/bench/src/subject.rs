@@ -1,0 +1,127 @@
+//! A server under measurement, and the workloads it is put under.
+
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::load::{Load, Names};
+use crate::process::Process;
+use crate::table::{Spent, Table};
+
+/// A server under measurement.
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    pub(crate) process: Process,
+    pub(crate) address: String,
+    pub(crate) names: Names,
+    /// Messages of each workload that go before the measured ones.
+    pub(crate) warm_up: usize,
+    pub(crate) targets: Targets,
+}
+
+/// What the figures of a server should reach.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets {
+    pub(crate) serving: &'static str,
+    pub(crate) memory_at_start: &'static str,
+    pub(crate) memory_under_load: &'static str,
+    pub(crate) send: &'static str,
+    pub(crate) send_batch: &'static str,
+    pub(crate) consume: &'static str,
+    pub(crate) consume_batch: &'static str,
+    pub(crate) latency: &'static str,
+}
+
+impl Targets {
+    /// The same words everywhere.
+    pub(crate) const fn all(words: &'static str) -> Self {
+        Self {
+            serving: words,
+            memory_at_start: words,
+            memory_under_load: words,
+            send: words,
+            send_batch: words,
+            consume: words,
+            consume_batch: words,
+            latency: words,
+        }
+    }
+}
+
+impl Subject {
+    /// Says how long it took to serve, and what memory it has by now.
+    pub(crate) fn started(&self, table: &Table, after: Duration) -> Result<(), Failure> {
+        let serving = format!("{} ms", after.as_millis());
+        table.row(&format!("{}: serving after", self.name), serving, self.targets.serving);
+        let what = format!("{}: resident at start", self.name);
+        table.memory(&what, self.process.resident_mib()?, self.targets.memory_at_start);
+        Ok(())
+    }
+
+    /// Puts it under all workloads.
+    pub(crate) async fn run(&self, table: &Table, messages: usize) -> Result<(), Failure> {
+        self.sends(table, messages).await?;
+        self.consumes(table, messages).await?;
+        self.latency(table).await?;
+        let what = format!("{}: resident under load, at most", self.name);
+        table.memory(&what, self.process.highest_resident_mib()?, self.targets.memory_under_load);
+        Ok(())
+    }
+
+    /// Sends one by one and in requests of 32.
+    pub(crate) async fn sends(&self, table: &Table, messages: usize) -> Result<(), Failure> {
+        let load = self.connect().await?;
+        for (label, per_request, in_flight, target) in [
+            ("send, 64 in flight", 1, 64, self.targets.send),
+            ("send, 32 in a request", 32, 8, self.targets.send_batch),
+        ] {
+            load.send(self.warm_up, per_request, in_flight).await?;
+            let spent = self.spent(messages, load.send(messages, per_request, in_flight)).await?;
+            table.work(&format!("{}: {label}", self.name), &spent, target);
+        }
+        Ok(())
+    }
+
+    /// Receives and acknowledges what the sends left behind, first one by one, then 32 at a time.
+    async fn consumes(&self, table: &Table, messages: usize) -> Result<(), Failure> {
+        let load = self.connect().await?;
+        let _registered = load.register().await?;
+        for (label, batch, target) in [
+            ("receive + ack one by one", 1, self.targets.consume),
+            ("receive + ack, 32 in one", 32, self.targets.consume_batch),
+        ] {
+            load.consume(self.warm_up, batch, 16).await?;
+            // Some stay behind, so that nobody waits for the last ones.
+            let messages = messages * 9 / 10;
+            let spent = self.spent(messages, load.consume(messages, batch, 16)).await?;
+            table.work(&format!("{}: {label}", self.name), &spent, target);
+        }
+        Ok(())
+    }
+
+    /// Sends at a fixed rate, for the latency's 50th and 99th percentile.
+    async fn latency(&self, table: &Table) -> Result<(), Failure> {
+        let load = self.connect().await?;
+        load.send_at(1000, Duration::from_secs(1)).await?;
+        let mut times = load.send_at(1000, Duration::from_secs(5)).await?;
+        times.sort();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+        let what = format!("{}: 1000 sends a second, p50 / p99", self.name);
+        table.row(&what, format!("{:.2} / {:.2} ms", at(0.5), at(0.99)), self.targets.latency);
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<Load, Failure> {
+        Load::connect(&self.address, &self.names).await
+    }
+
+    /// Runs a workload and reads what the server used for it.
+    async fn spent(
+        &self,
+        messages: usize,
+        work: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<Spent, Failure> {
+        let (before, begin) = (self.process.cpu()?, Instant::now());
+        work.await?;
+        Ok(Spent { cpu: self.process.cpu()? - before, wall: begin.elapsed(), messages })
+    }
+}
