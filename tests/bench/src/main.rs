@@ -16,7 +16,6 @@ use std::time::Instant;
 use clap::{Parser, Subcommand};
 use load::Names;
 use process::Process;
-use separated::ApacheProxy;
 use subject::{Subject, Targets};
 use table::{Spent, Table};
 use tokio::io::AsyncWriteExt;
@@ -35,12 +34,10 @@ struct Arguments {
     /// A client to measure, as NAME=COMMAND; the proxy's address is added as the last argument.
     #[arg(long = "client")]
     clients: Vec<String>,
-    /// Measure the proxy in front of the brokers of this name server instead.
+    /// Measure the proxy in front of a real broker instead, beside Apache's own; the list of Apache's jars is kept
+    /// in this folder.
     #[arg(long)]
-    name_server: Option<String>,
-    /// Apache's proxy in front of the same brokers, as ADDRESS=COMMAND: where it serves, what starts it.
-    #[arg(long, requires = "name_server")]
-    apache_proxy: Option<ApacheProxy>,
+    cluster: Option<PathBuf>,
     /// Messages per workload.
     #[arg(long, default_value_t = 100_000)]
     messages: usize,
@@ -72,10 +69,8 @@ fn main() -> Result<(), Failure> {
 
 async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let proxy = arguments.proxy.as_ref().ok_or("--proxy PATH says which proxy to measure")?;
-    match &arguments.name_server {
-        Some(name_server) => {
-            separated::measure(proxy, name_server, arguments.apache_proxy.as_ref(), arguments.messages).await
-        }
+    match &arguments.cluster {
+        Some(cache) => separated::measure(proxy, cache, arguments.messages).await,
         None => merged(proxy, arguments).await,
     }
 }
@@ -84,9 +79,9 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
 async fn merged(proxy: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let this = std::env::current_exe()?;
     let (table, messages) = (Table::begin(), arguments.messages);
-    let subject = |name, (process, address), targets| Subject {
+    let subject = |name, (account, address), targets| Subject {
         name,
-        process,
+        account,
         address,
         names: Names::default(),
         warm_up: messages / 10,
@@ -95,10 +90,10 @@ async fn merged(proxy: &Path, arguments: &Arguments) -> Result<(), Failure> {
 
     let mut echo = Command::new(&this);
     echo.arg("echo");
-    let (echo, address, _) = Process::serve(echo).await?;
-    let echo = subject("raw tonic echo", (echo, address), Targets::all("the floor"));
+    let (server, address, _) = Process::serve(echo).await?;
+    let echo = subject("raw tonic echo", (server.account(), address), Targets::all("the floor"));
     echo.sends(&table, messages).await?;
-    drop(echo);
+    drop(server);
 
     let data = tempfile::tempdir()?;
     let mut command = Command::new(proxy);
@@ -114,7 +109,7 @@ async fn merged(proxy: &Path, arguments: &Arguments) -> Result<(), Failure> {
         consume_batch: "12",
         latency: "p99 4 ms",
     };
-    let proxy = subject("proxy", (server, address), targets);
+    let proxy = subject("proxy", (server.account(), address), targets);
     proxy.started(&table, started)?;
     proxy.run(&table, messages).await?;
 
@@ -139,10 +134,10 @@ async fn clients(table: &Table, arguments: &Arguments, this: &PathBuf, address: 
         command.arg(address);
         let mut client = Process::start(command)?;
         expect(&mut client, "ready").await?;
-        let (before, begin, messages) = (client.cpu()?, Instant::now(), arguments.messages);
+        let (before, begin, messages) = (client.account().cpu()?, Instant::now(), arguments.messages);
         client.stdin()?.write_all(format!("{messages}\n").as_bytes()).await?;
         expect(&mut client, "done").await?;
-        let spent = Spent { cpu: client.cpu()? - before, wall: begin.elapsed(), messages };
+        let spent = Spent { cpu: client.account().cpu()? - before, wall: begin.elapsed(), messages };
         let target = if name == "rust" { "24" } else { "60" };
         table.work(&format!("{name} client: send, 32 in flight"), &spent, target);
     }

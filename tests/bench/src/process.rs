@@ -13,6 +13,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 pub(crate) struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    account: Account,
+}
+
+/// What the system keeps of a process, ours or not.
+#[derive(Clone, Copy)]
+pub(crate) struct Account {
     pid: u32,
 }
 
@@ -22,7 +28,7 @@ impl Process {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let pid = child.id().ok_or_else(|| io::Error::other("ended at once"))?;
-        Ok(Self { child, lines: BufReader::new(stdout).lines(), pid })
+        Ok(Self { child, lines: BufReader::new(stdout).lines(), account: Account::of(pid) })
     }
 
     /// Starts a server whose first line says `listening on HOST:PORT`. Returns it, its address, and how long
@@ -45,6 +51,18 @@ impl Process {
     /// Its standard input.
     pub(crate) fn stdin(&mut self) -> io::Result<&mut ChildStdin> {
         self.child.stdin.as_mut().ok_or_else(|| io::Error::other("no standard input"))
+    }
+
+    /// What it used.
+    pub(crate) fn account(&self) -> Account {
+        self.account
+    }
+}
+
+impl Account {
+    /// The account of the process with this id.
+    pub(crate) fn of(pid: u32) -> Self {
+        Self { pid }
     }
 
     /// CPU time used so far by all its threads, from `/proc/PID/stat`, in steps of 10 ms.

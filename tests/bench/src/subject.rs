@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::load::{Load, Names};
-use crate::process::Process;
+use crate::process::Account;
 use crate::table::{Spent, Table};
 
 /// A server under measurement.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
-    pub(crate) process: Process,
+    pub(crate) account: Account,
     pub(crate) address: String,
     pub(crate) names: Names,
     /// Messages of each workload that go before the measured ones.
@@ -53,7 +53,7 @@ impl Subject {
         let serving = format!("{} ms", after.as_millis());
         table.row(&format!("{}: serving after", self.name), serving, self.targets.serving);
         let what = format!("{}: resident at start", self.name);
-        table.memory(&what, self.process.resident_mib()?, self.targets.memory_at_start);
+        table.memory(&what, self.account.resident_mib()?, self.targets.memory_at_start);
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Subject {
         self.consumes(table, messages).await?;
         self.latency(table).await?;
         let what = format!("{}: resident under load, at most", self.name);
-        table.memory(&what, self.process.highest_resident_mib()?, self.targets.memory_under_load);
+        table.memory(&what, self.account.highest_resident_mib()?, self.targets.memory_under_load);
         Ok(())
     }
 
@@ -120,8 +120,8 @@ impl Subject {
         messages: usize,
         work: impl Future<Output = Result<(), Failure>>,
     ) -> Result<Spent, Failure> {
-        let (before, begin) = (self.process.cpu()?, Instant::now());
+        let (before, begin) = (self.account.cpu()?, Instant::now());
         work.await?;
-        Ok(Spent { cpu: self.process.cpu()? - before, wall: begin.elapsed(), messages })
+        Ok(Spent { cpu: self.account.cpu()? - before, wall: begin.elapsed(), messages })
     }
 }

@@ -4,7 +4,14 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use crate::{artefacts::Profile, installed::Installed, language::Language, step, workspace::Workspace};
+use crate::{
+    artefacts::Profile,
+    installed::Installed,
+    language::Language,
+    step,
+    tool::{self, Tool},
+    workspace::Workspace,
+};
 
 /// The clients under measurement.
 const CLIENTS: &str = "tests/bench/clients";
@@ -13,11 +20,13 @@ const CLIENTS: &str = "tests/bench/clients";
 pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Getting ready");
     let installed = Installed::prepare(workspace, languages, Profile::Release)?;
-    let mut bench = Command::new(installed.artefacts().program("bench"));
-    bench
-        .current_dir(workspace.root())
-        .arg("--proxy")
-        .arg(installed.artefacts().program("rocketmq-thin-proxy"));
+    let program = || {
+        let mut bench = Command::new(installed.artefacts().program("bench"));
+        bench.current_dir(workspace.root()).arg("--proxy");
+        bench.arg(installed.artefacts().program("rocketmq-thin-proxy"));
+        bench
+    };
+    let mut bench = program();
     let sources = workspace.root().join(CLIENTS);
     for language in languages {
         let client = match language {
@@ -42,5 +51,12 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     }
     step::heading("CPU per message");
     ensure!(bench.status()?.success(), "the benchmark failed");
+
+    step::heading("In front of a real broker, beside Apache's own proxy");
+    let missing = tool::missing(&[Tool::Jdk, Tool::Maven]);
+    tool::refuse(&missing, "Without them there is no Apache RocketMQ to measure beside.")?;
+    let mut beside = program();
+    beside.arg("--cluster").arg(workspace.cache("cluster")?);
+    ensure!(beside.status()?.success(), "the benchmark in front of a real broker failed");
     Ok(())
 }

@@ -92,7 +92,7 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Measure CPU per message, beside a raw gRPC echo in the same run
+    /// Measure CPU per message, beside a raw gRPC echo and beside Apache's proxy
     Bench {
         #[command(flatten)]
         languages: Selection,
