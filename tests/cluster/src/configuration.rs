@@ -10,7 +10,7 @@ use crate::ports;
 use crate::server::Launch;
 
 /// The cluster's name.
-const CLUSTER: &str = "DefaultCluster";
+pub(crate) const CLUSTER: &str = "DefaultCluster";
 
 /// The fast port lies two below the broker's, the port for replicas one above.
 const BESIDE_A_BROKER: [i32; 2] = [-2, 1];

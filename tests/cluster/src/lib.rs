@@ -7,6 +7,7 @@
 mod configuration;
 mod jars;
 mod ports;
+mod registration;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -85,6 +86,7 @@ impl Cluster {
             let launch = broker(folder, &class_path, (&name_server.1, number))?;
             brokers.push(launch.start(detached).await?);
         }
+        registration::wait(&name_server.1, options.brokers).await?;
         let apache_proxy = match options.apache_proxy {
             true => {
                 let (launch, address) = apache_proxy(folder, &class_path, &name_server.1)?;
