@@ -1,9 +1,7 @@
-use std::collections::BTreeMap;
-
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::codec::FrameError;
-use super::command::{Command, HeaderType, Language};
+use super::command::{Command, Fields, HeaderType, Language};
 
 pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
     let short = |_| FrameError::malformed("a binary header that ends too early");
@@ -16,14 +14,14 @@ pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
     let remark = text(&mut header, remark_length)?;
     let fields_length = header.try_get_i32().map_err(short)?;
     let mut block = take(&mut header, fields_length)?;
-    let mut fields = BTreeMap::new();
+    let mut fields = Fields::new();
     while !block.is_empty() {
         let key_length = block.try_get_i16().map_err(short)?;
         let key = text(&mut block, key_length.into())?;
         let value_length = block.try_get_i32().map_err(short)?;
         let value = text(&mut block, value_length)?;
         if let (Some(key), Some(value)) = (key, value) {
-            fields.insert(key, value); // Fast headers are written twice; the later one counts.
+            fields.insert(key.into(), value); // Fast headers are written twice; the later one counts.
         }
     }
     Ok(Command {
@@ -55,20 +53,10 @@ fn text(bytes: &mut Bytes, length: i32) -> Result<Option<String>, FrameError> {
     String::from_utf8(raw.into()).map(Some).map_err(|_| FrameError::malformed("text that is not UTF-8"))
 }
 
-pub(super) fn encode(command: &Command) -> Result<Vec<u8>, FrameError> {
+pub(super) fn encode(command: &Command, header: &mut BytesMut) -> Result<(), FrameError> {
     let code = i16::try_from(command.code)
         .map_err(|_| FrameError::malformed(format!("code {} does not fit a binary header", command.code)))?;
     let remark = command.remark.as_deref().unwrap_or_default();
-    let mut fields = Vec::new();
-    for (key, value) in &command.fields {
-        let key_length = i16::try_from(key.len())
-            .map_err(|_| FrameError::malformed("a header field's name is too long"))?;
-        fields.put_i16(key_length);
-        fields.put_slice(key.as_bytes());
-        fields.put_i32(value.len() as i32);
-        fields.put_slice(value.as_bytes());
-    }
-    let mut header = Vec::with_capacity(21 + remark.len() + fields.len());
     header.put_i16(code);
     header.put_u8(command.language.0);
     header.put_i16(command.version as i16);
@@ -76,7 +64,18 @@ pub(super) fn encode(command: &Command) -> Result<Vec<u8>, FrameError> {
     header.put_i32(command.flag);
     header.put_i32(remark.len() as i32);
     header.put_slice(remark.as_bytes());
-    header.put_i32(fields.len() as i32);
-    header.put_slice(&fields);
-    Ok(header)
+    let fields_length = header.len();
+    header.put_i32(0);
+    for (key, value) in &command.fields {
+        let key_length = i16::try_from(key.len())
+            .map_err(|_| FrameError::malformed("a header field's name is too long"))?;
+        header.put_i16(key_length);
+        header.put_slice(key.as_bytes());
+        header.put_i32(value.len() as i32);
+        header.put_slice(value.as_bytes());
+    }
+    let fields = fields_length + size_of::<i32>();
+    let length = (header.len() - fields) as i32;
+    header[fields_length..fields].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -6,6 +7,9 @@ const RESPONSE: i32 = 1;
 
 /// The protocol version this implementation speaks: the ordinal of 5.5.0 in Apache's `MQVersion`.
 pub(super) const VERSION: i32 = 513;
+
+/// A header's fields: names, which are words of the protocol, and values.
+pub type Fields = BTreeMap<Cow<'static, str>, String>;
 
 /// A request or a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Command {
     /// A response's text.
     pub remark: Option<String>,
     /// The header's fields. Sorted, as the signature wants them.
-    pub fields: BTreeMap<String, String>,
+    pub fields: Fields,
     /// The payload.
     pub body: Bytes,
     /// How the header travels.
@@ -82,9 +86,15 @@ impl Command {
 
     /// Adds a header field.
     #[must_use]
-    pub fn field(mut self, key: &str, value: impl ToString) -> Self {
-        self.fields.insert(key.to_owned(), value.to_string());
+    pub fn field(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.fields.insert(key.into(), value.to_string());
         self
+    }
+
+    /// Chooses how the header travels.
+    #[must_use]
+    pub fn header(self, header_type: HeaderType) -> Self {
+        Self { header_type, ..self }
     }
 
     /// Sets the payload.
@@ -98,6 +108,14 @@ impl Command {
     #[must_use]
     pub fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0
+    }
+
+    /// About how many bytes the header takes.
+    pub(super) fn header_size_hint(&self) -> usize {
+        const BESIDE_THE_FIELDS: usize = 128;
+        const BESIDE_A_FIELD: usize = 6;
+        let fields = self.fields.iter().map(|(key, value)| key.len() + value.len() + BESIDE_A_FIELD);
+        BESIDE_THE_FIELDS + fields.sum::<usize>()
     }
 
     /// A header field as text.

@@ -1,10 +1,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::{BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::codec::FrameError;
-use super::command::{Command, HeaderType, Language};
+use super::command::{Command, Fields, HeaderType, Language};
 
 /// The header as JSON. Readers accept any order, missing and unknown keys; absent is never written as null.
 #[derive(Deserialize)]
@@ -52,7 +53,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
         .ext_fields
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|(key, value)| Some((key, value?.into_text())))
+        .filter_map(|(key, value)| Some((key.into(), value?.into_text())))
         .collect();
     Ok(Command {
         code: header.code,
@@ -67,13 +68,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
     })
 }
 
-pub(super) fn encode(command: &Command) -> Result<Vec<u8>, FrameError> {
+pub(super) fn encode(command: &Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Written<'a> {
         code: i32,
         // Apache's send and pop handlers fail on a header without this object, so it is written even if empty.
-        ext_fields: &'a BTreeMap<String, String>,
+        ext_fields: &'a Fields,
         flag: i32,
         language: &'a str,
         opaque: i32,
@@ -93,5 +94,5 @@ pub(super) fn encode(command: &Command) -> Result<Vec<u8>, FrameError> {
         serialize_type: "JSON",
         version: command.version,
     };
-    serde_json::to_vec(&header).map_err(|error| FrameError::malformed(error.to_string()))
+    serde_json::to_writer(buffer.writer(), &header).map_err(|error| FrameError::malformed(error.to_string()))
 }

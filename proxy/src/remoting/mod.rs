@@ -16,4 +16,4 @@ pub mod response;
 pub mod sign;
 
 pub use codec::{CommandCodec, FrameError, MAX_FRAME};
-pub use command::{Command, HeaderType, Language};
+pub use command::{Command, Fields, HeaderType, Language};

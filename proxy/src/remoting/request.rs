@@ -52,6 +52,8 @@ pub const RECALL_MESSAGE: i32 = 370;
 pub const POP_MESSAGE: i32 = 200_050;
 /// Marks one popped message as consumed.
 pub const ACK_MESSAGE: i32 = 200_051;
+/// Marks several popped messages as consumed.
+pub const BATCH_ACK_MESSAGE: i32 = 200_151;
 /// Changes the lease of a popped message.
 pub const CHANGE_MESSAGE_INVISIBLE_TIME: i32 = 200_053;
 /// Takes messages of a client's lite topics under a lease.

@@ -28,14 +28,14 @@ impl Signer {
 
     /// Signs a request. Every field must be in it already.
     pub fn sign(&self, command: &mut Command) {
-        command.fields.insert(ACCESS_KEY.to_owned(), self.access_key.clone());
+        command.fields.insert(ACCESS_KEY.into(), self.access_key.clone());
         command.fields.remove(SIGNATURE);
         let mut mac = self.mac.clone();
         for value in command.fields.values() {
             mac.update(value.as_bytes());
         }
         mac.update(&command.body);
-        command.fields.insert(SIGNATURE.to_owned(), STANDARD.encode(mac.finalize().into_bytes()));
+        command.fields.insert(SIGNATURE.into(), STANDARD.encode(mac.finalize().into_bytes()));
     }
 }
 

@@ -41,6 +41,7 @@ impl From<CallError> for ServiceError {
     fn from(error: CallError) -> Self {
         let kind = match &error {
             CallError::Connect { .. } | CallError::Lost { .. } => ServiceErrorKind::Unavailable,
+            CallError::Unsendable { .. } => ServiceErrorKind::Rejected,
             CallError::Timeout { .. } => ServiceErrorKind::Timeout,
         };
         Self::new(kind, error.to_string())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
@@ -33,7 +33,7 @@ pub(super) struct Dialer {
 
 /// One connection to one peer, shared by all calls: requests and answers are paired by number.
 pub(super) struct Connection {
-    outgoing: mpsc::UnboundedSender<Command>,
+    outgoing: mpsc::UnboundedSender<Bytes>,
     state: Arc<State>,
 }
 
@@ -52,14 +52,14 @@ impl Connection {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| CallError::Connect { address: address.to_owned(), reason: error.to_string() })?;
         let (read, write) = tokio::io::split(stream);
-        let (outgoing, commands) = mpsc::unbounded_channel();
+        let (outgoing, frames) = mpsc::unbounded_channel();
         let state = Arc::new(State {
             address: address.to_owned(),
             next: AtomicI32::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
             asked: dialer.asked.clone(),
         });
-        tokio::spawn(run(read, write, commands, state.clone()));
+        tokio::spawn(run(read, write, frames, state.clone()));
         Ok(Self { outgoing, state })
     }
 
@@ -69,16 +69,22 @@ impl Connection {
     }
 
     /// Sends a request and waits for its answer. Giving up the wait leaves no trace.
-    pub(super) async fn call(&self, mut command: Command, within: Duration) -> Result<Command, CallError> {
+    ///
+    /// The frame is made here: one that can't be made fails this call, and not the connection of all others.
+    pub(super) async fn call(&self, command: &mut Command, within: Duration) -> Result<Command, CallError> {
         let (answer, answered) = oneshot::channel();
         let opaque = self.state.next.fetch_add(1, Ordering::Relaxed);
         command.opaque = opaque;
+        let mut frame = BytesMut::new();
+        CommandCodec
+            .encode(command, &mut frame)
+            .map_err(|error| CallError::Unsendable { reason: error.to_string() })?;
         match self.state.waiting.lock().as_mut() {
             Some(waiting) => waiting.insert(opaque, answer),
             None => return Err(self.lost(false)),
         };
         let _forget = Forget { state: &self.state, opaque };
-        self.outgoing.send(command).map_err(|_| self.lost(false))?;
+        self.outgoing.send(frame.freeze()).map_err(|_| self.lost(false))?;
         match timeout(within, answered).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(self.lost(true)),
@@ -122,12 +128,12 @@ type Half = Pin<Box<dyn Stream>>;
 async fn run(
     read: ReadHalf<Half>,
     write: WriteHalf<Half>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    frames: mpsc::UnboundedReceiver<Bytes>,
     state: Arc<State>,
 ) {
     let ended = tokio::select! {
         ended = read_all(read, &state) => ended,
-        ended = write_all(write, commands) => ended,
+        ended = write_all(write, frames) => ended,
     };
     if let Err(error) = ended {
         tracing::debug!(address = state.address, %error, "connection lost");
@@ -157,18 +163,15 @@ async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
     }
 }
 
-async fn write_all(
-    mut write: WriteHalf<Half>,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-) -> io::Result<()> {
+async fn write_all(mut write: WriteHalf<Half>, mut frames: mpsc::UnboundedReceiver<Bytes>) -> io::Result<()> {
     const ENOUGH_FOR_ONE_WRITE: usize = 256 * 1024;
     let mut buffer = BytesMut::new();
-    while let Some(command) = commands.recv().await {
-        CommandCodec.encode(command, &mut buffer).map_err(io::Error::other)?;
+    while let Some(frame) = frames.recv().await {
+        buffer.extend_from_slice(&frame);
         // What queued up meanwhile goes out with the same system call.
         while buffer.len() < ENOUGH_FOR_ONE_WRITE {
-            let Ok(command) = commands.try_recv() else { break };
-            CommandCodec.encode(command, &mut buffer).map_err(io::Error::other)?;
+            let Ok(frame) = frames.try_recv() else { break };
+            buffer.extend_from_slice(&frame);
         }
         write.write_all_buf(&mut buffer).await?;
     }

@@ -11,6 +11,12 @@ pub(super) enum CallError {
         /// Why.
         reason: String,
     },
+    /// The request can't be put into a frame.
+    #[error("the request can't be sent: {reason}")]
+    Unsendable {
+        /// Why.
+        reason: String,
+    },
     /// The connection broke.
     #[error("the connection to {address} broke")]
     Lost {
@@ -33,7 +39,7 @@ impl CallError {
     /// Whether the peer may have carried out the request.
     pub(super) fn maybe_done(&self) -> bool {
         match self {
-            Self::Connect { .. } => false,
+            Self::Connect { .. } | Self::Unsendable { .. } => false,
             Self::Lost { sent, .. } => *sent,
             Self::Timeout { .. } => true,
         }

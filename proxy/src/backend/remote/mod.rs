@@ -12,6 +12,7 @@
 //! 5.5.0.
 
 mod answer;
+mod batch_ack;
 mod cache;
 mod cluster;
 mod config;

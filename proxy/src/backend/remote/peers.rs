@@ -35,16 +35,16 @@ impl Peers {
         command: Command,
         within: Duration,
     ) -> Result<Command, CallError> {
-        let command = self.signed(command);
+        let mut command = self.signed(command);
         let peer = self.peer(address);
         let connection = peer.connection(address, &self.dialer).await?;
-        let answer = connection.call(command.clone(), within).await?;
+        let answer = connection.call(&mut command, within).await?;
         if answer.code != response::GO_AWAY {
             return Ok(answer);
         }
         // The peer is shutting down and has not carried out the request: once more, on a new connection.
         peer.leave(&connection).await;
-        peer.connection(address, &self.dialer).await?.call(command, within).await
+        peer.connection(address, &self.dialer).await?.call(&mut command, within).await
     }
 
     fn signed(&self, mut command: Command) -> Command {

@@ -5,11 +5,12 @@ use bytes::{Bytes, BytesMut};
 use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
+use super::error::CallError;
 use super::select::{self, Queue};
 use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
 use crate::remoting::message::put_batch_entry;
-use crate::remoting::{Command, request, response};
+use crate::remoting::{Command, HeaderType, request, response};
 use crate::service::{Message, MessageKind, Persistence, Sent, ServiceError, ServiceErrorKind};
 
 /// The topic whose configuration a broker copies where it may create topics.
@@ -29,8 +30,8 @@ impl Cluster {
             let mut sent = Vec::with_capacity(messages.len());
             for message in messages {
                 let queue = self.queue_for(&queues, Some(message))?;
-                let stored =
-                    self.store(&single(topic, message), &choices(message, queue, &queues), deadline).await?;
+                let choices = choices(message, queue, &queues);
+                let stored = self.store(|| single(topic, message), &choices, deadline).await?;
                 let half = matches!(message.kind, MessageKind::Transaction { .. });
                 sent.push(Sent { transaction: stored.transaction.filter(|_| half), ..stored });
             }
@@ -38,7 +39,8 @@ impl Cluster {
         }
         let queue = self.queue_for(&queues, None)?;
         // The broker tells the place of the first; the others follow it.
-        let first = self.store(&batch(topic, messages), &one_per_broker(queue, &queues), deadline).await?;
+        let choices = one_per_broker(queue, &queues);
+        let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
         let first = Sent { transaction: None, ..first };
         Ok((0..messages.len() as i64)
             .map(|n| Sent { queue_offset: first.queue_offset + n, ..first.clone() })
@@ -63,17 +65,17 @@ impl Cluster {
     }
 
     /// Sends to the first queue of the choices. The next one gets the message only if the one before surely
-    /// has not stored it.
+    /// has not stored it; the command is made anew for it.
     async fn store(
         &self,
-        command: &Command,
+        command: impl Fn() -> Command,
         choices: &[&Queue],
         deadline: Instant,
     ) -> Result<Sent, ServiceError> {
         let mut failed = ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue");
         for queue in choices {
             let left = deadline.saturating_duration_since(Instant::now()).min(self.options.call_timeout);
-            let command = command.clone().field("e", queue.id).field("n", &queue.broker);
+            let command = command().field("e", queue.id).field("n", &queue.broker);
             match self.store_once(queue, command, left).await {
                 Ok(sent) => return Ok(sent),
                 Err(NotSent { not_stored: true, error }) => failed = error,
@@ -88,7 +90,9 @@ impl Cluster {
         let answer = match self.peers.call(&queue.address, command, within).await {
             Ok(answer) => answer,
             Err(error) => {
-                self.faults.failed(&queue.broker);
+                if !matches!(error, CallError::Unsendable { .. }) {
+                    self.faults.failed(&queue.broker);
+                }
                 return Err(NotSent { not_stored: !error.maybe_done(), error: error.into() });
             }
         };
@@ -158,6 +162,7 @@ fn batch(topic: &str, messages: &[Message]) -> Command {
 /// The header of a send, in its short names (Apache's `SendMessageRequestHeaderV2`).
 fn header(code: i32, topic: &str, message: &Message) -> Command {
     Command::request(code)
+        .header(HeaderType::Binary)
         .field("a", topic) // The producer group: one for all gRPC producers of a topic.
         .field("b", topic)
         .field("c", TEMPLATE_TOPIC)

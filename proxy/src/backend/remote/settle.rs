@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::answer::{refusal, required, success};
+use super::batch_ack;
 use super::cluster::Cluster;
 use super::convert;
 use super::handle::Handle;
@@ -18,28 +20,69 @@ impl Cluster {
     /// Acknowledges every entry; one outcome each, in order.
     pub(super) async fn acknowledge(&self, request: &Acknowledge) -> Vec<AckOutcome> {
         let left = request.deadline.saturating_duration_since(Instant::now());
-        let acks =
-            request.entries.iter().map(|entry| self.ack((&request.topic, &request.group), entry, left));
+        let mut outcomes = vec![AckOutcome::Expired; request.entries.len()];
+        let mut together: BTreeMap<String, Vec<Ack<'_>>> = BTreeMap::new();
+        let mut alone = Vec::new();
+        for (place, entry) in request.entries.iter().enumerate() {
+            match Handle::parse(&entry.coordinates) {
+                Ok(handle) if handle.is_expired(now()) => {}
+                Ok(handle) if entry.lite_topic.is_none() && batch_ack::takes(&handle) => {
+                    together.entry(handle.broker.clone()).or_default().push(Ack { place, entry, handle });
+                }
+                Ok(handle) => alone.push(vec![Ack { place, entry, handle }]),
+                Err(reason) => outcomes[place] = AckOutcome::Invalid(reason),
+            }
+        }
+        let scope = (request.topic.as_str(), request.group.as_str());
+        let acks = alone.into_iter().chain(together.into_values());
+        let acks = acks.map(|acks| self.acknowledge_at_one(scope, acks, left));
+        for (place, outcome) in futures::future::join_all(acks).await.into_iter().flatten() {
+            outcomes[place] = outcome;
+        }
+        outcomes
+    }
+
+    /// Acknowledges deliveries of one broker, in one request if the broker knows how to.
+    async fn acknowledge_at_one(
+        &self,
+        scope: (&str, &str),
+        acks: Vec<Ack<'_>>,
+        left: Duration,
+    ) -> Vec<(usize, AckOutcome)> {
+        let outcome = match acks.as_slice() {
+            [] | [_] => None,
+            acks => self.ack_all(scope, acks, left).await,
+        };
+        if let Some(outcome) = outcome {
+            return acks.iter().map(|ack| (ack.place, outcome.clone())).collect();
+        }
+        let acks = acks.iter().map(|ack| async { (ack.place, self.ack(scope, ack, left).await) });
         futures::future::join_all(acks).await
     }
 
-    async fn ack(&self, (topic, group): (&str, &str), entry: &Settle, left: Duration) -> AckOutcome {
-        let handle = match Handle::parse(&entry.coordinates) {
-            Ok(handle) if handle.is_expired(now()) => return AckOutcome::Expired,
-            Ok(handle) => handle,
-            Err(reason) => return AckOutcome::Invalid(reason),
-        };
-        let command = settlement(request::ACK_MESSAGE, (topic, group), &handle);
-        let answer = async {
-            let address = self.master(&handle.broker).await?;
-            self.ask(&address, with_lite_topic(command, entry), left).await
-        };
-        match answer.await {
-            Ok(answer) if answer.code == response::SUCCESS => AckOutcome::Done,
-            Ok(answer) => AckOutcome::Failed(refusal(&answer)),
-            Err(error) if error.kind == ServiceErrorKind::InvalidHandle => AckOutcome::Invalid(error.message),
-            Err(error) => AckOutcome::Failed(error),
+    /// The outcome of all; `None` if the broker does not know such requests, and has done nothing.
+    async fn ack_all(&self, scope: (&str, &str), acks: &[Ack<'_>], left: Duration) -> Option<AckOutcome> {
+        let broker = &acks.first()?.handle.broker;
+        let handles: Vec<_> = acks.iter().map(|ack| &ack.handle).collect();
+        let command = batch_ack::command(scope, broker, &handles).ok()?;
+        match self.ask_broker(broker, command, left).await {
+            Ok(answer) if answer.code == response::REQUEST_CODE_NOT_SUPPORTED => None,
+            answer => Some(outcome(answer)),
         }
+    }
+
+    async fn ack(&self, scope: (&str, &str), ack: &Ack<'_>, left: Duration) -> AckOutcome {
+        let command = settlement(request::ACK_MESSAGE, scope, &ack.handle);
+        outcome(self.ask_broker(&ack.handle.broker, with_lite_topic(command, ack.entry), left).await)
+    }
+
+    async fn ask_broker(
+        &self,
+        broker: &str,
+        command: Command,
+        left: Duration,
+    ) -> Result<Command, ServiceError> {
+        self.ask(&self.master(broker).await?, command, left).await
     }
 
     /// Gives a delivery a new lease from now.
@@ -94,6 +137,23 @@ impl Cluster {
             tracing::warn!(group = forward.group, %error, "a dead letter could not be taken off its topic");
         }
         Ok(())
+    }
+}
+
+/// A delivery to acknowledge.
+struct Ack<'a> {
+    /// Its place in the answer.
+    place: usize,
+    entry: &'a Settle,
+    handle: Handle,
+}
+
+fn outcome(answer: Result<Command, ServiceError>) -> AckOutcome {
+    match answer {
+        Ok(answer) if answer.code == response::SUCCESS => AckOutcome::Done,
+        Ok(answer) => AckOutcome::Failed(refusal(&answer)),
+        Err(error) if error.kind == ServiceErrorKind::InvalidHandle => AckOutcome::Invalid(error.message),
+        Err(error) => AckOutcome::Failed(error),
     }
 }
 

@@ -1,0 +1,131 @@
+//! Several acknowledgements in one request (Apache's `BatchAckMessageRequestBody`).
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::handle::Handle;
+use crate::remoting::{Command, request};
+
+/// The revive queue that stands for an orderly group, which has no check-points to mark.
+const ORDERLY: i32 = 999;
+/// How far a message may lie behind the beginning of its pop. Far ones are of a pop whose filter passed over
+/// many, and would make a long set of bits with one bit in it.
+const REACH: i64 = 1024;
+
+/// Whether this delivery may be acknowledged together with others.
+pub(super) fn takes(handle: &Handle) -> bool {
+    handle.revive_queue != ORDERLY && (0..REACH).contains(&(handle.queue_offset - handle.start_offset))
+}
+
+/// The request that acknowledges these deliveries of one broker, each of which it [`takes`].
+pub(super) fn command(
+    (topic, group): (&str, &str),
+    broker: &str,
+    handles: &[&Handle],
+) -> serde_json::Result<Command> {
+    let body = Body { acks: acks((topic, group), handles), broker_name: broker };
+    Ok(Command::request(request::BATCH_ACK_MESSAGE).body(serde_json::to_vec(&body)?))
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    acks: Vec<Ack<'a>>,
+    #[serde(rename = "brokerName")]
+    broker_name: &'a str,
+}
+
+/// The deliveries of one check-point.
+#[derive(Serialize)]
+struct Ack<'a> {
+    #[serde(rename = "c")]
+    group: &'a str,
+    #[serde(rename = "t")]
+    topic: &'a str,
+    #[serde(rename = "r")]
+    variant: &'static str,
+    #[serde(rename = "so")]
+    start_offset: i64,
+    #[serde(rename = "q")]
+    queue_id: i32,
+    #[serde(rename = "rq")]
+    revive_queue: i32,
+    #[serde(rename = "pt")]
+    pop_time: i64,
+    #[serde(rename = "it")]
+    invisible: i64,
+    #[serde(rename = "b")]
+    offsets: String,
+}
+
+fn acks<'a>((topic, group): (&'a str, &'a str), handles: &[&Handle]) -> Vec<Ack<'a>> {
+    let mut by_check_point: HashMap<_, Vec<i64>> = HashMap::new();
+    for handle in handles {
+        let check_point = (
+            (handle.variant, handle.queue_id, handle.start_offset),
+            (handle.revive_queue, handle.pop_time, handle.invisible),
+        );
+        by_check_point.entry(check_point).or_default().push(handle.queue_offset - handle.start_offset);
+    }
+    let acks = by_check_point.into_iter().map(|(check_point, places)| {
+        let ((variant, queue_id, start_offset), (revive_queue, pop_time, invisible)) = check_point;
+        let (variant, offsets) = (variant.code(), STANDARD.encode(bits(&places)));
+        Ack { group, topic, variant, start_offset, queue_id, revive_queue, pop_time, invisible, offsets }
+    });
+    acks.collect()
+}
+
+/// A set of small numbers, bit by bit, the lowest first.
+fn bits(places: &[i64]) -> Vec<u8> {
+    let mut bits = Vec::new();
+    for place in places.iter().filter_map(|place| usize::try_from(*place).ok()) {
+        let byte = place / 8;
+        if bits.len() <= byte {
+            bits.resize(byte + 1, 0);
+        }
+        bits[byte] |= 1 << (place % 8);
+    }
+    bits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(text: &str) -> Handle {
+        Handle::parse(text).unwrap()
+    }
+
+    #[test]
+    fn deliveries_of_one_check_point_share_a_set_of_bits() {
+        let handles = [
+            handle("100 1700000000000 60000 3 1 b 2 100"),
+            handle("100 1700000000000 60000 3 1 b 2 109"),
+            handle("100 1700000000000 60000 3 0 b 2 101"),
+        ];
+        let handles: Vec<_> = handles.iter().collect();
+        let command = command(("t", "g"), "b", &handles).unwrap();
+        let mut body: serde_json::Value = serde_json::from_slice(&command.body).unwrap();
+        body["acks"].as_array_mut().unwrap().sort_by_key(|ack| ack["r"].to_string());
+        let ack = |variant, bits: &[u8]| {
+            serde_json::json!({ "c": "g", "t": "t", "r": variant, "so": 100, "q": 2, "rq": 3,
+                "pt": 1_700_000_000_000_i64, "it": 60_000, "b": STANDARD.encode(bits) })
+        };
+        let expected = serde_json::json!({ "acks": [ack("0", &[2]), ack("1", &[1, 2])], "brokerName": "b" });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn orderly_and_far_deliveries_travel_alone() {
+        for (text, together) in [
+            ("100 1 60000 3 0 b 2 100", true),
+            ("100 1 60000 999 0 b 2 100", false),
+            ("100 1 60000 3 0 b 2 99", false),
+            ("100 1 60000 3 0 b 2 1124", false),
+        ] {
+            assert_eq!(takes(&handle(text)), together, "{text}");
+        }
+    }
+}
