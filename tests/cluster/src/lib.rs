@@ -90,7 +90,7 @@ impl Cluster {
         let apache_proxy = match options.apache_proxy {
             true => {
                 let (launch, address) = apache_proxy(folder, &class_path, &name_server.1)?;
-                Some((start_apache_proxy(launch, detached).await?, address))
+                Some((launch.start(detached).await?, address))
             }
             false => None,
         };
@@ -156,17 +156,4 @@ impl Cluster {
         let servers = std::iter::once(&self.name_server.0).chain(&self.brokers).chain(proxy);
         servers.filter_map(Server::id).collect()
     }
-}
-
-/// Apache's proxy gives up where it starts before the name server knows the broker, which takes a moment.
-async fn start_apache_proxy(launch: server::Launch, detached: bool) -> Result<Server> {
-    const ATTEMPTS: u32 = 5;
-    let mut failed = None;
-    for _ in 0..ATTEMPTS {
-        match launch.clone().start(detached).await {
-            Ok(server) => return Ok(server),
-            Err(error) => failed = Some(error),
-        }
-    }
-    Err(failed.context("no attempt was made")?)
 }

@@ -1,7 +1,7 @@
 //! `cluster up|down|status`: a real Apache RocketMQ on this machine, for people.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -82,14 +82,14 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
             if data.exists() {
                 fs::remove_dir_all(&data)?;
             }
-            let cache = fs::canonicalize(folder.parent().unwrap_or(Path::new(".")))?;
+            fs::create_dir_all(&data)?;
+            let cache = fs::canonicalize(&folder)?;
             let options = Options {
                 brokers: brokers.into(),
                 version: version.clone(),
                 apache_proxy: with_apache_proxy,
                 cache,
             };
-            fs::create_dir_all(&data)?;
             println!("starting Apache RocketMQ {version} (the first time its packages are fetched) …");
             let cluster = Cluster::start_detached(&options, &fs::canonicalize(&data)?).await?;
             let state = State {

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use crate::{artefacts::Profile, installed::Installed, language::Language, step, workspace::Workspace};
+use crate::{
+    artefacts::Profile, brokers::Brokers, installed::Installed, language::Language, step,
+    workspace::Workspace,
+};
 
 /// The folder of the driver programs.
 const DRIVERS: &str = "tests/conformance/drivers";
@@ -17,12 +20,21 @@ const DRIVERS: &str = "tests/conformance/drivers";
 const KOTLIN_TEST_CLASSES: &str = "bindings/kotlin/target/test-classes";
 const KOTLIN_DRIVER: &str = "DriverKt";
 
-/// Builds, installs and runs the cases that `case` matches; the runner speaks for itself.
-pub(crate) fn run(workspace: &Workspace, languages: &[Language], case: Option<&str>) -> Result<()> {
+/// Builds, installs and runs the cases that `case` matches, on real brokers, too, if asked; the runner speaks for
+/// itself.
+pub(crate) fn run(
+    workspace: &Workspace,
+    languages: &[Language],
+    (case, real): (Option<&str>, bool),
+) -> Result<()> {
     step::heading("Getting ready");
     let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
+    let brokers = real.then(|| Brokers::start(workspace, installed.artefacts())).transpose()?;
     step::heading("Conformance");
     let mut runner = command(workspace, &installed, languages)?;
+    if let Some(brokers) = &brokers {
+        brokers.tell(&mut runner);
+    }
     if let Some(case) = case {
         runner.args(["--case", case]);
     }

@@ -1,4 +1,5 @@
-//! `cargo x interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy.
+//! `cargo x interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy: merged,
+//! and in front of Apache's brokers; and the contract of a backend, kept by the one that speaks to them.
 
 use std::process::Command;
 
@@ -7,10 +8,12 @@ use clap::ValueEnum;
 
 use crate::{
     artefacts::{Artefacts, Profile},
+    brokers::Brokers,
     language::Language,
     step,
+    test::UNIT_TESTS,
     tool::{self, Tool},
-    workspace::Workspace,
+    workspace::{Workspace, cargo},
 };
 
 /// Who talks to our proxy.
@@ -26,6 +29,8 @@ pub(crate) enum Guest {
     Node,
     /// What Apache's proxy was seen to answer, replayed.
     Transcripts,
+    /// The contract suite on real brokers.
+    Contract,
 }
 
 impl Guest {
@@ -36,6 +41,7 @@ impl Guest {
             Self::Python => "python",
             Self::Node => "node",
             Self::Transcripts => "transcripts",
+            Self::Contract => "contract",
         }
     }
 
@@ -45,6 +51,7 @@ impl Guest {
             Self::Go => &[Tool::Go],
             Self::Python | Self::Transcripts => &[Tool::Python],
             Self::Node => &[Tool::Node, Tool::Npm],
+            Self::Contract => &[],
         }
     }
 
@@ -57,6 +64,8 @@ impl Guest {
             Self::Go => !without_go,
             Self::Python | Self::Transcripts => has(Language::Python),
             Self::Node => has(Language::Node),
+            // A suite of its own in a whole test run.
+            Self::Contract => false,
         });
         guests
     }
@@ -74,13 +83,38 @@ pub(crate) fn run(workspace: &Workspace, guests: &[Guest], case: Option<&str>) -
     require(guests, "Or name the ones that are to run: cargo x interop java python")?;
     step::heading("Getting ready");
     let artefacts = Artefacts::build(workspace, Profile::Tested)?;
+    let missing = tool::missing(&[Tool::Jdk, Tool::Maven]);
+    tool::refuse(&missing, "Without them there is no Apache RocketMQ to be in front of")?;
+    let brokers = Brokers::start(workspace, &artefacts)?;
     step::heading("Apache's clients and Apache's answers against our proxy");
-    let mut runner = command(workspace, &artefacts, guests);
-    if let Some(case) = case {
-        runner.args(["--case", case]);
+    let mut all = true;
+    if guests.contains(&Guest::Contract) {
+        all &= step::attempt(workspace, CONTRACT, &mut contract(workspace, &brokers))?.ok;
     }
-    ensure!(runner.status()?.success(), "not everything passed");
+    let guests: Vec<Guest> = guests.iter().copied().filter(|guest| *guest != Guest::Contract).collect();
+    if !guests.is_empty() {
+        let mut runner = command(workspace, &artefacts, &guests);
+        brokers.tell(&mut runner);
+        if let Some(case) = case {
+            runner.args(["--case", case]);
+        }
+        all &= runner.status()?.success();
+    }
+    ensure!(all, "not everything passed");
     Ok(())
+}
+
+/// What reports call the contract suite.
+pub(crate) const CONTRACT: &str = "the contract of a backend, on real brokers";
+
+/// The contract suite on real brokers: the very build of the unit tests.
+pub(crate) fn contract(workspace: &Workspace, brokers: &Brokers) -> Command {
+    let mut suite = Command::new(cargo());
+    suite.current_dir(workspace.root()).args(UNIT_TESTS).args(["--test", "contract", "--"]);
+    // Most of each is waiting for a lease to end.
+    suite.args(["--ignored", "remote::", "--test-threads", "24"]);
+    suite.env("CONTRACT_NAME_SERVER", &brokers.name_server);
+    suite
 }
 
 /// The runner, ready to run these.

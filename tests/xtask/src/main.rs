@@ -5,6 +5,7 @@ mod across;
 mod artefacts;
 mod bench;
 mod bindings;
+mod brokers;
 mod check;
 mod cluster;
 mod conform;
@@ -67,6 +68,9 @@ enum Verb {
     Tidy,
     /// Run the conformance suite, or a part of it
     Conform {
+        /// Also on real brokers: our separated proxy, and Apache's own
+        #[arg(long)]
+        real: bool,
         /// Only this language (all of them without)
         #[arg(value_enum)]
         language: Option<Language>,
@@ -128,9 +132,9 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Quickstart { languages } => quickstart::run(workspace, &languages.resolve()?),
         Verb::Check => check::run(workspace),
         Verb::Tidy => step::perform("tidy", || tidy::run(workspace.root())),
-        Verb::Conform { language, case, without } => {
+        Verb::Conform { real, language, case, without } => {
             let languages = Selection::of(language.into_iter().collect(), without).resolve()?;
-            conform::run(workspace, &languages, case.as_deref())
+            conform::run(workspace, &languages, (case.as_deref(), real))
         }
         Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),

@@ -7,7 +7,9 @@ use anyhow::Result;
 use crate::{
     across,
     artefacts::Profile,
-    bindings, conform, contract,
+    bindings,
+    brokers::Brokers,
+    conform, contract,
     examples::{self, Run},
     installed::Installed,
     interop::{self, Guest},
@@ -21,7 +23,7 @@ use crate::{
 
 /// The one set of packages whose unit tests are built: the generator of the Kotlin layer is a tool that runs
 /// in every build, and building it a second time for no test of its own would cost a minute.
-const UNIT_TESTS: &[&str] = &["test", "--workspace", "--exclude", "rocketmq-thin-kotlin-bindgen"];
+pub(crate) const UNIT_TESTS: &[&str] = &["test", "--workspace", "--exclude", "rocketmq-thin-kotlin-bindgen"];
 
 /// Runs all tests in the chosen languages and closes with one line: `N passed, N failed`. Whether all passed.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language], without_go: bool) -> Result<bool> {
@@ -79,14 +81,29 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     drop(proxy);
 
     step::heading("Behaviour");
-    let mut suites = vec![("conformance", conform::command(workspace, &installed, languages)?)];
-    if !scope.guests.is_empty() {
-        let runner = interop::command(workspace, installed.artefacts(), scope.guests);
-        suites.push(("interop: Apache's clients and Apache's answers", runner));
+    // Apache's servers are there where the tools of Apache's Java client are.
+    let brokers =
+        scope.guests.contains(&Guest::Java).then(|| Brokers::start(workspace, installed.artefacts()));
+    let brokers = brokers.transpose()?;
+    let mut conformance = conform::command(workspace, &installed, languages)?;
+    let mut interop = interop::command(workspace, installed.artefacts(), scope.guests);
+    let mut suites = Vec::new();
+    if let Some(brokers) = &brokers {
+        brokers.tell(&mut conformance);
+        brokers.tell(&mut interop);
+        suites.push((interop::CONTRACT, interop::contract(workspace, brokers)));
     }
-    // Both mostly wait: for long polls, and for times that were recorded.
+    suites.push(("conformance", conformance));
+    // Both mostly wait: for long polls, and for leases to end.
     for outcome in step::together(workspace, suites)? {
         tally.count(&outcome)?;
+    }
+    if !scope.guests.is_empty() {
+        tally.count(&step::attempt(
+            workspace,
+            "interop: Apache's clients and Apache's answers",
+            &mut interop,
+        )?)?;
     }
     Ok(())
 }

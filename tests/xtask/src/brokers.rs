@@ -1,0 +1,62 @@
+//! Apache's servers for as long as somebody holds them: the real thing that separated mode is tested on.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{artefacts::Artefacts, step, workspace::Workspace};
+
+/// A running name server, broker and Apache's proxy; ended when dropped.
+pub(crate) struct Brokers {
+    program: PathBuf,
+    folder: PathBuf,
+    /// Where the name server listens.
+    pub(crate) name_server: String,
+    /// Where Apache's proxy listens.
+    pub(crate) apache_proxy: String,
+}
+
+impl Brokers {
+    /// Starts them; the first time their packages are fetched.
+    pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts) -> Result<Self> {
+        let program = artefacts.program("cluster");
+        let folder = workspace.cache("test-cluster")?;
+        // What a run left that was ended by force.
+        step::run(
+            workspace,
+            "end old brokers",
+            Command::new(&program).arg("down").arg("--folder").arg(&folder),
+        )?;
+        let mut up = Command::new(&program);
+        up.args(["up", "--with-apache-proxy", "--folder"]).arg(&folder);
+        step::run(workspace, "start Apache's name server, broker and proxy", &mut up)?;
+        let state = std::fs::read(folder.join("state.json")).context("reading what was started")?;
+        let state: Value = serde_json::from_slice(&state)?;
+        let (Some(name_server), Some(apache_proxy)) =
+            (state["name_server"].as_str(), state["apache_proxy"].as_str())
+        else {
+            bail!("the cluster does not say where it listens: {state}");
+        };
+        Ok(Self {
+            name_server: name_server.to_owned(),
+            apache_proxy: apache_proxy.to_owned(),
+            program,
+            folder,
+        })
+    }
+
+    /// Tells a runner where they are.
+    pub(crate) fn tell(&self, runner: &mut Command) {
+        runner.args(["--name-server", &self.name_server, "--apache-proxy", &self.apache_proxy]);
+    }
+}
+
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        let mut down = Command::new(&self.program);
+        down.arg("down").arg("--folder").arg(&self.folder).stdout(std::process::Stdio::null());
+        // Whoever starts some next ends these first.
+        let _ = down.status();
+    }
+}
