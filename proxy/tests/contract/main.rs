@@ -72,6 +72,7 @@ contract! {
     settling:
         an_acknowledged_message_does_not_come_again,
         an_acknowledgement_may_be_repeated,
+        deliveries_are_acknowledged_together,
         an_expired_lease_settles_nothing,
         another_group_settles_nothing,
         foreign_coordinates_are_invalid,

@@ -32,6 +32,19 @@ pub(crate) async fn an_acknowledgement_may_be_repeated<B: Backend>(backend: B) {
     assert_eq!(client.acknowledge(&[delivery]).await, [AckOutcome::Done]);
 }
 
+pub(crate) async fn deliveries_are_acknowledged_together<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send_ids(0..12).await;
+    let mut deliveries = Vec::new();
+    while deliveries.len() < 12 {
+        deliveries.extend(client.receive(Receive { invisible: SHORT * 8, ..client.request() }).await);
+    }
+    let kept = deliveries.remove(7);
+    assert_eq!(client.acknowledge(&deliveries).await, [const { AckOutcome::Done }; 11]);
+    assert_eq!(ids(&client.receive_all(1).await), [kept.message.id]);
+    client.expect_nothing().await;
+}
+
 pub(crate) async fn an_expired_lease_settles_nothing<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
