@@ -1,7 +1,7 @@
 //! `cluster up|down|status`: a real Apache RocketMQ on this machine, for people.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
 async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
     let file = folder.join("state.json");
     let state = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
-    let state = state.filter(|state| state.ids.iter().any(|id| is_ours(*id)));
+    let state = state.filter(|state| state.ids.iter().any(|id| runs_in(&folder, *id)));
     match verb {
         Verb::Up { brokers, version, with_apache_proxy } => {
             ensure!(state.is_none(), "it runs already: cargo x cluster status, or cargo x cluster down");
@@ -104,7 +104,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
         }
         Verb::Down => match state {
             Some(state) => {
-                for id in state.ids.into_iter().filter(|id| is_ours(*id)) {
+                for id in state.ids.into_iter().filter(|id| runs_in(&folder, *id)) {
                     kill(id)?;
                 }
                 fs::remove_file(&file)?;
@@ -137,10 +137,11 @@ fn describe(State { version, name_server, apache_proxy, ids }: &State) {
     println!("end it:\n  cargo x cluster down");
 }
 
-/// Whether a process is one of Apache's servers; its number may be another's by now.
-fn is_ours(id: u32) -> bool {
+/// Whether a process is one that was started in this folder; its number may be another's by now.
+fn runs_in(folder: &Path, id: u32) -> bool {
     let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&line).contains("org.apache.rocketmq.")
+    let folder = fs::canonicalize(folder).unwrap_or_default().display().to_string();
+    !folder.is_empty() && String::from_utf8_lossy(&line).contains(&format!("-Duser.home={folder}"))
 }
 
 fn kill(id: u32) -> Result<()> {

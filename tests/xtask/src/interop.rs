@@ -112,7 +112,7 @@ pub(crate) fn contract(workspace: &Workspace, brokers: &Brokers) -> Command {
     let mut suite = Command::new(cargo());
     suite.current_dir(workspace.root()).args(UNIT_TESTS).args(["--test", "contract", "--"]);
     // Most of each is waiting for a lease to end.
-    suite.args(["--ignored", "remote::", "--test-threads", "24"]);
+    suite.args(["--ignored", "remote::", "--test-threads", "12"]);
     suite.env("CONTRACT_NAME_SERVER", &brokers.name_server);
     suite
 }

@@ -11,6 +11,7 @@ mod cluster;
 mod conform;
 mod contract;
 mod examples;
+mod fleet;
 mod fresh;
 mod installed;
 mod interop;
@@ -96,6 +97,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Kill proxies, or a broker, under load of every type of message, and count what is lost
+    Fleet {
+        /// --fault proxies|broker, --seconds N, --every N (see tests/fleet)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Measure CPU per message, beside a raw gRPC echo and beside Apache's proxy
     Bench {
         #[command(flatten)]
@@ -138,6 +145,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         }
         Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
+        Verb::Fleet { arguments } => fleet::run(workspace, &arguments),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release } => {
             let profile = if release { Profile::Release } else { Profile::Tested };

@@ -1,0 +1,182 @@
+//! `fleet`: three proxies over two real brokers, clients spread by a TCP balancer. Under load of every type of message
+//! a proxy is killed with -9 every few seconds, or a broker is killed and started again. At the end nothing that was
+//! acknowledged may be missing, no transaction undecided, and nobody stuck.
+
+mod balancer;
+mod normal;
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use cluster::{Cluster, Options};
+use conformance::proxy::Proxy;
+use tokio::process::Command;
+use tokio::time::{Instant, interval_at};
+
+/// How long whatever is on its way may take once the load has ended: a lease, and a few checks of transactions.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PROXIES: usize = 3;
+
+/// Topics by their type; NORMAL ones are our own client's, the others those of Apache's Java client.
+const TYPES: &[&str] = &["normal", "fifo", "delay", "transaction", "priority", "lite"];
+
+/// What breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// A proxy after the other is killed with -9.
+    Proxies,
+    /// A broker is killed, and started again later.
+    Broker,
+}
+
+/// Kills proxies or a broker under load and counts what is lost
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// What breaks
+    #[arg(long, default_value = "proxies")]
+    fault: Fault,
+    /// How long there is load
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+    /// A proxy is killed so often
+    #[arg(long, default_value_t = 5)]
+    every: u64,
+    /// The rocketmq-thin-proxy binary
+    #[arg(long)]
+    proxy: PathBuf,
+    /// Where the list of Apache's jars is kept
+    #[arg(long)]
+    cache: PathBuf,
+    /// The class path of Apache's Java client
+    #[arg(long)]
+    java_client: String,
+}
+
+#[expect(clippy::print_stdout, reason = "a command line program")]
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok((passed, failed)) => {
+            println!("{passed} passed, {failed} failed");
+            if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            println!("FAILED {error:#}\n0 passed, 1 failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a command line program")]
+async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
+    let mut cluster = Cluster::start(&Options { brokers: 2, ..Options::new(&arguments.cache) }).await?;
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("proxy.toml");
+    // Behind a balancer clients must be sent back to it.
+    std::fs::write(&config, "handle_key = 'fleet'\nroute_port = 'request'\n")?;
+    let flags = ["--name-server", cluster.name_server(), "--config", &config.display().to_string()];
+    let flags = flags.map(str::to_owned);
+    let mut proxies = Vec::new();
+    for _ in 0..PROXIES {
+        proxies.push(Proxy::start(&arguments.proxy, &flags).await?);
+    }
+    let name = format!("fleet-{}", std::process::id());
+    make_topics(&arguments.proxy, proxies[0].address(), &name).await?;
+    let addresses = proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
+    let endpoint = balancer::start(addresses).await?;
+
+    let load = Duration::from_secs(arguments.seconds);
+    println!("{} s of load on {PROXIES} proxies over 2 brokers; {:?} break", load.as_secs(), arguments.fault);
+    let topic = format!("{name}-normal");
+    let ours = normal::run(&endpoint, &topic, (load, PATIENCE));
+    let theirs = java(arguments, &endpoint, &name);
+    let faults = faults(arguments, load, &mut proxies, &mut cluster);
+    let (ours, theirs, killed) = tokio::join!(ours, theirs, faults);
+    println!("{}", killed?);
+    let (mut passed, mut failed) = (0, 0);
+    match ours {
+        Ok(line) => {
+            println!("passed {line}");
+            passed += 1;
+        }
+        Err(error) => {
+            println!("FAILED {error:#}");
+            failed += 1;
+        }
+    }
+    let said = theirs?;
+    print!("{said}");
+    passed += u32::try_from(said.lines().filter(|line| line.starts_with("passed ")).count())?;
+    failed += u32::try_from(said.lines().filter(|line| line.starts_with("FAILED ")).count())?;
+    // Our own, and one line for each type of theirs.
+    ensure!(usize::try_from(passed + failed)? == TYPES.len(), "not every type of message was told of");
+    Ok((passed, failed))
+}
+
+async fn make_topics(proxy: &Path, server: &str, name: &str) -> Result<()> {
+    let (fifo, lite) = (format!("{name}-fifo"), format!("{name}-lite"));
+    for kind in TYPES {
+        admin(proxy, server, &["topic", "create", &format!("{name}-{kind}"), "--type", kind]).await?;
+    }
+    admin(proxy, server, &["group", "create", &fifo, "--fifo"]).await?;
+    admin(proxy, server, &["group", "create", &lite, "--lite-bind-topic", &lite]).await
+}
+
+async fn admin(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
+    let output = Command::new(proxy).args(arguments).args(["--server", server]).output().await?;
+    ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Apache's Java client with the other types; it judges for itself, with a line for each.
+async fn java(arguments: &Arguments, endpoint: &str, name: &str) -> Result<String> {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/java/Fleet.java");
+    let home = tempfile::tempdir()?;
+    let mut java = Command::new("java");
+    java.arg("-Xmx512m").arg(format!("-Duser.home={}", home.path().display()));
+    java.arg("-cp").arg(arguments.java_client.trim()).arg(program);
+    java.args([endpoint, name, &arguments.seconds.to_string(), &PATIENCE.as_secs().to_string()]);
+    // The client logs into the home directory.
+    java.env("HOME", home.path()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = java.output().await.context("starting java")?;
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "Apache's client ended early:\n{said}\n{errors}");
+    Ok(said.into_owned())
+}
+
+/// Breaks what shall break until the load ends.
+async fn faults(
+    arguments: &Arguments,
+    load: Duration,
+    proxies: &mut [Proxy],
+    cluster: &mut Cluster,
+) -> Result<String> {
+    let end = Instant::now() + load;
+    match arguments.fault {
+        Fault::Proxies => {
+            let every = Duration::from_secs(arguments.every);
+            let mut kills = 0;
+            let mut ticks = interval_at(Instant::now() + every, every);
+            loop {
+                ticks.tick().await;
+                if Instant::now() >= end {
+                    return Ok(format!("{kills} proxies were killed with -9"));
+                }
+                let count = proxies.len();
+                proxies[kills % count].kill_and_restart().await?;
+                kills += 1;
+            }
+        }
+        Fault::Broker => {
+            // Down for a third of the load, in its middle.
+            tokio::time::sleep(load / 3).await;
+            cluster.kill_broker(0).await?;
+            tokio::time::sleep(load / 3).await;
+            cluster.start_broker(0).await?;
+            Ok("a broker was killed with -9 and started again".to_owned())
+        }
+    }
+}
