@@ -5,7 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, MessageKind, Permission, Receive, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
+    Message, MessageKind, Permission, QueueOf, Receive, Sent, ServiceError, Services, Settle, TopicConfig,
+    TopicKind, Whence,
 };
 
 /// Long enough for any machine; a case that waits so long fails.
@@ -61,7 +62,32 @@ impl Client {
     }
 
     pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<Sent>, ServiceError> {
-        self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await
+        let kinds: Vec<_> = messages.iter().map(|message| message.kind.clone()).collect();
+        let sent = self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await?;
+        if self.services.metadata.capabilities().offsets {
+            for (sent, kind) in sent.iter().zip(kinds) {
+                if !matches!(kind, MessageKind::Delay { .. } | MessageKind::Transaction { .. }) {
+                    self.arrived(sent).await?;
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Waits until a message can be received: Apache's brokers put it into its queue a moment after they have
+    /// answered its send.
+    async fn arrived(&self, sent: &Sent) -> Result<(), ServiceError> {
+        let route = self.services.routes.route(&self.topic).await?;
+        let queue = QueueOf {
+            topic: &self.topic,
+            broker: &route.queues[0].broker,
+            id: sent.queue_id,
+            deadline: Instant::now() + PATIENCE,
+        };
+        while self.services.offsets.offset(queue, Whence::End).await? <= sent.queue_offset {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Sends plain messages with these ids, one by one.
