@@ -138,7 +138,11 @@ async fn java(arguments: &Arguments, endpoint: &str, name: &str) -> Result<Strin
     let mut java = Command::new("java");
     java.arg("-Xmx512m").arg(format!("-Duser.home={}", home.path().display()));
     java.arg("-cp").arg(arguments.java_client.trim()).arg(program);
-    java.args([endpoint, name, &arguments.seconds.to_string(), &PATIENCE.as_secs().to_string()]);
+    let fault = match arguments.fault {
+        Fault::Proxies => "proxies",
+        Fault::Broker => "broker",
+    };
+    java.args([endpoint, name, &arguments.seconds.to_string(), &PATIENCE.as_secs().to_string(), fault]);
     // The client logs into the home directory.
     java.env("HOME", home.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = java.output().await.context("starting java")?;
