@@ -7,6 +7,8 @@ use rocketmq_thin_proxy::backend::remote::{self, RemoteConfig};
 use rocketmq_thin_proxy::service::Services;
 use tempfile::TempDir;
 
+use crate::client::PATIENCE;
+
 /// A way to run a backend.
 pub(crate) trait Backend {
     /// A fresh one that makes topics and groups when they are named.
@@ -77,7 +79,14 @@ impl Backend for Remote {
         let name_server = std::env::var(NAME_SERVER).unwrap_or_else(|_| {
             panic!("{NAME_SERVER} says where a name server listens: see cargo x cluster")
         });
-        let config = RemoteConfig { name_server, auto_create_topics: true, ..RemoteConfig::default() };
+        let config = RemoteConfig {
+            name_server,
+            auto_create_topics: true,
+            // Other suites run beside this one.
+            lookup_timeout: PATIENCE,
+            call_timeout: PATIENCE,
+            ..RemoteConfig::default()
+        };
         Self { services: remote::open(&config).expect("no file is named") }
     }
 

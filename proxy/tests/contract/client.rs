@@ -1,5 +1,6 @@
 //! What a case says about messages, in few words.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -65,10 +66,14 @@ impl Client {
         let kinds: Vec<_> = messages.iter().map(|message| message.kind.clone()).collect();
         let sent = self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await?;
         if self.services.metadata.capabilities().offsets {
-            for (sent, kind) in sent.iter().zip(kinds) {
-                if !matches!(kind, MessageKind::Delay { .. } | MessageKind::Transaction { .. }) {
-                    self.arrived(sent).await?;
-                }
+            let at_once = |kind: &MessageKind| {
+                !matches!(kind, MessageKind::Delay { .. } | MessageKind::Transaction { .. })
+            };
+            let sent = sent.iter().zip(kinds).filter(|(_, kind)| at_once(kind));
+            // The last of each queue: the others lie before it.
+            let last: BTreeMap<_, _> = sent.map(|(sent, _)| (sent.queue_id, sent.queue_offset)).collect();
+            for (queue_id, offset) in last {
+                self.arrived(queue_id, offset).await?;
             }
         }
         Ok(sent)
@@ -76,15 +81,15 @@ impl Client {
 
     /// Waits until a message can be received: Apache's brokers put it into its queue a moment after they have
     /// answered its send.
-    async fn arrived(&self, sent: &Sent) -> Result<(), ServiceError> {
+    async fn arrived(&self, queue_id: i32, offset: i64) -> Result<(), ServiceError> {
         let route = self.services.routes.route(&self.topic).await?;
         let queue = QueueOf {
             topic: &self.topic,
             broker: &route.queues[0].broker,
-            id: sent.queue_id,
+            id: queue_id,
             deadline: Instant::now() + PATIENCE,
         };
-        while self.services.offsets.offset(queue, Whence::End).await? <= sent.queue_offset {
+        while self.services.offsets.offset(queue, Whence::End).await? <= offset {
             tokio::task::yield_now().await;
         }
         Ok(())

@@ -59,15 +59,6 @@ pub(crate) fn attempt(workspace: &Workspace, name: &str, command: &mut Command) 
     Running::start(workspace, name, command)?.end()
 }
 
-/// Runs steps at the same time, for programs that mostly wait; reports them one after the other.
-pub(crate) fn together(workspace: &Workspace, steps: Vec<(&str, Command)>) -> Result<Vec<Outcome>> {
-    let mut running = Vec::new();
-    for (name, mut command) in steps {
-        running.push(Running::start(workspace, name, &mut command)?);
-    }
-    running.into_iter().map(Running::end).collect()
-}
-
 /// A step under way.
 struct Running {
     name: String,

@@ -87,17 +87,13 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     let brokers = brokers.transpose()?;
     let mut conformance = conform::command(workspace, &installed, languages)?;
     let mut interop = interop::command(workspace, installed.artefacts(), scope.guests);
-    let mut suites = Vec::new();
     if let Some(brokers) = &brokers {
         brokers.tell(&mut conformance);
         brokers.tell(&mut interop);
-        suites.push((interop::CONTRACT, interop::contract(workspace, brokers)));
+        let mut contract = interop::contract(workspace, brokers);
+        tally.count(&step::attempt(workspace, interop::CONTRACT, &mut contract)?)?;
     }
-    suites.push(("conformance", conformance));
-    // Both mostly wait: for long polls, and for leases to end.
-    for outcome in step::together(workspace, suites)? {
-        tally.count(&outcome)?;
-    }
+    tally.count(&step::attempt(workspace, "conformance", &mut conformance)?)?;
     if !scope.guests.is_empty() {
         tally.count(&step::attempt(
             workspace,

@@ -9,10 +9,12 @@ use super::error::CallError;
 use super::select::{self, Queue};
 use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
-use crate::remoting::message::put_batch_entry;
+use crate::remoting::message::{self, put_batch_entry};
 use crate::remoting::{Command, HeaderType, request, response};
 use crate::service::{Message, MessageKind, Persistence, Sent, ServiceError, ServiceErrorKind};
 
+/// The header field of a message's `sysFlag`.
+const FLAGS: &str = "f";
 /// The topic whose configuration a broker copies where it may create topics.
 const TEMPLATE_TOPIC: &str = "TBW102";
 
@@ -32,8 +34,7 @@ impl Cluster {
                 let queue = self.queue_for(&queues, Some(message))?;
                 let choices = choices(message, queue, &queues);
                 let stored = self.store(|| single(topic, message), &choices, deadline).await?;
-                let half = matches!(message.kind, MessageKind::Transaction { .. });
-                sent.push(Sent { transaction: stored.transaction.filter(|_| half), ..stored });
+                sent.push(stored);
             }
             return Ok(sent);
         }
@@ -41,7 +42,6 @@ impl Cluster {
         // The broker tells the place of the first; the others follow it.
         let choices = one_per_broker(queue, &queues);
         let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
-        let first = Sent { transaction: None, ..first };
         Ok((0..messages.len() as i64)
             .map(|n| Sent { queue_offset: first.queue_offset + n, ..first.clone() })
             .collect())
@@ -87,6 +87,8 @@ impl Cluster {
 
     async fn store_once(&self, queue: &Queue, command: Command, within: Duration) -> Result<Sent, NotSent> {
         let begin = Instant::now();
+        let flags: i32 = command.number(FLAGS).unwrap_or_default();
+        let half = flags & message::flags::TRANSACTION_PREPARED != 0;
         let answer = match self.peers.call(&queue.address, command, within).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -102,7 +104,8 @@ impl Cluster {
             | response::FLUSH_SLAVE_TIMEOUT
             | response::SLAVE_NOT_AVAILABLE => {
                 self.faults.answered(&queue.broker, begin.elapsed());
-                sent(&answer, &queue.broker).map_err(|error| NotSent { not_stored: false, error })
+                sent(&answer, half.then_some(&queue.broker))
+                    .map_err(|error| NotSent { not_stored: false, error })
             }
             response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE => {
                 self.faults.failed(&queue.broker);
@@ -167,20 +170,22 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("b", topic)
         .field("c", TEMPLATE_TOPIC)
         .field("d", 4)
-        .field("f", convert::system_flags(message))
+        .field(FLAGS, convert::system_flags(message))
         .field("g", convert::millis(message.born_at.unwrap_or(std::time::UNIX_EPOCH)))
         .field("h", 0)
         .field("j", 0)
         .field("k", false)
 }
 
-fn sent(answer: &Command, broker: &str) -> Result<Sent, ServiceError> {
+/// What the answer to a send tells; of a half message, also where it lies on its broker.
+fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError> {
     Ok(Sent {
         queue_id: required(answer, "queueId")?,
         queue_offset: required(answer, "queueOffset")?,
         recall_handle: answer.text("recallHandle").map(str::to_owned),
-        // Of no use but for half messages, and then the offset is one in their own topic.
-        transaction: HalfMessage::stored(broker, answer).map(|half| half.to_string()),
+        transaction: half_on
+            .and_then(|broker| HalfMessage::stored(broker, answer))
+            .map(|half| half.to_string()),
         persistence: match answer.code {
             response::FLUSH_DISK_TIMEOUT => Persistence::MasterTimeout,
             response::FLUSH_SLAVE_TIMEOUT => Persistence::ReplicaTimeout,
