@@ -203,6 +203,7 @@ public class Fleet {
 
     static class Transactions extends Kind {
         final AtomicInteger checks = new AtomicInteger();
+        final AtomicInteger unknown = new AtomicInteger();
 
         Transactions() {
             super("transaction");
@@ -236,7 +237,13 @@ public class Fleet {
         void send(Producer producer, int count) throws Exception {
             String body = "" + count;
             Transaction transaction = producer.beginTransaction();
-            producer.send(message(body).build(), transaction);
+            try {
+                producer.send(message(body).build(), transaction);
+            } catch (ClientException | RuntimeException unanswered) {
+                // This client repeats no half message. If it was stored, the broker asks.
+                unknown.incrementAndGet();
+                return;
+            }
             if (good(body)) {
                 acknowledged.add(body);
             }
@@ -248,14 +255,14 @@ public class Fleet {
                     } else {
                         transaction.rollback();
                     }
-                } catch (ClientException undecided) {
+                } catch (ClientException | RuntimeException undecided) {
                     // The broker asks.
                 }
             }
         }
 
         String told() {
-            return ", " + checks.get() + " checks";
+            return ", " + checks.get() + " checks, " + unknown.get() + " half messages without an answer";
         }
     }
 
