@@ -142,6 +142,16 @@ impl Cluster {
     ) -> Result<Command, ServiceError> {
         Ok(self.peers.call(address, command, within.min(self.options.call_timeout)).await?)
     }
+
+    /// The same of a broker's master, by the broker's name.
+    pub(super) async fn ask_broker(
+        &self,
+        broker: &str,
+        command: Command,
+        within: Duration,
+    ) -> Result<Command, ServiceError> {
+        self.ask(&self.master(broker).await?, command, within).await
+    }
 }
 
 /// That a topic is nowhere, in the words of Apache's proxy, which official clients print.

@@ -26,9 +26,8 @@ impl Cluster {
             .field("topic", topic)
             .field("recallHandle", handle)
             .field("bname", &broker);
-        let address = self.master(&broker).await?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let answer = success(self.ask(&address, command, left).await?)?;
+        let answer = success(self.ask_broker(&broker, command, left).await?)?;
         Ok(answer.text("msgId").unwrap_or_default().to_owned())
     }
 }

@@ -19,13 +19,13 @@ const TO_DEAD_LETTER: i32 = -1;
 impl Cluster {
     /// Acknowledges every entry; one outcome each, in order.
     pub(super) async fn acknowledge(&self, request: &Acknowledge) -> Vec<AckOutcome> {
-        let left = request.deadline.saturating_duration_since(Instant::now());
+        let (left, now) = (request.deadline.saturating_duration_since(Instant::now()), now());
         let mut outcomes = vec![AckOutcome::Expired; request.entries.len()];
         let mut together: BTreeMap<String, Vec<Ack<'_>>> = BTreeMap::new();
         let mut alone = Vec::new();
         for (place, entry) in request.entries.iter().enumerate() {
             match Handle::parse(&entry.coordinates) {
-                Ok(handle) if handle.is_expired(now()) => {}
+                Ok(handle) if handle.is_expired(now) => {}
                 Ok(handle) if entry.lite_topic.is_none() && batch_ack::takes(&handle) => {
                     together.entry(handle.broker.clone()).or_default().push(Ack { place, entry, handle });
                 }
@@ -76,15 +76,6 @@ impl Cluster {
         outcome(self.ask_broker(&ack.handle.broker, with_lite_topic(command, ack.entry), left).await)
     }
 
-    async fn ask_broker(
-        &self,
-        broker: &str,
-        command: Command,
-        left: Duration,
-    ) -> Result<Command, ServiceError> {
-        self.ask(&self.master(broker).await?, command, left).await
-    }
-
     /// Gives a delivery a new lease from now.
     pub(super) async fn change(&self, change: &ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
         let handle = parse(&change.entry)?;
@@ -96,8 +87,8 @@ impl Cluster {
             settlement(request::CHANGE_MESSAGE_INVISIBLE_TIME, (&change.topic, &change.group), &handle)
                 .field("invisibleTime", change.invisible.as_millis())
                 .field("suspend", change.suspend);
-        let address = self.master(&handle.broker).await?;
-        let answer = success(self.ask(&address, with_lite_topic(command, &change.entry), left).await?)?;
+        let command = with_lite_topic(command, &change.entry);
+        let answer = success(self.ask_broker(&handle.broker, command, left).await?)?;
         // An orderly group whose message is already behind the committed offset answers zeros: nothing to hold
         // any more, and the handle that follows from it is over at once.
         let renewed = Handle {

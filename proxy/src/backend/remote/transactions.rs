@@ -87,9 +87,8 @@ impl Cluster {
             .field("msgId", &end.message_id)
             .field("transactionId", &end.message_id)
             .field("bname", &half.broker);
-        let address = self.master(&half.broker).await?;
         let left = end.deadline.saturating_duration_since(Instant::now());
-        success(self.ask(&address, command, left).await?).map(drop)
+        success(self.ask_broker(&half.broker, command, left).await?).map(drop)
     }
 }
 
