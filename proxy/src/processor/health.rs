@@ -55,9 +55,9 @@ impl Processor {
             let before = health.insert(cluster.clone(), missing.clone());
             let name = if cluster.is_empty() { "default" } else { cluster.as_ref() };
             match (&before, &missing) {
-                (Some(Some(_)), None) => tracing::info!(cluster = name, "the cluster can be reached again"),
+                (Some(Some(_)), None) => tracing::info!(cluster = name, "the cluster can be used again"),
                 (None | Some(None), Some(missing)) => {
-                    tracing::warn!(cluster = name, missing, "the cluster can't be reached; trying again");
+                    tracing::warn!(cluster = name, missing, "the cluster can't be used; trying again");
                 }
                 _ => {}
             }

@@ -32,6 +32,8 @@ pub const END_TRANSACTION: i32 = 37;
 pub const CHECK_TRANSACTION_STATE: i32 = 39;
 /// A topic's brokers and queues, from a name server.
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
+/// Every broker that a name server knows.
+pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
 /// Creates or changes a group.
 pub const UPDATE_AND_CREATE_SUBSCRIPTION_GROUP: i32 = 200;
 /// Every group of a broker.

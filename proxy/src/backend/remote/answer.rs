@@ -40,7 +40,9 @@ pub(super) fn required<T: std::str::FromStr>(answer: &Command, field: &str) -> R
 impl From<CallError> for ServiceError {
     fn from(error: CallError) -> Self {
         let kind = match &error {
-            CallError::Connect { .. } | CallError::Lost { .. } => ServiceErrorKind::Unavailable,
+            CallError::Connect { .. } | CallError::Lost { .. } | CallError::ShuttingDown { .. } => {
+                ServiceErrorKind::Unavailable
+            }
             CallError::Unsendable { .. } => ServiceErrorKind::Rejected,
             CallError::Timeout { .. } => ServiceErrorKind::Timeout,
         };

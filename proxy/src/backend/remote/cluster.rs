@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
+use super::answer::success;
 use super::cache::{Cache, Freshness};
 use super::connection::Dialer;
 use super::faults::Faults;
@@ -104,23 +105,21 @@ impl Cluster {
         Ok(route.brokers.iter().filter_map(|broker| broker.master().map(str::to_owned)).collect())
     }
 
-    /// Whether a name server tells of brokers, and one of them answers. Nothing cached counts.
+    /// Whether a name server tells of brokers, and one of them serves this proxy. Nothing cached counts.
     pub(super) async fn ready(&self) -> Result<(), ServiceError> {
         let unavailable = |message: String| ServiceError::new(ServiceErrorKind::Unavailable, message);
         let name = &self.options.name;
         let route = self.name_servers.route(name).await?;
         let masters = route.iter().flat_map(|route| &route.brokers).filter_map(Broker::master);
-        let mut silent = None;
+        let mut failed = None;
         for address in masters {
-            match self.peers.call(address, presence::nobody(), self.options.lookup_timeout).await {
+            let answer = self.ask(address, presence::nobody(), self.options.lookup_timeout).await;
+            match answer.and_then(success) {
                 Ok(_) => return Ok(()),
-                Err(error) => silent = Some(error),
+                Err(error) => failed = Some(format!("no broker of {name} serves: {address}: {error}")),
             }
         }
-        Err(unavailable(match silent {
-            Some(error) => format!("no broker of {name} answers: {error}"),
-            None => format!("the name servers know no broker of {name}"),
-        }))
+        Err(unavailable(failed.unwrap_or_else(|| format!("the name servers know no broker of {name}"))))
     }
 
     /// Removes a topic from every name server.

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -43,6 +43,8 @@ struct State {
     /// Who waits for which answer; `None` when the connection is gone.
     waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
     asked: mpsc::Sender<Command>,
+    /// Whether the peer has said anything.
+    answered: AtomicBool,
 }
 
 impl Connection {
@@ -58,6 +60,7 @@ impl Connection {
             next: AtomicI32::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
             asked: dialer.asked.clone(),
+            answered: AtomicBool::new(false),
         });
         tokio::spawn(run(read, write, frames, state.clone()));
         Ok(Self { outgoing, state })
@@ -93,7 +96,8 @@ impl Connection {
     }
 
     fn lost(&self, sent: bool) -> CallError {
-        CallError::Lost { address: self.state.address.clone(), sent }
+        let answered = self.state.answered.load(Ordering::Relaxed);
+        CallError::Lost { address: self.state.address.clone(), answered, sent }
     }
 }
 
@@ -149,6 +153,7 @@ async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
             return Ok(());
         }
         while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
+            state.answered.store(true, Ordering::Relaxed);
             if !command.is_response() {
                 // Brokers wait for no answer to what they ask of clients, and ask again what was not heard.
                 let _ = state.asked.try_send(command);

@@ -18,12 +18,20 @@ pub(super) enum CallError {
         reason: String,
     },
     /// The connection broke.
-    #[error("the connection to {address} broke")]
+    #[error("the connection to {address} broke{}", if *.answered { "" } else { UNHEARD })]
     Lost {
         /// Who.
         address: String,
+        /// Whether the peer has ever said anything on it.
+        answered: bool,
         /// Whether the request may have gone out before.
         sent: bool,
+    },
+    /// The peer is shutting down, and carries nothing out any more.
+    #[error("{address} is shutting down")]
+    ShuttingDown {
+        /// Who.
+        address: String,
     },
     /// No answer in time; the peer may have carried out the request.
     #[error("no answer from {address} within {within:?}")]
@@ -35,11 +43,14 @@ pub(super) enum CallError {
     },
 }
 
+/// What to look at when a peer takes connections and says nothing: such is one that takes TLS alone.
+const UNHEARD: &str = " before it said anything; if it wants TLS, give its certificate as ca_file";
+
 impl CallError {
     /// Whether the peer may have carried out the request.
     pub(super) fn maybe_done(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Unsendable { .. } => false,
+            Self::Connect { .. } | Self::Unsendable { .. } | Self::ShuttingDown { .. } => false,
             Self::Lost { sent, .. } => *sent,
             Self::Timeout { .. } => true,
         }

@@ -1,11 +1,15 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::error::CallError;
 use super::peers::Peers;
 use super::topology::TopicRoute;
-use crate::remoting::{Command, request, response};
+use crate::remoting::{Command, lenient, request, response};
 
 /// The name servers: equal peers, each of which knows every broker. One is asked as long as it answers.
 pub(super) struct NameServers {
@@ -31,6 +35,12 @@ pub(super) enum LookupError {
         /// Its words.
         text: String,
     },
+    /// One answered, but no broker has registered with it: it has just been started, or there are none.
+    #[error("name server {address} knows no broker")]
+    Blank {
+        /// Who.
+        address: String,
+    },
     /// No addresses are configured.
     #[error("no name server is configured")]
     NoneConfigured,
@@ -50,44 +60,64 @@ impl NameServers {
         Self { addresses, chosen, peers, within }
     }
 
-    /// A topic's route; `None` if the topic surely has none.
+    /// A topic's route; `None` if the topic surely has none. Asks the chosen server, or the first after it that
+    /// knows; that one is the chosen one then.
     pub(super) async fn route(&self, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
+        let chosen = self.chosen.load(Ordering::Relaxed);
+        let mut failed = LookupError::NoneConfigured;
+        for step in 0..self.addresses.len() {
+            let place = chosen.wrapping_add(step);
+            match self.route_at(&self.addresses[place % self.addresses.len()], topic).await {
+                Ok(route) => {
+                    self.chosen.store(place, Ordering::Relaxed);
+                    return Ok(route);
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn route_at(&self, address: &str, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
         let command = Command::request(request::GET_ROUTEINFO_BY_TOPIC)
             .field("topic", topic)
             .field("acceptStandardJsonOnly", true);
-        let (address, answer) = self.ask(command).await?;
+        let answer = self.ask(address, command).await?;
         let refused =
             |text: String| LookupError::Refused { address: address.to_owned(), code: answer.code, text };
         match answer.code {
             response::SUCCESS => TopicRoute::parse(&answer.body).map_err(|error| refused(error.to_string())),
+            // Brokers register every 30 s: until then a server that was started again knows no topic at all.
+            response::TOPIC_NOT_EXIST if self.is_blank(address).await? => {
+                Err(LookupError::Blank { address: address.to_owned() })
+            }
             response::TOPIC_NOT_EXIST => Ok(None),
             _ => Err(refused(answer.remark.clone().unwrap_or_default())),
         }
+    }
+
+    async fn is_blank(&self, address: &str) -> Result<bool, LookupError> {
+        let answer = self.ask(address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
+        Ok(lenient::from_slice::<BrokerTable>(&answer.body).is_ok_and(|brokers| brokers.by_name.is_empty()))
     }
 
     /// Removes a topic from every name server.
     pub(super) async fn forget_topic(&self, topic: &str) -> Result<(), LookupError> {
         let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV).field("topic", topic);
         for address in &self.addresses {
-            self.peers.call(address, command.clone(), self.within).await.map_err(LookupError::Unreachable)?;
+            self.ask(address, command.clone()).await?;
         }
         Ok(())
     }
 
-    /// Asks the chosen server, or the first after it that answers; that one is the chosen one then.
-    async fn ask(&self, command: Command) -> Result<(&str, Command), LookupError> {
-        let chosen = self.chosen.load(Ordering::Relaxed);
-        let mut failed = LookupError::NoneConfigured;
-        for step in 0..self.addresses.len() {
-            let address = &self.addresses[(chosen + step) % self.addresses.len()];
-            match self.peers.call(address, command.clone(), self.within).await {
-                Ok(answer) => {
-                    self.chosen.store(chosen + step, Ordering::Relaxed);
-                    return Ok((address, answer));
-                }
-                Err(error) => failed = LookupError::Unreachable(error),
-            }
-        }
-        Err(failed)
+    async fn ask(&self, address: &str, command: Command) -> Result<Command, LookupError> {
+        self.peers.call(address, command, self.within).await.map_err(LookupError::Unreachable)
     }
+}
+
+/// What matters here of all brokers that a name server knows (Apache's `ClusterInfo`).
+#[derive(Deserialize)]
+struct BrokerTable {
+    #[serde(rename = "brokerAddrTable", default)]
+    by_name: BTreeMap<String, IgnoredAny>,
 }

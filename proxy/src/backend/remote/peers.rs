@@ -42,9 +42,14 @@ impl Peers {
         if answer.code != response::GO_AWAY {
             return Ok(answer);
         }
-        // The peer is shutting down and has not carried out the request: once more, on a new connection.
+        // The peer is shutting down and has not carried out the request: once more on a new connection, which may
+        // reach its successor.
         peer.leave(&connection).await;
-        peer.connection(address, &self.dialer).await?.call(&mut command, within).await
+        let answer = peer.connection(address, &self.dialer).await?.call(&mut command, within).await?;
+        match answer.code {
+            response::GO_AWAY => Err(CallError::ShuttingDown { address: address.to_owned() }),
+            _ => Ok(answer),
+        }
     }
 
     fn signed(&self, mut command: Command) -> Command {
