@@ -17,7 +17,8 @@ const REACH: i64 = 1024;
 
 /// Whether this delivery may be acknowledged together with others.
 pub(super) fn takes(handle: &Handle) -> bool {
-    handle.revive_queue != ORDERLY && (0..REACH).contains(&(handle.queue_offset - handle.start_offset))
+    handle.revive_queue != ORDERLY
+        && (0..REACH).contains(&handle.queue_offset.saturating_sub(handle.start_offset))
 }
 
 /// The request that acknowledges these deliveries of one broker, each of which it [`takes`].

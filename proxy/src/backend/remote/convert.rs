@@ -122,7 +122,7 @@ pub(super) fn delivery(stored: &StoredMessage, topic: String) -> Delivery {
         queue_offset: stored.queue_offset,
         stored_at: time(stored.stored_at),
         store_host: stored.store_host.to_string(),
-        attempt: stored.reconsume_times + 1,
+        attempt: stored.reconsume_times.saturating_add(1),
         received_at: SystemTime::now(),
         invisible: Duration::ZERO,
         coordinates: String::new(),
@@ -150,9 +150,11 @@ fn body(stored: &StoredMessage) -> (Bytes, BodyEncoding) {
     }
 }
 
+/// `None` for what can't be inflated, or grows beyond the limit.
 fn inflate(reader: impl Read) -> Option<Vec<u8>> {
     let mut inflated = Vec::new();
-    reader.take(INFLATED_LIMIT).read_to_end(&mut inflated).ok().map(|_| inflated)
+    let length = reader.take(INFLATED_LIMIT + 1).read_to_end(&mut inflated).ok()?;
+    (length as u64 <= INFLATED_LIMIT).then_some(inflated)
 }
 
 /// Milliseconds since 1970, as brokers count time.

@@ -109,7 +109,7 @@ pub(super) fn deliveries(
         };
         Some(Delivery {
             queue_offset,
-            attempt: attempts.get(index).copied().unwrap_or_default() + 1,
+            attempt: attempts.get(index).copied().unwrap_or_default().saturating_add(1),
             received_at: convert::time(pop_time),
             invisible: Duration::from_millis(u64::try_from(invisible).unwrap_or_default()),
             coordinates: handle.to_string(),

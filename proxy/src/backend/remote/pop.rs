@@ -138,7 +138,7 @@ fn delivery(
     (handle, redelivered): (Handle, Option<i32>),
 ) -> Delivery {
     Delivery {
-        attempt: redelivered.filter(|_| receive.fifo).unwrap_or(stored.reconsume_times) + 1,
+        attempt: redelivered.filter(|_| receive.fifo).unwrap_or(stored.reconsume_times).saturating_add(1),
         received_at: convert::time(handle.pop_time),
         invisible: Duration::from_millis(handle.invisible.max(0) as u64),
         coordinates: handle.to_string(),
@@ -222,4 +222,82 @@ fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a s
 /// Now, in the brokers' count.
 pub(super) fn now() -> i64 {
     convert::millis(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::backend::remote::batch_ack;
+
+    fn receive(fifo: bool, lite_client: Option<String>) -> Receive {
+        Receive {
+            topic: "t".to_owned(),
+            group: "g".to_owned(),
+            broker: None,
+            filter: Filter::All,
+            max: 8,
+            invisible: Duration::from_secs(1),
+            deadline: Instant::now(),
+            fifo,
+            attempt_id: None,
+            lite_client,
+        }
+    }
+
+    prop_compose! {
+        /// Messages of the topic and its retry topics, with whatever numbers.
+        fn records()(
+            topic in "t|%RETRY%g_t|%RETRY%g\\+t|other", numbers: (i32, i64, i64, i64, i64), attempts in prop_oneof![Just(i32::MAX), any::<i32>()], system_flags: i32,
+            body in proptest::collection::vec(any::<u8>(), 0..40),
+            (key, value) in ("1ST_POP_TIME|POP_CK|TIMER_DELIVER_MS|TIMER_DELAY_SEC|INNER_MULTI_QUEUE_OFFSET|UNIQ_KEY", words()),
+        ) -> StoredMessage {
+            let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
+            StoredMessage {
+                topic,
+                queue_id: numbers.0,
+                queue_offset: numbers.1,
+                commit_log_offset: numbers.2,
+                // Both hosts are IPv4.
+                system_flags: system_flags & !0x30,
+                born_at: numbers.3,
+                born_host: host,
+                stored_at: numbers.4,
+                store_host: host,
+                reconsume_times: attempts,
+                properties: properties::encode([(key.as_str(), value.as_str())]),
+                body: body.into(),
+            }
+        }
+    }
+
+    /// Numbers and separators, as such fields have them, in any order.
+    fn words() -> impl Strategy<Value = String> {
+        "([ ;,]|0|1|2|qo0%5|b|-?[0-9]{1,19}){0,12}"
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(
+            stored in proptest::collection::vec(records(), 0..4), times: (i64, i64, i32), fields in [words(), words(), words()],
+            fifo: bool, lite: bool,
+        ) {
+            let body: Vec<u8> = stored.iter().flat_map(StoredMessage::encode).collect();
+            let [start_offsets, offsets, counts] = fields;
+            let answer = Command::default()
+                .field("popTime", times.0)
+                .field("invisibleTime", times.1)
+                .field("reviveQid", times.2)
+                .field("startOffsetInfo", start_offsets)
+                .field("msgOffsetInfo", offsets)
+                .field("orderCountInfo", counts)
+                .body(body);
+            let receive = receive(fifo, lite.then(|| "c".to_owned()));
+            let delivered = deliveries(&answer, &receive, "b").unwrap();
+            let handles: Vec<_> = delivered.iter().map(|delivery| Handle::parse(&delivery.coordinates).unwrap()).collect();
+            let together: Vec<_> = handles.iter().filter(|handle| batch_ack::takes(handle)).collect();
+            batch_ack::command(("t", "g"), "b", &together).unwrap();
+        }
+    }
 }
