@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
+use crate::guard::Guard;
 use crate::ports;
 use crate::server::Launch;
 
@@ -15,8 +16,16 @@ pub(crate) const CLUSTER: &str = "DefaultCluster";
 /// The fast port lies two below the broker's, the port for replicas one above.
 const BESIDE_A_BROKER: [i32; 2] = [-2, 1];
 
-pub(crate) fn name_server(folder: &Path, class_path: &str) -> Result<(Launch, String)> {
-    let folder = folder.join("name-server");
+/// Where a server's files and Apache's jars are.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) class_path: &'a str,
+    pub(crate) guard: Option<&'a Guard>,
+}
+
+pub(crate) fn name_server(place: Place<'_>, number: usize) -> Result<(Launch, String)> {
+    let folder = place.folder.join(format!("name-server-{number}"));
     fs::create_dir_all(&folder)?;
     let port = ports::free(&[])?;
     let path = |file: &str| folder.join(file).display().to_string();
@@ -27,8 +36,10 @@ pub(crate) fn name_server(folder: &Path, class_path: &str) -> Result<(Launch, St
     );
     fs::write(folder.join("name-server.conf"), properties)?;
     let launch = Launch {
-        name: "the name server".to_owned(),
-        class_path: class_path.to_owned(),
+        name: format!("name server {number}"),
+        class_path: place.class_path.to_owned(),
+        // Whoever asks whether brokers have registered speaks plain TCP.
+        system: place.guard.map(|guard| guard.tls("permissive")).unwrap_or_default(),
         memory: &["-Xms64m", "-Xmx256m"],
         main: "org.apache.rocketmq.namesrv.NamesrvStartup",
         arguments: vec!["-c".to_owned(), path("name-server.conf")],
@@ -38,24 +49,20 @@ pub(crate) fn name_server(folder: &Path, class_path: &str) -> Result<(Launch, St
     Ok((launch, format!("127.0.0.1:{port}")))
 }
 
-pub(crate) fn broker(
-    folder: &Path,
-    class_path: &str,
-    (name_server, number): (&str, usize),
-) -> Result<Launch> {
+pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) -> Result<Launch> {
     let letter = char::from(b'a' + u8::try_from(number)?);
     let name = format!("broker-{letter}");
-    let folder = folder.join(&name);
+    let folder = place.folder.join(&name);
     fs::create_dir_all(&folder)?;
     let port = ports::free(&BESIDE_A_BROKER)?;
     let store = folder.join("store");
-    let properties = [
+    let properties = vec![
         ("brokerClusterName", CLUSTER.to_owned()),
         ("brokerName", name.clone()),
         ("brokerId", "0".to_owned()),
         ("brokerRole", "ASYNC_MASTER".to_owned()),
         ("flushDiskType", "ASYNC_FLUSH".to_owned()),
-        ("namesrvAddr", name_server.to_owned()),
+        ("namesrvAddr", name_servers.to_owned()),
         ("brokerIP1", "127.0.0.1".to_owned()),
         ("listenPort", port.to_string()),
         ("haListenPort", (port + 1).to_string()),
@@ -80,32 +87,42 @@ pub(crate) fn broker(
         ("enableLmq", "true".to_owned()),
         ("enableMultiDispatch", "true".to_owned()),
         ("enableMixedMessageType", "true".to_owned()),
-        // Each second costs a 5.5.0 broker a processor for good.
         ("transactionCheckInterval", "3000".to_owned()),
         ("transactionTimeOut", "3000".to_owned()),
+        // What became of a half message is written at once. In batches, as usual, a 5.5.0 broker that has decided one
+        // transaction spins from then on and takes a whole processor (`batchSendOpMessage` waits until a time in the
+        // past).
+        ("transactionOpMsgMaxSize", "1".to_owned()),
+        ("transactionOpBatchInterval", "86400000".to_owned()),
+        // Who asks for the end of it is told to go away, for so long.
+        ("enableShutdownGracefully", "true".to_owned()),
+        ("shutdownWaitTimeSeconds", "2".to_owned()),
     ];
-    let properties: String = properties.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let guarded = place.guard.map(|_| Guard::users()).into_iter().flatten();
+    let properties: String =
+        properties.into_iter().chain(guarded).map(|(key, value)| format!("{key}={value}\n")).collect();
     let file = folder.join("broker.conf");
     fs::write(&file, properties)?;
     Ok(Launch {
-        class_path: class_path.to_owned(),
+        class_path: place.class_path.to_owned(),
+        system: place.guard.map(|guard| guard.tls("enforcing")).unwrap_or_default(),
         memory: &["-Xms256m", "-Xmx768m", "-XX:MaxDirectMemorySize=512m"],
         main: "org.apache.rocketmq.broker.BrokerStartup",
-        arguments: ["-c", &file.display().to_string(), "-n", name_server].map(str::to_owned).to_vec(),
+        arguments: ["-c", &file.display().to_string(), "-n", name_servers].map(str::to_owned).to_vec(),
         ready: "boot success",
         folder,
         name,
     })
 }
 
-pub(crate) fn apache_proxy(folder: &Path, class_path: &str, name_server: &str) -> Result<(Launch, String)> {
-    let folder = folder.join("apache-proxy");
+pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, String)> {
+    let folder = place.folder.join("apache-proxy");
     fs::create_dir_all(&folder)?;
     let (grpc, remoting) = (ports::free(&[])?, ports::free(&[])?);
     // Caches that tests don't have to wait for.
     let configuration = json!({
         "rocketMQClusterName": CLUSTER,
-        "namesrvAddr": name_server,
+        "namesrvAddr": name_servers,
         "proxyMode": "cluster",
         "localServeAddr": "127.0.0.1",
         "grpcServerPort": grpc,
@@ -120,10 +137,11 @@ pub(crate) fn apache_proxy(folder: &Path, class_path: &str, name_server: &str) -
     let file = file.display().to_string();
     let launch = Launch {
         name: "Apache's proxy".to_owned(),
-        class_path: class_path.to_owned(),
+        class_path: place.class_path.to_owned(),
+        system: Vec::new(),
         memory: &["-Xms128m", "-Xmx512m"],
         main: "org.apache.rocketmq.proxy.ProxyStartup",
-        arguments: ["-n", name_server, "-pm", "cluster", "-pc", &file].map(str::to_owned).to_vec(),
+        arguments: ["-n", name_servers, "-pm", "cluster", "-pc", &file].map(str::to_owned).to_vec(),
         ready: "rocketmq-proxy startup successfully",
         folder,
     };

@@ -5,6 +5,7 @@
 //! transactions within seconds.
 
 mod configuration;
+mod guard;
 mod jars;
 mod ports;
 mod registration;
@@ -12,10 +13,12 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use configuration::{apache_proxy, broker, name_server};
+use configuration::{Place, apache_proxy, broker, name_server};
+use guard::Guard;
+pub use guard::{ACCESS_KEY, SECRET_KEY};
 use server::Server;
 
 /// The version that everything is measured against.
@@ -24,30 +27,44 @@ pub const VERSION: &str = "5.5.0";
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// How many name servers.
+    pub name_servers: usize,
     /// How many brokers, each a master.
     pub brokers: usize,
     /// Apache's version.
     pub version: String,
-    /// Whether Apache's proxy stands in front of it, too.
+    /// Whether Apache's proxy stands in front of it, too. It knows no guards.
     pub apache_proxy: bool,
+    /// Whether brokers take TLS alone, and serve [`ACCESS_KEY`] alone.
+    pub guarded: bool,
     /// Where the list of Apache's jars is kept between runs.
     pub cache: PathBuf,
 }
 
 impl Options {
-    /// One broker of the usual version, without Apache's proxy.
+    /// One name server and one broker of the usual version, without Apache's proxy and without guards.
     #[must_use]
     pub fn new(cache: &Path) -> Self {
-        Self { brokers: 1, version: VERSION.to_owned(), apache_proxy: false, cache: cache.to_owned() }
+        Self {
+            name_servers: 1,
+            brokers: 1,
+            version: VERSION.to_owned(),
+            apache_proxy: false,
+            guarded: false,
+            cache: cache.to_owned(),
+        }
     }
 }
 
 /// A running cluster; its processes are killed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    name_server: (Server, String),
+    name_servers: Vec<Server>,
+    /// Where they listen, `HOST:PORT;HOST:PORT`.
+    addresses: String,
     brokers: Vec<Server>,
     apache_proxy: Option<(Server, String)>,
+    guard: Option<Guard>,
     _folder: Option<TempDir>,
 }
 
@@ -78,29 +95,44 @@ impl Cluster {
     }
 
     async fn start_in(options: &Options, folder: &Path, detached: bool) -> Result<Self> {
+        ensure!(!(options.guarded && options.apache_proxy), "Apache's proxy knows no guards here");
         let class_path = jars::class_path(&options.cache, &options.version).await?;
-        let (launch, address) = name_server(folder, &class_path)?;
-        let name_server = (launch.start(detached).await?, address);
+        let guard = options.guarded.then(|| Guard::new(folder)).transpose()?;
+        let place = Place { folder, class_path: &class_path, guard: guard.as_ref() };
+        let (mut name_servers, mut addresses) = (Vec::new(), Vec::new());
+        for number in 0..options.name_servers {
+            let (launch, address) = name_server(place, number)?;
+            name_servers.push(launch.start(detached).await?);
+            addresses.push(address);
+        }
+        let joined = addresses.join(";");
         let mut brokers = Vec::new();
         for number in 0..options.brokers {
-            let launch = broker(folder, &class_path, (&name_server.1, number))?;
-            brokers.push(launch.start(detached).await?);
+            brokers.push(broker(place, (&joined, number))?.start(detached).await?);
         }
-        registration::wait(&name_server.1, options.brokers).await?;
+        for address in &addresses {
+            registration::wait(address, options.brokers).await?;
+        }
         let apache_proxy = match options.apache_proxy {
             true => {
-                let (launch, address) = apache_proxy(folder, &class_path, &name_server.1)?;
+                let (launch, address) = apache_proxy(place, &joined)?;
                 Some((launch.start(detached).await?, address))
             }
             false => None,
         };
-        Ok(Self { name_server, brokers, apache_proxy, _folder: None })
+        Ok(Self { name_servers, addresses: joined, brokers, apache_proxy, guard, _folder: None })
     }
 
-    /// Where the name server listens, `HOST:PORT`.
+    /// Where the name servers listen, `HOST:PORT;HOST:PORT`.
     #[must_use]
     pub fn name_server(&self) -> &str {
-        &self.name_server.1
+        &self.addresses
+    }
+
+    /// The certificate that whoever talks to a guarded cluster has to trust.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.guard.as_ref().map(|guard| guard.ca_file.as_path())
     }
 
     /// Where Apache's proxy listens for gRPC, `HOST:PORT`, if it was wanted.
@@ -123,12 +155,36 @@ impl Cluster {
         self.brokers.get_mut(number).context("no such broker")?.kill().await
     }
 
-    /// Starts a killed broker again, on the same ports and data.
+    /// Asks a broker to end, and waits until it has: it tells whoever asks something to go away, and then ends.
+    ///
+    /// # Errors
+    /// When there is no such broker, or it does not end.
+    pub async fn stop_broker(&mut self, number: usize) -> Result<()> {
+        self.brokers.get_mut(number).context("no such broker")?.stop().await
+    }
+
+    /// Starts an ended broker again, on the same ports and data.
     ///
     /// # Errors
     /// When it does not come up.
     pub async fn start_broker(&mut self, number: usize) -> Result<()> {
         self.brokers.get_mut(number).context("no such broker")?.start_again().await
+    }
+
+    /// Kills a name server as `kill -9` does.
+    ///
+    /// # Errors
+    /// When there is no such name server, or it can't be killed.
+    pub async fn kill_name_server(&mut self, number: usize) -> Result<()> {
+        self.name_servers.get_mut(number).context("no such name server")?.kill().await
+    }
+
+    /// Starts a killed name server again, on the same port; it knows nothing until brokers register.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_name_server(&mut self, number: usize) -> Result<()> {
+        self.name_servers.get_mut(number).context("no such name server")?.start_again().await
     }
 
     /// Kills Apache's proxy as `kill -9` does and starts it again on the same port.
@@ -145,15 +201,7 @@ impl Cluster {
     #[must_use]
     pub fn log_tails(&self) -> String {
         let proxy = self.apache_proxy.iter().map(|(server, _)| server);
-        let servers = std::iter::once(&self.name_server.0).chain(&self.brokers).chain(proxy);
+        let servers = self.name_servers.iter().chain(&self.brokers).chain(proxy);
         servers.map(Server::log_tail).collect::<Vec<_>>().join("\n")
-    }
-
-    /// The process ids of everything.
-    #[must_use]
-    pub fn ids(&self) -> Vec<u32> {
-        let proxy = self.apache_proxy.iter().map(|(server, _)| server);
-        let servers = std::iter::once(&self.name_server.0).chain(&self.brokers).chain(proxy);
-        servers.filter_map(Server::id).collect()
     }
 }

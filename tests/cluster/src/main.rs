@@ -1,13 +1,17 @@
 //! `cluster up|down|status`: a real Apache RocketMQ on this machine, for people.
 
+mod processes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use cluster::{Cluster, Options, VERSION};
+use cluster::{ACCESS_KEY, Cluster, Options, SECRET_KEY, VERSION};
 use serde::{Deserialize, Serialize};
+
+use processes::Processes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,9 +43,15 @@ enum Verb {
         /// Apache's version
         #[arg(long, default_value = VERSION)]
         version: String,
+        /// How many name servers
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+        name_servers: u8,
         /// Start Apache's own proxy, too
-        #[arg(long)]
+        #[arg(long, conflicts_with = "guarded")]
         with_apache_proxy: bool,
+        /// Brokers take TLS alone, and ask who it is
+        #[arg(long)]
+        guarded: bool,
     },
     /// End it
     Down,
@@ -49,13 +59,14 @@ enum Verb {
     Status,
 }
 
-/// What was started.
+/// What was started, and is up.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     version: String,
     name_server: String,
     apache_proxy: Option<String>,
-    ids: Vec<u32>,
+    /// The certificate to trust, if it is guarded.
+    ca_file: Option<PathBuf>,
 }
 
 #[expect(clippy::print_stderr, reason = "a command line program")]
@@ -72,79 +83,84 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "a command line program")]
 async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
-    let file = folder.join("state.json");
-    let state = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
-    let state = state.filter(|state| state.ids.iter().any(|id| runs_in(&folder, *id)));
+    fs::create_dir_all(&folder)?;
+    let folder = fs::canonicalize(&folder)?;
+    let (file, data) = (folder.join("state.json"), folder.join("data"));
+    let (processes, state) = (Processes::of(&data), State::read(&file));
     match verb {
-        Verb::Up { brokers, version, with_apache_proxy } => {
-            ensure!(state.is_none(), "it runs already: cargo x cluster status, or cargo x cluster down");
-            let data = folder.join("data");
+        Verb::Up { brokers, version, name_servers, with_apache_proxy, guarded } => {
+            ensure!(processes.is_empty(), "it runs already: cargo x cluster status, or cargo x cluster down");
             if data.exists() {
                 fs::remove_dir_all(&data)?;
             }
             fs::create_dir_all(&data)?;
-            let cache = fs::canonicalize(&folder)?;
+            if state.is_some() {
+                // Of a cluster that has gone.
+                fs::remove_file(&file)?;
+            }
             let options = Options {
+                name_servers: name_servers.into(),
                 brokers: brokers.into(),
                 version: version.clone(),
                 apache_proxy: with_apache_proxy,
-                cache,
+                guarded,
+                ..Options::new(&folder)
             };
             println!("starting Apache RocketMQ {version} (the first time its packages are fetched) …");
-            let cluster = Cluster::start_detached(&options, &fs::canonicalize(&data)?).await?;
+            let cluster = Cluster::start_detached(&options, &data).await?;
             let state = State {
                 version,
                 name_server: cluster.name_server().to_owned(),
                 apache_proxy: cluster.apache_proxy().map(str::to_owned),
-                ids: cluster.ids(),
+                ca_file: cluster.ca_file().map(Path::to_owned),
             };
             fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
-            describe(&state);
+            state.describe(&Processes::of(&data));
             cluster.let_go();
         }
-        Verb::Down => match state {
-            Some(state) => {
-                for id in state.ids.into_iter().filter(|id| runs_in(&folder, *id)) {
-                    kill(id)?;
-                }
+        Verb::Down if processes.is_empty() => println!("nothing runs"),
+        Verb::Down => {
+            processes.end()?;
+            if state.is_some() {
                 fs::remove_file(&file)?;
-                println!("ended");
             }
-            None => println!("nothing runs"),
-        },
-        Verb::Status => match state {
-            Some(state) => describe(&state),
-            None => println!("nothing runs; start it with cargo x cluster up"),
+            println!("ended");
+        }
+        Verb::Status => match state.filter(|_| !processes.is_empty()) {
+            Some(state) => state.describe(&processes),
+            None if processes.is_empty() => println!("nothing runs; start it with cargo x cluster up"),
+            None => println!("it starts, or its start was interrupted; end it with cargo x cluster down"),
         },
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "a command line program")]
-fn describe(State { version, name_server, apache_proxy, ids }: &State) {
-    let ids = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-    let apache_proxy = apache_proxy.as_deref().unwrap_or("not started");
-    println!("Apache RocketMQ {version} runs");
-    println!("  name server      {name_server}");
-    println!("  Apache's proxy   {apache_proxy}");
-    println!("  processes        {ids}");
-    println!("\nput the proxy in front of it:");
-    println!(
-        "  cargo run --release --package rocketmq-thin-proxy -- --name-server {name_server} --handle-key secret"
-    );
-    println!("create a topic (brokers make groups when they are named, never topics):");
-    println!("  cargo run --release --package rocketmq-thin-proxy -- topic create orders");
-    println!("end it:\n  cargo x cluster down");
-}
+impl State {
+    fn read(file: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(file).ok()?).ok()
+    }
 
-/// Whether a process is one that was started in this folder; its number may be another's by now.
-fn runs_in(folder: &Path, id: u32) -> bool {
-    let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    let folder = fs::canonicalize(folder).unwrap_or_default().display().to_string();
-    !folder.is_empty() && String::from_utf8_lossy(&line).contains(&format!("-Duser.home={folder}"))
-}
-
-fn kill(id: u32) -> Result<()> {
-    let id = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw).context("no process id")?;
-    rustix::process::kill_process(id, rustix::process::Signal::KILL).context("ending a process")
+    #[expect(clippy::print_stdout, reason = "a command line program")]
+    fn describe(&self, processes: &Processes) {
+        let Self { version, name_server, apache_proxy, ca_file } = self;
+        const PROXY: &str = "cargo run --release --package rocketmq-thin-proxy --";
+        println!("Apache RocketMQ {version} runs");
+        println!("  name server      {name_server}");
+        println!("  Apache's proxy   {}", apache_proxy.as_deref().unwrap_or("not started"));
+        println!("  processes        {processes}");
+        println!("\nput the proxy in front of it:");
+        match ca_file {
+            None => println!("  {PROXY} --name-server '{name_server}' --handle-key secret"),
+            Some(ca_file) => {
+                println!("  {PROXY} --name-server '{name_server}' --handle-key secret --config proxy.toml");
+                println!("with this in proxy.toml:");
+                println!("  [backend.remote]");
+                println!("  ca_file = '{}'", ca_file.display());
+                println!("  credentials = {{ access_key = '{ACCESS_KEY}', secret_key = '{SECRET_KEY}' }}");
+            }
+        }
+        println!("create a topic (brokers make groups when they are named, never topics):");
+        println!("  {PROXY} topic create orders");
+        println!("end it:\n  cargo x cluster down");
+    }
 }

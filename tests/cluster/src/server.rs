@@ -24,6 +24,8 @@ pub(crate) struct Launch {
     pub(crate) folder: PathBuf,
     /// The jars.
     pub(crate) class_path: String,
+    /// System properties, as arguments.
+    pub(crate) system: Vec<String>,
     /// How much memory the JVM may take.
     pub(crate) memory: &'static [&'static str],
     /// The main class.
@@ -47,7 +49,7 @@ impl Launch {
     pub(crate) async fn start(self, detached: bool) -> Result<Server> {
         fs::create_dir_all(&self.folder)?;
         let mut command = Command::new("java");
-        command.args(self.memory).arg("-XX:-OmitStackTraceInFastThrow");
+        command.args(self.memory).args(&self.system).arg("-XX:-OmitStackTraceInFastThrow");
         // Logs and stores go below the home directory.
         command.arg(format!("-Duser.home={}", self.folder.display()));
         command.arg("-cp").arg(self.class_path.trim()).arg(self.main).args(&self.arguments);
@@ -121,7 +123,17 @@ impl Server {
         self.child.kill().await.with_context(|| format!("killing {}", self.launch.name))
     }
 
-    /// Starts it again with the same ports and data; it must have been killed.
+    /// Asks it to end, as `kill` does, and waits until it has.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        let id = self.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let id = id.with_context(|| format!("{} does not run", self.launch.name))?;
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        let ended = timeout(START, self.child.wait()).await;
+        ended.with_context(|| format!("{} does not end", self.launch.name))??;
+        Ok(())
+    }
+
+    /// Starts it again with the same ports and data; it must have been killed or stopped.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
         *self = self.launch.clone().start(false).await?;
         Ok(())

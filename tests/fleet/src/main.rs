@@ -1,8 +1,9 @@
 //! `fleet`: three proxies over two real brokers, clients spread by a TCP balancer. Under load of every type of message
-//! a proxy is killed with -9 every few seconds, or a broker is killed and started again. At the end nothing that was
-//! acknowledged may be missing, no transaction undecided, and nobody stuck.
+//! something breaks: proxies, a broker, name servers. At the end nothing that was acknowledged may be missing, no
+//! transaction undecided, and nobody stuck.
 
 mod balancer;
+mod fault;
 mod normal;
 
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
-use cluster::{Cluster, Options};
+use clap::Parser;
+use cluster::{ACCESS_KEY, Cluster, Options, SECRET_KEY, VERSION};
 use conformance::proxy::Proxy;
 use tokio::process::Command;
-use tokio::time::{Instant, interval_at};
+
+use fault::Fault;
 
 /// How long whatever is on its way may take once the load has ended: a lease, and a few checks of transactions.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,16 +25,7 @@ const PROXIES: usize = 3;
 /// Topics by their type; NORMAL ones are our own client's, the others those of Apache's Java client.
 const TYPES: &[&str] = &["normal", "fifo", "delay", "transaction", "priority", "lite"];
 
-/// What breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Fault {
-    /// A proxy after the other is killed with -9.
-    Proxies,
-    /// A broker is killed, and started again later.
-    Broker,
-}
-
-/// Kills proxies or a broker under load and counts what is lost
+/// Breaks proxies, a broker or name servers under load, and counts what is lost
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What breaks
@@ -44,6 +37,12 @@ struct Arguments {
     /// A proxy is killed so often
     #[arg(long, default_value_t = 5)]
     every: u64,
+    /// Brokers take TLS alone, and ask the proxies who they are
+    #[arg(long)]
+    guarded: bool,
+    /// Apache's version
+    #[arg(long, default_value = VERSION)]
+    version: String,
     /// The rocketmq-thin-proxy binary
     #[arg(long)]
     proxy: PathBuf,
@@ -72,11 +71,17 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "a command line program")]
 async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
-    let mut cluster = Cluster::start(&Options { brokers: 2, ..Options::new(&arguments.cache) }).await?;
+    let options = Options {
+        name_servers: 2,
+        brokers: 2,
+        guarded: arguments.guarded,
+        version: arguments.version.clone(),
+        ..Options::new(&arguments.cache)
+    };
+    let mut cluster = Cluster::start(&options).await?;
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("proxy.toml");
-    // Behind a balancer clients must be sent back to it.
-    std::fs::write(&config, "handle_key = 'fleet'\nroute_port = 'request'\n")?;
+    std::fs::write(&config, configuration(&cluster))?;
     let flags = ["--name-server", cluster.name_server(), "--config", &config.display().to_string()];
     let flags = flags.map(str::to_owned);
     let mut proxies = Vec::new();
@@ -89,11 +94,16 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
     let endpoint = balancer::start(addresses).await?;
 
     let load = Duration::from_secs(arguments.seconds);
-    println!("{} s of load on {PROXIES} proxies over 2 brokers; {:?} break", load.as_secs(), arguments.fault);
+    println!(
+        "{} s of load on {PROXIES} proxies over 2 brokers; fault: {:?}",
+        load.as_secs(),
+        arguments.fault
+    );
     let topic = format!("{name}-normal");
     let ours = normal::run(&endpoint, &topic, (load, PATIENCE));
     let theirs = java(arguments, &endpoint, &name);
-    let faults = faults(arguments, load, &mut proxies, &mut cluster);
+    let every = Duration::from_secs(arguments.every);
+    let faults = arguments.fault.strike((load, every), &mut proxies, &mut cluster);
     let (ours, theirs, killed) = tokio::join!(ours, theirs, faults);
     println!("{}", killed?);
     let (mut passed, mut failed) = (0, 0);
@@ -114,6 +124,19 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
     // Our own, and one line for each type of theirs.
     ensure!(usize::try_from(passed + failed)? == TYPES.len(), "not every type of message was told of");
     Ok((passed, failed))
+}
+
+/// The configuration that all proxies share. Behind a balancer clients must be sent back to it.
+fn configuration(cluster: &Cluster) -> String {
+    let common = "handle_key = 'fleet'\nroute_port = 'request'\n";
+    match cluster.ca_file() {
+        Some(ca_file) => format!(
+            "{common}[backend.remote]\nca_file = '{}'\ncredentials = {{ access_key = '{ACCESS_KEY}', \
+             secret_key = '{SECRET_KEY}' }}\n",
+            ca_file.display()
+        ),
+        None => common.to_owned(),
+    }
 }
 
 async fn make_topics(proxy: &Path, server: &str, name: &str) -> Result<()> {
@@ -138,10 +161,7 @@ async fn java(arguments: &Arguments, endpoint: &str, name: &str) -> Result<Strin
     let mut java = Command::new("java");
     java.arg("-Xmx512m").arg(format!("-Duser.home={}", home.path().display()));
     java.arg("-cp").arg(arguments.java_client.trim()).arg(program);
-    let fault = match arguments.fault {
-        Fault::Proxies => "proxies",
-        Fault::Broker => "broker",
-    };
+    let fault = if arguments.fault.takes_queues_away() { "broker" } else { "proxies" };
     java.args([endpoint, name, &arguments.seconds.to_string(), &PATIENCE.as_secs().to_string(), fault]);
     // The client logs into the home directory.
     java.env("HOME", home.path()).stdin(Stdio::null()).kill_on_drop(true);
@@ -149,38 +169,4 @@ async fn java(arguments: &Arguments, endpoint: &str, name: &str) -> Result<Strin
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "Apache's client ended early:\n{said}\n{errors}");
     Ok(said.into_owned())
-}
-
-/// Breaks what shall break until the load ends.
-async fn faults(
-    arguments: &Arguments,
-    load: Duration,
-    proxies: &mut [Proxy],
-    cluster: &mut Cluster,
-) -> Result<String> {
-    let end = Instant::now() + load;
-    match arguments.fault {
-        Fault::Proxies => {
-            let every = Duration::from_secs(arguments.every);
-            let mut kills = 0;
-            let mut ticks = interval_at(Instant::now() + every, every);
-            loop {
-                ticks.tick().await;
-                if Instant::now() >= end {
-                    return Ok(format!("{kills} proxies were killed with -9"));
-                }
-                let count = proxies.len();
-                proxies[kills % count].kill_and_restart().await?;
-                kills += 1;
-            }
-        }
-        Fault::Broker => {
-            // Down for a third of the load, in its middle.
-            tokio::time::sleep(load / 3).await;
-            cluster.kill_broker(0).await?;
-            tokio::time::sleep(load / 3).await;
-            cluster.start_broker(0).await?;
-            Ok("a broker was killed with -9 and started again".to_owned())
-        }
-    }
 }

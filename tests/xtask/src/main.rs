@@ -13,6 +13,7 @@ mod contract;
 mod examples;
 mod fleet;
 mod fresh;
+mod fuzz;
 mod installed;
 mod interop;
 mod language;
@@ -97,11 +98,18 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Kill proxies, or a broker, under load of every type of message, and count what is lost
+    /// Break proxies, a broker or name servers under load of every type of message, and count what is lost
+    #[command(disable_help_flag = true)]
     Fleet {
-        /// --fault proxies|broker, --seconds N, --every N (see tests/fleet)
+        /// --fault proxies|broker|shutdown|name-servers, --guarded, --seconds N; --help tells the rest
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
+    },
+    /// Look for bytes that break what reads them: libFuzzer on the codec of the remoting protocol
+    Fuzz {
+        /// For so long
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
     },
     /// Measure CPU per message, beside a raw gRPC echo and beside Apache's proxy
     Bench {
@@ -146,6 +154,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
         Verb::Fleet { arguments } => fleet::run(workspace, &arguments),
+        Verb::Fuzz { seconds } => fuzz::run(workspace, seconds),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release } => {
             let profile = if release { Profile::Release } else { Profile::Tested };
