@@ -66,7 +66,7 @@ impl Processor {
         // A negative quota is none.
         let quota = usize::try_from(config.lite_quota).unwrap_or(usize::MAX).saturating_add(QUOTA_MARGIN);
         if command.lite_topics.len() > quota {
-            let message = format!("lite subscription quota exceeded {}", config.lite_quota);
+            let message = format!("lite subscription quota exceeded: {}", config.lite_quota);
             return refuse(ErrorKind::LiteSubscriptionQuota, message);
         }
         let change = LiteChange {

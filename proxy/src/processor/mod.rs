@@ -40,6 +40,7 @@ pub use session::{ClientKind, ClientSettings, ConsumerPolicy, Role};
 pub use settle::{AckEntry, Acked, ChangeCommand, ForwardCommand, SettleCommand};
 pub use stream::{Push, PushStream};
 pub use transaction::EndCommand;
+pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::service::{Capabilities, GroupConfig, Services};

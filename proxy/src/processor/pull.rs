@@ -140,7 +140,7 @@ impl Processor {
 
 fn check(queue: &QueueName) -> Result<(), Error> {
     validate::topic(&queue.topic)?;
-    if queue.broker.trim().is_empty() {
+    if validate::is_blank(&queue.broker) {
         return Err(Error::new(ErrorKind::BadRequest, "the message queue names no broker"));
     }
     if queue.id < 0 {

@@ -117,8 +117,7 @@ fn expand(range: &QueueRange) -> Vec<RouteQueue> {
 
 fn assign(range: &QueueRange, in_order: bool) -> Vec<Assignment> {
     let ids = if in_order { 0..range.read_queues } else { -1..0 };
-    let permission = Permission { read: true, write: true };
-    ids.map(|id| Assignment { broker: range.broker.clone(), id, permission }).collect()
+    ids.map(|id| Assignment { broker: range.broker.clone(), id, permission: range.permission }).collect()
 }
 
 #[cfg(test)]

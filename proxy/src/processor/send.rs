@@ -6,8 +6,8 @@ use super::{Processor, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Body, BodyEncoding, Capabilities, Message, MessageKind, Persistence, ServiceErrorKind, Services,
-    TopicKind,
+    Body, BodyEncoding, Capabilities, Delay, Message, Persistence, ServiceErrorKind, Services, TopicKind,
+    time,
 };
 
 /// User properties that brokers read as a message's group and as its trace context.
@@ -89,25 +89,26 @@ impl Processor {
     pub async fn send(&self, context: &Context, command: SendCommand) -> Result<Vec<Stored>, Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         validate_all(&command, self, i64::try_from(now).unwrap_or(i64::MAX))?;
-        let Some(((topic, first), _)) = command.messages.split_first() else {
+        let Some((topic, _)) = command.messages.first() else {
             return Err(Error::new(ErrorKind::Corrupted, "no message to send"));
         };
         let topic = topic.name.clone();
         let cluster = self.placement.of(context.into(), &topic);
         let services = &cluster.services;
-        if !is_retry_or_dead_letter(&topic) {
-            let expected = type_of_topic(services, &topic).await?;
-            accepts(expected, type_of(first))?;
-        }
+        let expected = match is_retry_or_dead_letter(&topic) {
+            true => None,
+            false => Some(type_of_topic(services, &topic).await?),
+        };
         let capabilities = services.metadata.capabilities();
-        let (mut ids, mut messages) =
-            (Vec::with_capacity(command.messages.len()), Vec::with_capacity(command.messages.len()));
-        for (_, draft) in command.messages {
-            offered(capabilities, type_of(&draft))?;
-            ids.push(draft.id.clone());
-            messages.push(into_message(draft, context));
+        let messages: Vec<_> =
+            command.messages.into_iter().map(|(_, draft)| into_message(draft, &context.peer)).collect();
+        for message in &messages {
+            let kind = message.kind();
+            expected.map_or(Ok(()), |expected| accepts(expected, kind))?;
+            offered(capabilities, kind)?;
         }
-        if messages.iter().any(|message| matches!(message.kind, MessageKind::Transaction { .. })) {
+        let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
+        if messages.iter().any(|message| message.half) {
             // The broker's questions must find the producer, also where it had not named this topic.
             self.sessions.publishes(&context.client_id, &topic);
         }
@@ -153,26 +154,6 @@ fn validate_all(command: &SendCommand, processor: &Processor, now_ms: i64) -> Re
     Ok(())
 }
 
-/// What a message's fields make it, whatever its sender declares.
-fn type_of(draft: &Draft) -> TopicKind {
-    let set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    if draft.transaction {
-        TopicKind::Transaction
-    } else if draft.deliver_at_ms.is_some() {
-        TopicKind::Delay
-    } else if set(&draft.message_group)
-        || draft.properties.iter().any(|(key, value)| key == MESSAGE_GROUP_PROPERTY && !value.is_empty())
-    {
-        TopicKind::Fifo
-    } else if draft.priority.is_some() {
-        TopicKind::Priority
-    } else if set(&draft.lite_topic) {
-        TopicKind::Lite
-    } else {
-        TopicKind::Normal
-    }
-}
-
 /// Whether a topic takes messages of a type.
 pub(super) fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Error> {
     if expected == actual || expected == TopicKind::Mixed {
@@ -202,44 +183,29 @@ fn offered(capabilities: Capabilities, kind: TopicKind) -> Result<(), Error> {
     Err(Error::new(ErrorKind::NotImplemented, message))
 }
 
-fn into_message(mut draft: Draft, context: &Context) -> Message {
-    let kind = match type_of(&draft) {
-        TopicKind::Transaction => MessageKind::Transaction {
-            recovery: draft.recovery_secs.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs),
-        },
-        TopicKind::Delay => {
-            let at = u64::try_from(draft.deliver_at_ms.unwrap_or_default()).unwrap_or_default();
-            MessageKind::Delay { deliver_at: UNIX_EPOCH + Duration::from_millis(at) }
-        }
-        TopicKind::Fifo => MessageKind::Fifo {
-            group: draft.message_group.filter(|group| !group.is_empty()).unwrap_or_else(|| {
-                property(&draft.properties, MESSAGE_GROUP_PROPERTY).unwrap_or_default().to_owned()
-            }),
-        },
-        TopicKind::Priority => MessageKind::Priority { priority: draft.priority.unwrap_or_default() },
-        TopicKind::Lite => MessageKind::Lite { lite_topic: draft.lite_topic.unwrap_or_default() },
-        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => MessageKind::Normal,
-    };
-    let trace_context = draft
-        .trace_context
-        .or_else(|| property(&draft.properties, TRACE_CONTEXT_PROPERTY).map(str::to_owned))
-        .filter(|context| !context.is_empty());
+fn into_message(mut draft: Draft, peer: &str) -> Message {
+    let told = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let property = |key| told(property(&draft.properties, key).map(str::to_owned));
+    let group = told(draft.message_group).or_else(|| property(MESSAGE_GROUP_PROPERTY));
+    let trace_context = told(draft.trace_context.or_else(|| property(TRACE_CONTEXT_PROPERTY)));
     // As in Apache's brokers, where neither an empty key nor an empty value can be stored.
     draft.properties.retain(|(key, value)| !key.is_empty() && !value.is_empty());
     Message {
         id: draft.id,
-        kind,
-        tag: draft.tag.filter(|tag| !tag.is_empty()),
+        // No other declared type matters: the properties decide.
+        half: draft.transaction,
+        recovery: draft.recovery_secs.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs),
+        delay: draft.deliver_at_ms.map(|at| Delay::Until(time(at))),
+        group,
+        priority: draft.priority,
+        lite_topic: told(draft.lite_topic),
+        tag: told(draft.tag),
         keys: split_keys(draft.keys),
         properties: draft.properties,
         body: draft.body,
         body_encoding: draft.body_encoding,
         born_at: draft.born_at,
-        born_host: if draft.born_host.trim().is_empty() {
-            context.peer.as_ref().to_owned()
-        } else {
-            draft.born_host
-        },
+        born_host: if validate::is_blank(&draft.born_host) { peer.to_owned() } else { draft.born_host },
         trace_context,
     }
 }
@@ -298,7 +264,7 @@ mod tests {
             (Draft { priority: Some(0), lite_topic: group.clone(), ..Draft::default() }, TopicKind::Priority),
             (Draft { lite_topic: group, ..Draft::default() }, TopicKind::Lite),
         ] {
-            assert_eq!(type_of(&draft), kind, "{draft:?}");
+            assert_eq!(into_message(draft.clone(), "").kind(), kind, "{draft:?}");
         }
     }
 

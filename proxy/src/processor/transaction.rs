@@ -35,7 +35,7 @@ impl Processor {
     pub async fn end_transaction(&self, context: &Context, command: EndCommand) -> Result<(), Error> {
         validate::topic(&command.topic)?;
         let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidTransactionId, message));
-        if command.transaction_id.trim().is_empty() {
+        if validate::is_blank(&command.transaction_id) {
             return refuse("transaction id cannot be empty");
         }
         let sealed = self.handles.open_transaction(&command.topic, &command.transaction_id);

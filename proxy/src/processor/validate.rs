@@ -57,7 +57,9 @@ pub(super) fn group(name: &str) -> Result<(), Error> {
         return refuse("the specified group is blank".to_owned());
     }
     if utf16_len(name) > GROUP_CHARS {
-        return refuse(format!("the specified group is longer than group max length {GROUP_CHARS}."));
+        return refuse(format!(
+            "the specified group[{name}] is longer than group max length: {GROUP_CHARS}."
+        ));
     }
     if !name.bytes().all(is_name_byte) {
         return refuse(format!(
@@ -86,6 +88,10 @@ pub(super) fn message(draft: &Draft, limits: &Limits, now_ms: i64) -> Result<(),
             ErrorKind::BadRequest,
             format!("the max transaction recovery time of message is too large, max is {recovery}"),
         ));
+    }
+    if draft.transaction && draft.deliver_at_ms.is_some() {
+        // Apache's proxy takes it, and its broker never delivers it.
+        return Err(Error::new(ErrorKind::IllegalDeliveryTime, "a half message can't have a delivery time"));
     }
     let delay = i64::try_from(limits.delay.as_millis()).unwrap_or(i64::MAX);
     if draft.deliver_at_ms.is_some_and(|at| at.saturating_sub(now_ms) > delay) {
@@ -222,8 +228,16 @@ pub(super) fn lite_topic_name(name: &str, limits: &Limits) -> Result<(), Error> 
     Ok(())
 }
 
-fn is_blank(text: &str) -> bool {
-    text.chars().all(char::is_whitespace)
+/// Whether there is nothing to see, as Java has it (`Character.isWhitespace`): blanks that don't break a line count as
+/// something.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    let is_blank = |char| match char {
+        '\u{A0}' | '\u{2007}' | '\u{202F}' | '\u{85}' => false,
+        '\u{1C}'..='\u{1F}' => true,
+        char => char::is_whitespace(char),
+    };
+    text.chars().all(is_blank)
 }
 
 fn has_control(text: &str) -> bool {
@@ -249,6 +263,15 @@ mod tests {
     fn reserved_properties_are_refused() {
         assert!(property("TAGS", "x").is_err());
         assert!(property("tags", "x").is_ok());
+    }
+
+    #[test]
+    fn blank_is_what_java_calls_blank() {
+        for (text, blank) in
+            [("", true), (" \t\u{3000}\u{1F}", true), ("\u{A0}", false), ("\u{85}", false), (" x ", false)]
+        {
+            assert_eq!(is_blank(text), blank, "{text:?}");
+        }
     }
 
     #[test]
@@ -306,6 +329,10 @@ mod tests {
                 Some(ErrorKind::BadRequest),
             ),
             (Draft { recovery_secs: Some(3601), ..good.clone() }, None),
+            (
+                Draft { transaction: true, deliver_at_ms: Some(0), ..good.clone() },
+                Some(ErrorKind::IllegalDeliveryTime),
+            ),
             (
                 Draft {
                     deliver_at_ms: Some(86_400_001),

@@ -2,6 +2,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use super::TopicKind;
+
 /// The bytes of a message, as the sender sent them.
 pub type Body = Bytes;
 
@@ -15,37 +17,13 @@ pub enum BodyEncoding {
     Gzip,
 }
 
-/// What decides how a message is stored and delivered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum MessageKind {
-    /// In any order, at once.
-    #[default]
-    Normal,
-    /// In order within the message group.
-    Fifo {
-        /// The message group; all its messages go to one queue.
-        group: String,
-    },
-    /// Not before a point in time.
-    Delay {
-        /// When to deliver; the past means at once.
-        deliver_at: SystemTime,
-    },
-    /// Held back until its transaction is committed.
-    Transaction {
-        /// How long the producer may take before it is asked.
-        recovery: Option<Duration>,
-    },
-    /// Higher numbers first.
-    Priority {
-        /// 0 or more.
-        priority: i32,
-    },
-    /// In a lite topic below its parent topic.
-    Lite {
-        /// The lite topic's name.
-        lite_topic: String,
-    },
+/// Until when a message waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// Until then; the past means at once.
+    Until(SystemTime),
+    /// It does not say: a dead letter has the type of a delayed message, and no time.
+    Untold,
 }
 
 /// A message on its way into a topic: validated, and free of any protocol's types.
@@ -53,8 +31,18 @@ pub enum MessageKind {
 pub struct Message {
     /// The sender's id; opaque, and not necessarily unique.
     pub id: String,
-    /// Decides storage and delivery.
-    pub kind: MessageKind,
+    /// Whether it is held back until its transaction is committed.
+    pub half: bool,
+    /// How long the producer of a half message may take before it is asked.
+    pub recovery: Option<Duration>,
+    /// Whether, and until when, it waits.
+    pub delay: Option<Delay>,
+    /// Its message group.
+    pub group: Option<String>,
+    /// Its priority: 0 or more, higher numbers first.
+    pub priority: Option<i32>,
+    /// Its lite topic, below the topic.
+    pub lite_topic: Option<String>,
     /// One word consumers can filter by.
     pub tag: Option<String>,
     /// Business keys.
@@ -71,6 +59,27 @@ pub struct Message {
     pub born_host: String,
     /// W3C trace context, verbatim.
     pub trace_context: Option<String>,
+}
+
+impl Message {
+    /// What its properties make it: they stand side by side, and the first of these that it has decides how it is
+    /// stored and delivered (Apache's `TopicMessageType`).
+    #[must_use]
+    pub fn kind(&self) -> TopicKind {
+        if self.half {
+            TopicKind::Transaction
+        } else if self.delay.is_some() {
+            TopicKind::Delay
+        } else if self.group.is_some() {
+            TopicKind::Fifo
+        } else if self.priority.is_some() {
+            TopicKind::Priority
+        } else if self.lite_topic.is_some() {
+            TopicKind::Lite
+        } else {
+            TopicKind::Normal
+        }
+    }
 }
 
 /// A message on its way to a consumer, with the lease it is delivered under.

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
-use super::{Delivery, Message, MessageKind, ServiceError, ServiceErrorKind};
+use super::{Delivery, Message, ServiceError, ServiceErrorKind};
 
 /// Sending, receiving and settling.
 ///
@@ -163,10 +163,7 @@ impl From<&Delivery> for Settle {
         Self {
             coordinates: delivery.coordinates.clone(),
             message_id: delivery.message.id.clone(),
-            lite_topic: match &delivery.message.kind {
-                MessageKind::Lite { lite_topic } => Some(lite_topic.clone()),
-                _ => None,
-            },
+            lite_topic: delivery.message.lite_topic.clone(),
             received_at: delivery.received_at,
             invisible: delivery.invisible,
         }

@@ -12,13 +12,14 @@ mod metadata;
 mod offsets;
 mod presence;
 mod routes;
+mod time;
 mod transactions;
 
 use std::sync::Arc;
 
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
-pub use message::{Body, BodyEncoding, Delivery, Message, MessageKind, is_reserved_property};
+pub use message::{Body, BodyEncoding, Delay, Delivery, Message, is_reserved_property};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
     Persistence, Receive, Sent, Settle,
@@ -27,6 +28,7 @@ pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig
 pub use offsets::{Found, Offsets, Pull, Pulled, QueueOf, Whence};
 pub use presence::{Notice, Presence};
 pub use routes::{Permission, QueueRange, Route, Routes};
+pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};
 
 /// The services of one backend, as `app.rs` hands them to the processor.

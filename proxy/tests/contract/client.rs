@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, MessageKind, Permission, QueueOf, Receive, Sent, ServiceError, Services, Settle, TopicConfig,
-    TopicKind, Whence,
+    AckOutcome, Acknowledge, ChangeInvisible, Delay, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
+    Message, Permission, QueueOf, Receive, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
+    Whence,
 };
 
 /// Long enough for any machine; a case that waits so long fails.
@@ -63,13 +63,11 @@ impl Client {
     }
 
     pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<Sent>, ServiceError> {
-        let kinds: Vec<_> = messages.iter().map(|message| message.kind.clone()).collect();
+        let at_once: Vec<_> =
+            messages.iter().map(|message| !message.half && message.delay.is_none()).collect();
         let sent = self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await?;
         if self.services.metadata.capabilities().offsets {
-            let at_once = |kind: &MessageKind| {
-                !matches!(kind, MessageKind::Delay { .. } | MessageKind::Transaction { .. })
-            };
-            let sent = sent.iter().zip(kinds).filter(|(_, kind)| at_once(kind));
+            let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
             // The last of each queue: the others lie before it.
             let last: BTreeMap<_, _> = sent.map(|(sent, _)| (sent.queue_id, sent.queue_offset)).collect();
             for (queue_id, offset) in last {
@@ -232,12 +230,12 @@ pub(crate) fn plain(id: impl ToString) -> Message {
 
 /// One of a message group.
 pub(crate) fn of_group(id: impl ToString, group: &str) -> Message {
-    Message { kind: MessageKind::Fifo { group: group.to_owned() }, ..plain(id) }
+    Message { group: Some(group.to_owned()), ..plain(id) }
 }
 
 /// One that is delivered so much later.
 pub(crate) fn delayed(id: impl ToString, delay: Duration) -> Message {
-    Message { kind: MessageKind::Delay { deliver_at: SystemTime::now() + delay }, ..plain(id) }
+    Message { delay: Some(Delay::Until(SystemTime::now() + delay)), ..plain(id) }
 }
 
 /// The ids, in order of delivery.

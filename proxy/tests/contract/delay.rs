@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use rocketmq_thin_proxy::service::{Message, MessageKind};
+use rocketmq_thin_proxy::service::{Delay, Message};
 
 use crate::backend::Backend;
 use crate::client::{Client, LONG, delayed, ids, plain};
@@ -11,7 +11,7 @@ use crate::client::{Client, LONG, delayed, ids, plain};
 pub(crate) async fn a_delayed_message_is_not_delivered_early<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let message = delayed("later", Duration::from_millis(300));
-    let MessageKind::Delay { deliver_at } = message.kind else { unreachable!("it is delayed") };
+    let Some(Delay::Until(deliver_at)) = message.delay else { unreachable!("it is delayed") };
     let sent = client.send(vec![message]).await;
     assert!(sent[0].recall_handle.is_some());
     client.send_ids(["at once"]).await;
@@ -20,19 +20,18 @@ pub(crate) async fn a_delayed_message_is_not_delivered_early<B: Backend>(backend
     assert_eq!(delivery.message.id, "later");
     // The wire and the log know milliseconds.
     assert!(SystemTime::now() + Duration::from_millis(1) > deliver_at);
-    let MessageKind::Delay { deliver_at: told } = delivery.message.kind else {
-        panic!("it has another kind")
-    };
+    let Some(Delay::Until(told)) = delivery.message.delay else { panic!("it does not tell its time") };
     assert!(deliver_at.duration_since(told).is_ok_and(|lost| lost < Duration::from_millis(1)));
 }
 
 pub(crate) async fn the_past_is_at_once<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
-    let mut message = plain("past");
-    message.kind = MessageKind::Delay { deliver_at: SystemTime::UNIX_EPOCH };
-    assert_eq!(client.send(vec![message]).await[0].recall_handle, None);
-    let there = client.now(client.request()).await;
-    assert_eq!(ids(&there), ["past"]);
+    for (id, time) in [("past", SystemTime::UNIX_EPOCH), ("before 1970", SystemTime::UNIX_EPOCH - LONG)] {
+        let message = Message { delay: Some(Delay::Until(time)), ..plain(id) };
+        assert_eq!(client.send(vec![message]).await[0].recall_handle, None);
+        let there = client.now(client.request()).await;
+        assert_eq!(ids(&there), [id]);
+    }
 }
 
 pub(crate) async fn delayed_messages_come_in_order_of_time<B: Backend>(backend: B) {
@@ -55,7 +54,7 @@ pub(crate) async fn a_batch_may_have_delayed_messages<B: Backend>(backend: B) {
 pub(crate) async fn many_delayed_to_the_same_time_all_come<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let deliver_at = SystemTime::now() + Duration::from_millis(200);
-    let message = |id| Message { kind: MessageKind::Delay { deliver_at }, ..plain(id) };
+    let message = |id| Message { delay: Some(Delay::Until(deliver_at)), ..plain(id) };
     for batch in 0..10 {
         client.send((0..150).map(|n| message(batch * 150 + n)).collect()).await;
     }

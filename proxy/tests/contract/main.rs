@@ -56,6 +56,7 @@ contract! {
         a_batch_is_stored_in_order,
         single_messages_go_round_the_queues,
         concurrent_sends_are_all_stored,
+        a_message_may_have_what_several_kinds_have,
         what_is_not_offered_is_refused,
         a_topic_without_write_permission_is_refused,
         a_big_message_is_stored;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use rocketmq_thin_proxy::service::{
-    GroupConfig, Message, MessageKind, Permission, Receive, ServiceErrorKind, TopicConfig, TopicKind,
+    GroupConfig, Message, Permission, Receive, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
 use crate::backend::Backend;
@@ -84,10 +84,10 @@ pub(crate) async fn higher_priorities_come_first<B: Backend>(backend: B) {
     let config = TopicConfig { kind: TopicKind::Priority, ..client.topic_config(4) };
     client.services.metadata.create_topic(config, false).await.expect("a new topic");
     for priority in [1, 9, 0, 3, 2] {
-        client.send(vec![Message { kind: MessageKind::Priority { priority }, ..plain(priority) }]).await;
+        client.send(vec![Message { priority: Some(priority), ..plain(priority) }]).await;
     }
     let deliveries = client.receive_all(5).await;
     // Nine is more than there are queues: it is beside three.
     assert_eq!(ids(&deliveries), ["9", "3", "2", "1", "0"]);
-    assert_eq!(deliveries[0].message.kind, MessageKind::Priority { priority: 9 });
+    assert_eq!(deliveries[0].message.priority, Some(9));
 }

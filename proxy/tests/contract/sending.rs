@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures::future::join_all;
 use rocketmq_thin_proxy::service::{
-    BodyEncoding, Message, MessageKind, Permission, ServiceErrorKind, TopicConfig,
+    BodyEncoding, Delay, Message, Permission, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
 use crate::backend::Backend;
@@ -15,7 +15,6 @@ pub(crate) async fn a_message_comes_back_as_it_was_sent<B: Backend>(backend: B) 
     let client = Client::new(backend.services());
     let message = Message {
         id: "01AB".to_owned(),
-        kind: MessageKind::Normal,
         tag: Some("red".to_owned()),
         keys: vec!["k1".to_owned(), "k2".to_owned()],
         properties: vec![("a".to_owned(), "1".to_owned()), ("ü".to_owned(), "ö \u{1F600}".to_owned())],
@@ -24,6 +23,7 @@ pub(crate) async fn a_message_comes_back_as_it_was_sent<B: Backend>(backend: B) 
         born_at: Some(UNIX_EPOCH + Duration::from_millis(1_700_000_000_123)),
         born_host: "10.0.0.1:99".to_owned(),
         trace_context: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        ..Message::default()
     };
     let sent = client.send(vec![message.clone()]).await;
     let deliveries = client.receive_all(1).await;
@@ -77,20 +77,33 @@ pub(crate) async fn what_is_not_offered_is_refused<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let offered = client.services.metadata.capabilities();
     let kinds = [
-        (offered.fifo, MessageKind::Fifo { group: "g".to_owned() }),
-        (offered.transaction, MessageKind::Transaction { recovery: None }),
-        (offered.priority, MessageKind::Priority { priority: 3 }),
-        (offered.lite, MessageKind::Lite { lite_topic: "l".to_owned() }),
+        (offered.fifo, Message { group: Some("g".to_owned()), ..plain("fifo") }),
+        (offered.transaction, Message { half: true, ..plain("transaction") }),
+        (offered.priority, Message { priority: Some(3), ..plain("priority") }),
+        (offered.lite, Message { lite_topic: Some("l".to_owned()), ..plain("lite") }),
     ];
-    for (is_offered, kind) in kinds {
-        let answer = client.try_send(vec![Message { kind: kind.clone(), ..plain("id") }]).await;
-        match answer {
+    for (is_offered, message) in kinds {
+        let kind = message.kind();
+        match client.try_send(vec![message]).await {
             Ok(_) => assert!(is_offered, "{kind:?}"),
             Err(error) => {
                 assert_eq!((is_offered, error.kind), (false, ServiceErrorKind::Unsupported), "{kind:?}")
             }
         }
     }
+}
+
+pub(crate) async fn a_message_may_have_what_several_kinds_have<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let message = Message {
+        delay: Some(Delay::Until(UNIX_EPOCH + Duration::from_millis(1_700_000_000_123))),
+        group: Some("g".to_owned()),
+        ..plain("id")
+    };
+    client.send(vec![message.clone()]).await;
+    let delivered = client.receive_all(1).await.remove(0).message;
+    assert_eq!(delivered.kind(), TopicKind::Delay);
+    assert_eq!((delivered.delay, delivered.group), (message.delay, message.group));
 }
 
 pub(crate) async fn a_topic_without_write_permission_is_refused<B: Backend>(backend: B) {

@@ -33,6 +33,39 @@ async fn one_bad_message_stores_none() {
 }
 
 #[tokio::test]
+async fn every_message_of_a_request_must_be_of_its_topics_type() {
+    let proxy = Proxy::start().await;
+    let mut client = proxy.client().await;
+    let mut later = message("t", "b", "body");
+    later.system_properties.get_or_insert_default().delivery_timestamp =
+        Some(prost_types::Timestamp::default());
+    let sent = send(&mut client, vec![message("t", "a", "body"), later]).await;
+    assert_eq!(code(sent.status), pb::Code::MessagePropertyConflictWithType);
+    assert!(is_empty(&mut client, "t", "g").await);
+}
+
+#[tokio::test]
+async fn a_time_that_is_none_is_refused_or_taken_as_now() {
+    const NO_TIME: prost_types::Timestamp = prost_types::Timestamp { seconds: 1 << 60, nanos: 0 };
+    let proxy = Proxy::start().await;
+    let mut client = proxy.client().await;
+    let mut late = message("t", "late", "body");
+    late.system_properties.get_or_insert_default().delivery_timestamp = Some(NO_TIME);
+    let sent = send(&mut client, vec![late]).await;
+    assert_eq!(code(sent.status), pb::Code::IllegalDeliveryTime);
+
+    let mut odd = message("t", "odd", "body");
+    odd.system_properties.get_or_insert_default().born_timestamp = Some(NO_TIME);
+    let sent = send(&mut client, vec![odd]).await;
+    assert_eq!(code(sent.status), pb::Code::Ok);
+    let received = receive(&mut client, receive_request("t", "g")).await;
+    let properties = system(&received.messages[0]);
+    let born = properties.born_timestamp.expect("a time").seconds;
+    let stored = properties.store_timestamp.expect("a time").seconds;
+    assert!((stored - 60..=stored).contains(&born), "{born} {stored}");
+}
+
+#[tokio::test]
 async fn the_client_id_is_asked_for_before_the_fields_are_looked_at() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;

@@ -2,12 +2,12 @@
 //!
 //! The tag comes first because filters read nothing else. Times are milliseconds, as RocketMQ keeps them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::binary::{self, Malformed};
-use crate::service::{BodyEncoding, Message, MessageKind};
+use crate::service::{BodyEncoding, Delay, Message, TopicKind, millis, time};
 
 const TAG: u16 = 1;
 const GZIP: u16 = 1 << 1;
@@ -15,10 +15,17 @@ const BORN_AT: u16 = 1 << 2;
 const TRACE: u16 = 1 << 3;
 /// The message had deliveries before it came here: it is a dead letter.
 const EARLIER_ATTEMPTS: u16 = 1 << 4;
-/// A TRANSACTION message says how long its producer may take.
+/// A half message says how long its producer may take.
 const RECOVERY: u16 = 1 << 5;
 const KIND_SHIFT: u16 = 8;
 const KIND_MASK: u16 = 0b111;
+/// What a message has beside that which its kind says it has.
+const DELAY: u16 = 1 << 11;
+const GROUP: u16 = 1 << 12;
+const PRIORITY: u16 = 1 << 13;
+const LITE: u16 = 1 << 14;
+/// In place of a time: it is not told.
+const UNTOLD: i64 = 0;
 
 /// A message that is ready to be stored.
 #[derive(Clone, Debug)]
@@ -63,7 +70,7 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     if earlier_attempts > 0 {
         binary::put_number(&mut head, earlier_attempts.into());
     }
-    put_kind(&mut head, &message.kind);
+    put_properties_of_kinds(&mut head, message);
     binary::put_number(&mut head, message.keys.len() as u64);
     for key in &message.keys {
         binary::put_text(&mut head, key);
@@ -90,7 +97,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     } else {
         0
     };
-    let kind = take_kind(&mut input, flags)?;
+    let kinds = take_properties_of_kinds(&mut input, flags)?;
     let mut keys = Vec::with_capacity(count(&mut input)?);
     for _ in 0..keys.capacity() {
         keys.push(binary::text(&mut input)?.to_owned());
@@ -101,8 +108,18 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     }
     let body = bytes.slice(bytes.len() - input.len()..);
     let body_encoding = if flags & GZIP != 0 { BodyEncoding::Gzip } else { BodyEncoding::Identity };
-    let message =
-        Message { id, kind, tag, keys, properties, body, body_encoding, born_at, born_host, trace_context };
+    let message = Message {
+        id,
+        tag,
+        keys,
+        properties,
+        body,
+        body_encoding,
+        born_at,
+        born_host,
+        trace_context,
+        ..kinds
+    };
     Ok(Stored { message, earlier_attempts })
 }
 
@@ -113,30 +130,20 @@ pub(super) fn tag(bytes: &[u8]) -> Result<Option<&str>, Malformed> {
     if flags & TAG != 0 { binary::text(&mut input).map(Some) } else { Ok(None) }
 }
 
-/// Milliseconds since 1970, negative before.
-pub(super) fn millis(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
-    }
-}
-
-/// The time that many milliseconds after 1970.
-pub(super) fn time(millis: i64) -> SystemTime {
-    let distance = Duration::from_millis(millis.unsigned_abs());
-    let time = if millis < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
-    time.unwrap_or(UNIX_EPOCH)
-}
-
 fn flags(message: &Message, earlier_attempts: u32) -> u16 {
-    let mut flags = kind_number(&message.kind) << KIND_SHIFT;
+    let kind = message.kind();
+    let mut flags = kind_number(kind) << KIND_SHIFT;
     let mut set = |flag, condition: bool| flags |= if condition { flag } else { 0 };
     set(TAG, message.tag.is_some());
     set(GZIP, message.body_encoding == BodyEncoding::Gzip);
     set(BORN_AT, message.born_at.is_some());
     set(TRACE, message.trace_context.is_some());
     set(EARLIER_ATTEMPTS, earlier_attempts > 0);
-    set(RECOVERY, matches!(message.kind, MessageKind::Transaction { recovery: Some(_) }));
+    set(RECOVERY, message.recovery.is_some());
+    set(DELAY, message.delay.is_some() && kind != TopicKind::Delay);
+    set(GROUP, message.group.is_some() && kind != TopicKind::Fifo);
+    set(PRIORITY, message.priority.is_some() && kind != TopicKind::Priority);
+    set(LITE, message.lite_topic.is_some() && kind != TopicKind::Lite);
     flags
 }
 
@@ -146,43 +153,64 @@ fn take_flags(input: &mut &[u8]) -> Result<u16, Malformed> {
     Ok(u16::from_le_bytes(*flags))
 }
 
-fn kind_number(kind: &MessageKind) -> u16 {
+fn kind_number(kind: TopicKind) -> u16 {
     match kind {
-        MessageKind::Normal => 0,
-        MessageKind::Fifo { .. } => 1,
-        MessageKind::Delay { .. } => 2,
-        MessageKind::Transaction { .. } => 3,
-        MessageKind::Priority { .. } => 4,
-        MessageKind::Lite { .. } => 5,
+        // The others are no kinds of a message.
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => 0,
+        TopicKind::Fifo => 1,
+        TopicKind::Delay => 2,
+        TopicKind::Transaction => 3,
+        TopicKind::Priority => 4,
+        TopicKind::Lite => 5,
     }
 }
 
-fn put_kind(out: &mut Vec<u8>, kind: &MessageKind) {
-    match kind {
-        MessageKind::Normal | MessageKind::Transaction { recovery: None } => {}
-        MessageKind::Fifo { group } => binary::put_text(out, group),
-        MessageKind::Delay { deliver_at } => binary::put_signed(out, millis(*deliver_at)),
-        MessageKind::Transaction { recovery: Some(recovery) } => {
-            binary::put_number(out, u64::try_from(recovery.as_millis()).unwrap_or(u64::MAX));
-        }
-        MessageKind::Priority { priority } => binary::put_signed(out, (*priority).into()),
-        MessageKind::Lite { lite_topic } => binary::put_text(out, lite_topic),
+fn put_properties_of_kinds(out: &mut Vec<u8>, message: &Message) {
+    if let Some(recovery) = message.recovery {
+        binary::put_number(out, u64::try_from(recovery.as_millis()).unwrap_or(u64::MAX));
+    }
+    match message.delay {
+        Some(Delay::Until(time)) => binary::put_signed(out, millis(time)),
+        Some(Delay::Untold) => binary::put_signed(out, UNTOLD),
+        None => {}
+    }
+    if let Some(group) = &message.group {
+        binary::put_text(out, group);
+    }
+    if let Some(priority) = message.priority {
+        binary::put_signed(out, priority.into());
+    }
+    if let Some(lite_topic) = &message.lite_topic {
+        binary::put_text(out, lite_topic);
     }
 }
 
-fn take_kind(input: &mut &[u8], flags: u16) -> Result<MessageKind, Malformed> {
-    Ok(match (flags >> KIND_SHIFT) & KIND_MASK {
-        0 => MessageKind::Normal,
-        1 => MessageKind::Fifo { group: binary::text(input)?.to_owned() },
-        2 => MessageKind::Delay { deliver_at: time(binary::signed(input)?) },
-        3 if flags & RECOVERY == 0 => MessageKind::Transaction { recovery: None },
-        3 => MessageKind::Transaction { recovery: Some(Duration::from_millis(binary::number(input)?)) },
-        4 => {
-            MessageKind::Priority { priority: i32::try_from(binary::signed(input)?).map_err(|_| Malformed)? }
-        }
-        5 => MessageKind::Lite { lite_topic: binary::text(input)?.to_owned() },
-        _ => return Err(Malformed),
-    })
+fn take_properties_of_kinds(input: &mut &[u8], flags: u16) -> Result<Message, Malformed> {
+    let kind = (flags >> KIND_SHIFT) & KIND_MASK;
+    if kind > kind_number(TopicKind::Lite) {
+        return Err(Malformed);
+    }
+    let has = |flag, own| flags & flag != 0 || kind == kind_number(own);
+    let mut message = Message { half: kind == kind_number(TopicKind::Transaction), ..Message::default() };
+    if flags & RECOVERY != 0 {
+        message.recovery = Some(Duration::from_millis(binary::number(input)?));
+    }
+    if has(DELAY, TopicKind::Delay) {
+        message.delay = Some(match binary::signed(input)? {
+            UNTOLD => Delay::Untold,
+            at => Delay::Until(time(at)),
+        });
+    }
+    if has(GROUP, TopicKind::Fifo) {
+        message.group = Some(binary::text(input)?.to_owned());
+    }
+    if has(PRIORITY, TopicKind::Priority) {
+        message.priority = Some(i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?);
+    }
+    if has(LITE, TopicKind::Lite) {
+        message.lite_topic = Some(binary::text(input)?.to_owned());
+    }
+    Ok(message)
 }
 
 /// A number of items, each of which takes at least a byte: no more than there are bytes left.
@@ -197,16 +225,31 @@ mod tests {
 
     use super::*;
 
-    fn kinds() -> impl Strategy<Value = MessageKind> {
-        prop_oneof![
-            Just(MessageKind::Normal),
-            ".*".prop_map(|group| MessageKind::Fifo { group }),
-            (-1_000i64..1 << 44).prop_map(|at| MessageKind::Delay { deliver_at: time(at) }),
-            prop::option::of(0u64..1 << 40)
-                .prop_map(|ms| MessageKind::Transaction { recovery: ms.map(Duration::from_millis) }),
-            any::<i32>().prop_map(|priority| MessageKind::Priority { priority }),
-            ".*".prop_map(|lite_topic| MessageKind::Lite { lite_topic }),
-        ]
+    /// Messages with nothing but what decides their kind.
+    fn kinds() -> impl Strategy<Value = Message> {
+        let delay = prop_oneof![
+            Just(Delay::Untold),
+            (-1_000i64..1 << 44)
+                .prop_filter("no time", |at| *at != UNTOLD)
+                .prop_map(|at| Delay::Until(time(at))),
+        ];
+        (
+            any::<bool>(),
+            prop::option::of((0u64..1 << 40).prop_map(Duration::from_millis)),
+            prop::option::of(delay),
+            prop::option::of(".*"),
+            prop::option::of(any::<i32>()),
+            prop::option::of(".*"),
+        )
+            .prop_map(|(half, recovery, delay, group, priority, lite_topic)| Message {
+                half,
+                recovery,
+                delay,
+                group,
+                priority,
+                lite_topic,
+                ..Message::default()
+            })
     }
 
     fn messages() -> impl Strategy<Value = Message> {
@@ -219,9 +262,8 @@ mod tests {
             any::<bool>(),
         );
         (kinds(), texts, rest).prop_map(
-            |(kind, (id, tag, keys, born_host, trace_context), (properties, body, born, gzip))| Message {
+            |(kinds, (id, tag, keys, born_host, trace_context), (properties, body, born, gzip))| Message {
                 id,
-                kind,
                 tag,
                 keys,
                 properties,
@@ -230,6 +272,7 @@ mod tests {
                 born_at: born.map(time),
                 born_host,
                 trace_context,
+                ..kinds
             },
         )
     }

@@ -16,7 +16,7 @@ use super::queue::Queue;
 use super::store::corrupt;
 use super::take::{Catch, Order, Taken, Wanted};
 use super::topic::Topic;
-use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind};
+use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind, time};
 
 /// A receive under way.
 struct Request<'a> {
@@ -189,10 +189,10 @@ impl Request<'_> {
             topic: self.asked.topic.clone(),
             queue_id: taken.queue as i32,
             queue_offset: taken.offset as i64,
-            stored_at: codec::time(taken.stored_at as i64),
+            stored_at: time(taken.stored_at as i64),
             store_host: self.broker.config.store_host.clone(),
             attempt: taken.attempt.saturating_add(stored.earlier_attempts) as i32,
-            received_at: codec::time(wanted.now as i64),
+            received_at: time(wanted.now as i64),
             invisible: self.asked.invisible,
             coordinates: coordinates.to_string(),
         })

@@ -11,7 +11,7 @@ use super::codec;
 use super::topic::Topic;
 use super::writer::{Entry, Job, Placed};
 use crate::backend::queue_choice;
-use crate::service::{Message, MessageKind, Sent, ServiceError, ServiceErrorKind};
+use crate::service::{Delay, Message, Sent, ServiceError, ServiceErrorKind, TopicKind, millis};
 
 impl Broker {
     /// See [`crate::service::Messages::send`].
@@ -32,8 +32,8 @@ impl Broker {
         let entries = messages
             .iter()
             .map(|message| {
-                let queue = choose_queue(&message.kind, queues, turn)?;
-                let due = due(&message.kind).filter(|due| *due > now);
+                let queue = choose_queue(message, queues, turn)?;
+                let due = due(message).filter(|due| *due > now);
                 Ok(Entry { message: codec::encode(message, 0), queue: queue as u32, due })
             })
             .collect::<Result<Vec<_>, ServiceError>>()?;
@@ -60,19 +60,19 @@ impl Broker {
     }
 }
 
-fn choose_queue(kind: &MessageKind, queues: usize, turn: usize) -> Result<usize, ServiceError> {
-    match kind {
-        MessageKind::Normal | MessageKind::Delay { .. } => Ok(turn),
-        MessageKind::Fifo { group } => Ok(queue_choice::of_group(group, queues)),
-        MessageKind::Priority { priority } => Ok(queue_choice::of_priority(*priority, queues)),
-        MessageKind::Transaction { .. } => Err(unsupported("transactions are")),
-        MessageKind::Lite { .. } => Err(unsupported("lite topics are")),
+fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, ServiceError> {
+    match message.kind() {
+        TopicKind::Transaction => Err(unsupported("transactions are")),
+        TopicKind::Lite => Err(unsupported("lite topics are")),
+        TopicKind::Fifo => Ok(queue_choice::of_group(message.group.as_deref().unwrap_or_default(), queues)),
+        TopicKind::Priority => Ok(queue_choice::of_priority(message.priority.unwrap_or_default(), queues)),
+        _ => Ok(turn),
     }
 }
 
-fn due(kind: &MessageKind) -> Option<u64> {
-    match kind {
-        MessageKind::Delay { deliver_at } => u64::try_from(codec::millis(*deliver_at)).ok(),
+fn due(message: &Message) -> Option<u64> {
+    match message.delay {
+        Some(Delay::Until(time)) => u64::try_from(millis(time)).ok(),
         _ => None,
     }
 }

@@ -1,7 +1,6 @@
 //! Settling: acknowledge, change the invisible time, forward to the dead letters.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::broker::{Broker, blocking};
 use super::clock;
@@ -13,8 +12,8 @@ use super::store::corrupt;
 use super::topic::not_found;
 use super::writer::Entry;
 use crate::service::{
-    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, MessageKind, ServiceError,
-    ServiceErrorKind, Settle,
+    AckOutcome, Acknowledge, ChangeInvisible, Delay, Forward, InvisibleOutcome, ServiceError,
+    ServiceErrorKind, Settle, millis, time,
 };
 
 /// What coordinates turn out to name.
@@ -78,10 +77,8 @@ impl Broker {
         let now = clock::now();
         let invisible = u64::try_from(request.invisible.as_millis()).unwrap_or(u64::MAX);
         let coordinates = Coordinates { token: rand::random(), ..at };
-        let changed = InvisibleOutcome::Changed {
-            coordinates: coordinates.to_string(),
-            received_at: codec::time(now as i64),
-        };
+        let changed =
+            InvisibleOutcome::Changed { coordinates: coordinates.to_string(), received_at: time(now as i64) };
         let Some(position) = self.position(&request.topic, &request.group).await? else { return Ok(changed) };
         let mut slot = position.progress.lock();
         let state = slot.get_or_insert_default();
@@ -119,13 +116,8 @@ impl Broker {
         let Some(stored) = self.read_message(&position, at).await? else { return Ok(()) };
         let attempts = stored.earlier_attempts.saturating_add(lease.attempt);
         let mut letter = stored.message;
-        // What Apache's brokers make of a dead letter: a DELAY message without a time, whose message group is
-        // left as a property.
-        let kind =
-            std::mem::replace(&mut letter.kind, MessageKind::Delay { deliver_at: SystemTime::UNIX_EPOCH });
-        if let MessageKind::Fifo { group } = kind {
-            letter.properties.push(("__SHARDINGKEY".to_owned(), group));
-        }
+        // What Apache's brokers make of a dead letter.
+        letter.delay = Some(Delay::Untold);
         let dead_letters = self.make_topic(&format!("%DLQ%{}", request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };
         self.append(dead_letters, vec![entry], request.deadline).await?;
@@ -212,7 +204,7 @@ fn unknown(entry: &Settle, now: u64) -> AckOutcome {
 /// Whether the lease that the caller speaks of would be over by its own account.
 fn is_past(entry: &Settle, now: u64) -> bool {
     let until = entry.received_at.checked_add(entry.invisible);
-    until.is_some_and(|until| codec::millis(until) <= now as i64)
+    until.is_some_and(|until| millis(until) <= now as i64)
 }
 
 fn parse(entry: &Settle) -> Result<Coordinates, ServiceError> {

@@ -8,15 +8,15 @@ use bytes::Bytes;
 
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties::{self, names};
-use crate::service::{BodyEncoding, Delivery, Message, MessageKind, is_reserved_property};
+use crate::service::{BodyEncoding, Delay, Delivery, Message, is_reserved_property, millis, time};
 
 /// The most a body may grow by being inflated here.
 const INFLATED_LIMIT: u64 = 64 << 20;
 
 /// A message's properties as a broker takes them.
-pub(super) fn properties(topic: &str, message: &Message) -> String {
+pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
     let keys = message.keys.join(" ");
-    let mut system: Vec<(&str, Cow<'_, str>)> = vec![
+    let mut system: Vec<(&str, Cow<'a, str>)> = vec![
         (names::UNIQUE_KEY, message.id.as_str().into()),
         (names::TAGS, message.tag.as_deref().unwrap_or_default().into()),
         (names::KEYS, keys.into()),
@@ -26,21 +26,16 @@ pub(super) fn properties(topic: &str, message: &Message) -> String {
         (names::BORN_TIMESTAMP, millis(message.born_at.unwrap_or(SystemTime::UNIX_EPOCH)).to_string().into()),
         (names::TRACE_CONTEXT, message.trace_context.as_deref().unwrap_or_default().into()),
     ];
-    match &message.kind {
-        MessageKind::Normal => {}
-        MessageKind::Fifo { group } => system.push((names::SHARDING_KEY, group.as_str().into())),
-        MessageKind::Delay { deliver_at } => {
-            system.push((names::TIMER_DELIVER_MS, millis(*deliver_at).to_string().into()));
-        }
-        MessageKind::Transaction { recovery } => {
-            system.push((names::TRANSACTION_PREPARED, "true".into()));
-            if let Some(recovery) = recovery {
-                system.push((names::CHECK_IMMUNITY_SECONDS, recovery.as_secs().to_string().into()));
-            }
-        }
-        MessageKind::Priority { priority } => system.push((names::PRIORITY, priority.to_string().into())),
-        MessageKind::Lite { lite_topic } => system.push((names::LITE_TOPIC, lite_topic.as_str().into())),
+    let mut add = |name, value: Option<Cow<'a, str>>| system.extend(value.map(|value| (name, value)));
+    add(names::SHARDING_KEY, message.group.as_deref().map(Cow::from));
+    if let Some(Delay::Until(time)) = message.delay {
+        add(names::TIMER_DELIVER_MS, Some(millis(time).to_string().into()));
     }
+    add(names::TRANSACTION_PREPARED, message.half.then_some("true".into()));
+    let recovery = message.recovery.filter(|_| message.half);
+    add(names::CHECK_IMMUNITY_SECONDS, recovery.map(|recovery| recovery.as_secs().to_string().into()));
+    add(names::PRIORITY, message.priority.map(|priority| priority.to_string().into()));
+    add(names::LITE_TOPIC, message.lite_topic.as_deref().map(Cow::from));
     let user = message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     properties::encode(user.chain(system.iter().map(|(key, value)| (*key, value.as_ref()))))
 }
@@ -48,41 +43,39 @@ pub(super) fn properties(topic: &str, message: &Message) -> String {
 /// The `sysFlag` of a message.
 pub(super) fn system_flags(message: &Message) -> i32 {
     let compressed = if message.body_encoding == BodyEncoding::Gzip { flags::COMPRESSED } else { 0 };
-    let prepared =
-        if matches!(message.kind, MessageKind::Transaction { .. }) { flags::TRANSACTION_PREPARED } else { 0 };
+    let prepared = if message.half { flags::TRANSACTION_PREPARED } else { 0 };
     compressed | prepared
 }
 
 /// The domain's form of a stored message. What was compressed by another means than gzip, which
 /// `apache.rocketmq.v2` has no word for, is inflated here.
 pub(super) fn message(stored: &StoredMessage) -> Message {
-    let mut message = Message { id: String::new(), ..Message::default() };
-    let (mut group, mut deliver_at, mut prepared, mut recovery) = (None, None, false, None);
-    let (mut priority, mut lite_topic) = (None, None);
+    let mut message = Message::default();
     for (key, value) in properties::decode(&stored.properties) {
         match key {
             names::UNIQUE_KEY => message.id = value.to_owned(),
             names::TAGS => message.tag = Some(value.to_owned()),
             names::KEYS => message.keys = value.split(' ').map(str::to_owned).collect(),
             names::BORN_HOST => message.born_host = value.to_owned(),
-            names::TRANSACTION_PREPARED => prepared = value.eq_ignore_ascii_case("true"),
-            names::TIMER_DELIVER_MS => deliver_at = value.parse().ok().map(time),
+            names::TRANSACTION_PREPARED => message.half = value.eq_ignore_ascii_case("true"),
+            names::TIMER_DELIVER_MS => {
+                message.delay = Some(value.parse().map_or(Delay::Untold, |at| Delay::Until(time(at))));
+            }
             names::TIMER_DELAY_SEC => {
-                let seconds: Option<i64> = value.parse().ok();
-                let at =
-                    seconds.map(|seconds| time(stored.born_at.saturating_add(seconds.saturating_mul(1000))));
-                deliver_at = deliver_at.or(at);
+                let until = |seconds: i64| stored.born_at.saturating_add(seconds.saturating_mul(1000));
+                let told = value.parse().map_or(Delay::Untold, |seconds| Delay::Until(time(until(seconds))));
+                message.delay = message.delay.filter(|delay| *delay != Delay::Untold).or(Some(told));
             }
             // A delayed message that does not tell its time, as a dead letter does not.
             names::DELAY_LEVEL | names::TIMER_DELAY_MS => {
-                deliver_at = deliver_at.or(Some(SystemTime::UNIX_EPOCH));
+                message.delay = message.delay.or(Some(Delay::Untold));
             }
-            names::PRIORITY => priority = value.parse().ok(),
-            names::LITE_TOPIC => lite_topic = Some(value.to_owned()),
-            names::SHARDING_KEY => group = Some(value.to_owned()),
+            names::PRIORITY => message.priority = value.parse().ok(),
+            names::LITE_TOPIC => message.lite_topic = Some(value.to_owned()),
+            names::SHARDING_KEY => message.group = Some(value.to_owned()),
             names::TRACE_CONTEXT => message.trace_context = Some(value.to_owned()),
             names::CHECK_IMMUNITY_SECONDS => {
-                recovery = value.parse().ok().map(Duration::from_secs);
+                message.recovery = value.parse().ok().map(Duration::from_secs);
                 // Apache's proxy shows it among the user's properties.
                 message.properties.push((key.to_owned(), value.to_owned()));
             }
@@ -97,18 +90,6 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
         message.born_host = stored.born_host.to_string();
     }
     message.born_at = Some(time(stored.born_at));
-    message.kind = match (prepared, deliver_at, group, priority, lite_topic) {
-        (true, ..) => MessageKind::Transaction { recovery },
-        (_, Some(deliver_at), group, ..) => {
-            // A dead letter of an ordered group: there is no better place for it.
-            message.properties.extend(group.map(|group| (names::SHARDING_KEY.to_owned(), group)));
-            MessageKind::Delay { deliver_at }
-        }
-        (_, _, Some(group), ..) => MessageKind::Fifo { group },
-        (_, _, _, Some(priority), _) => MessageKind::Priority { priority },
-        (.., Some(lite_topic)) => MessageKind::Lite { lite_topic },
-        _ => MessageKind::Normal,
-    };
     (message.body, message.body_encoding) = body(stored);
     message
 }
@@ -155,17 +136,4 @@ fn inflate(reader: impl Read) -> Option<Vec<u8>> {
     let mut inflated = Vec::new();
     let length = reader.take(INFLATED_LIMIT + 1).read_to_end(&mut inflated).ok()?;
     (length as u64 <= INFLATED_LIMIT).then_some(inflated)
-}
-
-/// Milliseconds since 1970, as brokers count time.
-pub(super) fn millis(time: SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => since.as_millis() as i64,
-        Err(before) => -(before.duration().as_millis() as i64),
-    }
-}
-
-/// The time of so many milliseconds since 1970; what lies before counts as 1970.
-pub(super) fn time(millis: i64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.max(0) as u64)
 }

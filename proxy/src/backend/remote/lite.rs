@@ -15,7 +15,9 @@ use super::{convert, select};
 use crate::remoting::message::StoredMessage;
 use crate::remoting::properties::{self, names};
 use crate::remoting::{Command, request};
-use crate::service::{Delivery, LiteAction, LiteChange, LiteStart, LiteSubscriptions, Receive, ServiceError};
+use crate::service::{
+    Delivery, LiteAction, LiteChange, LiteStart, LiteSubscriptions, Receive, ServiceError, time,
+};
 
 #[async_trait]
 impl LiteSubscriptions for Remote {
@@ -110,7 +112,7 @@ pub(super) fn deliveries(
         Some(Delivery {
             queue_offset,
             attempt: attempts.get(index).copied().unwrap_or_default().saturating_add(1),
-            received_at: convert::time(pop_time),
+            received_at: time(pop_time),
             invisible: Duration::from_millis(u64::try_from(invisible).unwrap_or_default()),
             coordinates: handle.to_string(),
             ..convert::delivery(stored, receive.topic.clone())

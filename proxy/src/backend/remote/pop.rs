@@ -10,7 +10,7 @@ use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::properties::{self, names};
 use crate::remoting::{Command, request, response};
 use crate::service::{
-    Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle,
+    Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
 };
 
 /// What is left of the caller's time for the broker's answer to travel.
@@ -87,6 +87,8 @@ pub(super) fn wanted(filter: &Filter, delivery: &Delivery) -> bool {
 pub(super) fn expression(filter: &Filter) -> (&'static str, String) {
     match filter {
         Filter::All => ("TAG", "*".to_owned()),
+        // An empty expression would mean everything, and a blank one means nothing.
+        Filter::Tags(tags) if tags.is_empty() => ("TAG", " ".to_owned()),
         Filter::Tags(tags) => ("TAG", tags.join("||")),
         Filter::Sql(expression) => ("SQL92", expression.clone()),
     }
@@ -139,7 +141,7 @@ fn delivery(
 ) -> Delivery {
     Delivery {
         attempt: redelivered.filter(|_| receive.fifo).unwrap_or(stored.reconsume_times).saturating_add(1),
-        received_at: convert::time(handle.pop_time),
+        received_at: time(handle.pop_time),
         invisible: Duration::from_millis(handle.invisible.max(0) as u64),
         coordinates: handle.to_string(),
         ..convert::delivery(stored, receive.topic.clone())
@@ -221,7 +223,7 @@ fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a s
 
 /// Now, in the brokers' count.
 pub(super) fn now() -> i64 {
-    convert::millis(SystemTime::now())
+    millis(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::services::Remote;
 use super::{convert, pop};
 use crate::remoting::message::decode_all;
 use crate::remoting::{Command, request, response};
-use crate::service::{Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence};
+use crate::service::{Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis};
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
 const SUSPEND: i32 = 0x2;
@@ -47,7 +47,7 @@ impl Offsets for Remote {
             Whence::Beginning => about(request::GET_MIN_OFFSET, queue),
             Whence::End => about(request::GET_MAX_OFFSET, queue),
             Whence::Time(time) => {
-                about(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).field("timestamp", convert::millis(time))
+                about(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).field("timestamp", millis(time))
             }
         };
         required(&success(self.cluster.ask_about(queue, command).await?)?, "offset")

@@ -11,7 +11,7 @@ use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, put_batch_entry};
 use crate::remoting::{Command, HeaderType, request, response};
-use crate::service::{Message, MessageKind, Persistence, Sent, ServiceError, ServiceErrorKind};
+use crate::service::{Message, Persistence, Sent, ServiceError, ServiceErrorKind, TopicKind, millis};
 
 /// The header field of a message's `sysFlag`.
 const FLAGS: &str = "f";
@@ -52,12 +52,7 @@ impl Cluster {
         queues: &'a [Queue],
         message: Option<&Message>,
     ) -> Result<&'a Queue, ServiceError> {
-        let fixed = match message.map(|message| &message.kind) {
-            Some(MessageKind::Fifo { group }) => Some(group),
-            Some(MessageKind::Lite { lite_topic }) => Some(lite_topic),
-            _ => None,
-        };
-        let queue = match fixed {
+        let queue = match message.and_then(has_its_queue) {
             Some(key) => queues.get(queue_choice::of_group(key, queues.len())),
             None => self.send_turns.next(queues, &self.faults, |queue| &queue.broker),
         };
@@ -123,10 +118,13 @@ struct NotSent {
 
 /// Where a message may go, in order: where its kind fixes the queue, nowhere else.
 fn choices<'a>(message: &Message, queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
-    match message.kind {
-        MessageKind::Fifo { .. } | MessageKind::Lite { .. } => vec![queue],
-        _ => one_per_broker(queue, queues),
-    }
+    if has_its_queue(message).is_some() { vec![queue] } else { one_per_broker(queue, queues) }
+}
+
+/// What decides about the queue of a message that can go to one alone, whatever else it is (Apache's
+/// `SendMessageQueueSelector`).
+fn has_its_queue(message: &Message) -> Option<&str> {
+    message.group.as_deref().or(message.lite_topic.as_deref())
 }
 
 /// The queue, and then one queue of every other broker.
@@ -143,7 +141,7 @@ fn one_per_broker<'a>(queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
 /// Whether the messages must travel one by one: brokers choose queues by group, priority and lite topic, keep
 /// half messages, and hold back delayed ones only for single sends.
 fn alone(messages: &[Message]) -> bool {
-    messages.len() == 1 || messages.iter().any(|message| message.kind != MessageKind::Normal)
+    messages.len() == 1 || messages.iter().any(|message| message.kind() != TopicKind::Normal)
 }
 
 fn single(topic: &str, message: &Message) -> Command {
@@ -171,7 +169,7 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("c", TEMPLATE_TOPIC)
         .field("d", 4)
         .field(FLAGS, convert::system_flags(message))
-        .field("g", convert::millis(message.born_at.unwrap_or(std::time::UNIX_EPOCH)))
+        .field("g", millis(message.born_at.unwrap_or(std::time::UNIX_EPOCH)))
         .field("h", 0)
         .field("j", 0)
         .field("k", false)

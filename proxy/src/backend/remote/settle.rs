@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 use super::answer::{refusal, required, success};
 use super::batch_ack;
 use super::cluster::Cluster;
-use super::convert;
 use super::handle::Handle;
 use super::pop::now;
 use crate::remoting::{Command, request, response};
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, ServiceError, ServiceErrorKind,
-    Settle,
+    Settle, time,
 };
 
 /// Tells CONSUMER_SEND_MSG_BACK to move the message to the dead-letter topic at once.
@@ -99,7 +98,7 @@ impl Cluster {
             ..handle
         };
         Ok(InvisibleOutcome::Changed {
-            received_at: convert::time(renewed.pop_time),
+            received_at: time(renewed.pop_time),
             coordinates: renewed.to_string(),
         })
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::answer::success;
 use super::cluster::Cluster;
 use super::services::Remote;
-use crate::remoting::{Command, request};
+use crate::remoting::{Command, request, response};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind, Transactions};
 
 /// Bits of `commitOrRollback` (Apache's `MessageSysFlag`).
@@ -88,7 +88,13 @@ impl Cluster {
             .field("transactionId", &end.message_id)
             .field("bname", &half.broker);
         let left = end.deadline.saturating_duration_since(Instant::now());
-        success(self.ask_broker(&half.broker, command, left).await?).map(drop)
+        let answer = self.ask_broker(&half.broker, command, left).await?;
+        if answer.code == response::ILLEGAL_OPERATION {
+            // `rejectCommitOrRollback`, without a text of its own.
+            let text = "the recovery time has passed: the broker takes the decision as the answer to its question alone";
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+        }
+        success(answer).map(drop)
     }
 }
 

@@ -1,41 +1,48 @@
 //! Small conversions between wire types and the rules' types.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::ops::RangeInclusive;
+use std::time::{Duration, SystemTime};
 
 use rocketmq_thin_proto::v2 as pb;
 
 use crate::processor::Expression;
+use crate::service;
 
 /// A resource's name; empty where there is none.
 pub(super) fn name(resource: Option<pb::Resource>) -> String {
     resource.map(|resource| resource.name).unwrap_or_default()
 }
 
-/// Milliseconds of a duration, rounded down; absent: zero.
+/// The seconds since 1970 that a `google.protobuf.Timestamp` may have: the years 1 to 9999. Clients can't read others,
+/// and Apache's proxy fails at them, together with all messages of the answer.
+const SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// The same for a `google.protobuf.Duration`: ten thousand years.
+const DURATION_SECONDS: RangeInclusive<i64> = -315_576_000_000..=315_576_000_000;
+const NANOS: RangeInclusive<i32> = 0..=999_999_999;
+
+/// Milliseconds of a duration, rounded down; absent: zero. What is no duration is none that anything takes.
 pub(super) fn millis(duration: Option<&prost_types::Duration>) -> i64 {
-    duration.map_or(0, |duration| {
-        duration.seconds.saturating_mul(1000).saturating_add(i64::from(duration.nanos) / 1_000_000)
-    })
+    let Some(prost_types::Duration { seconds, nanos }) = duration else { return 0 };
+    let same_sign = *seconds == 0 || *nanos == 0 || (*seconds < 0) == (*nanos < 0);
+    if !DURATION_SECONDS.contains(seconds) || !NANOS.contains(&nanos.saturating_abs()) || !same_sign {
+        return i64::MIN;
+    }
+    seconds * 1000 + i64::from(*nanos) / 1_000_000
 }
 
-/// Milliseconds since 1970.
-pub(super) fn timestamp_millis(timestamp: prost_types::Timestamp) -> i64 {
-    timestamp.seconds.saturating_mul(1000).saturating_add(i64::from(timestamp.nanos) / 1_000_000)
+/// Milliseconds since 1970; `None` for what is no timestamp.
+pub(super) fn timestamp_millis(timestamp: prost_types::Timestamp) -> Option<i64> {
+    let valid = SECONDS.contains(&timestamp.seconds) && NANOS.contains(&timestamp.nanos);
+    valid.then(|| timestamp.seconds * 1000 + i64::from(timestamp.nanos) / 1_000_000)
 }
 
-/// A time, to the millisecond. What lies before 1970 or beyond the clock's range is 1970.
-pub(super) fn time(timestamp: prost_types::Timestamp) -> SystemTime {
-    let millis = u64::try_from(timestamp_millis(timestamp)).unwrap_or_default();
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
-}
-
-/// A time on the wire.
+/// A time on the wire, or the nearest that the wire can carry.
 pub(super) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = service::millis(time);
     prost_types::Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        seconds: millis.div_euclid(1000).clamp(*SECONDS.start(), *SECONDS.end()),
         // Clients see milliseconds, as from Apache's proxy.
-        nanos: since.subsec_millis().cast_signed() * 1_000_000,
+        nanos: millis.rem_euclid(1000) as i32 * 1_000_000,
     }
 }
 
@@ -53,5 +60,57 @@ pub(super) fn expression(filter: Option<pb::FilterExpression>) -> Expression {
     match filter.r#type() {
         pb::FilterType::Sql => Expression::Sql(filter.expression),
         pb::FilterType::Tag | pb::FilterType::Unspecified => Expression::Tags(filter.expression),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_valid_timestamps_are_read() {
+        for (seconds, nanos, millis) in [
+            (0, 0, Some(0)),
+            (-1, 999_000_000, Some(-1)),
+            (253_402_300_799, 999_999_999, Some(253_402_300_799_999)),
+            (253_402_300_800, 0, None),
+            (-62_135_596_801, 0, None),
+            (1 << 60, 0, None),
+            (0, -1, None),
+            (0, 1_000_000_000, None),
+        ] {
+            let timestamp = prost_types::Timestamp { seconds, nanos };
+            assert_eq!(timestamp_millis(timestamp), millis, "{seconds} {nanos}");
+        }
+    }
+
+    #[test]
+    fn every_time_can_be_read_on_the_wire() {
+        for (millis, seconds, nanos) in [
+            (-1, -1, 999_000_000),
+            (1_500, 1, 500_000_000),
+            (i64::MAX, 253_402_300_799, 807_000_000),
+            (-i64::MAX, -62_135_596_800, 193_000_000),
+        ] {
+            assert_eq!(
+                timestamp(service::time(millis)),
+                prost_types::Timestamp { seconds, nanos },
+                "{millis}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_duration_that_is_none_is_taken_by_nobody() {
+        for (seconds, nanos, expected) in [
+            (1, 500_000_000, 1_500),
+            (-1, -500_000_000, -1_500),
+            (1, -1, i64::MIN),
+            (0, 2_000_000_000, i64::MIN),
+            (1 << 60, 0, i64::MIN),
+        ] {
+            let duration = prost_types::Duration { seconds, nanos };
+            assert_eq!(millis(Some(&duration)), expected, "{seconds} {nanos}");
+        }
     }
 }

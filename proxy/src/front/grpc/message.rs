@@ -8,7 +8,7 @@ use rocketmq_thin_proto::v2 as pb;
 
 use super::convert;
 use crate::processor::{Draft, TopicName};
-use crate::service::{BodyEncoding, Delivery, Message, MessageKind};
+use crate::service::{BodyEncoding, Delay, Delivery, Message, TopicKind, time};
 
 /// Properties of the broker that Apache's proxy shows among the user's.
 const MESSAGE_GROUP_PROPERTY: &str = "__SHARDINGKEY";
@@ -35,10 +35,15 @@ pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
             .orphaned_transaction_recovery_duration
             .map(|recovery| convert::millis(Some(&recovery)).div_euclid(1000)),
         message_group: system.message_group,
-        deliver_at_ms: system.delivery_timestamp.map(convert::timestamp_millis),
+        // What is no time is too late for every limit.
+        deliver_at_ms: system
+            .delivery_timestamp
+            .map(|timestamp| convert::timestamp_millis(timestamp).unwrap_or(i64::MAX)),
         priority: system.priority,
         lite_topic: system.lite_topic,
-        born_at: system.born_timestamp.map(convert::time),
+        born_at: system
+            .born_timestamp
+            .map(|timestamp| convert::timestamp_millis(timestamp).map_or_else(SystemTime::now, time)),
         born_host: system.born_host,
         trace_context: system.trace_context,
     };
@@ -48,6 +53,7 @@ pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
 /// A delivery as a client receives it, with the handle that settles it, if it is leased.
 pub(super) fn delivered(delivery: Delivery, handle: Option<String>) -> pb::Message {
     let Delivery { message, topic, queue_id, queue_offset, stored_at, store_host, attempt, .. } = delivery;
+    let message_type = message_type(message.kind()).into();
     let mut user_properties: HashMap<String, String> = message.properties.into_iter().collect();
     let mut system = pb::SystemProperties {
         tag: message.tag,
@@ -59,7 +65,7 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>) -> pb::Messa
             BodyEncoding::Gzip => pb::Encoding::Gzip,
         }
         .into(),
-        message_type: message_type(&message.kind).into(),
+        message_type,
         born_timestamp: Some(message.born_at.map(convert::timestamp).unwrap_or_default()),
         born_host: message.born_host,
         store_timestamp: Some(convert::timestamp(stored_at)),
@@ -68,23 +74,18 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>) -> pb::Messa
         queue_id,
         queue_offset: Some(queue_offset),
         delivery_attempt: Some(attempt),
+        delivery_timestamp: match message.delay {
+            Some(Delay::Until(time)) => Some(convert::timestamp(time)),
+            Some(Delay::Untold) | None => None,
+        },
+        priority: message.priority,
+        lite_topic: message.lite_topic,
         ..pb::SystemProperties::default()
     };
-    match message.kind {
-        MessageKind::Normal | MessageKind::Transaction { .. } => {}
-        MessageKind::Fifo { group } => {
-            user_properties.insert(MESSAGE_GROUP_PROPERTY.to_owned(), group);
-        }
-        // A dead letter has the type of a delayed message, and no time.
-        MessageKind::Delay { deliver_at } if deliver_at == SystemTime::UNIX_EPOCH => {}
-        MessageKind::Delay { deliver_at } => {
-            system.delivery_timestamp = Some(convert::timestamp(deliver_at));
-        }
-        MessageKind::Priority { priority } => system.priority = Some(priority),
-        MessageKind::Lite { lite_topic } => system.lite_topic = Some(lite_topic),
+    if let Some(group) = message.group {
+        user_properties.insert(MESSAGE_GROUP_PROPERTY.to_owned(), group.clone());
+        system.message_group = Some(group);
     }
-    // A dead letter keeps its group as a property alone.
-    system.message_group = user_properties.get(MESSAGE_GROUP_PROPERTY).cloned();
     if let Some(trace_context) = message.trace_context {
         user_properties.insert(TRACE_CONTEXT_PROPERTY.to_owned(), trace_context.clone());
         system.trace_context = Some(trace_context);
@@ -102,14 +103,15 @@ pub(super) fn size_hint(message: &Message) -> usize {
     message.body.len() + 512
 }
 
-fn message_type(kind: &MessageKind) -> pb::MessageType {
+fn message_type(kind: TopicKind) -> pb::MessageType {
     match kind {
-        MessageKind::Normal => pb::MessageType::Normal,
-        MessageKind::Fifo { .. } => pb::MessageType::Fifo,
-        MessageKind::Delay { .. } => pb::MessageType::Delay,
-        MessageKind::Transaction { .. } => pb::MessageType::Transaction,
-        MessageKind::Priority { .. } => pb::MessageType::Priority,
-        MessageKind::Lite { .. } => pb::MessageType::Lite,
+        // The others are no types of a message.
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => pb::MessageType::Normal,
+        TopicKind::Fifo => pb::MessageType::Fifo,
+        TopicKind::Delay => pb::MessageType::Delay,
+        TopicKind::Transaction => pb::MessageType::Transaction,
+        TopicKind::Priority => pb::MessageType::Priority,
+        TopicKind::Lite => pb::MessageType::Lite,
     }
 }
 

@@ -11,6 +11,7 @@ use tonic::Code;
 use super::wire::{Compression, Refusal};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::processor::is_blank;
 
 const CLIENT_ID: &str = "x-mq-client-id";
 const CLIENT_VERSION: &str = "x-mq-client-version";
@@ -69,7 +70,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
 /// `ClientIdRequired`.
 pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Result<Context, Error> {
     let client_id = text(headers, CLIENT_ID);
-    if client_id.trim().is_empty() {
+    if is_blank(client_id) {
         return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
     }
     Ok(Context {

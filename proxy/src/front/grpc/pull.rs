@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::layer::Operation;
 use crate::processor::{PullCommand, QueueName};
-use crate::service::{Found, Pulled, Whence};
+use crate::service::{Found, Pulled, Whence, time};
 
 pub(super) async fn pull(
     shared: &Shared,
@@ -123,9 +123,9 @@ pub(super) async fn query_offset(
     let whence = match request.query_offset_policy() {
         pb::QueryOffsetPolicy::Beginning => Whence::Beginning,
         pb::QueryOffsetPolicy::End => Whence::End,
-        pb::QueryOffsetPolicy::Timestamp => {
-            Whence::Time(convert::time(request.timestamp.unwrap_or_default()))
-        }
+        pb::QueryOffsetPolicy::Timestamp => Whence::Time(time(
+            convert::timestamp_millis(request.timestamp.unwrap_or_default()).unwrap_or_default(),
+        )),
     };
     let queue = queue(request.message_queue);
     let work = pin!(shared.processor.query_offset(context, &queue, whence));

@@ -19,7 +19,7 @@ use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::layer::Operation;
-use crate::processor::{Handed, ReceiveCommand, Received};
+use crate::processor::{Handed, ReceiveCommand, Received, is_blank};
 
 pub(super) async fn receive(
     shared: &Arc<Shared>,
@@ -50,7 +50,7 @@ fn command(request: pb::ReceiveMessageRequest) -> ReceiveCommand {
     ReceiveCommand {
         topic: convert::name(queue.topic),
         group: convert::name(request.group),
-        broker: queue.broker.map(|broker| broker.name).filter(|name| !name.trim().is_empty()),
+        broker: queue.broker.map(|broker| broker.name).filter(|name| !is_blank(name)),
         expression: convert::expression(request.filter_expression),
         batch_size: request.batch_size,
         invisible_ms: convert::millis(request.invisible_duration.as_ref()),
