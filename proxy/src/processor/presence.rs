@@ -67,6 +67,7 @@ impl Processor {
     fn ask_producer(&self, cluster: &Cluster, delivery: Box<Delivery>) {
         let topic = delivery.topic.clone();
         let transaction_id = self.handles.seal_transaction(&topic, &cluster.name, &delivery.coordinates);
+        self.recent.asked((&topic, &delivery.message.id), (&cluster.name, &delivery.coordinates));
         let mut push = Push::RecoverTransaction { delivery, transaction_id };
         for stream in self.sessions.producers_of(&topic) {
             match stream.try_send(push) {

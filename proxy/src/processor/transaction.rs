@@ -45,8 +45,15 @@ impl Processor {
             return refuse("transaction id is not from this server, or of another topic");
         };
         let Some(resolution) = command.resolution else { return Ok(()) };
+        // A broker that has asked keeps the half message elsewhere from then on, and takes a decision about the old
+        // place for one about another message.
+        let moved = self.recent.asked_about(&command.topic, &command.message_id);
+        let (cluster, coordinates) = moved
+            .filter(|(asking, _)| !command.asked && *asking == cluster)
+            .unwrap_or((cluster, coordinates));
         let services = &self.placement.named(&cluster)?.services;
-        if !self.recent.decide(&command.transaction_id) {
+        let decision = name(&cluster, &coordinates);
+        if !self.recent.decide(&decision) {
             return Ok(());
         }
         let end = EndTransaction {
@@ -60,7 +67,7 @@ impl Processor {
         services.transactions.end(end).await.map_err(|error| {
             // After a time-out it may be decided: to say it again could deliver the message twice.
             if error.kind != ServiceErrorKind::Timeout {
-                self.recent.undecide(&command.transaction_id);
+                self.recent.undecide(&decision);
             }
             Error::on_topic(error, &command.topic)
         })
@@ -76,6 +83,8 @@ pub(super) struct Recent {
     decided: Mutex<Kept<()>>,
     /// Cluster and coordinates by topic and message id.
     half_messages: Mutex<Kept<(String, String)>>,
+    /// The same where a broker has asked: the place it asked about last.
+    asked_about: Mutex<Kept<(String, String)>>,
 }
 
 /// As long as a broker waits before it asks, and somewhat longer.
@@ -88,6 +97,16 @@ impl Recent {
     pub(super) fn stored(&self, (topic, message_id): (&str, &str), (cluster, coordinates): (&str, &str)) {
         let place = (cluster.to_owned(), coordinates.to_owned());
         self.half_messages.lock().put(name(topic, message_id), place);
+    }
+
+    /// Notes a half message that a broker asks about.
+    pub(super) fn asked(&self, (topic, message_id): (&str, &str), (cluster, coordinates): (&str, &str)) {
+        let place = (cluster.to_owned(), coordinates.to_owned());
+        self.asked_about.lock().put(name(topic, message_id), place);
+    }
+
+    fn asked_about(&self, topic: &str, message_id: &str) -> Option<(String, String)> {
+        self.asked_about.lock().get(&name(topic, message_id)).cloned()
     }
 
     fn half_message(&self, topic: &str, message_id: &str) -> Option<(String, String)> {
@@ -104,8 +123,8 @@ impl Recent {
     }
 }
 
-fn name(topic: &str, message_id: &str) -> String {
-    format!("{topic}\0{message_id}")
+fn name(outer: &str, inner: &str) -> String {
+    format!("{outer}\0{inner}")
 }
 
 /// Entries that count for a while.
@@ -152,5 +171,9 @@ mod tests {
         recent.stored(("t", "id"), ("east", "broker-a 1 2"));
         assert_eq!(recent.half_message("t", "id"), Some(("east".to_owned(), "broker-a 1 2".to_owned())));
         assert_eq!(recent.half_message("u", "id"), None);
+        assert_eq!(recent.asked_about("t", "id"), None);
+        recent.asked(("t", "id"), ("east", "broker-a 3 4"));
+        recent.asked(("t", "id"), ("east", "broker-a 5 6"));
+        assert_eq!(recent.asked_about("t", "id"), Some(("east".to_owned(), "broker-a 5 6".to_owned())));
     }
 }

@@ -4,8 +4,10 @@ use tokio_util::codec::{Decoder, Encoder};
 use super::command::{Command, HeaderType};
 use super::{binary, json};
 
-/// The longest frame either side accepts, length field included (Apache's `frameMaxLength`).
+/// The longest frame that brokers accept, length field included (Apache's `frameMaxLength`).
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+/// The longest frame that is read: brokers answer a pop of 32 messages of the greatest size (4 MiB each) in one.
+const MAX_READ: usize = 9 * MAX_FRAME;
 
 const LENGTH: usize = 4;
 
@@ -13,8 +15,8 @@ const LENGTH: usize = 4;
 /// frame begins.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The frame is longer than [`MAX_FRAME`].
-    #[error("a frame of {0} bytes is longer than the {MAX_FRAME} allowed")]
+    /// The frame is longer than brokers accept, or than any they send.
+    #[error("a frame of {0} bytes is longer than allowed")]
     TooLong(usize),
     /// The lengths inside the frame contradict each other, or its header can't be read.
     #[error("a malformed frame: {0}")]
@@ -42,7 +44,7 @@ impl Decoder for CommandCodec {
         let Some(length) = buffer.first_chunk::<LENGTH>().map(|raw| u32::from_be_bytes(*raw) as usize) else {
             return Ok(None);
         };
-        if length > MAX_FRAME - LENGTH {
+        if length > MAX_READ - LENGTH {
             return Err(FrameError::TooLong(length.saturating_add(LENGTH)));
         }
         if length < LENGTH {
