@@ -1,13 +1,13 @@
 //! Sending: what a message must be, what type it has, and whether its topic takes that type.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use super::{Processor, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
     Body, BodyEncoding, Capabilities, Delay, Message, Persistence, ServiceErrorKind, Services, TopicKind,
-    time,
+    millis, time,
 };
 
 /// User properties that brokers read as a message's group and as its trace context.
@@ -87,8 +87,7 @@ impl Processor {
     /// The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type can't be told;
     /// `Forbidden` without a writable queue; `NotImplemented` for a type the backend can't store.
     pub async fn send(&self, context: &Context, command: SendCommand) -> Result<Vec<Stored>, Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        validate_all(&command, self, i64::try_from(now).unwrap_or(i64::MAX))?;
+        validate_all(&command, self, millis(SystemTime::now()))?;
         let Some((topic, _)) = command.messages.first() else {
             return Err(Error::new(ErrorKind::Corrupted, "no message to send"));
         };

@@ -37,19 +37,18 @@ impl Fault {
         let third = load / 3;
         let told = match self {
             Self::Proxies => return kill(proxies, (load, every)).await,
-            Self::Broker => {
+            Self::Broker | Self::Shutdown => {
                 sleep(third).await;
-                cluster.kill_broker(0).await?;
+                let told = if self == Self::Broker {
+                    cluster.kill_broker(0).await?;
+                    "a broker was killed with -9 and started again"
+                } else {
+                    cluster.stop_broker(0).await?;
+                    "a broker was asked to end, and started again"
+                };
                 sleep(third).await;
                 cluster.start_broker(0).await?;
-                "a broker was killed with -9 and started again"
-            }
-            Self::Shutdown => {
-                sleep(third).await;
-                cluster.stop_broker(0).await?;
-                sleep(third).await;
-                cluster.start_broker(0).await?;
-                "a broker was asked to end, and started again"
+                told
             }
             Self::NameServers => {
                 cluster.kill_name_server(0).await?;
