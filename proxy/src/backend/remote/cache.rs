@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 pub(super) struct Freshness {
     /// After this, an entry is asked for anew in the background; the old one serves meanwhile.
     pub(super) refresh: Duration,
-    /// The same for the knowledge that something is absent: short, since users create it and try again.
+    /// The same for what is doubted, and for the knowledge that something is absent: short, since users create it and
+    /// try again.
     pub(super) absent: Duration,
     /// After this without use, an entry is forgotten.
     pub(super) idle: Duration,
@@ -30,6 +31,8 @@ type Asking<V, E> = Shared<BoxFuture<'static, Answer<V, E>>>;
 
 struct Entry<V, E> {
     known: Option<(Option<V>, Instant)>,
+    /// Whether what is known turned out not to hold.
+    doubted: bool,
     asking: Option<Asking<V, E>>,
     used: Instant,
 }
@@ -57,13 +60,14 @@ where
             }
             let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
                 known: None,
+                doubted: false,
                 asking: None,
                 used: now,
             });
             entry.used = now;
             let known = entry.known.clone();
             if let Some((value, since)) = &known
-                && now - *since < self.lifetime(value.is_some())
+                && now - *since < self.lifetime(value.is_some() && !entry.doubted)
             {
                 return Ok(value.clone());
             }
@@ -82,8 +86,16 @@ where
         self.entries.lock().remove(key);
     }
 
-    fn lifetime(&self, present: bool) -> Duration {
-        if present { self.freshness.refresh } else { self.freshness.absent }
+    /// Has those answers asked for anew soon. They serve on until there are better ones.
+    pub(super) fn doubt(&self, which: impl Fn(&V) -> bool) {
+        for entry in self.entries.lock().values_mut() {
+            let known = entry.known.as_ref().and_then(|(value, _)| value.as_ref());
+            entry.doubted |= known.is_some_and(&which);
+        }
+    }
+
+    fn lifetime(&self, trusted: bool) -> Duration {
+        if trusted { self.freshness.refresh } else { self.freshness.absent }
     }
 
     fn ask(
@@ -97,7 +109,10 @@ where
             if let Some(entry) = cache.entries.lock().get_mut(&key) {
                 entry.asking = None;
                 match &answer {
-                    Ok(value) => entry.known = Some((value.clone(), Instant::now())),
+                    Ok(value) => {
+                        entry.known = Some((value.clone(), Instant::now()));
+                        entry.doubted = false;
+                    }
                     // Nobody could be asked: what is known counts until the next try.
                     Err(_) => {
                         if let Some((_, since)) = &mut entry.known {
@@ -166,6 +181,22 @@ mod tests {
         assert_eq!(cache.get("k", || async { Err("down") }).await, Ok(Some(1)));
         tokio::task::yield_now().await;
         assert_eq!(cache.get("k", || async { Err("down") }).await, Ok(Some(1)));
+    }
+
+    #[tokio::test]
+    async fn a_doubted_answer_serves_until_there_is_another() {
+        let cache = Cache::<u32, &str>::new(Freshness { absent: Duration::ZERO, ..LASTING });
+        assert_eq!(cache.get("k", || async { Ok(Some(1)) }).await, Ok(Some(1)));
+        cache.doubt(|value| *value == 7);
+        assert_eq!(cache.get("k", || async { Ok(Some(2)) }).await, Ok(Some(1)));
+        tokio::task::yield_now().await;
+        assert_eq!(cache.get("k", || async { Ok(Some(3)) }).await, Ok(Some(1)));
+        cache.doubt(|value| *value == 1);
+        assert_eq!(cache.get("k", || async { Err("down") }).await, Ok(Some(1)));
+        tokio::task::yield_now().await;
+        assert_eq!(cache.get("k", || async { Ok(Some(4)) }).await, Ok(Some(1)));
+        tokio::task::yield_now().await;
+        assert_eq!(cache.get("k", || async { Ok(Some(5)) }).await, Ok(Some(4)));
     }
 
     #[tokio::test]

@@ -7,12 +7,13 @@ use tokio_rustls::TlsConnector;
 use super::answer::success;
 use super::cache::{Cache, Freshness};
 use super::connection::Dialer;
+use super::error::CallError;
 use super::faults::Faults;
 use super::name_servers::{LookupError, NameServers};
 use super::peers::Peers;
 use super::presence::{self, Ear, ROOM};
-use super::select::Turns;
 use super::topology::{Broker, TopicRoute};
+use super::turns::Turns;
 use crate::remoting::Command;
 use crate::remoting::sign::Signer;
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -127,7 +128,16 @@ impl Cluster {
         self.name_servers.forget_topic(topic).await
     }
 
-    /// Forgets a route that turned out to be wrong.
+    /// Notes that a call to a broker failed: others get what can go elsewhere, and it may have moved.
+    pub(super) fn failed(&self, broker: &str, error: &CallError) {
+        if !error.blames_peer() {
+            return;
+        }
+        self.faults.failed(broker);
+        self.routes.doubt(|route| route.broker(broker).is_some());
+    }
+
+    /// Forgets a route that was just changed.
     pub(super) fn forget_route(&self, topic: &str) {
         self.routes.forget(topic);
     }
@@ -149,7 +159,9 @@ impl Cluster {
         command: Command,
         within: Duration,
     ) -> Result<Command, ServiceError> {
-        self.ask(&self.master(broker).await?, command, within).await
+        let address = self.master(broker).await?;
+        let answer = self.peers.call(&address, command, within.min(self.options.call_timeout)).await;
+        Ok(answer.inspect_err(|error| self.failed(broker, error))?)
     }
 }
 

@@ -55,4 +55,26 @@ impl CallError {
             Self::Timeout { .. } => true,
         }
     }
+
+    /// Whether it tells something of the peer: that a caller has no time proves nothing.
+    pub(super) fn blames_peer(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        match self {
+            Self::Connect { .. } | Self::Lost { .. } | Self::ShuttingDown { .. } => true,
+            Self::Unsendable { .. } => false,
+            Self::Timeout { within, .. } => *within >= PATIENCE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_without_patience_blames_nobody() {
+        let timeout =
+            |millis| CallError::Timeout { address: "b:1".to_owned(), within: Duration::from_millis(millis) };
+        assert!(!timeout(3).blames_peer() && timeout(3000).blames_peer());
+    }
 }

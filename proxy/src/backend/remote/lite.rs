@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::answer::{required, success};
 use super::cluster::Cluster;
+use super::convert;
 use super::handle::{Handle, TopicVariant};
 use super::services::Remote;
-use super::{convert, select};
 use crate::remoting::message::StoredMessage;
 use crate::remoting::properties::{self, names};
 use crate::remoting::{Command, request};
@@ -32,9 +32,9 @@ impl Cluster {
         let route = self.route(&change.topic).await?;
         let left = change.deadline.saturating_duration_since(Instant::now());
         let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
-        let asked = select::readable(&route).into_iter().map(|(_, address)| {
+        let asked = route.readable().iter().map(|(_, address)| {
             let command = command.clone();
-            async move { success(self.ask(&address, command, left).await?) }
+            async move { success(self.ask(address, command, left).await?) }
         });
         try_join_all(asked).await.map(drop)
     }

@@ -30,12 +30,12 @@ mod pop;
 mod presence;
 mod pull;
 mod recall;
-mod select;
 mod send;
 mod services;
 mod settle;
 mod topology;
 mod transactions;
+mod turns;
 
 pub use options::{BrokerCredentials, RemoteConfig};
 pub use services::open;

@@ -5,7 +5,7 @@ use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
 use super::handle::{Handle, TopicVariant};
-use super::{lite, select};
+use super::lite;
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::properties::{self, names};
 use crate::remoting::{Command, request, response};
@@ -24,10 +24,10 @@ impl Cluster {
     /// Takes messages from one broker of the topic: the named one, or the next in turn.
     pub(super) async fn pop(&self, receive: &Receive) -> Result<Delivered, ServiceError> {
         let route = self.route(&receive.topic).await?;
-        let brokers = select::readable(&route);
+        let brokers = route.readable();
         let named =
             receive.broker.as_ref().and_then(|name| brokers.iter().find(|(broker, _)| broker == name));
-        let in_turn = || self.receive_turns.next(&brokers, &self.faults, |(broker, _)| broker);
+        let in_turn = || self.receive_turns.next(brokers, &self.faults, |(broker, _)| broker);
         let (broker, address) = named
             .or_else(in_turn)
             .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))?;
@@ -36,14 +36,8 @@ impl Cluster {
             Some(client_id) => lite::pop_command(receive, client_id, left),
             None => command(receive, left),
         };
-        let answer = match self.peers.call(address, command, left + TRAVEL * 4).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.faults.failed(broker);
-                self.forget_route(&receive.topic);
-                return Err(error.into());
-            }
-        };
+        let answer = self.peers.call(address, command, left + TRAVEL * 4).await;
+        let answer = answer.inspect_err(|error| self.failed(broker, error))?;
         match answer.code {
             response::SUCCESS => self.sift(receive, deliveries(&answer, receive, broker)?).await,
             response::POLLING_TIMEOUT | response::PULL_NOT_FOUND => Ok(Delivered::Nothing),

@@ -5,8 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
-use super::error::CallError;
-use super::select::{self, Queue};
+use super::topology::Queue;
 use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, put_batch_entry};
@@ -27,20 +26,20 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Vec<Sent>, ServiceError> {
         let route = self.route(topic).await?;
-        let queues = select::writable(&route);
+        let queues = route.writable();
         if alone(messages) {
             let mut sent = Vec::with_capacity(messages.len());
             for message in messages {
-                let queue = self.queue_for(&queues, Some(message))?;
-                let choices = choices(message, queue, &queues);
+                let queue = self.queue_for(queues, Some(message))?;
+                let choices = choices(message, queue, queues);
                 let stored = self.store(|| single(topic, message), &choices, deadline).await?;
                 sent.push(stored);
             }
             return Ok(sent);
         }
-        let queue = self.queue_for(&queues, None)?;
+        let queue = self.queue_for(queues, None)?;
         // The broker tells the place of the first; the others follow it.
-        let choices = one_per_broker(queue, &queues);
+        let choices = one_per_broker(queue, queues);
         let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
         Ok((0..messages.len() as i64)
             .map(|n| Sent { queue_offset: first.queue_offset + n, ..first.clone() })
@@ -87,9 +86,7 @@ impl Cluster {
         let answer = match self.peers.call(&queue.address, command, within).await {
             Ok(answer) => answer,
             Err(error) => {
-                if !matches!(error, CallError::Unsendable { .. }) {
-                    self.faults.failed(&queue.broker);
-                }
+                self.failed(&queue.broker, &error);
                 return Err(NotSent { not_stored: !error.maybe_done(), error: error.into() });
             }
         };

@@ -14,6 +14,20 @@ pub(super) struct TopicRoute {
     /// How many queues each of them has.
     #[serde(rename = "queueDatas")]
     pub(super) queues: Vec<Queues>,
+    // Worked out once per answer, not once per message.
+    #[serde(skip)]
+    writable: Vec<Queue>,
+    #[serde(skip)]
+    readable: Vec<(String, String)>,
+}
+
+/// A queue to send to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Queue {
+    pub(super) broker: String,
+    /// Where the broker's master is.
+    pub(super) address: String,
+    pub(super) id: i32,
 }
 
 /// A broker and its replicas.
@@ -67,8 +81,54 @@ impl Broker {
 impl TopicRoute {
     /// Reads a name server's answer. A topic that is known but has no queues counts as absent, as with Apache.
     pub(super) fn parse(body: &[u8]) -> serde_json::Result<Option<Self>> {
-        let route: Self = lenient::from_slice(body)?;
+        let mut route: Self = lenient::from_slice(body)?;
+        route.writable = route.find_writable();
+        route.readable = route.find_readable();
         Ok((!route.brokers.is_empty() && !route.queues.is_empty()).then_some(route))
+    }
+
+    /// All queues that can be written, in the order of Apache's proxy (broker name, then id): the order decides
+    /// where a message group goes, and must be the same on every proxy of a fleet.
+    pub(super) fn writable(&self) -> &[Queue] {
+        &self.writable
+    }
+
+    /// The brokers that can be read, by name, with the address to read at.
+    pub(super) fn readable(&self) -> &[(String, String)] {
+        &self.readable
+    }
+
+    fn find_writable(&self) -> Vec<Queue> {
+        let mut queues: Vec<_> = self
+            .queues
+            .iter()
+            .filter(|queues| queues.writable())
+            .filter_map(|queues| Some((queues, self.broker(&queues.broker_name)?.master()?)))
+            .flat_map(|(queues, address)| {
+                (0..queues.write).map(|id| Queue {
+                    broker: queues.broker_name.clone(),
+                    address: address.to_owned(),
+                    id,
+                })
+            })
+            .collect();
+        queues.sort_by(|a, b| (&a.broker, a.id).cmp(&(&b.broker, b.id)));
+        queues
+    }
+
+    fn find_readable(&self) -> Vec<(String, String)> {
+        let mut brokers: Vec<_> = self
+            .queues
+            .iter()
+            .filter(|queues| queues.readable() && queues.read > 0)
+            .filter_map(|queues| {
+                let address = self.broker(&queues.broker_name)?.readable_address()?;
+                Some((queues.broker_name.clone(), address.to_owned()))
+            })
+            .collect();
+        brokers.sort();
+        brokers.dedup();
+        brokers
     }
 
     pub(super) fn broker(&self, name: &str) -> Option<&Broker> {
@@ -93,6 +153,24 @@ mod tests {
             assert_eq!((route.queues[0].read, route.queues[0].write), (4, 8));
             assert!(route.queues[0].readable() && route.queues[0].writable());
         }
+    }
+
+    #[test]
+    fn queues_stand_in_the_order_that_places_message_groups() {
+        let body = r#"{"brokerDatas":[{"brokerAddrs":{"0":"h:1"},"brokerName":"b"},{"brokerAddrs":{"0":"h:2"},"brokerName":"a"},
+                {"brokerAddrs":{"1":"h:3"},"brokerName":"replica"}],
+            "queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":2},
+                {"brokerName":"a","perm":2,"readQueueNums":1,"writeQueueNums":1},
+                {"brokerName":"replica","perm":6,"readQueueNums":1,"writeQueueNums":1}]}"#;
+        let route = TopicRoute::parse(body.as_bytes()).unwrap().unwrap();
+        let queues: Vec<_> = route
+            .writable()
+            .iter()
+            .map(|queue| (queue.broker.as_str(), queue.address.as_str(), queue.id))
+            .collect();
+        assert_eq!(queues, [("a", "h:2", 0), ("b", "h:1", 0), ("b", "h:1", 1)]);
+        let readable = [("b", "h:1"), ("replica", "h:3")].map(|(name, at)| (name.to_owned(), at.to_owned()));
+        assert_eq!(route.readable(), readable);
     }
 
     #[test]
