@@ -22,7 +22,7 @@ import org.apache.rocketmq.client.apis.producer.TransactionResolution;
 
 /**
  * Apache's Java client with every type of message: ENDPOINT NAME; prints "passed CHECK" per check. The topics
- * NAME-fifo, -delay, -transaction, -priority, -filter, -lite and the groups NAME-fifo (in order) and NAME-lite (bound to
+ * NAME-fifo, -delay, -transaction, -decision, -priority, -filter, -lite and the groups NAME-fifo (in order) and NAME-lite (bound to
  * the topic) must be there.
  */
 public class Kinds {
@@ -35,7 +35,8 @@ public class Kinds {
         name = arguments[1];
         // Side by side: most of each is waiting, and closing a consumer waits for its polls.
         List<Check> checks = List.of(
-            Kinds::fifo, Kinds::delay, Kinds::transaction, Kinds::priority, Kinds::filter, Kinds::lite);
+            Kinds::fifo, Kinds::delay, Kinds::transaction, Kinds::lateDecision, Kinds::priority, Kinds::filter,
+            Kinds::lite);
         List<Thread> running = new ArrayList<>();
         for (Check check : checks) {
             Thread thread = new Thread(() -> {
@@ -106,10 +107,10 @@ public class Kinds {
                     ? TransactionResolution.COMMIT : TransactionResolution.ROLLBACK)
                 .build();
                 AutoCloseable consumer = push("transaction", FilterExpression.SUB_ALL, keep(received))) {
-            half(producer, "committed").commit();
-            half(producer, "rolled back").rollback();
-            half(producer, "orphan, bad");
-            half(producer, "orphan, good");
+            half(producer, "transaction", "committed").commit();
+            half(producer, "transaction", "rolled back").rollback();
+            half(producer, "transaction", "orphan, bad");
+            half(producer, "transaction", "orphan, good");
             List<String> both = new ArrayList<>(take(received, 2));
             both.sort(null);
             expect(both, List.of("committed", "orphan, good"));
@@ -124,9 +125,37 @@ public class Kinds {
         passed("transaction");
     }
 
-    static Transaction half(Producer producer, String body) throws Exception {
+    /** A decision that comes after the broker has asked is the last word: nothing is asked or delivered again. */
+    static void lateDecision() throws Exception {
+        BlockingQueue<String> received = new LinkedBlockingQueue<>();
+        BlockingQueue<String> asked = new LinkedBlockingQueue<>();
+        try (Producer producer = PROVIDER.newProducerBuilder()
+                .setClientConfiguration(configuration)
+                .setTopics(name + "-decision")
+                .setTransactionChecker(view -> {
+                    asked.add(body(view));
+                    return body(view).equals("last") ? TransactionResolution.COMMIT : TransactionResolution.UNKNOWN;
+                })
+                .build();
+                AutoCloseable consumer = push("decision", FilterExpression.SUB_ALL, keep(received))) {
+            Transaction good = half(producer, "decision", "good");
+            expect(take(asked, 1), List.of("good"));
+            good.commit();
+            expect(take(received, 1), List.of("good"));
+            Transaction bad = half(producer, "decision", "bad");
+            expect(take(asked, 1), List.of("bad"));
+            bad.rollback();
+            // A broker asks in the order of its half messages: with the question about the last, it has passed the others.
+            half(producer, "decision", "last");
+            expect(take(asked, 1), List.of("last"));
+            expect(take(received, 1), List.of("last"));
+        }
+        passed("late_decision");
+    }
+
+    static Transaction half(Producer producer, String kind, String body) throws Exception {
         Transaction transaction = producer.beginTransaction();
-        producer.send(message("transaction", body).build(), transaction);
+        producer.send(message(kind, body).build(), transaction);
         return transaction;
     }
 

@@ -8,14 +8,24 @@ use tokio::process::Command;
 use crate::{client, client::Client, succeed};
 
 /// What the program checks.
-pub(crate) const CHECKS: &[&str] =
-    &["fifo", "recall", "delay", "orphan_check", "transaction", "priority", "filter", "lite"];
+pub(crate) const CHECKS: &[&str] = &[
+    "fifo",
+    "recall",
+    "delay",
+    "orphan_check",
+    "transaction",
+    "late_decision",
+    "priority",
+    "filter",
+    "lite",
+];
 
 /// Topics by their type; each has its type's name behind the run's.
 const TOPICS: &[(&str, &str)] = &[
     ("fifo", "fifo"),
     ("delay", "delay"),
     ("transaction", "transaction"),
+    ("decision", "transaction"),
     ("priority", "priority"),
     ("filter", "normal"),
     ("lite", "lite"),

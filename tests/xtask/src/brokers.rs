@@ -7,10 +7,15 @@ use serde_json::Value;
 
 use crate::{artefacts::Artefacts, step, workspace::Workspace};
 
+/// The oldest version of brokers that the proxy is tested in front of.
+pub(crate) const OLDEST: &str = "5.3.3";
+
 /// A running name server, broker and Apache's proxy; ended when dropped.
 pub(crate) struct Brokers {
     program: PathBuf,
     folder: PathBuf,
+    /// Which version, if not the newest.
+    pub(crate) version: Option<String>,
     /// Where the name server listens.
     pub(crate) name_server: String,
     /// Where Apache's proxy listens.
@@ -18,8 +23,8 @@ pub(crate) struct Brokers {
 }
 
 impl Brokers {
-    /// Starts them; the first time their packages are fetched.
-    pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts) -> Result<Self> {
+    /// Starts them, of the newest version without another; the first time their packages are fetched.
+    pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts, version: Option<&str>) -> Result<Self> {
         let program = artefacts.program("cluster");
         let folder = workspace.cache("test-cluster")?;
         // What a run left that was ended by force.
@@ -30,7 +35,9 @@ impl Brokers {
         )?;
         let mut up = Command::new(&program);
         up.args(["up", "--with-apache-proxy", "--folder"]).arg(&folder);
-        step::run(workspace, "start Apache's name server, broker and proxy", &mut up)?;
+        up.args(version.iter().flat_map(|version| ["--version", version]));
+        let what = version.map_or_else(String::new, |version| format!(" {version}"));
+        step::run(workspace, &format!("start Apache's name server, broker and proxy{what}"), &mut up)?;
         let state = std::fs::read(folder.join("state.json")).context("reading what was started")?;
         let state: Value = serde_json::from_slice(&state)?;
         let (Some(name_server), Some(apache_proxy)) =
@@ -39,6 +46,7 @@ impl Brokers {
             bail!("the cluster does not say where it listens: {state}");
         };
         Ok(Self {
+            version: version.map(str::to_owned),
             name_server: name_server.to_owned(),
             apache_proxy: apache_proxy.to_owned(),
             program,

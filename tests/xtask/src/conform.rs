@@ -29,7 +29,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     step::heading("Getting ready");
     let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
-    let brokers = real.then(|| Brokers::start(workspace, installed.artefacts())).transpose()?;
+    let brokers = real.then(|| Brokers::start(workspace, installed.artefacts(), None)).transpose()?;
     step::heading("Conformance");
     let mut runner = command(workspace, &installed, languages)?;
     if let Some(brokers) = &brokers {

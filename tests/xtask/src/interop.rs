@@ -1,16 +1,19 @@
 //! `cargo x interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy: merged,
-//! and in front of Apache's brokers; and the contract of a backend, kept by the one that speaks to them.
+//! and in front of Apache's brokers; our own clients against it and against Apache's proxy there; and the contract of a
+//! backend, kept by the one that speaks to them.
 
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 use crate::{
     artefacts::{Artefacts, Profile},
     brokers::Brokers,
+    conform,
+    installed::Installed,
     language::Language,
-    step,
+    step::{self, Outcome},
     test::UNIT_TESTS,
     tool::{self, Tool},
     workspace::{Workspace, cargo},
@@ -31,6 +34,22 @@ pub(crate) enum Guest {
     Transcripts,
     /// The contract suite on real brokers.
     Contract,
+    /// Our own clients in every language, through our separated proxy and through Apache's own.
+    Conformance,
+}
+
+/// What is run, and in front of what.
+#[derive(Debug, Args)]
+pub(crate) struct Visit {
+    /// Only these (all of them when none is named)
+    #[arg(value_enum)]
+    only: Vec<Guest>,
+    /// Only transcripts and conformance cases whose name matches this regular expression
+    #[arg(long)]
+    case: Option<String>,
+    /// Apache's version [default: the newest]
+    #[arg(long)]
+    version: Option<String>,
 }
 
 impl Guest {
@@ -42,6 +61,7 @@ impl Guest {
             Self::Node => "node",
             Self::Transcripts => "transcripts",
             Self::Contract => "contract",
+            Self::Conformance => "conformance",
         }
     }
 
@@ -52,10 +72,16 @@ impl Guest {
             Self::Python | Self::Transcripts => &[Tool::Python],
             Self::Node => &[Tool::Node, Tool::Npm],
             Self::Contract => &[],
+            Self::Conformance => &[Tool::Jdk, Tool::Maven, Tool::Python, Tool::Node, Tool::Npm],
         }
     }
 
-    /// The guests that need no other tools than these languages do, and Go unless it is left out.
+    /// Whether a runner of its own plays it.
+    fn has_own_suite(self) -> bool {
+        matches!(self, Self::Contract | Self::Conformance)
+    }
+
+    /// The guests of the common runner that need no other tools than these languages do, and Go unless it is left out.
     pub(crate) fn of(languages: &[Language], without_go: bool) -> Vec<Self> {
         let has = |language| languages.contains(&language);
         let mut guests = Self::value_variants().to_vec();
@@ -64,8 +90,7 @@ impl Guest {
             Self::Go => !without_go,
             Self::Python | Self::Transcripts => has(Language::Python),
             Self::Node => has(Language::Node),
-            // A suite of its own in a whole test run.
-            Self::Contract => false,
+            Self::Contract | Self::Conformance => false,
         });
         guests
     }
@@ -77,44 +102,55 @@ pub(crate) fn require(guests: &[Guest], leave_out: &str) -> Result<()> {
     tool::refuse(&missing, leave_out)
 }
 
-/// Builds and runs; the runner speaks for itself.
-pub(crate) fn run(workspace: &Workspace, guests: &[Guest], case: Option<&str>) -> Result<()> {
-    let guests = if guests.is_empty() { Guest::value_variants() } else { guests };
+/// Builds and runs; the runners speak for themselves.
+pub(crate) fn run(workspace: &Workspace, visit: &Visit) -> Result<()> {
+    let guests = if visit.only.is_empty() { Guest::value_variants() } else { &visit.only };
     require(guests, "Or name the ones that are to run: cargo x interop java python")?;
-    step::heading("Getting ready");
-    let artefacts = Artefacts::build(workspace, Profile::Tested)?;
     let missing = tool::missing(&[Tool::Jdk, Tool::Maven]);
     tool::refuse(&missing, "Without them there is no Apache RocketMQ to be in front of")?;
-    let brokers = Brokers::start(workspace, &artefacts)?;
-    step::heading("Apache's clients and Apache's answers against our proxy");
+    step::heading("Getting ready");
+    let languages = if guests.contains(&Guest::Conformance) { Language::value_variants() } else { &[] };
+    let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
+    let brokers = Brokers::start(workspace, installed.artefacts(), visit.version.as_deref())?;
     let mut all = true;
     if guests.contains(&Guest::Contract) {
-        all &= step::attempt(workspace, CONTRACT, &mut contract(workspace, &brokers))?.ok;
+        step::heading("The contract");
+        all &= contract(workspace, &brokers)?.ok;
     }
-    let guests: Vec<Guest> = guests.iter().copied().filter(|guest| *guest != Guest::Contract).collect();
+    let mut runners = Vec::new();
+    if !languages.is_empty() {
+        let mut conformance = conform::command(workspace, &installed, languages)?;
+        conformance.args(["--server", "separated", "--server", "apache"]);
+        runners.push(("Our clients, through our proxy and Apache's", conformance));
+    }
+    let guests: Vec<Guest> = guests.iter().copied().filter(|guest| !guest.has_own_suite()).collect();
     if !guests.is_empty() {
-        let mut runner = command(workspace, &artefacts, &guests);
+        let runner = command(workspace, installed.artefacts(), &guests);
+        runners.push(("Apache's clients and Apache's answers against our proxy", runner));
+    }
+    for (heading, mut runner) in runners {
+        step::heading(heading);
         brokers.tell(&mut runner);
-        if let Some(case) = case {
-            runner.args(["--case", case]);
-        }
+        runner.args(visit.case.iter().flat_map(|case| ["--case", case]));
         all &= runner.status()?.success();
     }
     ensure!(all, "not everything passed");
     Ok(())
 }
 
-/// What reports call the contract suite.
-pub(crate) const CONTRACT: &str = "the contract of a backend, on real brokers";
-
-/// The contract suite on real brokers: the very build of the unit tests.
-pub(crate) fn contract(workspace: &Workspace, brokers: &Brokers) -> Command {
+/// Runs the contract suite on real brokers: the very build of the unit tests.
+pub(crate) fn contract(workspace: &Workspace, brokers: &Brokers) -> Result<Outcome> {
     let mut suite = Command::new(cargo());
     suite.current_dir(workspace.root()).args(UNIT_TESTS).args(["--test", "contract", "--"]);
     // Most of each is waiting for a lease to end.
     suite.args(["--ignored", "remote::", "--test-threads", "12"]);
     suite.env("CONTRACT_NAME_SERVER", &brokers.name_server);
-    suite
+    let mut name = "the contract of a backend, on real brokers".to_owned();
+    if let Some(version) = &brokers.version {
+        suite.env("CONTRACT_BROKERS", version);
+        name.push_str(&format!(" of {version}"));
+    }
+    step::attempt(workspace, &name, &mut suite)
 }
 
 /// The runner, ready to run these.

@@ -34,7 +34,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use artefacts::Profile;
-use interop::Guest;
+use interop::Visit;
 use language::{Language, Selection};
 use workspace::Workspace;
 
@@ -82,14 +82,11 @@ enum Verb {
         #[arg(long, value_enum, value_name = "LANGUAGE")]
         without: Vec<Language>,
     },
-    /// Run Apache's own clients, and the record of what Apache's proxy answers, against our proxy
+    /// Bring a real Apache RocketMQ up, and run on it: the contract of a backend; Apache's clients and the record of what
+    /// Apache's proxy answers against our proxy; our clients against it and against Apache's own proxy
     Interop {
-        /// Only these (all of them when none is named)
-        #[arg(value_enum)]
-        only: Vec<Guest>,
-        /// Only transcripts whose name matches this regular expression
-        #[arg(long)]
-        case: Option<String>,
+        #[command(flatten)]
+        visit: Visit,
     },
     /// Start, end and show a real Apache RocketMQ (name server and brokers) to try separated mode on
     #[command(disable_help_flag = true)]
@@ -151,7 +148,7 @@ fn run(arguments: Arguments) -> Result<bool> {
             let languages = Selection::of(language.into_iter().collect(), without).resolve()?;
             conform::run(workspace, &languages, (case.as_deref(), real))
         }
-        Verb::Interop { only, case } => interop::run(workspace, &only, case.as_deref()),
+        Verb::Interop { visit } => interop::run(workspace, &visit),
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
         Verb::Fleet { arguments } => fleet::run(workspace, &arguments),
         Verb::Fuzz { seconds } => fuzz::run(workspace, seconds),

@@ -8,7 +8,7 @@ use crate::{
     across,
     artefacts::Profile,
     bindings,
-    brokers::Brokers,
+    brokers::{Brokers, OLDEST},
     conform, contract,
     examples::{self, Run},
     installed::Installed,
@@ -82,16 +82,19 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
 
     step::heading("Behaviour");
     // Apache's servers are there where the tools of Apache's Java client are.
+    if scope.guests.contains(&Guest::Java) {
+        let oldest = Brokers::start(workspace, installed.artefacts(), Some(OLDEST))?;
+        tally.count(&interop::contract(workspace, &oldest)?)?;
+    }
     let brokers =
-        scope.guests.contains(&Guest::Java).then(|| Brokers::start(workspace, installed.artefacts()));
+        scope.guests.contains(&Guest::Java).then(|| Brokers::start(workspace, installed.artefacts(), None));
     let brokers = brokers.transpose()?;
     let mut conformance = conform::command(workspace, &installed, languages)?;
     let mut interop = interop::command(workspace, installed.artefacts(), scope.guests);
     if let Some(brokers) = &brokers {
         brokers.tell(&mut conformance);
         brokers.tell(&mut interop);
-        let mut contract = interop::contract(workspace, brokers);
-        tally.count(&step::attempt(workspace, interop::CONTRACT, &mut contract)?)?;
+        tally.count(&interop::contract(workspace, brokers)?)?;
     }
     tally.count(&step::attempt(workspace, "conformance", &mut conformance)?)?;
     if !scope.guests.is_empty() {
