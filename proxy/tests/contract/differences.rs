@@ -38,9 +38,27 @@ const DIFFERENCES: &[(&str, Fails, &str)] = &[
     ("delay::delayed_messages_come_in_order_of_time", Sometimes, "the timer's precision is a second"),
 ];
 
+/// The same of brokers before 5.5.0, beside the others.
+const OF_OLDER_BROKERS: &[(&str, Fails, &str)] = &[
+    (
+        "settling::a_suspended_lease_does_not_count",
+        Always,
+        "`suspend` is not known there: every delivery counts",
+    ),
+    (
+        "polling::a_dropped_receive_loses_nothing",
+        Sometimes,
+        "what is given back comes again after some ten seconds, which is more than the case waits",
+    ),
+];
+
+/// Which version the brokers are, if not the newest.
+const VERSION: &str = "CONTRACT_BROKERS";
+
 /// Plays a case on real brokers: it must pass, unless it is known that it can't.
 pub(crate) async fn play(name: &str, case: impl Future<Output = ()> + Send + 'static) {
-    let known = DIFFERENCES.iter().find(|(case, ..)| *case == name);
+    let of_older = if std::env::var_os(VERSION).is_some() { OF_OLDER_BROKERS } else { &[] };
+    let known = DIFFERENCES.iter().chain(of_older).find(|(case, ..)| *case == name);
     let outcome = tokio::spawn(case).await;
     match (outcome, known) {
         (Ok(()), None | Some((_, Sometimes, _))) => {}

@@ -21,7 +21,7 @@ import org.apache.rocketmq.client.apis.producer.TransactionResolution;
 
 /**
  * Load of every type of message but NORMAL by Apache's Java client: ENDPOINT NAME SECONDS PATIENCE proxies|broker (what
- * breaks). Prints a line for each type, "passed TYPE: ..." or "FAILED TYPE: ...": everything that was acknowledged has
+ * breaks) TYPE,TYPE. Prints a line for each type, "passed TYPE: ..." or "FAILED TYPE: ...": everything that was acknowledged has
  * come, and nothing that was rolled back.
  */
 public class Fleet {
@@ -39,10 +39,14 @@ public class Fleet {
         end = System.currentTimeMillis() + Integer.parseInt(arguments[2]) * 1000L;
         patience = Integer.parseInt(arguments[3]) * 1000L;
         brokerBreaks = arguments[4].equals("broker");
+        List<String> wanted = List.of(arguments[5].split(","));
         List<Kind> kinds =
             List.of(new Fifo(), new Delay(), new Transactions(), new Priority(), new Lite());
         List<Thread> running = new ArrayList<>();
         for (Kind kind : kinds) {
+            if (!wanted.contains(kind.kind)) {
+                continue;
+            }
             Thread thread = new Thread(kind::play);
             thread.start();
             running.add(thread);

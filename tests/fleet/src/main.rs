@@ -22,8 +22,8 @@ use fault::Fault;
 const PATIENCE: Duration = Duration::from_secs(120);
 const PROXIES: usize = 3;
 
-/// Topics by their type; NORMAL ones are our own client's, the others those of Apache's Java client.
-const TYPES: &[&str] = &["normal", "fifo", "delay", "transaction", "priority", "lite"];
+/// The types of message that Apache's Java client sends; NORMAL ones are our own client's.
+const TYPES: [&str; 5] = ["fifo", "delay", "transaction", "priority", "lite"];
 
 /// Breaks proxies, a broker or name servers under load, and counts what is lost
 #[derive(Debug, Parser)]
@@ -43,6 +43,9 @@ struct Arguments {
     /// Apache's version
     #[arg(long, default_value = VERSION)]
     version: String,
+    /// Leaves a type of message out: brokers of 5.3.3 know no priority and no lite; may be repeated
+    #[arg(long, value_parser = TYPES)]
+    without: Vec<String>,
     /// The rocketmq-thin-proxy binary
     #[arg(long)]
     proxy: PathBuf,
@@ -89,7 +92,9 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
         proxies.push(Proxy::start(&arguments.proxy, &flags).await?);
     }
     let name = format!("fleet-{}", std::process::id());
-    make_topics(&arguments.proxy, proxies[0].address(), &name).await?;
+    let types: Vec<_> =
+        TYPES.into_iter().filter(|kind| !arguments.without.iter().any(|out| out == kind)).collect();
+    make_topics(&arguments.proxy, proxies[0].address(), (&name, &types)).await?;
     let addresses = proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
     let endpoint = balancer::start(addresses).await?;
 
@@ -101,7 +106,7 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
     );
     let topic = format!("{name}-normal");
     let ours = normal::run(&endpoint, &topic, (load, PATIENCE));
-    let theirs = java(arguments, &endpoint, &name);
+    let theirs = java(arguments, &endpoint, (&name, &types));
     let every = Duration::from_secs(arguments.every);
     let faults = arguments.fault.strike((load, every), &mut proxies, &mut cluster);
     let (ours, theirs, killed) = tokio::join!(ours, theirs, faults);
@@ -122,7 +127,7 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
     passed += u32::try_from(said.lines().filter(|line| line.starts_with("passed ")).count())?;
     failed += u32::try_from(said.lines().filter(|line| line.starts_with("FAILED ")).count())?;
     // Our own, and one line for each type of theirs.
-    ensure!(usize::try_from(passed + failed)? == TYPES.len(), "not every type of message was told of");
+    ensure!(usize::try_from(passed + failed)? == types.len() + 1, "not every type of message was told of");
     Ok((passed, failed))
 }
 
@@ -139,13 +144,17 @@ fn configuration(cluster: &Cluster) -> String {
     }
 }
 
-async fn make_topics(proxy: &Path, server: &str, name: &str) -> Result<()> {
-    let (fifo, lite) = (format!("{name}-fifo"), format!("{name}-lite"));
-    for kind in TYPES {
-        admin(proxy, server, &["topic", "create", &format!("{name}-{kind}"), "--type", kind]).await?;
+async fn make_topics(proxy: &Path, server: &str, (name, types): (&str, &[&str])) -> Result<()> {
+    for kind in types.iter().chain(&["normal"]) {
+        let topic = format!("{name}-{kind}");
+        admin(proxy, server, &["topic", "create", &topic, "--type", kind]).await?;
+        match *kind {
+            "fifo" => admin(proxy, server, &["group", "create", &topic, "--fifo"]).await?,
+            "lite" => admin(proxy, server, &["group", "create", &topic, "--lite-bind-topic", &topic]).await?,
+            _ => {}
+        }
     }
-    admin(proxy, server, &["group", "create", &fifo, "--fifo"]).await?;
-    admin(proxy, server, &["group", "create", &lite, "--lite-bind-topic", &lite]).await
+    Ok(())
 }
 
 async fn admin(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
@@ -154,8 +163,8 @@ async fn admin(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Apache's Java client with the other types; it judges for itself, with a line for each.
-async fn java(arguments: &Arguments, endpoint: &str, name: &str) -> Result<String> {
+/// Apache's Java client with these types; it judges for itself, with a line for each.
+async fn java(arguments: &Arguments, endpoint: &str, (name, types): (&str, &[&str])) -> Result<String> {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/java/Fleet.java");
     let home = tempfile::tempdir()?;
     let mut java = Command::new("java");
@@ -163,6 +172,7 @@ async fn java(arguments: &Arguments, endpoint: &str, name: &str) -> Result<Strin
     java.arg("-cp").arg(arguments.java_client.trim()).arg(program);
     let fault = if arguments.fault.takes_queues_away() { "broker" } else { "proxies" };
     java.args([endpoint, name, &arguments.seconds.to_string(), &PATIENCE.as_secs().to_string(), fault]);
+    java.arg(types.join(","));
     // The client logs into the home directory.
     java.env("HOME", home.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = java.output().await.context("starting java")?;

@@ -82,9 +82,12 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
 
     step::heading("Behaviour");
     // Apache's servers are there where the tools of Apache's Java client are.
-    if scope.guests.contains(&Guest::Java) {
+    if scope.guests.contains(&Guest::Java) && languages.contains(&Language::Rust) {
         let oldest = Brokers::start(workspace, installed.artefacts(), Some(OLDEST))?;
-        tally.count(&interop::contract(workspace, &oldest)?)?;
+        let mut conformance = conform::command(workspace, &installed, &[Language::Rust])?;
+        oldest.tell(&mut conformance);
+        conformance.args(["--server", "separated"]);
+        tally.count(&step::attempt(workspace, "conformance in front of old brokers", &mut conformance)?)?;
     }
     let brokers =
         scope.guests.contains(&Guest::Java).then(|| Brokers::start(workspace, installed.artefacts(), None));
