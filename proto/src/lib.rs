@@ -20,6 +20,13 @@ pub mod thin {
     tonic::include_proto!("rocketmq.thin.v1");
 }
 
+/// Metadata of an answer (of any value) by which a server says that each message of a request with several keeps its own
+/// id, tag, keys and properties.
+///
+/// Apache's proxies do not say it, and need not hold it: up to 5.3 brokers write those of the first message over all
+/// others (`MessageExtEncoder`), and no answer tells which brokers a proxy stands in front of.
+pub const KEEPS_BATCHES: &str = "x-mq-keeps-batches";
+
 /// The descriptors of both packages as an encoded `google.protobuf.FileDescriptorSet`, for server
 /// reflection and for the comparison with the published package.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

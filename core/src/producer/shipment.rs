@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     message::Receipt,
     options::RetryOptions,
     route::Routes,
-    rpc::{Freight, Identity, Parcel, SendMessage, Ticket},
+    rpc::{Freight, Identity, Link, Parcel, SendMessage, Ticket},
     session::Session,
     wire::{Outgoing, build_send, process_send},
 };
@@ -50,24 +51,51 @@ impl Shipments {
         }
     }
 
+    /// The queue whose turn it is, and the way there.
+    async fn destination(&self, deadline: Instant) -> Result<(i32, Arc<Link>), Error> {
+        let route = self.routes.get(&self.topic, deadline).await?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let queue = route.writable(turn, self.session.settings().validate_message_type)?;
+        Ok((queue.id, self.session.pool().pick(&queue.endpoints)?))
+    }
+
+    /// Sends one request.
     async fn ship(
         &self,
         parcels: &[Parcel<Self>],
-        limit: Duration,
+        (queue, link): (i32, &Link),
+        deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let deadline = crate::options::deadline(Instant::now(), limit);
         let session = &self.session;
-        let route = self.routes.get(&self.topic, deadline).await?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let queue = route.writable(turn, session.settings().validate_message_type)?;
-        let link = session.pool().pick(&queue.endpoints)?;
         let messages = || parcels.iter().map(|parcel| &parcel.item.outgoing);
         let topic = session.rpc().resource(&*self.topic);
-        let request = build_send(&topic, queue.id, &self.born_host, messages());
+        let request = build_send(&topic, queue, &self.born_host, messages());
         let limit = deadline.saturating_duration_since(Instant::now());
-        let answer = session.rpc().unary::<SendMessage>(&link, request, limit).await;
-        let (origin, response) = answer.map_err(|error| session.explain(&link, error))?;
+        let answer = session.rpc().unary::<SendMessage>(link, request, limit).await;
+        let (origin, response) = answer.map_err(|error| session.explain(link, error))?;
         process_send(&origin, response, messages())
+    }
+
+    /// Sends all in one request, where the server keeps them apart; where it does not say so, each in its own.
+    async fn ship_all(
+        &self,
+        parcels: &[Parcel<Self>],
+        deadline: Instant,
+    ) -> Result<Vec<Result<Receipt, Error>>, Error> {
+        let (queue, link) = self.destination(deadline).await?;
+        if parcels.len() == 1 || link.keeps_batches() {
+            return self.ship(parcels, (queue, &link), deadline).await;
+        }
+        let each = parcels.chunks(1).map(async |parcel| {
+            let destination = self.destination(deadline).await;
+            let (queue, link) = destination.map_err(|error| error.during(Self::OPERATION))?;
+            let results = self.ship(parcel, (queue, &link), deadline).await;
+            self.look_at(&results);
+            results?
+                .pop()
+                .unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, Self::OPERATION, "no result")))
+        });
+        Ok(join_all(each).await)
     }
 
     /// A refusal may come from a route that is no longer right.
@@ -119,8 +147,9 @@ impl Freight for Shipments {
         parcels: &[Parcel<Self>],
         limit: Duration,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let result = self.ship(parcels, limit).await;
+        let deadline = crate::options::deadline(Instant::now(), limit);
+        let result = self.ship_all(parcels, deadline).await;
         self.look_at(&result);
-        result.map_err(|error| error.during("send"))
+        result.map_err(|error| error.during(Self::OPERATION))
     }
 }

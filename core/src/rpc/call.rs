@@ -59,7 +59,7 @@ impl Rpc {
         let answer = timeout(limit, O::invoke(link.stub(), request)).instrument(span).await;
         match answer {
             Ok(Ok(response)) => {
-                link.answered();
+                link.answered(response.metadata());
                 Ok((origin, response.into_inner()))
             }
             Ok(Err(status)) => Err(failed(link, origin.transport(status))),
@@ -100,7 +100,7 @@ impl Rpc {
         };
         match gather.instrument(span).await {
             Ok(received) => {
-                link.answered();
+                link.reached();
                 Ok((origin, received))
             }
             Err(error) => Err(failed(link, error)),

@@ -1,13 +1,16 @@
 //! One connection to one address, and how it has been doing.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use rocketmq_thin_proto::v2::messaging_service_client::MessagingServiceClient;
-use tonic::transport::Channel;
+use rocketmq_thin_proto::{KEEPS_BATCHES, v2::messaging_service_client::MessagingServiceClient};
+use tonic::{metadata::MetadataMap, transport::Channel};
 
 use crate::options::Address;
 
@@ -27,6 +30,7 @@ pub(crate) struct Link {
     name: Arc<str>,
     stub: Stub,
     health: Mutex<Health>,
+    keeps_batches: AtomicBool,
 }
 
 /// What the latest calls tell about an address.
@@ -41,7 +45,8 @@ impl Link {
     pub(super) fn new(address: Address, channel: Channel) -> Arc<Self> {
         let name = Arc::from(address.to_string());
         let stub = MessagingServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
-        Arc::new(Self { address, name, stub, health: Mutex::new(Health::Untried) })
+        let health = Mutex::new(Health::Untried);
+        Arc::new(Self { address, name, stub, health, keeps_batches: AtomicBool::new(false) })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -61,13 +66,25 @@ impl Link {
         *self.health.lock()
     }
 
-    /// It answered, whatever it said.
-    pub(crate) fn answered(&self) {
+    /// Whether several messages may travel in one request: whoever answered last has said so.
+    pub(crate) fn keeps_batches(&self) -> bool {
+        self.keeps_batches.load(Ordering::Relaxed)
+    }
+
+    /// It is there.
+    pub(crate) fn reached(&self) {
         *self.health.lock() = Health::Good;
     }
 
-    /// It could not be reached, or kept silent.
+    /// It answered, whatever it said.
+    pub(crate) fn answered(&self, metadata: &MetadataMap) {
+        self.reached();
+        self.keeps_batches.store(metadata.contains_key(KEEPS_BATCHES), Ordering::Relaxed);
+    }
+
+    /// It could not be reached, or kept silent. Who answers next may be another.
     pub(crate) fn failed(&self) {
+        self.keeps_batches.store(false, Ordering::Relaxed);
         let mut health = self.health.lock();
         *health = health.after_failure(Instant::now());
     }

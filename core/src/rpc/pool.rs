@@ -85,7 +85,7 @@ impl Pool {
             let error = match attempt {
                 Ok(Ok(channel)) => {
                     let link = Link::new(address.clone(), channel);
-                    link.answered();
+                    link.reached();
                     self.links.lock().insert(address.clone(), link);
                     return Ok(());
                 }

@@ -188,7 +188,7 @@ impl Keeper {
         match command.command {
             Some(Command::Settings(settings)) => {
                 *self.session.settings.lock() = process_settings(&settings);
-                self.link.answered();
+                self.link.reached();
                 self.turn += 1;
                 self.state.send_replace(StreamState::Ready { turn: self.turn });
                 Ok(None)

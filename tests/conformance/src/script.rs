@@ -21,6 +21,9 @@ pub struct Script {
     pub topics: BTreeMap<String, Vec<String>>,
     /// TLS with a certificate for this name; absent: plaintext.
     pub tls: Option<TlsScript>,
+    /// It does not say that it keeps the messages of one request apart, as Apache's proxies don't.
+    #[serde(default)]
+    pub silent_about_batches: bool,
     /// The address to listen on, without a port; absent: `127.0.0.1`.
     pub listen: Option<String>,
 }

@@ -13,6 +13,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use prost::Message;
+use rocketmq_thin_proto::KEEPS_BATCHES;
 use tonic::Code;
 
 /// The largest message that comes in, as Apache's proxy has it.
@@ -28,6 +29,7 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const BATCHES: HeaderName = HeaderName::from_static(KEEPS_BATCHES);
 
 /// Why a call ends without an answer of its own.
 #[derive(Debug)]
@@ -294,6 +296,7 @@ fn answer(body: Body) -> Response<Body> {
     headers.insert(CONTENT_TYPE, GRPC);
     headers.insert(GRPC_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(BATCHES, HeaderValue::from_static("true"));
     response
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future, stream::BoxStream};
+use rocketmq_thin_proto::KEEPS_BATCHES;
 use rocketmq_thin_proto::v2::{
     messaging_service_server::MessagingService, receive_message_response::Content,
     telemetry_command::Command, *,
@@ -10,7 +11,10 @@ use rocketmq_thin_proto::v2::{
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Code as GrpcCode, Request, Response, Status as GrpcStatus, Streaming, metadata::KeyAndValueRef};
+use tonic::{
+    Code as GrpcCode, Request, Response, Status as GrpcStatus, Streaming,
+    metadata::{KeyAndValueRef, MetadataValue},
+};
 
 use super::{
     answer::{Answerable, code, status},
@@ -60,18 +64,20 @@ impl Service {
         let shown = self.state.show(&format!("{}Request", T::RPC), request.get_ref());
         let rule = self.note(T::RPC, &request, shown);
         self.interfere(&rule, request.extensions().get().cloned()).await?;
-        if let Some(answer) = &rule.answer {
-            return self.written(&format!("{}Response", T::RPC), answer);
+        let mut response = Response::new(match (&rule.answer, &rule.code) {
+            (Some(answer), _) => self.written(&format!("{}Response", T::RPC), answer)?,
+            (None, Some(name)) => T::refused(status(code(name), &rule.text)),
+            (None, None) => request.into_inner().answer(&self.state, &rule),
+        });
+        if !self.state.silent_about_batches() {
+            response.metadata_mut().insert(KEEPS_BATCHES, MetadataValue::from_static("true"));
         }
-        Ok(Response::new(match &rule.code {
-            Some(name) => T::refused(status(code(name), &rule.text)),
-            None => request.into_inner().answer(&self.state, &rule),
-        }))
+        Ok(response)
     }
 
-    fn written<M: prost::Message + Default>(&self, name: &str, answer: &Value) -> Answer<M> {
+    fn written<M: prost::Message + Default>(&self, name: &str, answer: &Value) -> Result<M, GrpcStatus> {
         let read = self.state.json().read(name, answer);
-        read.map(Response::new).map_err(|error| GrpcStatus::internal(format!("the case's answer: {error:#}")))
+        read.map_err(|error| GrpcStatus::internal(format!("the case's answer: {error:#}")))
     }
 
     /// Status, messages, delivery time: the order of a healthy proxy's stream.

@@ -54,6 +54,10 @@ impl State {
         &self.seen
     }
 
+    pub(super) fn silent_about_batches(&self) -> bool {
+        self.script.silent_about_batches
+    }
+
     /// Host and port that routes name.
     pub(super) fn advertised(&self) -> &(String, u16) {
         &self.advertised
