@@ -67,9 +67,8 @@ impl Producer {
 
     /// Sends one message and waits until the server has stored it.
     ///
-    /// Sends that run at the same time travel together where that costs no time and the server says that it keeps them
-    /// apart. Cancelling the future gives
-    /// up waiting, not the message.
+    /// Sends that run at the same time travel together where that costs no time, and the server says that it keeps
+    /// them apart. Cancelling the future gives up waiting, not the message.
     ///
     /// # Errors
     ///

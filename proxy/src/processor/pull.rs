@@ -1,8 +1,7 @@
 //! Reading queues by offset, for consumers that remember themselves, or have the server remember, how far they are.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use super::receive::ANSWER_TIME;
 use super::{Expression, Processor, filter, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
@@ -53,7 +52,6 @@ impl Processor {
         legal_offset(command.offset)?;
         let filter = filter::parse(command.expression)?;
         let asked = Duration::from_millis(u64::try_from(command.polling_ms).unwrap_or_default());
-        let wait = asked.min(self.limits.max_polling).min(context.remaining().unwrap_or(asked));
         let QueueName { topic, broker, id } = command.queue;
         let pull = Pull {
             topic: topic.clone(),
@@ -63,7 +61,7 @@ impl Processor {
             offset: command.offset,
             max: max.min(self.limits.receive_batch),
             filter,
-            deadline: Instant::now() + wait.saturating_sub(ANSWER_TIME),
+            deadline: context.end_of_wait(asked.min(self.limits.max_polling)),
         };
         let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset };
         tokio::select! {

@@ -16,8 +16,6 @@ use crate::service::{
 
 /// What a client's own request time-out is taken to be when it never said.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// How much earlier than its time a wait ends, so that the answer is there before the client gives up.
-pub(super) const ANSWER_TIME: Duration = Duration::from_millis(40);
 
 /// A receive as a client asks for it.
 #[derive(Clone, Debug)]
@@ -71,7 +69,7 @@ impl Processor {
     pub async fn receive(&self, context: &Context, command: ReceiveCommand) -> Result<Received, Error> {
         let request_timeout = self.sessions.request_timeout(&context.client_id).unwrap_or(REQUEST_TIMEOUT);
         let wait = polling_time(context, command.polling_ms, request_timeout, &self.limits)?;
-        let until = Instant::now() + wait.saturating_sub(ANSWER_TIME);
+        let until = context.end_of_wait(wait);
         validate::topic(&command.topic)?;
         validate::group(&command.group)?;
         let invisible = if command.auto_renew {
