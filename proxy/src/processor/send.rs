@@ -81,15 +81,19 @@ pub struct Stored {
 }
 
 impl Processor {
-    /// Stores messages of one topic, all or none; one entry per message, in order.
+    /// Stores messages of one topic; an outcome per message, in order.
     ///
     /// # Errors
-    /// The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type can't be told;
+    /// Those of the whole command, and of messages of which none was stored. The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type can't be told;
     /// `Forbidden` without a writable queue; `NotImplemented` for a type the backend can't store.
-    pub async fn send(&self, context: &Context, command: SendCommand) -> Result<Vec<Stored>, Error> {
+    pub async fn send(
+        &self,
+        context: &Context,
+        command: SendCommand,
+    ) -> Result<Vec<Result<Stored, Error>>, Error> {
         validate_all(&command, self, millis(SystemTime::now()))?;
         let Some((topic, _)) = command.messages.first() else {
-            return Err(Error::new(ErrorKind::Corrupted, "no message to send"));
+            return Err(nothing_to_send());
         };
         let topic = topic.name.clone();
         let cluster = self.placement.of(context.into(), &topic);
@@ -114,21 +118,32 @@ impl Processor {
         let deadline = context.deadline_within(self.limits.call);
         let sent = services.messages.send(&topic, messages, deadline).await;
         let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
-        let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| Stored {
-            transaction_id: match &sent.transaction {
-                Some(coordinates) => {
-                    self.recent.stored((&topic, &message_id), (&cluster.name, coordinates));
-                    self.handles.seal_transaction(&topic, &cluster.name, coordinates)
-                }
-                None => message_id.clone(),
-            },
-            message_id,
-            queue_offset: sent.queue_offset,
-            recall_handle: sent.recall_handle,
-            persistence: sent.persistence,
+        let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| {
+            let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
+            Ok(Stored {
+                transaction_id: match &sent.transaction {
+                    Some(coordinates) => {
+                        self.recent.stored((&topic, &message_id), (&cluster.name, coordinates));
+                        self.handles.seal_transaction(&topic, &cluster.name, coordinates)
+                    }
+                    None => message_id.clone(),
+                },
+                message_id,
+                queue_offset: sent.queue_offset,
+                recall_handle: sent.recall_handle,
+                persistence: sent.persistence,
+            })
         });
-        Ok(stored.collect())
+        let stored: Vec<Result<Stored, Error>> = stored.collect();
+        match stored.iter().all(Result::is_err) {
+            true => Err(stored.into_iter().find_map(Result::err).unwrap_or_else(nothing_to_send)),
+            false => Ok(stored),
+        }
     }
+}
+
+fn nothing_to_send() -> Error {
+    Error::new(ErrorKind::Corrupted, "no message to send")
 }
 
 /// What a topic takes. One that surely does not exist has no type. That nobody could be asked is another matter:

@@ -10,10 +10,11 @@ use super::{Delivery, Message, ServiceError, ServiceErrorKind};
 /// what an earlier call left in this process. Dropping a future gives up the wait; it never loses a message.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Stores messages in a topic: all of them or none. Returns one entry per message, in order, once they
-    /// are as durable as the backend promises.
+    /// Stores messages in a topic. Returns an outcome per message, in order, once they are as durable as the backend
+    /// promises.
     ///
     /// # Errors
+    /// As outcomes, or where none was stored as one error for all:
     /// `TopicNotFound`, `Forbidden` (no writable queue), `Rejected`, `Unsupported` (a kind the backend can't
     /// store), `Busy`, `Timeout` and `Unavailable` (after both the messages may be stored).
     async fn send(
@@ -21,7 +22,7 @@ pub trait Messages: Send + Sync {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError>;
+    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError>;
 
     /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
     ///

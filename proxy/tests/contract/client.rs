@@ -66,6 +66,7 @@ impl Client {
         let at_once: Vec<_> =
             messages.iter().map(|message| !message.half && message.delay.is_none()).collect();
         let sent = self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await?;
+        let sent = sent.into_iter().collect::<Result<Vec<_>, _>>()?;
         if self.services.metadata.capabilities().offsets {
             let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
             // The last of each queue: the others lie before it.

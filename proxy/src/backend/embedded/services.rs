@@ -19,8 +19,10 @@ impl Messages for Broker {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError> {
-        self.store_messages(topic, messages, deadline).await
+    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+        // All are stored together, or none is.
+        let stored = self.store_messages(topic, messages, deadline).await?;
+        Ok(stored.into_iter().map(Ok).collect())
     }
 
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {

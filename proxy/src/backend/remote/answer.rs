@@ -40,9 +40,11 @@ pub(super) fn required<T: std::str::FromStr>(answer: &Command, field: &str) -> R
 impl From<CallError> for ServiceError {
     fn from(error: CallError) -> Self {
         let kind = match &error {
-            CallError::Connect { .. } | CallError::Lost { .. } | CallError::ShuttingDown { .. } => {
-                ServiceErrorKind::Unavailable
-            }
+            CallError::Connect { .. }
+            | CallError::NotConnected { .. }
+            | CallError::Backlog { .. }
+            | CallError::Lost { .. }
+            | CallError::ShuttingDown { .. } => ServiceErrorKind::Unavailable,
             CallError::Unsendable { .. } => ServiceErrorKind::Rejected,
             CallError::Timeout { .. } => ServiceErrorKind::Timeout,
         };

@@ -8,7 +8,6 @@ use super::answer::success;
 use super::cache::{Cache, Freshness};
 use super::connection::Dialer;
 use super::error::CallError;
-use super::faults::Faults;
 use super::name_servers::{LookupError, NameServers};
 use super::peers::Peers;
 use super::presence::{self, Ear, ROOM};
@@ -40,9 +39,9 @@ pub(super) struct ClusterOptions {
 pub(super) struct Cluster {
     pub(super) options: ClusterOptions,
     pub(super) peers: Arc<Peers>,
-    pub(super) faults: Faults,
-    pub(super) send_turns: Turns,
-    pub(super) receive_turns: Turns,
+    /// Apart, as a broker that takes no message may well have some.
+    pub(super) sends: Turns,
+    pub(super) receives: Turns,
     /// What the brokers have to say to clients.
     pub(super) ear: Ear,
     name_servers: Arc<NameServers>,
@@ -67,9 +66,8 @@ impl Cluster {
         Self {
             options,
             peers,
-            faults: Faults::default(),
-            send_turns: Turns::default(),
-            receive_turns: Turns::default(),
+            sends: Turns::default(),
+            receives: Turns::default(),
             ear: Ear::new(requests),
             name_servers,
             routes: Cache::new(FRESHNESS),
@@ -114,8 +112,8 @@ impl Cluster {
         let masters = route.iter().flat_map(|route| &route.brokers).filter_map(Broker::master);
         let mut failed = None;
         for address in masters {
-            let answer = self.ask(address, presence::nobody(), self.options.lookup_timeout).await;
-            match answer.and_then(success) {
+            let answer = self.peers.call(address, presence::nobody(), self.options.lookup_timeout).await;
+            match answer.map_err(ServiceError::from).and_then(success) {
                 Ok(_) => return Ok(()),
                 Err(error) => failed = Some(format!("no broker of {name} serves: {address}: {error}")),
             }
@@ -133,7 +131,15 @@ impl Cluster {
         if !error.blames_peer() {
             return;
         }
-        self.faults.failed(broker);
+        // Both, one after the other.
+        if [&self.sends, &self.receives].map(|turns| turns.faults.failed(broker)).contains(&true) {
+            tracing::warn!(broker, %error, "left out until it answers");
+            self.doubt_broker(broker);
+        }
+    }
+
+    /// Has the routes that name a broker asked for again soon, and goes on with those there are.
+    pub(super) fn doubt_broker(&self, broker: &str) {
         self.routes.doubt(|route| route.broker(broker).is_some());
     }
 
@@ -142,26 +148,25 @@ impl Cluster {
         self.routes.forget(topic);
     }
 
-    /// Asks a broker within the time that settling and storing may take.
+    /// Asks a broker at this address, within the time that settling and storing may take.
     pub(super) async fn ask(
         &self,
-        address: &str,
+        (broker, address): (&str, &str),
         command: Command,
         within: Duration,
     ) -> Result<Command, ServiceError> {
-        Ok(self.peers.call(address, command, within.min(self.options.call_timeout)).await?)
+        let answer = self.peers.call(address, command, within.min(self.options.call_timeout)).await;
+        Ok(answer.inspect_err(|error| self.failed(broker, error))?)
     }
 
-    /// The same of a broker's master, by the broker's name.
+    /// The same of a broker's master.
     pub(super) async fn ask_broker(
         &self,
         broker: &str,
         command: Command,
         within: Duration,
     ) -> Result<Command, ServiceError> {
-        let address = self.master(broker).await?;
-        let answer = self.peers.call(&address, command, within.min(self.options.call_timeout)).await;
-        Ok(answer.inspect_err(|error| self.failed(broker, error))?)
+        self.ask((broker, &self.master(broker).await?), command, within).await
     }
 }
 

@@ -11,6 +11,20 @@ pub(super) enum CallError {
         /// Why.
         reason: String,
     },
+    /// No connection came about while the caller could wait.
+    #[error("no connection to {address} within {within:?}")]
+    NotConnected {
+        /// Who.
+        address: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// The peer does not read, and too much waits for it.
+    #[error("too much waits to be sent to {address}")]
+    Backlog {
+        /// Who.
+        address: String,
+    },
     /// The request can't be put into a frame.
     #[error("the request can't be sent: {reason}")]
     Unsendable {
@@ -50,7 +64,11 @@ impl CallError {
     /// Whether the peer may have carried out the request.
     pub(super) fn maybe_done(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Unsendable { .. } | Self::ShuttingDown { .. } => false,
+            Self::Connect { .. }
+            | Self::NotConnected { .. }
+            | Self::Backlog { .. }
+            | Self::Unsendable { .. }
+            | Self::ShuttingDown { .. } => false,
             Self::Lost { sent, .. } => *sent,
             Self::Timeout { .. } => true,
         }
@@ -60,9 +78,11 @@ impl CallError {
     pub(super) fn blames_peer(&self) -> bool {
         const PATIENCE: Duration = Duration::from_millis(500);
         match self {
-            Self::Connect { .. } | Self::Lost { .. } | Self::ShuttingDown { .. } => true,
+            Self::Connect { .. } | Self::Backlog { .. } | Self::Lost { .. } | Self::ShuttingDown { .. } => {
+                true
+            }
             Self::Unsendable { .. } => false,
-            Self::Timeout { within, .. } => *within >= PATIENCE,
+            Self::NotConnected { within, .. } | Self::Timeout { within, .. } => *within >= PATIENCE,
         }
     }
 }

@@ -32,16 +32,29 @@ impl Faults {
         }
     }
 
-    /// Notes that a broker could not be asked or did not answer.
-    pub(super) fn failed(&self, broker: &str) {
-        tracing::warn!(broker, "left out for {AFTER_FAILURE:?}: it does not answer");
-        self.out_until.lock().insert(broker.to_owned(), Instant::now() + AFTER_FAILURE);
+    /// Notes that a broker could not be asked, did not answer, or takes nothing now. Whether that is news.
+    pub(super) fn failed(&self, broker: &str) -> bool {
+        let now = Instant::now();
+        let before = self.out_until.lock().insert(broker.to_owned(), now + AFTER_FAILURE);
+        before.is_none_or(|until| until <= now)
     }
 
-    /// Whether a broker should be left out now.
-    pub(super) fn is_out(&self, broker: &str) -> bool {
-        let out = self.out_until.lock();
-        !out.is_empty() && out.get(broker).is_some_and(|until| Instant::now() < *until)
+    /// Whether to ask a broker now. When the time of one that was left out is over, one request tries it; the others
+    /// follow once that is answered.
+    pub(super) fn lets(&self, broker: &str) -> bool {
+        let mut out = self.out_until.lock();
+        if out.is_empty() {
+            return true;
+        }
+        let now = Instant::now();
+        match out.get_mut(broker) {
+            Some(until) if now < *until => false,
+            Some(until) => {
+                *until = now + AFTER_FAILURE;
+                true
+            }
+            None => true,
+        }
     }
 }
 
@@ -52,12 +65,23 @@ mod tests {
     #[test]
     fn a_failed_or_slow_broker_is_out_until_it_answers_quickly() {
         let faults = Faults::default();
-        assert!(!faults.is_out("a"));
-        faults.failed("a");
-        assert!(faults.is_out("a") && !faults.is_out("b"));
+        assert!(faults.lets("a"));
+        assert!(faults.failed("a"));
+        assert!(!faults.lets("a") && faults.lets("b"));
+        assert!(!faults.failed("a"));
         faults.answered("a", Duration::from_millis(3));
-        assert!(!faults.is_out("a"));
+        assert!(faults.lets("a") && faults.lets("a"));
         faults.answered("a", Duration::from_millis(600));
-        assert!(faults.is_out("a"));
+        assert!(!faults.lets("a"));
+    }
+
+    #[test]
+    fn one_request_tries_a_broker_whose_time_is_over() {
+        let faults = Faults::default();
+        faults.failed("a");
+        faults.out_until.lock().insert("a".to_owned(), Instant::now());
+        assert!(faults.lets("a") && !faults.lets("a"));
+        faults.answered("a", Duration::ZERO);
+        assert!(faults.lets("a") && faults.lets("a"));
     }
 }

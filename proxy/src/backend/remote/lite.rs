@@ -32,9 +32,9 @@ impl Cluster {
         let route = self.route(&change.topic).await?;
         let left = change.deadline.saturating_duration_since(Instant::now());
         let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
-        let asked = route.readable().iter().map(|(_, address)| {
+        let asked = route.readable().iter().map(|(broker, address)| {
             let command = command.clone();
-            async move { success(self.ask(address, command, left).await?) }
+            async move { success(self.ask((broker, address), command, left).await?) }
         });
         try_join_all(asked).await.map(drop)
     }

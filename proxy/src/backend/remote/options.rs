@@ -63,7 +63,7 @@ impl Default for RemoteConfig {
             auto_create_topics: false,
             credentials: None,
             ca_file: None,
-            connect_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_millis(1500),
             lookup_timeout: Duration::from_secs(3),
             call_timeout: Duration::from_secs(2),
         }

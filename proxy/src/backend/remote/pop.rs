@@ -27,7 +27,7 @@ impl Cluster {
         let brokers = route.readable();
         let named =
             receive.broker.as_ref().and_then(|name| brokers.iter().find(|(broker, _)| broker == name));
-        let in_turn = || self.receive_turns.next(brokers, &self.faults, |(broker, _)| broker);
+        let in_turn = || self.receives.next(brokers, |(broker, _)| broker);
         let (broker, address) = named
             .or_else(in_turn)
             .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))?;
@@ -38,6 +38,7 @@ impl Cluster {
         };
         let answer = self.peers.call(address, command, left + TRAVEL * 4).await;
         let answer = answer.inspect_err(|error| self.failed(broker, error))?;
+        self.receives.faults.answered(broker, Duration::ZERO);
         match answer.code {
             response::SUCCESS => self.sift(receive, deliveries(&answer, receive, broker)?).await,
             response::POLLING_TIMEOUT | response::PULL_NOT_FOUND => Ok(Delivered::Nothing),

@@ -61,7 +61,8 @@ fn about(code: i32, queue: QueueOf<'_>) -> Command {
 impl Cluster {
     async fn ask_about(&self, queue: QueueOf<'_>, command: Command) -> Result<Command, ServiceError> {
         let address = self.broker_of(queue.topic, queue.broker).await?;
-        self.ask(&address, command, queue.deadline.saturating_duration_since(Instant::now())).await
+        self.ask((queue.broker, &address), command, queue.deadline.saturating_duration_since(Instant::now()))
+            .await
     }
 
     async fn pull(&self, pull: &Pull) -> Result<Pulled, ServiceError> {

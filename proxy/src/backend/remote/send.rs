@@ -1,11 +1,13 @@
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
 
 use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
-use super::topology::Queue;
+use super::topology::{Queue, TopicRoute};
 use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, put_batch_entry};
@@ -18,44 +20,64 @@ const FLAGS: &str = "f";
 const TEMPLATE_TOPIC: &str = "TBW102";
 
 impl Cluster {
-    /// Stores messages of one topic.
+    /// Stores messages of one topic; an outcome each, in order.
     pub(super) async fn send(
         &self,
         topic: &str,
         messages: &[Message],
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError> {
+    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
         let route = self.route(topic).await?;
+        if route.writable().is_empty() {
+            return Err(nowhere(&route));
+        }
         let queues = route.writable();
         if alone(messages) {
-            let mut sent = Vec::with_capacity(messages.len());
-            for message in messages {
-                let queue = self.queue_for(queues, Some(message))?;
-                let choices = choices(message, queue, queues);
-                let stored = self.store(|| single(topic, message), &choices, deadline).await?;
-                sent.push(stored);
-            }
-            return Ok(sent);
+            return Ok(self.send_each((topic, messages), queues, deadline).await);
         }
-        let queue = self.queue_for(queues, None)?;
+        let first = self.store(|| batch(topic, messages), &self.choices(None, queues), deadline).await?;
         // The broker tells the place of the first; the others follow it.
-        let choices = one_per_broker(queue, queues);
-        let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
-        Ok((0..messages.len() as i64)
-            .map(|n| Sent { queue_offset: first.queue_offset + n, ..first.clone() })
-            .collect())
+        let place = |n| Sent { queue_offset: first.queue_offset + n, ..first.clone() };
+        Ok((0..messages.len() as i64).map(|n| Ok(place(n))).collect())
     }
 
-    fn queue_for<'a>(
+    /// Sends messages one by one: side by side, but those in order that have a queue of their own.
+    async fn send_each(
         &self,
-        queues: &'a [Queue],
-        message: Option<&Message>,
-    ) -> Result<&'a Queue, ServiceError> {
-        let queue = match message.and_then(has_its_queue) {
-            Some(key) => queues.get(queue_choice::of_group(key, queues.len())),
-            None => self.send_turns.next(queues, &self.faults, |queue| &queue.broker),
-        };
-        queue.ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"))
+        (topic, messages): (&str, &[Message]),
+        queues: &[Queue],
+        deadline: Instant,
+    ) -> Vec<Result<Sent, ServiceError>> {
+        let rows = rows(messages).into_iter().map(async |places| {
+            let mut outcomes: Vec<(usize, Result<Sent, ServiceError>)> = Vec::with_capacity(places.len());
+            for place in places {
+                let outcome = match outcomes.last() {
+                    // What stands behind one that is not stored would overtake it.
+                    Some((_, Err(error))) => Err(error.clone()),
+                    _ => {
+                        let message = &messages[place];
+                        let choices = self.choices(has_its_queue(message), queues);
+                        self.store(|| single(topic, message), &choices, deadline).await
+                    }
+                };
+                outcomes.push((place, outcome));
+            }
+            outcomes
+        });
+        let mut outcomes = join_all(rows).await.concat();
+        outcomes.sort_by_key(|(place, _)| *place);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Where a message may go, in order: where its queue is fixed, nowhere else.
+    fn choices<'a>(&self, fixed_by: Option<&str>, queues: &'a [Queue]) -> Vec<&'a Queue> {
+        match fixed_by {
+            Some(key) => queues.get(queue_choice::of_group(key, queues.len())).into_iter().collect(),
+            None => {
+                let queue = self.sends.next(queues, |queue| &queue.broker);
+                queue.map(|queue| one_per_broker(queue, queues)).unwrap_or_default()
+            }
+        }
     }
 
     /// Sends to the first queue of the choices. The next one gets the message only if the one before surely
@@ -66,9 +88,12 @@ impl Cluster {
         choices: &[&Queue],
         deadline: Instant,
     ) -> Result<Sent, ServiceError> {
-        let mut failed = ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue");
+        let mut failed = ServiceError::new(ServiceErrorKind::Timeout, "no time is left to send");
         for queue in choices {
             let left = deadline.saturating_duration_since(Instant::now()).min(self.options.call_timeout);
+            if left.is_zero() {
+                break;
+            }
             let command = command().field("e", queue.id).field("n", &queue.broker);
             match self.store_once(queue, command, left).await {
                 Ok(sent) => return Ok(sent),
@@ -90,18 +115,26 @@ impl Cluster {
                 return Err(NotSent { not_stored: !error.maybe_done(), error: error.into() });
             }
         };
+        let elsewhere = |error: ServiceError| NotSent { not_stored: true, error };
         match answer.code {
             response::SUCCESS
             | response::FLUSH_DISK_TIMEOUT
             | response::FLUSH_SLAVE_TIMEOUT
             | response::SLAVE_NOT_AVAILABLE => {
-                self.faults.answered(&queue.broker, begin.elapsed());
+                self.sends.faults.answered(&queue.broker, begin.elapsed());
                 sent(&answer, half.then_some(&queue.broker))
                     .map_err(|error| NotSent { not_stored: false, error })
             }
             response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE => {
-                self.faults.failed(&queue.broker);
-                Err(NotSent { not_stored: true, error: refusal(&answer) })
+                if self.sends.faults.failed(&queue.broker) {
+                    tracing::warn!(broker = queue.broker, error = %refusal(&answer), "it gets no messages for a while");
+                    self.doubt_broker(&queue.broker);
+                }
+                Err(elsewhere(refusal(&answer)))
+            }
+            _ if moved(&answer) => {
+                self.doubt_broker(&queue.broker);
+                Err(elsewhere(ServiceError::new(ServiceErrorKind::Unavailable, refusal(&answer).message)))
             }
             _ => Err(NotSent { not_stored: false, error: refusal(&answer) }),
         }
@@ -113,9 +146,33 @@ struct NotSent {
     error: ServiceError,
 }
 
-/// Where a message may go, in order: where its kind fixes the queue, nowhere else.
-fn choices<'a>(message: &Message, queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
-    if has_its_queue(message).is_some() { vec![queue] } else { one_per_broker(queue, queues) }
+/// Why a topic with a route has no queue to send to.
+fn nowhere(route: &TopicRoute) -> ServiceError {
+    if route.queues.iter().any(|queues| queues.writable() && queues.write > 0) {
+        let text = "the brokers of the topic's writable queues have no master now";
+        return ServiceError::new(ServiceErrorKind::Unavailable, text);
+    }
+    ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue")
+}
+
+/// Whether a broker refuses because the route was older than it: the topic, or the queue, is not there any more.
+fn moved(answer: &Command) -> bool {
+    let illegal_queue = || answer.remark.as_ref().is_some_and(|remark| remark.contains("queueId"));
+    answer.code == response::TOPIC_NOT_EXIST || answer.code == response::INVALID_PARAMETER && illegal_queue()
+}
+
+/// The messages by place: those that one key sends to one queue in a row, the others each in its own.
+fn rows(messages: &[Message]) -> Vec<Vec<usize>> {
+    let mut rows: Vec<Vec<usize>> = Vec::with_capacity(messages.len());
+    let mut by_key: HashMap<&str, usize> = HashMap::new();
+    for (place, message) in messages.iter().enumerate() {
+        let row = has_its_queue(message).map_or(rows.len(), |key| *by_key.entry(key).or_insert(rows.len()));
+        match rows.get_mut(row) {
+            Some(row) => row.push(place),
+            None => rows.push(vec![place]),
+        }
+    }
+    rows
 }
 
 /// What decides about the queue of a message that can go to one alone, whatever else it is (Apache's
@@ -188,4 +245,32 @@ fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError
             _ => Persistence::Done,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_one_group_stand_in_a_row() {
+        let message = |group: &str| Message {
+            group: (!group.is_empty()).then(|| group.to_owned()),
+            ..Message::default()
+        };
+        let messages = ["a", "", "b", "a", ""].map(message);
+        assert_eq!(rows(&messages), [vec![0, 3], vec![1], vec![2], vec![4]]);
+    }
+
+    #[test]
+    fn a_topic_without_a_master_is_not_read_only() {
+        let route = |perm| {
+            let body = format!(
+                r#"{{"brokerDatas":[{{"brokerAddrs":{{"1":"h:1"}},"brokerName":"b"}}],
+                    "queueDatas":[{{"brokerName":"b","perm":{perm},"readQueueNums":4,"writeQueueNums":4}}]}}"#
+            );
+            TopicRoute::parse(body.as_bytes()).unwrap().unwrap()
+        };
+        assert_eq!(nowhere(&route(6)).kind, ServiceErrorKind::Unavailable);
+        assert_eq!(nowhere(&route(4)).kind, ServiceErrorKind::Forbidden);
+    }
 }

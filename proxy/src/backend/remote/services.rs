@@ -71,7 +71,7 @@ impl Messages for Remote {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError> {
+    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
         self.ensure(topic).await?;
         self.cluster.send(topic, &messages, deadline).await
     }

@@ -120,10 +120,11 @@ impl Cluster {
             .field("unitMode", false)
             .field("maxReconsumeTimes", 0)
             .field("bname", &handle.broker);
-        success(self.ask(&address, command, left).await?)?;
+        let broker = (handle.broker.as_str(), address.as_str());
+        success(self.ask(broker, command, left).await?)?;
         // The dead letter is safe. If this ack is lost, the message comes back and is forwarded once more.
         let ack = settlement(request::ACK_MESSAGE, (&forward.topic, &forward.group), &handle);
-        if let Err(error) = self.ask(&address, with_lite_topic(ack, &forward.entry), left).await {
+        if let Err(error) = self.ask(broker, with_lite_topic(ack, &forward.entry), left).await {
             tracing::warn!(group = forward.group, %error, "a dead letter could not be taken off its topic");
         }
         Ok(())

@@ -19,12 +19,15 @@ pub(super) async fn send(
     let command = SendCommand { messages: request.messages.into_iter().map(message::draft).collect() };
     let stored =
         shared.layers.run(context, Operation::Send, pin!(shared.processor.send(context, command))).await?;
-    let entries = stored.into_iter().map(|stored| pb::SendResultEntry {
-        status: Some(status::of_persistence(stored.persistence)),
-        transaction_id: stored.transaction_id,
-        message_id: stored.message_id,
-        offset: stored.queue_offset,
-        recall_handle: stored.recall_handle.unwrap_or_default(),
+    let entries = stored.into_iter().map(|stored| match stored {
+        Ok(stored) => pb::SendResultEntry {
+            status: Some(status::of_persistence(stored.persistence)),
+            transaction_id: stored.transaction_id,
+            message_id: stored.message_id,
+            offset: stored.queue_offset,
+            recall_handle: stored.recall_handle.unwrap_or_default(),
+        },
+        Err(error) => pb::SendResultEntry { status: Some(status::of(&error)), ..Default::default() },
     });
     let entries: Vec<_> = entries.collect();
     let status = status::of_entries(entries.iter().filter_map(|entry| entry.status.as_ref()));
