@@ -1,12 +1,12 @@
 //! What ordered groups and message groups promise.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rocketmq_thin_proxy::service::{AckOutcome, Receive};
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, SHORT, ids, of_group};
+use crate::client::{Client, LONG, SHORT, changed, ids, of_group};
 
 /// Sends these ids in one message group, and so to one queue.
 async fn send_in_order(client: &Client, ids: &[&str]) {
@@ -50,6 +50,22 @@ pub(crate) async fn a_batch_may_be_acknowledged_in_any_order<B: Backend>(backend
     }
     client.acknowledge(&batch[1..2]).await;
     assert_eq!(ids(&client.receive(client.in_order()).await), ["d"]);
+}
+
+pub(crate) async fn a_changed_lease_begins_with_the_change<B: Backend>(backend: B) {
+    const APART: Duration = Duration::from_millis(50);
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a"]).await;
+    let delivery = client.receive(client.in_order()).await.remove(0);
+    while delivery.received_at.elapsed().is_ok_and(|since| since < APART) {
+        tokio::task::yield_now().await;
+    }
+    let asked = SystemTime::now();
+    let outcome = client.change(&delivery, LONG, false).await;
+    let delivery = changed(&delivery, outcome, LONG);
+    // Brokers count whole milliseconds.
+    assert!(delivery.received_at + Duration::from_millis(1) >= asked, "{:?}", delivery.received_at);
+    assert_eq!(client.acknowledge(&[delivery]).await, [AckOutcome::Done]);
 }
 
 pub(crate) async fn the_same_attempt_gets_its_batch_again<B: Backend>(backend: B) {

@@ -103,6 +103,7 @@ contract! {
         the_next_message_waits_for_the_acknowledgement,
         a_batch_may_be_acknowledged_in_any_order,
         the_same_attempt_gets_its_batch_again,
+        a_changed_lease_begins_with_the_change,
         an_unsettled_batch_comes_again_in_order,
         a_suspended_lease_counts,
         queues_do_not_block_each_other;

@@ -88,8 +88,8 @@ impl Cluster {
                 .field("suspend", change.suspend);
         let command = with_lite_topic(command, &change.entry);
         let answer = success(self.ask_broker(&handle.broker, command, left).await?)?;
-        // An orderly group whose message is already behind the committed offset answers zeros: nothing to hold
-        // any more, and the handle that follows from it is over at once.
+        // Orderly and lite groups keep the time of the pop, and count the lease from there. Where the message is already
+        // behind the committed offset, they answer zeros: nothing to hold any more, and a lease that is over at once.
         let renewed = Handle {
             start_offset: handle.queue_offset,
             pop_time: required(&answer, "popTime")?,
@@ -97,8 +97,10 @@ impl Cluster {
             revive_queue: required(&answer, "reviveQid")?,
             ..handle
         };
+        let end = renewed.pop_time.saturating_add(renewed.invisible);
+        let asked = i64::try_from(change.invisible.as_millis()).unwrap_or(i64::MAX);
         Ok(InvisibleOutcome::Changed {
-            received_at: time(renewed.pop_time),
+            received_at: time(end.saturating_sub(asked)),
             coordinates: renewed.to_string(),
         })
     }
