@@ -14,6 +14,7 @@ mod server;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use configuration::{Place, apache_proxy, broker, name_server};
@@ -161,6 +162,22 @@ impl Cluster {
     /// When there is no such broker, or it does not end.
     pub async fn stop_broker(&mut self, number: usize) -> Result<()> {
         self.brokers.get_mut(number).context("no such broker")?.stop().await
+    }
+
+    /// Has a broker hang: its connections stay, and it does nothing.
+    ///
+    /// # Errors
+    /// When there is no such broker, or it does not run.
+    pub fn freeze_broker(&self, number: usize) -> Result<()> {
+        self.brokers.get(number).context("no such broker")?.signal(Signal::STOP)
+    }
+
+    /// Has a broker that hangs go on.
+    ///
+    /// # Errors
+    /// When there is no such broker, or it does not run.
+    pub fn thaw_broker(&self, number: usize) -> Result<()> {
+        self.brokers.get(number).context("no such broker")?.signal(Signal::CONT)
     }
 
     /// Starts an ended broker again, on the same ports and data.

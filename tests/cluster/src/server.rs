@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -123,11 +124,16 @@ impl Server {
         self.child.kill().await.with_context(|| format!("killing {}", self.launch.name))
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let id = self.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let id = id.with_context(|| format!("{} does not run", self.launch.name))?;
+        Ok(kill_process(id, signal)?)
+    }
+
     /// Asks it to end, as `kill` does, and waits until it has.
     pub(crate) async fn stop(&mut self) -> Result<()> {
-        let id = self.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        let id = id.with_context(|| format!("{} does not run", self.launch.name))?;
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let ended = timeout(START, self.child.wait()).await;
         ended.with_context(|| format!("{} does not end", self.launch.name))??;
         Ok(())

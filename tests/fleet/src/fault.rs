@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Broker,
     /// A broker is asked to end, answers whoever asks it something that they should go away, and is started again.
     Shutdown,
+    /// A broker hangs, with all its connections, and goes on later.
+    Hang,
     /// A name server is killed and started again, and the other is killed before brokers have registered anew: for a
     /// while the only name server there is knows nothing.
     NameServers,
@@ -24,7 +26,7 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether messages that can go to one queue alone can't be sent for a while.
     pub(crate) fn takes_queues_away(self) -> bool {
-        matches!(self, Self::Broker | Self::Shutdown)
+        matches!(self, Self::Broker | Self::Shutdown | Self::Hang)
     }
 
     /// Breaks what shall break until the load ends; says what that was.
@@ -49,6 +51,13 @@ impl Fault {
                 sleep(third).await;
                 cluster.start_broker(0).await?;
                 told
+            }
+            Self::Hang => {
+                sleep(third).await;
+                cluster.freeze_broker(0)?;
+                sleep(third).await;
+                cluster.thaw_broker(0)?;
+                "a broker hung, and went on"
             }
             Self::NameServers => {
                 cluster.kill_name_server(0).await?;

@@ -98,7 +98,7 @@ enum Verb {
     /// Break proxies, a broker or name servers under load of every type of message, and count what is lost
     #[command(disable_help_flag = true)]
     Fleet {
-        /// --fault proxies|broker|shutdown|name-servers, --guarded, --seconds N; --help tells the rest
+        /// --fault proxies|broker|shutdown|hang|name-servers, --guarded, --seconds N; --help tells the rest
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
