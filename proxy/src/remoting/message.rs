@@ -53,7 +53,7 @@ pub struct StoredMessage {
 /// A record that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("a malformed message record: {0}")]
-pub struct RecordError(String);
+struct RecordError(String);
 
 impl From<TryGetError> for RecordError {
     fn from(_: TryGetError) -> Self {
@@ -61,21 +61,27 @@ impl From<TryGetError> for RecordError {
     }
 }
 
-/// Reads the records of a body, one behind the other.
-///
-/// # Errors
-/// At the first record that can't be read; what stood before it is lost with it, and comes back when its
-/// lease runs out.
-pub fn decode_all(mut body: Bytes) -> Result<Vec<StoredMessage>, RecordError> {
+/// Reads the records of a body, one behind the other. One that makes no sense is passed over, for the sake of those
+/// beside it.
+pub fn decode_all(mut body: Bytes) -> Vec<StoredMessage> {
     let mut messages = Vec::new();
     while !body.is_empty() {
-        let size = body.first_chunk::<4>().map_or(0, |raw| u32::from_be_bytes(*raw) as usize);
-        if size < 4 || size > body.len() {
-            return Err(RecordError(format!("a size of {size} in {} bytes", body.len())));
+        match next_record(&mut body).and_then(decode) {
+            Ok(message) => messages.push(message),
+            Err(error) => tracing::warn!(%error, "a message can't be read, and is passed over"),
         }
-        messages.push(decode(body.split_to(size))?);
     }
-    Ok(messages)
+    messages
+}
+
+/// Cuts off the next record. With a size that can't be all is lost: nobody knows where the record behind it begins.
+fn next_record(body: &mut Bytes) -> Result<Bytes, RecordError> {
+    let size = body.first_chunk::<4>().map_or(0, |raw| u32::from_be_bytes(*raw) as usize);
+    if size < 4 || size > body.len() {
+        let lost = std::mem::take(body);
+        return Err(RecordError(format!("a size of {size} in {} bytes", lost.len())));
+    }
+    Ok(body.split_to(size))
 }
 
 fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
@@ -100,9 +106,9 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
     let body = take(&mut record, body_length)?;
     let topic_length =
         if magic == MAGIC_V2 { record.try_get_u16()?.into() } else { i32::from(record.try_get_u8()?) };
-    let topic = text(take(&mut record, topic_length)?)?;
+    let topic = text(take(&mut record, topic_length)?);
     let properties_length = record.try_get_u16()?;
-    let properties = text(take(&mut record, properties_length.into())?)?;
+    let properties = text(take(&mut record, properties_length.into())?);
     Ok(StoredMessage {
         topic,
         queue_id,
@@ -126,8 +132,11 @@ fn take(bytes: &mut Bytes, length: i32) -> Result<Bytes, RecordError> {
     }
 }
 
-fn text(bytes: Bytes) -> Result<String, RecordError> {
-    String::from_utf8(bytes.into()).map_err(|_| RecordError("text that is not UTF-8".to_owned()))
+/// Text, with replacement characters where it is not UTF-8, as Java has it: brokers keep whatever bytes a sender gave
+/// them.
+fn text(bytes: Bytes) -> String {
+    String::from_utf8(bytes.into())
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 fn address(bytes: &mut Bytes, v6: bool) -> Result<SocketAddr, RecordError> {
@@ -236,20 +245,50 @@ mod tests {
         }
     }
 
+    fn message(properties: &str) -> StoredMessage {
+        let host = SocketAddr::from(([127, 0, 0, 1], 10911));
+        StoredMessage {
+            topic: "t".to_owned(),
+            queue_id: 0,
+            queue_offset: 0,
+            commit_log_offset: 0,
+            system_flags: 0,
+            born_at: 0,
+            born_host: host,
+            stored_at: 0,
+            store_host: host,
+            reconsume_times: 0,
+            properties: properties.to_owned(),
+            body: "b".into(),
+        }
+    }
+
+    #[test]
+    fn a_bad_record_takes_nothing_from_those_beside_it() {
+        let good = message("a\u{1}1\u{2}");
+        let mut latin = message("a\u{1}x").encode().to_vec();
+        *latin.last_mut().unwrap() = 0xFC;
+        let mut senseless = good.encode().to_vec();
+        senseless[4] = 0;
+        let cut_off = &good.encode()[..20];
+        let body = [&good.encode(), latin.as_slice(), &senseless, &good.encode(), cut_off].concat();
+        assert_eq!(decode_all(body.into()), [good.clone(), message("a\u{1}\u{FFFD}"), good]);
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(sent in vec(messages(), 0..4)) {
             let body: Vec<u8> = sent.iter().flat_map(StoredMessage::encode).collect();
-            prop_assert_eq!(decode_all(body.into()).unwrap(), sent);
+            prop_assert_eq!(decode_all(body.into()), sent);
         }
 
         #[test]
         fn no_input_panics(bytes in vec(any::<u8>(), 0..300), message in messages(), at in 0..300usize) {
-            let _ = decode_all(bytes.into());
+            decode_all(bytes.into());
             let mut broken = message.encode().to_vec();
             let at = at % broken.len();
             broken[at] ^= 0xFF;
-            let _ = decode_all(broken.into());
+            decode_all(broken.into());
         }
     }
 }

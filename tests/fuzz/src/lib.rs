@@ -57,11 +57,12 @@ fn again(command: &Command) {
 
 /// Messages, as brokers hand them out.
 fn records(bytes: &[u8]) {
-    let Ok(messages) = message::decode_all(Bytes::copy_from_slice(bytes)) else { return };
-    for message in messages {
+    for message in message::decode_all(Bytes::copy_from_slice(bytes)) {
         fields(message.properties.as_bytes());
-        let read = message::decode_all(message.encode()).ok();
-        assert_eq!(read, Some(vec![message]), "a message changed on its way");
+        // Replacement characters are longer than what they stand for.
+        if message.topic.len().max(message.properties.len()) <= usize::from(u16::MAX) {
+            assert_eq!(message::decode_all(message.encode()), [message], "a message changed on its way");
+        }
     }
 }
 

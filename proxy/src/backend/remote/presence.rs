@@ -129,7 +129,7 @@ fn check(command: &Command) -> Option<Delivery> {
         table_offset: command.number("tranStateTableOffset")?,
         commit_log_offset: command.number("commitLogOffset")?,
     };
-    let stored = decode_all(command.body.clone()).ok()?.into_iter().next()?;
+    let stored = decode_all(command.body.clone()).into_iter().next()?;
     let topic = stored.topic.clone();
     Some(Delivery { coordinates: half.to_string(), attempt: 1, ..convert::delivery(&stored, topic) })
 }

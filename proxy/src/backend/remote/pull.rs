@@ -85,8 +85,7 @@ impl Cluster {
         let answer = self.peers.call(&address, command, left + TRAVEL * 4).await?;
         let found = match answer.code {
             response::SUCCESS => {
-                let stored = decode_all(answer.body.clone())
-                    .map_err(|error| ServiceError::new(ServiceErrorKind::Internal, error.to_string()))?;
+                let stored = decode_all(answer.body.clone());
                 let read = stored.iter().map(|stored| convert::delivery(stored, pull.topic.clone()));
                 Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
             }
