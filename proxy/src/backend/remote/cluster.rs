@@ -100,8 +100,17 @@ impl Cluster {
 
     /// Every master of the cluster. Brokers register a topic of their cluster's name.
     pub(super) async fn masters(&self) -> Result<Vec<String>, ServiceError> {
-        let route = self.route(&self.options.name).await?;
-        Ok(route.brokers.iter().filter_map(|broker| broker.master().map(str::to_owned)).collect())
+        let name = &self.options.name;
+        let route = self.find_route(name).await?;
+        let brokers = route.iter().flat_map(|route| &route.brokers);
+        let masters: Vec<_> = brokers.filter_map(Broker::master).map(str::to_owned).collect();
+        if masters.is_empty() {
+            // Whatever a client asked for, it may well exist.
+            let message =
+                format!("the name servers know no master of cluster {name} (`cluster` in the configuration)");
+            return Err(ServiceError::new(ServiceErrorKind::Unavailable, message));
+        }
+        Ok(masters)
     }
 
     /// Whether a name server tells of brokers, and one of them serves this proxy. Nothing cached counts.

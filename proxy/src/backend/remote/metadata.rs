@@ -185,3 +185,21 @@ fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
         ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer can't be read: {error}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::remote::scripted;
+
+    #[tokio::test]
+    async fn that_a_cluster_is_unknown_tells_nothing_of_a_group() {
+        let name_server = scripted::peer(|command| match command.code {
+            request::GET_BROKER_CLUSTER_INFO => {
+                Command::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
+            }
+            _ => Command::request(response::TOPIC_NOT_EXIST),
+        });
+        let answer = scripted::cluster(&[name_server.await]).ask_group("g").await;
+        assert_eq!(answer.unwrap_err().kind, ServiceErrorKind::Unavailable);
+    }
+}

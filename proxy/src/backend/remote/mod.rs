@@ -30,6 +30,8 @@ mod pop;
 mod presence;
 mod pull;
 mod recall;
+#[cfg(test)]
+mod scripted;
 mod send;
 mod services;
 mod settle;
