@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{refusal, success};
-use super::cluster::{Cluster, no_route};
+use super::answer::success;
+use super::cluster::Cluster;
 use super::config::{self, BrokerGroup, BrokerTopic};
 use crate::remoting::{Command, lenient, request, response};
 use crate::service::{
@@ -19,14 +19,9 @@ impl Cluster {
     /// A topic's configuration on the first broker of its route that tells it; `None` if surely absent.
     pub(super) async fn ask_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
         let Some(route) = self.find_route(name).await? else { return Ok(None) };
-        let command = Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true);
         let addresses =
             route.brokers.iter().filter_map(|broker| broker.master().or(broker.readable_address()));
-        let answer = self.first_answer(addresses, &command).await?;
-        match answer.code {
-            response::TOPIC_NOT_EXIST => Ok(None),
-            _ => Ok(Some(parse::<BrokerTopic>(&success(answer)?)?.into())),
-        }
+        topic_in(self.first_answer(addresses, &topic_question(name)).await?)
     }
 
     /// A group's configuration; `None` if surely absent. Brokers that may create groups create it now.
@@ -48,7 +43,7 @@ impl Cluster {
             topic_config_table: BTreeMap<String, BrokerTopic>,
         }
         let command = Command::request(request::GET_ALL_TOPIC_CONFIG);
-        let tables = self.every_master(&command, |answer| parse::<Table>(&answer)).await?;
+        let tables = self.every_master(&command, |answer| parse::<Table>(&success(answer)?)).await?;
         let topics: BTreeMap<_, _> = tables.into_iter().flat_map(|table| table.topic_config_table).collect();
         Ok(topics.into_values().map(Into::into).collect())
     }
@@ -61,7 +56,7 @@ impl Cluster {
             subscription_group_table: BTreeMap<String, BrokerGroup>,
         }
         let command = Command::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
-        let tables = self.every_master(&command, |answer| parse::<Table>(&answer)).await?;
+        let tables = self.every_master(&command, |answer| parse::<Table>(&success(answer)?)).await?;
         let groups: BTreeMap<_, _> =
             tables.into_iter().flat_map(|table| table.subscription_group_table).collect();
         Ok(groups.into_values().map(Into::into).collect())
@@ -83,23 +78,27 @@ impl Cluster {
             .field("topicSysFlag", 0)
             .field("order", false)
             .field("attributes", config::kind_attribute(topic.kind));
-        self.every_master(&command, |_| Ok(())).await?;
+        self.every_master(&command, done).await?;
         self.forget_route(&topic.name);
         Ok(())
     }
 
-    /// Makes a topic that a client has named, and waits until it can be routed.
+    /// Makes a topic that a client has named and no name server knows, and waits until it can be routed. Where a broker
+    /// has it all the same, it stays as it is: that broker tells the name servers sooner or later.
     pub(super) async fn make_topic(&self, name: &str) -> Result<(), ServiceError> {
         const QUEUES: i32 = 8;
         const LOOK_AGAIN: Duration = Duration::from_millis(20);
-        self.write_topic(&TopicConfig {
-            name: name.to_owned(),
-            kind: TopicKind::Normal,
-            read_queues: QUEUES,
-            write_queues: QUEUES,
-            permission: Permission { read: true, write: true },
-        })
-        .await?;
+        let known = self.every_master(&topic_question(name), topic_in).await?;
+        if known.iter().all(Option::is_none) {
+            self.write_topic(&TopicConfig {
+                name: name.to_owned(),
+                kind: TopicKind::Normal,
+                read_queues: QUEUES,
+                write_queues: QUEUES,
+                permission: Permission { read: true, write: true },
+            })
+            .await?;
+        }
         // Brokers tell the name servers on their own.
         let routable = async {
             while self.find_route(name).await?.is_none() {
@@ -108,9 +107,10 @@ impl Cluster {
             }
             Ok(())
         };
-        tokio::time::timeout(self.options.lookup_timeout, routable)
-            .await
-            .unwrap_or_else(|_| Err(no_route(name)))
+        tokio::time::timeout(self.options.lookup_timeout, routable).await.unwrap_or_else(|_| {
+            let message = format!("topic {name} is on a broker, and no name server tells it yet");
+            Err(ServiceError::new(ServiceErrorKind::Unavailable, message))
+        })
     }
 
     /// Creates or changes a group on every master.
@@ -122,13 +122,13 @@ impl Cluster {
         }
         let body = config::group_body(group).to_string();
         let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
-        self.every_master(&command, |_| Ok(())).await.map(drop)
+        self.every_master(&command, done).await.map(drop)
     }
 
     /// Deletes a topic on every master and in every name server.
     pub(super) async fn remove_topic(&self, name: &str) -> Result<(), ServiceError> {
         let command = Command::request(request::DELETE_TOPIC_IN_BROKER).field("topic", name);
-        self.every_master(&command, |_| Ok(())).await?;
+        self.every_master(&command, done).await?;
         self.forget_topic(name).await?;
         self.forget_route(name);
         Ok(())
@@ -139,7 +139,7 @@ impl Cluster {
         let command = Command::request(request::DELETE_SUBSCRIPTION_GROUP)
             .field("groupName", name)
             .field("cleanOffset", true);
-        self.every_master(&command, |_| Ok(())).await.map(drop)
+        self.every_master(&command, done).await.map(drop)
     }
 
     /// The answer of the first peer that can be asked.
@@ -158,7 +158,7 @@ impl Cluster {
         Err(failed)
     }
 
-    /// Asks every master; all must succeed.
+    /// Asks every master; each must give an answer that can be read.
     async fn every_master<T>(
         &self,
         command: &Command,
@@ -167,13 +167,25 @@ impl Cluster {
         let mut answers = Vec::new();
         for address in self.masters().await? {
             let answer = self.peers.call(&address, command.clone(), self.options.lookup_timeout).await?;
-            if answer.code != response::SUCCESS {
-                return Err(refusal(&answer));
-            }
             answers.push(read(answer)?);
         }
         Ok(answers)
     }
+}
+
+fn topic_question(name: &str) -> Command {
+    Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true)
+}
+
+fn topic_in(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
+    match answer.code {
+        response::TOPIC_NOT_EXIST => Ok(None),
+        _ => Ok(Some(parse::<BrokerTopic>(&success(answer)?)?.into())),
+    }
+}
+
+fn done(answer: Command) -> Result<(), ServiceError> {
+    success(answer).map(drop)
 }
 
 fn rejected(message: String) -> ServiceError {
@@ -188,8 +200,47 @@ fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
     use crate::backend::remote::scripted;
+
+    /// Two brokers, one of which may have topic `t`; the name server says that both have it. Returns what each was asked.
+    async fn asked_to_make(first_has_it: bool) -> Vec<(&'static str, i32)> {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let broker = |name: &'static str, has_it| {
+            let asked = asked.clone();
+            scripted::peer(move |command| {
+                asked.lock().push((name, command.code));
+                match command.code {
+                    request::GET_TOPIC_CONFIG if has_it => {
+                        let config = r#"{"topicName":"t","attributes":{"message.type":"FIFO"},"perm":6}"#;
+                        Command::request(response::SUCCESS).body(config)
+                    }
+                    request::GET_TOPIC_CONFIG => Command::request(response::TOPIC_NOT_EXIST),
+                    _ => Command::request(response::SUCCESS),
+                }
+            })
+        };
+        let (a, b) = (broker("a", first_has_it).await, broker("b", false).await);
+        let route = format!(
+            r#"{{"brokerDatas":[{{"brokerName":"a","brokerAddrs":{{0:"{a}"}}}},{{"brokerName":"b","brokerAddrs":{{0:"{b}"}}}}],
+                "queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#
+        );
+        let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
+        scripted::cluster(&[name_server.await]).make_topic("t").await.unwrap();
+        asked.lock().clone()
+    }
+
+    #[tokio::test]
+    async fn a_topic_is_made_only_where_no_broker_has_it() {
+        const ASK: i32 = request::GET_TOPIC_CONFIG;
+        const MAKE: i32 = request::UPDATE_AND_CREATE_TOPIC;
+        assert_eq!(asked_to_make(true).await, [("a", ASK), ("b", ASK)]);
+        assert_eq!(asked_to_make(false).await, [("a", ASK), ("b", ASK), ("a", MAKE), ("b", MAKE)]);
+    }
 
     #[tokio::test]
     async fn that_a_cluster_is_unknown_tells_nothing_of_a_group() {

@@ -60,22 +60,27 @@ impl NameServers {
         Self { addresses, chosen, peers, within }
     }
 
-    /// A topic's route; `None` if the topic surely has none. Asks the chosen server, or the first after it that
-    /// knows; that one is the chosen one then.
+    /// A topic's route; `None` if the topic surely has none. Asks the chosen server, and the others only while none has
+    /// told a route: one that was just started knows those brokers alone that have registered since. The first that
+    /// answers, or that knows more, is the chosen one then.
     pub(super) async fn route(&self, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
         let chosen = self.chosen.load(Ordering::Relaxed);
+        let mut ignorant = None;
         let mut failed = LookupError::NoneConfigured;
         for step in 0..self.addresses.len() {
             let place = chosen.wrapping_add(step);
             match self.route_at(&self.addresses[place % self.addresses.len()], topic).await {
-                Ok(route) => {
+                Ok(Some(route)) => {
                     self.chosen.store(place, Ordering::Relaxed);
-                    return Ok(route);
+                    return Ok(Some(route));
                 }
+                Ok(None) => ignorant = ignorant.or(Some(place)),
                 Err(error) => failed = error,
             }
         }
-        Err(failed)
+        let place = ignorant.ok_or(failed)?;
+        self.chosen.store(place, Ordering::Relaxed);
+        Ok(None)
     }
 
     async fn route_at(&self, address: &str, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
@@ -120,4 +125,31 @@ impl NameServers {
 struct BrokerTable {
     #[serde(rename = "brokerAddrTable", default)]
     by_name: BTreeMap<String, IgnoredAny>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::remote::scripted;
+
+    #[tokio::test]
+    async fn a_topic_is_absent_only_if_no_name_server_knows_it() {
+        let server = |knows: &'static str| {
+            scripted::peer(move |command| {
+                match command.code {
+                request::GET_BROKER_CLUSTER_INFO => {
+                    Command::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
+                }
+                _ if command.text("topic") == Some(knows) => Command::request(response::SUCCESS).body(
+                    r#"{"brokerDatas":[{"brokerName":"b","brokerAddrs":{0:"h:1"}}],"queueDatas":[{"brokerName":"b"}]}"#,
+                ),
+                _ => Command::request(response::TOPIC_NOT_EXIST),
+            }
+            })
+        };
+        let cluster = scripted::cluster(&[server("one").await, server("another").await]);
+        for (topic, known) in [("one", true), ("another", true), ("none", false)] {
+            assert_eq!(cluster.find_route(topic).await.unwrap().is_some(), known, "{topic}");
+        }
+    }
 }
