@@ -206,8 +206,8 @@ fn offset_id(host: SocketAddr, offset: i64) -> String {
     raw.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. `properties` of more than 32,767 bytes
-/// are refused by brokers before they get here.
+/// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. `properties` of more than 32,767 bytes have no
+/// place in it.
 pub fn put_batch_entry(batch: &mut BytesMut, body: &[u8], properties: &str) {
     const FIXED: usize = 4 + 4 + 4 + 4 + 4 + 2;
     batch.put_u32((FIXED + body.len() + properties.len()) as u32);

@@ -8,10 +8,47 @@ use bytes::Bytes;
 
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties::{self, names};
-use crate::service::{BodyEncoding, Delay, Delivery, Message, is_reserved_property, millis, time};
+use crate::service::{
+    BodyEncoding, Delay, Delivery, Message, ServiceError, ServiceErrorKind, is_reserved_property, millis,
+    time,
+};
 
 /// The most a body may grow by being inflated here.
 const INFLATED_LIMIT: u64 = 64 << 20;
+
+/// The longest properties that brokers can store, less what they add themselves.
+const PROPERTIES_LIMIT: usize = i16::MAX as usize - 512;
+
+/// Checks that brokers can store the messages' properties. A broker refuses them where a message comes alone, and in a
+/// batch takes what is behind them for something else.
+///
+/// # Errors
+/// `Rejected`, as the broker's own refusal.
+pub(super) fn check_properties(topic: &str, messages: &[Message]) -> Result<(), ServiceError> {
+    // Only what might be too long is worth being written for this.
+    let too_long = |message: &&Message| {
+        properties_bound(topic, message) > PROPERTIES_LIMIT
+            && properties(topic, message).len() > PROPERTIES_LIMIT
+    };
+    messages.iter().find(too_long).map_or(Ok(()), |message| {
+        let text = format!(
+            "the properties of message {:.64} are longer than {PROPERTIES_LIMIT} bytes, which is all that brokers store",
+            message.id
+        );
+        Err(ServiceError::new(ServiceErrorKind::Rejected, text))
+    })
+}
+
+/// At most how many bytes the properties take.
+fn properties_bound(topic: &str, message: &Message) -> usize {
+    const NAMES_AND_NUMBERS: usize = 512;
+    let optional = [&message.tag, &message.trace_context, &message.group, &message.lite_topic];
+    let texts = [topic, &message.id, &message.born_host].into_iter();
+    let texts = texts.chain(optional.into_iter().flatten().map(String::as_str));
+    let keys = message.keys.iter().map(|key| key.len() + 1);
+    let user = message.properties.iter().map(|(key, value)| key.len() + value.len() + 2);
+    NAMES_AND_NUMBERS + texts.map(str::len).chain(keys).chain(user).sum::<usize>()
+}
 
 /// A message's properties as a broker takes them.
 pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
@@ -136,4 +173,33 @@ fn inflate(reader: impl Read) -> Option<Vec<u8>> {
     let mut inflated = Vec::new();
     let length = reader.take(INFLATED_LIMIT + 1).read_to_end(&mut inflated).ok()?;
     (length as u64 <= INFLATED_LIMIT).then_some(inflated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_that_no_broker_can_store_are_refused() {
+        let full = Message {
+            id: "i".repeat(30),
+            tag: Some("t".repeat(40)),
+            keys: vec!["k".to_owned(); 50],
+            group: Some("g".repeat(60)),
+            lite_topic: Some("l".repeat(60)),
+            trace_context: Some("c".repeat(70)),
+            born_host: "127.0.0.1:1".to_owned(),
+            properties: vec![("p".to_owned(), "v".to_owned()); 100],
+            delay: Some(Delay::Until(SystemTime::now())),
+            half: true,
+            recovery: Some(Duration::from_secs(3600)),
+            priority: Some(i32::MAX),
+            ..Message::default()
+        };
+        assert!(properties("topic", &full).len() <= properties_bound("topic", &full));
+        assert_eq!(check_properties("topic", std::slice::from_ref(&full)), Ok(()));
+        let long = Message { trace_context: Some("c".repeat(PROPERTIES_LIMIT)), ..full.clone() };
+        let refused = check_properties("topic", &[full, long]);
+        assert_eq!(refused.unwrap_err().kind, ServiceErrorKind::Rejected);
+    }
 }

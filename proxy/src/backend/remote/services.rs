@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::cache::Cache;
 use super::cluster::{Cluster, ClusterOptions, FRESHNESS, no_route};
+use super::convert;
 use super::options::{self, RemoteConfig};
 use crate::remoting::sign::Signer;
 use crate::service::{
@@ -72,6 +73,7 @@ impl Messages for Remote {
         messages: Vec<Message>,
         deadline: Instant,
     ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+        convert::check_properties(topic, &messages)?;
         self.ensure(topic).await?;
         self.cluster.send(topic, &messages, deadline).await
     }
