@@ -58,14 +58,14 @@ pub(super) enum Compression {
 }
 
 /// Reads the messages of a request.
-pub(super) struct Reader {
-    body: Incoming,
+pub(super) struct Reader<B = Incoming> {
+    body: B,
     compression: Compression,
     ahead: Bytes,
 }
 
-impl Reader {
-    pub(super) fn new(body: Incoming, compression: Compression) -> Self {
+impl<B: http_body::Body<Data = Bytes> + Unpin> Reader<B> {
+    pub(super) fn new(body: B, compression: Compression) -> Self {
         Self { body, compression, ahead: Bytes::new() }
     }
 
@@ -73,15 +73,14 @@ impl Reader {
     pub(super) async fn only<M: Message + Default>(&mut self) -> Result<M, Refusal> {
         let half_closed = || Refusal::status(Code::Internal, "Half-closed without a request");
         let bytes = self.next_bytes().await?.ok_or_else(half_closed)?;
-        if !(self.ahead.is_empty() && http_body::Body::is_end_stream(&self.body))
-            && self.next_bytes().await?.is_some()
-        {
+        if !(self.ahead.is_empty() && self.body.is_end_stream()) && self.next_bytes().await?.is_some() {
             return Err(Refusal::status(Code::Internal, "Too many requests"));
         }
         decode(bytes)
     }
 
-    /// The next message of a stream. None: the client has no more.
+    /// The next message of a stream. None: the client has no more. Giving up the wait loses nothing: what has come of a
+    /// message by then is kept.
     pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Refusal> {
         self.next_bytes().await?.map(decode).transpose()
     }
@@ -96,15 +95,7 @@ impl Reader {
                     Err(Refusal::status(Code::Internal, "Encountered end-of-stream mid-frame"))
                 };
             };
-            if self.ahead.is_empty() {
-                self.ahead = data;
-                continue;
-            }
-            let mut whole =
-                BytesMut::with_capacity((self.ahead.len() + self.missing()?).min(TRUSTED).max(data.len()));
-            whole.extend_from_slice(&self.ahead);
-            whole.extend_from_slice(&data);
-            self.fill(whole).await?;
+            self.put_behind(data)?;
         }
         let length = announced(&self.ahead);
         let mut message = self.ahead.split_to(PREFIX + length);
@@ -117,15 +108,21 @@ impl Reader {
         }
     }
 
-    async fn fill(&mut self, mut whole: BytesMut) -> Result<(), Refusal> {
-        loop {
-            let missing = missing_of(&whole)?;
-            if missing == 0 {
-                break;
-            }
-            let Some(data) = self.data().await? else { break };
-            whole.extend_from_slice(&data);
+    // Nothing that was read may lie anywhere but in `ahead` while the next frame is awaited.
+    fn put_behind(&mut self, data: Bytes) -> Result<(), Refusal> {
+        if self.ahead.is_empty() {
+            self.ahead = data;
+            return Ok(());
         }
+        let room = self.missing()?.min(TRUSTED).max(data.len());
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut whole = ahead.try_into_mut().unwrap_or_else(|shared| {
+            let mut own = BytesMut::with_capacity(shared.len() + room);
+            own.extend_from_slice(&shared);
+            own
+        });
+        whole.reserve(room);
+        whole.extend_from_slice(&data);
         self.ahead = whole.freeze();
         Ok(())
     }
@@ -342,6 +339,11 @@ fn percent_encode(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures::FutureExt;
+    use futures::channel::mpsc;
+    use http_body_util::StreamBody;
     use rocketmq_thin_proto::v2 as pb;
 
     use super::*;
@@ -351,6 +353,21 @@ mod tests {
         for (text, encoded) in [("a b[c]", "a b[c]"), ("50%", "50%25"), ("ü\n", "%C3%BC%0A")] {
             assert_eq!(percent_encode(text), encoded);
         }
+    }
+
+    #[test]
+    fn a_wait_given_up_in_the_middle_of_a_message_loses_nothing() {
+        let (client, frames) = mpsc::unbounded::<Result<Frame<Bytes>, Infallible>>();
+        let mut reader = Reader::new(StreamBody::new(frames), Compression::Identity);
+        let sent = pb::AckMessageEntry { message_id: "an id".to_owned(), ..Default::default() };
+        let mut read = Vec::new();
+        for part in [encode(&sent), encode(&sent)].concat().chunks(5) {
+            client.unbounded_send(Ok(Frame::data(Bytes::copy_from_slice(part)))).unwrap();
+            read.extend(reader.next().now_or_never().map(Result::unwrap));
+        }
+        assert_eq!(read, [Some(sent.clone()), Some(sent)]);
+        drop(client);
+        assert_eq!(reader.next::<pb::AckMessageEntry>().now_or_never().unwrap().unwrap(), None);
     }
 
     #[test]
