@@ -14,6 +14,10 @@ pub(super) struct TopicRoute {
     /// How many queues each of them has.
     #[serde(rename = "queueDatas")]
     pub(super) queues: Vec<Queues>,
+    /// The write queues of a topic that was made to be ordered, `broker:count;broker:count`: fixed, whichever brokers
+    /// are there.
+    #[serde(rename = "orderTopicConf")]
+    order: Option<String>,
     // Worked out once per answer, not once per message.
     #[serde(skip)]
     writable: Vec<Queue>,
@@ -99,20 +103,24 @@ impl TopicRoute {
     }
 
     fn find_writable(&self) -> Vec<Queue> {
-        let mut queues: Vec<_> = self
-            .queues
-            .iter()
-            .filter(|queues| queues.writable())
-            .filter_map(|queues| Some((queues, self.broker(&queues.broker_name)?.master()?)))
-            .flat_map(|(queues, address)| {
-                (0..queues.write).map(|id| Queue {
-                    broker: queues.broker_name.clone(),
-                    address: address.to_owned(),
-                    id,
-                })
+        let order = self.order.as_deref().filter(|order| !order.trim().is_empty());
+        let counts: Vec<(&str, i32)> = match order {
+            // Whatever the brokers' permissions say, as in Apache's proxy.
+            Some(order) => order.split(';').filter_map(fixed_count).collect(),
+            None => {
+                let writable = self.queues.iter().filter(|queues| queues.writable());
+                writable.map(|queues| (queues.broker_name.as_str(), queues.write)).collect()
+            }
+        };
+        let mut queues: Vec<_> = counts
+            .into_iter()
+            .filter_map(|(broker, count)| Some((broker, self.broker(broker)?.master()?, count)))
+            .flat_map(|(broker, address, count)| {
+                (0..count).map(|id| Queue { broker: broker.to_owned(), address: address.to_owned(), id })
             })
             .collect();
         queues.sort_by(|a, b| (&a.broker, a.id).cmp(&(&b.broker, b.id)));
+        queues.dedup();
         queues
     }
 
@@ -134,6 +142,12 @@ impl TopicRoute {
     pub(super) fn broker(&self, name: &str) -> Option<&Broker> {
         self.brokers.iter().find(|broker| broker.name == name)
     }
+}
+
+/// `broker:count`
+fn fixed_count(item: &str) -> Option<(&str, i32)> {
+    let mut words = item.split(':');
+    Some((words.next()?, words.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -171,6 +185,18 @@ mod tests {
         assert_eq!(queues, [("a", "h:2", 0), ("b", "h:1", 0), ("b", "h:1", 1)]);
         let readable = [("b", "h:1"), ("replica", "h:3")].map(|(name, at)| (name.to_owned(), at.to_owned()));
         assert_eq!(route.readable(), readable);
+    }
+
+    #[test]
+    fn an_ordered_topic_has_the_queues_it_was_given() {
+        let body = r#"{"brokerDatas":[{"brokerAddrs":{"0":"h:1"},"brokerName":"a"},{"brokerAddrs":{"0":"h:2"},"brokerName":"b"}],
+            "orderTopicConf":"b:2;gone:8;a:1;b:1;odd",
+            "queueDatas":[{"brokerName":"a","perm":4,"writeQueueNums":16},{"brokerName":"b","perm":6,"writeQueueNums":16}]}"#;
+        let route = TopicRoute::parse(body.as_bytes()).unwrap().unwrap();
+        let queues: Vec<_> = route.writable().iter().map(|queue| (queue.broker.as_str(), queue.id)).collect();
+        assert_eq!(queues, [("a", 0), ("b", 0), ("b", 1)]);
+        let blank = TopicRoute::parse(body.replace("b:2;gone:8;a:1;b:1;odd", " ").as_bytes());
+        assert_eq!(blank.unwrap().unwrap().writable().len(), 16);
     }
 
     #[test]
