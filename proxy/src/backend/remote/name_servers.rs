@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -13,11 +14,20 @@ use crate::remoting::{Command, lenient, request, response};
 
 /// The name servers: equal peers, each of which knows every broker. One is asked as long as it answers.
 pub(super) struct NameServers {
-    addresses: Vec<String>,
+    servers: Vec<Server>,
     chosen: AtomicUsize,
     peers: Arc<Peers>,
     within: Duration,
 }
+
+struct Server {
+    address: String,
+    /// When it was last seen to know a broker.
+    knowing: Mutex<Option<Instant>>,
+}
+
+/// How long a name server that knew a broker is taken to know one: the question brings all of them.
+const KNOWING: Duration = Duration::from_secs(1);
 
 /// Why no name server told a route.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,15 +59,15 @@ pub(super) enum LookupError {
 impl NameServers {
     /// `addresses` as in Apache's `namesrvAddr`: `host:port;host:port`.
     pub(super) fn new(addresses: &str, peers: Arc<Peers>, within: Duration) -> Self {
-        let addresses: Vec<_> = addresses
+        let servers = addresses
             .split([';', ','])
             .map(str::trim)
             .filter(|address| !address.is_empty())
-            .map(str::to_owned)
+            .map(|address| Server { address: address.to_owned(), knowing: Mutex::default() })
             .collect();
         // Proxies of a fleet begin with different name servers.
         let chosen = AtomicUsize::new(std::process::id() as usize);
-        Self { addresses, chosen, peers, within }
+        Self { servers, chosen, peers, within }
     }
 
     /// A topic's route; `None` if the topic surely has none. Asks the chosen server, and the others only while none has
@@ -67,9 +77,9 @@ impl NameServers {
         let chosen = self.chosen.load(Ordering::Relaxed);
         let mut ignorant = None;
         let mut failed = LookupError::NoneConfigured;
-        for step in 0..self.addresses.len() {
+        for step in 0..self.servers.len() {
             let place = chosen.wrapping_add(step);
-            match self.route_at(&self.addresses[place % self.addresses.len()], topic).await {
+            match self.route_at(&self.servers[place % self.servers.len()], topic).await {
                 Ok(Some(route)) => {
                     self.chosen.store(place, Ordering::Relaxed);
                     return Ok(Some(route));
@@ -83,34 +93,41 @@ impl NameServers {
         Ok(None)
     }
 
-    async fn route_at(&self, address: &str, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
+    async fn route_at(&self, server: &Server, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
+        let address = &server.address;
         let command = Command::request(request::GET_ROUTEINFO_BY_TOPIC)
             .field("topic", topic)
             .field("acceptStandardJsonOnly", true);
         let answer = self.ask(address, command).await?;
         let refused =
-            |text: String| LookupError::Refused { address: address.to_owned(), code: answer.code, text };
+            |text: String| LookupError::Refused { address: address.clone(), code: answer.code, text };
         match answer.code {
             response::SUCCESS => TopicRoute::parse(&answer.body).map_err(|error| refused(error.to_string())),
             // Brokers register every 30 s: until then a server that was started again knows no topic at all.
-            response::TOPIC_NOT_EXIST if self.is_blank(address).await? => {
-                Err(LookupError::Blank { address: address.to_owned() })
+            response::TOPIC_NOT_EXIST if self.is_blank(server).await? => {
+                Err(LookupError::Blank { address: address.clone() })
             }
             response::TOPIC_NOT_EXIST => Ok(None),
             _ => Err(refused(answer.remark.clone().unwrap_or_default())),
         }
     }
 
-    async fn is_blank(&self, address: &str) -> Result<bool, LookupError> {
-        let answer = self.ask(address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
-        Ok(lenient::from_slice::<BrokerTable>(&answer.body).is_ok_and(|brokers| brokers.by_name.is_empty()))
+    async fn is_blank(&self, server: &Server) -> Result<bool, LookupError> {
+        if server.knowing.lock().is_some_and(|since| since.elapsed() < KNOWING) {
+            return Ok(false);
+        }
+        let answer = self.ask(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
+        let blank =
+            lenient::from_slice::<BrokerTable>(&answer.body).is_ok_and(|brokers| brokers.by_name.is_empty());
+        *server.knowing.lock() = (!blank).then(Instant::now);
+        Ok(blank)
     }
 
     /// Removes a topic from every name server.
     pub(super) async fn forget_topic(&self, topic: &str) -> Result<(), LookupError> {
         let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV).field("topic", topic);
-        for address in &self.addresses {
-            self.ask(address, command.clone()).await?;
+        for server in &self.servers {
+            self.ask(&server.address, command.clone()).await?;
         }
         Ok(())
     }
