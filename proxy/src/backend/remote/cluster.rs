@@ -132,7 +132,7 @@ impl Cluster {
 
     /// Removes a topic from every name server.
     pub(super) async fn forget_topic(&self, topic: &str) -> Result<(), LookupError> {
-        self.name_servers.forget_topic(topic).await
+        self.name_servers.forget_topic(topic, &self.options.name).await
     }
 
     /// Notes that a call to a broker failed: others get what can go elsewhere, and it may have moved.

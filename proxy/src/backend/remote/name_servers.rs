@@ -123,9 +123,11 @@ impl NameServers {
         Ok(blank)
     }
 
-    /// Removes a topic from every name server.
-    pub(super) async fn forget_topic(&self, topic: &str) -> Result<(), LookupError> {
-        let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV).field("topic", topic);
+    /// Removes a cluster's topic from every name server; other clusters may have one of its name.
+    pub(super) async fn forget_topic(&self, topic: &str, cluster: &str) -> Result<(), LookupError> {
+        let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV)
+            .field("topic", topic)
+            .field("clusterName", cluster);
         for server in &self.servers {
             self.ask(&server.address, command.clone()).await?;
         }
