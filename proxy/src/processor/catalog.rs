@@ -5,7 +5,7 @@ use futures::future::{join_all, try_join_all};
 use super::placement::Origin;
 use super::{Processor, validate};
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, Services, TopicConfig};
+use crate::service::{GroupConfig, Metadata, ServiceError, ServiceErrorKind, Services, TopicConfig};
 
 impl Processor {
     /// Creates topics, then groups. With `replace` those that exist take the new configuration.
@@ -33,22 +33,20 @@ impl Processor {
         });
         let mut created = join_all(created).await;
         // Groups may consume from any cluster.
-        let groups = groups.into_iter().flat_map(|group| {
-            self.placement
-                .all()
-                .map(move |cluster| cluster.services.metadata.create_group(group.clone(), replace))
-        });
-        created.extend(join_all(groups).await);
+        let clusters = self.placement.all();
+        let groups = clusters.map(|cluster| create_groups(&*cluster.services.metadata, &groups, replace));
+        created.extend(join_all(groups).await.concat());
         all(created)
     }
 
-    /// All topics, by name.
+    /// All topics that clients may name, by name.
     ///
     /// # Errors
     /// The backend's failure.
     pub async fn topics(&self) -> Result<Vec<TopicConfig>, Error> {
         let listed = try_join_all(self.placement.all().map(|cluster| cluster.services.metadata.topics()));
         let mut topics = listed.await?.concat();
+        topics.retain(|topic| validate::topic(&topic.name).is_ok());
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
@@ -92,6 +90,28 @@ impl Processor {
     fn administered(&self, topic: &str) -> &Services {
         &self.placement.of(Origin::default(), topic).services
     }
+}
+
+/// Creates a cluster's groups. Those that exist are told from one list: declarations come again and again while another
+/// cluster is down.
+async fn create_groups(
+    metadata: &dyn Metadata,
+    groups: &[GroupConfig],
+    replace: bool,
+) -> Vec<Result<(), ServiceError>> {
+    let listed = if replace || groups.is_empty() { Ok(Vec::new()) } else { metadata.groups().await };
+    let known = match &listed {
+        Ok(known) => known,
+        Err(error) => return vec![Err(error.clone())],
+    };
+    join_all(groups.iter().map(|group| async move {
+        if known.iter().any(|known| known.name == group.name) {
+            let message = format!("group {} exists already", group.name);
+            return Err(ServiceError::new(ServiceErrorKind::AlreadyExists, message));
+        }
+        metadata.create_group(group.clone(), replace).await
+    }))
+    .await
 }
 
 fn all(results: Vec<Result<(), ServiceError>>) -> Result<(), Error> {

@@ -35,7 +35,7 @@ impl Cluster {
         }
     }
 
-    /// All topics of the cluster's brokers, those of the brokers themselves left out.
+    /// All topics of the cluster's brokers but those that they have for themselves, named after what only they know.
     pub(super) async fn list_topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -44,7 +44,15 @@ impl Cluster {
         }
         let command = Command::request(request::GET_ALL_TOPIC_CONFIG);
         let tables = self.every_master(&command, |answer| parse::<Table>(&success(answer)?)).await?;
-        let topics: BTreeMap<_, _> = tables.into_iter().flat_map(|table| table.topic_config_table).collect();
+        let mut topics: BTreeMap<_, _> =
+            tables.into_iter().flat_map(|table| table.topic_config_table).collect();
+        let cluster = &self.options.name;
+        let route = self.find_route(cluster).await?;
+        let brokers = route.iter().flat_map(|route| &route.brokers).map(|broker| &broker.name);
+        for own in brokers.chain([cluster, &format!("{cluster}_REPLY_TOPIC")]) {
+            topics.remove(own);
+        }
+        topics.retain(|name, _| !name.starts_with("%RETRY%"));
         Ok(topics.into_values().map(Into::into).collect())
     }
 
@@ -252,5 +260,24 @@ mod tests {
         });
         let answer = scripted::cluster(&[name_server.await]).ask_group("g").await;
         assert_eq!(answer.unwrap_err().kind, ServiceErrorKind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn what_brokers_have_for_themselves_is_not_listed() {
+        let broker = scripted::peer(|_| {
+            let names = ["c", "b", "c_REPLY_TOPIC", "%RETRY%g", "%DLQ%g", "orders"];
+            let table: BTreeMap<_, _> =
+                names.into_iter().map(|name| (name, serde_json::json!({"topicName": name}))).collect();
+            let body = serde_json::json!({"topicConfigTable": table}).to_string();
+            Command::request(response::SUCCESS).body(body)
+        });
+        let route = format!(
+            r#"{{"brokerDatas":[{{"brokerName":"b","brokerAddrs":{{0:"{}"}}}}],"queueDatas":[{{"brokerName":"b"}}]}}"#,
+            broker.await
+        );
+        let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
+        let listed = scripted::cluster(&[name_server.await]).list_topics().await.unwrap();
+        let names: Vec<_> = listed.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(names, ["%DLQ%g", "orders"]);
     }
 }
