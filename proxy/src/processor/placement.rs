@@ -29,7 +29,7 @@ pub struct PlacementRule {
 
 impl PlacementRule {
     fn matches(&self, origin: Origin<'_>, topic: &str) -> bool {
-        let namespaces = [Some(origin.namespace), topic.split_once('%').map(|(namespace, _)| namespace)];
+        let namespaces = [Some(origin.namespace), namespace_of(topic)];
         let namespace = |pattern: &str| {
             namespaces.iter().flatten().any(|name| !name.is_empty() && is_like(pattern, name))
         };
@@ -37,6 +37,12 @@ impl PlacementRule {
             && self.namespace.as_deref().is_none_or(namespace)
             && self.client.as_deref().is_none_or(|pattern| is_like(pattern, origin.client_id))
     }
+}
+
+/// The namespace in `namespace%topic`, also of a group's dead letters and retries, `%DLQ%namespace%group`.
+fn namespace_of(topic: &str) -> Option<&str> {
+    let name = ["%DLQ%", "%RETRY%"].iter().find_map(|prefix| topic.strip_prefix(prefix)).unwrap_or(topic);
+    name.split_once('%').map(|(namespace, _)| namespace)
 }
 
 /// Who asks.
@@ -180,6 +186,8 @@ mod tests {
         let by_topic = PlacementRule { namespace: Some("eu".to_owned()), ..PlacementRule::default() };
         assert!(by_topic.matches(origin("c", ""), "eu%orders"));
         assert!(!by_topic.matches(origin("c", ""), "orders"));
+        assert!(by_topic.matches(origin("c", ""), "%DLQ%eu%g"));
+        assert!(by_topic.matches(origin("c", ""), "%RETRY%eu%g_eu%orders"));
         assert!(!by_topic.matches(origin("c", ""), "%DLQ%g"));
     }
 }
