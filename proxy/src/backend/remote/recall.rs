@@ -37,9 +37,15 @@ fn broker_of(handle: &str) -> Option<String> {
     let text = String::from_utf8(URL_SAFE.decode(handle).ok()?).ok()?;
     let words: Vec<_> = text.split(' ').collect();
     match words[..] {
-        ["v1", _, broker, _, _] if !broker.is_empty() => Some(broker.to_owned()),
+        ["v1", _, broker, _, _] if may_be_broker(broker) => Some(broker.to_owned()),
         _ => None,
     }
+}
+
+/// Whether it is worth asking for: the client may say anything.
+fn may_be_broker(name: &str) -> bool {
+    const LONGEST: usize = 255;
+    (1..=LONGEST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn rejected(message: String) -> ServiceError {
@@ -54,7 +60,8 @@ mod tests {
     fn the_handle_names_its_broker() {
         let handle = URL_SAFE.encode("v1 orders broker-a 1700000000000 ID1");
         assert_eq!(broker_of(&handle).as_deref(), Some("broker-a"));
-        for text in ["", "v1 a b c", "v2 a b c d", "v1 a  c d"] {
+        let long = format!("v1 a {} c d", "b".repeat(256));
+        for text in ["", "v1 a b c", "v2 a b c d", "v1 a  c d", "v1 a b\n c d", &long] {
             assert_eq!(broker_of(&URL_SAFE.encode(text)), None, "{text}");
         }
         assert_eq!(broker_of("%%%"), None);
