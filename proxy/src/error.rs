@@ -132,7 +132,9 @@ impl From<ServiceError> for Error {
             ServiceErrorKind::Busy => ErrorKind::Busy,
             ServiceErrorKind::Unsupported => ErrorKind::NotImplemented,
             ServiceErrorKind::Timeout => ErrorKind::Timeout,
-            ServiceErrorKind::Unavailable | ServiceErrorKind::Internal => ErrorKind::Internal,
+            ServiceErrorKind::Unanswered | ServiceErrorKind::Unavailable | ServiceErrorKind::Internal => {
+                ErrorKind::Internal
+            }
         };
         Self { kind, message: error.message }
     }

@@ -24,6 +24,8 @@ mod stream;
 mod transaction;
 mod validate;
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 pub use filter::Expression;
@@ -57,7 +59,7 @@ pub struct Processor {
     handles: Handles,
     sessions: Sessions,
     leases: Leases,
-    recent: Recent,
+    recent: Arc<Recent>,
     watch: Watch,
     draining: CancellationToken,
 }
@@ -72,7 +74,7 @@ impl Processor {
             handles: Handles::new(&rules.handle_key),
             sessions: Sessions::default(),
             leases: Leases::default(),
-            recent: Recent::default(),
+            recent: Arc::default(),
             watch: Watch::default(),
             draining,
         }

@@ -1,14 +1,17 @@
 //! Ending transactions: any proxy of a fleet can, as the id carries all that is needed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 
 use super::{Processor, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::{EndTransaction, Resolution, ServiceErrorKind};
+use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
 /// A producer's word about a half message.
 #[derive(Clone, Debug)]
@@ -26,12 +29,12 @@ pub struct EndCommand {
 }
 
 impl Processor {
-    /// Decides about a half message. Decided once, it stays so: saying it again, or otherwise, is agreed to
-    /// without effect, as long as this proxy remembers.
+    /// Decides about a half message. Decided once, it stays so: whoever says it again, or otherwise, has no effect
+    /// and hears what came of the first decision, as long as this proxy remembers.
     ///
     /// # Errors
     /// `IllegalTopic`, `InvalidTransactionId` (blank, not ours, or of another topic), then the backend's failures.
-    /// After a `Timeout` the broker may have heard the decision; if not, it asks.
+    /// Without a broker's answer it may have heard the decision; if not, it asks.
     pub async fn end_transaction(&self, context: &Context, command: EndCommand) -> Result<(), Error> {
         validate::topic(&command.topic)?;
         let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidTransactionId, message));
@@ -51,36 +54,32 @@ impl Processor {
         let (cluster, coordinates) = moved
             .filter(|(asking, _)| !command.asked && *asking == cluster)
             .unwrap_or((cluster, coordinates));
-        let services = &self.placement.named(&cluster)?.services;
+        let transactions = self.placement.named(&cluster)?.services.transactions.clone();
         let decision = name(&cluster, &coordinates);
-        if !self.recent.decide(&decision) {
-            return Ok(());
-        }
         let end = EndTransaction {
             topic: command.topic.clone(),
             message_id: command.message_id,
             coordinates,
             resolution,
             asked: command.asked,
-            deadline: context.deadline_within(self.limits.call),
+            // Not the client's: whether it was decided matters to its next attempt, too.
+            deadline: context.received + self.limits.call,
         };
-        services.transactions.end(end).await.map_err(|error| {
-            // After a time-out it may be decided: to say it again could deliver the message twice.
-            if error.kind != ServiceErrorKind::Timeout {
-                self.recent.undecide(&decision);
-            }
-            Error::on_topic(error, &command.topic)
-        })
+        let outcome = self.recent.decide(decision, async move { transactions.end(end).await });
+        outcome.await.map_err(|error| Error::on_topic(error, &command.topic))
     }
 }
+
+/// What comes of a decision, for everyone who asks.
+type Outcome = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
 
 /// What this proxy happens to remember of transactions. Soft state: nothing fails without it, as long as producers
 /// name transactions as they were told to.
 #[derive(Default)]
 pub(super) struct Recent {
     /// Brokers deliver a message once for every commit they hear, and a producer that is asked while it decides on
-    /// its own says it twice.
-    decided: Mutex<Kept<()>>,
+    /// its own says it twice. So does one that has not heard the answer.
+    decided: Mutex<Kept<Outcome>>,
     /// Cluster and coordinates by topic and message id.
     half_messages: Mutex<Kept<(String, String)>>,
     /// The same where a broker has asked: the place it asked about last.
@@ -113,13 +112,33 @@ impl Recent {
         self.half_messages.lock().get(&name(topic, message_id)).cloned()
     }
 
-    /// Whether it was undecided; it counts as decided from now on.
-    fn decide(&self, id: &str) -> bool {
-        self.decided.lock().put(id.to_owned(), ())
-    }
-
-    fn undecide(&self, id: &str) {
-        self.decided.lock().entries.remove(id);
+    /// What comes of the decision of this name, which `end` brings about unless it is under way or done already.
+    ///
+    /// It comes to its end even if nobody waits. It may be taken once more only if it surely was not carried out.
+    fn decide(
+        self: &Arc<Self>,
+        name: String,
+        end: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
+    ) -> Outcome {
+        // Held over the start of the task, which may fail and forget at once.
+        let mut decided = self.decided.lock();
+        if let Some(outcome) = decided.get(&name) {
+            return outcome.clone();
+        }
+        let task = tokio::spawn({
+            let (recent, name) = (self.clone(), name.clone());
+            async move {
+                let ended = end.await;
+                if ended.as_ref().is_err_and(|error| !error.kind.maybe_done()) {
+                    recent.decided.lock().entries.remove(&name);
+                }
+                ended
+            }
+        });
+        let broken = |_| Err(ServiceError::new(ServiceErrorKind::Internal, "the decision was abandoned"));
+        let outcome = task.map(move |ended| ended.unwrap_or_else(broken)).boxed().shared();
+        decided.put(name, outcome.clone());
+        outcome
     }
 }
 
@@ -143,26 +162,49 @@ impl<V> Kept<V> {
         self.entries.get(key).filter(|(since, _)| since.elapsed() < KEPT).map(|(_, value)| value)
     }
 
-    /// Whether there was none.
-    fn put(&mut self, key: String, value: V) -> bool {
+    fn put(&mut self, key: String, value: V) {
         if self.entries.len() >= MANY {
             self.entries.retain(|_, (since, _)| since.elapsed() < KEPT);
         }
-        let before = self.entries.insert(key, (Instant::now(), value));
-        before.is_none_or(|(since, _)| since.elapsed() >= KEPT)
+        self.entries.insert(key, (Instant::now(), value));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
-    #[test]
-    fn a_decision_is_taken_once_unless_it_failed() {
-        let recent = Recent::default();
-        assert!(recent.decide("a") && !recent.decide("a") && recent.decide("b"));
-        recent.undecide("a");
-        assert!(recent.decide("a"));
+    fn failed(kind: ServiceErrorKind) -> Result<(), ServiceError> {
+        Err(ServiceError::new(kind, "x"))
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_taken_once_unless_it_surely_failed() {
+        let recent = Arc::new(Recent::default());
+        for (name, first, second) in [
+            ("done", Ok(()), Ok(())),
+            ("late", failed(ServiceErrorKind::Timeout), failed(ServiceErrorKind::Timeout)),
+            ("lost", failed(ServiceErrorKind::Unanswered), failed(ServiceErrorKind::Unanswered)),
+            ("away", failed(ServiceErrorKind::Unavailable), failed(ServiceErrorKind::Busy)),
+        ] {
+            assert_eq!(recent.decide(name.to_owned(), ready(first.clone())).await, first, "{name}");
+            let again = recent.decide(name.to_owned(), ready(failed(ServiceErrorKind::Busy)));
+            assert_eq!(again.await, second, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_decision_comes_to_its_end_whoever_waits() {
+        let recent = Arc::new(Recent::default());
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let first = recent.decide("a".to_owned(), async { answered.await.expect("an answer") });
+        drop(first);
+        let again = recent.decide("a".to_owned(), ready(failed(ServiceErrorKind::Busy)));
+        assert!(again.clone().now_or_never().is_none());
+        answer.send(Ok(())).expect("the decision is under way");
+        assert_eq!(again.await, Ok(()));
     }
 
     #[test]

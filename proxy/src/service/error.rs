@@ -37,10 +37,20 @@ pub enum ServiceErrorKind {
     Unsupported,
     /// No answer in time.
     Timeout,
+    /// The broker went away before it answered. Possible wherever `Unavailable` is.
+    Unanswered,
     /// The broker or its disk can't be used now.
     Unavailable,
     /// A defect of the backend.
     Internal,
+}
+
+impl ServiceErrorKind {
+    /// Whether the broker may have carried out the request for all that: nobody heard that it did not.
+    #[must_use]
+    pub fn maybe_done(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unanswered)
+    }
 }
 
 impl ServiceError {

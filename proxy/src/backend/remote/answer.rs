@@ -40,6 +40,7 @@ pub(super) fn required<T: std::str::FromStr>(answer: &Command, field: &str) -> R
 impl From<CallError> for ServiceError {
     fn from(error: CallError) -> Self {
         let kind = match &error {
+            CallError::Lost { sent: true, .. } => ServiceErrorKind::Unanswered,
             CallError::Connect { .. }
             | CallError::NotConnected { .. }
             | CallError::Backlog { .. }
@@ -55,5 +56,30 @@ impl From<CallError> for ServiceError {
 impl From<LookupError> for ServiceError {
     fn from(error: LookupError) -> Self {
         Self::new(ServiceErrorKind::Unavailable, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_done_stays_known() {
+        let address = || "b:1".to_owned();
+        for error in [
+            CallError::Connect { address: address(), reason: String::new() },
+            CallError::NotConnected { address: address(), within: Duration::from_secs(3) },
+            CallError::Backlog { address: address() },
+            CallError::Unsendable { reason: String::new() },
+            CallError::Lost { address: address(), answered: true, sent: false },
+            CallError::Lost { address: address(), answered: true, sent: true },
+            CallError::ShuttingDown { address: address() },
+            CallError::Timeout { address: address(), within: Duration::from_secs(3) },
+        ] {
+            let maybe_done = error.maybe_done();
+            assert_eq!(ServiceError::from(error.clone()).kind.maybe_done(), maybe_done, "{error}");
+        }
     }
 }
