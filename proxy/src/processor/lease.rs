@@ -6,16 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::future::{BoxFuture, join_all};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
 
 use super::handle::Lease;
 use super::{Processor, max_attempts};
-use crate::service::{ChangeInvisible, InvisibleOutcome, RetryPolicy, Services, Settle};
+use crate::error::Error;
+use crate::service::{ChangeInvisible, InvisibleOutcome, RetryPolicy, Settle};
 
 /// Renewals become rarer: so many times the first lease, one after the other, the last one again and again.
 const LENGTHS: [u32; 6] = [1, 3, 5, 10, 30, 60];
 /// Failures in a row after which a lease is given up.
 const MAX_FAILURES: u32 = 3;
+/// How long what nobody renews any more stays with its client.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A lease under renewal.
 #[derive(Clone, Debug)]
@@ -99,25 +106,24 @@ impl Leases {
         slot.lock().await.take()
     }
 
-    /// Stops renewing everything of a client.
-    pub(super) async fn take_client(&self, client_id: &str) -> Vec<Renewal> {
-        let gone: Vec<Slot> = {
-            let mut slots = self.slots.lock();
-            let gone = slots.extract_if(|_, (client, _)| client.as_ref() == client_id);
-            let gone = gone.map(|(_, (_, slot))| slot).collect();
-            self.count.store(slots.len(), Ordering::Release);
-            gone
-        };
-        let mut renewals = Vec::with_capacity(gone.len());
-        for slot in gone {
-            renewals.extend(slot.lock().await.take());
-        }
-        renewals
+    /// Stops renewing for these clients.
+    fn remove(&self, client: impl Fn(&str) -> bool) -> Vec<Slot> {
+        let mut slots = self.slots.lock();
+        let gone = slots.extract_if(|_, (client_id, _)| client(client_id));
+        let gone = gone.map(|(_, (_, slot))| slot).collect();
+        self.count.store(slots.len(), Ordering::Release);
+        gone
     }
 
-    fn all(&self) -> Vec<(String, Arc<str>, Slot)> {
+    /// The leases that end soon, each held for its renewal. One that is being renewed already is left out.
+    fn due(&self, ahead: Duration) -> Vec<(String, OwnedMutexGuard<Option<Renewal>>)> {
+        let now = SystemTime::now();
         let slots = self.slots.lock();
-        slots.iter().map(|(handle, (client, slot))| (handle.clone(), client.clone(), slot.clone())).collect()
+        let held = slots.iter().filter_map(|(handle, (_, slot))| {
+            let held = slot.clone().try_lock_owned().ok()?;
+            held.as_ref()?.due(now, ahead).then(|| (handle.clone(), held))
+        });
+        held.collect()
     }
 
     fn forget(&self, handle: &str) {
@@ -131,63 +137,60 @@ impl Processor {
     /// Renews leases, and forgets clients that are gone, until the proxy drains.
     pub(super) async fn keep_leases(&self) {
         let mut ticks = tokio::time::interval(self.limits.renew_every.max(Duration::from_millis(1)));
+        // None waits for another, nor does the next look for this one: the leases of a broker that does not answer
+        // would let all others run out. There are as many as clients have deliveries in hand.
+        let mut changes: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
             tokio::select! {
                 () = self.draining.cancelled() => return,
-                _ = ticks.tick() => {}
+                Some(()) = changes.next() => {}
+                _ = ticks.tick() => {
+                    self.sessions.sweep();
+                    let gone = self.leases.remove(|client_id| !self.sessions.is_present(client_id));
+                    changes.extend(gone.into_iter().map(|slot| self.give_up(slot).boxed()));
+                    let due = self.leases.due(self.limits.renew_ahead);
+                    changes.extend(due.into_iter().map(|(handle, held)| self.renew(handle, held).boxed()));
+                }
             }
-            for client_id in self.sessions.sweep() {
-                self.release(&client_id).await;
-            }
-            self.renew_due().await;
         }
     }
 
-    async fn renew_due(&self) {
-        for (handle, client_id, slot) in self.leases.all() {
-            if !self.sessions.is_present(&client_id) {
-                self.release(&client_id).await;
-                continue;
-            }
-            let mut held = slot.lock().await;
-            let keep = match held.as_mut() {
-                Some(renewal) if renewal.due(SystemTime::now(), self.limits.renew_ahead) => {
-                    self.renew(renewal).await
-                }
-                Some(_) => true,
-                None => false,
-            };
-            if !keep {
-                self.leases.forget(&handle);
-            }
+    /// Ends the leases of a client that is gone, so that others get its messages.
+    pub(super) async fn release(&self, client_id: &str) {
+        let slots = self.leases.remove(|gone| gone == client_id);
+        join_all(slots.into_iter().map(|slot| self.give_up(slot))).await;
+    }
+
+    async fn give_up(&self, slot: Slot) {
+        let Some(mut renewal) = slot.lock().await.take() else { return };
+        if let Err(error) = self.change(&mut renewal, SOON).await {
+            let client_id = renewal.client_id.as_ref();
+            tracing::debug!(client_id, %error, "a delivery of a client that is gone waits out its lease");
+        }
+    }
+
+    async fn renew(&self, handle: String, mut held: OwnedMutexGuard<Option<Renewal>>) {
+        let Some(renewal) = held.as_mut() else { return };
+        if !self.renewed(renewal).await {
+            self.leases.forget(&handle);
         }
     }
 
     // Whether to go on renewing.
-    async fn renew(&self, renewal: &mut Renewal) -> bool {
-        let Ok(cluster) = self.placement.named(&renewal.cluster) else { return false };
+    async fn renewed(&self, renewal: &mut Renewal) -> bool {
         let too_long = renewal.since.elapsed() > self.limits.renew_for;
         let invisible = if too_long {
-            self.retry_pause(&cluster.services, &renewal.group, renewal.attempt).await
+            self.retry_pause(renewal).await
         } else {
             self.limits.renewed_lease * LENGTHS[renewal.renewed.min(LENGTHS.len() - 1)]
         };
-        let change = ChangeInvisible {
-            topic: renewal.topic.as_ref().to_owned(),
-            group: renewal.group.as_ref().to_owned(),
-            entry: renewal.entry.clone(),
-            invisible,
-            suspend: false,
-            deadline: Instant::now() + self.limits.call,
-        };
-        match cluster.services.messages.change_invisible(change).await {
-            Ok(InvisibleOutcome::Changed { coordinates, received_at }) => {
-                renewal.entry = Settle { coordinates, received_at, invisible, ..renewal.entry.clone() };
+        match self.change(renewal, invisible).await {
+            Ok(true) => {
                 renewal.renewed += 1;
                 renewal.failures = 0;
                 !too_long
             }
-            Ok(InvisibleOutcome::Expired) => false,
+            Ok(false) => false,
             Err(error) => {
                 tracing::warn!(topic = %renewal.topic, group = %renewal.group, %error, "a lease is not renewed");
                 renewal.failures += 1;
@@ -196,11 +199,31 @@ impl Processor {
         }
     }
 
-    async fn retry_pause(&self, services: &Services, group: &str, attempt: i32) -> Duration {
-        let Ok(config) = services.metadata.group(group).await else {
+    // Makes a lease end so long from now. Whether it was still in force.
+    async fn change(&self, renewal: &mut Renewal, invisible: Duration) -> Result<bool, Error> {
+        let services = &self.placement.named(&renewal.cluster)?.services;
+        let change = ChangeInvisible {
+            topic: renewal.topic.as_ref().to_owned(),
+            group: renewal.group.as_ref().to_owned(),
+            entry: renewal.entry.clone(),
+            invisible,
+            suspend: false,
+            deadline: Instant::now() + self.limits.call,
+        };
+        let outcome = services.messages.change_invisible(change).await?;
+        let InvisibleOutcome::Changed { coordinates, received_at } = outcome else { return Ok(false) };
+        renewal.entry = Settle { coordinates, received_at, invisible, ..renewal.entry.clone() };
+        Ok(true)
+    }
+
+    async fn retry_pause(&self, renewal: &Renewal) -> Duration {
+        let Ok(cluster) = self.placement.named(&renewal.cluster) else {
             return self.limits.renewed_lease;
         };
-        pause_before(&config.retry, attempt.min(max_attempts(&config)))
+        let Ok(config) = cluster.services.metadata.group(&renewal.group).await else {
+            return self.limits.renewed_lease;
+        };
+        pause_before(&config.retry, renewal.attempt.min(max_attempts(&config)))
     }
 }
 
@@ -222,6 +245,8 @@ fn pause_before(retry: &RetryPolicy, attempt: i32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scripted;
+    use super::super::{Limits, Role};
     use super::*;
 
     #[test]
@@ -236,23 +261,57 @@ mod tests {
         }
     }
 
+    fn entry(coordinates: &str, received_at: SystemTime) -> Settle {
+        Settle {
+            coordinates: coordinates.to_owned(),
+            message_id: "m".to_owned(),
+            lite_topic: None,
+            received_at,
+            invisible: Duration::from_secs(60),
+        }
+    }
+
+    fn renewal(client_id: &str, entry: Settle) -> Renewal {
+        let names = [client_id, "", "t", "g"].map(Arc::from);
+        Renewal::new(names.each_ref(), entry, 1)
+    }
+
     #[tokio::test]
     async fn a_lease_is_taken_once() {
         let leases = Leases::default();
-        let name: Arc<str> = "x".into();
-        let entry = Settle {
-            coordinates: "q".to_owned(),
-            message_id: "m".to_owned(),
-            lite_topic: None,
-            received_at: SystemTime::UNIX_EPOCH,
-            invisible: Duration::from_secs(60),
-        };
-        leases.keep("h1".to_owned(), Renewal::new([&name, &name, &name, &name], entry.clone(), 1));
-        leases.keep("h2".to_owned(), Renewal::new([&name, &name, &name, &name], entry, 1));
+        for handle in ["h1", "h2"] {
+            leases.keep(handle.to_owned(), renewal("x", entry("q", SystemTime::UNIX_EPOCH)));
+        }
         assert_eq!(leases.take("h1").await.map(|renewal| renewal.lease().coordinates).as_deref(), Some("q"));
         assert!(leases.take("h1").await.is_none());
-        assert_eq!(leases.take_client("y").await.len(), 0);
-        assert_eq!(leases.take_client("x").await.len(), 1);
+        assert_eq!(leases.remove(|client_id| client_id == "y").len(), 0);
+        assert_eq!(leases.remove(|client_id| client_id == "x").len(), 1);
         assert!(leases.take("h2").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_renewal_without_an_answer_holds_up_no_other() {
+        let limits = Limits { renew_every: Duration::ZERO, ..Limits::default() };
+        let (processor, mut asked) = scripted::processor(limits);
+        scripted::connect(&processor, "c", Role::None);
+        let house = tokio::spawn({
+            let processor = processor.clone();
+            async move { processor.keep_leases().await }
+        });
+        processor.leases.keep("sick".to_owned(), renewal("c", entry("sick", SystemTime::UNIX_EPOCH)));
+        let (change, _unanswered) = scripted::change(&mut asked).await;
+        assert_eq!(change.entry.coordinates, "sick");
+        for _ in 0..3 {
+            processor.leases.keep("well".to_owned(), renewal("c", entry("well", SystemTime::UNIX_EPOCH)));
+            let (change, answer) = scripted::change(&mut asked).await;
+            assert_eq!(change.entry.coordinates, "well");
+            let renewed =
+                InvisibleOutcome::Changed { coordinates: "anew".to_owned(), received_at: SystemTime::now() };
+            answer.send(Ok(renewed)).expect("a renewal");
+            let taken = processor.leases.take("well").await.expect("a lease");
+            assert_eq!(taken.lease().coordinates, "anew");
+        }
+        processor.draining.cancel();
+        house.await.expect("the end");
     }
 }

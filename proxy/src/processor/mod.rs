@@ -17,6 +17,8 @@ mod pull;
 mod recall;
 mod receive;
 mod route;
+#[cfg(test)]
+mod scripted;
 mod send;
 mod session;
 mod settle;

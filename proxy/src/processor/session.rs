@@ -141,14 +141,13 @@ impl Sessions {
         self.by_client.lock().get(client_id).is_some_and(Session::alive)
     }
 
-    /// Forgets the clients that are gone, and names them.
-    pub(super) fn sweep(&self) -> Vec<String> {
+    /// Forgets the clients that are gone.
+    pub(super) fn sweep(&self) {
         let mut sessions = self.by_client.lock();
-        let gone: Vec<_> = sessions.extract_if(|_, session| !session.alive()).collect();
-        if gone.iter().any(|(_, session)| !session.topics.is_empty()) {
+        let gone = sessions.extract_if(|_, session| !session.alive());
+        if gone.filter(|(_, session)| !session.topics.is_empty()).count() > 0 {
             self.producers_changed.notify_one();
         }
-        gone.into_iter().map(|(client_id, _)| client_id).collect()
     }
 
     fn heard(&self, client_id: &str) -> Option<Session> {
@@ -158,7 +157,7 @@ impl Sessions {
         Some(session.clone())
     }
 
-    fn remember(&self, context: &Context, settings: &ClientSettings, stream: &PushStream) {
+    pub(super) fn remember(&self, context: &Context, settings: &ClientSettings, stream: &PushStream) {
         let (topics, subscription) = match &settings.role {
             Role::Publishing(topics) => (topics.iter().cloned().collect(), None),
             Role::Subscription(group, subscriptions) => {

@@ -1,6 +1,6 @@
 //! Settling: acknowledging a delivery, changing its lease, giving it up.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::handle::{Lease, Opened, Scope};
 use super::lease::Renewal;
@@ -226,24 +226,6 @@ impl Processor {
                 Err(Error::new(ErrorKind::InvalidHandle, format!("receipt handle is not of topic {topic}")))
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Ends the leases of a client that is gone, so that others get its messages.
-    pub(super) async fn release(&self, client_id: &str) {
-        for renewal in self.leases.take_client(client_id).await {
-            let Ok(cluster) = self.placement.named(&renewal.cluster) else { continue };
-            let change = ChangeInvisible {
-                topic: renewal.topic.as_ref().to_owned(),
-                group: renewal.group.as_ref().to_owned(),
-                entry: renewal.entry,
-                invisible: Duration::from_secs(1),
-                suspend: false,
-                deadline: Instant::now() + self.limits.call,
-            };
-            if let Err(error) = cluster.services.messages.change_invisible(change).await {
-                tracing::debug!(client_id, %error, "a delivery of a client that is gone waits out its lease");
-            }
         }
     }
 }

@@ -1,0 +1,156 @@
+//! A backend for tests of the rules: it hands every question to the test, which answers, or does not.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{ClientKind, ClientSettings, HandleKey, Limits, Placement, Processor, PushStream, Role, Rules};
+use crate::context::Context;
+use crate::service::{
+    AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
+    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Presence, Receive, Route,
+    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, Transactions,
+};
+
+/// What the rules ask of the backend.
+pub(super) enum Asked {
+    Change(ChangeInvisible, Answer<InvisibleOutcome>),
+}
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
+
+/// The rules over one such backend.
+pub(super) fn processor(limits: Limits) -> (Arc<Processor>, mpsc::UnboundedReceiver<Asked>) {
+    let (questions, asked) = mpsc::unbounded_channel();
+    let placement = Placement::only(Services::of(Arc::new(Scripted { questions })));
+    let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
+    (Arc::new(Processor::new(placement, rules, CancellationToken::new())), asked)
+}
+
+/// The next question, which is for another length of a lease.
+pub(super) async fn change(
+    asked: &mut mpsc::UnboundedReceiver<Asked>,
+) -> (ChangeInvisible, Answer<InvisibleOutcome>) {
+    match asked.recv().await {
+        Some(Asked::Change(change, answer)) => (change, answer),
+        None => panic!("the backend is gone"),
+    }
+}
+
+/// A client that says what it is.
+pub(super) fn connect(processor: &Processor, client_id: &str, role: Role) -> mpsc::Receiver<super::Push> {
+    let (stream, pushed) = PushStream::open();
+    let settings = ClientSettings { kind: ClientKind::Unspecified, request_timeout: None, role };
+    processor.sessions.remember(&context(client_id), &settings, &stream);
+    pushed
+}
+
+/// A request of this client.
+pub(super) fn context(client_id: &str) -> Context {
+    Context {
+        client_id: client_id.to_owned(),
+        client_version: String::new(),
+        namespace: String::new(),
+        peer: "p".into(),
+        received: Instant::now(),
+        deadline: None,
+    }
+}
+
+struct Scripted {
+    questions: mpsc::UnboundedSender<Asked>,
+}
+
+impl Scripted {
+    async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Asked) -> Result<T, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.send(question(answer)).map_err(|_| unscripted())?;
+        answered.await.unwrap_or_else(|_| Err(unscripted()))
+    }
+}
+
+fn unscripted() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unsupported, "no test asks for this")
+}
+
+#[async_trait]
+impl Messages for Scripted {
+    async fn send(
+        &self,
+        _: &str,
+        _: Vec<Message>,
+        _: Instant,
+    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn receive(&self, _: Receive) -> Result<Delivered, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn acknowledge(&self, _: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
+        self.ask(|answer| Asked::Change(request, answer)).await
+    }
+
+    async fn forward_to_dead_letter(&self, _: Forward) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+}
+
+#[async_trait]
+impl Routes for Scripted {
+    async fn route(&self, _: &str) -> Result<Route, ServiceError> {
+        Err(unscripted())
+    }
+}
+
+#[async_trait]
+impl Metadata for Scripted {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    async fn topic(&self, _: &str) -> Result<TopicConfig, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn group(&self, _: &str) -> Result<GroupConfig, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupConfig>, ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn create_topic(&self, _: TopicConfig, _: bool) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn create_group(&self, _: GroupConfig, _: bool) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn delete_topic(&self, _: &str) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn delete_group(&self, _: &str) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+}
+
+impl Transactions for Scripted {}
+impl Presence for Scripted {}
+impl LiteSubscriptions for Scripted {}
+impl Offsets for Scripted {}
