@@ -126,6 +126,10 @@ impl Leases {
         held.collect()
     }
 
+    fn all(&self) -> Vec<Slot> {
+        self.slots.lock().values().map(|(_, slot)| slot.clone()).collect()
+    }
+
     fn forget(&self, handle: &str) {
         let mut slots = self.slots.lock();
         slots.remove(handle);
@@ -134,7 +138,7 @@ impl Leases {
 }
 
 impl Processor {
-    /// Renews leases, and forgets clients that are gone, until the proxy drains.
+    /// Renews leases, and forgets clients that are gone, until the proxy drains. Then gives up what it has renewed.
     pub(super) async fn keep_leases(&self) {
         let mut ticks = tokio::time::interval(self.limits.renew_every.max(Duration::from_millis(1)));
         // None waits for another, nor does the next look for this one: the leases of a broker that does not answer
@@ -142,7 +146,7 @@ impl Processor {
         let mut changes: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
             tokio::select! {
-                () = self.draining.cancelled() => return,
+                () = self.draining.cancelled() => break,
                 Some(()) = changes.next() => {}
                 _ = ticks.tick() => {
                     self.sessions.sweep();
@@ -153,6 +157,8 @@ impl Processor {
                 }
             }
         }
+        changes.extend(self.leases.all().into_iter().map(|slot| self.leave(slot).boxed()));
+        while changes.next().await.is_some() {}
     }
 
     /// Ends the leases of a client that is gone, so that others get its messages.
@@ -162,10 +168,25 @@ impl Processor {
     }
 
     async fn give_up(&self, slot: Slot) {
-        let Some(mut renewal) = slot.lock().await.take() else { return };
-        if let Err(error) = self.change(&mut renewal, SOON).await {
+        if let Some(mut renewal) = slot.lock().await.take() {
+            self.end_soon(&mut renewal).await;
+        }
+    }
+
+    // The client's handle of a lease that was renewed here is over for every other proxy, and the lease would only
+    // hide the message. Whoever settles it here in this last second still can. One that was never renewed has a
+    // handle that is good everywhere.
+    async fn leave(&self, slot: Slot) {
+        let mut held = slot.lock().await;
+        if let Some(renewal) = held.as_mut().filter(|renewal| renewal.renewed > 0) {
+            self.end_soon(renewal).await;
+        }
+    }
+
+    async fn end_soon(&self, renewal: &mut Renewal) {
+        if let Err(error) = self.change(renewal, SOON).await {
             let client_id = renewal.client_id.as_ref();
-            tracing::debug!(client_id, %error, "a delivery of a client that is gone waits out its lease");
+            tracing::debug!(client_id, %error, "a delivery that nobody will settle waits out its lease");
         }
     }
 
@@ -261,6 +282,10 @@ mod tests {
         }
     }
 
+    fn often() -> Limits {
+        Limits { renew_every: Duration::ZERO, ..Limits::default() }
+    }
+
     fn entry(coordinates: &str, received_at: SystemTime) -> Settle {
         Settle {
             coordinates: coordinates.to_owned(),
@@ -289,15 +314,20 @@ mod tests {
         assert!(leases.take("h2").await.is_none());
     }
 
+    fn anew() -> InvisibleOutcome {
+        InvisibleOutcome::Changed { coordinates: "anew".to_owned(), received_at: SystemTime::now() }
+    }
+
+    fn keep_leases(processor: &Arc<Processor>) -> tokio::task::JoinHandle<()> {
+        let processor = processor.clone();
+        tokio::spawn(async move { processor.keep_leases().await })
+    }
+
     #[tokio::test]
     async fn a_renewal_without_an_answer_holds_up_no_other() {
-        let limits = Limits { renew_every: Duration::ZERO, ..Limits::default() };
-        let (processor, mut asked) = scripted::processor(limits);
+        let (processor, mut asked) = scripted::processor(often());
         scripted::connect(&processor, "c", Role::None);
-        let house = tokio::spawn({
-            let processor = processor.clone();
-            async move { processor.keep_leases().await }
-        });
+        let house = keep_leases(&processor);
         processor.leases.keep("sick".to_owned(), renewal("c", entry("sick", SystemTime::UNIX_EPOCH)));
         let (change, _unanswered) = scripted::change(&mut asked).await;
         assert_eq!(change.entry.coordinates, "sick");
@@ -305,13 +335,29 @@ mod tests {
             processor.leases.keep("well".to_owned(), renewal("c", entry("well", SystemTime::UNIX_EPOCH)));
             let (change, answer) = scripted::change(&mut asked).await;
             assert_eq!(change.entry.coordinates, "well");
-            let renewed =
-                InvisibleOutcome::Changed { coordinates: "anew".to_owned(), received_at: SystemTime::now() };
-            answer.send(Ok(renewed)).expect("a renewal");
+            answer.send(Ok(anew())).expect("a renewal");
             let taken = processor.leases.take("well").await.expect("a lease");
             assert_eq!(taken.lease().coordinates, "anew");
         }
+        house.abort();
+    }
+
+    #[tokio::test]
+    async fn a_drain_gives_up_what_was_renewed_and_nothing_else() {
+        let (processor, mut asked) = scripted::processor(often());
+        scripted::connect(&processor, "c", Role::None);
+        processor.leases.keep("old".to_owned(), renewal("c", entry("old", SystemTime::UNIX_EPOCH)));
+        processor.leases.keep("new".to_owned(), renewal("c", entry("new", SystemTime::now())));
+        let house = keep_leases(&processor);
+        let (change, answer) = scripted::change(&mut asked).await;
+        assert_eq!(change.entry.coordinates, "old");
+        // The renewal is still under way.
         processor.draining.cancel();
+        answer.send(Ok(anew())).expect("a renewal");
+        let (change, answer) = scripted::change(&mut asked).await;
+        assert_eq!((change.entry.coordinates.as_str(), change.invisible), ("anew", SOON));
+        answer.send(Ok(InvisibleOutcome::Expired)).expect("the end of a lease");
         house.await.expect("the end");
+        assert!(asked.try_recv().is_err());
     }
 }
