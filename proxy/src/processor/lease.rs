@@ -267,7 +267,7 @@ fn pause_before(retry: &RetryPolicy, attempt: i32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::super::scripted;
-    use super::super::{Limits, Role};
+    use super::super::{Limits, Placement, Role};
     use super::*;
 
     #[test]
@@ -282,8 +282,10 @@ mod tests {
         }
     }
 
-    fn often() -> Limits {
-        Limits { renew_every: Duration::ZERO, ..Limits::default() }
+    fn processor() -> (Arc<Processor>, scripted::Questions) {
+        let ([services], [asked]) = scripted::backends();
+        let often = Limits { renew_every: Duration::ZERO, ..Limits::default() };
+        (scripted::processor(Placement::only(services), often), asked)
     }
 
     fn entry(coordinates: &str, received_at: SystemTime) -> Settle {
@@ -325,7 +327,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_renewal_without_an_answer_holds_up_no_other() {
-        let (processor, mut asked) = scripted::processor(often());
+        let (processor, mut asked) = processor();
         scripted::connect(&processor, "c", Role::None);
         let house = keep_leases(&processor);
         processor.leases.keep("sick".to_owned(), renewal("c", entry("sick", SystemTime::UNIX_EPOCH)));
@@ -344,7 +346,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_drain_gives_up_what_was_renewed_and_nothing_else() {
-        let (processor, mut asked) = scripted::processor(often());
+        let (processor, mut asked) = processor();
         scripted::connect(&processor, "c", Role::None);
         processor.leases.keep("old".to_owned(), renewal("c", entry("old", SystemTime::UNIX_EPOCH)));
         processor.leases.keep("new".to_owned(), renewal("c", entry("new", SystemTime::now())));

@@ -22,18 +22,26 @@ pub(super) enum Asked {
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
 
-/// The rules over one such backend.
-pub(super) fn processor(limits: Limits) -> (Arc<Processor>, mpsc::UnboundedReceiver<Asked>) {
-    let (questions, asked) = mpsc::unbounded_channel();
-    let placement = Placement::only(Services::of(Arc::new(Scripted { questions })));
+/// What one backend is asked.
+pub(super) type Questions = mpsc::UnboundedReceiver<Asked>;
+
+/// Some such backends.
+pub(super) fn backends<const N: usize>() -> ([Services; N], [Questions; N]) {
+    let channels = [(); N].map(|()| mpsc::unbounded_channel());
+    let services = channels
+        .each_ref()
+        .map(|(questions, _)| Services::of(Arc::new(Scripted { questions: questions.clone() })));
+    (services, channels.map(|(_, asked)| asked))
+}
+
+/// The rules over these.
+pub(super) fn processor(placement: Placement, limits: Limits) -> Arc<Processor> {
     let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
-    (Arc::new(Processor::new(placement, rules, CancellationToken::new())), asked)
+    Arc::new(Processor::new(placement, rules, CancellationToken::new()))
 }
 
 /// The next question, which is for another length of a lease.
-pub(super) async fn change(
-    asked: &mut mpsc::UnboundedReceiver<Asked>,
-) -> (ChangeInvisible, Answer<InvisibleOutcome>) {
+pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Answer<InvisibleOutcome>) {
     match asked.recv().await {
         Some(Asked::Change(change, answer)) => (change, answer),
         None => panic!("the backend is gone"),

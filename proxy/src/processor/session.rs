@@ -130,6 +130,10 @@ impl Session {
     fn alive(&self) -> bool {
         self.seen.elapsed() < EXPIRY
     }
+
+    fn origin<'a>(&'a self, client_id: &'a str) -> Origin<'a> {
+        Origin { client_id, namespace: &self.namespace }
+    }
 }
 
 impl Sessions {
@@ -216,7 +220,7 @@ impl Sessions {
         let mut published: BTreeMap<P, BTreeSet<String>> = BTreeMap::new();
         for (client_id, session) in self.by_client.lock().iter() {
             if session.stream.is_some() && session.alive() {
-                let origin = Origin { client_id, namespace: &session.namespace };
+                let origin = session.origin(client_id);
                 for topic in &session.topics {
                     published.entry(place(origin, topic)).or_default().insert(topic.clone());
                 }
@@ -225,11 +229,13 @@ impl Sessions {
         published
     }
 
-    /// The streams of a topic's producers, in any order.
-    pub(super) fn producers_of(&self, topic: &str) -> Vec<PushStream> {
+    /// The streams of those of a topic's producers that are `wanted`, in any order.
+    pub(super) fn producers_of(&self, topic: &str, wanted: impl Fn(Origin<'_>) -> bool) -> Vec<PushStream> {
         let sessions = self.by_client.lock();
-        let producers = sessions.values().filter(|session| session.alive() && session.topics.contains(topic));
-        let mut streams: Vec<_> = producers.filter_map(|session| session.stream.clone()).collect();
+        let producers = sessions.iter().filter(|(client_id, session)| {
+            session.alive() && session.topics.contains(topic) && wanted(session.origin(client_id))
+        });
+        let mut streams: Vec<_> = producers.filter_map(|(_, session)| session.stream.clone()).collect();
         streams.shuffle(&mut rand::rng());
         streams
     }
