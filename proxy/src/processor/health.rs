@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::Processor;
+use super::placement::Cluster;
 
 const ASK_EVERY: Duration = Duration::from_secs(3);
 
@@ -35,19 +37,21 @@ impl Processor {
     }
 
     pub(super) async fn keep_watch(&self) {
+        // Each cluster by itself: one that does not answer leaves what is known of the others as it was.
+        join_all(self.placement.all().map(|cluster| self.watch_over(cluster))).await;
+    }
+
+    async fn watch_over(&self, cluster: &Cluster) {
         let mut ticks = tokio::time::interval(ASK_EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.draining.cancelled() => return,
-            }
-            let asked = self.placement.all().map(async |cluster| {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watching = async {
+            loop {
+                ticks.tick().await;
                 let missing = cluster.services.routes.ready().await.err().map(|error| error.message);
                 self.note(&cluster.name, missing);
-            });
-            join_all(asked).await;
-        }
+            }
+        };
+        let _: Option<()> = self.draining.run_until_cancelled(watching).await;
     }
 
     fn note(&self, cluster: &Arc<str>, missing: Option<String>) {

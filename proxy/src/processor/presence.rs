@@ -1,8 +1,10 @@
 //! The broker's words to clients: which producers are here, and which stream brings them what the broker says.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::MissedTickBehavior;
 
 use super::Processor;
 use super::placement::{Cluster, Origin};
@@ -18,34 +20,36 @@ impl Processor {
         if !self.capabilities().transaction && !self.capabilities().lite {
             return;
         }
-        tokio::select! {
-            () = self.announce_producers() => {}
-            _ = join_all(self.placement.all().map(|cluster| self.pass_notices(cluster))) => {}
-        }
+        // Each cluster by itself: while one is asked that does not answer, the others would forget who is here.
+        let kept = self.placement.all().map(async |cluster| {
+            tokio::select! {
+                () = self.announce_producers(cluster) => {}
+                () = self.pass_notices(cluster) => {}
+            }
+        });
+        join_all(kept).await;
     }
 
-    async fn announce_producers(&self) {
+    async fn announce_producers(&self, cluster: &Cluster) {
+        let mut changed = self.sessions.producers_changed();
         let mut ticks = tokio::time::interval(ANNOUNCE_EVERY);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.sessions.producers_changed() => {}
-                () = self.draining.cancelled() => {
-                    // So that brokers ask another proxy at once, and not one that is gone.
-                    join_all(self.placement.all().map(|cluster| cluster.services.presence.announce(&[]))).await;
-                    return;
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let here = |origin: Origin<'_>, topic: &str| self.placement.of(origin, topic).name == cluster.name;
+        let announcing = async {
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    // Never an error: the sessions live longer than this.
+                    _ = changed.changed() => {}
                 }
-            }
-            let published =
-                self.sessions.published(|origin, topic| self.placement.of(origin, topic).name.clone());
-            // Side by side: one that is down makes no other wait.
-            let announced = self.placement.all().map(async |cluster| {
-                let topics = published.get(&cluster.name).into_iter().flatten();
-                let topics = with_transactions(&cluster.services, topics).await;
+                let published = self.sessions.published(here);
+                let topics = with_transactions(&cluster.services, &published).await;
                 cluster.services.presence.announce(&topics).await;
-            });
-            join_all(announced).await;
-        }
+            }
+        };
+        let _: Option<()> = self.draining.run_until_cancelled(announcing).await;
+        // So that brokers ask another proxy at once, and not one that is gone.
+        cluster.services.presence.announce(&[]).await;
     }
 
     async fn pass_notices(&self, cluster: &Cluster) {
@@ -82,8 +86,8 @@ impl Processor {
 }
 
 /// Those of the topics that take half messages.
-async fn with_transactions(services: &Services, topics: impl Iterator<Item = &String>) -> Vec<String> {
-    let configs = topics.map(async |topic| services.metadata.topic(topic).await);
+async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Vec<String> {
+    let configs = topics.iter().map(async |topic| services.metadata.topic(topic).await);
     let configs = join_all(configs).await.into_iter().flatten();
     let takes = |config: &TopicConfig| matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed);
     configs.filter(takes).map(|config| config.name).collect()
@@ -140,5 +144,33 @@ mod tests {
                 assert!(producers[1 - asked].try_recv().is_err());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_an_answer_keeps_no_other_from_hearing() {
+        let (placement, [mut silent, mut asked]) = two_clusters();
+        let processor = scripted::processor(placement, Limits::default());
+        let publishing = |topic: &str| Role::Publishing(vec![topic.to_owned()]);
+        let _first = scripted::connect(&processor, "pay-1", publishing("orders"));
+        let house = tokio::spawn({
+            let processor = processor.clone();
+            async move { processor.keep_presence().await }
+        });
+        let (topics, _unanswered) = scripted::announcement(&mut silent).await;
+        assert!(topics.is_empty());
+        let (topics, heard) = scripted::announcement(&mut asked).await;
+        assert_eq!(topics, ["orders"]);
+        let _second = scripted::connect(&processor, "pay-2", publishing("bills"));
+        heard.send(Ok(())).expect("an announcement");
+        let (topics, _unanswered) = scripted::announcement(&mut asked).await;
+        assert_eq!(topics, ["bills", "orders"]);
+
+        processor.draining.cancel();
+        for asked in [&mut silent, &mut asked] {
+            let (topics, heard) = scripted::announcement(asked).await;
+            assert!(topics.is_empty());
+            heard.send(Ok(())).expect("a good-bye");
+        }
+        house.await.expect("the end");
     }
 }

@@ -11,13 +11,14 @@ use super::{ClientKind, ClientSettings, HandleKey, Limits, Placement, Processor,
 use crate::context::Context;
 use crate::service::{
     AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Presence, Receive, Route,
-    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, Transactions,
+    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Permission, Presence, Receive,
+    Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, Transactions,
 };
 
 /// What the rules ask of the backend.
 pub(super) enum Asked {
     Change(ChangeInvisible, Answer<InvisibleOutcome>),
+    Announce(Vec<String>, Answer<()>),
 }
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
@@ -44,7 +45,15 @@ pub(super) fn processor(placement: Placement, limits: Limits) -> Arc<Processor> 
 pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Answer<InvisibleOutcome>) {
     match asked.recv().await {
         Some(Asked::Change(change, answer)) => (change, answer),
-        None => panic!("the backend is gone"),
+        _ => panic!("another question"),
+    }
+}
+
+/// The next question, which tells of producers.
+pub(super) async fn announcement(asked: &mut Questions) -> (Vec<String>, Answer<()>) {
+    match asked.recv().await {
+        Some(Asked::Announce(topics, heard)) => (topics, heard),
+        _ => panic!("another question"),
     }
 }
 
@@ -122,11 +131,17 @@ impl Routes for Scripted {
 #[async_trait]
 impl Metadata for Scripted {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
+        Capabilities { transaction: true, ..Capabilities::default() }
     }
 
-    async fn topic(&self, _: &str) -> Result<TopicConfig, ServiceError> {
-        Err(unscripted())
+    async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
+        Ok(TopicConfig {
+            name: name.to_owned(),
+            kind: TopicKind::Transaction,
+            read_queues: 1,
+            write_queues: 1,
+            permission: Permission { read: true, write: true },
+        })
     }
 
     async fn group(&self, _: &str) -> Result<GroupConfig, ServiceError> {
@@ -158,7 +173,14 @@ impl Metadata for Scripted {
     }
 }
 
+#[async_trait]
+impl Presence for Scripted {
+    async fn announce(&self, topics: &[String]) {
+        // Nobody waits for how it ended.
+        let _ = self.ask(|heard| Asked::Announce(topics.to_vec(), heard)).await;
+    }
+}
+
 impl Transactions for Scripted {}
-impl Presence for Scripted {}
 impl LiteSubscriptions for Scripted {}
 impl Offsets for Scripted {}

@@ -1,12 +1,12 @@
 //! Presence: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
 //! saw a client's settings serves it all the same, and asks for them by answering its heartbeat `UnknownClient`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::placement::Origin;
 use super::stream::PushStream;
@@ -109,7 +109,7 @@ impl ClientKind {
 #[derive(Default)]
 pub(super) struct Sessions {
     by_client: Mutex<HashMap<String, Session>>,
-    producers_changed: Notify,
+    producers_changed: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -150,7 +150,7 @@ impl Sessions {
         let mut sessions = self.by_client.lock();
         let gone = sessions.extract_if(|_, session| !session.alive());
         if gone.filter(|(_, session)| !session.topics.is_empty()).count() > 0 {
-            self.producers_changed.notify_one();
+            self.producers_changed.send_replace(());
         }
     }
 
@@ -182,14 +182,14 @@ impl Sessions {
         };
         let before = self.by_client.lock().insert(context.client_id.clone(), session);
         if produces || before.is_some_and(|before| !before.topics.is_empty()) {
-            self.producers_changed.notify_one();
+            self.producers_changed.send_replace(());
         }
     }
 
     fn remove(&self, client_id: &str) -> Option<Session> {
         let removed = self.by_client.lock().remove(client_id)?;
         if !removed.topics.is_empty() {
-            self.producers_changed.notify_one();
+            self.producers_changed.send_replace(());
         }
         removed.alive().then_some(removed)
     }
@@ -203,30 +203,24 @@ impl Sessions {
             !session.topics.contains(topic) && session.topics.insert(topic.to_owned())
         });
         if new {
-            self.producers_changed.notify_one();
+            self.producers_changed.send_replace(());
         }
     }
 
-    /// Returns when the answer of [`Sessions::published`] may be another.
-    pub(super) async fn producers_changed(&self) {
-        self.producers_changed.notified().await;
+    /// Tells when the answer of [`Sessions::published`] may be another.
+    pub(super) fn producers_changed(&self) -> watch::Receiver<()> {
+        self.producers_changed.subscribe()
     }
 
-    /// The topics whose producers can be spoken to here, by what `place` makes of producer and topic.
-    pub(super) fn published<P: Ord>(
-        &self,
-        place: impl Fn(Origin<'_>, &str) -> P,
-    ) -> BTreeMap<P, BTreeSet<String>> {
-        let mut published: BTreeMap<P, BTreeSet<String>> = BTreeMap::new();
-        for (client_id, session) in self.by_client.lock().iter() {
-            if session.stream.is_some() && session.alive() {
-                let origin = session.origin(client_id);
-                for topic in &session.topics {
-                    published.entry(place(origin, topic)).or_default().insert(topic.clone());
-                }
-            }
-        }
-        published
+    /// The topics whose producers can be spoken to here, as far as they are `wanted`.
+    pub(super) fn published(&self, wanted: impl Fn(Origin<'_>, &str) -> bool) -> BTreeSet<String> {
+        let (sessions, wanted) = (self.by_client.lock(), &wanted);
+        let reachable = sessions.iter().filter(|(_, session)| session.stream.is_some() && session.alive());
+        let topics = reachable.flat_map(|(client_id, session)| {
+            let origin = session.origin(client_id);
+            session.topics.iter().filter(move |topic| wanted(origin, topic))
+        });
+        topics.cloned().collect()
     }
 
     /// The streams of those of a topic's producers that are `wanted`, in any order.
@@ -251,7 +245,7 @@ impl Sessions {
         if session.stream.as_ref().is_some_and(|current| current.same(stream)) {
             session.stream = None;
             if !session.topics.is_empty() {
-                self.producers_changed.notify_one();
+                self.producers_changed.send_replace(());
             }
         }
     }
