@@ -28,11 +28,11 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Renewal {
     client_id: Arc<str>,
-    pub(super) cluster: Arc<str>,
-    pub(super) topic: Arc<str>,
-    pub(super) group: Arc<str>,
+    cluster: Arc<str>,
+    topic: Arc<str>,
+    group: Arc<str>,
     /// The lease in force.
-    pub(super) entry: Settle,
+    entry: Settle,
     attempt: i32,
     since: Instant,
     renewed: usize,
@@ -60,8 +60,7 @@ impl Renewal {
         }
     }
 
-    /// The lease in force.
-    pub(super) fn lease(&self) -> Lease {
+    fn lease(&self) -> Lease {
         let Settle { coordinates, received_at, invisible, .. } = self.entry.clone();
         Lease { received_at, invisible, cluster: self.cluster.as_ref().to_owned(), coordinates }
     }
@@ -92,18 +91,24 @@ impl Leases {
         self.count.store(slots.len(), Ordering::Release);
     }
 
-    /// Stops renewing. Whoever then can't settle the lease keeps it again.
-    pub(super) async fn take(&self, handle: &str) -> Option<Renewal> {
+    /// That nothing is renewed.
+    pub(super) fn nothing(&self) -> Taken<'_> {
+        Taken { leases: self, kept: None }
+    }
+
+    /// Stops renewing, for whoever is about to settle the lease.
+    pub(super) async fn take(&self, handle: &str) -> Taken<'_> {
+        let mut taken = self.nothing();
         if self.count.load(Ordering::Acquire) == 0 {
-            return None;
+            return taken;
         }
-        let slot = {
-            let mut slots = self.slots.lock();
-            let removed = slots.remove(handle);
-            self.count.store(slots.len(), Ordering::Release);
-            removed?.1
-        };
-        slot.lock().await.take()
+        let Some(slot) = self.slots.lock().get(handle).map(|(_, slot)| slot.clone()) else { return taken };
+        // It stays where it is while a renewal is waited for, as the caller may go away meanwhile.
+        if let Some(renewal) = slot.lock().await.take() {
+            self.forget(handle);
+            taken.kept = Some((handle.to_owned(), renewal));
+        }
+        taken
     }
 
     /// Stops renewing for these clients.
@@ -134,6 +139,33 @@ impl Leases {
         let mut slots = self.slots.lock();
         slots.remove(handle);
         self.count.store(slots.len(), Ordering::Release);
+    }
+}
+
+/// What was renewed of a lease that is being settled, if it was renewed at all. It is renewed again when this is
+/// dropped, be it half-way: the client will try again with the handle it has, and that says nothing of the renewals.
+pub(super) struct Taken<'a> {
+    leases: &'a Leases,
+    kept: Option<(String, Renewal)>,
+}
+
+impl Taken<'_> {
+    /// The lease in force.
+    pub(super) fn lease(&self) -> Option<Lease> {
+        self.kept.as_ref().map(|(_, renewal)| renewal.lease())
+    }
+
+    /// There is nothing left to renew.
+    pub(super) fn settled(mut self) {
+        self.kept = None;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some((handle, renewal)) = self.kept.take() {
+            self.leases.keep(handle, renewal);
+        }
     }
 }
 
@@ -309,11 +341,28 @@ mod tests {
         for handle in ["h1", "h2"] {
             leases.keep(handle.to_owned(), renewal("x", entry("q", SystemTime::UNIX_EPOCH)));
         }
-        assert_eq!(leases.take("h1").await.map(|renewal| renewal.lease().coordinates).as_deref(), Some("q"));
-        assert!(leases.take("h1").await.is_none());
+        let taken = leases.take("h1").await;
+        assert_eq!(taken.lease().map(|lease| lease.coordinates).as_deref(), Some("q"));
+        assert!(leases.take("h1").await.lease().is_none());
+        taken.settled();
+        assert!(leases.take("h1").await.lease().is_none());
         assert_eq!(leases.remove(|client_id| client_id == "y").len(), 0);
         assert_eq!(leases.remove(|client_id| client_id == "x").len(), 1);
-        assert!(leases.take("h2").await.is_none());
+        assert!(leases.take("h2").await.lease().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_again_unless_it_was_settled() {
+        let leases = Leases::default();
+        leases.keep("h".to_owned(), renewal("x", entry("q", SystemTime::UNIX_EPOCH)));
+        let renewing = leases.due(Duration::ZERO);
+        // Given up while it waits for the renewal, and after that.
+        assert!(leases.take("h").now_or_never().is_none());
+        drop(renewing);
+        drop(leases.take("h").await);
+        assert_eq!(leases.due(Duration::ZERO).len(), 1);
+        leases.take("h").await.settled();
+        assert!(leases.due(Duration::ZERO).is_empty());
     }
 
     fn anew() -> InvisibleOutcome {
@@ -338,8 +387,9 @@ mod tests {
             let (change, answer) = scripted::change(&mut asked).await;
             assert_eq!(change.entry.coordinates, "well");
             answer.send(Ok(anew())).expect("a renewal");
-            let taken = processor.leases.take("well").await.expect("a lease");
-            assert_eq!(taken.lease().coordinates, "anew");
+            let taken = processor.leases.take("well").await;
+            assert_eq!(taken.lease().map(|lease| lease.coordinates).as_deref(), Some("anew"));
+            taken.settled();
         }
         house.abort();
     }

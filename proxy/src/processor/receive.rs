@@ -117,7 +117,7 @@ impl Processor {
     pub async fn give_back(&self, topic: &str, group: &str, undelivered: Vec<Handed>) {
         let scope = self.handles.scope(topic, group);
         for Handed { delivery, handle } in undelivered {
-            self.leases.take(&handle).await;
+            self.leases.take(&handle).await.settled();
             let Opened::Ours(lease) = scope.open(&handle) else { continue };
             let Ok(cluster) = self.placement.named(&lease.cluster) else { continue };
             let change = ChangeInvisible {

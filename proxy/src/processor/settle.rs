@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::handle::{Lease, Opened, Scope};
-use super::lease::Renewal;
+use super::lease::Taken;
 use super::receive::invisible_time;
 use super::{Processor, validate};
 use crate::context::Context;
@@ -78,13 +78,15 @@ impl Processor {
         let mut answers = Vec::with_capacity(command.entries.len());
         let mut batches: Vec<Batch> = Vec::new();
         for entry in command.entries {
-            let (opened, renewal) = self.lease_of(&scope, &entry.handle).await;
+            let (opened, taken) = self.lease_of(&scope, &entry.handle).await;
             let answer = match opened {
-                Opened::Ours(lease) if lease.expired(SystemTime::now()) => Err(expired()),
+                Opened::Ours(lease) if lease.expired(SystemTime::now()) => {
+                    taken.settled();
+                    Err(expired())
+                }
                 Opened::Ours(lease) => {
-                    let renewed = renewal.map(|renewal| (entry.handle.clone(), renewal));
                     let batch = batch_of(&mut batches, &lease.cluster);
-                    batch.places.push((answers.len(), renewed));
+                    batch.places.push((answers.len(), taken));
                     batch.entries.push(settle(entry, lease));
                     Ok(())
                 }
@@ -107,9 +109,9 @@ impl Processor {
                 },
                 Err(error) => vec![AckOutcome::Invalid(error.message); places.len()],
             };
-            for ((place, renewed), outcome) in places.into_iter().zip(outcomes) {
-                if matches!(outcome, AckOutcome::Failed(_)) {
-                    self.keep_again(renewed);
+            for ((place, taken), outcome) in places.into_iter().zip(outcomes) {
+                if !matches!(outcome, AckOutcome::Failed(_)) {
+                    taken.settled();
                 }
                 answers[place] = acked(outcome);
             }
@@ -128,9 +130,10 @@ impl Processor {
         let invisible = invisible_time(command.invisible_ms, Duration::ZERO, &self.limits)?;
         let scope = self.handles.scope(&command.topic, &command.group);
         let handle = command.entry.handle.clone();
-        let (opened, renewal) = self.lease_of(&scope, &handle).await;
+        let (opened, taken) = self.lease_of(&scope, &handle).await;
         let lease = match opened {
             Opened::Ours(lease) | Opened::Foreign(lease) if lease.expired(SystemTime::now()) => {
+                taken.settled();
                 return Err(expired());
             }
             Opened::Ours(lease) => lease,
@@ -151,10 +154,9 @@ impl Processor {
             deadline: context.deadline_within(self.limits.call),
         };
         let changed = cluster.services.messages.change_invisible(request).await;
-        if changed.is_err() {
-            self.keep_again(renewal.map(|renewal| (handle, renewal)));
-        }
-        match changed.map_err(|error| Error::on_topic(error, &command.topic))? {
+        let changed = changed.map_err(|error| Error::on_topic(error, &command.topic))?;
+        taken.settled();
+        match changed {
             InvisibleOutcome::Changed { coordinates, received_at } => Ok(scope.seal(&Lease {
                 received_at,
                 invisible,
@@ -178,8 +180,7 @@ impl Processor {
         validate::topic(&command.topic)?;
         validate::group(&command.group)?;
         let scope = self.handles.scope(&command.topic, &command.group);
-        let handle = command.entry.handle.clone();
-        let (opened, renewal) = self.lease_of(&scope, &handle).await;
+        let (opened, taken) = self.lease_of(&scope, &command.entry.handle).await;
         let lease = match opened {
             Opened::Ours(lease) => lease,
             Opened::Foreign(_) => return Ok(()),
@@ -193,29 +194,20 @@ impl Processor {
             deadline: context.deadline_within(self.limits.call),
         };
         let forwarded = cluster.services.messages.forward_to_dead_letter(request).await;
-        if forwarded.is_err() {
-            self.keep_again(renewal.map(|renewal| (handle, renewal)));
-        }
-        forwarded.map_err(|error| Error::on_topic(error, &command.topic))
+        forwarded.map_err(|error| Error::on_topic(error, &command.topic))?;
+        taken.settled();
+        Ok(())
     }
 
     // A client keeps the handle it was given; where this proxy renewed the lease since, that lease counts. It is
-    // not renewed any more until it is kept again.
-    async fn lease_of(&self, scope: &Scope<'_>, handle: &str) -> (Opened, Option<Renewal>) {
-        match scope.open(handle) {
-            Opened::Ours(lease) => {
-                let renewal = self.leases.take(handle).await;
-                (Opened::Ours(renewal.as_ref().map_or(lease, Renewal::lease)), renewal)
-            }
-            opened => (opened, None),
+    // not renewed while it is being settled.
+    async fn lease_of(&self, scope: &Scope<'_>, handle: &str) -> (Opened, Taken<'_>) {
+        let opened = scope.open(handle);
+        if !matches!(opened, Opened::Ours(_)) {
+            return (opened, self.leases.nothing());
         }
-    }
-
-    // The client will try again with the handle it has, and that says nothing of the renewals.
-    fn keep_again(&self, renewed: Option<(String, Renewal)>) {
-        if let Some((handle, renewal)) = renewed {
-            self.leases.keep(handle, renewal);
-        }
+        let taken = self.leases.take(handle).await;
+        (taken.lease().map_or(opened, Opened::Ours), taken)
     }
 
     // A handle of another topic or group settles nothing, and nobody is told: so do Apache's brokers. Where the
@@ -231,15 +223,15 @@ impl Processor {
 }
 
 /// Acknowledgements for one cluster.
-struct Batch {
+struct Batch<'a> {
     cluster: String,
     /// Which of the answers, and what was renewed by this proxy.
-    places: Vec<(usize, Option<(String, Renewal)>)>,
+    places: Vec<(usize, Taken<'a>)>,
     entries: Vec<Settle>,
 }
 
 // One in practice: rules change rarely.
-fn batch_of<'a>(batches: &'a mut Vec<Batch>, cluster: &str) -> &'a mut Batch {
+fn batch_of<'b, 'a>(batches: &'b mut Vec<Batch<'a>>, cluster: &str) -> &'b mut Batch<'a> {
     let index = batches.iter().position(|batch| batch.cluster == cluster).unwrap_or_else(|| {
         batches.push(Batch { cluster: cluster.to_owned(), places: Vec::new(), entries: Vec::new() });
         batches.len() - 1
@@ -272,4 +264,50 @@ fn expired() -> Error {
 
 fn forged() -> Error {
     Error::new(ErrorKind::InvalidHandle, "receipt handle is not from this server")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+
+    use super::super::lease::Renewal;
+    use super::super::{Limits, Placement, scripted};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_that_its_client_gives_up_leaves_the_renewed_lease() {
+        let ([services], [mut asked]) = scripted::backends();
+        let processor = scripted::processor(Placement::only(services), Limits::default());
+        let renewed = Settle {
+            coordinates: "renewed".to_owned(),
+            message_id: "m".to_owned(),
+            lite_topic: None,
+            received_at: SystemTime::now(),
+            invisible: Duration::from_secs(60),
+        };
+        let first = Lease {
+            received_at: SystemTime::UNIX_EPOCH,
+            invisible: Duration::from_secs(60),
+            cluster: String::new(),
+            coordinates: "first".to_owned(),
+        };
+        let handle = processor.handles.scope("t", "g").seal(&first);
+        let names = ["c", "", "t", "g"].map(Arc::from);
+        processor.leases.keep(handle.clone(), Renewal::new(names.each_ref(), renewed, 1));
+        let change = || ChangeCommand {
+            topic: "t".to_owned(),
+            group: "g".to_owned(),
+            entry: AckEntry { handle: handle.clone(), message_id: "m".to_owned(), lite_topic: None },
+            invisible_ms: 1000,
+            suspend: false,
+        };
+        let context = scripted::context("c");
+        for _ in 0..2 {
+            assert!(processor.change_invisible(&context, change()).now_or_never().is_none());
+            let (asked, _unanswered) = scripted::change(&mut asked).await;
+            assert_eq!(asked.entry.coordinates, "renewed");
+        }
+    }
 }
