@@ -88,8 +88,8 @@ pub(super) struct Recent {
 
 /// As long as a broker waits before it asks, and somewhat longer.
 const KEPT: Duration = Duration::from_secs(60);
-/// How many entries call for a look at their age.
-const MANY: usize = 10_000;
+/// How few entries are not worth a look at their age.
+const FEW: usize = 10_000;
 
 impl Recent {
     /// Notes a half message that was just stored.
@@ -149,11 +149,14 @@ fn name(outer: &str, inner: &str) -> String {
 /// Entries that count for a while.
 struct Kept<V> {
     entries: HashMap<String, (Instant, V)>,
+    /// How many entries call for a look at their age: twice what the last look left, so that looking costs each entry
+    /// no more however many there are.
+    look_at: usize,
 }
 
 impl<V> Default for Kept<V> {
     fn default() -> Self {
-        Self { entries: HashMap::new() }
+        Self { entries: HashMap::new(), look_at: FEW }
     }
 }
 
@@ -163,8 +166,9 @@ impl<V> Kept<V> {
     }
 
     fn put(&mut self, key: String, value: V) {
-        if self.entries.len() >= MANY {
+        if self.entries.len() >= self.look_at {
             self.entries.retain(|_, (since, _)| since.elapsed() < KEPT);
+            self.look_at = FEW.max(self.entries.len() * 2);
         }
         self.entries.insert(key, (Instant::now(), value));
     }
@@ -217,5 +221,19 @@ mod tests {
         recent.asked(("t", "id"), ("east", "broker-a 3 4"));
         recent.asked(("t", "id"), ("east", "broker-a 5 6"));
         assert_eq!(recent.asked_about("t", "id"), Some(("east".to_owned(), "broker-a 5 6".to_owned())));
+    }
+
+    #[test]
+    fn what_still_counts_is_looked_at_once_per_doubling() {
+        let mut kept = Kept::default();
+        for number in 0..=FEW {
+            kept.put(number.to_string(), ());
+        }
+        assert_eq!((kept.entries.len(), kept.look_at), (FEW + 1, 2 * FEW));
+        let old = Instant::now().checked_sub(KEPT).expect("a clock that has run for a while");
+        kept.entries.values_mut().for_each(|(since, ())| *since = old);
+        kept.look_at = 0;
+        kept.put("new".to_owned(), ());
+        assert_eq!((kept.entries.len(), kept.look_at), (1, FEW));
     }
 }
