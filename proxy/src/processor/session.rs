@@ -18,9 +18,6 @@ use crate::service::{GroupConfig, LiteAction, LiteChange, RetryPolicy, ServiceEr
 /// A client that is silent for this long is gone.
 const EXPIRY: Duration = Duration::from_secs(120);
 
-/// How long a consumer of lite topics may take to open a new stream: Apache's clients wait for a second before they do.
-const LITE_RETURN: Duration = Duration::from_millis(1500);
-
 /// What a client says it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientKind {
@@ -249,13 +246,6 @@ impl Sessions {
             }
         }
     }
-
-    /// The subscription of a consumer of lite topics that has no stream here any more.
-    fn silent_lite_consumer(&self, client_id: &str) -> Option<(String, String)> {
-        let sessions = self.by_client.lock();
-        let session = sessions.get(client_id).filter(|session| session.stream.is_none())?;
-        session.subscription.clone().filter(|_| session.kind == ClientKind::LitePushConsumer)
-    }
 }
 
 impl Processor {
@@ -290,24 +280,14 @@ impl Processor {
         Ok(policy)
     }
 
-    /// Notes the end of a stream by which settings came. The client itself may live on, and open another.
+    /// Notes the end of a stream by which settings came. The client itself may live on, and open another, here or at
+    /// another proxy: that it is gone is what it says ([`Processor::terminate`]), or its long silence.
     ///
-    /// One that consumes lite topics and does not is taken off them, so that their messages go to others at once;
-    /// should it live after all, it subscribes again by itself.
-    pub async fn stream_ended(&self, context: &Context, stream: &PushStream) {
-        let client_id = &context.client_id;
-        self.sessions.stream_ended(client_id, stream);
-        if self.sessions.silent_lite_consumer(client_id).is_none() {
-            return;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LITE_RETURN) => {}
-            // All clients go to other proxies now, with their subscriptions.
-            () = self.draining.cancelled() => return,
-        }
-        if let Some(subscription) = self.sessions.silent_lite_consumer(client_id) {
-            self.unsubscribe_lite(context, Some(subscription)).await;
-        }
+    /// Unlike Apache's proxy this takes no consumer off its lite topics. Brokers know a subscription by its client
+    /// alone, so that whoever goes on at another proxy would lose it until its next synchronisation, in half a minute.
+    /// They give to others what is not fetched for ten seconds, and forget who is silent for three minutes.
+    pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
+        self.sessions.stream_ended(&context.client_id, stream);
     }
 
     async fn subscribe(

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::answer::{required, success};
@@ -27,16 +27,17 @@ impl LiteSubscriptions for Remote {
 }
 
 impl Cluster {
-    // Every broker is told: the one that owns a lite topic takes the subscription, the others ignore it.
+    // Every broker is told: the one that owns a lite topic takes the subscription, the others ignore it. One that
+    // fails keeps no other from hearing.
     async fn sync(&self, change: &LiteChange) -> Result<(), ServiceError> {
         let route = self.route(&change.topic).await?;
         let left = change.deadline.saturating_duration_since(Instant::now());
         let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
         let asked = route.readable().iter().map(|(broker, address)| {
             let command = command.clone();
-            async move { success(self.ask((broker, address), command, left).await?) }
+            async move { success(self.ask((broker, address), command, left).await?).map(drop) }
         });
-        try_join_all(asked).await.map(drop)
+        join_all(asked).await.into_iter().collect()
     }
 }
 

@@ -117,8 +117,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Ok(context) = &self.context {
-            let (shared, context, stream) = (self.shared.clone(), context.clone(), self.stream.clone());
-            tokio::spawn(async move { shared.processor.stream_ended(&context, &stream).await });
+            self.shared.processor.stream_ended(context, &self.stream);
         }
     }
 }
