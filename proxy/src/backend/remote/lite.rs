@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::answer::{required, success};
 use super::cluster::Cluster;
+use super::convert;
 use super::handle::{Handle, TopicVariant};
 use super::services::Remote;
-use super::{convert, pop};
 use crate::remoting::message::StoredMessage;
 use crate::remoting::properties::{self, names};
 use crate::remoting::{Command, request};
@@ -78,7 +78,7 @@ pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) ->
         .field("topic", &receive.topic)
         .field("maxMsgNum", receive.max)
         .field("invisibleTime", receive.invisible.as_millis())
-        .field("pollTime", pop::poll_time(left))
+        .field("pollTime", left.as_millis())
         // As for other pops: the broker stamps the arrival.
         .field("bornTime", 0);
     match &receive.attempt_id {

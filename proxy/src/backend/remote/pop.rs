@@ -15,8 +15,6 @@ use crate::service::{
 
 /// What is left of the caller's time for the broker's answer to travel.
 pub(super) const TRAVEL: Duration = Duration::from_millis(500);
-/// How much before its time a broker may end a wait (Apache's `PopRequest.isTimeout`).
-const EARLY: Duration = Duration::from_millis(50);
 /// The queue id that means any queue of the broker.
 const ANY_QUEUE: i32 = -1;
 /// Where a new group begins: at the end, except that brokers serve young topics from their beginning.
@@ -99,7 +97,7 @@ fn command(receive: &Receive, left: Duration) -> Command {
         .field("queueId", ANY_QUEUE)
         .field("maxMsgNums", receive.max)
         .field("invisibleTime", receive.invisible.as_millis())
-        .field("pollTime", poll_time(left))
+        .field("pollTime", left.as_millis())
         // The broker stamps the arrival itself; our clock must not matter.
         .field("bornTime", 0)
         .field("initMode", FROM_THE_END)
@@ -110,11 +108,6 @@ fn command(receive: &Receive, left: Duration) -> Command {
         Some(attempt_id) => command.field("attemptId", attempt_id),
         None => command,
     }
-}
-
-/// How long to have a broker wait, in milliseconds, so that it waits for as long as is left.
-pub(super) fn poll_time(left: Duration) -> u128 {
-    if left.is_zero() { 0 } else { (left + EARLY).as_millis() }
 }
 
 fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Vec<Delivery>, ServiceError> {
