@@ -11,11 +11,14 @@ use std::{
     time::Duration,
 };
 
-use rocketmq_thin_proto::v2::{
-    self, Code,
-    messaging_service_server::{MessagingService, MessagingServiceServer},
-    receive_message_response::Content,
-    telemetry_command::Command,
+use rocketmq_thin_proto::{
+    KEEPS_BATCHES,
+    v2::{
+        self, Code,
+        messaging_service_server::{MessagingService, MessagingServiceServer},
+        receive_message_response::Content,
+        telemetry_command::Command,
+    },
 };
 use tokio::{
     net::TcpListener,
@@ -28,7 +31,7 @@ use tokio_stream::{
 };
 use tonic::{
     Request, Response, Status, Streaming,
-    metadata::MetadataMap,
+    metadata::{MetadataMap, MetadataValue},
     transport::{Identity, Server, ServerTlsConfig},
 };
 
@@ -262,6 +265,13 @@ macro_rules! unimplemented_rpcs {
     )*};
 }
 
+/// An answer of a server that takes several messages in one request.
+fn keeps_batches<T>(answer: T) -> Response<T> {
+    let mut response = Response::new(answer);
+    response.metadata_mut().insert(KEEPS_BATCHES, MetadataValue::from_static("true"));
+    response
+}
+
 #[tonic::async_trait]
 impl MessagingService for Scripted {
     type ReceiveMessageStream = Flow<v2::ReceiveMessageResponse>;
@@ -276,7 +286,7 @@ impl MessagingService for Scripted {
         self.script.gate.subscribe().wait_for(|open| *open).await.unwrap();
         let code = (self.script.route)(request.get_ref(), before);
         let message_queues = if code == Code::Ok { vec![self.queue()] } else { Vec::new() };
-        Ok(Response::new(v2::QueryRouteResponse { status: status(code, "route"), message_queues }))
+        Ok(keeps_batches(v2::QueryRouteResponse { status: status(code, "route"), message_queues }))
     }
 
     async fn heartbeat(
@@ -295,7 +305,7 @@ impl MessagingService for Scripted {
         let request = request.into_inner();
         let response = (self.script.send)(&request, before);
         self.seen.sent.lock().unwrap().push(request);
-        Ok(Response::new(response))
+        Ok(keeps_batches(response))
     }
 
     async fn receive_message(
