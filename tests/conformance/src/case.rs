@@ -140,6 +140,8 @@ pub enum Action {
         fields: Map<String, Value>,
         /// The name by which it is joined or cancelled later.
         start: Option<String>,
+        /// A receive is repeated until so many messages have come, or one brings none: it returns what is there.
+        gather: Option<usize>,
     },
     /// Waits for the reply of a started request.
     Join(String),
@@ -273,7 +275,12 @@ fn step(mut fields: Map<String, Value>) -> Result<Step> {
 fn action(mut fields: Map<String, Value>) -> Result<Action> {
     if let Some(op) = text(&mut fields, "do")? {
         let start = text(&mut fields, "start")?;
-        return Ok(Action::Request { op, fields, start });
+        let gather = fields.remove("gather").map(serde_json::from_value).transpose().context("gather")?;
+        ensure!(
+            gather.is_none() || (op == "receive" && start.is_none()),
+            "gather: only where a receive is waited for"
+        );
+        return Ok(Action::Request { op, fields, start, gather });
     }
     if let Some(times) = fields.remove("repeat") {
         return Ok(Action::Repeat {
@@ -349,6 +356,7 @@ mod tests {
             "{saw: {rcp: SendMessage}}",
             "{cancel: a, ok: {}}",
             "{do: send, ok: {}, error: {}}",
+            "{do: send, gather: 2}",
         ] {
             assert!(serde_yaml_ng::from_str::<Step>(text).is_err(), "{text}");
         }

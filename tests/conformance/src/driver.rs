@@ -49,12 +49,15 @@ pub struct Pending {
     reply: oneshot::Receiver<Value>,
 }
 
+/// A success or an error of the library under test.
+pub type Reply = Result<Value, Value>;
+
 impl Pending {
     /// The reply: the value of `ok`, or that of `error`.
     ///
     /// # Errors
     /// When the driver ended, or its reply has neither.
-    pub async fn reply(self) -> Result<Result<Value, Value>> {
+    pub async fn reply(self) -> Result<Reply> {
         let mut reply = self.reply.await.context("the driver ended before it replied")?;
         if let Some(value) = reply.get_mut("ok") {
             return Ok(Ok(value.take()));

@@ -8,7 +8,7 @@ use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     case::{Action, Expected, ServerEvent, Sighting, Step},
-    driver::{Driver, Pending},
+    driver::{Driver, Pending, Reply},
     flood::Ledger,
     pattern::{self, shortened},
     proxy::Proxy,
@@ -98,17 +98,21 @@ impl<'a> Play<'a> {
 
     async fn step(&mut self, step: &Step) -> Result<()> {
         match &step.action {
-            Action::Request { op, fields, start } => {
+            Action::Request { fields, gather: Some(count), .. } => {
+                let reply = self.gather(self.scope.fill_fields(fields)?, *count).await?;
+                self.settle(reply, step, false)?;
+            }
+            Action::Request { op, fields, start, gather: None } => {
                 let pending = self.driver.request(op, self.scope.fill_fields(fields)?).await?;
                 match start {
                     Some(name) => drop(self.started.insert(name.clone(), pending)),
-                    None => self.settle(pending, step, op == "connect").await?,
+                    None => self.settle(pending.reply().await?, step, op == "connect")?,
                 }
             }
             Action::Join(name) => {
                 let pending =
                     self.started.remove(name).with_context(|| format!("nothing started as {name}"))?;
-                self.settle(pending, step, false).await?;
+                self.settle(pending.reply().await?, step, false)?;
             }
             Action::Cancel(name) => {
                 let id = self.started.get(name).with_context(|| format!("nothing started as {name}"))?.id;
@@ -144,8 +148,22 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    async fn settle(&mut self, pending: Pending, step: &Step, is_client: bool) -> Result<()> {
-        let reply = pending.reply().await?;
+    /// Receives until so many messages have come, or one receive brings none; all as one reply.
+    async fn gather(&self, fields: Map<String, Value>, count: usize) -> Result<Reply> {
+        let mut messages = Vec::new();
+        loop {
+            let reply = self.driver.request("receive", fields.clone()).await?.reply().await?;
+            let Ok(mut value) = reply else { return Ok(reply) };
+            let came = value["messages"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            let nothing = came.is_empty();
+            messages.extend(came);
+            if nothing || messages.len() >= count {
+                return Ok(Ok(json!({ "messages": messages })));
+            }
+        }
+    }
+
+    fn settle(&mut self, reply: Reply, step: &Step, is_client: bool) -> Result<()> {
         match (&reply, &step.expected) {
             (Ok(_), Expected::Success) => {}
             (Ok(value), Expected::Ok(pattern)) => {
