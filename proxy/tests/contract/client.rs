@@ -63,8 +63,11 @@ impl Client {
     }
 
     pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<Sent>, ServiceError> {
+        let now = SystemTime::now();
+        let waits =
+            |delay| matches!(delay, Delay::Untold) || matches!(delay, Delay::Until(time) if time > now);
         let at_once: Vec<_> =
-            messages.iter().map(|message| !message.half && message.delay.is_none()).collect();
+            messages.iter().map(|message| !message.half && !message.delay.is_some_and(waits)).collect();
         let sent = self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await?;
         let sent = sent.into_iter().collect::<Result<Vec<_>, _>>()?;
         if self.services.metadata.capabilities().offsets {
