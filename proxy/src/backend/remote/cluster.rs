@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,13 +136,26 @@ impl Cluster {
         self.name_servers.forget_topic(topic, &self.options.name).await
     }
 
-    /// Notes that a call to a broker failed: others get what can go elsewhere, and it may have moved.
-    pub(super) fn failed(&self, broker: &str, error: &CallError) {
-        if !error.blames_peer() {
-            return;
-        }
-        // Both, one after the other.
-        if [&self.sends, &self.receives].map(|turns| turns.faults.failed(broker)).contains(&true) {
+    /// Calls a broker at this address. One that is to blame for a failure is left out: others get what can go elsewhere.
+    pub(super) async fn call(
+        &self,
+        (broker, address): (&str, &str),
+        command: Command,
+        within: Duration,
+    ) -> Result<Command, CallError> {
+        let answer = self.peers.call(address, command, within).await;
+        answer.inspect_err(|error| {
+            if error.blames_peer() {
+                self.leave_out(broker, &[&self.sends, &self.receives], error);
+            }
+        })
+    }
+
+    /// Passes over a broker where these take turns, until it answers. It may have moved.
+    pub(super) fn leave_out(&self, broker: &str, turns: &[&Turns], error: &dyn fmt::Display) {
+        // Each is to know, whatever the one before makes of it.
+        let news = turns.iter().filter(|turns| turns.faults.failed(broker)).count();
+        if news > 0 {
             tracing::warn!(broker, %error, "left out until it answers");
             self.doubt_broker(broker);
         }
@@ -160,12 +174,11 @@ impl Cluster {
     /// Asks a broker at this address, within the time that settling and storing may take.
     pub(super) async fn ask(
         &self,
-        (broker, address): (&str, &str),
+        broker: (&str, &str),
         command: Command,
         within: Duration,
     ) -> Result<Command, ServiceError> {
-        let answer = self.peers.call(address, command, within.min(self.options.call_timeout)).await;
-        Ok(answer.inspect_err(|error| self.failed(broker, error))?)
+        Ok(self.call(broker, command, within.min(self.options.call_timeout)).await?)
     }
 
     /// The same of a broker's master.

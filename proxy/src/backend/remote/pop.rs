@@ -36,8 +36,7 @@ impl Cluster {
             Some(client_id) => lite::pop_command(receive, client_id, left),
             None => command(receive, left),
         };
-        let answer = self.peers.call(address, command, left + TRAVEL * 4).await;
-        let answer = answer.inspect_err(|error| self.failed(broker, error))?;
+        let answer = self.call((broker, address), command, left + TRAVEL * 4).await?;
         self.receives.faults.answered(broker, Duration::ZERO);
         match answer.code {
             response::SUCCESS => self.sift(receive, deliveries(&answer, receive, broker)?).await,

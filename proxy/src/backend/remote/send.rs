@@ -108,13 +108,9 @@ impl Cluster {
         let begin = Instant::now();
         let flags: i32 = command.number(FLAGS).unwrap_or_default();
         let half = flags & message::flags::TRANSACTION_PREPARED != 0;
-        let answer = match self.peers.call(&queue.address, command, within).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.failed(&queue.broker, &error);
-                return Err(NotSent { not_stored: !error.maybe_done(), error: error.into() });
-            }
-        };
+        let answer = self.call((&queue.broker, &queue.address), command, within).await;
+        let answer =
+            answer.map_err(|error| NotSent { not_stored: !error.maybe_done(), error: error.into() })?;
         let elsewhere = |error: ServiceError| NotSent { not_stored: true, error };
         match answer.code {
             response::SUCCESS
@@ -126,11 +122,9 @@ impl Cluster {
                     .map_err(|error| NotSent { not_stored: false, error })
             }
             response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE => {
-                if self.sends.faults.failed(&queue.broker) {
-                    tracing::warn!(broker = queue.broker, error = %refusal(&answer), "it gets no messages for a while");
-                    self.doubt_broker(&queue.broker);
-                }
-                Err(elsewhere(refusal(&answer)))
+                let error = refusal(&answer);
+                self.leave_out(&queue.broker, &[&self.sends], &error);
+                Err(elsewhere(error))
             }
             _ if moved(&answer) => {
                 self.doubt_broker(&queue.broker);
