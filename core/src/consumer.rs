@@ -22,7 +22,7 @@ use crate::{
     message::{CloseReport, Delivery},
     options::{Endpoints, ReceiveOptions, SimpleConsumerOptions},
     route::Routes,
-    rpc::{Flight, Lane},
+    rpc::{Batcher, InFlight},
     session::Session,
 };
 
@@ -43,8 +43,8 @@ pub(crate) struct Inner {
     session: Arc<Session>,
     group: String,
     polls: Arc<Polls>,
-    lanes: Mutex<HashMap<Destination, Arc<Lane<Acks>>>>,
-    flight: Arc<Flight>,
+    batchers: Mutex<HashMap<Destination, Arc<Batcher<Acks>>>>,
+    in_flight: Arc<InFlight>,
 }
 
 impl SimpleConsumer {
@@ -52,7 +52,7 @@ impl SimpleConsumer {
         let session = Arc::new(session);
         let group = options.group.clone();
         let polls = Polls::new(session.clone(), routes, options);
-        Self(Arc::new(Inner { session, group, polls, lanes: Mutex::default(), flight: Arc::default() }))
+        Self(Arc::new(Inner { session, group, polls, batchers: Mutex::default(), in_flight: Arc::default() }))
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -99,14 +99,14 @@ impl SimpleConsumer {
     ///
     /// `InvalidReceipt` when the lease is over; `InvalidArgument` above 12 h.
     pub async fn change_invisible(&self, delivery: &Delivery, invisible: Duration) -> Result<()> {
-        let ticket = self.0.flight.board().ok_or_else(|| Error::closed("change_invisible"))?;
+        let guard = self.0.in_flight.begin().ok_or_else(|| Error::closed("change_invisible"))?;
         let session = self.0.session.clone();
         let change = Change::new(session.clone(), &self.0.group, delivery, invisible);
         // A task of its own: a caller who gives up must not lose the new handle.
         let stop = session.stop().clone();
         let work = tokio::spawn(async move {
             let result = stop.run_until_cancelled(change.run()).await;
-            drop(ticket);
+            drop(guard);
             result
         });
         match work.await {
@@ -120,35 +120,35 @@ impl SimpleConsumer {
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
         let deadline = crate::options::deadline(start, deadline);
-        let first = self.0.flight.shut();
+        let first = self.0.in_flight.stop_accepting();
         let unclaimed = self.0.polls.stop();
         let release = unclaimed.iter().map(|delivery| {
             Change::new(self.0.session.clone(), &self.0.group, delivery, Duration::ZERO).run()
         });
         let release = tokio::time::timeout_at(deadline.into(), join_all(release));
-        let (report, _) = tokio::join!(self.0.flight.land(deadline), release);
+        let (report, _) = tokio::join!(self.0.in_flight.drain(deadline), release);
         if first {
             self.0.session.end(deadline).await;
-            for (_, lane) in self.0.lanes.lock().drain() {
-                lane.abandon();
+            for (_, batcher) in self.0.batchers.lock().drain() {
+                batcher.abandon();
             }
         }
         report.since(start)
     }
 
     fn submit_ack(&self, delivery: &Delivery) -> Result<Settled> {
-        let ticket = self.0.flight.board().ok_or_else(|| Error::closed("ack"))?;
-        let lane = self.lane(delivery);
-        Ok(settle::submit_ack(&lane, delivery, ticket, self.0.session.options()))
+        let guard = self.0.in_flight.begin().ok_or_else(|| Error::closed("ack"))?;
+        let batcher = self.batcher(delivery);
+        Ok(settle::submit_ack(&batcher, delivery, guard, self.0.session.options()))
     }
 
-    fn lane(&self, delivery: &Delivery) -> Arc<Lane<Acks>> {
+    fn batcher(&self, delivery: &Delivery) -> Arc<Batcher<Acks>> {
         let key = (delivery.topic.clone(), delivery.lease.endpoints().clone());
         let make = || {
             let acks = Acks::new(self.0.session.clone(), &self.0.group, &key.0, key.1.clone());
-            Lane::new(acks, self.0.session.stop().clone())
+            Batcher::new(acks, self.0.session.stop().clone())
         };
-        self.0.lanes.lock().entry(key.clone()).or_insert_with(make).clone()
+        self.0.batchers.lock().entry(key.clone()).or_insert_with(make).clone()
     }
 }
 

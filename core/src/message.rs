@@ -64,7 +64,7 @@ impl Message {
 /// The server's word that a message is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The message's id, which its deliveries carry.
+    /// The message's id, which its deliveries execute.
     pub message_id: String,
     /// The topic it went to.
     pub topic: String,

@@ -1,6 +1,6 @@
 //! Sending.
 
-mod shipment;
+mod send_batcher;
 
 use std::{
     collections::HashMap,
@@ -13,13 +13,13 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use self::shipment::{Load, Shipments};
+use self::send_batcher::{PendingSend, SendBatcher};
 use crate::{
     error::{Error, ErrorKind, Result},
     message::{CloseReport, Message, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Flight, Lane},
+    rpc::{Batcher, InFlight},
     session::Session,
     wire::{MessageIds, Outgoing},
 };
@@ -33,9 +33,9 @@ pub struct Producer(Arc<Inner>);
 pub(crate) struct Inner {
     session: Arc<Session>,
     routes: Arc<Routes>,
-    lanes: Mutex<HashMap<String, Arc<Lane<Shipments>>>>,
+    batchers: Mutex<HashMap<String, Arc<Batcher<SendBatcher>>>>,
     ids: MessageIds,
-    flight: Arc<Flight>,
+    in_flight: Arc<InFlight>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     max_bytes: u32,
@@ -48,9 +48,9 @@ impl Producer {
         Self(Arc::new(Inner {
             session: Arc::new(session),
             routes,
-            lanes: Mutex::default(),
+            batchers: Mutex::default(),
             ids: MessageIds::new(),
-            flight: Arc::default(),
+            in_flight: Arc::default(),
             messages: Arc::new(Semaphore::new(max_messages)),
             bytes: Arc::new(Semaphore::new(max_bytes as usize)),
             max_bytes,
@@ -92,14 +92,14 @@ impl Producer {
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
         let deadline = crate::options::deadline(start, deadline);
-        let first = self.0.flight.shut();
-        let report = self.0.flight.land(deadline).await;
+        let first = self.0.in_flight.stop_accepting();
+        let report = self.0.in_flight.drain(deadline).await;
         if first {
             self.0.messages.close();
             self.0.bytes.close();
             self.0.session.end(deadline).await;
-            for (_, lane) in self.0.lanes.lock().drain() {
-                lane.abandon();
+            for (_, batcher) in self.0.batchers.lock().drain() {
+                batcher.abandon();
             }
         }
         report.since(start)
@@ -107,16 +107,16 @@ impl Producer {
 
     /// Queues a message once there is room for it.
     async fn submit(&self, message: Message) -> Result<Answer> {
-        let Inner { session, flight, ids, .. } = &*self.0;
+        let Inner { session, in_flight, ids, .. } = &*self.0;
         let deadline = Instant::now() + session.options().operation_timeout;
-        let ticket = flight.board().ok_or_else(|| Error::closed("send"))?;
+        let guard = in_flight.begin().ok_or_else(|| Error::closed("send"))?;
         self.check_size(&message)?;
         let room = self.room(&message, deadline).await?;
-        let lane = self.lane(&message.topic);
+        let batcher = self.batcher(&message.topic);
         let born_at = SystemTime::now();
         let id = ids.next(born_at);
         let outgoing = Outgoing { message, id, born_at };
-        Ok(lane.submit(Load { outgoing, _ticket: ticket, _room: room }, deadline))
+        Ok(batcher.submit(PendingSend { outgoing, _guard: guard, _room: room }, deadline))
     }
 
     fn check_size(&self, message: &Message) -> Result<()> {
@@ -156,15 +156,15 @@ impl Producer {
         }
     }
 
-    fn lane(&self, topic: &str) -> Arc<Lane<Shipments>> {
-        let mut lanes = self.0.lanes.lock();
-        if let Some(lane) = lanes.get(topic) {
-            return lane.clone();
+    fn batcher(&self, topic: &str) -> Arc<Batcher<SendBatcher>> {
+        let mut batchers = self.0.batchers.lock();
+        if let Some(batcher) = batchers.get(topic) {
+            return batcher.clone();
         }
-        let shipments = Shipments::new(topic, self.0.session.clone(), self.0.routes.clone());
-        let lane = Lane::new(shipments, self.0.session.stop().clone());
-        lanes.insert(topic.to_owned(), lane.clone());
-        lane
+        let sends = SendBatcher::new(topic, self.0.session.clone(), self.0.routes.clone());
+        let batcher = Batcher::new(sends, self.0.session.stop().clone());
+        batchers.insert(topic.to_owned(), batcher.clone());
+        batcher
     }
 }
 

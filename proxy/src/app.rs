@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server};
 use crate::front::port::{Port, Tls, TlsError};
 use crate::layer::Layers;
-use crate::processor::{HandleKey, Placement, Processor, Rules};
+use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
 /// Where a proxy keeps the key it made for itself, in the data directory.
 const HANDLE_KEY_FILE: &str = "handle.key";
@@ -84,22 +84,22 @@ impl App {
         let address = port.address()?;
 
         // The one place where the deployment mode is chosen.
-        let (placement, backend) = match &config.backend {
+        let (router, backend) = match &config.backend {
             BackendConfig { remote, clusters, .. } if !remote.name_server.is_empty() => {
-                let mut placement = Placement::only(remote::open(remote)?);
+                let mut router = ClusterRouter::single(remote::open(remote)?);
                 for (name, cluster) in clusters {
-                    placement = placement.with(name.clone(), remote::open(cluster)?);
+                    router = router.add(name.clone(), remote::open(cluster)?);
                 }
-                (placement, Backend::Separated)
+                (router, Backend::Separated)
             }
             BackendConfig { embedded, .. } => {
                 let store_host = address.to_string();
                 let embedded = embedded::open(EmbeddedConfig { store_host, ..embedded.clone() }).await?;
-                (Placement::only(embedded.services()), Backend::Merged(embedded))
+                (ClusterRouter::single(embedded.services()), Backend::Merged(embedded))
             }
         };
 
-        let placement = placement.by(config.placement.clone()).map_err(|cluster| {
+        let router = router.rules(config.placement.clone()).map_err(|cluster| {
             contradiction(&format!(
                 "a placement rule names the cluster {cluster}, which backend.clusters has not"
             ))
@@ -109,12 +109,12 @@ impl App {
             Some(text) => HandleKey::new(text.as_bytes()),
             None => match &backend {
                 Backend::Merged(_) => kept_key(&config.backend.embedded.data_dir)?,
-                Backend::Separated => lonely_key(),
+                Backend::Separated => random_handle_key(),
             },
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
-        let processor = Arc::new(Processor::new(placement, rules, draining.clone()));
+        let processor = Arc::new(Processor::new(router, rules, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
             // The brokers need not be up yet.
@@ -140,7 +140,7 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let house = tokio::spawn({
             let processor = self.processor.clone();
-            async move { processor.keep_house().await }
+            async move { processor.run_maintenance().await }
         });
         let serving = tokio::spawn(self.port.serve(self.server, self.draining.clone()));
         stop.await;
@@ -232,7 +232,7 @@ fn contradiction(what: &str) -> AppError {
 }
 
 /// A key for a proxy that was given none and has no directory to keep one in.
-fn lonely_key() -> HandleKey {
+fn random_handle_key() -> HandleKey {
     tracing::warn!(
         "no handle key: receipt handles made here mean nothing to other proxies, or after a restart"
     );

@@ -3,7 +3,7 @@
 //! A poll is a task of its own. It outlives the receive that started it, when that was served by another poll
 //! or cancelled: what it brings waits for the next receive, which takes the poll over if it still runs.
 
-mod station;
+mod poller;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::station::{Running, Station};
+use self::poller::{Poller, Running};
 use super::settle::Change;
 use crate::{
     error::{Error, Result},
@@ -42,7 +42,7 @@ pub(super) struct Polls {
     routes: Arc<Routes>,
     group: String,
     sources: Vec<Arc<Source>>,
-    stations: Mutex<HashMap<Place, Arc<Station>>>,
+    pollers: Mutex<HashMap<Place, Arc<Poller>>>,
     /// What came for nobody yet.
     arrived: Mutex<VecDeque<Arrival>>,
     /// Changes whenever a poll ends or fails.
@@ -68,7 +68,7 @@ impl Polls {
             routes,
             group: options.group,
             sources,
-            stations: Mutex::default(),
+            pollers: Mutex::default(),
             arrived: Mutex::default(),
             news: watch::Sender::new(0),
             stop,
@@ -147,7 +147,7 @@ impl Polls {
             if taken.is_empty() {
                 return None;
             }
-            let fresh = join_all(taken.into_iter().map(|arrival| self.freshen(arrival))).await;
+            let fresh = join_all(taken.into_iter().map(|arrival| self.renew_if_half_spent(arrival))).await;
             let fresh: Vec<Delivery> = fresh.into_iter().flatten().collect();
             if !fresh.is_empty() {
                 return Some(fresh);
@@ -156,7 +156,7 @@ impl Polls {
     }
 
     /// Extends a lease of which half went by before anybody asked for the delivery.
-    async fn freshen(&self, arrival: Arrival) -> Option<Delivery> {
+    async fn renew_if_half_spent(&self, arrival: Arrival) -> Option<Delivery> {
         let Arrival { delivery, invisible } = arrival;
         let left = delivery.lease.until().saturating_duration_since(Instant::now());
         if left > invisible / 2 {
@@ -173,25 +173,25 @@ impl Polls {
         let mut claims = Vec::new();
         for (at, route) in routes.iter().enumerate() {
             for broker in route.readable_brokers()? {
-                let station = self.station(at, broker);
-                let running = station.claim(poll).unwrap_or_else(|| self.start(&station, *poll));
-                claims.push(Claim { station, running });
+                let poller = self.poller(at, broker);
+                let running = poller.claim(poll).unwrap_or_else(|| self.start(&poller, *poll));
+                claims.push(Claim { poller, running });
             }
         }
         Ok(claims)
     }
 
-    fn station(&self, source: usize, broker: Arc<str>) -> Arc<Station> {
-        let make = || Arc::new(Station::new(self.sources[source].clone(), broker.clone()));
-        self.stations.lock().entry((source, broker.clone())).or_insert_with(make).clone()
+    fn poller(&self, source: usize, broker: Arc<str>) -> Arc<Poller> {
+        let make = || Arc::new(Poller::new(self.sources[source].clone(), broker.clone()));
+        self.pollers.lock().entry((source, broker.clone())).or_insert_with(make).clone()
     }
 
-    fn start(self: &Arc<Self>, station: &Arc<Station>, poll: Poll) -> Arc<Running> {
+    fn start(self: &Arc<Self>, poller: &Arc<Poller>, poll: Poll) -> Arc<Running> {
         let stop = self.stop.child_token();
         let running = Arc::new(Running::new(poll, stop.clone()));
-        let (polls, station, own) = (self.clone(), station.clone(), running.clone());
+        let (polls, poller, own) = (self.clone(), poller.clone(), running.clone());
         self.session.spawn(async move {
-            let polling = station.poll(&polls, &own);
+            let polling = poller.poll(&polls, &own);
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
             match result {
                 Ok(deliveries) => {
@@ -224,12 +224,12 @@ struct Arrival {
 
 /// A poll that one receive waits for; handed back when that is over.
 struct Claim {
-    station: Arc<Station>,
+    poller: Arc<Poller>,
     running: Arc<Running>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.station.hand_back(self.running.clone());
+        self.poller.hand_back(self.running.clone());
     }
 }

@@ -11,7 +11,10 @@ use crate::{
     error::{Error, ErrorKind, Result},
     message::{Delivery, Lease},
     options::{ClientOptions, Endpoints, RetryOptions},
-    rpc::{AckMessage, ChangeInvisibleDuration, Freight, Lane, Link, Parcel, Retry, Ticket, Verdict},
+    rpc::{
+        AckMessage, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, Link, PendingItem, Retry,
+        Verdict,
+    },
     session::Session,
     wire::{build_ack, build_change, process_ack, process_change},
 };
@@ -23,7 +26,7 @@ pub(super) type Settled = oneshot::Receiver<Result<()>>;
 pub(super) struct Ack {
     message_id: String,
     lease: Arc<Lease>,
-    _ticket: Ticket,
+    _guard: InFlightGuard,
 }
 
 /// Acks deliveries of one topic from one server.
@@ -36,14 +39,14 @@ pub(super) struct Acks {
 
 /// Queues an ack, to be repeated only while its lease may be alive.
 pub(super) fn submit_ack(
-    lane: &Arc<Lane<Acks>>,
+    batcher: &Arc<Batcher<Acks>>,
     delivery: &Delivery,
-    ticket: Ticket,
+    guard: InFlightGuard,
     options: &ClientOptions,
 ) -> Settled {
     let deadline = deadline(&delivery.lease, options);
     let lease = delivery.lease.clone();
-    lane.submit(Ack { message_id: delivery.message_id.clone(), lease, _ticket: ticket }, deadline)
+    batcher.submit(Ack { message_id: delivery.message_id.clone(), lease, _guard: guard }, deadline)
 }
 
 /// The end of the lease, but time for one attempt in any case: the server's clock decides, not ours.
@@ -58,7 +61,7 @@ impl Acks {
     }
 }
 
-impl Freight for Acks {
+impl BatchCall for Acks {
     type Item = Ack;
     type Output = ();
 
@@ -78,14 +81,14 @@ impl Freight for Acks {
         self.session.options().request_timeout
     }
 
-    async fn carry(&self, parcels: &[Parcel<Self>], limit: Duration) -> Result<Vec<Result<()>>> {
+    async fn execute(&self, items: &[PendingItem<Self>], limit: Duration) -> Result<Vec<Result<()>>> {
         let rpc = self.session.rpc();
         let link = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
-        let handles: Vec<String> = parcels.iter().map(|parcel| parcel.item.lease.handle()).collect();
-        let deliveries = parcels
+        let handles: Vec<String> = items.iter().map(|pending| pending.item.lease.handle()).collect();
+        let deliveries = items
             .iter()
             .zip(&handles)
-            .map(|(parcel, handle)| (parcel.item.message_id.clone(), handle.clone()));
+            .map(|(pending, handle)| (pending.item.message_id.clone(), handle.clone()));
         let request = build_ack(rpc.resource(&*self.group), rpc.resource(&*self.topic), deliveries);
         let (origin, response) = rpc.unary::<AckMessage>(&link, request, limit).await?;
         process_ack(&origin, response, &handles)

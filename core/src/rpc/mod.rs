@@ -5,11 +5,11 @@
 //!               `-> failure: one Error -> retry::verdict: what to do next
 //! ```
 
+mod batcher;
 mod call;
 mod failure;
-mod flight;
 mod identity;
-mod lane;
+mod in_flight;
 mod link;
 mod operation;
 mod pool;
@@ -17,11 +17,11 @@ mod retry;
 mod servers;
 mod transport;
 
+pub(crate) use batcher::{BatchCall, Batcher, PendingItem};
 pub(crate) use call::{Received, Rpc};
 pub(crate) use failure::{Origin, Outcome};
-pub(crate) use flight::{Flight, Ticket};
 pub(crate) use identity::Identity;
-pub(crate) use lane::{Freight, Lane, Parcel};
+pub(crate) use in_flight::{InFlight, InFlightGuard};
 pub(crate) use link::Link;
 pub(crate) use operation::{
     AckMessage, ChangeInvisibleDuration, Heartbeat, NotifyClientTermination, QueryRoute, SendMessage,

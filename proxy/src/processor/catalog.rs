@@ -2,7 +2,7 @@
 
 use futures::future::{join_all, try_join_all};
 
-use super::placement::Origin;
+use super::cluster_router::Origin;
 use super::{Processor, validate};
 use crate::error::{Error, ErrorKind};
 use crate::service::{GroupConfig, Metadata, ServiceError, ServiceErrorKind, Services, TopicConfig};
@@ -33,7 +33,7 @@ impl Processor {
         });
         let mut created = join_all(created).await;
         // Groups may consume from any cluster.
-        let clusters = self.placement.all();
+        let clusters = self.clusters.all();
         let groups = clusters.map(|cluster| create_groups(&*cluster.services.metadata, &groups, replace));
         created.extend(join_all(groups).await.concat());
         all(created)
@@ -44,7 +44,7 @@ impl Processor {
     /// # Errors
     /// The backend's failure.
     pub async fn topics(&self) -> Result<Vec<TopicConfig>, Error> {
-        let listed = try_join_all(self.placement.all().map(|cluster| cluster.services.metadata.topics()));
+        let listed = try_join_all(self.clusters.all().map(|cluster| cluster.services.metadata.topics()));
         let mut topics = listed.await?.concat();
         topics.retain(|topic| validate::topic(&topic.name).is_ok());
         topics.sort_by(|a, b| a.name.cmp(&b.name));
@@ -56,7 +56,7 @@ impl Processor {
     /// # Errors
     /// The backend's failure.
     pub async fn groups(&self) -> Result<Vec<GroupConfig>, Error> {
-        let listed = try_join_all(self.placement.all().map(|cluster| cluster.services.metadata.groups()));
+        let listed = try_join_all(self.clusters.all().map(|cluster| cluster.services.metadata.groups()));
         let mut groups = listed.await?.concat();
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         groups.dedup_by(|a, b| a.name == b.name);
@@ -77,7 +77,7 @@ impl Processor {
     /// `GroupNotFound` if it is nowhere, or the backend's failure.
     pub async fn delete_group(&self, name: &str) -> Result<(), Error> {
         let deleted =
-            join_all(self.placement.all().map(|cluster| cluster.services.metadata.delete_group(name))).await;
+            join_all(self.clusters.all().map(|cluster| cluster.services.metadata.delete_group(name))).await;
         let absent = |error: &ServiceError| error.kind == ServiceErrorKind::GroupNotFound;
         if deleted.iter().any(Result::is_ok) {
             let failed = deleted.into_iter().filter_map(Result::err).find(|error| !absent(error));
@@ -88,7 +88,7 @@ impl Processor {
 
     // Where an administrator's topic is: rules that ask for a client don't count.
     fn administered(&self, topic: &str) -> &Services {
-        &self.placement.of(Origin::default(), topic).services
+        &self.clusters.route(Origin::default(), topic).services
     }
 }
 

@@ -12,7 +12,7 @@ pub enum Expression {
     Sql(String),
 }
 
-/// Turns an expression into a filter. SQL is parsed by the backend.
+/// RoundRobin an expression into a filter. SQL is parsed by the backend.
 ///
 /// # Errors
 /// `IllegalFilter` for an empty SQL expression, and for tags that are nothing but separators.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::Processor;
-use super::placement::Cluster;
+use super::cluster_router::Cluster;
 
 const ASK_EVERY: Duration = Duration::from_secs(3);
 
@@ -36,9 +36,9 @@ impl Processor {
         self.watch.health.subscribe()
     }
 
-    pub(super) async fn keep_watch(&self) {
+    pub(super) async fn watch_clusters(&self) {
         // Each cluster by itself: one that does not answer leaves what is known of the others as it was.
-        join_all(self.placement.all().map(|cluster| self.watch_over(cluster))).await;
+        join_all(self.clusters.all().map(|cluster| self.watch_over(cluster))).await;
     }
 
     async fn watch_over(&self, cluster: &Cluster) {

@@ -171,7 +171,7 @@ impl Drop for Taken<'_> {
 
 impl Processor {
     /// Renews leases, and forgets clients that are gone, until the proxy drains. Then gives up what it has renewed.
-    pub(super) async fn keep_leases(&self) {
+    pub(super) async fn renew_leases(&self) {
         let mut ticks = tokio::time::interval(self.limits.renew_every.max(Duration::from_millis(1)));
         // None waits for another, nor does the next look for this one: the leases of a broker that does not answer
         // would let all others run out. There are as many as clients have deliveries in hand.
@@ -181,8 +181,8 @@ impl Processor {
                 () = self.draining.cancelled() => break,
                 Some(()) = changes.next() => {}
                 _ = ticks.tick() => {
-                    self.sessions.sweep();
-                    let gone = self.leases.remove(|client_id| !self.sessions.is_present(client_id));
+                    self.clients.sweep();
+                    let gone = self.leases.remove(|client_id| !self.clients.is_present(client_id));
                     changes.extend(gone.into_iter().map(|slot| self.give_up(slot).boxed()));
                     let due = self.leases.due(self.limits.renew_ahead);
                     changes.extend(due.into_iter().map(|(handle, held)| self.renew(handle, held).boxed()));
@@ -254,7 +254,7 @@ impl Processor {
 
     // Makes a lease end so long from now. Whether it was still in force.
     async fn change(&self, renewal: &mut Renewal, invisible: Duration) -> Result<bool, Error> {
-        let services = &self.placement.named(&renewal.cluster)?.services;
+        let services = &self.clusters.get(&renewal.cluster)?.services;
         let change = ChangeInvisible {
             topic: renewal.topic.as_ref().to_owned(),
             group: renewal.group.as_ref().to_owned(),
@@ -270,7 +270,7 @@ impl Processor {
     }
 
     async fn retry_pause(&self, renewal: &Renewal) -> Duration {
-        let Ok(cluster) = self.placement.named(&renewal.cluster) else {
+        let Ok(cluster) = self.clusters.get(&renewal.cluster) else {
             return self.limits.renewed_lease;
         };
         let Ok(config) = cluster.services.metadata.group(&renewal.group).await else {
@@ -299,7 +299,7 @@ fn pause_before(retry: &RetryPolicy, attempt: i32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::super::scripted;
-    use super::super::{Limits, Placement, Role};
+    use super::super::{ClusterRouter, Limits, Role};
     use super::*;
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
     fn processor() -> (Arc<Processor>, scripted::Questions) {
         let ([services], [asked]) = scripted::backends();
         let often = Limits { renew_every: Duration::ZERO, ..Limits::default() };
-        (scripted::processor(Placement::only(services), often), asked)
+        (scripted::processor(ClusterRouter::single(services), often), asked)
     }
 
     fn entry(coordinates: &str, received_at: SystemTime) -> Settle {
@@ -369,16 +369,16 @@ mod tests {
         InvisibleOutcome::Changed { coordinates: "anew".to_owned(), received_at: SystemTime::now() }
     }
 
-    fn keep_leases(processor: &Arc<Processor>) -> tokio::task::JoinHandle<()> {
+    fn renew_leases(processor: &Arc<Processor>) -> tokio::task::JoinHandle<()> {
         let processor = processor.clone();
-        tokio::spawn(async move { processor.keep_leases().await })
+        tokio::spawn(async move { processor.renew_leases().await })
     }
 
     #[tokio::test]
     async fn a_renewal_without_an_answer_holds_up_no_other() {
         let (processor, mut asked) = processor();
         scripted::connect(&processor, "c", Role::None);
-        let house = keep_leases(&processor);
+        let house = renew_leases(&processor);
         processor.leases.keep("sick".to_owned(), renewal("c", entry("sick", SystemTime::UNIX_EPOCH)));
         let (change, _unanswered) = scripted::change(&mut asked).await;
         assert_eq!(change.entry.coordinates, "sick");
@@ -400,7 +400,7 @@ mod tests {
         scripted::connect(&processor, "c", Role::None);
         processor.leases.keep("old".to_owned(), renewal("c", entry("old", SystemTime::UNIX_EPOCH)));
         processor.leases.keep("new".to_owned(), renewal("c", entry("new", SystemTime::now())));
-        let house = keep_leases(&processor);
+        let house = renew_leases(&processor);
         let (change, answer) = scripted::change(&mut asked).await;
         assert_eq!(change.entry.coordinates, "old");
         // The renewal is still under way.

@@ -4,15 +4,16 @@
 //! behind [`crate::service`]). Any request may hit any proxy of a fleet: what is kept here, presence and
 //! renewed leases, is soft, and losing it costs a redelivery at most.
 
+mod broker_requests;
 mod catalog;
+mod clients;
+mod cluster_router;
 mod filter;
 mod handle;
 mod health;
 mod lease;
 mod limits;
 mod lite;
-mod placement;
-mod presence;
 mod pull;
 mod recall;
 mod receive;
@@ -20,7 +21,6 @@ mod route;
 #[cfg(test)]
 mod scripted;
 mod send;
-mod session;
 mod settle;
 mod stream;
 mod transaction;
@@ -30,17 +30,17 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+pub use clients::{ClientKind, ClientSettings, ConsumerPolicy, Role};
+pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use filter::Expression;
 pub use handle::HandleKey;
 pub use health::Health;
 pub use limits::Limits;
 pub use lite::LiteCommand;
-pub use placement::{Placement, PlacementRule};
 pub use pull::{PullCommand, QueueName};
 pub use receive::{Handed, ReceiveCommand, Received};
 pub use route::{Assignment, RouteQueue, Routed};
 pub use send::{Draft, SendCommand, Stored, TopicName};
-pub use session::{ClientKind, ClientSettings, ConsumerPolicy, Role};
 pub use settle::{AckEntry, Acked, ChangeCommand, ForwardCommand, SettleCommand};
 pub use stream::{Push, PushStream};
 pub use transaction::EndCommand;
@@ -48,18 +48,18 @@ pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::service::{Capabilities, GroupConfig, Services};
+use clients::Clients;
 use handle::Handles;
 use health::Watch;
 use lease::Leases;
-use session::Sessions;
 use transaction::Recent;
 
 /// The rules over the backends. Shared by all front ends.
 pub struct Processor {
-    placement: Placement,
+    clusters: ClusterRouter,
     limits: Limits,
     handles: Handles,
-    sessions: Sessions,
+    clients: Clients,
     leases: Leases,
     recent: Arc<Recent>,
     watch: Watch,
@@ -69,12 +69,12 @@ pub struct Processor {
 impl Processor {
     /// The rules over these clusters. Once `draining` is cancelled, waiting receives answer at once.
     #[must_use]
-    pub fn new(placement: Placement, rules: Rules, draining: CancellationToken) -> Self {
+    pub fn new(clusters: ClusterRouter, rules: Rules, draining: CancellationToken) -> Self {
         Self {
-            placement,
+            clusters,
             limits: rules.limits,
             handles: Handles::new(&rules.handle_key),
-            sessions: Sessions::default(),
+            clients: Clients::default(),
             leases: Leases::default(),
             recent: Arc::default(),
             watch: Watch::default(),
@@ -91,18 +91,18 @@ impl Processor {
     /// What the backend can do: all clusters are of one kind.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.placement.default_services().metadata.capabilities()
+        self.clusters.default_services().metadata.capabilities()
     }
 
     /// The services for a request about a topic.
     fn services(&self, context: &Context, topic: &str) -> &Services {
-        &self.placement.of(context.into(), topic).services
+        &self.clusters.route(context.into(), topic).services
     }
 
     /// Keeps soft state: renews leases, forgets clients that are gone, passes on what the broker says, looks whether
     /// the clusters can be reached. Returns once the proxy drains.
-    pub async fn keep_house(&self) {
-        tokio::join!(self.keep_leases(), self.keep_presence(), self.keep_watch());
+    pub async fn run_maintenance(&self) {
+        tokio::join!(self.renew_leases(), self.run_broker_requests(), self.watch_clusters());
     }
 
     /// Whether the proxy is shutting down.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cluster_router::Cluster;
 use super::handle::{Lease, Opened, Scope};
 use super::lease::Renewal;
 use super::limits::Limits;
-use super::placement::Cluster;
 use super::{Expression, Processor, filter, max_attempts, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
@@ -67,7 +67,7 @@ impl Processor {
     /// In this order: `IllegalPollingTime`, `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`,
     /// `IllegalFilter`, `BadRequest` (a negative batch size), then what group, topic and backend say.
     pub async fn receive(&self, context: &Context, command: ReceiveCommand) -> Result<Received, Error> {
-        let request_timeout = self.sessions.request_timeout(&context.client_id).unwrap_or(REQUEST_TIMEOUT);
+        let request_timeout = self.clients.request_timeout(&context.client_id).unwrap_or(REQUEST_TIMEOUT);
         let wait = polling_time(context, command.polling_ms, request_timeout, &self.limits)?;
         let until = context.end_of_wait(wait);
         validate::topic(&command.topic)?;
@@ -82,7 +82,7 @@ impl Processor {
             let message = format!("the batch size must not be negative: {}", command.batch_size);
             return Err(Error::new(ErrorKind::BadRequest, message));
         };
-        let cluster = self.placement.of(context.into(), &command.topic);
+        let cluster = self.clusters.route(context.into(), &command.topic);
         let group = consuming_group(&cluster.services, &command.group).await?;
         let request = Receive {
             topic: command.topic,
@@ -119,7 +119,7 @@ impl Processor {
         for Handed { delivery, handle } in undelivered {
             self.leases.take(&handle).await.settled();
             let Opened::Ours(lease) = scope.open(&handle) else { continue };
-            let Ok(cluster) = self.placement.named(&lease.cluster) else { continue };
+            let Ok(cluster) = self.clusters.get(&lease.cluster) else { continue };
             let change = ChangeInvisible {
                 topic: topic.to_owned(),
                 group: group.to_owned(),
@@ -164,7 +164,7 @@ impl Processor {
         let mut handed = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             if delivery.attempt > max_attempts(group) {
-                self.bury(&cluster.services, scope, &delivery).await;
+                self.dead_letter(&cluster.services, scope, &delivery).await;
                 continue;
             }
             let lease = Lease {
@@ -178,7 +178,7 @@ impl Processor {
         handed
     }
 
-    async fn bury(&self, services: &Services, scope: &Scope<'_>, delivery: &Delivery) {
+    async fn dead_letter(&self, services: &Services, scope: &Scope<'_>, delivery: &Delivery) {
         let Scope { topic, group, .. } = *scope;
         let forward = Forward {
             topic: topic.to_owned(),
@@ -194,7 +194,7 @@ impl Processor {
 
     fn keep_renewed(&self, context: &Context, (cluster, scope): (&Cluster, &Scope<'_>), handed: &[Handed]) {
         // Without a session nobody would ever know that the client is gone.
-        if !self.sessions.is_present(&context.client_id) {
+        if !self.clients.is_present(&context.client_id) {
             return;
         }
         let (client_id, topic, group): (Arc<str>, Arc<str>, Arc<str>) =

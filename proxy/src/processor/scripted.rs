@@ -7,12 +7,14 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{ClientKind, ClientSettings, HandleKey, Limits, Placement, Processor, PushStream, Role, Rules};
+use super::{
+    ClientKind, ClientSettings, ClusterRouter, HandleKey, Limits, Processor, PushStream, Role, Rules,
+};
 use crate::context::Context;
 use crate::service::{
-    AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Permission, Presence, Receive,
-    Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, Transactions,
+    AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
+    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Permission, Receive, Route,
+    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, Transactions,
 };
 
 /// What the rules ask of the backend.
@@ -36,9 +38,9 @@ pub(super) fn backends<const N: usize>() -> ([Services; N], [Questions; N]) {
 }
 
 /// The rules over these.
-pub(super) fn processor(placement: Placement, limits: Limits) -> Arc<Processor> {
+pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processor> {
     let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
-    Arc::new(Processor::new(placement, rules, CancellationToken::new()))
+    Arc::new(Processor::new(clusters, rules, CancellationToken::new()))
 }
 
 /// The next question, which is for another length of a lease.
@@ -61,7 +63,7 @@ pub(super) async fn announcement(asked: &mut Questions) -> (Vec<String>, Answer<
 pub(super) fn connect(processor: &Processor, client_id: &str, role: Role) -> mpsc::Receiver<super::Push> {
     let (stream, pushed) = PushStream::open();
     let settings = ClientSettings { kind: ClientKind::Unspecified, request_timeout: None, role };
-    processor.sessions.remember(&context(client_id), &settings, &stream);
+    processor.clients.remember(&context(client_id), &settings, &stream);
     pushed
 }
 
@@ -174,8 +176,8 @@ impl Metadata for Scripted {
 }
 
 #[async_trait]
-impl Presence for Scripted {
-    async fn announce(&self, topics: &[String]) {
+impl BrokerRequests for Scripted {
+    async fn announce_producers(&self, topics: &[String]) {
         // Nobody waits for how it ended.
         let _ = self.ask(|heard| Asked::Announce(topics.to_vec(), heard)).await;
     }

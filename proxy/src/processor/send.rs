@@ -96,7 +96,7 @@ impl Processor {
             return Err(nothing_to_send());
         };
         let topic = topic.name.clone();
-        let cluster = self.placement.of(context.into(), &topic);
+        let cluster = self.clusters.route(context.into(), &topic);
         let services = &cluster.services;
         let expected = match is_retry_or_dead_letter(&topic) {
             true => None,
@@ -113,7 +113,7 @@ impl Processor {
         let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
         if messages.iter().any(|message| message.half) {
             // The broker's questions must find the producer, also where it had not named this topic.
-            self.sessions.publishes(&context.client_id, &topic);
+            self.clients.publishes(&context.client_id, &topic);
         }
         let deadline = context.deadline_within(self.limits.call);
         let sent = services.messages.send(&topic, messages, deadline).await;

@@ -90,7 +90,7 @@ impl Processor {
                     batch.entries.push(settle(entry, lease));
                     Ok(())
                 }
-                Opened::Foreign(_) => self.fruitless(context, &command.topic).await,
+                Opened::Foreign(_) => self.check_topic_exists(context, &command.topic).await,
                 Opened::Forged => Err(forged()),
             };
             answers.push(answer);
@@ -102,7 +102,7 @@ impl Processor {
                 entries,
                 deadline: context.deadline_within(self.limits.call),
             };
-            let outcomes = match self.placement.named(&cluster) {
+            let outcomes = match self.clusters.get(&cluster) {
                 Ok(cluster) => match cluster.services.messages.acknowledge(request).await {
                     Ok(outcomes) => outcomes,
                     Err(error) => vec![AckOutcome::Failed(error); places.len()],
@@ -138,13 +138,13 @@ impl Processor {
             }
             Opened::Ours(lease) => lease,
             Opened::Foreign(lease) => {
-                self.fruitless(context, &command.topic).await?;
+                self.check_topic_exists(context, &command.topic).await?;
                 let lease = Lease { received_at: SystemTime::now(), invisible, ..lease };
                 return Ok(scope.reseal_foreign(&handle, &lease));
             }
             Opened::Forged => return Err(forged()),
         };
-        let cluster = self.placement.named(&lease.cluster)?;
+        let cluster = self.clusters.get(&lease.cluster)?;
         let request = ChangeInvisible {
             topic: command.topic.clone(),
             group: command.group.clone(),
@@ -186,7 +186,7 @@ impl Processor {
             Opened::Foreign(_) => return Ok(()),
             Opened::Forged => return Err(forged()),
         };
-        let cluster = self.placement.named(&lease.cluster)?;
+        let cluster = self.clusters.get(&lease.cluster)?;
         let request = Forward {
             topic: command.topic.clone(),
             group: command.group,
@@ -212,7 +212,7 @@ impl Processor {
 
     // A handle of another topic or group settles nothing, and nobody is told: so do Apache's brokers. Where the
     // topic does not even exist, clients must hear that trying again is in vain.
-    async fn fruitless(&self, context: &Context, topic: &str) -> Result<(), Error> {
+    async fn check_topic_exists(&self, context: &Context, topic: &str) -> Result<(), Error> {
         match self.services(context, topic).metadata.topic(topic).await {
             Err(error) if error.kind == ServiceErrorKind::TopicNotFound => {
                 Err(Error::new(ErrorKind::InvalidHandle, format!("receipt handle is not of topic {topic}")))
@@ -273,13 +273,13 @@ mod tests {
     use futures::FutureExt;
 
     use super::super::lease::Renewal;
-    use super::super::{Limits, Placement, scripted};
+    use super::super::{ClusterRouter, Limits, scripted};
     use super::*;
 
     #[tokio::test]
     async fn a_change_that_its_client_gives_up_leaves_the_renewed_lease() {
         let ([services], [mut asked]) = scripted::backends();
-        let processor = scripted::processor(Placement::only(services), Limits::default());
+        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
         let renewed = Settle {
             coordinates: "renewed".to_owned(),
             message_id: "m".to_owned(),

@@ -54,7 +54,7 @@ impl Processor {
         let (cluster, coordinates) = moved
             .filter(|(asking, _)| !command.asked && *asking == cluster)
             .unwrap_or((cluster, coordinates));
-        let transactions = self.placement.named(&cluster)?.services.transactions.clone();
+        let transactions = self.clusters.get(&cluster)?.services.transactions.clone();
         let decision = name(&cluster, &coordinates);
         let end = EndTransaction {
             topic: command.topic.clone(),
@@ -151,12 +151,12 @@ struct Kept<V> {
     entries: HashMap<String, (Instant, V)>,
     /// How many entries call for a look at their age: twice what the last look left, so that looking costs each entry
     /// no more however many there are.
-    look_at: usize,
+    next_sweep: usize,
 }
 
 impl<V> Default for Kept<V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), look_at: FEW }
+        Self { entries: HashMap::new(), next_sweep: FEW }
     }
 }
 
@@ -166,9 +166,9 @@ impl<V> Kept<V> {
     }
 
     fn put(&mut self, key: String, value: V) {
-        if self.entries.len() >= self.look_at {
+        if self.entries.len() >= self.next_sweep {
             self.entries.retain(|_, (since, _)| since.elapsed() < KEPT);
-            self.look_at = FEW.max(self.entries.len() * 2);
+            self.next_sweep = FEW.max(self.entries.len() * 2);
         }
         self.entries.insert(key, (Instant::now(), value));
     }
@@ -229,11 +229,11 @@ mod tests {
         for number in 0..=FEW {
             kept.put(number.to_string(), ());
         }
-        assert_eq!((kept.entries.len(), kept.look_at), (FEW + 1, 2 * FEW));
+        assert_eq!((kept.entries.len(), kept.next_sweep), (FEW + 1, 2 * FEW));
         let old = Instant::now().checked_sub(KEPT).expect("a clock that has run for a while");
         kept.entries.values_mut().for_each(|(since, ())| *since = old);
-        kept.look_at = 0;
+        kept.next_sweep = 0;
         kept.put("new".to_owned(), ());
-        assert_eq!((kept.entries.len(), kept.look_at), (1, FEW));
+        assert_eq!((kept.entries.len(), kept.next_sweep), (1, FEW));
     }
 }

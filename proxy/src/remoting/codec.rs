@@ -32,7 +32,7 @@ impl FrameError {
     }
 }
 
-/// Turns bytes into commands and back.
+/// RoundRobin bytes into commands and back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommandCodec;
 

@@ -4,19 +4,20 @@
 //! may be slow, fail, or be several. The processor knows only these traits, and one contract suite
 //! (`proxy/tests/contract`) says what every backend must do. This module imports nobody.
 
+mod broker_requests;
 mod error;
 mod lite;
 mod message;
 mod messages;
 mod metadata;
 mod offsets;
-mod presence;
 mod routes;
 mod time;
 mod transactions;
 
 use std::sync::Arc;
 
+pub use broker_requests::{BrokerRequest, BrokerRequests};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, Delay, Delivery, Message, is_reserved_property};
@@ -26,7 +27,6 @@ pub use messages::{
 };
 pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use offsets::{Found, Offsets, Pull, Pulled, QueueOf, Whence};
-pub use presence::{Notice, Presence};
 pub use routes::{Permission, QueueRange, Route, Routes};
 pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};
@@ -43,7 +43,7 @@ pub struct Services {
     /// Deciding about half messages.
     pub transactions: Arc<dyn Transactions>,
     /// Which clients the broker can reach through this proxy.
-    pub presence: Arc<dyn Presence>,
+    pub broker_requests: Arc<dyn BrokerRequests>,
     /// Which lite topics a client receives from.
     pub lite: Arc<dyn LiteSubscriptions>,
     /// Reading by offset.
@@ -55,14 +55,21 @@ impl Services {
     /// keeps its default answers, `Unsupported`, and its flag in [`Capabilities`] is off.
     pub fn of<B>(backend: Arc<B>) -> Self
     where
-        B: Messages + Routes + Metadata + Transactions + Presence + LiteSubscriptions + Offsets + 'static,
+        B: Messages
+            + Routes
+            + Metadata
+            + Transactions
+            + BrokerRequests
+            + LiteSubscriptions
+            + Offsets
+            + 'static,
     {
         Self {
             messages: backend.clone(),
             routes: backend.clone(),
             metadata: backend.clone(),
             transactions: backend.clone(),
-            presence: backend.clone(),
+            broker_requests: backend.clone(),
             lite: backend.clone(),
             offsets: backend,
         }

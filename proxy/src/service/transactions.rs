@@ -7,7 +7,7 @@ use super::{ServiceError, ServiceErrorKind};
 /// Deciding about half messages.
 ///
 /// Any proxy of a fleet may be asked to end any transaction: its coordinates ([`super::Sent::transaction`], or
-/// those of a [`super::Notice::Check`]) carry all that is needed.
+/// those of a [`super::BrokerRequest::Check`]) carry all that is needed.
 #[async_trait]
 pub trait Transactions: Send + Sync {
     /// Delivers a half message, or drops it.

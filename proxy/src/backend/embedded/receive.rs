@@ -36,7 +36,7 @@ const LONGEST_ATTEMPT_ID: usize = 256;
 
 impl Broker {
     /// See [`crate::service::Messages::receive`].
-    pub(super) async fn deliver(&self, asked: Receive) -> Result<Delivered, ServiceError> {
+    pub(super) async fn receive_messages(&self, asked: Receive) -> Result<Delivered, ServiceError> {
         let request = self.prepare(&asked).await?;
         if let Some(deliveries) = request.try_now().await? {
             return Ok(Delivered::Messages(deliveries));

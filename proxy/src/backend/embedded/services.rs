@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::broker::{Broker, blocking};
 use super::catalog::Existing;
 use crate::service::{
-    AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Presence, QueueRange, Receive,
-    Route, Routes, Sent, ServiceError, TopicConfig, Transactions,
+    AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
+    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, QueueRange, Receive, Route,
+    Routes, Sent, ServiceError, TopicConfig, Transactions,
 };
 
 #[async_trait]
@@ -26,11 +26,11 @@ impl Messages for Broker {
     }
 
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
-        self.deliver(request).await
+        self.receive_messages(request).await
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
-        self.settle(request).await
+        self.acknowledge_entries(request).await
     }
 
     async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
@@ -38,7 +38,7 @@ impl Messages for Broker {
     }
 
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
-        self.bury(request).await
+        self.move_to_dead_letters(request).await
     }
 }
 
@@ -111,7 +111,7 @@ impl Metadata for Broker {
 
 // Not offered yet: see `capabilities`.
 impl Transactions for Broker {}
-impl Presence for Broker {}
+impl BrokerRequests for Broker {}
 impl LiteSubscriptions for Broker {}
 impl Offsets for Broker {}
 

@@ -34,7 +34,10 @@ struct Position {
 
 impl Broker {
     /// See [`crate::service::Messages::acknowledge`].
-    pub(super) async fn settle(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
+    pub(super) async fn acknowledge_entries(
+        &self,
+        request: Acknowledge,
+    ) -> Result<Vec<AckOutcome>, ServiceError> {
         let now = clock::now();
         let Some(position) = self.position(&request.topic, &request.group).await? else {
             return Ok(request.entries.iter().map(|entry| unknown(entry, now)).collect());
@@ -105,7 +108,7 @@ impl Broker {
     }
 
     /// See [`crate::service::Messages::forward_to_dead_letter`].
-    pub(super) async fn bury(&self, request: Forward) -> Result<(), ServiceError> {
+    pub(super) async fn move_to_dead_letters(&self, request: Forward) -> Result<(), ServiceError> {
         let at = parse(&request.entry)?;
         let Some(position) = self.position(&request.topic, &request.group).await? else { return Ok(()) };
         let lease = match position.lease(at) {

@@ -6,14 +6,14 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::answer::success;
+use super::broker_requests::{self, IncomingRequests, ROOM};
 use super::cache::{Cache, Freshness};
 use super::connection::Dialer;
 use super::error::CallError;
 use super::name_servers::{LookupError, NameServers};
 use super::peers::Peers;
-use super::presence::{self, Ear, ROOM};
+use super::round_robin::RoundRobin;
 use super::topology::{Broker, TopicRoute};
-use super::turns::Turns;
 use crate::remoting::Command;
 use crate::remoting::sign::Signer;
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -41,10 +41,10 @@ pub(super) struct Cluster {
     pub(super) options: ClusterOptions,
     pub(super) peers: Arc<Peers>,
     /// Apart, as a broker that takes no message may well have some.
-    pub(super) sends: Turns,
-    pub(super) receives: Turns,
+    pub(super) sends: RoundRobin,
+    pub(super) receives: RoundRobin,
     /// What the brokers have to say to clients.
-    pub(super) ear: Ear,
+    pub(super) incoming: IncomingRequests,
     name_servers: Arc<NameServers>,
     routes: Arc<Cache<Arc<TopicRoute>, LookupError>>,
 }
@@ -67,9 +67,9 @@ impl Cluster {
         Self {
             options,
             peers,
-            sends: Turns::default(),
-            receives: Turns::default(),
-            ear: Ear::new(requests),
+            sends: RoundRobin::default(),
+            receives: RoundRobin::default(),
+            incoming: IncomingRequests::new(requests),
             name_servers,
             routes: Cache::new(FRESHNESS),
         }
@@ -122,7 +122,8 @@ impl Cluster {
         let masters = route.iter().flat_map(|route| &route.brokers).filter_map(Broker::master);
         let mut failed = None;
         for address in masters {
-            let answer = self.peers.call(address, presence::nobody(), self.options.lookup_timeout).await;
+            let answer =
+                self.peers.call(address, broker_requests::nobody(), self.options.lookup_timeout).await;
             match answer.map_err(ServiceError::from).and_then(success) {
                 Ok(_) => return Ok(()),
                 Err(error) => failed = Some(format!("no broker of {name} serves: {address}: {error}")),
@@ -152,9 +153,9 @@ impl Cluster {
     }
 
     /// Passes over a broker where these take turns, until it answers. It may have moved.
-    pub(super) fn leave_out(&self, broker: &str, turns: &[&Turns], error: &dyn fmt::Display) {
+    pub(super) fn leave_out(&self, broker: &str, turns: &[&RoundRobin], error: &dyn fmt::Display) {
         // Each is to know, whatever the one before makes of it.
-        let news = turns.iter().filter(|turns| turns.faults.failed(broker)).count();
+        let news = turns.iter().filter(|turns| turns.breaker.failed(broker)).count();
         if news > 0 {
             tracing::warn!(broker, %error, "left out until it answers");
             self.doubt_broker(broker);

@@ -13,13 +13,14 @@
 
 mod answer;
 mod batch_ack;
+mod broker_requests;
 mod cache;
+mod circuit_breaker;
 mod cluster;
 mod config;
 mod connection;
 mod convert;
 mod error;
-mod faults;
 mod handle;
 mod lite;
 mod metadata;
@@ -27,9 +28,9 @@ mod name_servers;
 mod options;
 mod peers;
 mod pop;
-mod presence;
 mod pull;
 mod recall;
+mod round_robin;
 #[cfg(test)]
 mod scripted;
 mod send;
@@ -37,7 +38,6 @@ mod services;
 mod settle;
 mod topology;
 mod transactions;
-mod turns;
 
 pub use options::{BrokerCredentials, RemoteConfig};
 pub use services::open;

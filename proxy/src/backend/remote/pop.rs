@@ -37,9 +37,9 @@ impl Cluster {
             None => command(receive, left),
         };
         let answer = self.call((broker, address), command, left + TRAVEL * 4).await?;
-        self.receives.faults.answered(broker, Duration::ZERO);
+        self.receives.breaker.answered(broker, Duration::ZERO);
         match answer.code {
-            response::SUCCESS => self.sift(receive, deliveries(&answer, receive, broker)?).await,
+            response::SUCCESS => self.filter_popped(receive, deliveries(&answer, receive, broker)?).await,
             response::POLLING_TIMEOUT | response::PULL_NOT_FOUND => Ok(Delivered::Nothing),
             response::POLLING_FULL => Err(ServiceError::new(ServiceErrorKind::Busy, "polling full")),
             _ => Err(refusal(&answer)),
@@ -47,7 +47,11 @@ impl Cluster {
     }
 
     // What nobody wants counts as consumed.
-    async fn sift(&self, receive: &Receive, popped: Vec<Delivery>) -> Result<Delivered, ServiceError> {
+    async fn filter_popped(
+        &self,
+        receive: &Receive,
+        popped: Vec<Delivery>,
+    ) -> Result<Delivered, ServiceError> {
         let any = !popped.is_empty();
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             popped.into_iter().partition(|delivery| wanted(&receive.filter, delivery));

@@ -117,7 +117,7 @@ impl Cluster {
             | response::FLUSH_DISK_TIMEOUT
             | response::FLUSH_SLAVE_TIMEOUT
             | response::SLAVE_NOT_AVAILABLE => {
-                self.sends.faults.answered(&queue.broker, begin.elapsed());
+                self.sends.breaker.answered(&queue.broker, begin.elapsed());
                 sent(&answer, half.then_some(&queue.broker))
                     .map_err(|error| NotSent { not_stored: false, error })
             }

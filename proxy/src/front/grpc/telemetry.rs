@@ -61,7 +61,7 @@ impl Session {
             let draining = self.shared.processor.draining().clone();
             let read = tokio::select! {
                 read = self.reader.next::<pb::TelemetryCommand>() => read,
-                Some(push) = self.pushed.recv() => return Some(Frame::data(wire::encode(&said(push)))),
+                Some(push) = self.pushed.recv() => return Some(Frame::data(wire::encode(&telemetry_command(push)))),
                 () = draining.cancelled() => Ok(None),
             };
             match read {
@@ -123,7 +123,7 @@ impl Drop for Session {
 }
 
 /// What the server says on its own account.
-fn said(push: Push) -> pb::TelemetryCommand {
+fn telemetry_command(push: Push) -> pb::TelemetryCommand {
     let command = match push {
         Push::RecoverTransaction { delivery, transaction_id } => {
             let message = Some(message::delivered(*delivery, None));

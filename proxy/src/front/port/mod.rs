@@ -25,7 +25,7 @@ use prefixed::Prefixed;
 pub use tls::{Tls, TlsConfig, TlsError, TlsMode};
 
 /// How long a new connection may take to say what it speaks.
-const GREETING: Duration = Duration::from_secs(10);
+const SNIFF_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -56,7 +56,7 @@ impl Port {
     /// Serves connections until `closing`; the tracker then knows those that still finish.
     pub async fn serve(self, server: grpc::Server, closing: CancellationToken) -> TaskTracker {
         let connections = TaskTracker::new();
-        let doors = Arc::new(Doors {
+        let acceptor = Arc::new(Acceptor {
             server,
             tls: self.tls,
             proxy_protocol: self.proxy_protocol,
@@ -69,9 +69,9 @@ impl Port {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let doors = doors.clone();
+                    let acceptor = acceptor.clone();
                     connections.spawn(async move {
-                        if let Err(error) = doors.welcome(stream, peer).await {
+                        if let Err(error) = acceptor.handle(stream, peer).await {
                             tracing::debug!(%peer, %error, "connection");
                         }
                     });
@@ -88,18 +88,18 @@ impl Port {
     }
 }
 
-struct Doors {
+struct Acceptor {
     server: grpc::Server,
     tls: Tls,
     proxy_protocol: bool,
     closing: CancellationToken,
 }
 
-impl Doors {
-    async fn welcome(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+impl Acceptor {
+    async fn handle(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let greeting = tokio::select! {
-            greeting = tokio::time::timeout(GREETING, self.greet(&mut stream, peer)) => greeting,
+            greeting = tokio::time::timeout(SNIFF_TIMEOUT, self.sniff(&mut stream, peer)) => greeting,
             () = self.closing.cancelled() => return Ok(()),
         };
         let (first, peer) = greeting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -108,7 +108,7 @@ impl Doors {
         match (speaks_tls, self.tls.mode()) {
             (true, TlsMode::Off) | (false, TlsMode::Required) => Ok(()),
             (true, _) => {
-                let stream = tokio::time::timeout(GREETING, self.tls.accept(stream)).await;
+                let stream = tokio::time::timeout(SNIFF_TIMEOUT, self.tls.accept(stream)).await;
                 match stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
                     Some(stream) => self.server.serve(stream, peer, &self.closing).await,
                     None => Ok(()),
@@ -119,7 +119,7 @@ impl Doors {
     }
 
     // Reads until it is clear what comes; returns what was read beyond a PROXY header, and who calls.
-    async fn greet(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(BytesMut, Arc<str>)> {
+    async fn sniff(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(BytesMut, Arc<str>)> {
         let mut peer: Arc<str> = peer.to_string().into();
         let mut first = BytesMut::with_capacity(256);
         read_some(stream, &mut first).await?;

@@ -1,4 +1,4 @@
-//! Presence: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
+//! BrokerRequests: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
 //! saw a client's settings serves it all the same, and asks for them by answering its heartbeat `UnknownClient`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use super::placement::Origin;
+use super::cluster_router::Origin;
 use super::stream::PushStream;
 use super::{Expression, Processor, filter, max_attempts, validate};
 use crate::context::Context;
@@ -104,7 +104,7 @@ impl ClientKind {
 
 /// The clients that were heard of lately.
 #[derive(Default)]
-pub(super) struct Sessions {
+pub(super) struct Clients {
     by_client: Mutex<HashMap<String, Session>>,
     producers_changed: watch::Sender<()>,
 }
@@ -133,7 +133,7 @@ impl Session {
     }
 }
 
-impl Sessions {
+impl Clients {
     pub(super) fn request_timeout(&self, client_id: &str) -> Option<Duration> {
         self.by_client.lock().get(client_id).and_then(|session| session.request_timeout)
     }
@@ -204,7 +204,7 @@ impl Sessions {
         }
     }
 
-    /// Tells when the answer of [`Sessions::published`] may be another.
+    /// Tells when the answer of [`Clients::published`] may be another.
     pub(super) fn producers_changed(&self) -> watch::Receiver<()> {
         self.producers_changed.subscribe()
     }
@@ -276,7 +276,7 @@ impl Processor {
                 Some(self.subscribe(context, settings.kind, (group, subscriptions)).await?)
             }
         };
-        self.sessions.remember(context, &settings, stream);
+        self.clients.remember(context, &settings, stream);
         Ok(policy)
     }
 
@@ -287,7 +287,7 @@ impl Processor {
     /// alone, so that whoever goes on at another proxy would lose it until its next synchronisation, in half a minute.
     /// They give to others what is not fetched for ten seconds, and forget who is silent for three minutes.
     pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
-        self.sessions.stream_ended(&context.client_id, stream);
+        self.clients.stream_ended(&context.client_id, stream);
     }
 
     async fn subscribe(
@@ -331,7 +331,7 @@ impl Processor {
     /// # Errors
     /// `UnknownClient` if it never sent settings here, or lately; `IllegalGroup` for a consumer's group.
     pub async fn heartbeat(&self, context: &Context, group: &str) -> Result<(), Error> {
-        let session = self.sessions.heard(&context.client_id).ok_or_else(unknown_client)?;
+        let session = self.clients.heard(&context.client_id).ok_or_else(unknown_client)?;
         match session.kind {
             ClientKind::Producer => Ok(()),
             kind if kind.consumes() => {
@@ -348,7 +348,7 @@ impl Processor {
     /// # Errors
     /// `UnknownClient`, or `IllegalGroup` for a consumer's group; the client is forgotten even so.
     pub async fn terminate(&self, context: &Context, group: &str) -> Result<(), Error> {
-        let session = self.sessions.remove(&context.client_id).ok_or_else(unknown_client)?;
+        let session = self.clients.remove(&context.client_id).ok_or_else(unknown_client)?;
         self.release(&context.client_id).await;
         if session.kind == ClientKind::LitePushConsumer {
             self.unsubscribe_lite(context, session.subscription).await;

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 /// Which brokers to leave out for a while. A broker that fails or answers slowly is left out, and comes back
 /// by itself: the longer it took, the longer it stays away (the steps of Apache's `MQFaultStrategy`).
 #[derive(Default)]
-pub(super) struct Faults {
+pub(super) struct CircuitBreaker {
     out_until: Mutex<HashMap<String, Instant>>,
 }
 
@@ -20,7 +20,7 @@ const STEPS: [(Duration, Duration); 5] = [
 ];
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-impl Faults {
+impl CircuitBreaker {
     /// Notes that a broker answered, and how long it took.
     pub(super) fn answered(&self, broker: &str, took: Duration) {
         let away = STEPS.iter().find(|(latency, _)| took >= *latency).map(|(_, away)| *away);
@@ -41,7 +41,7 @@ impl Faults {
 
     /// Whether to ask a broker now. When the time of one that was left out is over, one request tries it; the others
     /// follow once that is answered.
-    pub(super) fn lets(&self, broker: &str) -> bool {
+    pub(super) fn allows(&self, broker: &str) -> bool {
         let mut out = self.out_until.lock();
         if out.is_empty() {
             return true;
@@ -64,24 +64,24 @@ mod tests {
 
     #[test]
     fn a_failed_or_slow_broker_is_out_until_it_answers_quickly() {
-        let faults = Faults::default();
-        assert!(faults.lets("a"));
-        assert!(faults.failed("a"));
-        assert!(!faults.lets("a") && faults.lets("b"));
-        assert!(!faults.failed("a"));
-        faults.answered("a", Duration::from_millis(3));
-        assert!(faults.lets("a") && faults.lets("a"));
-        faults.answered("a", Duration::from_millis(600));
-        assert!(!faults.lets("a"));
+        let breaker = CircuitBreaker::default();
+        assert!(breaker.allows("a"));
+        assert!(breaker.failed("a"));
+        assert!(!breaker.allows("a") && breaker.allows("b"));
+        assert!(!breaker.failed("a"));
+        breaker.answered("a", Duration::from_millis(3));
+        assert!(breaker.allows("a") && breaker.allows("a"));
+        breaker.answered("a", Duration::from_millis(600));
+        assert!(!breaker.allows("a"));
     }
 
     #[test]
     fn one_request_tries_a_broker_whose_time_is_over() {
-        let faults = Faults::default();
-        faults.failed("a");
-        faults.out_until.lock().insert("a".to_owned(), Instant::now());
-        assert!(faults.lets("a") && !faults.lets("a"));
-        faults.answered("a", Duration::ZERO);
-        assert!(faults.lets("a") && faults.lets("a"));
+        let breaker = CircuitBreaker::default();
+        breaker.failed("a");
+        breaker.out_until.lock().insert("a".to_owned(), Instant::now());
+        assert!(breaker.allows("a") && !breaker.allows("a"));
+        breaker.answered("a", Duration::ZERO);
+        assert!(breaker.allows("a") && breaker.allows("a"));
     }
 }

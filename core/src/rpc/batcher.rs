@@ -1,8 +1,8 @@
 //! Opportunistic batching: what queues up while a request is under way travels in the next one.
 //!
 //! ```text
-//! submit -> queue -> carrier (at most CARRIERS at a time): take a batch -> Freight::carry -> a result each
-//!                        `-> what may be repeated goes on by itself, so that the lane stays free
+//! submit -> queue -> worker (at most WORKERS at a time): take a batch -> BatchCall::execute -> a result each
+//!                        `-> what may be repeated goes on by itself, so that the batcher stays free
 //! ```
 
 use std::{
@@ -23,12 +23,12 @@ use crate::{
     options::RetryOptions,
 };
 
-/// Requests of one lane that run at the same time. A few, so that a slow one doesn't hold up the rest; not
+/// Requests of one batcher that run at the same time. A few, so that a slow one doesn't hold up the rest; not
 /// many, so that batches form.
-const CARRIERS: usize = 4;
+const WORKERS: usize = 4;
 
-/// What a lane carries, and how.
-pub(crate) trait Freight: Send + Sync + 'static {
+/// What a batcher carries, and how.
+pub(crate) trait BatchCall: Send + Sync + 'static {
     /// What one caller hands in.
     type Item: Send + Sync + 'static;
     /// What one caller gets back.
@@ -47,10 +47,10 @@ pub(crate) trait Freight: Send + Sync + 'static {
     fn retry(&self) -> RetryOptions;
     /// How long one request may take.
     fn request_timeout(&self) -> Duration;
-    /// Sends one request with `parcels`, and says what became of each, or of the request as a whole.
-    fn carry(
+    /// Sends one request with `items`, and says what became of each, or of the request as a whole.
+    fn execute(
         &self,
-        parcels: &[Parcel<Self>],
+        items: &[PendingItem<Self>],
         limit: Duration,
     ) -> impl Future<Output = Result<Vec<Result<Self::Output, Error>>, Error>> + Send
     where
@@ -58,14 +58,14 @@ pub(crate) trait Freight: Send + Sync + 'static {
 }
 
 /// One item on its way.
-pub(crate) struct Parcel<F: Freight> {
+pub(crate) struct PendingItem<F: BatchCall> {
     pub(crate) item: F::Item,
     deadline: Instant,
     maybe_delivered: bool,
     reply: oneshot::Sender<Result<F::Output, Error>>,
 }
 
-impl<F: Freight> Parcel<F> {
+impl<F: BatchCall> PendingItem<F> {
     fn finish(self, result: Result<F::Output, Error>) {
         let maybe_delivered = self.maybe_delivered;
         // Nobody waits any more when the caller gave up.
@@ -74,27 +74,27 @@ impl<F: Freight> Parcel<F> {
 }
 
 /// A queue of items for one destination.
-pub(crate) struct Lane<F: Freight> {
-    freight: F,
+pub(crate) struct Batcher<F: BatchCall> {
+    call: F,
     state: Mutex<State<F>>,
     stop: CancellationToken,
 }
 
-struct State<F: Freight> {
-    queue: VecDeque<Parcel<F>>,
-    carriers: usize,
-    /// Whether a carrier is on its way to the queue; it will take what comes until then.
+struct State<F: BatchCall> {
+    queue: VecDeque<PendingItem<F>>,
+    workers: usize,
+    /// Whether a worker is on its way to the queue; it will take what comes until then.
     called: bool,
 }
 
-impl<F: Freight> Lane<F> {
-    /// An empty lane whose work ends with `stop`.
-    pub(crate) fn new(freight: F, stop: CancellationToken) -> Arc<Self> {
-        let state = State { queue: VecDeque::new(), carriers: 0, called: false };
-        Arc::new(Self { freight, state: Mutex::new(state), stop })
+impl<F: BatchCall> Batcher<F> {
+    /// An empty batcher whose work ends with `stop`.
+    pub(crate) fn new(call: F, stop: CancellationToken) -> Arc<Self> {
+        let state = State { queue: VecDeque::new(), workers: 0, called: false };
+        Arc::new(Self { call, state: Mutex::new(state), stop })
     }
 
-    /// Queues `item`; the receiver yields its result, or an error when the lane was stopped.
+    /// Queues `item`; the receiver yields its result, or an error when the batcher was stopped.
     pub(crate) fn submit(
         self: &Arc<Self>,
         item: F::Item,
@@ -103,8 +103,8 @@ impl<F: Freight> Lane<F> {
         let (reply, result) = oneshot::channel();
         let mut state = self.state.lock();
         if !self.stop.is_cancelled() {
-            state.queue.push_back(Parcel { item, deadline, maybe_delivered: false, reply });
-            self.call_carrier(&mut state);
+            state.queue.push_back(PendingItem { item, deadline, maybe_delivered: false, reply });
+            self.start_worker(&mut state);
         }
         result
     }
@@ -115,10 +115,10 @@ impl<F: Freight> Lane<F> {
         drop(queue);
     }
 
-    fn call_carrier(self: &Arc<Self>, state: &mut State<F>) {
-        if !state.called && state.carriers < CARRIERS && !state.queue.is_empty() {
+    fn start_worker(self: &Arc<Self>, state: &mut State<F>) {
+        if !state.called && state.workers < WORKERS && !state.queue.is_empty() {
             state.called = true;
-            state.carriers += 1;
+            state.workers += 1;
             self.spawn(self.clone().run());
         }
     }
@@ -135,8 +135,8 @@ impl<F: Freight> Lane<F> {
             // only the order in which ready tasks run.
             tokio::task::yield_now().await;
             let Some(batch) = self.take() else { return };
-            let latest = batch.iter().map(|parcel| parcel.deadline).max().unwrap_or_else(Instant::now);
-            let retry = Retry::new(&self.freight.retry(), latest);
+            let latest = batch.iter().map(|pending| pending.deadline).max().unwrap_or_else(Instant::now);
+            let retry = Retry::new(&self.call.retry(), latest);
             if let Some(rest) = self.attempt(batch, &retry).await {
                 self.spawn(self.clone().repeat(rest, retry));
             }
@@ -144,70 +144,70 @@ impl<F: Freight> Lane<F> {
         }
     }
 
-    fn take(self: &Arc<Self>) -> Option<Vec<Parcel<F>>> {
+    fn take(self: &Arc<Self>) -> Option<Vec<PendingItem<F>>> {
         let mut state = self.state.lock();
         state.called = false;
-        let count = batch_length(state.queue.iter().map(|parcel| F::size(&parcel.item)), F::MAX_BYTES);
+        let count = batch_length(state.queue.iter().map(|pending| F::size(&pending.item)), F::MAX_BYTES);
         let count = count.min(F::MAX_ITEMS);
         if count == 0 {
-            state.carriers -= 1;
+            state.workers -= 1;
             return None;
         }
         let batch = state.queue.drain(..count).collect();
-        self.call_carrier(&mut state);
+        self.start_worker(&mut state);
         Some(batch)
     }
 
     /// Sends one request, answers those who are done, and returns the rest.
-    async fn attempt(&self, parcels: Vec<Parcel<F>>, retry: &Retry) -> Option<Rest<F>> {
-        let limit = retry.limit(self.freight.request_timeout());
+    async fn attempt(&self, items: Vec<PendingItem<F>>, retry: &Retry) -> Option<Rest<F>> {
+        let limit = retry.limit(self.call.request_timeout());
         let outcome = if limit.is_zero() {
             Err(Error::new(ErrorKind::Timeout, F::OPERATION, "the time was up before its turn came"))
         } else {
-            self.freight.carry(&parcels, limit).await
+            self.call.execute(&items, limit).await
         };
-        let mut rest = Rest { parcels: Vec::new(), errors: Vec::new(), divided: false };
+        let mut rest = Rest { items: Vec::new(), errors: Vec::new(), divided: false };
         match outcome {
             Ok(results) => {
-                for (parcel, result) in parcels.into_iter().zip(results) {
+                for (pending, result) in items.into_iter().zip(results) {
                     match result {
-                        Err(error) if verdict(&error) != Verdict::Fail => rest.push(parcel, error),
-                        result => parcel.finish(result),
+                        Err(error) if verdict(&error) != Verdict::Fail => rest.push(pending, error),
+                        result => pending.finish(result),
                     }
                 }
             }
             Err(error) => {
-                rest.divided = parcels.len() > 1 && one_may_be_to_blame(&error);
-                for parcel in parcels {
+                rest.divided = items.len() > 1 && one_may_be_to_blame(&error);
+                for pending in items {
                     if rest.divided || verdict(&error) != Verdict::Fail {
-                        rest.push(parcel, error.clone());
+                        rest.push(pending, error.clone());
                     } else {
-                        parcel.finish(Err(error.clone()));
+                        pending.finish(Err(error.clone()));
                     }
                 }
             }
         }
-        (!rest.parcels.is_empty()).then_some(rest)
+        (!rest.items.is_empty()).then_some(rest)
     }
 
     /// Repeats what is left of a batch until all is answered.
     async fn repeat(self: Arc<Self>, mut rest: Rest<F>, mut retry: Retry) {
         loop {
             if rest.divided {
-                return self.repeat_singly(rest.parcels).await;
+                return self.repeat_singly(rest.items).await;
             }
             let Some(error) = rest.errors.first().cloned() else { return };
             if retry.after(error).await.is_err() {
-                for (parcel, error) in rest.parcels.into_iter().zip(rest.errors) {
-                    parcel.finish(Err(error));
+                for (pending, error) in rest.items.into_iter().zip(rest.errors) {
+                    pending.finish(Err(error));
                 }
                 return;
             }
-            let parcels = rest.still_in_time();
-            if parcels.is_empty() {
+            let items = rest.still_in_time();
+            if items.is_empty() {
                 return;
             }
-            match self.attempt(parcels, &retry).await {
+            match self.attempt(items, &retry).await {
                 Some(next) => rest = next,
                 None => return,
             }
@@ -215,62 +215,62 @@ impl<F: Freight> Lane<F> {
     }
 
     /// One of several was to blame for a refusal: each for itself finds out which.
-    async fn repeat_singly(&self, parcels: Vec<Parcel<F>>) {
-        let mut waiting = parcels.into_iter();
+    async fn repeat_singly(&self, items: Vec<PendingItem<F>>) {
+        let mut waiting = items.into_iter();
         let mut under_way: FuturesUnordered<_> =
-            waiting.by_ref().take(CARRIERS).map(|parcel| self.send_alone(parcel)).collect();
+            waiting.by_ref().take(WORKERS).map(|pending| self.send_alone(pending)).collect();
         while under_way.next().await.is_some() {
-            under_way.extend(waiting.next().map(|parcel| self.send_alone(parcel)));
+            under_way.extend(waiting.next().map(|pending| self.send_alone(pending)));
         }
     }
 
-    async fn send_alone(&self, parcel: Parcel<F>) {
-        let mut retry = Retry::new(&self.freight.retry(), parcel.deadline);
-        let mut parcels = vec![parcel];
-        while let Some(rest) = self.attempt(parcels, &retry).await {
-            let Rest { parcels: left, errors, .. } = rest;
+    async fn send_alone(&self, pending: PendingItem<F>) {
+        let mut retry = Retry::new(&self.call.retry(), pending.deadline);
+        let mut items = vec![pending];
+        while let Some(rest) = self.attempt(items, &retry).await {
+            let Rest { items: left, errors, .. } = rest;
             let mut over = None;
             for error in errors {
                 over = retry.after(error).await.err();
             }
             if let Some(error) = over {
-                for parcel in left {
-                    parcel.finish(Err(error.clone()));
+                for pending in left {
+                    pending.finish(Err(error.clone()));
                 }
                 return;
             }
-            parcels = left;
+            items = left;
         }
     }
 }
 
 /// What a request left undone, and why.
-struct Rest<F: Freight> {
-    parcels: Vec<Parcel<F>>,
+struct Rest<F: BatchCall> {
+    items: Vec<PendingItem<F>>,
     errors: Vec<Error>,
-    /// Whether the parcels go on one by one.
+    /// Whether the items go on one by one.
     divided: bool,
 }
 
-impl<F: Freight> Rest<F> {
-    fn push(&mut self, mut parcel: Parcel<F>, error: Error) {
-        parcel.maybe_delivered |= error.maybe_delivered();
-        self.parcels.push(parcel);
+impl<F: BatchCall> Rest<F> {
+    fn push(&mut self, mut pending: PendingItem<F>, error: Error) {
+        pending.maybe_delivered |= error.maybe_delivered();
+        self.items.push(pending);
         self.errors.push(error);
     }
 
     /// Answers those whose time is up, and returns the others.
-    fn still_in_time(self) -> Vec<Parcel<F>> {
+    fn still_in_time(self) -> Vec<PendingItem<F>> {
         let now = Instant::now();
-        let mut parcels = Vec::with_capacity(self.parcels.len());
-        for (parcel, error) in self.parcels.into_iter().zip(self.errors) {
-            if parcel.deadline > now {
-                parcels.push(parcel);
+        let mut items = Vec::with_capacity(self.items.len());
+        for (pending, error) in self.items.into_iter().zip(self.errors) {
+            if pending.deadline > now {
+                items.push(pending);
             } else {
-                parcel.finish(Err(error));
+                pending.finish(Err(error));
             }
         }
-        parcels
+        items
     }
 }
 

@@ -80,22 +80,22 @@ pub(super) struct Cluster {
 }
 
 /// The clusters, and which requests go where.
-pub struct Placement {
+pub struct ClusterRouter {
     default: Cluster,
     others: BTreeMap<String, Cluster>,
     rules: Vec<PlacementRule>,
 }
 
-impl Placement {
+impl ClusterRouter {
     /// One cluster for everything.
     #[must_use]
-    pub fn only(services: Services) -> Self {
+    pub fn single(services: Services) -> Self {
         Self { default: Cluster { name: "".into(), services }, others: BTreeMap::new(), rules: Vec::new() }
     }
 
     /// Adds another cluster. Its name stands in handles, and must not change while handles live.
     #[must_use]
-    pub fn with(mut self, name: String, services: Services) -> Self {
+    pub fn add(mut self, name: String, services: Services) -> Self {
         let cluster = Cluster { name: name.as_str().into(), services };
         self.others.insert(name, cluster);
         self
@@ -105,7 +105,7 @@ impl Placement {
     ///
     /// # Errors
     /// The name of a cluster that a rule wants and nobody added.
-    pub fn by(mut self, rules: Vec<PlacementRule>) -> Result<Self, String> {
+    pub fn rules(mut self, rules: Vec<PlacementRule>) -> Result<Self, String> {
         match rules.iter().find(|rule| !self.others.contains_key(&rule.cluster)) {
             Some(rule) => Err(rule.cluster.clone()),
             None => {
@@ -115,7 +115,7 @@ impl Placement {
         }
     }
 
-    pub(super) fn of(&self, origin: Origin<'_>, topic: &str) -> &Cluster {
+    pub(super) fn route(&self, origin: Origin<'_>, topic: &str) -> &Cluster {
         let rule = self.rules.iter().find(|rule| rule.matches(origin, topic));
         rule.and_then(|rule| self.others.get(&rule.cluster)).unwrap_or(&self.default)
     }
@@ -124,7 +124,7 @@ impl Placement {
     ///
     /// # Errors
     /// `InvalidHandle`: the operator has taken it away.
-    pub(super) fn named(&self, name: &str) -> Result<&Cluster, Error> {
+    pub(super) fn get(&self, name: &str) -> Result<&Cluster, Error> {
         if name.is_empty() {
             return Ok(&self.default);
         }

@@ -21,7 +21,7 @@ use crate::{
 const MOST_IDLE: usize = 16;
 
 /// One topic at one broker.
-pub(super) struct Station {
+pub(super) struct Poller {
     source: Arc<Source>,
     broker: Arc<str>,
     state: Mutex<State>,
@@ -56,7 +56,7 @@ struct Progress {
     error: Option<Error>,
 }
 
-impl Station {
+impl Poller {
     pub(super) fn new(source: Arc<Source>, broker: Arc<str>) -> Self {
         let turn = rand::random::<u16>().into();
         let state = State { idle: Vec::new(), open_attempts: Vec::new(), turn, trouble: None };

@@ -1,21 +1,21 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::faults::Faults;
+use super::circuit_breaker::CircuitBreaker;
 
 /// Takes turns, and passes over brokers that are left out as long as another is there.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct RoundRobin {
     turn: AtomicUsize,
-    pub(super) faults: Faults,
+    pub(super) breaker: CircuitBreaker,
 }
 
-impl Turns {
+impl RoundRobin {
     pub(super) fn next<'a, T>(&self, choices: &'a [T], broker: impl Fn(&T) -> &str) -> Option<&'a T> {
         if choices.is_empty() {
             return None;
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let in_turn = || (0..choices.len()).map(|step| &choices[(turn.wrapping_add(step)) % choices.len()]);
-        in_turn().find(|choice| self.faults.lets(broker(choice))).or_else(|| in_turn().next())
+        in_turn().find(|choice| self.breaker.allows(broker(choice))).or_else(|| in_turn().next())
     }
 }

@@ -16,20 +16,20 @@ use crate::{
     message::Receipt,
     options::RetryOptions,
     route::Routes,
-    rpc::{Freight, Identity, Link, Parcel, SendMessage, Ticket},
+    rpc::{BatchCall, Identity, InFlightGuard, Link, PendingItem, SendMessage},
     session::Session,
     wire::{Outgoing, build_send, process_send},
 };
 
 /// A message with its place among those under way.
-pub(super) struct Load {
+pub(super) struct PendingSend {
     pub(super) outgoing: Outgoing,
-    pub(super) _ticket: Ticket,
+    pub(super) _guard: InFlightGuard,
     pub(super) _room: [OwnedSemaphorePermit; 2],
 }
 
 /// Sends the messages of one topic.
-pub(super) struct Shipments {
+pub(super) struct SendBatcher {
     topic: String,
     born_host: String,
     session: Arc<Session>,
@@ -38,7 +38,7 @@ pub(super) struct Shipments {
     published: AtomicBool,
 }
 
-impl Shipments {
+impl SendBatcher {
     pub(super) fn new(topic: &str, session: Arc<Session>, routes: Arc<Routes>) -> Self {
         Self {
             topic: topic.to_owned(),
@@ -60,14 +60,14 @@ impl Shipments {
     }
 
     /// Sends one request.
-    async fn ship(
+    async fn send_request(
         &self,
-        parcels: &[Parcel<Self>],
+        items: &[PendingItem<Self>],
         (queue, link): (i32, &Link),
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let session = &self.session;
-        let messages = || parcels.iter().map(|parcel| &parcel.item.outgoing);
+        let messages = || items.iter().map(|pending| &pending.item.outgoing);
         let topic = session.rpc().resource(&*self.topic);
         let request = build_send(&topic, queue, &self.born_host, messages());
         let limit = deadline.saturating_duration_since(Instant::now());
@@ -77,20 +77,20 @@ impl Shipments {
     }
 
     /// Sends all in one request, where the server keeps them apart; where it does not say so, each in its own.
-    async fn ship_all(
+    async fn send_batch(
         &self,
-        parcels: &[Parcel<Self>],
+        items: &[PendingItem<Self>],
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let (queue, link) = self.destination(deadline).await?;
-        if parcels.len() == 1 || link.keeps_batches() {
-            return self.ship(parcels, (queue, &link), deadline).await;
+        if items.len() == 1 || link.keeps_batches() {
+            return self.send_request(items, (queue, &link), deadline).await;
         }
-        let each = parcels.chunks(1).map(async |parcel| {
+        let each = items.chunks(1).map(async |pending| {
             let destination = self.destination(deadline).await;
             let (queue, link) = destination.map_err(|error| error.during(Self::OPERATION))?;
-            let results = self.ship(parcel, (queue, &link), deadline).await;
-            self.look_at(&results);
+            let results = self.send_request(pending, (queue, &link), deadline).await;
+            self.observe(&results);
             results?
                 .pop()
                 .unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, Self::OPERATION, "no result")))
@@ -99,7 +99,7 @@ impl Shipments {
     }
 
     /// A refusal may come from a route that is no longer right.
-    fn look_at(&self, result: &Result<Vec<Result<Receipt, Error>>, Error>) {
+    fn observe(&self, result: &Result<Vec<Result<Receipt, Error>>, Error>) {
         match result {
             Ok(_) => {
                 if !self.published.swap(true, Ordering::Relaxed) {
@@ -122,15 +122,15 @@ impl Shipments {
     }
 }
 
-impl Freight for Shipments {
-    type Item = Load;
+impl BatchCall for SendBatcher {
+    type Item = PendingSend;
     type Output = Receipt;
 
     const OPERATION: &'static str = "send";
     const MAX_ITEMS: usize = 32;
     const MAX_BYTES: usize = 1024 * 1024;
 
-    fn size(load: &Load) -> usize {
+    fn size(load: &PendingSend) -> usize {
         load.outgoing.message.body.len()
     }
 
@@ -142,14 +142,14 @@ impl Freight for Shipments {
         self.session.options().request_timeout
     }
 
-    async fn carry(
+    async fn execute(
         &self,
-        parcels: &[Parcel<Self>],
+        items: &[PendingItem<Self>],
         limit: Duration,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let result = self.ship_all(parcels, deadline).await;
-        self.look_at(&result);
+        let result = self.send_batch(items, deadline).await;
+        self.observe(&result);
         result.map_err(|error| error.during(Self::OPERATION))
     }
 }

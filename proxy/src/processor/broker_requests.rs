@@ -7,21 +7,21 @@ use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
 use super::Processor;
-use super::placement::{Cluster, Origin};
+use super::cluster_router::{Cluster, Origin};
 use super::stream::Push;
-use crate::service::{Delivery, Notice, Services, TopicConfig, TopicKind};
+use crate::service::{BrokerRequest, Delivery, Services, TopicConfig, TopicKind};
 
 /// How often brokers are told who is here; they forget after two minutes.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
 
 impl Processor {
     /// Tells the broker which producers are here, and clients what the broker says, until the proxy drains.
-    pub(super) async fn keep_presence(&self) {
+    pub(super) async fn run_broker_requests(&self) {
         if !self.capabilities().transaction && !self.capabilities().lite {
             return;
         }
         // Each cluster by itself: while one is asked that does not answer, the others would forget who is here.
-        let kept = self.placement.all().map(async |cluster| {
+        let kept = self.clusters.all().map(async |cluster| {
             tokio::select! {
                 () = self.announce_producers(cluster) => {}
                 () = self.pass_notices(cluster) => {}
@@ -31,10 +31,10 @@ impl Processor {
     }
 
     async fn announce_producers(&self, cluster: &Cluster) {
-        let mut changed = self.sessions.producers_changed();
+        let mut changed = self.clients.producers_changed();
         let mut ticks = tokio::time::interval(ANNOUNCE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let here = |origin: Origin<'_>, topic: &str| self.placement.of(origin, topic).name == cluster.name;
+        let here = |origin: Origin<'_>, topic: &str| self.clusters.route(origin, topic).name == cluster.name;
         let announcing = async {
             loop {
                 tokio::select! {
@@ -42,22 +42,22 @@ impl Processor {
                     // Never an error: the sessions live longer than this.
                     _ = changed.changed() => {}
                 }
-                let published = self.sessions.published(here);
+                let published = self.clients.published(here);
                 let topics = with_transactions(&cluster.services, &published).await;
-                cluster.services.presence.announce(&topics).await;
+                cluster.services.broker_requests.announce_producers(&topics).await;
             }
         };
         let _: Option<()> = self.draining.run_until_cancelled(announcing).await;
         // So that brokers ask another proxy at once, and not one that is gone.
-        cluster.services.presence.announce(&[]).await;
+        cluster.services.broker_requests.announce_producers(&[]).await;
     }
 
     async fn pass_notices(&self, cluster: &Cluster) {
         loop {
-            match cluster.services.presence.notice().await {
-                Notice::Check(delivery) => self.ask_producer(cluster, delivery),
-                Notice::LiteUnsubscribed { client_id, lite_topic } => {
-                    if let Some(stream) = self.sessions.stream(&client_id) {
+            match cluster.services.broker_requests.next().await {
+                BrokerRequest::Check(delivery) => self.ask_producer(cluster, delivery),
+                BrokerRequest::LiteUnsubscribed { client_id, lite_topic } => {
+                    if let Some(stream) = self.clients.stream(&client_id) {
                         // One that reads nothing learns it from its next synchronisation.
                         let _ = stream.try_send(Push::LiteUnsubscribed(lite_topic));
                     }
@@ -74,8 +74,8 @@ impl Processor {
         let transaction_id = self.handles.seal_transaction(&topic, &cluster.name, &delivery.coordinates);
         self.recent.asked((&topic, &delivery.message.id), (&cluster.name, &delivery.coordinates));
         let mut push = Push::RecoverTransaction { delivery, transaction_id };
-        let here = |origin: Origin<'_>| self.placement.of(origin, &topic).name == cluster.name;
-        for stream in self.sessions.producers_of(&topic, here) {
+        let here = |origin: Origin<'_>| self.clusters.route(origin, &topic).name == cluster.name;
+        for stream in self.clients.producers_of(&topic, here) {
             match stream.try_send(push) {
                 Ok(()) => return,
                 Err(unsaid) => push = unsaid,
@@ -98,7 +98,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::super::scripted;
-    use super::super::{Limits, Placement, PlacementRule, Role};
+    use super::super::{ClusterRouter, Limits, PlacementRule, Role};
     use super::*;
     use crate::service::Message;
 
@@ -118,26 +118,26 @@ mod tests {
     }
 
     /// Two clusters, of which the other one is for clients whose names begin with `pay-`.
-    fn two_clusters() -> (Placement, [scripted::Questions; 2]) {
+    fn two_clusters() -> (ClusterRouter, [scripted::Questions; 2]) {
         let ([default, payments], questions): ([Services; 2], _) = scripted::backends();
         let rule = PlacementRule {
             client: Some("pay-*".to_owned()),
             cluster: "payments".to_owned(),
             ..PlacementRule::default()
         };
-        let placement = Placement::only(default).with("payments".to_owned(), payments);
-        (placement.by(vec![rule]).expect("a cluster"), questions)
+        let clusters = ClusterRouter::single(default).add("payments".to_owned(), payments);
+        (clusters.rules(vec![rule]).expect("a cluster"), questions)
     }
 
     #[tokio::test]
     async fn a_check_reaches_a_producer_of_its_own_cluster() {
-        let (placement, _questions) = two_clusters();
-        let processor = scripted::processor(placement, Limits::default());
+        let (clusters, _questions) = two_clusters();
+        let processor = scripted::processor(clusters, Limits::default());
         let mut producers = ["pay-1", "web-1"].map(|client_id| {
             scripted::connect(&processor, client_id, Role::Publishing(vec!["orders".to_owned()]))
         });
         for (cluster, asked) in [("payments", 0), ("", 1)] {
-            let cluster = processor.placement.named(cluster).expect("a cluster");
+            let cluster = processor.clusters.get(cluster).expect("a cluster");
             for _ in 0..20 {
                 processor.ask_producer(cluster, check("orders"));
                 assert!(producers[asked].try_recv().is_ok());
@@ -148,13 +148,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_cluster_without_an_answer_keeps_no_other_from_hearing() {
-        let (placement, [mut silent, mut asked]) = two_clusters();
-        let processor = scripted::processor(placement, Limits::default());
+        let (clusters, [mut silent, mut asked]) = two_clusters();
+        let processor = scripted::processor(clusters, Limits::default());
         let publishing = |topic: &str| Role::Publishing(vec![topic.to_owned()]);
         let _first = scripted::connect(&processor, "pay-1", publishing("orders"));
         let house = tokio::spawn({
             let processor = processor.clone();
-            async move { processor.keep_presence().await }
+            async move { processor.run_broker_requests().await }
         });
         let (topics, _unanswered) = scripted::announcement(&mut silent).await;
         assert!(topics.is_empty());

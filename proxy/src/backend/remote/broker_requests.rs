@@ -15,7 +15,7 @@ use super::services::Remote;
 use super::transactions::HalfMessage;
 use crate::remoting::message::decode_all;
 use crate::remoting::{Command, request};
-use crate::service::{Delivery, Notice, Presence};
+use crate::service::{BrokerRequest, BrokerRequests, Delivery};
 
 /// Producer groups of one heartbeat.
 const GROUPS_AT_ONCE: usize = 100;
@@ -23,7 +23,7 @@ const GROUPS_AT_ONCE: usize = 100;
 pub(super) const ROOM: usize = 1024;
 
 /// What was announced, and what the brokers say.
-pub(super) struct Ear {
+pub(super) struct IncomingRequests {
     /// This proxy, to brokers.
     client_id: String,
     /// Per master: the topics whose producers it may ask here.
@@ -31,27 +31,27 @@ pub(super) struct Ear {
     requests: AsyncMutex<mpsc::Receiver<Command>>,
 }
 
-impl Ear {
+impl IncomingRequests {
     pub(super) fn new(requests: mpsc::Receiver<Command>) -> Self {
         let client_id = format!("rocketmq-thin-proxy@{:032x}", rand::random::<u128>());
         Self { client_id, announced: Mutex::default(), requests: AsyncMutex::new(requests) }
     }
 
-    async fn hear(&self) -> Option<Command> {
+    async fn next(&self) -> Option<Command> {
         self.requests.lock().await.recv().await
     }
 }
 
 #[async_trait]
-impl Presence for Remote {
-    async fn announce(&self, topics: &[String]) {
-        self.cluster.announce(topics).await;
+impl BrokerRequests for Remote {
+    async fn announce_producers(&self, topics: &[String]) {
+        self.cluster.announce_producers(topics).await;
     }
 
-    async fn notice(&self) -> Notice {
+    async fn next(&self) -> BrokerRequest {
         loop {
-            match self.cluster.ear.hear().await.as_ref().map(notice) {
-                Some(Some(notice)) => return notice,
+            match self.cluster.incoming.next().await.as_ref().map(client_request) {
+                Some(Some(request)) => return request,
                 Some(None) => {}
                 None => std::future::pending().await,
             }
@@ -60,7 +60,7 @@ impl Presence for Remote {
 }
 
 impl Cluster {
-    async fn announce(&self, topics: &[String]) {
+    async fn announce_producers(&self, topics: &[String]) {
         let mut wanted: HashMap<String, BTreeSet<String>> = HashMap::new();
         for (topic, route) in topics.iter().zip(join_all(topics.iter().map(|topic| self.route(topic))).await)
         {
@@ -69,16 +69,18 @@ impl Cluster {
                 wanted.entry(address.to_owned()).or_default().insert(topic.clone());
             }
         }
-        let before = std::mem::replace(&mut *self.ear.announced.lock(), wanted.clone());
+        let before = std::mem::replace(&mut *self.incoming.announced.lock(), wanted.clone());
         let gone = before.iter().flat_map(|(address, topics)| {
             let kept = wanted.get(address);
             let gone = topics.iter().filter(move |topic| kept.is_none_or(|kept| !kept.contains(*topic)));
-            gone.map(|topic| (address.clone(), unregister(&self.ear.client_id, topic)))
+            gone.map(|topic| (address.clone(), unregister(&self.incoming.client_id, topic)))
         });
         let here = wanted.iter().flat_map(|(address, topics)| {
             let topics: Vec<_> = topics.iter().map(String::as_str).collect();
-            let commands: Vec<_> =
-                topics.chunks(GROUPS_AT_ONCE).map(|topics| heartbeat(&self.ear.client_id, topics)).collect();
+            let commands: Vec<_> = topics
+                .chunks(GROUPS_AT_ONCE)
+                .map(|topics| heartbeat(&self.incoming.client_id, topics))
+                .collect();
             commands.into_iter().map(|command| (address.clone(), command))
         });
         let calls = gone.chain(here).map(async |(address, command)| {
@@ -109,10 +111,10 @@ fn unregister(client_id: &str, topic: &str) -> Command {
 }
 
 /// A broker's request, if it concerns a client.
-fn notice(command: &Command) -> Option<Notice> {
+fn client_request(command: &Command) -> Option<BrokerRequest> {
     match command.code {
-        request::CHECK_TRANSACTION_STATE => check(command).map(|check| Notice::Check(Box::new(check))),
-        request::NOTIFY_UNSUBSCRIBE_LITE => Some(Notice::LiteUnsubscribed {
+        request::CHECK_TRANSACTION_STATE => check(command).map(|check| BrokerRequest::Check(Box::new(check))),
+        request::NOTIFY_UNSUBSCRIBE_LITE => Some(BrokerRequest::LiteUnsubscribed {
             client_id: command.text("clientId")?.to_owned(),
             lite_topic: command.text("liteTopic")?.to_owned(),
         }),
@@ -165,14 +167,14 @@ mod tests {
             .field("commitLogOffset", 77)
             .field("bname", "broker-a")
             .body(half().encode());
-        let Some(Notice::Check(check)) = notice(&command) else { panic!("a check") };
+        let Some(BrokerRequest::Check(check)) = client_request(&command) else { panic!("a check") };
         assert_eq!((check.topic.as_str(), check.message.id.as_str()), ("orders", "id-1"));
         assert_eq!(check.coordinates, "broker-a 5 77");
     }
 
     #[test]
     fn what_makes_no_sense_is_passed_over() {
-        assert!(notice(&Command::request(request::CHECK_TRANSACTION_STATE)).is_none());
-        assert!(notice(&Command::request(40)).is_none());
+        assert!(client_request(&Command::request(request::CHECK_TRANSACTION_STATE)).is_none());
+        assert!(client_request(&Command::request(40)).is_none());
     }
 }

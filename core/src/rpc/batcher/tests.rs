@@ -14,7 +14,7 @@ struct Numbers<D> {
 
 type Decision = Result<Vec<Result<u32, Error>>, Error>;
 
-impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> Freight for Numbers<D> {
+impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> BatchCall for Numbers<D> {
     type Item = u32;
     type Output = u32;
 
@@ -34,28 +34,28 @@ impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> Freight for Numbe
         Duration::from_secs(60)
     }
 
-    async fn carry(&self, parcels: &[Parcel<Self>], _limit: Duration) -> Decision {
-        let numbers: Vec<u32> = parcels.iter().map(|parcel| parcel.item).collect();
+    async fn execute(&self, items: &[PendingItem<Self>], _limit: Duration) -> Decision {
+        let numbers: Vec<u32> = items.iter().map(|pending| pending.item).collect();
         let before = self.count.fetch_add(1, Ordering::SeqCst);
         self.requests.lock().push(numbers.clone());
         (self.decide)(&numbers, before)
     }
 }
 
-fn lane<D>(decide: D) -> Arc<Lane<Numbers<D>>>
+fn batcher<D>(decide: D) -> Arc<Batcher<Numbers<D>>>
 where
     D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static,
 {
     let numbers = Numbers { requests: Mutex::default(), count: AtomicUsize::new(0), decide };
-    Lane::new(numbers, CancellationToken::new())
+    Batcher::new(numbers, CancellationToken::new())
 }
 
-async fn send<D>(lane: &Arc<Lane<Numbers<D>>>, numbers: &[u32]) -> Vec<Result<u32, Error>>
+async fn send<D>(batcher: &Arc<Batcher<Numbers<D>>>, numbers: &[u32]) -> Vec<Result<u32, Error>>
 where
     D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static,
 {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let waiting: Vec<_> = numbers.iter().map(|number| lane.submit(*number, deadline)).collect();
+    let waiting: Vec<_> = numbers.iter().map(|number| batcher.submit(*number, deadline)).collect();
     join_all(waiting).await.into_iter().map(|result| result.unwrap()).collect()
 }
 
@@ -69,24 +69,24 @@ fn all(numbers: &[u32]) -> Decision {
 
 #[tokio::test]
 async fn what_is_submitted_together_travels_together() {
-    let lane = lane(|numbers, _| all(numbers));
-    let results = send(&lane, &[1, 2, 3, 4, 5]).await;
+    let batcher = batcher(|numbers, _| all(numbers));
+    let results = send(&batcher, &[1, 2, 3, 4, 5]).await;
     assert_eq!(results.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(*lane.freight.requests.lock(), [vec![1, 2, 3, 4], vec![5]]);
+    assert_eq!(*batcher.call.requests.lock(), [vec![1, 2, 3, 4], vec![5]]);
 }
 
 #[tokio::test]
 async fn a_large_item_travels_alone() {
-    let lane = lane(|numbers, _| all(numbers));
-    send(&lane, &[300, 60, 60, 1]).await;
-    let mut requests = lane.freight.requests.lock().clone();
+    let batcher = batcher(|numbers, _| all(numbers));
+    send(&batcher, &[300, 60, 60, 1]).await;
+    let mut requests = batcher.call.requests.lock().clone();
     requests.sort();
     assert_eq!(requests, [vec![60], vec![60, 1], vec![300]]);
 }
 
 #[tokio::test]
 async fn only_what_failed_is_repeated() {
-    let lane = lane(|numbers, before| {
+    let batcher = batcher(|numbers, before| {
         if before > 0 {
             return all(numbers);
         }
@@ -95,56 +95,49 @@ async fn only_what_failed_is_repeated() {
             .map(|number| if *number == 2 { Err(error(ErrorKind::Throttled, true)) } else { Ok(*number) })
             .collect())
     });
-    let results = send(&lane, &[1, 2, 3]).await;
+    let results = send(&batcher, &[1, 2, 3]).await;
     assert!(results.iter().all(Result::is_ok));
-    assert_eq!(*lane.freight.requests.lock(), [vec![1, 2, 3], vec![2]]);
+    assert_eq!(*batcher.call.requests.lock(), [vec![1, 2, 3], vec![2]]);
 }
 
 #[tokio::test]
 async fn one_bad_item_does_not_fail_the_others() {
-    let lane =
-        lane(
-            |numbers, _| {
-                if numbers.contains(&2) {
-                    Err(error(ErrorKind::InvalidArgument, false))
-                } else {
-                    all(numbers)
-                }
-            },
-        );
-    let results = send(&lane, &[1, 2, 3]).await;
+    let batcher = batcher(|numbers, _| {
+        if numbers.contains(&2) { Err(error(ErrorKind::InvalidArgument, false)) } else { all(numbers) }
+    });
+    let results = send(&batcher, &[1, 2, 3]).await;
     assert_eq!(results.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(lane.freight.requests.lock().len(), 4);
+    assert_eq!(batcher.call.requests.lock().len(), 4);
 }
 
 #[tokio::test]
 async fn a_refusal_of_the_topic_costs_one_request() {
-    let lane = lane(|_, _| Err(error(ErrorKind::TopicNotFound, false)));
-    assert!(send(&lane, &[1, 2]).await.iter().all(Result::is_err));
-    assert_eq!(lane.freight.requests.lock().len(), 1);
+    let batcher = batcher(|_, _| Err(error(ErrorKind::TopicNotFound, false)));
+    assert!(send(&batcher, &[1, 2]).await.iter().all(Result::is_err));
+    assert_eq!(batcher.call.requests.lock().len(), 1);
 }
 
 #[tokio::test]
 async fn attempts_are_counted() {
-    let lane = lane(|_, _| Err(error(ErrorKind::Unavailable, true).maybe()));
-    let results = send(&lane, &[1, 2]).await;
+    let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).maybe()));
+    let results = send(&batcher, &[1, 2]).await;
     assert!(results.iter().all(|result| result.as_ref().unwrap_err().maybe_delivered()));
-    assert_eq!(lane.freight.requests.lock().len(), 3);
+    assert_eq!(batcher.call.requests.lock().len(), 3);
 }
 
 #[tokio::test]
 async fn an_item_whose_time_is_up_is_not_sent() {
-    let lane = lane(|numbers, _| all(numbers));
-    let result = lane.submit(1, Instant::now()).await.unwrap();
+    let batcher = batcher(|numbers, _| all(numbers));
+    let result = batcher.submit(1, Instant::now()).await.unwrap();
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
-    assert!(lane.freight.requests.lock().is_empty());
+    assert!(batcher.call.requests.lock().is_empty());
 }
 
 #[tokio::test]
 async fn a_stopped_lane_answers_nobody() {
-    let lane = lane(|numbers, _| all(numbers));
-    lane.stop.cancel();
-    assert!(lane.submit(1, Instant::now() + Duration::from_secs(60)).await.is_err());
+    let batcher = batcher(|numbers, _| all(numbers));
+    batcher.stop.cancel();
+    assert!(batcher.submit(1, Instant::now() + Duration::from_secs(60)).await.is_err());
 }
 
 proptest! {

@@ -14,23 +14,23 @@ use crate::message::CloseReport;
 
 /// Counts the sends or acks that have no answer yet.
 #[derive(Debug, Default)]
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     under_way: AtomicUsize,
     closing: AtomicBool,
-    landed: Notify,
+    finished: Notify,
 }
 
 /// One send or ack under way; dropping it says that its caller has the answer.
 #[derive(Debug)]
-pub(crate) struct Ticket(Arc<Flight>);
+pub(crate) struct InFlightGuard(Arc<InFlight>);
 
-impl Flight {
+impl InFlight {
     /// Counts one more, or refuses because of a close.
-    pub(crate) fn board(self: &Arc<Self>) -> Option<Ticket> {
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlightGuard> {
         // Counted first and looked after, so that a close sees either the count or the refusal.
         self.under_way.fetch_add(1, Ordering::SeqCst);
-        let ticket = Ticket(self.clone());
-        (!self.closing.load(Ordering::SeqCst)).then_some(ticket)
+        let guard = InFlightGuard(self.clone());
+        (!self.closing.load(Ordering::SeqCst)).then_some(guard)
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -38,22 +38,22 @@ impl Flight {
     }
 
     /// Takes nobody more; says whether this call was the first to close.
-    pub(crate) fn shut(&self) -> bool {
+    pub(crate) fn stop_accepting(&self) -> bool {
         !self.closing.swap(true, Ordering::SeqCst)
     }
 
-    /// Waits until all has landed, at most until `deadline`.
-    pub(crate) async fn land(&self, deadline: Instant) -> CloseReport {
-        self.shut();
+    /// Waits until all has finished, at most until `deadline`.
+    pub(crate) async fn drain(&self, deadline: Instant) -> CloseReport {
+        self.stop_accepting();
         let start = Instant::now();
         let before = self.under_way.load(Ordering::SeqCst);
         let all = async {
             loop {
-                let landed = self.landed.notified();
+                let finished = self.finished.notified();
                 if self.under_way.load(Ordering::SeqCst) == 0 {
                     return;
                 }
-                landed.await;
+                finished.await;
             }
         };
         let _ = tokio::time::timeout_at(deadline.into(), all).await;
@@ -62,10 +62,10 @@ impl Flight {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.is_closing() {
-            self.0.landed.notify_waiters();
+            self.0.finished.notify_waiters();
         }
     }
 }
@@ -92,24 +92,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_close_waits_for_what_is_under_way_and_takes_no_more() {
-        let flight = Arc::new(Flight::default());
-        let ticket = flight.board().unwrap();
-        let closing = flight.clone();
-        let close = tokio::spawn(async move { closing.land(Instant::now() + Duration::from_secs(60)).await });
-        while !flight.is_closing() {
+        let in_flight = Arc::new(InFlight::default());
+        let guard = in_flight.begin().unwrap();
+        let closing = in_flight.clone();
+        let close =
+            tokio::spawn(async move { closing.drain(Instant::now() + Duration::from_secs(60)).await });
+        while !in_flight.is_closing() {
             tokio::task::yield_now().await;
         }
-        assert!(flight.board().is_none());
-        drop(ticket);
+        assert!(in_flight.begin().is_none());
+        drop(guard);
         let report = close.await.unwrap();
         assert_eq!((report.flushed, report.abandoned), (1, 0));
     }
 
     #[tokio::test]
     async fn what_has_not_landed_at_the_deadline_is_abandoned() {
-        let flight = Arc::new(Flight::default());
-        let _ticket = flight.board();
-        let report = flight.land(Instant::now()).await;
+        let in_flight = Arc::new(InFlight::default());
+        let _guard = in_flight.begin();
+        let report = in_flight.drain(Instant::now()).await;
         assert_eq!((report.flushed, report.abandoned), (0, 1));
     }
 }
