@@ -12,12 +12,20 @@ pub enum Expression {
     Sql(String),
 }
 
-/// RoundRobin an expression into a filter. SQL is parsed by the backend.
+/// The most bytes of an expression: it comes from a stranger, is kept while a receive waits, and runs on every message.
+const MAX_LENGTH: usize = 64 << 10;
+
+/// Turns an expression into a filter. SQL is parsed by the backend.
 ///
 /// # Errors
-/// `IllegalFilter` for an empty SQL expression, and for tags that are nothing but separators.
+/// `IllegalFilter` for an expression that is too long, an empty SQL expression, and tags that are nothing but
+/// separators.
 pub(super) fn parse(expression: Expression) -> Result<Filter, Error> {
     match expression {
+        Expression::Sql(text) | Expression::Tags(text) if text.len() > MAX_LENGTH => {
+            let text = format!("the filter expression is longer than {MAX_LENGTH} bytes");
+            Err(Error::new(ErrorKind::IllegalFilter, text))
+        }
         Expression::Sql(sql) if sql.is_empty() => {
             Err(Error::new(ErrorKind::IllegalFilter, "Expression can't be null! SQL92"))
         }
@@ -55,6 +63,10 @@ mod tests {
             assert_eq!(parse(Expression::Tags(text.to_owned())).ok(), filter, "{text:?}");
         }
         assert!(parse(Expression::Sql(String::new())).is_err());
+        for expression in [Expression::Sql, Expression::Tags] {
+            assert!(parse(expression("a || ".repeat(10_000))).is_ok());
+            assert!(parse(expression("a || ".repeat(20_000))).is_err());
+        }
         assert_eq!(parse(Expression::Sql("a >".to_owned())).ok(), Some(Filter::Sql("a >".to_owned())));
     }
 }

@@ -1,4 +1,4 @@
-//! Which messages a receive wants.
+//! The filter of a receive, compiled.
 
 use bytes::Bytes;
 
@@ -7,22 +7,29 @@ use super::codec;
 use super::sql::Expression;
 use crate::service::{Filter, ServiceError, ServiceErrorKind};
 
-/// A filter that is ready to be asked.
+/// A filter, ready to be evaluated.
 pub(super) enum Matcher {
-    /// Everything passes.
+    /// Every message passes.
     All,
-    /// One of these tags.
+    /// One of these tags, which are sorted.
     Tags(Vec<String>),
     /// The expression is true.
     Sql(Expression),
 }
 
 impl Matcher {
-    /// Makes a filter ready.
+    /// Compiles a filter.
+    ///
+    /// # Errors
+    /// `IllegalFilter`.
     pub(super) fn new(filter: Filter) -> Result<Self, ServiceError> {
         Ok(match filter {
             Filter::All => Self::All,
-            Filter::Tags(tags) => Self::Tags(tags),
+            Filter::Tags(mut tags) => {
+                tags.sort_unstable();
+                tags.dedup();
+                Self::Tags(tags)
+            }
             Filter::Sql(text) => {
                 let parsed = Expression::parse(&text);
                 Self::Sql(
@@ -36,10 +43,17 @@ impl Matcher {
     pub(super) fn passes(&self, message: &Bytes) -> Result<bool, Malformed> {
         match self {
             Self::All => Ok(true),
-            Self::Tags(tags) => {
-                Ok(codec::tag(message)?.is_some_and(|tag| tags.iter().any(|wanted| wanted == tag)))
-            }
+            Self::Tags(tags) => Ok(codec::tag(message)?
+                .is_some_and(|tag| tags.binary_search_by(|wanted| wanted.as_str().cmp(tag)).is_ok())),
             Self::Sql(expression) => Ok(expression.is_true_for(&codec::decode(message)?.message)),
+        }
+    }
+
+    /// What looking at one message costs: 1, or more for a complex expression.
+    pub(super) fn cost(&self) -> usize {
+        match self {
+            Self::All | Self::Tags(_) => 1,
+            Self::Sql(expression) => expression.cost(),
         }
     }
 }

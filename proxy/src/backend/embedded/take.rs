@@ -70,7 +70,8 @@ pub(super) struct Catch {
 
 /// A receive stops taking after so many bytes, so that 32 messages of 4 MiB don't meet in memory.
 const ENOUGH_BYTES: usize = 8 << 20;
-/// A try stops looking after so many messages that do not pass, so that others get the lock.
+/// A try stops looking after so many messages that do not pass (fewer if the filter is complex), so that others get
+/// the lock.
 const ENOUGH_LOOKS: usize = 4096;
 
 impl Wanted<'_> {
@@ -163,7 +164,7 @@ impl Look<'_> {
         // A lease that runs on is one whose answer was lost and asked for again: the same delivery.
         let same = !lease.is_over(self.wanted.now) || (lease.uncounted && !lease.fifo);
         let attempt = if same { lease.attempt } else { lease.attempt.saturating_add(1) };
-        self.catch.looked_at += 1;
+        self.catch.looked_at += self.wanted.filter.cost();
         if self.wanted.filter.passes(&message)? {
             self.lease(Taken {
                 queue: self.queue.id(),
@@ -196,7 +197,7 @@ impl Look<'_> {
             };
             let message = chunk.message(offset)?;
             self.progress.cursor += 1;
-            self.catch.looked_at += 1;
+            self.catch.looked_at += self.wanted.filter.cost();
             if self.wanted.filter.passes(&message)? {
                 let (queue, stored_at) = (self.queue.id(), chunk.stored_at());
                 self.lease(Taken { queue, offset, attempt: 1, stored_at, message });

@@ -1,64 +1,129 @@
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Comparison, Node, Value};
+use super::{Comparison, Constant, Operation};
 use crate::service::Message;
 
-/// The value for a message; `Null` is also the third truth value.
-pub(super) fn evaluate(node: &Node, message: &Message) -> Value {
-    match node {
-        Node::Property(name) => property(name, message).map_or(Value::Null, Value::Text),
-        Node::Constant(value) => value.clone(),
-        Node::Compare(comparison, left, right) => {
-            truth(compare(*comparison, &evaluate(left, message), &evaluate(right, message)))
+/// A value on the stack. `Null` is also the third truth value.
+#[derive(Clone, Debug, PartialEq)]
+enum Value<'a> {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    Text(Cow<'a, str>),
+}
+
+/// Whether the operations leave `true` for this message.
+pub(super) fn is_true(operations: &[Operation], message: &Message) -> bool {
+    let mut stack = Stack(Vec::with_capacity(8));
+    for operation in operations {
+        let value = stack.apply(operation, message);
+        stack.0.push(value);
+    }
+    stack.pop() == Value::Bool(true)
+}
+
+struct Stack<'a>(Vec<Value<'a>>);
+
+impl<'a> Stack<'a> {
+    fn pop(&mut self) -> Value<'a> {
+        self.0.pop().expect("the parser gives each operation its operands")
+    }
+
+    fn apply(&mut self, operation: &'a Operation, message: &'a Message) -> Value<'a> {
+        match operation {
+            Operation::Property(name) => property(name, message).map_or(Value::Null, Value::Text),
+            Operation::Constant(constant) => constant.into(),
+            Operation::Compare(comparison) => {
+                let (right, left) = (self.pop(), self.pop());
+                truth(compare(*comparison, &left, &right))
+            }
+            Operation::Between { negated } => {
+                let (high, low, value) = (self.pop(), self.pop(), self.pop());
+                let above = compare(Comparison::GreaterOrEqual, &value, &low);
+                let below = compare(Comparison::LessOrEqual, &value, &high);
+                truth(and(above, below).map(|inside| inside != *negated))
+            }
+            Operation::In(texts) => match self.pop() {
+                Value::Text(text) => {
+                    Value::Bool(texts.binary_search_by(|listed| listed.as_str().cmp(&text)).is_ok())
+                }
+                _ => Value::Null,
+            },
+            Operation::IsNull => Value::Bool(self.pop() == Value::Null),
+            Operation::And => {
+                let (right, left) = (self.pop(), self.pop());
+                truth(and(as_truth(&left), as_truth(&right)))
+            }
+            Operation::Or => {
+                let (right, left) = (self.pop(), self.pop());
+                truth(or(as_truth(&left), as_truth(&right)))
+            }
+            Operation::Not => truth(as_truth(&self.pop()).map(|truth| !truth)),
+            Operation::Negate => match number(&self.pop()) {
+                Some(Number::Integer(number)) => Value::Integer(number.saturating_neg()),
+                Some(Number::Float(number)) => Value::Float(-number),
+                None => Value::Null,
+            },
         }
-        Node::In(value, texts) => match evaluate(value, message) {
-            Value::Text(text) => Value::Bool(texts.contains(&text)),
-            _ => Value::Null,
-        },
-        Node::IsNull(value) => Value::Bool(evaluate(value, message) == Value::Null),
-        Node::And(left, right) => {
-            let (left, right) = (as_truth(&evaluate(left, message)), as_truth(&evaluate(right, message)));
-            truth(match (left, right) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            })
-        }
-        Node::Or(left, right) => {
-            let (left, right) = (as_truth(&evaluate(left, message)), as_truth(&evaluate(right, message)));
-            truth(match (left, right) {
-                (Some(true), _) | (_, Some(true)) => Some(true),
-                (Some(false), Some(false)) => Some(false),
-                _ => None,
-            })
-        }
-        Node::Not(value) => truth(as_truth(&evaluate(value, message)).map(|truth| !truth)),
-        Node::Negative(value) => match number(&evaluate(value, message)) {
-            Some(Value::Integer(number)) => Value::Integer(number.saturating_neg()),
-            Some(Value::Float(number)) => Value::Float(-number),
-            _ => Value::Null,
-        },
     }
 }
 
-/// A property by its name; tag and keys are properties too.
-fn property(name: &str, message: &Message) -> Option<String> {
+impl<'a> From<&'a Constant> for Value<'a> {
+    fn from(constant: &'a Constant) -> Self {
+        match constant {
+            Constant::Null => Self::Null,
+            Constant::Bool(truth) => Self::Bool(*truth),
+            Constant::Integer(number) => Self::Integer(*number),
+            Constant::Float(number) => Self::Float(*number),
+            Constant::Text(text) => Self::Text(Cow::Borrowed(text)),
+        }
+    }
+}
+
+/// A property by its name. The tag and the keys are properties too.
+fn property<'a>(name: &str, message: &'a Message) -> Option<Cow<'a, str>> {
     match name {
-        "TAGS" => message.tag.clone(),
-        "KEYS" if !message.keys.is_empty() => Some(message.keys.join(" ")),
-        _ => message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()),
+        "TAGS" => message.tag.as_deref().map(Cow::Borrowed),
+        "KEYS" => match message.keys.as_slice() {
+            [] => own_property(name, message),
+            [key] => Some(Cow::Borrowed(key)),
+            keys => Some(Cow::Owned(keys.join(" "))),
+        },
+        _ => own_property(name, message),
     }
 }
 
-fn as_truth(value: &Value) -> Option<bool> {
+fn own_property<'a>(name: &str, message: &'a Message) -> Option<Cow<'a, str>> {
+    message.properties.iter().find(|(key, _)| key == name).map(|(_, value)| Cow::Borrowed(value.as_str()))
+}
+
+fn as_truth(value: &Value<'_>) -> Option<bool> {
     if let Value::Bool(truth) = value { Some(*truth) } else { None }
 }
 
-fn truth(known: Option<bool>) -> Value {
+fn truth<'a>(known: Option<bool>) -> Value<'a> {
     known.map_or(Value::Null, Value::Bool)
 }
 
-fn compare(comparison: Comparison, left: &Value, right: &Value) -> Option<bool> {
+fn and(left: Option<bool>, right: Option<bool>) -> Option<bool> {
+    match (left, right) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}
+
+fn or(left: Option<bool>, right: Option<bool>) -> Option<bool> {
+    match (left, right) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
+    }
+}
+
+fn compare(comparison: Comparison, left: &Value<'_>, right: &Value<'_>) -> Option<bool> {
     let order = match (left, right) {
         (Value::Null, _) | (_, Value::Null) => return None,
         (Value::Text(left), Value::Text(right)) if is_equality(comparison) => left.cmp(right),
@@ -67,7 +132,7 @@ fn compare(comparison: Comparison, left: &Value, right: &Value) -> Option<bool> 
         (Value::Text(text), Value::Bool(truth)) | (Value::Bool(truth), Value::Text(text)) => {
             text.eq_ignore_ascii_case("true").cmp(truth)
         }
-        _ => order(&number(left)?, &number(right)?)?,
+        _ => order(number(left)?, number(right)?)?,
     };
     Some(match comparison {
         Comparison::Equal => order == Ordering::Equal,
@@ -83,27 +148,33 @@ fn is_equality(comparison: Comparison) -> bool {
     matches!(comparison, Comparison::Equal | Comparison::NotEqual)
 }
 
-fn number(value: &Value) -> Option<Value> {
+#[derive(Clone, Copy)]
+enum Number {
+    Integer(i64),
+    Float(f64),
+}
+
+fn number(value: &Value<'_>) -> Option<Number> {
     match value {
-        Value::Integer(_) | Value::Float(_) => Some(value.clone()),
+        Value::Integer(number) => Some(Number::Integer(*number)),
+        Value::Float(number) => Some(Number::Float(*number)),
         Value::Text(text) => {
-            text.parse().map(Value::Integer).or_else(|_| text.parse().map(Value::Float)).ok()
+            text.parse().map(Number::Integer).or_else(|_| text.parse().map(Number::Float)).ok()
         }
         Value::Null | Value::Bool(_) => None,
     }
 }
 
-fn order(left: &Value, right: &Value) -> Option<Ordering> {
+fn order(left: Number, right: Number) -> Option<Ordering> {
     match (left, right) {
-        (Value::Integer(left), Value::Integer(right)) => Some(left.cmp(right)),
-        _ => as_float(left)?.partial_cmp(&as_float(right)?),
+        (Number::Integer(left), Number::Integer(right)) => Some(left.cmp(&right)),
+        _ => as_float(left).partial_cmp(&as_float(right)),
     }
 }
 
-fn as_float(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(number) => Some(*number as f64),
-        Value::Float(number) => Some(*number),
-        _ => None,
+fn as_float(number: Number) -> f64 {
+    match number {
+        Number::Integer(number) => number as f64,
+        Number::Float(number) => number,
     }
 }

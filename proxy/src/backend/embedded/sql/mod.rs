@@ -2,6 +2,10 @@
 //!
 //! `=` `<>` `<` `>` `<=` `>=` `BETWEEN` `IN` `IS NULL` `AND` `OR` `NOT`, numbers, 'texts', `TRUE` and `FALSE`. The
 //! grammar is that of Apache's brokers, which is too small, and too much of its own, for a general SQL parser.
+//!
+//! An expression comes from a stranger and runs on every message, so its length, its nesting and the number of its
+//! operations are limited. It is compiled to a flat list of operations on a stack: evaluating and dropping it never
+//! recurses.
 
 mod evaluate;
 mod lexer;
@@ -9,30 +13,47 @@ mod parser;
 
 use crate::service::Message;
 
-/// A parsed expression.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Expression(Node);
+/// The most bytes of an expression.
+const MAX_LENGTH: usize = 64 << 10;
+/// The most operations of an expression, each listed text of an `IN` counted as one.
+const MAX_OPERATIONS: usize = 4096;
+/// How many operations cost about as much as decoding a message.
+const OPERATIONS_PER_DECODE: usize = 16;
 
-/// Why a text is no expression.
+/// A compiled expression.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Expression(Vec<Operation>);
+
+/// Why a text is not a valid expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("parse the consumer's subscription failed: {0}")]
 pub(super) struct SyntaxError(String);
 
+/// An operation takes its operands off the stack and pushes its result.
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
+enum Operation {
+    /// Pushes a property of the message.
     Property(String),
-    Constant(Value),
-    Compare(Comparison, Box<Node>, Box<Node>),
-    In(Box<Node>, Vec<String>),
-    IsNull(Box<Node>),
-    And(Box<Node>, Box<Node>),
-    Or(Box<Node>, Box<Node>),
-    Not(Box<Node>),
-    Negative(Box<Node>),
+    /// Pushes a constant.
+    Constant(Constant),
+    /// Compares the two topmost values.
+    Compare(Comparison),
+    /// Whether the third value from the top lies between the two above it, or outside if `negated`.
+    Between {
+        negated: bool,
+    },
+    /// Whether the topmost value is one of these texts, which are sorted.
+    In(Vec<String>),
+    IsNull,
+    And,
+    Or,
+    Not,
+    /// Changes the sign of a number.
+    Negate,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Value {
+enum Constant {
     Null,
     Bool(bool),
     Integer(i64),
@@ -51,19 +72,32 @@ enum Comparison {
 }
 
 impl Expression {
-    /// Parses an expression. What follows a complete expression is passed over, as Apache's brokers do.
+    /// Parses an expression. Whatever follows a complete expression is ignored, as Apache's brokers do.
+    ///
+    /// # Errors
+    /// [`SyntaxError`], also for an expression that is too long, too deeply nested or too complex.
     pub(super) fn parse(text: &str) -> Result<Self, SyntaxError> {
+        if text.len() > MAX_LENGTH {
+            return Err(SyntaxError(format!("it is longer than {MAX_LENGTH} bytes")));
+        }
         parser::parse(text).map(Self)
     }
 
     /// Whether it is true for this message; neither false nor unknown nor no truth value at all.
     pub(super) fn is_true_for(&self, message: &Message) -> bool {
-        evaluate::evaluate(&self.0, message) == Value::Bool(true)
+        evaluate::is_true(&self.0, message)
+    }
+
+    /// The cost of evaluating it for one message, in units of decoding one.
+    pub(super) fn cost(&self) -> usize {
+        1 + self.0.len() / OPERATIONS_PER_DECODE
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn passes(text: &str) -> bool {
@@ -161,7 +195,58 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        assert!(Expression::parse(&"(".repeat(100_000)).is_err());
-        assert!(Expression::parse(&"NOT ".repeat(100_000)).is_err());
+        for text in ["(", "NOT ", "- ", "+ ", "n = (", "n IN ('a') AND NOT ("] {
+            assert!(Expression::parse(&text.repeat(200)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_chains_are_parsed_or_refused_by_their_size() {
+        for (first, more) in [
+            ("TRUE", " OR TRUE"),
+            ("TRUE", " AND TRUE"),
+            ("n = 2", " OR n = 2"),
+            ("TRUE", " = TRUE"),
+            ("n", " BETWEEN 1 AND 2"),
+            ("n", " NOT BETWEEN 1 AND 2"),
+            ("n", " IS NOT NULL"),
+            ("n", " < 3"),
+            ("color IN ('red'", ", 'blue'"),
+        ] {
+            let chain = |length: usize| format!("{first}{})", more.repeat(length));
+            let small = Expression::parse(&chain(500)).unwrap_or_else(|error| panic!("{more}: {error}"));
+            assert!(small.0.len() <= 5_000, "{more}");
+            small.is_true_for(&Message::default());
+            for length in [5_000, 20_000, 1_000_000] {
+                assert!(Expression::parse(&chain(length)).is_err(), "{more}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_little_of_the_expression() {
+        let error = Expression::parse(&format!("n IS '{}'", "x".repeat(10_000))).expect_err("not NULL");
+        assert!(error.to_string().len() < 200, "{error}");
+    }
+
+    const WORDS: [&str; 26] = [
+        "n", "color", "TAGS", "KEYS", "nope", "1", "2.5", "'red'", "'it''s'", "TRUE", "FALSE", "NULL", "AND",
+        "OR", "NOT", "BETWEEN", "IN", "IS", "(", ")", ",", "=", "<>", "<", ">=", "-",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_words_are_parsed_and_evaluated_or_refused(words in prop::collection::vec(0..WORDS.len(), 0..200)) {
+            let text: Vec<&str> = words.iter().map(|word| WORDS[*word]).collect();
+            if let Ok(expression) = Expression::parse(&text.join(" ")) {
+                prop_assert!(expression.0.len() <= 2 * words.len());
+                expression.is_true_for(&Message::default());
+            }
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in ".*") {
+            let _ = Expression::parse(&text);
+        }
     }
 }

@@ -1,21 +1,43 @@
 use super::lexer::{self, Token};
-use super::{Comparison, Node, SyntaxError, Value};
+use super::{Comparison, Constant, MAX_OPERATIONS, Operation, SyntaxError};
 
-/// Nesting deeper than this is refused: it would take the stack.
-const DEEPEST: usize = 100;
+/// The deepest nesting: the parser recurses once per level.
+const MAX_DEPTH: usize = 100;
+/// How much of an unexpected token an error quotes.
+const MAX_QUOTED: usize = 40;
 
-/// Parses the expression that a text begins with.
-pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let mut parser = Parser { text, token: None, depth: 0 };
+/// Compiles the expression that a text begins with.
+pub(super) fn parse(text: &str) -> Result<Vec<Operation>, SyntaxError> {
+    let mut parser = Parser { text, token: None, depth: 0, listed: 0, operations: Vec::new() };
     parser.advance()?;
-    parser.or()
+    parser.or()?;
+    Ok(parser.operations)
 }
 
 struct Parser<'a> {
     text: &'a str,
     token: Option<Token>,
     depth: usize,
+    // The texts of all `IN` lists.
+    listed: usize,
+    operations: Vec<Operation>,
 }
+
+/// What is known of an operand before it is evaluated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operand {
+    /// It may be a number.
+    Any,
+    /// It is a constant, and not a number.
+    NoNumber,
+}
+
+const ORDERS: [(&str, Comparison); 4] = [
+    ("<", Comparison::Less),
+    ("<=", Comparison::LessOrEqual),
+    (">", Comparison::Greater),
+    (">=", Comparison::GreaterOrEqual),
+];
 
 impl Parser<'_> {
     fn advance(&mut self) -> Result<Option<Token>, SyntaxError> {
@@ -23,104 +45,134 @@ impl Parser<'_> {
         Ok(std::mem::replace(&mut self.token, next))
     }
 
-    /// Whether the next token is this keyword; it is taken if so.
-    fn keyword(&mut self, keyword: &str) -> Result<bool, SyntaxError> {
-        let is_it = matches!(&self.token, Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
-        if is_it {
-            self.advance()?;
-        }
-        Ok(is_it)
+    fn emit(&mut self, operation: Operation) -> Result<Operand, SyntaxError> {
+        self.operations.push(operation);
+        self.check_size()?;
+        Ok(Operand::Any)
     }
 
-    fn sign(&mut self, sign: &str) -> Result<bool, SyntaxError> {
-        let is_it = matches!(&self.token, Some(Token::Sign(found)) if *found == sign);
-        if is_it {
+    fn check_size(&self) -> Result<(), SyntaxError> {
+        if self.operations.len() + self.listed > MAX_OPERATIONS {
+            return Err(SyntaxError(format!("it has more than {MAX_OPERATIONS} operations")));
+        }
+        Ok(())
+    }
+
+    fn is_keyword(&self, keyword: &str) -> bool {
+        matches!(&self.token, Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword))
+    }
+
+    /// Takes the next token if it is this keyword.
+    fn keyword(&mut self, keyword: &str) -> Result<bool, SyntaxError> {
+        let found = self.is_keyword(keyword);
+        if found {
             self.advance()?;
         }
-        Ok(is_it)
+        Ok(found)
+    }
+
+    /// Takes the next token if it is this sign.
+    fn sign(&mut self, sign: &str) -> Result<bool, SyntaxError> {
+        let found = matches!(&self.token, Some(Token::Sign(found)) if *found == sign);
+        if found {
+            self.advance()?;
+        }
+        Ok(found)
     }
 
     fn unexpected<T>(&self, wanted: &str) -> Result<T, SyntaxError> {
-        let found = self.token.as_ref().map_or("the end".to_owned(), |token| format!("{token:?}"));
+        let found = self.token.as_ref().map_or("the end".to_owned(), |token| {
+            let token = format!("{token:?}");
+            match token.char_indices().nth(MAX_QUOTED) {
+                Some((end, _)) => format!("{}...", &token[..end]),
+                None => token,
+            }
+        });
         Err(SyntaxError(format!("{wanted} is expected instead of {found}")))
     }
 
-    fn or(&mut self) -> Result<Node, SyntaxError> {
-        self.deeper()?;
+    fn or(&mut self) -> Result<Operand, SyntaxError> {
+        self.enter()?;
         let mut left = self.and()?;
         while self.keyword("OR")? {
-            left = Node::Or(left.into(), self.and()?.into());
+            self.and()?;
+            left = self.emit(Operation::Or)?;
         }
         self.depth -= 1;
         Ok(left)
     }
 
-    fn and(&mut self) -> Result<Node, SyntaxError> {
+    fn and(&mut self) -> Result<Operand, SyntaxError> {
         let mut left = self.equality()?;
         while self.keyword("AND")? {
-            left = Node::And(left.into(), self.equality()?.into());
+            self.equality()?;
+            left = self.emit(Operation::And)?;
         }
         Ok(left)
     }
 
-    fn equality(&mut self) -> Result<Node, SyntaxError> {
+    fn equality(&mut self) -> Result<Operand, SyntaxError> {
         let mut left = self.comparison()?;
         loop {
             left = if self.sign("=")? {
-                Node::Compare(Comparison::Equal, left.into(), self.comparison()?.into())
+                self.comparison()?;
+                self.emit(Operation::Compare(Comparison::Equal))?
             } else if self.sign("<>")? || self.sign("!=")? {
-                Node::Compare(Comparison::NotEqual, left.into(), self.comparison()?.into())
+                self.comparison()?;
+                self.emit(Operation::Compare(Comparison::NotEqual))?
             } else if self.keyword("IS")? {
                 let not = self.keyword("NOT")?;
                 if !self.keyword("NULL")? {
                     return self.unexpected("NULL");
                 }
-                negated(not, Node::IsNull(left.into()))
+                self.emit(Operation::IsNull)?;
+                self.negate_if(not)?
             } else {
                 return Ok(left);
             };
         }
     }
 
-    fn comparison(&mut self) -> Result<Node, SyntaxError> {
-        let orders = [
-            ("<", Comparison::Less),
-            ("<=", Comparison::LessOrEqual),
-            (">", Comparison::Greater),
-            (">=", Comparison::GreaterOrEqual),
-        ];
+    fn comparison(&mut self) -> Result<Operand, SyntaxError> {
         let mut left = self.unary()?;
         'next: loop {
-            for (sign, comparison) in orders {
+            for (sign, comparison) in ORDERS {
                 if self.sign(sign)? {
-                    left = ordered(comparison, left, self.unary()?)?;
+                    let right = self.unary()?;
+                    check_ordered(&[left, right])?;
+                    left = self.emit(Operation::Compare(comparison))?;
                     continue 'next;
                 }
             }
-            let before = (self.text, self.token.clone());
-            let not = self.keyword("NOT")?;
+            // A NOT that neither BETWEEN nor IN follows is what comes after a complete expression.
+            let before = if self.is_keyword("NOT") { Some((self.text, self.token.clone())) } else { None };
+            let negated = self.keyword("NOT")?;
             if self.keyword("BETWEEN")? {
-                left = negated(not, self.between(left)?);
+                left = self.between(left, negated)?;
             } else if self.keyword("IN")? {
-                left = negated(not, Node::In(left.into(), self.texts()?));
+                let texts = self.texts()?;
+                self.emit(Operation::In(texts))?;
+                left = self.negate_if(negated)?;
             } else {
-                (self.text, self.token) = before;
+                if let Some(before) = before {
+                    (self.text, self.token) = before;
+                }
                 return Ok(left);
             }
         }
     }
 
-    fn between(&mut self, value: Node) -> Result<Node, SyntaxError> {
+    fn between(&mut self, value: Operand, negated: bool) -> Result<Operand, SyntaxError> {
         let low = self.unary()?;
         if !self.keyword("AND")? {
             return self.unexpected("AND");
         }
         let high = self.unary()?;
-        let above = ordered(Comparison::GreaterOrEqual, value.clone(), low)?;
-        let below = ordered(Comparison::LessOrEqual, value, high)?;
-        Ok(Node::And(above.into(), below.into()))
+        check_ordered(&[value, low, high])?;
+        self.emit(Operation::Between { negated })
     }
 
+    /// The texts of an `IN`, sorted.
     fn texts(&mut self) -> Result<Vec<String>, SyntaxError> {
         if !self.sign("(")? {
             return self.unexpected("(");
@@ -134,7 +186,10 @@ impl Parser<'_> {
                     return self.unexpected("a text");
                 }
             }
+            self.listed += 1;
+            self.check_size()?;
             if self.sign(")")? {
+                texts.sort_unstable();
                 return Ok(texts);
             }
             if !self.sign(",")? {
@@ -143,41 +198,45 @@ impl Parser<'_> {
         }
     }
 
-    fn unary(&mut self) -> Result<Node, SyntaxError> {
-        self.deeper()?;
-        let node = if self.keyword("NOT")? {
-            // It binds less than a comparison does: NOT n = 3 is NOT (n = 3).
-            Node::Not(self.equality()?.into())
+    fn unary(&mut self) -> Result<Operand, SyntaxError> {
+        self.enter()?;
+        let operand = if self.keyword("NOT")? {
+            // NOT binds less than a comparison does: NOT n = 3 is NOT (n = 3).
+            self.equality()?;
+            self.emit(Operation::Not)?
         } else if self.sign("-")? {
-            Node::Negative(self.unary()?.into())
+            self.unary()?;
+            self.emit(Operation::Negate)?
         } else if self.sign("+")? {
             self.unary()?
         } else {
             self.primary()?
         };
         self.depth -= 1;
-        Ok(node)
+        Ok(operand)
     }
 
-    fn primary(&mut self) -> Result<Node, SyntaxError> {
+    fn primary(&mut self) -> Result<Operand, SyntaxError> {
         if self.sign("(")? {
             let inner = self.or()?;
             return if self.sign(")")? { Ok(inner) } else { self.unexpected(")") };
         }
-        if self.keyword("TRUE")? {
-            return Ok(Node::Constant(Value::Bool(true)));
-        }
-        if self.keyword("FALSE")? {
-            return Ok(Node::Constant(Value::Bool(false)));
-        }
-        if self.keyword("NULL")? {
-            return Ok(Node::Constant(Value::Null));
+        for (keyword, constant) in
+            [("TRUE", Constant::Bool(true)), ("FALSE", Constant::Bool(false)), ("NULL", Constant::Null)]
+        {
+            if self.keyword(keyword)? {
+                self.emit(Operation::Constant(constant))?;
+                return Ok(Operand::NoNumber);
+            }
         }
         match self.advance()? {
-            Some(Token::Text(text)) => Ok(Node::Constant(Value::Text(text))),
-            Some(Token::Integer(number)) => Ok(Node::Constant(Value::Integer(number))),
-            Some(Token::Float(number)) => Ok(Node::Constant(Value::Float(number))),
-            Some(Token::Word(name)) if !is_reserved(&name) => Ok(Node::Property(name)),
+            Some(Token::Text(text)) => {
+                self.emit(Operation::Constant(Constant::Text(text)))?;
+                Ok(Operand::NoNumber)
+            }
+            Some(Token::Integer(number)) => self.emit(Operation::Constant(Constant::Integer(number))),
+            Some(Token::Float(number)) => self.emit(Operation::Constant(Constant::Float(number))),
+            Some(Token::Word(name)) if !is_reserved(&name) => self.emit(Operation::Property(name)),
             other => {
                 self.token = other;
                 self.unexpected("a value")
@@ -185,9 +244,14 @@ impl Parser<'_> {
         }
     }
 
-    fn deeper(&mut self) -> Result<(), SyntaxError> {
+    fn negate_if(&mut self, negated: bool) -> Result<Operand, SyntaxError> {
+        if negated { self.emit(Operation::Not) } else { Ok(Operand::Any) }
+    }
+
+    /// Begins a level of nesting.
+    fn enter(&mut self) -> Result<(), SyntaxError> {
         self.depth += 1;
-        if self.depth > DEEPEST { Err(SyntaxError("it is nested too deeply".to_owned())) } else { Ok(()) }
+        if self.depth > MAX_DEPTH { Err(SyntaxError("it is nested too deeply".to_owned())) } else { Ok(()) }
     }
 }
 
@@ -195,16 +259,10 @@ fn is_reserved(word: &str) -> bool {
     ["AND", "OR", "NOT", "BETWEEN", "IN", "IS"].iter().any(|reserved| word.eq_ignore_ascii_case(reserved))
 }
 
-fn negated(not: bool, node: Node) -> Node {
-    if not { Node::Not(node.into()) } else { node }
-}
-
 /// Texts have no order in RocketMQ's expressions.
-fn ordered(comparison: Comparison, left: Node, right: Node) -> Result<Node, SyntaxError> {
-    for side in [&left, &right] {
-        if matches!(side, Node::Constant(Value::Text(_) | Value::Bool(_) | Value::Null)) {
-            return Err(SyntaxError("only numbers can be less or greater".to_owned()));
-        }
+fn check_ordered(operands: &[Operand]) -> Result<(), SyntaxError> {
+    if operands.contains(&Operand::NoNumber) {
+        return Err(SyntaxError("only numbers can be less or greater".to_owned()));
     }
-    Ok(Node::Compare(comparison, left.into(), right.into()))
+    Ok(())
 }
