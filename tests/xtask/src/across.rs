@@ -1,4 +1,4 @@
-//! Across languages: what one language sends, every other receives as it was meant.
+//! Interoperability of the languages: what one sends, every other receives unchanged.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// "Grüße" in UTF-8, in base64: a text that shows a wrong encoding.
+/// "Grüße" in UTF-8 and base64: a wrong encoding would change it.
 const BODY: &str = "R3LDvMOfZQ==";
 
 /// The conformance driver of a language, connected to a proxy.
@@ -32,7 +32,7 @@ pub(crate) struct Speaker {
 }
 
 impl Speaker {
-    /// Starts the driver and has it connect. It receives what is sent to the topic of its name.
+    /// Starts and connects the driver. It subscribes to the topic named after its language.
     fn start(workspace: &Workspace, driver: &Driver, proxy: &Proxy) -> Result<Self> {
         let (program, arguments) = driver.command.split_first().context("a driver's program")?;
         let log = workspace.cache("log")?.join(format!("across-{}.log", driver.name));
@@ -59,7 +59,7 @@ impl Speaker {
         Ok(speaker)
     }
 
-    /// Sends a message to another language.
+    /// Sends a message to the topic of another language.
     fn send_to(&mut self, receiver: &str) -> Result<()> {
         let message = json!({
             "topic": topic(receiver),
@@ -71,7 +71,7 @@ impl Speaker {
         self.call(json!({"op": "send", "producer": self.producer, "message": message})).map(drop)
     }
 
-    /// Receives one message, acknowledges it, and says whom it is from; an error if anything of it has changed.
+    /// Receives and acknowledges one message, and returns its sender. Fails if any field differs from what was sent.
     fn receive(&mut self) -> Result<String> {
         let consumer = self.consumer.clone();
         let received = self.call(json!({"op": "receive", "consumer": consumer, "max_messages": 1}))?;
@@ -84,7 +84,7 @@ impl Speaker {
         Ok(from.to_owned())
     }
 
-    /// One request and its reply; nothing else is under way.
+    /// Sends one request and reads its reply.
     fn call(&mut self, mut request: Value) -> Result<Value> {
         self.sent += 1;
         request["id"] = json!(self.sent);
@@ -100,7 +100,7 @@ impl Speaker {
 }
 
 impl Drop for Speaker {
-    /// A driver without input ends; one that hangs must not stay.
+    /// A driver exits when its input ends. One that hangs is killed.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -111,7 +111,7 @@ fn topic(receiver: &str) -> String {
     format!("letters-to-{receiver}")
 }
 
-/// One speaker for each language.
+/// Starts one driver per language.
 pub(crate) fn speakers(
     workspace: &Workspace,
     installed: &Installed<'_>,
@@ -126,7 +126,7 @@ pub(crate) fn speakers(
     Ok(speakers)
 }
 
-/// Every speaker writes to every speaker, itself included, and each letter has to arrive as it was sent.
+/// Sends from every language to every language, itself included, and checks each message on arrival.
 pub(crate) fn exchange(speakers: &mut [Speaker]) -> Result<()> {
     for receiver in 0..speakers.len() {
         for sender in 0..speakers.len() {
@@ -136,7 +136,7 @@ pub(crate) fn exchange(speakers: &mut [Speaker]) -> Result<()> {
     Ok(())
 }
 
-/// Each speaker writes to the next, and `tell` hears of it.
+/// Sends from each language to the next, and calls `tell` with the receiver and the sender.
 pub(crate) fn round(speakers: &mut [Speaker], tell: impl Fn(usize, usize)) -> Result<()> {
     for sender in 0..speakers.len() {
         let receiver = (sender + 1) % speakers.len();

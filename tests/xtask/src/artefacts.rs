@@ -1,4 +1,4 @@
-//! The one build of everything that ships or runs.
+//! The single build of everything that is shipped or run.
 
 use std::{
     env::consts::{DLL_PREFIX, DLL_SUFFIX, EXE_SUFFIX},
@@ -13,13 +13,13 @@ use crate::{
     workspace::{Workspace, cargo},
 };
 
-/// How the build is optimised. Each profile has one set of packages, and always the same: another set would
+/// How the build is optimised. A profile always builds the same set of packages: another set would
 /// change the features of the dependencies, and cargo would build those again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// What is run and tested.
+    /// For running and testing.
     Tested,
-    /// What is published and measured: with link-time optimisation, which takes minutes.
+    /// For publishing and measuring. Link-time optimisation takes minutes.
     Release,
 }
 
@@ -31,7 +31,7 @@ impl Profile {
         }
     }
 
-    /// The packages, as cargo wants them.
+    /// The packages, as arguments for cargo.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Tested => &["--workspace", "--exclude=xtask"],
@@ -47,7 +47,7 @@ impl Profile {
         }
     }
 
-    /// The name of a folder in the cache, so that what comes of one profile never stands in for the other.
+    /// The profile's folder in the cache. The two profiles share no output.
     pub(crate) fn cache(self, name: &str) -> String {
         match self {
             Self::Tested => name.to_owned(),
@@ -56,7 +56,7 @@ impl Profile {
     }
 }
 
-/// What the build has made.
+/// The output of the build.
 #[derive(Debug)]
 pub(crate) struct Artefacts {
     profile: Profile,
@@ -77,22 +77,22 @@ impl Artefacts {
         Ok(Self { profile, folder })
     }
 
-    /// How they are optimised.
+    /// The profile of this build.
     pub(crate) fn profile(&self) -> Profile {
         self.profile
     }
 
-    /// Where they lie.
+    /// The output folder.
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.clone()
     }
 
-    /// A program.
+    /// The path of a program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}{EXE_SUFFIX}"))
     }
 
-    /// A shared library, by the name of its target.
+    /// The path of a shared library, by the name of its target.
     pub(crate) fn library(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{DLL_PREFIX}{name}{DLL_SUFFIX}"))
     }

@@ -1,4 +1,4 @@
-//! `cargo x bench`: CPU per message, of the build that ships.
+//! `cargo x bench`: CPU per message of the release build.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ use crate::{
 /// The clients under measurement.
 const CLIENTS: &str = "tests/bench/clients";
 
-/// Builds, installs and measures; the table goes straight to standard output.
+/// Builds, installs and measures. The tables are written to standard output.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Getting ready");
     let installed = Installed::prepare(workspace, languages, Profile::Release)?;
@@ -30,7 +30,7 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     let sources = workspace.root().join(CLIENTS);
     for language in languages {
         let client = match language {
-            // The runner measures the Rust client in any case.
+            // The runner always measures the Rust client.
             Language::Rust => continue,
             Language::Python => {
                 format!("{} {}", installed.python()?.display(), sources.join("send.py").display())

@@ -18,7 +18,7 @@ pub(crate) fn tests(
         Language::Rust => return Ok(None),
         Language::Python => {
             let mut command = Command::new(installed.python()?);
-            // Not from the sources: they would stand in for what is installed.
+            // Run outside of the sources, so that the installed package is imported.
             command.current_dir(workspace.root()).env("PYTHONDONTWRITEBYTECODE", "1");
             command.args(["-m", "unittest", "discover", "--start-directory"]).arg(sources.join("tests"));
             command

@@ -1,4 +1,4 @@
-//! Apache's servers for as long as somebody holds them: the real thing that separated mode is tested on.
+//! A running Apache RocketMQ cluster, which separated mode is tested on.
 
 use std::{path::PathBuf, process::Command};
 
@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use crate::{artefacts::Artefacts, step, workspace::Workspace};
 
-/// The oldest version of brokers that the proxy is tested in front of.
+/// The oldest broker version that the proxy is tested with.
 pub(crate) const OLDEST: &str = "5.3.3";
 
-/// A running name server, broker and Apache's proxy; ended when dropped.
+/// A running name server, broker and Apache proxy. Dropping it stops them.
 pub(crate) struct Brokers {
     program: PathBuf,
     folder: PathBuf,
-    /// Which version, if not the newest.
+    /// The version; `None` means the newest.
     pub(crate) version: Option<String>,
-    /// Where the name server listens.
+    /// The address of the name server.
     pub(crate) name_server: String,
-    /// Where Apache's proxy listens.
+    /// The address of Apache's proxy.
     pub(crate) apache_proxy: String,
 }
 
 impl Brokers {
-    /// Starts them, of the newest version without another; the first time their packages are fetched.
+    /// Starts a cluster of the given version. The first start downloads its packages.
     pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts, version: Option<&str>) -> Result<Self> {
         let program = artefacts.program("cluster");
         let folder = workspace.cache("test-cluster")?;
-        // What a run left that was ended by force.
+        // Servers of an earlier run that was killed.
         step::run(
             workspace,
             "end old brokers",
@@ -54,7 +54,7 @@ impl Brokers {
         })
     }
 
-    /// Tells a runner where they are.
+    /// Passes the addresses to a runner.
     pub(crate) fn tell(&self, runner: &mut Command) {
         runner.args(["--name-server", &self.name_server, "--apache-proxy", &self.apache_proxy]);
     }
@@ -64,7 +64,7 @@ impl Drop for Brokers {
     fn drop(&mut self) {
         let mut down = Command::new(&self.program);
         down.arg("down").arg("--folder").arg(&self.folder).stdout(std::process::Stdio::null());
-        // Whoever starts some next ends these first.
+        // The next start stops them if this fails.
         let _ = down.status();
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo x check`: everything that judges the source without running it.
+//! `cargo x check`: static checks of the source.
 
 use std::{path::Path, process::Command};
 
@@ -19,7 +19,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step::run(workspace, "fmt", cargo_in(workspace).args(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step::run(workspace, "clippy", cargo_in(workspace).args(clippy))?;
-    // Ours for us, with what is private; the client's as its users see it.
+    // The internal documentation includes private items. The client's is built as docs.rs builds it.
     let internal = "-D warnings -A rustdoc::private_intra_doc_links";
     document(workspace, "doc", &["--workspace", "--document-private-items"], internal)?;
     document(workspace, "doc as docs.rs shows it", &["--package", "rocketmq-thin"], "-D warnings")?;
@@ -38,8 +38,8 @@ fn cargo_in(workspace: &Workspace) -> Command {
     command
 }
 
-/// Licences, bans and sources are judged from the lock file alone. Known advisories need their database,
-/// which comes over the network: without it that one part is left out, aloud.
+/// Licences, bans and sources are checked from the lock file. Advisories need a database from the network:
+/// without it that check is skipped, and the output says so.
 fn deny(workspace: &Workspace) -> Result<()> {
     let tools = workspace.cache("tools")?;
     let program = tools.join("bin").join("cargo-deny");

@@ -9,7 +9,7 @@ use crate::{
     workspace::{Workspace, cargo},
 };
 
-/// Builds the program that does it, and runs it with these arguments; it speaks for itself.
+/// Builds the cluster program and runs it with these arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     tool::refuse(&tool::missing(&[Tool::Jdk, Tool::Maven]), "Without them there is no Apache RocketMQ")?;
     let mut program = Command::new(cargo());

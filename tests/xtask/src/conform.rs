@@ -20,8 +20,7 @@ const DRIVERS: &str = "tests/conformance/drivers";
 const KOTLIN_TEST_CLASSES: &str = "bindings/kotlin/target/test-classes";
 const KOTLIN_DRIVER: &str = "DriverKt";
 
-/// Builds, installs and runs the cases that `case` matches, on real brokers, too, if asked; the runner speaks for
-/// itself.
+/// Builds, installs and runs the cases that match `case`, and repeats them on real brokers if asked to.
 pub(crate) fn run(
     workspace: &Workspace,
     languages: &[Language],
@@ -58,17 +57,17 @@ pub(crate) fn command(
     Ok(runner)
 }
 
-/// A driver program: the name that reports give it, and how it is started.
+/// A driver program: its name in reports, and its command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Driver {
-    /// The language, and its face where it has two.
+    /// The language, with the API where a language has two.
     pub(crate) name: &'static str,
     /// The program and its arguments.
     pub(crate) command: Vec<OsString>,
 }
 
 impl fmt::Display for Driver {
-    /// As the runner wants it on its command line.
+    /// The form that the runner's command line takes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}=", self.name)?;
         self.command.iter().try_for_each(|part| write!(f, "\"{}\" ", part.display()))

@@ -1,4 +1,4 @@
-//! Is our wire contract still the published one?
+//! Compares our wire contract with the published one.
 
 use std::process::Command;
 
@@ -11,11 +11,11 @@ use crate::{
     workspace::{Workspace, cargo},
 };
 
-/// Where the published contract is named, and where it is compared with ours.
+/// The test that compares the contracts, and the Maven project that names the published one.
 const POM: &str = "proto/tests/published/pom.xml";
 const PRINTER: &str = "proto/tests/published/PublishedContract.java";
 
-/// Fetches the published package, has its descriptors written down, and runs the comparison in `proto/tests`.
+/// Fetches the published package, writes its descriptors to a file, and runs the comparison in `proto/tests`.
 pub(crate) fn compare(workspace: &Workspace, unit_tests: &[&str]) -> Result<Outcome> {
     let published = workspace.cache("published")?.join("contract.bin");
     let inputs = [workspace.root().join(POM), workspace.root().join(PRINTER)];

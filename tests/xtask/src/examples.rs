@@ -1,4 +1,4 @@
-//! The examples in every language: run against a merged proxy, their output compared to one expected text.
+//! Runs the examples of every language against a merged proxy and compares their output with one expected text.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(workspace: &Workspace, installed: &Installed<'_>, run: &Run<'_
     Ok(tally)
 }
 
-/// What the examples are run with.
+/// The arguments of an example.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run<'a> {
     pub(crate) languages: &'a [Language],

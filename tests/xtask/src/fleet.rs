@@ -11,10 +11,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// Apache's Java client, which does the load that ours can't yet.
+/// The load of message types that our client does not support yet; it uses Apache's Java client.
 const JAVA_CLIENT: &str = "tests/interop/java/pom.xml";
 
-/// Builds and runs with these arguments; the runner speaks for itself.
+/// Builds the fleet program and runs it with these arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     tool::refuse(&tool::missing(&[Tool::Jdk, Tool::Maven]), "Without them there is no Apache RocketMQ")?;
     step::heading("Getting ready");
@@ -24,6 +24,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let mut runner = Command::new(artefacts.program("fleet"));
     runner.arg("--proxy").arg(artefacts.program("rocketmq-thin-proxy"));
     runner.arg("--cache").arg(workspace.cache("cluster")?).args(["--java-client", &java_client]);
-    ensure!(runner.args(arguments).status()?.success(), "something was lost, or somebody is stuck");
+    ensure!(runner.args(arguments).status()?.success(), "messages were lost, or a client is stuck");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whether a made file is newer than all that it is made of, so that making it again can be spared.
+//! Decides whether an output file is newer than its inputs and need not be built again.
 
 use std::{
     fs,
@@ -6,10 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-/// Folders of tools inside of source folders: what is in them is made, not written.
+/// Folders of generated files inside source folders.
 const MADE: &[&str] = &["__pycache__", "node_modules", "target"];
 
-/// Whether `output` exists and no file in `inputs` (folders count with all they hold) is newer.
+/// Whether `output` exists and is newer than every file in `inputs`. Folders are searched recursively.
 pub(crate) fn is_fresh(output: &Path, inputs: &[PathBuf]) -> bool {
     let Some(made) = changed(output) else { return false };
     inputs.iter().all(|input| newest(input).is_some_and(|input| input <= made))
@@ -19,7 +19,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-/// The last change inside of `path`; nothing if it doesn't exist.
+/// The latest modification time below `path`, or `None` if it does not exist.
 fn newest(path: &Path) -> Option<SystemTime> {
     if !path.is_dir() {
         return changed(path);

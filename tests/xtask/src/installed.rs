@@ -1,5 +1,5 @@
-//! The packages as a user would have them: the wheel in a virtual environment, the tarball in a
-//! `node_modules`, the jar on a class path. Programs of the project run on these, never on the source tree.
+//! The packages as users install them: the wheel in a virtual environment, the tarball in `node_modules`, the jar
+//! on a class path. The project's programs run on these, never on the source tree.
 
 use std::{
     ffi::OsString,
@@ -24,7 +24,7 @@ use crate::{
 /// The Kotlin compiler as a Java package.
 const KOTLIN_COMPILER: &str = "tests/xtask/kotlin/pom.xml";
 
-/// What was built and packed, and where each language's programs find it.
+/// The installed packages of every language.
 #[derive(Debug)]
 pub(crate) struct Installed<'a> {
     workspace: &'a Workspace,
@@ -33,7 +33,7 @@ pub(crate) struct Installed<'a> {
 }
 
 impl<'a> Installed<'a> {
-    /// Builds everything, packs the languages and installs the packages, as far as anything has changed.
+    /// Builds everything, packs the languages and installs the packages. Unchanged parts are skipped.
     pub(crate) fn prepare(
         workspace: &'a Workspace,
         languages: &[Language],
@@ -51,7 +51,7 @@ impl<'a> Installed<'a> {
         Ok(installed)
     }
 
-    /// What was built.
+    /// The output of the build.
     pub(crate) fn artefacts(&self) -> &Artefacts {
         &self.artefacts
     }
@@ -67,8 +67,7 @@ impl<'a> Installed<'a> {
         Ok(folder.join(bin).join(program))
     }
 
-    /// Brings the files of a folder to where programs may `import 'rocketmq-thin'`: Node looks for packages
-    /// beside the program.
+    /// Copies the files of a folder beside the installed package: Node looks for packages beside the program.
     pub(crate) fn node_programs(&self, sources: &Path, name: &str) -> Result<PathBuf> {
         let folder = self.cache("node")?.join(name);
         fs::create_dir_all(&folder)?;
@@ -81,21 +80,21 @@ impl<'a> Installed<'a> {
         Ok(folder)
     }
 
-    /// The jar, what it depends on, and a program's own classes, as Java wants it.
+    /// A Java class path: the jar, its dependencies, and a program's own classes.
     pub(crate) fn class_path(&self, classes: &Path) -> Result<OsString> {
         let jar = self.packages.jar.as_deref().context("the jar is not packed")?;
         let libraries = self.packages.jar_dependencies.join("*");
         Ok(std::env::join_paths([jar, &libraries, classes])?)
     }
 
-    /// The program of `folder` below `examples` in a language, ready for its arguments.
+    /// The command of the example in `folder` for a language, without its arguments.
     pub(crate) fn example(&self, language: Language, folder: &str) -> Result<Command> {
         let source = self.workspace.root().join("examples").join(folder);
         Ok(match language {
             Language::Rust => Command::new(self.artefacts.program(&format!("example-{folder}"))),
             Language::Python => {
                 let mut command = Command::new(self.python()?);
-                // Unbuffered, so that what it says is seen when it is said.
+                // Unbuffered, so that output appears at once.
                 command.arg("-u").arg(source.join("main.py"));
                 command
             }
@@ -144,7 +143,7 @@ impl<'a> Installed<'a> {
         Ok(fs::write(stamp, "")?)
     }
 
-    /// Compiles one file against the jar; the answer is the folder of its classes.
+    /// Compiles one file against the jar and returns the folder of its classes.
     pub(crate) fn compile_kotlin(&self, source: &Path, name: &str) -> Result<PathBuf> {
         let classes = self.cache("kotlin")?.join(name);
         let stamp = classes.join("META-INF/main.kotlin_module");
@@ -152,7 +151,7 @@ impl<'a> Installed<'a> {
         if is_fresh(&stamp, &[source.to_owned(), jar.clone()]) {
             return Ok(classes);
         }
-        // The compiler doesn't know the `*` of Java class paths.
+        // The compiler does not expand `*` in class paths.
         let mut libraries = files(&self.packages.jar_dependencies)?;
         libraries.push(jar);
         let mut compile = Command::new("java");
@@ -165,7 +164,7 @@ impl<'a> Installed<'a> {
     }
 }
 
-/// The files, not the folders, right inside of a folder.
+/// The files directly in a folder, without subfolders.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {

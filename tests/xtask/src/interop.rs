@@ -1,6 +1,6 @@
-//! `cargo x interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy: merged,
-//! and in front of Apache's brokers; our own clients against it and against Apache's proxy there; and the contract of a
-//! backend, kept by the one that speaks to them.
+//! `cargo x interop`: tests with Apache's software. Apache's clients and the recorded answers of Apache's proxy run
+//! against our proxy, merged and in front of Apache's brokers. Our clients run against both proxies there. The
+//! backend contract runs on the remote backend.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ use crate::{
     workspace::{Workspace, cargo},
 };
 
-/// Who talks to our proxy.
+/// A part of the interoperability tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Guest {
     /// Apache's Java client.
@@ -30,15 +30,15 @@ pub(crate) enum Guest {
     Python,
     /// Apache's Node client.
     Node,
-    /// What Apache's proxy was seen to answer, replayed.
+    /// The recorded answers of Apache's proxy, replayed.
     Transcripts,
     /// The contract suite on real brokers.
     Contract,
-    /// Our own clients in every language, through our separated proxy and through Apache's own.
+    /// Our clients in every language, through our separated proxy and through Apache's proxy.
     Conformance,
 }
 
-/// What is run, and in front of what.
+/// What to run, and on which servers.
 #[derive(Debug, Args)]
 pub(crate) struct Visit {
     /// Only these (all of them when none is named)
@@ -76,12 +76,12 @@ impl Guest {
         }
     }
 
-    /// Whether a runner of its own plays it.
+    /// Whether it has a runner of its own.
     fn has_own_suite(self) -> bool {
         matches!(self, Self::Contract | Self::Conformance)
     }
 
-    /// The guests of the common runner that need no other tools than these languages do, and Go unless it is left out.
+    /// The parts of the common runner that need only the tools of these languages, and Go unless it is left out.
     pub(crate) fn of(languages: &[Language], without_go: bool) -> Vec<Self> {
         let has = |language| languages.contains(&language);
         let mut guests = Self::value_variants().to_vec();
@@ -96,13 +96,13 @@ impl Guest {
     }
 }
 
-/// Fails if a tool of these guests is missing; `leave_out` says how to do without.
+/// Fails if a tool of these parts is missing. `leave_out` tells the user how to go on without it.
 pub(crate) fn require(guests: &[Guest], leave_out: &str) -> Result<()> {
     let missing: Vec<Tool> = guests.iter().flat_map(|guest| tool::missing(guest.tools())).collect();
     tool::refuse(&missing, leave_out)
 }
 
-/// Builds and runs; the runners speak for themselves.
+/// Builds and runs the chosen parts.
 pub(crate) fn run(workspace: &Workspace, visit: &Visit) -> Result<()> {
     let guests = if visit.only.is_empty() { Guest::value_variants() } else { &visit.only };
     require(guests, "Or name the ones that are to run: cargo x interop java python")?;
@@ -138,11 +138,11 @@ pub(crate) fn run(workspace: &Workspace, visit: &Visit) -> Result<()> {
     Ok(())
 }
 
-/// Runs the contract suite on real brokers: the very build of the unit tests.
+/// Runs the contract suite on real brokers, in the build of the unit tests.
 pub(crate) fn contract(workspace: &Workspace, brokers: &Brokers) -> Result<Outcome> {
     let mut suite = Command::new(cargo());
     suite.current_dir(workspace.root()).args(UNIT_TESTS).args(["--test", "contract", "--"]);
-    // Most of each is waiting for a lease to end.
+    // Most of each test is waiting for a lease to end, so many run at once.
     suite.args(["--ignored", "remote::", "--test-threads", "12"]);
     suite.env("CONTRACT_NAME_SERVER", &brokers.name_server);
     let mut name = "the contract of a backend, on real brokers".to_owned();
@@ -153,7 +153,7 @@ pub(crate) fn contract(workspace: &Workspace, brokers: &Brokers) -> Result<Outco
     step::attempt(workspace, &name, &mut suite)
 }
 
-/// The runner, ready to run these.
+/// The command that runs these parts.
 pub(crate) fn command(workspace: &Workspace, artefacts: &Artefacts, guests: &[Guest]) -> Command {
     let mut runner = Command::new(artefacts.program("interop"));
     runner.current_dir(workspace.root());

@@ -1,4 +1,4 @@
-//! The languages that rocketmq-thin has, and the choice among them on the command line.
+//! The languages of rocketmq-thin, and their selection on the command line.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use clap::{Args, ValueEnum};
 
 use crate::tool::{self, Tool};
 
-/// A language with a rocketmq-thin of its own.
+/// A language that rocketmq-thin supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Language {
-    /// The core itself.
+    /// The core, `core/`.
     Rust,
     /// `bindings/python`.
     Python,
@@ -21,7 +21,7 @@ pub(crate) enum Language {
 }
 
 impl Language {
-    /// What its build, installation and programs need beside cargo.
+    /// The tools that its build, installation and programs need beside cargo.
     pub(crate) fn tools(self) -> &'static [Tool] {
         match self {
             Self::Rust => &[],
@@ -31,7 +31,7 @@ impl Language {
         }
     }
 
-    /// The name as it is typed: `rust`, `python`, …
+    /// The name on the command line: `rust`, `python`, …
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Rust => "rust",
@@ -53,7 +53,7 @@ impl fmt::Display for Language {
     }
 }
 
-/// Which languages a verb is about.
+/// The languages that a verb works on.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Selection {
     /// Only these languages (all of them when none is named)
@@ -65,12 +65,12 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// A choice that was made in another way.
+    /// A selection without the command line.
     pub(crate) fn of(only: Vec<Language>, without: Vec<Language>) -> Self {
         Self { only, without }
     }
 
-    /// The chosen languages in their usual order; an error if none is left or a tool is missing.
+    /// The chosen languages in their usual order. Fails if none is left or a tool is missing.
     pub(crate) fn resolve(&self) -> Result<Vec<Language>> {
         let chosen: Vec<Language> = Language::value_variants()
             .iter()

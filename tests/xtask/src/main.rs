@@ -1,5 +1,5 @@
 //! `cargo x <verb>`: the one command of the project, the same for people and for CI.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner speaks to its user")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner writes to its user")]
 
 mod across;
 mod artefacts;
@@ -56,7 +56,7 @@ enum Verb {
         #[command(flatten)]
         languages: Selection,
     },
-    /// Test everything; what CI runs. Closes with one line: N passed, N failed
+    /// Run all tests, as CI does. Ends with one line: N passed, N failed
     Test {
         #[command(flatten)]
         languages: Selection,
@@ -64,9 +64,9 @@ enum Verb {
         #[arg(long)]
         without_go: bool,
     },
-    /// Judge the source: tidy, format, clippy, documentation, dependencies
+    /// Check the source: tidy, format, clippy, documentation, dependencies
     Check,
-    /// Judge the house rules alone: import arrows, wire types at the edges, file lengths, names
+    /// Check the project's own rules: import directions, wire types at the edges, file lengths, names
     Tidy,
     /// Run the conformance suite, or a part of it
     Conform {
@@ -82,20 +82,20 @@ enum Verb {
         #[arg(long, value_enum, value_name = "LANGUAGE")]
         without: Vec<Language>,
     },
-    /// Bring a real Apache RocketMQ up, and run on it: the contract of a backend; Apache's clients and the record of what
-    /// Apache's proxy answers against our proxy; our clients against it and against Apache's own proxy
+    /// Start a real Apache RocketMQ and run on it: the backend contract; Apache's clients and the recorded answers of
+    /// Apache's proxy against our proxy; our clients against our proxy and Apache's
     Interop {
         #[command(flatten)]
         visit: Visit,
     },
-    /// Start, end and show a real Apache RocketMQ (name server and brokers) to try separated mode on
+    /// Start, stop and show a real Apache RocketMQ (name server and brokers) to try separated mode on
     #[command(disable_help_flag = true)]
     Cluster {
-        /// up, down or status; `cargo x cluster --help` tells the rest
+        /// up, down or status; see `cargo x cluster --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Break proxies, a broker or name servers under load of every type of message, and count what is lost
+    /// Kill proxies, a broker or name servers under load of every message type, and count lost messages
     #[command(disable_help_flag = true)]
     Fleet {
         /// --fault proxies|broker|shutdown|hang|name-servers, --guarded, --seconds N; --help tells the rest
@@ -104,7 +104,7 @@ enum Verb {
     },
     /// Look for bytes that break what reads them: libFuzzer on the codec of the remoting protocol
     Fuzz {
-        /// For so long
+        /// Seconds to run
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
@@ -113,11 +113,11 @@ enum Verb {
         #[command(flatten)]
         languages: Selection,
     },
-    /// Make the wheel, the npm tarball and the jar in target/x/dist
+    /// Build the wheel, the npm tarball and the jar in target/x/dist
     Package {
         #[command(flatten)]
         languages: Selection,
-        /// As they are published: with link-time optimisation, which takes minutes; in target/x/release/dist
+        /// Build them as published, with link-time optimisation (takes minutes), in target/x/release/dist
         #[arg(long)]
         release: bool,
     },

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::{artefacts::Artefacts, fresh::is_fresh, step, tool::Tool, workspace::Workspace};
 
-/// The goal that writes down a class path, with its version so that it is the same everywhere.
+/// The goal that writes a class path to a file. The fixed version makes it the same everywhere.
 const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
 
 /// A quiet, non-interactive Maven on the project file `pom` of the checkout.
@@ -21,7 +21,7 @@ pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
     command
 }
 
-/// Maven on the Kotlin binding, with the native parts that cargo has built.
+/// Maven on the Kotlin binding, with the native library that cargo has built.
 pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
     let mut native = OsString::from("-Dnative.directory=");
     native.push(artefacts.folder());
@@ -30,7 +30,7 @@ pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
     command
 }
 
-/// Fetches what the project file `pom` depends on; the answer is a Java class path.
+/// Fetches the dependencies of the project file `pom` and returns a Java class path.
 pub(crate) fn class_path(workspace: &Workspace, pom: &str) -> Result<String> {
     let file = workspace.cache("maven")?.join(format!("{}.classpath", pom.replace(['/', '\\'], "-")));
     if !is_usable(&file, &workspace.root().join(pom)) {
@@ -41,7 +41,7 @@ pub(crate) fn class_path(workspace: &Workspace, pom: &str) -> Result<String> {
     fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 
-/// Maven's repository is not ours and may have been cleaned since.
+/// Whether all files of a class path still exist: Maven's repository may have been cleaned.
 fn is_usable(file: &Path, pom: &Path) -> bool {
     let listed = fs::read_to_string(file).unwrap_or_default();
     is_fresh(file, &[PathBuf::from(pom)]) && std::env::split_paths(&listed).all(|jar| jar.exists())

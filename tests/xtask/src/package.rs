@@ -1,4 +1,4 @@
-//! `cargo x package`: what users install, in `target/x/dist`.
+//! `cargo x package`: builds what users install, in `target/x/dist`.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The packages that were asked for.
+/// The requested packages.
 #[derive(Debug, Default)]
 pub(crate) struct Packages {
     /// For pip.
@@ -31,7 +31,7 @@ pub(crate) struct Packages {
 }
 
 impl Packages {
-    /// Packs the languages that have a package; Rust's is the crate itself.
+    /// Packs the chosen languages. Rust's package is the crate itself.
     pub(crate) fn make(workspace: &Workspace, artefacts: &Artefacts, languages: &[Language]) -> Result<Self> {
         let mut packages =
             Self { jar_dependencies: workspace.root().join(KOTLIN).join("target/lib"), ..Self::default() };
@@ -46,13 +46,13 @@ impl Packages {
         Ok(packages)
     }
 
-    /// What there is, for a closing line.
+    /// The paths of all packages.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         [&self.wheel, &self.tarball, &self.jar].into_iter().flatten().map(PathBuf::as_path)
     }
 }
 
-/// Builds and packs the chosen languages, and says where the packages are.
+/// Builds and packs the chosen languages, and prints the paths of the packages.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language], profile: Profile) -> Result<()> {
     step::heading("Packing");
     let artefacts = Artefacts::build(workspace, profile)?;
@@ -92,7 +92,7 @@ fn tarball(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
 
 fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let sources = workspace.root().join(KOTLIN);
-    // The driver of the conformance suite is compiled along with the tests.
+    // The conformance driver is compiled together with the tests.
     let driver = workspace.root().join("tests/conformance/drivers/kotlin");
     let inputs = [artefacts.library("rocketmq_thin_kotlin"), sources.clone(), driver];
     pack(&Target { workspace, profile: artefacts.profile(), extension: "jar" }, &inputs, |folder| {
@@ -105,18 +105,18 @@ fn jar(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     })
 }
 
-/// Which package is made.
+/// The kind of a package.
 struct Target<'a> {
     workspace: &'a Workspace,
     profile: Profile,
     extension: &'static str,
 }
 
-/// The package of a kind in the output folder, made anew by `make` if one of `inputs` has changed.
+/// The package of a kind in the output folder. `make` builds it again if one of `inputs` has changed.
 fn pack(target: &Target<'_>, inputs: &[PathBuf], make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let Target { workspace, profile, extension } = *target;
     let folder = workspace.cache(&profile.cache("dist"))?;
-    // A folder for each, since a tool may leave more behind than its package.
+    // Each gets its own folder: a tool may write more files than its package.
     let work = workspace.cache(&profile.cache("packing"))?.join(extension);
     if let Some(package) = find(&folder, extension)? {
         if is_fresh(&package, inputs) {
@@ -129,7 +129,7 @@ fn pack(target: &Target<'_>, inputs: &[PathBuf], make: impl FnOnce(&Path) -> Res
     let made = find(&work, extension)?.with_context(|| format!("no .{extension} was made"))?;
     let package = folder.join(made.file_name().context("the package's name")?);
     fs::rename(made, &package)?;
-    // A tool may have kept the time of an older file.
+    // A tool may have kept the modification time of an older file.
     fs::File::options().append(true).open(&package)?.set_modified(SystemTime::now())?;
     Ok(package)
 }

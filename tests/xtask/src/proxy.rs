@@ -1,4 +1,4 @@
-//! A merged proxy of our own, for as long as somebody holds it.
+//! A running merged proxy, which stops when it is dropped.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -11,10 +11,10 @@ use tempfile::TempDir;
 
 use crate::{artefacts::Artefacts, workspace::Workspace};
 
-/// What the proxy says first on its standard output.
+/// How the first line of the proxy's standard output begins.
 const LISTENING: &str = "listening on ";
 
-/// A running proxy on a free port, with a data folder that goes when it goes.
+/// A running proxy on a free port, with a temporary data folder.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     child: Child,
@@ -23,7 +23,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one and waits until it listens. Its log is `target/x/log/proxy.log`.
+    /// Starts a proxy and waits until it listens. Its log is `target/x/log/proxy.log`.
     pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts) -> Result<Self> {
         let data = tempfile::tempdir().context("making a data folder")?;
         let log = workspace.cache("log")?.join("proxy.log");
@@ -38,7 +38,7 @@ impl Proxy {
         let mut lines = BufReader::new(child.stdout.take().context("the proxy's output")?);
         let mut first = String::new();
         lines.read_line(&mut first)?;
-        // Whatever else it says must not fill the pipe and stop it.
+        // Later output is read, so that a full pipe does not block the proxy.
         thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         let endpoint = first.strip_prefix(LISTENING).map(|address| address.trim().to_owned());
         let proxy = Self { child, endpoint: endpoint.clone().unwrap_or_default(), data };
@@ -60,7 +60,7 @@ impl Proxy {
 }
 
 impl Drop for Proxy {
-    /// The data is of no further use, so there is nothing to end in good order.
+    /// The data is temporary, so the proxy is killed rather than shut down.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

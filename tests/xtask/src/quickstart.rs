@@ -1,5 +1,5 @@
-//! `cargo x quickstart`: a newcomer's first look. Every language does the same with a proxy that was just
-//! started, and each line says in messaging terms what happens.
+//! `cargo x quickstart`: a first look. Every language runs the same example against a new proxy, and the meaning of
+//! each output line is explained once.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ use crate::{
 /// The example that is shown.
 const EXAMPLE: &str = "01-send-receive";
 
-/// What the lines of the example mean, by their beginning; each is said once.
+/// What the lines of the example mean, by prefix. Each explanation is printed once.
 const MEANINGS: &[(&str, &str)] = &[
     ("sent", "The proxy answers when the message is on disk: from here on it is safe."),
     (
@@ -79,7 +79,7 @@ fn main_file(language: Language) -> &'static str {
     }
 }
 
-/// Shows what a program writes while it runs, each kind of line with its meaning when it is first seen.
+/// Prints the output of a program while it runs, and explains each kind of line when it first appears.
 fn show(
     workspace: &Workspace,
     language: Language,
@@ -107,7 +107,7 @@ fn show(
     bail!("the {language} program failed:\n{}", fs::read_to_string(&log)?)
 }
 
-/// The meaning with the longest beginning that fits; gaps between words don't count.
+/// The explanation with the longest matching prefix. White space between words is ignored.
 fn meaning(line: &str) -> Option<&'static str> {
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     let fits = MEANINGS.iter().filter(|(beginning, _)| line.starts_with(beginning));

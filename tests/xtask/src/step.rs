@@ -1,5 +1,5 @@
-//! Running one piece of machinery quietly: a line that says what is going on and how long it took, the
-//! program's own output in a log file, and the end of that log when it fails.
+//! Runs a program as a step: prints one line with its name and duration, writes its output to a log file, and
+//! shows the end of that log if it fails.
 
 use std::{
     fs::{self, File},
@@ -14,13 +14,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 
-/// Lines of a failed program's log that are shown.
+/// How many lines of a failed program's log are shown.
 const TAIL: usize = 40;
 
 /// How often a waiting terminal line is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// What a step wrote, standard output and standard error together.
+/// The output of a step: standard output and standard error together.
 #[derive(Debug)]
 pub(crate) struct Log(PathBuf);
 
@@ -32,12 +32,12 @@ impl Log {
     }
 }
 
-/// How a program that could be started has ended.
+/// The result of a program that was started.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Whether it ended with success.
+    /// Whether it succeeded.
     pub(crate) ok: bool,
-    /// What it wrote.
+    /// Its output.
     pub(crate) log: Log,
 }
 
@@ -46,20 +46,20 @@ pub(crate) fn heading(title: &str) {
     println!("\n{title}");
 }
 
-/// Runs `command` as the step `name`; an error if it can't be started or ends with a failure.
+/// Runs `command` as the step `name`. Fails if it cannot be started or does not succeed.
 pub(crate) fn run(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Log> {
     let outcome = attempt(workspace, name, command)?;
-    ensure!(outcome.ok, "{name} failed; everything it wrote: {}", outcome.log.0.display());
+    ensure!(outcome.ok, "{name} failed; its whole output is in {}", outcome.log.0.display());
     Ok(outcome.log)
 }
 
-/// Runs `command` as the step `name` and shows the end of its log if it fails; an error only if it can't be
-/// started.
+/// Runs `command` as the step `name` and shows the end of its log if it fails. Returns an error only if it cannot
+/// be started.
 pub(crate) fn attempt(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Outcome> {
     Running::start(workspace, name, command)?.end()
 }
 
-/// A step under way.
+/// A running step.
 struct Running {
     name: String,
     log: PathBuf,
@@ -137,7 +137,7 @@ fn finish(name: &str, result: &str, started: Instant) {
     println!("{result} ({:.1} s)", started.elapsed().as_secs_f64());
 }
 
-/// Standard output that is gone (a closed pipe) is no reason to fail a build.
+/// Flushes standard output. A closed pipe does not fail a build.
 fn flush() {
     let _ = stdout().flush();
 }

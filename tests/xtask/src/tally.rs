@@ -1,4 +1,4 @@
-//! How many tests a program has run, read out of what it wrote: every test runner has words of its own.
+//! Counts the tests of a program by its output. Every test runner has its own format.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::step::Outcome;
 
-/// Tests passed and failed. What has no tests of its own counts as one.
+/// Passed and failed tests. A step without test counts is one test.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tally {
     passed: u64,
@@ -14,7 +14,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Adds what the log of a step says; a failed step has at least one failure.
+    /// Adds the counts in the log of a step. A failed step counts at least one failure.
     pub(crate) fn count(&mut self, outcome: &Outcome) -> Result<()> {
         let mut read = read(&outcome.log.text()?);
         if read == Self::default() && outcome.ok {
