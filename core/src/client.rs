@@ -51,6 +51,7 @@ impl Client {
     /// `InvalidOptions` and `Tls` at once; `Unavailable` when no endpoint could be reached within
     /// [`ClientOptions::startup_timeout`].
     pub async fn connect(options: ClientOptions) -> Result<Self> {
+        let options = options.bounded();
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
         let tls = if https && options.tls == Tls::Off { &Tls::SystemRoots } else { &options.tls };
         let pool = Pool::new(tls, options.request_timeout)?;

@@ -15,14 +15,14 @@ use parking_lot::Mutex;
 
 use self::{
     poll::Polls,
-    settle::{Acks, Change, Settled},
+    settle::{Acks, Change},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     message::{CloseReport, Delivery},
     options::{Endpoints, ReceiveOptions, SimpleConsumerOptions},
     route::Routes,
-    rpc::{Batcher, InFlight},
+    rpc::{Answer, Batcher, InFlight},
     session::Session,
 };
 
@@ -84,13 +84,13 @@ impl SimpleConsumer {
     ///
     /// `InvalidReceipt` when the lease is over: the message comes, or came, again.
     pub async fn ack(&self, delivery: &Delivery) -> Result<()> {
-        settled(self.submit_ack(delivery)?).await
+        self.submit_ack(delivery)?.wait().await
     }
 
     /// Acks many; the results stand in the order of the deliveries.
     pub async fn ack_all(&self, deliveries: &[Delivery]) -> Vec<Result<()>> {
         let answers: Vec<_> = deliveries.iter().map(|delivery| self.submit_ack(delivery)).collect();
-        join_all(answers.into_iter().map(|answer| async { settled(answer?).await })).await
+        join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
     }
 
     /// Hides a delivery from others for `invisible` from now; zero gives it back at once.
@@ -106,6 +106,9 @@ impl SimpleConsumer {
         let stop = session.stop().clone();
         let work = tokio::spawn(async move {
             let result = stop.run_until_cancelled(change.run()).await;
+            if matches!(result, Some(Ok(()))) {
+                guard.succeeded();
+            }
             drop(guard);
             result
         });
@@ -136,7 +139,7 @@ impl SimpleConsumer {
         report.since(start)
     }
 
-    fn submit_ack(&self, delivery: &Delivery) -> Result<Settled> {
+    fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
         let guard = self.0.in_flight.begin().ok_or_else(|| Error::closed("ack"))?;
         let batcher = self.batcher(delivery);
         Ok(settle::submit_ack(&batcher, delivery, guard, self.0.session.options()))
@@ -157,11 +160,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.session.stop().cancel();
     }
-}
-
-/// An ack that was dropped with the consumer has no answer.
-async fn settled(answer: Settled) -> Result<()> {
-    answer.await.unwrap_or_else(|_| Err(Error::closed("ack").maybe()))
 }
 
 impl fmt::Debug for SimpleConsumer {

@@ -19,6 +19,8 @@ struct Details {
     code: Option<i32>,
     retryable: bool,
     maybe_delivered: bool,
+    /// Whether there was no connection to send the request over.
+    unreached: bool,
     operation: &'static str,
     message: String,
     endpoint: Option<String>,
@@ -83,6 +85,7 @@ impl Error {
             code: None,
             retryable: false,
             maybe_delivered: false,
+            unreached: false,
             operation,
             message: message.into(),
             endpoint: None,
@@ -125,6 +128,17 @@ impl Error {
     pub(crate) fn maybe(mut self) -> Self {
         self.0.maybe_delivered = true;
         self
+    }
+
+    /// Marks that there was no connection to send the request over.
+    pub(crate) fn unreached(mut self) -> Self {
+        self.0.unreached = true;
+        self
+    }
+
+    /// Whether there was no connection to send the request over.
+    pub(crate) fn is_unreached(&self) -> bool {
+        self.0.unreached
     }
 
     /// Adds what else helps to understand the reason.

@@ -13,7 +13,7 @@ pub(crate) use endpoints::{Access, Address, Endpoints};
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The longest wait there is: `Duration::MAX` means this, and not an overflow of the clock.
-const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The end of a wait that begins at `start`.
 pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
@@ -57,6 +57,22 @@ impl ClientOptions {
     #[must_use]
     pub fn new(endpoints: impl Into<String>) -> Self {
         Self { endpoints: endpoints.into(), ..Self::default() }
+    }
+
+    /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
+    pub(crate) fn bounded(self) -> Self {
+        let bound = |duration: Duration| duration.min(LONGEST_WAIT);
+        Self {
+            request_timeout: bound(self.request_timeout),
+            operation_timeout: bound(self.operation_timeout),
+            startup_timeout: bound(self.startup_timeout),
+            retry: RetryOptions {
+                initial: bound(self.retry.initial),
+                max: bound(self.retry.max),
+                ..self.retry
+            },
+            ..self
+        }
     }
 }
 

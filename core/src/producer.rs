@@ -11,7 +11,7 @@ use std::{
 
 use futures::future::join_all;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::send_batcher::{PendingSend, SendBatcher};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     message::{CloseReport, Message, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Batcher, InFlight},
+    rpc::{Answer, Batcher, InFlight},
     session::Session,
     wire::{MessageIds, Outgoing},
 };
@@ -75,8 +75,7 @@ impl Producer {
     /// The server's refusal, or what kept an answer from coming within
     /// [`operation_timeout`](crate::ClientOptions::operation_timeout); see [`Error::maybe_delivered`].
     pub async fn send(&self, message: Message) -> Result<Receipt> {
-        let answer = self.submit(message).await?;
-        answered(answer).await
+        self.submit(message).await?.wait().await
     }
 
     /// Sends many messages; the results stand in the order of the messages.
@@ -85,7 +84,7 @@ impl Producer {
         for message in messages {
             answers.push(self.submit(message).await);
         }
-        join_all(answers.into_iter().map(|answer| async { answered(answer?).await })).await
+        join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
     }
 
     /// Takes no more sends, waits at most `deadline` for those under way, and says good-bye to the servers.
@@ -106,9 +105,9 @@ impl Producer {
     }
 
     /// Queues a message once there is room for it.
-    async fn submit(&self, message: Message) -> Result<Answer> {
+    async fn submit(&self, message: Message) -> Result<Answer<Receipt>> {
         let Inner { session, in_flight, ids, .. } = &*self.0;
-        let deadline = Instant::now() + session.options().operation_timeout;
+        let deadline = crate::options::deadline(Instant::now(), session.options().operation_timeout);
         let guard = in_flight.begin().ok_or_else(|| Error::closed("send"))?;
         self.check_size(&message)?;
         let room = self.room(&message, deadline).await?;
@@ -116,7 +115,7 @@ impl Producer {
         let born_at = SystemTime::now();
         let id = ids.next(born_at);
         let outgoing = Outgoing { message, id, born_at };
-        Ok(batcher.submit(PendingSend { outgoing, _guard: guard, _room: room }, deadline))
+        Ok(batcher.submit(PendingSend { outgoing, _room: room }, deadline, guard))
     }
 
     fn check_size(&self, message: &Message) -> Result<()> {
@@ -173,13 +172,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.session.stop().cancel();
     }
-}
-
-type Answer = oneshot::Receiver<Result<Receipt>>;
-
-/// A message that was dropped with the producer has no answer.
-async fn answered(answer: Answer) -> Result<Receipt> {
-    answer.await.unwrap_or_else(|_| Err(Error::closed("send").maybe()))
 }
 
 impl fmt::Debug for Producer {

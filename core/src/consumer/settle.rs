@@ -5,28 +5,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
-
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     message::{Delivery, Lease},
     options::{ClientOptions, Endpoints, RetryOptions},
     rpc::{
-        AckMessage, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, Link, PendingItem, Retry,
-        Verdict,
+        AckMessage, Answer, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, PendingItem,
+        ReplaySettings, Retry,
     },
     session::Session,
     wire::{build_ack, build_change, process_ack, process_change},
 };
 
-/// The answer to one ack.
-pub(super) type Settled = oneshot::Receiver<Result<()>>;
-
 /// One delivery to ack.
 pub(super) struct Ack {
     message_id: String,
     lease: Arc<Lease>,
-    _guard: InFlightGuard,
 }
 
 /// Acks deliveries of one topic from one server.
@@ -43,21 +37,28 @@ pub(super) fn submit_ack(
     delivery: &Delivery,
     guard: InFlightGuard,
     options: &ClientOptions,
-) -> Settled {
+) -> Answer<()> {
     let deadline = deadline(&delivery.lease, options);
     let lease = delivery.lease.clone();
-    batcher.submit(Ack { message_id: delivery.message_id.clone(), lease, _guard: guard }, deadline)
+    batcher.submit(Ack { message_id: delivery.message_id.clone(), lease }, deadline, guard)
 }
 
 /// The end of the lease, but time for one attempt in any case: the server's clock decides, not ours.
 fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
     let now = Instant::now();
-    lease.until().max(now + options.request_timeout).min(now + options.operation_timeout)
+    let shortest = crate::options::deadline(now, options.request_timeout);
+    lease.until().max(shortest).min(crate::options::deadline(now, options.operation_timeout))
 }
 
 impl Acks {
     pub(super) fn new(session: Arc<Session>, group: &str, topic: &str, endpoints: Endpoints) -> Self {
         Self { session, group: group.to_owned(), topic: topic.to_owned(), endpoints }
+    }
+}
+
+impl ReplaySettings for Acks {
+    async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<()> {
+        self.session.replay_settings(error, deadline).await
     }
 }
 
@@ -120,43 +121,23 @@ impl Change {
     /// Sends the change until it is answered, and keeps the new handle.
     pub(super) async fn run(self) -> Result<()> {
         let session = &self.session;
-        let deadline = deadline(&self.lease, session.options());
-        let mut retry = Retry::new(&session.options().retry, deadline);
-        loop {
-            // Some servers know nothing of a client whose stream isn't theirs.
-            let link = session
-                .ready(self.lease.endpoints(), deadline)
-                .await
-                .map_err(|error| error.during("change_invisible"))?;
-            let limit = retry.limit(session.options().request_timeout);
-            let error = match self.attempt(&link, limit).await {
-                Ok(handle) => {
-                    self.lease.renew(handle, self.invisible);
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            if retry.after(error.clone()).await? == Verdict::Replay
-                && session.replay(&link, deadline).await.is_err()
-            {
-                return Err(error);
-            }
-        }
+        let options = session.options();
+        let deadline = deadline(&self.lease, options);
+        let retry = Retry::new("change_invisible", &options.retry, options.request_timeout, deadline);
+        let handle = retry.run(&**session, |limit| self.attempt(limit, deadline)).await?;
+        self.lease.renew(handle, self.invisible);
+        Ok(())
     }
 
-    async fn attempt(&self, link: &Link, limit: Duration) -> Result<String> {
-        if limit.is_zero() {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "change_invisible",
-                "the time was up before its turn",
-            ));
-        }
+    async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
+        // Some servers only know clients that have a telemetry stream to them.
+        let link = self.session.ready(self.lease.endpoints(), deadline).await;
+        let link = link.map_err(|error| error.during("change_invisible"))?;
         let rpc = self.session.rpc();
         let delivery = (self.message_id.clone(), self.lease.handle());
         let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
         let request = build_change(group, topic, delivery, self.invisible);
-        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(link, request, limit).await?;
+        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(&link, request, limit).await?;
         process_change(&origin, response)
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     message::Receipt,
     options::RetryOptions,
     route::Routes,
-    rpc::{BatchCall, Identity, InFlightGuard, Link, PendingItem, SendMessage},
+    rpc::{BatchCall, Identity, Link, PendingItem, ReplaySettings, SendMessage},
     session::Session,
     wire::{Outgoing, build_send, process_send},
 };
@@ -24,7 +24,6 @@ use crate::{
 /// A message with its place among those under way.
 pub(super) struct PendingSend {
     pub(super) outgoing: Outgoing,
-    pub(super) _guard: InFlightGuard,
     pub(super) _room: [OwnedSemaphorePermit; 2],
 }
 
@@ -119,6 +118,12 @@ impl SendBatcher {
                 }
             }
         }
+    }
+}
+
+impl ReplaySettings for SendBatcher {
+    async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<(), Error> {
+        self.session.replay_settings(error, deadline).await
     }
 }
 

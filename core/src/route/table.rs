@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::TopicRoute;
 use crate::{
     error::{Error, ErrorKind},
-    rpc::{QueryRoute, Retry, Rpc, Servers},
+    rpc::{NoSettings, QueryRoute, Retry, Rpc, Servers},
     wire::{build_query_route, process_query_route},
 };
 
@@ -171,19 +171,26 @@ impl Table {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<TopicRoute, Error> {
-        let mut retry = Retry::new(&self.servers.options.retry, deadline);
-        loop {
-            let error = match self.query_once(topic, retry.limit(self.servers.options.request_timeout)).await
-            {
-                Ok(route) => return Ok(route),
-                Err(error) => error,
-            };
-            progress.send_replace(Progress::Asking(Some(error.clone())));
-            retry.after(error).await?;
-        }
+        let options = &self.servers.options;
+        let retry = Retry::new("query_route", &options.retry, options.request_timeout, deadline);
+        // Servers answer without the settings of a client.
+        retry.run(&NoSettings, |limit| self.query_once(topic, limit, progress)).await
     }
 
-    async fn query_once(&self, topic: &str, limit: Duration) -> Result<TopicRoute, Error> {
+    async fn query_once(
+        &self,
+        topic: &str,
+        limit: Duration,
+        progress: &watch::Sender<Progress>,
+    ) -> Result<TopicRoute, Error> {
+        let result = self.request(topic, limit).await;
+        if let Err(error) = &result {
+            progress.send_replace(Progress::Asking(Some(error.clone())));
+        }
+        result
+    }
+
+    async fn request(&self, topic: &str, limit: Duration) -> Result<TopicRoute, Error> {
         let link = self.servers.pick_access()?;
         let request = build_query_route(self.rpc.resource(topic), &self.servers.access);
         let (origin, response) = self.rpc.unary::<QueryRoute>(&link, request, limit).await?;

@@ -1,14 +1,17 @@
-//! Opportunistic batching: what queues up while a request is under way travels in the next one.
+//! Opportunistic batching: items that queue up while a request is under way share the next one.
 //!
 //! ```text
-//! submit -> queue -> worker (at most WORKERS at a time): take a batch -> BatchCall::execute -> a result each
-//!                        `-> what may be repeated goes on by itself, so that the batcher stays free
+//! submit -> queue -> worker (at most WORKERS at a time): take a batch -> BatchCall::execute -> one result per item
+//!                        `-> retries run in a task of their own, so that the worker takes the next batch
 //! ```
 
 use std::{
     collections::VecDeque,
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,37 +20,55 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::retry::{Retry, Verdict, verdict};
+use super::{
+    in_flight::InFlightGuard,
+    retry::{ReplaySettings, Retry, Verdict, verdict},
+};
 use crate::{
     error::{Error, ErrorKind},
     options::RetryOptions,
 };
 
-/// Requests of one batcher that run at the same time. A few, so that a slow one doesn't hold up the rest; not
-/// many, so that batches form.
+/// Requests of one batcher that run at the same time. More than one, so that a slow request does not delay the
+/// rest; few, so that batches form.
 const WORKERS: usize = 4;
 
-/// What a batcher carries, and how.
-pub(crate) trait BatchCall: Send + Sync + 'static {
-    /// What one caller hands in.
+/// How long after its deadline a caller is answered without a result. A request that runs into the deadline
+/// fails by itself before that, with an error that knows more.
+const ANSWER_SLACK: Duration = Duration::from_millis(100);
+
+/// What a batcher sends, and how.
+pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
+    /// What one caller submits.
     type Item: Send + Sync + 'static;
     /// What one caller gets back.
     type Output: Send + 'static;
 
-    /// What users know the operation as.
+    /// The operation as users know it.
     const OPERATION: &'static str;
-    /// The most items of one request.
+    /// The largest number of items in one request.
     const MAX_ITEMS: usize;
-    /// The most bytes of one request; a larger item travels alone.
+    /// The largest number of bytes in one request; a larger item travels alone.
     const MAX_BYTES: usize;
+    /// Whether items are sent strictly in the order of their submission: one request at a time, and no item
+    /// overtakes one that is retried.
+    const ORDERED: bool = false;
 
     /// The bytes that an item counts for.
     fn size(item: &Self::Item) -> usize;
-    /// How often and how fast to repeat.
+
+    /// Whether `next` may share a request with `first`.
+    fn may_share(_first: &Self::Item, _next: &Self::Item) -> bool {
+        true
+    }
+
+    /// How often and how fast to retry.
     fn retry(&self) -> RetryOptions;
+
     /// How long one request may take.
     fn request_timeout(&self) -> Duration;
-    /// Sends one request with `items`, and says what became of each, or of the request as a whole.
+
+    /// Sends one request with `items`. Returns a result for each item, or the error of the whole request.
     fn execute(
         &self,
         items: &[PendingItem<Self>],
@@ -57,67 +78,121 @@ pub(crate) trait BatchCall: Send + Sync + 'static {
         Self: Sized;
 }
 
-/// One item on its way.
-pub(crate) struct PendingItem<F: BatchCall> {
-    pub(crate) item: F::Item,
+/// A submitted item that has no result yet.
+pub(crate) struct PendingItem<C: BatchCall> {
+    pub(crate) item: C::Item,
     deadline: Instant,
     maybe_delivered: bool,
-    reply: oneshot::Sender<Result<F::Output, Error>>,
+    /// Whether a request with the item was started.
+    sent: Arc<AtomicBool>,
+    /// The latest failure.
+    error: Option<Error>,
+    reply: oneshot::Sender<Result<C::Output, Error>>,
+    guard: InFlightGuard,
 }
 
-impl<F: BatchCall> PendingItem<F> {
-    fn finish(self, result: Result<F::Output, Error>) {
-        let maybe_delivered = self.maybe_delivered;
-        // Nobody waits any more when the caller gave up.
-        let _ = self.reply.send(result.map_err(|error| if maybe_delivered { error.maybe() } else { error }));
+impl<C: BatchCall> PendingItem<C> {
+    fn finish(self, result: Result<C::Output, Error>) {
+        if result.is_ok() {
+            self.guard.succeeded();
+        }
+        let result = result.map_err(|error| if self.maybe_delivered { error.maybe() } else { error });
+        // The caller may have given up waiting.
+        let _ = self.reply.send(result);
     }
+
+    fn failed(mut self, error: Error) -> Self {
+        self.maybe_delivered |= error.maybe_delivered();
+        self.error = Some(error);
+        self
+    }
+}
+
+/// The result of a submitted item, as its caller waits for it.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    operation: &'static str,
+    deadline: Instant,
+    sent: Arc<AtomicBool>,
+    result: oneshot::Receiver<Result<T, Error>>,
+}
+
+impl<T> Answer<T> {
+    /// Waits for the result, at most until the deadline of the item.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` if the batcher was stopped first; `Timeout` at the deadline.
+    pub(crate) async fn wait(self) -> Result<T, Error> {
+        let deadline = self.deadline + ANSWER_SLACK;
+        match tokio::time::timeout_at(deadline.into(), self.result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::closed(self.operation).maybe()),
+            Err(_) if self.sent.load(Ordering::Relaxed) => {
+                Err(Error::new(ErrorKind::Timeout, self.operation, "the server did not answer in time")
+                    .with_retryable(true)
+                    .maybe())
+            }
+            Err(_) => Err(queued_too_long(self.operation)),
+        }
+    }
+}
+
+fn queued_too_long(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Timeout, operation, "deadline expired while queued").with_retryable(true)
 }
 
 /// A queue of items for one destination.
-pub(crate) struct Batcher<F: BatchCall> {
-    call: F,
-    state: Mutex<State<F>>,
+pub(crate) struct Batcher<C: BatchCall> {
+    call: C,
+    state: Mutex<State<C>>,
     stop: CancellationToken,
 }
 
-struct State<F: BatchCall> {
-    queue: VecDeque<PendingItem<F>>,
+struct State<C: BatchCall> {
+    queue: VecDeque<PendingItem<C>>,
     workers: usize,
-    /// Whether a worker is on its way to the queue; it will take what comes until then.
-    called: bool,
+    /// Whether a worker is about to take a batch; it also takes what is queued until then.
+    worker_due: bool,
 }
 
-impl<F: BatchCall> Batcher<F> {
-    /// An empty batcher whose work ends with `stop`.
-    pub(crate) fn new(call: F, stop: CancellationToken) -> Arc<Self> {
-        let state = State { queue: VecDeque::new(), workers: 0, called: false };
+impl<C: BatchCall> Batcher<C> {
+    /// An empty batcher whose tasks end with `stop`.
+    pub(crate) fn new(call: C, stop: CancellationToken) -> Arc<Self> {
+        let state = State { queue: VecDeque::new(), workers: 0, worker_due: false };
         Arc::new(Self { call, state: Mutex::new(state), stop })
     }
 
-    /// Queues `item`; the receiver yields its result, or an error when the batcher was stopped.
+    /// Queues `item`, to be sent until `deadline`.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        item: F::Item,
+        item: C::Item,
         deadline: Instant,
-    ) -> oneshot::Receiver<Result<F::Output, Error>> {
+        guard: InFlightGuard,
+    ) -> Answer<C::Output> {
         let (reply, result) = oneshot::channel();
+        let sent = Arc::new(AtomicBool::new(false));
+        let answer = Answer { operation: C::OPERATION, deadline, sent: sent.clone(), result };
         let mut state = self.state.lock();
         if !self.stop.is_cancelled() {
-            state.queue.push_back(PendingItem { item, deadline, maybe_delivered: false, reply });
+            let pending =
+                PendingItem { item, deadline, maybe_delivered: false, sent, error: None, reply, guard };
+            state.queue.push_back(pending);
             self.start_worker(&mut state);
         }
-        result
+        answer
     }
 
-    /// Drops what is queued; what is under way ends with the token given to [`new`](Self::new).
+    /// Drops what is queued. Requests under way end with the token given to [`new`](Self::new).
     pub(crate) fn abandon(&self) {
         let queue = mem::take(&mut self.state.lock().queue);
         drop(queue);
     }
 
-    fn start_worker(self: &Arc<Self>, state: &mut State<F>) {
-        if !state.called && state.workers < WORKERS && !state.queue.is_empty() {
-            state.called = true;
+    fn start_worker(self: &Arc<Self>, state: &mut State<C>) {
+        let workers = if C::ORDERED { 1 } else { WORKERS };
+        if !state.worker_due && state.workers < workers && !state.queue.is_empty() {
+            state.worker_due = true;
             state.workers += 1;
             self.spawn(self.clone().run());
         }
@@ -128,27 +203,33 @@ impl<F: BatchCall> Batcher<F> {
         tokio::spawn(async move { stop.run_until_cancelled(work).await });
     }
 
-    /// Carries batches until the queue is empty.
+    /// Sends batches until the queue is empty.
     async fn run(self: Arc<Self>) {
         loop {
-            // Everybody who is ready to submit now does so before the batch is taken: it costs no time,
-            // only the order in which ready tasks run.
+            // Lets every task that is ready submit before the batch is taken. This takes no time, it only
+            // changes the order in which ready tasks run.
             tokio::task::yield_now().await;
             let Some(batch) = self.take() else { return };
-            let latest = batch.iter().map(|pending| pending.deadline).max().unwrap_or_else(Instant::now);
-            let retry = Retry::new(&self.call.retry(), latest);
-            if let Some(rest) = self.attempt(batch, &retry).await {
-                self.spawn(self.clone().repeat(rest, retry));
+            let failed = self.attempt(batch, self.call.request_timeout()).await;
+            if C::ORDERED {
+                self.retry(failed).await;
+            } else if !failed.items.is_empty() {
+                let batcher = self.clone();
+                self.spawn(async move { batcher.retry(failed).await });
             }
-            self.state.lock().called = true;
+            self.state.lock().worker_due = true;
         }
     }
 
-    fn take(self: &Arc<Self>) -> Option<Vec<PendingItem<F>>> {
+    fn take(self: &Arc<Self>) -> Option<Vec<PendingItem<C>>> {
         let mut state = self.state.lock();
-        state.called = false;
-        let count = batch_length(state.queue.iter().map(|pending| F::size(&pending.item)), F::MAX_BYTES);
-        let count = count.min(F::MAX_ITEMS);
+        state.worker_due = false;
+        let count = {
+            let shares = |item: &C::Item| state.queue.front().is_some_and(|it| C::may_share(&it.item, item));
+            let items = state.queue.iter().map(|pending| &pending.item).enumerate();
+            let sharing = items.take_while(|(at, item)| *at == 0 || shares(item));
+            batch_length(sharing.map(|(_, item)| C::size(item)), C::MAX_BYTES).min(C::MAX_ITEMS)
+        };
         if count == 0 {
             state.workers -= 1;
             return None;
@@ -158,123 +239,123 @@ impl<F: BatchCall> Batcher<F> {
         Some(batch)
     }
 
-    /// Sends one request, answers those who are done, and returns the rest.
-    async fn attempt(&self, items: Vec<PendingItem<F>>, retry: &Retry) -> Option<Rest<F>> {
-        let limit = retry.limit(self.call.request_timeout());
-        let outcome = if limit.is_zero() {
-            Err(Error::new(ErrorKind::Timeout, F::OPERATION, "the time was up before its turn came"))
-        } else {
-            self.call.execute(&items, limit).await
-        };
-        let mut rest = Rest { items: Vec::new(), errors: Vec::new(), divided: false };
-        match outcome {
+    /// Sends one request, answers the items that are done, and returns the others.
+    async fn attempt(&self, items: Vec<PendingItem<C>>, limit: Duration) -> Failed<C> {
+        let mut failed = Failed { items: Vec::new(), divide: false };
+        let items = in_time(items);
+        let Some(latest) = items.iter().map(|pending| pending.deadline).max() else { return failed };
+        items.iter().for_each(|pending| pending.sent.store(true, Ordering::Relaxed));
+        let limit = latest.saturating_duration_since(Instant::now()).min(limit);
+        match self.call.execute(&items, limit).await {
             Ok(results) => {
                 for (pending, result) in items.into_iter().zip(results) {
                     match result {
-                        Err(error) if verdict(&error) != Verdict::Fail => rest.push(pending, error),
+                        Err(error) if verdict(&error) != Verdict::Fail => {
+                            failed.items.push(pending.failed(error));
+                        }
                         result => pending.finish(result),
                     }
                 }
             }
             Err(error) => {
-                rest.divided = items.len() > 1 && one_may_be_to_blame(&error);
+                failed.divide = items.len() > 1 && one_may_be_to_blame(&error);
                 for pending in items {
-                    if rest.divided || verdict(&error) != Verdict::Fail {
-                        rest.push(pending, error.clone());
+                    if failed.divide || verdict(&error) != Verdict::Fail {
+                        failed.items.push(pending.failed(error.clone()));
                     } else {
                         pending.finish(Err(error.clone()));
                     }
                 }
             }
         }
-        (!rest.items.is_empty()).then_some(rest)
+        failed
     }
 
-    /// Repeats what is left of a batch until all is answered.
-    async fn repeat(self: Arc<Self>, mut rest: Rest<F>, mut retry: Retry) {
-        loop {
-            if rest.divided {
-                return self.repeat_singly(rest.items).await;
-            }
-            let Some(error) = rest.errors.first().cloned() else { return };
-            if retry.after(error).await.is_err() {
-                for (pending, error) in rest.items.into_iter().zip(rest.errors) {
-                    pending.finish(Err(error));
+    /// Retries what is left of a batch until every item is answered.
+    async fn retry(&self, failed: Failed<C>) {
+        if !failed.divide {
+            let divided = self.retry_together(failed.items).await;
+            return self.retry_singly(divided).await;
+        }
+        self.retry_singly(failed.items).await;
+    }
+
+    /// Retries items in one request, and returns those that have to be sent one by one.
+    async fn retry_together(&self, items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
+        let Some(latest) = items.iter().map(|pending| pending.deadline).max() else { return Vec::new() };
+        let retry = Retry::new(C::OPERATION, &self.call.retry(), self.call.request_timeout(), latest);
+        let left = Mutex::new(Failed { items, divide: false });
+        let left_ref = &left;
+        let mut first = true;
+        let result = retry.run(&self.call, |limit| {
+            // The first attempt was the one that left these items.
+            let again = !mem::take(&mut first);
+            async move {
+                if again {
+                    let items = mem::take(&mut left_ref.lock().items);
+                    let failed = self.attempt(items, limit).await;
+                    *left_ref.lock() = failed;
                 }
-                return;
+                left_ref.lock().error().map_or(Ok(()), Err)
             }
-            let items = rest.still_in_time();
-            if items.is_empty() {
-                return;
-            }
-            match self.attempt(items, &retry).await {
-                Some(next) => rest = next,
-                None => return,
+        });
+        let result = result.await;
+        let failed = left.into_inner();
+        if failed.divide {
+            return failed.items;
+        }
+        if let Err(last) = result {
+            for mut pending in failed.items {
+                let error = pending.error.take().unwrap_or_else(|| last.clone());
+                pending.finish(Err(error));
             }
         }
+        Vec::new()
     }
 
-    /// One of several was to blame for a refusal: each for itself finds out which.
-    async fn repeat_singly(&self, items: Vec<PendingItem<F>>) {
+    /// Sends each item in a request of its own, because one of them made the server refuse the batch.
+    async fn retry_singly(&self, items: Vec<PendingItem<C>>) {
         let mut waiting = items.into_iter();
+        let workers = if C::ORDERED { 1 } else { WORKERS };
         let mut under_way: FuturesUnordered<_> =
-            waiting.by_ref().take(WORKERS).map(|pending| self.send_alone(pending)).collect();
+            waiting.by_ref().take(workers).map(|pending| self.send_alone(pending)).collect();
         while under_way.next().await.is_some() {
             under_way.extend(waiting.next().map(|pending| self.send_alone(pending)));
         }
     }
 
-    async fn send_alone(&self, pending: PendingItem<F>) {
-        let mut retry = Retry::new(&self.call.retry(), pending.deadline);
-        let mut items = vec![pending];
-        while let Some(rest) = self.attempt(items, &retry).await {
-            let Rest { items: left, errors, .. } = rest;
-            let mut over = None;
-            for error in errors {
-                over = retry.after(error).await.err();
-            }
-            if let Some(error) = over {
-                for pending in left {
-                    pending.finish(Err(error.clone()));
-                }
-                return;
-            }
-            items = left;
-        }
+    async fn send_alone(&self, pending: PendingItem<C>) {
+        let failed = self.attempt(vec![pending], self.call.request_timeout()).await;
+        self.retry_together(failed.items).await;
     }
 }
 
-/// What a request left undone, and why.
-struct Rest<F: BatchCall> {
-    items: Vec<PendingItem<F>>,
-    errors: Vec<Error>,
-    /// Whether the items go on one by one.
-    divided: bool,
+/// The items that a request left without a result; each knows its error.
+struct Failed<C: BatchCall> {
+    items: Vec<PendingItem<C>>,
+    /// Whether they have to be sent one by one.
+    divide: bool,
 }
 
-impl<F: BatchCall> Rest<F> {
-    fn push(&mut self, mut pending: PendingItem<F>, error: Error) {
-        pending.maybe_delivered |= error.maybe_delivered();
-        self.items.push(pending);
-        self.errors.push(error);
-    }
-
-    /// Answers those whose time is up, and returns the others.
-    fn still_in_time(self) -> Vec<PendingItem<F>> {
-        let now = Instant::now();
-        let mut items = Vec::with_capacity(self.items.len());
-        for (pending, error) in self.items.into_iter().zip(self.errors) {
-            if pending.deadline > now {
-                items.push(pending);
-            } else {
-                pending.finish(Err(error));
-            }
-        }
-        items
+impl<C: BatchCall> Failed<C> {
+    /// Why another request with these items is needed.
+    fn error(&self) -> Option<Error> {
+        self.items.first().filter(|_| !self.divide).and_then(|pending| pending.error.clone())
     }
 }
 
-/// How many of the queued sizes make up one request: at least one, if there is one.
+/// Answers the items whose deadline has passed, and returns the others.
+fn in_time<C: BatchCall>(items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
+    let now = Instant::now();
+    let (in_time, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|pending| pending.deadline > now);
+    for mut pending in late {
+        let error = pending.error.take().unwrap_or_else(|| queued_too_long(C::OPERATION));
+        pending.finish(Err(error));
+    }
+    in_time
+}
+
+/// How many of the queued sizes fit into one request: at least one, if there is one.
 fn batch_length(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
     let mut total = 0usize;
     sizes
@@ -288,10 +369,10 @@ fn batch_length(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
 
 /// Whether a request may have been refused because of one of its entries.
 ///
-/// Some servers answer 50001 where an entry is at fault, so that code counts too.
+/// Some servers answer 50001 for an invalid entry, so that code counts too.
 fn one_may_be_to_blame(error: &Error) -> bool {
     const INTERNAL_SERVER_ERROR: i32 = 50001;
-    error.code() == Some(INTERNAL_SERVER_ERROR)
+    error.code() == Some(INTERNAL_SERVER_ERROR) && verdict(error) != Verdict::Replay
         || matches!(
             error.kind(),
             ErrorKind::InvalidArgument

@@ -73,7 +73,11 @@ impl Origin {
             None => status.message().to_owned(),
         };
         let error = self.error(kind, message).with_source(status);
-        if lost { error.maybe() } else { error }
+        match cause {
+            Some(Cause::Tls | Cause::Connecting) => error.unreached(),
+            _ if lost => error.maybe(),
+            _ => error,
+        }
     }
 }
 
@@ -87,6 +91,7 @@ pub(super) fn of_connecting(address: &Address, error: tonic::transport::Error) -
         .with_retryable(retry::is_retryable(kind, None))
         .with_endpoint(address.to_string())
         .with_source(error)
+        .unreached()
 }
 
 /// Codes that come after the message was stored: only a copy or the disk was late.
@@ -122,6 +127,7 @@ fn kind_of(code: Code) -> (ErrorKind, bool) {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Cause {
     Tls,
     Connecting,

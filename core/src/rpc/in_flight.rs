@@ -1,4 +1,4 @@
-//! What is under way, counted, so that a close can wait for it.
+//! Counts the operations under way, so that a close can wait for them.
 
 use std::{
     sync::{
@@ -12,22 +12,24 @@ use tokio::sync::Notify;
 
 use crate::message::CloseReport;
 
-/// Counts the sends or acks that have no answer yet.
+/// Counts the operations that have no result yet.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     under_way: AtomicUsize,
+    /// Operations that succeeded since the close began.
+    flushed: AtomicUsize,
     closing: AtomicBool,
     finished: Notify,
 }
 
-/// One send or ack under way; dropping it says that its caller has the answer.
+/// One operation under way, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard(Arc<InFlight>);
 
 impl InFlight {
-    /// Counts one more, or refuses because of a close.
+    /// Counts one more operation. Returns `None` once the close has begun.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlightGuard> {
-        // Counted first and looked after, so that a close sees either the count or the refusal.
+        // Counts before it checks, so that a close either sees the count or causes the refusal.
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let guard = InFlightGuard(self.clone());
         (!self.closing.load(Ordering::SeqCst)).then_some(guard)
@@ -37,16 +39,15 @@ impl InFlight {
         self.closing.load(Ordering::SeqCst)
     }
 
-    /// Takes nobody more; says whether this call was the first to close.
+    /// Refuses new operations. Returns whether this call was the first to do so.
     pub(crate) fn stop_accepting(&self) -> bool {
         !self.closing.swap(true, Ordering::SeqCst)
     }
 
-    /// Waits until all has finished, at most until `deadline`.
+    /// Waits until all operations have a result, at most until `deadline`.
     pub(crate) async fn drain(&self, deadline: Instant) -> CloseReport {
         self.stop_accepting();
         let start = Instant::now();
-        let before = self.under_way.load(Ordering::SeqCst);
         let all = async {
             loop {
                 let finished = self.finished.notified();
@@ -58,7 +59,17 @@ impl InFlight {
         };
         let _ = tokio::time::timeout_at(deadline.into(), all).await;
         let abandoned = self.under_way.load(Ordering::SeqCst);
-        CloseReport { flushed: before.saturating_sub(abandoned), abandoned, elapsed: start.elapsed() }
+        let flushed = self.flushed.swap(0, Ordering::SeqCst);
+        CloseReport { flushed, abandoned, elapsed: start.elapsed() }
+    }
+}
+
+impl InFlightGuard {
+    /// Notes that the operation succeeded, for the report of a close.
+    pub(crate) fn succeeded(&self) {
+        if self.0.is_closing() {
+            self.0.flushed.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -71,7 +82,7 @@ impl Drop for InFlightGuard {
 }
 
 impl CloseReport {
-    /// Two closes that ran side by side.
+    /// The report of two closes that ran at the same time.
     pub(crate) fn beside(self, other: Self) -> Self {
         Self {
             flushed: self.flushed + other.flushed,
@@ -91,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_close_waits_for_what_is_under_way_and_takes_no_more() {
+    async fn a_close_waits_for_operations_under_way_and_refuses_new_ones() {
         let in_flight = Arc::new(InFlight::default());
         let guard = in_flight.begin().unwrap();
         let closing = in_flight.clone();
@@ -101,13 +112,25 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(in_flight.begin().is_none());
+        guard.succeeded();
         drop(guard);
         let report = close.await.unwrap();
         assert_eq!((report.flushed, report.abandoned), (1, 0));
     }
 
     #[tokio::test]
-    async fn what_has_not_landed_at_the_deadline_is_abandoned() {
+    async fn a_failed_operation_is_neither_flushed_nor_abandoned() {
+        let in_flight = Arc::new(InFlight::default());
+        let before = in_flight.begin().unwrap();
+        before.succeeded();
+        in_flight.stop_accepting();
+        drop(before);
+        let report = in_flight.drain(Instant::now() + Duration::from_secs(60)).await;
+        assert_eq!((report.flushed, report.abandoned), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn operations_without_a_result_at_the_deadline_are_abandoned() {
         let in_flight = Arc::new(InFlight::default());
         let _guard = in_flight.begin();
         let report = in_flight.drain(Instant::now()).await;

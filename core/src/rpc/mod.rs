@@ -17,7 +17,7 @@ mod retry;
 mod servers;
 mod transport;
 
-pub(crate) use batcher::{BatchCall, Batcher, PendingItem};
+pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem};
 pub(crate) use call::{Received, Rpc};
 pub(crate) use failure::{Origin, Outcome};
 pub(crate) use identity::Identity;
@@ -27,5 +27,5 @@ pub(crate) use operation::{
     AckMessage, ChangeInvisibleDuration, Heartbeat, NotifyClientTermination, QueryRoute, SendMessage,
 };
 pub(crate) use pool::Pool;
-pub(crate) use retry::{Pauses, Retry, Verdict, verdict};
+pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};
 pub(crate) use servers::Servers;

@@ -9,7 +9,12 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
-use super::{failure, link::Link, retry::Pauses, transport::Transport};
+use super::{
+    failure,
+    link::Link,
+    retry::{NoSettings, Retry},
+    transport::Transport,
+};
 use crate::{
     error::{Error, ErrorKind},
     options::{Address, Endpoints, Tls},
@@ -19,6 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Pool {
     transport: Transport,
+    connect_timeout: Duration,
     links: Mutex<HashMap<Address, Arc<Link>>>,
     /// Where each client starts to count, so that many clients spread over equal addresses.
     start: usize,
@@ -28,6 +34,7 @@ impl Pool {
     pub(crate) fn new(tls: &Tls, connect_timeout: Duration) -> Result<Self, Error> {
         Ok(Self {
             transport: Transport::new(tls, connect_timeout)?,
+            connect_timeout,
             links: Mutex::default(),
             start: rand::random::<u16>().into(),
         })
@@ -51,6 +58,11 @@ impl Pool {
     /// Lets go of all connections; each ends when nothing uses it any more.
     pub(crate) fn clear(&self) {
         self.links.lock().clear();
+    }
+
+    /// The link whose address is written as `name`.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Link>> {
+        self.links.lock().values().find(|link| **link.name() == *name).cloned()
     }
 
     fn link(&self, address: &Address) -> Result<Arc<Link>, Error> {
@@ -78,35 +90,30 @@ impl Pool {
     }
 
     async fn connect(&self, address: &Address, deadline: Instant) -> Result<(), Error> {
-        let endpoint = self.transport.endpoint(address)?;
-        let mut pauses = Pauses::of_connecting();
-        loop {
-            let attempt = tokio::time::timeout_at(deadline.into(), endpoint.connect()).await;
-            let error = match attempt {
-                Ok(Ok(channel)) => {
-                    let link = Link::new(address.clone(), channel);
-                    link.reached();
-                    self.links.lock().insert(address.clone(), link);
-                    return Ok(());
-                }
-                Ok(Err(error)) => failure::of_connecting(address, error),
-                Err(_) => {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "connect",
-                        "no connection came about in time",
-                    )
-                    .with_retryable(true)
-                    .with_endpoint(address.to_string()));
-                }
-            };
-            let pause = pauses.next();
-            if !error.retryable() || Instant::now() + pause >= deadline {
-                // Known to be bad, so that the first calls go elsewhere.
-                self.link(address)?.failed();
-                return Err(error);
-            }
-            tokio::time::sleep(pause).await;
+        let retry = Retry::for_connecting(self.connect_timeout, deadline);
+        let connected = retry.run(&NoSettings, |limit| self.connect_once(address, limit)).await;
+        if connected.is_err() {
+            // The first calls go to another address.
+            self.link(address)?.failed();
         }
+        connected
+    }
+
+    async fn connect_once(&self, address: &Address, limit: Duration) -> Result<(), Error> {
+        let endpoint = self.transport.endpoint(address)?;
+        let channel = match tokio::time::timeout(limit, endpoint.connect()).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(failure::of_connecting(address, error)),
+            Err(_) => {
+                return Err(Error::new(ErrorKind::Unavailable, "connect", "connect timed out")
+                    .with_retryable(true)
+                    .with_endpoint(address.to_string())
+                    .unreached());
+            }
+        };
+        let link = Link::new(address.clone(), channel);
+        link.reached();
+        self.links.lock().insert(address.clone(), link);
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Whether, and when, a failed request goes out again.
+//! Whether and when a failed request is sent again.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use rocketmq_thin_proto::{Class, classify, v2};
 
 use crate::{
     error::{Error, ErrorKind},
-    options::RetryOptions,
+    options::{LONGEST_WAIT, RetryOptions},
 };
 
-/// Whether the same request may succeed when it is sent again: the one place that says so.
+/// Whether the same request may succeed when it is sent again. This is the only place that decides it.
 ///
-/// A server's code decides by the table of the wire contract. Without a code it is the way to the server
-/// that failed, and that heals.
+/// A server's code decides by the table of the wire contract. Without a code, no server answered, which is
+/// usually temporary.
 pub(super) fn is_retryable(kind: ErrorKind, code: Option<i32>) -> bool {
     match code.map(classify) {
         Some(Class::Failure { retryable, .. }) => retryable,
@@ -25,39 +25,60 @@ pub(super) fn is_retryable(kind: ErrorKind, code: Option<i32>) -> bool {
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Hand it to the caller.
+    /// Return it to the caller.
     Fail,
-    /// Pause and send again.
+    /// Pause and send the request again.
     Repeat,
-    /// The server forgot our settings: send them, then the request again.
+    /// The server has lost the client's settings: send them, then the request again.
     Replay,
 }
 
-/// What to do about `error`, as far as the error itself can tell.
+/// Decides what to do about `error` from the error alone.
 pub(crate) fn verdict(error: &Error) -> Verdict {
     if !error.retryable() {
         return Verdict::Fail;
     }
     let forgotten = match error.code().and_then(|code| v2::Code::try_from(code).ok()) {
         Some(v2::Code::UnrecognizedClientType) => true,
-        // Apache's proxy stumbles over the settings or the stream that it no longer has.
+        // How Apache's proxy fails without the settings or the stream of a client.
         Some(v2::Code::InternalServerError) => error.message().contains("is null"),
         _ => false,
     };
     if forgotten { Verdict::Replay } else { Verdict::Repeat }
 }
 
-/// Pauses with full jitter: random between nothing and a limit that doubles.
+/// Gives its settings back to a server that has lost them.
+pub(crate) trait ReplaySettings {
+    /// Sends the settings to the server that answered with `error`, and waits until it has them.
+    fn replay_settings(
+        &self,
+        error: &Error,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// For requests that need no settings on the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoSettings;
+
+impl ReplaySettings for NoSettings {
+    async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Exponential backoff with jitter: each pause is random below a limit that doubles.
 #[derive(Debug)]
-pub(crate) struct Pauses {
+pub(crate) struct Backoff {
     limits: ExponentialBackoff,
     longest: Duration,
-    /// The part of each limit that is waited in any case.
+    /// The shortest pause, as a part of the limit.
     floor: f64,
 }
 
-impl Pauses {
+impl Backoff {
     pub(crate) fn new(initial: Duration, max: Duration) -> Self {
+        let max = max.min(LONGEST_WAIT);
         let limits = ExponentialBuilder::new()
             .with_factor(2.0)
             .with_min_delay(initial.min(max))
@@ -67,72 +88,125 @@ impl Pauses {
         Self { limits, longest: max, floor: 0.0 }
     }
 
-    /// For a first connection: quick at first, then once a second.
-    pub(crate) fn of_connecting() -> Self {
+    /// For the first connection: fast at first, then about once a second.
+    pub(crate) fn for_connecting() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(1))
     }
 
-    /// For a telemetry stream: back within three seconds, also after many failures.
-    pub(crate) fn of_reconnecting() -> Self {
-        Self { floor: 0.25, ..Self::new(Duration::from_millis(100), Duration::from_secs(2)) }
+    /// For a telemetry stream: less than one attempt a second on average, and never more than 2.5 s apart.
+    pub(crate) fn for_telemetry() -> Self {
+        Self { floor: 0.5, ..Self::new(Duration::from_millis(250), Duration::from_millis(2500)) }
     }
 
-    /// For a queue that can't be received from: five requests a second at most.
-    pub(crate) fn of_receiving() -> Self {
+    /// For a queue that can't be received from: at most five requests a second.
+    pub(crate) fn for_receiving() -> Self {
         Self { floor: 0.8, ..Self::new(Duration::from_millis(250), Duration::from_secs(2)) }
     }
 
+    /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let limit = self.limits.next().unwrap_or(self.longest);
         limit.mul_f64(rand::random_range(self.floor..=1.0))
     }
 }
 
-/// The attempts of one call, under one deadline.
+/// The attempts of one call: how many, how far apart, and until when.
 #[derive(Debug)]
 pub(crate) struct Retry {
-    pauses: Pauses,
-    left: u32,
+    operation: &'static str,
+    backoff: Backoff,
+    attempts_left: u32,
+    request_timeout: Duration,
     deadline: Instant,
     maybe_delivered: bool,
+    /// Whether the settings were replayed after the latest failure.
+    replayed: bool,
 }
 
 impl Retry {
-    pub(crate) fn new(options: &RetryOptions, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        operation: &'static str,
+        options: &RetryOptions,
+        request_timeout: Duration,
+        deadline: Instant,
+    ) -> Self {
         Self {
-            pauses: Pauses::new(options.initial, options.max),
-            left: options.max_attempts.max(1),
+            operation,
+            backoff: Backoff::new(options.initial, options.max),
+            attempts_left: options.max_attempts.max(1),
+            request_timeout,
             deadline,
             maybe_delivered: false,
+            replayed: false,
         }
     }
 
-    /// How long the next attempt may take, or nothing when there is no time left.
-    pub(crate) fn limit(&self, request_timeout: Duration) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now()).min(request_timeout)
+    /// For a connection: attempts until `deadline`, each at most `request_timeout` long.
+    pub(crate) fn for_connecting(request_timeout: Duration, deadline: Instant) -> Self {
+        let options = RetryOptions { max_attempts: u32::MAX, ..RetryOptions::default() };
+        Self {
+            backoff: Backoff::for_connecting(),
+            ..Self::new("connect", &options, request_timeout, deadline)
+        }
+    }
+
+    /// Runs `attempt` until it succeeds, fails for good, or the attempts or the time are used up.
+    ///
+    /// An attempt gets the time that it may take. If a server has lost the settings of the client, `settings`
+    /// sends them again before the next attempt.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last attempt.
+    pub(crate) async fn run<T, F>(
+        mut self,
+        settings: &impl ReplaySettings,
+        mut attempt: impl FnMut(Duration) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        loop {
+            let limit = self.deadline.saturating_duration_since(Instant::now()).min(self.request_timeout);
+            if limit.is_zero() {
+                return Err(Error::new(ErrorKind::Timeout, self.operation, "deadline expired while queued"));
+            }
+            let error = match attempt(limit).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            self.pause(error, settings).await?;
+        }
     }
 
     /// Waits before the next attempt.
     ///
     /// # Errors
     ///
-    /// `error` itself, when no further attempt is worthwhile.
-    pub(crate) async fn after(&mut self, error: Error) -> Result<Verdict, Error> {
-        let (verdict, pause) = self.next(error)?;
-        tokio::time::sleep(pause).await;
-        Ok(verdict)
+    /// `error` itself if another attempt is pointless.
+    async fn pause(&mut self, error: Error, settings: &impl ReplaySettings) -> Result<(), Error> {
+        let (verdict, pause) = self.next(error.clone())?;
+        let replayed =
+            verdict == Verdict::Replay && settings.replay_settings(&error, self.deadline).await.is_ok();
+        // At once after a replay, unless the one before did not help.
+        if !replayed || self.replayed {
+            tokio::time::sleep(pause).await;
+        }
+        self.replayed = replayed;
+        Ok(())
     }
 
-    /// The decision behind [`after`](Self::after), without the waiting.
+    /// Decides what to do about `error`, and how long to wait before it.
     fn next(&mut self, error: Error) -> Result<(Verdict, Duration), Error> {
         self.maybe_delivered |= error.maybe_delivered();
-        // Knocking at a closed door is no attempt: a server that restarts is waited for until the deadline.
-        if error.code().is_some() || error.maybe_delivered() {
-            self.left -= 1;
+        // A server that can't be reached, as during its restart, is waited for until the deadline.
+        if !error.is_unreached() {
+            self.attempts_left -= 1;
         }
         let verdict = verdict(&error);
-        let pause = self.pauses.next();
-        if verdict == Verdict::Fail || self.left == 0 || Instant::now() + pause >= self.deadline {
+        let pause = self.backoff.next();
+        let too_late = Instant::now().checked_add(pause).is_none_or(|next| next >= self.deadline);
+        if verdict == Verdict::Fail || self.attempts_left == 0 || too_late {
             return Err(if self.maybe_delivered { error.maybe() } else { error });
         }
         Ok((verdict, pause))
@@ -151,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_decides_what_comes_next() {
+    fn the_error_decides_what_to_do() {
         for (error, expected) in [
             (refused(40100, ""), Verdict::Fail),
             (refused(40402, ""), Verdict::Fail),
@@ -168,50 +242,97 @@ mod tests {
         assert!(!is_retryable(ErrorKind::Protocol, None));
     }
 
-    #[test]
-    fn attempts_end_with_their_number_and_with_the_deadline() {
-        let options = RetryOptions { max_attempts: 3, initial: Duration::ZERO, max: Duration::ZERO };
-        let mut retry = Retry::new(&options, Instant::now() + Duration::from_secs(60));
-        assert!(retry.next(refused(50001, "")).is_ok());
-        assert!(retry.next(refused(50001, "")).is_ok());
-        assert_eq!(retry.next(refused(50001, "last")).unwrap_err().message(), "last");
-        assert!(Retry::new(&options, Instant::now()).next(refused(50001, "")).is_err());
+    fn retry(max_attempts: u32, deadline: Instant) -> Retry {
+        let options = RetryOptions { max_attempts, initial: Duration::ZERO, max: Duration::ZERO };
+        Retry::new("send", &options, Duration::from_secs(3), deadline)
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     #[test]
-    fn a_server_that_cannot_be_reached_is_waited_for_until_the_deadline() {
-        let options = RetryOptions { max_attempts: 1, initial: Duration::ZERO, max: Duration::ZERO };
-        let mut retry = Retry::new(&options, Instant::now() + Duration::from_secs(60));
-        let refused =
-            || Error::new(ErrorKind::Unavailable, "send", "connection refused").with_retryable(true);
-        assert!((0..100).all(|_| retry.next(refused()).is_ok()));
-        assert!(retry.next(refused().maybe()).is_err());
+    fn attempts_end_with_their_number_and_with_the_deadline() {
+        let mut few = retry(3, later());
+        assert!(few.next(refused(50001, "")).is_ok());
+        assert!(few.next(refused(50001, "")).is_ok());
+        assert_eq!(few.next(refused(50001, "last")).unwrap_err().message(), "last");
+        assert!(retry(3, Instant::now()).next(refused(50001, "")).is_err());
+    }
+
+    #[test]
+    fn an_unreachable_server_is_retried_until_the_deadline() {
+        let mut retry = retry(1, later());
+        let unreached = || {
+            Error::new(ErrorKind::Unavailable, "send", "connection refused").with_retryable(true).unreached()
+        };
+        assert!((0..100).all(|_| retry.next(unreached()).is_ok()));
+        assert!(retry.next(refused(50001, "")).is_err());
     }
 
     #[test]
     fn one_lost_answer_marks_the_error_of_the_whole_call() {
-        let options =
-            RetryOptions { initial: Duration::ZERO, max: Duration::ZERO, ..RetryOptions::default() };
-        let mut retry = Retry::new(&options, Instant::now() + Duration::from_secs(60));
+        let mut retry = retry(16, later());
         retry.next(refused(50401, "slow").maybe()).unwrap();
         assert!(retry.next(refused(40402, "")).unwrap_err().maybe_delivered());
     }
 
+    #[test]
+    fn the_longest_duration_does_not_overflow() {
+        let options = RetryOptions { max_attempts: 9, initial: Duration::MAX, max: Duration::MAX };
+        let mut retry = Retry::new("send", &options, Duration::MAX, later());
+        assert!(retry.next(refused(50001, "")).is_err());
+        assert!((0..10).all(|_| retry.backoff.next() <= LONGEST_WAIT));
+    }
+
+    /// Counts how often the settings were replayed.
+    #[derive(Default)]
+    struct Replays(std::sync::atomic::AtomicUsize);
+
+    impl ReplaySettings for Replays {
+        async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn lost_settings_are_replayed_before_the_next_attempt() {
+        let replays = Replays::default();
+        let mut attempts = 0;
+        let result = retry(16, later()).run(&replays, |_| {
+            attempts += 1;
+            std::future::ready(match attempts {
+                1 => Err(refused(40015, "unknown client")),
+                2 => Err(refused(50001, "disk is full")),
+                _ => Ok(attempts),
+            })
+        });
+        assert_eq!(result.await.unwrap(), 3);
+        assert_eq!(replays.0.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_attempted_after_the_deadline() {
+        let result = retry(16, Instant::now()).run(&NoSettings, async |_| Ok(()));
+        assert_eq!(result.await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
     proptest! {
         #[test]
-        fn no_pause_is_longer_than_the_longest(initial in 0u64..5000, max in 0u64..5000, rounds in 1usize..40) {
+        fn no_pause_exceeds_the_maximum(initial in 0u64..5000, max in 0u64..5000, rounds in 1usize..40) {
             let max = Duration::from_millis(max);
-            let mut pauses = Pauses::new(Duration::from_millis(initial), max);
+            let mut backoff = Backoff::new(Duration::from_millis(initial), max);
             for _ in 0..rounds {
-                prop_assert!(pauses.next() <= max);
+                prop_assert!(backoff.next() <= max);
             }
         }
 
         #[test]
-        fn a_broken_queue_is_asked_five_times_a_second_at_most(rounds in 1usize..40) {
-            let mut pauses = Pauses::of_receiving();
+        fn a_failing_queue_is_asked_at_most_five_times_a_second(rounds in 1usize..40) {
+            let mut backoff = Backoff::for_receiving();
             for _ in 0..rounds {
-                prop_assert!(pauses.next() >= Duration::from_millis(200));
+                prop_assert!(backoff.next() >= Duration::from_millis(200));
             }
         }
     }

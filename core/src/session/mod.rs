@@ -19,7 +19,7 @@ use self::stream::{Stream, StreamState};
 use crate::{
     error::{Error, ErrorKind},
     options::{Address, ClientOptions, Endpoints, RetryOptions},
-    rpc::{Heartbeat, Link, NotifyClientTermination, Pool, Rpc, Servers, Verdict, verdict},
+    rpc::{Heartbeat, Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
     wire::{Role, Settings, build_settings},
 };
 
@@ -211,6 +211,15 @@ impl Session {
         let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
         if let Err(error) = result {
             tracing::debug!(%error, "the server heard no farewell");
+        }
+    }
+}
+
+impl ReplaySettings for Session {
+    async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<(), Error> {
+        match error.endpoint().and_then(|name| self.pool().find(name)) {
+            Some(link) => self.replay(&link, deadline).await,
+            None => Ok(()),
         }
     }
 }

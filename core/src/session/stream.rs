@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Inner;
 use crate::{
     error::{Error, ErrorKind},
-    rpc::{Link, Origin, Pauses},
+    rpc::{Backoff, Link, Origin},
     wire::process_settings,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 const FIRST_SETTINGS: u32 = 2;
 
 /// Failures in a row after which an address that only a route named is given up; about two minutes.
-const PATIENCE: u64 = 100;
+const PATIENCE: u64 = 64;
 
 /// Servers don't announce changed settings; they answer with them when asked.
 const RESEND: Duration = Duration::from_secs(300);
@@ -91,7 +91,7 @@ enum Next {
 
 impl Keeper {
     async fn keep(mut self) {
-        let mut pauses = Pauses::of_reconnecting();
+        let mut backoff = Backoff::for_telemetry();
         let mut failures = 0;
         let mut in_a_row = 0;
         while in_a_row < PATIENCE || self.session.servers.is_access(&self.link) {
@@ -99,7 +99,7 @@ impl Keeper {
             let next = self.attend().await;
             in_a_row += 1;
             if self.turn > turn {
-                pauses = Pauses::of_reconnecting();
+                backoff = Backoff::for_telemetry();
                 in_a_row = 0;
             }
             let error = match next {
@@ -111,7 +111,7 @@ impl Keeper {
             };
             failures += 1;
             self.state.send_replace(StreamState::Opening { failures, error });
-            tokio::time::sleep(pauses.next()).await;
+            tokio::time::sleep(backoff.next()).await;
         }
         // Whoever needs the address again opens a new stream.
         self.session.forget(&self.link);
@@ -126,7 +126,10 @@ impl Keeper {
             return Next::Failed(origin.error(ErrorKind::Unavailable, "the stream ended"));
         }
         let before = self.turn;
-        let patience = Instant::now() + self.session.servers.options.request_timeout * FIRST_SETTINGS;
+        let patience = crate::options::deadline(
+            Instant::now(),
+            self.session.servers.options.request_timeout.saturating_mul(FIRST_SETTINGS),
+        );
         // Some servers send no headers before their first answer, hence settings first.
         let mut stub = self.link.stub();
         let mut incoming = match timeout_at(patience.into(), stub.telemetry(request)).await {

@@ -111,7 +111,11 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
         attempt: system.delivery_attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1),
         queue_id: system.queue_id,
         queue_offset: system.queue_offset.unwrap_or(-1),
-        lease: Arc::new(Lease::new(handle, queue.endpoints.clone(), Instant::now() + poll.invisible)),
+        lease: Arc::new(Lease::new(
+            handle,
+            queue.endpoints.clone(),
+            crate::options::deadline(Instant::now(), poll.invisible),
+        )),
     }
 }
 

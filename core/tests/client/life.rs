@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use rocketmq_thin::{
-    Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, Tls,
+    Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, RetryOptions,
+    SimpleConsumerOptions, Tls,
 };
-use rocketmq_thin_proto::v2::Code;
+use rocketmq_thin_proto::v2::{Code, SendMessageResponse};
 use tokio::net::TcpListener;
 use tonic::transport::Identity;
 
 use crate::{
     client,
-    server::{Script, TestServer, message},
+    server::{Script, TestServer, message, status},
 };
 
 /// Options of a client that doesn't wait long.
@@ -147,6 +148,46 @@ async fn what_is_under_way_is_flushed() {
     let report = producer.close(Duration::from_secs(5)).await;
     assert_eq!((report.flushed, report.abandoned), (1, 0));
     send.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_send_is_not_flushed() {
+    let refuse =
+        |_: &_, _| SendMessageResponse { status: status(Code::Forbidden, "no"), entries: Vec::new() };
+    let server = TestServer::start(Script { send: Box::new(refuse), ..Script::default() });
+    let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let mut send = Box::pin(producer.send(Message::new("t", "x")));
+    assert!(futures::poll!(&mut send).is_pending());
+    let report = producer.close(Duration::from_secs(5)).await;
+    assert_eq!((report.flushed, report.abandoned), (0, 0));
+    assert_eq!(send.await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
+async fn the_longest_durations_work() {
+    let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let options = ClientOptions {
+        request_timeout: Duration::MAX,
+        operation_timeout: Duration::MAX,
+        startup_timeout: Duration::MAX,
+        retry: RetryOptions { initial: Duration::MAX, max: Duration::MAX, ..RetryOptions::default() },
+        ..ClientOptions::new(server.endpoints())
+    };
+    let client = Client::connect(options).await.unwrap();
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    producer.send(Message::new("t", "x")).await.unwrap();
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let options = ReceiveOptions {
+        invisible_duration: Duration::MAX,
+        await_duration: Duration::MAX,
+        ..ReceiveOptions::default()
+    };
+    let delivery = consumer.receive(options).await.unwrap().remove(0);
+    consumer.change_invisible(&delivery, Duration::MAX).await.unwrap();
+    consumer.ack(&delivery).await.unwrap();
+    let report = client.close(Duration::MAX).await;
+    assert_eq!(report.abandoned, 0);
 }
 
 #[tokio::test]

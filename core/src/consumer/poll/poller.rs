@@ -13,7 +13,7 @@ use super::Polls;
 use crate::{
     error::{Error, Result},
     message::Delivery,
-    rpc::{Link, Pauses, Verdict, verdict},
+    rpc::{Backoff, Link, Verdict, verdict},
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
@@ -38,7 +38,7 @@ struct State {
 
 /// A row of failures, through which attempts keep their distance.
 struct Trouble {
-    pauses: Pauses,
+    backoff: Backoff,
     next: Instant,
 }
 
@@ -111,7 +111,7 @@ impl Poller {
 
     async fn attempt(&self, polls: &Polls, running: &Running, id: &str) -> Result<Vec<Delivery>> {
         let (session, poll) = (&polls.session, running.poll);
-        let limit = poll.wait + session.options().request_timeout;
+        let limit = poll.wait.saturating_add(session.options().request_timeout);
         let turn_in_trouble = self.turn_in_trouble();
         if let Some(turn) = turn_in_trouble {
             tokio::time::sleep_until(turn.into()).await;
@@ -143,7 +143,7 @@ impl Poller {
         let (session, rpc) = (&polls.session, polls.session.rpc());
         let (group, topic) = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
         let request = build_receive(group, topic, attempt);
-        let limit = attempt.poll.wait + session.options().request_timeout;
+        let limit = attempt.poll.wait.saturating_add(session.options().request_timeout);
         let (origin, received) = rpc.receive(link, request, limit).await?;
         process_receive(&origin, received, attempt)
     }
@@ -163,7 +163,7 @@ impl Poller {
         let mut state = self.state.lock();
         let trouble = state.trouble.as_mut()?;
         let turn = trouble.next.max(Instant::now());
-        trouble.next = turn + trouble.pauses.next();
+        trouble.next = turn + trouble.backoff.next();
         Some(turn)
     }
 
@@ -172,8 +172,8 @@ impl Poller {
         let now = Instant::now();
         let mut state = self.state.lock();
         let trouble = state.trouble.get_or_insert_with(|| {
-            let mut pauses = Pauses::of_receiving();
-            Trouble { next: now + pauses.next(), pauses }
+            let mut backoff = Backoff::for_receiving();
+            Trouble { next: now + backoff.next(), backoff }
         });
         trouble.next.saturating_duration_since(now)
     }

@@ -5,14 +5,22 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Carries numbers; what it does with a request is a function of its numbers and of how many came before.
+/// Sends numbers. `decide` answers a request, given its numbers and how many requests came before.
 struct Numbers<D> {
     requests: Mutex<Vec<Vec<u32>>>,
     count: AtomicUsize,
+    replays: AtomicUsize,
     decide: D,
 }
 
 type Decision = Result<Vec<Result<u32, Error>>, Error>;
+
+impl<D: Send + Sync> ReplaySettings for Numbers<D> {
+    async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
+        self.replays.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
 
 impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> BatchCall for Numbers<D> {
     type Item = u32;
@@ -46,7 +54,12 @@ fn batcher<D>(decide: D) -> Arc<Batcher<Numbers<D>>>
 where
     D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static,
 {
-    let numbers = Numbers { requests: Mutex::default(), count: AtomicUsize::new(0), decide };
+    let numbers = Numbers {
+        requests: Mutex::default(),
+        count: AtomicUsize::new(0),
+        replays: AtomicUsize::new(0),
+        decide,
+    };
     Batcher::new(numbers, CancellationToken::new())
 }
 
@@ -55,8 +68,12 @@ where
     D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static,
 {
     let deadline = Instant::now() + Duration::from_secs(60);
-    let waiting: Vec<_> = numbers.iter().map(|number| batcher.submit(*number, deadline)).collect();
-    join_all(waiting).await.into_iter().map(|result| result.unwrap()).collect()
+    let waiting: Vec<_> = numbers.iter().map(|number| batcher.submit(*number, deadline, guard())).collect();
+    join_all(waiting.into_iter().map(Answer::wait)).await
+}
+
+fn guard() -> InFlightGuard {
+    Arc::<crate::rpc::InFlight>::default().begin().unwrap()
 }
 
 fn error(kind: ErrorKind, retryable: bool) -> Error {
@@ -68,7 +85,7 @@ fn all(numbers: &[u32]) -> Decision {
 }
 
 #[tokio::test]
-async fn what_is_submitted_together_travels_together() {
+async fn items_submitted_together_share_a_request() {
     let batcher = batcher(|numbers, _| all(numbers));
     let results = send(&batcher, &[1, 2, 3, 4, 5]).await;
     assert_eq!(results.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -85,7 +102,7 @@ async fn a_large_item_travels_alone() {
 }
 
 #[tokio::test]
-async fn only_what_failed_is_repeated() {
+async fn only_failed_items_are_retried() {
     let batcher = batcher(|numbers, before| {
         if before > 0 {
             return all(numbers);
@@ -101,7 +118,7 @@ async fn only_what_failed_is_repeated() {
 }
 
 #[tokio::test]
-async fn one_bad_item_does_not_fail_the_others() {
+async fn one_invalid_item_does_not_fail_the_others() {
     let batcher = batcher(|numbers, _| {
         if numbers.contains(&2) { Err(error(ErrorKind::InvalidArgument, false)) } else { all(numbers) }
     });
@@ -111,7 +128,7 @@ async fn one_bad_item_does_not_fail_the_others() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_topic_costs_one_request() {
+async fn a_final_error_is_not_retried() {
     let batcher = batcher(|_, _| Err(error(ErrorKind::TopicNotFound, false)));
     assert!(send(&batcher, &[1, 2]).await.iter().all(Result::is_err));
     assert_eq!(batcher.call.requests.lock().len(), 1);
@@ -126,23 +143,138 @@ async fn attempts_are_counted() {
 }
 
 #[tokio::test]
-async fn an_item_whose_time_is_up_is_not_sent() {
+async fn lost_settings_are_replayed() {
+    let batcher = batcher(|numbers, before| {
+        if before == 0 {
+            return Err(error(ErrorKind::Unavailable, true).with_code(40015));
+        }
+        all(numbers)
+    });
+    assert!(send(&batcher, &[1, 2]).await.iter().all(Result::is_ok));
+    assert_eq!(*batcher.call.requests.lock(), [vec![1, 2], vec![1, 2]]);
+    assert_eq!(batcher.call.replays.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_item_whose_deadline_has_passed_is_not_sent() {
     let batcher = batcher(|numbers, _| all(numbers));
-    let result = batcher.submit(1, Instant::now()).await.unwrap();
+    let result = batcher.submit(1, Instant::now(), guard()).wait().await;
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
     assert!(batcher.call.requests.lock().is_empty());
 }
 
 #[tokio::test]
-async fn a_stopped_lane_answers_nobody() {
+async fn a_stopped_batcher_answers_with_closed() {
     let batcher = batcher(|numbers, _| all(numbers));
     batcher.stop.cancel();
-    assert!(batcher.submit(1, Instant::now() + Duration::from_secs(60)).await.is_err());
+    let answer = batcher.submit(1, Instant::now() + Duration::from_secs(60), guard());
+    assert_eq!(answer.wait().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// Never answers.
+struct Silent;
+
+impl ReplaySettings for Silent {
+    async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl BatchCall for Silent {
+    type Item = ();
+    type Output = ();
+
+    const OPERATION: &'static str = "send";
+    const MAX_ITEMS: usize = 4;
+    const MAX_BYTES: usize = 100;
+
+    fn size((): &()) -> usize {
+        1
+    }
+
+    fn retry(&self) -> RetryOptions {
+        RetryOptions::default()
+    }
+
+    fn request_timeout(&self) -> Duration {
+        Duration::from_secs(600)
+    }
+
+    async fn execute(&self, _: &[PendingItem<Self>], _: Duration) -> Result<Vec<Result<(), Error>>, Error> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_is_answered_at_its_own_deadline() {
+    let batcher = Batcher::new(Silent, CancellationToken::new());
+    let now = Instant::now();
+    let early = batcher.submit((), now + Duration::from_secs(1), guard());
+    let _late = batcher.submit((), now + Duration::from_secs(600), guard());
+    let start = tokio::time::Instant::now();
+    let error = early.wait().await.unwrap_err();
+    assert_eq!((error.kind(), error.maybe_delivered()), (ErrorKind::Timeout, true));
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
+
+/// Numbers that are sent in order; an even one shares no request.
+struct InOrder {
+    requests: Mutex<Vec<Vec<u32>>>,
+}
+
+impl ReplaySettings for InOrder {
+    async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl BatchCall for InOrder {
+    type Item = u32;
+    type Output = u32;
+
+    const OPERATION: &'static str = "send";
+    const MAX_ITEMS: usize = 4;
+    const MAX_BYTES: usize = 100;
+    const ORDERED: bool = true;
+
+    fn size(_: &u32) -> usize {
+        1
+    }
+
+    fn may_share(first: &u32, next: &u32) -> bool {
+        first % 2 == 1 && next % 2 == 1
+    }
+
+    fn retry(&self) -> RetryOptions {
+        RetryOptions { max_attempts: 9, initial: Duration::ZERO, max: Duration::ZERO }
+    }
+
+    fn request_timeout(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn execute(&self, items: &[PendingItem<Self>], _: Duration) -> Decision {
+        let numbers: Vec<u32> = items.iter().map(|pending| pending.item).collect();
+        self.requests.lock().push(numbers.clone());
+        // Every request fails once.
+        let before = self.requests.lock().iter().filter(|request| **request == numbers).count();
+        if before == 1 { Err(error(ErrorKind::Throttled, true)) } else { all(&numbers) }
+    }
+}
+
+#[tokio::test]
+async fn an_ordered_item_does_not_overtake_one_that_is_retried() {
+    let batcher = Batcher::new(InOrder { requests: Mutex::default() }, CancellationToken::new());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let answers: Vec<_> = [1, 3, 2, 5].map(|number| batcher.submit(number, deadline, guard())).into();
+    assert!(join_all(answers.into_iter().map(Answer::wait)).await.iter().all(Result::is_ok));
+    let requests = batcher.call.requests.lock().clone();
+    assert_eq!(requests, [vec![1, 3], vec![1, 3], vec![2], vec![2], vec![5], vec![5]]);
 }
 
 proptest! {
     #[test]
-    fn a_batch_fits_or_is_one(sizes in prop::collection::vec(0usize..50, 0..20)) {
+    fn a_batch_fits_or_has_one_item(sizes in prop::collection::vec(0usize..50, 0..20)) {
         let length = batch_length(sizes.iter().copied(), 60);
         prop_assert_eq!(length == 0, sizes.is_empty());
         prop_assert!(length == 1 || sizes[..length].iter().sum::<usize>() <= 60);
