@@ -1,4 +1,4 @@
-//! The floor: a gRPC server that answers every send at once and stores nothing.
+//! The lower bound: a gRPC server that answers every send at once and stores nothing.
 
 use std::pin::Pin;
 
@@ -119,7 +119,7 @@ impl MessagingService for Echo {
     }
 }
 
-/// Serves until the process is ended; the first line on standard output says where.
+/// Serves until the process is killed. The first line on standard output names the address.
 #[allow(clippy::print_stdout)]
 pub(crate) async fn serve() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;

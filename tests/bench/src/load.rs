@@ -1,4 +1,4 @@
-//! The load put on a server: plain gRPC calls of the contract, made as cheap as they can be made here.
+//! The load generator: plain gRPC calls of the contract, as cheap as possible.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ pub(crate) const BODY: usize = 1024;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where load goes.
+/// The topic and group of a load.
 #[derive(Clone)]
 pub(crate) struct Names {
     pub(crate) topic: String,
@@ -68,8 +68,8 @@ impl Load {
         }
     }
 
-    /// Says that this is a consumer: Apache's proxy answers no receive before. It holds for as long as the
-    /// answer is kept.
+    /// Announces a consumer over telemetry, as Apache's proxy requires before a receive. The announcement lasts as
+    /// long as the returned stream is kept.
     pub(crate) async fn register(&self) -> Result<Streaming<pb::TelemetryCommand>, Failure> {
         let subscription = pb::Subscription {
             group: resource(&self.names.group),

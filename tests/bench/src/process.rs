@@ -1,4 +1,4 @@
-//! A process under measurement: started, asked for its CPU time and memory, ended.
+//! A measured process: its start, its CPU time and memory, its end.
 
 use std::fs;
 use std::io;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// A child process that speaks by lines on its standard output. It is killed when dropped.
+/// A child process that reports by lines on its standard output. Dropping it kills the process.
 pub(crate) struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     account: Account,
 }
 
-/// What the system keeps of a process, ours or not.
+/// The resource usage of a process, as the system reports it.
 #[derive(Clone, Copy)]
 pub(crate) struct Account {
     pid: u32,
@@ -53,7 +53,7 @@ impl Process {
         self.child.stdin.as_mut().ok_or_else(|| io::Error::other("no standard input"))
     }
 
-    /// What it used.
+    /// Its resource usage.
     pub(crate) fn account(&self) -> Account {
         self.account
     }

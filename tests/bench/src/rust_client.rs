@@ -1,4 +1,4 @@
-//! The Rust client under measurement; the other languages' programs in `clients/` do the same.
+//! The measured Rust client. The programs of the other languages in `clients/` do the same.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const IN_FLIGHT: usize = 32;
 const WARM_UP: usize = 5_000;
 
-/// Warms up, says `ready`, reads how many messages to send, sends them, and says `done`.
+/// Warms up, prints `ready`, reads the number of messages, sends them, and prints `done`.
 #[allow(clippy::print_stdout)]
 pub(crate) async fn run(endpoint: &str) -> Result<(), Failure> {
     let client = Client::connect(ClientOptions::new(endpoint)).await?;

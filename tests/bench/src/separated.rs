@@ -1,4 +1,4 @@
-//! Our proxy and Apache's in front of the same broker, one after the other, under the same load.
+//! Measures our proxy and Apache's in front of the same broker, one after the other, under the same load.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,10 +13,10 @@ use crate::process::{Account, Process};
 use crate::subject::{Subject, Targets};
 use crate::table::Table;
 
-/// How long a proxy may take to serve.
+/// The time limit of a proxy's start.
 const START: Duration = Duration::from_secs(60);
 
-/// Brings up a broker, and prints the table of both.
+/// Starts a broker, measures both proxies and prints the table.
 pub(crate) async fn measure(proxy: &Path, cache: &Path, messages: usize) -> Result<(), Failure> {
     let mut cluster = Cluster::start(&Options { apache_proxy: true, ..Options::new(cache) }).await?;
     let (our_names, apaches) = (names("bench-thin"), names("bench-apache"));
@@ -49,7 +49,7 @@ pub(crate) async fn measure(proxy: &Path, cache: &Path, messages: usize) -> Resu
         account: Account::of(cluster.apache_proxy_id().ok_or("Apache's proxy has ended")?),
         address: cluster.apache_proxy().ok_or("there is no Apache proxy")?.to_owned(),
         names: apaches,
-        // Its virtual machine compiles what runs often; the figures are of compiled code.
+        // The JVM compiles hot code during the warm-up, so that compiled code is measured.
         warm_up: messages,
         targets: Targets::all("-"),
     };
@@ -73,7 +73,7 @@ fn ours(proxy: &Path, cluster: &Cluster) -> Command {
     command
 }
 
-/// Makes the topics, and warms up the broker: it is not what is measured.
+/// Creates the topics and warms up the broker, which is not measured.
 async fn prepare(proxy: &Path, cluster: &Cluster, names: &[&Names], messages: usize) -> Result<(), Failure> {
     let (_process, address, _) = Process::serve(ours(proxy, cluster)).await?;
     for names in names {
@@ -90,14 +90,14 @@ async fn prepare(proxy: &Path, cluster: &Cluster, names: &[&Names], messages: us
     load.consume(messages * 9 / 10, 32, 16).await
 }
 
-/// One proxy's rows.
+/// Measures one proxy and prints its rows.
 async fn side(table: &Table, subject: Subject, begin: Instant, messages: usize) -> Result<(), Failure> {
     await_service(&subject, begin).await?;
     subject.started(table, begin.elapsed())?;
     subject.run(table, messages).await
 }
 
-/// Waits until a proxy, its port included, answers.
+/// Waits until a proxy answers on its port.
 async fn await_service(subject: &Subject, begin: Instant) -> Result<(), Failure> {
     loop {
         if let Ok(load) = Load::connect(&subject.address, &subject.names).await {

@@ -1,4 +1,4 @@
-//! A server under measurement, and the workloads it is put under.
+//! A measured server and its workloads.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use crate::load::{Load, Names};
 use crate::process::Account;
 use crate::table::{Spent, Table};
 
-/// A server under measurement.
+/// A measured server.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     pub(crate) account: Account,
     pub(crate) address: String,
     pub(crate) names: Names,
-    /// Messages of each workload that go before the measured ones.
+    /// Warm-up messages of each workload, before the measured ones.
     pub(crate) warm_up: usize,
     pub(crate) targets: Targets,
 }
 
-/// What the figures of a server should reach.
+/// The targets for the figures of a server.
 #[derive(Clone, Copy)]
 pub(crate) struct Targets {
     pub(crate) serving: &'static str,
@@ -32,7 +32,7 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// The same words everywhere.
+    /// The same text for every target.
     pub(crate) const fn all(words: &'static str) -> Self {
         Self {
             serving: words,
@@ -48,7 +48,7 @@ impl Targets {
 }
 
 impl Subject {
-    /// Says how long it took to serve, and what memory it has by now.
+    /// Prints the start time and the memory after the start.
     pub(crate) fn started(&self, table: &Table, after: Duration) -> Result<(), Failure> {
         let serving = format!("{} ms", after.as_millis());
         table.row(&format!("{}: serving after", self.name), serving, self.targets.serving);
@@ -57,7 +57,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Puts it under all workloads.
+    /// Runs all workloads.
     pub(crate) async fn run(&self, table: &Table, messages: usize) -> Result<(), Failure> {
         self.sends(table, messages).await?;
         self.consumes(table, messages).await?;
@@ -81,7 +81,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Receives and acknowledges what the sends left behind, first one by one, then 32 at a time.
+    /// Receives and acknowledges the messages of the sends, first one by one, then 32 at a time.
     async fn consumes(&self, table: &Table, messages: usize) -> Result<(), Failure> {
         let load = self.connect().await?;
         let _registered = load.register().await?;
@@ -90,7 +90,7 @@ impl Subject {
             ("receive + ack, 32 in one", 32, self.targets.consume_batch),
         ] {
             load.consume(self.warm_up, batch, 16).await?;
-            // Some stay behind, so that nobody waits for the last ones.
+            // A few messages are left, so that no consumer waits for the last ones.
             let messages = messages * 9 / 10;
             let spent = self.spent(messages, load.consume(messages, batch, 16)).await?;
             table.work(&format!("{}: {label}", self.name), &spent, target);
@@ -114,7 +114,7 @@ impl Subject {
         Load::connect(&self.address, &self.names).await
     }
 
-    /// Runs a workload and reads what the server used for it.
+    /// Runs a workload and reads the server's usage for it.
     async fn spent(
         &self,
         messages: usize,

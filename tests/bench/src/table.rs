@@ -1,15 +1,15 @@
-//! The printed table: what, figure, target.
+//! The printed table: workload, figure, target.
 
 use std::time::Duration;
 
-/// CPU and time used by a workload.
+/// The CPU time and wall time of a workload.
 pub(crate) struct Spent {
     pub(crate) cpu: Duration,
     pub(crate) wall: Duration,
     pub(crate) messages: usize,
 }
 
-/// Prints its rows as they come.
+/// Prints rows as they are measured.
 pub(crate) struct Table;
 
 #[allow(clippy::print_stdout)]

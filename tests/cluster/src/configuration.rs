@@ -1,4 +1,4 @@
-//! What Apache's servers are told. (Their property files take no blanks behind numbers.)
+//! The configuration of Apache's servers. Their property files allow no trailing blanks after numbers.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::server::Launch;
 /// The cluster's name.
 pub(crate) const CLUSTER: &str = "DefaultCluster";
 
-/// The fast port lies two below the broker's, the port for replicas one above.
+/// The broker's fast port is its port minus two, its replication port is its port plus one.
 const BESIDE_A_BROKER: [i32; 2] = [-2, 1];
 
-/// Where a server's files and Apache's jars are.
+/// The folders of a server's files and of Apache's jars.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) folder: &'a Path,
@@ -38,7 +38,7 @@ pub(crate) fn name_server(place: Place<'_>, number: usize) -> Result<(Launch, St
     let launch = Launch {
         name: format!("name server {number}"),
         class_path: place.class_path.to_owned(),
-        // Whoever asks whether brokers have registered speaks plain TCP.
+        // The check for registered brokers uses plain TCP.
         system: place.guard.map(|guard| guard.tls("permissive")).unwrap_or_default(),
         memory: &["-Xms64m", "-Xmx256m"],
         main: "org.apache.rocketmq.namesrv.NamesrvStartup",
@@ -68,7 +68,7 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
         ("haListenPort", (port + 1).to_string()),
         ("storePathRootDir", store.display().to_string()),
         ("storePathCommitLog", store.join("commitlog").display().to_string()),
-        // Small files: a store of the usual size would not fit on a test machine.
+        // Small files: a store of the default size does not fit on a test machine.
         ("mappedFileSizeCommitLog", "67108864".to_owned()),
         ("mappedFileSizeConsumeQueue", "60000".to_owned()),
         ("mappedFileSizeTimerLog", "1048576".to_owned()),
@@ -81,7 +81,7 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
         ("autoCreateSubscriptionGroup", "true".to_owned()),
         ("appendAckAsync", "true".to_owned()),
         ("appendCkAsync", "true".to_owned()),
-        // What is off unless asked for.
+        // Features that are off by default.
         ("enablePropertyFilter", "true".to_owned()),
         ("recallMessageEnable", "true".to_owned()),
         ("enableLmq", "true".to_owned()),
@@ -89,12 +89,11 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
         ("enableMixedMessageType", "true".to_owned()),
         ("transactionCheckInterval", "3000".to_owned()),
         ("transactionTimeOut", "3000".to_owned()),
-        // What became of a half message is written at once. In batches, as usual, a 5.5.0 broker that has decided one
-        // transaction spins from then on and takes a whole processor (`batchSendOpMessage` waits until a time in the
-        // past).
+        // Write each transaction result at once. With the default batching, a 5.5.0 broker spins on one core after
+        // its first decided transaction (`batchSendOpMessage` waits for a time in the past).
         ("transactionOpMsgMaxSize", "1".to_owned()),
         ("transactionOpBatchInterval", "86400000".to_owned()),
-        // Who asks for the end of it is told to go away, for so long.
+        // How long the broker answers GO_AWAY before it stops.
         ("enableShutdownGracefully", "true".to_owned()),
         ("shutdownWaitTimeSeconds", "2".to_owned()),
     ];
@@ -119,7 +118,7 @@ pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Laun
     let folder = place.folder.join("apache-proxy");
     fs::create_dir_all(&folder)?;
     let (grpc, remoting) = (ports::free(&[])?, ports::free(&[])?);
-    // Caches that tests don't have to wait for.
+    // Short cache times, so that tests need not wait.
     let configuration = json!({
         "rocketMQClusterName": CLUSTER,
         "namesrvAddr": name_servers,

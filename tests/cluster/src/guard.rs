@@ -1,4 +1,4 @@
-//! What a guarded cluster asks for: TLS, and the signature of a user it knows.
+//! A guarded cluster: it requires TLS and the signature of a known user.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,22 +7,22 @@ use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 
-/// A user with all rights.
+/// The access key of a user with all rights.
 pub const ACCESS_KEY: &str = "fleet";
-/// Its secret.
+/// The user's secret key.
 pub const SECRET_KEY: &str = "fleet-secret";
 
-/// Keys in files, as Apache's servers and clients want them.
+/// Key and certificate files in the formats of Apache's servers and clients.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// The certificate that signed the servers'.
+    /// The certificate of the authority that signed the servers' certificates.
     pub(crate) ca_file: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
 }
 
 impl Guard {
-    /// Makes new keys.
+    /// Generates new keys.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,7 +41,7 @@ impl Guard {
         })
     }
 
-    /// TLS for a server: `enforcing` refuses all else, `permissive` takes plain TCP, too.
+    /// TLS settings of a server: `enforcing` refuses plain TCP, `permissive` accepts it.
     pub(crate) fn tls(&self, mode: &str) -> Vec<String> {
         [
             ("mode", mode.to_owned()),
@@ -54,7 +54,7 @@ impl Guard {
         .collect()
     }
 
-    /// What makes a broker ask who it is.
+    /// Settings that make a broker check signatures.
     pub(crate) fn users() -> [(&'static str, String); 6] {
         const PROVIDERS: &str = "org.apache.rocketmq.auth";
         [
@@ -69,7 +69,7 @@ impl Guard {
                 format!("{PROVIDERS}.authorization.provider.LocalAuthorizationMetadataProvider"),
             ),
             ("initAuthenticationUser", json!({ "username": ACCESS_KEY, "password": SECRET_KEY }).to_string()),
-            // As whom brokers ask each other.
+            // The identity that brokers use among themselves.
             (
                 "innerClientAuthenticationCredentials",
                 json!({ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }).to_string(),

@@ -7,10 +7,10 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-/// The class path of Apache's servers in this version. It is asked of Maven once, and kept in `cache`.
+/// The class path of Apache's servers in this version. Maven resolves it once; the result is kept in `cache`.
 ///
 /// # Errors
-/// When Maven can't fetch it; the error shows what Maven said.
+/// When Maven cannot fetch it; the error shows Maven's output.
 pub(crate) async fn class_path(cache: &Path, version: &str) -> Result<String> {
     fs::create_dir_all(cache)?;
     let file = cache.join(format!("rocketmq-{version}.classpath"));
@@ -36,7 +36,7 @@ pub(crate) async fn class_path(cache: &Path, version: &str) -> Result<String> {
     fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 
-/// Maven's repository is not ours and may have been cleaned since.
+/// Whether all jars still exist: Maven's repository may have been cleaned.
 fn is_usable(file: &Path) -> bool {
     let listed = fs::read_to_string(file).unwrap_or_default();
     let jars: Vec<PathBuf> = std::env::split_paths(listed.trim()).collect();

@@ -1,8 +1,8 @@
-//! A real Apache RocketMQ, small: a name server, brokers, and Apache's own proxy if wanted, from their published
-//! packages, in a folder of their own on free ports of this machine.
+//! A small Apache RocketMQ cluster: name servers, brokers and optionally Apache's proxy, from their published
+//! packages, in their own folder and on free ports of this machine.
 //!
-//! Brokers take every type of message, make groups when they are named (never topics), and ask about undecided
-//! transactions within seconds.
+//! Brokers accept every message type, create groups on first use (but not topics), and check undecided transactions
+//! within seconds.
 
 mod configuration;
 mod guard;
@@ -22,28 +22,28 @@ use guard::Guard;
 pub use guard::{ACCESS_KEY, SECRET_KEY};
 use server::Server;
 
-/// The version that everything is measured against.
+/// The default version.
 pub const VERSION: &str = "5.5.0";
 
-/// What is wanted.
+/// The shape of a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many name servers.
+    /// The number of name servers.
     pub name_servers: usize,
-    /// How many brokers, each a master.
+    /// The number of brokers. Each is a master.
     pub brokers: usize,
     /// Apache's version.
     pub version: String,
-    /// Whether Apache's proxy stands in front of it, too. It knows no guards.
+    /// Whether to start Apache's proxy, too. It does not work with `guarded`.
     pub apache_proxy: bool,
-    /// Whether brokers take TLS alone, and serve [`ACCESS_KEY`] alone.
+    /// Whether brokers require TLS and accept [`ACCESS_KEY`] only.
     pub guarded: bool,
-    /// Where the list of Apache's jars is kept between runs.
+    /// The folder that keeps the list of Apache's jars between runs.
     pub cache: PathBuf,
 }
 
 impl Options {
-    /// One name server and one broker of the usual version, without Apache's proxy and without guards.
+    /// One name server and one broker of the default version, unguarded and without Apache's proxy.
     #[must_use]
     pub fn new(cache: &Path) -> Self {
         Self {
@@ -57,11 +57,11 @@ impl Options {
     }
 }
 
-/// A running cluster; its processes are killed when it is dropped.
+/// A running cluster. Dropping it kills its processes.
 #[derive(Debug)]
 pub struct Cluster {
     name_servers: Vec<Server>,
-    /// Where they listen, `HOST:PORT;HOST:PORT`.
+    /// Their addresses, `HOST:PORT;HOST:PORT`.
     addresses: String,
     brokers: Vec<Server>,
     apache_proxy: Option<(Server, String)>,
@@ -70,7 +70,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one with all its data in a temporary folder.
+    /// Starts a cluster with all its data in a temporary folder.
     ///
     /// # Errors
     /// When Maven or Java are missing, or a server does not come up.
@@ -81,7 +81,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts one in this folder that can live on when this process ends, once it is let go.
+    /// Starts a cluster in this folder. After [`Cluster::detach`] it outlives this process.
     ///
     /// # Errors
     /// As [`Cluster::start`].
@@ -89,14 +89,17 @@ impl Cluster {
         Self::start_in(options, folder, true).await
     }
 
-    /// Lets the processes live on without this one.
-    pub fn let_go(self) {
-        // Nothing else keeps their handles from ending them.
+    /// Leaves the processes running when this one ends.
+    pub fn detach(self) {
+        // Dropping the handles would kill the processes.
         std::mem::forget(self);
     }
 
     async fn start_in(options: &Options, folder: &Path, detached: bool) -> Result<Self> {
-        ensure!(!(options.guarded && options.apache_proxy), "Apache's proxy knows no guards here");
+        ensure!(
+            !(options.guarded && options.apache_proxy),
+            "Apache's proxy does not work with a guarded cluster here"
+        );
         let class_path = jars::class_path(&options.cache, &options.version).await?;
         let guard = options.guarded.then(|| Guard::new(folder)).transpose()?;
         let place = Place { folder, class_path: &class_path, guard: guard.as_ref() };
@@ -124,19 +127,19 @@ impl Cluster {
         Ok(Self { name_servers, addresses: joined, brokers, apache_proxy, guard, _folder: None })
     }
 
-    /// Where the name servers listen, `HOST:PORT;HOST:PORT`.
+    /// The addresses of the name servers, `HOST:PORT;HOST:PORT`.
     #[must_use]
     pub fn name_server(&self) -> &str {
         &self.addresses
     }
 
-    /// The certificate that whoever talks to a guarded cluster has to trust.
+    /// The certificate that clients of a guarded cluster must trust.
     #[must_use]
     pub fn ca_file(&self) -> Option<&Path> {
         self.guard.as_ref().map(|guard| guard.ca_file.as_path())
     }
 
-    /// Where Apache's proxy listens for gRPC, `HOST:PORT`, if it was wanted.
+    /// The gRPC address of Apache's proxy, `HOST:PORT`, if it was started.
     #[must_use]
     pub fn apache_proxy(&self) -> Option<&str> {
         self.apache_proxy.as_ref().map(|(_, address)| address.as_str())
@@ -156,15 +159,15 @@ impl Cluster {
         self.brokers.get_mut(number).context("no such broker")?.kill().await
     }
 
-    /// Asks a broker to end, and waits until it has: it tells whoever asks something to go away, and then ends.
+    /// Stops a broker with SIGTERM and waits for its end. It answers requests with GO_AWAY before it exits.
     ///
     /// # Errors
-    /// When there is no such broker, or it does not end.
+    /// When there is no such broker, or it does not exit.
     pub async fn stop_broker(&mut self, number: usize) -> Result<()> {
         self.brokers.get_mut(number).context("no such broker")?.stop().await
     }
 
-    /// Has a broker hang: its connections stay, and it does nothing.
+    /// Suspends a broker with SIGSTOP. Its connections stay open.
     ///
     /// # Errors
     /// When there is no such broker, or it does not run.
@@ -172,7 +175,7 @@ impl Cluster {
         self.brokers.get(number).context("no such broker")?.signal(Signal::STOP)
     }
 
-    /// Has a broker that hangs go on.
+    /// Resumes a suspended broker.
     ///
     /// # Errors
     /// When there is no such broker, or it does not run.
@@ -180,7 +183,7 @@ impl Cluster {
         self.brokers.get(number).context("no such broker")?.signal(Signal::CONT)
     }
 
-    /// Starts an ended broker again, on the same ports and data.
+    /// Starts a stopped broker again, with the same ports and data.
     ///
     /// # Errors
     /// When it does not come up.
@@ -196,7 +199,7 @@ impl Cluster {
         self.name_servers.get_mut(number).context("no such name server")?.kill().await
     }
 
-    /// Starts a killed name server again, on the same port; it knows nothing until brokers register.
+    /// Starts a killed name server again, on the same port. It knows no broker until brokers register.
     ///
     /// # Errors
     /// When it does not come up.
@@ -209,12 +212,12 @@ impl Cluster {
     /// # Errors
     /// When there is none, or it does not come up.
     pub async fn restart_apache_proxy(&mut self) -> Result<()> {
-        let (server, _) = self.apache_proxy.as_mut().context("no Apache proxy was wanted")?;
+        let (server, _) = self.apache_proxy.as_mut().context("Apache's proxy was not started")?;
         server.kill().await?;
         server.start_again().await
     }
 
-    /// The ends of all outputs, for a report.
+    /// The last lines of all outputs, for error reports.
     #[must_use]
     pub fn log_tails(&self) -> String {
         let proxy = self.apache_proxy.iter().map(|(server, _)| server);

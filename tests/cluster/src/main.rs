@@ -1,4 +1,4 @@
-//! `cluster up|down|status`: a real Apache RocketMQ on this machine, for people.
+//! `cluster up|down|status`: starts and stops an Apache RocketMQ cluster on this machine.
 
 mod processes;
 
@@ -22,50 +22,50 @@ Examples:
   cargo x cluster down
       Ends them; their messages are gone.";
 
-/// A real Apache RocketMQ, small: name server and brokers from Apache's packages on Maven Central
+/// A small Apache RocketMQ cluster: name servers and brokers from Apache's Maven packages
 #[derive(Debug, Parser)]
 #[command(name = "cargo x cluster", bin_name = "cargo x cluster", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// Where everything lies
+    /// The folder of its configuration, data and logs
     #[arg(long, hide = true, global = true, default_value = "target/x/cluster")]
     folder: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Start it; it runs on until `down`
+    /// Start the cluster; it runs until `down`
     Up {
-        /// How many brokers, each a master
+        /// Number of brokers; each is a master
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
         brokers: u8,
         /// Apache's version
         #[arg(long, default_value = VERSION)]
         version: String,
-        /// How many name servers
+        /// Number of name servers
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
         name_servers: u8,
         /// Start Apache's own proxy, too
         #[arg(long, conflicts_with = "guarded")]
         with_apache_proxy: bool,
-        /// Brokers take TLS alone, and ask who it is
+        /// Brokers require TLS and signatures
         #[arg(long)]
         guarded: bool,
     },
-    /// End it
+    /// Stop the cluster
     Down,
-    /// Say what runs
+    /// Show the running cluster
     Status,
 }
 
-/// What was started, and is up.
+/// A started cluster, as `up` saves it for `status`.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     version: String,
     name_server: String,
     apache_proxy: Option<String>,
-    /// The certificate to trust, if it is guarded.
+    /// The certificate to trust, if the cluster is guarded.
     ca_file: Option<PathBuf>,
 }
 
@@ -89,13 +89,16 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
     let (processes, state) = (Processes::of(&data), State::read(&file));
     match verb {
         Verb::Up { brokers, version, name_servers, with_apache_proxy, guarded } => {
-            ensure!(processes.is_empty(), "it runs already: cargo x cluster status, or cargo x cluster down");
+            ensure!(
+                processes.is_empty(),
+                "a cluster is running already: see cargo x cluster status, or stop it with cargo x cluster down"
+            );
             if data.exists() {
                 fs::remove_dir_all(&data)?;
             }
             fs::create_dir_all(&data)?;
             if state.is_some() {
-                // Of a cluster that has gone.
+                // Left by an earlier cluster.
                 fs::remove_file(&file)?;
             }
             let options = Options {
@@ -116,20 +119,24 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
             };
             fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
             state.describe(&Processes::of(&data));
-            cluster.let_go();
+            cluster.detach();
         }
-        Verb::Down if processes.is_empty() => println!("nothing runs"),
+        Verb::Down if processes.is_empty() => println!("no cluster is running"),
         Verb::Down => {
             processes.end()?;
             if state.is_some() {
                 fs::remove_file(&file)?;
             }
-            println!("ended");
+            println!("stopped");
         }
         Verb::Status => match state.filter(|_| !processes.is_empty()) {
             Some(state) => state.describe(&processes),
-            None if processes.is_empty() => println!("nothing runs; start it with cargo x cluster up"),
-            None => println!("it starts, or its start was interrupted; end it with cargo x cluster down"),
+            None if processes.is_empty() => {
+                println!("no cluster is running; start one with cargo x cluster up")
+            }
+            None => println!(
+                "a cluster is starting, or its start was interrupted; stop it with cargo x cluster down"
+            ),
         },
     }
     Ok(())
@@ -144,7 +151,7 @@ impl State {
     fn describe(&self, processes: &Processes) {
         let Self { version, name_server, apache_proxy, ca_file } = self;
         const PROXY: &str = "cargo run --release --package rocketmq-thin-proxy --";
-        println!("Apache RocketMQ {version} runs");
+        println!("Apache RocketMQ {version} is running");
         println!("  name server      {name_server}");
         println!("  Apache's proxy   {}", apache_proxy.as_deref().unwrap_or("not started"));
         println!("  processes        {processes}");
@@ -159,8 +166,8 @@ impl State {
                 println!("  credentials = {{ access_key = '{ACCESS_KEY}', secret_key = '{SECRET_KEY}' }}");
             }
         }
-        println!("create a topic (brokers make groups when they are named, never topics):");
+        println!("create a topic (brokers create groups on first use, but not topics):");
         println!("  {PROXY} topic create orders");
-        println!("end it:\n  cargo x cluster down");
+        println!("stop it:\n  cargo x cluster down");
     }
 }

@@ -1,8 +1,8 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// A free port such that the ports at these distances are free, too. (All are free for others again by now: whoever
-/// wants them must be quick, as everybody else who asked for a free port got another.)
+/// A free port for which the ports at these distances are free, too. They are not reserved: another process may take
+/// one before it is used.
 pub(crate) fn free(distances: &[i32]) -> io::Result<u16> {
     loop {
         let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,4 +1,4 @@
-//! The processes of a cluster, each known by the folder it was started in: a list of them could be lost.
+//! The processes of a cluster, found by their working folder. A stored list of process ids could be lost.
 
 use std::fmt;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
-/// What runs.
+/// Running processes.
 pub(crate) struct Processes {
     system: System,
     ids: Vec<Pid>,
 }
 
 impl Processes {
-    /// Those that were started in a folder of `data`.
+    /// The processes that were started in a folder below `data`.
     pub(crate) fn of(data: &Path) -> Self {
         let mut system = System::new();
         let command_lines = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
@@ -33,7 +33,7 @@ impl Processes {
     /// Kills them as `kill -9` does.
     pub(crate) fn end(&self) -> Result<()> {
         for process in self.ids.iter().filter_map(|id| self.system.process(*id)) {
-            ensure!(process.kill(), "process {} can't be ended", process.pid());
+            ensure!(process.kill(), "process {} cannot be killed", process.pid());
         }
         Ok(())
     }

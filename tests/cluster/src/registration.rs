@@ -1,4 +1,4 @@
-//! Whether brokers have told the name server of themselves.
+//! Waits for brokers to register with a name server.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::configuration::CLUSTER;
 
-/// A registration that takes longer has failed.
+/// The time limit of the registration.
 const WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 
-/// Waits until the name server knows so many brokers. Brokers say that they are up a moment earlier, and Apache's
-/// proxy does not start in that moment.
+/// Waits until the name server knows this many brokers. Brokers report that they are up shortly before they register,
+/// and Apache's proxy does not start before they have.
 pub(crate) async fn wait(name_server: &str, brokers: usize) -> Result<()> {
     let registered = async {
         while known(name_server).await? < brokers {
@@ -24,10 +24,10 @@ pub(crate) async fn wait(name_server: &str, brokers: usize) -> Result<()> {
         }
         Ok(())
     };
-    timeout(WITHIN, registered).await.context("the brokers do not register with the name server")?
+    timeout(WITHIN, registered).await.context("the brokers did not register with the name server in time")?
 }
 
-/// How many brokers it knows: each registers a topic of the cluster's name.
+/// The number of brokers that it knows. Each registers a topic named after the cluster.
 async fn known(name_server: &str) -> Result<usize> {
     let fields = json!({ "topic": CLUSTER, "acceptStandardJsonOnly": "true" });
     let header =

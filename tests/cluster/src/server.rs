@@ -1,4 +1,4 @@
-//! One of Apache's servers as a process.
+//! A process of one of Apache's servers.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,33 +11,33 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// A start that takes longer has failed.
+/// The time limit of a start.
 const START: Duration = Duration::from_secs(120);
-/// Bytes of the log's end that an error shows.
+/// How many bytes of the end of the log an error shows.
 const TAIL: usize = 4000;
 
 /// How one of Apache's servers is started.
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
-    /// What reports call it, and its folder.
+    /// Its name in reports, which is also its folder.
     pub(crate) name: String,
-    /// The folder with its configuration, its log and whatever it writes.
+    /// The folder of its configuration, its log and its data.
     pub(crate) folder: PathBuf,
     /// The jars.
     pub(crate) class_path: String,
     /// System properties, as arguments.
     pub(crate) system: Vec<String>,
-    /// How much memory the JVM may take.
+    /// The memory limit of the JVM.
     pub(crate) memory: &'static [&'static str],
     /// The main class.
     pub(crate) main: &'static str,
     /// Its arguments.
     pub(crate) arguments: Vec<String>,
-    /// What the line says that tells it is up.
+    /// The text of the line that reports a successful start.
     pub(crate) ready: &'static str,
 }
 
-/// A running server; killed when dropped, unless it was let go.
+/// A running server. Dropping it kills the process, unless it was detached.
 #[derive(Debug)]
 pub(crate) struct Server {
     launch: Launch,
@@ -45,7 +45,7 @@ pub(crate) struct Server {
 }
 
 impl Launch {
-    /// Starts it and waits until it is up. A server that shall live longer than this process writes its own log,
+    /// Starts the server and waits until it is up. A server that outlives this process writes its own log file,
     /// which is read here.
     pub(crate) async fn start(self, detached: bool) -> Result<Server> {
         fs::create_dir_all(&self.folder)?;
@@ -68,7 +68,7 @@ impl Launch {
             Some(stdout) => timeout(START, self.until_printed(stdout)).await,
             None => timeout(START, self.until_logged(begin, &mut child)).await,
         };
-        up.with_context(|| format!("{} does not come up; {}", self.name, self.log_tail()))??;
+        up.with_context(|| format!("{} did not start in time; {}", self.name, self.log_tail()))??;
         Ok(Server { launch: self, child })
     }
 
@@ -78,7 +78,7 @@ impl Launch {
         while let Some(line) = lines.next_line().await? {
             log.write_all(format!("{line}\n").as_bytes()).await?;
             if line.contains(self.ready) {
-                // Whatever else it prints is read, so that it never waits for us.
+                // Later output is read, so that a full pipe does not block the server.
                 tokio::spawn(async move {
                     while let Ok(Some(line)) = lines.next_line().await {
                         let _ = log.write_all(format!("{line}\n").as_bytes()).await;
@@ -87,7 +87,7 @@ impl Launch {
                 return Ok(());
             }
         }
-        bail!("{} ended at its start; {}", self.name, self.log_tail())
+        bail!("{} exited during its start; {}", self.name, self.log_tail())
     }
 
     async fn until_logged(&self, begin: u64, child: &mut Child) -> Result<()> {
@@ -100,7 +100,7 @@ impl Launch {
                 return Ok(());
             }
             if child.try_wait()?.is_some() {
-                bail!("{} ended at its start; {}", self.name, self.log_tail());
+                bail!("{} exited during its start; {}", self.name, self.log_tail());
             }
         }
     }
@@ -131,21 +131,21 @@ impl Server {
         Ok(kill_process(id, signal)?)
     }
 
-    /// Asks it to end, as `kill` does, and waits until it has.
+    /// Sends SIGTERM and waits for the process to exit.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         let ended = timeout(START, self.child.wait()).await;
-        ended.with_context(|| format!("{} does not end", self.launch.name))??;
+        ended.with_context(|| format!("{} does not exit", self.launch.name))??;
         Ok(())
     }
 
-    /// Starts it again with the same ports and data; it must have been killed or stopped.
+    /// Starts a killed or stopped server again with the same ports and data.
     pub(crate) async fn start_again(&mut self) -> Result<()> {
         *self = self.launch.clone().start(false).await?;
         Ok(())
     }
 
-    /// The end of its output.
+    /// The last lines of its output.
     pub(crate) fn log_tail(&self) -> String {
         self.launch.log_tail()
     }

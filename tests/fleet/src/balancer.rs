@@ -1,4 +1,4 @@
-//! A plain TCP balancer: each new connection goes to the next server that takes it.
+//! A TCP load balancer: each new connection goes to the next server that accepts it.
 
 use std::io;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Balances in the background, and returns where it listens.
+/// Starts a balancer in the background and returns its address.
 pub(crate) async fn start(servers: Vec<String>) -> io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
@@ -23,7 +23,7 @@ pub(crate) async fn start(servers: Vec<String>) -> io::Result<String> {
 async fn join(mut client: TcpStream, servers: Arc<Vec<String>>, first: usize) {
     for step in 0..servers.len() {
         if let Ok(mut server) = TcpStream::connect(&servers[(first + step) % servers.len()]).await {
-            // Its end is the clients' business.
+            // A broken connection is reported by the client.
             let _ = copy_bidirectional(&mut client, &mut server).await;
             return;
         }

@@ -1,4 +1,4 @@
-//! What breaks under load.
+//! The faults that are injected under load.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use tokio::time::{Instant, interval_at, sleep};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fault {
-    /// A proxy after the other is killed with -9.
+    /// Kills one proxy after the other with -9.
     Proxies,
-    /// A broker is killed with -9, and started again later.
+    /// Kills a broker with -9 and starts it again later.
     Broker,
-    /// A broker is asked to end, answers whoever asks it something that they should go away, and is started again.
+    /// Stops a broker with SIGTERM and starts it again. It answers GO_AWAY meanwhile.
     Shutdown,
-    /// A broker hangs, with all its connections, and goes on later.
+    /// Suspends a broker with its connections open, and resumes it later.
     Hang,
-    /// A name server is killed and started again, and the other is killed before brokers have registered anew: for a
-    /// while the only name server there is knows nothing.
+    /// Kills a name server and starts it again, and kills the other one before the brokers have registered: for a while
+    /// the only running name server knows no broker.
     NameServers,
 }
 
 impl Fault {
-    /// Whether messages that can go to one queue alone can't be sent for a while.
+    /// Whether messages that are bound to one queue may fail for a while.
     pub(crate) fn takes_queues_away(self) -> bool {
         matches!(self, Self::Broker | Self::Shutdown | Self::Hang)
     }
 
-    /// Breaks what shall break until the load ends; says what that was.
+    /// Injects the fault until the load ends, and returns a description of what was done.
     pub(crate) async fn strike(
         self,
         (load, every): (Duration, Duration),

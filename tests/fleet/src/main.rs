@@ -1,6 +1,6 @@
-//! `fleet`: three proxies over two real brokers, clients spread by a TCP balancer. Under load of every type of message
-//! something breaks: proxies, a broker, name servers. At the end nothing that was acknowledged may be missing, no
-//! transaction undecided, and nobody stuck.
+//! `fleet`: three proxies in front of two real brokers, with clients spread by a TCP load balancer. A fault is injected
+//! under load of every message type. At the end no acknowledged message may be missing, no transaction undecided, and
+//! no client stuck.
 
 mod balancer;
 mod fault;
@@ -18,38 +18,38 @@ use tokio::process::Command;
 
 use fault::Fault;
 
-/// How long whatever is on its way may take once the load has ended: a lease, and a few checks of transactions.
+/// How long outstanding messages may take after the load has ended: a lease and a few transaction checks.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PROXIES: usize = 3;
 
-/// The types of message that Apache's Java client sends; NORMAL ones are our own client's.
+/// The message types that Apache's Java client sends. Our own client sends NORMAL messages.
 const TYPES: [&str; 5] = ["fifo", "delay", "transaction", "priority", "lite"];
 
-/// Breaks proxies, a broker or name servers under load, and counts what is lost
+/// Kills proxies, a broker or name servers under load, and counts lost messages
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What breaks
+    /// The fault to inject
     #[arg(long, default_value = "proxies")]
     fault: Fault,
-    /// How long there is load
+    /// Duration of the load in seconds
     #[arg(long, default_value_t = 120)]
     seconds: u64,
-    /// A proxy is killed so often
+    /// Interval between kills of a proxy
     #[arg(long, default_value_t = 5)]
     every: u64,
-    /// Brokers take TLS alone, and ask the proxies who they are
+    /// Brokers require TLS and signatures from the proxies
     #[arg(long)]
     guarded: bool,
     /// Apache's version
     #[arg(long, default_value = VERSION)]
     version: String,
-    /// Leaves a type of message out: brokers of 5.3.3 know no priority and no lite; may be repeated
+    /// Leave a message type out; may be repeated. Brokers of 5.3.3 do not support priority and lite
     #[arg(long, value_parser = TYPES)]
     without: Vec<String>,
     /// The rocketmq-thin-proxy binary
     #[arg(long)]
     proxy: PathBuf,
-    /// Where the list of Apache's jars is kept
+    /// The folder that keeps the list of Apache's jars
     #[arg(long)]
     cache: PathBuf,
     /// The class path of Apache's Java client
@@ -126,12 +126,12 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
     print!("{said}");
     passed += u32::try_from(said.lines().filter(|line| line.starts_with("passed ")).count())?;
     failed += u32::try_from(said.lines().filter(|line| line.starts_with("FAILED ")).count())?;
-    // Our own, and one line for each type of theirs.
-    ensure!(usize::try_from(passed + failed)? == types.len() + 1, "not every type of message was told of");
+    // One line for our own client, and one for each type of Apache's client.
+    ensure!(usize::try_from(passed + failed)? == types.len() + 1, "a message type is missing in the report");
     Ok((passed, failed))
 }
 
-/// The configuration that all proxies share. Behind a balancer clients must be sent back to it.
+/// The configuration that all proxies share. Routes name the load balancer's port.
 fn configuration(cluster: &Cluster) -> String {
     let common = "handle_key = 'fleet'\nroute_port = 'request'\n";
     match cluster.ca_file() {
@@ -163,7 +163,7 @@ async fn admin(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Apache's Java client with these types; it judges for itself, with a line for each.
+/// Runs Apache's Java client with these types. It prints one result line for each.
 async fn java(arguments: &Arguments, endpoint: &str, (name, types): (&str, &[&str])) -> Result<String> {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/java/Fleet.java");
     let home = tempfile::tempdir()?;
@@ -173,10 +173,10 @@ async fn java(arguments: &Arguments, endpoint: &str, (name, types): (&str, &[&st
     let fault = if arguments.fault.takes_queues_away() { "broker" } else { "proxies" };
     java.args([endpoint, name, &arguments.seconds.to_string(), &PATIENCE.as_secs().to_string(), fault]);
     java.arg(types.join(","));
-    // The client logs into the home directory.
+    // The client writes its logs into the home directory.
     java.env("HOME", home.path()).stdin(Stdio::null()).kill_on_drop(true);
     let output = java.output().await.context("starting java")?;
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "Apache's client ended early:\n{said}\n{errors}");
+    ensure!(output.status.success(), "Apache's client failed:\n{said}\n{errors}");
     Ok(said.into_owned())
 }

@@ -12,23 +12,23 @@ use rocketmq_thin::{
 };
 use tokio::time::interval;
 
-/// Pauses between the sends of one of the producers.
+/// The pause between sends of one producer.
 const PACE: Duration = Duration::from_millis(10);
 const PRODUCERS: usize = 2;
 const CONSUMERS: usize = 2;
 
-/// What happened.
+/// The counts of a run.
 #[derive(Debug, Default)]
 struct Ledger {
     /// How often each acknowledged message was received, by its body.
     acknowledged: HashMap<String, u32>,
-    /// Received before its send returned, or sent without an answer.
+    /// Messages that were received before their send returned, or whose send failed.
     early: HashMap<String, u32>,
     errors: Vec<String>,
 }
 
-/// Sends to `topic` for so long, then waits until everything has come. The answer is a line for the report; an
-/// error if something is missing.
+/// Sends to `topic` for this long, then waits until everything has arrived. Returns a line for the report, or an
+/// error if messages are missing.
 pub(crate) async fn run(
     endpoint: &str,
     topic: &str,
@@ -113,7 +113,7 @@ async fn consume(endpoint: String, topic: String, ledger: Arc<Mutex<Ledger>>) ->
     let options = SimpleConsumerOptions::new(format!("{topic}-group"), [subscription]);
     let consumer = client.simple_consumer(options).await?;
     loop {
-        // What fails here comes again, here or at the other consumer.
+        // A message whose ack fails is delivered again, to this or the other consumer.
         let Ok(deliveries) = consumer.receive(ReceiveOptions::default()).await else { continue };
         for delivery in &deliveries {
             let body = String::from_utf8_lossy(&delivery.body).into_owned();

@@ -11,17 +11,17 @@ use crate::{
     kinds, succeed,
 };
 
-/// What every program checks, in this order.
+/// The checks of every program, in this order.
 pub(crate) const CHECKS: &[&str] = &["send", "receive", "change_invisible", "ack", "push"];
 
-/// A client that takes longer hangs.
+/// The time limit of a client.
 const HANG: Duration = Duration::from_secs(180);
 
-/// A client in one way of connecting, ready to run.
+/// A client with its way of connecting, ready to run.
 pub(crate) struct Client {
-    /// What reports call it, such as `java-tls`.
+    /// Its name in reports, such as `java-tls`.
     pub(crate) name: String,
-    /// What it checks, in this order.
+    /// Its checks, in this order.
     pub(crate) checks: &'static [&'static str],
     command: Vec<String>,
     transport: Option<&'static str>,
@@ -29,24 +29,24 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Runs the program; its output says which checks passed.
+    /// Runs the program. Its output names the checks that passed.
     pub(crate) async fn run(&self, endpoint: &str) -> Result<Output> {
         let (program, arguments) = self.command.split_first().context("no program")?;
         let (topic, group) = (format!("interop-{}", self.name), format!("interop-group-{}", self.name));
-        // Programs of their own kind know themselves what their topics and groups are called.
+        // The program with every message type chooses its topics and groups itself.
         let names = if self.checks == CHECKS { vec![topic, group] } else { vec![self.name.clone()] };
         let mut command = Command::new(program);
         command.args(arguments).arg(endpoint).args(names).args(self.transport);
-        // The clients write logs into the home directory.
+        // The clients write their logs into the home directory.
         command.env("HOME", &self.home).kill_on_drop(true);
         timeout(HANG, command.output())
             .await
-            .context("it hangs")?
+            .context("the client did not finish in time")?
             .with_context(|| format!("starting {program}"))
     }
 }
 
-/// Installs a client; those with TLS as their default come in two ways of connecting.
+/// Installs a client. Those that use TLS by default are run with TLS and with plaintext.
 pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
     let (name, command, transports) = match guest {
         Guest::Java => {
@@ -55,7 +55,7 @@ pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
         Guest::Go => ("go", go(cache).await?, vec![Some("tls"), Some("plaintext")]),
         Guest::Python => ("python", python(cache).await?, vec![None]),
         Guest::Node => ("node", node(cache).await?, vec![None]),
-        Guest::Transcripts => bail!("the transcripts are no client"),
+        Guest::Transcripts => bail!("the transcripts are not a client"),
     };
     let home = home(cache)?;
     let client = |transport: Option<&'static str>| Client {
@@ -68,7 +68,7 @@ pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
     Ok(transports.into_iter().map(client).collect())
 }
 
-/// Another program for Apache's Java client, under this name.
+/// Another program of Apache's Java client, under this name.
 pub(crate) async fn java_program(cache: &Path, program: &str, name: &str) -> Result<Client> {
     Ok(Client {
         name: name.to_owned(),
@@ -120,7 +120,7 @@ async fn python(cache: &Path) -> Result<Vec<String>> {
     Ok(vec![interpreter, source("python/interop.py").display().to_string()])
 }
 
-/// The interpreter of a virtual environment with Apache's client and what the transcripts need.
+/// The Python interpreter of a virtual environment with Apache's client and the packages of the transcripts.
 pub(crate) async fn python_environment(cache: &Path) -> Result<String> {
     let installation = Installation::new(cache, "python", &["python/requirements.txt"])?;
     let interpreter = installation.folder.join("bin/python");
@@ -134,7 +134,7 @@ pub(crate) async fn python_environment(cache: &Path) -> Result<String> {
     Ok(interpreter.display().to_string())
 }
 
-/// Node looks for packages beside the program, so that the program is copied to them.
+/// Copies the program beside its packages, because Node looks for them there.
 async fn node(cache: &Path) -> Result<Vec<String>> {
     let installation = Installation::new(cache, "node", &["node/package.json"])?;
     if !installation.is_fresh() {

@@ -1,4 +1,4 @@
-//! Installing packages once, and again when what names them has changed.
+//! Installs packages once, and again when the files that name them have changed.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 
 use crate::SOURCE;
 
-/// A folder of the cache, and whether what is installed there is what `inputs` (files of this package) name.
+/// A folder of the cache, and whether its installed packages match `inputs`, files of this crate.
 pub(crate) struct Installation {
-    /// The folder; it exists.
+    /// The folder, which exists.
     pub(crate) folder: PathBuf,
     wanted: Vec<u8>,
 }
@@ -32,7 +32,7 @@ impl Installation {
         fs::read(self.stamp()).is_ok_and(|installed| installed == self.wanted)
     }
 
-    /// To be called when everything is in place.
+    /// Marks the installation as complete.
     pub(crate) fn done(&self) -> Result<()> {
         Ok(fs::write(self.stamp(), &self.wanted)?)
     }
@@ -42,7 +42,7 @@ impl Installation {
     }
 }
 
-/// A file of this package.
+/// A file of this crate.
 pub(crate) fn source(path: &str) -> PathBuf {
     Path::new(SOURCE).join(path)
 }

@@ -1,4 +1,4 @@
-//! Apache's Java client with every type of message, through a proxy in front of real brokers.
+//! Apache's Java client with every message type, through a proxy in front of real brokers.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::{client, client::Client, succeed};
 
-/// What the program checks.
+/// The checks of the program.
 pub(crate) const CHECKS: &[&str] = &[
     "fifo",
     "recall",
@@ -20,7 +20,7 @@ pub(crate) const CHECKS: &[&str] = &[
     "lite",
 ];
 
-/// Topics by their type; each has its type's name behind the run's.
+/// The topics by type. A topic's name is that of the run followed by the type.
 const TOPICS: &[(&str, &str)] = &[
     ("fifo", "fifo"),
     ("delay", "delay"),
@@ -31,12 +31,12 @@ const TOPICS: &[(&str, &str)] = &[
     ("lite", "lite"),
 ];
 
-/// The program, ready to run under this name.
+/// The program, ready to run under this name in reports.
 pub(crate) async fn prepare(cache: &Path, name: &str) -> Result<Client> {
     client::java_program(cache, "java/Kinds.java", name).await
 }
 
-/// Makes what the program wants to be there, through our proxy at this address.
+/// Creates the topics and groups of the program through our proxy at this address.
 pub(crate) async fn make_topics(proxy: &Path, server: &str, name: &str) -> Result<()> {
     for (kind, word) in TOPICS {
         create(proxy, server, &["topic", "create", &format!("{name}-{kind}"), "--type", word]).await?;

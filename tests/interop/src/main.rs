@@ -1,5 +1,5 @@
-//! `interop`: Apache's own clients, and the record of what Apache's proxy answers, against our proxy: merged, and in
-//! front of Apache's brokers.
+//! `interop`: runs Apache's clients and the recorded answers of Apache's proxy against our proxy, merged and in front of
+//! Apache's brokers.
 
 mod client;
 mod install;
@@ -20,13 +20,13 @@ use tokio::process::Command;
 
 use client::Client;
 
-/// The folder of the programs and the record.
+/// The folder of the programs and the recorded answers.
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Clients that run at the same time: they mostly wait for long polls.
+/// How many clients run at the same time. They mostly wait for long polls.
 const JOBS: usize = 6;
 
-/// Who talks to our proxy.
+/// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Guest {
     Java,
@@ -36,25 +36,25 @@ enum Guest {
     Transcripts,
 }
 
-/// Runs Apache's clients and the record of Apache's answers against our proxy
+/// Runs Apache's clients and the recorded answers of Apache's proxy against our proxy
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these; may be repeated
+    /// Run only these parts; may be repeated
     #[arg(long)]
     only: Vec<Guest>,
-    /// Only transcripts whose name matches
+    /// Run only transcripts whose name matches
     #[arg(long, value_name = "REGEX", default_value = "")]
     case: String,
     /// The rocketmq-thin-proxy binary [default: beside this program]
     #[arg(long)]
     proxy: Option<PathBuf>,
-    /// A name server of real brokers: the separated proxy is tried, too
+    /// A name server of real brokers: also test the separated proxy
     #[arg(long, value_name = "HOST:PORT")]
     name_server: Option<String>,
     /// Apache's own proxy in front of the same brokers, for comparison
     #[arg(long, value_name = "HOST:PORT", requires = "name_server")]
     apache_proxy: Option<String>,
-    /// Where packages are installed [default: x/interop in cargo's output folder]
+    /// Folder for installed packages [default: x/interop in cargo's output folder]
     #[arg(long)]
     cache: Option<PathBuf>,
 }
@@ -93,11 +93,11 @@ async fn main() -> Result<ExitCode> {
     }
     let mut places = vec![Place::Merged(&proxy)];
     places.extend(arguments.name_server.as_deref().map(|name_server| Place::Separated(&proxy, name_server)));
-    // All mostly wait, for long polls and for leases.
+    // These run at the same time: they mostly wait for long polls and leases.
     let visits = join_all(places.iter().map(|place| visit(&clients, place)));
     let replays = async {
         let mut outcomes = Vec::new();
-        // One after the other: recorded times are kept on a quiet machine only.
+        // One after the other: the recorded times hold on a quiet machine only.
         for place in places.iter().filter(|_| wanted(Guest::Transcripts)) {
             outcomes.push(transcripts::replay(place, &cache, &arguments.case).await.context(place.mode()));
         }
@@ -125,11 +125,11 @@ async fn main() -> Result<ExitCode> {
     Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Where a proxy of ours stands.
+/// The mode of our proxy.
 enum Place<'a> {
-    /// With its own broker.
+    /// Merged, with its own broker.
     Merged(&'a Path),
-    /// In front of the brokers of this name server.
+    /// Separated, in front of the brokers of this name server.
     Separated(&'a Path, &'a str),
 }
 
@@ -141,7 +141,7 @@ impl Place<'_> {
         }
     }
 
-    /// Starts the proxy with these arguments.
+    /// The arguments of the proxy.
     async fn start(&self, arguments: &[String]) -> Result<Proxy> {
         match self {
             Self::Merged(program) => Proxy::start(program, arguments).await,
@@ -169,8 +169,8 @@ async fn visit(clients: &[Client], place: &Place<'_>) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Runs Apache's Java client with every type of message through our proxy, and through Apache's in front of the same
-/// brokers: a check that fails on both is the check's fault.
+/// Runs Apache's Java client with every message type through our proxy and through Apache's, in front of the same
+/// brokers. A check that fails on both is a fault of the check.
 async fn all_kinds(cache: &Path, place: &Place<'_>, apache_proxy: Option<&str>) -> Result<Tally> {
     let mut tally = Tally::default();
     let (Place::Merged(program) | Place::Separated(program, _)) = place;
@@ -208,7 +208,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs a program to its end; an error if it fails.
+/// Runs a program to its end. Returns an error if it fails.
 async fn succeed(command: &mut Command) -> Result<()> {
     let output = command.output().await.with_context(|| format!("starting {command:?}"))?;
     anyhow::ensure!(

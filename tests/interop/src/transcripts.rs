@@ -1,4 +1,4 @@
-//! The golden transcripts: what Apache's proxy answered, replayed against ours.
+//! The transcripts: recorded answers of Apache's proxy, replayed against our proxy.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     succeed, text,
 };
 
-/// The record was made on a proxy that does not make topics by itself, but makes groups.
+/// The recorded proxy created groups automatically, but not topics.
 const FLAGS: &[&str] = &["--auto-create-topics", "false", "--auto-create-groups", "true"];
 
 /// The `.proto` files of which the replayer needs stubs.
@@ -26,7 +26,7 @@ const CONTRACTS: &[&str] = &[
     "rocketmq/thin/v1/admin.proto",
 ];
 
-/// Replays the cases that match and prints what differs.
+/// Replays the matching cases and prints the differences.
 #[expect(clippy::print_stdout, reason = "part of a command line program")]
 pub(crate) async fn replay(place: &Place<'_>, cache: &Path, case: &str) -> Result<Tally> {
     let interpreter = python_environment(cache).await?;
@@ -34,7 +34,7 @@ pub(crate) async fn replay(place: &Place<'_>, cache: &Path, case: &str) -> Resul
     let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     let server = place.start(&flags).await?;
     let mut replay = Command::new(&interpreter);
-    // Compiled modules would lie beside the sources.
+    // No compiled modules beside the sources.
     replay.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     replay.arg(source("transcripts/replay.py")).args(["--endpoint", server.address(), "--only", case]);
     replay.args(["--mode", place.mode()]);
