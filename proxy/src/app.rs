@@ -114,17 +114,16 @@ impl App {
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
-        let processor = Arc::new(Processor::new(router, rules, draining.clone()));
+        let layers = Layers::new(config.max_in_flight);
+        let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
             // The brokers need not be up yet.
             Backend::Separated => drop(tokio::spawn(declare_some_time(processor.clone(), config.clone()))),
         }
 
-        // See `layer` for their order.
-        let layers = Layers::new(config.max_in_flight);
         let face = Face { route_port: config.route_port, listen_port: address.port() };
-        let server = Server::new(processor.clone(), layers, face);
+        let server = Server::new(processor.clone(), face);
         Ok(Self { port, server, processor, backend, draining, config })
     }
 

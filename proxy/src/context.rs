@@ -1,9 +1,11 @@
-//! Who asks, from where, and until when.
+//! The client of a request: who it says it is, its address, and how long it waits.
 
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much before the client gives up a wait ends, so that the answer is there in time.
+/// A wait ends this much before the client's deadline, so that the answer arrives in time.
 const ANSWER_TIME: Duration = Duration::from_millis(40);
 
 /// What the rules know about a request besides its content. A front end fills it from what its protocol
@@ -16,6 +18,8 @@ pub struct Context {
     pub client_version: String,
     /// The namespace the client works in; mostly empty.
     pub namespace: String,
+    /// What the client sent to prove who it is. Nobody has checked it.
+    pub credentials: Option<Box<Credentials>>,
     /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
     pub peer: Arc<str>,
     /// When the request came in.
@@ -24,14 +28,45 @@ pub struct Context {
     pub deadline: Option<Instant>,
 }
 
+/// What a client sent to prove who it is, verbatim and unchecked.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// Scheme, access key and signature, as in the `authorization` header of gRPC.
+    pub authorization: String,
+    /// The text that the signature covers; for gRPC the time of the request.
+    pub signed: String,
+    /// A session token, for example of a security token service.
+    pub session_token: String,
+}
+
+/// The host of a peer, without its port: connections of one client differ in their ports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// An address. An IPv4 address mapped to IPv6 is that IPv4 address, and all loopback addresses are the same.
+    Ip(IpAddr),
+    /// What can't be read as an address.
+    Other(Arc<str>),
+}
+
 impl Context {
-    /// The time the client still waits, if it said so.
+    /// The host that the request came from.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let ip = self.peer.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| self.peer.parse());
+        match ip.map(|ip: IpAddr| ip.to_canonical()) {
+            Ok(ip) if ip.is_loopback() => Host::Ip(Ipv4Addr::LOCALHOST.into()),
+            Ok(ip) => Host::Ip(ip),
+            Err(_) => Host::Other(self.peer.clone()),
+        }
+    }
+
+    /// How long the client still waits, if it said so.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// When a wait that begins now ends: after so long, but in time for the answer to reach the client.
+    /// When a wait of this length ends if it begins now, cut so that the answer still reaches the client.
     #[must_use]
     pub fn end_of_wait(&self, wait: Duration) -> Instant {
         let ours = Instant::now() + wait;
@@ -39,11 +74,33 @@ impl Context {
         theirs.map_or(ours, |theirs| theirs.min(ours))
     }
 
-    /// When to stop working on this request: the client's deadline, or this long after it came in.
+    /// When to stop working on this request: at the client's deadline, or `longest` after it came in.
     #[must_use]
     pub fn deadline_within(&self, longest: Duration) -> Instant {
         let ours = self.received + longest;
         self.deadline.map_or(ours, |theirs| theirs.min(ours))
+    }
+
+    /// A request of this client that came in now, from nowhere, without a deadline.
+    #[cfg(test)]
+    pub(crate) fn of_client(client_id: &str) -> Self {
+        Self {
+            client_id: client_id.to_owned(),
+            client_version: String::new(),
+            namespace: String::new(),
+            credentials: None,
+            peer: "127.0.0.1:1".into(),
+            received: Instant::now(),
+            deadline: None,
+        }
+    }
+}
+
+/// Shows what was sent, but neither signatures nor tokens.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.authorization.split(' ').next().unwrap_or_default();
+        f.debug_struct("Credentials").field("scheme", &scheme).finish_non_exhaustive()
     }
 }
 
@@ -54,18 +111,38 @@ mod tests {
     #[test]
     fn a_wait_is_cut_only_by_the_clients_deadline() {
         let now = Instant::now();
-        let context = |deadline| Context {
-            client_id: "c".to_owned(),
-            client_version: String::new(),
-            namespace: String::new(),
-            peer: "p".into(),
-            received: now,
-            deadline,
-        };
+        let context = |deadline| Context { deadline, ..Context::of_client("c") };
         let wait = Duration::from_secs(10);
         for deadline in [None, Some(now + wait * 2)] {
             assert!(context(deadline).end_of_wait(wait) >= now + wait);
         }
         assert_eq!(context(Some(now + wait)).end_of_wait(wait), now + wait - ANSWER_TIME);
+    }
+
+    #[test]
+    fn a_host_has_many_ports_and_spellings() {
+        let host = |peer: &str| Context { peer: peer.into(), ..Context::of_client("c") }.host();
+        for (one, other, same) in [
+            ("10.0.0.1:1000", "10.0.0.1:2000", true),
+            ("10.0.0.1:1000", "[::ffff:10.0.0.1]:1", true),
+            ("127.0.0.1:1", "[::1]:1", true),
+            ("[2001:db8::1]:1", "[2001:db8::1]:2", true),
+            ("10.0.0.1:1000", "10.0.0.2:1000", false),
+            ("10.0.0.1:1000", "unix", false),
+        ] {
+            assert_eq!(host(one) == host(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_not_logged() {
+        let credentials = Credentials {
+            authorization: "MQv2-HMAC-SHA1 Credential=AK, Signature=5EC2E7".to_owned(),
+            signed: "now".to_owned(),
+            session_token: "T0KEN".to_owned(),
+        };
+        let context = Context { credentials: Some(Box::new(credentials)), ..Context::of_client("c") };
+        let text = format!("{context:?}");
+        assert!(text.contains("MQv2-HMAC-SHA1") && !text.contains("5EC2E7") && !text.contains("T0KEN"));
     }
 }

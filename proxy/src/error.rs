@@ -95,16 +95,11 @@ impl Error {
         Self { kind, message: message.into() }
     }
 
-    /// That a topic has no route, in the words clients know.
+    /// The refusal of a topic without a route.
     #[must_use]
     pub fn topic_not_found(topic: &str) -> Self {
-        Self::new(
-            ErrorKind::TopicNotFound,
-            format!(
-                "CODE: 17  DESC: No topic route info in name server for the topic: {topic}\nFor more \
-                 information, please visit the url, https://rocketmq.apache.org/docs/bestPractice/06FAQ"
-            ),
-        )
+        let message = format!("No topic route info in name server for the topic: {topic}");
+        Self::new(ErrorKind::TopicNotFound, message)
     }
 
     /// A backend's failure on this topic.

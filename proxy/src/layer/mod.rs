@@ -1,83 +1,89 @@
-//! What every request passes between a front end and the rules, whatever its protocol.
+//! What every request passes before the rules handle it, whatever its protocol.
+//!
+//! [`crate::processor::Processor::run`] is the only way to the rules, and it runs every request through [`Layers`].
 
 mod limit;
+mod operation;
 mod trace;
-
-use std::future::Future;
-use std::pin::Pin;
 
 use crate::context::Context;
 use crate::error::Error;
 pub use limit::InFlight;
+use limit::Slot;
+pub use operation::{NamesTopics, Operation, OperationKind, Size};
 
-/// The layers, outermost first: `trace` sees what the others refuse; `limit` protects the rules and the backend.
+/// The layers, in this order: `limit` protects the rules and the backend; `trace` logs what failed, refusals of the
+/// other layers included.
 ///
-/// Layers of a later day (authentication before the limit, so that strangers can't use it up) belong here too.
+/// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
+/// Authentication and access control belong before the limit, so that strangers can't use it up.
 pub struct Layers {
-    limit: InFlight,
+    in_flight: InFlight,
 }
 
-/// What a request wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// The route of a topic.
-    QueryRoute,
-    /// The queues to receive from.
-    QueryAssignment,
-    /// To store messages.
-    Send,
-    /// To wait for messages.
-    Receive,
-    /// To acknowledge deliveries.
-    Acknowledge,
-    /// To change a lease.
-    ChangeInvisible,
-    /// To give a delivery up.
-    ForwardToDeadLetter,
-    /// To decide about a half message.
-    EndTransaction,
-    /// To call a delayed message back.
-    Recall,
-    /// To change the lite topics of a client.
-    SyncLite,
-    /// To read a queue by offset, and wait.
-    Pull,
-    /// To ask for an offset, or to remember one.
-    Offset,
-    /// To say that a client is there.
-    Heartbeat,
-    /// To say what a client is.
-    Register,
-    /// To say good-bye.
-    Terminate,
+/// A request that all layers let in. Dropping it without [`Passage::finish`] means that the request was cancelled.
+///
+/// It outlives the request's command. What a layer needs of the operation when the request is done, it keeps here.
+#[must_use]
+pub struct Passage<'a> {
+    kind: OperationKind,
+    slot: Slot<'a>,
 }
 
 impl Layers {
-    /// The layers, with at most so many requests between them and the backend at a time.
+    /// The layers, with at most this many requests in flight.
     #[must_use]
     pub fn new(max_in_flight: usize) -> Self {
-        Self { limit: InFlight::new(max_in_flight) }
+        Self { in_flight: InFlight::new(max_in_flight) }
     }
 
-    /// Runs one request through the layers. The rules come pinned, so that their state is not moved, and thus
-    /// not stored twice.
+    /// Lets a request in, or refuses it.
     ///
     /// # Errors
-    /// A layer's refusal, or what the rules answer.
-    pub async fn run<T>(
-        &self,
-        context: &Context,
-        operation: Operation,
-        rules: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Result<T, Error> {
-        // Layers are steps before and after, not futures around futures: each such shell would double the
-        // size of what is inside, and every request is an allocation of that size.
-        let place = self.limit.enter(operation);
-        let result = match &place {
-            Ok(_) => rules.await,
-            Err(refused) => Err(refused.clone()),
+    /// The refusal of the first layer that refuses.
+    pub fn enter(&self, operation: &Operation<'_>) -> Result<Passage<'_>, Error> {
+        // Layers are steps, not futures around futures: each wrapper would make every request's future larger.
+        let Operation { kind, context, .. } = *operation;
+        match self.in_flight.enter(kind) {
+            Ok(slot) => Ok(Passage { kind, slot }),
+            Err(refused) => {
+                trace::failed(context, kind, &refused);
+                Err(refused)
+            }
+        }
+    }
+}
+
+impl Passage<'_> {
+    /// Reports how the request ended: what was answered, by messages and bytes, or why it failed.
+    pub fn finish(self, context: &Context, result: Result<Size, &Error>) {
+        drop(self.slot);
+        if let Err(error) = result {
+            trace::failed(context, self.kind, error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_cancelled_request_gives_its_slot_back() {
+        let layers = Layers::new(1);
+        let context = Context::of_client("c");
+        let operation = Operation {
+            kind: OperationKind::Send,
+            context: &context,
+            topics: &"t".to_owned(),
+            group: None,
+            size: Size::default(),
         };
-        trace::finished(context, operation, &result);
-        result
+        let first = layers.enter(&operation).expect("room");
+        assert_eq!(layers.enter(&operation).err().map(|error| error.kind), Some(ErrorKind::Busy));
+        drop(first);
+        layers.enter(&operation).expect("room").finish(&context, Ok(Size::default()));
+        assert!(layers.enter(&operation).is_ok());
     }
 }

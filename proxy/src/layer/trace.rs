@@ -1,10 +1,9 @@
-use super::Operation;
+use super::OperationKind;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 
-/// Tells the log about refusals: the client's mistakes at debug level, the server's trouble as warnings.
-pub(super) fn finished<T>(context: &Context, operation: Operation, result: &Result<T, Error>) {
-    let Err(error) = result else { return };
+/// Logs a failed request: the client's mistakes at debug level, the server's failures as warnings.
+pub(super) fn failed(context: &Context, operation: OperationKind, error: &Error) {
     let Context { client_id, peer, .. } = context;
     let elapsed = context.received.elapsed();
     match error.kind {

@@ -1,4 +1,4 @@
-//! The broker's words to clients: which producers are here, and which stream brings them what the broker says.
+//! What brokers ask of clients: which producers are here, and which stream leads to them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,86 +6,91 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
-use super::Processor;
 use super::cluster_router::{Cluster, Origin};
+use super::environment::Environment;
+use super::handle::TransactionPlace;
 use super::stream::Push;
 use crate::service::{BrokerRequest, Delivery, Services, TopicConfig, TopicKind};
 
-/// How often brokers are told who is here; they forget after two minutes.
+/// How often brokers are told which producers are here; they forget after two minutes.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
 
-impl Processor {
-    /// Tells the broker which producers are here, and clients what the broker says, until the proxy drains.
-    pub(super) async fn run_broker_requests(&self) {
-        if !self.capabilities().transaction && !self.capabilities().lite {
-            return;
+/// Tells brokers which producers are here, and passes their requests on to clients, until the proxy drains.
+pub(super) async fn run(environment: &Environment) {
+    let capabilities = environment.capabilities();
+    if !capabilities.transaction && !capabilities.lite {
+        return;
+    }
+    // Each cluster on its own: while one does not answer, the others would forget who is here.
+    let running = environment.clusters.all().map(async |cluster| {
+        tokio::select! {
+            () = announce_producers(environment, cluster) => {}
+            () = pass_on(environment, cluster) => {}
         }
-        // Each cluster by itself: while one is asked that does not answer, the others would forget who is here.
-        let kept = self.clusters.all().map(async |cluster| {
-            tokio::select! {
-                () = self.announce_producers(cluster) => {}
-                () = self.pass_notices(cluster) => {}
-            }
-        });
-        join_all(kept).await;
-    }
+    });
+    join_all(running).await;
+}
 
-    async fn announce_producers(&self, cluster: &Cluster) {
-        let mut changed = self.clients.producers_changed();
-        let mut ticks = tokio::time::interval(ANNOUNCE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let here = |origin: Origin<'_>, topic: &str| self.clusters.route(origin, topic).name == cluster.name;
-        let announcing = async {
-            loop {
-                tokio::select! {
-                    _ = ticks.tick() => {}
-                    // Never an error: the sessions live longer than this.
-                    _ = changed.changed() => {}
-                }
-                let published = self.clients.published(here);
-                let topics = with_transactions(&cluster.services, &published).await;
-                cluster.services.broker_requests.announce_producers(&topics).await;
-            }
-        };
-        let _: Option<()> = self.draining.run_until_cancelled(announcing).await;
-        // So that brokers ask another proxy at once, and not one that is gone.
-        cluster.services.broker_requests.announce_producers(&[]).await;
-    }
-
-    async fn pass_notices(&self, cluster: &Cluster) {
+async fn announce_producers(environment: &Environment, cluster: &Cluster) {
+    let mut changed = environment.clients.producers_changed();
+    let mut ticks = tokio::time::interval(ANNOUNCE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let here =
+        |origin: Origin<'_>, topic: &str| environment.clusters.route(origin, topic).name == cluster.name;
+    let announcing = async {
         loop {
-            match cluster.services.broker_requests.next().await {
-                BrokerRequest::Check(delivery) => self.ask_producer(cluster, delivery),
-                BrokerRequest::LiteUnsubscribed { client_id, lite_topic } => {
-                    if let Some(stream) = self.clients.stream(&client_id) {
-                        // One that reads nothing learns it from its next synchronisation.
-                        let _ = stream.try_send(Push::LiteUnsubscribed(lite_topic));
-                    }
+            tokio::select! {
+                _ = ticks.tick() => {}
+                // Never fails: the table of clients outlives this loop.
+                _ = changed.changed() => {}
+            }
+            let published = environment.clients.published(here);
+            let topics = with_transactions(&cluster.services, &published).await;
+            cluster.services.broker_requests.announce_producers(&topics).await;
+        }
+    };
+    let _: Option<()> = environment.draining.run_until_cancelled(announcing).await;
+    // Brokers ask another proxy from now on, instead of one that is gone.
+    cluster.services.broker_requests.announce_producers(&[]).await;
+}
+
+async fn pass_on(environment: &Environment, cluster: &Cluster) {
+    loop {
+        match cluster.services.broker_requests.next().await {
+            BrokerRequest::Check(delivery) => ask_producer(environment, cluster, delivery),
+            BrokerRequest::LiteUnsubscribed { client_id, lite_topic } => {
+                for stream in environment.clients.streams_of(&client_id) {
+                    // A client that reads too slowly learns it from its next synchronisation.
+                    let _ = stream.try_send(Push::LiteUnsubscribed(lite_topic.clone()));
                 }
             }
         }
-    }
-
-    // Any producer that sends to the topic in this cluster may know; one of the same topic in another cluster would
-    // say to roll back what it never sent. One that can't be told now is passed over. If none is left, the broker
-    // asks again, maybe elsewhere.
-    fn ask_producer(&self, cluster: &Cluster, delivery: Box<Delivery>) {
-        let topic = delivery.topic.clone();
-        let transaction_id = self.handles.seal_transaction(&topic, &cluster.name, &delivery.coordinates);
-        self.recent.asked((&topic, &delivery.message.id), (&cluster.name, &delivery.coordinates));
-        let mut push = Push::RecoverTransaction { delivery, transaction_id };
-        let here = |origin: Origin<'_>| self.clusters.route(origin, &topic).name == cluster.name;
-        for stream in self.clients.producers_of(&topic, here) {
-            match stream.try_send(push) {
-                Ok(()) => return,
-                Err(unsaid) => push = unsaid,
-            }
-        }
-        tracing::debug!(topic, "nobody here can be asked about a transaction");
     }
 }
 
-/// Those of the topics that take half messages.
+// Any producer that sends to the topic in this cluster may know the answer; one of the same topic in another cluster
+// would roll back what it never sent. A producer that can't be told now is skipped. If none is left, the broker
+// asks again, maybe another proxy.
+fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Delivery>) {
+    let topic = delivery.topic.clone();
+    let place = TransactionPlace {
+        cluster: cluster.name.as_ref().to_owned(),
+        coordinates: delivery.coordinates.clone(),
+    };
+    let transaction_id = environment.handles.seal_transaction(&topic, &place);
+    environment.transactions.checked(&topic, &delivery.message.id, place);
+    let mut push = Push::RecoverTransaction { delivery, transaction_id };
+    let here = |origin: Origin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
+    for stream in environment.clients.producers_of(&topic, here) {
+        match stream.try_send(push) {
+            Ok(()) => return,
+            Err(unsent) => push = unsent,
+        }
+    }
+    tracing::debug!(topic, "no producer here can be asked about a transaction");
+}
+
+/// The topics that take half messages, of these.
 async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Vec<String> {
     let configs = topics.iter().map(async |topic| services.metadata.topic(topic).await);
     let configs = join_all(configs).await.into_iter().flatten();
@@ -95,27 +100,9 @@ async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::super::scripted;
-    use super::super::{ClusterRouter, Limits, PlacementRule, Role};
+    use super::super::{ClusterRouter, Limits, PlacementRule};
     use super::*;
-    use crate::service::Message;
-
-    fn check(topic: &str) -> Box<Delivery> {
-        Box::new(Delivery {
-            message: Message::default(),
-            topic: topic.to_owned(),
-            queue_id: 0,
-            queue_offset: 0,
-            stored_at: SystemTime::UNIX_EPOCH,
-            store_host: String::new(),
-            attempt: 1,
-            received_at: SystemTime::UNIX_EPOCH,
-            invisible: Duration::ZERO,
-            coordinates: "broker-a 1 2".to_owned(),
-        })
-    }
 
     /// Two clusters, of which the other one is for clients whose names begin with `pay-`.
     fn two_clusters() -> (ClusterRouter, [scripted::Questions; 2]) {
@@ -133,44 +120,43 @@ mod tests {
     async fn a_check_reaches_a_producer_of_its_own_cluster() {
         let (clusters, _questions) = two_clusters();
         let processor = scripted::processor(clusters, Limits::default());
-        let mut producers = ["pay-1", "web-1"].map(|client_id| {
-            scripted::connect(&processor, client_id, Role::Publishing(vec!["orders".to_owned()]))
-        });
+        let mut producers =
+            ["pay-1", "web-1"].map(|client_id| scripted::connect(&processor, client_id, &["orders"]));
         for (cluster, asked) in [("payments", 0), ("", 1)] {
-            let cluster = processor.clusters.get(cluster).expect("a cluster");
+            let environment = &processor.environment;
+            let cluster = environment.clusters.get(cluster).expect("a cluster");
             for _ in 0..20 {
-                processor.ask_producer(cluster, check("orders"));
-                assert!(producers[asked].try_recv().is_ok());
-                assert!(producers[1 - asked].try_recv().is_err());
+                ask_producer(environment, cluster, Box::new(scripted::delivery("orders")));
+                assert!(producers[asked].try_recv().is_some());
+                assert!(producers[1 - asked].try_recv().is_none());
             }
         }
     }
 
     #[tokio::test]
-    async fn a_cluster_without_an_answer_keeps_no_other_from_hearing() {
+    async fn a_cluster_that_does_not_answer_delays_no_other() {
         let (clusters, [mut silent, mut asked]) = two_clusters();
         let processor = scripted::processor(clusters, Limits::default());
-        let publishing = |topic: &str| Role::Publishing(vec![topic.to_owned()]);
-        let _first = scripted::connect(&processor, "pay-1", publishing("orders"));
-        let house = tokio::spawn({
+        let _first = scripted::connect(&processor, "pay-1", &["orders"]);
+        let running = tokio::spawn({
             let processor = processor.clone();
-            async move { processor.run_broker_requests().await }
+            async move { run(&processor.environment).await }
         });
         let (topics, _unanswered) = scripted::announcement(&mut silent).await;
         assert!(topics.is_empty());
         let (topics, heard) = scripted::announcement(&mut asked).await;
         assert_eq!(topics, ["orders"]);
-        let _second = scripted::connect(&processor, "pay-2", publishing("bills"));
+        let _second = scripted::connect(&processor, "pay-2", &["bills"]);
         heard.send(Ok(())).expect("an announcement");
         let (topics, _unanswered) = scripted::announcement(&mut asked).await;
         assert_eq!(topics, ["bills", "orders"]);
 
-        processor.draining.cancel();
+        processor.draining().cancel();
         for asked in [&mut silent, &mut asked] {
             let (topics, heard) = scripted::announcement(asked).await;
             assert!(topics.is_empty());
-            heard.send(Ok(())).expect("a good-bye");
+            heard.send(Ok(())).expect("a last announcement");
         }
-        house.await.expect("the end");
+        running.await.expect("the end");
     }
 }

@@ -1,7 +1,17 @@
-//! BrokerRequests: which clients said who they are, and when they were last heard of. Soft state: a proxy that never
-//! saw a client's settings serves it all the same, and asks for them by answering its heartbeat `UnknownClient`.
+//! Which clients sent their settings here, and when they were last heard of.
+//!
+//! **A client is its id and the host that it speaks from.** Ids are no secret, so the id alone proves nothing: settings,
+//! heartbeats and terminations count for the sessions of their own host only. Two hosts that use one id have a session
+//! each. Neither takes over the other's stream, keeps its leases renewed, or ends it. A client that comes back from
+//! another host begins a new session there, and the old one ends by its silence. Ports don't matter: a client may use
+//! several connections, and end its session on another connection than it began. Behind a load balancer that does not
+//! tell the clients' addresses (PROXY protocol), all clients are of one host, and only their ids tell them apart.
+//!
+//! All of this is soft state: a proxy that never saw a client's settings serves it all the same, and asks for them by
+//! answering its heartbeat `UnknownClient`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -10,13 +20,23 @@ use tokio::sync::watch;
 
 use super::cluster_router::Origin;
 use super::stream::PushStream;
-use super::{Expression, Processor, filter, max_attempts, validate};
-use crate::context::Context;
+use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, LiteAction, LiteChange, RetryPolicy, ServiceErrorKind, Services};
 
 /// A client that is silent for this long is gone.
 const EXPIRY: Duration = Duration::from_secs(120);
+
+/// Bytes that the sessions of all clients may take, and those of one host.
+const MAX_BYTES: usize = 128 << 20;
+const MAX_BYTES_OF_HOST: usize = MAX_BYTES / 4;
+/// What a session takes besides its names, about.
+const SESSION_BYTES: usize = 512;
+/// What a topic of a producer takes besides its name, about.
+const TOPIC_BYTES: usize = 64;
+/// Topics that one producer may name.
+const MAX_TOPICS: usize = 2000;
+/// Bytes of a client's id and of its namespace, each.
+const MAX_NAME: usize = 1024;
 
 /// What a client says it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,47 +60,6 @@ pub enum ClientKind {
     Unknown(i32),
 }
 
-/// What a client tells about itself.
-#[derive(Clone, Debug)]
-pub struct ClientSettings {
-    /// What it is.
-    pub kind: ClientKind,
-    /// How long it waits for an ordinary answer.
-    pub request_timeout: Option<Duration>,
-    /// What it does.
-    pub role: Role,
-}
-
-/// What a client does.
-#[derive(Clone, Debug)]
-pub enum Role {
-    /// Sends to these topics.
-    Publishing(Vec<String>),
-    /// Consumes in this group, with these filters by topic.
-    Subscription(String, Vec<(String, Expression)>),
-    /// It doesn't say.
-    None,
-}
-
-/// What a consumer must keep to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConsumerPolicy {
-    /// Deliveries of one message at most, the first included.
-    pub max_attempts: i32,
-    /// The pauses between them.
-    pub retry: RetryPolicy,
-    /// Whether the group consumes in order.
-    pub fifo: bool,
-    /// Messages of one receive at most.
-    pub receive_batch: usize,
-    /// How long a receive waits at most.
-    pub polling: Duration,
-    /// Lite topics of one client at most.
-    pub lite_quota: i32,
-    /// Bytes of a lite topic's name at most.
-    pub lite_topic_bytes: usize,
-}
-
 impl ClientKind {
     /// The kind's name in the contract.
     #[must_use]
@@ -97,33 +76,100 @@ impl ClientKind {
         }
     }
 
-    fn consumes(self) -> bool {
+    pub(super) fn consumes(self) -> bool {
         matches!(self, Self::PushConsumer | Self::SimpleConsumer | Self::LitePushConsumer)
     }
+}
+
+/// Identifies a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientKey {
+    pub(super) id: Arc<str>,
+    host: Host,
+}
+
+/// What a client has told about itself.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) kind: ClientKind,
+    pub(super) request_timeout: Option<Duration>,
+    /// What a producer sends to.
+    pub(super) topics: BTreeSet<String>,
+    pub(super) subscription: Option<GroupSubscription>,
+    pub(super) namespace: String,
+    /// `None` once the stream has ended. The client may open another, here or at another proxy.
+    pub(super) stream: Option<PushStream>,
+    seen: Instant,
+    bytes: usize,
+}
+
+/// A consumer's group, and the first topic that it subscribes to.
+#[derive(Clone, Debug)]
+pub(super) struct GroupSubscription {
+    pub(super) group: String,
+    pub(super) topic: String,
 }
 
 /// The clients that were heard of lately.
 #[derive(Default)]
 pub(super) struct Clients {
-    by_client: Mutex<HashMap<String, Session>>,
+    sessions: Mutex<Sessions>,
     producers_changed: watch::Sender<()>,
 }
 
-#[derive(Clone)]
-struct Session {
-    kind: ClientKind,
-    request_timeout: Option<Duration>,
-    seen: Instant,
-    /// What a producer sends to.
-    topics: BTreeSet<String>,
-    /// A consumer's group, and the first topic that it subscribes to.
-    subscription: Option<(String, String)>,
-    namespace: String,
-    /// None: the stream has ended, and the client may open another, here or at another proxy.
-    stream: Option<PushStream>,
+#[derive(Default)]
+struct Sessions {
+    by_id: HashMap<Arc<str>, HashMap<Host, Session>>,
+    bytes: usize,
+    bytes_of: HashMap<Host, usize>,
+}
+
+impl ClientKey {
+    /// The client of a request.
+    pub(super) fn of(context: &Context) -> Self {
+        Self { id: context.client_id.as_str().into(), host: context.host() }
+    }
 }
 
 impl Session {
+    /// The session that a client's settings begin.
+    ///
+    /// # Errors
+    /// `BadRequest` for an id, a namespace or a list of topics that is too long to be kept.
+    pub(super) fn new(context: &Context, kind: ClientKind, stream: &PushStream) -> Result<Self, Error> {
+        for (what, name) in [("client id", &context.client_id), ("namespace", &context.namespace)] {
+            if name.len() > MAX_NAME {
+                let message = format!("the {what} is longer than {MAX_NAME} bytes");
+                return Err(Error::new(ErrorKind::BadRequest, message));
+            }
+        }
+        Ok(Self {
+            kind,
+            request_timeout: None,
+            topics: BTreeSet::new(),
+            subscription: None,
+            namespace: context.namespace.clone(),
+            stream: Some(stream.clone()),
+            seen: Instant::now(),
+            bytes: SESSION_BYTES + context.client_id.len() + context.namespace.len(),
+        })
+    }
+
+    /// Adds a topic that the client sends to.
+    ///
+    /// # Errors
+    /// `BadRequest` if there are too many.
+    pub(super) fn publish_to(&mut self, topic: &str) -> Result<(), Error> {
+        if self.topics.len() >= MAX_TOPICS && !self.topics.contains(topic) {
+            let message = format!("a client can't name more than {MAX_TOPICS} topics");
+            return Err(Error::new(ErrorKind::BadRequest, message));
+        }
+        if self.topics.insert(topic.to_owned()) {
+            self.bytes += topic.len() + TOPIC_BYTES;
+        }
+        Ok(())
+    }
+
     fn alive(&self) -> bool {
         self.seen.elapsed() < EXPIRY
     }
@@ -133,86 +179,154 @@ impl Session {
     }
 }
 
-impl Clients {
-    pub(super) fn request_timeout(&self, client_id: &str) -> Option<Duration> {
-        self.by_client.lock().get(client_id).and_then(|session| session.request_timeout)
+impl Sessions {
+    fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut Session> {
+        self.by_id.get_mut(id)?.get_mut(host).filter(|session| session.alive())
     }
 
-    pub(super) fn is_present(&self, client_id: &str) -> bool {
-        self.by_client.lock().get(client_id).is_some_and(Session::alive)
+    fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
+        let alive = |session: &&Session| session.alive();
+        self.by_id.iter().flat_map(move |(id, hosts)| {
+            hosts.values().filter(alive).map(move |session| (id.as_ref(), session))
+        })
+    }
+
+    fn has_room(&self, host: &Host, bytes: usize) -> bool {
+        let of_host = self.bytes_of.get(host).copied().unwrap_or_default();
+        self.bytes + bytes <= MAX_BYTES && of_host + bytes <= MAX_BYTES_OF_HOST
+    }
+
+    fn count(&mut self, host: &Host, bytes: usize) {
+        self.bytes += bytes;
+        *self.bytes_of.entry(host.clone()).or_default() += bytes;
+    }
+
+    fn discount(&mut self, host: &Host, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(of_host) = self.bytes_of.get_mut(host) {
+            *of_host -= bytes;
+            if *of_host == 0 {
+                self.bytes_of.remove(host);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &str, host: &Host) -> Option<Session> {
+        let hosts = self.by_id.get_mut(id)?;
+        let removed = hosts.remove(host);
+        if hosts.is_empty() {
+            self.by_id.remove(id);
+        }
+        if let Some(session) = &removed {
+            self.discount(host, session.bytes);
+        }
+        removed
+    }
+}
+
+impl Clients {
+    pub(super) fn request_timeout(&self, context: &Context) -> Option<Duration> {
+        self.sessions.lock().get_mut(&context.client_id, &context.host())?.request_timeout
+    }
+
+    /// The client of a request, if it is known here. A request from a host without a session belongs to a session of
+    /// the same id: it can't do more than use it.
+    pub(super) fn find(&self, context: &Context) -> Option<ClientKey> {
+        let sessions = self.sessions.lock();
+        let (id, hosts) = sessions.by_id.get_key_value(context.client_id.as_str())?;
+        let alive = |host: &Host| hosts.get(host).is_some_and(Session::alive);
+        let own = context.host();
+        let host = if alive(&own) { own } else { hosts.keys().find(|host| alive(host))?.clone() };
+        Some(ClientKey { id: id.clone(), host })
+    }
+
+    /// Whether a client was heard of lately.
+    pub(super) fn is_present(&self, client: &ClientKey) -> bool {
+        self.sessions.lock().get_mut(&client.id, &client.host).is_some()
     }
 
     /// Forgets the clients that are gone.
     pub(super) fn sweep(&self) {
-        let mut sessions = self.by_client.lock();
-        let gone = sessions.extract_if(|_, session| !session.alive());
-        if gone.filter(|(_, session)| !session.topics.is_empty()).count() > 0 {
+        let mut sessions = self.sessions.lock();
+        let mut gone = Vec::new();
+        for (id, hosts) in &sessions.by_id {
+            let silent = hosts.iter().filter(|(_, session)| !session.alive());
+            gone.extend(silent.map(|(host, _)| (id.clone(), host.clone())));
+        }
+        let mut produced = false;
+        for (id, host) in gone {
+            produced |= sessions.remove(&id, &host).is_some_and(|session| !session.topics.is_empty());
+        }
+        if produced {
             self.producers_changed.send_replace(());
         }
     }
 
-    fn heard(&self, client_id: &str) -> Option<Session> {
-        let mut sessions = self.by_client.lock();
-        let session = sessions.get_mut(client_id).filter(|session| session.alive())?;
+    /// Notes a sign of life of a client. Returns its session; `None` if it has none for its host.
+    pub(super) fn heard(&self, context: &Context) -> Option<Session> {
+        let mut sessions = self.sessions.lock();
+        let session = sessions.get_mut(&context.client_id, &context.host())?;
         session.seen = Instant::now();
         Some(session.clone())
     }
 
-    pub(super) fn remember(&self, context: &Context, settings: &ClientSettings, stream: &PushStream) {
-        let (topics, subscription) = match &settings.role {
-            Role::Publishing(topics) => (topics.iter().cloned().collect(), None),
-            Role::Subscription(group, subscriptions) => {
-                let topic = subscriptions.first().map(|(topic, _)| topic.clone());
-                (BTreeSet::new(), topic.map(|topic| (group.clone(), topic)))
-            }
-            Role::None => Default::default(),
-        };
-        let produces = !topics.is_empty();
-        let session = Session {
-            kind: settings.kind,
-            request_timeout: settings.request_timeout,
-            seen: Instant::now(),
-            topics,
-            subscription,
-            namespace: context.namespace.clone(),
-            stream: Some(stream.clone()),
-        };
-        let before = self.by_client.lock().insert(context.client_id.clone(), session);
-        if produces || before.is_some_and(|before| !before.topics.is_empty()) {
+    /// Begins a session, or replaces the one of the same client.
+    ///
+    /// # Errors
+    /// `Busy` if too many clients are there already.
+    pub(super) fn insert(&self, context: &Context, session: Session) -> Result<(), Error> {
+        let host = context.host();
+        let mut sessions = self.sessions.lock();
+        let before = sessions.remove(&context.client_id, &host);
+        if !sessions.has_room(&host, session.bytes) {
+            return Err(Error::new(ErrorKind::Busy, "too many clients"));
+        }
+        sessions.count(&host, session.bytes);
+        let produces = |session: &Session| !session.topics.is_empty();
+        let changed = produces(&session) || before.as_ref().is_some_and(produces);
+        sessions.by_id.entry(context.client_id.as_str().into()).or_default().insert(host, session);
+        drop(sessions);
+        if changed {
             self.producers_changed.send_replace(());
         }
+        Ok(())
     }
 
-    fn remove(&self, client_id: &str) -> Option<Session> {
-        let removed = self.by_client.lock().remove(client_id)?;
+    /// Ends the session of a client that closes. `None` if it has none for its host.
+    pub(super) fn remove(&self, context: &Context) -> Option<(ClientKey, Session)> {
+        let client = ClientKey::of(context);
+        let removed = self.sessions.lock().remove(&client.id, &client.host)?;
         if !removed.topics.is_empty() {
             self.producers_changed.send_replace(());
         }
-        removed.alive().then_some(removed)
+        removed.alive().then_some((client, removed))
     }
 
-    /// Notes that a producer sends to a topic that it may not have named.
-    pub(super) fn publishes(&self, client_id: &str, topic: &str) {
-        let mut sessions = self.by_client.lock();
-        // A consumer's program would not know what it is asked.
-        let producer = sessions.get_mut(client_id).filter(|session| !session.kind.consumes());
-        let new = producer.is_some_and(|session| {
-            !session.topics.contains(topic) && session.topics.insert(topic.to_owned())
-        });
-        if new {
-            self.producers_changed.send_replace(());
+    /// Notes that a producer sends to a topic that it may not have named in its settings.
+    pub(super) fn publishes(&self, context: &Context, topic: &str) {
+        let host = context.host();
+        let mut sessions = self.sessions.lock();
+        // A consumer could not answer questions about transactions.
+        let session = sessions.get_mut(&context.client_id, &host).filter(|session| !session.kind.consumes());
+        let Some(session) = session.filter(|session| !session.topics.contains(topic)) else { return };
+        let before = session.bytes;
+        if session.publish_to(topic).is_err() {
+            return;
         }
+        let more = session.bytes - before;
+        sessions.count(&host, more);
+        self.producers_changed.send_replace(());
     }
 
-    /// Tells when the answer of [`Clients::published`] may be another.
+    /// Signals that [`Clients::published`] may return something else now.
     pub(super) fn producers_changed(&self) -> watch::Receiver<()> {
         self.producers_changed.subscribe()
     }
 
-    /// The topics whose producers can be spoken to here, as far as they are `wanted`.
+    /// The topics whose producers can be reached here, as far as they are `wanted`.
     pub(super) fn published(&self, wanted: impl Fn(Origin<'_>, &str) -> bool) -> BTreeSet<String> {
-        let (sessions, wanted) = (self.by_client.lock(), &wanted);
-        let reachable = sessions.iter().filter(|(_, session)| session.stream.is_some() && session.alive());
+        let (sessions, wanted) = (self.sessions.lock(), &wanted);
+        let reachable = sessions.iter().filter(|(_, session)| session.stream.is_some());
         let topics = reachable.flat_map(|(client_id, session)| {
             let origin = session.origin(client_id);
             session.topics.iter().filter(move |topic| wanted(origin, topic))
@@ -220,25 +334,27 @@ impl Clients {
         topics.cloned().collect()
     }
 
-    /// The streams of those of a topic's producers that are `wanted`, in any order.
+    /// The streams of those of a topic's producers that are `wanted`, in random order.
     pub(super) fn producers_of(&self, topic: &str, wanted: impl Fn(Origin<'_>) -> bool) -> Vec<PushStream> {
-        let sessions = self.by_client.lock();
+        let sessions = self.sessions.lock();
         let producers = sessions.iter().filter(|(client_id, session)| {
-            session.alive() && session.topics.contains(topic) && wanted(session.origin(client_id))
+            session.topics.contains(topic) && wanted(session.origin(client_id))
         });
         let mut streams: Vec<_> = producers.filter_map(|(_, session)| session.stream.clone()).collect();
         streams.shuffle(&mut rand::rng());
         streams
     }
 
-    /// A client's stream.
-    pub(super) fn stream(&self, client_id: &str) -> Option<PushStream> {
-        self.by_client.lock().get(client_id)?.stream.clone()
+    /// The streams of all clients with this id.
+    pub(super) fn streams_of(&self, client_id: &str) -> Vec<PushStream> {
+        let sessions = self.sessions.lock();
+        let hosts = sessions.by_id.get(client_id).into_iter().flat_map(HashMap::values);
+        hosts.filter_map(|session| session.stream.clone()).collect()
     }
 
-    fn stream_ended(&self, client_id: &str, stream: &PushStream) {
-        let mut sessions = self.by_client.lock();
-        let Some(session) = sessions.get_mut(client_id) else { return };
+    pub(super) fn stream_ended(&self, context: &Context, stream: &PushStream) {
+        let mut sessions = self.sessions.lock();
+        let Some(session) = sessions.get_mut(&context.client_id, &context.host()) else { return };
         if session.stream.as_ref().is_some_and(|current| current.same(stream)) {
             session.stream = None;
             if !session.topics.is_empty() {
@@ -248,166 +364,98 @@ impl Clients {
     }
 }
 
-impl Processor {
-    /// Takes a client's settings; a consumer is told what it must keep to. The client is spoken to by this stream.
-    ///
-    /// # Errors
-    /// `BadRequest` (no role), `IllegalTopic`, `IllegalGroup` (also: it does not exist, or is for other
-    /// clients), `IllegalFilter`, `NotAConsumer`.
-    pub async fn register(
-        &self,
-        context: &Context,
-        settings: ClientSettings,
-        stream: &PushStream,
-    ) -> Result<Option<ConsumerPolicy>, Error> {
-        let policy = match &settings.role {
-            Role::None => {
-                return Err(Error::new(
-                    ErrorKind::BadRequest,
-                    "there is no publishing or subscription data in settings",
-                ));
-            }
-            Role::Publishing(topics) => {
-                topics.iter().try_for_each(|topic| validate::topic(topic))?;
-                known_kind(settings.kind)?;
-                None
-            }
-            Role::Subscription(group, subscriptions) => {
-                Some(self.subscribe(context, settings.kind, (group, subscriptions)).await?)
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(client_id: &str, peer: &str) -> Context {
+        Context { peer: peer.into(), ..Context::of_client(client_id) }
+    }
+
+    fn connect(clients: &Clients, context: &Context, topics: &[&str]) -> Result<PushStream, Error> {
+        let (stream, _pushed) = PushStream::open();
+        let mut session = Session::new(context, ClientKind::Producer, &stream)?;
+        topics.iter().try_for_each(|topic| session.publish_to(topic))?;
+        clients.insert(context, session)?;
+        Ok(stream)
+    }
+
+    #[test]
+    fn a_stranger_who_knows_an_id_neither_ends_nor_keeps_alive_nor_takes_over() {
+        let clients = Clients::default();
+        let owner = context("c", "10.0.0.1:1000");
+        let stranger = context("c", "10.0.0.2:1000");
+        connect(&clients, &owner, &["t"]).expect("room");
+        let key = clients.find(&owner).expect("known");
+
+        assert!(clients.heard(&stranger).is_none());
+        assert!(clients.remove(&stranger).is_none());
+        let stranger_stream = connect(&clients, &stranger, &["t"]).expect("room");
+        assert_eq!(clients.producers_of("t", |_| true).len(), 2);
+        assert_ne!(clients.find(&stranger), Some(key.clone()));
+        clients.stream_ended(&stranger, &stranger_stream);
+        assert!(clients.remove(&stranger).is_some());
+        assert_eq!(clients.producers_of("t", |_| true).len(), 1);
+        assert!(clients.is_present(&key));
+    }
+
+    #[test]
+    fn a_client_may_end_its_session_on_another_connection() {
+        let clients = Clients::default();
+        connect(&clients, &context("c", "10.0.0.1:1000"), &[]).expect("room");
+        let elsewhere = context("c", "10.0.0.1:2000");
+        assert!(clients.heard(&elsewhere).is_some());
+        assert!(clients.remove(&elsewhere).is_some());
+        assert!(clients.find(&elsewhere).is_none());
+    }
+
+    #[test]
+    fn a_client_that_comes_back_from_another_host_is_known_at_once() {
+        let clients = Clients::default();
+        connect(&clients, &context("c", "10.0.0.1:1000"), &[]).expect("room");
+        let moved = context("c", "10.0.0.9:1000");
+        connect(&clients, &moved, &["t"]).expect("room");
+        assert!(clients.heard(&moved).is_some());
+        assert_eq!(clients.producers_of("t", |_| true).len(), 1);
+    }
+
+    #[test]
+    fn the_end_of_an_old_stream_does_not_affect_the_new_one() {
+        let clients = Clients::default();
+        let client = context("c", "10.0.0.1:1000");
+        let old = connect(&clients, &client, &["t"]).expect("room");
+        connect(&clients, &client, &["t"]).expect("room");
+        clients.stream_ended(&client, &old);
+        assert_eq!(clients.producers_of("t", |_| true).len(), 1);
+    }
+
+    #[test]
+    fn one_host_can_not_fill_the_table_and_forgotten_clients_make_room() {
+        let clients = Clients::default();
+        let topics: Vec<_> = (0..MAX_TOPICS).map(|number| format!("{number:0>127}")).collect();
+        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+        let hostile = |number: u32| context(&format!("c{number}"), "10.0.0.1:1000");
+        let full = (0..).find(|number| connect(&clients, &hostile(*number), &topics).is_err());
+        let full = full.expect("an end");
+        assert!(full as usize * MAX_TOPICS * 127 <= MAX_BYTES_OF_HOST);
+        assert!(connect(&clients, &context("other", "10.0.0.2:1"), &topics).is_ok());
+        for number in 0..full {
+            assert!(clients.remove(&hostile(number)).is_some());
+        }
+        assert!(connect(&clients, &hostile(full), &topics).is_ok());
+        assert_eq!(clients.sessions.lock().bytes_of.len(), 2);
+    }
+
+    #[test]
+    fn what_is_too_long_to_keep_is_refused() {
+        let clients = Clients::default();
+        let refused = |context: &Context, topics: &[&str]| {
+            connect(&clients, context, topics).err().map(|error| error.kind)
         };
-        self.clients.remember(context, &settings, stream);
-        Ok(policy)
+        assert_eq!(refused(&context(&"c".repeat(MAX_NAME), "h"), &[]), None);
+        assert_eq!(refused(&context(&"c".repeat(MAX_NAME + 1), "h"), &[]), Some(ErrorKind::BadRequest));
+        let topics: Vec<_> = (0..=MAX_TOPICS).map(|number| number.to_string()).collect();
+        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
+        assert_eq!(refused(&context("c", "h"), &topics), Some(ErrorKind::BadRequest));
     }
-
-    /// Notes the end of a stream by which settings came. The client itself may live on, and open another, here or at
-    /// another proxy: that it is gone is what it says ([`Processor::terminate`]), or its long silence.
-    ///
-    /// Unlike Apache's proxy this takes no consumer off its lite topics. Brokers know a subscription by its client
-    /// alone, so that whoever goes on at another proxy would lose it until its next synchronisation, in half a minute.
-    /// They give to others what is not fetched for ten seconds, and forget who is silent for three minutes.
-    pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
-        self.clients.stream_ended(&context.client_id, stream);
-    }
-
-    async fn subscribe(
-        &self,
-        context: &Context,
-        kind: ClientKind,
-        (group, subscriptions): (&str, &[(String, Expression)]),
-    ) -> Result<ConsumerPolicy, Error> {
-        validate::group(group)?;
-        if !kind.consumes() {
-            let message = format!("Client type is not consumer, type: {}", kind.name());
-            return Err(Error::new(ErrorKind::NotAConsumer, message));
-        }
-        for (_, expression) in subscriptions {
-            filter::parse(expression.clone())
-                .map_err(|error| Error::new(error.kind, "expression format is not correct"))?;
-        }
-        // A group is where its topics are.
-        let topic = subscriptions.first().map_or("", |(topic, _)| topic.as_str());
-        let config = group_for(self.services(context, topic), kind, group).await?;
-        if let (Some(bound), Some((topic, _))) = (&config.lite_bind_topic, subscriptions.first())
-            && bound != topic
-        {
-            let message =
-                format!("lite group {group} is expected to bind topic {bound}, but actual is {topic}");
-            return Err(Error::new(ErrorKind::IllegalTopic, message));
-        }
-        Ok(ConsumerPolicy {
-            max_attempts: max_attempts(&config),
-            retry: config.retry,
-            fifo: config.fifo,
-            receive_batch: self.limits.receive_batch,
-            polling: self.limits.max_polling,
-            lite_quota: config.lite_quota,
-            lite_topic_bytes: self.limits.lite_topic_bytes,
-        })
-    }
-
-    /// Notes that a client is there.
-    ///
-    /// # Errors
-    /// `UnknownClient` if it never sent settings here, or lately; `IllegalGroup` for a consumer's group.
-    pub async fn heartbeat(&self, context: &Context, group: &str) -> Result<(), Error> {
-        let session = self.clients.heard(&context.client_id).ok_or_else(unknown_client)?;
-        match session.kind {
-            ClientKind::Producer => Ok(()),
-            kind if kind.consumes() => {
-                validate::group(group)?;
-                let topic = session.subscription.as_ref().map_or("", |(_, topic)| topic.as_str());
-                group_for(self.services(context, topic), kind, group).await.map(drop)
-            }
-            kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
-        }
-    }
-
-    /// Forgets a client that says good-bye, and gives its messages to others.
-    ///
-    /// # Errors
-    /// `UnknownClient`, or `IllegalGroup` for a consumer's group; the client is forgotten even so.
-    pub async fn terminate(&self, context: &Context, group: &str) -> Result<(), Error> {
-        let session = self.clients.remove(&context.client_id).ok_or_else(unknown_client)?;
-        self.release(&context.client_id).await;
-        if session.kind == ClientKind::LitePushConsumer {
-            self.unsubscribe_lite(context, session.subscription).await;
-        }
-        match session.kind {
-            ClientKind::Producer => Ok(()),
-            kind if kind.consumes() => validate::group(group),
-            kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
-        }
-    }
-}
-
-impl Processor {
-    // Brokers would find out by themselves, after some minutes.
-    async fn unsubscribe_lite(&self, context: &Context, subscription: Option<(String, String)>) {
-        let Some((group, topic)) = subscription else { return };
-        let services = self.services(context, &topic);
-        let change = LiteChange {
-            client_id: context.client_id.clone(),
-            topic,
-            group,
-            action: LiteAction::Clear,
-            lite_topics: Vec::new(),
-            start: None,
-            deadline: context.deadline_within(self.limits.call),
-        };
-        if let Err(error) = services.lite.sync(change).await {
-            tracing::debug!(client_id = context.client_id, %error, "lite subscriptions wait for their expiry");
-        }
-    }
-}
-
-async fn group_for(services: &Services, kind: ClientKind, group: &str) -> Result<GroupConfig, Error> {
-    let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
-    let config = match services.metadata.group(group).await {
-        Ok(config) => config,
-        Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {
-            return refuse(format!("group not found: {group}"));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    match (kind, &config.lite_bind_topic) {
-        (ClientKind::LitePushConsumer, None) => {
-            refuse(format!("regular group cannot use LITE mode: {group}"))
-        }
-        (ClientKind::LitePushConsumer, Some(_)) | (_, None) => Ok(config),
-        (_, Some(_)) => refuse(format!("lite group must use LITE mode: {group}")),
-    }
-}
-
-fn known_kind(kind: ClientKind) -> Result<(), Error> {
-    match kind {
-        ClientKind::Unknown(number) => {
-            Err(Error::new(ErrorKind::BadRequest, format!("the client type is unknown: {number}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn unknown_client() -> Error {
-    Error::new(ErrorKind::UnknownClient, "cannot find client settings for this client")
 }

@@ -1,4 +1,4 @@
-//! Which cluster serves a request. Where there is one cluster, that one.
+//! Which cluster serves a request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::Services;
+use crate::service::{Services, names};
 
-/// Sends requests to a cluster that is not the default one. Everything it names must match; the first rule that
-/// matches decides. In each pattern `*` stands for any characters.
+/// Sends requests to a cluster other than the default one. Every pattern that is given must match; the first rule that
+/// matches decides. In a pattern, `*` stands for any characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacementRule {
@@ -23,29 +23,22 @@ pub struct PlacementRule {
     /// The client's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Where to: a name among the clusters.
+    /// The name of the cluster.
     pub cluster: String,
 }
 
 impl PlacementRule {
     fn matches(&self, origin: Origin<'_>, topic: &str) -> bool {
-        let namespaces = [Some(origin.namespace), namespace_of(topic)];
-        let namespace = |pattern: &str| {
-            namespaces.iter().flatten().any(|name| !name.is_empty() && is_like(pattern, name))
-        };
-        self.topic.as_deref().is_none_or(|pattern| is_like(pattern, topic))
+        let namespaces = [origin.namespace, names::split_namespace(topic).namespace];
+        let namespace =
+            |pattern: &str| namespaces.iter().any(|name| !name.is_empty() && matches_pattern(pattern, name));
+        self.topic.as_deref().is_none_or(|pattern| matches_pattern(pattern, topic))
             && self.namespace.as_deref().is_none_or(namespace)
-            && self.client.as_deref().is_none_or(|pattern| is_like(pattern, origin.client_id))
+            && self.client.as_deref().is_none_or(|pattern| matches_pattern(pattern, origin.client_id))
     }
 }
 
-/// The namespace in `namespace%topic`, also of a group's dead letters and retries, `%DLQ%namespace%group`.
-fn namespace_of(topic: &str) -> Option<&str> {
-    let name = ["%DLQ%", "%RETRY%"].iter().find_map(|prefix| topic.strip_prefix(prefix)).unwrap_or(topic);
-    name.split_once('%').map(|(namespace, _)| namespace)
-}
-
-/// Who asks.
+/// The client that a request comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Origin<'a> {
     pub(super) client_id: &'a str,
@@ -58,8 +51,8 @@ impl<'a> From<&'a Context> for Origin<'a> {
     }
 }
 
-/// Whether a text is like a pattern in which `*` stands for any characters.
-fn is_like(pattern: &str, text: &str) -> bool {
+/// Whether a text matches a pattern in which `*` stands for any characters.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let mut parts: Vec<_> = parts.collect();
@@ -73,7 +66,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A cluster, and how handles name it: the default one is the empty name.
+/// A cluster, and its name in handles. The default cluster's name is empty.
 pub(super) struct Cluster {
     pub(super) name: Arc<str>,
     pub(super) services: Services,
@@ -93,7 +86,7 @@ impl ClusterRouter {
         Self { default: Cluster { name: "".into(), services }, others: BTreeMap::new(), rules: Vec::new() }
     }
 
-    /// Adds another cluster. Its name stands in handles, and must not change while handles live.
+    /// Adds another cluster. Its name is part of handles, and must not change while there are any.
     #[must_use]
     pub fn add(mut self, name: String, services: Services) -> Self {
         let cluster = Cluster { name: name.as_str().into(), services };
@@ -104,7 +97,7 @@ impl ClusterRouter {
     /// Adds rules.
     ///
     /// # Errors
-    /// The name of a cluster that a rule wants and nobody added.
+    /// The name of a cluster that a rule names and that was not added.
     pub fn rules(mut self, rules: Vec<PlacementRule>) -> Result<Self, String> {
         match rules.iter().find(|rule| !self.others.contains_key(&rule.cluster)) {
             Some(rule) => Err(rule.cluster.clone()),
@@ -123,7 +116,7 @@ impl ClusterRouter {
     /// The cluster that a handle names.
     ///
     /// # Errors
-    /// `InvalidHandle`: the operator has taken it away.
+    /// `InvalidHandle` if the operator has removed it.
     pub(super) fn get(&self, name: &str) -> Result<&Cluster, Error> {
         if name.is_empty() {
             return Ok(&self.default);
@@ -167,12 +160,12 @@ mod tests {
             ("", "", true),
             ("", "a", false),
         ] {
-            assert_eq!(is_like(pattern, text), like, "{pattern} {text}");
+            assert_eq!(matches_pattern(pattern, text), like, "{pattern} {text}");
         }
     }
 
     #[test]
-    fn everything_a_rule_names_must_match() {
+    fn every_pattern_of_a_rule_must_match() {
         let rule = PlacementRule {
             topic: Some("pay*".to_owned()),
             namespace: Some("eu".to_owned()),

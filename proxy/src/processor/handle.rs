@@ -1,9 +1,9 @@
-//! Receipt handles: all that is needed to settle a delivery, sealed, so that any proxy of a fleet can act on
-//! one and nobody can make one up.
+//! Receipt handles carry all that is needed to settle a delivery, sealed, so that any proxy of a fleet can act on
+//! them and nobody can forge one.
 //!
 //! `1<mac>.<scope>.<received>.<invisible>.<cluster>.<coordinates>`: 16 characters of truncated HMAC-SHA256 over the
-//! rest, 8 characters that stand for topic and group, two times in hexadecimal milliseconds, the cluster's name
-//! (none for the default one), and the backend's own words. Printable ASCII, about 60 characters.
+//! rest, 8 characters that identify topic and group, two times in hexadecimal milliseconds, the cluster's name
+//! (empty for the default one), and the backend's coordinates. Printable ASCII, about 60 characters.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,11 +34,11 @@ impl HandleKey {
 
 /// Seals and opens handles.
 pub(super) struct Handles {
-    // Keyed once: cloning it saves two hash blocks per handle.
+    // Keyed once. Cloning it saves two hash blocks per handle.
     mac: Hmac<Sha256>,
 }
 
-/// The topic and group that a request names.
+/// The topic and group that a request names: only handles of the same scope settle anything.
 pub(super) struct Scope<'a> {
     handles: &'a Handles,
     pub(super) topic: &'a str,
@@ -46,7 +46,7 @@ pub(super) struct Scope<'a> {
     text: String,
 }
 
-/// What a handle says.
+/// What a handle contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     /// When the lease began.
@@ -55,19 +55,26 @@ pub(super) struct Lease {
     pub(super) invisible: Duration,
     /// The cluster that knows it.
     pub(super) cluster: String,
-    /// The backend's words.
+    /// The backend's coordinates of the delivery.
     pub(super) coordinates: String,
 }
 
-/// What came of opening a handle.
+/// The result of opening a handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
     /// A lease of the request's topic and group.
-    Ours(Lease),
-    /// A lease of another topic or group.
-    Foreign(Lease),
+    Lease(Lease),
+    /// The handle of another topic or group.
+    Foreign,
     /// Not made with our key.
     Forged,
+}
+
+/// A transaction's id, opened: the cluster and the coordinates of its half message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TransactionPlace {
+    pub(super) cluster: String,
+    pub(super) coordinates: String,
 }
 
 impl Lease {
@@ -79,9 +86,7 @@ impl Lease {
 
 impl Handles {
     pub(super) fn new(key: &HandleKey) -> Self {
-        // HMAC takes keys of any length; the type only can't say so.
-        let mac = Hmac::new_from_slice(&key.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        Self { mac }
+        Self { mac: Hmac::new_from_slice(&key.0).expect("HMAC takes keys of any length") }
     }
 
     /// The scope of one request.
@@ -94,21 +99,23 @@ impl Handles {
         Scope { handles: self, topic, group, text }
     }
 
-    /// The id of a transaction: all that is needed to end it, under its topic. `T` and 16 characters of truncated
-    /// HMAC-SHA256 over topic and what follows: the cluster's name and the backend's own words, with dots between.
-    pub(super) fn seal_transaction(&self, topic: &str, cluster: &str, coordinates: &str) -> String {
-        let place = format!("{cluster}.{coordinates}");
+    /// The id of a transaction, which carries all that is needed to end it under its topic: `T`, 16 characters of
+    /// truncated HMAC-SHA256 over the topic and the rest, the cluster's name, and the backend's coordinates, with dots
+    /// between.
+    pub(super) fn seal_transaction(&self, topic: &str, place: &TransactionPlace) -> String {
+        let place = format!("{}.{}", place.cluster, place.coordinates);
         let mac = URL_SAFE_NO_PAD.encode(self.sign(&transaction_text(topic, &place)));
         format!("{TRANSACTION}{mac}.{place}")
     }
 
-    /// The cluster and the coordinates in a transaction's id; None if it was not made with our key for this topic.
-    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<(String, String)> {
+    /// Opens a transaction's id. Returns `None` if it was not made with our key for this topic.
+    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<TransactionPlace> {
         let (mac, place) = id.strip_prefix(TRANSACTION)?.split_once('.')?;
         if !equal(&mac_of(mac)?, &self.sign(&transaction_text(topic, place))) {
             return None;
         }
-        place.split_once('.').map(|(cluster, coordinates)| (cluster.to_owned(), coordinates.to_owned()))
+        let (cluster, coordinates) = place.split_once('.')?;
+        Some(TransactionPlace { cluster: cluster.to_owned(), coordinates: coordinates.to_owned() })
     }
 
     fn sign(&self, text: &str) -> [u8; MAC_BYTES] {
@@ -123,39 +130,33 @@ impl Handles {
 impl Scope<'_> {
     /// The handle of a lease of this topic and group.
     pub(super) fn seal(&self, lease: &Lease) -> String {
-        self.handles.seal_as(&self.text, lease)
-    }
-
-    /// Reads a handle that a client sent.
-    pub(super) fn open(&self, handle: &str) -> Opened {
-        let Some((scope, lease)) = self.handles.read(handle) else { return Opened::Forged };
-        if scope == self.text { Opened::Ours(lease) } else { Opened::Foreign(lease) }
-    }
-
-    /// A fresh handle for a lease of another scope, as fruitless under this one as the first.
-    pub(super) fn reseal_foreign(&self, handle: &str, lease: &Lease) -> String {
-        self.handles.read(handle).map_or_else(String::new, |(scope, _)| self.handles.seal_as(scope, lease))
-    }
-}
-
-impl Handles {
-    fn seal_as(&self, scope: &str, lease: &Lease) -> String {
         let mut handle = String::with_capacity(
             MAC_CHARS + SCOPE_CHARS + lease.cluster.len() + lease.coordinates.len() + 29,
         );
         handle.push(VERSION);
-        // The room of the MAC, which is over what follows.
+        // A placeholder for the MAC, which is over what follows.
         handle.push_str("AAAAAAAAAAAAAAAA.");
-        handle.push_str(scope);
+        handle.push_str(&self.text);
         let received = lease.received_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        // Writing to a String can't fail.
-        let _ = write!(handle, ".{received:x}.{:x}.{}.", lease.invisible.as_millis(), lease.cluster);
+        write!(handle, ".{received:x}.{:x}.{}.", lease.invisible.as_millis(), lease.cluster)
+            .expect("writing to a String can't fail");
         handle.push_str(&lease.coordinates);
-        let mac = URL_SAFE_NO_PAD.encode(self.sign(&handle[MAC_CHARS + 2..]));
+        let mac = URL_SAFE_NO_PAD.encode(self.handles.sign(&handle[MAC_CHARS + 2..]));
         handle.replace_range(1..=MAC_CHARS, &mac);
         handle
     }
 
+    /// Opens a handle that a client sent.
+    pub(super) fn open(&self, handle: &str) -> Opened {
+        match self.handles.read(handle) {
+            Some((scope, lease)) if scope == self.text => Opened::Lease(lease),
+            Some(_) => Opened::Foreign,
+            None => Opened::Forged,
+        }
+    }
+}
+
+impl Handles {
     fn read<'h>(&self, handle: &'h str) -> Option<(&'h str, Lease)> {
         let sealed = handle.strip_prefix(VERSION)?;
         let (mac, text) = sealed.split_once('.')?;
@@ -176,7 +177,7 @@ impl Handles {
     }
 }
 
-// No text of a lease begins like this: there the scope's eight characters end with a dot.
+// Can't be confused with the text of a lease, in which a dot follows the eight characters of the scope.
 fn transaction_text(topic: &str, place: &str) -> String {
     format!("transaction\0{topic}\0{place}")
 }
@@ -187,7 +188,7 @@ fn mac_of(text: &str) -> Option<[u8; MAC_BYTES]> {
     whole.then_some(mac)
 }
 
-// In constant time, so that nobody can find a MAC byte by byte.
+// In constant time, so that nobody can guess a MAC byte by byte.
 fn equal(a: &[u8; MAC_BYTES], b: &[u8; MAC_BYTES]) -> bool {
     a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
@@ -211,13 +212,18 @@ mod tests {
     fn a_handle_opens_under_its_own_topic_and_group_only() {
         let handles = Handles::new(&HandleKey::new(b"secret"));
         let handle = handles.scope("t", "g").seal(&lease());
-        assert_eq!(handles.scope("t", "g").open(&handle), Opened::Ours(lease()));
+        assert_eq!(handles.scope("t", "g").open(&handle), Opened::Lease(lease()));
         for (topic, group) in [("t", "h"), ("u", "g"), ("tg", "")] {
-            assert_eq!(
-                handles.scope(topic, group).open(&handle),
-                Opened::Foreign(lease()),
-                "{topic} {group}"
-            );
+            assert_eq!(handles.scope(topic, group).open(&handle), Opened::Foreign, "{topic} {group}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_any_length_seals() {
+        for key in [&b""[..], b"k", &[7; 1000]] {
+            let handles = Handles::new(&HandleKey::new(key));
+            let handle = handles.scope("t", "g").seal(&lease());
+            assert_eq!(handles.scope("t", "g").open(&handle), Opened::Lease(lease()));
         }
     }
 
@@ -228,22 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn a_resealed_foreign_handle_stays_foreign() {
-        let handles = Handles::new(&HandleKey::new(b"secret"));
-        let handle = handles.scope("t", "g").seal(&lease());
-        let other = Lease { invisible: Duration::from_secs(9), ..lease() };
-        let again = handles.scope("t", "h").reseal_foreign(&handle, &other);
-        assert_ne!(handle, again);
-        assert_eq!(handles.scope("t", "h").open(&again), Opened::Foreign(other.clone()));
-        assert_eq!(handles.scope("t", "g").open(&again), Opened::Ours(other));
-    }
-
-    #[test]
     fn a_transaction_opens_under_its_own_topic_and_key_only() {
         let handles = Handles::new(&HandleKey::new(b"secret"));
-        let id = handles.seal_transaction("t", "east", "broker.a 1 2");
-        let opened = Some(("east".to_owned(), "broker.a 1 2".to_owned()));
-        assert_eq!(handles.open_transaction("t", &id), opened);
+        let place = TransactionPlace { cluster: "east".to_owned(), coordinates: "broker.a 1 2".to_owned() };
+        let id = handles.seal_transaction("t", &place);
+        assert_eq!(handles.open_transaction("t", &id), Some(place));
         assert_eq!(handles.open_transaction("u", &id), None);
         assert_eq!(Handles::new(&HandleKey::new(b"other")).open_transaction("t", &id), None);
         for changed in [id.replace("a 1", "a 3"), id.replace('T', "1"), id[1..].to_owned(), String::new()] {
@@ -266,7 +261,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_made_up_opens(text in ".{0,80}") {
+        fn no_forged_handle_opens(text in ".{0,80}") {
             let handles = Handles::new(&HandleKey::new(b"secret"));
             prop_assert_eq!(handles.scope("t", "g").open(&text), Opened::Forged);
         }

@@ -1,5 +1,5 @@
-//! Which clusters can be reached: asked again and again, so that a proxy which starts before its brokers, or loses
-//! them, says what is missing and serves on by itself.
+//! Which clusters can be reached. Asked periodically, so that a proxy that starts before its brokers, or loses
+//! them, says what is missing and recovers by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,53 +9,33 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::Processor;
 use super::cluster_router::Cluster;
+use super::environment::Environment;
 
-const ASK_EVERY: Duration = Duration::from_secs(3);
+const CHECK_EVERY: Duration = Duration::from_secs(3);
 
-/// Per cluster (the default one has the empty name): what is missing, if anything is. A cluster that was not asked
-/// yet does not stand here.
+/// What is missing per cluster, or `None` if nothing is. The default cluster has the empty name. Clusters that were not
+/// checked yet have no entry.
 pub type Health = BTreeMap<Arc<str>, Option<String>>;
 
-/// Where what was found out is kept.
-pub(super) struct Watch {
+/// The newest health, and who wants to hear of changes.
+pub(super) struct ClusterHealth {
     health: watch::Sender<Health>,
 }
 
-impl Default for Watch {
+impl Default for ClusterHealth {
     fn default() -> Self {
         Self { health: watch::Sender::new(Health::new()) }
     }
 }
 
-impl Processor {
-    /// What is known of the clusters, now and whenever it changes.
-    #[must_use]
-    pub fn health(&self) -> watch::Receiver<Health> {
-        self.watch.health.subscribe()
+impl ClusterHealth {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
-    pub(super) async fn watch_clusters(&self) {
-        // Each cluster by itself: one that does not answer leaves what is known of the others as it was.
-        join_all(self.clusters.all().map(|cluster| self.watch_over(cluster))).await;
-    }
-
-    async fn watch_over(&self, cluster: &Cluster) {
-        let mut ticks = tokio::time::interval(ASK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let watching = async {
-            loop {
-                ticks.tick().await;
-                let missing = cluster.services.routes.ready().await.err().map(|error| error.message);
-                self.note(&cluster.name, missing);
-            }
-        };
-        let _: Option<()> = self.draining.run_until_cancelled(watching).await;
-    }
-
-    fn note(&self, cluster: &Arc<str>, missing: Option<String>) {
-        self.watch.health.send_if_modified(|health| {
+    fn update(&self, cluster: &Arc<str>, missing: Option<String>) {
+        self.health.send_if_modified(|health| {
             let before = health.insert(cluster.clone(), missing.clone());
             let name = if cluster.is_empty() { "default" } else { cluster.as_ref() };
             match (&before, &missing) {
@@ -68,4 +48,23 @@ impl Processor {
             before.as_ref() != Some(&missing)
         });
     }
+}
+
+/// Checks all clusters until the proxy drains.
+pub(super) async fn watch_clusters(environment: &Environment) {
+    // Each cluster on its own, so that one that does not answer delays no other.
+    join_all(environment.clusters.all().map(|cluster| watch_cluster(environment, cluster))).await;
+}
+
+async fn watch_cluster(environment: &Environment, cluster: &Cluster) {
+    let mut ticks = tokio::time::interval(CHECK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let watching = async {
+        loop {
+            ticks.tick().await;
+            let missing = cluster.services.routes.ready().await.err().map(|error| error.message);
+            environment.health.update(&cluster.name, missing);
+        }
+    };
+    let _: Option<()> = environment.draining.run_until_cancelled(watching).await;
 }

@@ -1,19 +1,25 @@
 //! The rules: what a request must look like, in which order it is checked, and what it means for the broker.
 //!
 //! Knows no protocol (front ends decode to its commands and encode its answers) and no broker (backends stand
-//! behind [`crate::service`]). Any request may hit any proxy of a fleet: what is kept here, presence and
-//! renewed leases, is soft, and losing it costs a redelivery at most.
+//! behind [`crate::service`]). Any request may hit any proxy of a fleet: what is kept here, clients and
+//! renewed leases, is soft state, and losing it costs a redelivery at most.
+//!
+//! Each kind of request is a [`Command`] in a file of its own, with a handler over the [`environment`].
 
 mod broker_requests;
 mod catalog;
 mod clients;
 mod cluster_router;
+mod command;
+mod environment;
 mod filter;
+mod group;
 mod handle;
 mod health;
 mod lease;
 mod limits;
 mod lite;
+mod message_type;
 mod pull;
 mod recall;
 mod receive;
@@ -21,6 +27,7 @@ mod route;
 #[cfg(test)]
 mod scripted;
 mod send;
+mod session;
 mod settle;
 mod stream;
 mod transaction;
@@ -28,91 +35,48 @@ mod validate;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use clients::{ClientKind, ClientSettings, ConsumerPolicy, Role};
+pub use clients::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
+pub use command::Command;
 pub use filter::Expression;
 pub use handle::HandleKey;
 pub use health::Health;
 pub use limits::Limits;
-pub use lite::LiteCommand;
-pub use pull::{PullCommand, QueueName};
-pub use receive::{Handed, ReceiveCommand, Received};
-pub use route::{Assignment, RouteQueue, Routed};
+pub use lite::SyncLiteCommand;
+pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
+pub use recall::RecallCommand;
+pub use receive::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
+pub use route::{AssignmentCommand, QueueAssignment, QueueRoute, RouteCommand, TopicQueues};
 pub use send::{Draft, SendCommand, Stored, TopicName};
-pub use settle::{AckEntry, Acked, ChangeCommand, ForwardCommand, SettleCommand};
-pub use stream::{Push, PushStream};
-pub use transaction::EndCommand;
+pub use session::{
+    ClientPolicy, ClientSettings, ConsumerPolicy, HeartbeatCommand, ProducerPolicy, RegisterCommand, Role,
+    Subscription, TerminateCommand,
+};
+pub use settle::{AckCommand, AckEntry, AckResult, ChangeCommand, ForwardCommand};
+pub use stream::{Push, PushReceiver, PushStream};
+pub use transaction::EndTransactionCommand;
 pub use validate::is_blank;
 
 use crate::context::Context;
-use crate::service::{Capabilities, GroupConfig, Services};
+use crate::error::Error;
+use crate::layer::{Layers, Operation};
+use crate::service::{Capabilities, GroupConfig, TopicConfig};
 use clients::Clients;
+use environment::Environment;
 use handle::Handles;
-use health::Watch;
-use lease::Leases;
-use transaction::Recent;
+use health::ClusterHealth;
+use lease::RenewedLeases;
 
-/// The rules over the backends. Shared by all front ends.
+/// The rules over the backends, behind the layers. Shared by all front ends.
 pub struct Processor {
-    clusters: ClusterRouter,
-    limits: Limits,
-    handles: Handles,
-    clients: Clients,
-    leases: Leases,
-    recent: Arc<Recent>,
-    watch: Watch,
-    draining: CancellationToken,
+    layers: Layers,
+    environment: Environment,
 }
 
-impl Processor {
-    /// The rules over these clusters. Once `draining` is cancelled, waiting receives answer at once.
-    #[must_use]
-    pub fn new(clusters: ClusterRouter, rules: Rules, draining: CancellationToken) -> Self {
-        Self {
-            clusters,
-            limits: rules.limits,
-            handles: Handles::new(&rules.handle_key),
-            clients: Clients::default(),
-            leases: Leases::default(),
-            recent: Arc::default(),
-            watch: Watch::default(),
-            draining,
-        }
-    }
-
-    /// What a request may ask for.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// What the backend can do: all clusters are of one kind.
-    #[must_use]
-    pub fn capabilities(&self) -> Capabilities {
-        self.clusters.default_services().metadata.capabilities()
-    }
-
-    /// The services for a request about a topic.
-    fn services(&self, context: &Context, topic: &str) -> &Services {
-        &self.clusters.route(context.into(), topic).services
-    }
-
-    /// Keeps soft state: renews leases, forgets clients that are gone, passes on what the broker says, looks whether
-    /// the clusters can be reached. Returns once the proxy drains.
-    pub async fn run_maintenance(&self) {
-        tokio::join!(self.renew_leases(), self.run_broker_requests(), self.watch_clusters());
-    }
-
-    /// Whether the proxy is shutting down.
-    #[must_use]
-    pub fn draining(&self) -> &CancellationToken {
-        &self.draining
-    }
-}
-
-/// What the rules need to know of the operator's configuration.
+/// What the processor needs to know of the operator's configuration.
 pub struct Rules {
     /// What a request may ask for.
     pub limits: Limits,
@@ -120,8 +84,132 @@ pub struct Rules {
     pub handle_key: HandleKey,
 }
 
-/// Deliveries that a group allows one message, the first included. At least one: a negative number of retries
-/// would otherwise send every message to the dead letters unseen.
-fn max_attempts(group: &GroupConfig) -> i32 {
-    group.max_retries.saturating_add(1).max(1)
+impl Processor {
+    /// The rules over these clusters. Once `draining` is cancelled, waiting receives answer at once.
+    #[must_use]
+    pub fn new(clusters: ClusterRouter, rules: Rules, layers: Layers, draining: CancellationToken) -> Self {
+        let environment = Environment {
+            clusters,
+            handles: Handles::new(&rules.handle_key),
+            clients: Clients::default(),
+            leases: RenewedLeases::default(),
+            transactions: Arc::default(),
+            health: ClusterHealth::default(),
+            limits: rules.limits,
+            draining,
+        };
+        Self { layers, environment }
+    }
+
+    /// Carries out a client's request, unless a layer refuses it.
+    ///
+    /// # Errors
+    /// A layer's refusal, or what the command's handler says.
+    pub async fn run<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, Error> {
+        let passage = self.layers.enter(&Operation {
+            kind: C::KIND,
+            context,
+            topics: command.topics(),
+            group: command.group(),
+            size: command.size(),
+        })?;
+        let result = command.handle(&self.environment, context).await;
+        passage.finish(context, result.as_ref().map(C::answer_size));
+        result
+    }
+
+    /// Makes deliveries that could not be handed over visible again, without counting them as attempts.
+    pub async fn give_back(&self, undelivered: Undelivered) {
+        receive::give_back(&self.environment, undelivered).await;
+    }
+
+    /// Notes the end of a stream that settings came by. The client itself may live on, and open another stream, here or
+    /// at another proxy: it is gone once it says so ([`TerminateCommand`]), or is silent for long.
+    pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
+        self.environment.clients.stream_ended(context, stream);
+    }
+
+    /// Maintains soft state: renews leases, forgets clients that are gone, passes on what brokers say to clients, checks
+    /// whether the clusters can be reached. Returns once the proxy drains.
+    pub async fn run_maintenance(&self) {
+        let environment = &self.environment;
+        tokio::join!(
+            lease::renew_leases(environment),
+            broker_requests::run(environment),
+            health::watch_clusters(environment),
+        );
+    }
+
+    /// What a request may ask for.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.environment.limits
+    }
+
+    /// What the backend can do: all clusters are of one kind.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.environment.capabilities()
+    }
+
+    /// Whether the proxy is shutting down.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.environment.draining
+    }
+
+    /// What is known of the clusters, now and whenever it changes.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.environment.health.subscribe()
+    }
+}
+
+/// Administration. It goes past the layers, so that an overloaded proxy can still be administered.
+impl Processor {
+    /// Creates topics, then groups. With `replace` those that exist take the new configuration.
+    ///
+    /// # Errors
+    /// An illegal name, a negative number of queues, `AlreadyExists`, or the backend's failure. The others
+    /// are created even so.
+    pub async fn apply(
+        &self,
+        topics: Vec<TopicConfig>,
+        groups: Vec<GroupConfig>,
+        replace: bool,
+    ) -> Result<(), Error> {
+        catalog::apply(&self.environment.clusters, topics, groups, replace).await
+    }
+
+    /// All topics that clients may name, by name.
+    ///
+    /// # Errors
+    /// The backend's failure.
+    pub async fn topics(&self) -> Result<Vec<TopicConfig>, Error> {
+        catalog::topics(&self.environment.clusters).await
+    }
+
+    /// All groups, by name.
+    ///
+    /// # Errors
+    /// The backend's failure.
+    pub async fn groups(&self) -> Result<Vec<GroupConfig>, Error> {
+        catalog::groups(&self.environment.clusters).await
+    }
+
+    /// Deletes a topic and its messages.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, or the backend's failure.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
+        catalog::delete_topic(&self.environment.clusters, name).await
+    }
+
+    /// Deletes a group and its progress in every cluster.
+    ///
+    /// # Errors
+    /// `GroupNotFound` if no cluster has it, or the backend's failure.
+    pub async fn delete_group(&self, name: &str) -> Result<(), Error> {
+        catalog::delete_group(&self.environment.clusters, name).await
+    }
 }

@@ -1,10 +1,13 @@
-//! Reading queues by offset, for consumers that remember themselves, or have the server remember, how far they are.
+//! Reading queues by offset, for consumers that keep their position themselves or store it at the server.
 
 use std::time::{Duration, SystemTime};
 
-use super::{Expression, Processor, filter, validate};
+use super::command::Command;
+use super::environment::Environment;
+use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::layer::{NamesTopics, OperationKind, Size};
 use crate::service::{Found, Pull, Pulled, QueueOf, Whence};
 
 /// One queue, as a client names it.
@@ -18,7 +21,12 @@ pub struct QueueName {
     pub id: i32,
 }
 
-/// A read by offset, as a client asks for it.
+/// Reads messages by offset. Nothing is leased, and no stored offset changes.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest` (no broker, no queue, no batch), `IllegalOffset`,
+/// `IllegalFilter`, then the backend's failures. An offset outside the queue is no error here: the answer says where to
+/// go on.
 #[derive(Clone, Debug)]
 pub struct PullCommand {
     /// The queue.
@@ -35,108 +43,176 @@ pub struct PullCommand {
     pub polling_ms: i64,
 }
 
-impl Processor {
-    /// Reads messages by offset. Nothing is leased, and nothing moves.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest` (no broker, no queue, no batch), `IllegalOffset`,
-    /// `IllegalFilter`, then the backend's failures. That the offset lies outside the queue is no error here:
-    /// the answer says where to go on.
-    pub async fn pull(&self, context: &Context, command: PullCommand) -> Result<Pulled, Error> {
-        check(&command.queue)?;
-        validate::group(&command.group)?;
-        let max = usize::try_from(command.batch_size).ok().filter(|max| *max > 0).ok_or_else(|| {
-            let message = format!("the batch size must be positive: {}", command.batch_size);
-            Error::new(ErrorKind::BadRequest, message)
-        })?;
-        legal_offset(command.offset)?;
-        let filter = filter::parse(command.expression)?;
-        let asked = Duration::from_millis(u64::try_from(command.polling_ms).unwrap_or_default());
-        let QueueName { topic, broker, id } = command.queue;
-        let pull = Pull {
-            topic: topic.clone(),
-            group: command.group,
-            broker,
-            queue_id: id,
-            offset: command.offset,
-            max: max.min(self.limits.receive_batch),
-            filter,
-            deadline: context.end_of_wait(asked.min(self.limits.max_polling)),
-        };
-        let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset };
-        tokio::select! {
-            biased;
-            pulled = self.services(context, &topic).offsets.pull(pull) => pulled.map_err(|error| Error::on_topic(error, &topic)),
-            () = self.draining.cancelled() => Ok(nothing),
+/// Stores how far a group has got in a queue.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest`, `IllegalOffset`, then the backend's failures.
+#[derive(Clone, Debug)]
+pub struct UpdateOffsetCommand {
+    /// The queue.
+    pub queue: QueueName,
+    /// The consumer group.
+    pub group: String,
+    /// The offset of the next message that the group wants.
+    pub offset: i64,
+}
+
+/// Returns how far a group has got in a queue.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest`, the backend's failures, `OffsetNotFound` where the
+/// group has not begun.
+#[derive(Clone, Debug)]
+pub struct GetOffsetCommand {
+    /// The queue.
+    pub queue: QueueName,
+    /// The consumer group.
+    pub group: String,
+}
+
+/// Returns an offset of a queue.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `BadRequest`, then the backend's failures.
+#[derive(Clone, Debug)]
+pub struct QueryOffsetCommand {
+    /// The queue.
+    pub queue: QueueName,
+    /// Which offset.
+    pub whence: Whence,
+}
+
+impl Command for PullCommand {
+    type Answer = Pulled;
+    const KIND: OperationKind = OperationKind::Pull;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queue.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    fn answer_size(answer: &Pulled) -> Size {
+        let Found::Messages(messages) = &answer.found else { return Size::default() };
+        Size {
+            messages: messages.len(),
+            bytes: messages.iter().map(|delivery| delivery.message.body.len()).sum(),
         }
     }
 
-    /// Remembers how far a group has got in a queue.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest`, `IllegalOffset`, then the backend's failures.
-    pub async fn update_offset(
-        &self,
-        context: &Context,
-        (queue, group): (&QueueName, &str),
-        offset: i64,
-    ) -> Result<(), Error> {
-        check(queue)?;
-        validate::group(group)?;
-        legal_offset(offset)?;
-        let committed = self
-            .services(context, &queue.topic)
-            .offsets
-            .commit(self.place(context, queue), group, offset)
-            .await;
-        committed.map_err(|error| Error::on_topic(error, &queue.topic))
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<Pulled, Error> {
+        let limits = &environment.limits;
+        check_queue(&self.queue)?;
+        validate::group(&self.group)?;
+        let max = usize::try_from(self.batch_size).ok().filter(|max| *max > 0).ok_or_else(|| {
+            let message = format!("the batch size must be positive: {}", self.batch_size);
+            Error::new(ErrorKind::BadRequest, message)
+        })?;
+        check_offset(self.offset)?;
+        let filter = filter::parse(self.expression)?;
+        let wait = Duration::from_millis(u64::try_from(self.polling_ms).unwrap_or_default());
+        let QueueName { topic, broker, id } = self.queue;
+        let services = environment.services(context, &topic);
+        group::consuming(services, &self.group).await?;
+        let pull = Pull {
+            topic: topic.clone(),
+            group: self.group,
+            broker,
+            queue_id: id,
+            offset: self.offset,
+            max: max.min(limits.receive_batch),
+            filter,
+            deadline: context.end_of_wait(wait.min(limits.max_polling)),
+        };
+        let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset };
+        let pulled = tokio::select! {
+            biased;
+            pulled = services.offsets.pull(pull) => pulled,
+            () = environment.draining.cancelled() => return Ok(nothing),
+        };
+        pulled.map_err(|error| Error::on_topic(error, &topic))
+    }
+}
+
+impl Command for UpdateOffsetCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::UpdateOffset;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queue.topic
     }
 
-    /// How far a group has got in a queue.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest`, the backend's failures, `OffsetNotFound` where the
-    /// group has not begun.
-    pub async fn get_offset(&self, context: &Context, queue: &QueueName, group: &str) -> Result<i64, Error> {
-        check(queue)?;
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        let Self { queue, group, offset } = &self;
+        check_queue(queue)?;
         validate::group(group)?;
-        let committed =
-            self.services(context, &queue.topic).offsets.committed(self.place(context, queue), group).await;
+        check_offset(*offset)?;
+        let offsets = &environment.services(context, &queue.topic).offsets;
+        let committed = offsets.commit(queue_of(environment, context, queue), group, *offset).await;
+        committed.map_err(|error| Error::on_topic(error, &queue.topic))
+    }
+}
+
+impl Command for GetOffsetCommand {
+    type Answer = i64;
+    const KIND: OperationKind = OperationKind::GetOffset;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queue.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<i64, Error> {
+        let Self { queue, group } = &self;
+        check_queue(queue)?;
+        validate::group(group)?;
+        let offsets = &environment.services(context, &queue.topic).offsets;
+        let committed = offsets.committed(queue_of(environment, context, queue), group).await;
         committed.map_err(|error| Error::on_topic(error, &queue.topic))?.ok_or_else(|| {
             let message =
                 format!("group {group} has no offset in queue {} of topic {}", queue.id, queue.topic);
             Error::new(ErrorKind::OffsetNotFound, message)
         })
     }
+}
 
-    /// An offset of a queue.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `BadRequest`, then the backend's failures.
-    pub async fn query_offset(
-        &self,
-        context: &Context,
-        queue: &QueueName,
-        whence: Whence,
-    ) -> Result<i64, Error> {
-        check(queue)?;
-        let whence = match whence {
-            // What lies ahead is behind the last message, whatever a broker would make of such a time.
+impl Command for QueryOffsetCommand {
+    type Answer = i64;
+    const KIND: OperationKind = OperationKind::QueryOffset;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queue.topic
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<i64, Error> {
+        let queue = &self.queue;
+        check_queue(queue)?;
+        let whence = match self.whence {
+            // A time in the future is behind the last message, whatever a broker would answer.
             Whence::Time(time) if time > SystemTime::now() => Whence::End,
             other => other,
         };
-        let offset =
-            self.services(context, &queue.topic).offsets.offset(self.place(context, queue), whence).await;
+        let offsets = &environment.services(context, &queue.topic).offsets;
+        let offset = offsets.offset(queue_of(environment, context, queue), whence).await;
         offset.map_err(|error| Error::on_topic(error, &queue.topic))
-    }
-
-    fn place<'a>(&self, context: &Context, queue: &'a QueueName) -> QueueOf<'a> {
-        let deadline = context.deadline_within(self.limits.call);
-        QueueOf { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline }
     }
 }
 
-fn check(queue: &QueueName) -> Result<(), Error> {
+fn queue_of<'a>(environment: &Environment, context: &Context, queue: &'a QueueName) -> QueueOf<'a> {
+    let deadline = context.deadline_within(environment.limits.call);
+    QueueOf { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline }
+}
+
+fn check_queue(queue: &QueueName) -> Result<(), Error> {
     validate::topic(&queue.topic)?;
     if validate::is_blank(&queue.broker) {
         return Err(Error::new(ErrorKind::BadRequest, "the message queue names no broker"));
@@ -148,7 +224,7 @@ fn check(queue: &QueueName) -> Result<(), Error> {
     Ok(())
 }
 
-fn legal_offset(offset: i64) -> Result<(), Error> {
+fn check_offset(offset: i64) -> Result<(), Error> {
     if offset < 0 {
         return Err(Error::new(
             ErrorKind::IllegalOffset,

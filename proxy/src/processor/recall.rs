@@ -1,21 +1,39 @@
-use super::send::{accepts, type_of_topic};
-use super::{Processor, validate};
+use super::command::Command;
+use super::environment::Environment;
+use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::Error;
+use crate::layer::{NamesTopics, OperationKind};
 use crate::service::TopicKind;
 
-impl Processor {
-    /// Calls back a DELAY message that is not delivered yet, and returns its id.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `TypeMismatch` (a topic without DELAY messages, or none), `BadRequest` (no such
-    /// handle, or too late), then the backend's failures.
-    pub async fn recall(&self, context: &Context, topic: &str, handle: &str) -> Result<String, Error> {
-        validate::topic(topic)?;
-        let services = self.services(context, topic);
-        accepts(type_of_topic(services, topic).await?, TopicKind::Delay)?;
-        let deadline = context.deadline_within(self.limits.call);
-        let recalled = services.messages.recall(topic, handle, deadline).await;
-        recalled.map_err(|error| Error::on_topic(error, topic))
+/// Recalls a DELAY message that is not delivered yet. Returns its id.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `TypeMismatch` (a topic without DELAY messages, or none), `BadRequest` (no such
+/// handle, or too late), then the backend's failures.
+#[derive(Clone, Debug)]
+pub struct RecallCommand {
+    /// The message's topic.
+    pub topic: String,
+    /// What the send returned as recall handle.
+    pub handle: String,
+}
+
+impl Command for RecallCommand {
+    type Answer = String;
+    const KIND: OperationKind = OperationKind::Recall;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {
+        let Self { topic, handle } = self;
+        validate::topic(&topic)?;
+        let services = environment.services(context, &topic);
+        message_type::accepts(message_type::of_topic(services, &topic).await?, TopicKind::Delay)?;
+        let deadline = context.deadline_within(environment.limits.call);
+        let recalled = services.messages.recall(&topic, &handle, deadline).await;
+        recalled.map_err(|error| Error::on_topic(error, &topic))
     }
 }

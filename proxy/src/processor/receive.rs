@@ -1,23 +1,30 @@
-//! Receiving: how long to wait, for how long to lease, and which deliveries are a group's last.
+//! Receiving: how long to wait, for how long to lease, and which deliveries are dead letters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cluster_router::Cluster;
+use super::command::Command;
+use super::environment::Environment;
 use super::handle::{Lease, Opened, Scope};
-use super::lease::Renewal;
+use super::lease::{LeaseHolder, Renewal};
 use super::limits::Limits;
-use super::{Expression, Processor, filter, max_attempts, validate};
+use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::layer::{NamesTopics, OperationKind, Size};
 use crate::service::{
     ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
 };
 
-/// What a client's own request time-out is taken to be when it never said.
+/// A client's request timeout, if it never sent one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A receive as a client asks for it.
+/// Waits for messages. Works for any client, also one whose settings this proxy never saw.
+///
+/// # Errors
+/// In this order: `IllegalPollingTime`, `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`,
+/// `IllegalFilter`, `BadRequest` (a negative batch size, a long attempt id), then what group, topic and backend say.
 #[derive(Clone, Debug)]
 pub struct ReceiveCommand {
     /// The topic.
@@ -36,13 +43,13 @@ pub struct ReceiveCommand {
     pub auto_renew: bool,
     /// How long to wait for a first message, in milliseconds.
     pub polling_ms: Option<i64>,
-    /// Names this receive over its repetitions.
+    /// The same for all repetitions of one receive.
     pub attempt_id: Option<String>,
 }
 
-/// A delivery and the handle that settles it.
+/// A delivery with the handle that settles it.
 #[derive(Clone, Debug)]
-pub struct Handed {
+pub struct LeasedDelivery {
     /// The delivery.
     pub delivery: Delivery,
     /// Its receipt handle.
@@ -53,171 +60,194 @@ pub struct Handed {
 #[derive(Debug)]
 pub enum Received {
     /// At least one message.
-    Messages(Vec<Handed>),
-    /// There were messages, and none is for this client.
+    Messages(Vec<LeasedDelivery>),
+    /// There were messages, but none for this client.
     NoMatch,
-    /// Nothing came.
+    /// No message came.
     Nothing,
 }
 
-impl Processor {
-    /// Waits for messages. Works for any client, also one whose settings this proxy never saw.
-    ///
-    /// # Errors
-    /// In this order: `IllegalPollingTime`, `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`,
-    /// `IllegalFilter`, `BadRequest` (a negative batch size), then what group, topic and backend say.
-    pub async fn receive(&self, context: &Context, command: ReceiveCommand) -> Result<Received, Error> {
-        let request_timeout = self.clients.request_timeout(&context.client_id).unwrap_or(REQUEST_TIMEOUT);
-        let wait = polling_time(context, command.polling_ms, request_timeout, &self.limits)?;
+/// Deliveries that did not reach their client.
+#[derive(Debug, Default)]
+pub struct Undelivered {
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// The deliveries.
+    pub deliveries: Vec<LeasedDelivery>,
+}
+
+impl Command for ReceiveCommand {
+    type Answer = Received;
+    const KIND: OperationKind = OperationKind::Receive;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    fn answer_size(answer: &Received) -> Size {
+        let Received::Messages(leased) = answer else { return Size::default() };
+        Size {
+            messages: leased.len(),
+            bytes: leased.iter().map(|leased| leased.delivery.message.body.len()).sum(),
+        }
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {
+        let limits = &environment.limits;
+        let request_timeout = environment.clients.request_timeout(context).unwrap_or(REQUEST_TIMEOUT);
+        let wait = polling_time(context, self.polling_ms, request_timeout, limits)?;
         let until = context.end_of_wait(wait);
-        validate::topic(&command.topic)?;
-        validate::group(&command.group)?;
-        let invisible = if command.auto_renew {
-            self.limits.renewed_lease
+        validate::topic(&self.topic)?;
+        validate::group(&self.group)?;
+        let invisible = if self.auto_renew {
+            limits.renewed_lease
         } else {
-            invisible_time(command.invisible_ms, self.limits.min_invisible, &self.limits)?
+            invisible_time(self.invisible_ms, limits.min_invisible, limits)?
         };
-        let filter = filter::parse(command.expression)?;
-        let Ok(batch_size) = usize::try_from(command.batch_size) else {
-            let message = format!("the batch size must not be negative: {}", command.batch_size);
+        let filter = filter::parse(self.expression)?;
+        let Ok(batch_size) = usize::try_from(self.batch_size) else {
+            let message = format!("the batch size must not be negative: {}", self.batch_size);
             return Err(Error::new(ErrorKind::BadRequest, message));
         };
-        let cluster = self.clusters.route(context.into(), &command.topic);
-        let group = consuming_group(&cluster.services, &command.group).await?;
+        self.attempt_id.as_deref().map_or(Ok(()), validate::attempt_id)?;
+        let cluster = environment.clusters.route(context.into(), &self.topic);
+        let group = group::consuming(&cluster.services, &self.group).await?;
         let request = Receive {
-            topic: command.topic,
-            group: command.group,
-            broker: command.broker,
+            topic: self.topic,
+            group: self.group,
+            broker: self.broker,
             filter,
-            max: batch_size.min(self.limits.receive_batch),
+            max: batch_size.min(limits.receive_batch),
             invisible,
             deadline: until,
             fifo: group.fifo,
-            attempt_id: command.attempt_id,
+            attempt_id: self.attempt_id,
             lite_client: group.lite_bind_topic.is_some().then(|| context.client_id.clone()),
         };
         let (topic, name) = (request.topic.clone(), request.group.clone());
-        let deliveries = match self.wait_for(&cluster.services, request).await? {
+        let deliveries = match wait_for(environment, &cluster.services, request).await? {
             Delivered::Messages(deliveries) => deliveries,
             Delivered::AllFiltered => return Ok(Received::NoMatch),
             Delivered::Nothing => return Ok(Received::Nothing),
         };
-        let scope = self.handles.scope(&topic, &name);
-        let handed = self.hand_out((cluster, &scope), deliveries, &group).await;
-        if handed.is_empty() {
+        let source = Source { cluster, scope: environment.handles.scope(&topic, &name) };
+        let leased = source.seal(environment, deliveries, &group).await;
+        if leased.is_empty() {
             return Ok(Received::NoMatch);
         }
-        if command.auto_renew {
-            self.keep_renewed(context, (cluster, &scope), &handed);
+        if self.auto_renew {
+            source.renew(environment, context, &leased);
         }
-        Ok(Received::Messages(handed))
+        Ok(Received::Messages(leased))
     }
+}
 
-    /// Makes deliveries that could not be handed over visible again, without counting them as attempts.
-    pub async fn give_back(&self, topic: &str, group: &str, undelivered: Vec<Handed>) {
-        let scope = self.handles.scope(topic, group);
-        for Handed { delivery, handle } in undelivered {
-            self.leases.take(&handle).await.settled();
-            let Opened::Ours(lease) = scope.open(&handle) else { continue };
-            let Ok(cluster) = self.clusters.get(&lease.cluster) else { continue };
-            let change = ChangeInvisible {
-                topic: topic.to_owned(),
-                group: group.to_owned(),
-                entry: Settle::from(&delivery),
-                invisible: Duration::ZERO,
-                suspend: true,
-                deadline: Instant::now() + self.limits.call,
-            };
-            if let Err(error) = cluster.services.messages.change_invisible(change).await {
-                tracing::debug!(topic, group, %error, "a delivery nobody took waits out its lease");
-            }
+/// Makes deliveries that could not be handed over visible again, without counting them as attempts.
+pub(super) async fn give_back(environment: &Environment, undelivered: Undelivered) {
+    let Undelivered { topic, group, deliveries } = undelivered;
+    let scope = environment.handles.scope(&topic, &group);
+    for LeasedDelivery { delivery, handle } in deliveries {
+        environment.leases.take(&handle).await.settled();
+        let Opened::Lease(lease) = scope.open(&handle) else { continue };
+        let Ok(cluster) = environment.clusters.get(&lease.cluster) else { continue };
+        let deadline = Instant::now() + environment.limits.call;
+        let change = ChangeInvisible::give_back(&topic, &group, &delivery, deadline);
+        if let Err(error) = cluster.services.messages.change_invisible(change).await {
+            tracing::debug!(topic, group, %error, "an undelivered message stays invisible until its lease ends");
         }
     }
+}
 
-    async fn wait_for(&self, services: &Services, request: Receive) -> Result<Delivered, Error> {
-        let (topic, until, wanted) = (request.topic.clone(), request.deadline, request.max);
-        let received = async {
-            if wanted == 0 {
-                tokio::time::sleep_until(until.into()).await;
-                return Ok(Delivered::Nothing);
-            }
-            services.messages.receive(request).await
-        };
-        let received = tokio::select! {
-            biased;
-            received = received => received,
-            () = self.draining.cancelled() => return Ok(Delivered::Nothing),
-        };
-        received.map_err(|error| match error.kind {
-            ServiceErrorKind::Busy => Error::new(ErrorKind::Busy, "polling full"),
-            _ => Error::on_topic(error, &topic),
-        })
-    }
+async fn wait_for(
+    environment: &Environment,
+    services: &Services,
+    request: Receive,
+) -> Result<Delivered, Error> {
+    let (topic, until, wanted) = (request.topic.clone(), request.deadline, request.max);
+    let received = async {
+        if wanted == 0 {
+            tokio::time::sleep_until(until.into()).await;
+            return Ok(Delivered::Nothing);
+        }
+        services.messages.receive(request).await
+    };
+    let received = tokio::select! {
+        biased;
+        received = received => received,
+        () = environment.draining.cancelled() => return Ok(Delivered::Nothing),
+    };
+    received.map_err(|error| match error.kind {
+        ServiceErrorKind::Busy => Error::new(ErrorKind::Busy, "polling full"),
+        _ => Error::on_topic(error, &topic),
+    })
+}
 
-    // Seals the handles, and turns what the group may not have again into dead letters.
-    async fn hand_out(
+/// Where deliveries came from.
+struct Source<'a> {
+    cluster: &'a Cluster,
+    scope: Scope<'a>,
+}
+
+impl Source<'_> {
+    /// Seals the handles. Deliveries beyond the group's attempts are moved to the dead-letter topic instead.
+    async fn seal(
         &self,
-        (cluster, scope): (&Cluster, &Scope<'_>),
+        environment: &Environment,
         deliveries: Vec<Delivery>,
         group: &GroupConfig,
-    ) -> Vec<Handed> {
-        let mut handed = Vec::with_capacity(deliveries.len());
+    ) -> Vec<LeasedDelivery> {
+        let mut leased = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            if delivery.attempt > max_attempts(group) {
-                self.dead_letter(&cluster.services, scope, &delivery).await;
+            if delivery.attempt > group::max_attempts(group) {
+                self.forward(&delivery, Instant::now() + environment.limits.call).await;
                 continue;
             }
             let lease = Lease {
                 received_at: delivery.received_at,
                 invisible: delivery.invisible,
-                cluster: cluster.name.as_ref().to_owned(),
+                cluster: self.cluster.name.as_ref().to_owned(),
                 coordinates: delivery.coordinates.clone(),
             };
-            handed.push(Handed { handle: scope.seal(&lease), delivery });
+            leased.push(LeasedDelivery { handle: self.scope.seal(&lease), delivery });
         }
-        handed
+        leased
     }
 
-    async fn dead_letter(&self, services: &Services, scope: &Scope<'_>, delivery: &Delivery) {
-        let Scope { topic, group, .. } = *scope;
+    async fn forward(&self, delivery: &Delivery, deadline: Instant) {
+        let Scope { topic, group, .. } = self.scope;
         let forward = Forward {
             topic: topic.to_owned(),
             group: group.to_owned(),
             entry: Settle::from(delivery),
-            deadline: Instant::now() + self.limits.call,
+            deadline,
         };
-        // It comes back when its lease is over, and is tried again then.
-        if let Err(error) = services.messages.forward_to_dead_letter(forward).await {
-            tracing::warn!(topic, group, %error, "a message stays out of the dead-letter topic for now");
+        // If it fails, the message comes back when its lease ends, and this is tried again.
+        if let Err(error) = self.cluster.services.messages.forward_to_dead_letter(forward).await {
+            tracing::warn!(topic, group, %error, "a message could not be moved to the dead-letter topic");
         }
     }
 
-    fn keep_renewed(&self, context: &Context, (cluster, scope): (&Cluster, &Scope<'_>), handed: &[Handed]) {
-        // Without a session nobody would ever know that the client is gone.
-        if !self.clients.is_present(&context.client_id) {
-            return;
-        }
-        let (client_id, topic, group): (Arc<str>, Arc<str>, Arc<str>) =
-            (context.client_id.as_str().into(), scope.topic.into(), scope.group.into());
-        for Handed { delivery, handle } in handed {
-            self.leases.keep(
-                handle.clone(),
-                Renewal::new(
-                    [&client_id, &cluster.name, &topic, &group],
-                    Settle::from(delivery),
-                    delivery.attempt,
-                ),
-            );
+    /// Renews the leases of these deliveries from now on, as long as their client is known here. Otherwise nobody would
+    /// notice that it is gone.
+    fn renew(&self, environment: &Environment, context: &Context, leased: &[LeasedDelivery]) {
+        let Some(client) = environment.clients.find(context) else { return };
+        let holder = Arc::new(LeaseHolder {
+            client,
+            cluster: self.cluster.name.clone(),
+            topic: self.scope.topic.to_owned(),
+            group: self.scope.group.to_owned(),
+        });
+        for LeasedDelivery { delivery, handle } in leased {
+            let renewal = Renewal::new(holder.clone(), Settle::from(delivery), delivery.attempt);
+            environment.leases.keep(handle.clone(), renewal);
         }
     }
-}
-
-async fn consuming_group(services: &Services, name: &str) -> Result<GroupConfig, Error> {
-    let group = services.metadata.group(name).await?;
-    if group.consume {
-        return Ok(group);
-    }
-    Err(Error::new(ErrorKind::Forbidden, format!("subscription group no permission, {name}")))
 }
 
 /// Checks a lease's length against its bounds.
@@ -242,7 +272,7 @@ pub(super) fn invisible_time(asked_ms: i64, min: Duration, limits: &Limits) -> R
     Ok(asked)
 }
 
-/// How long a receive waits: what the client asks for, else what its deadline leaves, within the bounds and
+/// How long a receive waits: what the client asks for, or else what its deadline leaves, within the limits and
 /// always within the deadline.
 fn polling_time(
     context: &Context,
@@ -261,15 +291,10 @@ fn polling_time(
         Some(remaining) if wait <= remaining => Ok(wait),
         None => Ok(wait),
         Some(remaining) if remaining >= limits.min_polling => Ok(remaining),
-        Some(_) => {
-            // Older clients don't know the code of its own; versions are compared as texts, as ever.
-            let known = context.client_version.as_str() >= "5.0.3";
-            let kind = if known { ErrorKind::IllegalPollingTime } else { ErrorKind::BadRequest };
-            Err(Error::new(
-                kind,
-                "The deadline time remaining is not enough for polling, please check network condition",
-            ))
-        }
+        Some(_) => Err(Error::new(
+            ErrorKind::IllegalPollingTime,
+            "The deadline time remaining is not enough for polling, please check network condition",
+        )),
     }
 }
 
@@ -277,16 +302,11 @@ fn polling_time(
 mod tests {
     use super::*;
 
-    fn context(version: &str, remaining: Option<u64>) -> Context {
-        let now = Instant::now();
+    fn context(remaining: Option<u64>) -> Context {
         Context {
-            client_id: "c".to_owned(),
-            client_version: version.to_owned(),
-            namespace: String::new(),
-            peer: "p".into(),
-            received: now,
             // Half a second for the test itself.
-            deadline: remaining.map(|secs| now + Duration::from_millis(secs * 1000 + 500)),
+            deadline: remaining.map(|secs| Instant::now() + Duration::from_millis(secs * 1000 + 500)),
+            ..Context::of_client("c")
         }
     }
 
@@ -302,8 +322,8 @@ mod tests {
             (None, Some(12), 11),
             (None, Some(5), 5),
         ] {
-            let wait =
-                polling_time(&context("5.0.7", remaining), asked, Duration::from_secs(3), &Limits::default());
+            let request_timeout = Duration::from_secs(3);
+            let wait = polling_time(&context(remaining), asked, request_timeout, &Limits::default());
             let wait = wait.expect("enough time").as_secs_f64();
             let expected = f64::from(seconds);
             assert!(wait > expected - 0.9 && wait <= expected + 0.5, "{asked:?} {remaining:?}: {wait}");
@@ -311,21 +331,10 @@ mod tests {
     }
 
     #[test]
-    fn too_short_a_deadline_has_two_codes() {
-        for (version, kind) in [
-            ("5.0.7", ErrorKind::IllegalPollingTime),
-            ("5.0.10", ErrorKind::BadRequest),
-            ("4.9.9", ErrorKind::BadRequest),
-            ("", ErrorKind::BadRequest),
-        ] {
-            let wait = polling_time(
-                &context(version, Some(3)),
-                Some(5_000),
-                Duration::from_secs(3),
-                &Limits::default(),
-            );
-            assert_eq!(wait.expect_err("too short").kind, kind, "{version}");
-        }
+    fn a_deadline_must_leave_time_to_wait() {
+        let request_timeout = Duration::from_secs(3);
+        let wait = polling_time(&context(Some(3)), Some(5_000), request_timeout, &Limits::default());
+        assert_eq!(wait.expect_err("too short").kind, ErrorKind::IllegalPollingTime);
     }
 
     #[test]

@@ -1,22 +1,48 @@
-//! Where a topic's queues are, as clients want to see it.
+//! Where a topic's queues are, in the form that clients expect.
 
-use super::{Processor, validate};
+use super::command::Command;
+use super::environment::Environment;
+use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::layer::{NamesTopics, OperationKind};
 use crate::service::{GroupConfig, Permission, QueueRange, ServiceErrorKind, TopicKind};
 
-/// The answer to a route query.
+/// Returns the route of a topic.
+///
+/// # Errors
+/// `IllegalTopic`, `TopicNotFound`, or the backend's failure.
+#[derive(Clone, Debug)]
+pub struct RouteCommand {
+    /// The topic.
+    pub topic: String,
+}
+
+/// Returns the queues that a consumer should receive from. Nothing is balanced: every client of a group
+/// gets all of them, as the broker shares a queue's messages among its receives.
+///
+/// # Errors
+/// `IllegalTopic`, `IllegalGroup`, `TopicNotFound`, `Forbidden` (nothing readable), or the backend's failure.
+#[derive(Clone, Debug)]
+pub struct AssignmentCommand {
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+}
+
+/// The queues of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routed {
+pub struct TopicQueues {
     /// What the topic takes.
     pub kind: TopicKind,
     /// Its queues, replica by replica.
-    pub queues: Vec<RouteQueue>,
+    pub queues: Vec<QueueRoute>,
 }
 
 /// One queue on one replica of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteQueue {
+pub struct QueueRoute {
     /// The broker's name.
     pub broker: String,
     /// The replica; 0 is the master.
@@ -29,41 +55,53 @@ pub struct RouteQueue {
 
 /// One queue to receive from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assignment {
+pub struct QueueAssignment {
     /// The broker's name.
     pub broker: String,
-    /// The queue, or -1 where the broker serves all its queues as one.
+    /// The queue; -1 stands for all queues of the broker.
     pub id: i32,
     /// What may be done with it.
     pub permission: Permission,
 }
 
-impl Processor {
-    /// The route of a topic.
-    ///
-    /// # Errors
-    /// `IllegalTopic`, `TopicNotFound`, or the backend's failure.
-    pub async fn query_route(&self, context: &Context, topic: &str) -> Result<Routed, Error> {
-        validate::topic(topic)?;
-        let route = self.services(context, topic).routes.route(topic).await;
-        let route = route.map_err(|error| Error::on_topic(error, topic))?;
-        Ok(Routed { kind: route.kind, queues: route.queues.iter().flat_map(expand).collect() })
+impl Command for RouteCommand {
+    type Answer = TopicQueues;
+    const KIND: OperationKind = OperationKind::QueryRoute;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
     }
 
-    /// The queues that a consumer should receive from. There is no balance to keep: every client of a group
-    /// gets all of them, as the broker shares a queue's messages among its receives.
-    ///
-    /// # Errors
-    /// `IllegalTopic`, `IllegalGroup`, `TopicNotFound`, `Forbidden` (nothing readable), or the backend's failure.
-    pub async fn query_assignment(
-        &self,
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<TopicQueues, Error> {
+        let topic = &self.topic;
+        validate::topic(topic)?;
+        let route = environment.services(context, topic).routes.route(topic).await;
+        let route = route.map_err(|error| Error::on_topic(error, topic))?;
+        Ok(TopicQueues { kind: route.kind, queues: route.queues.iter().flat_map(expand).collect() })
+    }
+}
+
+impl Command for AssignmentCommand {
+    type Answer = Vec<QueueAssignment>;
+    const KIND: OperationKind = OperationKind::QueryAssignment;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(
+        self,
+        environment: &Environment,
         context: &Context,
-        topic: &str,
-        group: &str,
-    ) -> Result<Vec<Assignment>, Error> {
+    ) -> Result<Vec<QueueAssignment>, Error> {
+        let Self { topic, group } = &self;
         validate::topic(topic)?;
         validate::group(group)?;
-        let services = self.services(context, topic);
+        let services = environment.services(context, topic);
         let route = services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
         let in_order = match services.metadata.group(group).await {
             Ok(config) => in_order(&config),
@@ -86,8 +124,8 @@ fn in_order(config: &GroupConfig) -> bool {
     config.fifo && config.lite_bind_topic.is_none()
 }
 
-// Ids are counted through: first the queues that can only be read or only be written, then those that can both.
-fn expand(range: &QueueRange) -> Vec<RouteQueue> {
+// Ids are consecutive: first the queues that can only be read or only be written, then those that can be both.
+fn expand(range: &QueueRange) -> Vec<QueueRoute> {
     let Permission { read, write } = range.permission;
     let both = if read && write { range.read_queues.min(range.write_queues) } else { 0 };
     let counts = match (read, write) {
@@ -102,7 +140,7 @@ fn expand(range: &QueueRange) -> Vec<RouteQueue> {
     };
     let permissions: Vec<_> =
         counts.into_iter().flat_map(|(count, permission)| (0..count).map(move |_| permission)).collect();
-    let queue = |replica: i32, (id, permission): (i32, &Permission)| RouteQueue {
+    let queue = |replica: i32, (id, permission): (i32, &Permission)| QueueRoute {
         broker: range.broker.clone(),
         replica,
         id,
@@ -115,9 +153,9 @@ fn expand(range: &QueueRange) -> Vec<RouteQueue> {
     range.replicas.iter().flat_map(queues).collect()
 }
 
-fn assign(range: &QueueRange, in_order: bool) -> Vec<Assignment> {
+fn assign(range: &QueueRange, in_order: bool) -> Vec<QueueAssignment> {
     let ids = if in_order { 0..range.read_queues } else { -1..0 };
-    ids.map(|id| Assignment { broker: range.broker.clone(), id, permission: range.permission }).collect()
+    ids.map(|id| QueueAssignment { broker: range.broker.clone(), id, permission: range.permission }).collect()
 }
 
 #[cfg(test)]

@@ -1,29 +1,31 @@
-//! A backend for tests of the rules: it hands every question to the test, which answers, or does not.
+//! A backend for tests of the rules: it passes every call to the test, which answers it or doesn't.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    ClientKind, ClientSettings, ClusterRouter, HandleKey, Limits, Processor, PushStream, Role, Rules,
-};
+use super::clients::{ClientKey, Session};
+use super::lease::{LeaseHolder, Renewal};
+use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceiver, PushStream, Rules};
 use crate::context::Context;
+use crate::layer::Layers;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Permission, Receive, Route,
-    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, Transactions,
+    AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Delivery, Forward,
+    GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Permission,
+    Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle, TopicConfig, TopicKind,
+    Transactions,
 };
 
 /// What the rules ask of the backend.
 pub(super) enum Asked {
-    Change(ChangeInvisible, Answer<InvisibleOutcome>),
-    Announce(Vec<String>, Answer<()>),
+    Change(ChangeInvisible, Reply<InvisibleOutcome>),
+    Announce(Vec<String>, Reply<()>),
 }
 
-pub(super) type Answer<T> = oneshot::Sender<Result<T, ServiceError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, ServiceError>>;
 
 /// What one backend is asked.
 pub(super) type Questions = mpsc::UnboundedReceiver<Asked>;
@@ -37,14 +39,14 @@ pub(super) fn backends<const N: usize>() -> ([Services; N], [Questions; N]) {
     (services, channels.map(|(_, asked)| asked))
 }
 
-/// The rules over these.
+/// The rules over these clusters.
 pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processor> {
     let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
-    Arc::new(Processor::new(clusters, rules, CancellationToken::new()))
+    Arc::new(Processor::new(clusters, rules, Layers::new(100), CancellationToken::new()))
 }
 
 /// The next question, which is for another length of a lease.
-pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Answer<InvisibleOutcome>) {
+pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Reply<InvisibleOutcome>) {
     match asked.recv().await {
         Some(Asked::Change(change, answer)) => (change, answer),
         _ => panic!("another question"),
@@ -52,30 +54,47 @@ pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Answer<In
 }
 
 /// The next question, which tells of producers.
-pub(super) async fn announcement(asked: &mut Questions) -> (Vec<String>, Answer<()>) {
+pub(super) async fn announcement(asked: &mut Questions) -> (Vec<String>, Reply<()>) {
     match asked.recv().await {
         Some(Asked::Announce(topics, heard)) => (topics, heard),
         _ => panic!("another question"),
     }
 }
 
-/// A client that says what it is.
-pub(super) fn connect(processor: &Processor, client_id: &str, role: Role) -> mpsc::Receiver<super::Push> {
+/// Connects a client that sends to these topics.
+pub(super) fn connect(processor: &Processor, client_id: &str, topics: &[&str]) -> PushReceiver {
     let (stream, pushed) = PushStream::open();
-    let settings = ClientSettings { kind: ClientKind::Unspecified, request_timeout: None, role };
-    processor.clients.remember(&context(client_id), &settings, &stream);
+    let context = Context::of_client(client_id);
+    let mut session = Session::new(&context, ClientKind::Unspecified, &stream).expect("a short name");
+    topics.iter().for_each(|topic| session.publish_to(topic).expect("few topics"));
+    processor.environment.clients.insert(&context, session).expect("room");
     pushed
 }
 
-/// A request of this client.
-pub(super) fn context(client_id: &str) -> Context {
-    Context {
-        client_id: client_id.to_owned(),
-        client_version: String::new(),
-        namespace: String::new(),
-        peer: "p".into(),
-        received: Instant::now(),
-        deadline: None,
+/// A lease of this client in the default cluster, under renewal.
+pub(super) fn renewal(client_id: &str, entry: Settle) -> Renewal {
+    let holder = LeaseHolder {
+        client: ClientKey::of(&Context::of_client(client_id)),
+        cluster: "".into(),
+        topic: "t".to_owned(),
+        group: "g".to_owned(),
+    };
+    Renewal::new(Arc::new(holder), entry, 1)
+}
+
+/// A delivery of an empty message.
+pub(super) fn delivery(topic: &str) -> Delivery {
+    Delivery {
+        message: Message::default(),
+        topic: topic.to_owned(),
+        queue_id: 0,
+        queue_offset: 0,
+        stored_at: SystemTime::UNIX_EPOCH,
+        store_host: String::new(),
+        attempt: 1,
+        received_at: SystemTime::UNIX_EPOCH,
+        invisible: Duration::ZERO,
+        coordinates: "broker-a 1 2".to_owned(),
     }
 }
 
@@ -84,7 +103,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Asked) -> Result<T, ServiceError> {
+    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Asked) -> Result<T, ServiceError> {
         let (answer, answered) = oneshot::channel();
         self.questions.send(question(answer)).map_err(|_| unscripted())?;
         answered.await.unwrap_or_else(|_| Err(unscripted()))

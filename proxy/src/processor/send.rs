@@ -2,29 +2,33 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Processor, validate};
+use super::command::Command;
+use super::environment::Environment;
+use super::handle::TransactionPlace;
+use super::limits::Limits;
+use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::{
-    Body, BodyEncoding, Capabilities, Delay, Message, Persistence, ServiceErrorKind, Services, TopicKind,
-    millis, time,
-};
+use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::service::names::{self, properties};
+use crate::service::{Body, BodyEncoding, Delay, Message, Persistence, millis, time};
 
-/// User properties that brokers read as a message's group and as its trace context.
-const MESSAGE_GROUP_PROPERTY: &str = "__SHARDINGKEY";
-const TRACE_CONTEXT_PROPERTY: &str = "TRACE_CONTEXT";
-
-/// Messages to store, each with the topic it names.
+/// Stores messages of one topic. Returns a result per message, in order.
+///
+/// # Errors
+/// The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type is unknown;
+/// `Forbidden` without a writable queue; `NotImplemented` for a type the backend can't store. Errors of single messages
+/// are their results, unless none was stored.
 #[derive(Clone, Debug, Default)]
 pub struct SendCommand {
     /// In the order of the answer's entries.
-    pub messages: Vec<(TopicName, Draft)>,
+    pub messages: Vec<Draft>,
 }
 
 /// A topic as a request names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicName {
-    /// The namespace beside the name; compared, and otherwise without a meaning.
+    /// The namespace beside the name; it is compared, and otherwise ignored.
     pub namespace: String,
     /// The name.
     pub name: String,
@@ -33,6 +37,8 @@ pub struct TopicName {
 /// A message as a producer sent it, not yet checked.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
+    /// The topic.
+    pub topic: TopicName,
     /// The producer's id for it.
     pub id: String,
     /// Its tag.
@@ -45,9 +51,9 @@ pub struct Draft {
     pub body: Body,
     /// How the payload is encoded.
     pub body_encoding: BodyEncoding,
-    /// Whether it is declared a half message of a transaction. No other declared type matters.
+    /// Whether its declared type is TRANSACTION. No other declared type matters.
     pub transaction: bool,
-    /// Seconds that the transaction's producer may take.
+    /// Seconds that the transaction's producer may take before it is asked.
     pub recovery_secs: Option<i64>,
     /// Its message group.
     pub message_group: Option<String>,
@@ -57,78 +63,93 @@ pub struct Draft {
     pub priority: Option<i32>,
     /// Its lite topic.
     pub lite_topic: Option<String>,
-    /// When it was made.
+    /// When the producer made it.
     pub born_at: Option<SystemTime>,
-    /// Where it was made; blank: the peer.
+    /// The host where the producer made it. If it is blank, the peer's address is stored.
     pub born_host: String,
     /// W3C trace context.
     pub trace_context: Option<String>,
 }
 
-/// What became of one message.
+/// A message that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The producer's id for it.
     pub message_id: String,
-    /// What ends the transaction of a half message; for others, as with Apache's proxy, the message's id.
+    /// The id that ends the transaction of a half message. For other messages, as with Apache's proxy, the message's id.
     pub transaction_id: String,
     /// Its position in its queue.
     pub queue_offset: i64,
     /// What recalls it, for a message that waits for its delivery time.
     pub recall_handle: Option<String>,
-    /// How safe it is.
+    /// How durably it is stored.
     pub persistence: Persistence,
 }
 
-impl Processor {
-    /// Stores messages of one topic; an outcome per message, in order.
-    ///
-    /// # Errors
-    /// Those of the whole command, and of messages of which none was stored. The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type can't be told;
-    /// `Forbidden` without a writable queue; `NotImplemented` for a type the backend can't store.
-    pub async fn send(
-        &self,
+impl NamesTopics for SendCommand {
+    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        self.messages.iter().for_each(|draft| visit(&draft.topic.name));
+    }
+}
+
+impl Command for SendCommand {
+    type Answer = Vec<Result<Stored, Error>>;
+    const KIND: OperationKind = OperationKind::Send;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        self
+    }
+
+    fn size(&self) -> Size {
+        Size {
+            messages: self.messages.len(),
+            bytes: self.messages.iter().map(|draft| draft.body.len()).sum(),
+        }
+    }
+
+    async fn handle(
+        self,
+        environment: &Environment,
         context: &Context,
-        command: SendCommand,
     ) -> Result<Vec<Result<Stored, Error>>, Error> {
-        validate_all(&command, self, millis(SystemTime::now()))?;
-        let Some((topic, _)) = command.messages.first() else {
-            return Err(nothing_to_send());
-        };
-        let topic = topic.name.clone();
-        let cluster = self.clusters.route(context.into(), &topic);
+        check(&self.messages, &environment.limits, millis(SystemTime::now()))?;
+        let topic = self.messages.first().ok_or_else(no_messages)?.topic.name.clone();
+        let cluster = environment.clusters.route(context.into(), &topic);
         let services = &cluster.services;
-        let expected = match is_retry_or_dead_letter(&topic) {
+        let expected = match names::is_retry_or_dead_letter(&topic) {
             true => None,
-            false => Some(type_of_topic(services, &topic).await?),
+            false => Some(message_type::of_topic(services, &topic).await?),
         };
         let capabilities = services.metadata.capabilities();
-        let messages: Vec<_> =
-            command.messages.into_iter().map(|(_, draft)| into_message(draft, &context.peer)).collect();
+        let drafts = self.messages.into_iter();
+        let messages: Vec<_> = drafts.map(|draft| into_message(draft, &context.peer)).collect();
         for message in &messages {
             let kind = message.kind();
-            expected.map_or(Ok(()), |expected| accepts(expected, kind))?;
-            offered(capabilities, kind)?;
+            expected.map_or(Ok(()), |expected| message_type::accepts(expected, kind))?;
+            message_type::supported(capabilities, kind)?;
         }
         let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
         if messages.iter().any(|message| message.half) {
-            // The broker's questions must find the producer, also where it had not named this topic.
-            self.clients.publishes(&context.client_id, &topic);
+            // The broker's checks must find the producer, even if its settings did not name this topic.
+            environment.clients.publishes(context, &topic);
         }
-        let deadline = context.deadline_within(self.limits.call);
+        let deadline = context.deadline_within(environment.limits.call);
         let sent = services.messages.send(&topic, messages, deadline).await;
         let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
         let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| {
             let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
+            let transaction_id = match sent.transaction {
+                Some(coordinates) => {
+                    let place = TransactionPlace { cluster: cluster.name.as_ref().to_owned(), coordinates };
+                    let transaction_id = environment.handles.seal_transaction(&topic, &place);
+                    environment.transactions.stored(&topic, &message_id, place);
+                    transaction_id
+                }
+                None => message_id.clone(),
+            };
             Ok(Stored {
-                transaction_id: match &sent.transaction {
-                    Some(coordinates) => {
-                        self.recent.stored((&topic, &message_id), (&cluster.name, coordinates));
-                        self.handles.seal_transaction(&topic, &cluster.name, coordinates)
-                    }
-                    None => message_id.clone(),
-                },
                 message_id,
+                transaction_id,
                 queue_offset: sent.queue_offset,
                 recall_handle: sent.recall_handle,
                 persistence: sent.persistence,
@@ -136,73 +157,35 @@ impl Processor {
         });
         let stored: Vec<Result<Stored, Error>> = stored.collect();
         match stored.iter().all(Result::is_err) {
-            true => Err(stored.into_iter().find_map(Result::err).unwrap_or_else(nothing_to_send)),
+            true => Err(stored.into_iter().find_map(Result::err).unwrap_or_else(no_messages)),
             false => Ok(stored),
         }
     }
 }
 
-fn nothing_to_send() -> Error {
+fn no_messages() -> Error {
     Error::new(ErrorKind::Corrupted, "no message to send")
 }
 
-/// What a topic takes. One that surely does not exist has no type. That nobody could be asked is another matter:
-/// the client should try again.
-pub(super) async fn type_of_topic(services: &Services, topic: &str) -> Result<TopicKind, Error> {
-    match services.metadata.topic(topic).await {
-        Ok(config) => Ok(config.kind),
-        Err(error) if error.kind == ServiceErrorKind::TopicNotFound => Ok(TopicKind::Unspecified),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn validate_all(command: &SendCommand, processor: &Processor, now_ms: i64) -> Result<(), Error> {
-    for (index, (topic, draft)) in command.messages.iter().enumerate() {
+/// Checks messages that are to be stored together.
+fn check(messages: &[Draft], limits: &Limits, now_ms: i64) -> Result<(), Error> {
+    for (index, draft) in messages.iter().enumerate() {
         if index == 0 {
-            validate::topic(&topic.name)?;
-        } else if *topic != command.messages[0].0 {
+            validate::topic(&draft.topic.name)?;
+        } else if draft.topic != messages[0].topic {
             return Err(Error::new(ErrorKind::Corrupted, "topic in message is not same"));
         }
-        validate::message(draft, &processor.limits, now_ms)?;
+        validate::message(draft, limits, now_ms)?;
     }
     Ok(())
 }
 
-/// Whether a topic takes messages of a type.
-pub(super) fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Error> {
-    if expected == actual || expected == TopicKind::Mixed {
-        return Ok(());
-    }
-    let message = format!(
-        "TopicMessageType validate failed, the expected type is {}, but actual type is {}",
-        type_name(expected),
-        type_name(actual)
-    );
-    Err(Error::new(ErrorKind::TypeMismatch, message))
-}
-
-fn offered(capabilities: Capabilities, kind: TopicKind) -> Result<(), Error> {
-    let offered = match kind {
-        TopicKind::Fifo => capabilities.fifo,
-        TopicKind::Delay => capabilities.delay,
-        TopicKind::Transaction => capabilities.transaction,
-        TopicKind::Priority => capabilities.priority,
-        TopicKind::Lite => capabilities.lite,
-        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => true,
-    };
-    if offered {
-        return Ok(());
-    }
-    let message = format!("messages of type {} are not supported by this server yet", type_name(kind));
-    Err(Error::new(ErrorKind::NotImplemented, message))
-}
-
 fn into_message(mut draft: Draft, peer: &str) -> Message {
-    let told = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let property = |key| told(property(&draft.properties, key).map(str::to_owned));
-    let group = told(draft.message_group).or_else(|| property(MESSAGE_GROUP_PROPERTY));
-    let trace_context = told(draft.trace_context.or_else(|| property(TRACE_CONTEXT_PROPERTY)));
-    // As in Apache's brokers, where neither an empty key nor an empty value can be stored.
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let property = |key| given(property(&draft.properties, key).map(str::to_owned));
+    let group = given(draft.message_group).or_else(|| property(properties::SHARDING_KEY));
+    let trace_context = given(draft.trace_context.or_else(|| property(properties::TRACE_CONTEXT)));
+    // As in Apache's brokers, which store neither empty keys nor empty values.
     draft.properties.retain(|(key, value)| !key.is_empty() && !value.is_empty());
     Message {
         id: draft.id,
@@ -212,8 +195,8 @@ fn into_message(mut draft: Draft, peer: &str) -> Message {
         delay: draft.deliver_at_ms.map(|at| Delay::Until(time(at))),
         group,
         priority: draft.priority,
-        lite_topic: told(draft.lite_topic),
-        tag: told(draft.tag),
+        lite_topic: given(draft.lite_topic),
+        tag: given(draft.tag),
         keys: split_keys(draft.keys),
         properties: draft.properties,
         body: draft.body,
@@ -224,7 +207,7 @@ fn into_message(mut draft: Draft, peer: &str) -> Message {
     }
 }
 
-// Brokers keep keys as one text with spaces between, so a key with a space in it comes back as two.
+// Brokers store keys as one text separated by spaces, so a key with a space in it comes back as two.
 fn split_keys(keys: Vec<String>) -> Vec<String> {
     if keys.iter().all(|key| !key.is_empty() && !key.contains(' ')) {
         return keys;
@@ -238,26 +221,10 @@ fn property<'a>(properties: &'a [(String, String)], key: &str) -> Option<&'a str
     properties.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
 }
 
-fn is_retry_or_dead_letter(topic: &str) -> bool {
-    topic.starts_with("%RETRY%") || topic.starts_with("%DLQ%")
-}
-
-fn type_name(kind: TopicKind) -> &'static str {
-    match kind {
-        TopicKind::Unspecified => "UNSPECIFIED",
-        TopicKind::Normal => "NORMAL",
-        TopicKind::Fifo => "FIFO",
-        TopicKind::Delay => "DELAY",
-        TopicKind::Transaction => "TRANSACTION",
-        TopicKind::Mixed => "MIXED",
-        TopicKind::Priority => "PRIORITY",
-        TopicKind::Lite => "LITE",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::TopicKind;
 
     #[test]
     fn the_fields_decide_the_type() {
@@ -280,14 +247,6 @@ mod tests {
         ] {
             assert_eq!(into_message(draft.clone(), "").kind(), kind, "{draft:?}");
         }
-    }
-
-    #[test]
-    fn a_topic_takes_its_own_type_and_a_mixed_one_any() {
-        assert!(accepts(TopicKind::Normal, TopicKind::Normal).is_ok());
-        assert!(accepts(TopicKind::Mixed, TopicKind::Fifo).is_ok());
-        assert!(accepts(TopicKind::Unspecified, TopicKind::Normal).is_err());
-        assert!(accepts(TopicKind::Priority, TopicKind::Normal).is_err());
     }
 
     #[test]

@@ -1,20 +1,24 @@
-//! Settling: acknowledging a delivery, changing its lease, giving it up.
+//! Settling: acknowledging a delivery, changing its lease, moving it to the dead letters.
 
 use std::time::{Duration, SystemTime};
 
+use super::command::Command;
+use super::environment::Environment;
 use super::handle::{Lease, Opened, Scope};
 use super::lease::Taken;
 use super::receive::invisible_time;
-use super::{Processor, validate};
+use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::service::{
-    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, ServiceErrorKind, Settle,
-};
+use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::service::{AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, Settle};
 
-/// Deliveries to acknowledge.
+/// Acknowledges deliveries. Returns one result per entry, in order.
+///
+/// # Errors
+/// `IllegalTopic`, `IllegalGroup`, `BadRequest` without entries. Every other error is an entry's.
 #[derive(Clone, Debug)]
-pub struct SettleCommand {
+pub struct AckCommand {
     /// The topic.
     pub topic: String,
     /// The group.
@@ -23,7 +27,7 @@ pub struct SettleCommand {
     pub entries: Vec<AckEntry>,
 }
 
-/// One delivery to acknowledge.
+/// One delivery to settle.
 #[derive(Clone, Debug)]
 pub struct AckEntry {
     /// Its receipt handle.
@@ -34,10 +38,14 @@ pub struct AckEntry {
     pub lite_topic: Option<String>,
 }
 
-/// What became of one acknowledgement.
-pub type Acked = Result<(), Error>;
+/// The result of one acknowledgement.
+pub type AckResult = Result<(), Error>;
 
-/// A change of a delivery's lease.
+/// Changes the lease of a delivery. Returns the handle of the new lease.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `InvalidHandle` (not ours, of another topic or
+/// group, or expired), then the backend's failures.
 #[derive(Clone, Debug)]
 pub struct ChangeCommand {
     /// The topic.
@@ -52,7 +60,11 @@ pub struct ChangeCommand {
     pub suspend: bool,
 }
 
-/// A delivery to give up.
+/// Moves a delivery to its group's dead-letter topic. As with Apache's broker, its lease may be over already.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `IllegalGroup`, `InvalidHandle` (not ours, or of another topic or group), then the
+/// backend's failures.
 #[derive(Clone, Debug)]
 pub struct ForwardCommand {
     /// The topic.
@@ -63,98 +75,110 @@ pub struct ForwardCommand {
     pub entry: AckEntry,
 }
 
-impl Processor {
-    /// Acknowledges deliveries; one answer per entry, in order.
-    ///
-    /// # Errors
-    /// `IllegalTopic`, `IllegalGroup`, `BadRequest` without entries. Everything else is an entry's.
-    pub async fn acknowledge(&self, context: &Context, command: SettleCommand) -> Result<Vec<Acked>, Error> {
-        validate::topic(&command.topic)?;
-        validate::group(&command.group)?;
-        if command.entries.is_empty() {
+impl Command for AckCommand {
+    type Answer = Vec<AckResult>;
+    const KIND: OperationKind = OperationKind::Acknowledge;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    fn size(&self) -> Size {
+        Size { messages: self.entries.len(), bytes: 0 }
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<Vec<AckResult>, Error> {
+        validate::topic(&self.topic)?;
+        validate::group(&self.group)?;
+        if self.entries.is_empty() {
             return Err(Error::new(ErrorKind::BadRequest, "ack message result is empty"));
         }
-        let scope = self.handles.scope(&command.topic, &command.group);
-        let mut answers = Vec::with_capacity(command.entries.len());
+        let scope = environment.handles.scope(&self.topic, &self.group);
+        let mut answers = Vec::with_capacity(self.entries.len());
         let mut batches: Vec<Batch> = Vec::new();
-        for entry in command.entries {
-            let (opened, taken) = self.lease_of(&scope, &entry.handle).await;
-            let answer = match opened {
-                Opened::Ours(lease) if lease.expired(SystemTime::now()) => {
-                    taken.settled();
+        for entry in self.entries {
+            let answer = match open(environment, &scope, &entry.handle).await {
+                Ok(open) if open.lease.expired(SystemTime::now()) => {
+                    open.taken.settled();
                     Err(expired())
                 }
-                Opened::Ours(lease) => {
+                Ok(Open { lease, taken }) => {
                     let batch = batch_of(&mut batches, &lease.cluster);
-                    batch.places.push((answers.len(), taken));
+                    batch.places.push(Place { index: answers.len(), taken });
                     batch.entries.push(settle(entry, lease));
                     Ok(())
                 }
-                Opened::Foreign(_) => self.check_topic_exists(context, &command.topic).await,
-                Opened::Forged => Err(forged()),
+                Err(error) => Err(error),
             };
             answers.push(answer);
         }
         for Batch { cluster, places, entries } in batches {
             let request = Acknowledge {
-                topic: command.topic.clone(),
-                group: command.group.clone(),
+                topic: self.topic.clone(),
+                group: self.group.clone(),
                 entries,
-                deadline: context.deadline_within(self.limits.call),
+                deadline: context.deadline_within(environment.limits.call),
             };
-            let outcomes = match self.clusters.get(&cluster) {
+            let outcomes = match environment.clusters.get(&cluster) {
                 Ok(cluster) => match cluster.services.messages.acknowledge(request).await {
                     Ok(outcomes) => outcomes,
                     Err(error) => vec![AckOutcome::Failed(error); places.len()],
                 },
                 Err(error) => vec![AckOutcome::Invalid(error.message); places.len()],
             };
-            for ((place, taken), outcome) in places.into_iter().zip(outcomes) {
+            for (Place { index, taken }, outcome) in places.into_iter().zip(outcomes) {
                 if !matches!(outcome, AckOutcome::Failed(_)) {
                     taken.settled();
                 }
-                answers[place] = acked(outcome);
+                answers[index] = result(outcome);
             }
         }
         Ok(answers)
     }
+}
 
-    /// Changes a lease and returns the handle of the new one.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `InvalidHandle` (not ours, or
-    /// expired), then the backend's failures.
-    pub async fn change_invisible(&self, context: &Context, command: ChangeCommand) -> Result<String, Error> {
-        validate::topic(&command.topic)?;
-        validate::group(&command.group)?;
-        let invisible = invisible_time(command.invisible_ms, Duration::ZERO, &self.limits)?;
-        let scope = self.handles.scope(&command.topic, &command.group);
-        let handle = command.entry.handle.clone();
-        let (opened, taken) = self.lease_of(&scope, &handle).await;
-        let lease = match opened {
-            Opened::Ours(lease) | Opened::Foreign(lease) if lease.expired(SystemTime::now()) => {
-                taken.settled();
-                return Err(expired());
-            }
-            Opened::Ours(lease) => lease,
-            Opened::Foreign(lease) => {
-                self.check_topic_exists(context, &command.topic).await?;
-                let lease = Lease { received_at: SystemTime::now(), invisible, ..lease };
-                return Ok(scope.reseal_foreign(&handle, &lease));
-            }
-            Opened::Forged => return Err(forged()),
-        };
-        let cluster = self.clusters.get(&lease.cluster)?;
+impl Command for ChangeCommand {
+    type Answer = String;
+    const KIND: OperationKind = OperationKind::ChangeInvisible;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    fn size(&self) -> Size {
+        Size { messages: 1, bytes: 0 }
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {
+        let Self { topic, group, entry, invisible_ms, suspend } = self;
+        validate::topic(&topic)?;
+        validate::group(&group)?;
+        let invisible = invisible_time(invisible_ms, Duration::ZERO, &environment.limits)?;
+        let scope = environment.handles.scope(&topic, &group);
+        let Open { lease, taken } = open(environment, &scope, &entry.handle).await?;
+        if lease.expired(SystemTime::now()) {
+            taken.settled();
+            return Err(expired());
+        }
+        let cluster = environment.clusters.get(&lease.cluster)?;
         let request = ChangeInvisible {
-            topic: command.topic.clone(),
-            group: command.group.clone(),
-            entry: settle(command.entry, lease),
+            topic: topic.clone(),
+            group: group.clone(),
+            entry: settle(entry, lease),
             invisible,
-            suspend: command.suspend,
-            deadline: context.deadline_within(self.limits.call),
+            suspend,
+            deadline: context.deadline_within(environment.limits.call),
         };
         let changed = cluster.services.messages.change_invisible(request).await;
-        let changed = changed.map_err(|error| Error::on_topic(error, &command.topic))?;
+        let changed = changed.map_err(|error| Error::on_topic(error, &topic))?;
         taken.settled();
         match changed {
             InvisibleOutcome::Changed { coordinates, received_at } => Ok(scope.seal(&Lease {
@@ -166,71 +190,83 @@ impl Processor {
             InvisibleOutcome::Expired => Err(expired()),
         }
     }
+}
 
-    /// Moves a delivery to its group's dead letters. As with Apache's broker, its lease may be over already, and a
-    /// handle of another topic or group moves nothing without a word.
-    ///
-    /// # Errors
-    /// In this order: `IllegalTopic`, `IllegalGroup`, `InvalidHandle`, then the backend's failures.
-    pub async fn forward_to_dead_letter(
-        &self,
-        context: &Context,
-        command: ForwardCommand,
-    ) -> Result<(), Error> {
-        validate::topic(&command.topic)?;
-        validate::group(&command.group)?;
-        let scope = self.handles.scope(&command.topic, &command.group);
-        let (opened, taken) = self.lease_of(&scope, &command.entry.handle).await;
-        let lease = match opened {
-            Opened::Ours(lease) => lease,
-            Opened::Foreign(_) => return Ok(()),
-            Opened::Forged => return Err(forged()),
-        };
-        let cluster = self.clusters.get(&lease.cluster)?;
+impl Command for ForwardCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::ForwardToDeadLetter;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    fn size(&self) -> Size {
+        Size { messages: 1, bytes: 0 }
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        let Self { topic, group, entry } = self;
+        validate::topic(&topic)?;
+        validate::group(&group)?;
+        let scope = environment.handles.scope(&topic, &group);
+        let Open { lease, taken } = open(environment, &scope, &entry.handle).await?;
+        let cluster = environment.clusters.get(&lease.cluster)?;
         let request = Forward {
-            topic: command.topic.clone(),
-            group: command.group,
-            entry: settle(command.entry, lease),
-            deadline: context.deadline_within(self.limits.call),
+            topic: topic.clone(),
+            group: group.clone(),
+            entry: settle(entry, lease),
+            deadline: context.deadline_within(environment.limits.call),
         };
         let forwarded = cluster.services.messages.forward_to_dead_letter(request).await;
-        forwarded.map_err(|error| Error::on_topic(error, &command.topic))?;
+        forwarded.map_err(|error| Error::on_topic(error, &topic))?;
         taken.settled();
         Ok(())
     }
+}
 
-    // A client keeps the handle it was given; where this proxy renewed the lease since, that lease counts. It is
-    // not renewed while it is being settled.
-    async fn lease_of(&self, scope: &Scope<'_>, handle: &str) -> (Opened, Taken<'_>) {
-        let opened = scope.open(handle);
-        if !matches!(opened, Opened::Ours(_)) {
-            return (opened, self.leases.nothing());
-        }
-        let taken = self.leases.take(handle).await;
-        (taken.lease().map_or(opened, Opened::Ours), taken)
-    }
+/// The lease of a handle, taken out of renewal while it is being settled.
+struct Open<'a> {
+    lease: Lease,
+    taken: Taken<'a>,
+}
 
-    // A handle of another topic or group settles nothing, and nobody is told: so do Apache's brokers. Where the
-    // topic does not even exist, clients must hear that trying again is in vain.
-    async fn check_topic_exists(&self, context: &Context, topic: &str) -> Result<(), Error> {
-        match self.services(context, topic).metadata.topic(topic).await {
-            Err(error) if error.kind == ServiceErrorKind::TopicNotFound => {
-                Err(Error::new(ErrorKind::InvalidHandle, format!("receipt handle is not of topic {topic}")))
-            }
-            _ => Ok(()),
+/// Opens a client's handle. The client keeps the handle that it was given: if this proxy has renewed the lease since,
+/// the renewed lease counts.
+///
+/// # Errors
+/// `InvalidHandle`. A handle of another topic or group is refused, though Apache's brokers answer OK and do nothing: the
+/// client would believe that the message is settled.
+async fn open<'a>(environment: &'a Environment, scope: &Scope<'_>, handle: &str) -> Result<Open<'a>, Error> {
+    let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidHandle, message));
+    match scope.open(handle) {
+        Opened::Lease(lease) => {
+            let taken = environment.leases.take(handle).await;
+            Ok(Open { lease: taken.lease().unwrap_or(lease), taken })
         }
+        Opened::Foreign => invalid("receipt handle is of another topic or group"),
+        Opened::Forged => invalid("receipt handle is not from this server"),
     }
 }
 
 /// Acknowledgements for one cluster.
 struct Batch<'a> {
     cluster: String,
-    /// Which of the answers, and what was renewed by this proxy.
-    places: Vec<(usize, Taken<'a>)>,
+    places: Vec<Place<'a>>,
     entries: Vec<Settle>,
 }
 
-// One in practice: rules change rarely.
+/// Where the result of an entry belongs.
+struct Place<'a> {
+    /// The index among the answers.
+    index: usize,
+    taken: Taken<'a>,
+}
+
+// Nearly always one batch: it takes a changed placement rule to have handles of several clusters.
 fn batch_of<'b, 'a>(batches: &'b mut Vec<Batch<'a>>, cluster: &str) -> &'b mut Batch<'a> {
     let index = batches.iter().position(|batch| batch.cluster == cluster).unwrap_or_else(|| {
         batches.push(Batch { cluster: cluster.to_owned(), places: Vec::new(), entries: Vec::new() });
@@ -249,7 +285,7 @@ fn settle(entry: AckEntry, lease: Lease) -> Settle {
     }
 }
 
-fn acked(outcome: AckOutcome) -> Acked {
+fn result(outcome: AckOutcome) -> AckResult {
     match outcome {
         AckOutcome::Done => Ok(()),
         AckOutcome::Expired => Err(expired()),
@@ -262,24 +298,18 @@ fn expired() -> Error {
     Error::new(ErrorKind::InvalidHandle, "receipt handle is expired")
 }
 
-fn forged() -> Error {
-    Error::new(ErrorKind::InvalidHandle, "receipt handle is not from this server")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use futures::FutureExt;
 
-    use super::super::lease::Renewal;
     use super::super::{ClusterRouter, Limits, scripted};
     use super::*;
 
     #[tokio::test]
-    async fn a_change_that_its_client_gives_up_leaves_the_renewed_lease() {
+    async fn a_cancelled_change_leaves_the_renewed_lease() {
         let ([services], [mut asked]) = scripted::backends();
         let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
+        let environment = &processor.environment;
         let renewed = Settle {
             coordinates: "renewed".to_owned(),
             message_id: "m".to_owned(),
@@ -293,9 +323,8 @@ mod tests {
             cluster: String::new(),
             coordinates: "first".to_owned(),
         };
-        let handle = processor.handles.scope("t", "g").seal(&first);
-        let names = ["c", "", "t", "g"].map(Arc::from);
-        processor.leases.keep(handle.clone(), Renewal::new(names.each_ref(), renewed, 1));
+        let handle = environment.handles.scope("t", "g").seal(&first);
+        environment.leases.keep(handle.clone(), scripted::renewal("c", renewed));
         let change = || ChangeCommand {
             topic: "t".to_owned(),
             group: "g".to_owned(),
@@ -303,11 +332,43 @@ mod tests {
             invisible_ms: 1000,
             suspend: false,
         };
-        let context = scripted::context("c");
+        let context = Context::of_client("c");
         for _ in 0..2 {
-            assert!(processor.change_invisible(&context, change()).now_or_never().is_none());
+            assert!(processor.run(&context, change()).now_or_never().is_none());
             let (asked, _unanswered) = scripted::change(&mut asked).await;
             assert_eq!(asked.entry.coordinates, "renewed");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_handle_of_another_topic_or_group_is_invalid() {
+        let ([services], [_asked]) = scripted::backends();
+        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
+        let lease = Lease {
+            received_at: SystemTime::now(),
+            invisible: Duration::from_secs(60),
+            cluster: String::new(),
+            coordinates: "q".to_owned(),
+        };
+        let handle = processor.environment.handles.scope("t", "g").seal(&lease);
+        let context = Context::of_client("c");
+        for (topic, group) in [("t", "other"), ("other", "g")] {
+            let (topic, group) = (topic.to_owned(), group.to_owned());
+            let entry = AckEntry { handle: handle.clone(), message_id: "m".to_owned(), lite_topic: None };
+            let ack = AckCommand { topic: topic.clone(), group: group.clone(), entries: vec![entry.clone()] };
+            let acked = processor.run(&context, ack).await.expect("results");
+            let change = ChangeCommand {
+                topic: topic.clone(),
+                group: group.clone(),
+                entry: entry.clone(),
+                invisible_ms: 1000,
+                suspend: false,
+            };
+            let changed = processor.run(&context, change).await.map(drop);
+            let forwarded = processor.run(&context, ForwardCommand { topic, group, entry }).await;
+            for result in [acked[0].clone(), changed, forwarded] {
+                assert_eq!(result.map_err(|error| error.kind), Err(ErrorKind::InvalidHandle));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Ending transactions: any proxy of a fleet can, as the id carries all that is needed.
+//! Ending transactions. Any proxy of a fleet can do it, as the id carries all that is needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,169 +8,197 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 
-use super::{Processor, validate};
+use super::command::Command;
+use super::environment::Environment;
+use super::handle::TransactionPlace;
+use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::layer::{NamesTopics, OperationKind, Size};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
-/// A producer's word about a half message.
+/// Commits a half message, or rolls it back. The first decision stands: whoever repeats or contradicts it has no effect,
+/// and gets the outcome of the first one, as long as this proxy remembers it.
+///
+/// # Errors
+/// `IllegalTopic`, `InvalidTransactionId` (blank, not ours, or of another topic), then the backend's failures.
+/// If the broker did not answer, it may have taken the decision; otherwise it will ask.
 #[derive(Clone, Debug)]
-pub struct EndCommand {
+pub struct EndTransactionCommand {
     /// The half message's topic.
     pub topic: String,
     /// The half message's id.
     pub message_id: String,
-    /// What the send or the server's question named.
+    /// The id that the send returned, or that the server's check named.
     pub transaction_id: String,
-    /// What becomes of the message. None: the producer doesn't know yet, and is asked again.
+    /// What to do with the message. `None` if the producer doesn't know yet: it is asked again.
     pub resolution: Option<Resolution>,
-    /// Whether the producer answers a question of the server.
-    pub asked: bool,
+    /// Whether the producer answers a check of the server.
+    pub checked: bool,
 }
 
-impl Processor {
-    /// Decides about a half message. Decided once, it stays so: whoever says it again, or otherwise, has no effect
-    /// and hears what came of the first decision, as long as this proxy remembers.
-    ///
-    /// # Errors
-    /// `IllegalTopic`, `InvalidTransactionId` (blank, not ours, or of another topic), then the backend's failures.
-    /// Without a broker's answer it may have heard the decision; if not, it asks.
-    pub async fn end_transaction(&self, context: &Context, command: EndCommand) -> Result<(), Error> {
-        validate::topic(&command.topic)?;
+impl Command for EndTransactionCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::EndTransaction;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    fn size(&self) -> Size {
+        Size { messages: 1, bytes: 0 }
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        let Self { topic, message_id, transaction_id, resolution, checked } = self;
+        let recent = &environment.transactions;
+        validate::topic(&topic)?;
         let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidTransactionId, message));
-        if validate::is_blank(&command.transaction_id) {
+        if validate::is_blank(&transaction_id) {
             return refuse("transaction id cannot be empty");
         }
-        let sealed = self.handles.open_transaction(&command.topic, &command.transaction_id);
-        // With Apache's proxy the id is the message's, and there are programs that count on it.
-        let by_message = || self.recent.half_message(&command.topic, &command.transaction_id);
-        let Some((cluster, coordinates)) = sealed.or_else(by_message) else {
+        let sealed = environment.handles.open_transaction(&topic, &transaction_id);
+        // With Apache's proxy the id is the message's, and there are programs that rely on it.
+        let Some(place) = sealed.or_else(|| recent.half_message(&topic, &transaction_id)) else {
             return refuse("transaction id is not from this server, or of another topic");
         };
-        let Some(resolution) = command.resolution else { return Ok(()) };
-        // A broker that has asked keeps the half message elsewhere from then on, and takes a decision about the old
-        // place for one about another message.
-        let moved = self.recent.asked_about(&command.topic, &command.message_id);
-        let (cluster, coordinates) = moved
-            .filter(|(asking, _)| !command.asked && *asking == cluster)
-            .unwrap_or((cluster, coordinates));
-        let transactions = self.clusters.get(&cluster)?.services.transactions.clone();
-        let decision = name(&cluster, &coordinates);
+        let Some(resolution) = resolution else { return Ok(()) };
+        // Once a broker has checked, it keeps the half message elsewhere, and would apply a decision about the old
+        // place to another message.
+        let moved = recent.checked_place(&topic, &message_id);
+        let place = moved.filter(|moved| !checked && moved.cluster == place.cluster).unwrap_or(place);
+        let transactions = environment.clusters.get(&place.cluster)?.services.transactions.clone();
+        let decision = key(&place.cluster, &place.coordinates);
         let end = EndTransaction {
-            topic: command.topic.clone(),
-            message_id: command.message_id,
-            coordinates,
+            topic: topic.clone(),
+            message_id,
+            coordinates: place.coordinates,
             resolution,
-            asked: command.asked,
-            // Not the client's: whether it was decided matters to its next attempt, too.
-            deadline: context.received + self.limits.call,
+            asked: checked,
+            // Not the client's deadline: the outcome matters to its next attempt, too.
+            deadline: context.received + environment.limits.call,
         };
-        let outcome = self.recent.decide(decision, async move { transactions.end(end).await });
-        outcome.await.map_err(|error| Error::on_topic(error, &command.topic))
+        let outcome = recent.decide(decision, async move { transactions.end(end).await });
+        outcome.await.map_err(|error| Error::on_topic(error, &topic))
     }
 }
 
-/// What comes of a decision, for everyone who asks.
+/// The outcome of a decision, for everyone who waits for it.
 type Outcome = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
 
-/// What this proxy happens to remember of transactions. Soft state: nothing fails without it, as long as producers
-/// name transactions as they were told to.
+/// What this proxy remembers of recent transactions. Soft state: nothing fails without it, as long as producers use the
+/// transaction ids that they were given.
 #[derive(Default)]
-pub(super) struct Recent {
-    /// Brokers deliver a message once for every commit they hear, and a producer that is asked while it decides on
-    /// its own says it twice. So does one that has not heard the answer.
-    decided: Mutex<Kept<Outcome>>,
-    /// Cluster and coordinates by topic and message id.
-    half_messages: Mutex<Kept<(String, String)>>,
-    /// The same where a broker has asked: the place it asked about last.
-    asked_about: Mutex<Kept<(String, String)>>,
+pub(super) struct RecentTransactions {
+    /// Brokers deliver a message once for every commit they get, and a producer that is checked while it decides by
+    /// itself commits twice. So does one that did not get the answer.
+    decided: Mutex<RecentMap<Outcome>>,
+    /// Places by topic and message id.
+    half_messages: Mutex<RecentMap<TransactionPlace>>,
+    /// The place that a broker checked last, by topic and message id.
+    checked: Mutex<RecentMap<TransactionPlace>>,
 }
 
-/// As long as a broker waits before it asks, and somewhat longer.
+/// How long entries are kept: somewhat longer than a broker waits before it checks.
 const KEPT: Duration = Duration::from_secs(60);
-/// How few entries are not worth a look at their age.
-const FEW: usize = 10_000;
+/// Entries of each kind that are kept at most. Beyond, the oldest are forgotten.
+const MAX_ENTRIES: usize = 100_000;
 
-impl Recent {
+impl RecentTransactions {
     /// Notes a half message that was just stored.
-    pub(super) fn stored(&self, (topic, message_id): (&str, &str), (cluster, coordinates): (&str, &str)) {
-        let place = (cluster.to_owned(), coordinates.to_owned());
-        self.half_messages.lock().put(name(topic, message_id), place);
+    pub(super) fn stored(&self, topic: &str, message_id: &str, place: TransactionPlace) {
+        self.half_messages.lock().insert(key(topic, message_id), place);
     }
 
-    /// Notes a half message that a broker asks about.
-    pub(super) fn asked(&self, (topic, message_id): (&str, &str), (cluster, coordinates): (&str, &str)) {
-        let place = (cluster.to_owned(), coordinates.to_owned());
-        self.asked_about.lock().put(name(topic, message_id), place);
+    /// Notes a half message that a broker checks.
+    pub(super) fn checked(&self, topic: &str, message_id: &str, place: TransactionPlace) {
+        self.checked.lock().insert(key(topic, message_id), place);
     }
 
-    fn asked_about(&self, topic: &str, message_id: &str) -> Option<(String, String)> {
-        self.asked_about.lock().get(&name(topic, message_id)).cloned()
+    fn checked_place(&self, topic: &str, message_id: &str) -> Option<TransactionPlace> {
+        self.checked.lock().get(&key(topic, message_id)).cloned()
     }
 
-    fn half_message(&self, topic: &str, message_id: &str) -> Option<(String, String)> {
-        self.half_messages.lock().get(&name(topic, message_id)).cloned()
+    fn half_message(&self, topic: &str, message_id: &str) -> Option<TransactionPlace> {
+        self.half_messages.lock().get(&key(topic, message_id)).cloned()
     }
 
-    /// What comes of the decision of this name, which `end` brings about unless it is under way or done already.
+    /// The outcome of the decision with this key. `end` carries it out, unless it is under way or done already.
     ///
-    /// It comes to its end even if nobody waits. It may be taken once more only if it surely was not carried out.
+    /// It is carried out even if nobody waits for it. It is repeated only if it surely was not carried out before.
     fn decide(
         self: &Arc<Self>,
-        name: String,
+        key: Arc<str>,
         end: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
     ) -> Outcome {
-        // Held over the start of the task, which may fail and forget at once.
+        // Locked until the outcome is inserted: the task may fail, and remove it, at once.
         let mut decided = self.decided.lock();
-        if let Some(outcome) = decided.get(&name) {
+        if let Some(outcome) = decided.get(&key) {
             return outcome.clone();
         }
         let task = tokio::spawn({
-            let (recent, name) = (self.clone(), name.clone());
+            let (recent, key) = (self.clone(), key.clone());
             async move {
                 let ended = end.await;
                 if ended.as_ref().is_err_and(|error| !error.kind.maybe_done()) {
-                    recent.decided.lock().entries.remove(&name);
+                    recent.decided.lock().remove(&key);
                 }
                 ended
             }
         });
-        let broken = |_| Err(ServiceError::new(ServiceErrorKind::Internal, "the decision was abandoned"));
-        let outcome = task.map(move |ended| ended.unwrap_or_else(broken)).boxed().shared();
-        decided.put(name, outcome.clone());
+        let aborted = |_| Err(ServiceError::new(ServiceErrorKind::Internal, "the decision was aborted"));
+        let outcome = task.map(move |ended| ended.unwrap_or_else(aborted)).boxed().shared();
+        decided.insert(key, outcome.clone());
         outcome
     }
 }
 
-fn name(outer: &str, inner: &str) -> String {
-    format!("{outer}\0{inner}")
+fn key(outer: &str, inner: &str) -> Arc<str> {
+    format!("{outer}\0{inner}").into()
 }
 
-/// Entries that count for a while.
-struct Kept<V> {
-    entries: HashMap<String, (Instant, V)>,
-    /// How many entries call for a look at their age: twice what the last look left, so that looking costs each entry
-    /// no more however many there are.
-    next_sweep: usize,
+/// A map whose entries expire, and of which the oldest go when there are too many.
+struct RecentMap<V> {
+    entries: HashMap<Arc<str>, Recent<V>>,
+    /// Insertions, oldest first. One that was replaced or removed since has no entry of its time.
+    insertions: VecDeque<(Instant, Arc<str>)>,
 }
 
-impl<V> Default for Kept<V> {
+struct Recent<V> {
+    since: Instant,
+    value: V,
+}
+
+impl<V> Default for RecentMap<V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), next_sweep: FEW }
+        Self { entries: HashMap::new(), insertions: VecDeque::new() }
     }
 }
 
-impl<V> Kept<V> {
+impl<V> RecentMap<V> {
     fn get(&self, key: &str) -> Option<&V> {
-        self.entries.get(key).filter(|(since, _)| since.elapsed() < KEPT).map(|(_, value)| value)
+        self.entries.get(key).filter(|entry| entry.since.elapsed() < KEPT).map(|entry| &entry.value)
     }
 
-    fn put(&mut self, key: String, value: V) {
-        if self.entries.len() >= self.next_sweep {
-            self.entries.retain(|_, (since, _)| since.elapsed() < KEPT);
-            self.next_sweep = FEW.max(self.entries.len() * 2);
+    fn insert(&mut self, key: Arc<str>, value: V) {
+        self.insert_at(Instant::now(), key, value);
+    }
+
+    fn insert_at(&mut self, now: Instant, key: Arc<str>, value: V) {
+        while let Some((since, oldest)) = self.insertions.front()
+            && (self.insertions.len() >= MAX_ENTRIES || now.saturating_duration_since(*since) >= KEPT)
+        {
+            if self.entries.get(oldest).is_some_and(|entry| entry.since == *since) {
+                self.entries.remove(oldest);
+            }
+            self.insertions.pop_front();
         }
-        self.entries.insert(key, (Instant::now(), value));
+        self.insertions.push_back((now, key.clone()));
+        self.entries.insert(key, Recent { since: now, value });
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.entries.remove(key);
     }
 }
 
@@ -185,55 +213,63 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_decision_is_taken_once_unless_it_surely_failed() {
-        let recent = Arc::new(Recent::default());
+    async fn a_decision_is_carried_out_once_unless_it_surely_failed() {
+        let recent = Arc::new(RecentTransactions::default());
         for (name, first, second) in [
             ("done", Ok(()), Ok(())),
             ("late", failed(ServiceErrorKind::Timeout), failed(ServiceErrorKind::Timeout)),
             ("lost", failed(ServiceErrorKind::Unanswered), failed(ServiceErrorKind::Unanswered)),
             ("away", failed(ServiceErrorKind::Unavailable), failed(ServiceErrorKind::Busy)),
         ] {
-            assert_eq!(recent.decide(name.to_owned(), ready(first.clone())).await, first, "{name}");
-            let again = recent.decide(name.to_owned(), ready(failed(ServiceErrorKind::Busy)));
+            assert_eq!(recent.decide(name.into(), ready(first.clone())).await, first, "{name}");
+            let again = recent.decide(name.into(), ready(failed(ServiceErrorKind::Busy)));
             assert_eq!(again.await, second, "{name}");
         }
     }
 
     #[tokio::test]
-    async fn a_decision_comes_to_its_end_whoever_waits() {
-        let recent = Arc::new(Recent::default());
+    async fn a_decision_is_carried_out_even_if_nobody_waits() {
+        let recent = Arc::new(RecentTransactions::default());
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let first = recent.decide("a".to_owned(), async { answered.await.expect("an answer") });
+        let first = recent.decide("a".into(), async { answered.await.expect("an answer") });
         drop(first);
-        let again = recent.decide("a".to_owned(), ready(failed(ServiceErrorKind::Busy)));
+        let again = recent.decide("a".into(), ready(failed(ServiceErrorKind::Busy)));
         assert!(again.clone().now_or_never().is_none());
         answer.send(Ok(())).expect("the decision is under way");
         assert_eq!(again.await, Ok(()));
     }
 
-    #[test]
-    fn a_half_message_is_found_under_its_own_topic() {
-        let recent = Recent::default();
-        recent.stored(("t", "id"), ("east", "broker-a 1 2"));
-        assert_eq!(recent.half_message("t", "id"), Some(("east".to_owned(), "broker-a 1 2".to_owned())));
-        assert_eq!(recent.half_message("u", "id"), None);
-        assert_eq!(recent.asked_about("t", "id"), None);
-        recent.asked(("t", "id"), ("east", "broker-a 3 4"));
-        recent.asked(("t", "id"), ("east", "broker-a 5 6"));
-        assert_eq!(recent.asked_about("t", "id"), Some(("east".to_owned(), "broker-a 5 6".to_owned())));
+    fn place(cluster: &str, coordinates: &str) -> TransactionPlace {
+        TransactionPlace { cluster: cluster.to_owned(), coordinates: coordinates.to_owned() }
     }
 
     #[test]
-    fn what_still_counts_is_looked_at_once_per_doubling() {
-        let mut kept = Kept::default();
-        for number in 0..=FEW {
-            kept.put(number.to_string(), ());
+    fn a_half_message_is_found_under_its_own_topic() {
+        let recent = RecentTransactions::default();
+        recent.stored("t", "id", place("east", "broker-a 1 2"));
+        assert_eq!(recent.half_message("t", "id"), Some(place("east", "broker-a 1 2")));
+        assert_eq!(recent.half_message("u", "id"), None);
+        assert_eq!(recent.checked_place("t", "id"), None);
+        recent.checked("t", "id", place("east", "broker-a 3 4"));
+        recent.checked("t", "id", place("east", "broker-a 5 6"));
+        assert_eq!(recent.checked_place("t", "id"), Some(place("east", "broker-a 5 6")));
+    }
+
+    #[test]
+    fn old_entries_go_and_so_do_the_oldest_of_too_many() {
+        let mut map = RecentMap::default();
+        let start = Instant::now();
+        map.insert_at(start, "old".into(), ());
+        map.insert_at(start + KEPT / 2, "old".into(), ());
+        map.insert_at(start + KEPT / 2, "other".into(), ());
+        map.insert_at(start + KEPT, "new".into(), ());
+        assert_eq!((map.entries.len(), map.insertions.len()), (3, 3));
+        map.insert_at(start + KEPT * 2, "newest".into(), ());
+        assert_eq!((map.entries.len(), map.insertions.len()), (1, 1));
+        for number in 0..MAX_ENTRIES + 10 {
+            map.insert_at(start + KEPT * 2, number.to_string().as_str().into(), ());
         }
-        assert_eq!((kept.entries.len(), kept.next_sweep), (FEW + 1, 2 * FEW));
-        let old = Instant::now().checked_sub(KEPT).expect("a clock that has run for a while");
-        kept.entries.values_mut().for_each(|(since, ())| *since = old);
-        kept.next_sweep = 0;
-        kept.put("new".to_owned(), ());
-        assert_eq!((kept.entries.len(), kept.next_sweep), (1, FEW));
+        assert_eq!((map.entries.len(), map.insertions.len()), (MAX_ENTRIES, MAX_ENTRIES));
+        assert!(map.get("newest").is_none() && map.get("5").is_none() && map.get("10").is_some());
     }
 }

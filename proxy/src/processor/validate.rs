@@ -1,14 +1,19 @@
-//! What a name or a message must look like. Pure, and in the order that clients can observe.
+//! What a name or a message must look like. Pure functions, which check in the order that clients can observe.
 
 use super::limits::Limits;
 use super::send::Draft;
 use crate::error::{Error, ErrorKind};
-use crate::service::is_reserved_property;
+use crate::service::names::properties::is_reserved;
 
 const TOPIC_CHARS: usize = 127;
 const GROUP_CHARS: usize = 120;
+/// UTF-8 bytes of a receive's attempt id.
+const ATTEMPT_ID_BYTES: usize = 256;
+/// UTF-8 bytes of a message's id, trace context and birth host together. Brokers store at most 32767 bytes of
+/// properties; user properties have their own limit.
+const SYSTEM_PROPERTY_BYTES: usize = 8 << 10;
 
-/// Topics of Apache's brokers that no client may name.
+/// Topics of Apache's brokers that clients may not name.
 const SYSTEM_TOPICS: [&str; 12] = [
     "TBW102",
     "SCHEDULE_TOPIC_XXXX",
@@ -72,7 +77,19 @@ pub(super) fn group(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks one message but for its topic.
+/// Checks the attempt id of a receive, which the backend keeps.
+///
+/// # Errors
+/// `BadRequest`.
+pub(super) fn attempt_id(id: &str) -> Result<(), Error> {
+    if id.len() > ATTEMPT_ID_BYTES {
+        let message = format!("the attempt id is longer than {ATTEMPT_ID_BYTES} bytes");
+        return Err(Error::new(ErrorKind::BadRequest, message));
+    }
+    Ok(())
+}
+
+/// Checks one message except for its topic.
 ///
 /// # Errors
 /// The first rule that is broken.
@@ -82,6 +99,7 @@ pub(super) fn message(draft: &Draft, limits: &Limits, now_ms: i64) -> Result<(),
     if is_blank(&draft.id) {
         return Err(Error::new(ErrorKind::IllegalMessageId, "message id cannot be empty"));
     }
+    system_properties(draft)?;
     let recovery = limits.transaction_recovery.as_secs();
     if draft.transaction && draft.recovery_secs.is_some_and(|asked| asked > recovery.cast_signed()) {
         return Err(Error::new(
@@ -144,9 +162,19 @@ fn properties(draft: &Draft, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
+fn system_properties(draft: &Draft) -> Result<(), Error> {
+    let trace_context = draft.trace_context.as_ref().map_or(0, String::len);
+    if draft.id.len() + trace_context + draft.born_host.len() > SYSTEM_PROPERTY_BYTES {
+        let message =
+            format!("message id, trace context and birth host are longer than {SYSTEM_PROPERTY_BYTES} bytes");
+        return Err(Error::new(ErrorKind::PropertiesTooLarge, message));
+    }
+    Ok(())
+}
+
 fn property(key: &str, value: &str) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::new(ErrorKind::IllegalPropertyKey, message));
-    if is_reserved_property(key) {
+    if is_reserved(key) {
         return refuse(format!("property is used by system: {key}"));
     }
     if has_control(key) {
@@ -203,12 +231,12 @@ fn message_group(name: &str, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// The lite topic of a message; empty where it has none.
+/// Checks the lite topic of a message; it is empty if the message has none.
 fn lite_topic(name: &str, limits: &Limits) -> Result<(), Error> {
     if name.is_empty() { Ok(()) } else { lite_topic_name(name, limits) }
 }
 
-/// The name of a lite topic.
+/// Checks the name of a lite topic.
 ///
 /// # Errors
 /// `IllegalLiteTopic`.
@@ -228,8 +256,8 @@ pub(super) fn lite_topic_name(name: &str, limits: &Limits) -> Result<(), Error> 
     Ok(())
 }
 
-/// Whether there is nothing to see, as Java has it (`Character.isWhitespace`): blanks that don't break a line count as
-/// something.
+/// Whether a text is empty or whitespace by Java's definition (`Character.isWhitespace`), which excludes non-breaking
+/// spaces.
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     let is_blank = |char| match char {
@@ -315,6 +343,12 @@ mod tests {
             (Draft { id: String::new(), ..blank_key.clone() }, Some(ErrorKind::IllegalKey)),
             (Draft { id: String::new(), ..heavy.clone() }, Some(ErrorKind::PropertiesTooLarge)),
             (Draft { id: String::new(), ..good.clone() }, Some(ErrorKind::IllegalMessageId)),
+            (Draft { id: "i".repeat(8192), ..good.clone() }, None),
+            (Draft { id: "i".repeat(8193), ..good.clone() }, Some(ErrorKind::PropertiesTooLarge)),
+            (
+                Draft { trace_context: Some("t".repeat(8192)), ..good.clone() },
+                Some(ErrorKind::PropertiesTooLarge),
+            ),
             (
                 Draft { tag: Some("a|b".to_owned()), id: String::new(), ..good.clone() },
                 Some(ErrorKind::IllegalTag),

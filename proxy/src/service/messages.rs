@@ -215,6 +215,22 @@ pub struct ChangeInvisible {
     pub deadline: Instant,
 }
 
+impl ChangeInvisible {
+    /// Makes a delivery that nobody got visible again at once, without counting it as an attempt. Used wherever a
+    /// delivery could not be handed over.
+    #[must_use]
+    pub fn give_back(topic: &str, group: &str, delivery: &Delivery, deadline: Instant) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            group: group.to_owned(),
+            entry: Settle::from(delivery),
+            invisible: Duration::ZERO,
+            suspend: true,
+            deadline,
+        }
+    }
+}
+
 /// What became of a change of the invisible time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvisibleOutcome {

@@ -10,6 +10,7 @@ mod lite;
 mod message;
 mod messages;
 mod metadata;
+pub mod names;
 mod offsets;
 mod routes;
 mod time;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 pub use broker_requests::{BrokerRequest, BrokerRequests};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
-pub use message::{Body, BodyEncoding, Delay, Delivery, Message, is_reserved_property};
+pub use message::{Body, BodyEncoding, Delay, Delivery, Message};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
     Persistence, Receive, Sent, Settle,

@@ -88,12 +88,15 @@ async fn a_made_up_handle_settles_nothing() {
 }
 
 #[tokio::test]
-async fn a_handle_is_fruitless_under_another_group() {
+async fn a_handle_settles_nothing_under_another_topic_or_group_and_says_so() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     send(&mut client, vec![message("t", "m", "body")]).await;
     let first = handle(&one_received(&mut client).await);
-    assert_eq!(code(ack(&mut client, ["t", "other"], &[&first]).await.status), pb::Code::Ok);
+    for scope in [["t", "other"], ["other", "g"]] {
+        let acked = ack(&mut client, scope, &[&first]).await;
+        assert_eq!(code(acked.status), pb::Code::InvalidReceiptHandle, "{scope:?}");
+    }
     assert_eq!(code(change(&mut client, &first, Duration::ZERO).await.status), pb::Code::Ok);
     assert_eq!(system(&one_received(&mut client).await).message_id, "m");
 }

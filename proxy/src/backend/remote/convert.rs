@@ -7,11 +7,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use crate::remoting::message::{StoredMessage, flags};
-use crate::remoting::properties::{self, names};
-use crate::service::{
-    BodyEncoding, Delay, Delivery, Message, ServiceError, ServiceErrorKind, is_reserved_property, millis,
-    time,
-};
+use crate::remoting::properties;
+use crate::service::names::properties as names;
+use crate::service::{BodyEncoding, Delay, Delivery, Message, ServiceError, ServiceErrorKind, millis, time};
 
 /// The most a body may grow by being inflated here.
 const INFLATED_LIMIT: u64 = 64 << 20;
@@ -116,7 +114,7 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
                 // Apache's proxy shows it among the user's properties.
                 message.properties.push((key.to_owned(), value.to_owned()));
             }
-            _ if is_reserved_property(key) => {}
+            _ if names::is_reserved(key) => {}
             _ => message.properties.push((key.to_owned(), value.to_owned())),
         }
     }

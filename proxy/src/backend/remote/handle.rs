@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use crate::remoting::message::StoredMessage;
 use crate::service::Receive;
+use crate::service::names::RETRY_PREFIX;
 
 /// A lease as brokers write it: nine words with blanks between (Apache's `ReceiptHandle`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +60,8 @@ impl TopicVariant {
     pub(super) fn topic(self, topic: &str, group: &str) -> String {
         match self {
             Self::Normal => topic.to_owned(),
-            Self::RetryV1 => format!("%RETRY%{group}_{topic}"),
-            Self::RetryV2 => format!("%RETRY%{group}+{topic}"),
+            Self::RetryV1 => format!("{RETRY_PREFIX}{group}_{topic}"),
+            Self::RetryV2 => format!("{RETRY_PREFIX}{group}+{topic}"),
         }
     }
 }

@@ -13,8 +13,9 @@ use super::convert;
 use super::handle::{Handle, TopicVariant};
 use super::services::Remote;
 use crate::remoting::message::StoredMessage;
-use crate::remoting::properties::{self, names};
+use crate::remoting::properties;
 use crate::remoting::{Command, request};
+use crate::service::names::properties as names;
 use crate::service::{
     Delivery, LiteAction, LiteChange, LiteStart, LiteSubscriptions, Receive, ServiceError, time,
 };

@@ -8,6 +8,7 @@ use super::answer::success;
 use super::cluster::Cluster;
 use super::config::{self, BrokerGroup, BrokerTopic};
 use crate::remoting::{Command, lenient, request, response};
+use crate::service::names::RETRY_PREFIX;
 use crate::service::{
     GroupConfig, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
@@ -52,7 +53,7 @@ impl Cluster {
         for own in brokers.chain([cluster, &format!("{cluster}_REPLY_TOPIC")]) {
             topics.remove(own);
         }
-        topics.retain(|name, _| !name.starts_with("%RETRY%"));
+        topics.retain(|name, _| !name.starts_with(RETRY_PREFIX));
         Ok(topics.into_values().map(Into::into).collect())
     }
 

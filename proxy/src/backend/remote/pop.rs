@@ -7,8 +7,9 @@ use super::convert;
 use super::handle::{Handle, TopicVariant};
 use super::lite;
 use crate::remoting::message::{StoredMessage, decode_all};
-use crate::remoting::properties::{self, names};
+use crate::remoting::properties;
 use crate::remoting::{Command, request, response};
+use crate::service::names::properties as names;
 use crate::service::{
     Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
 };

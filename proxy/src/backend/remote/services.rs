@@ -1,6 +1,6 @@
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
@@ -12,7 +12,7 @@ use crate::remoting::sign::Signer;
 use crate::service::{
     AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Delivery, Forward, GroupConfig,
     InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route, Routes, Sent,
-    ServiceError, ServiceErrorKind, Services, Settle, TopicConfig, TopicKind,
+    ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
 };
 
 /// Opens the way to a cluster. Nobody is contacted yet: the cluster may come up later.
@@ -127,16 +127,9 @@ impl Drop for Parcel {
 
 /// Makes leased messages visible again, without counting the delivery that nobody saw.
 async fn give_back(cluster: &Cluster, request: &Receive, unheard: Vec<Delivery>) {
-    const SOON: Duration = Duration::from_secs(1);
     let changes = unheard.into_iter().map(|delivery| {
-        let change = ChangeInvisible {
-            topic: request.topic.clone(),
-            group: request.group.clone(),
-            entry: Settle::from(&delivery),
-            invisible: SOON,
-            suspend: true,
-            deadline: Instant::now() + cluster.options.call_timeout,
-        };
+        let deadline = Instant::now() + cluster.options.call_timeout;
+        let change = ChangeInvisible::give_back(&request.topic, &request.group, &delivery, deadline);
         async move { cluster.change(&change).await }
     });
     for failed in futures::future::join_all(changes).await.into_iter().filter_map(Result::err) {

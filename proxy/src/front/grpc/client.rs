@@ -1,22 +1,19 @@
 //! Heartbeat and NotifyClientTermination.
 
-use std::pin::pin;
-
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
+use crate::processor::{HeartbeatCommand, TerminateCommand};
 
 pub(super) async fn heartbeat(
     shared: &Shared,
     context: &Context,
     request: pb::HeartbeatRequest,
 ) -> Result<pb::HeartbeatResponse, Error> {
-    let group = convert::name(request.group);
-    let work = pin!(shared.processor.heartbeat(context, &group));
-    shared.layers.run(context, Operation::Heartbeat, work).await?;
+    let command = HeartbeatCommand { group: convert::name(request.group) };
+    shared.processor.run(context, command).await?;
     Ok(pb::HeartbeatResponse { status: Some(status::ok()) })
 }
 
@@ -25,8 +22,7 @@ pub(super) async fn terminate(
     context: &Context,
     request: pb::NotifyClientTerminationRequest,
 ) -> Result<pb::NotifyClientTerminationResponse, Error> {
-    let group = convert::name(request.group);
-    let work = pin!(shared.processor.terminate(context, &group));
-    shared.layers.run(context, Operation::Terminate, work).await?;
+    let command = TerminateCommand { group: convert::name(request.group) };
+    shared.processor.run(context, command).await?;
     Ok(pb::NotifyClientTerminationResponse { status: Some(status::ok()) })
 }

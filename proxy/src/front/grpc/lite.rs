@@ -1,15 +1,12 @@
 //! SyncLiteSubscription.
 
-use std::pin::pin;
-
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::offset_option::{OffsetType, Policy};
 
 use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
-use crate::processor::LiteCommand;
+use crate::processor::SyncLiteCommand;
 use crate::service::{LiteAction, LiteStart};
 
 pub(super) async fn sync(
@@ -23,15 +20,14 @@ pub(super) async fn sync(
         pb::LiteSubscriptionAction::CompleteAdd => LiteAction::Replace,
         pb::LiteSubscriptionAction::CompleteRemove => LiteAction::Clear,
     });
-    let command = LiteCommand {
+    let command = SyncLiteCommand {
         topic: convert::name(request.topic),
         group: convert::name(request.group),
         action,
         lite_topics: request.lite_topic_set,
         start: request.offset_option.map(|option| option.offset_type.and_then(start)),
     };
-    let work = pin!(shared.processor.sync_lite(context, command));
-    shared.layers.run(context, Operation::SyncLite, work).await?;
+    shared.processor.run(context, command).await?;
     Ok(pb::SyncLiteSubscriptionResponse { status: Some(status::ok()) })
 }
 

@@ -8,19 +8,15 @@ use rocketmq_thin_proto::v2 as pb;
 
 use super::convert;
 use crate::processor::{Draft, TopicName};
+use crate::service::names::{self, QualifiedTopic, properties};
 use crate::service::{BodyEncoding, Delay, Delivery, Message, TopicKind, time};
 
-/// Properties of the broker that Apache's proxy shows among the user's.
-const MESSAGE_GROUP_PROPERTY: &str = "__SHARDINGKEY";
-const TRACE_CONTEXT_PROPERTY: &str = "TRACE_CONTEXT";
-const RETRY_PREFIX: &str = "%RETRY%";
-const DEAD_LETTER_PREFIX: &str = "%DLQ%";
-
-/// A message as a producer sent it. What only a server may set is not looked at, the digest included.
-pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
+/// A message as a producer sent it. Fields that only a server may set are ignored, and so is the digest.
+pub(super) fn draft(message: pb::Message) -> Draft {
     let topic = message.topic.unwrap_or_default();
     let system = message.system_properties.unwrap_or_default();
-    let draft = Draft {
+    Draft {
+        topic: TopicName { namespace: topic.resource_namespace, name: topic.name },
         transaction: system.message_type() == pb::MessageType::Transaction,
         body_encoding: match system.body_encoding() {
             pb::Encoding::Gzip => BodyEncoding::Gzip,
@@ -35,7 +31,7 @@ pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
             .orphaned_transaction_recovery_duration
             .map(|recovery| convert::millis(Some(&recovery)).div_euclid(1000)),
         message_group: system.message_group,
-        // What is no time is too late for every limit.
+        // An invalid time is too late for every limit.
         deliver_at_ms: system
             .delivery_timestamp
             .map(|timestamp| convert::timestamp_millis(timestamp).unwrap_or(i64::MAX)),
@@ -46,8 +42,7 @@ pub(super) fn draft(message: pb::Message) -> (TopicName, Draft) {
             .map(|timestamp| convert::timestamp_millis(timestamp).map_or_else(SystemTime::now, time)),
         born_host: system.born_host,
         trace_context: system.trace_context,
-    };
-    (TopicName { namespace: topic.resource_namespace, name: topic.name }, draft)
+    }
 }
 
 /// A delivery as a client receives it, with the handle that settles it, if it is leased.
@@ -82,12 +77,13 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>) -> pb::Messa
         lite_topic: message.lite_topic,
         ..pb::SystemProperties::default()
     };
+    // Apache's proxy shows these two among the user's properties.
     if let Some(group) = message.group {
-        user_properties.insert(MESSAGE_GROUP_PROPERTY.to_owned(), group.clone());
+        user_properties.insert(properties::SHARDING_KEY.to_owned(), group.clone());
         system.message_group = Some(group);
     }
     if let Some(trace_context) = message.trace_context {
-        user_properties.insert(TRACE_CONTEXT_PROPERTY.to_owned(), trace_context.clone());
+        user_properties.insert(properties::TRACE_CONTEXT.to_owned(), trace_context.clone());
         system.trace_context = Some(trace_context);
     }
     pb::Message {
@@ -105,7 +101,7 @@ pub(super) fn size_hint(message: &Message) -> usize {
 
 fn message_type(kind: TopicKind) -> pb::MessageType {
     match kind {
-        // The others are no types of a message.
+        // Messages have none of the other types.
         TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => pb::MessageType::Normal,
         TopicKind::Fifo => pb::MessageType::Fifo,
         TopicKind::Delay => pb::MessageType::Delay,
@@ -115,16 +111,14 @@ fn message_type(kind: TopicKind) -> pb::MessageType {
     }
 }
 
-// Namespace and name are told apart by the first percent sign; retry and dead-letter topics begin with one of
-// their own.
 fn resource(topic: String) -> pb::Resource {
-    let prefix = [RETRY_PREFIX, DEAD_LETTER_PREFIX].into_iter().find(|prefix| topic.starts_with(prefix));
-    let prefix = prefix.unwrap_or_default();
-    match topic[prefix.len()..].split_once('%') {
-        Some((namespace, name)) if !namespace.is_empty() => {
+    match names::split_namespace(&topic) {
+        QualifiedTopic { namespace: "", .. } => {
+            pb::Resource { resource_namespace: String::new(), name: topic }
+        }
+        QualifiedTopic { prefix, namespace, name } => {
             pb::Resource { resource_namespace: namespace.to_owned(), name: format!("{prefix}{name}") }
         }
-        _ => pb::Resource { resource_namespace: String::new(), name: topic },
     }
 }
 
@@ -148,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_end_at_the_first_percent_sign() {
+    fn a_topic_is_a_namespace_and_a_name() {
         for (topic, namespace, name) in [
             ("t", "", "t"),
             ("ns%t", "ns", "t"),

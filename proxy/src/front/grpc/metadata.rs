@@ -9,13 +9,16 @@ use http::{HeaderMap, Method, StatusCode};
 use tonic::Code;
 
 use super::wire::{Compression, Refusal};
-use crate::context::Context;
+use crate::context::{Context, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::processor::is_blank;
 
 const CLIENT_ID: &str = "x-mq-client-id";
 const CLIENT_VERSION: &str = "x-mq-client-version";
 const NAMESPACE: &str = "x-mq-namespace";
+const AUTHORIZATION: &str = "authorization";
+const DATE_TIME: &str = "x-mq-date-time";
+const SESSION_TOKEN: &str = "x-mq-session-token";
 const TIMEOUT: &str = "grpc-timeout";
 const ENCODING: &str = "grpc-encoding";
 
@@ -77,9 +80,22 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
         client_id: client_id.to_owned(),
         client_version: text(headers, CLIENT_VERSION).to_owned(),
         namespace: text(headers, NAMESPACE).to_owned(),
+        credentials: credentials(headers).map(Box::new),
         peer: peer.clone(),
         received: call.received,
         deadline: call.deadline,
+    })
+}
+
+/// What the client sent to prove who it is. The signature in `authorization` covers the date.
+fn credentials(headers: &HeaderMap) -> Option<Credentials> {
+    if !headers.contains_key(AUTHORIZATION) && !headers.contains_key(SESSION_TOKEN) {
+        return None;
+    }
+    Some(Credentials {
+        authorization: text(headers, AUTHORIZATION).to_owned(),
+        signed: text(headers, DATE_TIME).to_owned(),
+        session_token: text(headers, SESSION_TOKEN).to_owned(),
     })
 }
 

@@ -38,7 +38,6 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use crate::layer::Layers;
 use crate::processor::Processor;
 use side::SideServices;
 
@@ -74,7 +73,6 @@ pub struct Server {
 
 struct Shared {
     processor: Arc<Processor>,
-    layers: Layers,
     side: SideServices,
     /// None: a route names the port of the request.
     route_port: Option<u16>,
@@ -92,7 +90,7 @@ pub struct Face {
 impl Server {
     /// A front end over these rules.
     #[must_use]
-    pub fn new(processor: Arc<Processor>, layers: Layers, face: Face) -> Self {
+    pub fn new(processor: Arc<Processor>, face: Face) -> Self {
         let route_port = (face.route_port == RoutePort::Listen).then_some(face.listen_port);
         let side = SideServices::new(&processor);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
@@ -105,7 +103,7 @@ impl Server {
             .max_header_list_size(MAX_HEADERS)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { shared: Arc::new(Shared { processor, layers, side, route_port }), http2 }
+        Self { shared: Arc::new(Shared { processor, side, route_port }), http2 }
     }
 
     /// Serves one connection until it ends. Once `closing` is cancelled it says GOAWAY, and ends when the calls

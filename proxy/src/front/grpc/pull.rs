@@ -1,7 +1,5 @@
-//! PullMessage, UpdateOffset, GetOffset and QueryOffset, which Apache's proxy does not serve. A pull answers a
-//! status, the messages, then the offset to go on from.
-
-use std::pin::pin;
+//! PullMessage, UpdateOffset, GetOffset and QueryOffset, which Apache's proxy does not serve. A pull is answered by a
+//! status, the messages, and the offset to go on from.
 
 use bytes::Bytes;
 use futures::stream;
@@ -15,8 +13,7 @@ use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
-use crate::processor::{PullCommand, QueueName};
+use crate::processor::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 use crate::service::{Found, Pulled, Whence, time};
 
 pub(super) async fn pull(
@@ -25,33 +22,24 @@ pub(super) async fn pull(
     request: pb::PullMessageRequest,
 ) -> Response<Body> {
     let pulled = match context {
-        Ok(context) => {
-            let work = pin!(shared.processor.pull(&context, command(request)));
-            shared.layers.run(&context, Operation::Pull, work).await
-        }
+        Ok(context) => shared.processor.run(&context, command(request)).await,
         Err(error) => Err(error),
     };
-    let (status, messages, next_offset) = match pulled {
-        Ok(Pulled { found, next_offset }) => {
-            let (status, messages) = match found {
-                Found::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
-                Found::Messages(_) | Found::Nothing => {
-                    (of(pb::Code::MessageNotFound, "no new message"), Vec::new())
-                }
-                Found::OffsetIllegal => {
-                    (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
-                }
-            };
-            (status, messages, Some(next_offset))
-        }
-        Err(error) => (status::of(&error), Vec::new(), None),
+    let Pulled { found, next_offset } = match pulled {
+        Ok(pulled) => pulled,
+        Err(error) => return frames(std::iter::once(Content::Status(status::of(&error)))),
+    };
+    let (status, messages) = match found {
+        Found::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
+        Found::Messages(_) | Found::Nothing => (of(pb::Code::MessageNotFound, "no new message"), Vec::new()),
+        Found::OffsetIllegal => (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new()),
     };
     let messages = messages.into_iter().map(|delivery| Content::Message(message::delivered(delivery, None)));
     let parts = std::iter::once(Content::Status(status)).chain(messages);
-    frames(parts.chain(next_offset.map(Content::NextOffset)))
+    frames(parts.chain([Content::NextOffset(next_offset)]))
 }
 
-/// An answer of these parts, packed into frames as they are taken.
+/// An answer of these parts. They are packed into frames as the connection takes them.
 fn frames(parts: impl Iterator<Item = Content> + Send + 'static) -> Response<Body> {
     let mut parts = Some(parts.peekable());
     wire::streaming(stream::iter(std::iter::from_fn(move || {
@@ -98,9 +86,12 @@ pub(super) async fn update_offset(
     context: &Context,
     request: pb::UpdateOffsetRequest,
 ) -> Result<pb::UpdateOffsetResponse, Error> {
-    let (queue, group) = (queue(request.message_queue), convert::name(request.group));
-    let work = pin!(shared.processor.update_offset(context, (&queue, &group), request.offset));
-    shared.layers.run(context, Operation::Offset, work).await?;
+    let command = UpdateOffsetCommand {
+        queue: queue(request.message_queue),
+        group: convert::name(request.group),
+        offset: request.offset,
+    };
+    shared.processor.run(context, command).await?;
     Ok(pb::UpdateOffsetResponse { status: Some(status::ok()) })
 }
 
@@ -109,9 +100,9 @@ pub(super) async fn get_offset(
     context: &Context,
     request: pb::GetOffsetRequest,
 ) -> Result<pb::GetOffsetResponse, Error> {
-    let (queue, group) = (queue(request.message_queue), convert::name(request.group));
-    let work = pin!(shared.processor.get_offset(context, &queue, &group));
-    let offset = shared.layers.run(context, Operation::Offset, work).await?;
+    let command =
+        GetOffsetCommand { queue: queue(request.message_queue), group: convert::name(request.group) };
+    let offset = shared.processor.run(context, command).await?;
     Ok(pb::GetOffsetResponse { status: Some(status::ok()), offset })
 }
 
@@ -127,8 +118,7 @@ pub(super) async fn query_offset(
             convert::timestamp_millis(request.timestamp.unwrap_or_default()).unwrap_or_default(),
         )),
     };
-    let queue = queue(request.message_queue);
-    let work = pin!(shared.processor.query_offset(context, &queue, whence));
-    let offset = shared.layers.run(context, Operation::Offset, work).await?;
+    let command = QueryOffsetCommand { queue: queue(request.message_queue), whence };
+    let offset = shared.processor.run(context, command).await?;
     Ok(pb::QueryOffsetResponse { status: Some(status::ok()), offset })
 }

@@ -1,7 +1,8 @@
-//! ReceiveMessage: a status, the messages, then the time of delivery. In that order, after a refusal too.
+//! ReceiveMessage, answered by a status, the messages, and the time of delivery, in this order. A refusal has the time,
+//! too.
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
@@ -17,9 +18,8 @@ use tonic::Code;
 use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
-use crate::error::Error;
-use crate::layer::Operation;
-use crate::processor::{Handed, ReceiveCommand, Received, is_blank};
+use crate::error::{Error, ErrorKind};
+use crate::processor::{LeasedDelivery, ReceiveCommand, Received, Undelivered, is_blank};
 
 pub(super) async fn receive(
     shared: &Arc<Shared>,
@@ -28,21 +28,32 @@ pub(super) async fn receive(
 ) -> Response<Body> {
     let context = match context {
         Ok(context) => context,
-        // As for every call without a client id: nothing but the status.
+        // As for every call without a client id, the answer is the status alone.
         Err(error) => return wire::streaming(Answer::new(shared, status::of(&error)).ends_there()),
     };
     let command = command(request);
     let (topic, group) = (command.topic.clone(), command.group.clone());
-    let work = pin!(shared.processor.receive(&context, command));
-    let received = shared.layers.run(&context, Operation::Receive, work).await;
+    let received = shared.processor.run(&context, command).await;
     let not_found =
         |message: &str| pb::Status { code: pb::Code::MessageNotFound.into(), message: message.to_owned() };
     wire::streaming(match received {
-        Ok(Received::Messages(handed)) => Answer::new(shared, status::ok()).with(handed, topic, group),
+        Ok(Received::Messages(deliveries)) => {
+            Answer::new(shared, status::ok()).with(Undelivered { topic, group, deliveries })
+        }
         Ok(Received::NoMatch) => Answer::new(shared, not_found("no match message")),
         Ok(Received::Nothing) => Answer::new(shared, not_found("no new message")),
-        Err(error) => Answer::new(shared, status::of(&error)),
+        Err(error) => Answer::new(shared, status::of(&known_to(&context.client_version, error))),
     })
+}
+
+/// Older clients don't know `IllegalPollingTime`. Versions are compared as texts, as Apache's proxy does.
+fn known_to(client_version: &str, error: Error) -> Error {
+    match error.kind {
+        ErrorKind::IllegalPollingTime if client_version < "5.0.3" => {
+            Error { kind: ErrorKind::BadRequest, ..error }
+        }
+        _ => error,
+    }
 }
 
 fn command(request: pb::ReceiveMessageRequest) -> ReceiveCommand {
@@ -60,14 +71,14 @@ fn command(request: pb::ReceiveMessageRequest) -> ReceiveCommand {
     }
 }
 
-/// The answer, made frame by frame as the connection takes it. What a client that went away did not take is
-/// given back.
+/// The answer, made frame by frame as the connection takes it. If the client goes away, the messages that it did not
+/// take are given back.
 struct Answer {
     shared: Arc<Shared>,
     status: Option<pb::Status>,
     topic: String,
     group: String,
-    handed: VecDeque<Handed>,
+    deliveries: VecDeque<LeasedDelivery>,
     delivery_timestamp: bool,
     trailers: bool,
 }
@@ -79,7 +90,7 @@ impl Answer {
             status: Some(status),
             topic: String::new(),
             group: String::new(),
-            handed: VecDeque::new(),
+            deliveries: VecDeque::new(),
             delivery_timestamp: true,
             trailers: true,
         }
@@ -90,28 +101,27 @@ impl Answer {
         self
     }
 
-    fn with(mut self, handed: Vec<Handed>, topic: String, group: String) -> Self {
-        (self.handed, self.topic, self.group) = (handed.into(), topic, group);
+    fn with(mut self, Undelivered { topic, group, deliveries }: Undelivered) -> Self {
+        (self.topic, self.group, self.deliveries) = (topic, group, deliveries.into());
         self
     }
 
     fn next_frame(&mut self) -> Option<Frame<Bytes>> {
-        if self.status.is_none() && self.handed.is_empty() && !self.delivery_timestamp {
+        if self.status.is_none() && self.deliveries.is_empty() && !self.delivery_timestamp {
             return std::mem::take(&mut self.trailers).then(|| wire::trailers(Code::Ok, ""));
         }
         let part = |content| pb::ReceiveMessageResponse { content: Some(content) };
-        let size =
-            self.handed.iter().map(|handed| message::size_hint(&handed.delivery.message)).sum::<usize>();
+        let sizes = self.deliveries.iter().map(|leased| message::size_hint(&leased.delivery.message));
+        let size = sizes.sum::<usize>();
         let mut packer = Packer::new(size + 64);
         if let Some(status) = self.status.take() {
             packer.push(&part(Content::Status(status)));
         }
         while !packer.is_full() {
-            let Some(handed) = self.handed.pop_front() else { break };
-            let Handed { delivery, handle } = handed;
+            let Some(LeasedDelivery { delivery, handle }) = self.deliveries.pop_front() else { break };
             packer.push(&part(Content::Message(message::delivered(delivery, Some(handle)))));
         }
-        if self.handed.is_empty() && std::mem::take(&mut self.delivery_timestamp) {
+        if self.deliveries.is_empty() && std::mem::take(&mut self.delivery_timestamp) {
             packer.push(&part(Content::DeliveryTimestamp(convert::timestamp(SystemTime::now()))));
         }
         Some(packer.finish())
@@ -128,11 +138,33 @@ impl Stream for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.handed.is_empty() {
+        if self.deliveries.is_empty() {
             return;
         }
-        let (shared, undelivered) = (self.shared.clone(), std::mem::take(&mut self.handed).into());
-        let (topic, group) = (std::mem::take(&mut self.topic), std::mem::take(&mut self.group));
-        tokio::spawn(async move { shared.processor.give_back(&topic, &group, undelivered).await });
+        let undelivered = Undelivered {
+            topic: std::mem::take(&mut self.topic),
+            group: std::mem::take(&mut self.group),
+            deliveries: std::mem::take(&mut self.deliveries).into(),
+        };
+        let shared = self.shared.clone();
+        tokio::spawn(async move { shared.processor.give_back(undelivered).await });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_clients_get_a_code_that_they_know() {
+        for (version, kind) in [
+            ("5.0.7", ErrorKind::IllegalPollingTime),
+            ("5.0.10", ErrorKind::BadRequest),
+            ("4.9.9", ErrorKind::BadRequest),
+            ("", ErrorKind::BadRequest),
+        ] {
+            let error = known_to(version, Error::new(ErrorKind::IllegalPollingTime, "x"));
+            assert_eq!(error.kind, kind, "{version}");
+        }
     }
 }

@@ -1,13 +1,11 @@
 //! QueryRoute and QueryAssignment.
 
-use std::pin::pin;
-
 use rocketmq_thin_proto::v2 as pb;
 
-use super::{Shared, status};
+use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
+use crate::processor::{AssignmentCommand, RouteCommand};
 use crate::service::{Permission, TopicKind};
 
 pub(super) async fn query_route(
@@ -16,11 +14,10 @@ pub(super) async fn query_route(
     request: pb::QueryRouteRequest,
 ) -> Result<pb::QueryRouteResponse, Error> {
     let topic = request.topic.unwrap_or_default();
-    let work = pin!(shared.processor.query_route(context, &topic.name));
-    let routed = shared.layers.run(context, Operation::QueryRoute, work).await?;
+    let route = shared.processor.run(context, RouteCommand { topic: topic.name.clone() }).await?;
     let endpoints = reachable(request.endpoints, shared.route_port);
-    let accept_message_types: Vec<i32> = accepted(routed.kind).iter().map(|kind| (*kind).into()).collect();
-    let message_queues = routed.queues.into_iter().map(|queue| pb::MessageQueue {
+    let accept_message_types: Vec<i32> = accepted(route.kind).iter().map(|kind| (*kind).into()).collect();
+    let message_queues = route.queues.into_iter().map(|queue| pb::MessageQueue {
         topic: Some(topic.clone()),
         id: queue.id,
         permission: permission(queue.permission).into(),
@@ -40,9 +37,8 @@ pub(super) async fn query_assignment(
     request: pb::QueryAssignmentRequest,
 ) -> Result<pb::QueryAssignmentResponse, Error> {
     let topic = request.topic.unwrap_or_default();
-    let group = request.group.unwrap_or_default();
-    let work = pin!(shared.processor.query_assignment(context, &topic.name, &group.name));
-    let assigned = shared.layers.run(context, Operation::QueryAssignment, work).await?;
+    let command = AssignmentCommand { topic: topic.name.clone(), group: convert::name(request.group) };
+    let assigned = shared.processor.run(context, command).await?;
     let endpoints = reachable(request.endpoints, shared.route_port);
     let assignments = assigned.into_iter().map(|assignment| pb::Assignment {
         message_queue: Some(pb::MessageQueue {
@@ -56,8 +52,8 @@ pub(super) async fn query_assignment(
     Ok(pb::QueryAssignmentResponse { status: Some(status::ok()), assignments: assignments.collect() })
 }
 
-/// Where clients find the brokers: where they dialled, so that it works through any name or load balancer, at
-/// this proxy's port. A scheme that is not given is told by the host.
+/// The endpoints that a route names: the hosts that the client dialled, so that it works through any name or load
+/// balancer, with this proxy's port. A missing scheme is derived from the host.
 fn reachable(asked: Option<pb::Endpoints>, port: Option<u16>) -> pb::Endpoints {
     let mut endpoints = asked.unwrap_or_default();
     if let Some(port) = port {
@@ -87,7 +83,7 @@ fn permission(permission: Permission) -> pb::Permission {
     }
 }
 
-// A MIXED topic does not advertise PRIORITY, though it takes it.
+// A MIXED topic takes PRIORITY messages, too, but does not advertise it.
 fn accepted(kind: TopicKind) -> &'static [pb::MessageType] {
     use pb::MessageType as Type;
     match kind {
@@ -112,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_lead_back_where_the_client_dialled() {
+    fn routes_name_the_hosts_that_the_client_dialled() {
         use pb::AddressScheme::{DomainName, IPv4, IPv6, Unspecified};
         for (asked, scheme) in [
             (endpoints(DomainName, &["a.example", "b.example"]), DomainName),

@@ -1,14 +1,11 @@
-//! SendMessage, and RecallMessage, which takes one back.
-
-use std::pin::pin;
+//! SendMessage and RecallMessage.
 
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
-use crate::processor::SendCommand;
+use crate::processor::{RecallCommand, SendCommand};
 
 /// One entry per message, in order. (Apache's proxy answers a batch with a single entry that joins the ids.)
 pub(super) async fn send(
@@ -17,8 +14,7 @@ pub(super) async fn send(
     request: pb::SendMessageRequest,
 ) -> Result<pb::SendMessageResponse, Error> {
     let command = SendCommand { messages: request.messages.into_iter().map(message::draft).collect() };
-    let stored =
-        shared.layers.run(context, Operation::Send, pin!(shared.processor.send(context, command))).await?;
+    let stored = shared.processor.run(context, command).await?;
     let entries = stored.into_iter().map(|stored| match stored {
         Ok(stored) => pb::SendResultEntry {
             status: Some(status::of_persistence(stored.persistence)),
@@ -39,8 +35,7 @@ pub(super) async fn recall(
     context: &Context,
     request: pb::RecallMessageRequest,
 ) -> Result<pb::RecallMessageResponse, Error> {
-    let topic = convert::name(request.topic);
-    let work = pin!(shared.processor.recall(context, &topic, &request.recall_handle));
-    let message_id = shared.layers.run(context, Operation::Recall, work).await?;
+    let command = RecallCommand { topic: convert::name(request.topic), handle: request.recall_handle };
+    let message_id = shared.processor.run(context, command).await?;
     Ok(pb::RecallMessageResponse { status: Some(status::ok()), message_id })
 }

@@ -1,14 +1,11 @@
 //! AckMessage, ChangeInvisibleDuration and ForwardMessageToDeadLetterQueue.
 
-use std::pin::pin;
-
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
-use crate::processor::{AckEntry, ChangeCommand, ForwardCommand, SettleCommand};
+use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
 
 pub(super) async fn acknowledge(
     shared: &Shared,
@@ -20,14 +17,13 @@ pub(super) async fn acknowledge(
         message_id: entry.message_id.clone(),
         lite_topic: entry.lite_topic.clone(),
     });
-    let command = SettleCommand {
+    let command = AckCommand {
         topic: convert::name(request.topic),
         group: convert::name(request.group),
         entries: entries.collect(),
     };
-    let work = pin!(shared.processor.acknowledge(context, command));
-    let acked = shared.layers.run(context, Operation::Acknowledge, work).await?;
-    let statuses = acked.iter().map(|acked| acked.as_ref().map_or_else(status::of, |()| status::ok()));
+    let results = shared.processor.run(context, command).await?;
+    let statuses = results.iter().map(|result| result.as_ref().map_or_else(status::of, |()| status::ok()));
     let entries = request.entries.into_iter().zip(statuses);
     let entries: Vec<_> = entries
         .map(|(entry, status)| pb::AckMessageResultEntry {
@@ -56,8 +52,7 @@ pub(super) async fn change_invisible(
         invisible_ms: convert::millis(request.invisible_duration.as_ref()),
         suspend: request.suspend.unwrap_or_default(),
     };
-    let work = pin!(shared.processor.change_invisible(context, command));
-    let receipt_handle = shared.layers.run(context, Operation::ChangeInvisible, work).await?;
+    let receipt_handle = shared.processor.run(context, command).await?;
     Ok(pb::ChangeInvisibleDurationResponse { status: Some(status::ok()), receipt_handle })
 }
 
@@ -75,9 +70,8 @@ pub(super) async fn forward_to_dead_letter(
             lite_topic: request.lite_topic,
         },
     };
-    let work = pin!(shared.processor.forward_to_dead_letter(context, command));
-    shared.layers.run(context, Operation::ForwardToDeadLetter, work).await?;
-    // The text is a broker's result code; clients of Apache's proxy see it too.
+    shared.processor.run(context, command).await?;
+    // The text is a broker's result code, which clients of Apache's proxy get, too.
     let status = pb::Status { message: "0".to_owned(), ..status::ok() };
     Ok(pb::ForwardMessageToDeadLetterQueueResponse { status: Some(status) })
 }

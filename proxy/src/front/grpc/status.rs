@@ -12,7 +12,16 @@ pub(super) fn ok() -> pb::Status {
 
 /// The status of a refusal.
 pub(super) fn of(error: &Error) -> pb::Status {
-    pb::Status { code: code(error.kind).into(), message: error.message.clone() }
+    let message = match error.kind {
+        // Apache's proxy passes on what its client of the name server says, and clients show it to their users.
+        ErrorKind::TopicNotFound => format!(
+            "CODE: 17  DESC: {}\nFor more information, please visit the url, \
+             https://rocketmq.apache.org/docs/bestPractice/06FAQ",
+            error.message
+        ),
+        _ => error.message.clone(),
+    };
+    pb::Status { code: code(error.kind).into(), message }
 }
 
 /// The status of a stored message. One that is less safe than it should be says so, as Apache's proxy does.

@@ -1,8 +1,7 @@
 //! Telemetry: a client's settings, answered with the server's values written over the client's.
 //!
-//! The only call whose refusals are gRPC statuses.
+//! This is the only call whose refusals are gRPC statuses.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,35 +12,31 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::retry_policy::Strategy;
 use rocketmq_thin_proto::v2::settings::PubSub;
 use rocketmq_thin_proto::v2::telemetry_command::Command;
-use tokio::sync::mpsc;
 use tonic::Code;
 
 use super::wire::{self, Body, Reader, Refusal};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::Operation;
-use crate::processor::{ClientKind, ClientSettings, ConsumerPolicy, Limits, Push, PushStream, Role};
+use crate::processor::{
+    ClientKind, ClientPolicy, ClientSettings, Limits, ProducerPolicy, Push, PushReceiver, PushStream,
+    RegisterCommand, Role, Subscription,
+};
 use crate::service::RetryPolicy;
 
-/// What producers are told about sending again.
-const PRODUCER_ATTEMPTS: i32 = 3;
-const PRODUCER_BACKOFF_INITIAL: Duration = Duration::from_millis(10);
-const PRODUCER_BACKOFF_MAX: Duration = Duration::from_secs(1);
-const PRODUCER_BACKOFF_MULTIPLIER: f32 = 2.0;
-
-struct Session {
+/// One telemetry stream.
+struct Telemetry {
     shared: Arc<Shared>,
     context: Result<Context, Error>,
     reader: Reader,
     stream: PushStream,
-    pushed: mpsc::Receiver<Push>,
-    state: State,
+    pushed: PushReceiver,
+    state: StreamState,
 }
 
-enum State {
+enum StreamState {
     Open,
-    /// Only the trailers are left.
+    /// Only the trailers are left to send.
     Ending(Code, String),
     Ended,
 }
@@ -49,15 +44,15 @@ enum State {
 /// The answer stream: driven by the connection, without a task of its own.
 pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader: Reader) -> Response<Body> {
     let (stream, pushed) = PushStream::open();
-    let session = Session { shared, context, reader, stream, pushed, state: State::Open };
-    wire::streaming(futures::stream::unfold(session, async |mut session| {
-        session.next_frame().await.map(|frame| (frame, session))
+    let telemetry = Telemetry { shared, context, reader, stream, pushed, state: StreamState::Open };
+    wire::streaming(futures::stream::unfold(telemetry, async |mut telemetry| {
+        telemetry.next_frame().await.map(|frame| (frame, telemetry))
     }))
 }
 
-impl Session {
+impl Telemetry {
     async fn next_frame(&mut self) -> Option<Frame<Bytes>> {
-        while matches!(self.state, State::Open) {
+        while matches!(self.state, StreamState::Open) {
             let draining = self.shared.processor.draining().clone();
             let read = tokio::select! {
                 read = self.reader.next::<pb::TelemetryCommand>() => read,
@@ -70,15 +65,15 @@ impl Session {
                         return Some(Frame::data(wire::encode(&answer)));
                     }
                 }
-                Ok(None) => self.state = State::Ending(Code::Ok, String::new()),
-                Err(Refusal::Status(code, message)) => self.state = State::Ending(code, message),
-                // The client is gone; nobody reads an end.
-                Err(Refusal::Http(..) | Refusal::Reset(_)) => self.state = State::Ended,
+                Ok(None) => self.state = StreamState::Ending(Code::Ok, String::new()),
+                Err(Refusal::Status(code, message)) => self.state = StreamState::Ending(code, message),
+                // The client is gone: nobody would read the trailers.
+                Err(Refusal::Http(..) | Refusal::Reset(_)) => self.state = StreamState::Ended,
             }
         }
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Ending(code, message) => Some(wire::trailers(code, &message)),
-            State::Open | State::Ended => None,
+        match std::mem::replace(&mut self.state, StreamState::Ended) {
+            StreamState::Ending(code, message) => Some(wire::trailers(code, &message)),
+            StreamState::Open | StreamState::Ended => None,
         }
     }
 
@@ -86,35 +81,35 @@ impl Session {
         let context = match &self.context {
             Ok(context) => context,
             Err(error) => {
-                self.state = State::Ending(Code::Ok, String::new());
+                self.state = StreamState::Ending(Code::Ok, String::new());
                 return Some(pb::TelemetryCommand { status: Some(status::of(error)), command: None });
             }
         };
-        // Everything else is a reply to commands that this proxy does not send.
+        // All other commands are replies, which this proxy does not wait for.
         let Some(Command::Settings(settings)) = command.command else { return None };
-        let work = pin!(self.shared.processor.register(context, domain(&settings), &self.stream));
-        match self.shared.layers.run(context, Operation::Register, work).await {
+        let command = RegisterCommand { settings: domain(&settings), stream: self.stream.clone() };
+        match self.shared.processor.run(context, command).await {
             Ok(policy) => Some(pb::TelemetryCommand {
                 status: Some(status::ok()),
                 command: Some(Command::Settings(overwrite(settings, policy, self.shared.processor.limits()))),
             }),
-            // Clients take a refused stream for a mistake of theirs; this one should come again.
+            // Clients take a stream that ends with a failure for a mistake of theirs. This one should try again.
             Err(error) if error.kind == ErrorKind::Busy => {
-                self.state = State::Ending(Code::Ok, String::new());
+                self.state = StreamState::Ending(Code::Ok, String::new());
                 Some(pb::TelemetryCommand { status: Some(status::of(&error)), command: None })
             }
             Err(error) => {
                 let client_error = (40_000..50_000).contains(&i32::from(status::code(error.kind)));
                 let code = if client_error { Code::InvalidArgument } else { Code::Internal };
                 let message = format!("process client telemetryCommand failed. {error}");
-                self.state = State::Ending(code, message);
+                self.state = StreamState::Ending(code, message);
                 None
             }
         }
     }
 }
 
-impl Drop for Session {
+impl Drop for Telemetry {
     fn drop(&mut self) {
         if let Ok(context) = &self.context {
             self.shared.processor.stream_ended(context, &self.stream);
@@ -122,7 +117,7 @@ impl Drop for Session {
     }
 }
 
-/// What the server says on its own account.
+/// A command that the server sends on its own account.
 fn telemetry_command(push: Push) -> pb::TelemetryCommand {
     let command = match push {
         Push::RecoverTransaction { delivery, transaction_id } => {
@@ -149,15 +144,17 @@ fn domain(settings: &pb::Settings) -> ClientSettings {
             Some(PubSub::Publishing(publishing)) => {
                 Role::Publishing(publishing.topics.iter().map(|topic| topic.name.clone()).collect())
             }
-            Some(PubSub::Subscription(subscription)) => Role::Subscription(
-                convert::name(subscription.group.clone()),
-                subscription
-                    .subscriptions
-                    .iter()
-                    .cloned()
-                    .map(|entry| (convert::name(entry.topic), convert::expression(entry.expression)))
-                    .collect(),
-            ),
+            Some(PubSub::Subscription(subscription)) => {
+                let entries = subscription.subscriptions.iter().cloned();
+                let subscriptions = entries.map(|entry| Subscription {
+                    topic: convert::name(entry.topic),
+                    expression: convert::expression(entry.expression),
+                });
+                Role::Subscribing {
+                    group: convert::name(subscription.group.clone()),
+                    subscriptions: subscriptions.collect(),
+                }
+            }
         },
     }
 }
@@ -176,22 +173,16 @@ fn kind(number: i32) -> ClientKind {
 }
 
 /// The client's settings with what the server decides written over them.
-fn overwrite(mut settings: pb::Settings, policy: Option<ConsumerPolicy>, limits: &Limits) -> pb::Settings {
+fn overwrite(mut settings: pb::Settings, policy: ClientPolicy, limits: &Limits) -> pb::Settings {
     settings.metric = Some(pb::Metric::default());
     match (&mut settings.pub_sub, policy) {
-        (Some(PubSub::Publishing(publishing)), _) => {
+        (Some(PubSub::Publishing(publishing)), ClientPolicy::Producer(policy)) => {
             publishing.max_body_size = i32::try_from(limits.body_bytes).unwrap_or(i32::MAX);
             publishing.validate_message_type = true;
-            settings.backoff_policy = Some(pb::RetryPolicy {
-                max_attempts: PRODUCER_ATTEMPTS,
-                strategy: Some(Strategy::ExponentialBackoff(pb::ExponentialBackoff {
-                    initial: Some(convert::duration(PRODUCER_BACKOFF_INITIAL)),
-                    max: Some(convert::duration(PRODUCER_BACKOFF_MAX)),
-                    multiplier: PRODUCER_BACKOFF_MULTIPLIER,
-                })),
-            });
+            let ProducerPolicy { max_attempts, retry } = policy;
+            settings.backoff_policy = Some(pb::RetryPolicy { max_attempts, strategy: Some(strategy(retry)) });
         }
-        (Some(PubSub::Subscription(subscription)), Some(policy)) => {
+        (Some(PubSub::Subscription(subscription)), ClientPolicy::Consumer(policy)) => {
             subscription.fifo = Some(policy.fifo);
             subscription.receive_batch_size = i32::try_from(policy.receive_batch).ok();
             subscription.long_polling_timeout = Some(convert::duration(policy.polling));
@@ -202,7 +193,8 @@ fn overwrite(mut settings: pb::Settings, policy: Option<ConsumerPolicy>, limits:
                 strategy: Some(strategy(policy.retry)),
             });
         }
-        (Some(PubSub::Subscription(_)), None) | (None, _) => {}
+        // A policy is of the kind that the settings are.
+        (Some(_) | None, _) => {}
     }
     settings
 }

@@ -1,14 +1,11 @@
 //! EndTransaction.
 
-use std::pin::pin;
-
 use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::Operation;
-use crate::processor::EndCommand;
+use crate::processor::EndTransactionCommand;
 use crate::service::Resolution;
 
 pub(super) async fn end(
@@ -16,18 +13,17 @@ pub(super) async fn end(
     context: &Context,
     request: pb::EndTransactionRequest,
 ) -> Result<pb::EndTransactionResponse, Error> {
-    let command = EndCommand {
+    let command = EndTransactionCommand {
         resolution: match request.resolution() {
             pb::TransactionResolution::Commit => Some(Resolution::Commit),
             pb::TransactionResolution::Rollback => Some(Resolution::Rollback),
             pb::TransactionResolution::Unspecified => None,
         },
-        asked: request.source() == pb::TransactionSource::SourceServerCheck,
+        checked: request.source() == pb::TransactionSource::SourceServerCheck,
         topic: convert::name(request.topic),
         message_id: request.message_id,
         transaction_id: request.transaction_id,
     };
-    let work = pin!(shared.processor.end_transaction(context, command));
-    shared.layers.run(context, Operation::EndTransaction, work).await?;
+    shared.processor.run(context, command).await?;
     Ok(pb::EndTransactionResponse { status: Some(status::ok()) })
 }

@@ -12,11 +12,11 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-/// `main -> app -> { front, layer, processor, backend }; front -> processor -> service <- backend`, and
+/// `main -> app -> { front, processor, backend }; front -> processor -> { layer, service } <- backend`, and
 /// `client, producer, consumer -> { route, session, rpc } -> proto` with `options, error, message` as leaves.
 const RULES: &[Rule] = &[
     Rule { folder: "proxy/src/", module: "front", never: &["app", "cli", "config", "backend"] },
-    Rule { folder: "proxy/src/", module: "layer", never: &["app", "cli", "config", "backend"] },
+    Rule { folder: "proxy/src/", module: "layer", never: PROXY_ABOVE_LAYER },
     Rule { folder: "proxy/src/", module: "processor", never: PROXY_ABOVE_PROCESSOR },
     Rule { folder: "proxy/src/", module: "service", never: PROXY_ABOVE_SERVICE },
     Rule { folder: "proxy/src/", module: "backend", never: PROXY_BESIDE_BACKEND },
@@ -32,7 +32,9 @@ const RULES: &[Rule] = &[
     Rule { folder: "core/src/", module: "wire", never: CORE_FACE },
 ];
 
-const PROXY_ABOVE_PROCESSOR: &[&str] = &["app", "cli", "config", "backend", "front", "layer"];
+const PROXY_ABOVE_PROCESSOR: &[&str] = &["app", "cli", "config", "backend", "front"];
+
+const PROXY_ABOVE_LAYER: &[&str] = &["app", "cli", "config", "backend", "front", "processor"];
 
 const PROXY_ABOVE_SERVICE: &[&str] = &["app", "cli", "config", "backend", "front", "layer", "processor"];
 

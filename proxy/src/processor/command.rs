@@ -1,0 +1,41 @@
+use super::environment::Environment;
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::{NamesTopics, OperationKind, Size};
+
+/// A request in the rules' terms: what a front end decodes, and [`super::Processor::run`] carries out.
+///
+/// `handle` can't be called from outside the processor, which alone has an [`Environment`]: no front end can go past
+/// the layers.
+pub trait Command: Send + Sync {
+    /// What the request returns.
+    type Answer: Send;
+
+    /// What the request does.
+    const KIND: OperationKind;
+
+    /// The topics that the request names.
+    fn topics(&self) -> &dyn NamesTopics;
+
+    /// The consumer group that the request names.
+    fn group(&self) -> Option<&str> {
+        None
+    }
+
+    /// What the request carries.
+    fn size(&self) -> Size {
+        Size::default()
+    }
+
+    /// What the answer carries.
+    fn answer_size(_: &Self::Answer) -> Size {
+        Size::default()
+    }
+
+    /// Carries the request out.
+    fn handle(
+        self,
+        environment: &Environment,
+        context: &Context,
+    ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+}

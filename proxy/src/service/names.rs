@@ -1,0 +1,174 @@
+//! Names that mean something to RocketMQ's brokers and to its clients: of topics, and of message properties.
+
+/// A group's retry topics begin with this.
+pub const RETRY_PREFIX: &str = "%RETRY%";
+/// A group's dead-letter topic is this and the group's name.
+pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+
+/// The dead-letter topic of a group.
+#[must_use]
+pub fn dead_letter_topic(group: &str) -> String {
+    format!("{DEAD_LETTER_PREFIX}{group}")
+}
+
+/// Whether a topic is a group's retry or dead-letter topic.
+#[must_use]
+pub fn is_retry_or_dead_letter(topic: &str) -> bool {
+    topic.starts_with(RETRY_PREFIX) || topic.starts_with(DEAD_LETTER_PREFIX)
+}
+
+/// Splits `namespace%topic`. The namespace is empty where there is none. The prefix of a retry or dead-letter topic comes
+/// first, as in `%DLQ%namespace%group`.
+#[must_use]
+pub fn split_namespace(topic: &str) -> QualifiedTopic<'_> {
+    let prefix = [RETRY_PREFIX, DEAD_LETTER_PREFIX].into_iter().find(|prefix| topic.starts_with(prefix));
+    let prefix = prefix.unwrap_or_default();
+    let rest = &topic[prefix.len()..];
+    let (namespace, name) = match rest.split_once('%') {
+        Some((namespace, name)) if !namespace.is_empty() => (namespace, name),
+        _ => ("", rest),
+    };
+    QualifiedTopic { prefix, namespace, name }
+}
+
+/// The parts of a topic's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QualifiedTopic<'a> {
+    /// [`RETRY_PREFIX`], [`DEAD_LETTER_PREFIX`], or empty.
+    pub prefix: &'static str,
+    /// The namespace, or empty.
+    pub namespace: &'a str,
+    /// The rest.
+    pub name: &'a str,
+}
+
+/// Names of message properties (Apache's `MessageConst`).
+pub mod properties {
+    /// The sender's message id.
+    pub const UNIQUE_KEY: &str = "UNIQ_KEY";
+    /// The tag.
+    pub const TAGS: &str = "TAGS";
+    /// Business keys, separated by blanks.
+    pub const KEYS: &str = "KEYS";
+    /// The message group of a FIFO message.
+    pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// When to deliver, in milliseconds since 1970.
+    pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// Seconds to wait before delivery.
+    pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+    /// Milliseconds to wait before delivery.
+    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+    /// One of the broker's levels of delay.
+    pub const DELAY_LEVEL: &str = "DELAY";
+    /// `true` for the half message of a transaction.
+    pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+    /// The group to ask about a transaction.
+    pub const PRODUCER_GROUP: &str = "PGROUP";
+    /// How long a producer may take before it is asked.
+    pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    /// Trace context.
+    pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
+    /// The host where the sender made the message.
+    pub const BORN_HOST: &str = "__BORNHOST";
+    /// When the sender made the message.
+    pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
+    /// The priority.
+    pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
+    /// The lite topic.
+    pub const LITE_TOPIC: &str = "__LITE_TOPIC";
+    /// A message's offset in its lite topic.
+    pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+    /// The lease, as the broker made it.
+    pub const POP_CHECK_POINT: &str = "POP_CK";
+
+    /// Properties that brokers use themselves, sorted. `INNER_NUM` is our addition: Apache's proxy lets it through, and
+    /// its broker then refuses the message without a usable reason.
+    pub(super) const RESERVED: [&str; 55] = [
+        "1ST_POP_TIME",
+        "ARRIVE_TIME",
+        "BORN_TIMESTAMP",
+        "BUYER_ID",
+        "CLUSTER",
+        "CONSUME_START_TIME",
+        "CORRECTION_FLAG",
+        "CORRELATION_ID",
+        "DELAY",
+        "DLQ_ORIGIN_MESSAGE_ID",
+        "DLQ_ORIGIN_TOPIC",
+        "DUP_INFO",
+        "EXTEND_UNIQ_INFO",
+        "INNER_MULTI_QUEUE_OFFSET",
+        "INNER_NUM",
+        "INSTANCE_ID",
+        "KEYS",
+        "MAX_OFFSET",
+        "MAX_RECONSUME_TIMES",
+        "MIN_OFFSET",
+        "MQ2_FLAG",
+        "MSG_REGION",
+        "MSG_TYPE",
+        "ORIGIN_GROUP",
+        "ORIGIN_MESSAGE_ID",
+        "PGROUP",
+        "POP_CK",
+        "POP_CK_OFFSET",
+        "PUSH_REPLY_TIME",
+        "REAL_QID",
+        "REAL_TOPIC",
+        "RECONSUME_TIME",
+        "REPLY_TO_CLIENT",
+        "RETRY_TOPIC",
+        "TAGS",
+        "TIMER_DELAY_LEVEL",
+        "TIMER_DELAY_MS",
+        "TIMER_DELAY_SEC",
+        "TIMER_DELIVER_MS",
+        "TIMER_DEL_UNIQKEY",
+        "TIMER_DEQUEUE_MS",
+        "TIMER_ENQUEUE_MS",
+        "TIMER_OUT_MS",
+        "TIMER_ROLL_TIMES",
+        "TRACE_ON",
+        "TRANSFER_FLAG",
+        "TRAN_MSG",
+        "TRAN_PREPARED_QUEUE_OFFSET",
+        "TTL",
+        "UNIQ_KEY",
+        "WAIT",
+        "_SYS_MSG_PRIORITY_",
+        "__BORNHOST",
+        "__CRC32#",
+        "__LITE_TOPIC",
+    ];
+
+    /// Whether a property belongs to brokers: users may not send it, and don't receive it.
+    #[must_use]
+    pub fn is_reserved(key: &str) -> bool {
+        RESERVED.binary_search(&key).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_properties_are_found() {
+        assert!(properties::RESERVED.is_sorted());
+        assert!(properties::is_reserved("UNIQ_KEY") && !properties::is_reserved("user"));
+    }
+
+    #[test]
+    fn a_namespace_ends_at_the_first_percent_sign() {
+        for (topic, prefix, namespace, name) in [
+            ("t", "", "", "t"),
+            ("ns%t", "", "ns", "t"),
+            ("%DLQ%g", "%DLQ%", "", "g"),
+            ("%DLQ%ns%g", "%DLQ%", "ns", "g"),
+            ("%RETRY%ns%g_ns%t", "%RETRY%", "ns", "g_ns%t"),
+            ("%t", "", "", "%t"),
+        ] {
+            assert_eq!(split_namespace(topic), QualifiedTopic { prefix, namespace, name }, "{topic}");
+        }
+    }
+}
