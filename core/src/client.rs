@@ -1,4 +1,4 @@
-//! The client: one set of connections, credentials and names that producers and consumers share.
+//! The client: the connections, credentials and routes that its producers and consumers share.
 
 use std::{
     fmt,
@@ -13,42 +13,37 @@ use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 
 use crate::{
-    consumer::{self, SimpleConsumer},
+    consumer::SimpleConsumer,
     error::{Error, ErrorKind, Result},
+    member::Closable,
     message::CloseReport,
     options::{Access, ClientOptions, Filter, ProducerOptions, SimpleConsumerOptions, Tls},
-    producer::{self, Producer},
+    producer::Producer,
     route::Routes,
     rpc::{Identity, Pool, Rpc, Servers},
     session::Session,
     wire::Role,
 };
 
-/// A way to one RocketMQ service. Cheap to clone; clones are the same client.
+/// A connection to one RocketMQ service. Cheap to clone; clones are the same client.
 ///
-/// Dropping it closes no producer or consumer made from it: each lives on its own.
+/// Dropping it does not close the producers and consumers made from it.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
     servers: Arc<Servers>,
     routes: Arc<Routes>,
-    members: Mutex<Vec<Member>>,
+    members: Mutex<Vec<Weak<dyn Closable>>>,
     closed: AtomicBool,
 }
 
-/// What a client has made, for its close.
-enum Member {
-    Producer(Weak<producer::Inner>),
-    SimpleConsumer(Weak<consumer::Inner>),
-}
-
 impl Client {
-    /// Checks `options` and reaches one of the endpoints.
+    /// Checks `options` and connects to one of the endpoints.
     ///
     /// # Errors
     ///
-    /// `InvalidOptions` and `Tls` at once; `Unavailable` when no endpoint could be reached within
+    /// `InvalidOptions` and `Tls` at once; `Unavailable` if no endpoint could be reached within
     /// [`ClientOptions::startup_timeout`].
     pub async fn connect(options: ClientOptions) -> Result<Self> {
         let options = options.bounded();
@@ -63,21 +58,21 @@ impl Client {
         Ok(Self(Arc::new(Inner { servers, routes, members: Mutex::default(), closed })))
     }
 
-    /// A producer, ready to send: the server has sent its settings and knows the named topics.
+    /// Makes a producer. It is ready to send: the server has sent its settings and knows the named topics.
     ///
     /// # Errors
     ///
-    /// `TopicNotFound`, `Unauthenticated`, ... as the server says; `Timeout` when it says nothing within
+    /// `TopicNotFound`, `Unauthenticated`, ... as the server says; `Timeout` if it does not answer within
     /// [`ClientOptions::startup_timeout`].
     pub async fn producer(&self, options: ProducerOptions) -> Result<Producer> {
         let role = Role::Producer { topics: options.topics.clone() };
         let session = self.start("producer", role, &options.topics).await?;
         let producer = Producer::new(session, self.0.routes.clone(), &options);
-        self.enlist("producer", Member::Producer(Arc::downgrade(producer.inner())))?;
+        self.register("producer", producer.as_member())?;
         Ok(producer)
     }
 
-    /// A consumer, ready to receive: the server has sent its settings and knows the topics.
+    /// Makes a consumer. It is ready to receive: the server has sent its settings and knows the topics.
     ///
     /// # Errors
     ///
@@ -91,23 +86,23 @@ impl Client {
         };
         let session = self.start("simple_consumer", role, &topics).await?;
         let consumer = SimpleConsumer::new(session, self.0.routes.clone(), options);
-        self.enlist("simple_consumer", Member::SimpleConsumer(Arc::downgrade(consumer.inner())))?;
+        self.register("simple_consumer", consumer.as_member())?;
         Ok(consumer)
     }
 
-    /// Closes every producer and consumer made from this client, all at once within `deadline`.
+    /// Closes every producer and consumer made from this client, side by side, within `deadline`.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
         self.0.closed.store(true, Ordering::SeqCst);
         let members = std::mem::take(&mut *self.0.members.lock());
-        let closes = members.into_iter().map(|member| member.close(deadline));
+        let closes = members.iter().filter_map(Weak::upgrade).map(|member| member.close(deadline));
         let reports = join_all(closes).await;
         self.0.routes.stop();
         self.0.servers.pool.clear();
         reports.into_iter().fold(CloseReport::default(), CloseReport::beside).since(start)
     }
 
-    /// A session whose settings have arrived, for topics whose routes are known.
+    /// Starts a session: its settings have arrived, and the routes of `topics` are known.
     async fn start(&self, operation: &'static str, role: Role, topics: &[String]) -> Result<Session> {
         let Inner { servers, routes, closed, .. } = &*self.0;
         if closed.load(Ordering::SeqCst) {
@@ -117,7 +112,7 @@ impl Client {
         let rpc = Rpc::new(Identity::new(&servers.options)?);
         let session = Session::new(rpc, servers.clone(), role);
         let known = try_join_all(topics.iter().map(|topic| routes.get(topic, deadline)));
-        // A missing topic is said at once, even when the settings are late.
+        // A missing topic is reported at once, even if the settings are late.
         let started = tokio::select! {
             biased;
             known = known => match known {
@@ -130,37 +125,15 @@ impl Client {
         Ok(session)
     }
 
-    /// Remembers a member for the close; one that came too late is refused.
-    fn enlist(&self, operation: &'static str, member: Member) -> Result<()> {
+    /// Remembers a member for the close.
+    fn register(&self, operation: &'static str, member: Weak<dyn Closable>) -> Result<()> {
         let mut members = self.0.members.lock();
         if self.0.closed.load(Ordering::SeqCst) {
             return Err(Error::closed(operation));
         }
-        members.retain(Member::is_alive);
+        members.retain(|member| member.strong_count() > 0);
         members.push(member);
         Ok(())
-    }
-}
-
-impl Member {
-    fn is_alive(&self) -> bool {
-        match self {
-            Self::Producer(producer) => producer.strong_count() > 0,
-            Self::SimpleConsumer(consumer) => consumer.strong_count() > 0,
-        }
-    }
-
-    async fn close(self, deadline: Duration) -> CloseReport {
-        match self {
-            Self::Producer(producer) => match producer.upgrade() {
-                Some(inner) => Producer::from_inner(inner).close(deadline).await,
-                None => CloseReport::default(),
-            },
-            Self::SimpleConsumer(consumer) => match consumer.upgrade() {
-                Some(inner) => SimpleConsumer::from_inner(inner).close(deadline).await,
-                None => CloseReport::default(),
-            },
-        }
     }
 }
 
@@ -201,7 +174,7 @@ mod tests {
     use crate::options::Subscription;
 
     #[test]
-    fn a_consumer_s_options_must_make_sense() {
+    fn consumer_options_are_checked() {
         let tags = |tags: &[&str]| Filter::Tags(tags.iter().map(|tag| (*tag).to_owned()).collect());
         for (group, subscriptions, sound) in [
             ("g", vec![Subscription::from("t")], true),

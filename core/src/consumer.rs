@@ -1,17 +1,16 @@
 //! Receiving and settling.
 
 mod poll;
+mod prefetched;
 mod settle;
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
-use futures::future::join_all;
-use parking_lot::Mutex;
+use futures::future::{BoxFuture, FutureExt, join_all};
 
 use self::{
     poll::Polls,
@@ -19,55 +18,57 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    message::{CloseReport, Delivery},
+    member::{Closable, Member},
+    message::{CloseReport, Delivery, Group},
     options::{Endpoints, ReceiveOptions, SimpleConsumerOptions},
     route::Routes,
-    rpc::{Answer, Batcher, InFlight},
+    rpc::Answer,
     session::Session,
 };
 
-/// Receives messages one call at a time. Cheap to clone; clones are the same consumer.
+/// Receives messages, one call at a time. Cheap to clone; clones are the same consumer.
 ///
-/// Polls of several topics and brokers run side by side, and go on while the caller works on what came
-/// first: what they bring is kept for the next [`receive`](Self::receive), also when a receive was cancelled.
+/// Polls of several topics and brokers run side by side. A poll goes on when its [`receive`](Self::receive) has
+/// returned or was cancelled; what it brings is kept for the next receive. The lease of a delivery that waits is
+/// renewed, for up to five minutes. After that the delivery is given back, so that another consumer of the group
+/// can have it; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
 ///
-/// Dropping the last clone without [`close`](Self::close) ends polling; what was received comes again after
-/// its invisible time.
+/// Dropping the last clone without [`close`](Self::close) ends polling. What was received and not acknowledged
+/// comes again after its invisible time.
 #[derive(Clone)]
 pub struct SimpleConsumer(Arc<Inner>);
 
-/// Where acks go that may travel together: a topic, and the server that gave its messages out.
+/// Where acks go that may share a request: a topic, and the server that gave its messages out.
 type Destination = (String, Endpoints);
 
-pub(crate) struct Inner {
-    session: Arc<Session>,
-    group: String,
+struct Inner {
+    member: Member<Destination, Acks>,
+    group: Arc<Group>,
     polls: Arc<Polls>,
-    batchers: Mutex<HashMap<Destination, Arc<Batcher<Acks>>>>,
-    in_flight: Arc<InFlight>,
 }
 
 impl SimpleConsumer {
     pub(crate) fn new(session: Session, routes: Arc<Routes>, options: SimpleConsumerOptions) -> Self {
-        let session = Arc::new(session);
-        let group = options.group.clone();
-        let polls = Polls::new(session.clone(), routes, options);
-        Self(Arc::new(Inner { session, group, polls, batchers: Mutex::default(), in_flight: Arc::default() }))
+        let namespace = session.options().namespace.clone();
+        let group = Arc::new(Group { namespace, name: options.group.clone() });
+        let member = Member::new(session);
+        let polls = Polls::new(member.session().clone(), routes, &group, options);
+        Self(Arc::new(Inner { member, group, polls }))
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.0
+    /// What its client closes.
+    pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
+        let inner: Weak<Inner> = Arc::downgrade(&self.0);
+        inner
     }
 
-    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
-        Self(inner)
-    }
-
-    /// Waits for messages of any subscribed topic; none in time is an empty list.
+    /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time.
+    ///
+    /// Cancelling the future loses no message: what has arrived goes to the next receive.
     ///
     /// # Errors
     ///
-    /// The server's refusal at once; what may pass by itself only when it lasts as long as the wait.
+    /// A refusal by the server at once; a failure that may pass only if it lasts as long as the wait.
     pub async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Delivery>> {
         if options.max_messages == 0 {
             return Err(Error::new(ErrorKind::InvalidOptions, "receive", "max_messages is 0"));
@@ -75,19 +76,30 @@ impl SimpleConsumer {
         self.0.polls.receive(&options).await.map_err(|error| error.during("receive"))
     }
 
-    /// Tells the server that a delivery is done with.
+    /// Takes back deliveries that the application has not seen, for those who build on this crate, such as a
+    /// language's binding whose receive was cancelled after its deliveries had arrived.
     ///
-    /// Acks that run at the same time travel together where that costs no time. Cancelling the future gives
-    /// up waiting, not the ack.
+    /// They go to a [`receive`](Self::receive) that waits now, or to the next one. On a closed consumer they are
+    /// given back to the server at once. Deliveries of another group are ignored. May be called from any thread.
+    pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
+        deliveries.retain(|delivery| *delivery.lease.group() == *self.0.group);
+        self.0.polls.put_back(deliveries);
+    }
+
+    /// Acknowledges a delivery: its message does not come again.
+    ///
+    /// Acks that run at the same time may share a request. Cancelling the future stops waiting, but does not
+    /// cancel the ack.
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` when the lease is over: the message comes, or came, again.
+    /// `InvalidReceipt` if the lease is over: the message comes, or came, again. `InvalidArgument` if a consumer
+    /// of another group received the delivery.
     pub async fn ack(&self, delivery: &Delivery) -> Result<()> {
         self.submit_ack(delivery)?.wait().await
     }
 
-    /// Acks many; the results stand in the order of the deliveries.
+    /// Acknowledges many deliveries. The results are in the order of the deliveries.
     pub async fn ack_all(&self, deliveries: &[Delivery]) -> Vec<Result<()>> {
         let answers: Vec<_> = deliveries.iter().map(|delivery| self.submit_ack(delivery)).collect();
         join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
@@ -97,12 +109,14 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` when the lease is over; `InvalidArgument` above 12 h.
+    /// `InvalidReceipt` if the lease is over; `InvalidArgument` above 12 h, or if a consumer of another group
+    /// received the delivery.
     pub async fn change_invisible(&self, delivery: &Delivery, invisible: Duration) -> Result<()> {
-        let guard = self.0.in_flight.begin().ok_or_else(|| Error::closed("change_invisible"))?;
-        let session = self.0.session.clone();
-        let change = Change::new(session.clone(), &self.0.group, delivery, invisible);
-        // A task of its own: a caller who gives up must not lose the new handle.
+        let guard = self.0.member.begin("change_invisible")?;
+        self.check_group(delivery, "change_invisible")?;
+        let session = self.0.member.session();
+        let change = Change::new(session.clone(), &self.0.group.name, delivery, invisible);
+        // A task of its own, so that the new handle is stored even if the caller stops waiting.
         let stop = session.stop().clone();
         let work = tokio::spawn(async move {
             let result = stop.run_until_cancelled(change.run()).await;
@@ -118,55 +132,47 @@ impl SimpleConsumer {
         }
     }
 
-    /// Takes no more calls, gives back what was received for nobody, waits at most `deadline` for acks under
-    /// way, and says good-bye to the servers.
+    /// Accepts no more calls, gives back what no receive has returned, waits at most `deadline` for acks in
+    /// flight, and tells the servers that the consumer is gone.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let start = Instant::now();
-        let deadline = crate::options::deadline(start, deadline);
-        let first = self.0.in_flight.stop_accepting();
-        let unclaimed = self.0.polls.stop();
-        let release = unclaimed.iter().map(|delivery| {
-            Change::new(self.0.session.clone(), &self.0.group, delivery, Duration::ZERO).run()
-        });
-        let release = tokio::time::timeout_at(deadline.into(), join_all(release));
-        let (report, _) = tokio::join!(self.0.in_flight.drain(deadline), release);
-        if first {
-            self.0.session.end(deadline).await;
-            for (_, batcher) in self.0.batchers.lock().drain() {
-                batcher.abandon();
-            }
-        }
-        report.since(start)
+        self.0.member.close(deadline, self.0.polls.close()).await
     }
 
     fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
-        let guard = self.0.in_flight.begin().ok_or_else(|| Error::closed("ack"))?;
-        let batcher = self.batcher(delivery);
-        Ok(settle::submit_ack(&batcher, delivery, guard, self.0.session.options()))
+        let Inner { member, group, .. } = &*self.0;
+        let guard = member.begin("ack")?;
+        self.check_group(delivery, "ack")?;
+        let destination = (delivery.topic.clone(), delivery.lease.endpoints().clone());
+        let batcher = member.batcher(&destination, || {
+            let (topic, endpoints) = &destination;
+            Acks::new(member.session().clone(), &group.name, topic, endpoints.clone())
+        });
+        Ok(settle::submit_ack(&batcher, delivery, guard, member.session().options()))
     }
 
-    fn batcher(&self, delivery: &Delivery) -> Arc<Batcher<Acks>> {
-        let key = (delivery.topic.clone(), delivery.lease.endpoints().clone());
-        let make = || {
-            let acks = Acks::new(self.0.session.clone(), &self.0.group, &key.0, key.1.clone());
-            Batcher::new(acks, self.0.session.stop().clone())
-        };
-        self.0.batchers.lock().entry(key.clone()).or_insert_with(make).clone()
+    /// A server may answer OK to a group that doesn't hold the lease, and deliver the message again.
+    fn check_group(&self, delivery: &Delivery, operation: &'static str) -> Result<()> {
+        let (holder, group) = (delivery.lease.group(), &*self.0.group);
+        if holder == group {
+            return Ok(());
+        }
+        let message =
+            format!("the delivery was received by group {holder}; this consumer is in group {group}");
+        Err(Error::new(ErrorKind::InvalidArgument, operation, message))
     }
 }
 
-impl Drop for Inner {
-    /// What is under way holds on to the session, so that dropping that alone would not end it.
-    fn drop(&mut self) {
-        self.session.stop().cancel();
+impl Closable for Inner {
+    fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
+        async move { SimpleConsumer(self).close(deadline).await }.boxed()
     }
 }
 
 impl fmt::Debug for SimpleConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimpleConsumer")
-            .field("group", &self.0.group)
-            .field("client_id", &self.0.session.rpc().identity().client_id())
+            .field("group", &self.0.group.name)
+            .field("client_id", &self.0.member.session().rpc().identity().client_id())
             .finish_non_exhaustive()
     }
 }

@@ -57,6 +57,7 @@
 mod client;
 mod consumer;
 mod error;
+mod member;
 mod message;
 mod options;
 mod producer;

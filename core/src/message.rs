@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
-pub(crate) use lease::Lease;
+pub(crate) use lease::{Group, Lease};
 
 /// A message to send.
 ///

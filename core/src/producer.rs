@@ -3,39 +3,38 @@
 mod send_batcher;
 
 use std::{
-    collections::HashMap,
     fmt,
-    sync::Arc,
+    future::ready,
+    sync::{Arc, Weak},
     time::{Duration, Instant, SystemTime},
 };
 
-use futures::future::join_all;
-use parking_lot::Mutex;
+use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::send_batcher::{PendingSend, SendBatcher};
 use crate::{
     error::{Error, ErrorKind, Result},
+    member::{Closable, Member},
     message::{CloseReport, Message, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Answer, Batcher, InFlight},
+    rpc::{Answer, Batcher},
     session::Session,
     wire::{MessageIds, Outgoing},
 };
 
 /// Sends messages. Cheap to clone; clones are the same producer.
 ///
-/// Dropping the last clone without [`close`](Self::close) gives up what is under way.
+/// Dropping the last clone without [`close`](Self::close) abandons the sends in flight.
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
 
-pub(crate) struct Inner {
-    session: Arc<Session>,
+struct Inner {
+    /// With a batcher for each topic.
+    member: Member<String, SendBatcher>,
     routes: Arc<Routes>,
-    batchers: Mutex<HashMap<String, Arc<Batcher<SendBatcher>>>>,
     ids: MessageIds,
-    in_flight: Arc<InFlight>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     max_bytes: u32,
@@ -46,39 +45,35 @@ impl Producer {
         let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX).max(1);
         let max_messages = options.max_in_flight_messages.clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
-            session: Arc::new(session),
+            member: Member::new(session),
             routes,
-            batchers: Mutex::default(),
             ids: MessageIds::new(),
-            in_flight: Arc::default(),
             messages: Arc::new(Semaphore::new(max_messages)),
             bytes: Arc::new(Semaphore::new(max_bytes as usize)),
             max_bytes,
         }))
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Inner> {
-        &self.0
-    }
-
-    pub(crate) fn from_inner(inner: Arc<Inner>) -> Self {
-        Self(inner)
+    /// What its client closes.
+    pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
+        let inner: Weak<Inner> = Arc::downgrade(&self.0);
+        inner
     }
 
     /// Sends one message and waits until the server has stored it.
     ///
-    /// Sends that run at the same time travel together where that costs no time, and the server says that it keeps
-    /// them apart. Cancelling the future gives up waiting, not the message.
+    /// Sends that run at the same time may share a request, if the server supports it. Cancelling the future stops
+    /// waiting, but does not cancel the send.
     ///
     /// # Errors
     ///
-    /// The server's refusal, or what kept an answer from coming within
+    /// The server's refusal, or the last failure if there was no answer within
     /// [`operation_timeout`](crate::ClientOptions::operation_timeout); see [`Error::maybe_delivered`].
     pub async fn send(&self, message: Message) -> Result<Receipt> {
         self.submit(message).await?.wait().await
     }
 
-    /// Sends many messages; the results stand in the order of the messages.
+    /// Sends many messages. The results are in the order of the messages.
     pub async fn send_all(&self, messages: Vec<Message>) -> Vec<Result<Receipt>> {
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
@@ -87,28 +82,23 @@ impl Producer {
         join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
     }
 
-    /// Takes no more sends, waits at most `deadline` for those under way, and says good-bye to the servers.
+    /// Accepts no more sends, waits at most `deadline` for those in flight, and tells the servers that the
+    /// producer is gone.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let start = Instant::now();
-        let deadline = crate::options::deadline(start, deadline);
-        let first = self.0.in_flight.stop_accepting();
-        let report = self.0.in_flight.drain(deadline).await;
-        if first {
-            self.0.messages.close();
-            self.0.bytes.close();
-            self.0.session.end(deadline).await;
-            for (_, batcher) in self.0.batchers.lock().drain() {
-                batcher.abandon();
-            }
-        }
-        report.since(start)
+        let Inner { member, messages, bytes, .. } = &*self.0;
+        let report = member.close(deadline, ready(())).await;
+        // Sends that still wait for room fail now.
+        messages.close();
+        bytes.close();
+        report
     }
 
     /// Queues a message once there is room for it.
     async fn submit(&self, message: Message) -> Result<Answer<Receipt>> {
-        let Inner { session, in_flight, ids, .. } = &*self.0;
-        let deadline = crate::options::deadline(Instant::now(), session.options().operation_timeout);
-        let guard = in_flight.begin().ok_or_else(|| Error::closed("send"))?;
+        let Inner { member, ids, .. } = &*self.0;
+        let timeout = member.session().options().operation_timeout;
+        let deadline = crate::options::deadline(Instant::now(), timeout);
+        let guard = member.begin("send")?;
         self.check_size(&message)?;
         let room = self.room(&message, deadline).await?;
         let batcher = self.batcher(&message.topic);
@@ -120,7 +110,7 @@ impl Producer {
 
     fn check_size(&self, message: &Message) -> Result<()> {
         let size = message.body.len();
-        match self.0.session.settings().max_body_size {
+        match self.0.member.session().settings().max_body_size {
             Some(max) if size > max => Err(Error::new(
                 ErrorKind::TooLarge,
                 "send",
@@ -130,7 +120,7 @@ impl Producer {
         }
     }
 
-    /// Waits for a place among the messages and bytes under way.
+    /// Waits until the limits of messages and bytes in flight leave room for `message`.
     async fn room(&self, message: &Message, deadline: Instant) -> Result<[OwnedSemaphorePermit; 2]> {
         let Inner { messages, bytes, max_bytes, .. } = &*self.0;
         let size = u32::try_from(message.body.len()).unwrap_or(u32::MAX).min(*max_bytes);
@@ -149,35 +139,28 @@ impl Producer {
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
                 "send",
-                "too many messages were under way for this one to get its turn",
+                "deadline expired while the limit of messages or bytes in flight was reached",
             )
             .with_retryable(true)),
         }
     }
 
     fn batcher(&self, topic: &str) -> Arc<Batcher<SendBatcher>> {
-        let mut batchers = self.0.batchers.lock();
-        if let Some(batcher) = batchers.get(topic) {
-            return batcher.clone();
-        }
-        let sends = SendBatcher::new(topic, self.0.session.clone(), self.0.routes.clone());
-        let batcher = Batcher::new(sends, self.0.session.stop().clone());
-        batchers.insert(topic.to_owned(), batcher.clone());
-        batcher
+        let Inner { member, routes, .. } = &*self.0;
+        member.batcher(topic, || SendBatcher::new(topic, member.session().clone(), routes.clone()))
     }
 }
 
-impl Drop for Inner {
-    /// What is under way holds on to the session, so that dropping that alone would not end it.
-    fn drop(&mut self) {
-        self.session.stop().cancel();
+impl Closable for Inner {
+    fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
+        async move { Producer(self).close(deadline).await }.boxed()
     }
 }
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
-            .field("client_id", &self.0.session.rpc().identity().client_id())
+            .field("client_id", &self.0.member.session().rpc().identity().client_id())
             .finish_non_exhaustive()
     }
 }

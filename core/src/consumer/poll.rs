@@ -6,23 +6,21 @@
 mod poller;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    mem,
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::poller::{Poller, Running};
-use super::settle::Change;
+use super::prefetched::Prefetched;
 use crate::{
     error::{Error, Result},
-    message::Delivery,
-    options::{ReceiveOptions, SimpleConsumerOptions},
+    message::{Delivery, Group},
+    options::{ReceiveOptions, SimpleConsumerOptions, Subscription},
     route::Routes,
     rpc::{Verdict, verdict},
     session::Session,
@@ -40,13 +38,9 @@ type Place = (usize, Arc<str>);
 pub(super) struct Polls {
     session: Arc<Session>,
     routes: Arc<Routes>,
-    group: String,
     sources: Vec<Arc<Source>>,
     pollers: Mutex<HashMap<Place, Arc<Poller>>>,
-    /// What came for nobody yet.
-    arrived: Mutex<VecDeque<Arrival>>,
-    /// Changes whenever a poll ends or fails.
-    news: watch::Sender<u64>,
+    prefetched: Arc<Prefetched>,
     stop: CancellationToken,
 }
 
@@ -54,32 +48,31 @@ impl Polls {
     pub(super) fn new(
         session: Arc<Session>,
         routes: Arc<Routes>,
+        group: &Arc<Group>,
         options: SimpleConsumerOptions,
     ) -> Arc<Self> {
         let max_body_size = options.decode.max_body_size;
         let sources = options
             .subscriptions
             .into_iter()
-            .map(|it| Arc::new(Source { topic: it.topic, filter: it.filter, max_body_size }))
+            .map(|Subscription { topic, filter }| {
+                Arc::new(Source { group: group.clone(), topic, filter, max_body_size })
+            })
             .collect();
         let stop = session.stop().child_token();
-        Arc::new(Self {
-            session,
-            routes,
-            group: options.group,
-            sources,
-            pollers: Mutex::default(),
-            arrived: Mutex::default(),
-            news: watch::Sender::new(0),
-            stop,
-        })
+        let prefetched = Prefetched::new(session.clone(), options.group);
+        Arc::new(Self { session, routes, sources, pollers: Mutex::default(), prefetched, stop })
     }
 
-    /// Ends all polls, and returns what nobody has received.
-    pub(super) fn stop(&self) -> Vec<Delivery> {
+    /// Keeps deliveries that nobody has seen for the next receive; gives them back once the polls have ended.
+    pub(super) fn put_back(&self, deliveries: Vec<Delivery>) {
+        self.prefetched.put_back(deliveries);
+    }
+
+    /// Ends all polls, and gives back what nobody has received.
+    pub(super) async fn close(&self) {
         self.stop.cancel();
-        let arrived = mem::take(&mut *self.arrived.lock());
-        arrived.into_iter().map(|arrival| arrival.delivery).filter(is_alive).collect()
+        self.prefetched.close().await;
     }
 
     /// What has arrived, or what the polls of all topics and brokers bring first.
@@ -102,8 +95,13 @@ impl Polls {
         options: &ReceiveOptions,
         deadline: Instant,
     ) -> Result<Vec<Delivery>> {
-        let mut news = self.news.subscribe();
-        if let Some(deliveries) = self.take(options.max_messages).await {
+        let mut news = self.prefetched.news();
+        // Nothing may be awaited between taking deliveries and returning them: a receive can be cancelled.
+        let take = || {
+            let deliveries = self.prefetched.take(options.max_messages, options.invisible_duration);
+            (!deliveries.is_empty()).then_some(deliveries)
+        };
+        if let Some(deliveries) = take() {
             return Ok(deliveries);
         }
         let poll = Poll {
@@ -113,58 +111,27 @@ impl Polls {
         };
         let claims = self.claim(&poll, deadline).await?;
         loop {
-            if let Some(deliveries) = self.take(options.max_messages).await {
+            if let Some(deliveries) = take() {
                 return Ok(deliveries);
             }
-            let running = claims.iter().filter(|claim| !claim.running.has_ended()).count();
+            let running = claims.iter().any(|claim| !claim.running.has_ended());
             let mut errors = claims.iter().filter_map(|claim| claim.running.error());
             let refused = errors.clone().find(|error| verdict(error) == Verdict::Fail);
             if let Some(error) = refused {
                 return Err(error);
             }
-            let in_time =
-                running > 0 && tokio::time::timeout_at(deadline.into(), news.changed()).await.is_ok();
+            let pending = running || self.prefetched.is_renewing();
+            let in_time = pending && tokio::time::timeout_at(deadline.into(), news.changed()).await.is_ok();
             if !in_time {
-                // The last look: a poll may have ended while the time ran out.
+                // A poll may have ended while the time ran out.
                 let error = errors.next();
-                return match (self.take(options.max_messages).await, error) {
+                return match (take(), error) {
                     (Some(deliveries), _) => Ok(deliveries),
                     (None, Some(error)) => Err(error),
                     (None, None) => Ok(Vec::new()),
                 };
             }
         }
-    }
-
-    /// Up to `max` of what has arrived and can still be worked on.
-    async fn take(&self, max: u32) -> Option<Vec<Delivery>> {
-        loop {
-            let taken: Vec<Arrival> = {
-                let mut arrived = self.arrived.lock();
-                let count = arrived.len().min(max as usize);
-                arrived.drain(..count).collect()
-            };
-            if taken.is_empty() {
-                return None;
-            }
-            let fresh = join_all(taken.into_iter().map(|arrival| self.renew_if_half_spent(arrival))).await;
-            let fresh: Vec<Delivery> = fresh.into_iter().flatten().collect();
-            if !fresh.is_empty() {
-                return Some(fresh);
-            }
-        }
-    }
-
-    /// Extends a lease of which half went by before anybody asked for the delivery.
-    async fn renew_if_half_spent(&self, arrival: Arrival) -> Option<Delivery> {
-        let Arrival { delivery, invisible } = arrival;
-        let left = delivery.lease.until().saturating_duration_since(Instant::now());
-        if left > invisible / 2 {
-            return Some(delivery);
-        }
-        let change = Change::new(self.session.clone(), &self.group, &delivery, invisible);
-        // Without it, the delivery belongs to others soon: it comes again.
-        (!left.is_zero() && change.run().await.is_ok()).then_some(delivery)
     }
 
     /// One poll of every broker of every topic.
@@ -195,31 +162,15 @@ impl Polls {
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
             match result {
                 Ok(deliveries) => {
-                    let arrival = |delivery| Arrival { delivery, invisible: poll.invisible };
-                    polls.arrived.lock().extend(deliveries.into_iter().map(arrival));
+                    polls.prefetched.keep(deliveries);
                     own.end(None);
                 }
                 Err(error) => own.end(Some(error)),
             }
-            polls.announce();
+            polls.prefetched.announce();
         });
         running
     }
-
-    fn announce(&self) {
-        self.news.send_modify(|news| *news += 1);
-    }
-}
-
-fn is_alive(delivery: &Delivery) -> bool {
-    delivery.lease.until() > Instant::now()
-}
-
-/// A delivery that waits for a receive.
-struct Arrival {
-    delivery: Delivery,
-    /// The length of its lease.
-    invisible: Duration,
 }
 
 /// A poll that one receive waits for; handed back when that is over.

@@ -10,11 +10,11 @@ use crate::{
     message::{Delivery, Lease},
     options::{ClientOptions, Endpoints, RetryOptions},
     rpc::{
-        AckMessage, Answer, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, PendingItem,
+        AckMessage, Answer, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, Link, PendingItem,
         ReplaySettings, Retry,
     },
     session::Session,
-    wire::{build_ack, build_change, process_ack, process_change},
+    wire::{InvisibleChange, build_ack, build_change, process_ack, process_change},
 };
 
 /// One delivery to ack.
@@ -104,6 +104,7 @@ pub(super) struct Change {
     message_id: String,
     lease: Arc<Lease>,
     invisible: Duration,
+    suspend: bool,
 }
 
 impl Change {
@@ -115,7 +116,13 @@ impl Change {
             message_id: delivery.message_id.clone(),
             lease: delivery.lease.clone(),
             invisible,
+            suspend: false,
         }
+    }
+
+    /// Gives back a delivery that the application has not seen, without counting an attempt where the server can.
+    pub(super) fn give_back(session: Arc<Session>, group: &str, delivery: &Delivery) -> Self {
+        Self { suspend: true, ..Self::new(session, group, delivery, Duration::ZERO) }
     }
 
     /// Sends the change until it is answered, and keeps the new handle.
@@ -129,15 +136,30 @@ impl Change {
         Ok(())
     }
 
+    /// Sends the change once, without the session, which may have ended.
+    pub(super) async fn run_once(self) -> Result<()> {
+        let link = self.session.pool().pick(self.lease.endpoints())?;
+        self.send(&link, self.session.options().request_timeout).await.map(drop)
+    }
+
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
         // Some servers only know clients that have a telemetry stream to them.
         let link = self.session.ready(self.lease.endpoints(), deadline).await;
         let link = link.map_err(|error| error.during("change_invisible"))?;
+        self.send(&link, limit).await
+    }
+
+    async fn send(&self, link: &Link, limit: Duration) -> Result<String> {
         let rpc = self.session.rpc();
-        let delivery = (self.message_id.clone(), self.lease.handle());
+        let change = InvisibleChange {
+            message_id: self.message_id.clone(),
+            handle: self.lease.handle(),
+            invisible: self.invisible,
+            suspend: self.suspend,
+        };
         let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
-        let request = build_change(group, topic, delivery, self.invisible);
-        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(&link, request, limit).await?;
+        let request = build_change(group, topic, change);
+        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(link, request, limit).await?;
         process_change(&origin, response)
     }
 }

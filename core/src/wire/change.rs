@@ -6,26 +6,35 @@ use rocketmq_thin_proto::v2;
 
 use crate::{error::Error, rpc::Origin};
 
-/// A request that hides a delivery for `invisible` from now.
+/// A change of one delivery's invisible time.
+pub(crate) struct InvisibleChange {
+    pub(crate) message_id: String,
+    pub(crate) handle: String,
+    /// How long the delivery is hidden, from now.
+    pub(crate) invisible: Duration,
+    /// Asks the server not to count this delivery as an attempt. Servers before 5.5.0 ignore it, and all of them
+    /// ignore it for FIFO groups.
+    pub(crate) suspend: bool,
+}
+
 pub(crate) fn build_change(
     group: v2::Resource,
     topic: v2::Resource,
-    delivery: (String, String),
-    invisible: Duration,
+    change: InvisibleChange,
 ) -> v2::ChangeInvisibleDurationRequest {
-    let (message_id, receipt_handle) = delivery;
+    let InvisibleChange { message_id, handle, invisible, suspend } = change;
     v2::ChangeInvisibleDurationRequest {
         group: Some(group),
         topic: Some(topic),
-        receipt_handle,
+        receipt_handle: handle,
         invisible_duration: Some(super::duration(invisible)),
         message_id,
         lite_topic: None,
-        suspend: None,
+        suspend: suspend.then_some(true),
     }
 }
 
-/// The new handle; empty when the old one stays good.
+/// The new handle; empty if the old one stays valid.
 pub(crate) fn process_change(
     origin: &Origin,
     response: v2::ChangeInvisibleDurationResponse,

@@ -10,7 +10,7 @@ mod send;
 mod settings;
 
 pub(crate) use ack::{build_ack, process_ack};
-pub(crate) use change::{build_change, process_change};
+pub(crate) use change::{InvisibleChange, build_change, process_change};
 pub(crate) use message_id::MessageIds;
 pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};

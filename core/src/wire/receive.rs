@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use rocketmq_thin_proto::v2;
@@ -10,7 +10,7 @@ use rocketmq_thin_proto::v2;
 use super::{body, settings::filter};
 use crate::{
     error::{Error, ErrorKind},
-    message::{Delivery, Lease},
+    message::{Delivery, Group, Lease},
     options::Filter,
     route::Queue,
     rpc::{Origin, Outcome, Received},
@@ -19,6 +19,7 @@ use crate::{
 /// What is the same in all receives of a subscription.
 #[derive(Debug)]
 pub(crate) struct Source {
+    pub(crate) group: Arc<Group>,
     pub(crate) topic: String,
     pub(crate) filter: Filter,
     /// The largest body after decompression, in bytes.
@@ -111,11 +112,7 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
         attempt: system.delivery_attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1),
         queue_id: system.queue_id,
         queue_offset: system.queue_offset.unwrap_or(-1),
-        lease: Arc::new(Lease::new(
-            handle,
-            queue.endpoints.clone(),
-            crate::options::deadline(Instant::now(), poll.invisible),
-        )),
+        lease: Arc::new(Lease::new(handle, queue.endpoints.clone(), source.group.clone(), poll.invisible)),
     }
 }
 
@@ -131,7 +128,8 @@ mod tests {
     use crate::options::Endpoints;
 
     fn source() -> Source {
-        Source { topic: "%DLQ%g".into(), filter: Filter::All, max_body_size: 100 }
+        let group = Arc::new(Group { namespace: String::new(), name: "g".into() });
+        Source { group, topic: "%DLQ%g".into(), filter: Filter::All, max_body_size: 100 }
     }
 
     fn process(code: Option<v2::Code>, messages: Vec<v2::Message>) -> Result<Vec<Delivery>, Error> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use rocketmq_thin::{ErrorKind, ReceiveOptions, SimpleConsumerOptions};
+use rocketmq_thin::{ErrorKind, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
 use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
@@ -142,4 +142,132 @@ async fn what_came_for_a_cancelled_receive_is_there_for_the_next() {
     assert_eq!(topics, ["a", "b"]);
     consumer.close(Duration::from_secs(5)).await;
     assert_eq!(consumer.receive(ReceiveOptions::default()).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn deliveries_that_are_put_back_go_to_the_next_receive_in_order() {
+    let receive = |_: &_, before: usize| match before {
+        0 => (Code::Ok, "OK", vec![message("1", "x"), message("2", "x")]),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    let consumer = client(&server).await.simple_consumer(options).await.unwrap();
+    let deliveries = consumer.receive(ReceiveOptions::default()).await.unwrap();
+    // A binding's thread has no runtime.
+    let binding = consumer.clone();
+    std::thread::spawn(move || binding.put_back(deliveries)).join().unwrap();
+    let again = consumer.receive(ReceiveOptions::default()).await.unwrap();
+    let ids: Vec<_> = again.iter().map(|delivery| delivery.message_id.as_str()).collect();
+    assert_eq!(ids, ["1", "2"]);
+    consumer.ack(&again[0]).await.unwrap();
+    assert_eq!(server.seen.counted("change_invisible"), 0);
+}
+
+#[tokio::test]
+async fn deliveries_that_are_put_back_after_the_close_go_to_the_server() {
+    let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    let consumer = client(&server).await.simple_consumer(options).await.unwrap();
+    let deliveries = consumer.receive(ReceiveOptions::default()).await.unwrap();
+    consumer.close(Duration::from_secs(5)).await;
+    let before = server.seen.counted("change_invisible");
+    consumer.put_back(deliveries);
+    server.seen.wait("change_invisible", before + 1).await;
+}
+
+/// Two topics: what came for the second waits until the next receive.
+async fn prefetching(server: &TestServer, invisible: Duration) -> (SimpleConsumer, ReceiveOptions, String) {
+    let options = SimpleConsumerOptions::new("g", ["a", "b"]);
+    let consumer = client(server).await.simple_consumer(options).await.unwrap();
+    let options =
+        ReceiveOptions { max_messages: 1, invisible_duration: invisible, ..ReceiveOptions::default() };
+    let first = consumer.receive(options).await.unwrap();
+    assert_eq!(first.len(), 1);
+    server.seen.wait("receive", 2).await;
+    (consumer, options, first[0].message_id.clone())
+}
+
+fn once_per_topic(
+    request: &v2::ReceiveMessageRequest,
+    before: usize,
+) -> (Code, &'static str, Vec<v2::Message>) {
+    match before {
+        0 | 1 => (Code::Ok, "OK", vec![message(topic(request), "x")]),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    }
+}
+
+#[tokio::test]
+async fn the_lease_of_a_waiting_delivery_is_renewed() {
+    let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
+    let server = TestServer::start(script);
+    let (consumer, options, first) = prefetching(&server, Duration::from_secs(1)).await;
+    // Nobody receives meanwhile.
+    server.seen.wait("change_invisible", 2).await;
+    let second = consumer.receive(options).await.unwrap().remove(0);
+    assert_ne!(second.message_id, first);
+    consumer.ack(&second).await.unwrap();
+    let acked = server.seen.acked.lock().unwrap()[0].entries[0].receipt_handle.clone();
+    assert!(acked.starts_with("new new handle of"), "{acked}");
+}
+
+#[tokio::test]
+async fn a_waiting_delivery_is_given_back_at_the_close_without_counting_an_attempt() {
+    let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
+    let server = TestServer::start(script);
+    let (consumer, _, _) = prefetching(&server, Duration::from_secs(60)).await;
+    // A receive that finds the delivery and is put back, so that it surely has arrived.
+    let waiting = consumer.receive(ReceiveOptions::default()).await.unwrap();
+    consumer.put_back(waiting);
+    consumer.close(Duration::from_secs(5)).await;
+    let changed = server.seen.changed.lock().unwrap().clone();
+    assert_eq!(changed.len(), 1);
+    assert_eq!(
+        (changed[0].suspend, changed[0].invisible_duration),
+        (Some(true), Some(prost_types::Duration::default()))
+    );
+}
+
+#[tokio::test]
+async fn a_lease_that_ended_while_waiting_is_not_handed_out() {
+    let script =
+        Script { receive: Box::new(once_per_topic), change: Code::InvalidReceiptHandle, ..Script::default() };
+    let server = TestServer::start(script);
+    let (consumer, options, _) = prefetching(&server, Duration::from_secs(1)).await;
+    server.seen.wait("change_invisible", 1).await;
+    assert!(consumer.receive(options).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lease_shorter_than_the_receive_asks_for_is_renewed_before_it_is_handed_out() {
+    let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
+    let server = TestServer::start(script);
+    let (consumer, options, first) = prefetching(&server, Duration::from_secs(10)).await;
+    let longer = ReceiveOptions { invisible_duration: Duration::from_secs(300), ..options };
+    let second = consumer.receive(longer).await.unwrap().remove(0);
+    assert_ne!(second.message_id, first);
+    let changed = server.seen.changed.lock().unwrap().clone();
+    assert_eq!(changed[0].invisible_duration, Some(prost_types::Duration { seconds: 300, nanos: 0 }));
+}
+
+#[tokio::test]
+async fn a_delivery_of_another_group_is_not_settled() {
+    let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let client = client(&server).await;
+    let consumer =
+        async |group| client.simple_consumer(SimpleConsumerOptions::new(group, ["t"])).await.unwrap();
+    let (owner, stranger, colleague) = (consumer("g").await, consumer("h").await, consumer("g").await);
+    let delivery = owner.receive(ReceiveOptions::default()).await.unwrap().remove(0);
+    let ack = stranger.ack(&delivery).await.unwrap_err();
+    let all = stranger.ack_all(std::slice::from_ref(&delivery)).await.remove(0).unwrap_err();
+    let change = stranger.change_invisible(&delivery, Duration::from_secs(60)).await.unwrap_err();
+    for (error, operation) in [(ack, "ack"), (all, "ack"), (change, "change_invisible")] {
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidArgument, operation));
+        assert!(error.message().contains("`g`") && error.message().contains("`h`"), "{error}");
+    }
+    assert_eq!((server.seen.counted("ack"), server.seen.counted("change_invisible")), (0, 0));
+    colleague.ack(&delivery).await.unwrap();
 }

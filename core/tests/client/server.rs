@@ -44,6 +44,8 @@ pub(crate) struct Script {
     pub(crate) send: Answer<v2::SendMessageRequest, v2::SendMessageResponse>,
     pub(crate) receive: Answer<v2::ReceiveMessageRequest, (Code, &'static str, Vec<v2::Message>)>,
     pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
+    /// How changes of an invisible time are answered.
+    pub(crate) change: Code,
     /// Whether long polls find nothing and never end by themselves.
     pub(crate) hang: bool,
     /// Where routes say the queues are, if not here.
@@ -61,6 +63,7 @@ impl Default for Script {
             send: Box::new(|request, _| stored(request)),
             receive: Box::new(|_, _| (Code::MessageNotFound, "no new message", Vec::new())),
             ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
+            change: Code::Ok,
             hang: false,
             broker: None,
             settings: true,
@@ -124,6 +127,7 @@ pub(crate) struct Seen {
     pub(crate) sent: Mutex<Vec<v2::SendMessageRequest>>,
     pub(crate) received: Mutex<Vec<v2::ReceiveMessageRequest>>,
     pub(crate) acked: Mutex<Vec<v2::AckMessageRequest>>,
+    pub(crate) changed: Mutex<Vec<v2::ChangeInvisibleDurationRequest>>,
     pub(crate) settings: Mutex<Vec<v2::Settings>>,
     pub(crate) metadata: Mutex<HashMap<&'static str, MetadataMap>>,
     drop_streams: watch::Sender<usize>,
@@ -349,10 +353,12 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::ChangeInvisibleDurationRequest>,
     ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
+        // Recorded before it is counted, for those who wait for the count.
+        self.seen.changed.lock().unwrap().push(request.get_ref().clone());
         self.note("change_invisible", &request);
         let receipt_handle = format!("new {}", request.get_ref().receipt_handle);
         Ok(Response::new(v2::ChangeInvisibleDurationResponse {
-            status: status(Code::Ok, "OK"),
+            status: status(self.script.change, "changed"),
             receipt_handle,
         }))
     }

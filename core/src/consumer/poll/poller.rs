@@ -104,7 +104,7 @@ impl Poller {
                 return Err(error);
             }
             running.troubled(Some(error));
-            polls.announce();
+            polls.prefetched.announce();
             tokio::time::sleep(pause).await;
         }
     }
@@ -141,7 +141,7 @@ impl Poller {
 
     async fn ask(&self, polls: &Polls, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
         let (session, rpc) = (&polls.session, polls.session.rpc());
-        let (group, topic) = (rpc.resource(&*polls.group), rpc.resource(&*self.source.topic));
+        let (group, topic) = (rpc.resource(&*self.source.group.name), rpc.resource(&*self.source.topic));
         let request = build_receive(group, topic, attempt);
         let limit = attempt.poll.wait.saturating_add(session.options().request_timeout);
         let (origin, received) = rpc.receive(link, request, limit).await?;

@@ -1,0 +1,93 @@
+//! What every producer and consumer is made of: a session, batchers, and a count of the calls in flight.
+
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    hash::Hash,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::timeout_at;
+
+use crate::{
+    error::{Error, Result},
+    message::CloseReport,
+    rpc::{BatchCall, Batcher, InFlight, InFlightGuard},
+    session::Session,
+};
+
+/// A producer or consumer, as its client knows it.
+pub(crate) trait Closable: Send + Sync {
+    /// Closes it within `deadline`.
+    fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport>;
+}
+
+/// The part that producers and consumers share. `K` is where a batch goes, `C` the call that carries it.
+///
+/// Dropping it ends the session and all work, including what is in flight.
+pub(crate) struct Member<K, C: BatchCall> {
+    session: Arc<Session>,
+    in_flight: Arc<InFlight>,
+    batchers: Mutex<HashMap<K, Arc<Batcher<C>>>>,
+}
+
+impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
+    pub(crate) fn new(session: Session) -> Self {
+        Self { session: Arc::new(session), in_flight: Arc::default(), batchers: Mutex::default() }
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Counts one more call in flight.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` once a close has begun.
+    pub(crate) fn begin(&self, operation: &'static str) -> Result<InFlightGuard> {
+        self.in_flight.begin().ok_or_else(|| Error::closed(operation))
+    }
+
+    /// The batcher for `key`, made when it is first needed.
+    pub(crate) fn batcher<Q>(&self, key: &Q, call: impl FnOnce() -> C) -> Arc<Batcher<C>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let mut batchers = self.batchers.lock();
+        if let Some(batcher) = batchers.get(key) {
+            return batcher.clone();
+        }
+        let batcher = Batcher::new(call(), self.session.stop().clone());
+        batchers.insert(key.to_owned(), batcher.clone());
+        batcher
+    }
+
+    /// Accepts no more calls, waits for those in flight and for `release`, and tells the servers; all within
+    /// `deadline`.
+    pub(crate) async fn close(&self, deadline: Duration, release: impl Future<Output = ()>) -> CloseReport {
+        let start = Instant::now();
+        let deadline = crate::options::deadline(start, deadline);
+        let first = self.in_flight.stop_accepting();
+        let release = timeout_at(deadline.into(), release);
+        let (report, _) = tokio::join!(self.in_flight.drain(deadline), release);
+        if first {
+            self.session.end(deadline).await;
+            for (_, batcher) in self.batchers.lock().drain() {
+                batcher.abandon();
+            }
+        }
+        report.since(start)
+    }
+}
+
+impl<K, C: BatchCall> Drop for Member<K, C> {
+    /// Tasks in flight hold the session, so that dropping it would not end them.
+    fn drop(&mut self) {
+        self.session.stop().cancel();
+    }
+}
