@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Tls,
     /// The client, producer or consumer is closed.
     Closed,
+    /// A defect of the client itself: its code panicked.
+    Internal,
 }
 
 impl ErrorKind {
@@ -66,6 +68,7 @@ impl ErrorKind {
             Self::InvalidOptions => "InvalidOptions",
             Self::Tls => "Tls",
             Self::Closed => "Closed",
+            Self::Internal => "Internal",
         }
     }
 }

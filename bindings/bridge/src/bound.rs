@@ -1,5 +1,6 @@
+use rocketmq_thin::{Delivery, Error};
+
 use crate::process::{Process, forked};
-use rocketmq_thin::Error;
 
 /// A connected client. See [`rocketmq_thin::Client`].
 pub type Client = Bound<rocketmq_thin::Client>;
@@ -8,8 +9,7 @@ pub type Producer = Bound<rocketmq_thin::Producer>;
 /// A simple consumer. See [`rocketmq_thin::SimpleConsumer`].
 pub type SimpleConsumer = Bound<rocketmq_thin::SimpleConsumer>;
 
-/// An object of the core that lives on the runtime of the process that made it, and on no other. Cheap to
-/// clone, as the core's are.
+/// An object of the core, bound to the runtime of the process that made it. Cheap to clone.
 #[derive(Clone)]
 pub struct Bound<T> {
     /// `None` only while it is being dropped.
@@ -31,11 +31,27 @@ impl<T> Bound<T> {
     }
 }
 
+impl SimpleConsumer {
+    /// Returns deliveries that nobody will process, because the call that received them was cancelled. The
+    /// next receive gets them; a closed consumer gives them back to the server. Never blocks, and does
+    /// nothing in a forked child.
+    pub fn put_back(&self, deliveries: Vec<Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        match &self.value {
+            Some(consumer) if self.process.is_current() => consumer.put_back(deliveries),
+            // Their leases belong to the parent process.
+            _ => std::mem::forget(deliveries),
+        }
+    }
+}
+
 impl<T> Drop for Bound<T> {
     fn drop(&mut self) {
         let value = self.value.take();
         if self.process.is_current() {
-            // The last clone may say goodbye to the server, for which it needs the runtime.
+            // Dropping the last clone may start tasks on the runtime.
             let _runtime = self.process.handle().enter();
             drop(value);
         } else {

@@ -7,7 +7,8 @@ use tokio::task::AbortHandle;
 use crate::operation::{Operation, Outcome};
 use crate::process::{Process, stopped};
 
-/// An operation that a thread waits for. Dropping it cancels the operation.
+/// An operation that a thread waits for. Dropping it cancels the operation, and drops its outcome if that was
+/// not fetched.
 pub struct Call {
     outcome: Receiver<Outcome>,
     task: AbortHandle,
@@ -17,21 +18,21 @@ pub struct Call {
 /// Starts an operation for a thread that will wait for it.
 ///
 /// # Errors
-/// `Unavailable` if the process can start no thread.
+/// `Unavailable` if the process cannot start a thread.
 pub fn start(operation: Operation) -> Result<Call, Error> {
     let process = Process::current()?;
     let name = operation.name();
     let (sender, outcome) = sync_channel(1);
     let task = process.handle().spawn(async move {
-        // The receiver is gone if the caller gave up, and with it the interest in the outcome.
+        // If the caller gave up, the channel is closed and the outcome is dropped.
         let _ = sender.send(operation.perform(process).await);
     });
     Ok(Call { outcome, task: task.abort_handle(), name })
 }
 
 impl Call {
-    /// Waits for the outcome, at most for `timeout`; `None` if it is not there by then. There is one outcome:
-    /// a wait after it came says that the operation is `Closed`.
+    /// Waits up to `timeout` for the outcome; `None` if it has not arrived by then. There is only one outcome:
+    /// waiting again after it was returned fails with `Closed`.
     pub fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
         match self.outcome.recv_timeout(timeout) {
             Ok(outcome) => Some(outcome),
@@ -47,7 +48,7 @@ impl Drop for Call {
     }
 }
 
-/// Carries out an operation while the calling thread waits, however long it takes.
+/// Runs an operation while the calling thread waits, however long it takes.
 pub fn run(operation: Operation) -> Outcome {
     match start(operation) {
         Ok(mut call) => loop {

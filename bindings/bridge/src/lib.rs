@@ -1,34 +1,49 @@
 //! What every language binding of rocketmq-thin shares.
 //!
-//! A binding converts its language's values into an [`Operation`], hands it over with one cheap call, and
-//! gets an [`Outcome`] back:
+//! A binding converts its language's values into an [`Operation`], submits it, and gets an [`Outcome`] back:
 //!
 //! ```text
 //! language thread                     the process's one runtime thread
 //! ---------------                     --------------------------------
 //! Queue::submit(operation) -> id ---> runs it on the core
 //! (makes a future of its own for id)
-//! wake() <--------------------------- the first completion after the queue was empty
+//! wake() <--------------------------- the first outcome after the queue was empty
 //! Queue::drain(max) <---------------- many (id, outcome) at once
 //! (resolves its futures)
 //! ```
 //!
 //! Languages with threads may wait instead: [`start`] and [`Call::wait`].
 //!
-//! Neither side ever calls the other's code on the way of a message: the wake-up only tells that there is
-//! something to fetch, and is made once for many completions.
+//! Neither side calls the other's code for a message: the wake-up only tells that there are outcomes to fetch,
+//! and is made once for many of them.
 //!
-//! After a `fork` the child has no runtime thread. It gets a runtime of its own with its first new object;
-//! what it inherited answers with an error of kind [`Closed`](ErrorKind::Closed), never with silence.
+//! # Cancelling
+//!
+//! No outcome is lost when the caller that waited for it goes away:
+//!
+//! - [`Queue::cancel`] stops an operation, or drops its outcome if that is in the queue already.
+//! - Dropping a [`Queue`] or a [`Call`] cancels its operations. Drop the queue when the event loop ends.
+//! - Dropping an [`Outcome`] gives back what it holds. Deliveries go to the next receive of their consumer;
+//!   new clients, producers and consumers are closed.
+//!
+//! The binding takes over with [`Deliveries::take`]. If the future of a receive turns out to be cancelled after
+//! that, the binding calls [`SimpleConsumer::put_back`] with the deliveries.
+//!
+//! # Forks
+//!
+//! After a `fork` the child has no runtime thread. It gets a runtime of its own with its first new object.
+//! Inherited objects fail with an error of kind [`Closed`](ErrorKind::Closed) there.
 
 mod bound;
 mod call;
+mod deliveries;
 mod operation;
 mod process;
 mod queue;
 
 pub use bound::{Bound, Client, Producer, SimpleConsumer};
 pub use call::{Call, run, start};
+pub use deliveries::Deliveries;
 pub use operation::{Operation, Outcome};
 pub use process::shutdown;
 pub use queue::Queue;

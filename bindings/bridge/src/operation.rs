@@ -1,14 +1,18 @@
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt;
 use rocketmq_thin::{
-    ClientOptions, CloseReport, Delivery, Error, Message, ProducerOptions, Receipt, ReceiveOptions,
-    SimpleConsumerOptions,
+    ClientOptions, CloseReport, Delivery, Error, ErrorKind, Message, ProducerOptions, Receipt,
+    ReceiveOptions, SimpleConsumerOptions,
 };
 
 use crate::bound::{Bound, Client, Producer, SimpleConsumer};
+use crate::deliveries::Deliveries;
 use crate::process::Process;
 
-/// Something to do, with all that it needs.
+/// A call of the client with its arguments.
 pub enum Operation {
     /// Connects a client: [`Outcome::Client`].
     Connect(ClientOptions),
@@ -20,7 +24,7 @@ pub enum Operation {
     Send(Producer, Message),
     /// Sends many: [`Outcome::Receipts`], in the order given.
     SendAll(Producer, Vec<Message>),
-    /// Receives: [`Outcome::Deliveries`], empty when there was nothing.
+    /// Receives: [`Outcome::Deliveries`], empty if nothing arrived in time.
     Receive(SimpleConsumer, ReceiveOptions),
     /// Acknowledges one delivery: [`Outcome::Done`].
     Ack(SimpleConsumer, Delivery),
@@ -36,7 +40,10 @@ pub enum Operation {
     CloseConsumer(SimpleConsumer, Duration),
 }
 
-/// What became of an [`Operation`].
+/// The result of an [`Operation`].
+///
+/// An outcome may be dropped when nobody waits for it any more: deliveries go back to their consumer, and a
+/// client, producer or consumer is closed with its last clone.
 pub enum Outcome {
     /// A connected client.
     Client(Client),
@@ -44,24 +51,24 @@ pub enum Outcome {
     Producer(Producer),
     /// A simple consumer, ready to receive.
     SimpleConsumer(SimpleConsumer),
-    /// One message is stored.
+    /// The server stored the message.
     Receipt(Receipt),
-    /// What became of each message sent.
+    /// The result for each message sent.
     Receipts(Vec<Result<Receipt, Error>>),
     /// What was received.
-    Deliveries(Vec<Delivery>),
-    /// It is done, and there is nothing to tell about it.
+    Deliveries(Deliveries),
+    /// Success, without a value.
     Done,
-    /// What became of each delivery acknowledged.
+    /// The result for each delivery acknowledged.
     Settled(Vec<Result<(), Error>>),
-    /// It is closed.
+    /// Closed within the deadline.
     Closed(CloseReport),
-    /// It failed.
+    /// The operation failed.
     Failed(Error),
 }
 
 impl Operation {
-    /// The operation's name, as it stands in errors.
+    /// The operation's name in errors.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Connect(..) => "connect",
@@ -75,9 +82,10 @@ impl Operation {
         }
     }
 
-    /// Carries it out on the runtime of `process`.
+    /// Runs the operation on the runtime of `process`.
     pub(crate) async fn perform(self, process: &'static Process) -> Outcome {
-        self.attempt(process).await.unwrap_or_else(Outcome::Failed)
+        let name = self.name();
+        catch_panic(name, self.attempt(process)).await.unwrap_or_else(Outcome::Failed)
     }
 
     async fn attempt(self, process: &'static Process) -> Result<Outcome, Error> {
@@ -100,7 +108,8 @@ impl Operation {
                 Outcome::Receipts(producer.on(process, name)?.send_all(messages).await)
             }
             Self::Receive(consumer, options) => {
-                Outcome::Deliveries(consumer.on(process, name)?.receive(options).await?)
+                let deliveries = consumer.on(process, name)?.receive(options).await?;
+                Outcome::Deliveries(Deliveries::new(consumer, deliveries))
             }
             Self::Ack(consumer, delivery) => {
                 consumer.on(process, name)?.ack(&delivery).await?;
@@ -123,5 +132,40 @@ impl Operation {
                 Outcome::Closed(consumer.on(process, name)?.close(deadline).await)
             }
         })
+    }
+}
+
+/// Turns a panic of `work` into an error of kind `Internal`.
+async fn catch_panic<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    // Nothing that `work` owns is used after a panic.
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let message = format!("the client panicked, please report this: {}", panic_message(&*panic));
+        Err(Error::new(ErrorKind::Internal, operation, message))
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&'static str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown reason")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_internal_error_with_its_message() {
+        let literal = catch_panic::<()>("send", async { panic!("index out of bounds") });
+        let error = block_on(literal).unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Internal, "send"));
+        assert!(error.message().ends_with(": index out of bounds"), "{error}");
+
+        let formatted = catch_panic::<()>("ack", async { panic!("{} of {}", 3, 2) });
+        assert!(block_on(formatted).unwrap_err().message().ends_with(": 3 of 2"));
     }
 }

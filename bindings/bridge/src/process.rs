@@ -7,8 +7,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// The runtime of one process.
 ///
-/// A forked child finds its parent's `Process` here, whose threads did not come along, and appends its own.
-/// The parent's is never dropped in the child: that would wait for threads that do not exist.
+/// A forked child inherits its parent's `Process` without its threads, and appends its own as `child`. It never
+/// drops the parent's, which would wait for threads that do not exist.
 pub(crate) struct Process {
     id: u32,
     handle: Handle,
@@ -19,7 +19,7 @@ pub(crate) struct Process {
 static FIRST: OnceLock<Box<Process>> = OnceLock::new();
 
 impl Process {
-    /// This process with its runtime, which starts now if it is the first time.
+    /// This process with its runtime, which the first call starts.
     pub(crate) fn current() -> Result<&'static Self, Error> {
         let mut slot = &FIRST;
         while let Some(process) = slot.get() {
@@ -29,19 +29,19 @@ impl Process {
             slot = &process.child;
         }
         let process = Self::start()?;
-        // Of two threads that come here at once, one wins; the other's runtime stops unused.
+        // If two threads get here at once, one of them wins and the other's runtime stops unused.
         Ok(slot.get_or_init(|| process))
     }
 
     fn start() -> Result<Box<Self>, Error> {
-        // One worker: on few cores a second one costs more in waking across cores than it gives.
+        // One worker: on few cores a second one costs more in cross-core wake-ups than it gains.
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("rocketmq-thin")
             .enable_all()
             .build()
             .map_err(|error| {
-                Error::new(ErrorKind::Unavailable, "start", format!("no thread to run on: {error}"))
+                Error::new(ErrorKind::Unavailable, "start", format!("cannot start a thread: {error}"))
             })?;
         Ok(Box::new(Self {
             id: std::process::id(),
@@ -55,16 +55,16 @@ impl Process {
         &self.handle
     }
 
-    /// False in a child that was forked from this process.
+    /// False in a forked child of this process.
     pub(crate) fn is_current(&self) -> bool {
         self.id == std::process::id()
     }
 }
 
-/// Stops this process's runtime, waiting for its thread at most `deadline`. What still runs is dropped, and
-/// everything that waits for it, or is submitted later, gets an error of kind `Closed`.
+/// Stops this process's runtime and waits up to `deadline` for its thread. Operations that are running, or are
+/// submitted later, fail with an error of kind `Closed`.
 ///
-/// For the end of the process: call it from the language's exit hook.
+/// Call it from the language's exit hook, at the end of the process.
 pub fn shutdown(deadline: Duration) {
     let mut slot = &FIRST;
     while let Some(process) = slot.get() {

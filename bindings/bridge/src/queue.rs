@@ -1,6 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rocketmq_thin::Error;
@@ -9,8 +10,10 @@ use tokio::task::AbortHandle;
 use crate::operation::{Operation, Outcome};
 use crate::process::{Process, forked, stopped};
 
-/// Operations under way and completions that wait to be fetched: one per event loop, isolate or process of
-/// the language.
+/// Running operations and the outcomes that were not fetched yet: one queue per event loop, isolate or process
+/// of the language.
+///
+/// Dropping the queue cancels its operations and drops the outcomes that were not fetched.
 pub struct Queue {
     process: &'static Process,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -20,35 +23,37 @@ pub struct Queue {
 #[derive(Default)]
 struct State {
     last_id: u64,
-    running: HashMap<u64, Running>,
-    done: VecDeque<(u64, Outcome)>,
+    operations: HashMap<u64, Progress>,
+    /// Completed operations, oldest first. One that was cancelled afterwards is missing in `operations`.
+    completed: VecDeque<u64>,
 }
 
-enum Running {
-    /// Its task is just being made.
+enum Progress {
+    /// Its task is being spawned.
     Starting,
-    Started(AbortHandle),
+    Running(AbortHandle),
+    Completed(Outcome),
 }
 
 impl Queue {
-    /// An empty queue. `wake` is called from another thread when the queue turns non-empty, not for every
-    /// completion; it must not block and must not call the queue.
+    /// An empty queue. `wake` is called from another thread when the first outcome arrives in an empty queue,
+    /// not for every outcome. It must neither block nor call the queue, and must not keep the queue alive.
     ///
     /// # Errors
-    /// `Unavailable` if the process can start no thread.
+    /// `Unavailable` if the process cannot start a thread.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Result<Arc<Self>, Error> {
         let process = Process::current()?;
         Ok(Arc::new(Self { process, wake: Box::new(wake), state: Mutex::default() }))
     }
 
-    /// Starts an operation and returns the id under which [`drain`](Self::drain) will give its outcome.
+    /// Starts an operation and returns the id under which [`drain`](Self::drain) returns its outcome.
     /// Never blocks.
     ///
     /// # Errors
     /// `Closed` if this process was forked since the queue was made.
     pub fn submit(self: &Arc<Self>, operation: Operation) -> Result<u64, Error> {
         let name = operation.name();
-        // Before any lock is touched: in a forked child it may be held for ever.
+        // Before any lock is taken: in a forked child another thread may have held it for ever.
         if !self.process.is_current() {
             return Err(forked(name));
         }
@@ -64,37 +69,39 @@ impl Queue {
             let mut state = self.state.lock();
             state.last_id += 1;
             let id = state.last_id;
-            state.running.insert(id, Running::Starting);
+            state.operations.insert(id, Progress::Starting);
             id
         };
-        let ticket = Ticket { queue: Arc::clone(self), id, name, outcome: None };
-        // Not under the lock: a stopped runtime drops the task, and with it the ticket, at once.
-        let task = self.process.handle().spawn(async move { ticket.redeem(work.await) });
-        match self.state.lock().running.get_mut(&id) {
-            Some(running) => *running = Running::Started(task.abort_handle()),
-            // Cancelled, or done already.
-            None => task.abort(),
+        let completion = Completion { queue: Arc::downgrade(self), id, name, outcome: None };
+        // Without the lock: a stopped runtime drops the task at once, which completes the operation.
+        let task = self.process.handle().spawn(async move { completion.set(work.await) });
+        let cancelled = match self.state.lock().operations.get_mut(&id) {
+            Some(progress @ Progress::Starting) => {
+                *progress = Progress::Running(task.abort_handle());
+                false
+            }
+            Some(_) => false,
+            None => true,
+        };
+        if cancelled {
+            task.abort();
         }
         id
     }
 
-    /// Drops an operation that is under way: what it did on the server stays done, and there will be no
-    /// outcome. An outcome that is in the queue already is still given by [`drain`](Self::drain).
+    /// Cancels an operation whose outcome was not fetched. The operation is dropped, or its outcome if it
+    /// completed already; what it did on the server stays done.
     ///
-    /// True if the operation was under way, false if its outcome is, or was, in the queue.
+    /// Returns true if [`drain`](Self::drain) will not return an outcome for `id`, false if it has returned
+    /// it: then the caller has to return what the outcome holds, see [`SimpleConsumer::put_back`].
+    ///
+    /// [`SimpleConsumer::put_back`]: crate::SimpleConsumer::put_back
     pub fn cancel(&self, id: u64) -> bool {
         if !self.process.is_current() {
             return false;
         }
-        let running = self.state.lock().running.remove(&id);
-        match running {
-            Some(Running::Started(task)) => {
-                task.abort();
-                true
-            }
-            Some(Running::Starting) => true,
-            None => false,
-        }
+        let progress = self.state.lock().operations.remove(&id);
+        progress.map(Progress::cancel).is_some()
     }
 
     /// Up to `max` outcomes with the ids of their operations, oldest first. If more are left, `wake` is
@@ -104,9 +111,16 @@ impl Queue {
             return Vec::new();
         }
         let mut state = self.state.lock();
-        let count = state.done.len().min(max);
-        let outcomes = state.done.drain(..count).collect();
-        let more = !state.done.is_empty();
+        let State { operations, completed, .. } = &mut *state;
+        let mut outcomes = Vec::with_capacity(completed.len().min(max));
+        while outcomes.len() < max
+            && let Some(id) = completed.pop_front()
+        {
+            if let Some(Progress::Completed(outcome)) = operations.remove(&id) {
+                outcomes.push((id, outcome));
+            }
+        }
+        let more = !completed.is_empty();
         drop(state);
         if more {
             (self.wake)();
@@ -114,66 +128,97 @@ impl Queue {
         outcomes
     }
 
-    /// How many operations have no outcome yet, or one that was not fetched.
+    /// The number of operations that are running, or whose outcome was not fetched.
     pub fn pending(&self) -> usize {
         if !self.process.is_current() {
             return 0;
         }
-        let state = self.state.lock();
-        state.running.len() + state.done.len()
+        self.state.lock().operations.len()
     }
 
-    /// Whether this process was forked since the queue was made, so that it takes no operations.
+    /// Whether this process was forked since the queue was made. Such a queue takes no operations.
     pub fn is_forked(&self) -> bool {
         !self.process.is_current()
     }
 
     fn complete(self: &Arc<Self>, id: u64, outcome: Outcome) {
         let mut state = self.state.lock();
-        // Not there: it was cancelled.
-        if state.running.remove(&id).is_some() {
-            let first = state.done.is_empty();
-            state.done.push_back((id, outcome));
+        let Some(progress) = state.operations.get_mut(&id) else {
+            // It was cancelled. The outcome is dropped without the lock.
             drop(state);
-            if first {
-                let bell = Bell(Arc::clone(self));
-                // Rings when what is ready to run has run: the results of one answer make one wake-up.
-                self.process.handle().spawn(async move {
-                    tokio::task::yield_now().await;
-                    drop(bell);
-                });
-            }
+            drop(outcome);
+            return;
+        };
+        *progress = Progress::Completed(outcome);
+        let first = state.completed.is_empty();
+        state.completed.push_back(id);
+        drop(state);
+        if first {
+            let wake = WakeOnDrop(Arc::downgrade(self));
+            // After the tasks that are ready now, so that the results of one response share a wake-up.
+            self.process.handle().spawn(async move {
+                tokio::task::yield_now().await;
+                drop(wake);
+            });
         }
     }
 }
 
-/// The wake-up, made when it is dropped, so that it is also made on a runtime that stops.
-struct Bell(Arc<Queue>);
-
-impl Drop for Bell {
+impl Drop for Queue {
     fn drop(&mut self) {
-        (self.0.wake)();
+        let state = mem::take(self.state.get_mut());
+        if !self.process.is_current() {
+            // The tasks belong to a runtime that has no thread in this process.
+            mem::forget(state);
+            return;
+        }
+        state.operations.into_values().for_each(Progress::cancel);
     }
 }
 
-/// The promise that an operation ends with an outcome, even if its task panics or its runtime stops.
-struct Ticket {
-    queue: Arc<Queue>,
+impl Progress {
+    fn cancel(self) {
+        match self {
+            Self::Starting => {}
+            Self::Running(task) => task.abort(),
+            Self::Completed(outcome) => drop(outcome),
+        }
+    }
+}
+
+/// Wakes the language when it is dropped, which also happens if the runtime stops.
+struct WakeOnDrop(Weak<Queue>);
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.upgrade() {
+            (queue.wake)();
+        }
+    }
+}
+
+/// Completes an operation when it is dropped, which also happens if its runtime stops.
+///
+/// It does not keep the queue alive: an operation ends with its queue.
+struct Completion {
+    queue: Weak<Queue>,
     id: u64,
     name: &'static str,
     outcome: Option<Outcome>,
 }
 
-impl Ticket {
-    fn redeem(mut self, outcome: Outcome) {
+impl Completion {
+    fn set(mut self, outcome: Outcome) {
         self.outcome = Some(outcome);
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Completion {
     fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Failed(stopped(self.name)));
-        self.queue.complete(self.id, outcome);
+        if let Some(queue) = self.queue.upgrade() {
+            let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Failed(stopped(self.name)));
+            queue.complete(self.id, outcome);
+        }
     }
 }
 
@@ -182,11 +227,9 @@ mod tests {
     use std::future::{pending, ready};
     use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-    use rocketmq_thin::ErrorKind;
-
     use super::*;
 
-    /// A queue and the wake-ups it made.
+    /// A queue, and a channel that gets its wake-ups.
     fn queue() -> (Arc<Queue>, Receiver<()>) {
         let (woken, wakes) = channel();
         (Queue::new(move || woken.send(()).unwrap()).unwrap(), wakes)
@@ -215,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_drain_leaves_wakes_again() {
+    fn outcomes_left_by_a_drain_wake_again() {
         let (queue, wakes) = queue();
         let submitted: Vec<_> = (0..3).map(|_| queue.spawn("send", pending())).collect();
         for id in &submitted {
@@ -237,7 +280,7 @@ mod tests {
             pending().await
         });
         assert!(queue.cancel(id));
-        assert!(!queue.cancel(id), "it is not under way any more");
+        assert!(!queue.cancel(id), "it is no longer running");
         assert!(dropped.recv().is_err(), "its future is dropped");
         assert_eq!(queue.pending(), 0);
         assert!(queue.drain(10).is_empty());
@@ -245,15 +288,32 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_outcome() {
+    fn an_outcome_of_a_cancelled_operation_is_not_returned() {
         let (queue, wakes) = queue();
-        let id = queue.spawn("send", async { panic!("a defect of the core") });
-        wakes.recv().unwrap();
-        match queue.drain(10).as_slice() {
-            [(failed, Outcome::Failed(error))] if *failed == id => {
-                assert_eq!(error.kind(), ErrorKind::Closed);
-            }
-            other => panic!("{:?}", ids(other)),
+        let submitted: Vec<_> = (0..3).map(|_| queue.spawn("receive", pending())).collect();
+        for id in &submitted {
+            queue.complete(*id, Outcome::Done);
         }
+        wakes.recv().unwrap();
+        assert!(queue.cancel(submitted[0]), "its outcome was not fetched");
+        assert_eq!(queue.pending(), 2);
+        assert_eq!(ids(&queue.drain(1)), [submitted[1]]);
+        assert!(!queue.cancel(submitted[1]), "its outcome was fetched");
+        wakes.recv().unwrap();
+        assert_eq!(ids(&queue.drain(10)), [submitted[2]]);
+        assert_eq!(queue.pending(), 0);
+    }
+
+    #[test]
+    fn operations_end_with_their_queue() {
+        let (queue, wakes) = queue();
+        let (alive, dropped) = channel::<()>();
+        queue.spawn("receive", async move {
+            let _alive = alive;
+            pending().await
+        });
+        drop(queue);
+        assert!(dropped.recv().is_err(), "its future is dropped");
+        assert!(wakes.recv().is_err(), "the wake-up is dropped");
     }
 }

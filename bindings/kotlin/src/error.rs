@@ -22,6 +22,7 @@ pub(crate) enum ErrorKind {
     InvalidOptions,
     Tls,
     Closed,
+    Internal,
 }
 
 /// An error of the core with all that it tells.

@@ -54,7 +54,7 @@ impl From<core::Outcome> for Outcome {
                 Self::AllSent { results: results.into_iter().map(Into::into).collect() }
             }
             core::Outcome::Deliveries(deliveries) => {
-                let messages: Vec<_> = deliveries.into_iter().map(IncomingMessage::register).collect();
+                let messages: Vec<_> = deliveries.take().into_iter().map(IncomingMessage::register).collect();
                 let keys = messages.iter().map(|message| message.key).collect();
                 Self::Received { messages, hold: Hold::new(keys, |key| DELIVERIES.remove(key)) }
             }

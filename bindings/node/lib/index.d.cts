@@ -244,7 +244,9 @@ export type ErrorKind =
   /** The TLS handshake failed, as with a certificate that is not trusted. */
   | 'Tls'
   /** The client, producer or consumer is closed. */
-  | 'Closed';
+  | 'Closed'
+  /** A defect of the client itself: its code panicked. */
+  | 'Internal';
 
 /**
  * Why an operation failed, and what that means for the caller. A value of the wrong type is a plain `Error`

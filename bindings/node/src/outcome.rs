@@ -32,7 +32,7 @@ fn converted<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Resu
         Outcome::SimpleConsumer(consumer) => SimpleConsumer { consumer, queue: queue() }.into_unknown(env)?,
         Outcome::Receipt(receipt) => Receipt::from(receipt).into_unknown(env)?,
         Outcome::Receipts(results) => each(env, results, |receipt| Receipt::from(receipt).into_unknown(env))?,
-        Outcome::Deliveries(deliveries) => deliveries_and_leases(env, deliveries)?,
+        Outcome::Deliveries(deliveries) => deliveries_and_leases(env, deliveries.take())?,
         Outcome::Done => ().into_unknown(env)?,
         Outcome::Settled(results) => each(env, results, |()| ().into_unknown(env))?,
         Outcome::Closed(report) => CloseReport::from(report).into_unknown(env)?,

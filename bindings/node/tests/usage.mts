@@ -29,6 +29,8 @@ function advice(kind: ErrorKind): string {
       return 'ask for access';
     case 'Closed':
       return 'open it';
+    case 'Internal':
+      return 'report it';
   }
 }
 

@@ -1,11 +1,11 @@
-"""A thin client of RocketMQ 5: send, receive, ack, change the invisible time.
+"""A thin client of RocketMQ 5: send, receive, acknowledge, change the invisible time.
 
     from rocketmq_thin import Client, Message
 
-    with Client("127.0.0.1:8081") as client, client.producer(topics=["orders"]) as producer:
+    with Client("127.0.0.1:8081") as client, client.producer("orders") as producer:
         receipt = producer.send(Message("orders", b"hello"))
 
-`rocketmq_thin.aio` has the same words for asyncio. Errors are classes of `rocketmq_thin.errors`.
+`rocketmq_thin.aio` is the same API for asyncio. Errors are classes of `rocketmq_thin.errors`.
 """
 
 import atexit as _atexit
@@ -15,7 +15,7 @@ from . import errors
 from ._native import Delivery, shutdown as _shutdown
 from .blocking import Client, Producer, SimpleConsumer
 from .errors import Error
-from .values import CloseReport, Credentials, Message, Receipt, Seconds, Sql, Subscriptions, Tags, Tls
+from .values import CloseReport, Credentials, Message, Names, Receipt, Seconds, Sql, Subscriptions, Tags, Tls
 
 __all__ = [
     "Client",
@@ -24,6 +24,7 @@ __all__ = [
     "Delivery",
     "Error",
     "Message",
+    "Names",
     "Producer",
     "Receipt",
     "Seconds",
@@ -41,7 +42,7 @@ if _TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> _Any:
-    """Imports `aio` when it is first used: asyncio takes longer to import than all the rest."""
+    """Imports `aio` when it is first used, because importing asyncio takes long."""
     if name == "aio":
         from importlib import import_module
 
@@ -49,5 +50,5 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# No thread of ours runs any more when the interpreter goes.
+# The client's thread must have stopped before the interpreter is finalized.
 _atexit.register(_shutdown, 1.0)

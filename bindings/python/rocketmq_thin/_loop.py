@@ -1,65 +1,92 @@
-"""Operations on the asyncio side: submitted by id, resolved many at a time when the loop sees the descriptor."""
+"""Operations of asyncio event loops: submitted by id, resolved in batches when the loop sees the descriptor."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+import weakref
+from typing import Any, Callable, Optional, TypeVar
 
 from . import _native
 
 _T = TypeVar("_T")
 
-# A drain gives the loop back to others after this many; what is left wakes it again.
+# After this many completions other callbacks of the loop get their turn.
 _BATCH = 256
 
 
-class Completions:
-    """The operations of one event loop. It is never blocked by them."""
+class _Completions:
+    """The operations of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._native = _native.Completions()
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
-        loop.add_reader(self._native.fileno(), self._resolve)
+        self.native = _native.Completions()
+        # By id: the future, and what takes the operation's value back if the future is cancelled.
+        self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
+        loop.add_reader(self.native.fileno(), _Reader(self))
 
-    @property
-    def forked(self) -> bool:
-        return self._native.forked
+    def resolve(self) -> None:
+        for id, failed, value in self.native.drain(_BATCH):
+            future, put_back = self.waiting.pop(id)
+            if not future.done():
+                if failed:
+                    future.set_exception(value)
+                else:
+                    future.set_result(value)
+            elif put_back is not None and not failed:
+                put_back(value)
 
-    async def run(self, operation: _native.Operation[_T]) -> _T:
-        future = self._loop.create_future()
-        id = self._native.submit(operation)
-        self._waiting[id] = future
-        try:
-            value: _T = await future
-            return value
-        finally:
-            # Still there: the task was cancelled.
-            if self._waiting.pop(id, None) is not None:
-                self._native.cancel(id)
-
-    def _resolve(self) -> None:
-        waiting = self._waiting
-        for id, failed, value in self._native.drain(_BATCH):
-            future = waiting.pop(id, None)
-            if future is None or future.done():
-                continue
-            if failed:
-                future.set_exception(value)
-            else:
-                future.set_result(value)
+    def close(self) -> None:
+        self.native.close()
+        self.waiting.clear()
 
 
-_by_loop: dict[asyncio.AbstractEventLoop, Completions] = {}
+class _Reader:
+    """What a loop calls when outcomes have arrived.
+
+    Only the loop refers to it, until the loop is closed or dropped. Then it ends the loop's operations.
+    """
+
+    __slots__ = ("_completions",)
+
+    def __init__(self, completions: _Completions) -> None:
+        self._completions = completions
+
+    def __call__(self) -> None:
+        self._completions.resolve()
+
+    def __del__(self) -> None:
+        self._completions.close()
 
 
-def completions() -> Completions:
-    """Those of the running loop."""
-    loop = asyncio.get_running_loop()
-    found = _by_loop.get(loop)
-    if found is None or found.forked:
-        for other in list(_by_loop):
-            if other.is_closed():
-                _by_loop.pop(other, None)
-        found = _by_loop[loop] = Completions(loop)
+# Weak on both sides: futures refer to their loop, and a loop that was dropped without a close must go.
+_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Completions]]
+_by_loop = weakref.WeakKeyDictionary()
+
+
+def _completions(loop: asyncio.AbstractEventLoop) -> _Completions:
+    reference = _by_loop.get(loop)
+    found = reference and reference()
+    if not found or found.native.forked:
+        found = _Completions(loop)
+        _by_loop[loop] = weakref.ref(found)
     return found
+
+
+async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T], None]] = None) -> _T:
+    """Runs an operation on the running loop. Cancelling the task cancels the operation.
+
+    `put_back` gets the value if the operation has completed when the task is cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    completions = _completions(loop)
+    future: asyncio.Future[_T] = loop.create_future()
+    id = completions.native.submit(operation)
+    completions.waiting[id] = future, put_back
+    try:
+        return await future
+    except BaseException:
+        if completions.waiting.pop(id, None) is not None:
+            completions.native.cancel(id)
+        elif put_back is not None and future.done() and not future.cancelled() and future.exception() is None:
+            # The task was cancelled after the future was resolved, before the task could run.
+            put_back(future.result())
+        raise

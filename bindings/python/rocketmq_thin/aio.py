@@ -1,22 +1,28 @@
-"""The asyncio face of the client: the words of `rocketmq_thin`, awaited.
+"""The asyncio API of the client: as `rocketmq_thin`, with `await`.
 
-    async with aio.Client("127.0.0.1:8081") as client:
-        async with client.producer(topics=["orders"]) as producer:
-            receipt = await producer.send(Message("orders", b"hello"))
+    async def main():
+        async with aio.Client("127.0.0.1:8081") as client:
+            async with client.producer("orders") as producer:
+                receipt = await producer.send(Message("orders", b"hello"))
+
+    asyncio.run(main())
 
 A client, producer or consumer is opened by `async with`, which also closes it, or by `await`:
-`producer = await client.producer()`. Cancelling a task cancels the operation that it awaits.
+`producer = await client.producer()`. An open that failed or was cancelled can be tried again. All of them may be
+used from any number of tasks and event loops. Cancelling a task cancels the operation that it awaits.
 """
 
 from __future__ import annotations
 
-from typing import Any, Generator, Generic, Iterable, Optional, TypeVar, Union
+import asyncio
+import weakref
+from typing import Any, Callable, Generator, Generic, Iterable, Iterator, Optional, TypeVar, Union
 
 from . import _native
-from ._loop import completions
+from ._loop import run
 from ._native import Delivery
 from .errors import Error
-from .values import CloseReport, Credentials, Message, Receipt, Seconds, Subscriptions, Tls
+from .values import CloseReport, Credentials, Message, Names, Receipt, Seconds, Subscriptions, Tls
 
 __all__ = ["Client", "Producer", "SimpleConsumer"]
 
@@ -24,24 +30,39 @@ _N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer)
 _H = TypeVar("_H", bound="_Handle[Any]")
 
 
+def _reusable(given: Any) -> Any:
+    """An open that is tried again reads its arguments again, which an iterator does not allow."""
+    return list(given) if isinstance(given, Iterator) else given
+
+
 class _Handle(Generic[_N]):
-    """What is opened once, by `await` or `async with`, and then belongs to the running loop."""
+    """What `await` or `async with` opens, once."""
 
-    _handle: _N
+    _native: _N
 
-    def __init__(self, opening: _native.Operation[_N]) -> None:
-        self._opening: Optional[_native.Operation[_N]] = opening
+    def __init__(self, opening: Callable[[], _native.Operation[_N]]) -> None:
+        # Raises for arguments of the wrong type.
+        opening()
+        self._opening = opening
+        # The tasks of a loop that open it at the same time take turns.
+        self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._locks = weakref.WeakKeyDictionary()
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_handle", "_run"):
+        if name == "_native":
             raise RuntimeError(f"this {type(self).__name__} is not open: use `await` or `async with` on it first")
-        raise AttributeError(name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _is_open(self) -> bool:
+        return "_native" in self.__dict__
 
     async def _open(self: _H) -> _H:
-        if self._opening is not None:
-            opening, self._opening = self._opening, None
-            self._run = completions().run
-            self._handle = await self._run(opening)
+        if not self._is_open():
+            async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+                if not self._is_open():
+                    opened = await run(self._opening())
+                    # Another loop may have been faster. Then this one is dropped, which closes it.
+                    self.__dict__.setdefault("_native", opened)
         return self
 
     def __await__(self: _H) -> Generator[Any, None, _H]:
@@ -54,12 +75,12 @@ class _Handle(Generic[_N]):
         await self.close()
 
     async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
-        """Takes no more calls, and waits at most `deadline` for what is under way. See the report."""
-        return await self._run(self._handle.close(deadline))
+        """Takes no more calls and waits up to `deadline` (default 20 s) for calls that are running."""
+        return await run(self._native.close(deadline))
 
 
 class Client(_Handle[_native.Client]):
-    """A way to one RocketMQ service, for any number of producers and consumers."""
+    """A client of one RocketMQ service, for any number of producers and consumers."""
 
     def __init__(
         self,
@@ -73,9 +94,22 @@ class Client(_Handle[_native.Client]):
         startup_timeout: Optional[Seconds] = None,
         max_attempts: Optional[int] = None,
     ) -> None:
-        """The options are those of `rocketmq_thin.Client`."""
+        """Opening it connects to one of the endpoints.
+
+        Args:
+            endpoints: The addresses of one service, separated by `,` or `;`. Each is `host:port`, `host` (port
+                8081), `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on.
+            namespace: The namespace of every topic and group. Default: none.
+            credentials: The access key for a server that requires one. Default: none.
+            tls: Encrypts connections, and says which certificates to trust. Default: plaintext, or for
+                `https://` endpoints TLS with the certificate authorities that the system trusts.
+            request_timeout: How long one attempt waits for its response. Default: 3 s.
+            operation_timeout: How long a call may take, including all attempts and pauses. Default: 10 s.
+            startup_timeout: How long connecting, or making a producer or consumer, may take. Default: 10 s.
+            max_attempts: The maximum number of attempts of one call; 1 never retries. Default: 16.
+        """
         super().__init__(
-            _native.connect(
+            lambda: _native.connect(
                 endpoints,
                 namespace=namespace,
                 credentials=credentials,
@@ -89,15 +123,22 @@ class Client(_Handle[_native.Client]):
 
     def producer(
         self,
-        topics: Iterable[str] = (),
+        topics: Names = (),
         *,
         max_in_flight_messages: Optional[int] = None,
         max_in_flight_bytes: Optional[int] = None,
     ) -> Producer:
-        """A producer; opening it checks that `topics` exist. Other topics may be sent to as well."""
+        """Makes a producer. Opening it checks that `topics` exist.
+
+        Args:
+            topics: One topic or several; the producer may send to others, too. Default: none.
+            max_in_flight_messages: The maximum number of messages being sent; further sends wait. Default: 4096.
+            max_in_flight_bytes: The maximum size of the bodies being sent; further sends wait. Default: 64 MiB.
+        """
+        topics = _reusable(topics)
         return Producer(
-            self._handle.producer(
-                topics=list(topics),
+            lambda: self._native.producer(
+                topics=topics,
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
             )
@@ -106,24 +147,35 @@ class Client(_Handle[_native.Client]):
     def simple_consumer(
         self, group: str, subscriptions: Subscriptions, *, max_body_size: Optional[int] = None
     ) -> SimpleConsumer:
-        """A consumer in `group` of the topics in `subscriptions`: `{"orders": Tags("new"), "bills": None}`."""
-        return SimpleConsumer(self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size))
+        """Makes a consumer. Opening it checks that the topics exist.
+
+        Args:
+            group: The consumer group; its members share the messages.
+            subscriptions: One topic or several, or a mapping with a filter for each topic:
+                `{"orders": Tags("new"), "bills": None}`. All members of a group must subscribe to the same.
+            max_body_size: The maximum size of a body after decompression, in bytes; a message with a larger one
+                is delivered as `corrupted`. Default: 64 MiB.
+        """
+        subscriptions = _reusable(subscriptions)
+        return SimpleConsumer(
+            lambda: self._native.simple_consumer(group, subscriptions, max_body_size=max_body_size)
+        )
 
 
 class Producer(_Handle[_native.Producer]):
-    """Sends messages."""
+    """Sends messages. Made by `Client.producer`."""
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return await self._run(self._handle.send(message))
+        return await run(self._native.send(message))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
-        """Sends many; a receipt or an error for each, in their order."""
-        return await self._run(self._handle.send_all(list(messages)))
+        """Sends many messages. Returns a receipt or an error for each, in their order."""
+        return await run(self._native.send_all(messages))
 
 
 class SimpleConsumer(_Handle[_native.SimpleConsumer]):
-    """Receives messages, one call at a time, and settles them."""
+    """Receives messages on request and acknowledges them. Made by `Client.simple_consumer`."""
 
     async def receive(
         self,
@@ -132,26 +184,31 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
         invisible_duration: Optional[Seconds] = None,
         await_duration: Optional[Seconds] = None,
     ) -> list[Delivery]:
-        """Waits up to `await_duration` for messages, which are hidden from others for `invisible_duration`.
+        """Waits for messages. Returns an empty list if nothing arrives in time.
 
-        None in time is an empty list.
+        If the task is cancelled, messages that have arrived already go to the next `receive`.
+
+        Args:
+            max_messages: The maximum number of messages; servers return at most 32. Default: 32.
+            invisible_duration: How long the messages are hidden from other consumers before they are delivered
+                again; servers allow 10 s to 12 h. Default: 30 s.
+            await_duration: How long to wait for the first message; servers wait 5 s to 20 s. Default: 20 s.
         """
-        return await self._run(
-            self._handle.receive(
-                max_messages=max_messages,
-                invisible_duration=invisible_duration,
-                await_duration=await_duration,
-            )
+        operation = self._native.receive(
+            max_messages=max_messages,
+            invisible_duration=invisible_duration,
+            await_duration=await_duration,
         )
+        return await run(operation, self._native.put_back)
 
     async def ack(self, delivery: Delivery) -> None:
-        """Tells the server that a delivery is done with."""
-        await self._run(self._handle.ack(delivery))
+        """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
+        await run(self._native.ack(delivery))
 
     async def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
-        """Acks many; `None` or an error for each, in their order."""
-        return await self._run(self._handle.ack_all(list(deliveries)))
+        """Acknowledges many deliveries. Returns `None` or an error for each, in their order."""
+        return await run(self._native.ack_all(deliveries))
 
     async def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
-        """Hides a delivery from others for `duration` from now; zero gives it back at once."""
-        await self._run(self._handle.change_invisible(delivery, duration))
+        """Hides a delivery from other consumers for `duration` from now. Zero gives it back at once."""
+        await run(self._native.change_invisible(delivery, duration))

@@ -1,4 +1,4 @@
-"""What can go wrong: one class per kind, all of them an `Error`."""
+"""The errors: one class per kind, each of them a subclass of `Error`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from typing import ClassVar, Optional
 
 
 class Error(Exception):
-    """Why an operation failed. `str()` of it tells all on one line.
+    """Why an operation failed. `str()` returns all of it on one line.
 
-    `except rocketmq_thin.Error` catches every kind; `except rocketmq_thin.Throttled` just that one.
+    `except rocketmq_thin.Error` catches every kind, `except rocketmq_thin.errors.Throttled` only that one.
+
+    Attributes:
+        kind: The kind's name, the same in every language, and the name of the class.
+        message: The reason in words, from the server if it gave one.
+        code: The server's code, such as 40402; `None` if no server answered.
+        retryable: Whether the same call may succeed later.
+        maybe_delivered: Whether the server may have carried out the request in spite of the error.
+        operation: The operation that failed: `connect`, `send`, `receive`, `ack`, ...
+        endpoint: The address of the server, as `host:port`.
+        request_id: The id of the request, for a search in the server's logs.
     """
 
     kind: ClassVar[str] = "Error"
-    """The kind's name, the same in every language; it is also the name of the class."""
     message: str = ""
-    """The reason in words, the server's where it gave any."""
     code: Optional[int] = None
-    """The server's code, such as 40402; `None` when no server answered."""
     retryable: bool = False
-    """Whether the same call may succeed later."""
     maybe_delivered: bool = False
-    """Whether the server may have carried out the request all the same: its answer was lost, or says so."""
     operation: str = ""
-    """What failed: `connect`, `send`, `receive`, `ack`, ..."""
     endpoint: Optional[str] = None
-    """The address that was asked, as `host:port`."""
     request_id: Optional[str] = None
-    """The id of the request, for a search in the server's logs."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -42,7 +44,7 @@ class Unauthenticated(Error):
 
 
 class PermissionDenied(Error):
-    """The server forbids this operation, as on a topic without a writable queue."""
+    """The server forbids this operation, for example on a topic without a writable queue."""
 
 
 class TopicNotFound(Error):
@@ -62,11 +64,11 @@ class TypeMismatch(Error):
 
 
 class InvalidReceipt(Error):
-    """The lease on the delivery is over or was used up: the message comes, or came, again."""
+    """The lease on the delivery has ended: the message was acknowledged, or is delivered again."""
 
 
 class TooLarge(Error):
-    """Body or properties exceed a limit."""
+    """The body, the properties or the headers exceed a limit."""
 
 
 class Throttled(Error):
@@ -74,7 +76,7 @@ class Throttled(Error):
 
 
 class Unavailable(Error):
-    """The server, or the way to it, is in trouble."""
+    """The server cannot be reached, or failed."""
 
 
 class Unsupported(Error):
@@ -82,20 +84,24 @@ class Unsupported(Error):
 
 
 class Timeout(Error, TimeoutError):
-    """No answer within the time allowed."""
+    """There was no response in time."""
 
 
 class Protocol(Error):
-    """The server's answer makes no sense."""
+    """The server's response is invalid."""
 
 
 class InvalidOptions(Error):
-    """The options given to the client cannot work."""
+    """The options passed to the client are invalid."""
 
 
 class Tls(Error):
-    """The TLS handshake failed, as with a certificate that is not trusted."""
+    """The TLS handshake failed, for example because the certificate is not trusted."""
 
 
 class Closed(Error):
     """The client, producer or consumer is closed, or was made before this process was forked."""
+
+
+class Internal(Error):
+    """A defect of the client itself: its code panicked. Please report it."""

@@ -1,23 +1,36 @@
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rocketmq_thin_bridge::Queue;
 
 use crate::error::raised;
-use crate::operation::{Operation, value};
+use crate::exit::is_daemon_at_exit;
+use crate::operation::Operation;
+use crate::outcome::value;
 use crate::signal::Signal;
 
 /// The operations of one event loop: submitted by id, resolved in batches. The loop watches
 /// [`fileno`](Self::fileno) and calls [`drain`](Self::drain) when it is readable.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
-pub(crate) struct Completions {
+pub(crate) struct Completions(Mutex<Option<Open>>);
+
+#[derive(Clone)]
+struct Open {
     queue: Arc<Queue>,
     signal: Arc<Signal>,
 }
 
 /// The id of an operation, whether it failed, and its value or exception.
 type Completion<'py> = (u64, bool, Bound<'py, PyAny>);
+
+impl Completions {
+    fn open(&self) -> PyResult<Open> {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        open.ok_or_else(|| PyRuntimeError::new_err("the event loop of this operation is closed"))
+    }
+}
 
 #[pymethods]
 impl Completions {
@@ -26,38 +39,52 @@ impl Completions {
         let signal = Arc::new(Signal::new()?);
         let wake = Arc::clone(&signal);
         let queue = Queue::new(move || wake.set()).map_err(|error| raised(py, &error))?;
-        Ok(Self { queue, signal })
+        Ok(Self(Mutex::new(Some(Open { queue, signal }))))
     }
 
-    fn fileno(&self) -> RawFd {
-        self.signal.as_raw_fd()
+    fn fileno(&self) -> PyResult<RawFd> {
+        Ok(self.open()?.signal.as_raw_fd())
     }
 
-    /// Whether the process was forked since this was made: it takes no operations then.
+    /// Whether the process was forked since this was made. It takes no operations then.
     #[getter]
-    fn forked(&self) -> bool {
-        self.queue.is_forked()
+    fn forked(&self) -> PyResult<bool> {
+        Ok(self.open()?.queue.is_forked())
     }
 
     fn submit(&self, py: Python<'_>, operation: &Operation) -> PyResult<u64> {
-        self.queue.submit(operation.take()?).map_err(|error| raised(py, &error))
+        let Open { queue, .. } = self.open()?;
+        queue.submit(operation.take()?).map_err(|error| raised(py, &error))
     }
 
+    /// Cancels an operation that `drain` has not returned.
     fn cancel(&self, id: u64) {
-        self.queue.cancel(id);
+        if let Ok(Open { queue, .. }) = self.open() {
+            queue.cancel(id);
+        }
     }
 
     /// Up to `max` completions. If there are more, the descriptor stays readable.
-    fn drain<'py>(&self, py: Python<'py>, max: usize) -> Vec<Completion<'py>> {
-        // The descriptor of a forked child is its parent's, too: the parent's wake-up is not ours to take.
-        if self.queue.is_forked() {
-            return Vec::new();
+    fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Completion<'py>>> {
+        let Open { queue, signal } = self.open()?;
+        // A forked child shares the descriptor with its parent, and must not take the parent's wake-up.
+        if queue.is_forked() {
+            return Ok(Vec::new());
         }
-        self.signal.clear();
+        signal.clear();
+        if is_daemon_at_exit() {
+            return Ok(Vec::new());
+        }
         let completion = |(id, outcome)| match value(py, outcome) {
             Ok(value) => (id, false, value),
             Err(error) => (id, true, error.into_value(py).into_bound(py).into_any()),
         };
-        self.queue.drain(max).into_iter().map(completion).collect()
+        Ok(queue.drain(max).into_iter().map(completion).collect())
+    }
+
+    /// Cancels all operations and closes the descriptor.
+    fn close(&self) {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(open);
     }
 }

@@ -1,4 +1,4 @@
-//! Connected objects. Their methods only say what to do; see `operation`.
+//! Clients, producers and consumers. Their methods only make an [`Operation`].
 
 use std::time::Duration;
 
@@ -6,20 +6,23 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rocketmq_thin_bridge as bridge;
 
-use crate::input::{Given, Message, Seconds, subscriptions};
+use crate::input::{Deliveries, Message, Messages, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
+use crate::options::Keywords;
 use crate::output::Delivery;
+
+type Any<'py> = Bound<'py, PyAny>;
 
 #[pyfunction]
 #[pyo3(signature = (endpoints, **options))]
-pub(crate) fn connect(endpoints: String, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
-    let options = Given(options).client(endpoints)?;
+pub(crate) fn connect(endpoints: &Any<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
+    let options = Keywords(options).client(argument("endpoints", endpoints)?)?;
     Ok(Operation::new(bridge::Operation::Connect(options)))
 }
 
-/// How long to wait for a close.
-fn deadline(given: Option<Seconds>) -> Duration {
-    given.map_or(bridge::CLOSE_DEADLINE, Into::into)
+fn close_deadline(deadline: &Any<'_>) -> PyResult<Duration> {
+    let deadline: Option<Seconds> = argument("deadline", deadline)?;
+    Ok(deadline.map_or(bridge::CLOSE_DEADLINE, |Seconds(deadline)| deadline))
 }
 
 #[pyclass(frozen, module = "rocketmq_thin._native")]
@@ -29,23 +32,26 @@ pub(crate) struct Client(pub(crate) bridge::Client);
 impl Client {
     #[pyo3(signature = (**options))]
     fn producer(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
-        let options = Given(options).producer()?;
+        let options = Keywords(options).producer()?;
         Ok(Operation::new(bridge::Operation::Producer(self.0.clone(), options)))
     }
 
     #[pyo3(signature = (group, subscriptions, **options))]
     fn simple_consumer(
         &self,
-        group: String,
-        #[pyo3(from_py_with = subscriptions)] subscriptions: Vec<bridge::Subscription>,
+        group: &Any<'_>,
+        subscriptions: &Any<'_>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Operation> {
-        let options = Given(options).simple_consumer(group, subscriptions)?;
+        let group = argument("group", group)?;
+        let Subscriptions(subscriptions) = argument("subscriptions", subscriptions)?;
+        let options = Keywords(options).simple_consumer(group, subscriptions)?;
         Ok(Operation::new(bridge::Operation::SimpleConsumer(self.0.clone(), options)))
     }
 
-    fn close(&self, within: Option<Seconds>) -> Operation {
-        Operation::new(bridge::Operation::CloseClient(self.0.clone(), deadline(within)))
+    fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
+        let deadline = close_deadline(deadline)?;
+        Ok(Operation::new(bridge::Operation::CloseClient(self.0.clone(), deadline)))
     }
 }
 
@@ -54,17 +60,19 @@ pub(crate) struct Producer(pub(crate) bridge::Producer);
 
 #[pymethods]
 impl Producer {
-    fn send(&self, message: Message) -> Operation {
-        Operation::new(bridge::Operation::Send(self.0.clone(), message.into()))
+    fn send(&self, message: &Any<'_>) -> PyResult<Operation> {
+        let Message(message) = argument("message", message)?;
+        Ok(Operation::new(bridge::Operation::Send(self.0.clone(), message)))
     }
 
-    fn send_all(&self, messages: Vec<Message>) -> Operation {
-        let messages = messages.into_iter().map(Into::into).collect();
-        Operation::new(bridge::Operation::SendAll(self.0.clone(), messages))
+    fn send_all(&self, messages: &Any<'_>) -> PyResult<Operation> {
+        let Messages(messages) = argument("messages", messages)?;
+        Ok(Operation::new(bridge::Operation::SendAll(self.0.clone(), messages)))
     }
 
-    fn close(&self, within: Option<Seconds>) -> Operation {
-        Operation::new(bridge::Operation::CloseProducer(self.0.clone(), deadline(within)))
+    fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
+        let deadline = close_deadline(deadline)?;
+        Ok(Operation::new(bridge::Operation::CloseProducer(self.0.clone(), deadline)))
     }
 }
 
@@ -75,24 +83,35 @@ pub(crate) struct SimpleConsumer(pub(crate) bridge::SimpleConsumer);
 impl SimpleConsumer {
     #[pyo3(signature = (**options))]
     fn receive(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
-        Ok(Operation::new(bridge::Operation::Receive(self.0.clone(), Given(options).receive()?)))
+        let options = Keywords(options).receive()?;
+        Ok(Operation::new(bridge::Operation::Receive(self.0.clone(), options)))
     }
 
-    fn ack(&self, delivery: &Delivery) -> Operation {
-        Operation::new(bridge::Operation::Ack(self.0.clone(), delivery.0.clone()))
+    /// Returns deliveries whose receive was cancelled to the consumer, at once: the next receive gets them.
+    fn put_back(&self, deliveries: &Any<'_>) -> PyResult<()> {
+        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
+        self.0.put_back(deliveries);
+        Ok(())
     }
 
-    fn ack_all(&self, deliveries: Vec<PyRef<'_, Delivery>>) -> Operation {
-        let deliveries = deliveries.iter().map(|delivery| delivery.0.clone()).collect();
-        Operation::new(bridge::Operation::AckAll(self.0.clone(), deliveries))
+    fn ack(&self, delivery: &Any<'_>) -> PyResult<Operation> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        Ok(Operation::new(bridge::Operation::Ack(self.0.clone(), delivery)))
     }
 
-    fn change_invisible(&self, delivery: &Delivery, duration: Seconds) -> Operation {
-        let operation = bridge::Operation::ChangeInvisible(self.0.clone(), delivery.0.clone(), duration.0);
-        Operation::new(operation)
+    fn ack_all(&self, deliveries: &Any<'_>) -> PyResult<Operation> {
+        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
+        Ok(Operation::new(bridge::Operation::AckAll(self.0.clone(), deliveries)))
     }
 
-    fn close(&self, within: Option<Seconds>) -> Operation {
-        Operation::new(bridge::Operation::CloseConsumer(self.0.clone(), deadline(within)))
+    fn change_invisible(&self, delivery: &Any<'_>, duration: &Any<'_>) -> PyResult<Operation> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        let Seconds(duration) = argument("duration", duration)?;
+        Ok(Operation::new(bridge::Operation::ChangeInvisible(self.0.clone(), delivery, duration)))
+    }
+
+    fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
+        let deadline = close_deadline(deadline)?;
+        Ok(Operation::new(bridge::Operation::CloseConsumer(self.0.clone(), deadline)))
     }
 }

@@ -1,162 +1,278 @@
-//! What Python code gives: keyword arguments, and the dataclasses of `rocketmq_thin.values`, read by their
-//! attributes. What is left out, or `None`, stays as the core has it.
+//! What Python code passes in. Each conversion knows the name of the argument or attribute it converts, and
+//! its error says what that takes.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pyo3::conversion::FromPyObjectOwned;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyMapping, PyString};
 use rocketmq_thin_bridge as bridge;
+
+use crate::output::Delivery;
+
+/// A type that Python values are converted to.
+pub(crate) trait Input: Sized {
+    /// What it takes, for errors.
+    const TAKES: &'static str;
+
+    /// Converts `value`, which errors call `name`.
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self>;
+}
+
+/// Converts the argument `name`.
+pub(crate) fn argument<T: Input>(name: &str, value: &Bound<'_, PyAny>) -> PyResult<T> {
+    T::convert(&name, value)
+}
+
+/// An error for a value of the wrong type.
+fn wrong_type<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr {
+    match value.get_type().name() {
+        Ok(given) => PyTypeError::new_err(format!("{name} must be {}, got {given}", T::TAKES)),
+        Err(error) => error,
+    }
+}
+
+/// An error for a value that is out of range.
+fn out_of_range<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr {
+    PyValueError::new_err(format!("{name} must be {}, got {value}", T::TAKES))
+}
+
+/// Converts each element of an iterable.
+fn elements<T: Input, C: Input>(name: &dyn Display, iterable: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    let elements = iterable.try_iter().map_err(|_| wrong_type::<C>(name, iterable))?;
+    elements.enumerate().map(|(at, element)| T::convert(&format_args!("{name}[{at}]"), &element?)).collect()
+}
+
+impl Input for String {
+    const TAKES: &'static str = "a str";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match value.cast::<PyString>() {
+            // It may hold surrogates, which are not UTF-8: Python's own error says where.
+            Ok(text) => Ok(text.to_cow()?.into_owned()),
+            Err(_) => Err(wrong_type::<Self>(name, value)),
+        }
+    }
+}
+
+impl<T: Input> Input for Option<T> {
+    const TAKES: &'static str = T::TAKES;
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if value.is_none() { Ok(None) } else { T::convert(name, value).map(Some) }
+    }
+}
+
+impl Input for u32 {
+    const TAKES: &'static str = "an int from 0 to 4294967295";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        value.extract().map_err(|error| int_error::<Self>(name, value, &error))
+    }
+}
+
+impl Input for usize {
+    const TAKES: &'static str = "an int, not negative";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        value.extract().map_err(|error| int_error::<Self>(name, value, &error))
+    }
+}
+
+fn int_error<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>, error: &PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(value.py()) {
+        wrong_type::<T>(name, value)
+    } else {
+        out_of_range::<T>(name, value)
+    }
+}
 
 /// A length of time: a number of seconds or a `timedelta`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
-impl FromPyObject<'_, '_> for Seconds {
-    type Error = PyErr;
+impl Input for Seconds {
+    const TAKES: &'static str = "a number of seconds or a timedelta, not negative";
 
-    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        match value.extract::<f64>() {
-            Ok(seconds) => Duration::try_from_secs_f64(seconds)
-                .map(Self)
-                .map_err(|error| PyValueError::new_err(error.to_string())),
-            Err(_) => value.extract().map(Self),
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let duration = match value.extract::<f64>() {
+            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Err(_) => match value.extract::<Duration>() {
+                Ok(duration) => Some(duration),
+                Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
+                    return Err(wrong_type::<Self>(name, value));
+                }
+                Err(_) => None,
+            },
+        };
+        duration.map(Self).ok_or_else(|| out_of_range::<Self>(name, value))
+    }
+}
+
+/// One name or several. A `str` is one name, not an iterable of letters.
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+impl Input for Names {
+    const TAKES: &'static str = "a str or an iterable of str";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if value.is_instance_of::<PyString>() {
+            return Ok(Self(vec![String::convert(name, value)?]));
+        }
+        elements::<String, Self>(name, value).map(Self)
+    }
+}
+
+struct Properties(Vec<(String, String)>);
+
+impl Input for Properties {
+    const TAKES: &'static str = "a mapping of str to str";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mapping = value.cast::<PyMapping>().map_err(|_| wrong_type::<Self>(name, value))?;
+        let property = |item: Bound<'_, PyAny>| {
+            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let key = String::convert(&format_args!("a key of {name}"), &key)?;
+            let value = String::convert(&format_args!("{name}[{key:?}]"), &value)?;
+            Ok((key, value))
+        };
+        mapping.items()?.iter().map(property).collect::<PyResult<_>>().map(Self)
+    }
+}
+
+/// The body is not copied: it keeps the `bytes` alive. A `bytearray` is copied, as it can change.
+struct Body(Bytes);
+
+impl Input for Body {
+    const TAKES: &'static str = "bytes or bytearray";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let body: PyBackedBytes = value.extract().map_err(|_| wrong_type::<Self>(name, value))?;
+        Ok(Self(Bytes::from_owner(body)))
+    }
+}
+
+/// A message to send.
+pub(crate) struct Message(pub(crate) bridge::Message);
+
+impl Input for Message {
+    const TAKES: &'static str = "a rocketmq_thin.Message";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = value.py();
+        let Ok(topic) = value.getattr(intern!(py, "topic")) else {
+            return Err(wrong_type::<Self>(name, value));
+        };
+        let topic = String::convert(&"Message.topic", &topic)?;
+        let mut message = bridge::Message::new(topic, Bytes::new());
+        message.body = Body::convert(&"Message.body", &value.getattr(intern!(py, "body"))?)?.0;
+        message.tag = Option::convert(&"Message.tag", &value.getattr(intern!(py, "tag"))?)?;
+        message.keys = Names::convert(&"Message.keys", &value.getattr(intern!(py, "keys"))?)?.0;
+        let properties = value.getattr(intern!(py, "properties"))?;
+        message.properties = Properties::convert(&"Message.properties", &properties)?.0;
+        Ok(Self(message))
+    }
+}
+
+/// Messages to send.
+pub(crate) struct Messages(pub(crate) Vec<bridge::Message>);
+
+impl Input for Messages {
+    const TAKES: &'static str = "an iterable of rocketmq_thin.Message";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let messages = elements::<Message, Self>(name, value)?;
+        Ok(Self(messages.into_iter().map(|Message(message)| message).collect()))
+    }
+}
+
+impl Input for Delivery {
+    const TAKES: &'static str = "a rocketmq_thin.Delivery";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let delivery = value.cast::<Self>().map_err(|_| wrong_type::<Self>(name, value))?;
+        Ok(Self(delivery.get().0.clone()))
+    }
+}
+
+/// Deliveries to acknowledge.
+pub(crate) struct Deliveries(pub(crate) Vec<bridge::Delivery>);
+
+impl Input for Deliveries {
+    const TAKES: &'static str = "an iterable of rocketmq_thin.Delivery";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let deliveries = elements::<Delivery, Self>(name, value)?;
+        Ok(Self(deliveries.into_iter().map(|Delivery(delivery)| delivery).collect()))
+    }
+}
+
+impl Input for bridge::Credentials {
+    const TAKES: &'static str = "a rocketmq_thin.Credentials";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let Ok(access_key) = value.getattr("access_key") else {
+            return Err(wrong_type::<Self>(name, value));
+        };
+        Ok(Self {
+            access_key: argument("Credentials.access_key", &access_key)?,
+            secret_key: argument("Credentials.secret_key", &value.getattr("secret_key")?)?,
+            session_token: argument("Credentials.session_token", &value.getattr("session_token")?)?,
+        })
+    }
+}
+
+impl Input for bridge::Tls {
+    const TAKES: &'static str = "a rocketmq_thin.Tls";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let Ok(ca) = value.getattr("ca") else {
+            return Err(wrong_type::<Self>(name, value));
+        };
+        let ca: Option<Body> = argument("Tls.ca", &ca)?;
+        Ok(ca.map_or(Self::SystemRoots, |Body(pem)| Self::Ca { pem: pem.to_vec() }))
+    }
+}
+
+impl Input for bridge::Filter {
+    const TAKES: &'static str = "rocketmq_thin.Tags, rocketmq_thin.Sql or None";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if value.is_none() {
+            Ok(Self::All)
+        } else if let Ok(tags) = value.getattr("tags") {
+            Ok(Self::Tags(Names::convert(&format_args!("{name}.tags"), &tags)?.0))
+        } else if let Ok(expression) = value.getattr("expression") {
+            Ok(Self::Sql(String::convert(&format_args!("{name}.expression"), &expression)?))
+        } else {
+            Err(wrong_type::<Self>(name, value))
         }
     }
 }
 
-impl From<Seconds> for Duration {
-    fn from(Seconds(duration): Seconds) -> Self {
-        duration
-    }
-}
+/// Topics alone, or a mapping of topics to filters.
+pub(crate) struct Subscriptions(pub(crate) Vec<bridge::Subscription>);
 
-#[derive(FromPyObject)]
-pub(crate) struct Message {
-    topic: String,
-    body: PyBackedBytes,
-    tag: Option<String>,
-    keys: Vec<String>,
-    #[pyo3(from_py_with = pairs)]
-    properties: Vec<(String, String)>,
-}
+impl Input for Subscriptions {
+    const TAKES: &'static str = "a str, an iterable of str, or a mapping of str to Tags, Sql or None";
 
-fn pairs(mapping: &Bound<'_, PyAny>) -> PyResult<Vec<(String, String)>> {
-    mapping.cast::<PyMapping>()?.items()?.extract()
-}
-
-impl From<Message> for bridge::Message {
-    fn from(message: Message) -> Self {
-        let Message { topic, body, tag, keys, properties } = message;
-        Self { topic, body: Bytes::from_owner(body), tag, keys, properties }
-    }
-}
-
-#[derive(FromPyObject)]
-struct Credentials {
-    access_key: String,
-    secret_key: String,
-    session_token: Option<String>,
-}
-
-impl From<Credentials> for Option<bridge::Credentials> {
-    fn from(given: Credentials) -> Self {
-        let Credentials { access_key, secret_key, session_token } = given;
-        Some(bridge::Credentials { access_key, secret_key, session_token })
-    }
-}
-
-#[derive(FromPyObject)]
-struct Tls {
-    ca: Option<Vec<u8>>,
-}
-
-impl From<Tls> for bridge::Tls {
-    fn from(given: Tls) -> Self {
-        given.ca.map_or(Self::SystemRoots, |pem| Self::Ca { pem })
-    }
-}
-
-#[derive(FromPyObject)]
-enum Filter {
-    Tags { tags: Vec<String> },
-    Sql { expression: String },
-}
-
-impl From<Filter> for bridge::Filter {
-    fn from(given: Filter) -> Self {
-        match given {
-            Filter::Tags { tags } => Self::Tags(tags),
-            Filter::Sql { expression } => Self::Sql(expression),
-        }
-    }
-}
-
-/// A mapping of topics to filters, or the topics alone.
-pub(crate) fn subscriptions(given: &Bound<'_, PyAny>) -> PyResult<Vec<bridge::Subscription>> {
-    let Ok(mapping) = given.cast::<PyMapping>() else {
-        return Ok(given.extract::<Vec<String>>()?.into_iter().map(Into::into).collect());
-    };
-    let filters: Vec<(String, Option<Filter>)> = mapping.items()?.extract()?;
-    let subscription = |(topic, filter): (String, Option<Filter>)| {
-        bridge::Subscription::new(topic, filter.map(Into::into).unwrap_or_default())
-    };
-    Ok(filters.into_iter().map(subscription).collect())
-}
-
-/// Keyword arguments.
-pub(crate) struct Given<'a, 'py>(pub(crate) Option<&'a Bound<'py, PyDict>>);
-
-impl<'py> Given<'_, 'py> {
-    /// Converts the argument `name`, a `V` in Python's terms, into `slot` if it was given.
-    fn set<V: FromPyObjectOwned<'py> + Into<T>, T>(&self, name: &str, slot: &mut T) -> PyResult<()> {
-        if let Some(given) = self.0
-            && let Some(value) = given.get_item(name)?
-            && !value.is_none()
-        {
-            *slot = value.extract::<V>().map_err(Into::into)?.into();
-        }
-        Ok(())
-    }
-
-    pub(crate) fn client(&self, endpoints: String) -> PyResult<bridge::ClientOptions> {
-        let mut options = bridge::ClientOptions::new(endpoints);
-        options.language = bridge::Language::Python;
-        self.set::<String, _>("namespace", &mut options.namespace)?;
-        self.set::<Credentials, _>("credentials", &mut options.credentials)?;
-        self.set::<Tls, _>("tls", &mut options.tls)?;
-        self.set::<Seconds, _>("request_timeout", &mut options.request_timeout)?;
-        self.set::<Seconds, _>("operation_timeout", &mut options.operation_timeout)?;
-        self.set::<Seconds, _>("startup_timeout", &mut options.startup_timeout)?;
-        self.set::<u32, _>("max_attempts", &mut options.retry.max_attempts)?;
-        Ok(options)
-    }
-
-    pub(crate) fn producer(&self) -> PyResult<bridge::ProducerOptions> {
-        let mut options = bridge::ProducerOptions::default();
-        self.set::<Vec<String>, _>("topics", &mut options.topics)?;
-        self.set::<usize, _>("max_in_flight_messages", &mut options.max_in_flight_messages)?;
-        self.set::<usize, _>("max_in_flight_bytes", &mut options.max_in_flight_bytes)?;
-        Ok(options)
-    }
-
-    pub(crate) fn simple_consumer(
-        &self,
-        group: String,
-        subscriptions: Vec<bridge::Subscription>,
-    ) -> PyResult<bridge::SimpleConsumerOptions> {
-        let mut options = bridge::SimpleConsumerOptions::new(group, subscriptions);
-        self.set::<usize, _>("max_body_size", &mut options.decode.max_body_size)?;
-        Ok(options)
-    }
-
-    pub(crate) fn receive(&self) -> PyResult<bridge::ReceiveOptions> {
-        let mut options = bridge::ReceiveOptions::default();
-        self.set::<u32, _>("max_messages", &mut options.max_messages)?;
-        self.set::<Seconds, _>("invisible_duration", &mut options.invisible_duration)?;
-        self.set::<Seconds, _>("await_duration", &mut options.await_duration)?;
-        Ok(options)
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let Ok(mapping) = value.cast::<PyMapping>() else {
+            let Names(topics) = match value.try_iter() {
+                Ok(_) => Names::convert(name, value)?,
+                Err(_) => return Err(wrong_type::<Self>(name, value)),
+            };
+            return Ok(Self(topics.into_iter().map(Into::into).collect()));
+        };
+        let subscription = |item: Bound<'_, PyAny>| {
+            let (topic, filter): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let topic = String::convert(&format_args!("a key of {name}"), &topic)?;
+            let filter = bridge::Filter::convert(&format_args!("{name}[{topic:?}]"), &filter)?;
+            Ok(bridge::Subscription::new(topic, filter))
+        };
+        mapping.items()?.iter().map(subscription).collect::<PyResult<_>>().map(Self)
     }
 }

@@ -1,13 +1,17 @@
-//! `rocketmq_thin._native`: converts between Python's values and the bridge's, and decides nothing.
+//! `rocketmq_thin._native`: converts between Python's values and the bridge's.
 //!
-//! A method of a handle makes an [`Operation`](operation::Operation); [`run`](operation::run) waits for it
-//! (the blocking face), [`Completions`](completions::Completions) resolves it later (the asyncio face).
+//! A method of a handle makes an [`Operation`](operation::Operation). The blocking API waits for it with
+//! [`run`](blocking::run), the asyncio API submits it to [`Completions`](completions::Completions).
 
+mod blocking;
 mod completions;
 mod error;
+mod exit;
 mod handle;
 mod input;
 mod operation;
+mod options;
+mod outcome;
 mod output;
 mod signal;
 
@@ -16,11 +20,15 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use crate::blocking::run;
+    #[pymodule_export]
     use crate::completions::Completions;
+    #[pymodule_export]
+    use crate::exit::shutdown;
     #[pymodule_export]
     use crate::handle::{Client, Producer, SimpleConsumer, connect};
     #[pymodule_export]
-    use crate::operation::{Operation, run, shutdown};
+    use crate::operation::Operation;
     #[pymodule_export]
     use crate::output::Delivery;
 }

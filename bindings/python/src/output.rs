@@ -1,4 +1,4 @@
-//! What Python code gets: values of the core, converted as they are looked at.
+//! Values of the core as Python objects.
 
 use std::time::SystemTime;
 
@@ -7,38 +7,43 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use rocketmq_thin_bridge as bridge;
 
-/// A message as received: what was sent, where it stood, and the lease on it, which the consumer that received it
-/// settles.
+/// A received message. Acknowledge it with the consumer that received it.
 #[pyclass(frozen, module = "rocketmq_thin")]
 pub(crate) struct Delivery(pub(crate) bridge::Delivery);
 
 #[pymethods]
 impl Delivery {
+    /// The message's id, as its receipt has it.
     #[getter]
     fn message_id(&self) -> &str {
         &self.0.message_id
     }
 
+    /// The topic.
     #[getter]
     fn topic(&self) -> &str {
         &self.0.topic
     }
 
+    /// The content, decompressed. If `corrupted`, the bytes as they were received.
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.body)
     }
 
+    /// The tag, or `None`.
     #[getter]
     fn tag(&self) -> Option<&str> {
         self.0.tag.as_deref()
     }
 
+    /// The keys.
     #[getter]
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, &self.0.keys)
     }
 
+    /// The application's own properties.
     #[getter]
     fn properties<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let properties = PyDict::new(py);
@@ -48,41 +53,49 @@ impl Delivery {
         Ok(properties)
     }
 
+    /// The group within which messages are delivered in order, or `None`.
     #[getter]
     fn message_group(&self) -> Option<&str> {
         self.0.message_group.as_deref()
     }
 
+    /// When the producer made the message, in UTC, or `None` if the server did not say.
     #[getter]
     fn born_at(&self) -> Option<SystemTime> {
         datetime(self.0.born_at)
     }
 
+    /// The host that sent the message.
     #[getter]
     fn born_host(&self) -> &str {
         &self.0.born_host
     }
 
+    /// When the server stored the message, in UTC, or `None` if it did not say.
     #[getter]
     fn stored_at(&self) -> Option<SystemTime> {
         datetime(self.0.stored_at)
     }
 
+    /// How many times the message has been delivered to this group, including this time. Starts at 1.
     #[getter]
     fn attempt(&self) -> u32 {
         self.0.attempt
     }
 
+    /// Whether the body does not match its digest, could not be decompressed, or is too large.
     #[getter]
     fn corrupted(&self) -> bool {
         self.0.corrupted
     }
 
+    /// The number of the queue.
     #[getter]
     fn queue_id(&self) -> i32 {
         self.0.queue_id
     }
 
+    /// The position in the queue.
     #[getter]
     fn queue_offset(&self) -> i64 {
         self.0.queue_offset
@@ -94,7 +107,7 @@ impl Delivery {
     }
 }
 
-/// pyo3 panics at times before 1970, which a server may well send.
+/// Without times before 1970: a server may send them, and pyo3 panics at them.
 fn datetime(time: Option<SystemTime>) -> Option<SystemTime> {
     time.filter(|time| *time >= SystemTime::UNIX_EPOCH)
 }

@@ -1,9 +1,9 @@
-//! A file descriptor that an event loop can watch, and that any thread can make readable.
+//! A file descriptor that an event loop watches and that any thread can make readable.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// An eventfd, or the two ends of a socket where the system has none.
+/// An eventfd, or a socket pair on systems without it.
 pub(crate) struct Signal {
     read: OwnedFd,
     #[cfg(not(target_os = "linux"))]
@@ -25,7 +25,7 @@ impl Signal {
         Ok(Self { read: read.into(), write: write.into() })
     }
 
-    /// Makes it readable. It fails only when it is readable already.
+    /// Makes it readable. Writing fails only if it is readable already.
     pub(crate) fn set(&self) {
         #[cfg(target_os = "linux")]
         let end = &self.read;
@@ -34,7 +34,7 @@ impl Signal {
         let _ = rustix::io::write(end, &1_u64.to_ne_bytes());
     }
 
-    /// Makes it unreadable. It fails only when it is so already.
+    /// Makes it unreadable. Reading fails only if it is unreadable already.
     pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.read, &mut [0; 512]);
     }

@@ -10,7 +10,7 @@ from rocketmq_thin import Message, aio
 
 
 class Aio(Case, unittest.IsolatedAsyncioTestCase):
-    async def test_a_waiting_receive_leaves_the_loop_free(self):
+    async def test_a_waiting_receive_does_not_block_the_loop(self):
         async with aio.Client(self.server) as client, client.producer([self.name]) as producer:
             async with client.simple_consumer("loop-" + self.name, [self.name]) as consumer:
                 receiving = asyncio.create_task(consumer.receive(max_messages=1, await_duration=20))
@@ -22,7 +22,7 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 self.assertEqual((delivery.message_id, delivery.body), (receipt.message_id, b"wanted"))
                 await consumer.ack(delivery)
 
-    async def test_cancelling_a_task_cancels_its_operation_alone(self):
+    async def test_cancelling_a_task_cancels_only_its_operation(self):
         async with aio.Client(self.server) as client, client.producer() as producer:
             async with client.simple_consumer("cancel-" + self.name, [self.name]) as consumer:
                 receiving = asyncio.create_task(consumer.receive(await_duration=20))
@@ -35,13 +35,6 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 await producer.send(Message(self.name, b"later"))
                 (delivery,) = await consumer.receive(max_messages=1)
                 self.assertEqual(delivery.body, b"later")
-
-    async def test_what_is_not_open_says_so(self):
-        with self.assertRaisesRegex(RuntimeError, "async with"):
-            aio.Client(self.server).producer()
-        async with aio.Client(self.server) as client:
-            with self.assertRaisesRegex(RuntimeError, "async with"):
-                await client.producer().send(Message(self.name, b"x"))
 
     async def test_an_error_keeps_its_type_and_fields(self):
         async with aio.Client(self.server) as client, client.producer() as producer:
@@ -56,14 +49,57 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 await producer.send(Message(self.name, b"x"))
 
 
-class Loops(Case):
-    def test_each_loop_has_its_own_completions(self):
-        async def main():
-            async with aio.Client(self.server) as client, client.producer([self.name]) as producer:
-                return (await producer.send(Message(self.name, b"x"))).topic
+class Opening(Case, unittest.IsolatedAsyncioTestCase):
+    async def test_a_call_before_the_open_is_refused(self):
+        with self.assertRaisesRegex(RuntimeError, "async with"):
+            aio.Client(self.server).producer()
+        async with aio.Client(self.server) as client:
+            with self.assertRaisesRegex(RuntimeError, "async with"):
+                await client.producer().send(Message(self.name, b"x"))
 
+    async def test_an_open_that_failed_fails_again(self):
+        client = aio.Client("127.0.0.1:1", startup_timeout=0.05)
+        for _ in range(2):
+            with self.assertRaises(rocketmq_thin.Error):
+                await client
+        with self.assertRaisesRegex(RuntimeError, "async with"):
+            client.producer()
+
+    async def test_an_open_that_was_cancelled_can_be_tried_again(self):
+        client = aio.Client(self.server)
+        opening = asyncio.ensure_future(client._open())
+        await asyncio.sleep(0)
+        opening.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await opening
+        async with client, client.producer(iter([self.name])) as producer:
+            await producer.send(Message(self.name, b"x"))
+
+    async def test_tasks_that_open_one_client_all_get_it_open(self):
+        client = aio.Client(self.server)
+
+        async def send():
+            async with (await client).producer() as producer:
+                return await producer.send(Message(self.name, b"x"))
+
+        first, *others = [asyncio.create_task(send()) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        receipts = await asyncio.gather(*others)
+        self.assertEqual({receipt.topic for receipt in receipts}, {self.name})
+        await client.close()
+
+
+class Loops(Case):
+    def test_a_client_works_in_several_loops(self):
+        async def opened():
+            client = await aio.Client(self.server)
+            return client, await client.producer()
+
+        client, producer = asyncio.run(opened())
         for _ in range(3):
-            self.assertEqual(asyncio.run(main()), self.name)
+            self.assertEqual(asyncio.run(producer.send(Message(self.name, b"x"))).topic, self.name)
+        asyncio.run(client.close())
 
     def test_many_at_once(self):
         async def main():

@@ -22,6 +22,7 @@ enum class ErrorKind {
     InvalidOptions,
     Tls,
     Closed,
+    Internal,
 }
 
 /** Why an operation failed, and what that means for the caller. */
@@ -99,6 +100,9 @@ sealed class RocketMQException(
 
     /** The client, producer or consumer is closed. */
     class Closed internal constructor(failure: Failure) : RocketMQException(ErrorKind.Closed, failure)
+
+    /** A defect of the client itself. */
+    class Internal internal constructor(failure: Failure) : RocketMQException(ErrorKind.Internal, failure)
 }
 
 internal fun Failure.toException(): RocketMQException =
@@ -120,4 +124,5 @@ internal fun Failure.toException(): RocketMQException =
         NativeKind.INVALID_OPTIONS -> RocketMQException.InvalidOptions(this)
         NativeKind.TLS -> RocketMQException.Tls(this)
         NativeKind.CLOSED -> RocketMQException.Closed(this)
+        NativeKind.INTERNAL -> RocketMQException.Internal(this)
     }

@@ -1,0 +1,77 @@
+//! Options, given as keyword arguments. One that is missing or `None` keeps the core's default.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rocketmq_thin_bridge as bridge;
+
+use crate::input::{Input, Names, Seconds, argument};
+
+/// Keyword arguments.
+pub(crate) struct Keywords<'a, 'py>(pub(crate) Option<&'a Bound<'py, PyDict>>);
+
+impl Keywords<'_, '_> {
+    fn get<T: Input>(&self, name: &str) -> PyResult<Option<T>> {
+        match self.0.map(|given| given.get_item(name)).transpose()?.flatten() {
+            Some(value) => argument(name, &value),
+            None => Ok(None),
+        }
+    }
+
+    /// Sets `option` if the argument `name` was given.
+    fn set<T: Input>(&self, name: &str, option: &mut T) -> PyResult<()> {
+        if let Some(value) = self.get(name)? {
+            *option = value;
+        }
+        Ok(())
+    }
+
+    fn set_duration(&self, name: &str, option: &mut Duration) -> PyResult<()> {
+        if let Some(Seconds(duration)) = self.get(name)? {
+            *option = duration;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn client(&self, endpoints: String) -> PyResult<bridge::ClientOptions> {
+        let mut options = bridge::ClientOptions::new(endpoints);
+        options.language = bridge::Language::Python;
+        self.set("namespace", &mut options.namespace)?;
+        self.set("tls", &mut options.tls)?;
+        self.set_duration("request_timeout", &mut options.request_timeout)?;
+        self.set_duration("operation_timeout", &mut options.operation_timeout)?;
+        self.set_duration("startup_timeout", &mut options.startup_timeout)?;
+        self.set("max_attempts", &mut options.retry.max_attempts)?;
+        options.credentials = self.get("credentials")?;
+        Ok(options)
+    }
+
+    pub(crate) fn producer(&self) -> PyResult<bridge::ProducerOptions> {
+        let mut options = bridge::ProducerOptions::default();
+        if let Some(Names(topics)) = self.get("topics")? {
+            options.topics = topics;
+        }
+        self.set("max_in_flight_messages", &mut options.max_in_flight_messages)?;
+        self.set("max_in_flight_bytes", &mut options.max_in_flight_bytes)?;
+        Ok(options)
+    }
+
+    pub(crate) fn simple_consumer(
+        &self,
+        group: String,
+        subscriptions: Vec<bridge::Subscription>,
+    ) -> PyResult<bridge::SimpleConsumerOptions> {
+        let mut options = bridge::SimpleConsumerOptions::new(group, subscriptions);
+        self.set("max_body_size", &mut options.decode.max_body_size)?;
+        Ok(options)
+    }
+
+    pub(crate) fn receive(&self) -> PyResult<bridge::ReceiveOptions> {
+        let mut options = bridge::ReceiveOptions::default();
+        self.set("max_messages", &mut options.max_messages)?;
+        self.set_duration("invisible_duration", &mut options.invisible_duration)?;
+        self.set_duration("await_duration", &mut options.await_duration)?;
+        Ok(options)
+    }
+}

@@ -1,0 +1,39 @@
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use rocketmq_thin_bridge::{Error, Outcome};
+
+use crate::error::{exception, raised};
+use crate::handle::{Client, Producer, SimpleConsumer};
+use crate::output::{Delivery, close_report, receipt};
+
+/// The Python value of an outcome, or the exception to raise.
+pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match outcome {
+        Outcome::Client(client) => Client(client).into_bound_py_any(py)?,
+        Outcome::Producer(producer) => Producer(producer).into_bound_py_any(py)?,
+        Outcome::SimpleConsumer(consumer) => SimpleConsumer(consumer).into_bound_py_any(py)?,
+        Outcome::Receipt(stored) => receipt(py, stored)?,
+        Outcome::Receipts(results) => each(py, results, receipt)?,
+        Outcome::Deliveries(deliveries) => {
+            let deliveries: Vec<_> = deliveries.take().into_iter().map(Delivery).collect();
+            deliveries.into_bound_py_any(py)?
+        }
+        Outcome::Done => py.None().into_bound(py),
+        Outcome::Settled(results) => each(py, results, |py, ()| Ok(py.None().into_bound(py)))?,
+        Outcome::Closed(report) => close_report(py, report)?,
+        Outcome::Failed(error) => return Err(raised(py, &error)),
+    })
+}
+
+/// A list with a value or an exception for each result.
+fn each<'py, T>(
+    py: Python<'py>,
+    results: Vec<Result<T, Error>>,
+    convert: impl Fn(Python<'py>, T) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let values = results.into_iter().map(|result| match result {
+        Ok(value) => convert(py, value),
+        Err(error) => exception(py, &error),
+    });
+    values.collect::<PyResult<Vec<_>>>()?.into_bound_py_any(py)
+}

@@ -1,0 +1,120 @@
+"""What has arrived for a receive is not lost when the receive is cancelled, or when its event loop ends."""
+
+import asyncio
+import gc
+import os
+import select
+import unittest
+
+from proxied import Case
+
+from rocketmq_thin import Client, Error, Message, _loop, aio
+
+
+class Cancelled(Case, unittest.IsolatedAsyncioTestCase):
+    async def test_a_message_of_a_cancelled_receive_goes_to_the_next_one(self):
+        loop = asyncio.get_running_loop()
+
+        def cancel_with_outcome_in_the_queue(receiving, completions):
+            receiving.cancel()
+
+        def cancel_before_the_future_is_resolved(receiving, completions):
+            receiving.cancel()
+            completions.resolve()
+
+        def cancel_after_the_future_is_resolved(receiving, completions):
+            completions.resolve()
+            receiving.cancel()
+
+        with Client(self.server) as other, other.producer() as producer:
+            async with aio.Client(self.server) as client:
+                async with client.simple_consumer("next-" + self.name, [self.name]) as consumer:
+                    for cancel in (
+                        cancel_with_outcome_in_the_queue,
+                        cancel_before_the_future_is_resolved,
+                        cancel_after_the_future_is_resolved,
+                    ):
+                        with self.subTest(cancel.__name__):
+                            receiving = asyncio.create_task(consumer.receive(max_messages=1))
+                            await asyncio.sleep(0)
+                            # The loop stands still here, so that it can't fetch the outcome by itself.
+                            receipt = producer.send(Message(self.name, b"x"))
+                            completions = _loop._completions(loop)
+                            select.select([completions.native.fileno()], [], [])
+                            cancel(receiving, completions)
+                            with self.assertRaises(asyncio.CancelledError):
+                                await receiving
+                            (delivery,) = await consumer.receive(max_messages=1)
+                            self.assertEqual((delivery.message_id, delivery.attempt), (receipt.message_id, 1))
+                            await consumer.ack(delivery)
+
+    async def test_no_message_is_lost_to_short_timeouts(self):
+        count = 300
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            async with client.simple_consumer("short-" + self.name, [self.name]) as consumer:
+
+                async def send():
+                    for number in range(count):
+                        await producer.send(Message(self.name, b"%d" % number))
+
+                sending = asyncio.create_task(send())
+                received = []
+                while len(received) < count:
+                    try:
+                        received += await asyncio.wait_for(consumer.receive(max_messages=1), timeout=0.003)
+                    except asyncio.TimeoutError:
+                        pass
+                await sending
+                self.assertEqual({delivery.attempt for delivery in received}, {1})
+
+
+ENDS = {"closed": lambda loop: loop.close(), "dropped": lambda loop: None}
+
+
+class Ended(Case):
+    def receive_in_a_loop_that_ends(self, end):
+        """Leaves a receive pending in a loop, and ends the loop by `end`."""
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+
+        async def start():
+            client = await aio.Client(self.server)
+            consumer = await client.simple_consumer("ended-" + self.name, [self.name])
+            loop.create_task(consumer.receive(max_messages=1))
+            await asyncio.sleep(0)
+
+        loop.run_until_complete(start())
+        end(loop)
+
+    def test_a_receive_ends_with_its_loop(self):
+        for name, end in ENDS.items():
+            with self.subTest(name):
+                self.receive_in_a_loop_that_ends(end)
+                gc.collect()
+                with Client(self.server) as client, client.producer() as producer:
+                    producer.send(Message(self.name, b"x"))
+                    with client.simple_consumer("ended-" + self.name, [self.name]) as consumer:
+                        (delivery,) = consumer.receive(max_messages=1)
+                        self.assertEqual(delivery.attempt, 1)
+                        consumer.ack(delivery)
+
+    @unittest.skipUnless(os.path.isdir("/proc/self/fd"), "descriptors are counted in /proc")
+    def test_an_ended_loop_leaves_no_descriptors(self):
+        def count():
+            gc.collect()
+            return len(os.listdir("/proc/self/fd"))
+
+        with Client(self.server):
+            pass
+        before = count()
+        for end in ENDS.values():
+            for _ in range(5):
+                loop = asyncio.new_event_loop()
+                loop.run_until_complete(self.fail_to_connect())
+                end(loop)
+                del loop
+        self.assertEqual(count(), before)
+
+    async def fail_to_connect(self):
+        with self.assertRaises(Error):
+            await aio.Client("127.0.0.1:1", startup_timeout=0.001)
