@@ -1,4 +1,4 @@
-//! The signature brokers ask for when authentication is on (Apache's `AclClientRPCHook`): HMAC-SHA1 over the
+//! The signature that brokers require when authentication is on (Apache's `AclClientRPCHook`): HMAC-SHA1 over the
 //! values of all header fields in the order of their names, followed by the body.
 
 use base64::Engine;
@@ -11,7 +11,7 @@ use super::Command;
 const ACCESS_KEY: &str = "AccessKey";
 const SIGNATURE: &str = "Signature";
 
-/// Who signs.
+/// Signs requests for one user.
 #[derive(Clone)]
 pub struct Signer {
     access_key: String,
@@ -21,12 +21,12 @@ pub struct Signer {
 impl Signer {
     /// A signer for this user.
     #[must_use]
-    pub fn new(access_key: &str, secret_key: &str) -> Option<Self> {
-        let mac = Hmac::new_from_slice(secret_key.as_bytes()).ok()?;
-        Some(Self { access_key: access_key.to_owned(), mac })
+    pub fn new(access_key: &str, secret_key: &str) -> Self {
+        let mac = Hmac::new_from_slice(secret_key.as_bytes()).expect("HMAC takes keys of any length");
+        Self { access_key: access_key.to_owned(), mac }
     }
 
-    /// Signs a request. Every field must be in it already.
+    /// Signs a request. All other fields must be set already.
     pub fn sign(&self, command: &mut Command) {
         command.fields.insert(ACCESS_KEY.into(), self.access_key.clone());
         command.fields.remove(SIGNATURE);
@@ -53,10 +53,10 @@ mod tests {
     fn signs_fields_in_the_order_of_their_names_and_then_the_body() {
         // HMAC-SHA1("secret", "ak" "v1" "v2" "body"), by another implementation.
         let mut command = Command::request(105).field("b", "v2").field("a", "v1").body("body");
-        Signer::new("ak", "secret").unwrap().sign(&mut command);
+        Signer::new("ak", "secret").sign(&mut command);
         assert_eq!(command.text("Signature"), Some("lpqfPfZBZGc6Ur/He83FfnL1tKE="));
         let signed = command.clone();
-        Signer::new("ak", "secret").unwrap().sign(&mut command);
+        Signer::new("ak", "secret").sign(&mut command);
         assert_eq!(command, signed);
     }
 }

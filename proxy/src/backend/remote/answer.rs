@@ -3,7 +3,7 @@ use super::name_servers::LookupError;
 use crate::remoting::{Command, response};
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// What a broker's refusal means in domain terms: the one table from response codes to [`ServiceErrorKind`]
+/// A broker's refusal in domain terms. This is the one table from response codes to [`ServiceErrorKind`]
 /// (5.5.0's `ResponseCode`, and what its processors use the codes for).
 pub(super) fn refusal(answer: &Command) -> ServiceError {
     use ServiceErrorKind::*;
@@ -25,7 +25,7 @@ pub(super) fn refusal(answer: &Command) -> ServiceError {
     ServiceError::new(kind, text)
 }
 
-/// An answer that must have succeeded.
+/// Turns every answer but a success into an error.
 pub(super) fn success(answer: Command) -> Result<Command, ServiceError> {
     if answer.code == response::SUCCESS { Ok(answer) } else { Err(refusal(&answer)) }
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_have_been_done_stays_known() {
+    fn uncertainty_is_preserved() {
         let address = || "b:1".to_owned();
         for error in [
             CallError::Connect { address: address(), reason: String::new() },

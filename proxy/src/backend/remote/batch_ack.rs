@@ -6,13 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use super::handle::Handle;
+use super::handle::{Handle, TopicGroup};
 use crate::remoting::{Command, request};
 
-/// The revive queue that stands for an orderly group, which has no check-points to mark.
+/// The revive queue in handles of orderly groups, which have no check-points.
 const ORDERLY: i32 = 999;
-/// How far a message may lie behind the beginning of its pop. Far ones are of a pop whose filter passed over
-/// many, and would make a long set of bits with one bit in it.
+/// How far a message may be behind the beginning of its pop. A greater distance, as after a filter that skipped many
+/// messages, would make a long bit set with a single bit.
 const REACH: i64 = 1024;
 
 /// Whether this delivery may be acknowledged together with others.
@@ -23,11 +23,11 @@ pub(super) fn takes(handle: &Handle) -> bool {
 
 /// The request that acknowledges these deliveries of one broker, each of which it [`takes`].
 pub(super) fn command(
-    (topic, group): (&str, &str),
+    source: TopicGroup<'_>,
     broker: &str,
     handles: &[&Handle],
 ) -> serde_json::Result<Command> {
-    let body = Body { acks: acks((topic, group), handles), broker_name: broker };
+    let body = Body { acks: acks(source, handles), broker_name: broker };
     Ok(Command::request(request::BATCH_ACK_MESSAGE).body(serde_json::to_vec(&body)?))
 }
 
@@ -61,7 +61,7 @@ struct Ack<'a> {
     offsets: String,
 }
 
-fn acks<'a>((topic, group): (&'a str, &'a str), handles: &[&Handle]) -> Vec<Ack<'a>> {
+fn acks<'a>(TopicGroup { topic, group }: TopicGroup<'a>, handles: &[&Handle]) -> Vec<Ack<'a>> {
     let mut by_check_point: HashMap<_, Vec<i64>> = HashMap::new();
     for handle in handles {
         let check_point = (
@@ -78,7 +78,7 @@ fn acks<'a>((topic, group): (&'a str, &'a str), handles: &[&Handle]) -> Vec<Ack<
     acks.collect()
 }
 
-/// A set of small numbers, bit by bit, the lowest first.
+/// A bit set of small numbers, the lowest bit first.
 fn bits(places: &[i64]) -> Vec<u8> {
     let mut bits = Vec::new();
     for place in places.iter().filter_map(|place| usize::try_from(*place).ok()) {
@@ -107,7 +107,7 @@ mod tests {
             handle("100 1700000000000 60000 3 0 b 2 101"),
         ];
         let handles: Vec<_> = handles.iter().collect();
-        let command = command(("t", "g"), "b", &handles).unwrap();
+        let command = command(TopicGroup { topic: "t", group: "g" }, "b", &handles).unwrap();
         let mut body: serde_json::Value = serde_json::from_slice(&command.body).unwrap();
         body["acks"].as_array_mut().unwrap().sort_by_key(|ack| ack["r"].to_string());
         let ack = |variant, bits: &[u8]| {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn orderly_and_far_deliveries_travel_alone() {
+    fn orderly_and_far_deliveries_are_acknowledged_alone() {
         for (text, together) in [
             ("100 1 60000 3 0 b 2 100", true),
             ("100 1 60000 999 0 b 2 100", false),

@@ -1,46 +1,22 @@
-//! What brokers have to say to clients: they ask, and tell, over the connections on which this proxy announced
-//! itself (Apache's `ClientManageProcessor`, `Broker2Client`).
+//! Requests of brokers to clients. Brokers send them on the connections by which this proxy announced its producers
+//! (Apache's `ClientManageProcessor`, `Broker2Client`).
 
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use parking_lot::Mutex;
-use serde_json::json;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::cluster::Cluster;
-use super::convert;
+use super::convert::{self, InflateBudget};
+use super::half_message::HalfMessage;
+use super::heartbeat;
 use super::services::Remote;
-use super::transactions::HalfMessage;
 use crate::remoting::message::decode_all;
 use crate::remoting::{Command, request};
 use crate::service::{BrokerRequest, BrokerRequests, Delivery};
 
 /// Producer groups of one heartbeat.
-const GROUPS_AT_ONCE: usize = 100;
-/// Brokers' requests that wait to be heard. A check that finds no room is asked again by the broker.
-pub(super) const ROOM: usize = 1024;
-
-/// What was announced, and what the brokers say.
-pub(super) struct IncomingRequests {
-    /// This proxy, to brokers.
-    client_id: String,
-    /// Per master: the topics whose producers it may ask here.
-    announced: Mutex<HashMap<String, BTreeSet<String>>>,
-    requests: AsyncMutex<mpsc::Receiver<Command>>,
-}
-
-impl IncomingRequests {
-    pub(super) fn new(requests: mpsc::Receiver<Command>) -> Self {
-        let client_id = format!("rocketmq-thin-proxy@{:032x}", rand::random::<u128>());
-        Self { client_id, announced: Mutex::default(), requests: AsyncMutex::new(requests) }
-    }
-
-    async fn next(&self) -> Option<Command> {
-        self.requests.lock().await.recv().await
-    }
-}
+const GROUPS_PER_HEARTBEAT: usize = 100;
 
 #[async_trait]
 impl BrokerRequests for Remote {
@@ -73,13 +49,13 @@ impl Cluster {
         let gone = before.iter().flat_map(|(address, topics)| {
             let kept = wanted.get(address);
             let gone = topics.iter().filter(move |topic| kept.is_none_or(|kept| !kept.contains(*topic)));
-            gone.map(|topic| (address.clone(), unregister(&self.incoming.client_id, topic)))
+            gone.map(|topic| (address.clone(), heartbeat::unregister(&self.incoming.client_id, topic)))
         });
         let here = wanted.iter().flat_map(|(address, topics)| {
             let topics: Vec<_> = topics.iter().map(String::as_str).collect();
             let commands: Vec<_> = topics
-                .chunks(GROUPS_AT_ONCE)
-                .map(|topics| heartbeat(&self.incoming.client_id, topics))
+                .chunks(GROUPS_PER_HEARTBEAT)
+                .map(|topics| heartbeat::of_producers(&self.incoming.client_id, topics))
                 .collect();
             commands.into_iter().map(|command| (address.clone(), command))
         });
@@ -92,25 +68,7 @@ impl Cluster {
     }
 }
 
-fn heartbeat(client_id: &str, topics: &[&str]) -> Command {
-    let groups: Vec<_> = topics.iter().map(|topic| json!({"groupName": topic})).collect();
-    let body = json!({
-        "clientID": client_id, "producerDataSet": groups, "consumerDataSet": [],
-        "heartbeatFingerprint": 0, "withoutSub": false,
-    });
-    Command::request(request::HEART_BEAT).body(body.to_string())
-}
-
-/// A heartbeat of nobody: a question that every broker answers, and that changes nothing.
-pub(super) fn nobody() -> Command {
-    heartbeat("rocketmq-thin-proxy", &[])
-}
-
-fn unregister(client_id: &str, topic: &str) -> Command {
-    Command::request(request::UNREGISTER_CLIENT).field("clientID", client_id).field("producerGroup", topic)
-}
-
-/// A broker's request, if it concerns a client.
+/// A broker's request to a client; `None` for other kinds and for what can't be read.
 fn client_request(command: &Command) -> Option<BrokerRequest> {
     match command.code {
         request::CHECK_TRANSACTION_STATE => check(command).map(|check| BrokerRequest::Check(Box::new(check))),
@@ -119,7 +77,7 @@ fn client_request(command: &Command) -> Option<BrokerRequest> {
             lite_topic: command.text("liteTopic")?.to_owned(),
         }),
         code => {
-            tracing::debug!(code, "a broker's request that concerns nobody here");
+            tracing::debug!(code, "ignored a broker's request of an unknown kind");
             None
         }
     }
@@ -133,7 +91,11 @@ fn check(command: &Command) -> Option<Delivery> {
     };
     let stored = decode_all(command.body.clone()).into_iter().next()?;
     let topic = stored.topic.clone();
-    Some(Delivery { coordinates: half.to_string(), attempt: 1, ..convert::delivery(&stored, topic) })
+    Some(Delivery {
+        coordinates: half.to_string(),
+        attempt: 1,
+        ..convert::delivery(&stored, topic, &mut InflateBudget::default())
+    })
 }
 
 #[cfg(test)]
@@ -173,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_passed_over() {
+    fn requests_that_can_not_be_read_are_ignored() {
         assert!(client_request(&Command::request(request::CHECK_TRANSACTION_STATE)).is_none());
         assert!(client_request(&Command::request(40)).is_none());
     }

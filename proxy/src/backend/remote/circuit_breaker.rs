@@ -3,14 +3,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Which brokers to leave out for a while. A broker that fails or answers slowly is left out, and comes back
-/// by itself: the longer it took, the longer it stays away (the steps of Apache's `MQFaultStrategy`).
+/// Which brokers to avoid. A broker that fails or answers slowly is avoided for a while: the slower the answer, the longer
+/// (the steps of Apache's `MQFaultStrategy`).
 #[derive(Default)]
 pub(super) struct CircuitBreaker {
-    out_until: Mutex<HashMap<String, Instant>>,
+    avoided_until: Mutex<HashMap<String, Instant>>,
 }
 
-/// Latency from which a broker stays away, and for how long.
+/// From which latency on a broker is avoided, and for how long.
 const STEPS: [(Duration, Duration); 5] = [
     (Duration::from_millis(15_000), Duration::from_secs(30)),
     (Duration::from_millis(5_000), Duration::from_secs(10)),
@@ -24,7 +24,7 @@ impl CircuitBreaker {
     /// Notes that a broker answered, and how long it took.
     pub(super) fn answered(&self, broker: &str, took: Duration) {
         let away = STEPS.iter().find(|(latency, _)| took >= *latency).map(|(_, away)| *away);
-        let mut out = self.out_until.lock();
+        let mut out = self.avoided_until.lock();
         match away {
             Some(away) => drop(out.insert(broker.to_owned(), Instant::now() + away)),
             None if out.is_empty() => {}
@@ -32,17 +32,18 @@ impl CircuitBreaker {
         }
     }
 
-    /// Notes that a broker could not be asked, did not answer, or takes nothing now. Whether that is news.
+    /// Notes that a broker could not be called, did not answer, or refuses everything now. Returns whether it was not
+    /// avoided before.
     pub(super) fn failed(&self, broker: &str) -> bool {
         let now = Instant::now();
-        let before = self.out_until.lock().insert(broker.to_owned(), now + AFTER_FAILURE);
+        let before = self.avoided_until.lock().insert(broker.to_owned(), now + AFTER_FAILURE);
         before.is_none_or(|until| until <= now)
     }
 
-    /// Whether to ask a broker now. When the time of one that was left out is over, one request tries it; the others
-    /// follow once that is answered.
+    /// Whether to call a broker now. Once the time of an avoided broker is over, one request tries it, and the others
+    /// follow when that is answered.
     pub(super) fn allows(&self, broker: &str) -> bool {
-        let mut out = self.out_until.lock();
+        let mut out = self.avoided_until.lock();
         if out.is_empty() {
             return true;
         }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_or_slow_broker_is_out_until_it_answers_quickly() {
+    fn a_failed_or_slow_broker_is_avoided_until_it_answers_quickly() {
         let breaker = CircuitBreaker::default();
         assert!(breaker.allows("a"));
         assert!(breaker.failed("a"));
@@ -79,7 +80,7 @@ mod tests {
     fn one_request_tries_a_broker_whose_time_is_over() {
         let breaker = CircuitBreaker::default();
         breaker.failed("a");
-        breaker.out_until.lock().insert("a".to_owned(), Instant::now());
+        breaker.avoided_until.lock().insert("a".to_owned(), Instant::now());
         assert!(breaker.allows("a") && !breaker.allows("a"));
         breaker.answered("a", Duration::ZERO);
         assert!(breaker.allows("a") && breaker.allows("a"));

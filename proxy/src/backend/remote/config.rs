@@ -27,7 +27,7 @@ const KINDS: [(&str, TopicKind); 8] = [
     ("LITE", TopicKind::Lite),
 ];
 
-/// A topic as brokers tell it.
+/// A topic in the brokers' JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BrokerTopic {
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_broker_tells_of_a_group() {
+    fn a_brokers_group_is_read() {
         let body = r#"{"attributes":{"lite.bind.topic":"t"},"consumeEnable":true,"consumeMessageOrderly":true,"groupName":"g",
             "groupRetryPolicy":{"type":"EXPONENTIAL","exponentialRetryPolicy":{"initial":5,"max":9,"multiplier":3}},"retryMaxTimes":2}"#;
         let group: GroupConfig = serde_json::from_str::<BrokerGroup>(body).unwrap().into();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_without_a_policy_waits_as_apaches_do() {
+    fn a_group_without_a_policy_has_apaches_default() {
         let group: GroupConfig = serde_json::from_str::<BrokerGroup>(r#"{"groupName":"g"}"#).unwrap().into();
         assert_eq!(group.max_retries, 16);
         assert!(matches!(group.retry, RetryPolicy::Customized(pauses) if pauses.len() == 18));

@@ -16,6 +16,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use tokio_util::sync::CancellationToken;
 
 use super::error::CallError;
+use super::incoming::IncomingSender;
 use crate::remoting::{Command, CommandCodec};
 
 /// Plain TCP or TLS.
@@ -27,50 +28,52 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) struct Dialer {
     /// TLS, if the brokers ask for it.
     pub(super) tls: Option<tokio_rustls::TlsConnector>,
-    /// How long a connection may take to come up.
+    /// How long connecting may take.
     pub(super) connect_timeout: Duration,
-    /// Takes what peers ask of us.
-    pub(super) asked: mpsc::Sender<Command>,
+    /// Takes the requests that peers make.
+    pub(super) incoming: IncomingSender,
 }
 
-/// One connection to one peer, shared by all calls: requests and answers are paired by number.
+/// One connection to one peer, shared by all calls. Answers are matched to requests by number.
 pub(super) struct Connection {
     outgoing: mpsc::UnboundedSender<Frame>,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
 }
 
-/// A request's number and bytes.
-type Frame = (i32, Bytes);
+/// A request, encoded.
+struct Frame {
+    opaque: i32,
+    bytes: Bytes,
+}
 
-struct State {
+struct ConnectionState {
     address: String,
     next: AtomicI32,
-    /// Who waits for which answer; `None` when the connection is gone.
+    /// The callers that wait for answers; `None` once the connection is gone.
     waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
-    /// Bytes that wait to be written.
+    /// Bytes that are queued to be written.
     queued: AtomicUsize,
-    asked: mpsc::Sender<Command>,
-    pulse: Mutex<Pulse>,
-    /// That the peer is as good as gone.
+    incoming: IncomingSender,
+    liveness: Mutex<Liveness>,
+    /// Cancelled when the peer is taken for dead.
     gone: CancellationToken,
 }
 
-/// What a peer's silence tells.
+/// When a peer was last heard of.
 #[derive(Default)]
-struct Pulse {
+struct Liveness {
     /// When something was read last.
     heard: Option<Instant>,
-    /// When the first call was made of those that nothing was heard after.
+    /// The start of the first call since then that got no answer.
     silent_since: Option<Instant>,
 }
 
-/// A peer that takes requests and says nothing for so long is gone: its host is, or it hangs. Shorter than that, it
-/// may be collecting garbage.
+/// A peer that answers nothing for this long is taken for dead: its host is down, or it hangs. A shorter silence may be
+/// a garbage collection.
 const SILENCE: Duration = Duration::from_secs(8);
-/// The most bytes that wait to be written to a peer that does not read.
+/// Bytes that may be queued for a peer that does not read.
 const MAX_QUEUED: usize = 64 << 20;
-/// How the system finds out that a peer's host is gone: it asks one that is idle, and gives up on bytes that nobody
-/// confirms.
+/// TCP keepalive of idle connections, and how long sent bytes may stay unacknowledged.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 #[cfg(target_os = "linux")]
@@ -84,28 +87,27 @@ impl Connection {
             .map_err(|error| CallError::Connect { address: address.to_owned(), reason: error.to_string() })?;
         let (read, write) = tokio::io::split(stream);
         let (outgoing, frames) = mpsc::unbounded_channel();
-        let state = Arc::new(State {
+        let state = Arc::new(ConnectionState {
             address: address.to_owned(),
             next: AtomicI32::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
             queued: AtomicUsize::new(0),
-            asked: dialer.asked.clone(),
-            pulse: Mutex::default(),
+            incoming: dialer.incoming.clone(),
+            liveness: Mutex::default(),
             gone: CancellationToken::new(),
         });
         tokio::spawn(run(read, write, frames, state.clone()));
         Ok(Self { outgoing, state })
     }
 
-    /// Whether calls still have a chance.
+    /// Whether calls can still succeed.
     pub(super) fn is_open(&self) -> bool {
         self.state.waiting.lock().is_some()
     }
 
-    /// Sends a request and waits for its answer. Giving up the wait leaves no trace; what was not written by then is
-    /// not written any more.
+    /// Sends a request and waits for its answer. Cancelling is safe: a request that was not written by then is dropped.
     ///
-    /// The frame is made here: one that can't be made fails this call, and not the connection of all others.
+    /// The request is encoded here, so that one that can't be encoded fails this call, and not the connection.
     pub(super) async fn call(&self, command: &mut Command, within: Duration) -> Result<Command, CallError> {
         let (answer, answered) = oneshot::channel();
         let opaque = self.state.next.fetch_add(1, Ordering::Relaxed);
@@ -119,9 +121,9 @@ impl Connection {
             Some(waiting) => waiting.insert(opaque, answer),
             None => return Err(self.lost(false)),
         };
-        let _forget = Forget { state: &self.state, opaque };
+        let _guard = WaitGuard { state: &self.state, opaque };
         let begin = Instant::now();
-        self.outgoing.send((opaque, frame.freeze())).map_err(|_| self.lost(false))?;
+        self.outgoing.send(Frame { opaque, bytes: frame.freeze() }).map_err(|_| self.lost(false))?;
         match timeout(within, answered).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(self.lost(true)),
@@ -133,13 +135,13 @@ impl Connection {
     }
 
     fn lost(&self, sent: bool) -> CallError {
-        let answered = self.state.pulse.lock().heard.is_some();
+        let answered = self.state.liveness.lock().heard.is_some();
         CallError::Lost { address: self.state.address.clone(), answered, sent }
     }
 }
 
-impl State {
-    /// Makes room for a frame.
+impl ConnectionState {
+    /// Reserves room for a frame.
     fn admit(&self, bytes: usize) -> Result<(), CallError> {
         let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
         if before > 0 && before.saturating_add(bytes) > MAX_QUEUED {
@@ -149,38 +151,38 @@ impl State {
         Ok(())
     }
 
-    /// Puts a frame into the buffer, unless nobody waits for its answer any more: a peer that was asleep must not do
-    /// what was given up long ago.
-    fn put(&self, (opaque, frame): Frame, buffer: &mut BytesMut) {
-        self.queued.fetch_sub(frame.len(), Ordering::Relaxed);
-        if self.waiting.lock().as_ref().is_some_and(|waiting| waiting.contains_key(&opaque)) {
-            buffer.extend_from_slice(&frame);
+    /// Puts a frame into the buffer, unless its caller has given up: a peer that was stalled must not carry out
+    /// requests that were given up long ago.
+    fn put(&self, frame: &Frame, buffer: &mut BytesMut) {
+        self.queued.fetch_sub(frame.bytes.len(), Ordering::Relaxed);
+        if self.waiting.lock().as_ref().is_some_and(|waiting| waiting.contains_key(&frame.opaque)) {
+            buffer.extend_from_slice(&frame.bytes);
         }
     }
 
     fn heard(&self) {
-        *self.pulse.lock() = Pulse { heard: Some(Instant::now()), silent_since: None };
+        *self.liveness.lock() = Liveness { heard: Some(Instant::now()), silent_since: None };
     }
 
-    /// Notes that a call made then brought nothing. A connection on which nothing comes for long is given up.
+    /// Notes that a call that began then got no answer. After a long silence the connection is closed.
     fn unanswered(&self, begin: Instant) {
-        let mut pulse = self.pulse.lock();
-        if pulse.heard.is_some_and(|heard| heard >= begin) {
+        let mut liveness = self.liveness.lock();
+        if liveness.heard.is_some_and(|heard| heard >= begin) {
             return;
         }
-        if pulse.silent_since.get_or_insert(begin).elapsed() >= SILENCE {
+        if liveness.silent_since.get_or_insert(begin).elapsed() >= SILENCE {
             self.gone.cancel();
         }
     }
 }
 
-/// Takes a caller off the list, answered or not.
-struct Forget<'a> {
-    state: &'a State,
+/// Removes a caller from those that wait, answered or not.
+struct WaitGuard<'a> {
+    state: &'a ConnectionState,
     opaque: i32,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         if let Some(waiting) = self.state.waiting.lock().as_mut() {
             waiting.remove(&self.opaque);
@@ -205,26 +207,26 @@ async fn dial(address: &str, dialer: &Dialer) -> io::Result<Pin<Box<dyn Stream>>
 
 type Half = Pin<Box<dyn Stream>>;
 
-/// Reads and writes until one of them fails, the peer closes or is gone, or nobody holds the connection any more.
+/// Reads and writes until one of them fails, the peer closes or is taken for dead, or the connection is dropped.
 async fn run(
     read: ReadHalf<Half>,
     write: WriteHalf<Half>,
     frames: mpsc::UnboundedReceiver<Frame>,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
 ) {
     let ended = tokio::select! {
         ended = read_all(read, &state) => ended,
         ended = write_all(write, frames, &state) => ended,
-        () = state.gone.cancelled() => Err(io::Error::other("the peer says nothing any more")),
+        () = state.gone.cancelled() => Err(io::Error::other("the peer does not answer any more")),
     };
     if let Err(error) = ended {
         tracing::debug!(address = state.address, %error, "connection lost");
     }
-    // Dropping the senders tells every caller that waits.
+    // Dropping the senders fails every call that waits.
     state.waiting.lock().take();
 }
 
-async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
+async fn read_all(mut read: ReadHalf<Half>, state: &ConnectionState) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(64 * 1024);
     loop {
         if read.read_buf(&mut buffer).await? == 0 {
@@ -233,13 +235,12 @@ async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
         state.heard();
         while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
             if !command.is_response() {
-                // Brokers wait for no answer to what they ask of clients, and ask again what was not heard.
-                let _ = state.asked.try_send(command);
+                state.incoming.offer(command);
                 continue;
             }
             let waiting = state.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&command.opaque));
             if let Some(answer) = waiting {
-                // Nobody listens any more: the caller gave up in this very moment.
+                // Fails if the caller gave up just now.
                 let _ = answer.send(command);
             }
         }
@@ -249,16 +250,16 @@ async fn read_all(mut read: ReadHalf<Half>, state: &State) -> io::Result<()> {
 async fn write_all(
     mut write: WriteHalf<Half>,
     mut frames: mpsc::UnboundedReceiver<Frame>,
-    state: &State,
+    state: &ConnectionState,
 ) -> io::Result<()> {
-    const ENOUGH_FOR_ONE_WRITE: usize = 256 * 1024;
+    const WRITE_SIZE: usize = 256 * 1024;
     let mut buffer = BytesMut::new();
     while let Some(frame) = frames.recv().await {
-        state.put(frame, &mut buffer);
-        // What queued up meanwhile goes out with the same system call.
-        while buffer.len() < ENOUGH_FOR_ONE_WRITE {
+        state.put(&frame, &mut buffer);
+        // Frames that queued up meanwhile are written by the same system call.
+        while buffer.len() < WRITE_SIZE {
             let Ok(frame) = frames.try_recv() else { break };
-            state.put(frame, &mut buffer);
+            state.put(&frame, &mut buffer);
         }
         write.write_all_buf(&mut buffer).await?;
     }

@@ -11,19 +11,28 @@ use crate::remoting::properties;
 use crate::service::names::properties as names;
 use crate::service::{BodyEncoding, Delay, Delivery, Message, ServiceError, ServiceErrorKind, millis, time};
 
-/// The most a body may grow by being inflated here.
-const INFLATED_LIMIT: u64 = 64 << 20;
+/// How many bytes the bodies of one answer may take when they are inflated here.
+const MAX_INFLATED: u64 = 64 << 20;
 
-/// The longest properties that brokers can store, less what they add themselves.
+/// What is left of [`MAX_INFLATED`] for one answer.
+pub(super) struct InflateBudget(u64);
+
+impl Default for InflateBudget {
+    fn default() -> Self {
+        Self(MAX_INFLATED)
+    }
+}
+
+/// The longest properties that brokers can store, minus room for those that they add.
 const PROPERTIES_LIMIT: usize = i16::MAX as usize - 512;
 
-/// Checks that brokers can store the messages' properties. A broker refuses them where a message comes alone, and in a
-/// batch takes what is behind them for something else.
+/// Checks that brokers can store the messages' properties. A broker refuses longer ones of a single message, but in a
+/// batch it misreads what is behind them.
 ///
 /// # Errors
 /// `Rejected`, as the broker's own refusal.
 pub(super) fn check_properties(topic: &str, messages: &[Message]) -> Result<(), ServiceError> {
-    // Only what might be too long is worth being written for this.
+    // Encoded only if they might be too long.
     let too_long = |message: &&Message| {
         properties_bound(topic, message) > PROPERTIES_LIMIT
             && properties(topic, message).len() > PROPERTIES_LIMIT
@@ -55,7 +64,7 @@ pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
         (names::UNIQUE_KEY, message.id.as_str().into()),
         (names::TAGS, message.tag.as_deref().unwrap_or_default().into()),
         (names::KEYS, keys.into()),
-        // Brokers ask the producer group about a transaction; all of a topic's gRPC producers are one group.
+        // Brokers check a transaction at the producer group: all gRPC producers of a topic are one group.
         (names::PRODUCER_GROUP, topic.into()),
         (names::BORN_HOST, message.born_host.as_str().into()),
         (names::BORN_TIMESTAMP, millis(message.born_at.unwrap_or(SystemTime::UNIX_EPOCH)).to_string().into()),
@@ -82,9 +91,9 @@ pub(super) fn system_flags(message: &Message) -> i32 {
     compressed | prepared
 }
 
-/// The domain's form of a stored message. What was compressed by another means than gzip, which
-/// `apache.rocketmq.v2` has no word for, is inflated here.
-pub(super) fn message(stored: &StoredMessage) -> Message {
+/// The domain's form of a stored message. Bodies that are compressed otherwise than with gzip, which
+/// `apache.rocketmq.v2` can't express, are inflated here.
+fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     let mut message = Message::default();
     for (key, value) in properties::decode(&stored.properties) {
         match key {
@@ -101,7 +110,7 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
                 let told = value.parse().map_or(Delay::Untold, |seconds| Delay::Until(time(until(seconds))));
                 message.delay = message.delay.filter(|delay| *delay != Delay::Untold).or(Some(told));
             }
-            // A delayed message that does not tell its time, as a dead letter does not.
+            // A delayed message without a time, as a dead letter.
             names::DELAY_LEVEL | names::TIMER_DELAY_MS => {
                 message.delay = message.delay.or(Some(Delay::Untold));
             }
@@ -125,14 +134,14 @@ pub(super) fn message(stored: &StoredMessage) -> Message {
         message.born_host = stored.born_host.to_string();
     }
     message.born_at = Some(time(stored.born_at));
-    (message.body, message.body_encoding) = body(stored);
+    (message.body, message.body_encoding) = body(stored, budget);
     message
 }
 
-/// A message on its way to a client, under no lease and delivered for the first time, as far as it tells itself.
-pub(super) fn delivery(stored: &StoredMessage, topic: String) -> Delivery {
+/// A delivery of a stored message, without a lease. The attempt is what the message itself tells.
+pub(super) fn delivery(stored: &StoredMessage, topic: String, budget: &mut InflateBudget) -> Delivery {
     Delivery {
-        message: message(stored),
+        message: message(stored, budget),
         topic,
         queue_id: stored.queue_id,
         queue_offset: stored.queue_offset,
@@ -145,7 +154,7 @@ pub(super) fn delivery(stored: &StoredMessage, topic: String) -> Delivery {
     }
 }
 
-fn body(stored: &StoredMessage) -> (Bytes, BodyEncoding) {
+fn body(stored: &StoredMessage, budget: &mut InflateBudget) -> (Bytes, BodyEncoding) {
     const GZIP: [u8; 2] = [0x1F, 0x8B];
     let body = stored.body.clone();
     if stored.system_flags & flags::COMPRESSED == 0 {
@@ -154,28 +163,60 @@ fn body(stored: &StoredMessage) -> (Bytes, BodyEncoding) {
     if body.starts_with(&GZIP) {
         return (body, BodyEncoding::Gzip);
     }
+    let limit = budget.0;
     let inflated = match stored.system_flags >> flags::COMPRESSION_SHIFT & 0x7 {
-        1 => inflate(lz4_flex::frame::FrameDecoder::new(body.as_ref())),
-        2 => ruzstd::decoding::StreamingDecoder::new(body.as_ref()).ok().and_then(inflate),
-        _ => inflate(flate2::read::ZlibDecoder::new(body.as_ref())),
+        1 => inflate(lz4_flex::frame::FrameDecoder::new(body.as_ref()), limit),
+        2 => ruzstd::decoding::StreamingDecoder::new(body.as_ref())
+            .ok()
+            .and_then(|decoder| inflate(decoder, limit)),
+        _ => inflate(flate2::read::ZlibDecoder::new(body.as_ref()), limit),
     };
     match inflated {
-        Some(inflated) => (inflated.into(), BodyEncoding::Identity),
-        // The client says that it can't read it, and can still look at the bytes.
+        Some(inflated) => {
+            budget.0 -= inflated.len() as u64;
+            (inflated.into(), BodyEncoding::Identity)
+        }
+        // The client fails to decode it, and can still get the bytes.
         None => (body, BodyEncoding::Gzip),
     }
 }
 
 /// `None` for what can't be inflated, or grows beyond the limit.
-fn inflate(reader: impl Read) -> Option<Vec<u8>> {
+fn inflate(reader: impl Read, limit: u64) -> Option<Vec<u8>> {
     let mut inflated = Vec::new();
-    let length = reader.take(INFLATED_LIMIT + 1).read_to_end(&mut inflated).ok()?;
-    (length as u64 <= INFLATED_LIMIT).then_some(inflated)
+    let length = reader.take(limit + 1).read_to_end(&mut inflated).ok()?;
+    (length as u64 <= limit).then_some(inflated)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn the_bodies_of_one_answer_inflate_to_a_limit() {
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&vec![0; 30 << 20]).unwrap();
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
+        let stored = StoredMessage {
+            topic: "t".to_owned(),
+            queue_id: 0,
+            queue_offset: 0,
+            commit_log_offset: 0,
+            system_flags: flags::COMPRESSED,
+            born_at: 0,
+            born_host: host,
+            stored_at: 0,
+            store_host: host,
+            reconsume_times: 0,
+            properties: String::new(),
+            body: zlib.finish().unwrap().into(),
+        };
+        let mut budget = InflateBudget::default();
+        let mut inflated = || message(&stored, &mut budget).body_encoding == BodyEncoding::Identity;
+        assert_eq!([inflated(), inflated(), inflated()], [true, true, false]);
+    }
 
     #[test]
     fn properties_that_no_broker_can_store_are_refused() {

@@ -1,64 +1,64 @@
 use std::time::Duration;
 
-/// A call that brought no answer.
+/// A call that got no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The peer can't be reached: the request did not go out.
+    /// The peer can't be reached. The request was not sent.
     #[error("{address} can't be reached: {reason}")]
     Connect {
-        /// Who.
+        /// The peer.
         address: String,
         /// Why.
         reason: String,
     },
-    /// No connection came about while the caller could wait.
-    #[error("no connection to {address} within {within:?}")]
+    /// Connecting took longer than the caller waits.
+    #[error("connecting to {address} timed out after {within:?}")]
     NotConnected {
-        /// Who.
+        /// The peer.
         address: String,
         /// How long was waited.
         within: Duration,
     },
-    /// The peer does not read, and too much waits for it.
-    #[error("too much waits to be sent to {address}")]
+    /// The peer does not read, and too many bytes are queued for it.
+    #[error("too many bytes are queued for {address}, which does not read them")]
     Backlog {
-        /// Who.
+        /// The peer.
         address: String,
     },
-    /// The request can't be put into a frame.
+    /// The request can't be encoded.
     #[error("the request can't be sent: {reason}")]
     Unsendable {
         /// Why.
         reason: String,
     },
     /// The connection broke.
-    #[error("the connection to {address} broke{}", if *.answered { "" } else { UNHEARD })]
+    #[error("the connection to {address} broke{}", if *.answered { "" } else { NOTHING_RECEIVED })]
     Lost {
-        /// Who.
+        /// The peer.
         address: String,
-        /// Whether the peer has ever said anything on it.
+        /// Whether the peer has ever sent anything on it.
         answered: bool,
-        /// Whether the request may have gone out before.
+        /// Whether the request may have been sent before.
         sent: bool,
     },
-    /// The peer is shutting down, and carries nothing out any more.
+    /// The peer is shutting down, and did not carry out the request.
     #[error("{address} is shutting down")]
     ShuttingDown {
-        /// Who.
+        /// The peer.
         address: String,
     },
     /// No answer in time; the peer may have carried out the request.
     #[error("no answer from {address} within {within:?}")]
     Timeout {
-        /// Who.
+        /// The peer.
         address: String,
         /// How long was waited.
         within: Duration,
     },
 }
 
-/// What to look at when a peer takes connections and says nothing: such is one that takes TLS alone.
-const UNHEARD: &str = " before it said anything; if it wants TLS, give its certificate as ca_file";
+/// A hint for a peer that accepts connections and sends nothing, as one does that expects TLS.
+const NOTHING_RECEIVED: &str = " before it sent anything; if it expects TLS, set ca_file to its certificate";
 
 impl CallError {
     /// Whether the peer may have carried out the request.
@@ -74,7 +74,7 @@ impl CallError {
         }
     }
 
-    /// Whether it tells something of the peer: that a caller has no time proves nothing.
+    /// Whether the peer is to blame: a timeout of an impatient caller proves nothing.
     pub(super) fn blames_peer(&self) -> bool {
         const PATIENCE: Duration = Duration::from_millis(500);
         match self {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caller_without_patience_blames_nobody() {
+    fn an_impatient_caller_blames_nobody() {
         let timeout =
             |millis| CallError::Timeout { address: "b:1".to_owned(), within: Duration::from_millis(millis) };
         assert!(!timeout(3).blames_peer() && timeout(3000).blames_peer());

@@ -5,6 +5,13 @@ use crate::remoting::message::StoredMessage;
 use crate::service::Receive;
 use crate::service::names::RETRY_PREFIX;
 
+/// The topic and group that a delivery was received from.
+#[derive(Clone, Copy)]
+pub(super) struct TopicGroup<'a> {
+    pub(super) topic: &'a str,
+    pub(super) group: &'a str,
+}
+
 /// A lease as brokers write it: nine words with blanks between (Apache's `ReceiptHandle`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Handle {
@@ -47,7 +54,7 @@ impl TopicVariant {
         }
     }
 
-    /// Its number inside handles and answers.
+    /// Its number in handles and answers.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Normal => "0",
@@ -56,7 +63,7 @@ impl TopicVariant {
         }
     }
 
-    /// The topic's real name, which settling must use.
+    /// The name of the topic that the message is stored in, which settling must use.
     pub(super) fn topic(self, topic: &str, group: &str) -> String {
         match self {
             Self::Normal => topic.to_owned(),
@@ -114,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_brokers_write_and_writes_it_again() {
+    fn reads_and_writes_the_form_of_brokers() {
         let text = "100 1700000000000 60000 3 1 broker-a 2 105 98765";
         assert_eq!(Handle::parse(text).unwrap().to_string(), text);
         let eight = Handle::parse("100 1700000000000 60000 3 0 broker-a 2 105").unwrap();
@@ -122,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_handle() {
+    fn refuses_other_texts() {
         for text in ["", "junk", "1 2 3 4 5 b 6 7", "x 1 2 3 0 b 1 1", "1 2 3 4 0 b 6"] {
             assert!(Handle::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_lease_is_over_when_its_time_has_come() {
+    fn a_lease_expires_at_its_end() {
         let handle = Handle::parse("1 1000 500 0 0 b 0 1 2").unwrap();
         assert!(!handle.is_expired(1499) && handle.is_expired(1500));
     }

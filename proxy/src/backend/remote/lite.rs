@@ -1,7 +1,7 @@
-//! Lite topics: who subscribes to which, and taking their messages (Apache's `LiteSubscriptionCtlProcessor`,
+//! Lite topics: subscriptions, and popping their messages (Apache's `LiteSubscriptionCtlProcessor`,
 //! `PopLiteMessageProcessor`; brokers from 5.5.0 on).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::answer::{required, success};
 use super::cluster::Cluster;
-use super::convert;
+use super::convert::{self, InflateBudget};
 use super::handle::{Handle, TopicVariant};
 use super::services::Remote;
 use crate::remoting::message::StoredMessage;
@@ -28,16 +28,18 @@ impl LiteSubscriptions for Remote {
 }
 
 impl Cluster {
-    // Every broker is told: the one that owns a lite topic takes the subscription, the others ignore it. One that
-    // fails keeps no other from hearing.
+    // Every broker is told: the one that owns a lite topic takes the subscription, the others ignore it. A failure of one
+    // does not stop the others.
     async fn sync(&self, change: &LiteChange) -> Result<(), ServiceError> {
         let route = self.route(&change.topic).await?;
-        let left = change.deadline.saturating_duration_since(Instant::now());
         let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
-        let asked = route.readable().iter().map(|(broker, address)| {
-            let command = command.clone();
-            async move { success(self.ask((broker, address), command, left).await?).map(drop) }
-        });
+        let asked =
+            route.readable().iter().map(|broker| {
+                let command = command.clone();
+                async move {
+                    success(self.call(broker, command, self.time_left(change.deadline)).await?).map(drop)
+                }
+            });
         join_all(asked).await.into_iter().collect()
     }
 }
@@ -88,15 +90,17 @@ pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) ->
     }
 }
 
-/// What such a pop brought. A message that tells no offset in its lite topic can't be settled, and is left out.
+/// The deliveries of such a pop. A message without an offset in its lite topic can't be settled, and is left out.
 pub(super) fn deliveries(
     answer: &Command,
     stored: &[StoredMessage],
-    (receive, broker): (&Receive, &str),
+    receive: &Receive,
+    broker: &str,
 ) -> Result<Vec<Delivery>, ServiceError> {
     let (pop_time, invisible) = (required(answer, "popTime")?, required(answer, "invisibleTime")?);
     let revive_queue = required(answer, "reviveQid")?;
     let attempts = attempts(answer, stored.len());
+    let mut budget = InflateBudget::default();
     let delivery = |(index, stored): (usize, &StoredMessage)| {
         let queue_offset = properties::decode(&stored.properties)
             .find_map(|(key, value)| (key == names::MULTI_QUEUE_OFFSET).then(|| value.parse().ok())?)?;
@@ -117,14 +121,14 @@ pub(super) fn deliveries(
             received_at: time(pop_time),
             invisible: Duration::from_millis(u64::try_from(invisible).unwrap_or_default()),
             coordinates: handle.to_string(),
-            ..convert::delivery(stored, receive.topic.clone())
+            ..convert::delivery(stored, receive.topic.clone(), &mut budget)
         })
     };
     Ok(stored.iter().enumerate().filter_map(delivery).collect())
 }
 
-/// How often each message was delivered before: a number, or the third word of `kind queue count`, per
-/// message. Useless where the numbers of parts and messages differ (Apache's `ExtraInfoUtil`).
+/// How often each message was delivered before: per message a number, or `kind queue number` (Apache's
+/// `ExtraInfoUtil`). Empty if there are not as many parts as messages.
 fn attempts(answer: &Command, messages: usize) -> Vec<i32> {
     let parts: Vec<_> = answer.text("orderCountInfo").unwrap_or_default().split(';').collect();
     if parts.len() != messages {

@@ -13,19 +13,19 @@ use crate::service::{
     GroupConfig, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
-/// The template that UPDATE_AND_CREATE_TOPIC wants to be named, and ignores.
+/// The template topic that UPDATE_AND_CREATE_TOPIC requires, and ignores.
 const TEMPLATE_TOPIC: &str = "TBW102";
 
 impl Cluster {
-    /// A topic's configuration on the first broker of its route that tells it; `None` if surely absent.
+    /// A topic's configuration, from the first broker of its route that answers; `None` if surely absent.
     pub(super) async fn ask_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
         let Some(route) = self.find_route(name).await? else { return Ok(None) };
         let addresses =
             route.brokers.iter().filter_map(|broker| broker.master().or(broker.readable_address()));
-        topic_in(self.first_answer(addresses, &topic_question(name)).await?)
+        topic_in(self.first_answer(addresses, &get_topic_config(name)).await?)
     }
 
-    /// A group's configuration; `None` if surely absent. Brokers that may create groups create it now.
+    /// A group's configuration; `None` if surely absent. Brokers that create groups on first use create it now.
     pub(super) async fn ask_group(&self, name: &str) -> Result<Option<GroupConfig>, ServiceError> {
         let command = Command::request(request::GET_SUBSCRIPTION_GROUP_CONFIG).field("group", name);
         let masters = self.masters().await?;
@@ -36,7 +36,7 @@ impl Cluster {
         }
     }
 
-    /// All topics of the cluster's brokers but those that they have for themselves, named after what only they know.
+    /// All topics of the cluster's brokers, except for their internal ones that are named after brokers or the cluster.
     pub(super) async fn list_topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -74,7 +74,7 @@ impl Cluster {
     /// Creates or changes a topic on every master.
     pub(super) async fn write_topic(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
         if topic.read_queues < 0 || topic.write_queues < 0 {
-            // A broker would take it.
+            // Brokers would accept it.
             return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
         }
         let command = Command::request(request::UPDATE_AND_CREATE_TOPIC)
@@ -92,12 +92,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a topic that a client has named and no name server knows, and waits until it can be routed. Where a broker
-    /// has it all the same, it stays as it is: that broker tells the name servers sooner or later.
-    pub(super) async fn make_topic(&self, name: &str) -> Result<(), ServiceError> {
+    /// Creates a topic that a client has named and no name server knows, and waits until it has a route. If a broker has it
+    /// already, nothing is changed: the broker will register it with the name servers.
+    pub(super) async fn create_missing_topic(&self, name: &str) -> Result<(), ServiceError> {
         const QUEUES: i32 = 8;
-        const LOOK_AGAIN: Duration = Duration::from_millis(20);
-        let known = self.every_master(&topic_question(name), topic_in).await?;
+        const POLL: Duration = Duration::from_millis(20);
+        let known = self.every_master(&get_topic_config(name), topic_in).await?;
         if known.iter().all(Option::is_none) {
             self.write_topic(&TopicConfig {
                 name: name.to_owned(),
@@ -108,16 +108,16 @@ impl Cluster {
             })
             .await?;
         }
-        // Brokers tell the name servers on their own.
+        // Brokers register it with the name servers by themselves.
         let routable = async {
             while self.find_route(name).await?.is_none() {
                 self.forget_route(name);
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(POLL).await;
             }
             Ok(())
         };
         tokio::time::timeout(self.options.lookup_timeout, routable).await.unwrap_or_else(|_| {
-            let message = format!("topic {name} is on a broker, and no name server tells it yet");
+            let message = format!("topic {name} is on a broker, but no name server knows it yet");
             Err(ServiceError::new(ServiceErrorKind::Unavailable, message))
         })
     }
@@ -127,7 +127,7 @@ impl Cluster {
         if let RetryPolicy::Exponential { multiplier, .. } = group.retry
             && multiplier.fract() != 0.0
         {
-            return Err(rejected(format!("brokers know whole multipliers only, not {multiplier}")));
+            return Err(rejected(format!("brokers support only whole multipliers, not {multiplier}")));
         }
         let body = config::group_body(group).to_string();
         let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
@@ -151,13 +151,13 @@ impl Cluster {
         self.every_master(&command, done).await.map(drop)
     }
 
-    /// The answer of the first peer that can be asked.
+    /// The answer of the first peer that can be called.
     async fn first_answer<'a>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
         command: &Command,
     ) -> Result<Command, ServiceError> {
-        let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "no broker is known to ask");
+        let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "no broker is known");
         for address in addresses {
             match self.peers.call(address, command.clone(), self.options.lookup_timeout).await {
                 Ok(answer) => return Ok(answer),
@@ -167,7 +167,7 @@ impl Cluster {
         Err(failed)
     }
 
-    /// Asks every master; each must give an answer that can be read.
+    /// Calls every master. All answers must be readable.
     async fn every_master<T>(
         &self,
         command: &Command,
@@ -182,7 +182,7 @@ impl Cluster {
     }
 }
 
-fn topic_question(name: &str) -> Command {
+fn get_topic_config(name: &str) -> Command {
     Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true)
 }
 
@@ -216,8 +216,9 @@ mod tests {
     use super::*;
     use crate::backend::remote::scripted;
 
-    /// Two brokers, one of which may have topic `t`; the name server says that both have it. Returns what each was asked.
-    async fn asked_to_make(first_has_it: bool) -> Vec<(&'static str, i32)> {
+    /// Two brokers, one of which may have topic `t`; the name server says that both have it. Returns the requests that they
+    /// got.
+    async fn requests_to_create(first_has_it: bool) -> Vec<(&'static str, i32)> {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let broker = |name: &'static str, has_it| {
             let asked = asked.clone();
@@ -239,20 +240,20 @@ mod tests {
                 "queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#
         );
         let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
-        scripted::cluster(&[name_server.await]).make_topic("t").await.unwrap();
+        scripted::cluster(&[name_server.await]).create_missing_topic("t").await.unwrap();
         asked.lock().clone()
     }
 
     #[tokio::test]
-    async fn a_topic_is_made_only_where_no_broker_has_it() {
+    async fn a_topic_is_created_only_if_no_broker_has_it() {
         const ASK: i32 = request::GET_TOPIC_CONFIG;
-        const MAKE: i32 = request::UPDATE_AND_CREATE_TOPIC;
-        assert_eq!(asked_to_make(true).await, [("a", ASK), ("b", ASK)]);
-        assert_eq!(asked_to_make(false).await, [("a", ASK), ("b", ASK), ("a", MAKE), ("b", MAKE)]);
+        const CREATE: i32 = request::UPDATE_AND_CREATE_TOPIC;
+        assert_eq!(requests_to_create(true).await, [("a", ASK), ("b", ASK)]);
+        assert_eq!(requests_to_create(false).await, [("a", ASK), ("b", ASK), ("a", CREATE), ("b", CREATE)]);
     }
 
     #[tokio::test]
-    async fn that_a_cluster_is_unknown_tells_nothing_of_a_group() {
+    async fn an_unknown_cluster_does_not_mean_that_a_group_is_absent() {
         let name_server = scripted::peer(|command| match command.code {
             request::GET_BROKER_CLUSTER_INFO => {
                 Command::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_brokers_have_for_themselves_is_not_listed() {
+    async fn internal_topics_of_brokers_are_not_listed() {
         let broker = scripted::peer(|_| {
             let names = ["c", "b", "c_REPLY_TOPIC", "%RETRY%g", "%DLQ%g", "orders"];
             let table: BTreeMap<_, _> =

@@ -1,15 +1,14 @@
 //! Real brokers: an Apache RocketMQ cluster behind its name servers, spoken to in the remoting protocol.
 //!
 //! ```text
-//! Remote (the service traits)
-//!   -> cluster            routes, masters, which broker to leave out
-//!   -> send pop settle metadata      one file per capability: build, ask, read
-//!   -> peers -> connection                                    one multiplexed connection per address
+//! services                  the service traits
+//!   -> send pop settle metadata transactions lite pull recall    one file per capability: build a command, call, read
+//!   -> cluster              routes, masters, which broker to avoid
+//!   -> peers -> connection  one multiplexed connection per address
 //! ```
 //!
-//! Nothing is remembered that a request needs: a lease carries its broker's coordinates, and
-//! routes and configurations are caches. Facts about the protocol: Apache's `remoting` and `broker` modules,
-//! 5.5.0.
+//! No request needs what an earlier one left here: a lease carries its broker's coordinates, and
+//! routes and configurations are only cached. The protocol is that of Apache's `remoting` and `broker` modules, 5.5.0.
 
 mod answer;
 mod batch_ack;
@@ -21,7 +20,10 @@ mod config;
 mod connection;
 mod convert;
 mod error;
+mod half_message;
 mod handle;
+mod heartbeat;
+mod incoming;
 mod lite;
 mod metadata;
 mod name_servers;

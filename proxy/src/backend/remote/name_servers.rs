@@ -12,7 +12,7 @@ use super::peers::Peers;
 use super::topology::TopicRoute;
 use crate::remoting::{Command, lenient, request, response};
 
-/// The name servers: equal peers, each of which knows every broker. One is asked as long as it answers.
+/// The name servers: equal peers, each of which knows every broker. The same one is asked as long as it answers.
 pub(super) struct NameServers {
     servers: Vec<Server>,
     chosen: AtomicUsize,
@@ -23,32 +23,32 @@ pub(super) struct NameServers {
 struct Server {
     address: String,
     /// When it was last seen to know a broker.
-    knowing: Mutex<Option<Instant>>,
+    knew_brokers: Mutex<Option<Instant>>,
 }
 
-/// How long a name server that knew a broker is taken to know one: the question brings all of them.
-const KNOWING: Duration = Duration::from_secs(1);
+/// How long a name server that knew a broker is assumed to know one. Checking it transfers all of them.
+const KNOWS_BROKERS_FOR: Duration = Duration::from_secs(1);
 
-/// Why no name server told a route.
+/// Why no name server returned a route.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum LookupError {
-    /// None of them could be asked.
+    /// None of them could be called.
     #[error("no name server answered: {0}")]
     Unreachable(CallError),
-    /// One answered, and refused or made no sense.
+    /// One refused, or its answer can't be read.
     #[error("name server {address} answered code {code}: {text}")]
     Refused {
-        /// Who.
+        /// The name server.
         address: String,
         /// Its response code.
         code: i32,
-        /// Its words.
+        /// Its text.
         text: String,
     },
-    /// One answered, but no broker has registered with it: it has just been started, or there are none.
+    /// No broker has registered with it: it has just been started, or there are none.
     #[error("name server {address} knows no broker")]
     Blank {
-        /// Who.
+        /// The name server.
         address: String,
     },
     /// No addresses are configured.
@@ -63,9 +63,9 @@ impl NameServers {
             .split([';', ','])
             .map(str::trim)
             .filter(|address| !address.is_empty())
-            .map(|address| Server { address: address.to_owned(), knowing: Mutex::default() })
+            .map(|address| Server { address: address.to_owned(), knew_brokers: Mutex::default() })
             .collect();
-        // Proxies of a fleet begin with different name servers.
+        // Spreads the proxies of a fleet over the name servers.
         let chosen = AtomicUsize::new(std::process::id() as usize);
         Self { servers, chosen, peers, within }
     }
@@ -103,7 +103,7 @@ impl NameServers {
             |text: String| LookupError::Refused { address: address.clone(), code: answer.code, text };
         match answer.code {
             response::SUCCESS => TopicRoute::parse(&answer.body).map_err(|error| refused(error.to_string())),
-            // Brokers register every 30 s: until then a server that was started again knows no topic at all.
+            // Brokers register every 30 s: until then a restarted name server knows no topic at all.
             response::TOPIC_NOT_EXIST if self.is_blank(server).await? => {
                 Err(LookupError::Blank { address: address.clone() })
             }
@@ -113,17 +113,17 @@ impl NameServers {
     }
 
     async fn is_blank(&self, server: &Server) -> Result<bool, LookupError> {
-        if server.knowing.lock().is_some_and(|since| since.elapsed() < KNOWING) {
+        if server.knew_brokers.lock().is_some_and(|since| since.elapsed() < KNOWS_BROKERS_FOR) {
             return Ok(false);
         }
         let answer = self.ask(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
         let blank =
             lenient::from_slice::<BrokerTable>(&answer.body).is_ok_and(|brokers| brokers.by_name.is_empty());
-        *server.knowing.lock() = (!blank).then(Instant::now);
+        *server.knew_brokers.lock() = (!blank).then(Instant::now);
         Ok(blank)
     }
 
-    /// Removes a cluster's topic from every name server; other clusters may have one of its name.
+    /// Removes a cluster's topic from every name server. Other clusters may have a topic of the same name.
     pub(super) async fn forget_topic(&self, topic: &str, cluster: &str) -> Result<(), LookupError> {
         let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV)
             .field("topic", topic)

@@ -9,29 +9,29 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// How an Apache RocketMQ cluster is reached. Every field has a default; without a name server the proxy keeps
+/// How an Apache RocketMQ cluster is reached. Every field has a default. Without a name server the proxy stores
 /// messages itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteConfig {
-    /// The name servers, `host:port;host:port`. Empty: there is no such cluster.
+    /// The name servers, `host:port;host:port`. Empty if there is no such cluster.
     pub name_server: String,
     /// The cluster's name in its brokers' configuration (`brokerClusterName`).
     pub cluster: String,
-    /// Whether topics are made on every broker when a client first names them. (Groups are made by the brokers, where
+    /// Whether topics are created on every broker when a client first uses them. (Groups are created by the brokers, if
     /// their `autoCreateSubscriptionGroup` allows it.)
     pub auto_create_topics: bool,
-    /// Who the proxy is to brokers that ask; it acts for all clients, so it needs all rights.
+    /// The proxy's credentials at brokers that require some. It acts for all clients, so it needs all rights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<BrokerCredentials>,
-    /// A file of certificates in PEM form: connections to name servers and brokers are encrypted, and theirs
-    /// must be signed by one of these. Absent: plain TCP.
+    /// A file of PEM certificates. If it is set, connections to name servers and brokers use TLS, and their certificates
+    /// must be signed by one of these. Otherwise they are plain TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// How long a connection may take to come up.
+    /// How long connecting may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a question about routes and configurations may take.
+    /// How long a lookup of routes and configurations may take.
     #[serde(with = "humantime_serde")]
     pub lookup_timeout: Duration,
     /// How long a broker may take to store or settle a message.
@@ -70,7 +70,7 @@ impl Default for RemoteConfig {
     }
 }
 
-/// TLS that trusts the certificates of this file and no others.
+/// TLS that trusts only the certificates of this file.
 pub(super) fn trust(ca_file: &Path) -> io::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca_file).map_err(io::Error::other)? {

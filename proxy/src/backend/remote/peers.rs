@@ -11,8 +11,8 @@ use super::error::CallError;
 use crate::remoting::sign::Signer;
 use crate::remoting::{Command, response};
 
-/// The name servers and brokers this proxy talks to, one connection each, made when first needed and made
-/// anew when lost.
+/// The name servers and brokers that this proxy calls. There is one connection to each, opened when first needed and
+/// reopened when lost.
 pub(super) struct Peers {
     dialer: Dialer,
     signer: Option<Signer>,
@@ -21,21 +21,26 @@ pub(super) struct Peers {
 
 #[derive(Default)]
 struct Peer {
-    state: Mutex<State>,
+    link: Mutex<PeerLink>,
 }
 
 #[derive(Default)]
-struct State {
+struct PeerLink {
     current: Option<Arc<Connection>>,
     dialing: Option<Dialing>,
-    /// Why it could not be reached last, and when that was.
-    unreachable: Option<(Instant, CallError)>,
+    /// The last attempt to connect, if it failed.
+    unreachable: Option<Unreachable>,
 }
 
-/// Many callers wait for the same connection.
+struct Unreachable {
+    since: Instant,
+    error: CallError,
+}
+
+/// An attempt to connect, for all callers that wait for it.
 type Dialing = Shared<BoxFuture<'static, Result<Arc<Connection>, CallError>>>;
 
-/// How long a peer that could not be reached is not tried again.
+/// How soon a peer that could not be reached is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Peers {
@@ -43,7 +48,7 @@ impl Peers {
         Self { dialer, signer, peers: Mutex::default() }
     }
 
-    /// Asks a peer and waits for its answer.
+    /// Calls a peer and waits for its answer.
     pub(super) async fn call(
         &self,
         address: &str,
@@ -54,15 +59,15 @@ impl Peers {
         let until = Instant::now() + within;
         let left = || until.saturating_duration_since(Instant::now());
         let peer = self.peer(address);
-        let connection = peer.connection((address, &self.dialer), within).await?;
+        let connection = peer.connection(address, &self.dialer, within).await?;
         let answer = connection.call(&mut command, left()).await?;
         if answer.code != response::GO_AWAY {
             return Ok(answer);
         }
-        // The peer is shutting down and has not carried out the request: once more on a new connection, which may
-        // reach its successor.
+        // The peer is shutting down and has not carried out the request. Retry once on a new connection, which may reach
+        // its successor.
         peer.leave(&connection);
-        let connection = peer.connection((address, &self.dialer), left()).await?;
+        let connection = peer.connection(address, &self.dialer, left()).await?;
         let answer = connection.call(&mut command, left()).await?;
         match answer.code {
             response::GO_AWAY => Err(CallError::ShuttingDown { address: address.to_owned() }),
@@ -82,44 +87,48 @@ impl Peers {
         if let Some(peer) = peers.get(address) {
             return peer.clone();
         }
-        // Brokers come and go, under new addresses.
-        peers.retain(|_, peer| peer.is_of_use());
+        // Brokers come back under new addresses. Forget the old ones.
+        peers.retain(|_, peer| peer.is_in_use());
         peers.entry(address.to_owned()).or_default().clone()
     }
 }
 
 impl Peer {
-    /// The open connection, or a new one, for a caller who waits so long.
+    /// The open connection, or a new one, for a caller that waits this long.
     async fn connection(
         self: &Arc<Self>,
-        (address, dialer): (&str, &Dialer),
+        address: &str,
+        dialer: &Dialer,
         within: Duration,
     ) -> Result<Arc<Connection>, CallError> {
         let dialing = {
-            let mut state = self.state.lock();
-            if let Some(connection) = state.current.as_ref().filter(|connection| connection.is_open()) {
+            let mut link = self.link.lock();
+            if let Some(connection) = link.current.as_ref().filter(|connection| connection.is_open()) {
                 return Ok(connection.clone());
             }
-            if let Some((since, error)) = &state.unreachable
+            if let Some(Unreachable { since, error }) = &link.unreachable
                 && since.elapsed() < PAUSE
             {
                 return Err(error.clone());
             }
-            state.dialing.get_or_insert_with(|| self.dial(address, dialer)).clone()
+            link.dialing.get_or_insert_with(|| self.dial(address, dialer)).clone()
         };
         let gave_up = |_| Err(CallError::NotConnected { address: address.to_owned(), within });
         tokio::time::timeout(within, dialing).await.unwrap_or_else(gave_up)
     }
 
-    // It goes on although its first caller gave up, for the others that wait and will come.
+    // Runs in a task of its own: other callers wait for it, even if the first one gave up.
     fn dial(self: &Arc<Self>, address: &str, dialer: &Dialer) -> Dialing {
         let (peer, address, dialer) = (self.clone(), address.to_owned(), dialer.clone());
         let dialing = async move {
             let opened = Connection::open(&address, &dialer).await.map(Arc::new);
-            let mut state = peer.state.lock();
-            state.dialing = None;
-            state.current = opened.as_ref().ok().cloned();
-            state.unreachable = opened.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            let mut link = peer.link.lock();
+            link.dialing = None;
+            link.current = opened.as_ref().ok().cloned();
+            link.unreachable = opened
+                .as_ref()
+                .err()
+                .map(|error| Unreachable { since: Instant::now(), error: error.clone() });
             opened
         };
         let dialing = dialing.boxed().shared();
@@ -127,17 +136,17 @@ impl Peer {
         dialing
     }
 
-    /// Lets a connection drain: whoever uses it keeps it, new calls get another.
+    /// Lets a connection drain: calls in flight keep it, and new ones get another.
     fn leave(&self, connection: &Arc<Connection>) {
-        let mut state = self.state.lock();
-        if state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
-            state.current = None;
+        let mut link = self.link.lock();
+        if link.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+            link.current = None;
         }
     }
 
-    fn is_of_use(&self) -> bool {
-        let state = self.state.lock();
-        state.dialing.is_some() || state.current.as_ref().is_some_and(|connection| connection.is_open())
+    fn is_in_use(&self) -> bool {
+        let link = self.link.lock();
+        link.dialing.is_some() || link.current.as_ref().is_some_and(|connection| connection.is_open())
     }
 }
 
@@ -145,17 +154,17 @@ impl Peer {
 mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
-    use tokio::sync::mpsc;
 
     use super::*;
+    use crate::backend::remote::incoming;
     use crate::remoting::request;
 
     const ENOUGH: Duration = Duration::from_secs(30);
     const SHORT: Duration = Duration::from_millis(20);
 
     fn peers() -> Arc<Peers> {
-        let (asked, _) = mpsc::channel(1);
-        Arc::new(Peers::new(Dialer { tls: None, connect_timeout: ENOUGH, asked }, None))
+        let (incoming, _) = incoming::queue();
+        Arc::new(Peers::new(Dialer { tls: None, connect_timeout: ENOUGH, incoming }, None))
     }
 
     fn question() -> Command {
@@ -174,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_can_not_be_reached_has_done_nothing() {
+    async fn an_unreachable_peer_has_done_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (peers, address) = (peers(), listener.local_addr().unwrap().to_string());
         drop(listener);
@@ -185,10 +194,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_given_up_is_not_written_any_more() {
+    async fn a_request_that_was_given_up_is_not_written() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (peers, address) = (peers(), listener.local_addr().unwrap().to_string());
-        // More than the system takes from us for a peer that does not read.
+        // More than the system buffers for a peer that does not read.
         let large = || question().body(vec![b'x'; 8 << 20]);
         let calls: Vec<_> = (0..4).map(|_| peers.call(&address, large(), SHORT)).collect();
         futures::future::join_all(calls).await;

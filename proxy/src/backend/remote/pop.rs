@@ -3,7 +3,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::{refusal, required};
 use super::cluster::Cluster;
-use super::convert;
+use super::convert::{self, InflateBudget};
 use super::handle::{Handle, TopicVariant};
 use super::lite;
 use crate::remoting::message::{StoredMessage, decode_all};
@@ -14,11 +14,11 @@ use crate::service::{
     Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
 };
 
-/// What is left of the caller's time for the broker's answer to travel.
+/// Time for the broker's answer to arrive.
 pub(super) const TRAVEL: Duration = Duration::from_millis(500);
 /// The queue id that means any queue of the broker.
 const ANY_QUEUE: i32 = -1;
-/// Where a new group begins: at the end, except that brokers serve young topics from their beginning.
+/// A new group begins at the end of the queues. (Brokers serve young topics from their beginning all the same.)
 const FROM_THE_END: i32 = 1;
 
 impl Cluster {
@@ -27,9 +27,9 @@ impl Cluster {
         let route = self.route(&receive.topic).await?;
         let brokers = route.readable();
         let named =
-            receive.broker.as_ref().and_then(|name| brokers.iter().find(|(broker, _)| broker == name));
-        let in_turn = || self.receives.next(brokers, |(broker, _)| broker);
-        let (broker, address) = named
+            receive.broker.as_ref().and_then(|name| brokers.iter().find(|broker| broker.name == *name));
+        let in_turn = || self.receives.next(brokers, |broker| &broker.name);
+        let broker = named
             .or_else(in_turn)
             .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))?;
         let left = receive.deadline.saturating_duration_since(Instant::now());
@@ -37,17 +37,19 @@ impl Cluster {
             Some(client_id) => lite::pop_command(receive, client_id, left),
             None => command(receive, left),
         };
-        let answer = self.call((broker, address), command, left + TRAVEL * 4).await?;
-        self.receives.breaker.answered(broker, Duration::ZERO);
+        let answer = self.call(broker, command, left + TRAVEL * 4).await?;
+        self.receives.breaker.answered(&broker.name, Duration::ZERO);
         match answer.code {
-            response::SUCCESS => self.filter_popped(receive, deliveries(&answer, receive, broker)?).await,
+            response::SUCCESS => {
+                self.filter_popped(receive, deliveries(&answer, receive, &broker.name)?).await
+            }
             response::POLLING_TIMEOUT | response::PULL_NOT_FOUND => Ok(Delivered::Nothing),
             response::POLLING_FULL => Err(ServiceError::new(ServiceErrorKind::Busy, "polling full")),
             _ => Err(refusal(&answer)),
         }
     }
 
-    // What nobody wants counts as consumed.
+    // Messages that the filter rejects count as consumed.
     async fn filter_popped(
         &self,
         receive: &Receive,
@@ -73,8 +75,7 @@ impl Cluster {
     }
 }
 
-/// Whether a filter really wants a message: brokers compare no more than the hashes of tags, and in lite topics
-/// not even those.
+/// Whether a message passes a filter. Brokers compare only the hashes of tags, and in lite topics not even those.
 pub(super) fn wanted(filter: &Filter, delivery: &Delivery) -> bool {
     match filter {
         Filter::Tags(tags) => delivery.message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
@@ -102,7 +103,7 @@ fn command(receive: &Receive, left: Duration) -> Command {
         .field("maxMsgNums", receive.max)
         .field("invisibleTime", receive.invisible.as_millis())
         .field("pollTime", left.as_millis())
-        // The broker stamps the arrival itself; our clock must not matter.
+        // Zero: the broker takes its own time of arrival, so that our clock does not matter.
         .field("bornTime", 0)
         .field("initMode", FROM_THE_END)
         .field("expType", kind)
@@ -117,42 +118,36 @@ fn command(receive: &Receive, left: Duration) -> Command {
 fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Vec<Delivery>, ServiceError> {
     let stored = decode_all(answer.body.clone());
     if receive.lite_client.is_some() {
-        return lite::deliveries(answer, &stored, (receive, broker));
+        return lite::deliveries(answer, &stored, receive, broker);
     }
-    let leases = Leases::read(answer, broker)?;
+    let info = PopInfo::read(answer, broker)?;
+    let mut budget = InflateBudget::default();
     let mut positions: HashMap<(TopicVariant, i32), usize> = HashMap::new();
     let mut delivered = Vec::with_capacity(stored.len());
     for message in &stored {
         let variant = TopicVariant::of(message, receive);
         let position = positions.entry((variant, message.queue_id)).or_default();
-        let handle = leases.handle(message, variant, *position);
+        let handle = info.handle(message, variant, *position);
         *position += 1;
-        delivered.push(delivery(message, receive, (handle, leases.attempts(message, variant))));
+        let redelivered = info.attempts(message, variant).filter(|_| receive.fifo);
+        delivered.push(Delivery {
+            attempt: redelivered.unwrap_or(message.reconsume_times).saturating_add(1),
+            received_at: time(handle.pop_time),
+            invisible: Duration::from_millis(handle.invisible.max(0) as u64),
+            coordinates: handle.to_string(),
+            ..convert::delivery(message, receive.topic.clone(), &mut budget)
+        });
     }
     Ok(delivered)
 }
 
-fn delivery(
-    stored: &StoredMessage,
-    receive: &Receive,
-    (handle, redelivered): (Handle, Option<i32>),
-) -> Delivery {
-    Delivery {
-        attempt: redelivered.filter(|_| receive.fifo).unwrap_or(stored.reconsume_times).saturating_add(1),
-        received_at: time(handle.pop_time),
-        invisible: Duration::from_millis(handle.invisible.max(0) as u64),
-        coordinates: handle.to_string(),
-        ..convert::delivery(stored, receive.topic.clone())
-    }
-}
-
-/// What the header of a pop's answer tells of the leases (Apache's `ExtraInfoUtil`).
-struct Leases<'a> {
+/// The leases in the header of a pop's answer (Apache's `ExtraInfoUtil`).
+struct PopInfo<'a> {
     broker: &'a str,
     pop_time: i64,
     invisible: i64,
     revive_queue: i32,
-    /// Per queue: where the batch begins.
+    /// Per queue: the first offset of the batch.
     start_offsets: HashMap<(&'a str, &'a str), &'a str>,
     /// Per queue: the offsets of its messages.
     offsets: HashMap<(&'a str, &'a str), Vec<&'a str>>,
@@ -160,7 +155,7 @@ struct Leases<'a> {
     counts: HashMap<(&'a str, &'a str), &'a str>,
 }
 
-impl<'a> Leases<'a> {
+impl<'a> PopInfo<'a> {
     fn read(answer: &'a Command, broker: &'a str) -> Result<Self, ServiceError> {
         Ok(Self {
             broker,
@@ -184,7 +179,7 @@ impl<'a> Leases<'a> {
         let queue = message.queue_id.to_string();
         let key = (variant.code(), queue.as_str());
         let own = message.queue_offset.to_string();
-        // The list has a place also for a record that can't be read: what stands behind it would take another's.
+        // The list also counts records that can't be read, which would shift the entries behind them.
         let listed = self.offsets.get(&key).filter(|offsets| !offsets.contains(&own.as_str()));
         let offset = listed.and_then(|offsets| offsets.get(position)?.parse().ok());
         let queue_offset = offset.unwrap_or(message.queue_offset);
@@ -222,7 +217,7 @@ fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a s
     })
 }
 
-/// Now, in the brokers' count.
+/// The current time in milliseconds, as brokers count it.
 pub(super) fn now() -> i64 {
     millis(SystemTime::now())
 }
@@ -233,6 +228,7 @@ mod tests {
 
     use super::*;
     use crate::backend::remote::batch_ack;
+    use crate::backend::remote::handle::TopicGroup;
 
     fn receive(fifo: bool, lite_client: Option<String>) -> Receive {
         Receive {
@@ -300,7 +296,7 @@ mod tests {
             let delivered = deliveries(&answer, &receive, "b").unwrap();
             let handles: Vec<_> = delivered.iter().map(|delivery| Handle::parse(&delivery.coordinates).unwrap()).collect();
             let together: Vec<_> = handles.iter().filter(|handle| batch_ack::takes(handle)).collect();
-            batch_ack::command(("t", "g"), "b", &together).unwrap();
+            batch_ack::command(TopicGroup { topic: "t", group: "g" }, "b", &together).unwrap();
         }
     }
 }

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 
 use super::answer::{refusal, required, success};
 use super::cluster::Cluster;
+use super::convert::{self, InflateBudget};
+use super::pop;
 use super::pop::{TRAVEL, expression};
 use super::services::Remote;
-use super::{convert, pop};
+use super::topology::BrokerAddress;
 use crate::remoting::message::decode_all;
 use crate::remoting::{Command, request, response};
 use crate::service::{Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis};
@@ -27,7 +29,7 @@ impl Offsets for Remote {
         let command = about(request::UPDATE_CONSUMER_OFFSET, queue)
             .field("consumerGroup", group)
             .field("commitOffset", offset);
-        success(self.cluster.ask_about(queue, command).await?).map(drop)
+        success(self.cluster.call_about(queue, command).await?).map(drop)
     }
 
     async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
@@ -35,7 +37,7 @@ impl Offsets for Remote {
             .field("consumerGroup", group)
             // A group that has not begun has no offset, also where the queue begins at 0.
             .field("setZeroIfNotFound", false);
-        let answer = self.cluster.ask_about(queue, command).await?;
+        let answer = self.cluster.call_about(queue, command).await?;
         match answer.code {
             response::QUERY_NOT_FOUND => Ok(None),
             _ => required(&success(answer)?, "offset").map(Some),
@@ -50,7 +52,7 @@ impl Offsets for Remote {
                 about(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).field("timestamp", millis(time))
             }
         };
-        required(&success(self.cluster.ask_about(queue, command).await?)?, "offset")
+        required(&success(self.cluster.call_about(queue, command).await?)?, "offset")
     }
 }
 
@@ -59,14 +61,13 @@ fn about(code: i32, queue: QueueOf<'_>) -> Command {
 }
 
 impl Cluster {
-    async fn ask_about(&self, queue: QueueOf<'_>, command: Command) -> Result<Command, ServiceError> {
-        let address = self.broker_of(queue.topic, queue.broker).await?;
-        self.ask((queue.broker, &address), command, queue.deadline.saturating_duration_since(Instant::now()))
-            .await
+    async fn call_about(&self, queue: QueueOf<'_>, command: Command) -> Result<Command, ServiceError> {
+        let broker = self.broker_of(queue.topic, queue.broker).await?;
+        Ok(self.call(&broker, command, self.time_left(queue.deadline)).await?)
     }
 
     async fn pull(&self, pull: &Pull) -> Result<Pulled, ServiceError> {
-        let address = self.broker_of(&pull.topic, &pull.broker).await?;
+        let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
         let (kind, expression) = expression(&pull.filter);
         let command = Command::request(request::PULL_MESSAGE)
@@ -82,11 +83,13 @@ impl Cluster {
             .field("subVersion", 0)
             .field("expressionType", kind)
             .field("bname", &pull.broker);
-        let answer = self.peers.call(&address, command, left + TRAVEL * 4).await?;
+        let answer = self.peers.call(&broker.address, command, left + TRAVEL * 4).await?;
         let found = match answer.code {
             response::SUCCESS => {
+                let mut budget = InflateBudget::default();
                 let stored = decode_all(answer.body.clone());
-                let read = stored.iter().map(|stored| convert::delivery(stored, pull.topic.clone()));
+                let read =
+                    stored.iter().map(|stored| convert::delivery(stored, pull.topic.clone(), &mut budget));
                 Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
             }
             response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
@@ -96,13 +99,14 @@ impl Cluster {
         Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")? })
     }
 
-    /// Where to read a topic's queues on this broker; a client names it, so that it may be wrong.
-    async fn broker_of(&self, topic: &str, broker: &str) -> Result<String, ServiceError> {
+    /// Where to read a topic's queues on this broker, which a client has named.
+    async fn broker_of(&self, topic: &str, broker: &str) -> Result<BrokerAddress, ServiceError> {
         let route = self.route(topic).await?;
         let address = route.broker(broker).and_then(|broker| broker.master().or(broker.readable_address()));
-        address.map(str::to_owned).ok_or_else(|| {
+        let address = address.ok_or_else(|| {
             let message = format!("broker {broker} has no queues of topic {topic}");
             ServiceError::new(ServiceErrorKind::Rejected, message)
-        })
+        })?;
+        Ok(BrokerAddress { name: broker.to_owned(), address: address.to_owned() })
     }
 }

@@ -9,7 +9,7 @@ use crate::remoting::{Command, request};
 use crate::service::{ServiceError, ServiceErrorKind};
 
 impl Cluster {
-    /// Calls back a delayed message on the broker that its handle names.
+    /// Recalls a delayed message on the broker that its handle names.
     pub(super) async fn recall(
         &self,
         topic: &str,
@@ -17,7 +17,7 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<String, ServiceError> {
         let broker = broker_of(handle).ok_or_else(|| rejected("recall handle is invalid".to_owned()))?;
-        // The handle is the client's word: a broker that nobody knows is its mistake, not ours.
+        // The handle comes from the client: an unknown broker is its mistake, not a failure of the brokers.
         if self.find_route(&broker).await?.is_none() {
             return Err(rejected(format!("cannot find broker {broker}")));
         }
@@ -26,8 +26,7 @@ impl Cluster {
             .field("topic", topic)
             .field("recallHandle", handle)
             .field("bname", &broker);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let answer = success(self.ask_broker(&broker, command, left).await?)?;
+        let answer = success(self.call_master(&broker, command, deadline).await?)?;
         Ok(answer.text("msgId").unwrap_or_default().to_owned())
     }
 }
@@ -42,7 +41,7 @@ fn broker_of(handle: &str) -> Option<String> {
     }
 }
 
-/// Whether it is worth asking for: the client may say anything.
+/// Whether it can be a broker's name: the client may send anything.
 fn may_be_broker(name: &str) -> bool {
     const LONGEST: usize = 255;
     (1..=LONGEST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::circuit_breaker::CircuitBreaker;
 
-/// Takes turns, and passes over brokers that are left out as long as another is there.
+/// Rotates among choices. Skips brokers that are to be avoided, unless all are.
 #[derive(Default)]
 pub(super) struct RoundRobin {
     turn: AtomicUsize,
@@ -10,6 +10,7 @@ pub(super) struct RoundRobin {
 }
 
 impl RoundRobin {
+    /// The next choice; `None` if there is none.
     pub(super) fn next<'a, T>(&self, choices: &'a [T], broker: impl Fn(&T) -> &str) -> Option<&'a T> {
         if choices.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! Name servers and brokers for tests: they answer what a test says.
+//! Name servers and brokers for tests. They answer as the test says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::remoting::{Command, CommandCodec};
 
 const RESPONSE: i32 = 1;
 
-/// Serves, and tells at which address.
+/// Starts a peer. Returns its address.
 pub(super) async fn peer(answer: impl Fn(&Command) -> Command + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

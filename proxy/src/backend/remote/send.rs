@@ -7,8 +7,8 @@ use futures::future::join_all;
 use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
+use super::half_message::HalfMessage;
 use super::topology::{Queue, TopicRoute};
-use super::transactions::HalfMessage;
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, put_batch_entry};
 use crate::remoting::{Command, HeaderType, request, response};
@@ -16,11 +16,11 @@ use crate::service::{Message, Persistence, Sent, ServiceError, ServiceErrorKind,
 
 /// The header field of a message's `sysFlag`.
 const FLAGS: &str = "f";
-/// The topic whose configuration a broker copies where it may create topics.
+/// The topic whose configuration a broker copies if it creates topics on first use.
 const TEMPLATE_TOPIC: &str = "TBW102";
 
 impl Cluster {
-    /// Stores messages of one topic; an outcome each, in order.
+    /// Stores messages of one topic. Returns an outcome per message, in order.
     pub(super) async fn send(
         &self,
         topic: &str,
@@ -33,26 +33,23 @@ impl Cluster {
         }
         let queues = route.writable();
         if alone(messages) {
-            return Ok(self.send_each((topic, messages), queues, deadline).await);
+            let single = SingleSends { topic, messages, queues, deadline };
+            return Ok(self.send_each(&single).await);
         }
         let first = self.store(|| batch(topic, messages), &self.choices(None, queues), deadline).await?;
-        // The broker tells the place of the first; the others follow it.
+        // The broker returns the offset of the first; the others follow it.
         let place = |n| Sent { queue_offset: first.queue_offset + n, ..first.clone() };
         Ok((0..messages.len() as i64).map(|n| Ok(place(n))).collect())
     }
 
-    /// Sends messages one by one: side by side, but those in order that have a queue of their own.
-    async fn send_each(
-        &self,
-        (topic, messages): (&str, &[Message]),
-        queues: &[Queue],
-        deadline: Instant,
-    ) -> Vec<Result<Sent, ServiceError>> {
+    /// Sends each message on its own: concurrently, except that messages with a fixed queue are sent in order.
+    async fn send_each(&self, sends: &SingleSends<'_>) -> Vec<Result<Sent, ServiceError>> {
+        let SingleSends { topic, messages, queues, deadline } = *sends;
         let rows = rows(messages).into_iter().map(async |places| {
             let mut outcomes: Vec<(usize, Result<Sent, ServiceError>)> = Vec::with_capacity(places.len());
             for place in places {
                 let outcome = match outcomes.last() {
-                    // What stands behind one that is not stored would overtake it.
+                    // Sending on would overtake the message that was not stored.
                     Some((_, Err(error))) => Err(error.clone()),
                     _ => {
                         let message = &messages[place];
@@ -69,32 +66,33 @@ impl Cluster {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Where a message may go, in order: where its queue is fixed, nowhere else.
+    /// The queues to try, in this order. Only one, if the message has a fixed queue.
     fn choices<'a>(&self, fixed_by: Option<&str>, queues: &'a [Queue]) -> Vec<&'a Queue> {
         match fixed_by {
             Some(key) => queues.get(queue_choice::of_group(key, queues.len())).into_iter().collect(),
             None => {
-                let queue = self.sends.next(queues, |queue| &queue.broker);
+                let queue = self.sends.next(queues, |queue| &queue.broker.name);
                 queue.map(|queue| one_per_broker(queue, queues)).unwrap_or_default()
             }
         }
     }
 
-    /// Sends to the first queue of the choices. The next one gets the message only if the one before surely
-    /// has not stored it; the command is made anew for it.
+    /// Sends to the first of these queues. The next one is tried only if the one before surely has not stored the
+    /// message; the command is made anew for it.
     async fn store(
         &self,
         command: impl Fn() -> Command,
         choices: &[&Queue],
         deadline: Instant,
     ) -> Result<Sent, ServiceError> {
-        let mut failed = ServiceError::new(ServiceErrorKind::Timeout, "no time is left to send");
+        let mut failed =
+            ServiceError::new(ServiceErrorKind::Timeout, "the deadline expired before the message was sent");
         for queue in choices {
-            let left = deadline.saturating_duration_since(Instant::now()).min(self.options.call_timeout);
+            let left = self.time_left(deadline);
             if left.is_zero() {
                 break;
             }
-            let command = command().field("e", queue.id).field("n", &queue.broker);
+            let command = command().field("e", queue.id).field("n", &queue.broker.name);
             match self.store_once(queue, command, left).await {
                 Ok(sent) => return Ok(sent),
                 Err(NotSent { not_stored: true, error }) => failed = error,
@@ -108,7 +106,7 @@ impl Cluster {
         let begin = Instant::now();
         let flags: i32 = command.number(FLAGS).unwrap_or_default();
         let half = flags & message::flags::TRANSACTION_PREPARED != 0;
-        let answer = self.call((&queue.broker, &queue.address), command, within).await;
+        let answer = self.call(&queue.broker, command, within).await;
         let answer =
             answer.map_err(|error| NotSent { not_stored: !error.maybe_done(), error: error.into() })?;
         let elsewhere = |error: ServiceError| NotSent { not_stored: true, error };
@@ -117,17 +115,17 @@ impl Cluster {
             | response::FLUSH_DISK_TIMEOUT
             | response::FLUSH_SLAVE_TIMEOUT
             | response::SLAVE_NOT_AVAILABLE => {
-                self.sends.breaker.answered(&queue.broker, begin.elapsed());
-                sent(&answer, half.then_some(&queue.broker))
+                self.sends.breaker.answered(&queue.broker.name, begin.elapsed());
+                sent(&answer, half.then_some(&queue.broker.name))
                     .map_err(|error| NotSent { not_stored: false, error })
             }
             response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE => {
                 let error = refusal(&answer);
-                self.leave_out(&queue.broker, &[&self.sends], &error);
+                self.leave_out(&queue.broker.name, &[&self.sends], &error);
                 Err(elsewhere(error))
             }
             _ if moved(&answer) => {
-                self.doubt_broker(&queue.broker);
+                self.doubt_broker(&queue.broker.name);
                 Err(elsewhere(ServiceError::new(ServiceErrorKind::Unavailable, refusal(&answer).message)))
             }
             _ => Err(NotSent { not_stored: false, error: refusal(&answer) }),
@@ -135,12 +133,20 @@ impl Cluster {
     }
 }
 
+/// Messages of one topic that are sent on their own.
+struct SingleSends<'a> {
+    topic: &'a str,
+    messages: &'a [Message],
+    queues: &'a [Queue],
+    deadline: Instant,
+}
+
 struct NotSent {
     not_stored: bool,
     error: ServiceError,
 }
 
-/// Why a topic with a route has no queue to send to.
+/// The error for a topic that has a route and no queue to send to.
 fn nowhere(route: &TopicRoute) -> ServiceError {
     if route.queues.iter().any(|queues| queues.writable() && queues.write > 0) {
         let text = "the brokers of the topic's writable queues have no master now";
@@ -149,13 +155,13 @@ fn nowhere(route: &TopicRoute) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue")
 }
 
-/// Whether a broker refuses because the route was older than it: the topic, or the queue, is not there any more.
+/// Whether a broker refuses because our route is outdated: it does not have the topic or the queue any more.
 fn moved(answer: &Command) -> bool {
     let illegal_queue = || answer.remark.as_ref().is_some_and(|remark| remark.contains("queueId"));
     answer.code == response::TOPIC_NOT_EXIST || answer.code == response::INVALID_PARAMETER && illegal_queue()
 }
 
-/// The messages by place: those that one key sends to one queue in a row, the others each in its own.
+/// The messages by index: those with the same fixed queue together in a row, each of the others in its own row.
 fn rows(messages: &[Message]) -> Vec<Vec<usize>> {
     let mut rows: Vec<Vec<usize>> = Vec::with_capacity(messages.len());
     let mut by_key: HashMap<&str, usize> = HashMap::new();
@@ -169,8 +175,7 @@ fn rows(messages: &[Message]) -> Vec<Vec<usize>> {
     rows
 }
 
-/// What decides about the queue of a message that can go to one alone, whatever else it is (Apache's
-/// `SendMessageQueueSelector`).
+/// The key that fixes the queue of a message, whatever its type (Apache's `SendMessageQueueSelector`).
 fn has_its_queue(message: &Message) -> Option<&str> {
     message.group.as_deref().or(message.lite_topic.as_deref())
 }
@@ -179,15 +184,15 @@ fn has_its_queue(message: &Message) -> Option<&str> {
 fn one_per_broker<'a>(queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
     let mut choices = vec![queue];
     for other in queues {
-        if choices.iter().all(|choice| choice.broker != other.broker) {
+        if choices.iter().all(|choice| choice.broker.name != other.broker.name) {
             choices.push(other);
         }
     }
     choices
 }
 
-/// Whether the messages must travel one by one: brokers choose queues by group, priority and lite topic, keep
-/// half messages, and hold back delayed ones only for single sends.
+/// Whether each message needs a request of its own: only then do brokers choose queues by group, priority and lite
+/// topic, keep half messages, and delay messages.
 fn alone(messages: &[Message]) -> bool {
     messages.len() == 1 || messages.iter().any(|message| message.kind() != TopicKind::Normal)
 }
@@ -223,7 +228,7 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("k", false)
 }
 
-/// What the answer to a send tells; of a half message, also where it lies on its broker.
+/// Reads the answer to a send; for a half message on this broker, also where it is stored.
 fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError> {
     Ok(Sent {
         queue_id: required(answer, "queueId")?,
@@ -246,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_of_one_group_stand_in_a_row() {
+    fn messages_of_one_group_are_in_one_row() {
         let message = |group: &str| Message {
             group: (!group.is_empty()).then(|| group.to_owned()),
             ..Message::default()

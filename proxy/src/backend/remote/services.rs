@@ -15,14 +15,14 @@ use crate::service::{
     ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
 };
 
-/// Opens the way to a cluster. Nobody is contacted yet: the cluster may come up later.
+/// The services of a cluster. Does not connect yet: the cluster may start later.
 ///
 /// # Errors
 /// If the file with the certificates to trust can't be read.
 pub fn open(config: &RemoteConfig) -> io::Result<Services> {
     let tls = config.ca_file.as_deref().map(options::trust).transpose()?;
     let credentials = config.credentials.as_ref();
-    let signer = credentials.and_then(|user| Signer::new(&user.access_key, &user.secret_key));
+    let signer = credentials.map(|user| Signer::new(&user.access_key, &user.secret_key));
     let options = ClusterOptions {
         name_servers: config.name_server.clone(),
         name: config.cluster.clone(),
@@ -41,7 +41,7 @@ pub fn open(config: &RemoteConfig) -> io::Result<Services> {
     Ok(Services::of(remote))
 }
 
-/// A cluster behind the service traits.
+/// A cluster, as the service traits see it.
 pub(super) struct Remote {
     pub(super) cluster: Arc<Cluster>,
     topics: Arc<Cache<TopicConfig, ServiceError>>,
@@ -50,16 +50,16 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// Makes a topic that a client has named, if it is missing and may be made.
+    /// Creates a topic that a client has named, if it is missing and may be created.
     async fn ensure(&self, topic: &str) -> Result<(), ServiceError> {
-        // What begins with a percent sign belongs to the brokers.
+        // Topics that begin with a percent sign are the brokers' own.
         if !self.auto_create_topics
             || topic.starts_with('%')
             || self.cluster.find_route(topic).await?.is_some()
         {
             return Ok(());
         }
-        self.cluster.make_topic(topic).await?;
+        self.cluster.create_missing_topic(topic).await?;
         self.topics.forget(topic);
         Ok(())
     }
@@ -81,14 +81,14 @@ impl Messages for Remote {
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
         self.ensure(&request.topic).await?;
         let cluster = self.cluster.clone();
-        // The broker answers the pop whether or not the client still listens.
-        let (tell, told) = tokio::sync::oneshot::channel();
+        // In a task of its own: the broker answers the pop even if the client is gone by then.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             let popped = cluster.pop(&request).await;
-            drop(tell.send(Parcel { popped: Some(popped), cluster, request }));
+            drop(sender.send(Unclaimed { popped: Some(popped), cluster, request }));
         });
-        let parcel = told.await.ok().and_then(|mut parcel| parcel.popped.take());
-        parcel.unwrap_or_else(|| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was abandoned")))
+        let popped = receiver.await.ok().and_then(|mut unclaimed| unclaimed.popped.take());
+        popped.unwrap_or_else(|| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was aborted")))
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
@@ -108,32 +108,32 @@ impl Messages for Remote {
     }
 }
 
-/// What a pop brought. Nobody takes it once the client has gone, however late that happens: then the messages are
-/// given back at once instead of lying out their leases.
-struct Parcel {
+/// The result of a pop. If nobody takes it because the client is gone, its messages are given back instead of staying
+/// invisible until their leases end.
+struct Unclaimed {
     popped: Option<Result<Delivered, ServiceError>>,
     cluster: Arc<Cluster>,
     request: Receive,
 }
 
-impl Drop for Parcel {
+impl Drop for Unclaimed {
     fn drop(&mut self) {
-        if let Some(Ok(Delivered::Messages(unheard))) = self.popped.take() {
+        if let Some(Ok(Delivered::Messages(deliveries))) = self.popped.take() {
             let (cluster, request) = (self.cluster.clone(), self.request.clone());
-            tokio::spawn(async move { give_back(&cluster, &request, unheard).await });
+            tokio::spawn(async move { give_back(&cluster, &request, deliveries).await });
         }
     }
 }
 
-/// Makes leased messages visible again, without counting the delivery that nobody saw.
-async fn give_back(cluster: &Cluster, request: &Receive, unheard: Vec<Delivery>) {
-    let changes = unheard.into_iter().map(|delivery| {
+/// Makes messages that nobody got visible again.
+async fn give_back(cluster: &Cluster, request: &Receive, deliveries: Vec<Delivery>) {
+    let changes = deliveries.into_iter().map(|delivery| {
         let deadline = Instant::now() + cluster.options.call_timeout;
         let change = ChangeInvisible::give_back(&request.topic, &request.group, &delivery, deadline);
         async move { cluster.change(&change).await }
     });
     for failed in futures::future::join_all(changes).await.into_iter().filter_map(Result::err) {
-        tracing::debug!(group = request.group, %failed, "an unheard message stays hidden for its invisible time");
+        tracing::debug!(group = request.group, %failed, "an undelivered message stays invisible until its lease ends");
     }
 }
 
@@ -142,7 +142,7 @@ impl Routes for Remote {
     async fn route(&self, topic: &str) -> Result<Route, ServiceError> {
         self.ensure(topic).await?;
         let route = self.cluster.route(topic).await?;
-        // Without its configuration a topic's queues are known and its type is not: the route still serves.
+        // If the configuration can't be read, the route is still usable, without the topic's type.
         let kind = self.topic(topic).await.map_or(TopicKind::Unspecified, |topic| topic.kind);
         let queues = route.queues.iter().filter_map(|queues| {
             Some(QueueRange {
@@ -213,7 +213,7 @@ impl Metadata for Remote {
     }
 
     async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError> {
-        // Asking for one group would create it where brokers may; the list tells without doing so.
+        // Asking for a single group would create it on brokers that may. Listing doesn't.
         if !replace && self.cluster.list_groups().await?.iter().any(|group| group.name == config.name) {
             return Err(exists("group", &config.name));
         }

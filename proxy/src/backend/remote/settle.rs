@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answer::{refusal, required, success};
 use super::batch_ack;
 use super::cluster::Cluster;
-use super::handle::Handle;
+use super::handle::{Handle, TopicGroup};
 use super::pop::now;
 use crate::remoting::{Command, request, response};
 use crate::service::{
@@ -12,13 +12,13 @@ use crate::service::{
     Settle, time,
 };
 
-/// Tells CONSUMER_SEND_MSG_BACK to move the message to the dead-letter topic at once.
+/// The delay level by which CONSUMER_SEND_MSG_BACK moves the message to the dead-letter topic at once.
 const TO_DEAD_LETTER: i32 = -1;
 
 impl Cluster {
     /// Acknowledges every entry; one outcome each, in order.
     pub(super) async fn acknowledge(&self, request: &Acknowledge) -> Vec<AckOutcome> {
-        let (left, now) = (request.deadline.saturating_duration_since(Instant::now()), now());
+        let now = now();
         let mut outcomes = vec![AckOutcome::Expired; request.entries.len()];
         let mut together: BTreeMap<String, Vec<Ack<'_>>> = BTreeMap::new();
         let mut alone = Vec::new();
@@ -32,9 +32,9 @@ impl Cluster {
                 Err(reason) => outcomes[place] = AckOutcome::Invalid(reason),
             }
         }
-        let scope = (request.topic.as_str(), request.group.as_str());
+        let source = TopicGroup { topic: &request.topic, group: &request.group };
         let acks = alone.into_iter().chain(together.into_values());
-        let acks = acks.map(|acks| self.acknowledge_at_one(scope, acks, left));
+        let acks = acks.map(|acks| self.acknowledge_at_one(source, acks, request.deadline));
         for (place, outcome) in futures::future::join_all(acks).await.into_iter().flatten() {
             outcomes[place] = outcome;
         }
@@ -44,35 +44,40 @@ impl Cluster {
     /// Acknowledges deliveries of one broker, in one request if the broker knows how to.
     async fn acknowledge_at_one(
         &self,
-        scope: (&str, &str),
+        source: TopicGroup<'_>,
         acks: Vec<Ack<'_>>,
-        left: Duration,
+        deadline: Instant,
     ) -> Vec<(usize, AckOutcome)> {
         let outcome = match acks.as_slice() {
             [] | [_] => None,
-            acks => self.ack_all(scope, acks, left).await,
+            acks => self.ack_all(source, acks, deadline).await,
         };
         if let Some(outcome) = outcome {
             return acks.iter().map(|ack| (ack.place, outcome.clone())).collect();
         }
-        let acks = acks.iter().map(|ack| async { (ack.place, self.ack(scope, ack, left).await) });
+        let acks = acks.iter().map(|ack| async { (ack.place, self.ack(source, ack, deadline).await) });
         futures::future::join_all(acks).await
     }
 
-    /// The outcome of all; `None` if the broker does not know such requests, and has done nothing.
-    async fn ack_all(&self, scope: (&str, &str), acks: &[Ack<'_>], left: Duration) -> Option<AckOutcome> {
+    /// The outcome of all; `None` if the broker does not know such requests and did nothing.
+    async fn ack_all(
+        &self,
+        source: TopicGroup<'_>,
+        acks: &[Ack<'_>],
+        deadline: Instant,
+    ) -> Option<AckOutcome> {
         let broker = &acks.first()?.handle.broker;
         let handles: Vec<_> = acks.iter().map(|ack| &ack.handle).collect();
-        let command = batch_ack::command(scope, broker, &handles).ok()?;
-        match self.ask_broker(broker, command, left).await {
+        let command = batch_ack::command(source, broker, &handles).ok()?;
+        match self.call_master(broker, command, deadline).await {
             Ok(answer) if answer.code == response::REQUEST_CODE_NOT_SUPPORTED => None,
             answer => Some(outcome(answer)),
         }
     }
 
-    async fn ack(&self, scope: (&str, &str), ack: &Ack<'_>, left: Duration) -> AckOutcome {
-        let command = settlement(request::ACK_MESSAGE, scope, &ack.handle);
-        outcome(self.ask_broker(&ack.handle.broker, with_lite_topic(command, ack.entry), left).await)
+    async fn ack(&self, source: TopicGroup<'_>, ack: &Ack<'_>, deadline: Instant) -> AckOutcome {
+        let command = settlement(request::ACK_MESSAGE, source, &ack.handle);
+        outcome(self.call_master(&ack.handle.broker, with_lite_topic(command, ack.entry), deadline).await)
     }
 
     /// Gives a delivery a new lease from now.
@@ -81,15 +86,14 @@ impl Cluster {
         if handle.is_expired(now()) {
             return Ok(InvisibleOutcome::Expired);
         }
-        let left = change.deadline.saturating_duration_since(Instant::now());
-        let command =
-            settlement(request::CHANGE_MESSAGE_INVISIBLE_TIME, (&change.topic, &change.group), &handle)
-                .field("invisibleTime", change.invisible.as_millis())
-                .field("suspend", change.suspend);
+        let source = TopicGroup { topic: &change.topic, group: &change.group };
+        let command = settlement(request::CHANGE_MESSAGE_INVISIBLE_TIME, source, &handle)
+            .field("invisibleTime", change.invisible.as_millis())
+            .field("suspend", change.suspend);
         let command = with_lite_topic(command, &change.entry);
-        let answer = success(self.ask_broker(&handle.broker, command, left).await?)?;
-        // Orderly and lite groups keep the time of the pop, and count the lease from there. Where the message is already
-        // behind the committed offset, they answer zeros: nothing to hold any more, and a lease that is over at once.
+        let answer = success(self.call_master(&handle.broker, command, change.deadline).await?)?;
+        // Orderly and lite groups keep the time of the pop, and count the lease from there. If the message is consumed
+        // already, brokers answer zeros for them: a lease that has expired.
         let renewed = Handle {
             start_offset: handle.queue_offset,
             pop_time: required(&answer, "popTime")?,
@@ -111,8 +115,7 @@ impl Cluster {
         if handle.commit_log_offset < 0 {
             return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, "commit log offset is empty"));
         }
-        let left = forward.deadline.saturating_duration_since(Instant::now());
-        let address = self.master(&handle.broker).await?;
+        let broker = self.master(&handle.broker).await?;
         let command = Command::request(request::CONSUMER_SEND_MSG_BACK)
             .field("offset", handle.commit_log_offset)
             .field("group", &forward.group)
@@ -122,12 +125,12 @@ impl Cluster {
             .field("unitMode", false)
             .field("maxReconsumeTimes", 0)
             .field("bname", &handle.broker);
-        let broker = (handle.broker.as_str(), address.as_str());
-        success(self.ask(broker, command, left).await?)?;
-        // The dead letter is safe. If this ack is lost, the message comes back and is forwarded once more.
-        let ack = settlement(request::ACK_MESSAGE, (&forward.topic, &forward.group), &handle);
-        if let Err(error) = self.ask(broker, with_lite_topic(ack, &forward.entry), left).await {
-            tracing::warn!(group = forward.group, %error, "a dead letter could not be taken off its topic");
+        success(self.call(&broker, command, self.time_left(forward.deadline)).await?)?;
+        // The dead letter is stored. If this ack is lost, the message is delivered and forwarded once more.
+        let source = TopicGroup { topic: &forward.topic, group: &forward.group };
+        let ack = with_lite_topic(settlement(request::ACK_MESSAGE, source, &handle), &forward.entry);
+        if let Err(error) = self.call(&broker, ack, self.time_left(forward.deadline)).await {
+            tracing::warn!(group = forward.group, %error, "a dead letter could not be removed from its topic");
         }
         Ok(())
     }
@@ -156,7 +159,7 @@ fn parse(entry: &Settle) -> Result<Handle, ServiceError> {
 }
 
 /// The fields that every settlement of a lease has.
-fn settlement(code: i32, (topic, group): (&str, &str), handle: &Handle) -> Command {
+fn settlement(code: i32, TopicGroup { topic, group }: TopicGroup<'_>, handle: &Handle) -> Command {
     Command::request(code)
         .field("consumerGroup", group)
         .field("topic", handle.variant.topic(topic, group))

@@ -4,33 +4,39 @@ use serde::Deserialize;
 
 use crate::remoting::lenient;
 
-/// What a name server knows of a topic (Apache's `TopicRouteData`).
+/// A topic's route, as a name server tells it (Apache's `TopicRouteData`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct TopicRoute {
-    /// Who holds it.
+    /// The brokers that hold the topic.
     #[serde(rename = "brokerDatas")]
     pub(super) brokers: Vec<Broker>,
     /// How many queues each of them has.
     #[serde(rename = "queueDatas")]
     pub(super) queues: Vec<Queues>,
-    /// The write queues of a topic that was made to be ordered, `broker:count;broker:count`: fixed, whichever brokers
-    /// are there.
+    /// The write queues of a topic that was created as ordered, `broker:count;broker:count`. They are fixed, whichever
+    /// brokers are there.
     #[serde(rename = "orderTopicConf")]
     order: Option<String>,
-    // Worked out once per answer, not once per message.
+    // Computed once per answer, not once per message.
     #[serde(skip)]
     writable: Vec<Queue>,
     #[serde(skip)]
-    readable: Vec<(String, String)>,
+    readable: Vec<BrokerAddress>,
+}
+
+/// A broker, and the address to call it at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BrokerAddress {
+    pub(super) name: String,
+    pub(super) address: String,
 }
 
 /// A queue to send to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Queue {
-    pub(super) broker: String,
-    /// Where the broker's master is.
-    pub(super) address: String,
+    /// The broker's master.
+    pub(super) broker: BrokerAddress,
     pub(super) id: i32,
 }
 
@@ -72,11 +78,12 @@ impl Queues {
 }
 
 impl Broker {
+    /// The address of the master.
     pub(super) fn master(&self) -> Option<&str> {
         self.addresses.get(&0).map(String::as_str)
     }
 
-    /// Where to read: the master, or the first replica while there is none.
+    /// The address to read from: that of the master, or of the first replica while there is no master.
     pub(super) fn readable_address(&self) -> Option<&str> {
         self.addresses.values().next().map(String::as_str)
     }
@@ -97,8 +104,8 @@ impl TopicRoute {
         &self.writable
     }
 
-    /// The brokers that can be read, by name, with the address to read at.
-    pub(super) fn readable(&self) -> &[(String, String)] {
+    /// The brokers that can be read, by name.
+    pub(super) fn readable(&self) -> &[BrokerAddress] {
         &self.readable
     }
 
@@ -116,22 +123,23 @@ impl TopicRoute {
             .into_iter()
             .filter_map(|(broker, count)| Some((broker, self.broker(broker)?.master()?, count)))
             .flat_map(|(broker, address, count)| {
-                (0..count).map(|id| Queue { broker: broker.to_owned(), address: address.to_owned(), id })
+                let broker = BrokerAddress { name: broker.to_owned(), address: address.to_owned() };
+                (0..count).map(move |id| Queue { broker: broker.clone(), id })
             })
             .collect();
-        queues.sort_by(|a, b| (&a.broker, a.id).cmp(&(&b.broker, b.id)));
+        queues.sort_by(|a, b| (&a.broker.name, a.id).cmp(&(&b.broker.name, b.id)));
         queues.dedup();
         queues
     }
 
-    fn find_readable(&self) -> Vec<(String, String)> {
+    fn find_readable(&self) -> Vec<BrokerAddress> {
         let mut brokers: Vec<_> = self
             .queues
             .iter()
             .filter(|queues| queues.readable() && queues.read > 0)
             .filter_map(|queues| {
                 let address = self.broker(&queues.broker_name)?.readable_address()?;
-                Some((queues.broker_name.clone(), address.to_owned()))
+                Some(BrokerAddress { name: queues.broker_name.clone(), address: address.to_owned() })
             })
             .collect();
         brokers.sort();
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_stand_in_the_order_that_places_message_groups() {
+    fn queues_are_sorted_by_broker_and_id() {
         let body = r#"{"brokerDatas":[{"brokerAddrs":{"0":"h:1"},"brokerName":"b"},{"brokerAddrs":{"0":"h:2"},"brokerName":"a"},
                 {"brokerAddrs":{"1":"h:3"},"brokerName":"replica"}],
             "queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":2},
@@ -180,10 +188,11 @@ mod tests {
         let queues: Vec<_> = route
             .writable()
             .iter()
-            .map(|queue| (queue.broker.as_str(), queue.address.as_str(), queue.id))
+            .map(|queue| (queue.broker.name.as_str(), queue.broker.address.as_str(), queue.id))
             .collect();
         assert_eq!(queues, [("a", "h:2", 0), ("b", "h:1", 0), ("b", "h:1", 1)]);
-        let readable = [("b", "h:1"), ("replica", "h:3")].map(|(name, at)| (name.to_owned(), at.to_owned()));
+        let readable = [("b", "h:1"), ("replica", "h:3")]
+            .map(|(name, address)| BrokerAddress { name: name.to_owned(), address: address.to_owned() });
         assert_eq!(route.readable(), readable);
     }
 
@@ -193,7 +202,8 @@ mod tests {
             "orderTopicConf":"b:2;gone:8;a:1;b:1;odd",
             "queueDatas":[{"brokerName":"a","perm":4,"writeQueueNums":16},{"brokerName":"b","perm":6,"writeQueueNums":16}]}"#;
         let route = TopicRoute::parse(body.as_bytes()).unwrap().unwrap();
-        let queues: Vec<_> = route.writable().iter().map(|queue| (queue.broker.as_str(), queue.id)).collect();
+        let queues: Vec<_> =
+            route.writable().iter().map(|queue| (queue.broker.name.as_str(), queue.id)).collect();
         assert_eq!(queues, [("a", 0), ("b", 0), ("b", 1)]);
         let blank = TopicRoute::parse(body.replace("b:2;gone:8;a:1;b:1;odd", " ").as_bytes());
         assert_eq!(blank.unwrap().unwrap().writable().len(), 16);
