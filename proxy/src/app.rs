@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -13,8 +14,8 @@ use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
 use crate::backend::{BackendConfig, remote};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::front::grpc::{Face, Server};
-use crate::front::port::{Port, Tls, TlsError};
+use crate::front::grpc::{Face, Server, Services};
+use crate::front::port::{Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::layer::Layers;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
@@ -23,6 +24,8 @@ const HANDLE_KEY_FILE: &str = "handle.key";
 /// How long to wait for brokers that can't create the declared topics and groups now.
 const DECLARE_AGAIN: Duration = Duration::from_secs(5);
 const HANDLE_KEY_BYTES: usize = 32;
+/// File descriptors that are kept for the store, the brokers and logs, if there are that many.
+const RESERVED_FILES: usize = 512;
 
 /// Why the proxy can't run.
 #[derive(Debug, Error)]
@@ -54,12 +57,18 @@ pub enum AppError {
 
 /// A proxy that listens, and serves once it runs.
 pub struct App {
-    port: Port,
-    server: Server,
+    port: Endpoint,
+    admin_port: Option<Endpoint>,
     processor: Arc<Processor>,
     backend: Backend,
     draining: CancellationToken,
     config: Config,
+}
+
+/// A port, and what is served on it.
+struct Endpoint {
+    port: Port,
+    server: Server,
 }
 
 /// What has to be closed at the end.
@@ -78,10 +87,17 @@ impl App {
             return Err(contradiction("limits.min_polling is above limits.max_polling"));
         }
         check_clusters(&config.backend)?;
-        let tls = Tls::new(&config.tls)?;
-        let port = Port::bind(&config.listen, tls, config.proxy_protocol).await;
-        let port = port.map_err(|source| AppError::Listen { listen: config.listen.clone(), source })?;
+        let options = PortOptions {
+            tls: Tls::new(&config.tls)?,
+            trusted_proxies: config.trusted_proxies.clone(),
+            transport: fit_to_files(config.transport.clone()),
+        };
+        let port = bind(&config.listen, &options).await?;
         let address = port.address()?;
+        let admin_port = match &config.admin_listen {
+            Some(listen) => Some(bind(listen, &options).await?),
+            None => None,
+        };
 
         // The one place where the deployment mode is chosen.
         let (router, backend) = match &config.backend {
@@ -122,9 +138,16 @@ impl App {
             Backend::Separated => drop(tokio::spawn(declare_some_time(processor.clone(), config.clone()))),
         }
 
-        let face = Face { route_port: config.route_port, listen_port: address.port() };
-        let server = Server::new(processor.clone(), face);
-        Ok(Self { port, server, processor, backend, draining, config })
+        let endpoint = |port, services| {
+            let face = Face { route_port: config.route_port, listen_port: address.port(), services };
+            let server = Server::new(processor.clone(), face, options.transport.clone());
+            Endpoint { port, server }
+        };
+        let services = Services { messaging: true, administration: admin_port.is_none() };
+        let port = endpoint(port, services);
+        let admin_port =
+            admin_port.map(|port| endpoint(port, Services { messaging: false, administration: true }));
+        Ok(Self { port, admin_port, processor, backend, draining, config })
     }
 
     /// Where it listens.
@@ -132,24 +155,40 @@ impl App {
     /// # Errors
     /// Those of the system.
     pub fn address(&self) -> io::Result<std::net::SocketAddr> {
-        self.port.address()
+        self.port.port.address()
+    }
+
+    /// Where it listens for administration; if administration has an address of its own.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn admin_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
+        self.admin_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
     }
 
     /// Serves until `stop`, then lets the requests under way finish, within the configured time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let house = tokio::spawn({
+        let maintenance = tokio::spawn({
             let processor = self.processor.clone();
             async move { processor.run_maintenance().await }
         });
-        let serving = tokio::spawn(self.port.serve(self.server, self.draining.clone()));
+        let endpoints = std::iter::once(self.port).chain(self.admin_port);
+        let serving: Vec<_> = endpoints
+            .map(|Endpoint { port, server }| {
+                let protocols: Vec<Arc<dyn Protocol>> = vec![Arc::new(server)];
+                tokio::spawn(port.serve(protocols, self.draining.clone()))
+            })
+            .collect();
         stop.await;
         // Waiting receives answer, telemetry streams end, connections say GOAWAY.
         self.draining.cancel();
         let finished = async {
-            if let Ok(connections) = serving.await {
-                connections.wait().await;
+            for port in serving {
+                if let Ok(connections) = port.await {
+                    connections.wait().await;
+                }
             }
-            let _ = house.await;
+            let _ = maintenance.await;
         };
         if tokio::time::timeout(self.config.drain, finished).await.is_err() {
             tracing::warn!("some requests did not finish within {:?}", self.config.drain);
@@ -161,14 +200,18 @@ impl App {
     }
 }
 
-/// Runs a proxy until SIGTERM or SIGINT; tells on standard output where it listens.
+/// Runs a proxy until SIGTERM or SIGINT. Prints to standard output where it listens.
 ///
 /// # Errors
 /// [`AppError`].
 pub async fn serve(config: Config) -> Result<(), AppError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    raise_file_limit();
     let app = App::start(config).await?;
     announce(&format!("listening on {}", app.address()?))?;
+    if let Some(address) = app.admin_address()? {
+        announce(&format!("administration on {address}"))?;
+    }
     app.run(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -177,6 +220,36 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     })
     .await;
     Ok(())
+}
+
+async fn bind(listen: &str, options: &PortOptions) -> Result<Port, AppError> {
+    let port = Port::bind(listen, options.clone()).await;
+    port.map_err(|source| AppError::Listen { listen: listen.to_owned(), source })
+}
+
+/// Lets this process open as many files as the system permits without privileges.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// Lowers the limit of connections to what the files that may be opened allow.
+fn fit_to_files(mut transport: TransportConfig) -> TransportConfig {
+    let files = getrlimit(Resource::Nofile).current;
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    let connections = files - RESERVED_FILES.min(files / 2);
+    if transport.connections > connections {
+        tracing::warn!(
+            configured = transport.connections,
+            connections,
+            files,
+            "fewer connections are allowed than configured, because the process may not open enough files"
+        );
+        transport.connections = connections;
+    }
+    transport
 }
 
 fn announce(line: &str) -> io::Result<()> {
@@ -253,5 +326,7 @@ fn kept_key(data_dir: &Path) -> io::Result<HandleKey> {
     file.write_all(&key)?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
+    // Otherwise the name may be lost with the power, and handles with it.
+    std::fs::File::open(data_dir)?.sync_all()?;
     Ok(HandleKey::new(&key))
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use ipnet::IpNet;
 
 use crate::config::{Config, ConfigError, GroupSpec, LogFormat, Perm, TopicSpec, TopicType};
 
@@ -43,6 +44,14 @@ pub(super) struct Serve {
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8081]
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_LISTEN")]
     listen: Option<String>,
+
+    /// Where to listen for administration, so that clients can't reach it [default: it shares --listen]
+    #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_ADMIN_LISTEN")]
+    admin_listen: Option<String>,
+
+    /// Believe PROXY protocol headers from load balancers in these networks, such as 10.0.0.0/8 [default: none]
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
+    trusted_proxies: Option<Vec<IpNet>>,
 
     /// Where messages are kept; made if missing [default: rocketmq-thin-data]
     #[arg(long, value_name = "DIR", env = "ROCKETMQ_THIN_PROXY_DATA_DIR")]
@@ -88,6 +97,8 @@ impl Serve {
         overwrite(&mut config.backend.embedded.auto_create_topics, self.auto_create_topics);
         overwrite(&mut config.backend.remote.auto_create_topics, self.auto_create_topics);
         overwrite(&mut config.backend.embedded.auto_create_groups, self.auto_create_groups);
+        overwrite(&mut config.trusted_proxies, self.trusted_proxies);
+        config.admin_listen = self.admin_listen.or(config.admin_listen);
         config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);
         overwrite(&mut config.log.format, self.log_format);

@@ -5,13 +5,14 @@ mod catalog;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::backend::BackendConfig;
 use crate::backend::embedded::EmbeddedConfig;
 use crate::front::grpc::RoutePort;
-use crate::front::port::TlsConfig;
+use crate::front::port::{TlsConfig, TransportConfig};
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 
@@ -21,6 +22,9 @@ pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 pub struct Config {
     /// Where to listen, `host:port`; port 0 picks a free one.
     pub listen: String,
+    /// Where to listen for administration, `host:port`. Without it, administration shares `listen`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_listen: Option<String>,
     /// Threads that serve requests; 0: half the processors.
     pub workers: usize,
     /// How long a shutdown waits for the requests under way.
@@ -31,8 +35,9 @@ pub struct Config {
     /// Which port routes name: `listen` (this proxy's), or `request` (the one the client dialled, which is
     /// right behind a load balancer or a port map).
     pub route_port: RoutePort,
-    /// Whether a PROXY protocol header (version 1 or 2) may come before a connection's first bytes.
-    pub proxy_protocol: bool,
+    /// The networks of load balancers whose PROXY protocol headers (version 1 or 2) are believed, such as `10.0.0.0/8`.
+    /// A connection from elsewhere that begins with such a header is refused.
+    pub trusted_proxies: Vec<IpNet>,
     /// Seals receipt handles: the same text on every proxy of a fleet. Absent: made at the first start, and
     /// kept in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +48,8 @@ pub struct Config {
     pub tls: TlsConfig,
     /// What a request may ask for.
     pub limits: Limits,
+    /// What connections may hold, and how long they may take.
+    pub transport: TransportConfig,
     /// Where the broker is.
     pub backend: BackendConfig,
     /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
@@ -102,15 +109,17 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8081".to_owned(),
+            admin_listen: None,
             workers: 0,
             drain: Duration::from_secs(10),
             max_in_flight: 10_000,
             route_port: RoutePort::default(),
-            proxy_protocol: true,
+            trusted_proxies: Vec::new(),
             handle_key: None,
             log: LogConfig::default(),
             tls: TlsConfig::default(),
             limits: Limits::default(),
+            transport: TransportConfig::default(),
             backend: BackendConfig {
                 embedded: EmbeddedConfig {
                     // The name that a single broker of Apache's has.
@@ -159,9 +168,13 @@ mod tests {
     #[test]
     fn an_empty_file_means_the_defaults_and_a_misspelt_name_is_an_error() {
         assert_eq!(toml::from_str::<Config>("").expect("defaults"), Config::default());
-        for text in
-            ["listne = 'x'", "[tls]\ncert = 'x'", "[backend.embedded]\nflash = 'sync'", "[limits]\nx = 1"]
-        {
+        for text in [
+            "listne = 'x'",
+            "[tls]\ncert = 'x'",
+            "[backend.embedded]\nflash = 'sync'",
+            "[limits]\nx = 1",
+            "trusted_proxies = ['10.0.0.0/33']",
+        ] {
             assert!(toml::from_str::<Config>(text).is_err(), "{text}");
         }
     }

@@ -82,3 +82,23 @@ async fn an_absent_proxy_is_named() {
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("127.0.0.1:1"), "{}", text(&output.stderr));
 }
+
+#[tokio::test]
+async fn administration_on_an_address_of_its_own_is_served_there_only() {
+    let proxy = Proxy::configured(|config| config.admin_listen = Some("127.0.0.1:0".to_owned())).await;
+    let admin_address = proxy.admin_address.expect("an address");
+    let list = async |address: std::net::SocketAddr| {
+        let mut admin = rocketmq_thin_proxy::front::grpc::RemoteAdmin::connect(&address.to_string())
+            .await
+            .expect("a connection");
+        admin.topics().await
+    };
+    let refused = list(proxy.address).await.expect_err("a refusal");
+    assert!(refused.to_string().contains("Method not found"), "{refused}");
+    assert!(list(admin_address).await.expect("an answer").is_empty());
+    let mut messaging =
+        crate::support::Client::connect(format!("http://{admin_address}")).await.expect("a connection");
+    let beat = crate::support::request(rocketmq_thin_proto::v2::HeartbeatRequest::default());
+    let refused = messaging.heartbeat(beat).await.expect_err("a refusal");
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
+}

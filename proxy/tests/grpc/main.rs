@@ -2,8 +2,10 @@
 
 mod admin;
 mod drain;
+mod limits;
 mod port;
 mod process;
+mod raw;
 mod receive;
 mod send;
 mod settle;

@@ -144,8 +144,12 @@ async fn the_operator_may_insist_on_tls() {
 }
 
 #[tokio::test]
-async fn a_proxy_header_tells_who_calls() {
-    let proxy = Proxy::start().await;
+async fn a_proxy_header_from_a_trusted_network_tells_the_clients_address() {
+    let proxy = Proxy::configured(|config| {
+        config.trusted_proxies =
+            vec!["10.0.0.0/8".parse().expect("a network"), "127.0.0.0/8".parse().expect("a network")];
+    })
+    .await;
     let mut stream = TcpStream::connect(proxy.address).await.expect("a connection");
     // In two pieces, as a network may deliver it.
     stream.write_all(b"PROXY TCP4 7.7.7.7 8.8.8.8 77").await.expect("written");
@@ -161,6 +165,20 @@ async fn a_proxy_header_tells_who_calls() {
     behind.send_message(request(sent)).await.expect("an answer");
     let received = receive(&mut proxy.client().await, receive_request("t", "g")).await;
     assert_eq!(system(&received.messages[0]).born_host, "7.7.7.7:777");
+}
+
+#[tokio::test]
+async fn a_proxy_header_from_anywhere_else_is_refused() {
+    for trusted in [Vec::new(), vec!["10.0.0.0/8".parse().expect("a network")]] {
+        let proxy = Proxy::configured(|config| config.trusted_proxies = trusted).await;
+        for header in [&b"PROXY TCP4 7.7.7.7 8.8.8.8 777 888\r\n"[..], b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"] {
+            let mut stream = TcpStream::connect(proxy.address).await.expect("a connection");
+            stream.write_all(header).await.expect("written");
+            let mut nothing = Vec::new();
+            let _ = stream.read_to_end(&mut nothing).await;
+            assert!(nothing.is_empty());
+        }
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// The recorded proxy created groups automatically, but not topics.
-const FLAGS: &[&str] = &["--auto-create-topics", "false", "--auto-create-groups", "true"];
+const FLAGS: &[&str] =
+    &["--auto-create-topics", "false", "--auto-create-groups", "true", "--trusted-proxies", "127.0.0.0/8"];
 
 /// The `.proto` files of which the replayer needs stubs.
 const CONTRACTS: &[&str] = &[

@@ -9,8 +9,11 @@ use hyper::body::Incoming;
 use prost::Message;
 use tonic::Code;
 
+use super::budget::{Charge, ConnectionBudget};
 use super::metadata::{self, Call};
-use super::wire::{self, Body, Reader, Refusal};
+use super::reader::{Reader, RequestLimits};
+use super::shape::Request as WireRequest;
+use super::wire::{self, Body, Refusal};
 use super::{Shared, client, lite, pull, receive, route, send, settle, status, telemetry, transaction};
 use crate::context::Context;
 use crate::error::Error;
@@ -18,12 +21,16 @@ use crate::service::Capabilities;
 use rocketmq_thin_proto::v2 as pb;
 
 const MESSAGING: &str = "/apache.rocketmq.v2.MessagingService/";
+/// The largest request of a call that carries no message bodies.
+const OTHER_REQUEST_BYTES: usize = 4 << 20;
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Error>> + Send>>;
 
 /// One connection's view of the server.
 pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: Arc<str>,
+    pub(super) budget: Arc<ConnectionBudget>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Connection {
@@ -40,12 +47,21 @@ impl Connection {
     // Each call gets a future of its own size: one that could be any call would be as large as the largest.
     fn dispatch(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let call = metadata::call(request.method(), request.headers())?;
-        let Some(method) = request.uri().path().strip_prefix(MESSAGING) else {
-            return Ok(Box::pin(beside(self.shared.clone(), request)));
+        let charge = Charge::new(&self.budget)?;
+        let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.messaging);
+        let Some(method) = messaging else {
+            return Ok(Box::pin(beside(self.shared.clone(), request, charge)));
         };
         let method = Method::of(method, self.shared.processor.capabilities())?;
         let (parts, body) = request.into_parts();
-        let reader = Reader::new(body, call.compression);
+        let limits = RequestLimits {
+            bytes: match method {
+                Method::SendMessage => self.shared.limits.bytes,
+                _ => self.shared.limits.bytes.min(OTHER_REQUEST_BYTES),
+            },
+            ..self.shared.limits
+        };
+        let reader = Reader::new(body, call.compression, limits, charge);
         let (shared, peer) = (self.shared.clone(), self.peer.clone());
         let inbound = Inbound { shared, headers: parts.headers, peer, call, reader };
         Ok(match method {
@@ -70,9 +86,13 @@ impl Connection {
     }
 }
 
-async fn beside(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, h2::Error> {
-    match shared.side.answer(request).await {
-        Ok(response) => Ok(response.map(Body::Generated)),
+async fn beside(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+    charge: Charge,
+) -> Result<Response<Body>, h2::Error> {
+    match shared.side.answer(request, charge).await {
+        Ok(response) => Ok(response.map(Body::generated)),
         Err(path) => {
             let message = format!("Method not found: {path}");
             wire::refuse(Refusal::status(Code::Unimplemented, message))
@@ -201,7 +221,7 @@ impl Inbound {
         handler: impl AsyncFnOnce(&Shared, &Context, Q) -> Result<A, Error>,
     ) -> Result<Response<Body>, h2::Error>
     where
-        Q: Message + Default,
+        Q: WireRequest,
         A: Refusable,
     {
         let request = match self.reader.only().await {
@@ -212,12 +232,16 @@ impl Inbound {
             Ok(context) => handler(&self.shared, &context, request).await,
             Err(error) => Err(error),
         };
-        Ok(wire::unary(&answer.unwrap_or_else(|error| A::refused(status::of(&error)))))
+        let answer = answer.unwrap_or_else(|error| A::refused(status::of(&error)));
+        wire::unary(&answer, self.reader.into_charge()).or_else(wire::refuse)
     }
 
     async fn receive(mut self) -> Result<Response<Body>, h2::Error> {
         match self.reader.only().await {
-            Ok(request) => Ok(receive::receive(&self.shared, self.context(), request).await),
+            Ok(request) => {
+                let context = self.context();
+                Ok(receive::receive(&self.shared, context, request, self.reader.into_charge()).await)
+            }
             Err(refusal) => wire::refuse(refusal),
         }
     }

@@ -8,7 +8,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
 use tonic::Code;
 
-use super::wire::{Compression, Refusal};
+use super::reader::Compression;
+use super::wire::Refusal;
 use crate::context::{Context, Credentials};
 use crate::error::{Error, ErrorKind};
 use crate::processor::is_blank;

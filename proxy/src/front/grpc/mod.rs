@@ -6,11 +6,13 @@
 //! rules of gRPC itself. Health, reflection and administration use the generated services.
 //!
 //! ```text
-//! connection -> dispatch (method, headers) -> wire (frames <-> messages) -> one file per family of calls
+//! connection -> dispatch (method, headers) -> reader (frames -> request) -> one file per family of calls -> wire (answer)
 //! ```
 
 mod admin;
 mod admin_client;
+mod budget;
+mod calls;
 mod client;
 mod convert;
 mod dispatch;
@@ -18,10 +20,12 @@ mod lite;
 mod message;
 mod metadata;
 mod pull;
+mod reader;
 mod receive;
 mod route;
 mod send;
 mod settle;
+mod shape;
 mod side;
 mod status;
 mod telemetry;
@@ -32,13 +36,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::front::port::{Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig};
 use crate::processor::Processor;
+use budget::{Budget, ConnectionBudget};
+use calls::Calls;
+use reader::RequestLimits;
 use side::SideServices;
 
 pub use admin_client::{RemoteAdmin, RemoteError};
@@ -46,12 +54,23 @@ pub use admin_client::{RemoteAdmin, RemoteError};
 /// Flow-control window of a stream and of a connection, in bytes: one message of the largest size crosses a
 /// long way in four round trips.
 const WINDOW: u32 = 1 << 20;
-/// The most that all headers of a request may take, as HTTP/2 counts it.
-const MAX_HEADERS: u32 = 8192;
-const MAX_STREAMS: u32 = i32::MAX.cast_unsigned();
+/// Bytes of one call's answer that HTTP/2 may have buffered.
+const SEND_BUFFER: usize = 256 << 10;
+/// Calls that a client may cancel before this proxy has seen them, at a time; more end the connection. Above HTTP/2's
+/// usual 20, so that a client may cancel many receives at once.
+const PENDING_RESETS: usize = 512;
 /// A peer that is gone without a word is noticed after these two together.
 const PING_AFTER: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection that was told to end may take to do so once its calls are answered.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How an HTTP/2 connection begins.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const ALPN: &[u8] = b"h2";
+/// An empty SETTINGS frame, and the header of a GOAWAY frame without its length.
+const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const GOAWAY: [u8; 6] = [7, 0, 0, 0, 0, 0];
 
 /// Which port a route names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,14 +87,27 @@ pub enum RoutePort {
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
-    http2: http2::Builder<TokioExecutor>,
+    budget: Arc<Budget>,
+    transport: TransportConfig,
 }
 
 struct Shared {
     processor: Arc<Processor>,
     side: SideServices,
+    /// Whether the messaging service is served here.
+    messaging: bool,
+    limits: RequestLimits,
     /// None: a route names the port of the request.
     route_port: Option<u16>,
+}
+
+/// Which services a port offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// The messaging service.
+    pub messaging: bool,
+    /// The administration service.
+    pub administration: bool,
 }
 
 /// How the front end presents itself.
@@ -85,45 +117,127 @@ pub struct Face {
     pub route_port: RoutePort,
     /// The port this proxy listens on.
     pub listen_port: u16,
+    /// What is served, besides health and reflection.
+    pub services: Services,
 }
 
 impl Server {
     /// A front end over these rules.
     #[must_use]
-    pub fn new(processor: Arc<Processor>, face: Face) -> Self {
+    pub fn new(processor: Arc<Processor>, face: Face, transport: TransportConfig) -> Self {
         let route_port = (face.route_port == RoutePort::Listen).then_some(face.listen_port);
-        let side = SideServices::new(&processor);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let side = SideServices::new(&processor, face.services.administration);
+        let limits = RequestLimits {
+            bytes: transport.request_bytes,
+            fields: transport.request_fields,
+            timeout: transport.request_timeout,
+        };
+        let messaging = face.services.messaging;
+        let shared = Shared { processor, side, messaging, limits, route_port };
+        Self { shared: Arc::new(shared), budget: Budget::new(&transport), transport }
+    }
+
+    fn http2(&self, calls: Calls) -> http2::Builder<Calls> {
+        let mut http2 = http2::Builder::new(calls);
         http2
             .timer(TokioTimer::new())
             .auto_date_header(false)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADERS)
+            .max_concurrent_streams(self.transport.streams_per_connection)
+            .max_header_list_size(self.transport.header_bytes)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_TIMEOUT);
-        Self { shared: Arc::new(Shared { processor, side, route_port }), http2 }
+        http2
+    }
+}
+
+#[async_trait]
+impl Protocol for Server {
+    fn alpn(&self) -> Option<&'static [u8]> {
+        Some(ALPN)
     }
 
-    /// Serves one connection until it ends. Once `closing` is cancelled it says GOAWAY, and ends when the calls
-    /// under way are answered.
-    ///
-    /// # Errors
-    /// Those of the connection.
-    pub async fn serve<S>(&self, stream: S, peer: Arc<str>, closing: &CancellationToken) -> io::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let service = dispatch::Connection { shared: self.shared.clone(), peer };
-        let mut connection = std::pin::pin!(self.http2.serve_connection(TokioIo::new(stream), service));
+    fn recognize(&self, greeting: Greeting<'_>) -> Recognition {
+        if greeting.encrypted && greeting.alpn != Some(ALPN) {
+            return Recognition::No;
+        }
+        let compared = greeting.first.len().min(PREFACE.len());
+        match greeting.first[..compared] == PREFACE[..compared] {
+            false => Recognition::No,
+            true if compared < PREFACE.len() => Recognition::Undecided,
+            true => Recognition::Yes,
+        }
+    }
+
+    fn refusal(&self, refused: Refused) -> Vec<u8> {
+        match refused {
+            Refused::Busy(limit) => goaway(h2::Reason::ENHANCE_YOUR_CALM, limit),
+            Refused::Unrecognized => goaway(h2::Reason::PROTOCOL_ERROR, "this port speaks gRPC (HTTP/2)"),
+        }
+    }
+
+    async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
+        let (calls, closing) = (connection.calls().clone(), connection.closing().clone());
+        let budget = self.budget.connection();
+        let service = dispatch::Connection {
+            shared: self.shared.clone(),
+            peer: connection.peer().to_string().into(),
+            budget: budget.clone(),
+        };
+        let executor = Calls::new(Arc::new(connection), self.transport.answer_timeout);
+        let http2 = self.http2(executor).serve_connection(TokioIo::new(stream), service);
+        let mut http2 = std::pin::pin!(http2);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = http2.as_mut() => ended,
             () = closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                http2.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = http2.as_mut() => ended,
+                    () = idle(&calls) => return Ok(()),
+                    () = give_up_incomplete(&budget) => return Ok(()),
+                }
             }
         };
         ended.map_err(io::Error::other)
+    }
+}
+
+// The frames of a connection that ends before it has begun.
+fn goaway(reason: h2::Reason, text: &str) -> Vec<u8> {
+    let length = u32::try_from(8 + text.len()).expect("texts are short").to_be_bytes();
+    let last_stream = [0; 4];
+    let code = u32::from(reason).to_be_bytes();
+    [&SETTINGS[..], &length[1..], &GOAWAY, &last_stream, &code, text.as_bytes()].concat()
+}
+
+// Returns some time after the last call is answered.
+async fn idle(calls: &TaskTracker) {
+    calls.close();
+    calls.wait().await;
+    tokio::time::sleep(CLOSING_TIMEOUT).await;
+}
+
+// Requests that do not arrive must not keep a connection from ending. Never returns.
+async fn give_up_incomplete(budget: &ConnectionBudget) {
+    loop {
+        tokio::time::sleep(CLOSING_TIMEOUT).await;
+        budget.evict_incomplete();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_goaway_frame_with_the_reason() {
+        let text = "too many";
+        let length = u8::try_from(8 + text.len()).expect("short");
+        let expected =
+            [&SETTINGS[..], &[0, 0, length, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11], b"too many"].concat();
+        assert_eq!(goaway(h2::Reason::ENHANCE_YOUR_CALM, text), expected);
     }
 }

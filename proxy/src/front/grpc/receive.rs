@@ -15,6 +15,7 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::receive_message_response::Content;
 use tonic::Code;
 
+use super::budget::Charge;
 use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
@@ -25,6 +26,7 @@ pub(super) async fn receive(
     shared: &Arc<Shared>,
     context: Result<Context, Error>,
     request: pb::ReceiveMessageRequest,
+    charge: Charge,
 ) -> Response<Body> {
     let context = match context {
         Ok(context) => context,
@@ -38,7 +40,8 @@ pub(super) async fn receive(
         |message: &str| pb::Status { code: pb::Code::MessageNotFound.into(), message: message.to_owned() };
     wire::streaming(match received {
         Ok(Received::Messages(deliveries)) => {
-            Answer::new(shared, status::ok()).with(Undelivered { topic, group, deliveries })
+            let undelivered = Undelivered { topic, group, deliveries };
+            Answer::new(shared, status::ok()).with(undelivered, charge)
         }
         Ok(Received::NoMatch) => Answer::new(shared, not_found("no match message")),
         Ok(Received::Nothing) => Answer::new(shared, not_found("no new message")),
@@ -81,6 +84,8 @@ struct Answer {
     deliveries: VecDeque<LeasedDelivery>,
     delivery_timestamp: bool,
     trailers: bool,
+    /// The memory that the deliveries hold.
+    charge: Option<Charge>,
 }
 
 impl Answer {
@@ -93,6 +98,7 @@ impl Answer {
             deliveries: VecDeque::new(),
             delivery_timestamp: true,
             trailers: true,
+            charge: None,
         }
     }
 
@@ -101,9 +107,30 @@ impl Answer {
         self
     }
 
-    fn with(mut self, Undelivered { topic, group, deliveries }: Undelivered) -> Self {
+    /// Answers with as many deliveries as the connection may hold, and gives the others back. The first one is always
+    /// among them, so that a consumer gets ahead.
+    fn with(mut self, Undelivered { topic, group, deliveries }: Undelivered, mut charge: Charge) -> Self {
+        let mut bytes = 0;
+        let fits = |leased: &LeasedDelivery| {
+            bytes += message::size_hint(&leased.delivery.message);
+            charge.set(bytes).is_ok()
+        };
+        let count = deliveries.iter().map(fits).take_while(|fits| *fits).count();
         (self.topic, self.group, self.deliveries) = (topic, group, deliveries.into());
+        let excess = self.deliveries.split_off(count.max(1).min(self.deliveries.len()));
+        self.give_back(excess);
+        self.charge = Some(charge);
         self
+    }
+
+    fn give_back(&self, deliveries: VecDeque<LeasedDelivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let (topic, group) = (self.topic.clone(), self.group.clone());
+        let undelivered = Undelivered { topic, group, deliveries: deliveries.into() };
+        let shared = self.shared.clone();
+        tokio::spawn(async move { shared.processor.give_back(undelivered).await });
     }
 
     fn next_frame(&mut self) -> Option<Frame<Bytes>> {
@@ -138,16 +165,8 @@ impl Stream for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.deliveries.is_empty() {
-            return;
-        }
-        let undelivered = Undelivered {
-            topic: std::mem::take(&mut self.topic),
-            group: std::mem::take(&mut self.group),
-            deliveries: std::mem::take(&mut self.deliveries).into(),
-        };
-        let shared = self.shared.clone();
-        tokio::spawn(async move { shared.processor.give_back(undelivered).await });
+        let undelivered = std::mem::take(&mut self.deliveries);
+        self.give_back(undelivered);
     }
 }
 

@@ -1,12 +1,20 @@
 //! The services beside the hot one, on the same port: health, reflection (v1 and v1alpha), administration.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Frame;
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use rocketmq_thin_proto::DESCRIPTORS;
 use rocketmq_thin_proto::thin::admin_server::AdminServer;
 use tokio::sync::watch;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -15,13 +23,17 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower_service::Service;
 
 use super::admin::Administration;
+use super::budget::Charge;
 use crate::processor::{Health, Processor};
+
+/// Bytes of all messages of one request to a generated service.
+const MAX_REQUEST: usize = 4 << 20;
 
 /// The hot service, as the health service names it.
 const MESSAGING: &str = "apache.rocketmq.v2.MessagingService";
 
-const SERVICES: [&str; 4] = [
-    "rocketmq.thin.v1.Admin",
+const ADMINISTRATION: &str = "rocketmq.thin.v1.Admin";
+const SERVICES: [&str; 3] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -41,21 +53,68 @@ async fn report(reporter: HealthReporter, mut health: watch::Receiver<Health>) {
     }
 }
 
+pin_project! {
+    /// The body of a request to a generated service, bounded in memory.
+    struct Metered {
+        #[pin]
+        body: Incoming,
+        charge: Charge,
+        evicted: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    }
+}
+
+impl Metered {
+    fn new(body: Incoming, charge: Charge) -> Self {
+        Self { body, charge, evicted: None }
+    }
+}
+
+impl http_body::Body for Metered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.project();
+        let exhausted =
+            |_| Status::resource_exhausted("the request takes too long, or more memory than there is");
+        let Poll::Ready(frame) = this.body.poll_frame(cx) else {
+            let charge = this.charge;
+            let evicted = this.evicted.get_or_insert_with(|| Box::pin(charge.incomplete().cancelled_owned()));
+            return evicted.as_mut().poll(cx).map(|()| Some(Err(exhausted(()))));
+        };
+        let Some(frame) = frame else { return Poll::Ready(None) };
+        let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
+        let bytes = this.charge.bytes() + frame.data_ref().map_or(0, Bytes::len);
+        if bytes > MAX_REQUEST {
+            return Poll::Ready(Some(Err(exhausted(()))));
+        }
+        this.charge.set(bytes).map_err(|_| exhausted(()))?;
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
 /// Generated services behind one router.
 #[derive(Clone)]
 pub(super) struct SideServices {
     routes: Routes,
+    services: Vec<&'static str>,
 }
 
 impl SideServices {
-    pub(super) fn new(processor: &Arc<Processor>) -> Self {
+    pub(super) fn new(processor: &Arc<Processor>, administration: bool) -> Self {
         // The overall status is what a balancer asks for: as long as this process answers, it serves, and be it by
         // telling clients what is missing.
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tokio::spawn(report(reporter, processor.health()));
-        let mut routes =
-            Routes::new(AdminServer::new(Administration::new(processor.clone()))).add_service(health);
+        let mut routes = Routes::new(health);
+        if administration {
+            routes = routes.add_service(AdminServer::new(Administration::new(processor.clone())));
+        }
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -65,16 +124,22 @@ impl SideServices {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "no reflection"),
         }
-        Self { routes: routes.prepare() }
+        let services = SERVICES.iter().copied().chain(administration.then_some(ADMINISTRATION));
+        Self { routes: routes.prepare(), services: services.collect() }
     }
 
     /// Answers a call of one of these services; of no other, and then returns what was asked for.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, String> {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        charge: Charge,
+    ) -> Result<Response<Body>, String> {
         let path = request.uri().path().trim_start_matches('/');
         let service = path.split_once('/').map_or(path, |(service, _)| service);
-        if !SERVICES.contains(&service) {
+        if !self.services.contains(&service) {
             return Err(path.to_owned());
         }
+        let request = request.map(|body| Body::new(Metered::new(body, charge)));
         match self.routes.clone().call(request).await {
             Ok(response) => Ok(response),
             Err(never) => match never {},

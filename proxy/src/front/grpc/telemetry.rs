@@ -14,7 +14,8 @@ use rocketmq_thin_proto::v2::settings::PubSub;
 use rocketmq_thin_proto::v2::telemetry_command::Command;
 use tonic::Code;
 
-use super::wire::{self, Body, Reader, Refusal};
+use super::reader::Reader;
+use super::wire::{self, Body, Refusal};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};

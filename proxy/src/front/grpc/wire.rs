@@ -1,6 +1,5 @@
-//! gRPC's framing over HTTP/2: length-prefixed messages, and the trailers that end a call.
+//! gRPC's framing of answers over HTTP/2: length-prefixed messages, and the trailers that end a call.
 
-use std::io::Read;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,19 +9,17 @@ use h2::Reason;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Frame;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use prost::Message;
 use rocketmq_thin_proto::KEEPS_BATCHES;
 use tonic::Code;
 
-/// The largest message that comes in, as Apache's proxy has it.
-const MAX_MESSAGE: usize = 130 << 20;
-/// How much of a message is awaited before room is made for all that it announces.
-const TRUSTED: usize = 1 << 20;
-/// About how many bytes of a streamed answer go into one frame.
-const FRAME: usize = 64 << 10;
-const PREFIX: usize = 5;
+use super::budget::Charge;
+use super::calls;
+
+/// The bytes of one part of an answer, at most. The next part is made when the client has room for it.
+const PART: usize = 64 << 10;
+/// Bytes before each message: whether it is compressed, and its length.
+pub(super) const PREFIX: usize = 5;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -48,151 +45,53 @@ impl Refusal {
     }
 }
 
-/// How a request's messages are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Compression {
-    /// Not at all.
-    Identity,
-    /// Each message that says so.
-    Gzip,
-}
-
-/// Reads the messages of a request.
-pub(super) struct Reader<B = Incoming> {
-    body: B,
-    compression: Compression,
-    ahead: Bytes,
-}
-
-impl<B: http_body::Body<Data = Bytes> + Unpin> Reader<B> {
-    pub(super) fn new(body: B, compression: Compression) -> Self {
-        Self { body, compression, ahead: Bytes::new() }
-    }
-
-    /// The only message of a unary call.
-    pub(super) async fn only<M: Message + Default>(&mut self) -> Result<M, Refusal> {
-        let half_closed = || Refusal::status(Code::Internal, "Half-closed without a request");
-        let bytes = self.next_bytes().await?.ok_or_else(half_closed)?;
-        if !(self.ahead.is_empty() && self.body.is_end_stream()) && self.next_bytes().await?.is_some() {
-            return Err(Refusal::status(Code::Internal, "Too many requests"));
-        }
-        decode(bytes)
-    }
-
-    /// The next message of a stream. None: the client has no more. Giving up the wait loses nothing: what has come of a
-    /// message by then is kept.
-    pub(super) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Refusal> {
-        self.next_bytes().await?.map(decode).transpose()
-    }
-
-    async fn next_bytes(&mut self) -> Result<Option<Bytes>, Refusal> {
-        // The usual case needs no copy: a message lies within one frame.
-        while self.missing()? > 0 {
-            let Some(data) = self.data().await? else {
-                return if self.ahead.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(Refusal::status(Code::Internal, "Encountered end-of-stream mid-frame"))
-                };
-            };
-            self.put_behind(data)?;
-        }
-        let length = announced(&self.ahead);
-        let mut message = self.ahead.split_to(PREFIX + length);
-        let compressed = message[0];
-        let message = message.split_off(PREFIX);
-        match (compressed, self.compression) {
-            (0, _) => Ok(Some(message)),
-            (1, Compression::Gzip) => gunzip(&message).map(Some),
-            _ => Err(Refusal::status(Code::Internal, "the message is compressed in an unknown way")),
-        }
-    }
-
-    // Nothing that was read may lie anywhere but in `ahead` while the next frame is awaited.
-    fn put_behind(&mut self, data: Bytes) -> Result<(), Refusal> {
-        if self.ahead.is_empty() {
-            self.ahead = data;
-            return Ok(());
-        }
-        let room = self.missing()?.min(TRUSTED).max(data.len());
-        let ahead = std::mem::take(&mut self.ahead);
-        let mut whole = ahead.try_into_mut().unwrap_or_else(|shared| {
-            let mut own = BytesMut::with_capacity(shared.len() + room);
-            own.extend_from_slice(&shared);
-            own
-        });
-        whole.reserve(room);
-        whole.extend_from_slice(&data);
-        self.ahead = whole.freeze();
-        Ok(())
-    }
-
-    fn missing(&self) -> Result<usize, Refusal> {
-        missing_of(&self.ahead)
-    }
-
-    async fn data(&mut self) -> Result<Option<Bytes>, Refusal> {
-        loop {
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        return Ok(Some(data));
-                    }
-                }
-                Some(Err(_)) => return Err(Refusal::Reset(Reason::CANCEL)),
-            }
-        }
-    }
-}
-
-// Bytes that the first message still lacks.
-fn missing_of(ahead: &[u8]) -> Result<usize, Refusal> {
-    if ahead.len() < PREFIX {
-        return Ok(PREFIX - ahead.len());
-    }
-    let length = announced(ahead);
-    if length > MAX_MESSAGE {
-        return Err(Refusal::Reset(Reason::CANCEL));
-    }
-    Ok((PREFIX + length).saturating_sub(ahead.len()))
-}
-
-fn announced(ahead: &[u8]) -> usize {
-    ahead
-        .get(1..PREFIX)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map_or(0, |bytes| u32::from_be_bytes(bytes) as usize)
-}
-
-// Bytes that are no such message end the call as in Apache's proxy: UNKNOWN, without a word.
-fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Refusal> {
-    M::decode(bytes).map_err(|_| Refusal::status(Code::Unknown, ""))
-}
-
-fn gunzip(message: &[u8]) -> Result<Bytes, Refusal> {
-    let mut out = Vec::new();
-    let limit = MAX_MESSAGE as u64 + 1;
-    let read = flate2::read::GzDecoder::new(message).take(limit).read_to_end(&mut out);
-    match read {
-        Ok(length) if length <= MAX_MESSAGE => Ok(out.into()),
-        Ok(_) => Err(Refusal::Reset(Reason::CANCEL)),
-        Err(_) => Err(Refusal::status(Code::Internal, "the message is not gzip")),
-    }
-}
-
 /// The body of an answer.
-pub(super) enum Body {
+pub(super) struct Body {
+    source: Source,
+    /// What of the last frame is not handed on yet.
+    rest: Bytes,
+    /// The memory that the answer holds, given back at its end.
+    charge: Option<Charge>,
+}
+
+enum Source {
     /// Nothing but headers.
     Empty,
     /// One message, then the trailers.
     Unary(Option<Bytes>),
-    /// What a stream brings, to its trailers.
+    /// Frames to the trailers.
     Stream(Pin<Box<dyn Stream<Item = Frame<Bytes>> + Send>>),
     /// Of a generated service.
     Generated(tonic::body::Body),
+}
+
+impl Body {
+    fn new(source: Source) -> Self {
+        Self { source, rest: Bytes::new(), charge: None }
+    }
+
+    /// The body of a generated service's answer.
+    pub(super) fn generated(body: tonic::body::Body) -> Self {
+        Self::new(Source::Generated(body))
+    }
+
+    fn next_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        match &mut self.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Unary(message) => match message.take() {
+                Some(message) => Poll::Ready(Some(Ok(Frame::data(message)))),
+                None => {
+                    self.source = Source::Empty;
+                    Poll::Ready(Some(Ok(trailers(Code::Ok, ""))))
+                }
+            },
+            Source::Stream(stream) => {
+                let frame = ready!(stream.as_mut().poll_next(cx));
+                Poll::Ready(frame.map(Ok))
+            }
+            Source::Generated(body) => http_body::Body::poll_frame(Pin::new(body), cx),
+        }
+    }
 }
 
 impl http_body::Body for Body {
@@ -203,29 +102,33 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Unary(message) => match message.take() {
-                Some(message) => Poll::Ready(Some(Ok(Frame::data(message)))),
-                None => {
-                    *self = Self::Empty;
-                    Poll::Ready(Some(Ok(trailers(Code::Ok, ""))))
-                }
-            },
-            Self::Stream(stream) => {
-                let frame = ready!(stream.as_mut().poll_next(cx));
-                Poll::Ready(frame.map(Ok))
+        calls::part_wanted();
+        let data = if self.rest.is_empty() {
+            match ready!(self.next_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
             }
-            Self::Generated(body) => Pin::new(body).poll_frame(cx),
+        } else {
+            std::mem::take(&mut self.rest)
+        };
+        calls::part_given();
+        let mut part = data;
+        if part.len() > PART {
+            self.rest = part.split_off(PART);
         }
+        Poll::Ready(Some(Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Unary(_) | Self::Stream(_) => false,
-            Self::Generated(body) => body.is_end_stream(),
-        }
+        self.rest.is_empty()
+            && match &self.source {
+                Source::Empty => true,
+                Source::Unary(_) | Source::Stream(_) => false,
+                Source::Generated(body) => http_body::Body::is_end_stream(body),
+            }
     }
 }
 
@@ -240,9 +143,8 @@ fn encode_into(message: &impl Message, buffer: &mut BytesMut) {
     let start = buffer.len();
     buffer.reserve(PREFIX);
     buffer.put_bytes(0, PREFIX);
-    // A BytesMut grows as needed, so there is always room.
-    let _ = message.encode(buffer);
-    let length = u32::try_from(buffer.len() - start - PREFIX).unwrap_or(u32::MAX);
+    message.encode(buffer).expect("a BytesMut grows as needed");
+    let length = u32::try_from(buffer.len() - start - PREFIX).expect("an answer has less than 4 GiB");
     buffer[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
 }
 
@@ -254,7 +156,7 @@ pub(super) struct Packer {
 impl Packer {
     /// A frame with room for so many bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(bytes.min(FRAME)) }
+        Self { buffer: BytesMut::with_capacity(bytes.min(PART)) }
     }
 
     pub(super) fn push(&mut self, message: &impl Message) {
@@ -262,7 +164,7 @@ impl Packer {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.buffer.len() >= FRAME
+        self.buffer.len() >= PART
     }
 
     pub(super) fn finish(self) -> Frame<Bytes> {
@@ -277,14 +179,18 @@ pub(super) fn trailers(code: Code, message: &str) -> Frame<Bytes> {
     Frame::trailers(headers)
 }
 
-/// The answer of a unary call.
-pub(super) fn unary(message: &impl Message) -> Response<Body> {
-    answer(Body::Unary(Some(encode(message))))
+/// The answer of a unary call. It holds memory in place of the request.
+pub(super) fn unary(message: &impl Message, mut charge: Charge) -> Result<Response<Body>, Refusal> {
+    let message = encode(message);
+    charge.set(message.len())?;
+    let mut body = Body::new(Source::Unary(Some(message)));
+    body.charge = Some(charge);
+    Ok(answer(body))
 }
 
 /// An answer whose messages come one after the other.
 pub(super) fn streaming(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response<Body> {
-    answer(Body::Stream(Box::pin(frames)))
+    answer(Body::new(Source::Stream(Box::pin(frames))))
 }
 
 fn answer(body: Body) -> Response<Body> {
@@ -299,7 +205,7 @@ fn answer(body: Body) -> Response<Body> {
 
 /// The answer to a call that is refused; an error where the stream is to be reset.
 pub(super) fn refuse(refusal: Refusal) -> Result<Response<Body>, h2::Error> {
-    let mut response = Response::new(Body::Empty);
+    let mut response = Response::new(Body::new(Source::Empty));
     match refusal {
         Refusal::Status(code, message) => {
             response.headers_mut().insert(CONTENT_TYPE, GRPC);
@@ -318,9 +224,8 @@ pub(super) fn refuse(refusal: Refusal) -> Result<Response<Body>, h2::Error> {
 
 fn put_status(headers: &mut HeaderMap, code: Code, message: &str) {
     headers.insert(GRPC_STATUS, HeaderValue::from(code as i32));
-    if !message.is_empty()
-        && let Ok(text) = HeaderValue::from_str(&percent_encode(message))
-    {
+    if !message.is_empty() {
+        let text = HeaderValue::from_str(&percent_encode(message)).expect("printable ASCII");
         headers.insert(GRPC_MESSAGE, text);
     }
 }
@@ -339,11 +244,7 @@ fn percent_encode(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use futures::FutureExt;
-    use futures::channel::mpsc;
-    use http_body_util::StreamBody;
+    use http_body_util::BodyExt;
     use rocketmq_thin_proto::v2 as pb;
 
     use super::*;
@@ -356,35 +257,24 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_given_up_in_the_middle_of_a_message_loses_nothing() {
-        let (client, frames) = mpsc::unbounded::<Result<Frame<Bytes>, Infallible>>();
-        let mut reader = Reader::new(StreamBody::new(frames), Compression::Identity);
-        let sent = pb::AckMessageEntry { message_id: "an id".to_owned(), ..Default::default() };
-        let mut read = Vec::new();
-        for part in [encode(&sent), encode(&sent)].concat().chunks(5) {
-            client.unbounded_send(Ok(Frame::data(Bytes::copy_from_slice(part)))).unwrap();
-            read.extend(reader.next().now_or_never().map(Result::unwrap));
-        }
-        assert_eq!(read, [Some(sent.clone()), Some(sent)]);
-        drop(client);
-        assert_eq!(reader.next::<pb::AckMessageEntry>().now_or_never().unwrap().unwrap(), None);
-    }
-
-    #[test]
-    fn lengths_are_checked_before_room_is_made() {
-        assert!(matches!(missing_of(&[]), Ok(5)));
-        assert!(matches!(missing_of(&[0, 0, 0, 0, 2, 1]), Ok(1)));
-        assert!(missing_of(&[0, 255, 255, 255, 255]).is_err());
-    }
-
-    #[test]
     fn messages_share_a_frame_until_it_is_full() {
         let mut packer = Packer::new(0);
         packer.push(&pb::HeartbeatResponse::default());
-        packer.push(&pb::AckMessageEntry { message_id: "x".repeat(FRAME), ..Default::default() });
+        packer.push(&pb::AckMessageEntry { message_id: "x".repeat(PART), ..Default::default() });
         assert!(packer.is_full());
         let data = packer.finish().into_data().unwrap_or_default();
         assert_eq!(&data[..6], &[0; 6]);
-        assert_eq!(missing_of(&data[5..]).unwrap_or(1), 0);
+        assert_eq!(data.len(), 2 * PREFIX + 4 + PART);
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_is_handed_on_in_parts() {
+        let message = pb::AckMessageEntry { message_id: "x".repeat(2 * PART), ..Default::default() };
+        let mut body = Body::new(Source::Unary(Some(encode(&message))));
+        let mut lengths = Vec::new();
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.expect("a frame").into_data().map(|data| data.len()).unwrap_or_default());
+        }
+        assert_eq!(lengths, [PART, PART, 9, 0]);
     }
 }

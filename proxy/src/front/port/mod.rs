@@ -1,11 +1,16 @@
 //! The port: accepts connections, finds out what they speak, and hands them to a protocol.
 //!
 //! ```text
-//! tcp -> [PROXY protocol header] -> [TLS handshake] -> gRPC over HTTP/2
+//! tcp -> [PROXY header] -> [TLS handshake] -> the protocol that recognizes the first bytes
 //! ```
-//! Both bracketed parts are recognised by their first bytes, so one port serves everybody.
+//! The bracketed parts are optional and recognized by their first bytes, so one port serves all clients.
 
+mod acceptor;
+mod config;
+mod connections;
+mod log_limit;
 mod prefixed;
+mod protocol;
 mod proxy_protocol;
 mod tls;
 
@@ -14,26 +19,44 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::grpc;
-use prefixed::Prefixed;
+use acceptor::Acceptor;
+pub use config::TransportConfig;
+pub use connections::Connection;
+use connections::{Connections, Full};
+use log_limit::LogLimit;
+pub use prefixed::Prefixed;
+pub use protocol::{ByteStream, Greeting, Protocol, Recognition, Refused, Stream};
 pub use tls::{Tls, TlsConfig, TlsError, TlsMode};
 
-/// How long a new connection may take to say what it speaks.
-const SNIFF_TIMEOUT: Duration = Duration::from_secs(10);
-/// The first byte of a TLS record that carries a handshake.
-const TLS_HANDSHAKE: u8 = 0x16;
+#[doc(hidden)]
+pub use proxy_protocol::fuzz as fuzz_proxy_header;
+
+/// The shortest and the longest pause after a failure to accept. Usually descriptors are used up, and others must close
+/// first.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Refused connections that are told why at a time. Those above it are closed without a word.
+const REFUSALS: usize = 64;
 
 /// A bound port.
 pub struct Port {
     listener: TcpListener,
-    tls: Tls,
-    proxy_protocol: bool,
+    options: PortOptions,
+}
+
+/// How a port treats its connections.
+#[derive(Clone)]
+pub struct PortOptions {
+    /// The server's side of TLS.
+    pub tls: Tls,
+    /// The networks of balancers whose PROXY headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds on connections.
+    pub transport: TransportConfig,
 }
 
 impl Port {
@@ -41,8 +64,8 @@ impl Port {
     ///
     /// # Errors
     /// Those of the system.
-    pub async fn bind(listen: &str, tls: Tls, proxy_protocol: bool) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen).await?, tls, proxy_protocol })
+    pub async fn bind(listen: &str, options: PortOptions) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(listen).await?, options })
     }
 
     /// Where it listens.
@@ -53,104 +76,74 @@ impl Port {
         self.listener.local_addr()
     }
 
-    /// Serves connections until `closing`; the tracker then knows those that still finish.
-    pub async fn serve(self, server: grpc::Server, closing: CancellationToken) -> TaskTracker {
-        let connections = TaskTracker::new();
+    /// Serves connections in these protocols until `closing`. Returns the tasks of the connections that are still open.
+    pub async fn serve(self, protocols: Vec<Arc<dyn Protocol>>, closing: CancellationToken) -> TaskTracker {
+        let PortOptions { tls, trusted_proxies, transport } = self.options;
+        let connections = Arc::new(Connections::new(&transport, closing.clone()));
         let acceptor = Arc::new(Acceptor {
-            server,
-            tls: self.tls,
-            proxy_protocol: self.proxy_protocol,
-            closing: closing.clone(),
+            protocols,
+            tls,
+            trusted_proxies,
+            handshake_timeout: transport.handshake_timeout,
+            send_timeout: transport.answer_timeout,
+            refused: LogLimit::default(),
         });
+        let (tasks, refusals) = (TaskTracker::new(), TaskTracker::new());
+        let failed = LogLimit::default();
+        let mut pause = ACCEPT_PAUSE.0;
+        let mut idle_check = tokio::time::interval(connections.idle_check_interval());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
+                _ = idle_check.tick() => {
+                    connections.close_idle();
+                    continue;
+                }
                 () = closing.cancelled() => break,
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let acceptor = acceptor.clone();
-                    connections.spawn(async move {
-                        if let Err(error) = acceptor.handle(stream, peer).await {
-                            tracing::debug!(%peer, %error, "connection");
-                        }
-                    });
+                    pause = ACCEPT_PAUSE.0;
+                    match connections.admit(peer) {
+                        Ok(connection) => serve(&acceptor, &tasks, stream, connection),
+                        Err(full) => refuse(&acceptor, &refusals, (stream, peer), full),
+                    }
                 }
-                // Out of file descriptors, most likely: others must close first.
                 Err(error) => {
-                    tracing::warn!(%error, "accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        connections.close();
-        connections
-    }
-}
-
-struct Acceptor {
-    server: grpc::Server,
-    tls: Tls,
-    proxy_protocol: bool,
-    closing: CancellationToken,
-}
-
-impl Acceptor {
-    async fn handle(&self, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let greeting = tokio::select! {
-            greeting = tokio::time::timeout(SNIFF_TIMEOUT, self.sniff(&mut stream, peer)) => greeting,
-            () = self.closing.cancelled() => return Ok(()),
-        };
-        let (first, peer) = greeting.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let speaks_tls = first.first() == Some(&TLS_HANDSHAKE);
-        let stream = Prefixed::new(first, stream);
-        match (speaks_tls, self.tls.mode()) {
-            (true, TlsMode::Off) | (false, TlsMode::Required) => Ok(()),
-            (true, _) => {
-                let stream = tokio::time::timeout(SNIFF_TIMEOUT, self.tls.accept(stream)).await;
-                match stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
-                    Some(stream) => self.server.serve(stream, peer, &self.closing).await,
-                    None => Ok(()),
-                }
-            }
-            (false, _) => self.server.serve(stream, peer, &self.closing).await,
-        }
-    }
-
-    // Reads until it is clear what comes; returns what was read beyond a PROXY header, and who calls.
-    async fn sniff(&self, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<(BytesMut, Arc<str>)> {
-        let mut peer: Arc<str> = peer.to_string().into();
-        let mut first = BytesMut::with_capacity(256);
-        read_some(stream, &mut first).await?;
-        if !self.proxy_protocol {
-            return Ok((first, peer));
-        }
-        loop {
-            match proxy_protocol::parse(&first) {
-                proxy_protocol::Parsed::None => return Ok((first, peer)),
-                proxy_protocol::Parsed::Incomplete => read_some(stream, &mut first).await?,
-                proxy_protocol::Parsed::Invalid => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "broken PROXY protocol header"));
-                }
-                proxy_protocol::Parsed::Header { length, source } => {
-                    let _ = first.split_to(length);
-                    if let Some(source) = source {
-                        peer = source.to_string().into();
+                    if let Some(suppressed) = failed.permit() {
+                        tracing::warn!(%error, suppressed, "cannot accept connections");
                     }
-                    if first.is_empty() {
-                        read_some(stream, &mut first).await?;
-                    }
-                    return Ok((first, peer));
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
                 }
             }
         }
+        tasks.close();
+        tasks
     }
 }
 
-async fn read_some(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Result<()> {
-    match stream.read_buf(buffer).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
+fn serve(acceptor: &Arc<Acceptor>, tasks: &TaskTracker, stream: TcpStream, connection: Connection) {
+    let acceptor = acceptor.clone();
+    tasks.spawn(async move {
+        let peer = connection.peer();
+        if let Err(error) = acceptor.handle(stream, connection).await {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    });
+}
+
+fn refuse(
+    acceptor: &Arc<Acceptor>,
+    refusals: &TaskTracker,
+    (stream, peer): (TcpStream, SocketAddr),
+    full: Full,
+) {
+    if let Some(suppressed) = acceptor.refused.permit() {
+        tracing::warn!(%peer, suppressed, "refusing a connection: {}", full.reason());
+    }
+    if refusals.len() < REFUSALS {
+        let acceptor = acceptor.clone();
+        refusals.spawn(async move { acceptor.refuse(stream, full).await });
     }
 }

@@ -4,21 +4,20 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// A connection whose first bytes were read already.
-pub(super) struct Prefixed {
+/// A byte stream whose first bytes were already read; they are read again.
+pub struct Prefixed<S> {
     first: BytesMut,
-    stream: TcpStream,
+    stream: S,
 }
 
-impl Prefixed {
-    pub(super) fn new(first: BytesMut, stream: TcpStream) -> Self {
+impl<S> Prefixed<S> {
+    pub(super) fn new(first: BytesMut, stream: S) -> Self {
         Self { first, stream }
     }
 }
 
-impl AsyncRead for Prefixed {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -37,7 +36,7 @@ impl AsyncRead for Prefixed {
     }
 }
 
-impl AsyncWrite for Prefixed {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, data)
     }

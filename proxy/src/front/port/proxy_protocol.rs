@@ -1,10 +1,12 @@
-//! The PROXY protocol, versions 1 and 2: who really calls, told by the load balancer in front.
+//! The PROXY protocol, versions 1 and 2: a load balancer tells the address of the client behind it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const V1: &[u8] = b"PROXY ";
+/// Bytes of the longest header of version 1.
 const V1_LONGEST: usize = 107;
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Bytes of a header of version 2 without its addresses.
 const V2_FIXED: usize = 16;
 
 /// What the first bytes of a connection are.
@@ -12,20 +14,33 @@ const V2_FIXED: usize = 16;
 pub(super) enum Parsed {
     /// Not a PROXY header.
     None,
-    /// Perhaps one; more bytes are needed.
+    /// More bytes are needed to tell.
     Incomplete,
-    /// Begins like one, and isn't.
+    /// Begins like a header, but is malformed.
     Invalid,
-    /// A header of so many bytes; no source: the balancer speaks for itself.
+    /// A header. Without a source, the balancer connects on its own behalf.
     Header {
-        /// Bytes to skip.
+        /// Bytes of the header.
         length: usize,
-        /// The caller.
+        /// The client's address.
         source: Option<SocketAddr>,
     },
 }
 
-/// Looks at the first bytes of a connection.
+/// Whether the first bytes of a connection are those of a PROXY header, complete or not.
+pub(super) fn is_header(first: &[u8]) -> bool {
+    first.starts_with(V1) || first.starts_with(V2)
+}
+
+/// Parses whatever bytes, for the fuzzer.
+#[doc(hidden)]
+pub fn fuzz(first: &[u8]) {
+    if let Parsed::Header { length, .. } = parse(first) {
+        assert!(length <= first.len(), "a header of {length} bytes in {}", first.len());
+    }
+}
+
+/// Parses the first bytes of a connection.
 pub(super) fn parse(first: &[u8]) -> Parsed {
     if begins(first, V1) {
         return if first.len() < V1.len() { Parsed::Incomplete } else { version_1(first) };
@@ -36,13 +51,15 @@ pub(super) fn parse(first: &[u8]) -> Parsed {
     Parsed::None
 }
 
+// Whether the bytes are a prefix of the magic, or the other way round.
 fn begins(first: &[u8], magic: &[u8]) -> bool {
     let common = first.len().min(magic.len());
     first[..common] == magic[..common]
 }
 
 fn version_1(first: &[u8]) -> Parsed {
-    let Some(end) = first.windows(2).position(|pair| pair == b"\r\n") else {
+    let line = &first[..first.len().min(V1_LONGEST)];
+    let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
         return if first.len() < V1_LONGEST { Parsed::Incomplete } else { Parsed::Invalid };
     };
     let Ok(line) = std::str::from_utf8(&first[V1.len()..end]) else { return Parsed::Invalid };
@@ -103,6 +120,7 @@ mod tests {
             ("PROXY UNKNOWN\r\n", header(15, "")),
             ("PROXY TCP4 nobody 8.8.8.8 777 888\r\n", Parsed::Invalid),
             ("PROXY UDP 7.7.7.7 8.8.8.8 777 888\r\n", Parsed::Invalid),
+            (&format!("PROXY TCP4 7.7.7.7 8.8.8.8 777 {:0>200}\r\n", 888), Parsed::Invalid),
         ] {
             assert_eq!(parse(text.as_bytes()), parsed, "{text}");
         }

@@ -6,10 +6,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
-
-use super::prefixed::Prefixed;
 
 /// Whether connections are encrypted, and with which certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +62,7 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct Tls {
     mode: TlsMode,
-    with_h2: Arc<rustls::ServerConfig>,
-    plain: Arc<rustls::ServerConfig>,
+    config: Arc<rustls::ServerConfig>,
 }
 
 impl Tls {
@@ -79,28 +77,39 @@ impl Tls {
             _ => return Err(TlsError::Half),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut plain = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config_without_alpn = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
-        plain.send_half_rtt_data = true;
-        let mut with_h2 = plain.clone();
-        with_h2.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Self { mode: config.mode, with_h2: Arc::new(with_h2), plain: Arc::new(plain) })
+        config_without_alpn.send_half_rtt_data = true;
+        Ok(Self { mode: config.mode, config: Arc::new(config_without_alpn) })
     }
 
     pub(super) fn mode(&self) -> TlsMode {
         self.mode
     }
 
-    /// Shakes hands. None: the client does not offer HTTP/2, so that there is nothing to say to it.
-    pub(super) async fn accept(&self, stream: Prefixed) -> io::Result<Option<TlsStream<Prefixed>>> {
+    /// Performs the handshake, and agrees on the first of these application protocols that the client offers. A client
+    /// that offers none of them gets a connection without one: a refusal by alert looks like a certificate problem to
+    /// many clients.
+    pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        mut protocols: impl Iterator<Item = &'static [u8]>,
+    ) -> io::Result<TlsStream<S>> {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-        let h2 = hello.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == b"h2"));
-        // The handshake succeeds even so: a refusal by alert looks like a certificate problem to many clients.
-        let config = if h2 { &self.with_h2 } else { &self.plain };
-        let stream = hello.into_stream(config.clone()).await?;
-        Ok(h2.then_some(stream))
+        let offers = |wanted: &&[u8]| {
+            hello.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| name == *wanted))
+        };
+        let config = match protocols.find(offers) {
+            None => self.config.clone(),
+            Some(name) => {
+                let mut config = rustls::ServerConfig::clone(&self.config);
+                config.alpn_protocols = vec![name.to_vec()];
+                Arc::new(config)
+            }
+        };
+        hello.into_stream(config).await
     }
 }
 

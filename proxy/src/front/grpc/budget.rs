@@ -1,0 +1,286 @@
+//! Memory that calls hold: bounded per connection and in all.
+//!
+//! When the budget is used up, requests that have not arrived completely are given up, oldest first: a peer that stops
+//! in the middle of its requests must not keep others from being served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use super::wire::Refusal;
+use crate::front::port::TransportConfig;
+
+/// What all connections may hold.
+pub(super) struct Budget {
+    max_bytes: usize,
+    max_bytes_per_connection: usize,
+    max_calls: usize,
+    calls: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: usize,
+    next_id: u64,
+    /// Requests that have not arrived completely, oldest first.
+    incomplete: BTreeMap<u64, Incomplete>,
+}
+
+struct Incomplete {
+    connection: Arc<ConnectionBudget>,
+    bytes: usize,
+    evicted: CancellationToken,
+}
+
+/// What one connection holds.
+pub(super) struct ConnectionBudget {
+    budget: Arc<Budget>,
+    bytes: AtomicUsize,
+}
+
+/// What one call holds. Given back when dropped.
+pub(super) struct Charge {
+    connection: Arc<ConnectionBudget>,
+    bytes: usize,
+    incomplete: Option<u64>,
+    evicted: CancellationToken,
+}
+
+/// Why a call can't hold more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exhausted {
+    /// The proxy serves as many calls as it may.
+    Calls,
+    /// All connections together hold as many bytes as they may.
+    Bytes,
+    /// This connection does.
+    ConnectionBytes,
+    /// The request took long, and its room was needed for others.
+    Evicted,
+}
+
+impl Budget {
+    pub(super) fn new(config: &TransportConfig) -> Arc<Self> {
+        Arc::new(Self {
+            max_bytes: config.bytes,
+            max_bytes_per_connection: config.bytes_per_connection,
+            max_calls: config.calls,
+            calls: AtomicUsize::new(0),
+            state: Mutex::default(),
+        })
+    }
+
+    pub(super) fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
+        Arc::new(ConnectionBudget { budget: self.clone(), bytes: AtomicUsize::new(0) })
+    }
+}
+
+impl ConnectionBudget {
+    /// Gives up the requests of this connection that have not arrived completely.
+    pub(super) fn evict_incomplete(&self) {
+        let mut state = self.budget.state.lock();
+        let own = state.incomplete.iter().filter(|(_, request)| std::ptr::eq(&*request.connection, self));
+        for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let _ = state.evict(Some(id), None);
+        }
+    }
+}
+
+impl State {
+    /// Makes room for more bytes of this connection. Returns whether there is enough now.
+    fn make_room(
+        &mut self,
+        wanted: usize,
+        budget: &Budget,
+        own: (&Arc<ConnectionBudget>, Option<u64>),
+    ) -> Result<(), Exhausted> {
+        let (connection, own_id) = own;
+        let of_connection = |state: &Self| {
+            let mut requests = state.incomplete.iter();
+            requests.find(|(_, request)| Arc::ptr_eq(&request.connection, connection)).map(|(id, _)| *id)
+        };
+        while connection.bytes.load(Ordering::Relaxed) + wanted > budget.max_bytes_per_connection {
+            self.evict(of_connection(self), own_id).ok_or(Exhausted::ConnectionBytes)?;
+        }
+        while self.bytes + wanted > budget.max_bytes {
+            let oldest = self.incomplete.keys().next().copied();
+            self.evict(oldest, own_id).ok_or(Exhausted::Bytes)?;
+        }
+        Ok(())
+    }
+
+    // None: there is nothing to evict but the request that asks.
+    fn evict(&mut self, id: Option<u64>, own_id: Option<u64>) -> Option<()> {
+        let id = id.filter(|id| Some(*id) != own_id)?;
+        let request = self.incomplete.remove(&id)?;
+        self.bytes -= request.bytes;
+        request.connection.bytes.fetch_sub(request.bytes, Ordering::Relaxed);
+        request.evicted.cancel();
+        Some(())
+    }
+}
+
+impl Charge {
+    /// Counts a call that holds nothing yet.
+    pub(super) fn new(connection: &Arc<ConnectionBudget>) -> Result<Self, Exhausted> {
+        let budget = &connection.budget;
+        if budget.calls.fetch_add(1, Ordering::Relaxed) >= budget.max_calls {
+            budget.calls.fetch_sub(1, Ordering::Relaxed);
+            return Err(Exhausted::Calls);
+        }
+        Ok(Self {
+            connection: connection.clone(),
+            bytes: 0,
+            incomplete: None,
+            evicted: CancellationToken::new(),
+        })
+    }
+
+    /// Holds so many bytes from now on, instead of those before.
+    pub(super) fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let budget = &self.connection.budget;
+        let mut state = budget.state.lock();
+        if self.incomplete.is_some_and(|id| !state.incomplete.contains_key(&id)) {
+            return Err(Exhausted::Evicted);
+        }
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 {
+            state.make_room(more, budget, (&self.connection, self.incomplete))?;
+        }
+        let less = self.bytes.saturating_sub(bytes);
+        state.bytes = state.bytes + more - less;
+        self.connection.bytes.fetch_add(more, Ordering::Relaxed);
+        self.connection.bytes.fetch_sub(less, Ordering::Relaxed);
+        self.bytes = bytes;
+        if let Some(request) = self.incomplete.and_then(|id| state.incomplete.get_mut(&id)) {
+            request.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Notes that the request is not complete: until [`Charge::completed`] it may be evicted, which the token tells.
+    pub(super) fn incomplete(&mut self) -> CancellationToken {
+        if self.incomplete.is_none() {
+            let mut state = self.connection.budget.state.lock();
+            let id = state.next_id;
+            state.next_id += 1;
+            let (connection, evicted) = (self.connection.clone(), self.evicted.clone());
+            state.incomplete.insert(id, Incomplete { connection, bytes: self.bytes, evicted });
+            self.incomplete = Some(id);
+        }
+        self.evicted.clone()
+    }
+
+    /// Notes that the request has arrived. It can't be evicted any more.
+    pub(super) fn completed(&mut self) -> Result<(), Exhausted> {
+        let Some(id) = self.incomplete else { return Ok(()) };
+        let removed = self.connection.budget.state.lock().incomplete.remove(&id);
+        removed.ok_or(Exhausted::Evicted)?;
+        self.incomplete = None;
+        Ok(())
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let budget = &self.connection.budget;
+        budget.calls.fetch_sub(1, Ordering::Relaxed);
+        if self.bytes == 0 && self.incomplete.is_none() {
+            return;
+        }
+        let mut state = budget.state.lock();
+        let evicted = self.incomplete.is_some_and(|id| state.incomplete.remove(&id).is_none());
+        // The eviction gave everything back.
+        if !evicted {
+            state.bytes -= self.bytes;
+            self.connection.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::status(
+            Code::ResourceExhausted,
+            match exhausted {
+                Exhausted::Calls => "the proxy serves too many calls (transport.calls)",
+                Exhausted::Bytes => "the proxy holds too many bytes of requests (transport.bytes)",
+                Exhausted::ConnectionBytes => {
+                    "the connection holds too many bytes of requests (transport.bytes_per_connection)"
+                }
+                Exhausted::Evicted => "the request did not arrive in time, and others needed the memory",
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(bytes: usize, bytes_per_connection: usize) -> Arc<Budget> {
+        Budget::new(&TransportConfig { bytes, bytes_per_connection, calls: 3, ..TransportConfig::default() })
+    }
+
+    fn call(connection: &Arc<ConnectionBudget>) -> Charge {
+        Charge::new(connection).expect("a call")
+    }
+
+    #[test]
+    fn what_a_call_held_is_given_back() {
+        let budget = budget(100, 100);
+        let connection = budget.connection();
+        let mut first = call(&connection);
+        first.set(60).expect("room");
+        first.set(80).expect("room");
+        assert_eq!(call(&connection).set(30), Err(Exhausted::ConnectionBytes));
+        first.set(70).expect("less");
+        call(&connection).set(30).expect("room");
+        let _others = (call(&connection), call(&connection));
+        assert_eq!(Charge::new(&connection).err(), Some(Exhausted::Calls));
+        drop(first);
+        assert_eq!(budget.state.lock().bytes, 0);
+        assert!(Charge::new(&connection).is_ok());
+    }
+
+    #[test]
+    fn the_oldest_request_that_has_not_arrived_makes_room() {
+        let budget = budget(100, 100);
+        let (stopped, honest) = (budget.connection(), budget.connection());
+        let [mut first, mut second] = [call(&stopped), call(&stopped)];
+        let (first_evicted, second_evicted) = (first.incomplete(), second.incomplete());
+        first.set(50).expect("room");
+        second.set(50).expect("room");
+        let mut newcomer = call(&honest);
+        newcomer.set(40).expect("made room");
+        assert!(first_evicted.is_cancelled() && !second_evicted.is_cancelled());
+        assert_eq!((first.set(60), first.completed()), (Err(Exhausted::Evicted), Err(Exhausted::Evicted)));
+        second.completed().expect("not evicted");
+        assert_eq!(newcomer.set(60), Err(Exhausted::Bytes));
+        drop((first, second, newcomer));
+        assert_eq!((budget.state.lock().bytes, stopped.bytes.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_makes_room_at_its_own_cost_only() {
+        let budget = budget(1000, 100);
+        let (other, own) = (budget.connection(), budget.connection());
+        let [mut others, mut first, mut second] = [call(&other), call(&own), call(&own)];
+        let (others_evicted, first_evicted) = (others.incomplete(), first.incomplete());
+        others.set(90).expect("room");
+        first.set(90).expect("room");
+        second.set(90).expect("made room");
+        assert!(first_evicted.is_cancelled() && !others_evicted.is_cancelled());
+        assert_eq!(second.set(101), Err(Exhausted::ConnectionBytes));
+    }
+}
