@@ -3,6 +3,7 @@
 mod admin;
 mod args;
 mod logging;
+mod memory;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ fn serve(args: Args) -> Outcome {
         return Ok(());
     }
     logging::start(&config.log)?;
+    memory::return_what_is_freed();
     Ok(runtime(&config)?.block_on(app::serve(config))?)
 }
 

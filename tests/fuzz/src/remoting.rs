@@ -1,5 +1,4 @@
-//! Everything that reads bytes of strangers in the remoting protocol, fed with any bytes. It may refuse them; it may
-//! not panic, and what it took must come out the same once it is written and read again.
+//! The remoting protocol: whatever is accepted must be the same after it is written and read again.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rocketmq_thin_proxy::remoting::{Command, CommandCodec, lenient, message, properties};
@@ -8,8 +7,8 @@ use tokio_util::codec::{Decoder, Encoder};
 /// Reads the input; its first byte says as what.
 ///
 /// # Panics
-/// When something that was read does not survive being written.
-pub fn read(input: &[u8]) {
+/// If something that was read changes when it is written.
+pub(crate) fn run(input: &[u8]) {
     let Some((choice, bytes)) = input.split_first() else { return };
     match choice % 6 {
         0 => stream(bytes),
@@ -17,7 +16,7 @@ pub fn read(input: &[u8]) {
         2 => frame(1, bytes),
         3 => records(bytes),
         4 => {
-            // Refusing is right, too.
+            // It may be refused.
             let _ = lenient::from_slice::<serde_json::Value>(bytes);
         }
         _ => fields(bytes),

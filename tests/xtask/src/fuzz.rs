@@ -20,11 +20,13 @@ const COVERAGE: &[&str] = &[
     "-Cdebug-assertions=on",
     "-Coverflow-checks=on",
 ];
+/// What can be fuzzed, as `fuzz::Target` names it.
+pub(crate) const TARGETS: [&str; 5] = ["grpc", "sql", "handle", "proxy-header", "remoting"];
 /// Bytes of the longest input.
 const LONGEST: usize = 4096;
 
 /// Builds with coverage and lets it look for so many seconds. What it has found stays for the next time.
-pub(crate) fn run(workspace: &Workspace, seconds: u64) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, target: &str, seconds: u64) -> Result<()> {
     step::heading("Getting ready");
     let host = host()?;
     let mut build = Command::new(cargo());
@@ -33,13 +35,14 @@ pub(crate) fn run(workspace: &Workspace, seconds: u64) -> Result<()> {
     build.args(["--profile=tested", "--target", &host]);
     build.env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\u{1f}"));
     step::run(workspace, "build with coverage (the first time all dependencies, too)", &mut build)?;
-    step::heading(&format!("Fuzzing for {seconds} s"));
-    let corpus = workspace.cache("fuzz/corpus")?;
-    let found = workspace.cache("fuzz/found")?;
+    step::heading(&format!("Fuzzing {target} for {seconds} s"));
+    let corpus = workspace.cache(&format!("fuzz/{target}/corpus"))?;
+    let found = workspace.cache(&format!("fuzz/{target}/found"))?;
     let mut fuzz = Command::new(workspace.target().join(&host).join("tested/fuzz"));
+    fuzz.env("FUZZ_TARGET", target).env("FUZZ_SEEDS", &corpus);
     fuzz.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={LONGEST}"));
     fuzz.arg(format!("-artifact_prefix={}/", found.display())).args([
-        "-timeout=5",
+        "-timeout=15",
         "-verbosity=0",
         "-print_final_stats=1",
     ]);

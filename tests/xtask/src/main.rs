@@ -21,6 +21,7 @@ mod maven;
 mod package;
 mod proxy;
 mod quickstart;
+mod soak;
 mod step;
 mod tally;
 mod test;
@@ -102,11 +103,21 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Look for bytes that break what reads them: libFuzzer on the codec of the remoting protocol
+    /// Look for bytes that break what reads them, with libFuzzer
     Fuzz {
+        /// What to feed
+        #[arg(value_parser = fuzz::TARGETS)]
+        target: String,
         /// Seconds to run
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+    },
+    /// Run hostile peers beside one honest client, which must see no error and no slow call; the proxy's memory and
+    /// descriptors must come back
+    Soak {
+        /// Minutes to run, besides the time to warm up and to recover
+        #[arg(long, default_value_t = 1.0)]
+        minutes: f64,
     },
     /// Measure CPU per message, beside a raw gRPC echo and beside Apache's proxy
     Bench {
@@ -151,7 +162,8 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Interop { visit } => interop::run(workspace, &visit),
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
         Verb::Fleet { arguments } => fleet::run(workspace, &arguments),
-        Verb::Fuzz { seconds } => fuzz::run(workspace, seconds),
+        Verb::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
+        Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release } => {
             let profile = if release { Profile::Release } else { Profile::Tested };

@@ -46,13 +46,23 @@ pub use directory::OpenError;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::service::Services;
+use crate::service::{Message, Services};
 
 /// An open embedded broker.
 pub struct Embedded {
     broker: Arc<broker::Broker>,
     tasks: Vec<JoinHandle<()>>,
     stop: DropGuard,
+}
+
+/// Compiles and evaluates a filter, for the fuzzer.
+#[doc(hidden)]
+pub fn fuzz_sql(text: &str) {
+    if let Ok(expression) = sql::Expression::parse(text) {
+        let properties = ["a", "n", "region"].map(|name| (name.to_owned(), "1".to_owned())).into();
+        let message = Message { tag: Some("tag".to_owned()), properties, ..Message::default() };
+        let _ = expression.is_true_for(&message);
+    }
 }
 
 /// Opens the data directory, making it if it is missing, and starts the broker on the current runtime.

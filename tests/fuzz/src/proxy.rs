@@ -1,0 +1,176 @@
+//! A running proxy with its embedded broker, and one connection to it.
+
+use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use h2::client::SendRequest;
+use hmac::{Hmac, KeyInit, Mac};
+use http::Request;
+use prost::Message;
+use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proxy::app::App;
+use rocketmq_thin_proxy::backend::embedded::Flush;
+use rocketmq_thin_proxy::config::{Config, GroupSpec, TopicSpec};
+use sha2::Sha256;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+/// A call that takes longer than this hangs.
+const LONGEST: Duration = Duration::from_secs(10);
+const KEY: &str = "key";
+const MAC_BYTES: usize = 12;
+const SCOPE_BYTES: usize = 6;
+
+/// The calls of the contract that the embedded broker serves, and two that it does not.
+const METHODS: [&str; 12] = [
+    "QueryRoute",
+    "QueryAssignment",
+    "SendMessage",
+    "ReceiveMessage",
+    "AckMessage",
+    "ChangeInvisibleDuration",
+    "ForwardMessageToDeadLetterQueue",
+    "Heartbeat",
+    "NotifyClientTermination",
+    "Telemetry",
+    "EndTransaction",
+    "PullMessage",
+];
+
+static PROXY: LazyLock<Mutex<Proxy>> = LazyLock::new(|| Mutex::new(Proxy::start()));
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+struct Proxy {
+    runtime: Runtime,
+    sender: SendRequest<Bytes>,
+    _data: TempDir,
+}
+
+/// Calls the method that the first byte chooses with the rest as the request.
+pub(crate) fn call(input: &[u8]) {
+    let Some((choice, request)) = input.split_first() else { return };
+    send(METHODS[usize::from(*choice) % METHODS.len()], request);
+}
+
+/// Settles under a handle. The first byte chooses the call, and whether the handle gets a seal.
+pub(crate) fn settle(input: &[u8]) {
+    let Some((choice, text)) = input.split_first() else { return };
+    let text = String::from_utf8_lossy(text);
+    let handle = if choice & 4 == 0 { sealed(&text) } else { text.into_owned() };
+    let resource = |name: &str| Some(pb::Resource { name: name.to_owned(), ..Default::default() });
+    let (topic, group) = (resource("t"), resource("g"));
+    match choice & 3 {
+        0 => {
+            let entry = pb::AckMessageEntry { receipt_handle: handle, ..Default::default() };
+            send("AckMessage", &pb::AckMessageRequest { topic, group, entries: vec![entry] }.encode_to_vec());
+        }
+        1 => {
+            let invisible_duration = Some(prost_types::Duration { seconds: 30, nanos: 0 });
+            let receipt_handle = handle;
+            let change = pb::ChangeInvisibleDurationRequest {
+                topic,
+                group,
+                receipt_handle,
+                invisible_duration,
+                ..Default::default()
+            };
+            send("ChangeInvisibleDuration", &change.encode_to_vec());
+        }
+        _ => {
+            let receipt_handle = handle;
+            let forward = pb::ForwardMessageToDeadLetterQueueRequest {
+                topic,
+                group,
+                receipt_handle,
+                max_delivery_attempts: 1,
+                ..Default::default()
+            };
+            send("ForwardMessageToDeadLetterQueue", &forward.encode_to_vec());
+        }
+    }
+}
+
+// A handle of topic `t` and group `g` that says this, sealed with the proxy's key.
+fn sealed(text: &str) -> String {
+    let mac = || Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("HMAC takes any key");
+    let scope = mac().chain_update(b"t\0g").finalize().into_bytes();
+    let text = format!("{}.{text}", URL_SAFE_NO_PAD.encode(&scope[..SCOPE_BYTES]));
+    let seal = mac().chain_update(text.as_bytes()).finalize().into_bytes();
+    format!("1{}.{text}", URL_SAFE_NO_PAD.encode(&seal[..MAC_BYTES]))
+}
+
+fn send(method: &str, request: &[u8]) {
+    // An earlier input that broke something has been reported.
+    let proxy = PROXY.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let answered = proxy.runtime.block_on(async { timeout(LONGEST, proxy.answer(method, request)).await });
+    assert!(answered.is_ok(), "{method} hangs");
+    assert!(!PANICKED.load(Ordering::Relaxed), "the proxy panicked in {method}");
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            PANICKED.store(true, Ordering::Relaxed);
+            before(panic);
+        }));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let data = tempfile::tempdir().expect("a folder");
+        let sender = runtime.block_on(async {
+            let mut config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
+            config.backend.embedded.data_dir = data.path().to_owned();
+            config.backend.embedded.flush = Flush::Async;
+            config.backend.embedded.auto_create_topics = false;
+            config.backend.embedded.auto_create_groups = false;
+            config.topics = vec![TopicSpec { name: "t".to_owned(), ..TopicSpec::default() }];
+            config.groups = vec![GroupSpec::named("g")];
+            config.handle_key = Some(KEY.to_owned());
+            config.limits.min_polling = Duration::from_millis(1);
+            config.limits.max_polling = Duration::from_millis(1);
+            let app = App::start(config).await.expect("a proxy");
+            let address = app.address().expect("an address");
+            tokio::spawn(app.run(std::future::pending()));
+            let stream = TcpStream::connect(address).await.expect("a connection");
+            let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            sender
+        });
+        let proxy = Self { runtime, sender, _data: data };
+        let topic = Some(pb::Resource { name: "t".to_owned(), ..Default::default() });
+        let system_properties =
+            Some(pb::SystemProperties { message_id: "m".to_owned(), ..Default::default() });
+        let message = pb::Message { topic, system_properties, body: "body".into(), ..Default::default() };
+        let first = pb::SendMessageRequest { messages: vec![message] };
+        proxy.runtime.block_on(proxy.answer("SendMessage", &first.encode_to_vec()));
+        proxy
+    }
+
+    // Sends one request and reads its answer, whatever it is.
+    async fn answer(&self, method: &str, message: &[u8]) {
+        let path = format!("http://proxy/apache.rocketmq.v2.MessagingService/{method}");
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let request = request.header("x-mq-client-id", "fuzz").header("x-mq-client-version", "5.0.7");
+        let request = request.body(()).expect("a request");
+        let mut sender = self.sender.clone().ready().await.expect("the connection lasts");
+        let (answer, mut body) = sender.send_request(request, false).expect("the connection lasts");
+        let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+        // The call may be over before all is sent.
+        let _ = body.send_data([&[0][..], &length, message].concat().into(), true);
+        let Ok(answer) = answer.await else { return };
+        let mut answer = answer.into_body();
+        while let Some(Ok(data)) = answer.data().await {
+            let _ = answer.flow_control().release_capacity(data.len());
+        }
+    }
+}

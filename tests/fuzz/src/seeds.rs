@@ -1,0 +1,121 @@
+//! Valid inputs, from which most others are made.
+
+use prost::Message;
+use rocketmq_thin_proto::v2 as pb;
+
+use crate::Target;
+
+pub(crate) fn of(target: Target) -> Vec<Vec<u8>> {
+    match target {
+        Target::Grpc => requests(),
+        Target::Sql => texts(&[
+            "a > 3 AND b <> 'x'",
+            "TRUE OR NOT (a IS NULL)",
+            "n BETWEEN 1 AND 2 OR n NOT BETWEEN -1.5 AND 9e3",
+            "region IN ('east', 'it''s') AND n = -9223372036854775808",
+            "((((a))))",
+        ]),
+        Target::Handle => [0u8, 1, 2, 4]
+            .into_iter()
+            .flat_map(|choice| {
+                let handles =
+                    ["18c0a1b2c3d.7530..q.0.0.1", "0.0.east.x", "ffffffffffffffff.ffffffffffffffff..0.0"];
+                handles.map(|text| [&[choice][..], text.as_bytes()].concat())
+            })
+            .collect(),
+        Target::ProxyHeader => {
+            let mut seeds = texts(&[
+                "PROXY TCP4 7.7.7.7 8.8.8.8 777 888\r\nPRI",
+                "PROXY TCP6 ::1 ::2 1 2\r\n",
+                "PROXY UNKNOWN\r\n",
+            ]);
+            let version_2 = b"\r\n\r\n\0\r\nQUIT\n";
+            seeds.push([&version_2[..], &[0x21, 0x11, 0, 12, 7, 7, 7, 7, 8, 8, 8, 8, 3, 9, 3, 120]].concat());
+            seeds.push([&version_2[..], &[0x21, 0x21, 0, 36], &[1; 36]].concat());
+            seeds
+        }
+        Target::Remoting => {
+            let header = br#"{"code":105,"language":"JAVA","version":1,"opaque":2,"flag":0,"extFields":{"topic":"t"}}"#;
+            let lengths = u16::try_from(header.len()).expect("short").to_be_bytes();
+            let json = |choice: u8| [&[choice][..], &lengths, header, b"body"].concat();
+            let fields = b"\x05KEYS\x01a\x02TAGS\x01b\x02";
+            vec![json(1), json(2), [&[4][..], header].concat(), fields.to_vec(), vec![3; 91]]
+        }
+    }
+}
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let resource = |name: &str| Some(pb::Resource { name: name.to_owned(), ..Default::default() });
+    let (topic, group) = (resource("t"), resource("g"));
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let message = pb::Message {
+        topic: topic.clone(),
+        user_properties: [("a".to_owned(), "1".to_owned())].into(),
+        system_properties: Some(pb::SystemProperties {
+            tag: Some("tag".to_owned()),
+            keys: vec!["key".to_owned()],
+            message_id: "m".to_owned(),
+            message_type: pb::MessageType::Normal.into(),
+            ..Default::default()
+        }),
+        body: "body".into(),
+    };
+    let filter = pb::FilterExpression { r#type: pb::FilterType::Sql.into(), expression: "a = 1".to_owned() };
+    let receive = pb::ReceiveMessageRequest {
+        group: group.clone(),
+        message_queue: Some(pb::MessageQueue { topic: topic.clone(), ..Default::default() }),
+        filter_expression: Some(filter),
+        batch_size: 3,
+        invisible_duration: seconds(30),
+        ..Default::default()
+    };
+    let settings = pb::Settings {
+        client_type: Some(pb::ClientType::PushConsumer.into()),
+        pub_sub: Some(pb::settings::PubSub::Subscription(pb::Subscription {
+            group: group.clone(),
+            subscriptions: vec![pb::SubscriptionEntry { topic: topic.clone(), expression: None }],
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let telemetry = pb::TelemetryCommand {
+        status: None,
+        command: Some(pb::telemetry_command::Command::Settings(settings)),
+    };
+    let ack = pb::AckMessageRequest {
+        group: group.clone(),
+        topic: topic.clone(),
+        entries: vec![pb::AckMessageEntry { receipt_handle: "handle".to_owned(), ..Default::default() }; 2],
+    };
+    let change = pb::ChangeInvisibleDurationRequest {
+        group: group.clone(),
+        topic: topic.clone(),
+        receipt_handle: "handle".to_owned(),
+        invisible_duration: seconds(10),
+        ..Default::default()
+    };
+    let endpoints = Some(pb::Endpoints {
+        scheme: pb::AddressScheme::IPv4.into(),
+        addresses: vec![pb::Address { host: "127.0.0.1".to_owned(), port: 8081 }],
+    });
+    let route = pb::QueryRouteRequest { topic: topic.clone(), endpoints: endpoints.clone() };
+    let assignment = pb::QueryAssignmentRequest { topic: topic.clone(), group: group.clone(), endpoints };
+    let heartbeat = pb::HeartbeatRequest { group: group.clone(), client_type: 3 };
+    let pull = pb::PullMessageRequest { group, offset: 1, batch_size: 2, ..Default::default() };
+    let encoded = [
+        (0, route.encode_to_vec()),
+        (1, assignment.encode_to_vec()),
+        (2, pb::SendMessageRequest { messages: vec![message.clone(), message] }.encode_to_vec()),
+        (3, receive.encode_to_vec()),
+        (4, ack.encode_to_vec()),
+        (5, change.encode_to_vec()),
+        (7, heartbeat.encode_to_vec()),
+        (9, telemetry.encode_to_vec()),
+        (11, pull.encode_to_vec()),
+    ];
+    encoded.into_iter().map(|(choice, request)| [&[choice][..], &request].concat()).collect()
+}
