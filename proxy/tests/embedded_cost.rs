@@ -1,4 +1,4 @@
-//! What the embedded backend alone costs, in CPU time per message of 1 KiB: printed, not judged.
+//! Measures the CPU time of the embedded backend alone, per message of 1 KiB. The results are printed, not checked.
 //!
 //! `cargo test --release -p rocketmq-thin-proxy --test embedded_cost -- --ignored --nocapture`
 
@@ -28,17 +28,26 @@ async fn cost_per_message() {
         let broker = open(config.clone()).await.expect("a fresh directory opens");
         println!("{name}: opened in {:?}, {} MB resident", start.elapsed(), resident());
         let services = broker.services();
-        println!("{name}: send, {AT_ONCE} in flight: {}", measure((100_000, 1), &services, send_one).await);
+        println!(
+            "{name}: send, {AT_ONCE} in flight: {}",
+            measure(Load { count: 100_000, batch: 1 }, &services, send_one).await
+        );
         println!(
             "{name}: receive + ack, one by one: {}",
-            measure((100_000, 1), &services, receive_one).await
+            measure(Load { count: 100_000, batch: 1 }, &services, receive_one).await
         );
-        println!("{name}: send, 32 per request: {}", measure((200_000, 32), &services, send_many).await);
+        println!(
+            "{name}: send, 32 per request: {}",
+            measure(Load { count: 200_000, batch: 32 }, &services, send_many).await
+        );
         println!(
             "{name}: receive + ack, 32 per request: {}",
-            measure((200_000, 32), &services, receive_many).await
+            measure(Load { count: 200_000, batch: 32 }, &services, receive_many).await
         );
-        println!("{name}: send, then kept: {}", measure((100_000, 32), &services, send_many).await);
+        println!(
+            "{name}: send, then kept: {}",
+            measure(Load { count: 100_000, batch: 32 }, &services, send_many).await
+        );
         drop(services);
         broker.close().await;
         let start = Instant::now();
@@ -46,7 +55,7 @@ async fn cost_per_message() {
         println!("{name}: opened again in {:?}, {} MB resident", start.elapsed(), resident());
         println!(
             "{name}: receive + ack from disk: {}",
-            measure((100_000, 32), &broker.services(), receive_many).await
+            measure(Load { count: 100_000, batch: 32 }, &broker.services(), receive_many).await
         );
     }
 }
@@ -61,7 +70,10 @@ async fn time_to_open() {
         let broker = open_again(&config).await;
         println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
         if count > 0 {
-            println!("send: {}", measure((count, 32), &broker.services(), send_many).await);
+            println!(
+                "send: {}",
+                measure(Load { count: count, batch: 32 }, &broker.services(), send_many).await
+            );
         }
         broker.close().await;
     }
@@ -81,13 +93,13 @@ async fn disk_use_with_short_retention() {
     };
     let broker = open_again(&config).await;
     for _ in 0..10 {
-        let cost = measure((50_000, 32), &broker.services(), send_many).await;
+        let cost = measure(Load { count: 50_000, batch: 32 }, &broker.services(), send_many).await;
         println!("send: {cost}; {} MB on disk", disk_use(directory.path()) / 1_000_000);
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 
-/// Blocks that are in use below a directory, in bytes.
+/// The bytes of the blocks in use below a directory.
 fn disk_use(path: &std::path::Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
@@ -105,19 +117,28 @@ async fn open_again(config: &EmbeddedConfig) -> Embedded {
     }
 }
 
-/// Runs `work` on many tasks until so many messages went through it, `step` at a time; what that cost.
-async fn measure<F, W>((count, step): (usize, usize), services: &Services, work: W) -> String
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Load {
+    /// Messages in all.
+    count: usize,
+    /// Messages per request.
+    batch: usize,
+}
+
+/// Runs `work` in many tasks until all messages went through it. Returns what that cost.
+async fn measure<F, W>(load: Load, services: &Services, work: W) -> String
 where
     F: Future<Output = usize> + Send,
     W: Fn(Arc<dyn Messages>) -> F + Copy + Send + 'static,
 {
     let done = Arc::new(AtomicUsize::new(0));
     let (cpu, start) = (cpu_time(), Instant::now());
-    let tasks: Vec<_> = (0..AT_ONCE / step.min(8))
+    let tasks: Vec<_> = (0..AT_ONCE / load.batch.min(8))
         .map(|_| {
             let (messages, done) = (services.messages.clone(), done.clone());
             tokio::spawn(async move {
-                while done.load(Ordering::Relaxed) < count {
+                while done.load(Ordering::Relaxed) < load.count {
                     done.fetch_add(work(messages.clone()).await, Ordering::Relaxed);
                 }
             })
@@ -199,7 +220,7 @@ fn settle(delivery: &Delivery) -> Settle {
     }
 }
 
-/// CPU time of this process, in the kernel's ticks of 10 ms.
+/// The CPU time of this process, in steps of 10 ms.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("procfs");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();

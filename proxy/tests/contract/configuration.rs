@@ -29,6 +29,23 @@ async fn nothing_is_made_when_named_if_so_configured() {
 }
 
 #[tokio::test]
+async fn requests_create_no_more_topics_and_groups_than_the_limit() {
+    let backend = Embedded::with(EmbeddedConfig { auto_create_limit: 1, ..EmbeddedConfig::default() }).await;
+    let (first, second) = (Client::new(backend.services()), Client::new(backend.services()));
+    first.send_ids(["a"]).await;
+    first.next(LONG).await;
+    let error = second.try_send(vec![plain("b")]).await.expect_err("one topic is the limit");
+    assert_eq!(error.kind, ServiceErrorKind::Forbidden);
+    assert!(error.message.contains("auto_create_limit"), "{error}");
+    let error = second.services.metadata.group(&second.group).await.expect_err("one group is the limit");
+    assert_eq!(error.kind, ServiceErrorKind::Forbidden);
+    // Who administers may create more, and what is there is used as ever.
+    second.services.metadata.create_topic(second.topic_config(1), false).await.expect("a new topic");
+    second.send_ids(["b"]).await;
+    first.send_ids(["c"]).await;
+}
+
+#[tokio::test]
 async fn old_messages_are_read_from_the_disk() {
     // Next to no memory for messages: most of them are read from the disk.
     let backend = Embedded::with(EmbeddedConfig { cache_bytes: 20_000, ..EmbeddedConfig::default() }).await;

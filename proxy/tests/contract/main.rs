@@ -9,6 +9,7 @@ mod configuration;
 mod data_directory;
 mod delay;
 mod differences;
+mod disk_full;
 mod fifo;
 mod filter;
 mod kill;

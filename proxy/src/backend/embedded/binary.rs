@@ -1,12 +1,12 @@
-//! The primitives that values are written with: LEB128 numbers and length-prefixed text.
+//! The primitives of the record formats: LEB128 numbers and length-prefixed texts.
 
 use bytes::Buf;
 
-/// A value ended early or holds something impossible.
+/// A value ends early or is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Appends a number, small ones in few bytes.
+/// Appends a number. Small numbers take few bytes.
 pub(super) fn put_number(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_put_is_read_back(a in any::<u64>(), b in any::<i64>(), c in ".*") {
+        fn values_are_read_back_as_they_were_written(a in any::<u64>(), b in any::<i64>(), c in ".*") {
             let mut out = Vec::new();
             put_number(&mut out, a);
             put_signed(&mut out, b);
@@ -74,7 +74,7 @@ mod tests {
         }
 
         #[test]
-        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn any_bytes_are_read_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..40)) {
             let mut input = junk.as_slice();
             let _ = text(&mut input);
             let _ = number(&mut input);

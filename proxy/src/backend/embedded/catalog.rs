@@ -1,17 +1,18 @@
-//! The topics and groups: in memory for every look-up, on disk for the next start.
+//! The topics and groups, in memory and on the disk.
 //!
 //! Records in the database `state`, after the id 0: `t` + name (topic), `g` + name (group), `n` (the next id),
-//! `d` + kind + id (a deleted topic or group whose data is still to be removed, see [`super::retention`]).
+//! `d` + kind + id (a deleted topic or group whose data is to be removed by [`super::retention`]), `r` (the retention
+//! clock, [`super::retention_clock`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fjall::OwnedWriteBatch;
+use fjall::{OwnedWriteBatch, PersistMode};
 use parking_lot::{Mutex, RwLock};
 
 use super::catalog_record::{GroupRecord, TopicRecord};
 use super::keys;
-use super::store::{Store, corrupt, unavailable};
+use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
 use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
 
@@ -24,7 +25,7 @@ pub(super) struct Group {
     pub(super) config: Arc<GroupConfig>,
 }
 
-/// What a deleted thing was.
+/// A deleted topic or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deleted {
     /// A topic with this id.
@@ -33,23 +34,26 @@ pub(super) enum Deleted {
     Group(u32),
 }
 
-/// Whether an existing topic or group is changed.
+/// What happens to an existing topic or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existing {
-    /// It stays, and the caller is told.
+    /// It stays as it is, and the caller gets an error.
     Refuse,
-    /// It takes the new configuration.
+    /// It gets the new configuration.
     Replace,
-    /// It stays, and that is fine.
-    Keep,
+    /// It stays as it is. If there is none, it is created, up to a limit.
+    Keep {
+        /// The most topics or groups.
+        limit: usize,
+    },
 }
 
-/// All topics and groups. Methods that change something write to the disk: call them from a blocking thread.
+/// All topics and groups. Methods that change something write to the disk; call them on a thread that may block.
 pub(super) struct Catalog {
     store: Arc<Store>,
     topics: RwLock<Topics>,
     groups: RwLock<HashMap<String, Group>>,
-    // One change at a time; holds the next id.
+    // The next id. Locked for each change, so that there is one at a time.
     next_id: Mutex<u32>,
 }
 
@@ -63,7 +67,7 @@ impl Catalog {
     /// Reads all topics and groups.
     pub(super) fn open(store: Arc<Store>) -> Result<Self, ServiceError> {
         let (mut topics, mut groups, mut next_id) = (Topics::default(), HashMap::new(), 1);
-        for entry in store.state.prefix(keys::NOBODY) {
+        for entry in store.state()?.prefix(keys::NOBODY) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let key = key.get(keys::NOBODY.len()..).unwrap_or_default();
             let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
@@ -79,7 +83,8 @@ impl Catalog {
                     groups.insert(group.config.name.clone(), group);
                 }
                 b'n' => next_id = read_id(&value)?,
-                b'd' => {}
+                // Deleted topics and groups, and the retention clock.
+                b'd' | b'r' => {}
                 _ => return Err(corrupt("catalog key")),
             }
         }
@@ -121,7 +126,7 @@ impl Catalog {
         groups
     }
 
-    /// Makes or changes a topic.
+    /// Creates or changes a topic.
     pub(super) fn put_topic(
         &self,
         config: TopicConfig,
@@ -131,17 +136,21 @@ impl Catalog {
         let mut next_id = self.next_id.lock();
         let old = self.topic(&config.name);
         match (&old, existing) {
-            (Some(topic), Existing::Keep) => return Ok(topic.clone()),
+            (Some(topic), Existing::Keep { .. }) => return Ok(topic.clone()),
             (Some(_), Existing::Refuse) => return Err(exists("topic", &config.name)),
+            (None, Existing::Keep { limit }) if self.topics.read().by_name.len() >= limit => {
+                return Err(too_many("topic", &config.name, limit));
+            }
             _ => {}
         }
         let queues = usize::try_from(config.read_queues.max(config.write_queues)).unwrap_or(0);
         let most_queues = old.as_ref().map_or(0, |topic| topic.most_queues()).max(queues);
         let id = old.as_ref().map_or(*next_id, |topic| topic.id());
         let record = TopicRecord { id, config: config.clone(), most_queues };
-        let mut batch = self.batch();
-        batch.insert(&self.store.state, named(b't', &config.name), record.encode());
-        self.take_id(&mut batch, id, &mut next_id);
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::SyncAll);
+        batch.insert(&state, named(b't', &config.name), record.encode());
+        take_id(&state, &mut batch, id, &mut next_id);
         batch.commit().map_err(|e| unavailable(&e))?;
         if let Some(topic) = old {
             topic.reconfigure(config, most_queues, &self.store)?;
@@ -152,33 +161,38 @@ impl Catalog {
         Ok(topic)
     }
 
-    /// Makes or changes a group.
+    /// Creates or changes a group.
     pub(super) fn put_group(&self, config: GroupConfig, existing: Existing) -> Result<Group, ServiceError> {
         let mut next_id = self.next_id.lock();
         let old = self.group(&config.name);
         match (&old, existing) {
-            (Some(group), Existing::Keep) => return Ok(group.clone()),
+            (Some(group), Existing::Keep { .. }) => return Ok(group.clone()),
             (Some(_), Existing::Refuse) => return Err(exists("group", &config.name)),
+            (None, Existing::Keep { limit }) if self.groups.read().len() >= limit => {
+                return Err(too_many("group", &config.name, limit));
+            }
             _ => {}
         }
         let id = old.map_or(*next_id, |group| group.id);
         let record = GroupRecord { id, config };
-        let mut batch = self.batch();
-        batch.insert(&self.store.state, named(b'g', &record.config.name), record.encode());
-        self.take_id(&mut batch, id, &mut next_id);
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::SyncAll);
+        batch.insert(&state, named(b'g', &record.config.name), record.encode());
+        take_id(&state, &mut batch, id, &mut next_id);
         batch.commit().map_err(|e| unavailable(&e))?;
         let group = Group { id, config: Arc::new(record.config) };
         self.groups.write().insert(group.config.name.clone(), group.clone());
         Ok(group)
     }
 
-    /// Takes a topic away; its messages are removed later.
+    /// Deletes a topic. Its messages are removed later.
     pub(super) fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {
         let _one_at_a_time = self.next_id.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
-        let mut batch = self.batch();
-        batch.remove(&self.store.state, named(b't', name));
-        batch.insert(&self.store.state, deleted_key(Deleted::Topic(topic.id())), Vec::new());
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::SyncAll);
+        batch.remove(&state, named(b't', name));
+        batch.insert(&state, deleted_key(Deleted::Topic(topic.id())), Vec::new());
         batch.commit().map_err(|e| unavailable(&e))?;
         let mut topics = self.topics.write();
         topics.by_name.remove(name);
@@ -188,13 +202,14 @@ impl Catalog {
         Ok(())
     }
 
-    /// Takes a group away; its progress is removed later.
+    /// Deletes a group. Its progress is removed later.
     pub(super) fn delete_group(&self, name: &str) -> Result<(), ServiceError> {
         let _one_at_a_time = self.next_id.lock();
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
-        let mut batch = self.batch();
-        batch.remove(&self.store.state, named(b'g', name));
-        batch.insert(&self.store.state, deleted_key(Deleted::Group(group.id)), Vec::new());
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::SyncAll);
+        batch.remove(&state, named(b'g', name));
+        batch.insert(&state, deleted_key(Deleted::Group(group.id)), Vec::new());
         batch.commit().map_err(|e| unavailable(&e))?;
         self.groups.write().remove(name);
         for topic in self.topics() {
@@ -203,10 +218,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Deleted topics and groups whose data is still there.
+    /// The deleted topics and groups whose data is not removed yet.
     pub(super) fn deleted(&self) -> Result<Vec<Deleted>, ServiceError> {
         let mut found = Vec::new();
-        for entry in self.store.state.prefix(record_key(b'd', &[])) {
+        for entry in self.store.state()?.prefix(record_key(b'd', &[])) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             let (kind, id) =
                 key[keys::NOBODY.len() + 1..].split_first().ok_or_else(|| corrupt("catalog key"))?;
@@ -216,20 +231,44 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Says that nothing of it is left.
+    /// Notes that the data of a deleted topic or group was removed.
     pub(super) fn removed(&self, deleted: Deleted) -> Result<(), ServiceError> {
-        self.store.state.remove(deleted_key(deleted)).map_err(|e| unavailable(&e))
+        self.store.state()?.remove(deleted_key(deleted)).map_err(|e| unavailable(&e))
     }
 
-    fn batch(&self) -> OwnedWriteBatch {
-        self.store.catalog_batch()
-    }
-
-    fn take_id(&self, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
-        if id == *next_id {
-            *next_id += 1;
-            batch.insert(&self.store.state, record_key(b'n', &[]), next_id.to_be_bytes());
+    /// Writes what is in memory to the disk, which may differ after failed writes.
+    pub(super) fn rewrite(&self) -> Result<(), ServiceError> {
+        let next_id = self.next_id.lock();
+        let (topics, groups) = (self.topics(), self.groups());
+        let mut records = HashMap::new();
+        for topic in &topics {
+            let (id, config, most_queues) = (topic.id(), topic.config(), topic.most_queues());
+            let key = named(b't', &config.name);
+            records.insert(key, TopicRecord { id, config, most_queues }.encode());
         }
+        for group in &groups {
+            let record = GroupRecord { id: group.id, config: group.config.as_ref().clone() };
+            records.insert(named(b'g', &record.config.name), record.encode());
+        }
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::SyncAll);
+        for entry in state.prefix(keys::NOBODY) {
+            let key = entry.key().map_err(|e| unavailable(&e))?;
+            let is_record = matches!(key.get(keys::NOBODY.len()), Some(b't' | b'g'));
+            if is_record && !records.contains_key(&*key) {
+                batch.remove(&state, key);
+            }
+        }
+        for (key, record) in records {
+            batch.insert(&state, key, record);
+        }
+        // Their data must not be removed.
+        let topics = topics.iter().map(|topic| Deleted::Topic(topic.id()));
+        for kept in topics.chain(groups.iter().map(|group| Deleted::Group(group.id))) {
+            batch.remove(&state, deleted_key(kept));
+        }
+        batch.insert(&state, record_key(b'n', &[]), next_id.to_be_bytes());
+        batch.commit().map_err(|e| unavailable(&e))
     }
 }
 
@@ -240,13 +279,20 @@ impl Topics {
     }
 }
 
-/// The answer for a group that is not there.
+/// The error for a missing group.
 pub(super) fn group_not_found(name: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::GroupNotFound, format!("no consumer group {name}"))
 }
 
 fn exists(what: &str, name: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::AlreadyExists, format!("the {what} {name} exists already"))
+}
+
+fn too_many(what: &str, name: &str, limit: usize) -> ServiceError {
+    let text = format!(
+        "the {what} {name} does not exist, and requests create none beyond {limit} {what}s (auto_create_limit)"
+    );
+    ServiceError::new(ServiceErrorKind::Forbidden, text)
 }
 
 fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
@@ -258,8 +304,15 @@ fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
     Err(ServiceError::new(ServiceErrorKind::Rejected, text))
 }
 
-/// More would make a receive, which looks at every queue, slow.
+/// A receive looks at every queue, and would be slow with more.
 const MOST_QUEUES: i32 = 1024;
+
+fn take_id(state: &Opened, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
+    if id == *next_id {
+        *next_id += 1;
+        batch.insert(state, record_key(b'n', &[]), next_id.to_be_bytes());
+    }
+}
 
 fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&keys::NOBODY, [kind].as_slice(), rest].concat()

@@ -1,4 +1,4 @@
-//! How topics and groups are written down.
+//! The record formats of topics and groups.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const KINDS: [TopicKind; 8] = [
 ];
 
 impl TopicRecord {
-    /// The value; the name is in the key.
+    /// Encodes the value. The name is in the key.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         binary::put_number(&mut out, self.id.into());
@@ -46,7 +46,7 @@ impl TopicRecord {
         out
     }
 
-    /// Reads the value.
+    /// Decodes the value.
     pub(super) fn decode(name: &str, mut input: &[u8]) -> Result<Self, Malformed> {
         let input = &mut input;
         let id = narrow(binary::number(input)?)?;
@@ -63,7 +63,7 @@ impl TopicRecord {
 }
 
 impl GroupRecord {
-    /// The value; the name is in the key.
+    /// Encodes the value. The name is in the key.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         binary::put_number(&mut out, self.id.into());
@@ -88,7 +88,7 @@ impl GroupRecord {
         out
     }
 
-    /// Reads the value.
+    /// Decodes the value.
     pub(super) fn decode(name: &str, mut input: &[u8]) -> Result<Self, Malformed> {
         let input = &mut input;
         let id = narrow(binary::number(input)?)?;
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn topics_come_back(
+        fn topics_are_decoded_as_they_were_encoded(
             id in 0u32..,
             kind in 0..8usize,
             (read_queues, write_queues) in (0i32..99, -1i32..99),
@@ -170,7 +170,7 @@ mod tests {
         }
 
         #[test]
-        fn groups_come_back(
+        fn groups_are_decoded_as_they_were_encoded(
             id in 0u32..,
             (fifo, consume) in any::<(bool, bool)>(),
             max_retries in -1i32..99,
@@ -184,7 +184,7 @@ mod tests {
         }
 
         #[test]
-        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn any_bytes_are_decoded_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = TopicRecord::decode("t", &junk);
             let _ = GroupRecord::decode("g", &junk);
         }

@@ -1,13 +1,13 @@
-//! A change of a group's progress on its way to the disk: seen by the next start whole or not at all.
+//! A change of a group's progress that is about to be written. The next start sees all of it or nothing.
 
-use fjall::UserKey;
+use fjall::{PersistMode, UserKey};
 
 use super::keys;
 use super::lease::Lease;
 use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
-/// Cursors and leases of one group in one topic that are about to change.
+/// Changed cursors and leases of one group in one topic.
 pub(super) struct Changes<'a> {
     store: &'a Store,
     group: u32,
@@ -17,45 +17,45 @@ pub(super) struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// Nothing so far.
+    /// No changes yet.
     pub(super) fn new(store: &'a Store, group: u32, topic: u32) -> Self {
         Self { store, group, topic, records: Vec::new() }
     }
 
-    /// A cursor moves.
+    /// Sets the cursor of a queue.
     pub(super) fn cursor(&mut self, queue: u32, cursor: u64) {
         let key = keys::cursor(self.group, self.topic, queue);
         self.records.push((key.into(), Some(cursor.to_be_bytes().to_vec())));
     }
 
-    /// A message is out.
+    /// Sets the lease on a message.
     pub(super) fn lease(&mut self, queue: u32, offset: u64, lease: &Lease) {
         let key = keys::lease(self.group, self.topic, queue, offset);
         self.records.push((key.into(), Some(lease.encode())));
     }
 
-    /// A lease ends for good.
+    /// Removes the lease on a message.
     pub(super) fn no_lease(&mut self, queue: u32, offset: u64) {
         self.records.push((keys::lease(self.group, self.topic, queue, offset).into(), None));
     }
 
-    /// Writes it; once this returns it survives the death of the process.
+    /// Writes the changes. Once this returns they survive the end of the process.
     pub(super) fn commit(mut self) -> Result<(), ServiceError> {
-        let keyspace = &self.store.state;
+        let state = self.store.state()?;
         let written = if self.records.len() > 1 {
-            let mut batch = self.store.progress_batch();
+            let mut batch = state.batch(PersistMode::Buffer);
             for (key, value) in self.records {
                 match value {
-                    Some(value) => batch.insert(keyspace, key, value),
-                    None => batch.remove(keyspace, key),
+                    Some(value) => batch.insert(&state, key, value),
+                    None => batch.remove(&state, key),
                 }
             }
             batch.commit()
         } else {
-            // The common case, at half the price of a batch.
+            // The common case, at half the cost of a batch.
             match self.records.pop() {
-                Some((key, Some(value))) => keyspace.insert(key, value),
-                Some((key, None)) => keyspace.remove(key),
+                Some((key, Some(value))) => state.insert(key, value),
+                Some((key, None)) => state.remove(key),
                 None => Ok(()),
             }
         };

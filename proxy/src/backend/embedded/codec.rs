@@ -1,6 +1,6 @@
-//! How one message is written: a flag word, then what the flags announce, then the body to the end.
+//! The record format of a message: flags, the fields that the flags announce, and the body up to the end.
 //!
-//! The tag comes first because filters read nothing else. Times are milliseconds, as RocketMQ keeps them.
+//! The tag comes first because filters by tag read nothing else. Times are in milliseconds, as in RocketMQ.
 
 use std::time::Duration;
 
@@ -13,46 +13,46 @@ const TAG: u16 = 1;
 const GZIP: u16 = 1 << 1;
 const BORN_AT: u16 = 1 << 2;
 const TRACE: u16 = 1 << 3;
-/// The message had deliveries before it came here: it is a dead letter.
+/// The message had deliveries in another topic: it is a dead letter.
 const EARLIER_ATTEMPTS: u16 = 1 << 4;
-/// A half message says how long its producer may take.
+/// A half message has a time after which its producer is asked.
 const RECOVERY: u16 = 1 << 5;
 const KIND_SHIFT: u16 = 8;
 const KIND_MASK: u16 = 0b111;
-/// What a message has beside that which its kind says it has.
+/// These fields are there although the kind does not imply them.
 const DELAY: u16 = 1 << 11;
 const GROUP: u16 = 1 << 12;
 const PRIORITY: u16 = 1 << 13;
 const LITE: u16 = 1 << 14;
-/// In place of a time: it is not told.
+/// In place of the time of a delay that has none.
 const UNTOLD: i64 = 0;
 
-/// A message that is ready to be stored.
+/// An encoded message.
 #[derive(Clone, Debug)]
 pub(super) struct Encoded {
     /// Everything before the body.
     pub(super) head: Vec<u8>,
-    /// The body, as it came.
+    /// The body, as it was sent.
     pub(super) body: Bytes,
 }
 
 impl Encoded {
-    /// How many bytes it takes in a chunk.
+    /// Its size in a chunk, in bytes.
     pub(super) fn len(&self) -> usize {
         self.head.len() + self.body.len()
     }
 }
 
-/// A message as it was stored.
+/// A decoded message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Stored {
     /// What was sent.
     pub(super) message: Message,
-    /// Deliveries it had in another topic, before it was moved here.
+    /// The deliveries it had in another topic, before it was moved to this one.
     pub(super) earlier_attempts: u32,
 }
 
-/// Writes a message down; `earlier_attempts` is 0 for all but dead letters.
+/// Encodes a message. `earlier_attempts` is 0 for all but dead letters.
 pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     let mut head = Vec::with_capacity(96);
     head.extend_from_slice(&flags(message, earlier_attempts).to_le_bytes());
@@ -83,7 +83,7 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     Encoded { head, body: message.body.clone() }
 }
 
-/// Reads a message; its body shares the memory of `bytes`.
+/// Decodes a message. Its body shares the memory of `bytes`.
 pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     let mut input = bytes.as_ref();
     let flags = take_flags(&mut input)?;
@@ -123,7 +123,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     Ok(Stored { message, earlier_attempts })
 }
 
-/// Reads only the tag.
+/// Decodes the tag alone.
 pub(super) fn tag(bytes: &[u8]) -> Result<Option<&str>, Malformed> {
     let mut input = bytes;
     let flags = take_flags(&mut input)?;
@@ -155,7 +155,7 @@ fn take_flags(input: &mut &[u8]) -> Result<u16, Malformed> {
 
 fn kind_number(kind: TopicKind) -> u16 {
     match kind {
-        // The others are no kinds of a message.
+        // A message itself is never of the last two kinds.
         TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => 0,
         TopicKind::Fifo => 1,
         TopicKind::Delay => 2,
@@ -213,7 +213,7 @@ fn take_properties_of_kinds(input: &mut &[u8], flags: u16) -> Result<Message, Ma
     Ok(message)
 }
 
-/// A number of items, each of which takes at least a byte: no more than there are bytes left.
+/// The number of items that follow. Each takes at least a byte, which limits it.
 fn count(input: &mut &[u8]) -> Result<usize, Malformed> {
     let count = usize::try_from(binary::number(input)?).map_err(|_| Malformed)?;
     if count > input.len() { Err(Malformed) } else { Ok(count) }
@@ -225,12 +225,12 @@ mod tests {
 
     use super::*;
 
-    /// Messages with nothing but what decides their kind.
+    /// Messages that have only the fields that decide their kind.
     fn kinds() -> impl Strategy<Value = Message> {
         let delay = prop_oneof![
             Just(Delay::Untold),
             (-1_000i64..1 << 44)
-                .prop_filter("no time", |at| *at != UNTOLD)
+                .prop_filter("the value without a time", |at| *at != UNTOLD)
                 .prop_map(|at| Delay::Until(time(at))),
         ];
         (
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_comes_back_as_it_was(message in messages(), earlier_attempts in 0u32..100) {
+        fn a_message_is_decoded_as_it_was_encoded(message in messages(), earlier_attempts in 0u32..100) {
             let encoded = encode(&message, earlier_attempts);
             let bytes = Bytes::from([encoded.head.as_slice(), encoded.body.as_ref()].concat());
             prop_assert_eq!(tag(&bytes), Ok(message.tag.as_deref()));
@@ -287,7 +287,7 @@ mod tests {
         }
 
         #[test]
-        fn junk_is_refused_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn any_bytes_are_decoded_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..100)) {
             let bytes = Bytes::from(junk);
             let _ = tag(&bytes);
             let _ = decode(&bytes);

@@ -3,48 +3,51 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How the embedded broker behaves. Every field has a default, so that an empty table is a working one.
+/// The configuration of the embedded broker. Every field has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbeddedConfig {
-    /// The directory that holds everything; made if it is missing.
+    /// The directory that holds all data. It is created if it is missing.
     pub data_dir: PathBuf,
-    /// When an acknowledged send is safe.
+    /// How durable an acknowledged send is.
     pub flush: Flush,
-    /// Whether a topic is made by the first request that names it (NORMAL, `default_queues` queues).
+    /// Whether the first request that names a topic creates it (NORMAL, `default_queues` queues).
     pub auto_create_topics: bool,
-    /// Whether a consumer group is made by the first request that names it.
+    /// Whether the first request that names a consumer group creates it.
     pub auto_create_groups: bool,
-    /// How many queues an automatically made topic has.
+    /// The number of topics, and of groups, from which on requests create no more. It bounds the memory that a client
+    /// can fill with names.
+    pub auto_create_limit: usize,
+    /// The number of queues of a topic that a request creates.
     pub default_queues: i32,
     /// How long messages are kept, consumed or not.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
-    /// How many bytes of recent messages stay in memory, so that consumers who keep up never read the disk.
+    /// The most bytes of recent messages in memory. Consumers that keep up never read the disk.
     pub cache_bytes: usize,
-    /// How many bytes of sends may wait for the disk before new ones are refused as busy.
+    /// The most bytes of messages that wait to be stored. Sends beyond that are refused as busy.
     pub max_pending_bytes: usize,
-    /// How many deliveries of one queue a group may have unsettled; it gets nothing new beyond that. Each takes
+    /// The most unsettled deliveries of a group in one queue. The group gets no new messages beyond that. Each takes
     /// about 200 bytes of memory.
     pub max_unsettled_per_queue: usize,
-    /// How many receives may wait for one topic and group.
+    /// The most receives that may wait for one topic and group.
     pub max_waiting_per_group: usize,
-    /// How many receives may wait altogether.
+    /// The most receives that may wait in all.
     pub max_waiting: usize,
     /// The broker's name in routes.
     pub broker_name: String,
-    /// Who stores the messages, `host:port`, as deliveries tell it.
+    /// The `host:port` that deliveries name as the one that stores the message.
     pub store_host: String,
 }
 
-/// When an acknowledged send is safe.
+/// How durable an acknowledged send is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flush {
     /// It is on the disk: it survives a power failure. Concurrent sends share one fsync.
     #[default]
     Sync,
-    /// It is with the operating system: it survives the death of this process, but not of the machine.
+    /// It was handed to the operating system: it survives the end of this process, but not a power failure.
     Async,
 }
 
@@ -55,6 +58,7 @@ impl Default for EmbeddedConfig {
             flush: Flush::Sync,
             auto_create_topics: true,
             auto_create_groups: true,
+            auto_create_limit: 10_000,
             default_queues: 8,
             retention: Duration::from_secs(72 * 3600),
             cache_bytes: 32 << 20,

@@ -1,4 +1,4 @@
-//! The data directory as a whole: whose it is, which format it has, and that one process uses it.
+//! The data directory: it belongs to this program, has a format that this version reads, and is used by one process.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -15,10 +15,10 @@ const LOCK_FILE: &str = "LOCK";
 /// Why a data directory can't be used.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process uses it.
     #[error("the data directory {0} is in use by another process; give each proxy its own (--data-dir)")]
     InUse(PathBuf),
-    /// Something else lies there.
+    /// It holds something else.
     #[error(
         "{0} is not empty and not a data directory of rocketmq-thin-proxy; give another one (--data-dir)"
     )]
@@ -29,24 +29,35 @@ pub enum OpenError {
     /// Its content can't be read.
     #[error("the data directory {0} is damaged: {1}")]
     Damaged(PathBuf, String),
+    /// Acknowledged data in a journal is damaged.
+    #[error(
+        "the journal {file} is damaged at byte {at}, and acknowledged data follows. Restore the data directory from a \
+         backup, or give up everything from there on with: truncate --size={at} {file}"
+    )]
+    DamagedJournal {
+        /// The journal.
+        file: PathBuf,
+        /// Where the damage begins.
+        at: usize,
+    },
     /// The operating system refuses.
     #[error("the data directory {0} can't be used: {1}")]
     Io(PathBuf, io::Error),
 }
 
-/// A data directory that this process alone uses, until this value is dropped.
+/// A data directory that only this process uses, until this value is dropped.
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     path: PathBuf,
-    // Held for its lock; the operating system releases it when the process dies, however it dies.
+    // Held for its lock, which the operating system releases when the process ends in any way.
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Takes the directory, making it if it is missing.
+    /// Locks the directory. It is created if it is missing.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io(path.to_owned(), error);
-        fs::create_dir_all(path).map_err(io)?;
+        create(path).map_err(io)?;
         refuse_foreign(path)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -73,13 +84,44 @@ impl DataDirectory {
     }
 }
 
+/// Creates the directory and those above it that are missing, and syncs their entries.
+fn create(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            create(parent)?;
+            create_one(path)?;
+            sync(parent)
+        }
+        _ => {
+            create_one(path)?;
+            sync(Path::new("."))
+        }
+    }
+}
+
+fn create_one(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        // Another process may have been faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created,
+    }
+}
+
+/// Brings the entries of a directory to the disk.
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
 fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     let io = |error| OpenError::Io(path.to_owned(), error);
     if path.join(FORMAT_FILE).try_exists().map_err(io)? {
         return Ok(());
     }
     for entry in fs::read_dir(path).map_err(io)? {
-        // These are what remains of a start that was killed before it wrote the format.
+        // A start that was killed before it wrote the format leaves these.
         let name = entry.map_err(io)?.file_name();
         if name != LOCK_FILE && name != FRESH_FORMAT_FILE && name != "lost+found" {
             return Err(OpenError::Foreign(path.to_owned()));
@@ -100,7 +142,7 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
             out.write_all(format!("{FORMAT}\n").as_bytes()).map_err(io)?;
             out.sync_all().map_err(io)?;
             fs::rename(&fresh, &file).map_err(io)?;
-            File::open(path).and_then(|directory| directory.sync_all()).map_err(io)
+            sync(path).map_err(io)
         }
         Err(error) => Err(io(error)),
     }

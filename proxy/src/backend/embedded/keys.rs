@@ -1,9 +1,9 @@
-//! Keys of the storage layout: fixed-width, big-endian.
+//! The keys of the storage layout. Numbers have a fixed width and are big-endian.
 
 /// Length of a key that ends in an offset.
 const WITH_OFFSET: usize = 20;
 
-/// A queue of a topic: the prefix of its chunks.
+/// The prefix of the chunks of a queue.
 pub(super) fn queue(topic: u32, queue: u32) -> [u8; 8] {
     let mut key = [0; 8];
     key[..4].copy_from_slice(&topic.to_be_bytes());
@@ -11,7 +11,7 @@ pub(super) fn queue(topic: u32, queue: u32) -> [u8; 8] {
     key
 }
 
-/// A chunk that begins with this offset.
+/// The chunk that begins with this offset.
 pub(super) fn chunk(topic: u32, queue: u32, first: u64) -> [u8; 16] {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&self::queue(topic, queue));
@@ -24,10 +24,13 @@ pub(super) fn chunk_first(key: &[u8]) -> Option<u64> {
     (key.len() == 16).then(|| key[8..].try_into().ok().map(u64::from_be_bytes)).flatten()
 }
 
-/// The id that no topic and no group has: the prefix of timers in one database, of the catalog in the other.
+/// An id that no topic and no group has. It is the prefix of timers in one database, and of the catalog in the other.
 pub(super) const NOBODY: [u8; 4] = [0; 4];
 
-/// A message that is due at this time; `sequence` tells those of one millisecond apart.
+/// The retention clock, stored beside the catalog.
+pub(super) const RETENTION_CLOCK: [u8; 5] = [0, 0, 0, 0, b'r'];
+
+/// A message that is due at this time, in ms since 1970. `sequence` distinguishes those of one millisecond.
 pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
     let mut key = [0; 20];
     key[4..12].copy_from_slice(&due.to_be_bytes());
@@ -35,13 +38,13 @@ pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
     key
 }
 
-/// Due time and sequence of a timer's key.
+/// The due time and the sequence of a timer's key.
 pub(super) fn timer_parts(key: &[u8]) -> Option<(u64, u64)> {
     let (due, sequence) = key.strip_prefix(&NOBODY)?.split_at_checked(8)?;
     Some((u64::from_be_bytes(due.try_into().ok()?), u64::from_be_bytes(sequence.try_into().ok()?)))
 }
 
-/// A group's progress in a topic: the prefix of its cursors and leases.
+/// The prefix of a group's cursors and leases in a topic.
 pub(super) fn group_topic(group: u32, topic: u32) -> [u8; 8] {
     queue(group, topic)
 }
@@ -62,7 +65,7 @@ pub(super) fn lease(group: u32, topic: u32, queue: u32, offset: u64) -> [u8; WIT
     key
 }
 
-/// What a key of `progress` is about: the queue, and the offset if it is a lease's.
+/// The queue of a cursor's or a lease's key, and the offset of a lease's.
 pub(super) fn progress_parts(key: &[u8]) -> Option<(u32, Option<u64>)> {
     let queue = u32::from_be_bytes(key.get(8..12)?.try_into().ok()?);
     match key.len() {
@@ -94,7 +97,7 @@ mod tests {
         }
 
         #[test]
-        fn cursors_and_leases_are_told_apart(g in 0u32.., t in 0u32.., q in 0u32.., o in 0u64..) {
+        fn cursors_and_leases_are_distinguished(g in 0u32.., t in 0u32.., q in 0u32.., o in 0u64..) {
             prop_assert_eq!(progress_parts(&cursor(g, t, q)), Some((q, None)));
             prop_assert_eq!(progress_parts(&lease(g, t, q, o)), Some((q, Some(o))));
             prop_assert!(lease(g, t, q, o).starts_with(&group_topic(g, t)));

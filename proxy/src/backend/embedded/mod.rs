@@ -4,12 +4,13 @@
 //! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all that waited)
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
 //! receive ──> take (cursor and leases, under the group's lock) ──> progress written ──> delivery
-//! settle ──> lease changed ──> progress written               expiry: wakes receives when leases run out
+//! settle ──> lease changed ──> progress written               expiry: wakes receives when leases expire
 //! ```
 //!
-//! The storage layout and its invariants are in `store.rs`; what a delivery's coordinates say is in `lease.rs`.
+//! `store.rs` describes the storage layout and its invariants, `lease.rs` the coordinates of a delivery.
 
 mod binary;
+mod blocking;
 mod broker;
 mod catalog;
 mod catalog_record;
@@ -21,19 +22,25 @@ mod config;
 mod directory;
 mod expiry;
 mod filter;
+mod idle;
 mod inbox;
+mod journal;
 mod keys;
 mod lease;
 mod progress;
 mod queue;
 mod receive;
+mod recovery;
 mod retention;
+mod retention_clock;
 mod send;
 mod services;
 mod settle;
 mod sql;
 mod store;
 mod take;
+#[cfg(test)]
+mod testing;
 mod timer;
 mod topic;
 mod writer;
@@ -65,7 +72,7 @@ pub fn fuzz_sql(text: &str) {
     }
 }
 
-/// Opens the data directory, making it if it is missing, and starts the broker on the current runtime.
+/// Opens the data directory, which is created if it is missing, and starts the broker on the current runtime.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -79,18 +86,18 @@ pub async fn open(config: EmbeddedConfig) -> Result<Embedded, OpenError> {
 }
 
 impl Embedded {
-    /// The service traits, for the processor.
+    /// The services, for the processor.
     pub fn services(&self) -> Services {
         Services::of(self.broker.clone())
     }
 
-    /// Stores what was accepted, brings everything to the disk, and stops. Later requests are answered
-    /// `Unavailable`. The directory is free again once the last [`Services`] are dropped too.
+    /// Stores what was accepted, syncs everything to the disk, and stops. Later requests fail with `Unavailable`. The
+    /// directory can be opened again once all [`Services`] are dropped, too.
     pub async fn close(self) {
         let Self { broker, tasks, stop } = self;
         drop(stop);
         for task in tasks {
-            // A panic of a task has been reported by its own message.
+            // A panic of a task has been reported by the panic hook.
             let _ = task.await;
         }
         let stopped = spawn_blocking(move || {
@@ -99,7 +106,7 @@ impl Embedded {
         });
         match stopped.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the last state could not be brought to the disk"),
+            Ok(Err(error)) => tracing::error!(%error, "the last changes could not be synced to the disk"),
             Err(error) => tracing::error!(%error, "the broker did not stop cleanly"),
         }
     }

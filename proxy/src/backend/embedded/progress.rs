@@ -24,6 +24,8 @@ pub(super) struct Progress {
     more: Notify,
     waiting: AtomicUsize,
     deleted: AtomicBool,
+    // Since the last look at what is idle.
+    used: AtomicBool,
 }
 
 /// What the lock protects. It is held while a change is written, so that memory and disk change in one order.
@@ -61,7 +63,18 @@ impl Progress {
             more: Notify::new(),
             waiting: AtomicUsize::new(0),
             deleted: AtomicBool::new(false),
+            used: AtomicBool::new(true),
         }
+    }
+
+    /// Notes that a request uses it.
+    pub(super) fn set_used(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a request has used it since the last call.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// The state, if it is loaded.
@@ -82,7 +95,7 @@ impl Progress {
         }
         let mut state = State::default();
         let mut known = Vec::new();
-        for entry in store.state.prefix(keys::group_topic(self.group, self.topic)) {
+        for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
             let progress = state.queue(queue as usize);
@@ -116,6 +129,29 @@ impl Progress {
         *slot = Some(state);
         self.loaded.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Writes what is in memory to the disk, which may differ after failed writes.
+    pub(super) fn rewrite(&self, store: &Store) -> Result<(), ServiceError> {
+        let mut slot = self.state.lock();
+        let Some(state) = slot.as_mut() else { return Ok(()) };
+        let mut changes = self.changes(store);
+        for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
+            let key = entry.key().map_err(|e| unavailable(&e))?;
+            let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
+            if let Some(offset) = offset
+                && state.queue(queue as usize).leases.get(offset).is_none()
+            {
+                changes.no_lease(queue, offset);
+            }
+        }
+        for (id, queue) in (0..).zip(&mut state.queues) {
+            queue.move_to(&mut changes, id, queue.cursor);
+            for (offset, lease) in queue.leases.iter() {
+                changes.lease(id, offset, lease);
+            }
+        }
+        changes.commit()
     }
 
     /// A change of this progress.

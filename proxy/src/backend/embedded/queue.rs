@@ -27,12 +27,13 @@ struct State {
 impl Queue {
     /// Finds out where the queue begins and ends. Reads the disk.
     pub(super) fn load(store: &Store, topic: u32, id: u32) -> Result<Self, ServiceError> {
-        let mut chunks = store.log.prefix(keys::queue(topic, id));
+        let log = store.log()?;
+        let mut chunks = log.prefix(keys::queue(topic, id));
         let (mut start, mut end) = (0, 0);
         if let Some(first) = chunks.next() {
             let key = first.key().map_err(|e| unavailable(&e))?;
             start = keys::chunk_first(&key).ok_or_else(|| corrupt("chunk key"))?;
-            let last = store.log.prefix(keys::queue(topic, id)).next_back();
+            let last = log.prefix(keys::queue(topic, id)).next_back();
             let (key, value) = match last {
                 Some(last) => last.into_inner().map_err(|e| unavailable(&e))?,
                 None => return Err(corrupt("chunk order")),
@@ -58,6 +59,19 @@ impl Queue {
         self.state.lock().end
     }
 
+    /// Finds out where the queue ends on the disk. Returns how many messages are there beyond the end that was known.
+    pub(super) fn find_end(&self, store: &Store) -> Result<usize, ServiceError> {
+        let Some(last) = store.log()?.prefix(keys::queue(self.topic, self.id)).next_back() else {
+            return Ok(0);
+        };
+        let (key, value) = last.into_inner().map_err(|e| unavailable(&e))?;
+        let end = parse(&key, value.into())?.end();
+        let mut state = self.state.lock();
+        let found = end.saturating_sub(state.end);
+        state.end += found;
+        Ok(usize::try_from(found).unwrap_or(usize::MAX))
+    }
+
     /// The chunk in memory that holds this offset.
     pub(super) fn recent(&self, offset: u64) -> Option<Chunk> {
         let state = self.state.lock();
@@ -66,24 +80,29 @@ impl Queue {
         (offset < chunk.end()).then(|| chunk.clone())
     }
 
-    /// The chunk on disk that holds this offset, and those after it up to about `bytes`. Reads the disk; empty
-    /// if the offset is not kept.
+    /// The chunk on disk that holds this offset, and those after it up to about `bytes`. Reads the disk. Where the
+    /// offset was removed, the queue begins at the next message that is there.
     pub(super) fn read(&self, store: &Store, offset: u64, bytes: usize) -> Result<Vec<Chunk>, ServiceError> {
         let mut chunks = Vec::new();
         let mut total = 0;
         let first = self.chunk_holding(store, offset)?;
         let from = first.as_ref().map_or(offset, Chunk::end);
+        let is_removed = first.is_none();
         if let Some(first) = first {
             total += first.data().len();
             chunks.push(first);
         }
-        for chunk in self.chunks_from(store, from) {
+        for chunk in self.chunks_from(store, from)? {
             if total >= bytes {
                 break;
             }
             let chunk = chunk?;
             total += chunk.data().len();
             chunks.push(chunk);
+        }
+        if is_removed && let Some(next) = chunks.first() {
+            // Retention removes from the front only: nothing before a hole is kept.
+            self.begin_at(next.first());
         }
         Ok(chunks)
     }
@@ -93,13 +112,13 @@ impl Queue {
         &self,
         store: &Store,
         offset: u64,
-    ) -> impl Iterator<Item = Result<Chunk, ServiceError>> {
+    ) -> Result<impl Iterator<Item = Result<Chunk, ServiceError>>, ServiceError> {
         let lower = keys::chunk(self.topic, self.id, offset);
         let upper = keys::chunk(self.topic, self.id, u64::MAX);
-        store.log.range(lower..upper).map(|entry| {
+        Ok(store.log()?.range(lower..upper).map(|entry| {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             parse(&key, value.into())
-        })
+        }))
     }
 
     /// The key of one of its chunks.
@@ -110,7 +129,7 @@ impl Queue {
     fn chunk_holding(&self, store: &Store, offset: u64) -> Result<Option<Chunk>, ServiceError> {
         let lower = keys::chunk(self.topic, self.id, 0);
         let upper = keys::chunk(self.topic, self.id, offset);
-        let Some(entry) = store.log.range(lower..=upper).next_back() else { return Ok(None) };
+        let Some(entry) = store.log()?.range(lower..=upper).next_back() else { return Ok(None) };
         let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
         let chunk = parse(&key, value.into())?;
         Ok((offset < chunk.end()).then_some(chunk))

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::timeout_at;
 
-use super::broker::{Broker, blocking};
+use super::blocking::blocking;
+use super::broker::Broker;
 use super::catalog::group_not_found;
 use super::changes::Changes;
 use super::clock;
@@ -78,6 +79,7 @@ impl Broker {
         topic: &Arc<Topic>,
         progress: &Arc<Progress>,
     ) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
+        self.store.wait_for_background_work().await;
         if let Some(queues) = topic.loaded()
             && progress.is_loaded()
         {
@@ -100,6 +102,7 @@ impl Request<'_> {
     async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
         loop {
             self.topic.check_alive()?;
+            self.broker.store.wait_for_background_work().await;
             if self.progress.is_deleted() {
                 return Err(group_not_found(&self.asked.group));
             }

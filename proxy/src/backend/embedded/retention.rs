@@ -1,131 +1,255 @@
-//! What is too old, and what is left of deleted topics and groups: removed in the background, step by step.
+//! Removes expired messages, and what is left of deleted topics and groups, in the background and step by step.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
-
+use fjall::PersistMode;
 use tokio_util::sync::CancellationToken;
 
-use super::broker::{Broker, blocking};
-use super::catalog::Deleted;
+use super::blocking::blocking;
+use super::catalog::{Catalog, Deleted};
 use super::clock;
 use super::keys;
 use super::queue::{self, Queue};
-use super::store::{Store, unavailable};
+use super::retention_clock::RetentionClock;
+use super::store::{Opened, Store, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// So many records are removed in one batch: sends wait no longer than that takes.
+/// How many records are removed in one batch: sends wait no longer than that takes.
 const STEP: usize = 256;
-/// The longest and the shortest pause between two rounds.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// The bounds of the pause between two passes.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-/// Runs until it is told to stop; a round is finished first.
-pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
-    let (shortest, longest) = PAUSES;
-    let pause = (broker.config.retention / 100).clamp(shortest, longest);
-    while !stop.is_cancelled() {
-        let round = broker.clone();
-        if let Err(error) = blocking(move || clean(&round)).await {
-            tracing::warn!(%error, "old messages can't be removed now");
-        }
-        stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-    }
+/// Removes what is expired or deleted.
+pub(super) struct Retention {
+    store: Arc<Store>,
+    catalog: Arc<Catalog>,
+    keep: Duration,
 }
 
-/// One round. Reads and writes the disk.
-pub(super) fn clean(broker: &Broker) -> Result<(), ServiceError> {
-    for deleted in broker.catalog.deleted()? {
-        remove_deleted(broker, deleted)?;
+impl Retention {
+    /// Removal of messages that are older than `keep`.
+    pub(super) fn new(store: Arc<Store>, catalog: Arc<Catalog>, keep: Duration) -> Self {
+        Self { store, catalog, keep }
     }
-    let keep = u64::try_from(broker.config.retention.as_millis()).unwrap_or(u64::MAX);
-    let oldest = clock::now().saturating_sub(keep);
-    for topic in broker.catalog.topics() {
-        // Topics that nobody uses are loaded only for something old.
-        let queues = match topic.loaded() {
-            Some(queues) => queues,
-            None if has_old(broker, &topic, oldest)? => topic.load(&broker.store)?,
-            None => continue,
+
+    /// Makes one pass after the other until it is told to stop. A pass under way is finished first.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let pause = (self.keep / 100).clamp(MIN_PAUSE, MAX_PAUSE);
+        let this = Arc::new(self);
+        let mut clock = None;
+        while !stop.is_cancelled() {
+            let (pass, before) = (this.clone(), clock.take());
+            match blocking(move || pass.pass(before)).await {
+                Ok(now) => clock = Some(now),
+                Err(error) => tracing::warn!(%error, "expired messages can't be removed now"),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// One pass. Reads and writes the disk.
+    fn pass(&self, clock: Option<RetentionClock>) -> Result<RetentionClock, ServiceError> {
+        self.remove_deleted()?;
+        let mut clock = match clock {
+            Some(clock) => clock,
+            None => RetentionClock::load(&self.store, clock::now(), self.keep)?,
         };
-        for queue in queues.iter() {
-            remove_old(&broker.store, queue, oldest)?;
+        let now = clock.advance(clock::now());
+        clock.save(&self.store)?;
+        let keep = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
+        self.remove_stored_before(now.saturating_sub(keep))?;
+        Ok(clock)
+    }
+
+    /// Removes the messages at the front of each queue that were stored before this time, in ms since 1970.
+    pub(super) fn remove_stored_before(&self, oldest: u64) -> Result<(), ServiceError> {
+        for topic in self.catalog.topics() {
+            // Topics that nobody uses are loaded only if something is expired.
+            let queues = match topic.peek_loaded() {
+                Some(queues) => queues,
+                None if self.has_expired(&topic, oldest)? => topic.load(&self.store)?,
+                None => continue,
+            };
+            for queue in queues.iter() {
+                self.remove_from_queue(queue, oldest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_expired(&self, topic: &Topic, oldest: u64) -> Result<bool, ServiceError> {
+        for id in 0..topic.most_queues() as u32 {
+            let Some(first) = self.store.log()?.prefix(keys::queue(topic.id(), id)).next() else { continue };
+            let (key, value) = first.into_inner().map_err(|e| unavailable(&e))?;
+            if queue::parse(&key, value.into())?.stored_at() < oldest {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it tells which
+    /// offset comes next. It is removed by a later pass, once another chunk follows it.
+    fn remove_from_queue(&self, queue: &Queue, oldest: u64) -> Result<(), ServiceError> {
+        loop {
+            let (start, end) = queue.range();
+            let log = self.store.log()?;
+            let mut batch = log.batch(self.store.message_durability());
+            let (mut new_start, now) = (start, clock::now());
+            // Chunks that were stored while the wall clock was ahead. They are older than those that follow.
+            let mut of_unknown_age = Vec::new();
+            // From the first chunk on the disk, which may be an earlier pass's last chunk, before the queue's start.
+            for chunk in queue.chunks_from(&self.store, 0)?.take(STEP) {
+                let chunk = chunk?;
+                if chunk.end() <= start || chunk.stored_at() < oldest {
+                    new_start = new_start.max(chunk.end());
+                    for key in of_unknown_age.drain(..) {
+                        batch.remove(&log, key);
+                    }
+                    if chunk.end() < end {
+                        batch.remove(&log, queue.chunk_key(&chunk));
+                    }
+                } else if chunk.stored_at() > now {
+                    of_unknown_age.push(queue.chunk_key(&chunk));
+                } else {
+                    break;
+                }
+            }
+            // Readers stop using the chunks before they are removed.
+            queue.begin_at(new_start);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            batch.commit().map_err(|e| unavailable(&e))?;
         }
     }
-    Ok(())
-}
 
-fn has_old(broker: &Broker, topic: &Topic, oldest: u64) -> Result<bool, ServiceError> {
-    for id in 0..topic.most_queues() as u32 {
-        let Some(first) = broker.store.log.prefix(keys::queue(topic.id(), id)).next() else { continue };
-        let (key, value) = first.into_inner().map_err(|e| unavailable(&e))?;
-        if queue::parse(&key, value.into())?.stored_at() < oldest {
-            return Ok(true);
+    fn remove_deleted(&self) -> Result<(), ServiceError> {
+        for deleted in self.catalog.deleted()? {
+            match deleted {
+                Deleted::Topic(topic) => {
+                    let durability = self.store.message_durability();
+                    remove_prefix(&*self.store.log()?, &topic.to_be_bytes(), durability)?;
+                    for group in self.catalog.groups() {
+                        let prefix = keys::group_topic(group.id, topic);
+                        remove_prefix(&*self.store.state()?, &prefix, PersistMode::Buffer)?;
+                    }
+                }
+                Deleted::Group(group) => {
+                    remove_prefix(&*self.store.state()?, &group.to_be_bytes(), PersistMode::Buffer)?;
+                }
+            }
+            self.catalog.removed(deleted)?;
         }
+        Ok(())
     }
-    Ok(false)
 }
 
-/// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it says which
-/// offset comes next.
-fn remove_old(store: &Store, queue: &Queue, oldest: u64) -> Result<(), ServiceError> {
+fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Result<(), ServiceError> {
     loop {
-        let (start, end) = queue.range();
-        if start >= end {
-            return Ok(());
-        }
-        let mut batch = store.log_batch(PersistMode::Buffer);
-        let mut kept_from = start;
-        for chunk in queue.chunks_from(store, start).take(STEP) {
-            let chunk = chunk?;
-            if chunk.stored_at() >= oldest {
-                break;
-            }
-            kept_from = chunk.end();
-            if chunk.end() < end {
-                batch.remove(&store.log, queue.chunk_key(&chunk));
-            }
-        }
-        if kept_from == start {
-            return Ok(());
-        }
-        // First nobody reads it any more, then it goes.
-        queue.begin_at(kept_from);
-        batch.commit().map_err(|e| unavailable(&e))?;
-    }
-}
-
-fn remove_deleted(broker: &Broker, deleted: Deleted) -> Result<(), ServiceError> {
-    let store = &broker.store;
-    match deleted {
-        Deleted::Topic(topic) => {
-            let log = || store.log_batch(PersistMode::Buffer);
-            remove_prefix(&store.log, &topic.to_be_bytes(), log)?;
-            for group in broker.catalog.groups() {
-                let prefix = keys::group_topic(group.id, topic);
-                remove_prefix(&store.state, &prefix, || store.progress_batch())?;
-            }
-        }
-        Deleted::Group(group) => {
-            remove_prefix(&store.state, &group.to_be_bytes(), || store.progress_batch())?;
-        }
-    }
-    broker.catalog.removed(deleted)
-}
-
-fn remove_prefix(
-    keyspace: &Keyspace,
-    prefix: &[u8],
-    batch: impl Fn() -> OwnedWriteBatch,
-) -> Result<(), ServiceError> {
-    loop {
-        let mut removals = batch();
-        for entry in keyspace.prefix(prefix).take(STEP) {
-            removals.remove(keyspace, entry.key().map_err(|e| unavailable(&e))?);
+        let mut removals = part.batch(durability);
+        for entry in part.prefix(prefix).take(STEP) {
+            removals.remove(part, entry.key().map_err(|e| unavailable(&e))?);
         }
         if removals.is_empty() {
             return Ok(());
         }
         removals.commit().map_err(|e| unavailable(&e))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::backend::embedded::broker::Broker;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::testing::{open, receive, send};
+
+    fn retention(broker: &Broker) -> Retention {
+        Retention::new(broker.store.clone(), broker.catalog.clone(), Duration::ZERO)
+    }
+
+    fn remove_all_but_the_last(broker: &Broker) {
+        retention(broker).remove_stored_before(u64::MAX).expect("removed");
+    }
+
+    fn config(directory: &TempDir) -> EmbeddedConfig {
+        EmbeddedConfig {
+            data_dir: directory.path().to_owned(),
+            default_queues: 1,
+            cache_bytes: 0,
+            ..EmbeddedConfig::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_that_was_away_goes_on_after_what_expired() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(config(&directory)).await;
+        send(&broker, ["early"]).await;
+        assert_eq!(receive(&broker, 32).await, ["early"]);
+        send(&broker, ["a"]).await;
+        // The queue is idle for so long that all of it expires.
+        remove_all_but_the_last(&broker);
+        send(&broker, ["b"]).await;
+        send(&broker, ["c"]).await;
+        remove_all_but_the_last(&broker);
+        broker.writer.stop();
+        drop(broker);
+
+        let broker = open(config(&directory)).await;
+        assert_eq!(receive(&broker, 32).await, ["c"]);
+        send(&broker, ["d"]).await;
+        assert_eq!(receive(&broker, 32).await, ["d"]);
+    }
+
+    #[tokio::test]
+    async fn a_read_goes_on_after_a_hole() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(config(&directory)).await;
+        for id in ["a", "b", "c"] {
+            send(&broker, [id]).await;
+        }
+        let topic = broker.topic("topic").await.expect("a topic");
+        let log = broker.store.log().expect("open");
+        log.remove(keys::chunk(topic.id(), 0, 1)).expect("removed");
+        assert_eq!(receive(&broker, 1).await, ["a"]);
+        assert_eq!(receive(&broker, 32).await, ["c"]);
+    }
+
+    #[tokio::test]
+    async fn messages_from_a_clock_that_was_ahead_expire_with_those_that_follow() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(config(&directory)).await;
+        for id in ["old", "ahead", "later"] {
+            send(&broker, [id]).await;
+        }
+        let topic = broker.topic("topic").await.expect("a topic");
+        let log = broker.store.log().expect("open");
+        let key = keys::chunk(topic.id(), 0, 1);
+        let mut ahead = log.get(key).expect("readable").expect("a chunk").to_vec();
+        ahead[..8].copy_from_slice(&(clock::now() + 1_000_000_000).to_le_bytes());
+        log.insert(key, ahead).expect("written");
+        retention(&broker).remove_stored_before(clock::now() + 1).expect("removed");
+        send(&broker, ["last"]).await;
+        assert_eq!(receive(&broker, 32).await, ["last"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_later_pass_finds_expired_is_removed_from_the_disk() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(config(&directory)).await;
+        for id in ["a", "b", "c"] {
+            send(&broker, [id]).await;
+            remove_all_but_the_last(&broker);
+        }
+        let topic = broker.topic("topic").await.expect("a topic");
+        let log = broker.store.log().expect("open");
+        assert_eq!(log.prefix(keys::queue(topic.id(), 0)).count(), 1);
     }
 }

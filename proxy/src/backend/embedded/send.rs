@@ -1,4 +1,4 @@
-//! Sending: choose queues, write messages down, and wait until the writer thread has made them durable.
+//! Sending: chooses queues, encodes the messages, and waits until the writer thread has stored them.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ impl Broker {
         if queues == 0 {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"));
         }
-        // Messages without an order of their own stay together, and so in order.
+        // The other messages of a request go to one queue, so that they stay in order.
         let turn = topic.take_turn() % queues;
         let now = clock::now();
         let entries = messages
@@ -40,7 +40,7 @@ impl Broker {
         self.append(topic, entries, deadline).await
     }
 
-    /// Has entries stored, and waits for it.
+    /// Stores entries through the writer thread.
     pub(super) async fn append(
         &self,
         topic: std::sync::Arc<Topic>,
@@ -82,7 +82,7 @@ fn sent(placed: Placed) -> Sent {
         Placed::Queued { queue, offset } => {
             Sent { queue_id: queue as i32, queue_offset: offset as i64, ..Sent::default() }
         }
-        // It has no position before its time; the timer is what a recall needs.
+        // It has no offset before it is due. A recall needs its timer.
         Placed::Waiting { queue, timer: (due, sequence) } => Sent {
             queue_id: queue as i32,
             queue_offset: 0,

@@ -1,10 +1,11 @@
-//! The service traits, as the broker fulfils them.
+//! The service traits, implemented by the broker.
 
 use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::broker::{Broker, blocking};
+use super::blocking::blocking;
+use super::broker::Broker;
 use super::catalog::Existing;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
@@ -20,7 +21,7 @@ impl Messages for Broker {
         messages: Vec<Message>,
         deadline: Instant,
     ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
-        // All are stored together, or none is.
+        // All messages are stored, or none.
         let stored = self.store_messages(topic, messages, deadline).await?;
         Ok(stored.into_iter().map(Ok).collect())
     }
@@ -54,6 +55,10 @@ impl Routes for Broker {
             permission: config.permission,
         };
         Ok(Route { kind: config.kind, queues: vec![queues] })
+    }
+
+    async fn ready(&self) -> Result<(), ServiceError> {
+        self.store.check_writable()
     }
 }
 

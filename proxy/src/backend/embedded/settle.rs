@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::broker::{Broker, blocking};
+use super::blocking::blocking;
+use super::broker::Broker;
 use super::clock;
 use super::codec::{self, Stored};
 use super::lease::{Coordinates, Lease};

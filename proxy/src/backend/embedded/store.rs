@@ -23,113 +23,284 @@
 //! - There are two databases because a commit holds its database's journal: leases and acks are in the operating
 //!   system's hands before they are answered (they survive `kill -9`), and never wait for an fsync of messages.
 //!   A power failure may lose the last of them; then messages come again, none is lost. The catalog is synced.
-//! - After a failed write (a full disk, say) a database refuses all writes until it is opened again, so that what
-//!   was answered and what is on the disk can't part; clients are told `Unavailable` meanwhile.
+//! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
+//!   ([`super::recovery`]), so that what was answered and what is on the disk can't differ. Clients are told
+//!   `Unavailable` meanwhile.
 //! - Ids of topics and groups begin with 1 and are never used twice, so what is left of a deleted one can't be
 //!   mistaken for another's.
 
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
 use fjall::config::CompressionPolicy;
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, OwnedWriteBatch,
-    PersistMode,
+    AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
+    OwnedWriteBatch, PersistMode,
 };
+use parking_lot::{Mutex, RwLock};
 
+use super::config::Flush;
 use super::directory::{DataDirectory, OpenError};
+use super::journal::{self, JournalError};
+use super::keys;
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// The open keyspaces.
+/// The storage of the broker.
 pub(super) struct Store {
-    log_database: Database,
-    state_database: Database,
-    /// Messages, and timers.
-    pub(super) log: Keyspace,
-    /// Cursors, leases, and the catalog.
-    pub(super) state: Keyspace,
+    log: Part,
+    state: Part,
+    flush: Flush,
+    /// Why nothing can be stored now, if so.
+    failure: RwLock<Option<String>>,
+    log_openings: AtomicU64,
     // Last: the directory is given up only after the databases are closed.
     directory: DataDirectory,
 }
 
+/// A database that is open now, with its one keyspace. It can't be opened again while this is held.
+pub(super) struct Opened {
+    database: Database,
+    keyspace: Keyspace,
+}
+
+/// One of the databases; `None` while it is being opened again.
+struct Part(RwLock<Option<Arc<Opened>>>);
+
 /// Small memtables: what the journal must replay at the start, and what an idle process keeps in memory.
 const LOG_MEMTABLE: u64 = 16 << 20;
 const STATE_MEMTABLE: u64 = 8 << 20;
-/// The least that fjall agrees to: old journals are read at the start.
+/// Room for the memtables that are flushed after a database is opened.
+pub(super) const ROOM_TO_OPEN: u64 = LOG_MEMTABLE + STATE_MEMTABLE;
+/// The least that fjall accepts: old journals are read at the start.
 const JOURNALS: u64 = 64 << 20;
 /// Chunks this big are written once and never again by compaction.
 const SEPARATED_FROM: u32 = 512;
+/// From these on fjall holds up commits.
+const MAX_L0_RUNS: usize = 20;
+const MAX_SEALED_MEMTABLES: usize = 4;
+/// How long to wait before fjall's background work is looked at again.
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(10);
+/// How long requests under way may hold a database that has to be opened again.
+const MAX_WAIT_TO_CLOSE: Duration = Duration::from_secs(20);
 
 impl Store {
     /// Opens both databases in the directory.
-    pub(super) fn open(directory: DataDirectory) -> Result<Self, OpenError> {
-        let damaged = |error: fjall::Error| match error {
-            fjall::Error::Io(error) => OpenError::Io(directory.path().to_owned(), error),
-            fjall::Error::Locked => OpenError::InUse(directory.path().to_owned()),
-            other => OpenError::Damaged(directory.path().to_owned(), other.to_string()),
-        };
+    pub(super) fn open(directory: DataDirectory, flush: Flush) -> Result<Self, OpenError> {
         // Side by side: a fresh directory takes dozens of fsyncs.
         let (log, state) = std::thread::scope(|scope| {
             let state = scope.spawn(|| open_state(&directory));
-            (open_log(&directory), state.join())
+            (open_log(&directory, flush), state.join())
         });
-        let ended =
+        let panicked =
             |_| OpenError::Damaged(directory.path().to_owned(), "its storage engine failed".to_owned());
-        let (log_database, log) = log.map_err(damaged)?;
-        let (state_database, state) = state.map_err(ended)?.map_err(damaged)?;
-        Ok(Self { log_database, state_database, log, state, directory })
+        let (log, state) = (log?, state.map_err(panicked)??);
+        Ok(Self {
+            log: Part::new(log),
+            state: Part::new(state),
+            flush,
+            failure: RwLock::default(),
+            log_openings: AtomicU64::new(0),
+            directory,
+        })
     }
 
-    /// A batch for messages and timers, as durable as `mode` when its commit returns.
-    pub(super) fn log_batch(&self, mode: PersistMode) -> OwnedWriteBatch {
-        self.log_database.batch().durability(Some(mode))
+    /// Messages and timers.
+    ///
+    /// # Errors
+    /// `Unavailable` while the database is being opened again.
+    pub(super) fn log(&self) -> Result<Arc<Opened>, ServiceError> {
+        self.log.get().ok_or_else(|| self.refusal())
     }
 
-    /// A batch for the catalog, on the disk when its commit returns.
-    pub(super) fn catalog_batch(&self) -> OwnedWriteBatch {
-        self.state_database.batch().durability(Some(PersistMode::SyncAll))
+    /// Cursors, leases and the catalog.
+    ///
+    /// # Errors
+    /// As [`Store::log`].
+    pub(super) fn state(&self) -> Result<Arc<Opened>, ServiceError> {
+        self.state.get().ok_or_else(|| self.refusal())
     }
 
-    /// A batch for cursors and leases; its commit reaches the operating system.
-    pub(super) fn progress_batch(&self) -> OwnedWriteBatch {
-        self.state_database.batch()
+    /// Waits while fjall would hold up a commit of progress: it lets the caller's thread sleep until its background
+    /// threads have caught up.
+    pub(super) async fn wait_for_background_work(&self) {
+        let is_behind = || self.state.get().is_some_and(|state| state.is_behind());
+        while is_behind() && self.failure().is_none() {
+            tokio::time::sleep(BACKGROUND_PAUSE).await;
+        }
+    }
+
+    /// How durable messages are when their commit returns.
+    pub(super) fn message_durability(&self) -> PersistMode {
+        match self.flush {
+            Flush::Sync => PersistMode::SyncData,
+            Flush::Async => PersistMode::Buffer,
+        }
+    }
+
+    /// How often the log was opened again. After each time it may hold messages whose sends were answered with an
+    /// error.
+    pub(super) fn log_openings(&self) -> u64 {
+        self.log_openings.load(Ordering::Acquire)
     }
 
     /// Brings everything to the disk.
-    pub(super) fn sync(&self) -> Result<(), fjall::Error> {
-        self.log_database.persist(PersistMode::SyncAll)?;
-        self.state_database.persist(PersistMode::SyncAll)
+    pub(super) fn sync(&self) -> Result<(), ServiceError> {
+        for part in [self.log()?, self.state()?] {
+            part.database.persist(PersistMode::SyncAll).map_err(|e| unavailable(&e))?;
+        }
+        Ok(())
     }
 
-    /// Where it lies.
-    pub(super) fn path(&self) -> &std::path::Path {
+    /// The data directory.
+    pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
+
+    /// Why nothing can be stored now, if so.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.read().clone()
+    }
+
+    /// An error while nothing can be stored.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) fn check_writable(&self) -> Result<(), ServiceError> {
+        self.failure().map_or(Ok(()), |reason| Err(disk_failure(&reason)))
+    }
+
+    /// Notes why nothing can be stored now.
+    pub(super) fn set_failure(&self, failure: Option<String>) {
+        *self.failure.write() = failure;
+    }
+
+    /// Whether a write has failed since a database was opened.
+    pub(super) fn needs_reopening(&self) -> bool {
+        self.log.has_failed() || self.state.has_failed()
+    }
+
+    /// Closes the databases that have failed and opens them again. Returns whether that was possible.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the database stays closed then, and the next call tries again.
+    pub(super) fn reopen(&self) -> Result<(), ReopenError> {
+        if self.log.has_failed() {
+            self.log.reopen(|| open_log(&self.directory, self.flush))?;
+            self.log_openings.fetch_add(1, Ordering::Release);
+        }
+        if self.state.has_failed() {
+            self.state.reopen(|| open_state(&self.directory))?;
+        }
+        Ok(())
+    }
+
+    fn refusal(&self) -> ServiceError {
+        let reason = self.failure().unwrap_or_else(|| "it is being opened again".to_owned());
+        disk_failure(&reason)
+    }
 }
 
-type Opened = fjall::Result<(Database, Keyspace)>;
-
-fn open_log(directory: &DataDirectory) -> Opened {
-    let database = Database::builder(directory.part("log"))
-        .cache_size(8 << 20)
-        .journal_compression(CompressionType::None)
-        .max_journaling_size(JOURNALS)
-        .manual_journal_persist(true)
-        .worker_threads(2)
-        .open()?;
-    let separated = KvSeparationOptions::default()
-        .compression(CompressionType::None)
-        .separation_threshold(SEPARATED_FROM);
-    let log = database.keyspace("log", || plain(LOG_MEMTABLE).with_kv_separation(Some(separated)))?;
-    Ok((database, log))
+/// Why a database was not opened again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReopenError {
+    /// Requests under way still use it.
+    #[error("a request that uses the storage does not end")]
+    InUse,
+    /// It can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
-fn open_state(directory: &DataDirectory) -> Opened {
-    let database = Database::builder(directory.part("state"))
-        .cache_size(2 << 20)
-        .journal_compression(CompressionType::None)
-        .max_journaling_size(JOURNALS)
-        .worker_threads(1)
-        .open()?;
-    let state = database.keyspace("state", || plain(STATE_MEMTABLE))?;
-    Ok((database, state))
+impl Part {
+    fn new(opened: Opened) -> Self {
+        Self(RwLock::new(Some(Arc::new(opened))))
+    }
+
+    fn get(&self) -> Option<Arc<Opened>> {
+        self.0.read().clone()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.get().is_none_or(|opened| opened.database.persist(PersistMode::Buffer).is_err())
+    }
+
+    fn reopen(&self, open: impl Fn() -> Result<Opened, OpenError>) -> Result<(), ReopenError> {
+        if let Some(mut opened) = self.0.write().take() {
+            let start = Instant::now();
+            // fjall's lock lets the next open wait until this one is dropped.
+            while let Err(still_used) = Arc::try_unwrap(opened) {
+                if start.elapsed() > MAX_WAIT_TO_CLOSE {
+                    return Err(ReopenError::InUse);
+                }
+                opened = still_used;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        *self.0.write() = Some(Arc::new(open()?));
+        Ok(())
+    }
+}
+
+impl Opened {
+    fn is_behind(&self) -> bool {
+        self.keyspace.tree.l0_run_count() >= MAX_L0_RUNS
+            || self.keyspace.sealed_memtable_count() >= MAX_SEALED_MEMTABLES
+    }
+
+    /// A batch that is as durable as `mode` when its commit returns.
+    pub(super) fn batch(&self, mode: PersistMode) -> OwnedWriteBatch {
+        self.database.batch().durability(Some(mode))
+    }
+}
+
+impl Deref for Opened {
+    type Target = Keyspace;
+
+    fn deref(&self) -> &Keyspace {
+        &self.keyspace
+    }
+}
+
+fn open_log(directory: &DataDirectory, flush: Flush) -> Result<Opened, OpenError> {
+    let folder = directory.part("log");
+    // With `Flush::Sync` the commit of each batch ends in an fdatasync.
+    repair(directory, &folder, |_| flush == Flush::Sync)?;
+    let open = || {
+        let database = Database::builder(folder)
+            .cache_size(8 << 20)
+            .journal_compression(CompressionType::None)
+            .max_journaling_size(JOURNALS)
+            .manual_journal_persist(true)
+            .worker_threads(2)
+            .open()?;
+        let separated = KvSeparationOptions::default()
+            .compression(CompressionType::None)
+            .separation_threshold(SEPARATED_FROM);
+        let keyspace =
+            database.keyspace("log", || plain(LOG_MEMTABLE).with_kv_separation(Some(separated)))?;
+        Ok(Opened { database, keyspace })
+    };
+    open().map_err(|error| open_error(directory, error))
+}
+
+fn open_state(directory: &DataDirectory) -> Result<Opened, OpenError> {
+    let folder = directory.part("state");
+    // Only changes of the catalog are synced.
+    repair(directory, &folder, |batch| batch.keys.iter().any(|key| key.starts_with(&keys::NOBODY)))?;
+    let open = || {
+        let database = Database::builder(folder)
+            .cache_size(2 << 20)
+            .journal_compression(CompressionType::None)
+            .max_journaling_size(JOURNALS)
+            .worker_threads(1)
+            .open()?;
+        let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE))?;
+        Ok(Opened { database, keyspace })
+    };
+    open().map_err(|error| open_error(directory, error))
 }
 
 fn plain(memtable: u64) -> KeyspaceCreateOptions {
@@ -138,14 +309,57 @@ fn plain(memtable: u64) -> KeyspaceCreateOptions {
         .data_block_compression_policy(CompressionPolicy::disabled())
 }
 
+fn repair(
+    directory: &DataDirectory,
+    folder: &Path,
+    was_synced: impl Fn(&journal::Batch<'_>) -> bool,
+) -> Result<(), OpenError> {
+    journal::repair(folder, was_synced).map_err(|error| match error {
+        JournalError::Io(error) => OpenError::Io(directory.path().to_owned(), error),
+        JournalError::Damaged { file, at } => OpenError::DamagedJournal { file, at },
+    })
+}
+
+fn open_error(directory: &DataDirectory, error: fjall::Error) -> OpenError {
+    match error {
+        fjall::Error::Io(error) => OpenError::Io(directory.path().to_owned(), error),
+        fjall::Error::Locked => OpenError::InUse(directory.path().to_owned()),
+        other => OpenError::Damaged(directory.path().to_owned(), other.to_string()),
+    }
+}
+
 /// A failure of the disk, for the client's user.
 pub(super) fn unavailable(error: &fjall::Error) -> ServiceError {
-    tracing::error!(%error, "the storage failed");
-    ServiceError::new(ServiceErrorKind::Unavailable, format!("the broker's storage failed: {error}"))
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+            log_failure(error);
+            disk_failure(&error.to_string())
+        }
+        fjall::Error::Poisoned => disk_failure("an earlier write failed"),
+        other => {
+            log_failure(other);
+            disk_failure(&other.to_string())
+        }
+    }
+}
+
+fn disk_failure(reason: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unavailable, format!("the broker's disk can't be used now: {reason}"))
+}
+
+/// Logs a failure, at most one a second: a full disk fails every request.
+fn log_failure(error: &dyn std::fmt::Display) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock();
+    if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+        *last = Some(Instant::now());
+        drop(last);
+        tracing::error!(%error, "the storage failed");
+    }
 }
 
 /// A record that can't be decoded.
 pub(super) fn corrupt(what: &str) -> ServiceError {
-    tracing::error!(what, "the storage holds a record that can't be decoded");
+    log_failure(&format_args!("it holds a {what} that can't be decoded"));
     ServiceError::new(ServiceErrorKind::Unavailable, format!("the broker's storage is damaged: {what}"))
 }

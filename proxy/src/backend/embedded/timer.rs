@@ -3,16 +3,18 @@
 //! The value is `topic id (4), queue (4)`, big-endian, then the message as [`super::codec`] writes it.
 
 use bytes::{Buf, Bytes};
-use fjall::{Keyspace, OwnedWriteBatch};
+use fjall::OwnedWriteBatch;
 
 use super::clock;
 use super::codec::Encoded;
 use super::keys;
-use super::store::{Store, corrupt, unavailable};
+use super::store::{Opened, Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
 /// A message to be delayed.
 pub(super) struct Waiting<'a> {
+    /// When it may be delivered, ms since 1970.
+    pub(super) due: u64,
     pub(super) topic: u32,
     pub(super) queue: u32,
     pub(super) message: &'a Encoded,
@@ -28,7 +30,6 @@ pub(super) struct Due {
 
 /// The timers, as the writer thread knows them.
 pub(super) struct Timers {
-    keyspace: Keyspace,
     // No timer is below: what was delivered is not looked over again.
     from: (u64, u64),
     next_due: Option<u64>,
@@ -45,9 +46,8 @@ impl Timers {
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         // No clock that only runs forwards is needed: a second timer of the same millisecond and sequence would
         // take a million timers in a millisecond, or a clock that was set back to the very millisecond.
-        let keyspace = store.log.clone();
-        let mut timers = Self { keyspace, from: (0, 0), next_due: None, sequence: clock::now() << 20 };
-        timers.look_ahead()?;
+        let mut timers = Self { from: (0, 0), next_due: None, sequence: clock::now() << 20 };
+        timers.look_ahead(store)?;
         Ok(timers)
     }
 
@@ -63,14 +63,20 @@ impl Timers {
     }
 
     /// Adds one to a batch; the timer's key.
-    pub(super) fn add(&mut self, due: u64, waiting: &Waiting<'_>, batch: &mut OwnedWriteBatch) -> (u64, u64) {
+    pub(super) fn add(
+        &mut self,
+        waiting: &Waiting<'_>,
+        log: &Opened,
+        batch: &mut OwnedWriteBatch,
+    ) -> (u64, u64) {
+        let due = waiting.due;
         self.sequence += 1;
         let mut value = Vec::with_capacity(8 + waiting.message.len());
         value.extend_from_slice(&waiting.topic.to_be_bytes());
         value.extend_from_slice(&waiting.queue.to_be_bytes());
         value.extend_from_slice(&waiting.message.head);
         value.extend_from_slice(&waiting.message.body);
-        batch.insert(&self.keyspace, keys::timer(due, self.sequence), value);
+        batch.insert(log, keys::timer(due, self.sequence), value);
         // If the commit fails there is one needless look.
         self.from = self.from.min((due, self.sequence));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
@@ -78,9 +84,9 @@ impl Timers {
     }
 
     /// Those that are due, first ones first.
-    pub(super) fn due(&self, now: u64) -> Result<Vec<Due>, ServiceError> {
+    pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<Due>, ServiceError> {
         let mut due = Vec::new();
-        for entry in self.keyspace.range(..keys::timer(now, 0)).take(AT_ONCE) {
+        for entry in store.log()?.range(..keys::timer(now, 0)).take(AT_ONCE) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
             let mut value = Bytes::from(value);
@@ -94,16 +100,22 @@ impl Timers {
     }
 
     /// Says that those up to this one were delivered, and finds the next. Reads the disk.
-    pub(super) fn delivered(&mut self, last: (u64, u64)) -> Result<(), ServiceError> {
+    pub(super) fn delivered(&mut self, store: &Store, last: (u64, u64)) -> Result<(), ServiceError> {
         self.from = (last.0, last.1.saturating_add(1));
-        self.look_ahead()
+        self.look_ahead(store)
+    }
+
+    /// Finds the first one again, after the log was opened again. Reads the disk.
+    pub(super) fn start_over(&mut self, store: &Store) -> Result<(), ServiceError> {
+        self.from = (0, 0);
+        self.look_ahead(store)
     }
 
     /// Finds the next one. Reads the disk.
-    pub(super) fn look_ahead(&mut self) -> Result<(), ServiceError> {
+    pub(super) fn look_ahead(&mut self, store: &Store) -> Result<(), ServiceError> {
         let lower = keys::timer(self.from.0, self.from.1);
         let upper = keys::timer(u64::MAX, u64::MAX);
-        self.next_due = match self.keyspace.range(lower..upper).next() {
+        self.next_due = match store.log()?.range(lower..upper).next() {
             None => None,
             Some(entry) => {
                 let key = entry.key().map_err(|e| unavailable(&e))?;

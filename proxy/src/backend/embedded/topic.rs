@@ -21,6 +21,8 @@ pub(super) struct Topic {
     queues: RwLock<Option<Arc<[Arc<Queue>]>>>,
     loading: Mutex<()>,
     consumers: RwLock<HashMap<u32, Arc<Progress>>>,
+    // Since the last look at what is idle.
+    queues_used: AtomicBool,
     turn: AtomicUsize,
     deleted: AtomicBool,
 }
@@ -35,6 +37,7 @@ impl Topic {
             queues: RwLock::new(None),
             loading: Mutex::new(()),
             consumers: RwLock::default(),
+            queues_used: AtomicBool::new(false),
             // Topics begin at different queues, so that single messages to many topics spread.
             turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
             deleted: AtomicBool::new(false),
@@ -99,7 +102,45 @@ impl Topic {
 
     /// All its queues, if they are loaded.
     pub(super) fn loaded(&self) -> Option<Arc<[Arc<Queue>]>> {
+        self.queues_used.store(true, Ordering::Relaxed);
+        self.peek_loaded()
+    }
+
+    /// As [`Topic::loaded`], but does not count as a use.
+    pub(super) fn peek_loaded(&self) -> Option<Arc<[Arc<Queue>]>> {
         self.queues.read().clone()
+    }
+
+    /// Unloads the groups and the queues that were not used since the last call. Both are read from the disk by the
+    /// next request.
+    pub(super) fn unload_idle(&self) {
+        // References are only taken from the map, so nobody has one to what is removed here.
+        self.consumers.write().retain(|_, progress| progress.take_used() || Arc::strong_count(progress) > 1);
+        let mut queues = self.queues.write();
+        let used = self.queues_used.swap(false, Ordering::Relaxed) || !self.consumers.read().is_empty();
+        if let Some(loaded) = queues.as_ref()
+            && !used
+            && Arc::strong_count(loaded) == 1
+            && loaded.iter().all(|queue| Arc::strong_count(queue) == 1)
+        {
+            *queues = None;
+        }
+    }
+
+    /// Reads the ends of its queues from the disk, if they are loaded. Returns how many messages are there beyond the
+    /// ends that were known.
+    pub(super) fn find_ends(&self, store: &Store) -> Result<usize, ServiceError> {
+        let mut found = 0usize;
+        for queue in self.peek_loaded().iter().flat_map(|queues| queues.iter()) {
+            found = found.saturating_add(queue.find_end(store)?);
+        }
+        Ok(found)
+    }
+
+    /// Writes the progress of its groups that is in memory to the disk, which may differ after failed writes.
+    pub(super) fn rewrite_progress(&self, store: &Store) -> Result<(), ServiceError> {
+        let consumers: Vec<_> = self.consumers.read().values().cloned().collect();
+        consumers.iter().try_for_each(|progress| progress.rewrite(store))
     }
 
     /// All its queues. Reads the disk the first time.
@@ -118,6 +159,7 @@ impl Topic {
     /// A group's progress, made by its first receive.
     pub(super) fn consumer(&self, group: u32) -> Arc<Progress> {
         if let Some(found) = self.consumers.read().get(&group) {
+            found.set_used();
             return found.clone();
         }
         let mut consumers = self.consumers.write();

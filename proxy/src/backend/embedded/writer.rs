@@ -1,14 +1,14 @@
-//! The writer thread: the only one that appends, so that offsets have an order and concurrent sends one fsync.
+//! The writer thread: the only one that appends, so that offsets have an order and concurrent sends share an fsync.
 //!
-//! It takes everything that waits, puts the messages of each queue together ([`super::chunk`]), commits all of it
-//! as one batch, lets the messages be seen, and only then answers. It is also the clock of delayed messages.
+//! It takes all jobs that wait, puts the messages of each queue together ([`super::chunk`]), commits everything as one
+//! batch, makes the messages visible, and only then answers. It also delivers delayed messages when they are due.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::OwnedWriteBatch;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -20,39 +20,39 @@ use super::directory::OpenError;
 use super::inbox::Inbox;
 use super::keys;
 use super::queue::Queue;
-use super::store::{Store, unavailable};
+use super::store::{Opened, Store, unavailable};
 use super::timer::{Timers, Waiting};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// Messages for one topic, stored all or none.
+/// Messages for one topic. All of them are stored, or none.
 pub(super) struct Job {
     pub(super) topic: Arc<Topic>,
     pub(super) entries: Vec<Entry>,
     pub(super) reply: oneshot::Sender<Result<Vec<Placed>, ServiceError>>,
 }
 
-/// A message and where it goes.
+/// A message and its queue.
 pub(super) struct Entry {
     pub(super) message: Encoded,
     pub(super) queue: u32,
-    /// When it may be delivered, ms since 1970; `None` is at once.
+    /// When it may be delivered, in ms since 1970; `None` means at once.
     pub(super) due: Option<u64>,
 }
 
-/// Where a message was put.
+/// Where a message was stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Placed {
     /// In its queue.
     Queued {
         /// The queue.
         queue: u32,
-        /// The position in it.
+        /// Its offset in the queue.
         offset: u64,
     },
     /// With the timers.
     Waiting {
-        /// The queue it will go to.
+        /// The queue it will be moved to.
         queue: u32,
         /// Its timer.
         timer: (u64, u64),
@@ -65,17 +65,18 @@ pub(super) struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How the thread works.
+/// Limits of the writer thread.
 pub(super) struct WriterOptions {
-    pub(super) persist: PersistMode,
+    /// The most bytes of recent messages in memory.
     pub(super) cache_bytes: usize,
+    /// The most bytes of messages that wait to be stored.
     pub(super) max_pending_bytes: usize,
 }
 
-/// A chunk holds no more than this and one message, so that reading a message never reads much else.
+/// A chunk is closed once it has this many bytes, so that reading a message never reads much else.
 const CHUNK_BYTES: usize = 128 << 10;
-/// No send waits longer than this for the company of others.
-const LONGEST_PAUSE: Duration = Duration::from_micros(500);
+/// The longest time that a send waits for other sends to share its commit.
+const MAX_PAUSE: Duration = Duration::from_micros(500);
 
 impl Writer {
     /// Starts the thread.
@@ -88,34 +89,34 @@ impl Writer {
         let directory = store.path().to_owned();
         let timers =
             Timers::open(&store).map_err(|e| OpenError::Damaged(directory.clone(), e.to_string()))?;
-        let mut work = Work {
+        let mut worker = Worker {
             store,
             catalog,
             inbox: inbox.clone(),
             timers,
-            persist: options.persist,
+            log_openings: 0,
             cache: Cache { limit: options.cache_bytes, bytes: 0, order: VecDeque::new() },
         };
         let thread = std::thread::Builder::new()
             .name("embedded-writer".to_owned())
-            .spawn(move || work.run())
+            .spawn(move || worker.run())
             .map_err(|error| OpenError::Io(directory, error))?;
         Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Hands over messages.
+    /// Queues messages to be stored.
     ///
     /// # Errors
-    /// `Busy` if too much waits for the disk, `Unavailable` after [`Writer::stop`].
+    /// `Busy` if too many bytes wait to be stored, `Unavailable` after [`Writer::stop`].
     pub(super) fn submit(&self, job: Job) -> Result<(), ServiceError> {
         self.inbox.put(job)
     }
 
-    /// Stores what was handed over, and ends the thread. Blocks until then.
+    /// Stores what was submitted, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
         self.inbox.close();
         if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread has been reported by its own message.
+            // A panic of the thread has been reported by the panic hook.
             let _ = thread.join();
         }
     }
@@ -123,39 +124,46 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // Without a stop nobody waits for the thread; it ends by itself, and lets go of the directory.
+        // Without a stop nobody waits for the thread. It ends by itself and releases the directory.
         self.inbox.close();
     }
 }
 
-struct Work {
+struct Worker {
     store: Arc<Store>,
     catalog: Arc<Catalog>,
     inbox: Arc<Inbox>,
     timers: Timers,
-    persist: PersistMode,
+    /// The value of [`Store::log_openings`] when the ends of the queues were read.
+    log_openings: u64,
     cache: Cache,
 }
 
-/// The messages of one queue in a commit.
-struct Group<'a> {
+/// What is about to be committed together.
+struct Commit<'a> {
+    log: Arc<Opened>,
+    batch: OwnedWriteBatch,
+    // By topic and queue id.
+    appends: HashMap<(u32, u32), Append<'a>>,
+}
+
+/// Messages to be appended to a queue.
+struct Append<'a> {
     topic: &'a Arc<Topic>,
     queue: Arc<Queue>,
     first: u64,
     messages: Vec<&'a Encoded>,
 }
 
-type Groups<'a> = HashMap<(u32, u32), Group<'a>>;
-
-impl Work {
+impl Worker {
     fn run(&mut self) {
         let mut pause = Duration::ZERO;
         while let Some(jobs) = self.inbox.take(self.timers.next_due(), pause) {
             if !jobs.is_empty() {
                 let start = Instant::now();
                 self.store_jobs(jobs);
-                // Worth waiting for others: a part of what a commit of their own would take.
-                pause = (start.elapsed() / 2).min(LONGEST_PAUSE);
+                // Waiting pays as long as it takes less time than another commit.
+                pause = (start.elapsed() / 2).min(MAX_PAUSE);
             }
             if self.timers.is_due(clock::now()) {
                 self.deliver_due();
@@ -164,109 +172,148 @@ impl Work {
     }
 
     fn store_jobs(&mut self, jobs: Vec<Job>) {
-        let mut batch = self.store.log_batch(self.persist);
-        let mut groups = Groups::new();
-        let placed: Vec<_> = jobs.iter().map(|job| self.place(job, &mut groups, &mut batch)).collect();
-        let committed = self.commit(batch, &groups);
-        drop(groups);
-        for (job, placed) in jobs.into_iter().zip(placed) {
-            // Nobody listens any more if the caller gave up.
-            let _ = job.reply.send(committed.clone().and(placed));
+        let answers = self.try_store_jobs(&jobs).unwrap_or_else(|error| vec![Err(error); jobs.len()]);
+        for (job, answer) in jobs.into_iter().zip(answers) {
+            // The caller may have given up.
+            let _ = job.reply.send(answer);
         }
     }
 
-    /// Gives the messages of a job their offsets.
-    fn place<'a>(
+    /// Stores all jobs in one commit. Returns for each where its messages were stored, or why it was refused.
+    fn try_store_jobs(
         &mut self,
-        job: &'a Job,
-        groups: &mut Groups<'a>,
-        batch: &mut OwnedWriteBatch,
-    ) -> Result<Vec<Placed>, ServiceError> {
+        jobs: &[Job],
+    ) -> Result<Vec<Result<Vec<Placed>, ServiceError>>, ServiceError> {
+        self.catch_up()?;
+        let mut commit = Commit::new(&self.store)?;
+        let placed = jobs.iter().map(|job| self.place(job, &mut commit)).collect();
+        self.commit(commit)?;
+        Ok(placed)
+    }
+
+    /// Gives the messages of a job their offsets.
+    fn place<'a>(&mut self, job: &'a Job, commit: &mut Commit<'a>) -> Result<Vec<Placed>, ServiceError> {
         job.topic.check_alive()?;
         let queues = match job.topic.loaded() {
             Some(queues) => queues,
             None => job.topic.load(&self.store)?,
         };
         let mut placed = Vec::with_capacity(job.entries.len());
-        for entry in &job.entries {
-            let queue = entry.queue;
-            if let Some(due) = entry.due {
-                let waiting = Waiting { topic: job.topic.id(), queue, message: &entry.message };
-                placed.push(Placed::Waiting { queue, timer: self.timers.add(due, &waiting, batch) });
-                continue;
+        for Entry { message, queue, due } in &job.entries {
+            if let Some(due) = *due {
+                let waiting = Waiting { due, topic: job.topic.id(), queue: *queue, message };
+                let timer = self.timers.add(&waiting, &commit.log, &mut commit.batch);
+                placed.push(Placed::Waiting { queue: *queue, timer });
+            } else {
+                let offset = commit.append(&job.topic, nth(&queues, *queue), message);
+                placed.push(Placed::Queued { queue: *queue, offset });
             }
-            let group = groups.entry((job.topic.id(), queue)).or_insert_with(|| {
-                let queue = queues[queue as usize % queues.len()].clone();
-                Group { topic: &job.topic, first: queue.end(), queue, messages: Vec::new() }
-            });
-            placed.push(Placed::Queued { queue, offset: group.first + group.messages.len() as u64 });
-            group.messages.push(&entry.message);
         }
         Ok(placed)
     }
 
     /// Makes everything durable, then visible.
-    fn commit(&mut self, mut batch: OwnedWriteBatch, groups: &Groups<'_>) -> Result<(), ServiceError> {
+    fn commit(&mut self, commit: Commit<'_>) -> Result<(), ServiceError> {
+        let Commit { log, mut batch, appends } = commit;
         let now = clock::now();
-        let mut chunks = Vec::with_capacity(groups.len());
-        for (&(topic, queue), group) in groups {
-            let mut first = group.first;
-            for messages in split(&group.messages) {
+        let mut chunks = Vec::with_capacity(appends.len());
+        for (&(topic, queue), append) in &appends {
+            let mut first = append.first;
+            for messages in split(&append.messages) {
                 let chunk = Chunk::build(first, now, messages.iter().copied());
-                batch.insert(&self.store.log, keys::chunk(topic, queue, first), chunk.data().clone());
+                batch.insert(&log, keys::chunk(topic, queue, first), chunk.data().clone());
                 first = chunk.end();
-                chunks.push((group, chunk));
+                chunks.push((append, chunk));
             }
         }
         batch.commit().map_err(|e| unavailable(&e))?;
-        for (group, chunk) in chunks {
-            self.cache.add(&group.queue, chunk);
+        for (append, chunk) in chunks {
+            self.cache.add(&append.queue, chunk);
         }
-        for group in groups.values() {
-            group.topic.messages_arrived(group.messages.len());
+        for append in appends.values() {
+            append.topic.messages_arrived(append.messages.len());
         }
         self.cache.shrink();
         Ok(())
     }
 
-    /// Moves the delayed messages whose time has come to their queues.
+    /// Moves the delayed messages that are due to their queues.
     fn deliver_due(&mut self) {
         if let Err(error) = self.try_deliver_due() {
-            tracing::error!(%error, "delayed messages can't be delivered now");
+            if self.store.failure().is_none() {
+                tracing::error!(%error, "delayed messages can't be delivered now");
+            }
             self.timers.postpone(clock::now());
         }
     }
 
     fn try_deliver_due(&mut self) -> Result<(), ServiceError> {
-        let due = self.timers.due(clock::now())?;
-        let mut batch = self.store.log_batch(self.persist);
+        self.catch_up()?;
+        let due = self.timers.due(&self.store, clock::now())?;
+        let mut commit = Commit::new(&self.store)?;
         let mut topics = Vec::with_capacity(due.len());
         for timer in &due {
-            batch.remove(&self.store.log, keys::timer(timer.at.0, timer.at.1));
+            commit.batch.remove(&commit.log, keys::timer(timer.at.0, timer.at.1));
             let topic = self.catalog.topic_by_id(timer.topic);
             let queues = topic.as_ref().map(|topic| topic.load(&self.store)).transpose()?;
-            // A deleted topic's messages go with it.
+            // The messages of a deleted topic are deleted with it.
             topics.push(topic.zip(queues).filter(|(_, queues)| !queues.is_empty()));
         }
-        let mut groups = Groups::new();
         for (timer, topic) in due.iter().zip(&topics) {
             let Some((topic, queues)) = topic else { continue };
-            let group = groups.entry((timer.topic, timer.queue)).or_insert_with(|| {
-                let queue = queues[timer.queue as usize % queues.len()].clone();
-                Group { topic, first: queue.end(), queue, messages: Vec::new() }
-            });
-            group.messages.push(&timer.message);
+            commit.append(topic, nth(queues, timer.queue), &timer.message);
         }
-        self.commit(batch, &groups)?;
+        self.commit(commit)?;
         match due.last() {
-            Some(last) => self.timers.delivered(last.at),
-            // Its send was not stored after all.
-            None => self.timers.look_ahead(),
+            Some(last) => self.timers.delivered(&self.store, last.at),
+            // The send that set the timer was not stored.
+            None => self.timers.look_ahead(&self.store),
         }
+    }
+
+    /// Reads the ends of the queues and the timers again after the log was opened again: messages whose sends were
+    /// answered with an error may be in it.
+    fn catch_up(&mut self) -> Result<(), ServiceError> {
+        let openings = self.store.log_openings();
+        if openings == self.log_openings {
+            return Ok(());
+        }
+        for topic in self.catalog.topics() {
+            let found = topic.find_ends(&self.store)?;
+            topic.messages_arrived(found);
+        }
+        self.timers.start_over(&self.store)?;
+        self.log_openings = openings;
+        Ok(())
     }
 }
 
-/// Cuts messages into pieces that are each big enough to be a chunk.
+impl<'a> Commit<'a> {
+    fn new(store: &Store) -> Result<Self, ServiceError> {
+        let log = store.log()?;
+        let batch = log.batch(store.message_durability());
+        Ok(Self { log, batch, appends: HashMap::new() })
+    }
+
+    /// Adds a message to a queue of a topic. Returns its offset.
+    fn append(&mut self, topic: &'a Arc<Topic>, queue: &Arc<Queue>, message: &'a Encoded) -> u64 {
+        let append = self.appends.entry((topic.id(), queue.id())).or_insert_with(|| Append {
+            topic,
+            first: queue.end(),
+            queue: queue.clone(),
+            messages: Vec::new(),
+        });
+        append.messages.push(message);
+        append.first + append.messages.len() as u64 - 1
+    }
+}
+
+/// The queue with this number, or another one if the topic has fewer.
+fn nth(queues: &[Arc<Queue>], number: u32) -> &Arc<Queue> {
+    &queues[number as usize % queues.len()]
+}
+
+/// Cuts messages into pieces, one for each chunk.
 fn split<'a, 'b>(messages: &'a [&'b Encoded]) -> impl Iterator<Item = &'a [&'b Encoded]> {
     let mut rest = messages;
     std::iter::from_fn(move || {
@@ -281,10 +328,11 @@ fn split<'a, 'b>(messages: &'a [&'b Encoded]) -> impl Iterator<Item = &'a [&'b E
     })
 }
 
-/// Which chunks are in memory, oldest first.
+/// The chunks that are in memory.
 struct Cache {
     limit: usize,
     bytes: usize,
+    // The queue of each chunk, oldest first.
     order: VecDeque<Arc<Queue>>,
 }
 

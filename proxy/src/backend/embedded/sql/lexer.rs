@@ -1,6 +1,6 @@
 use super::SyntaxError;
 
-/// A word of an expression.
+/// A token of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     /// A property's name or a keyword.
@@ -8,14 +8,14 @@ pub(super) enum Token {
     Text(String),
     Integer(i64),
     Float(f64),
-    /// One of the signs.
+    /// One of [`SIGNS`].
     Sign(&'static str),
 }
 
 /// Longer signs first, since they begin with the shorter ones.
 const SIGNS: [&str; 13] = ["<>", "!=", "<=", ">=", "=", "<", ">", "(", ")", ",", "+", "-", "*"];
 
-/// Takes the next token off the text; `None` at its end.
+/// Takes the next token off the text. Returns `None` at its end.
 pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
     *text = text.trim_start();
     let Some(first) = text.chars().next() else { return Ok(None) };
@@ -38,13 +38,13 @@ pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
     Err(SyntaxError(format!("unexpected {first:?}")))
 }
 
-/// A text in single quotes; two of them stand for one.
+/// A text in single quotes. Two quotes in it stand for one.
 fn quoted(text: &mut &str) -> Result<Token, SyntaxError> {
     let mut content = String::new();
     let mut rest = &text[1..];
     loop {
         let Some((part, after)) = rest.split_once('\'') else {
-            return Err(SyntaxError("a text has no end".to_owned()));
+            return Err(SyntaxError("a text in quotes has no end".to_owned()));
         };
         content.push_str(part);
         match after.strip_prefix('\'') {
@@ -70,7 +70,7 @@ fn number(text: &mut &str) -> Result<Token, SyntaxError> {
     if let Ok(integer) = digits.parse() {
         return Ok(Token::Integer(integer));
     }
-    digits.parse().map(Token::Float).map_err(|_| SyntaxError(format!("{digits} is no number")))
+    digits.parse().map(Token::Float).map_err(|_| SyntaxError(format!("{digits} is not a number")))
 }
 
 fn take_while<'a>(text: &mut &'a str, mut wanted: impl FnMut(char) -> bool) -> &'a str {

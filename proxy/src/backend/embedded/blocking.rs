@@ -1,0 +1,16 @@
+//! Work that reads or writes the disk, on threads made for it.
+
+use tokio::task::spawn_blocking;
+
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// Runs what reads or writes the disk on a thread that may block.
+pub(super) async fn blocking<T, F>(work: F) -> Result<T, ServiceError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, ServiceError> + Send + 'static,
+{
+    spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(ServiceError::new(ServiceErrorKind::Internal, format!("the broker failed: {error}")))
+    })
+}

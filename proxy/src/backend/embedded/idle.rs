@@ -1,0 +1,63 @@
+//! Unloads topics and groups that nobody uses: the next request reads them from the disk again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::blocking::blocking;
+use super::catalog::Catalog;
+
+/// What was not used between two passes is unloaded.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Makes one pass after the other until it is told to stop.
+pub(super) async fn run(catalog: Arc<Catalog>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_some() {
+        let catalog = catalog.clone();
+        let unloaded = blocking(move || {
+            unload(&catalog);
+            Ok(())
+        });
+        if let Err(error) = unloaded.await {
+            tracing::error!(%error, "idle topics can't be unloaded");
+        }
+    }
+}
+
+/// One pass.
+pub(super) fn unload(catalog: &Catalog) {
+    for topic in catalog.topics() {
+        topic.unload_idle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::testing::{deliveries, open, send};
+
+    #[tokio::test]
+    async fn what_nobody_uses_is_unloaded_and_comes_back_as_it_was() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig {
+            data_dir: directory.path().to_owned(),
+            default_queues: 1,
+            cache_bytes: 0,
+            ..EmbeddedConfig::default()
+        };
+        let broker = open(config).await;
+        send(&broker, ["a", "b"]).await;
+        assert_eq!(deliveries(&broker, 1).await[0].queue_offset, 0);
+        let topic = broker.topic("topic").await.expect("a topic");
+        unload(&broker.catalog);
+        assert!(topic.peek_loaded().is_some(), "it was in use");
+        unload(&broker.catalog);
+        assert!(topic.peek_loaded().is_none());
+        // The lease on the first message goes on, and the queue too.
+        send(&broker, ["c"]).await;
+        let offsets: Vec<_> = deliveries(&broker, 32).await.iter().map(|d| d.queue_offset).collect();
+        assert_eq!(offsets, [1, 2]);
+    }
+}

@@ -1,0 +1,50 @@
+//! A broker in unit tests: one topic, one group.
+
+use std::time::{Duration, Instant};
+
+use super::broker::Broker;
+use super::config::EmbeddedConfig;
+use super::directory::OpenError;
+use crate::service::{Delivered, Delivery, Filter, Message, Receive};
+
+/// Opens a broker without background tasks, once an earlier one has given the directory up.
+pub(super) async fn open(config: EmbeddedConfig) -> Broker {
+    loop {
+        match Broker::open(config.clone()) {
+            Err(OpenError::InUse(_)) => tokio::task::yield_now().await,
+            opened => return opened.expect("the directory opens"),
+        }
+    }
+}
+
+/// Sends messages with these ids together.
+pub(super) async fn send<const N: usize>(broker: &Broker, ids: [&str; N]) {
+    let messages = ids.map(|id| Message { id: id.to_owned(), ..Message::default() });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    broker.store_messages("topic", messages.into(), deadline).await.expect("a send");
+}
+
+/// Receives messages under a long lease. Returns their ids.
+pub(super) async fn receive(broker: &Broker, max: usize) -> Vec<String> {
+    deliveries(broker, max).await.into_iter().map(|delivery| delivery.message.id).collect()
+}
+
+/// Receives messages under a long lease.
+pub(super) async fn deliveries(broker: &Broker, max: usize) -> Vec<Delivery> {
+    let request = Receive {
+        topic: "topic".to_owned(),
+        group: "group".to_owned(),
+        broker: None,
+        filter: Filter::All,
+        max,
+        invisible: Duration::from_secs(600),
+        deadline: Instant::now() + Duration::from_secs(30),
+        fifo: false,
+        attempt_id: None,
+        lite_client: None,
+    };
+    match broker.receive_messages(request).await.expect("a receive") {
+        Delivered::Messages(deliveries) => deliveries,
+        other => panic!("{other:?}"),
+    }
+}
