@@ -70,10 +70,7 @@ async fn time_to_open() {
         let broker = open_again(&config).await;
         println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
         if count > 0 {
-            println!(
-                "send: {}",
-                measure(Load { count: count, batch: 32 }, &broker.services(), send_many).await
-            );
+            println!("send: {}", measure(Load { count, batch: 32 }, &broker.services(), send_many).await);
         }
         broker.close().await;
     }

@@ -351,7 +351,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_last_batch_is_dropped() {
-        let interruptions: [(&str, fn(&mut Vec<u8>, usize)); 5] = [
+        type Interrupt = fn(&mut Vec<u8>, usize);
+        let interruptions: [(&str, Interrupt); 5] = [
             ("a page is missing", |bytes, last| zero_a_page(bytes, last)),
             ("the first page is missing", |bytes, last| bytes[last..last.next_multiple_of(4096)].fill(0)),
             ("the end is missing", |bytes, last| bytes[last + VALUE / 2..].fill(0)),

@@ -38,12 +38,12 @@ pub(super) fn check(store: &Store, catalog: &Catalog) -> Result<(), ServiceError
     if !store.needs_reopening() {
         return Ok(());
     }
-    if store.failure().is_none() {
-        fail(store, "an earlier write failed");
-    }
     if let Err(error) = write_probe(store.path()) {
         fail(store, &error.to_string());
         return Ok(());
+    }
+    if store.failure().is_none() {
+        fail(store, "a write failed");
     }
     match store.reopen() {
         Ok(()) => {}

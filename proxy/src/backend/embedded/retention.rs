@@ -44,7 +44,10 @@ impl Retention {
             let (pass, before) = (this.clone(), clock.take());
             match blocking(move || pass.pass(before)).await {
                 Ok(now) => clock = Some(now),
-                Err(error) => tracing::warn!(%error, "expired messages can't be removed now"),
+                Err(error) if this.store.failure().is_none() => {
+                    tracing::warn!(%error, "expired messages can't be removed now");
+                }
+                Err(_) => {}
             }
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
