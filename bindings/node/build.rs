@@ -1,4 +1,4 @@
-//! Lets the linker leave Node's own functions open: the process that loads the library has them.
+//! Tells the linker that Node provides its own functions when it loads the library.
 
 fn main() {
     napi_build::setup();

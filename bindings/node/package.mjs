@@ -1,4 +1,4 @@
-// Makes the npm tarballs out of what cargo built:
+// Packs the npm tarballs from what cargo has built:
 //
 //   node package.mjs --out DIR --binary [PLATFORM=]PATH [--binary ...] [--separate]
 //

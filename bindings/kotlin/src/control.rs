@@ -1,5 +1,5 @@
-//! What is done now and then: uniffi calls. Each starts an operation and returns its id, or 0 if the object
-//! is not there; `poll` gives the outcome.
+//! The uniffi functions, for what is called rarely. Each starts an operation and returns its id, or 0 if the
+//! object does not exist. `poll` returns the outcome.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::error::Failure;
 use crate::options::{ConnectOptions, ConsumeOptions, SendOptions};
 use crate::registry::{CLIENTS, CONSUMERS, PRODUCERS};
 
-/// Starts the client's runtime, if it does not run yet. Nothing else here works before; the result says why
-/// it cannot run.
+/// Starts the client's runtime if it is not running, which everything else requires. Returns the error if it
+/// cannot start.
 #[uniffi::export]
 pub(crate) fn start() -> Option<Failure> {
     Completions::get().err().map(Into::into)
@@ -23,13 +23,13 @@ pub(crate) fn connect(options: ConnectOptions) -> i64 {
     completions::submit(|| Some(Operation::Connect(options.into())))
 }
 
-/// Makes a producer.
+/// Creates a producer.
 #[uniffi::export]
 pub(crate) fn make_producer(client: i64, options: SendOptions) -> i64 {
     completions::submit(|| Some(Operation::Producer(CLIENTS.get(client)?, options.into())))
 }
 
-/// Makes a simple consumer.
+/// Creates a simple consumer.
 #[uniffi::export]
 pub(crate) fn make_consumer(client: i64, options: ConsumeOptions) -> i64 {
     completions::submit(|| Some(Operation::SimpleConsumer(CLIENTS.get(client)?, options.into())))

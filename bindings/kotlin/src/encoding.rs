@@ -1,4 +1,4 @@
-//! Values that uniffi would copy with more work than they need.
+//! Converters that copy less than uniffi's own.
 #![allow(unsafe_code, reason = "uniffi's converter traits are unsafe to implement: both sides must agree")]
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use uniffi::{FfiConverter, MetadataBuffer, Result, TypeId, check_remaining};
 
 use crate::UniFfiTag;
 
-/// A message's body: encoded like a `Vec<u8>`, but copied as a whole where uniffi goes byte by byte.
+/// A message's body. It is encoded like a `Vec<u8>`, but copied at once, where uniffi copies byte by byte.
 pub(crate) struct Body(pub(crate) Bytes);
 
 // SAFETY: the encoding is that of a `Vec<u8>`, and so is the type announced to the generator.
@@ -18,7 +18,7 @@ unsafe impl FfiConverter<UniFfiTag> for Body {
     const TYPE_ID_META: MetadataBuffer = <Vec<u8> as TypeId<UniFfiTag>>::TYPE_ID_META;
 
     fn write(body: Self, buffer: &mut Vec<u8>) {
-        // A body of 2 GiB never comes here: requests and answers are limited to a fraction of it.
+        // No body has 2 GiB: requests and responses are limited to much less.
         buffer.put_i32(body.0.len() as i32);
         buffer.put_slice(&body.0);
     }
@@ -31,7 +31,7 @@ unsafe impl FfiConverter<UniFfiTag> for Body {
     }
 }
 
-/// A message's properties: encoded like a `HashMap`, but in the order that the core gave them.
+/// A message's properties. They are encoded like a `HashMap`, in the core's order.
 pub(crate) struct Properties(pub(crate) Vec<(String, String)>);
 
 // SAFETY: the encoding is that of a `HashMap<String, String>`, and so is the type announced to the generator.

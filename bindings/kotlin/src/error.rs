@@ -2,7 +2,7 @@ use rocketmq_thin_bridge::Error;
 
 type ErrorKind = rocketmq_thin_bridge::ErrorKind;
 
-// The kinds by name, checked against the original by both compilers.
+// The same kinds as in the core; the compilers check that none is missing.
 #[uniffi::remote(Enum)]
 pub(crate) enum ErrorKind {
     InvalidArgument,
@@ -25,7 +25,7 @@ pub(crate) enum ErrorKind {
     Internal,
 }
 
-/// An error of the core with all that it tells.
+/// An error of the core.
 #[derive(Debug, uniffi::Record)]
 pub(crate) struct Failure {
     kind: ErrorKind,
@@ -33,7 +33,10 @@ pub(crate) struct Failure {
     retryable: bool,
     maybe_delivered: bool,
     operation: String,
-    detail: String,
+    /// The reason alone.
+    reason: String,
+    /// Operation, reason, kind, code and endpoint on one line.
+    summary: String,
     endpoint: Option<String>,
     request_id: Option<String>,
 }
@@ -46,7 +49,8 @@ impl From<Error> for Failure {
             retryable: error.retryable(),
             maybe_delivered: error.maybe_delivered(),
             operation: error.operation().into(),
-            detail: error.to_string(),
+            reason: error.message().to_owned(),
+            summary: error.to_string(),
             endpoint: error.endpoint().map(Into::into),
             request_id: error.request_id().map(Into::into),
         }

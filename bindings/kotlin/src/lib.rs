@@ -1,14 +1,14 @@
-//! The native half of the Kotlin artifact. It converts, and decides nothing.
+//! The native part of the Kotlin artifact. It converts between Kotlin's values and the bridge's.
 //!
 //! ```text
-//! control     uniffi          connect, producer, simple consumer, close: options in, an operation's id out
-//! hot path    C functions     send, receive, settle, cancel: bytes in, an operation's id out
-//! outcomes    poll (C)        one thread of the JVM waits here and takes many outcomes at once
+//! control     uniffi          connect, producer, simple consumer, close: take options, return an operation's id
+//! hot path    C functions     send, receive, ack, cancel, ...: take bytes, return an operation's id
+//! outcomes    poll (C)        one thread of the JVM waits for outcomes and fetches many at once
 //! ```
 //!
-//! A uniffi call costs about 200 times as much as a C function under JNA's direct mapping; its *encoding* of
-//! values does not. So the C functions carry values as uniffi encodes them, and the Kotlin side reads and
-//! writes them with the converters that uniffi generates: no format of our own.
+//! A uniffi call costs about 200 times as much as a C function with JNA's direct mapping, but uniffi's encoding
+//! of values is fast. So the C functions use that encoding, and the Kotlin side uses uniffi's generated
+//! converters.
 
 mod completions;
 mod control;

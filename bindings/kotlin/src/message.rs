@@ -49,10 +49,10 @@ pub(crate) struct SentMessage {
     transaction_id: String,
 }
 
-/// A message received.
+/// A received message.
 #[derive(uniffi::Record)]
 pub(crate) struct IncomingMessage {
-    /// The number under which the C functions know the delivery.
+    /// The delivery's key in the registry, for the C functions.
     pub(crate) key: i64,
     message_id: String,
     topic: String,
@@ -70,8 +70,14 @@ pub(crate) struct IncomingMessage {
     queue_offset: i64,
 }
 
+/// Several received messages.
+#[derive(uniffi::Record)]
+pub(crate) struct IncomingMessages {
+    pub(crate) messages: Vec<IncomingMessage>,
+}
+
 impl IncomingMessage {
-    /// Registers the delivery, without its content, and hands out the content.
+    /// Registers the delivery without its content, and returns the content.
     pub(crate) fn register(mut delivery: core::Delivery) -> Self {
         let body = std::mem::take(&mut delivery.body);
         let properties = std::mem::take(&mut delivery.properties);
@@ -92,5 +98,16 @@ impl IncomingMessage {
             queue_offset: delivery.queue_offset,
             key: DELIVERIES.insert(delivery),
         }
+    }
+
+    /// The delivery with its content, if it is still registered.
+    pub(crate) fn restore(self) -> Option<core::Delivery> {
+        let mut delivery = DELIVERIES.get(self.key)?;
+        delivery.body = self.body.0;
+        delivery.tag = self.tag;
+        delivery.keys = self.keys;
+        delivery.properties = self.properties.0;
+        delivery.born_host = self.born_host;
+        Some(delivery)
     }
 }

@@ -1,10 +1,10 @@
-//! The options as Kotlin gives them: what is absent keeps the core's default.
+//! The options as Kotlin passes them. An option that is absent has the core's default.
 
 use std::time::Duration;
 
 use rocketmq_thin_bridge as core;
 
-/// How a client reaches its servers.
+/// How a client connects to its servers.
 #[derive(uniffi::Record)]
 pub(crate) struct ConnectOptions {
     endpoints: String,
@@ -49,7 +49,7 @@ impl From<ConnectOptions> for core::ClientOptions {
     }
 }
 
-/// What a producer sends, and how much of it at once.
+/// Which topics a producer sends to, and how much it sends at once.
 #[derive(uniffi::Record)]
 pub(crate) struct SendOptions {
     topics: Vec<String>,

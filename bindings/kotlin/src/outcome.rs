@@ -9,33 +9,33 @@ use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS};
 
 type SentMessage = core::Receipt;
 
-/// What became of an operation.
+/// The result of an operation.
 #[derive(uniffi::Enum)]
 pub(crate) enum Outcome {
-    /// A client, producer or consumer: its key, and what keeps it alive.
+    /// A client, producer or consumer: its key in the registry, and what keeps it there.
     Made { key: i64, hold: Arc<Hold> },
-    /// A message is stored.
+    /// The server stored the message.
     Sent { message: SentMessage },
-    /// What became of each message.
+    /// The result for each message.
     AllSent { results: Vec<SendResult> },
-    /// What was received, and what keeps the deliveries alive.
+    /// The received messages, and what keeps them in the registry.
     Received { messages: Vec<IncomingMessage>, hold: Arc<Hold> },
-    /// It is done.
+    /// Success, without a value.
     Done,
-    /// Why each delivery could not be settled, or nothing.
+    /// The failure for each delivery, or none.
     AllSettled { failures: Vec<Option<Failure>> },
-    /// It is closed.
+    /// Closed within the deadline.
     Closed { flushed: i64, abandoned: i64, elapsed: Duration },
-    /// It failed.
+    /// The operation failed.
     Failed { failure: Failure },
 }
 
-/// What became of one message of many.
+/// The result for one of several messages.
 #[derive(uniffi::Enum)]
 pub(crate) enum SendResult {
-    /// It is stored.
+    /// The server stored it.
     Stored { message: SentMessage },
-    /// It is not, as far as the client knows.
+    /// The send failed.
     Refused { failure: Failure },
 }
 

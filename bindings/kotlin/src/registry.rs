@@ -14,7 +14,7 @@ pub(crate) static CONSUMERS: Registry<SimpleConsumer> = Registry::new();
 /// The deliveries of the JVM.
 pub(crate) static DELIVERIES: Registry<Delivery> = Registry::new();
 
-/// What the JVM names by a number instead of an address, so that a stale number is a miss and not a crash.
+/// Objects that the JVM refers to by a number. Unlike an address, a stale number is harmless.
 pub(crate) struct Registry<T> {
     last_key: AtomicI64,
     entries: LazyLock<RwLock<HashMap<i64, T>>>,
@@ -36,13 +36,13 @@ impl<T: Clone> Registry<T> {
     }
 
     pub(crate) fn remove(&self, key: i64) {
-        // Dropped after the lock is released: the last clone of a producer has things to do.
+        // Dropped without the lock, because dropping the last clone of a producer takes time.
         let _removed = self.entries.write().remove(&key);
     }
 }
 
-/// Keeps entries in a registry until the JVM has no use for it any more. One object for all deliveries of a
-/// receive, because the JVM pays for each that it has to watch.
+/// Keeps entries in a registry until the JVM collects this object. The deliveries of a receive share one, because
+/// each object that needs cleaning is expensive for the JVM.
 #[derive(uniffi::Object)]
 pub(crate) struct Hold {
     keys: Vec<i64>,

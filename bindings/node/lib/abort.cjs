@@ -1,7 +1,7 @@
 'use strict';
 
-// What to do when a signal aborts. One listener for each signal, because Node warns of a leak above ten, and a signal
-// for many calls at once is no leak.
+// The callbacks of each signal. A signal has one listener for all of them, because Node warns of a leak above ten
+// listeners.
 const callbacks = new WeakMap();
 
 function abort({ currentTarget }) {
@@ -10,7 +10,7 @@ function abort({ currentTarget }) {
   for (const callback of called) callback();
 }
 
-/** Calls `callback` when `signal` aborts, unless the function that is given back is called before. */
+/** Calls `callback` when `signal` aborts. Returns a function that cancels this. */
 function onAbort(signal, callback) {
   let waiting = callbacks.get(signal);
   if (waiting === undefined) {

@@ -1,7 +1,7 @@
 'use strict';
 
 const { queue, run } = require('./operations.cjs');
-const { checked } = require('./options.cjs');
+const { clientOptions, closeOptions, producerOptions, signalOf, simpleConsumerOptions } = require('./arguments.cjs');
 const { Producer } = require('./producer.cjs');
 const { SimpleConsumer } = require('./consumer.cjs');
 const { asyncDispose } = require('./dispose.cjs');
@@ -13,23 +13,24 @@ class Client {
     this.#native = native;
   }
 
-  static async connect(options, { signal } = {}) {
-    checked('connect', options);
-    return new Client(await run(() => queue().connect(options), signal));
+  static async connect(options, call) {
+    const given = clientOptions(options, 'options');
+    return new Client(await run(() => queue().connect(given), signalOf(call)));
   }
 
-  async producer(options = {}, { signal } = {}) {
-    checked('producer', options);
-    return new Producer(await run(() => this.#native.producer(options), signal));
+  async producer(options = {}, call) {
+    const given = producerOptions(options, 'options');
+    return new Producer(await run(() => this.#native.producer(given), signalOf(call)));
   }
 
-  async simpleConsumer(options, { signal } = {}) {
-    checked('simpleConsumer', options);
-    return new SimpleConsumer(await run(() => this.#native.simpleConsumer(options), signal));
+  async simpleConsumer(options, call) {
+    const given = simpleConsumerOptions(options, 'options');
+    return new SimpleConsumer(await run(() => this.#native.simpleConsumer(given), signalOf(call)));
   }
 
-  close({ deadlineMs, signal } = {}) {
-    return run(() => this.#native.close(deadlineMs), signal);
+  async close(options = {}) {
+    const { deadlineMs, signal } = closeOptions(options, 'options');
+    return await run(() => this.#native.close(deadlineMs), signal);
   }
 
   async [asyncDispose]() {

@@ -1,9 +1,11 @@
 'use strict';
 
+const { listOf, refuse } = require('./arguments.cjs');
+
 let leaseOf;
 
 class Delivery {
-  // The leases of all deliveries of one receive, and the place of this one among them.
+  // The leases of all deliveries of one receive, and the index of this one among them.
   #leases;
   #index;
 
@@ -27,14 +29,17 @@ class Delivery {
   }
 
   static {
-    leaseOf = (delivery) => [delivery.#leases, delivery.#index];
+    leaseOf = (delivery, path) => {
+      const received = typeof delivery === 'object' && delivery !== null && #leases in delivery;
+      return received ? [delivery.#leases, delivery.#index] : refuse(delivery, path, 'a Delivery that was received');
+    };
   }
 }
 
 function pairs(flat) {
   const object = {};
   for (let i = 0; i < flat.length; i += 2) {
-    // Not by assignment: `__proto__` is a name like any other.
+    // Not by assignment, which would set the prototype for `__proto__`.
     Object.defineProperty(object, flat[i], {
       value: flat[i + 1],
       enumerable: true,
@@ -49,5 +54,12 @@ function date(millis) {
   return millis === undefined ? undefined : new Date(millis);
 }
 
-// `leaseOf` is for this package: only a delivery that was received has one.
-module.exports = { Delivery, leaseOf };
+/** What the native side needs to put a delivery back. */
+function contentOf({ body, tag, keys, properties, messageGroup, bornHost }) {
+  return { body, tag, keys, properties: Object.entries(properties).flat(), messageGroup, bornHost };
+}
+
+const deliveries = listOf(leaseOf, 'an iterable of deliveries');
+
+// All but `Delivery` is for this package alone.
+module.exports = { Delivery, contentOf, deliveries, leaseOf };

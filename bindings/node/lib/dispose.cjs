@@ -1,6 +1,6 @@
 'use strict';
 
-/** What `await using` calls; where the runtime doesn't know it yet, the name that polyfills register. */
+/** The method that `await using` calls. Runtimes without it use the symbol of polyfills. */
 const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 
 module.exports = { asyncDispose };

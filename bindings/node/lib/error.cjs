@@ -1,13 +1,19 @@
 'use strict';
 
 class RocketMQError extends Error {
+  #summary;
+
   constructor(failure) {
     // Each cause is the reason of the one before it.
     const cause = failure.causes.reduceRight(
       (inner, message) => (inner ? new Error(message, { cause: inner }) : new Error(message)),
       undefined,
     );
-    super(failure.message, cause && { cause });
+    super(failure.summary, cause && { cause });
+    // The stack is made when it is first read, and begins with the message: with the summary, if it is read now.
+    void this.stack;
+    // As in every language, `message` is the reason alone.
+    this.message = failure.message;
     this.kind = failure.kind;
     this.code = failure.code;
     this.retryable = failure.retryable;
@@ -15,6 +21,11 @@ class RocketMQError extends Error {
     this.operation = failure.operation;
     this.endpoint = failure.endpoint;
     this.requestId = failure.requestId;
+    this.#summary = failure.summary;
+  }
+
+  toString() {
+    return `${this.name}: ${this.#summary}`;
   }
 }
 

@@ -1,149 +1,158 @@
 /// <reference types="node" />
 
-/** How a client reaches and addresses its servers. Times are in milliseconds; what is left out keeps its default. */
+/** One or more names. A string is one name. */
+export type Names = string | Iterable<string>;
+
+/**
+ * How a client connects to its servers. Times are in milliseconds. An option that is left out has its default, which
+ * is given in parentheses.
+ */
 export interface ClientOptions {
   /**
-   * The addresses of one service; any one that answers is enough. Each is `host:port`, `host` (port 8081),
-   * `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on. A string may name several,
+   * The addresses of one service; the client uses whichever answers. Each is `host:port`, `host` (port 8081),
+   * `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on. A string may hold several,
    * separated by `,` or `;`.
    */
-  readonly endpoints: string | readonly string[];
-  /** The namespace of every topic and group. */
+  readonly endpoints: Names;
+  /** The namespace of every topic and group (none). */
   readonly namespace?: string | undefined;
-  /** Who we are to a server that asks. */
+  /** The credentials that requests are signed with (none). */
   readonly credentials?: Credentials | undefined;
   /**
-   * `true`: TLS with the certificate authorities that the machine trusts; `{ ca }`: with these only, in PEM.
-   * The server's certificate is always verified.
+   * `true` uses TLS with the certificate authorities of the operating system, `{ ca }` with only those given, in PEM
+   * format. The server's certificate is always verified. (`false`, except for `https://` endpoints.)
    */
   readonly tls?: boolean | { readonly ca: string | Uint8Array } | undefined;
-  /** How long one attempt waits for its answer (3000). */
+  /** The timeout of one attempt (3000). A receive waits this much longer than `awaitMs`. */
   readonly requestTimeoutMs?: number | undefined;
-  /** How long a call may take, all attempts and pauses together (10000). */
+  /** The timeout of one call, including all retries (10000). */
   readonly operationTimeoutMs?: number | undefined;
-  /** How long connecting and making a producer or consumer may take (10000). */
+  /** The timeout for connecting, and for creating a producer or consumer (10000). */
   readonly startupTimeoutMs?: number | undefined;
-  /** How often and how fast a failed attempt is repeated. */
+  /** How failed attempts are retried. */
   readonly retry?: RetryOptions | undefined;
 }
 
-/** An access key and its secret, as the server's administrator gave them out. */
+/** An access key and its secret, as issued by the server's administrator. */
 export interface Credentials {
   readonly accessKey: string;
-  /** Signs each request; it never travels. */
+  /** Signs each request. It is never sent. */
   readonly secretKey: string;
-  /** The token of temporary credentials. */
+  /** The token of temporary credentials (none). */
   readonly sessionToken?: string | undefined;
 }
 
-/** How failed attempts are repeated. Pauses are random, up to a limit that doubles from `initialMs` to `maxMs`. */
+/** How failed attempts are retried. The delays are random, below a limit that doubles with each attempt. */
 export interface RetryOptions {
-  /** The most attempts of one call; 1 never repeats. */
+  /** The maximum number of attempts of one call (16). 1 turns retries off. */
   readonly maxAttempts?: number | undefined;
+  /** The limit of the first delay (20). */
   readonly initialMs?: number | undefined;
+  /** The maximum of the limit (1000). */
   readonly maxMs?: number | undefined;
 }
 
-/** What a producer sends and how much of it at once. */
+/** Which topics a producer sends to, and how much it sends at once. */
 export interface ProducerOptions {
-  /** Topics whose existence is checked before the producer is handed out. Others may be sent to as well. */
-  readonly topics?: readonly string[] | undefined;
-  /** The most messages under way; a send beyond waits for its turn. */
+  /** Topics that must exist when the producer is created (none). It may send to other topics, too. */
+  readonly topics?: Names | undefined;
+  /** The maximum number of messages being sent (4096). Further sends wait. */
   readonly maxInFlightMessages?: number | undefined;
-  /** The most bytes of bodies under way; a send beyond waits for its turn. */
+  /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
   readonly maxInFlightBytes?: number | undefined;
 }
 
 /** What a consumer receives. */
 export interface SimpleConsumerOptions {
-  /** The consumer group; its members share the messages. */
+  /** The consumer group. Its members share the messages. */
   readonly group: string;
-  /** Topics, each with or without a filter. All members of a group must say the same here. */
-  readonly subscriptions: readonly (string | Subscription)[];
-  /** The largest body after decompression, in bytes; a larger one is delivered as corrupted. */
+  /** One or more topics, each with or without a filter. All members of a group must have the same subscriptions. */
+  readonly subscriptions: string | Subscription | Iterable<string | Subscription>;
+  /** The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. */
   readonly maxBodySize?: number | undefined;
 }
 
-/** One topic and which of its messages: those with one of `tags`, those that satisfy `sql`, or all. */
+/** A topic and a filter: messages with one of `tags`, messages that match the SQL-92 expression `sql`, or all. */
 export type Subscription =
-  | { readonly topic: string; readonly tags?: readonly string[] | undefined; readonly sql?: undefined }
+  | { readonly topic: string; readonly tags?: Names | undefined; readonly sql?: undefined }
   | { readonly topic: string; readonly tags?: undefined; readonly sql: string };
 
-/** What every call takes. */
+/** Options of every call. */
 export interface CallOptions {
   /**
-   * Ends the call: its promise rejects with the signal's reason, and its operation is dropped. What the
-   * server did by then stays done: an aborted send may still be delivered.
+   * Aborts the call: its promise rejects with the signal's reason. What the server has done by then is not undone:
+   * an aborted send may still be delivered. Messages that an aborted receive has fetched go to the next receive.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How much one receive asks for and how long it waits. */
+/** How many messages a receive asks for and how long it waits. */
 export interface ReceiveOptions extends CallOptions {
-  /** The most deliveries of one call (32, which is the most servers give). */
+  /** The maximum number of deliveries (32). Servers return at most 32. */
   readonly maxMessages?: number | undefined;
-  /** How long the deliveries are hidden from others before they come again (30000); servers allow 10 s to 12 h. */
+  /** How long the deliveries are invisible to other consumers (30000). Servers allow 10 seconds to 12 hours. */
   readonly invisibleMs?: number | undefined;
-  /** How long to wait for the first message (20000); servers wait 5 s to 20 s. */
+  /** How long to wait for the first message (20000). Servers wait between 5 and 20 seconds. */
   readonly awaitMs?: number | undefined;
 }
 
+/** How long a close waits. */
 export interface CloseOptions extends CallOptions {
-  /** How long to wait for sends and acks under way (20000). */
+  /** The timeout for outstanding sends and acks (20000). */
   readonly deadlineMs?: number | undefined;
 }
 
 /** A message to send. */
 export interface Message {
   readonly topic: string;
-  /** The content; a string is sent as UTF-8. It is copied: the array may be reused at once. */
+  /** The content. A string is sent as UTF-8. An array is copied and may be reused at once. */
   readonly body: Uint8Array | string;
-  /** One word to filter by. */
+  /** A tag that consumers can filter by (none). */
   readonly tag?: string | undefined;
-  /** Words to find it by. A server splits a key at spaces. */
-  readonly keys?: readonly string[] | undefined;
-  /** Names and values of the application's own. */
+  /** Keys that the message can be looked up by (none). Servers split a key at spaces. */
+  readonly keys?: Names | undefined;
+  /** The application's own properties (none). */
   readonly properties?: Readonly<Record<string, string>> | undefined;
 }
 
-/** The server's word that a message is stored. */
+/** The confirmation that a message is stored. */
 export interface Receipt {
-  /** The message's id, which its deliveries carry. */
+  /** The id of the message. Its deliveries have the same id. */
   readonly messageId: string;
   readonly topic: string;
-  /** Its place in its queue, or -1 when the server didn't say. */
+  /** The offset in the queue, or -1 if the server did not return it. */
   readonly queueOffset: number;
-  /** The server's transaction id; servers fill it for plain messages too. */
+  /** The server's transaction id. Servers set it for normal messages, too. */
   readonly transactionId: string;
 }
 
-/** What a bounded close did. */
+/** The result of a close. */
 export interface CloseReport {
-  /** Sends and acks that were still under way and got their answer. */
+  /** How many outstanding sends and acks were completed. */
   readonly flushed: number;
-  /** Sends and acks that had no answer at the deadline; each failed with kind `Closed`. */
+  /** How many sends and acks were not answered before the deadline. Each failed with kind `Closed`. */
   readonly abandoned: number;
   readonly elapsedMs: number;
 }
 
-/** What became of one of many, as `Promise.allSettled` says it. */
+/** The result of one item of a batch, in the form of `Promise.allSettled`. */
 export type Settled<T> =
   | { readonly status: 'fulfilled'; readonly value: T }
   | { readonly status: 'rejected'; readonly reason: RocketMQError };
 
-/** One way to one RocketMQ service: its producers and consumers share connections, credentials and namespace. */
+/** A connection to a RocketMQ service. Its producers and consumers share connections, credentials and namespace. */
 export class Client implements AsyncDisposable {
   private constructor();
   /**
-   * Checks the options and reaches one of the endpoints.
+   * Checks the options and connects to one of the endpoints. A string stands for the endpoints alone.
    * Rejects with `InvalidOptions`, or with `Unavailable`, `Tls` or `Timeout` within `startupTimeoutMs`.
    */
-  static connect(options: ClientOptions, call?: CallOptions): Promise<Client>;
-  /** A producer, ready to send. Rejects with `TopicNotFound`, `Unauthenticated`, ... as the server says. */
+  static connect(options: string | ClientOptions, call?: CallOptions): Promise<Client>;
+  /** Creates a producer. Rejects with the server's error, such as `TopicNotFound` or `Unauthenticated`. */
   producer(options?: ProducerOptions, call?: CallOptions): Promise<Producer>;
-  /** A consumer, ready to receive. Rejects as `producer` does. */
+  /** Creates a consumer. Rejects as `producer` does. */
   simpleConsumer(options: SimpleConsumerOptions, call?: CallOptions): Promise<SimpleConsumer>;
-  /** Closes every producer and consumer made from this client, together within the deadline. */
+  /** Closes all producers and consumers of this client within one deadline. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -151,11 +160,11 @@ export class Client implements AsyncDisposable {
 /** Sends messages. */
 export class Producer implements AsyncDisposable {
   private constructor();
-  /** Sends one message and waits until the server has stored it. Sends that run at the same time travel together. */
+  /** Sends a message and resolves when the server has stored it. Concurrent sends share requests. */
   send(message: Message, call?: CallOptions): Promise<Receipt>;
-  /** Sends many; the results stand in the order of the messages. */
+  /** Sends several messages. The results are in the order of the messages. */
   sendAll(messages: Iterable<Message>, call?: CallOptions): Promise<Settled<Receipt>[]>;
-  /** Takes no more sends, and waits for those under way. */
+  /** Accepts no more sends, and waits for outstanding ones. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -163,53 +172,52 @@ export class Producer implements AsyncDisposable {
 /** Receives messages one call at a time. */
 export class SimpleConsumer implements AsyncDisposable {
   private constructor();
-  /** Waits for messages of any subscribed topic; none in time is an empty list. */
+  /** Waits for messages of any subscribed topic. Returns an empty array if none arrives in time. */
   receive(options?: ReceiveOptions): Promise<Delivery[]>;
   /**
-   * Receives again and again, and gives one delivery at a time, until the loop is left, `signal` aborts, or a
-   * receive fails. What was received and not looked at when the loop is left comes again after its invisible
-   * time: ask for few messages at once where one takes long.
+   * Receives repeatedly and yields one delivery at a time, until the loop is left, `signal` aborts, or a receive
+   * fails. Deliveries that were received but not yielded when the loop is left go to the next receive.
    */
   deliveries(options?: ReceiveOptions): AsyncGenerator<Delivery, never, undefined>;
-  /** Tells the server that a delivery is done with. Rejects with `InvalidReceipt` when its lease is over. */
+  /** Acknowledges a delivery. Rejects with `InvalidReceipt` if its invisible time has expired. */
   ack(delivery: Delivery, call?: CallOptions): Promise<void>;
-  /** Acks many; the results stand in the order of the deliveries. */
+  /** Acknowledges several deliveries. The results are in the order of the deliveries. */
   ackAll(deliveries: Iterable<Delivery>, call?: CallOptions): Promise<Settled<void>[]>;
-  /** Hides a delivery from others for so long from now; 0 gives it back at once. */
+  /** Makes a delivery invisible to other consumers for this long from now. 0 makes it visible at once. */
   changeInvisible(delivery: Delivery, invisibleMs: number, call?: CallOptions): Promise<void>;
-  /** Takes no more calls, and waits for acks under way. */
+  /** Accepts no more calls, and waits for outstanding acks. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** A message as received, with the lease on it. */
+/** A received message. It is invisible to other consumers until it is acknowledged or its invisible time expires. */
 export class Delivery {
   private constructor();
-  /** The id its receipt named. */
+  /** The id that the sender's receipt has, too. */
   readonly messageId: string;
   readonly topic: string;
-  /** The content, decompressed; as it came over the wire when `corrupted`. */
+  /** The decompressed content. If `corrupted`, the bytes as received. */
   readonly body: Buffer;
   readonly tag: string | undefined;
   readonly keys: readonly string[];
   readonly properties: Readonly<Record<string, string>>;
-  /** The group within which the order of messages is kept. */
+  /** The group of a FIFO message. Messages of one group are delivered in order. */
   readonly messageGroup: string | undefined;
-  /** When the sender made it. */
+  /** When the sender created it. */
   readonly bornAt: Date | undefined;
-  /** Where the sender ran. */
+  /** The sender's host. */
   readonly bornHost: string;
   /** When the server stored it. */
   readonly storedAt: Date | undefined;
-  /** How many times it has been delivered, this time included. */
+  /** How many times it has been delivered, including this time. */
   readonly attempt: number;
-  /** Whether the body failed its digest or could not be decompressed. */
+  /** Whether the body does not match its digest or could not be decompressed. */
   readonly corrupted: boolean;
   readonly queueId: number;
   readonly queueOffset: number;
 }
 
-/** What went wrong. */
+/** The kinds of errors, the same in every language. */
 export type ErrorKind =
   /** The server refused the request as malformed or out of range (codes 400xx). */
   | 'InvalidArgument'
@@ -225,23 +233,23 @@ export type ErrorKind =
   | 'NotFound'
   /** The topic does not take messages of this type (40014). */
   | 'TypeMismatch'
-  /** The receipt handle is expired, already used up, or not the server's (40013). */
+  /** The receipt handle has expired, was used before, or is not the server's (40013). */
   | 'InvalidReceipt'
   /** Body, properties or headers exceed a limit (413xx, 431xx). */
   | 'TooLarge'
-  /** The server asks to slow down, or a quota is used up (429xx). */
+  /** Too many requests, or a quota is exhausted (429xx). */
   | 'Throttled'
-  /** The server, or the way to it, is in trouble (500xx, connection refused or lost). */
+  /** The server failed or could not be reached (500xx, connection refused or lost). */
   | 'Unavailable'
-  /** The server does not offer this operation (50100, 505xx). */
+  /** The server does not support this operation (50100, 505xx). */
   | 'Unsupported'
-  /** No answer within the time allowed (40800, 504xx, or the caller's own deadline). */
+  /** No response in time (40800, 504xx, or a timeout of the client). */
   | 'Timeout'
-  /** The answer makes no sense: no status, or a code outside the contract. */
+  /** The response is invalid: it has no status, or an unknown code. */
   | 'Protocol'
-  /** The options given to the client cannot work. */
+  /** The options given to the client are invalid. */
   | 'InvalidOptions'
-  /** The TLS handshake failed, as with a certificate that is not trusted. */
+  /** The TLS handshake failed, for example because the certificate is not trusted. */
   | 'Tls'
   /** The client, producer or consumer is closed. */
   | 'Closed'
@@ -249,23 +257,26 @@ export type ErrorKind =
   | 'Internal';
 
 /**
- * Why an operation failed, and what that means for the caller. A value of the wrong type is a plain `Error`
- * instead, and an aborted call rejects with the reason of its signal.
+ * An operation failed. `String(error)` and the stack show the operation, the reason, the kind, the code and the
+ * endpoint. An argument of the wrong type is a `TypeError` instead, and an aborted call rejects with the reason of its
+ * signal.
  */
 export class RocketMQError extends Error {
   private constructor();
   readonly name: 'RocketMQError';
   readonly kind: ErrorKind;
-  /** The server's code, such as 40402; `undefined` when no server answered. */
+  /** The reason: the server's text if it sent one. It is the same in every language. */
+  readonly message: string;
+  /** The server's code, such as 40402, or `undefined` if no server responded. */
   readonly code: number | undefined;
   /** Whether the same call may succeed later. */
   readonly retryable: boolean;
-  /** Whether the server may have carried out the request all the same: its answer was lost, or says so. */
+  /** Whether the server may have carried out the request although the call failed. */
   readonly maybeDelivered: boolean;
   /** The operation that failed: `connect`, `send`, `receive`, `ack`, ... */
   readonly operation: string;
-  /** The address that was asked, as `host:port`. */
+  /** The address of the server, as `host:port`. */
   readonly endpoint: string | undefined;
-  /** The id of the request, for a search in the server's logs. */
+  /** The id of the request, which the server's logs show, too. */
   readonly requestId: string | undefined;
 }

@@ -1,4 +1,4 @@
-// The same objects as `require` gives, so that both ways in one program share their classes and their thread.
+// The same objects as with `require`, so that a program may use both.
 import rocketmq from './index.cjs';
 
 export const { Client, Producer, SimpleConsumer, Delivery, RocketMQError } = rocketmq;

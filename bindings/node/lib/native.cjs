@@ -1,10 +1,10 @@
 'use strict';
 
-// The endings of the native packages' names for one system and processor. npm installs the one that fits, and some
-// other package managers install both of Linux, of which one loads.
+// The suffixes of the native packages' names. npm installs the package that fits. Some package managers install both
+// for Linux, of which only one loads.
 const ABIS = { linux: ['-gnu', '-musl'], win32: ['-msvc'] };
 
-/** The native library for this machine. */
+/** The native library for this platform. */
 function load() {
   const { platform, arch } = process;
   const names = (ABIS[platform] ?? ['']).map((abi) => `@rocketmq-thin/${platform}-${arch}${abi}`);

@@ -4,7 +4,7 @@ const native = require('./native.cjs');
 const { onAbort } = require('./abort.cjs');
 const { RocketMQError } = require('./error.cjs');
 
-// So many promises are resolved before other events get their turn.
+// How many promises are resolved before other events are handled.
 const BATCH = 256;
 
 class Failure {
@@ -13,17 +13,17 @@ class Failure {
   }
 }
 
-// What resolves the operations under way, by their ids. The native side completes them; one wake-up resolves many.
+// The functions that resolve the promises of operations in progress, by operation id.
 const waiting = new Map();
 
-// Made with the first operation, because it starts a thread.
+// Created with the first operation, because it starts a thread.
 let completions;
 
 function drain() {
   const done = completions.drain(BATCH);
   for (let i = 0; i < done.length; i += 3) {
     const resolve = waiting.get(done[i]);
-    // Not there: it was aborted.
+    // Missing if it was aborted.
     if (resolve === undefined) continue;
     forget(done[i]);
     resolve(done[i + 1] ? new Failure(done[i + 2]) : done[i + 2]);
@@ -40,15 +40,15 @@ function forget(id) {
   if (waiting.size === 0) completions.release();
 }
 
-/** The queue that operations without a handle of their own are submitted to. */
+/** The queue of this environment. */
 function queue() {
   return (completions ??= new native.Completions(drain));
 }
 
-/** What an operation came to, which `submit` starts and gives the id of. */
+/** The result of an operation. `submit` starts it and returns its id. */
 async function run(submit, signal) {
   const value = await (signal ? untilAborted(submit, signal) : outcome(submit));
-  // Thrown here, after the `await`, because then its stack names the callers that wait for it.
+  // Created after the `await`, so that the stack has the callers.
   if (!(value instanceof Failure)) return value;
   throw value.fields instanceof Error ? value.fields : new RocketMQError(value.fields);
 }

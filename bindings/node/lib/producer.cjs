@@ -1,6 +1,7 @@
 'use strict';
 
 const { run } = require('./operations.cjs');
+const { closeOptions, message, messages, signalOf } = require('./arguments.cjs');
 const { settled } = require('./settled.cjs');
 const { asyncDispose } = require('./dispose.cjs');
 
@@ -11,16 +12,19 @@ class Producer {
     this.#native = native;
   }
 
-  send(message, options) {
-    return run(() => this.#native.send(message), options?.signal);
+  async send(given, call) {
+    const checked = message(given, 'message');
+    return await run(() => this.#native.send(checked), signalOf(call));
   }
 
-  async sendAll(messages, { signal } = {}) {
-    return settled(await run(() => this.#native.sendAll(Array.from(messages)), signal));
+  async sendAll(given, call) {
+    const checked = messages(given, 'messages');
+    return settled(await run(() => this.#native.sendAll(checked), signalOf(call)));
   }
 
-  close({ deadlineMs, signal } = {}) {
-    return run(() => this.#native.close(deadlineMs), signal);
+  async close(options = {}) {
+    const { deadlineMs, signal } = closeOptions(options, 'options');
+    return await run(() => this.#native.close(deadlineMs), signal);
   }
 
   async [asyncDispose]() {

@@ -2,7 +2,7 @@
 
 const { RocketMQError } = require('./error.cjs');
 
-/** The results of many, as `Promise.allSettled` gives them, from a flat list: failed, value, failed, value, ... */
+/** Results in the form of `Promise.allSettled`, from a flat list: failed, value, failed, value, ... */
 function settled(flat) {
   const results = [];
   for (let i = 0; i < flat.length; i += 2) {

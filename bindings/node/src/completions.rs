@@ -10,10 +10,10 @@ use crate::handle::id;
 use crate::input::ClientOptions;
 use crate::outcome;
 
-/// A wake-up of JavaScript: no arguments, no answer, and weak, so that it keeps no process alive by itself.
+/// Wakes JavaScript. It is weak: it does not keep the process running.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 
-/// The operations of one isolate.
+/// The operations of one environment: the main thread or a worker.
 #[napi]
 pub struct Completions {
     queue: Arc<Queue>,
@@ -22,7 +22,7 @@ pub struct Completions {
 
 #[napi]
 impl Completions {
-    /// `wake` is called when there is something to drain.
+    /// `wake` is called when there are outcomes to drain.
     #[napi(constructor)]
     pub fn new(wake: Function<'_, (), ()>) -> Result<Self> {
         let wake: Arc<Wake> = Arc::new(
@@ -30,13 +30,13 @@ impl Completions {
         );
         let waker = Arc::clone(&wake);
         let queue = Queue::new(move || {
-            // It fails only when the isolate is ending, and nobody waits any more.
+            // Fails only if the environment is ending, and then nobody waits.
             waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
         });
         Ok(Self { queue: queue.map_err(|error| Error::from_reason(error.to_string()))?, wake })
     }
 
-    /// Keeps the process running: something is under way.
+    /// Keeps the process running while operations are in progress.
     #[napi]
     pub fn hold(&self, env: Env) -> Result<()> {
         // SAFETY: we are on the thread of `env`, which made the function, and `self` holds the function.
@@ -45,7 +45,7 @@ impl Completions {
         check_status!(status)
     }
 
-    /// Lets the process end: nothing is under way.
+    /// Lets the process end when no operation is in progress.
     #[napi]
     pub fn release(&self, env: Env) -> Result<()> {
         // SAFETY: as in `hold`.
@@ -64,8 +64,8 @@ impl Completions {
         self.queue.cancel(id.unsigned_abs());
     }
 
-    /// Up to `max` outcomes as a flat list: the id, whether it failed, the value or failure; the next id, ...
-    /// If there are more, `wake` is called again.
+    /// Up to `max` outcomes as a flat list with three entries for each: the id, whether it failed, and the value
+    /// or failure. If there are more, `wake` is called again.
     #[napi]
     pub fn drain<'env>(&self, env: &'env Env, max: u32) -> Result<Vec<Unknown<'env>>> {
         let outcomes = self.queue.drain(max as usize);

@@ -1,4 +1,4 @@
-//! What JavaScript holds of the core's objects. Each method starts an operation and returns its id.
+//! The core's objects for JavaScript. Each method starts an operation and returns its id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,13 @@ use napi::bindgen_prelude::{ClassInstance, Error, Result, Status};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Operation, Queue};
 
-use crate::input::{Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, close_deadline, millis};
+use crate::input::{
+    Content, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, close_deadline, millis,
+};
 
 pub(crate) fn id(submitted: std::result::Result<u64, bridge::Error>) -> Result<i64> {
     match submitted {
-        // JavaScript counts exactly up to 2^53.
+        // JavaScript's numbers are exact up to 2^53.
         Ok(id) => Ok(id.cast_signed()),
         Err(error) => Err(Error::from_reason(error.to_string())),
     }
@@ -81,12 +83,20 @@ impl SimpleConsumer {
         id(self.queue.submit(Operation::Receive(self.consumer.clone(), options.try_into()?)))
     }
 
+    /// Returns the deliveries from index `first` on, with their contents: the next receive gets them.
+    #[napi]
+    pub fn put_back(&self, leases: &Leases, first: u32, contents: Vec<Content>) {
+        let rest = leases.0.iter().skip(first as usize).cloned();
+        self.consumer
+            .put_back(rest.zip(contents).map(|(delivery, content)| content.restore(delivery)).collect());
+    }
+
     #[napi]
     pub fn ack(&self, leases: &Leases, index: u32) -> Result<i64> {
         id(self.queue.submit(Operation::Ack(self.consumer.clone(), leases.get(index)?)))
     }
 
-    /// `places` are pairs: which of `leases`, and the index in it.
+    /// `places` are pairs: an index into `leases`, and the index of a delivery there.
     #[napi]
     pub fn ack_all(&self, leases: Vec<ClassInstance<'_, Leases>>, places: Vec<u32>) -> Result<i64> {
         let delivery = |place: &[u32]| match *place {
@@ -110,8 +120,8 @@ impl SimpleConsumer {
     }
 }
 
-/// The deliveries of one receive, without their bodies: one native object for all of them, because each
-/// costs more than the rest of a delivery.
+/// The deliveries of one receive, without their contents. They share one native object because native objects
+/// are expensive.
 #[napi]
 pub struct Leases(pub(crate) Vec<bridge::Delivery>);
 

@@ -1,4 +1,4 @@
-//! What JavaScript gives: plain objects. What they leave out keeps the core's default.
+//! Plain objects from JavaScript. A field that is left out has the core's default.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rocketmq_thin_bridge as bridge;
 
 #[napi(object, object_to_js = false)]
 pub struct ClientOptions {
-    pub endpoints: Either<String, Vec<String>>,
+    pub endpoints: Vec<String>,
     pub namespace: Option<String>,
     pub credentials: Option<Credentials>,
     pub tls: Option<Either<bool, CertificateAuthorities>>,
@@ -76,7 +76,33 @@ pub struct Message<'env> {
     pub properties: Option<BTreeMap<String, String>>,
 }
 
-/// A length of time from JavaScript's milliseconds.
+/// The content of a delivery that is put back.
+#[napi(object, object_to_js = false)]
+pub struct Content {
+    pub body: Uint8Array,
+    pub tag: Option<String>,
+    pub keys: Vec<String>,
+    /// Alternating names and values.
+    pub properties: Vec<String>,
+    pub message_group: Option<String>,
+    pub born_host: String,
+}
+
+impl Content {
+    /// The delivery with its content.
+    pub(crate) fn restore(self, mut delivery: bridge::Delivery) -> bridge::Delivery {
+        delivery.body = Bytes::copy_from_slice(&self.body);
+        delivery.tag = self.tag;
+        delivery.keys = self.keys;
+        let pairs = self.properties.chunks_exact(2);
+        delivery.properties = pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+        delivery.message_group = self.message_group;
+        delivery.born_host = self.born_host;
+        delivery
+    }
+}
+
+/// A duration from JavaScript's milliseconds.
 pub(crate) fn millis(millis: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(millis / 1000.0)
         .map_err(|error| Error::new(Status::InvalidArg, format!("{millis} ms: {error}")))
@@ -96,10 +122,7 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
     fn try_from(options: ClientOptions) -> Result<Self> {
         let default = Self::default();
         Ok(Self {
-            endpoints: match options.endpoints {
-                Either::A(endpoints) => endpoints,
-                Either::B(endpoints) => endpoints.join(","),
-            },
+            endpoints: options.endpoints.join(","),
             namespace: options.namespace.unwrap_or(default.namespace),
             credentials: options.credentials.map(Into::into),
             tls: match options.tls {
@@ -201,7 +224,7 @@ impl From<Message<'_>> for bridge::Message {
         Self {
             topic: message.topic,
             body: match message.body {
-                // Copied, because JavaScript may reuse its buffer as soon as the call is back.
+                // Copied, because JavaScript may reuse its buffer as soon as the call returns.
                 Either::A(bytes) => Bytes::copy_from_slice(&bytes),
                 Either::B(text) => text.into(),
             },

@@ -1,12 +1,11 @@
-//! The native half of the npm package: converts between JavaScript's values and the bridge's, and decides
-//! nothing.
+//! The native part of the npm package. It converts between JavaScript's values and the bridge's.
 //!
-//! A method of a [`handle`] submits an operation and returns its id; JavaScript keeps a promise under that
-//! id. [`Completions`](completions::Completions) wakes JavaScript, which then drains many outcomes at once.
+//! A method of a [`handle`] submits an operation and returns its id, under which JavaScript keeps a promise.
+//! [`Completions`](completions::Completions) wakes JavaScript, which then drains many outcomes at once.
 
-// The macros leave their functions out of a test build, where nobody could call them.
+// In a test build the macros generate no functions.
 #![cfg(not(test))]
-#![allow(unreachable_pub, reason = "the macros take only what is `pub`; it is for JavaScript")]
+#![allow(unreachable_pub, reason = "the macros require it")]
 
 mod completions;
 mod handle;

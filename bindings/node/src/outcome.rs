@@ -7,16 +7,16 @@ use rocketmq_thin_bridge::{self as bridge, Outcome, Queue};
 use crate::handle::{Client, Leases, Producer, SimpleConsumer};
 use crate::output::{CloseReport, Delivery, Failure, Receipt};
 
-/// Whether it failed, and the value or failure.
+/// Whether the operation failed, and the value or failure.
 type Tagged<'env> = [Unknown<'env>; 2];
 
-/// A number that JavaScript counts with.
+/// An id as a JavaScript number.
 pub(crate) fn number(env: &Env, id: u64) -> Result<Unknown<'_>> {
     id.cast_signed().into_unknown(env)
 }
 
-/// The JavaScript value of an outcome, tagged. One that cannot be converted fails with an `Error` that says
-/// so, instead of taking the outcomes of others along.
+/// The JavaScript value of an outcome. If it cannot be converted, this operation fails with an `Error`, and
+/// others are not affected.
 pub(crate) fn value<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Result<Tagged<'env>> {
     match converted(env, queue, outcome) {
         Ok(tagged) => Ok(tagged),
@@ -45,7 +45,7 @@ fn failure(env: &Env, error: bridge::Error) -> Result<Tagged<'_>> {
     Ok([true.into_unknown(env)?, Failure::from(error).into_unknown(env)?])
 }
 
-/// A flat list: whether it failed, value or failure, for each result.
+/// A flat list with two entries for each result: whether it failed, and the value or failure.
 fn each<'env, T>(
     env: &'env Env,
     results: Vec<std::result::Result<T, bridge::Error>>,
@@ -61,7 +61,7 @@ fn each<'env, T>(
     flat.into_unknown(env)
 }
 
-/// A list of the deliveries with their leases at its end.
+/// A list of the deliveries, and their leases as its last entry.
 fn deliveries_and_leases(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Result<Unknown<'_>> {
     let mut list = Vec::with_capacity(deliveries.len() + 1);
     for delivery in &mut deliveries {

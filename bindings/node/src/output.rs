@@ -1,4 +1,4 @@
-//! What JavaScript gets: plain objects, which the package dresses up where it says more.
+//! Plain objects for JavaScript, which the package turns into its classes.
 
 use std::error::Error as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,10 +14,13 @@ pub struct Failure {
     pub retryable: bool,
     pub maybe_delivered: bool,
     pub operation: &'static str,
+    /// The reason alone.
     pub message: String,
+    /// Operation, reason, kind, code and endpoint on one line.
+    pub summary: String,
     pub endpoint: Option<String>,
     pub request_id: Option<String>,
-    /// What caused it, and what caused that.
+    /// The cause, the cause of the cause, and so on.
     pub causes: Vec<String>,
 }
 
@@ -29,7 +32,8 @@ impl From<bridge::Error> for Failure {
             retryable: error.retryable(),
             maybe_delivered: error.maybe_delivered(),
             operation: error.operation(),
-            message: error.to_string(),
+            message: error.message().to_owned(),
+            summary: error.to_string(),
             endpoint: error.endpoint().map(str::to_owned),
             request_id: error.request_id().map(str::to_owned),
             causes: std::iter::successors(error.source(), |&cause| cause.source())
@@ -83,7 +87,7 @@ pub struct Delivery<'env> {
     pub body: BufferSlice<'env>,
     pub tag: Option<String>,
     pub keys: Vec<String>,
-    /// Names and values by turns.
+    /// Alternating names and values.
     pub properties: Vec<String>,
     pub message_group: Option<String>,
     pub born_at: Option<f64>,
@@ -96,8 +100,8 @@ pub struct Delivery<'env> {
 }
 
 impl<'env> Delivery<'env> {
-    /// Copies the body into a buffer of JavaScript's and drops it here; the rest of `delivery` stays what an
-    /// ack needs.
+    /// Moves the content out of `delivery`, which keeps what an ack needs. The body is copied into a buffer of
+    /// JavaScript.
     pub(crate) fn taken(env: &'env Env, delivery: &mut bridge::Delivery) -> Result<Self> {
         Ok(Self {
             message_id: delivery.message_id.clone(),

@@ -1,12 +1,14 @@
-// A signal ends the call that it was given to, and no other.
+// A signal aborts the call that it is passed to, and no other.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { Client } from 'rocketmq-thin';
 import { name, rejection, startProxy } from './proxy.mjs';
 
-const client = await Client.connect({ endpoints: await startProxy() });
+const server = await startProxy();
+const client = await Client.connect(server);
 const topic = name();
 const producer = await client.producer({ topics: [topic] });
 const consumer = await client.simpleConsumer({ group: name(), subscriptions: [topic] });
@@ -20,7 +22,7 @@ test('an aborted call rejects with the reason', async () => {
   assert.equal((await rejection(client.producer({}, { signal: controller.signal }))).message, 'enough');
 });
 
-test('a call with a signal that has aborted is not made', async () => {
+test('a call with a signal that is already aborted is not started', async () => {
   const signal = AbortSignal.abort();
   const calls = [
     producer.send({ topic, body: 'never' }, { signal }),
@@ -32,12 +34,12 @@ test('a call with a signal that has aborted is not made', async () => {
   for (const call of calls) assert.equal((await rejection(call)).name, 'AbortError');
 });
 
-test('a timeout is a signal', async () => {
+test('a timeout signal aborts a call', async () => {
   const error = await rejection(consumer.receive({ signal: AbortSignal.timeout(1) }));
   assert.equal(error.name, 'TimeoutError');
 });
 
-test('what runs beside an aborted call goes on', async () => {
+test('other calls continue when one is aborted', async () => {
   const controller = new AbortController();
   const aborted = consumer.receive({ signal: controller.signal });
   const kept = consumer.receive();
@@ -48,7 +50,7 @@ test('what runs beside an aborted call goes on', async () => {
   await consumer.ack(delivery);
 });
 
-test('a signal that outlives its calls is left without listeners', async () => {
+test('a call removes its listener from its signal', async () => {
   const { signal } = new AbortController();
   await producer.send({ topic, body: 'x' }, { signal });
   const [delivery] = await consumer.receive({ signal });
@@ -57,7 +59,7 @@ test('a signal that outlives its calls is left without listeners', async () => {
   assert.deepEqual(getEventListeners(signal, 'abort'), []);
 });
 
-test('a signal may be shared by many calls at once', async () => {
+test('many calls may share a signal', async () => {
   const warned = [];
   process.on('warning', (warning) => warned.push(warning));
   const controller = new AbortController();
@@ -66,13 +68,13 @@ test('a signal may be shared by many calls at once', async () => {
   await producer.send({ topic, body: 'x' }, { signal });
   controller.abort();
   const settled = await Promise.allSettled(calls);
-  // Some may have had a message before: those of earlier tests come again as well.
+  // Some may have received a message, also one of an earlier test.
   assert.ok(settled.every(({ status, reason }) => status === 'fulfilled' || reason === signal.reason));
   assert.ok(settled.some(({ status }) => status === 'rejected'));
   assert.deepEqual(warned, []);
 });
 
-test('an endless loop ends with its signal', async () => {
+test('aborting ends an endless loop', async () => {
   const controller = new AbortController();
   await producer.send({ topic, body: 'x' });
   const loop = async () => {
@@ -82,4 +84,42 @@ test('an endless loop ends with its signal', async () => {
     }
   };
   assert.equal((await rejection(loop())).name, 'AbortError');
+});
+
+test('a message that arrives before the abort goes to the next receive', async () => {
+  const topic = name();
+  const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });
+  const controller = new AbortController();
+  const receiving = consumer.receive({ signal: controller.signal });
+  // This thread is blocked meanwhile: the message arrives, but its promise is not resolved.
+  const program = `
+    import { Client } from 'rocketmq-thin';
+    const [server, topic] = process.argv.slice(-2);
+    const producer = await (await Client.connect(server)).producer();
+    await producer.send({ topic, body: 'x' });
+  `;
+  const options = ['--input-type=module', '--eval', program, '--', server, topic];
+  execFileSync(process.execPath, options, { cwd: import.meta.dirname });
+  controller.abort();
+  assert.equal((await rejection(receiving)).name, 'AbortError');
+  const [{ attempt }] = await consumer.receive();
+  assert.equal(attempt, 1);
+});
+
+test('deliveries that a loop has not reached go to the next receive', async () => {
+  const topic = name();
+  const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });
+  const messages = [1, 2, 3, 4, 5].map((each) => ({ topic, body: String(each), tag: 't', keys: ['a', 'b'], properties: { n: `${each}` } }));
+  await producer.sendAll(messages);
+  const received = [];
+  while (received.length < messages.length) {
+    for await (const delivery of consumer.deliveries()) {
+      await consumer.ack(delivery);
+      received.push(delivery);
+      break;
+    }
+  }
+  const shown = ({ body, tag, keys, properties, attempt }) => [String(body), tag, keys, { ...properties }, attempt];
+  const expected = messages.map(({ body, tag, keys, properties }) => [body, tag, keys, properties, 1]);
+  assert.deepEqual(received.map(shown).sort(), expected);
 });

@@ -1,6 +1,7 @@
-// A process ends when it has nothing to do, and not before.
+// A process ends when it has nothing left to do, and not before.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
@@ -17,12 +18,12 @@ const PRELUDE = `
   const consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic] });
 `;
 
-test('a process with nothing under way ends, though nothing was closed', async () => {
+test('an idle process ends without a close', async () => {
   const program = `${PRELUDE} await producer.send({ topic, body: 'x' }); console.log('sent');`;
   assert.deepEqual(await run(program, server, name()), { code: 0, output: 'sent\n' });
 });
 
-test('a process that waits for an answer lives', async () => {
+test('a process that waits for a response keeps running', async () => {
   const program = `${PRELUDE}
     const received = consumer.receive().then(([{ body }]) => console.log(String(body)));
     await producer.send({ topic, body: 'worth waiting for' });
@@ -30,7 +31,7 @@ test('a process that waits for an answer lives', async () => {
   assert.deepEqual(await run(program, server, name()), { code: 0, output: 'worth waiting for\n' });
 });
 
-test('a process whose only call was aborted ends', async () => {
+test('a process ends when its only call is aborted', async () => {
   const program = `${PRELUDE}
     const controller = new AbortController();
     consumer.receive({ signal: controller.signal }).catch((error) => console.log(error.name));
@@ -39,7 +40,7 @@ test('a process whose only call was aborted ends', async () => {
   assert.deepEqual(await run(program, server, name()), { code: 0, output: 'AbortError\n' });
 });
 
-test('a process that could not connect ends', async () => {
+test('a process ends when it cannot connect', async () => {
   const program = `
     import { Client } from 'rocketmq-thin';
     const connecting = Client.connect({ endpoints: '127.0.0.1:1', startupTimeoutMs: 100 });
@@ -57,12 +58,12 @@ test('require and import give the same classes', () => {
 test('await using closes', async () => {
   const client = await rocketmq.Client.connect({ endpoints: server });
   const producer = await client.producer();
-  // What a compiler, or a later Node, makes of `await using client = ...`.
+  // What `await using client = ...` is compiled to.
   await client[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]();
   assert.equal((await rejection(producer.send({ topic: name(), body: 'x' }))).kind, 'Closed');
 });
 
-test('each worker has its own, and may be terminated in the middle of a call', async () => {
+test('each worker has its own client, and may be terminated during a call', async () => {
   const topic = name();
   const program = `
     const { parentPort, workerData } = require('node:worker_threads');
@@ -85,5 +86,35 @@ test('each worker has its own, and may be terminated in the middle of a call', a
   const consumer = await client.simpleConsumer({ group: name(), subscriptions: [topic] });
   let received = 0;
   while (received < workers.length) received += (await consumer.receive()).length;
+  await client.close();
+});
+
+test('a worker that ends during a receive takes no message', async () => {
+  const topic = name();
+  const program = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { Client } = require(workerData.package);
+    (async () => {
+      const client = await Client.connect(workerData.server);
+      const consumer = await client.simpleConsumer({ group: workerData.topic, subscriptions: workerData.topic });
+      const producer = await client.producer();
+      // So that the poll of the server has begun.
+      await producer.send({ topic: workerData.topic, body: 'first' });
+      await consumer.ack((await consumer.receive())[0]);
+      consumer.receive();
+      parentPort.postMessage('waiting');
+    })();
+  `;
+  const workerData = { server, topic, package: createRequire(import.meta.url).resolve('rocketmq-thin') };
+  const worker = new Worker(program, { eval: true, workerData });
+  await once(worker, 'message');
+  await worker.terminate();
+
+  const client = await rocketmq.Client.connect(server);
+  const producer = await client.producer();
+  const consumer = await client.simpleConsumer({ group: topic, subscriptions: topic });
+  await producer.send({ topic, body: 'second' });
+  const [delivery] = await consumer.receive();
+  assert.deepEqual([String(delivery.body), delivery.attempt], ['second', 1]);
   await client.close();
 });

@@ -1,4 +1,4 @@
-// A real merged proxy for the tests of one file. Its binary is $ROCKETMQ_THIN_PROXY.
+// A merged proxy for the tests of one file. Its binary is $ROCKETMQ_THIN_PROXY.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after } from 'node:test';
 
-/** Starts a proxy that ends with the file's tests; its address. */
+/** Starts a proxy that ends with the file's tests. Returns its address. */
 export async function startProxy() {
   const data = mkdtempSync(join(tmpdir(), 'rocketmq-thin-'));
   const options = ['--listen', '127.0.0.1:0', '--data-dir', data];
@@ -29,17 +29,17 @@ export function name() {
   return `node-${process.pid}-${++count}`;
 }
 
-/** The promise's error; a success is a failed test. */
+/** The error that the promise rejects with. If it resolves, the test fails. */
 export async function rejection(promise) {
   try {
     await promise;
   } catch (error) {
     return error;
   }
-  throw new Error('it succeeded');
+  throw new Error('the promise was resolved');
 }
 
-/** Runs a program in a Node of its own until it ends by itself: its exit code and its output. */
+/** Runs a program in a new Node process until it ends. Returns its exit code and its output. */
 export async function run(program, ...args) {
   const options = ['--input-type=module', '--eval', program, '--', ...args];
   const child = spawn(process.execPath, options, { cwd: import.meta.dirname, stdio: ['ignore', 'pipe', 'inherit'] });

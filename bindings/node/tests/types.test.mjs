@@ -1,4 +1,4 @@
-// The type declarations are what the compiler, in its strictest mode, says they are.
+// The type declarations, checked by the compiler in its strictest mode.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ const HERE = import.meta.dirname;
 const COMPILER = join(HERE, 'node_modules', 'typescript', 'bin', 'tsc');
 
 before(() => {
-  // Beside this file, and kept for the next time.
+  // Installed beside this file, once.
   if (!existsSync(COMPILER)) {
     const options = ['install', '--no-audit', '--no-fund', '--no-package-lock', '--prefer-offline'];
     execFileSync('npm', options, { cwd: HERE, stdio: 'ignore' });
@@ -27,7 +27,7 @@ function compile(file, ...options) {
   assert.equal(status, 0, stdout);
 }
 
-test('a program in TypeScript compiles, and does what its types say', async () => {
+test('a program in TypeScript compiles and runs', async () => {
   compile('usage.mts', '--outDir', 'compiled');
   const command = [join('compiled', 'usage.mjs'), await startProxy(), name()];
   const { status, stdout, stderr } = spawnSync(process.execPath, command, { cwd: HERE, encoding: 'utf8' });
@@ -35,7 +35,7 @@ test('a program in TypeScript compiles, and does what its types say', async () =
   assert.equal(stdout, 'hi\nhi\nmend the program no code\n');
 });
 
-test('the types are there for CommonJS as well', () => {
+test('CommonJS has the types, too', () => {
   compile('usage.cts', '--noEmit');
 });
 

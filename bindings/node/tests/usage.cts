@@ -1,4 +1,4 @@
-// The same types by way of CommonJS.
+// The same types with CommonJS.
 
 import rocketmq = require('rocketmq-thin');
 

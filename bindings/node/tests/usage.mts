@@ -1,11 +1,11 @@
-// What a user of TypeScript may write, and what the compiler must refuse. Compiled strictly, and run.
+// What the compiler must accept, and what it must refuse. It is compiled strictly and run.
 
 import { Client, RocketMQError, type Delivery, type ErrorKind, type Receipt, type Settled } from 'rocketmq-thin';
 
 const [endpoints = '', topic = ''] = process.argv.slice(-2);
 
 function advice(kind: ErrorKind): string {
-  // Complete: without a default, each kind needs its case.
+  // There is no default: the compiler checks that each kind has a case.
   switch (kind) {
     case 'TopicNotFound':
     case 'GroupNotFound':
@@ -36,11 +36,11 @@ function advice(kind: ErrorKind): string {
 
 async function main(): Promise<void> {
   await using client = await Client.connect({ endpoints: [endpoints], tls: false }, { signal: AbortSignal.timeout(60_000) });
-  await using producer = await client.producer({ topics: [topic] });
-  await using consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic, { topic: `${topic}-2`, tags: ['a'] }] });
+  await using producer = await client.producer({ topics: topic });
+  await using consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic, { topic: `${topic}-2`, tags: 'a' }] });
 
   const receipt: Receipt = await producer.send({ topic, body: new Uint8Array([104, 105]), properties: { a: 'b' } });
-  const results: Settled<Receipt>[] = await producer.sendAll([{ topic, body: 'hi' }]);
+  const results: Settled<Receipt>[] = await producer.sendAll(new Set([{ topic, body: 'hi', keys: 'k' }]));
   for (const result of results) {
     if (result.status === 'rejected') throw new Error(advice(result.reason.kind));
     const id: string = result.value.messageId;
@@ -57,13 +57,15 @@ async function main(): Promise<void> {
   }
 
   try {
-    await Client.connect({ endpoints: '' });
+    await Client.connect('');
   } catch (error) {
     if (error instanceof RocketMQError) console.log(advice(error.kind), error.code ?? 'no code');
   }
 }
 
 async function refused(client: Client, delivery: Delivery): Promise<void> {
+  // @ts-expect-error: a misspelt field
+  await client.simpleConsumer({ group: 'g', subscriptions: { topic: 't', tag: 'a' } });
   // @ts-expect-error: a misspelt option
   await Client.connect({ endpoint: 'localhost' });
   // @ts-expect-error: tags or sql, not both

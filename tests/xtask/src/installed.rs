@@ -89,9 +89,13 @@ impl<'a> Installed<'a> {
 
     /// The command of the example in `folder` for a language, without its arguments.
     pub(crate) fn example(&self, language: Language, folder: &str) -> Result<Command> {
-        let source = self.workspace.root().join("examples").join(folder);
+        self.program(language, &self.workspace.root().join("examples").join(folder), folder)
+    }
+
+    /// The command of the main file in the folder `source`, without its arguments. Rust programs are examples.
+    pub(crate) fn program(&self, language: Language, source: &Path, name: &str) -> Result<Command> {
         Ok(match language {
-            Language::Rust => Command::new(self.artefacts.program(&format!("example-{folder}"))),
+            Language::Rust => Command::new(self.artefacts.program(&format!("example-{name}"))),
             Language::Python => {
                 let mut command = Command::new(self.python()?);
                 // Unbuffered, so that output appears at once.
@@ -100,16 +104,26 @@ impl<'a> Installed<'a> {
             }
             Language::Node => {
                 let mut command = Tool::Node.command();
-                command.arg(self.node_programs(&source, folder)?.join("main.mjs"));
+                command.arg(self.node_programs(source, name)?.join("main.mjs"));
                 command
             }
             Language::Kotlin => {
-                let classes = self.compile_kotlin(&source.join("Main.kt"), folder)?;
+                let classes = self.compile_kotlin(&source.join("Main.kt"), name)?;
                 let mut command = Command::new("java");
                 command.arg("-cp").arg(self.class_path(&classes)?).arg("MainKt");
                 command
             }
         })
+    }
+
+    /// The command of a Java program in one file, without its arguments.
+    pub(crate) fn java_program(&self, source: &Path) -> Result<Command> {
+        let mut command = Command::new("java");
+        command
+            .arg("-cp")
+            .arg(self.class_path(source.parent().context("the program's folder")?)?)
+            .arg(source);
+        Ok(command)
     }
 
     fn install_wheel(&self, wheel: &Path) -> Result<()> {

@@ -21,6 +21,7 @@ mod maven;
 mod package;
 mod proxy;
 mod quickstart;
+mod snippets;
 mod soak;
 mod step;
 mod tally;

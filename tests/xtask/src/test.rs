@@ -15,7 +15,7 @@ use crate::{
     interop::{self, Guest},
     language::Language,
     proxy::Proxy,
-    step,
+    snippets, step,
     tally::Tally,
     tidy,
     workspace::{Workspace, cargo},
@@ -74,6 +74,7 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     step::heading("Examples");
     let proxy = Proxy::start(workspace, installed.artefacts())?;
     tally.add(examples::run(workspace, &installed, &Run { languages, proxy: &proxy })?);
+    tally.add(snippets::run(workspace, &installed, &Run { languages, proxy: &proxy })?);
     let letters = step::perform("every language receives what every language sends", || {
         across::exchange(&mut across::speakers(workspace, &installed, languages, &proxy)?)
     });

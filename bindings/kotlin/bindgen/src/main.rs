@@ -1,5 +1,5 @@
-//! `rocketmq-thin-kotlin-bindgen LIBRARY CONFIG OUT_DIR` writes the Kotlin classes that belong to the built
-//! library. Maven runs it in the phase `generate-sources`.
+//! `rocketmq-thin-kotlin-bindgen LIBRARY CONFIG OUT_DIR` generates uniffi's Kotlin classes for the built library.
+//! Maven runs it in the phase `generate-sources`.
 
 use std::process::ExitCode;
 

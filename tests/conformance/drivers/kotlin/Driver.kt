@@ -220,6 +220,7 @@ private fun error(e: Throwable) = buildJsonObject {
             put("maybe_delivered", e.maybeDelivered)
             put("operation", e.operation)
             put("message", e.message)
+            put("shown", e.toString())
         }
         is CancellationException -> put("kind", "Cancelled")
         else -> {

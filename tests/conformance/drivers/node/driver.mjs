@@ -1,6 +1,6 @@
 // The Node driver of the conformance suite: requests as JSON lines on stdin, replies on stdout.
 //
-// It converts and decides nothing; tests/conformance/README.md is the protocol.
+// It only converts; tests/conformance/README.md describes the protocol.
 
 import { createInterface } from 'node:readline';
 import { Client, RocketMQError } from 'rocketmq-thin';
@@ -106,7 +106,7 @@ function results(settled, show) {
 function error(thrown) {
   if (!(thrown instanceof RocketMQError)) return { kind: 'Foreign', message: String(thrown) };
   const { kind, code = null, retryable, maybeDelivered, operation, message } = thrown;
-  return { kind, code, retryable, maybe_delivered: maybeDelivered, operation, message };
+  return { kind, code, retryable, maybe_delivered: maybeDelivered, operation, message, shown: String(thrown) };
 }
 
 function reply(line) {
@@ -133,5 +133,5 @@ for await (const line of createInterface({ input: process.stdin })) {
     break;
   }
 }
-// What still runs is given up, as at the end of any program.
+// Requests that still run are abandoned, as at the end of any program.
 process.exit(0);

@@ -152,8 +152,8 @@ def results(outcomes, show):
 def error(exception):
     if not isinstance(exception, Error):
         return {"kind": "Foreign", "message": repr(exception)}
-    fields = ("kind", "code", "retryable", "maybe_delivered", "operation")
-    return {**{field: getattr(exception, field) for field in fields}, "message": str(exception)}
+    fields = ("kind", "code", "retryable", "maybe_delivered", "operation", "message")
+    return {**{field: getattr(exception, field) for field in fields}, "shown": str(exception)}
 
 
 def seconds(milliseconds):

@@ -161,7 +161,8 @@ pub(crate) fn error(error: &Error) -> Value {
         "retryable": error.retryable(),
         "maybe_delivered": error.maybe_delivered(),
         "operation": error.operation(),
-        "message": error.to_string(),
+        "message": error.message(),
+        "shown": error.to_string(),
     })
 }
 

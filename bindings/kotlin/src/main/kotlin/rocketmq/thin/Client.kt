@@ -4,7 +4,6 @@ import java.time.Duration as JavaDuration
 import java.util.concurrent.CompletableFuture
 import java.util.function.Consumer
 import kotlin.time.Duration
-import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.withContext
@@ -15,8 +14,7 @@ import rocketmq.thin.internal.makeConsumer
 import rocketmq.thin.internal.makeProducer
 
 /**
- * A way to one RocketMQ service: one set of connections, credentials and names that producers and consumers
- * share.
+ * A connection to a RocketMQ service. Its producers and consumers share connections, credentials and namespace.
  *
  * ```
  * Client.connect("10.0.0.7:8081") { namespace = "prod" }.use { client ->
@@ -24,14 +22,14 @@ import rocketmq.thin.internal.makeProducer
  * }
  * ```
  *
- * Every suspending function has a twin for Java that ends in `Async` and returns a [CompletableFuture].
+ * Each suspending function has a variant for Java with the suffix `Async`, which returns a [CompletableFuture].
  * Cancelling the coroutine or the future cancels the operation.
  */
 class Client private constructor(private val made: Outcome.Made) {
     /**
-     * A producer, ready to send: the server knows the topics named in [options].
+     * Creates a producer. The topics in [options] must exist.
      *
-     * @throws RocketMQException as the server says, or `Timeout` when it says nothing within the startup timeout
+     * @throws RocketMQException the server's error, such as `TopicNotFound`, or `Timeout` after the startup timeout
      */
     suspend fun producer(options: ProducerOptions.() -> Unit = {}): Producer {
         val native = ProducerOptions().apply(options).toNative()
@@ -39,7 +37,7 @@ class Client private constructor(private val made: Outcome.Made) {
     }
 
     /**
-     * A consumer in [group], ready to receive.
+     * Creates a consumer in [group]. Its members share the messages.
      *
      * @throws RocketMQException as for [producer]
      */
@@ -48,11 +46,11 @@ class Client private constructor(private val made: Outcome.Made) {
         return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) })
     }
 
-    /** Closes every producer and consumer made from this client, together within [deadline] (20 s). */
+    /** Closes all producers and consumers of this client within one [deadline] (20 s). */
     suspend fun close(deadline: Duration? = null): CloseReport =
-        CloseReport(Operations.await<Outcome.Closed>(this) { closeClient(made.key, deadline?.toJavaDuration()) })
+        CloseReport(Operations.await<Outcome.Closed>(this) { closeClient(made.key, deadline.toJava("deadline")) })
 
-    /** Runs [block], then closes. */
+    /** Runs [block] and then closes the client. */
     suspend inline fun <R> use(block: (Client) -> R): R =
         try {
             block(this)
@@ -75,11 +73,12 @@ class Client private constructor(private val made: Outcome.Made) {
 
     companion object {
         /**
-         * Reaches one of the [endpoints], which are separated by `,` or `;`. Each is `host:port`, `host`
+         * Connects to one of the [endpoints], which are separated by `,` or `;`. Each is `host:port`, `host`
          * (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on.
          *
-         * @throws RocketMQException `InvalidOptions` at once; `Unavailable`, `Tls` or `Timeout` when no endpoint
-         *   could be reached within the startup timeout
+         * @throws RocketMQException `InvalidOptions`; `Unavailable`, `Tls` or `Timeout` if no endpoint could be
+         *   reached within the startup timeout
+         * @throws UnsatisfiedLinkError if the native library cannot be loaded; the message says what to do
          */
         suspend fun connect(endpoints: String, options: ClientOptions.() -> Unit = {}): Client {
             val native = ClientOptions(endpoints).apply(options).toNative()

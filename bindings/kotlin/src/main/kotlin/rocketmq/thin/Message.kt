@@ -13,18 +13,18 @@ import rocketmq.thin.internal.SentMessage
 class Message
 @JvmOverloads
 constructor(
-    /** The topic it goes to. */
+    /** The topic. */
     val topic: String,
-    /** Its content; servers refuse an empty one and, by default, one above 4 MiB. */
+    /** The content. Servers refuse an empty one and, by default, one above 4 MiB. */
     val body: ByteArray,
-    /** One word to filter by. */
+    /** A tag that consumers can filter by (none). */
     val tag: String? = null,
-    /** Words to find it by. A server splits a key at spaces. */
+    /** Keys that the message can be looked up by (none). Servers split a key at spaces. */
     val keys: List<String> = emptyList(),
-    /** Names and values of the application's own. */
+    /** The application's own properties (none). */
     val properties: Map<String, String> = emptyMap(),
 ) {
-    /** A message of text in UTF-8. */
+    /** A message with a text, which is sent as UTF-8. */
     @JvmOverloads
     constructor(
         topic: String,
@@ -39,36 +39,36 @@ constructor(
     internal fun toNative() = OutgoingMessage(topic, body, tag, keys, properties)
 }
 
-/** The server's word that a message is stored. */
+/** The confirmation that a message is stored. */
 data class Receipt(
-    /** The message's id, which its deliveries carry. */
+    /** The id of the message. Its deliveries have the same id. */
     val messageId: String,
-    /** The topic it went to. */
+    /** The topic. */
     val topic: String,
-    /** Its place in its queue, or -1 when the server didn't say. */
+    /** The offset in the queue, or -1 if the server did not return it. */
     val queueOffset: Long,
-    /** The server's transaction id; servers fill it for plain messages too. */
+    /** The server's transaction id. Servers set it for normal messages, too. */
     val transactionId: String,
 ) {
     internal constructor(sent: SentMessage) : this(sent.messageId, sent.topic, sent.queueOffset, sent.transactionId)
 }
 
-/** A message as received: what was sent, where it stood, and the lease on it. */
+/** A received message. It is invisible to other consumers until it is acknowledged or its invisible time expires. */
 class Delivery
 internal constructor(
-    private val message: IncomingMessage,
-    /** The library knows the lease as long as this is reachable. */
+    internal val message: IncomingMessage,
+    /** The library knows the delivery as long as this is reachable. */
     @Suppress("unused") private val hold: Hold,
 ) {
     internal val key get() = message.key
 
-    /** The id its [Receipt] named. */
+    /** The id that the sender's [Receipt] has, too. */
     val messageId: String get() = message.messageId
 
     /** The topic. */
     val topic: String get() = message.topic
 
-    /** The content, decompressed; as it came over the wire when [corrupted]. */
+    /** The decompressed content. If [corrupted], the bytes as received. */
     val body: ByteArray get() = message.body
 
     /** The tag. */
@@ -80,38 +80,38 @@ internal constructor(
     /** The application's properties, sorted by name. */
     val properties: Map<String, String> get() = message.properties
 
-    /** The group within which the order of messages is kept. */
+    /** The group of a FIFO message. Messages of one group are delivered in order. */
     val messageGroup: String? get() = message.messageGroup
 
-    /** When the sender made it. */
+    /** When the sender created it. */
     val bornAt: Instant? get() = message.bornAt
 
-    /** Where the sender ran. */
+    /** The sender's host. */
     val bornHost: String get() = message.bornHost
 
     /** When the server stored it. */
     val storedAt: Instant? get() = message.storedAt
 
-    /** How many times it has been delivered, this time included. */
+    /** How many times it has been delivered, including this time. */
     val attempt: Int get() = message.attempt
 
-    /** Whether the body failed its digest or could not be decompressed. */
+    /** Whether the body does not match its digest or could not be decompressed. */
     val corrupted: Boolean get() = message.corrupted
 
-    /** The queue. */
+    /** The id of the queue. */
     val queueId: Int get() = message.queueId
 
-    /** The place in the queue. */
+    /** The offset in the queue. */
     val queueOffset: Long get() = message.queueOffset
 
     override fun toString() = "Delivery($messageId of $topic, attempt $attempt, ${body.size} bytes)"
 }
 
-/** What a bounded close did. */
+/** The result of a close. */
 data class CloseReport(
-    /** Sends and acks that were still under way and got their answer. */
+    /** How many outstanding sends and acks were completed. */
     val flushed: Long,
-    /** Sends and acks that had no answer at the deadline; each failed with [RocketMQException.Closed]. */
+    /** How many sends and acks had no answer at the deadline. Each failed with [RocketMQException.Closed]. */
     val abandoned: Long,
     /** How long the close took. */
     val elapsed: Duration,

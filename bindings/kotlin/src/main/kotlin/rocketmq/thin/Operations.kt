@@ -13,80 +13,123 @@ import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.DelicateCoroutinesApi
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.GlobalScope
+import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.future.future
 import kotlinx.coroutines.suspendCancellableCoroutine
 import rocketmq.thin.internal.FfiConverterTypeOutcome
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.start as startNative
 
-/** Operations under way: each starts with one call into the library, and one thread fetches all outcomes. */
+/**
+ * Operations in progress. Each is started with one call into the library, and one thread fetches the outcomes of all.
+ * The thread ends when there is nothing to fetch, because a thread keeps its class loader in memory.
+ */
 internal object Operations {
+    /** How long the thread waits for a further operation before it ends. */
+    private const val LINGER_MILLIS = 1000L
+
     /**
-     * By an operation's id: who waits for the outcome, or the outcome if it came first. The second to come
-     * takes the entry away.
+     * By operation id: the continuation that waits for the outcome, or the outcome if it came first. Whichever comes
+     * second removes the entry.
      */
     private val rendezvous = ConcurrentHashMap<Long, Any>()
 
-    private val poller = lazy { thread(isDaemon = true, name = "rocketmq-poll", block = ::poll) }
+    /** Whether the thread runs. */
+    @Volatile private var polling = false
 
-    /** Starts the library; throws if it cannot run. */
+    /** Runs what must not run on the thread. It is the JDK's, because a pool of ours would keep threads. */
+    private val executor = CompletableFuture<Nothing>().defaultExecutor()
+
+    /** Where futures are completed. */
+    val dispatcher = executor.asCoroutineDispatcher()
+
+    /** Starts the library, or throws the reason why it cannot start. */
     fun start() {
+        NativeLoader.load()
         startNative()?.let { throw it.toException() }
-        poller.value
     }
 
-    /** Starts an operation of [owner] and waits for its outcome. Cancelling the coroutine cancels it. */
-    suspend inline fun <reified T : Outcome> await(owner: Any, crossinline start: () -> Long): T {
+    /**
+     * Starts an operation of [owner] and waits for its outcome. Cancelling the coroutine cancels the operation.
+     * [lost] gets an outcome that arrived although the coroutine was cancelled.
+     */
+    suspend inline fun <reified T : Outcome> await(
+        owner: Any,
+        noinline lost: (Outcome) -> Unit = { it.destroy() },
+        crossinline start: () -> Long,
+    ): T {
         val outcome = suspendCancellableCoroutine { continuation ->
             val operation = start()
-            // Until here, or the library could lose what the owner's key stands for.
+            // The library knows the owner by a key that is valid as long as the owner is reachable.
             Reference.reachabilityFence(owner)
-            check(operation != 0L) { "the native library does not fit these classes" }
-            register(operation, continuation)
+            check(operation != 0L) { "the native library and these classes are of different versions" }
+            register(operation, Waiting(continuation, lost))
         }
         if (outcome is Outcome.Failed) throw outcome.failure.toException()
         return outcome as T
     }
 
-    fun register(operation: Long, continuation: CancellableContinuation<Outcome>) {
-        val outcome = rendezvous.putIfAbsent(operation, continuation)
+    fun register(operation: Long, waiting: Waiting) {
+        // The operation has started: either a thread that is about to end sees it, or this sees that it ended.
+        if (!polling) startPolling()
+        val outcome = rendezvous.putIfAbsent(operation, waiting)
         if (outcome != null) {
             rendezvous.remove(operation)
-            continuation.finish(outcome)
+            waiting.resume(outcome)
         } else {
-            continuation.invokeOnCancellation {
+            waiting.continuation.invokeOnCancellation {
                 val noOutcomeWillCome = NativeFunctions.rocketmq_thin_cancel(operation) == 1
                 if (noOutcomeWillCome) rendezvous.remove(operation)
             }
         }
     }
 
-    /** [outcome] is an [Outcome], or what was thrown when it was decoded. */
-    @Suppress("UNCHECKED_CAST")
+    /** A coroutine that waits for an outcome. */
+    class Waiting(val continuation: CancellableContinuation<Outcome>, private val lost: (Outcome) -> Unit) {
+        /** [outcome] is an [Outcome], or what was thrown when it was decoded. */
+        fun resume(outcome: Any) =
+            if (outcome is Outcome) continuation.resume(outcome) { _, unused, _ -> lost(unused) }
+            else continuation.resumeWithException(outcome as Throwable)
+    }
+
     private fun arrive(operation: Long, outcome: Any) {
-        val continuation = rendezvous.putIfAbsent(operation, outcome) as CancellableContinuation<Outcome>? ?: return
+        val waiting = rendezvous.putIfAbsent(operation, outcome) as Waiting? ?: return
         rendezvous.remove(operation)
-        when (continuation.context[ContinuationInterceptor]) {
-            // The rest of the coroutine would run right here; if it blocks, nobody fetches outcomes any more.
-            null, Dispatchers.Unconfined ->
-                Dispatchers.Default.dispatch(continuation.context) { continuation.finish(outcome) }
-            else -> continuation.finish(outcome)
+        when (waiting.continuation.context[ContinuationInterceptor]) {
+            // The rest of the coroutine would run on this thread. If it blocked, no more outcomes would be fetched.
+            null, Dispatchers.Unconfined -> executor.execute { waiting.resume(outcome) }
+            else -> waiting.resume(outcome)
         }
     }
 
-    private fun CancellableContinuation<Outcome>.finish(outcome: Any) =
-        if (outcome is Outcome) resume(outcome) { _, lost, _ -> lost.destroy() }
-        else resumeWithException(outcome as Throwable)
+    @Synchronized
+    private fun startPolling() {
+        if (polling) return
+        polling = true
+        // Not the caller's class loader, which may be an application's that is to be unloaded.
+        val loader = Operations::class.java.classLoader
+        thread(isDaemon = true, name = "rocketmq-poll", contextClassLoader = loader, block = ::poll)
+    }
+
+    /** Whether the thread ends. */
+    @Synchronized
+    private fun stopPolling(): Boolean {
+        polling = false
+        // An operation may have started while the thread still seemed to run.
+        if (NativeFunctions.rocketmq_thin_pending() > 0) polling = true
+        return !polling
+    }
 
     private fun poll() {
         while (true) {
-            val batch = NativeFunctions.rocketmq_thin_poll() ?: return
+            val batch = NativeFunctions.rocketmq_thin_poll(LINGER_MILLIS) ?: return
             val length = batch.getLong(0)
+            if (length == 0L && stopPolling()) return
             val encoded = batch.getByteBuffer(Long.SIZE_BYTES.toLong(), length).order(ByteOrder.BIG_ENDIAN)
             while (encoded.hasRemaining()) {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
-                // A dispatcher of the application's may throw; the other operations are not to blame.
+                // A dispatcher of the application may throw. That must not affect other operations.
                 runCatching { arrive(operation, decode(encoded)) }.onFailure { report(it) }
                 encoded.position(end)
             }
@@ -96,7 +139,7 @@ internal object Operations {
     private fun report(e: Throwable) =
         with(Thread.currentThread()) { uncaughtExceptionHandler.uncaughtException(this, e) }
 
-    /** Memory may be short for a large outcome: then that operation fails, and the others go on. */
+    /** If there is not enough memory for an outcome, its operation fails and the others continue. */
     private fun decode(encoded: ByteBuffer): Any =
         try {
             FfiConverterTypeOutcome.read(encoded)
@@ -105,10 +148,10 @@ internal object Operations {
         }
 }
 
-/** Runs [block] for callers without coroutines. Its start is the caller's, so that calls keep their order. */
+/** Runs [block] for callers without coroutines. It starts on the caller's thread, so that calls keep their order. */
 @OptIn(DelicateCoroutinesApi::class)
 internal fun <T> future(block: suspend () -> T): CompletableFuture<T> =
-    GlobalScope.future(Dispatchers.Default, CoroutineStart.UNDISPATCHED) { block() }
+    GlobalScope.future(Operations.dispatcher, CoroutineStart.UNDISPATCHED) { block() }
 
 internal fun <T> Result<T>.toFuture(): CompletableFuture<T> =
     fold({ CompletableFuture.completedFuture(it) }, { CompletableFuture.failedFuture(it) })

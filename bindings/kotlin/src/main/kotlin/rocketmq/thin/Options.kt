@@ -12,27 +12,27 @@ import rocketmq.thin.internal.MessageFilter
 import rocketmq.thin.internal.SendOptions
 import rocketmq.thin.internal.TopicFilter
 
-/** How a [Client] reaches and addresses its servers. What is left null has the client's default. */
+/** How a [Client] connects to its servers. An option that is null has its default, which is given in parentheses. */
 class ClientOptions internal constructor(private val endpoints: String) {
-    /** The namespace of every topic and group. */
+    /** The namespace of every topic and group (none). */
     var namespace: String? = null
 
-    /** Who we are to a server that asks. */
+    /** The credentials that requests are signed with (none). */
     var credentials: Credentials? = null
 
-    /** Whether and how connections are encrypted. Endpoints written as `https://` are anyway. */
+    /** The encryption of connections ([Tls.OFF], except for `https://` endpoints). */
     var tls: Tls? = null
 
-    /** How long one attempt waits for its answer (3 s). A long poll waits this much longer than it asked for. */
+    /** The timeout of one attempt (3 s). A receive waits this much longer than its `awaitDuration`. */
     var requestTimeout: Duration? = null
 
-    /** How long a call may take, all attempts and pauses together (10 s). */
+    /** The timeout of one call, including all retries (10 s). */
     var operationTimeout: Duration? = null
 
-    /** How long connecting and making a producer or consumer may take (10 s). */
+    /** The timeout for connecting, and for creating a producer or consumer (10 s). */
     var startupTimeout: Duration? = null
 
-    /** The most attempts of one call; 1 never repeats. */
+    /** The maximum number of attempts of one call (16). 1 turns retries off. */
     var maxAttempts: Int? = null
 
     /** [requestTimeout] for Java. */
@@ -50,44 +50,44 @@ class ClientOptions internal constructor(private val endpoints: String) {
             namespace,
             credentials?.run { AccessKey(accessKey, secretKey, sessionToken) },
             tls?.encryption,
-            requestTimeout?.toJavaDuration(),
-            operationTimeout?.toJavaDuration(),
-            startupTimeout?.toJavaDuration(),
-            maxAttempts?.notNegative()?.toUInt(),
+            requestTimeout.toJava("requestTimeout"),
+            operationTimeout.toJava("operationTimeout"),
+            startupTimeout.toJava("startupTimeout"),
+            maxAttempts?.notNegative("maxAttempts")?.toUInt(),
         )
 }
 
-/** An access key and its secret, as the server's administrator gave them out. */
+/** An access key and its secret, as issued by the server's administrator. */
 class Credentials
 @JvmOverloads
 constructor(val accessKey: String, internal val secretKey: String, internal val sessionToken: String? = null) {
-    /** The name the server knows, without the secrets. */
+    /** The access key, without the secrets. */
     override fun toString() = "Credentials($accessKey)"
 }
 
-/** How connections are encrypted. The server's certificate is always verified. */
+/** The encryption of connections. The server's certificate is always verified. */
 class Tls private constructor(internal val encryption: Encryption) {
     companion object {
         /** Plaintext. */
         @JvmField val OFF = Tls(Encryption.Off)
 
-        /** With the certificate authorities that the machine trusts. */
+        /** TLS with the certificate authorities of the operating system. */
         @JvmField val SYSTEM_ROOTS = Tls(Encryption.SystemRoots)
 
-        /** With these certificate authorities only: one or more certificates in PEM form. */
+        /** TLS with these certificate authorities only: one or more certificates in PEM format. */
         @JvmStatic fun ca(pem: ByteArray) = Tls(Encryption.Ca(pem))
     }
 }
 
-/** What a [Producer] sends and how much of it at once. What is left null has the client's default. */
+/** Which topics a [Producer] sends to, and how much it sends at once. An option that is null has its default. */
 class ProducerOptions internal constructor() {
-    /** Topics whose existence is checked before the producer is handed out. Others may be sent to as well. */
+    /** Topics that must exist when the producer is created (none). It may send to other topics, too. */
     var topics: List<String> = emptyList()
 
-    /** The most messages under way; a send beyond waits for its turn. */
+    /** The maximum number of messages being sent (4096). Further sends wait. */
     var maxInFlightMessages: Int? = null
 
-    /** The most bytes of bodies under way; a send beyond waits for its turn. */
+    /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
     var maxInFlightBytes: Long? = null
 
     /** Sets [topics]. */
@@ -96,38 +96,47 @@ class ProducerOptions internal constructor() {
     internal fun toNative() =
         SendOptions(
             topics,
-            maxInFlightMessages?.notNegative()?.toULong(),
-            maxInFlightBytes?.notNegative()?.toULong(),
+            maxInFlightMessages?.notNegative("maxInFlightMessages")?.toULong(),
+            maxInFlightBytes?.notNegative("maxInFlightBytes")?.toULong(),
         )
 }
 
-/** What a [SimpleConsumer] receives. What is left null has the client's default. */
+/** What a [SimpleConsumer] receives. An option that is null has its default. */
 class SimpleConsumerOptions internal constructor(private val group: String) {
     private val subscriptions = mutableListOf<TopicFilter>()
 
-    /** The largest body after decompression, in bytes; a larger one is delivered as corrupted. */
+    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. */
     var maxBodySize: Long? = null
 
-    /** Receives [topic]'s messages that pass [filter]. All members of a group must say the same here. */
+    /** Subscribes to the messages of [topic] that match [filter]. All members of a group must have the same. */
     @JvmOverloads
     fun subscribe(topic: String, filter: Filter = Filter.ALL) =
         apply { subscriptions += TopicFilter(topic, filter.native) }
 
-    internal fun toNative() = ConsumeOptions(group, subscriptions, maxBodySize?.notNegative()?.toULong())
+    internal fun toNative() =
+        ConsumeOptions(group, subscriptions, maxBodySize?.notNegative("maxBodySize")?.toULong())
 }
 
-/** Which messages of a topic. */
+/** Selects messages of a topic. */
 class Filter private constructor(internal val native: MessageFilter) {
     companion object {
-        /** All. */
+        /** All messages. */
         @JvmField val ALL = Filter(MessageFilter.All)
 
-        /** Those with one of these tags. */
+        /** Messages with one of these tags. */
         @JvmStatic fun tags(vararg tags: String) = Filter(MessageFilter.Tags(tags.asList()))
 
-        /** Those whose properties satisfy this SQL-92 expression, such as `amount > 100 AND region = 'eu'`. */
+        /** Messages whose properties match this SQL-92 expression, such as `amount > 100 AND region = 'eu'`. */
         @JvmStatic fun sql(expression: String) = Filter(MessageFilter.Sql(expression))
     }
 }
 
-private fun <N : Number> N.notNegative(): N = also { require(toLong() >= 0) { "$this is negative" } }
+internal fun <N : Number> N.notNegative(argument: String): N = also {
+    require(toLong() >= 0) { "$argument must not be negative: $this" }
+}
+
+internal fun Duration.notNegative(argument: String): Duration = also {
+    require(!isNegative()) { "$argument must not be negative: $this" }
+}
+
+internal fun Duration?.toJava(argument: String): JavaDuration? = this?.notNegative(argument)?.toJavaDuration()

@@ -3,7 +3,6 @@ package rocketmq.thin
 import java.time.Duration as JavaDuration
 import java.util.concurrent.CompletableFuture
 import kotlin.time.Duration
-import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.withContext
@@ -16,13 +15,13 @@ import rocketmq.thin.internal.OutgoingMessages
 import rocketmq.thin.internal.SendResult
 import rocketmq.thin.internal.closeProducer
 
-/** Sends messages; made by [Client.producer]. */
+/** Sends messages. Created by [Client.producer]. */
 class Producer internal constructor(private val made: Outcome.Made) {
     /**
-     * Sends one message and waits until the server has stored it. Sends that run at the same time travel
-     * together where that costs no time. Cancelling gives up waiting, not the message.
+     * Sends a message and waits until the server has stored it. Concurrent sends share requests. A cancelled send may
+     * still be delivered.
      *
-     * @throws RocketMQException the server's refusal, or what kept an answer from coming; see
+     * @throws RocketMQException if the server refuses the message or does not answer; see
      *   [RocketMQException.maybeDelivered]
      */
     suspend fun send(message: Message): Receipt {
@@ -32,7 +31,7 @@ class Producer internal constructor(private val made: Outcome.Made) {
         return Receipt(sent.message)
     }
 
-    /** Sends many messages; the results stand in the order of the messages. */
+    /** Sends several messages. The results are in the order of the messages. */
     suspend fun sendAll(messages: List<Message>): List<Result<Receipt>> {
         val encoded = FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(messages.map { it.toNative() }))
         val sent =
@@ -47,11 +46,11 @@ class Producer internal constructor(private val made: Outcome.Made) {
         }
     }
 
-    /** Takes no more sends, and waits at most [deadline] (20 s) for those under way. */
+    /** Accepts no more sends, and waits up to [deadline] (20 s) for outstanding ones. */
     suspend fun close(deadline: Duration? = null): CloseReport =
-        CloseReport(Operations.await<Outcome.Closed>(this) { closeProducer(made.key, deadline?.toJavaDuration()) })
+        CloseReport(Operations.await<Outcome.Closed>(this) { closeProducer(made.key, deadline.toJava("deadline")) })
 
-    /** Runs [block], then closes. */
+    /** Runs [block] and then closes the producer. */
     suspend inline fun <R> use(block: (Producer) -> R): R =
         try {
             block(this)
@@ -62,7 +61,7 @@ class Producer internal constructor(private val made: Outcome.Made) {
     /** [send] for Java. */
     fun sendAsync(message: Message): CompletableFuture<Receipt> = future { send(message) }
 
-    /** [sendAll] for Java: the futures in the list are done, each with a receipt or a [RocketMQException]. */
+    /** [sendAll] for Java. The futures in the list are completed, each with a receipt or a [RocketMQException]. */
     fun sendAllAsync(messages: List<Message>): CompletableFuture<List<CompletableFuture<Receipt>>> =
         future { sendAll(messages).map { it.toFuture() } }
 

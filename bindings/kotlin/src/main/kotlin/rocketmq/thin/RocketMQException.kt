@@ -3,7 +3,7 @@ package rocketmq.thin
 import rocketmq.thin.internal.ErrorKind as NativeKind
 import rocketmq.thin.internal.Failure
 
-/** What went wrong, in the words of every language. Each has a subclass of [RocketMQException] of its name. */
+/** The kinds of errors, the same in every language. Each has a subclass of [RocketMQException] with its name. */
 enum class ErrorKind {
     InvalidArgument,
     Unauthenticated,
@@ -25,29 +25,36 @@ enum class ErrorKind {
     Internal,
 }
 
-/** Why an operation failed, and what that means for the caller. */
+/**
+ * An operation failed. [message] is the reason: the server's text if it sent one. [toString] also has the operation, the
+ * kind, the code and the endpoint.
+ */
 sealed class RocketMQException(
-    /** What went wrong. */
+    /** The kind of the error. */
     val kind: ErrorKind,
     failure: Failure,
-) : Exception(failure.detail) {
-    /** The server's code, such as 40402; null when no server answered. */
+) : Exception(failure.reason) {
+    /** The server's code, such as 40402; null if no server responded. */
     val code: Int? = failure.code
 
     /** Whether the same call may succeed later. */
     val retryable: Boolean = failure.retryable
 
-    /** Whether the server may have carried out the request all the same. */
+    /** Whether the server may have carried out the request although the call failed. */
     val maybeDelivered: Boolean = failure.maybeDelivered
 
     /** The operation that failed: `connect`, `send`, `receive`, `ack`, ... */
     val operation: String = failure.operation
 
-    /** The address that was asked, as `host:port`. */
+    /** The address of the server, as `host:port`. */
     val endpoint: String? = failure.endpoint
 
-    /** The id of the request, for a search in the server's logs. */
+    /** The id of the request, which the server's logs show, too. */
     val requestId: String? = failure.requestId
+
+    private val summary = failure.summary
+
+    override fun toString() = "${javaClass.name}: $summary"
 
     /** The server refused the request as malformed or out of range. */
     class InvalidArgument internal constructor(failure: Failure) : RocketMQException(ErrorKind.InvalidArgument, failure)
@@ -71,31 +78,31 @@ sealed class RocketMQException(
     /** The topic does not take messages of this type. */
     class TypeMismatch internal constructor(failure: Failure) : RocketMQException(ErrorKind.TypeMismatch, failure)
 
-    /** The lease on the delivery is over. */
+    /** The invisible time of the delivery has expired. */
     class InvalidReceipt internal constructor(failure: Failure) : RocketMQException(ErrorKind.InvalidReceipt, failure)
 
     /** Body, properties or headers exceed a limit. */
     class TooLarge internal constructor(failure: Failure) : RocketMQException(ErrorKind.TooLarge, failure)
 
-    /** The server asks to slow down, or a quota is used up. */
+    /** Too many requests, or a quota is exhausted. */
     class Throttled internal constructor(failure: Failure) : RocketMQException(ErrorKind.Throttled, failure)
 
-    /** The server, or the way to it, is in trouble. */
+    /** The server failed or could not be reached. */
     class Unavailable internal constructor(failure: Failure) : RocketMQException(ErrorKind.Unavailable, failure)
 
-    /** The server does not offer this operation. */
+    /** The server does not support this operation. */
     class Unsupported internal constructor(failure: Failure) : RocketMQException(ErrorKind.Unsupported, failure)
 
-    /** No answer within the time allowed. */
+    /** No response in time. */
     class Timeout internal constructor(failure: Failure) : RocketMQException(ErrorKind.Timeout, failure)
 
-    /** The server's answer makes no sense. */
+    /** The server's response is invalid. */
     class Protocol internal constructor(failure: Failure) : RocketMQException(ErrorKind.Protocol, failure)
 
-    /** The options given cannot work. */
+    /** The options given to the client are invalid. */
     class InvalidOptions internal constructor(failure: Failure) : RocketMQException(ErrorKind.InvalidOptions, failure)
 
-    /** The TLS handshake failed, as with a certificate that is not trusted. */
+    /** The TLS handshake failed, for example because the certificate is not trusted. */
     class Tls internal constructor(failure: Failure) : RocketMQException(ErrorKind.Tls, failure)
 
     /** The client, producer or consumer is closed. */

@@ -14,7 +14,7 @@ import java.util.concurrent.CompletionException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The same client from Java, where nothing suspends. */
+/** The client in Java, with futures. */
 class JavaFaceTest {
     @Test
     void fourVerbsWithFutures(@TempDir Path data) {

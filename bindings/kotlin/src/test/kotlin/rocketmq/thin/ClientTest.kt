@@ -10,12 +10,14 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
+import kotlinx.coroutines.yield
 import org.junit.jupiter.api.AfterAll
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -29,7 +31,7 @@ import org.junit.jupiter.api.TestInstance
 import org.junit.jupiter.api.io.CleanupMode
 import org.junit.jupiter.api.io.TempDir
 
-/** What is Kotlin's own: coroutines, cancellation, `use`, exceptions, types. */
+/** The features of Kotlin: coroutines, cancellation, `use`, exceptions, types. */
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class ClientTest {
     private lateinit var proxy: MergedProxy
@@ -47,7 +49,7 @@ class ClientTest {
     private fun test(block: suspend (Client) -> Unit) = runBlocking { Client.connect(proxy.endpoint).use { block(it) } }
 
     @Test
-    fun `a message comes back as it was sent`() = test { client ->
+    fun `a delivery has the fields of the message`() = test { client ->
         val topic = unique("types")
         val body = ByteArray(256) { it.toByte() }
         val properties = mapOf("größe" to "12 €", "empty-looking" to " ", "a" to "1")
@@ -69,7 +71,7 @@ class ClientTest {
     }
 
     @Test
-    fun `many coroutines on many threads each get their own answer`() = test { client ->
+    fun `concurrent coroutines each get their own result`() = test { client ->
         val topic = unique("crowd")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -110,7 +112,52 @@ class ClientTest {
     }
 
     @Test
-    fun `a flow of deliveries goes on until its collector has enough`() = test { client ->
+    fun `messages that a cancelled receive has fetched go to the next one`() = test { client ->
+        val topic = unique("late")
+        val producer = client.producer { topics(topic) }
+        val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
+        val rounds = 100
+        val received = mutableListOf<Delivery>()
+        withContext(Dispatchers.Default) {
+            repeat(rounds) { round ->
+                val receiving = launch { received += consumer.receive() }
+                producer.send(Message(topic, "$round"))
+                // The message arrives at about the same time: before the cancellation, or after it.
+                repeat(round % 10) { yield() }
+                receiving.cancelAndJoin()
+            }
+        }
+        while (received.size < rounds) received += consumer.receive()
+        assertEquals(setOf(1), received.map { it.attempt }.toSet())
+        assertEquals(rounds, received.map { it.messageId }.toSet().size)
+    }
+
+    @Test
+    fun `deliveries that a collector has not reached go to the next receive`() = test { client ->
+        val topic = unique("rest")
+        val producer = client.producer { topics(topic) }
+        val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
+        val sent = List(5) { Message(topic, "$it", "tag", listOf("a", "b"), mapOf("n" to "$it")) }
+        producer.sendAll(sent).forEach { it.getOrThrow() }
+        val received = List(sent.size) { consumer.deliveries().first().also { consumer.ack(it) } }
+        assertEquals(
+            sent.map { listOf(it.body.decodeToString(), it.tag, it.keys, it.properties, 1) }.toSet(),
+            received.map { listOf(it.body.decodeToString(), it.tag, it.keys, it.properties, it.attempt) }.toSet(),
+        )
+    }
+
+    @Test
+    fun `the thread that fetches outcomes ends when there are none, and starts again`() = test { client ->
+        val producer = client.producer()
+        val topic = unique("thread")
+        repeat(2) {
+            producer.send(Message(topic, "hello"))
+            Thread.getAllStackTraces().keys.filter { it.name == "rocketmq-poll" }.forEach { it.join() }
+        }
+    }
+
+    @Test
+    fun `a flow of deliveries continues until the collection ends`() = test { client ->
         val topic = unique("flow")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -131,7 +178,7 @@ class ClientTest {
     }
 
     @Test
-    fun `what was changed is acked with the newest handle`() = test { client ->
+    fun `a delivery can be acknowledged after its invisible time was changed`() = test { client ->
         val topic = unique("handle")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -142,7 +189,7 @@ class ClientTest {
     }
 
     @Test
-    fun `use closes, also when its block throws`() = runBlocking {
+    fun `use closes the client even if its block throws`() = runBlocking {
         val topic = unique("use")
         val (client, producer) = Client.connect(proxy.endpoint).use { it to it.producer { topics(topic) } }
         val closed = runCatching { producer.send(Message(topic, "late")) }.exceptionOrNull()
@@ -154,7 +201,7 @@ class ClientTest {
     }
 
     @Test
-    fun `sendAll and ackAll tell what became of each`() = test { client ->
+    fun `sendAll and ackAll return a result for each item`() = test { client ->
         val topic = unique("each")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -168,7 +215,7 @@ class ClientTest {
     }
 
     @Test
-    fun `an error has all that the server and the core said`(@TempDir data: Path) {
+    fun `an exception has all fields of the error`(@TempDir data: Path) {
         MergedProxy(data, "--auto-create-topics", "false").use { strict ->
             runBlocking {
                 Client.connect(strict.endpoint).use { client ->
@@ -180,17 +227,27 @@ class ClientTest {
                     assertFalse(error.maybeDelivered)
                     assertEquals(strict.endpoint, error.endpoint)
                     assertTrue("nowhere" in error.message!!, error.message)
+                    assertTrue("(TopicNotFound 40402 from ${strict.endpoint})" in "$error", "$error")
+                    assertFalse("TopicNotFound" in error.message!!, error.message)
                 }
             }
         }
     }
 
     @Test
-    fun `what no native type can hold is refused before the call`() = test { client ->
+    fun `a negative number is refused before the call, with the name of the argument`() = test { client ->
         val consumer = client.simpleConsumer(unique("group")) { subscribe(unique("negative")) }
-        assertThrows(IllegalArgumentException::class.java) {
-            runBlocking { consumer.receive(awaitDuration = (-1).milliseconds) }
+        val calls = mapOf<String, suspend () -> Any>(
+            "awaitDuration" to { consumer.receive(awaitDuration = (-1).milliseconds) },
+            "maxMessages" to { consumer.receive(maxMessages = -1) },
+            "maxAttempts" to { Client.connect("localhost") { maxAttempts = -1 } },
+            "requestTimeout" to { Client.connect("localhost") { requestTimeout = (-1).milliseconds } },
+            "maxInFlightBytes" to { client.producer { maxInFlightBytes = -1 } },
+            "deadline" to { client.close((-1).milliseconds) },
+        )
+        for ((argument, call) in calls) {
+            val error = assertThrows(IllegalArgumentException::class.java) { runBlocking { call() } }
+            assertTrue(error.message!!.startsWith("$argument must not be negative: -1"), error.message)
         }
-        assertThrows(IllegalArgumentException::class.java) { runBlocking { consumer.receive(maxMessages = -1) } }
     }
 }

@@ -2,7 +2,7 @@ package rocketmq.thin
 
 import java.nio.file.Path
 
-/** The real proxy, in a process of its own, with its data in [data]. */
+/** A merged proxy in a new process, with its data in [data]. */
 class MergedProxy(data: Path, vararg arguments: String) : AutoCloseable {
     private val process =
         ProcessBuilder(binary, "--listen", "127.0.0.1:0", "--data-dir", data.toString(), *arguments)
@@ -11,7 +11,7 @@ class MergedProxy(data: Path, vararg arguments: String) : AutoCloseable {
 
     /** Where it listens. */
     val endpoint: String =
-        process.inputReader().readLine()?.removePrefix("listening on ") ?: error("$binary ended at once")
+        process.inputReader().readLine()?.removePrefix("listening on ") ?: error("$binary ended during startup")
 
     override fun close() {
         process.destroyForcibly().waitFor()

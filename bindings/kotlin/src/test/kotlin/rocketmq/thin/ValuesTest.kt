@@ -8,9 +8,9 @@ import rocketmq.thin.internal.Failure
 
 class ValuesTest {
     @Test
-    fun `each kind has a subclass of its name`() {
+    fun `each kind has a subclass with its name`() {
         for (native in NativeKind.entries) {
-            val failure = Failure(native, null, retryable = true, maybeDelivered = false, "send", "why", null, null)
+            val failure = Failure(native, null, retryable = true, maybeDelivered = false, "send", "why", "summary", null, null)
             val exception = failure.toException()
             val name = native.name.split('_').joinToString("") { it.lowercase().replaceFirstChar(Char::uppercase) }
             assertEquals(name, exception.kind.name)

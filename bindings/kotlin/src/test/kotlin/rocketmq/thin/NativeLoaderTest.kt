@@ -1,0 +1,35 @@
+package rocketmq.thin
+
+import java.nio.file.Files
+import java.nio.file.Path
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.io.TempDir
+
+class NativeLoaderTest {
+    @Test
+    fun `a library that cannot be unpacked is the same error at each call`(@TempDir folder: Path) {
+        // No folder can be created below a file.
+        val unusable = Files.writeString(folder.resolve("file"), "").resolve("folder")
+        val java = Path.of(System.getProperty("java.home"), "bin", "java").toString()
+        val classes = System.getProperty("java.class.path")
+        val connecting =
+            ProcessBuilder(java, "-cp", classes, "-Djna.tmpdir=$unusable", ConnectTwice::class.java.name)
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start()
+        val errors = connecting.inputReader().readLines()
+        assertEquals(2, errors.size, "$errors")
+        assertEquals(errors[0], errors[1])
+        assertTrue(errors[0].startsWith("java.lang.UnsatisfiedLinkError: rocketmq-thin cannot load"), errors[0])
+        assertTrue("JNA unpacks it into $unusable, which does not exist" in errors[0], errors[0])
+        assertTrue("-Djna.tmpdir=DIR" in errors[0], errors[0])
+    }
+}
+
+/** Prints the errors of two attempts to connect. */
+object ConnectTwice {
+    @JvmStatic
+    fun main(arguments: Array<String>) =
+        repeat(2) { println(runCatching { Client.connectAsync("localhost").join() }.exceptionOrNull()?.cause) }
+}

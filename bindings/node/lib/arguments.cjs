@@ -1,0 +1,184 @@
+'use strict';
+
+// Checks what callers pass, so that a misspelt or mistyped argument fails with its name instead of being ignored.
+// A type is a function of a value and its path: it returns what the native side takes, or throws a `TypeError`.
+
+const { isUint8Array } = require('node:util/types');
+
+function refuse(value, path, expected) {
+  throw new TypeError(`${path} must be ${expected}, not ${shown(value)}`);
+}
+
+function shown(value) {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return 'an array';
+  switch (typeof value) {
+    case 'string':
+      return `the string ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value)}`;
+    case 'number':
+    case 'bigint':
+    case 'boolean':
+      return `the ${typeof value} ${value}`;
+    case 'object':
+      return `an object of class ${value.constructor?.name ?? 'Object'}`;
+    default:
+      return `a ${typeof value}`;
+  }
+}
+
+const isObject = (value) => typeof value === 'object' && value !== null;
+const isIterable = (value) => isObject(value) && typeof value[Symbol.iterator] === 'function';
+
+function string(value, path) {
+  return typeof value === 'string' ? value : refuse(value, path, 'a string');
+}
+
+function count(value, path) {
+  const valid = Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
+  return valid ? value : refuse(value, path, 'a whole number from 0 to 4294967295');
+}
+
+function milliseconds(value, path) {
+  return Number.isFinite(value) && value >= 0 ? value : refuse(value, path, 'a number of milliseconds, 0 or more');
+}
+
+function content(value, path) {
+  return typeof value === 'string' || isUint8Array(value) ? value : refuse(value, path, 'a string or a Uint8Array');
+}
+
+function abortSignal(value, path) {
+  const valid = isObject(value) && typeof value.throwIfAborted === 'function';
+  return valid ? value : refuse(value, path, 'an AbortSignal');
+}
+
+/** The items of an iterable as an array. A string is not taken for an iterable of its letters. */
+function listOf(item, expected) {
+  return (value, path) => {
+    if (!isIterable(value)) refuse(value, path, expected);
+    return Array.from(value, (each, index) => item(each, `${path}[${index}]`));
+  };
+}
+
+/** As `listOf`; what `isOne` says of stands for a list of it alone. */
+function oneOrMore(item, isOne, expected) {
+  const many = listOf(item, expected);
+  return (value, path) => (isOne(value) ? [item(value, path)] : many(value, path));
+}
+
+const strings = oneOrMore(string, (value) => typeof value === 'string', 'a string or an iterable of strings');
+
+/** An object with strings as its values. */
+function dictionary(value, path) {
+  if (!isObject(value) || isIterable(value)) refuse(value, path, 'an object of strings');
+  for (const name of Object.keys(value)) string(value[name], `${path}[${JSON.stringify(name)}]`);
+  return value;
+}
+
+/**
+ * A copy of an object with these fields. `null` leaves a field out, as `undefined` does. Any other field that has a
+ * value is refused unless it is in `ignored`.
+ */
+function record(fields, { required = [], ignored = [] } = {}) {
+  const names = Object.keys(fields);
+  const known = new Set([...names, ...ignored]);
+  const expected = `an object with ${names.join(', ')}`;
+  return (value, path) => {
+    if (!isObject(value) || isIterable(value)) refuse(value, path, expected);
+    for (const name of Object.keys(value)) {
+      if (!known.has(name) && value[name] !== undefined) {
+        throw new TypeError(`${path} has no field ${name}; it takes ${names.join(', ')}`);
+      }
+    }
+    const copy = {};
+    for (const name of names) {
+      const given = value[name];
+      if ((given !== undefined && given !== null) || required.includes(name)) {
+        copy[name] = fields[name](given, `${path}.${name}`);
+      }
+    }
+    return copy;
+  };
+}
+
+const credentials = record(
+  { accessKey: string, secretKey: string, sessionToken: string },
+  { required: ['accessKey', 'secretKey'] },
+);
+const certificates = record({ ca: content }, { required: ['ca'] });
+const retry = record({ maxAttempts: count, initialMs: milliseconds, maxMs: milliseconds });
+const filtered = record({ topic: string, tags: strings, sql: string }, { required: ['topic'] });
+
+function tls(value, path) {
+  if (typeof value === 'boolean') return value;
+  return isObject(value) ? certificates(value, path) : refuse(value, path, 'true, false or { ca }');
+}
+
+function subscription(value, path) {
+  if (typeof value === 'string') return value;
+  const { tags, sql, ...given } = filtered(value, path);
+  if (tags !== undefined && sql !== undefined) throw new TypeError(`${path} has both tags and sql; it takes one of them`);
+  return { ...given, tags, sql };
+}
+
+const subscriptions = oneOrMore(
+  subscription,
+  (value) => typeof value === 'string' || (isObject(value) && !isIterable(value)),
+  'a subscription or an iterable of subscriptions',
+);
+
+const connectOptions = record(
+  {
+    endpoints: strings,
+    namespace: string,
+    credentials,
+    tls,
+    requestTimeoutMs: milliseconds,
+    operationTimeoutMs: milliseconds,
+    startupTimeoutMs: milliseconds,
+    retry,
+  },
+  { required: ['endpoints'] },
+);
+
+/** The options of a client; a string stands for its endpoints alone. */
+function clientOptions(value, path) {
+  return connectOptions(typeof value === 'string' ? { endpoints: value } : value, path);
+}
+
+const producerOptions = record({ topics: strings, maxInFlightMessages: count, maxInFlightBytes: count });
+const simpleConsumerOptions = record(
+  { group: string, subscriptions, maxBodySize: count },
+  { required: ['group', 'subscriptions'] },
+);
+const receiveOptions = record({ maxMessages: count, invisibleMs: milliseconds, awaitMs: milliseconds, signal: abortSignal });
+const closeOptions = record({ deadlineMs: milliseconds, signal: abortSignal });
+const callOptions = record({ signal: abortSignal });
+
+const message = record(
+  { topic: string, body: content, tag: string, keys: strings, properties: dictionary },
+  {
+    required: ['topic', 'body'],
+    // What a delivery has beside, so that a program can send one on: `send({ ...delivery, topic })`.
+    ignored: ['messageId', 'bornAt', 'bornHost', 'storedAt', 'attempt', 'corrupted', 'queueId', 'queueOffset'],
+  },
+);
+const messages = listOf(message, 'an iterable of messages');
+
+/** The signal among the options that every call takes as its last argument. */
+function signalOf(call) {
+  return call === undefined ? undefined : callOptions(call, 'call').signal;
+}
+
+module.exports = {
+  clientOptions,
+  closeOptions,
+  listOf,
+  message,
+  messages,
+  milliseconds,
+  producerOptions,
+  receiveOptions,
+  refuse,
+  signalOf,
+  simpleConsumerOptions,
+};
