@@ -164,7 +164,10 @@ fn check_consumer(options: &SimpleConsumerOptions) -> Result<()> {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("options", &self.0.servers.options).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("options", &self.0.servers.options)
+            .field("connections", &self.0.servers.pool.connections())
+            .finish_non_exhaustive()
     }
 }
 

@@ -34,7 +34,9 @@
 //! # What it takes care of
 //!
 //! - **Connections.** One HTTP/2 connection per address, shared by all producers and consumers of a
-//!   [`Client`]. A server that is killed and comes back is found again without any help.
+//!   [`Client`]. If long polls need more streams than the server allows on one, further connections are opened;
+//!   the `Debug` output of a client says how many there are. A connection on which the server stopped answering
+//!   is replaced, and a server that is restarted is found again.
 //! - **Failures.** What may pass by itself is repeated, with growing pauses, until
 //!   [`ClientOptions::operation_timeout`]. Everything else is an [`Error`] at once, which says what happened
 //!   ([`Error::kind`], [`Error::code`]), whether to try again ([`Error::retryable`]), and whether it may have

@@ -6,13 +6,22 @@ use std::{
 };
 
 use rocketmq_thin_proto::v2::{self, receive_message_response::Content};
-use tokio::time::timeout;
-use tonic::{Request, Streaming};
+use tokio::time::timeout_at;
+use tonic::{Request, Status, Streaming};
 use tracing::{Instrument, debug_span};
 use uuid::Builder;
 
-use super::{failure::Origin, identity::Identity, link::Link, operation::Operation};
+use super::{
+    connection::Connection,
+    failure::{self, Origin},
+    identity::Identity,
+    link::Link,
+    operation::{Heartbeat, Operation},
+};
 use crate::error::{Error, ErrorKind};
+
+/// How old the latest answer on a connection may be before a heartbeat has to prove that it is alive.
+const PROBE_AGE: Duration = Duration::from_secs(9);
 
 /// Sends the requests of one protocol client.
 #[derive(Clone, Debug)]
@@ -25,6 +34,53 @@ pub(crate) struct Rpc {
 pub(crate) struct Received {
     pub(crate) status: Option<v2::Status>,
     pub(crate) messages: Vec<v2::Message>,
+}
+
+/// A connection of a link.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    link: &'a Link,
+    connection: &'a Arc<Connection>,
+}
+
+impl Path<'_> {
+    /// The error of a request that was refused or that broke.
+    fn refused(self, origin: &Origin, status: Status) -> Error {
+        if failure::is_answer(&status) {
+            self.connection.answered();
+        }
+        failed(self.link, origin.transport(status))
+    }
+
+    /// Notes that a request that began at `start` got no answer in time.
+    fn timed_out(self, start: Instant) {
+        self.link.timed_out(self.connection, start);
+    }
+}
+
+/// An open telemetry stream; it ends when this is dropped.
+pub(crate) struct Telemetry {
+    origin: Origin,
+    incoming: Streaming<v2::TelemetryCommand>,
+    link: Arc<Link>,
+    slot: super::PollSlot,
+}
+
+impl Telemetry {
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The next command of the server; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<v2::TelemetryCommand>, Error> {
+        match self.incoming.message().await {
+            Ok(command) => {
+                self.slot.connection().answered();
+                Ok(command)
+            }
+            Err(status) => Err(failed(&self.link, self.origin.transport(status))),
+        }
+    }
 }
 
 impl Rpc {
@@ -48,29 +104,74 @@ impl Rpc {
         body: O::Request,
         limit: Duration,
     ) -> Result<(Origin, O::Response), Error> {
+        let deadline = crate::options::deadline(Instant::now(), limit);
+        let connection = match timeout_at(deadline.into(), link.for_call()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(failed(link, error.during(O::NAME))),
+            Err(_) => return Err(failed(link, no_connection(O::NAME, link))),
+        };
+        self.unary_over::<O>(Path { link, connection: &connection }, body, deadline).await
+    }
+
+    async fn unary_over<O: Operation>(
+        &self,
+        path: Path<'_>,
+        body: O::Request,
+        deadline: Instant,
+    ) -> Result<(Origin, O::Response), Error> {
+        let Path { link, connection } = path;
+        let start = Instant::now();
         let (origin, mut request) = self.request(O::NAME, link, body);
-        request.set_timeout(limit);
+        request.set_timeout(deadline.saturating_duration_since(start));
         let span = debug_span!(
             "rpc",
             operation = O::NAME,
             endpoint = &*origin.endpoint,
             request_id = origin.request_id.as_str()
         );
-        let answer = timeout(limit, O::invoke(link.stub(), request)).instrument(span).await;
+        let answer =
+            timeout_at(deadline.into(), O::invoke(connection.stub(), request)).instrument(span).await;
         match answer {
             Ok(Ok(response)) => {
+                connection.answered();
                 link.answered(response.metadata());
                 Ok((origin, response.into_inner()))
             }
-            Ok(Err(status)) => Err(failed(link, origin.transport(status))),
-            Err(_) => Err(failed(link, origin.timeout())),
+            Ok(Err(status)) => Err(path.refused(&origin, status)),
+            Err(_) => {
+                path.timed_out(start);
+                Err(failed(link, origin.timeout()))
+            }
         }
     }
 
-    /// Opens a long poll and gathers what comes.
+    /// Sends a heartbeat over `link`, and one over each further connection that has been silent for long.
     ///
-    /// What has arrived when the stream breaks or time is up still counts: those messages are hidden from
-    /// all others by now, so throwing them away would only delay them.
+    /// A connection can be dead without an error, for instance if a firewall has forgotten it. Heartbeats find
+    /// that out, because two of them that time out close the connection.
+    pub(crate) async fn heartbeat(
+        &self,
+        link: &Link,
+        request: v2::HeartbeatRequest,
+        limit: Duration,
+    ) -> Result<(Origin, v2::HeartbeatResponse), Error> {
+        let deadline = crate::options::deadline(Instant::now(), limit);
+        let silent = link.to_probe(PROBE_AGE);
+        let probes = silent.iter().map(|connection| {
+            self.unary_over::<Heartbeat>(Path { link, connection }, request.clone(), deadline)
+        });
+        let probes = futures::future::join_all(probes);
+        let (result, probes) = tokio::join!(self.unary::<Heartbeat>(link, request.clone(), limit), probes);
+        for error in probes.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "a heartbeat over a further connection failed");
+        }
+        result
+    }
+
+    /// Opens a long poll and gathers what arrives.
+    ///
+    /// Messages that arrived before the stream broke or the time was up are returned: they are hidden from
+    /// others by now, so that dropping them would only delay them.
     pub(crate) async fn receive(
         &self,
         link: &Link,
@@ -78,38 +179,74 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, Received), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let (origin, mut request) = self.request("receive", link, body);
-        request.set_timeout(limit);
-        let span = debug_span!("rpc", operation = "receive", endpoint = &*origin.endpoint);
-        let mut stub = link.stub();
-        let gather = async {
-            let mut stream =
-                match tokio::time::timeout_at(deadline.into(), stub.receive_message(request)).await {
-                    Ok(Ok(response)) => response.into_inner(),
-                    Ok(Err(status)) => return Err(origin.transport(status)),
-                    Err(_) => return Err(origin.timeout()),
-                };
-            let mut received = Received::default();
-            match tokio::time::timeout_at(deadline.into(), gather(&mut stream, &mut received)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(status)) if received.messages.is_empty() => return Err(origin.transport(status)),
-                Err(_) if received.messages.is_empty() => return Err(origin.timeout()),
-                Ok(Err(_)) | Err(_) => {}
-            }
-            Ok(received)
+        let slot = link.for_poll(deadline);
+        let slot = match timeout_at(deadline.into(), slot).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(error)) => return Err(failed(link, error.during("receive"))),
+            Err(_) => return Err(failed(link, no_connection("receive", link))),
         };
-        match gather.instrument(span).await {
-            Ok(received) => {
+        let connection = slot.connection();
+        let path = Path { link, connection };
+        let start = Instant::now();
+        let (origin, mut request) = self.request("receive", link, body);
+        request.set_timeout(deadline.saturating_duration_since(start));
+        let span = debug_span!("rpc", operation = "receive", endpoint = &*origin.endpoint);
+        let mut received = Received::default();
+        let gather = async {
+            let mut stub = connection.stub();
+            let mut stream = stub.receive_message(request).await?.into_inner();
+            gather(&mut stream, connection, &mut received).await
+        };
+        let result = timeout_at(deadline.into(), gather.instrument(span)).await;
+        let error = match result {
+            Ok(Ok(())) => None,
+            Ok(Err(status)) => Some(path.refused(&origin, status)),
+            Err(_) => {
+                path.timed_out(start);
+                Some(failed(link, origin.timeout()))
+            }
+        };
+        match error {
+            Some(error) if received.messages.is_empty() => Err(error),
+            Some(_) => Ok((origin, received)),
+            None => {
                 link.reached();
                 Ok((origin, received))
             }
-            Err(error) => Err(failed(link, error)),
+        }
+    }
+
+    /// Opens a telemetry stream with `commands`, and waits at most until `deadline` for the server's headers.
+    pub(crate) async fn telemetry(
+        &self,
+        link: &Arc<Link>,
+        commands: impl futures::Stream<Item = v2::TelemetryCommand> + Send + 'static,
+        deadline: Instant,
+    ) -> Result<Telemetry, Error> {
+        let (origin, request) = self.request("telemetry", link, commands);
+        let slot = match timeout_at(deadline.into(), link.for_poll(deadline)).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(error)) => return Err(failed(link, error.during("telemetry"))),
+            Err(_) => return Err(failed(link, no_connection("telemetry", link))),
+        };
+        let start = Instant::now();
+        let mut stub = slot.connection().stub();
+        match timeout_at(deadline.into(), stub.telemetry(request)).await {
+            Ok(Ok(response)) => {
+                slot.connection().answered();
+                Ok(Telemetry { origin, incoming: response.into_inner(), link: link.clone(), slot })
+            }
+            Ok(Err(status)) => Err(Path { link, connection: slot.connection() }.refused(&origin, status)),
+            Err(_) => {
+                link.timed_out(slot.connection(), start);
+                Err(origin.error(ErrorKind::Timeout, "the server sent no settings in time"))
+            }
         }
     }
 
     /// A request with its metadata.
-    pub(crate) fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>) {
-        // From the thread's own generator: asking the system each time costs a call into it.
+    fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>) {
+        // From the thread's own generator: the system's would cost a system call for each request.
         let request_id = Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let mut request = Request::new(body);
         *request.metadata_mut() = self.identity.metadata(&request_id);
@@ -119,20 +256,29 @@ impl Rpc {
 
 async fn gather(
     stream: &mut Streaming<v2::ReceiveMessageResponse>,
+    connection: &Connection,
     received: &mut Received,
-) -> Result<(), tonic::Status> {
+) -> Result<(), Status> {
     while let Some(response) = stream.message().await? {
+        connection.answered();
         match response.content {
             Some(Content::Status(status)) => received.status = Some(status),
             Some(Content::Message(message)) => received.messages.push(message),
-            // Only tells the server's clock; nothing here depends on it.
+            // Only the server's clock, which nothing here needs.
             Some(Content::DeliveryTimestamp(_)) | None => {}
         }
     }
     Ok(())
 }
 
-/// Remembers which addresses are in trouble; a refusal by gRPC itself is no trouble of the address.
+fn no_connection(operation: &'static str, link: &Link) -> Error {
+    Error::new(ErrorKind::Unavailable, operation, "connect timed out")
+        .with_retryable(true)
+        .with_endpoint(link.name().to_string())
+        .unreached()
+}
+
+/// Remembers which addresses have failed. A refusal by the server itself does not count.
 fn failed(link: &Link, error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Tls) {
         link.failed();

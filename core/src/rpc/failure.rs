@@ -1,15 +1,41 @@
 //! What became of a request, as one [`Error`].
 
-use std::{error::Error as StdError, io, sync::Arc};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 use rocketmq_thin_proto::{Class, classify, v2};
-use tonic::{Code, ConnectError, Status, TimeoutExpired};
+use tonic::{Code, Status, codegen::http::StatusCode};
 
 use super::retry;
-use crate::{
-    error::{Error, ErrorKind},
-    options::Address,
-};
+use crate::error::{Error, ErrorKind};
+
+/// A request that got no answer in the form of gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CallFailure {
+    /// The connection was closed before the request was sent.
+    NotSent,
+    /// The connection was closed because the server had stopped answering.
+    Replaced,
+    /// Something else than a gRPC server answered, such as a gateway.
+    Http { status: StatusCode, content_type: String },
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent => f.write_str("the connection was closed before the request was sent"),
+            Self::Replaced => f.write_str("the server stopped answering on this connection"),
+            Self::Http { status, content_type } => {
+                write!(f, "HTTP status {status}")?;
+                if !content_type.is_empty() {
+                    write!(f, " with content type {content_type}")?;
+                }
+                f.write_str(" instead of a gRPC answer: a gateway answered, or this is not a gRPC server")
+            }
+        }
+    }
+}
+
+impl StdError for CallFailure {}
 
 /// Which request an answer belongs to.
 #[derive(Clone, Debug)]
@@ -19,17 +45,17 @@ pub(crate) struct Origin {
     pub(crate) request_id: String,
 }
 
-/// What a status says that is no refusal.
+/// What a status says that is not a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All was carried out.
+    /// Everything was carried out.
     Done,
     /// Each entry has a status of its own.
     PerEntry,
 }
 
 impl Origin {
-    /// Reads the status that every response carries.
+    /// Checks the status that every response carries.
     pub(crate) fn check(&self, status: Option<&v2::Status>) -> Result<Outcome, Error> {
         let Some(status) = status else {
             return Err(self.error(ErrorKind::Protocol, "the server sent no status").maybe());
@@ -40,7 +66,7 @@ impl Origin {
             Class::Failure { kind, .. } => {
                 let error = self.error(kind, status.message.as_str()).with_code(status.code);
                 let error = error.with_retryable(retry::is_retryable(kind, Some(status.code)));
-                Err(if carried_out_perhaps(status.code) { error.maybe() } else { error })
+                Err(if may_be_carried_out(status.code) { error.maybe() } else { error })
             }
         }
     }
@@ -53,49 +79,43 @@ impl Origin {
             .with_request_id(self.request_id.as_str())
     }
 
-    /// No answer came in time.
+    /// The server did not answer in time.
     pub(super) fn timeout(&self) -> Error {
-        self.error(ErrorKind::Timeout, "no answer came in time").maybe()
+        self.error(ErrorKind::Timeout, "the server did not answer in time").maybe()
     }
 
-    /// The request failed on its way, or was refused by gRPC itself.
+    /// The request failed on its way, or gRPC itself refused it.
     pub(crate) fn transport(&self, status: Status) -> Error {
-        let cause = cause_of(&status);
-        let (kind, lost) = match cause {
-            Some(Cause::Tls) => (ErrorKind::Tls, false),
-            Some(Cause::Connecting) => (ErrorKind::Unavailable, false),
-            Some(Cause::TooSlow) => (ErrorKind::Timeout, true),
+        let failure = call_failure(&status);
+        let (kind, maybe) = match failure {
+            Some(CallFailure::NotSent) => (ErrorKind::Unavailable, false),
+            Some(CallFailure::Replaced) => (ErrorKind::Unavailable, true),
+            Some(CallFailure::Http { status, .. }) => kind_of_http(*status),
             None => kind_of(status.code()),
         };
+        let unreached = failure == Some(&CallFailure::NotSent);
         let message = match StdError::source(&status) {
             Some(source) => deepest(source).to_string(),
             None if status.message().is_empty() => status.code().description().to_owned(),
             None => status.message().to_owned(),
         };
         let error = self.error(kind, message).with_source(status);
-        match cause {
-            Some(Cause::Tls | Cause::Connecting) => error.unreached(),
-            _ if lost => error.maybe(),
-            _ => error,
-        }
+        let error = if unreached { error.unreached() } else { error };
+        if maybe { error.maybe() } else { error }
     }
 }
 
-/// A connection could not be made.
-pub(super) fn of_connecting(address: &Address, error: tonic::transport::Error) -> Error {
-    let kind = match cause_of(&error) {
-        Some(Cause::Tls) => ErrorKind::Tls,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, "connect", deepest(&error).to_string())
-        .with_retryable(retry::is_retryable(kind, None))
-        .with_endpoint(address.to_string())
-        .with_source(error)
-        .unreached()
+/// Whether the server, or a gateway, sent this status.
+pub(super) fn is_answer(status: &Status) -> bool {
+    StdError::source(status).is_none() || matches!(call_failure(status), Some(CallFailure::Http { .. }))
 }
 
-/// Codes that come after the message was stored: only a copy or the disk was late.
-fn carried_out_perhaps(code: i32) -> bool {
+fn call_failure(status: &Status) -> Option<&CallFailure> {
+    StdError::source(status).and_then(|source| source.downcast_ref())
+}
+
+/// Whether the server may have stored the message: with these codes only the copy or the disk was late.
+fn may_be_carried_out(code: i32) -> bool {
     [
         v2::Code::RequestTimeout,
         v2::Code::HaNotAvailable,
@@ -115,51 +135,34 @@ fn kind_of(code: Code) -> (ErrorKind, bool) {
         Code::Unauthenticated => (ErrorKind::Unauthenticated, false),
         Code::PermissionDenied => (ErrorKind::PermissionDenied, false),
         Code::NotFound => (ErrorKind::NotFound, false),
-        // A server that ends a connection for being too busy shows so on calls that it may have carried out.
+        // Calls end with this when a server closes the connection of a client that asks too much. It may have
+        // carried them out.
         Code::ResourceExhausted => (ErrorKind::Throttled, true),
         Code::Unimplemented => (ErrorKind::Unsupported, false),
-        // Nobody here cancels a call whose answer is awaited: servers do, when the call's time is up (tonic says
-        // so in words, Apache's proxy resets the stream).
+        // Servers cancel a call when its time is up: tonic with a message, Apache's proxy by resetting the stream.
         Code::DeadlineExceeded | Code::Cancelled => (ErrorKind::Timeout, true),
-        // A broken connection shows as any of these, depending on when and how it broke.
+        // Any of these can mean a broken connection, depending on when and how it broke.
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Aborted => (ErrorKind::Unavailable, true),
         Code::Ok | Code::AlreadyExists | Code::DataLoss => (ErrorKind::Protocol, true),
     }
 }
 
-#[derive(Clone, Copy)]
-enum Cause {
-    Tls,
-    Connecting,
-    TooSlow,
-}
-
-fn cause_of(error: &(dyn StdError + 'static)) -> Option<Cause> {
-    let mut connecting = false;
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if is_tls(error) {
-            return Some(Cause::Tls);
-        }
-        if error.is::<TimeoutExpired>() {
-            return Some(Cause::TooSlow);
-        }
-        connecting |= error.is::<ConnectError>();
-        next = error.source();
+/// The kind of an HTTP status, and whether the request may have been carried out; by gRPC's table where it has the
+/// status. Neither redirects nor other refusals of the client pass by themselves.
+fn kind_of_http(status: StatusCode) -> (ErrorKind, bool) {
+    match status {
+        StatusCode::UNAUTHORIZED => (ErrorKind::Unauthenticated, false),
+        StatusCode::FORBIDDEN => (ErrorKind::PermissionDenied, false),
+        StatusCode::NOT_FOUND => (ErrorKind::Unsupported, false),
+        StatusCode::TOO_MANY_REQUESTS => (ErrorKind::Unavailable, false),
+        // A gateway may have passed the request on.
+        status if status.is_server_error() => (ErrorKind::Unavailable, true),
+        _ => (ErrorKind::Protocol, false),
     }
-    connecting.then_some(Cause::Connecting)
 }
 
-fn is_tls(error: &(dyn StdError + 'static)) -> bool {
-    error.is::<rustls::Error>()
-        || error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-/// The last link of the chain: what really happened, such as "connection refused".
-fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+/// The end of a chain of errors, which says what really happened, such as "connection refused".
+pub(super) fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_all_that_the_server_said() {
+    fn a_refusal_keeps_the_words_of_the_server() {
         let error = origin().check(Some(&status(40402))).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::TopicNotFound, Some(40402)));
         assert_eq!((error.message(), error.endpoint(), error.request_id()), ("text", Some("h:1"), Some("r")));
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_say_whether_to_repeat_and_whether_it_happened() {
+    fn codes_tell_whether_to_retry_and_whether_it_may_have_happened() {
         for (code, retryable, maybe) in [
             (40015, true, false),
             (40100, false, false),
@@ -204,14 +207,34 @@ mod tests {
     }
 
     #[test]
-    fn success_is_told_from_mixed_results_and_from_silence() {
+    fn success_differs_from_mixed_results_and_from_a_missing_status() {
         assert_eq!(origin().check(Some(&status(20000))).unwrap(), Outcome::Done);
         assert_eq!(origin().check(Some(&status(30000))).unwrap(), Outcome::PerEntry);
         assert_eq!(origin().check(None).unwrap_err().kind(), ErrorKind::Protocol);
     }
 
     #[test]
-    fn a_lost_answer_may_have_been_delivered_and_a_refusal_not() {
+    fn an_http_status_counts_before_the_body() {
+        for (status, kind, retryable, maybe) in [
+            (404, ErrorKind::Unsupported, false, false),
+            (429, ErrorKind::Unavailable, true, false),
+            (502, ErrorKind::Unavailable, true, true),
+            (503, ErrorKind::Unavailable, true, true),
+            (400, ErrorKind::Protocol, false, false),
+            (200, ErrorKind::Protocol, false, false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let failure = CallFailure::Http { status, content_type: "text/html".into() };
+            let status_of_grpc = Status::from_error(Box::new(failure));
+            assert!(is_answer(&status_of_grpc));
+            let error = origin().transport(status_of_grpc);
+            assert_eq!((error.kind(), error.retryable(), error.maybe_delivered()), (kind, retryable, maybe));
+            assert!(error.message().contains(status.as_str()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_may_have_been_delivered_but_a_refusal_was_not() {
         let lost = origin().transport(Status::unavailable("connection reset"));
         assert!(lost.maybe_delivered() && lost.retryable());
         let late = origin().transport(Status::cancelled("Timeout expired"));

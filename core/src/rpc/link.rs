@@ -1,6 +1,7 @@
-//! One connection to one address, and how it has been doing.
+//! One address of a server, and how it has been doing.
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,26 +10,25 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rocketmq_thin_proto::{KEEPS_BATCHES, v2::messaging_service_client::MessagingServiceClient};
-use tonic::{metadata::MetadataMap, transport::Channel};
+use rocketmq_thin_proto::KEEPS_BATCHES;
+use tonic::metadata::MetadataMap;
 
-use crate::options::Address;
+use super::{
+    connection::Connection,
+    connections::{Connections, PollSlot},
+    transport::Transport,
+};
+use crate::{error::Error, options::Address};
 
-/// A response of a server larger than this is an error.
-const MAX_RESPONSE: usize = 64 * 1024 * 1024;
 /// How long an address is avoided after its first failure; it doubles with each.
 const FIRST_AVOIDANCE: Duration = Duration::from_secs(1);
 const LONGEST_AVOIDANCE: Duration = Duration::from_secs(30);
 
-/// The generated client over a connection that makes and remakes itself.
-pub(super) type Stub = MessagingServiceClient<Channel>;
-
-/// One connection, shared by everything that talks to its address.
-#[derive(Debug)]
+/// The way to one address, shared by everything that talks to it.
 pub(crate) struct Link {
     address: Address,
     name: Arc<str>,
-    stub: Stub,
+    connections: Arc<Connections>,
     health: Mutex<Health>,
     keeps_batches: AtomicBool,
 }
@@ -42,11 +42,14 @@ pub(super) enum Health {
 }
 
 impl Link {
-    pub(super) fn new(address: Address, channel: Channel) -> Arc<Self> {
-        let name = Arc::from(address.to_string());
-        let stub = MessagingServiceClient::new(channel).max_decoding_message_size(MAX_RESPONSE);
-        let health = Mutex::new(Health::Untried);
-        Arc::new(Self { address, name, stub, health, keeps_batches: AtomicBool::new(false) })
+    pub(super) fn new(address: Address, transport: Transport) -> Arc<Self> {
+        Arc::new(Self {
+            name: Arc::from(address.to_string()),
+            connections: Connections::new(address.clone(), transport),
+            address,
+            health: Mutex::new(Health::Untried),
+            keeps_batches: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -58,35 +61,69 @@ impl Link {
         &self.name
     }
 
-    pub(crate) fn stub(&self) -> Stub {
-        self.stub.clone()
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.count()
+    }
+
+    /// The connection for short calls.
+    pub(super) async fn for_call(&self) -> Result<Arc<Connection>, Error> {
+        self.connections.for_call().await
+    }
+
+    /// A place for a long poll.
+    pub(crate) async fn for_poll(&self, deadline: Instant) -> Result<PollSlot, Error> {
+        self.connections.for_poll(deadline).await
+    }
+
+    /// Further connections that have answered nothing for `age`.
+    pub(super) fn to_probe(&self, age: Duration) -> Vec<Arc<Connection>> {
+        self.connections.to_probe(age)
+    }
+
+    /// Notes that a call over `connection`, begun at `start`, got no answer in time.
+    pub(super) fn timed_out(&self, connection: &Arc<Connection>, start: Instant) {
+        if connection.timed_out(start) {
+            self.connections.replace(connection);
+        }
     }
 
     pub(super) fn health(&self) -> Health {
         *self.health.lock()
     }
 
-    /// Whether several messages may travel in one request: whoever answered last has said so.
+    /// Whether several messages may share one request, as the latest answer said.
     pub(crate) fn keeps_batches(&self) -> bool {
         self.keeps_batches.load(Ordering::Relaxed)
     }
 
-    /// It is there.
+    /// Notes that the server answered.
     pub(crate) fn reached(&self) {
         *self.health.lock() = Health::Good;
     }
 
-    /// It answered, whatever it said.
-    pub(crate) fn answered(&self, metadata: &MetadataMap) {
+    /// Notes the metadata of an answer.
+    pub(super) fn answered(&self, metadata: &MetadataMap) {
         self.reached();
         self.keeps_batches.store(metadata.contains_key(KEEPS_BATCHES), Ordering::Relaxed);
     }
 
-    /// It could not be reached, or kept silent. Who answers next may be another.
+    /// Notes that the address could not be reached or did not answer. The next answer may come from another
+    /// server.
     pub(crate) fn failed(&self) {
         self.keeps_batches.store(false, Ordering::Relaxed);
         let mut health = self.health.lock();
         *health = health.after_failure(Instant::now());
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("address", &self.name)
+            .field("connections", &self.connections())
+            .field("health", &self.health())
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +137,7 @@ impl Health {
         Self::Bad { failures, until: now + avoidance.min(LONGEST_AVOIDANCE) }
     }
 
-    /// The lower, the sooner an address is chosen; equals are chosen in turn.
+    /// The address with the lowest rank is chosen first.
     pub(super) fn rank(self, now: Instant) -> (u8, Option<Instant>) {
         match self {
             Self::Good => (0, None),
@@ -116,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failing_address_is_avoided_longer_each_time() {
+    fn an_address_is_avoided_longer_with_each_failure() {
         let now = Instant::now();
         let once = Health::Good.after_failure(now);
         assert_eq!(once, Health::Bad { failures: 1, until: now + Duration::from_secs(1) });
@@ -125,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_comes_first_and_what_failed_longest_ago_before_the_rest() {
+    fn working_addresses_come_first_and_then_those_that_failed_longest_ago() {
         let now = Instant::now();
         let bad = |until| Health::Bad { failures: 1, until };
         let ranks = [

@@ -1,12 +1,16 @@
-//! How one request reaches one server: connections, metadata, deadline, and what its failure means.
+//! How a request reaches a server: connections, metadata, deadlines, retries, and what a failure means.
 //!
 //! ```text
-//! build_* -> Rpc::unary (link, metadata, deadline, span) -> process_*
-//!               `-> failure: one Error -> retry::verdict: what to do next
+//! Retry::run ( build_* -> Rpc::unary (metadata, deadline, span) -> process_* )
+//!                           |                  `-> failure: one Error
+//!                           `-> Link (one address) -> Connections -> Connection
 //! ```
 
 mod batcher;
 mod call;
+mod connection;
+mod connections;
+mod diagnosis;
 mod failure;
 mod identity;
 mod in_flight;
@@ -19,12 +23,13 @@ mod transport;
 
 pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem};
 pub(crate) use call::{Received, Rpc};
+pub(crate) use connections::PollSlot;
 pub(crate) use failure::{Origin, Outcome};
 pub(crate) use identity::Identity;
 pub(crate) use in_flight::{InFlight, InFlightGuard};
 pub(crate) use link::Link;
 pub(crate) use operation::{
-    AckMessage, ChangeInvisibleDuration, Heartbeat, NotifyClientTermination, QueryRoute, SendMessage,
+    AckMessage, ChangeInvisibleDuration, NotifyClientTermination, QueryRoute, SendMessage,
 };
 pub(crate) use pool::Pool;
 pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};

@@ -1,13 +1,13 @@
-//! The unary RPCs as types, so that one function can call them all.
+//! The unary RPCs as types, so that one function can call all of them.
 
 use rocketmq_thin_proto::v2;
 use tonic::{Request, Response, Status};
 
-use super::link::Stub;
+use super::connection::Stub;
 
 /// A unary RPC.
 pub(crate) trait Operation {
-    /// What users know it as.
+    /// The operation as users know it.
     const NAME: &'static str;
     /// Its request.
     type Request: Send;

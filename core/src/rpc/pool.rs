@@ -1,4 +1,4 @@
-//! The connections of a client, one per address.
+//! The addresses that a client talks to.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,6 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
 use super::{
-    failure,
     link::Link,
     retry::{NoSettings, Retry},
     transport::Transport,
@@ -20,13 +19,11 @@ use crate::{
     options::{Address, Endpoints, Tls},
 };
 
-/// One HTTP/2 connection per address, shared by all producers and consumers of a client.
-#[derive(Debug)]
+/// One link per address, shared by all producers and consumers of a client.
 pub(crate) struct Pool {
     transport: Transport,
-    connect_timeout: Duration,
     links: Mutex<HashMap<Address, Arc<Link>>>,
-    /// Where each client starts to count, so that many clients spread over equal addresses.
+    /// The address that each client tries first, so that many clients spread over equal addresses.
     start: usize,
 }
 
@@ -34,28 +31,32 @@ impl Pool {
     pub(crate) fn new(tls: &Tls, connect_timeout: Duration) -> Result<Self, Error> {
         Ok(Self {
             transport: Transport::new(tls, connect_timeout)?,
-            connect_timeout,
             links: Mutex::default(),
             start: rand::random::<u16>().into(),
         })
     }
 
-    /// The best address of `endpoints`: one that works before one never tried before one that failed.
+    /// The best address of `endpoints`: one that works, then one that was never tried, then one that failed.
     pub(crate) fn pick(&self, endpoints: &Endpoints) -> Result<Arc<Link>, Error> {
         let addresses = endpoints.addresses();
         if let [only] = addresses {
-            return self.link(only);
+            return Ok(self.link(only));
         }
         let now = Instant::now();
-        let links = (0..addresses.len())
+        (0..addresses.len())
             .map(|at| self.link(&addresses[(at + self.start) % addresses.len()]))
-            .collect::<Result<Vec<_>, _>>()?;
-        links.into_iter().min_by_key(|link| link.health().rank(now)).ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "connect", "the server names a broker without an address")
-        })
+            .min_by_key(|link| link.health().rank(now))
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Protocol, "connect", "the server names a broker without an address")
+            })
     }
 
-    /// Lets go of all connections; each ends when nothing uses it any more.
+    /// How many connections are open to all addresses.
+    pub(crate) fn connections(&self) -> usize {
+        self.links.lock().values().map(|link| link.connections()).sum()
+    }
+
+    /// Drops all links. Each closes its connections when nothing uses it any more.
     pub(crate) fn clear(&self) {
         self.links.lock().clear();
     }
@@ -65,22 +66,27 @@ impl Pool {
         self.links.lock().values().find(|link| **link.name() == *name).cloned()
     }
 
-    fn link(&self, address: &Address) -> Result<Arc<Link>, Error> {
+    fn link(&self, address: &Address) -> Arc<Link> {
         let mut links = self.links.lock();
         if let Some(link) = links.get(address) {
-            return Ok(link.clone());
+            return link.clone();
         }
-        let link = Link::new(address.clone(), self.transport.endpoint(address)?.connect_lazy());
+        let link = Link::new(address.clone(), self.transport.clone());
         links.insert(address.clone(), link.clone());
-        Ok(link)
+        link
     }
 
-    /// Waits until one of `endpoints` takes a connection.
+    /// Waits until one of `endpoints` accepts a connection.
+    ///
+    /// # Errors
+    ///
+    /// The error of the first address that failed: at once if it is not worth another attempt at any address,
+    /// otherwise at the deadline.
     pub(crate) async fn reach(&self, endpoints: &Endpoints, deadline: Instant) -> Result<(), Error> {
-        let mut tries: FuturesUnordered<_> =
+        let mut attempts: FuturesUnordered<_> =
             endpoints.addresses().iter().map(|address| self.connect(address, deadline)).collect();
         let mut first = None;
-        while let Some(result) = tries.next().await {
+        while let Some(result) = attempts.next().await {
             match result {
                 Ok(()) => return Ok(()),
                 Err(error) => first = first.or(Some(error)),
@@ -90,30 +96,36 @@ impl Pool {
     }
 
     async fn connect(&self, address: &Address, deadline: Instant) -> Result<(), Error> {
-        let retry = Retry::for_connecting(self.connect_timeout, deadline);
-        let connected = retry.run(&NoSettings, |limit| self.connect_once(address, limit)).await;
-        if connected.is_err() {
-            // The first calls go to another address.
-            self.link(address)?.failed();
-        }
-        connected
-    }
-
-    async fn connect_once(&self, address: &Address, limit: Duration) -> Result<(), Error> {
-        let endpoint = self.transport.endpoint(address)?;
-        let channel = match tokio::time::timeout(limit, endpoint.connect()).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return Err(failure::of_connecting(address, error)),
-            Err(_) => {
-                return Err(Error::new(ErrorKind::Unavailable, "connect", "connect timed out")
-                    .with_retryable(true)
-                    .with_endpoint(address.to_string())
-                    .unreached());
+        let link = self.link(address);
+        let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline);
+        let mut first = true;
+        let connected = retry.run(&NoSettings, |_| {
+            let first = std::mem::take(&mut first);
+            let link = &link;
+            async move {
+                let result = link.for_call().await;
+                if let (true, Err(error)) = (first && deadline > Instant::now(), &result) {
+                    tracing::warn!(%error, retrying = error.retryable(), "the first attempt to connect failed");
+                }
+                result
             }
-        };
-        let link = Link::new(address.clone(), channel);
-        link.reached();
-        self.links.lock().insert(address.clone(), link);
-        Ok(())
+        });
+        match connected.await {
+            Ok(_) => {
+                link.reached();
+                Ok(())
+            }
+            Err(error) => {
+                // The first calls go to another address.
+                link.failed();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("links", &self.links.lock().values()).finish_non_exhaustive()
     }
 }

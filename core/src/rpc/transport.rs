@@ -1,86 +1,143 @@
-//! How connections are made.
+//! How connections are made: TCP, TLS if wanted, HTTP/2.
 
-use std::time::Duration;
-
-use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::{net::TcpStream, time::timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
+use tonic::codegen::{Service, http::Uri};
+
+use super::{
+    connection::Connection,
+    diagnosis::{self, Step},
+};
 use crate::{
     error::{Error, ErrorKind},
     options::{Address, Tls},
 };
 
-/// Servers answer pings more often than every five minutes with a GOAWAY.
-const PING_INTERVAL: Duration = Duration::from_secs(300);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Room for a receive of 32 large bodies without waiting for window updates.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// The protocol name of HTTP/2 in the TLS handshake.
+const ALPN_HTTP2: &[u8] = b"h2";
 
 /// What all connections of a client have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Transport {
-    tls: Option<ClientTlsConfig>,
+    tls: Option<Arc<ClientConfig>>,
     connect_timeout: Duration,
 }
 
 impl Transport {
     pub(super) fn new(tls: &Tls, connect_timeout: Duration) -> Result<Self, Error> {
-        let tls = match tls {
+        let roots = match tls {
             Tls::Off => None,
-            Tls::SystemRoots => Some(ClientTlsConfig::new().with_native_roots()),
-            Tls::Ca { pem } => {
-                // Said now, because the connection would only say that it trusts nobody.
-                check_certificates(pem)?;
-                Some(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+            Tls::SystemRoots => Some(system_roots()?),
+            Tls::Ca { pem } => Some(given_roots(pem)?),
+        };
+        Ok(Self { tls: roots.map(config).transpose()?.map(Arc::new), connect_timeout })
+    }
+
+    /// How long an attempt to connect may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    /// Opens a connection, and waits until the server has shown that it speaks HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// The most likely cause in words; not retryable if another attempt would fail in the same way.
+    pub(super) async fn connect(&self, address: &Address) -> Result<Connection, Error> {
+        let deadline = crate::options::deadline(Instant::now(), self.connect_timeout);
+        let timed_out = |step| diagnosis::timed_out(address, step);
+        let tcp = timeout_at(deadline.into(), tcp(address)).await.map_err(|_| timed_out(Step::Tcp))??;
+        let (io, scheme) = match &self.tls {
+            None => (Either::Left(tcp), "http"),
+            Some(config) => {
+                let name = server_name(address)?;
+                let handshake = TlsConnector::from(config.clone()).connect(name, tcp);
+                let tls = timeout_at(deadline.into(), handshake)
+                    .await
+                    .map_err(|_| timed_out(Step::Tls))?
+                    .map_err(|error| diagnosis::of_tls(address, error))?;
+                if tls.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
+                    return Err(diagnosis::no_http2_over_tls(address));
+                }
+                (Either::Right(tls), "https")
             }
         };
-        Ok(Self { tls, connect_timeout })
-    }
-
-    pub(super) fn endpoint(&self, address: &Address) -> Result<Endpoint, Error> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
-            .map_err(|error| unusable(address, error))?
-            .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(TCP_KEEPALIVE))
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
-        match &self.tls {
-            None => Ok(endpoint),
-            Some(tls) => endpoint
-                .tls_config(tls.clone().domain_name(&address.host))
-                .map_err(|error| unusable(address, error)),
-        }
+        let origin = uri(scheme, address)?;
+        let opening = Connection::open(io, address, origin);
+        timeout_at(deadline.into(), opening).await.map_err(|_| timed_out(Step::Http2))?
     }
 }
 
-fn check_certificates(pem: &[u8]) -> Result<(), Error> {
-    let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidOptions, "connect", message));
+async fn tcp(address: &Address) -> Result<TcpStream, Error> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(TCP_KEEPALIVE));
+    let connected = connector.call(uri("http", address)?).await;
+    connected.map(TokioIo::into_inner).map_err(|error| diagnosis::of_tcp(address, error))
+}
+
+fn uri(scheme: &str, address: &Address) -> Result<Uri, Error> {
+    Uri::try_from(format!("{scheme}://{address}")).map_err(|error| unusable(address, &error.to_string()))
+}
+
+fn server_name(address: &Address) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(address.host.clone()).map_err(|error| unusable(address, &error.to_string()))
+}
+
+fn unusable(address: &Address, reason: &str) -> Error {
+    invalid(format!("the endpoint can't be used: {reason}")).with_endpoint(address.to_string())
+}
+
+fn config(roots: RootCertStore) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| invalid(format!("TLS can't be set up: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols.push(ALPN_HTTP2.to_vec());
+    Ok(config)
+}
+
+fn system_roots() -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(invalid(
+            "this machine trusts no certificate authority; give the server's CA certificate",
+        ));
+    }
+    Ok(roots)
+}
+
+fn given_roots(pem: &[u8]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let Ok(certificate) = certificate else {
-            return invalid("a certificate of the authority isn't in PEM form");
-        };
-        if let Err(error) = roots.add(certificate) {
-            return invalid(&format!("a certificate of the authority can't be used: {error}"));
-        }
+        let certificate = certificate.map_err(|_| invalid("a CA certificate is not in PEM format"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| invalid(format!("a CA certificate can't be used: {error}")))?;
     }
-    if roots.is_empty() { invalid("there is no certificate of an authority") } else { Ok(()) }
+    if roots.is_empty() {
+        return Err(invalid("the PEM text contains no CA certificate"));
+    }
+    Ok(roots)
 }
 
-fn unusable(address: &Address, error: tonic::transport::Error) -> Error {
-    let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-    Error::new(ErrorKind::InvalidOptions, "connect", format!("no connection can be set up: {reason}"))
-        .with_endpoint(address.to_string())
-        .with_source(error)
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOptions, "connect", message)
 }
 
 #[cfg(test)]
@@ -88,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_that_is_none_is_refused_at_once() {
+    fn an_invalid_ca_certificate_is_refused_at_once() {
         for pem in [
             "",
             "text",
@@ -96,22 +153,23 @@ mod tests {
             "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n",
         ] {
             let tls = Tls::Ca { pem: pem.into() };
-            let error = Transport::new(&tls, Duration::from_secs(1)).unwrap_err();
+            let error = Transport::new(&tls, Duration::from_secs(1)).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidOptions, "{pem}");
         }
     }
 
     #[test]
-    fn a_certificate_of_an_authority_is_taken() {
+    fn a_ca_certificate_is_accepted() {
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         Transport::new(&Tls::Ca { pem: key.cert.pem().into() }, Duration::from_secs(1)).unwrap();
     }
 
     #[test]
-    fn all_kinds_of_hosts_make_an_endpoint() {
-        let transport = Transport::new(&Tls::SystemRoots, Duration::from_secs(1)).unwrap();
+    fn every_kind_of_host_makes_an_address() {
         for host in ["h", "127.0.0.1", "::1", "a_b.local"] {
-            transport.endpoint(&Address::new(host, 8081)).unwrap();
+            let address = Address::new(host, 8081);
+            uri("https", &address).unwrap();
+            server_name(&address).unwrap();
         }
     }
 }

@@ -19,12 +19,17 @@ use self::stream::{Stream, StreamState};
 use crate::{
     error::{Error, ErrorKind},
     options::{Address, ClientOptions, Endpoints, RetryOptions},
-    rpc::{Heartbeat, Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
+    rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
     wire::{Role, Settings, build_settings},
 };
 
-/// Servers forget a client that they haven't heard from for two minutes.
+/// Servers forget a client that they haven't heard from for two minutes. Heartbeats also find dead connections:
+/// two that time out end one, at most 25 s after the server fell silent.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long calls wait for a lost telemetry stream to come back, before they go on with the settings it brought.
+const STREAM_GRACE: Duration = Duration::from_secs(1);
 
 /// One protocol client and its telemetry streams, one for each address it talks to.
 #[derive(Debug)]
@@ -105,7 +110,7 @@ impl Session {
         self.ready_telling(endpoints, deadline, |_| {}).await
     }
 
-    /// As [`ready`](Self::ready); `tell` hears what has kept it from being so.
+    /// As [`ready`](Self::ready). `tell` gets the errors that delay it.
     pub(crate) async fn ready_telling(
         &self,
         endpoints: &Endpoints,
@@ -115,22 +120,28 @@ impl Session {
         loop {
             let link = self.inner.servers.pool.pick(endpoints)?;
             let mut state = self.inner.stream(&link).watch();
-            let before = match &*state.borrow_and_update() {
+            let (before, until) = match &*state.borrow_and_update() {
                 StreamState::Ready { .. } => return Ok(link),
-                StreamState::Opening { failures, error } => {
+                StreamState::Opening { failures, error, settings_since } => {
                     error.iter().for_each(|error| tell(error.clone()));
-                    *failures
+                    (*failures, settings_since.map(|since| since + STREAM_GRACE))
                 }
             };
+            // The settings of the earlier stream are still good.
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(link);
+            }
+            let until = until.map_or(deadline, |until| until.min(deadline));
             // Woken by settings, or by a failure, after which another address may be better.
-            let seen = wait_until(&mut state, deadline, |state| match state {
+            let seen = wait_until(&mut state, until, |state| match state {
                 StreamState::Ready { .. } => true,
-                StreamState::Opening { failures, error } => {
+                StreamState::Opening { failures, error, .. } => {
                     *failures > before || error.as_ref().is_some_and(|error| !error.retryable())
                 }
             });
             match seen.await {
                 Some(true) => {}
+                Some(false) if until < deadline => return Ok(link),
                 Some(false) => return Err(self.explain(&link, silence(&link, &state.borrow()))),
                 None if self.inner.stop.is_cancelled() => return Err(Error::closed("telemetry")),
                 // Given up just now; this call opens a new one.
@@ -138,7 +149,9 @@ impl Session {
             }
             match &*state.borrow() {
                 StreamState::Ready { .. } => return Ok(link),
-                StreamState::Opening { error: Some(error), .. } if verdict(error) == Verdict::Fail => {
+                StreamState::Opening { error: Some(error), settings_since: None, .. }
+                    if verdict(error) == Verdict::Fail =>
+                {
                     return Err(error.clone());
                 }
                 StreamState::Opening { .. } => {}
@@ -194,7 +207,8 @@ impl Session {
 
     /// Says good-bye to each server, at most until `deadline`, and ends all streams.
     pub(crate) async fn end(&self, deadline: Instant) {
-        let farewells = self.inner.ready_links().into_iter().map(|link| self.farewell(link, deadline));
+        let farewells =
+            self.inner.links(Stream::is_ready).into_iter().map(|link| self.farewell(link, deadline));
         join_all(farewells).await;
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -274,8 +288,9 @@ impl Inner {
         }
     }
 
-    fn ready_links(&self) -> Vec<Arc<Link>> {
-        self.streams.lock().values().filter(|stream| stream.is_ready()).map(|it| it.link().clone()).collect()
+    /// The links of the streams that pass `filter`.
+    fn links(&self, filter: impl Fn(&Stream) -> bool) -> Vec<Arc<Link>> {
+        self.streams.lock().values().filter(|stream| filter(stream)).map(|it| it.link().clone()).collect()
     }
 
     /// Keeps us known to every server that has our settings.
@@ -284,13 +299,15 @@ impl Inner {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            join_all(self.ready_links().iter().map(|link| self.beat_once(link))).await;
+            let links = self.links(Stream::has_settings);
+            join_all(links.iter().map(|link| self.beat_once(link))).await;
         }
     }
 
     async fn beat_once(self: &Arc<Self>, link: &Arc<Link>) {
+        let limit = self.servers.options.request_timeout.min(HEARTBEAT_TIMEOUT);
         let request = v2::HeartbeatRequest { group: self.group(), client_type: self.client_type().into() };
-        let answer = self.rpc.unary::<Heartbeat>(link, request, self.servers.options.request_timeout).await;
+        let answer = self.rpc.heartbeat(link, request, limit).await;
         let Err(error) = answer.and_then(|(origin, response)| origin.check(response.status.as_ref())) else {
             return;
         };

@@ -8,7 +8,7 @@ use std::{
 use rocketmq_thin_proto::v2::{self, telemetry_command::Command};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{sleep_until, timeout_at},
+    time::sleep_until,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -40,7 +40,9 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) enum StreamState {
     /// No settings on this stream yet; `error` is why the one before ended.
-    Opening { failures: u64, error: Option<Error> },
+    ///
+    /// `settings_since` is set if an earlier stream brought settings, and tells when that stream ended.
+    Opening { failures: u64, error: Option<Error>, settings_since: Option<Instant> },
     /// The server has our settings and sent its own for the `turn`th time.
     Ready { turn: u64 },
 }
@@ -48,7 +50,8 @@ pub(super) enum StreamState {
 impl Stream {
     /// A stream, and the work that keeps it open.
     pub(super) fn open(session: Arc<Inner>, link: Arc<Link>) -> (Self, impl Future<Output = ()> + Send) {
-        let (sender, state) = watch::channel(StreamState::Opening { failures: 0, error: None });
+        let (sender, state) =
+            watch::channel(StreamState::Opening { failures: 0, error: None, settings_since: None });
         let resend = Arc::new(Notify::new());
         let keeper = Keeper { session, link: link.clone(), state: sender, resend: resend.clone(), turn: 0 };
         (Self { link, state, resend }, keeper.keep())
@@ -64,6 +67,11 @@ impl Stream {
 
     pub(super) fn is_ready(&self) -> bool {
         matches!(*self.state.borrow(), StreamState::Ready { .. })
+    }
+
+    /// Whether the server's settings are known, from this stream or from an earlier one.
+    pub(super) fn has_settings(&self) -> bool {
+        !matches!(*self.state.borrow(), StreamState::Opening { settings_since: None, .. })
     }
 
     /// Sends our settings once more, at once.
@@ -94,6 +102,7 @@ impl Keeper {
         let mut backoff = Backoff::for_telemetry();
         let mut failures = 0;
         let mut in_a_row = 0;
+        let mut settings_since = None;
         while in_a_row < PATIENCE || self.session.servers.is_access(&self.link) {
             let turn = self.turn;
             let next = self.attend().await;
@@ -101,6 +110,7 @@ impl Keeper {
             if self.turn > turn {
                 backoff = Backoff::for_telemetry();
                 in_a_row = 0;
+                settings_since = Some(Instant::now());
             }
             let error = match next {
                 Next::Reopen => None,
@@ -110,7 +120,7 @@ impl Keeper {
                 }
             };
             failures += 1;
-            self.state.send_replace(StreamState::Opening { failures, error });
+            self.state.send_replace(StreamState::Opening { failures, error, settings_since });
             tokio::time::sleep(backoff.next()).await;
         }
         // Whoever needs the address again opens a new stream.
@@ -120,22 +130,19 @@ impl Keeper {
     /// Opens a stream and serves it until it ends.
     async fn attend(&mut self) -> Next {
         let (commands, outgoing) = mpsc::channel(8);
-        let (origin, request) =
-            self.session.rpc.request("telemetry", &self.link, ReceiverStream::new(outgoing));
-        if commands.send(self.settings()).await.is_err() {
-            return Next::Failed(origin.error(ErrorKind::Unavailable, "the stream ended"));
-        }
         let before = self.turn;
         let patience = crate::options::deadline(
             Instant::now(),
             self.session.servers.options.request_timeout.saturating_mul(FIRST_SETTINGS),
         );
-        // Some servers send no headers before their first answer, hence settings first.
-        let mut stub = self.link.stub();
-        let mut incoming = match timeout_at(patience.into(), stub.telemetry(request)).await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Next::Failed(self.failed(&origin, status)),
-            Err(_) => return Next::Failed(no_settings(&origin)),
+        // Some servers send no headers before their first answer, hence the settings go first.
+        if commands.try_send(self.settings()).is_err() {
+            return Next::Failed(self.ended("the stream ended"));
+        }
+        let opening = self.session.rpc.telemetry(&self.link, ReceiverStream::new(outgoing), patience);
+        let mut stream = match opening.await {
+            Ok(stream) => stream,
+            Err(error) => return Next::Failed(error),
         };
         let mut ticks = tokio::time::interval_at((Instant::now() + RESEND).into(), RESEND);
         loop {
@@ -146,37 +153,34 @@ impl Keeper {
                 }
             };
             let answer = tokio::select! {
-                command = incoming.message() => match command {
-                    Ok(Some(command)) => match self.take(&origin, command) {
+                command = stream.next() => match command {
+                    Ok(Some(command)) => match self.take(stream.origin(), command) {
                         Ok(answer) => answer,
                         Err(next) => return next,
                     },
-                    Ok(None) => {
-                        return Next::Failed(
-                            origin.error(ErrorKind::Unavailable, "the server ended the stream"),
-                        );
-                    }
-                    Err(status) => return Next::Failed(self.failed(&origin, status)),
+                    Ok(None) => return Next::Failed(self.ended("the server ended the stream")),
+                    Err(error) => return Next::Failed(error),
                 },
                 () = resend => Some(self.settings()),
                 () = sleep_until(patience.into()), if self.turn == before => {
-                    return Next::Failed(no_settings(&origin));
+                    return Next::Failed(stream.origin().error(
+                        ErrorKind::Timeout,
+                        "the server sent no settings in time",
+                    ));
                 }
             };
             if let Some(answer) = answer
                 && commands.send(answer).await.is_err()
             {
-                return Next::Failed(origin.error(ErrorKind::Unavailable, "the stream broke"));
+                return Next::Failed(self.ended("the stream broke"));
             }
         }
     }
 
-    fn failed(&self, origin: &Origin, status: tonic::Status) -> Error {
-        let error = origin.transport(status);
-        if error.kind() == ErrorKind::Unavailable {
-            self.link.failed();
-        }
-        error
+    fn ended(&self, message: &str) -> Error {
+        Error::new(ErrorKind::Unavailable, "telemetry", message)
+            .with_retryable(true)
+            .with_endpoint(self.link.name().to_string())
     }
 
     /// Obeys one command of the server, and answers where an answer is due.
@@ -205,11 +209,6 @@ impl Keeper {
     fn settings(&self) -> v2::TelemetryCommand {
         v2::TelemetryCommand { status: None, command: Some(Command::Settings(self.session.own_settings())) }
     }
-}
-
-/// A stream that stays silent is no better than none.
-fn no_settings(origin: &Origin) -> Error {
-    origin.error(ErrorKind::Timeout, "the server sent no settings in time")
 }
 
 /// What a client says that doesn't do what is asked: an administrator sees that at once instead of waiting.

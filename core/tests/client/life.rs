@@ -202,7 +202,7 @@ async fn dropping_everything_ends_the_streams() {
 
 #[tokio::test]
 async fn dropping_a_consumer_ends_its_polls() {
-    let server = TestServer::start(Script { hang: true, ..Script::default() });
+    let server = TestServer::start(Script { hang: Box::new(|_| true), ..Script::default() });
     let client = client(&server).await;
     let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
     let options = ReceiveOptions { await_duration: Duration::ZERO, ..ReceiveOptions::default() };

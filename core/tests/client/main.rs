@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod gateway;
 mod life;
+mod network;
 mod receive;
+mod relay;
 mod send;
 mod server;
 

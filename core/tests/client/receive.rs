@@ -7,12 +7,8 @@ use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
     client,
-    server::{Script, TestServer, acked, message},
+    server::{Script, TestServer, acked, message, topic},
 };
-
-fn topic(request: &v2::ReceiveMessageRequest) -> &str {
-    &request.message_queue.as_ref().unwrap().topic.as_ref().unwrap().name
-}
 
 #[tokio::test]
 async fn all_topics_are_received_from() {

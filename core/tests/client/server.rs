@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ use tonic::{
     transport::{Identity, Server, ServerTlsConfig},
 };
 
+use crate::gateway::{Gateway, Refusal};
+
 type Answer<Q, A> = Box<dyn Fn(&Q, usize) -> A + Send + Sync>;
 type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -46,8 +48,12 @@ pub(crate) struct Script {
     pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
     /// How changes of an invisible time are answered.
     pub(crate) change: Code,
-    /// Whether long polls find nothing and never end by themselves.
-    pub(crate) hang: bool,
+    /// Whether a long poll finds nothing and never ends by itself.
+    pub(crate) hang: Box<dyn Fn(&v2::ReceiveMessageRequest) -> bool + Send + Sync>,
+    /// How many streams a connection may have.
+    pub(crate) max_streams: Option<u32>,
+    /// The gateway in front of the server.
+    pub(crate) gateway: Option<Refusal>,
     /// Where routes say the queues are, if not here.
     pub(crate) broker: Option<SocketAddr>,
     /// Whether telemetry is answered with settings.
@@ -64,12 +70,19 @@ impl Default for Script {
             receive: Box::new(|_, _| (Code::MessageNotFound, "no new message", Vec::new())),
             ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
             change: Code::Ok,
-            hang: false,
+            hang: Box::new(|_| false),
+            max_streams: None,
+            gateway: None,
             broker: None,
             settings: true,
             gate: watch::Sender::new(true),
         }
     }
+}
+
+/// The topic that a receive asks for.
+pub(crate) fn topic(request: &v2::ReceiveMessageRequest) -> &str {
+    &request.message_queue.as_ref().unwrap().topic.as_ref().unwrap().name
 }
 
 pub(crate) fn status(code: Code, message: &str) -> Option<v2::Status> {
@@ -132,6 +145,10 @@ pub(crate) struct Seen {
     pub(crate) metadata: Mutex<HashMap<&'static str, MetadataMap>>,
     drop_streams: watch::Sender<usize>,
     forgotten: AtomicBool,
+    /// Where routes say the queues are from now on.
+    moved: Mutex<Option<SocketAddr>>,
+    /// How many of the next sends are never answered.
+    held: AtomicUsize,
 }
 
 impl Seen {
@@ -177,23 +194,35 @@ impl TestServer {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
+        let max_streams = script.max_streams;
+        let refusal = script.gateway.clone().unwrap_or_else(|| Arc::new(|_| None));
         let scripted = Scripted { script, seen: seen.clone(), address };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
-            let mut builder = Server::builder();
+            let mut builder = Server::builder().max_concurrent_streams(max_streams);
             if let Some(identity) = tls {
                 builder = builder.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
             }
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
             let service = MessagingServiceServer::new(scripted);
-            builder.add_service(service).serve_with_incoming(incoming).await.unwrap();
+            builder.add_service(Gateway::new(service, refusal)).serve_with_incoming(incoming).await.unwrap();
         });
         Self { address, seen, runtime: Some(runtime) }
     }
 
     pub(crate) fn endpoints(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Makes routes lead to another address.
+    pub(crate) fn route_to(&self, address: SocketAddr) {
+        *self.seen.moved.lock().unwrap() = Some(address);
+    }
+
+    /// Leaves the next sends without an answer.
+    pub(crate) fn hold_sends(&self, count: usize) {
+        self.seen.held.store(count, Ordering::SeqCst);
     }
 
     /// Stops without a word; returns once nobody listens any more.
@@ -234,7 +263,8 @@ impl Scripted {
     }
 
     fn queue(&self) -> v2::MessageQueue {
-        let address = self.script.broker.unwrap_or(self.address);
+        let moved = *self.seen.moved.lock().unwrap();
+        let address = moved.or(self.script.broker).unwrap_or(self.address);
         v2::MessageQueue {
             permission: v2::Permission::ReadWrite.into(),
             broker: Some(v2::Broker {
@@ -306,6 +336,10 @@ impl MessagingService for Scripted {
         request: Request<v2::SendMessageRequest>,
     ) -> Result<Response<v2::SendMessageResponse>, Status> {
         let before = self.note("send", &request);
+        if self.seen.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| held.checked_sub(1)).is_ok()
+        {
+            std::future::pending::<()>().await;
+        }
         let request = request.into_inner();
         let response = (self.script.send)(&request, before);
         self.seen.sent.lock().unwrap().push(request);
@@ -317,7 +351,7 @@ impl MessagingService for Scripted {
         request: Request<v2::ReceiveMessageRequest>,
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
         let before = self.note("receive", &request);
-        if self.script.hang {
+        if (self.script.hang)(request.get_ref()) {
             let ended = CountedEnd(self.seen.clone(), "poll ended");
             let endless = tokio_stream::pending().map(move |it| {
                 let _ended = &ended;

@@ -1,0 +1,263 @@
+//! Why a connection could not be made, and what to do about it.
+
+use std::{
+    error::Error as StdError,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use parking_lot::Mutex;
+use rustls::{AlertDescription, CertificateError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{failure::deepest, retry};
+use crate::{
+    error::{Error, ErrorKind},
+    options::Address,
+};
+
+/// How much of a server's first words is kept.
+const KEPT: usize = 64;
+
+/// How far an attempt to connect came.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Tcp,
+    Tls,
+    Http2,
+}
+
+/// The first bytes that a server sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
+
+/// A stream that remembers the first bytes read from it.
+pub(super) struct FirstBytes<T> {
+    inner: T,
+    greeting: Greeting,
+    full: bool,
+}
+
+impl<T> FirstBytes<T> {
+    pub(super) fn new(inner: T, greeting: Greeting) -> Self {
+        Self { inner, greeting, full: false }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if !self.full {
+            let read = &buffer.filled()[before..];
+            let mut kept = self.greeting.0.lock();
+            let room = KEPT - kept.len();
+            kept.extend_from_slice(&read[..read.len().min(room)]);
+            let full = kept.len() == KEPT;
+            drop(kept);
+            self.full = full;
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+/// A step of connecting took too long.
+pub(super) fn timed_out(address: &Address, step: Step) -> Error {
+    let message = match step {
+        Step::Tcp => "connect timed out: nothing answers at this address",
+        Step::Tls => "connect timed out: the server accepted the connection, but did not answer in TLS",
+        Step::Http2 => "connect timed out: the server accepted the connection, but did not answer in HTTP/2",
+    };
+    error(ErrorKind::Unavailable, address, message)
+}
+
+/// No TCP connection was made.
+pub(super) fn of_tcp(address: &Address, cause: impl StdError + Send + Sync + 'static) -> Error {
+    let reason = deepest(&cause).to_string();
+    let message = match io_kind(&cause) {
+        Some(io::ErrorKind::ConnectionRefused) => format!("nothing listens at this address: {reason}"),
+        Some(_) => reason,
+        None => format!("the host can't be found: {reason}"),
+    };
+    error(ErrorKind::Unavailable, address, message).with_source(cause)
+}
+
+/// The TLS handshake failed.
+pub(super) fn of_tls(address: &Address, cause: io::Error) -> Error {
+    let Some(tls) = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        let message =
+            format!("the connection broke in the TLS handshake; does the server speak TLS? ({cause})");
+        return error(ErrorKind::Unavailable, address, message).with_source(cause);
+    };
+    let message = match tls_advice(tls) {
+        Some(advice) => format!("{advice} ({tls})"),
+        None => tls.to_string(),
+    };
+    error(ErrorKind::Tls, address, message).with_source(cause)
+}
+
+/// What to do about a failed handshake.
+fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidMessage(_) => {
+            Some("the server does not speak TLS at this port; use http:// or turn TLS off")
+        }
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            Some("the server does not offer HTTP/2, so it is not a gRPC server")
+        }
+        rustls::Error::InvalidCertificate(error) => certificate_advice(error),
+        _ => None,
+    }
+}
+
+fn certificate_advice(error: &CertificateError) -> Option<&'static str> {
+    Some(match error {
+        CertificateError::UnknownIssuer => {
+            "the server's certificate is not signed by a trusted authority; give the certificate of the authority that signed it as the CA"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is for another name; connect by a name that it contains"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet; check this machine's clock"
+        }
+        // The type of this error is not public.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "the server's certificate is that of a certificate authority; create it with basicConstraints=CA:FALSE, or sign a server certificate with it"
+        }
+        _ => return None,
+    })
+}
+
+/// The server offers another protocol than HTTP/2 over TLS.
+pub(super) fn no_http2_over_tls(address: &Address) -> Error {
+    error(
+        ErrorKind::Protocol,
+        address,
+        "the server does not offer HTTP/2 over TLS, so it is not a gRPC server",
+    )
+}
+
+/// A connection ended before the server's first HTTP/2 frame.
+pub(super) fn no_http2(address: &Address, greeting: &Greeting, cause: Option<hyper::Error>) -> Error {
+    let error = of_greeting(address, &greeting.0.lock());
+    match cause {
+        Some(cause) => error.with_source(cause),
+        None => error,
+    }
+}
+
+fn of_greeting(address: &Address, bytes: &[u8]) -> Error {
+    const TLS_ALERT: u8 = 21;
+    const TLS_HANDSHAKE: u8 = 22;
+    match bytes {
+        [] => error(
+            ErrorKind::Unavailable,
+            address,
+            "the server closed the connection at once; if it speaks TLS, use https://",
+        ),
+        [TLS_ALERT | TLS_HANDSHAKE, 3, ..] => {
+            error(ErrorKind::Tls, address, "the server speaks TLS at this port; use https:// or turn TLS on")
+        }
+        // A frame of settings has less than 64 KiB, so its length begins with a zero.
+        [0, ..] => {
+            error(ErrorKind::Unavailable, address, "the connection ended before the server's settings came")
+        }
+        _ => {
+            let text = String::from_utf8_lossy(bytes);
+            let line = text.lines().next().unwrap_or_default();
+            let protocol = if text.starts_with("HTTP/1") || text.starts_with('<') {
+                "the server speaks HTTP/1"
+            } else {
+                "the server does not speak HTTP/2"
+            };
+            let message = format!("{protocol} at this port, so it is not a gRPC server: it sent {line:?}");
+            error(ErrorKind::Protocol, address, message)
+        }
+    }
+}
+
+fn error(kind: ErrorKind, address: &Address, message: impl Into<String>) -> Error {
+    Error::new(kind, "connect", message)
+        .with_retryable(retry::is_retryable(kind, None))
+        .with_endpoint(address.to_string())
+        .unreached()
+}
+
+/// The kind of the I/O error at the end of a chain of errors.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    let error = deepest(error).downcast_ref::<io::Error>()?;
+    // A failed look-up of a name has no code of the system.
+    error.raw_os_error().map(|_| error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_which_protocol_a_server_speaks() {
+        let address = Address::new("h", 1);
+        for (bytes, kind, retryable, text) in [
+            (&b""[..], ErrorKind::Unavailable, true, "https://"),
+            (b"\x15\x03\x01\x00\x02\x02\x46", ErrorKind::Tls, false, "https://"),
+            (b"HTTP/1.1 400 Bad Request\r\n", ErrorKind::Protocol, false, "HTTP/1"),
+            (b"<!DOCTYPE HTML>\n<html>", ErrorKind::Protocol, false, "HTTP/1"),
+            (b"+OK POP3 ready\r\n", ErrorKind::Protocol, false, "POP3"),
+            (b"\x00\x00\x12\x04", ErrorKind::Unavailable, true, "settings"),
+        ] {
+            let error = of_greeting(&address, bytes);
+            assert_eq!((error.kind(), error.retryable()), (kind, retryable), "{error}");
+            assert!(error.message().contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_refused_says_what_to_do() {
+        for (error, text) in [
+            (CertificateError::UnknownIssuer, "as the CA"),
+            (CertificateError::NotValidForName, "another name"),
+            (CertificateError::Expired, "expired"),
+        ] {
+            let cause = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(error));
+            let error = of_tls(&Address::new("h", 1), cause);
+            assert_eq!((error.kind(), error.retryable()), (ErrorKind::Tls, false));
+            assert!(error.message().contains(text), "{error}");
+        }
+    }
+}
