@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    // `bytes::Bytes` bodies are slices of the received frame: one copy less per message.
+    // A body as `bytes::Bytes` is a slice of the received frame, which saves a copy per message.
     tonic_prost_build::configure().bytes(".apache.rocketmq.v2").compile_fds(descriptors)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation failed, and what that means for the caller.
 ///
-/// Shown on one line: the operation, the reason, and the server's code and address where there are any.
+/// Its `Display` is one line: the operation, the reason, and the server's code and address if there are any.
 #[derive(Clone, Debug)]
 pub struct Error(Box<Details>);
 
@@ -47,7 +47,8 @@ impl Error {
         self.0.retryable
     }
 
-    /// Whether the server may have carried out the request all the same: its answer was lost, or says so.
+    /// Whether the server may have carried out the request although it failed, for instance because its answer was
+    /// lost.
     #[must_use]
     pub fn maybe_delivered(&self) -> bool {
         self.0.maybe_delivered
@@ -59,7 +60,7 @@ impl Error {
         self.0.operation
     }
 
-    /// The reason in words, the server's where it gave any.
+    /// The reason in words: the server's own, if it gave one.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
@@ -77,7 +78,7 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
-    /// An error that no server reported, for those who build on this crate, such as a language's binding.
+    /// An error that no server reported, for crates that build on this one, such as a language binding.
     #[must_use]
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
@@ -124,7 +125,7 @@ impl Error {
         self
     }
 
-    /// The server may have carried it out.
+    /// Marks that the server may have carried out the request.
     pub(crate) fn maybe(mut self) -> Self {
         self.0.maybe_delivered = true;
         self
@@ -141,13 +142,13 @@ impl Error {
         self.0.unreached
     }
 
-    /// Adds what else helps to understand the reason.
+    /// Adds an explanation to the message.
     pub(crate) fn explained(mut self, explanation: &str) -> Self {
         self.0.message = format!("{} ({explanation})", self.0.message);
         self
     }
 
-    /// Names the operation that the user called, where the failure came from a step of it.
+    /// Sets the operation that the user called, if a step of it failed.
     pub(crate) fn during(mut self, operation: &'static str) -> Self {
         self.0.operation = operation;
         self
@@ -157,7 +158,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Details { kind, code, operation, message, endpoint, .. } = &*self.0;
-        // One line, whatever a server wrote.
+        // A server may write several lines; the first one is shown.
         let message = message.split(['\n', '\r']).next().unwrap_or_default();
         write!(f, "{operation} failed: {message} ({kind}")?;
         if let Some(code) = code {
@@ -181,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_one_line_with_all_that_matters() {
+    fn an_error_is_shown_on_one_line() {
         let error = Error::new(ErrorKind::TopicNotFound, "send", "no such topic: x\nsee the manual")
             .with_code(40402)
             .with_endpoint("h:1");

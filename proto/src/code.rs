@@ -4,8 +4,7 @@ use crate::v2::Code;
 
 /// What went wrong, in the words of every language's API.
 ///
-/// The first half comes from the server's answers (see [`classify`]); the second half is made by the client
-/// itself.
+/// The first kinds stand for codes of servers (see [`classify`]); the client itself makes the last ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The server refused the request as malformed or out of range (codes 400xx).
@@ -28,13 +27,13 @@ pub enum ErrorKind {
     TooLarge,
     /// The server asks to slow down, or a quota is used up (429xx).
     Throttled,
-    /// The server, or the way to it, is in trouble (500xx, connection refused or lost).
+    /// The server failed or could not be reached (500xx, connection refused or lost).
     Unavailable,
     /// The server does not offer this operation (50100, 505xx).
     Unsupported,
     /// No answer within the time allowed (40800, 504xx, or the caller's own deadline).
     Timeout,
-    /// The answer makes no sense: no status, or a code outside the contract.
+    /// The answer is not valid: no status, an unknown code, or another protocol.
     Protocol,
     /// The options given to the client cannot work.
     InvalidOptions,
@@ -84,7 +83,7 @@ impl fmt::Display for ErrorKind {
 pub enum Class {
     /// The request was carried out.
     Success,
-    /// The entries of the answer differ: each has a status of its own.
+    /// The results of the entries differ; each has a status of its own.
     PerEntry,
     /// The request failed.
     Failure {
@@ -95,10 +94,10 @@ pub enum Class {
     },
 }
 
-/// The table wire code -> kind -> retryable.
+/// What a wire code means: its kind, and whether it may be retried.
 ///
-/// A code that the contract does not know yet falls to its family, so that a newer server's refusal is
-/// still not retried and its trouble still is.
+/// A code that the contract does not contain is treated like its family, so that refusals of a newer server are not
+/// retried and its temporary failures are.
 #[must_use]
 pub fn classify(code: i32) -> Class {
     use ErrorKind::*;
@@ -139,7 +138,7 @@ pub fn classify(code: i32) -> Class {
         | Code::PreconditionFailed => fatal(InvalidArgument),
         Code::InvalidReceiptHandle => fatal(InvalidReceipt),
         Code::MessagePropertyConflictWithType => fatal(TypeMismatch),
-        // The server forgot who we are; the session replays its settings and the request may go out again.
+        // The server has lost the settings of the client. They are sent again, and then the request.
         Code::UnrecognizedClientType => again(Unavailable),
 
         Code::Unauthorized => fatal(Unauthenticated),
@@ -181,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_of_a_newer_server_fall_to_their_family() {
+    fn unknown_codes_are_treated_like_their_family() {
         for (code, kind, retryable) in [
             (40021, ErrorKind::InvalidArgument, false),
             (42999, ErrorKind::Throttled, true),

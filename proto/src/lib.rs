@@ -20,11 +20,11 @@ pub mod thin {
     tonic::include_proto!("rocketmq.thin.v1");
 }
 
-/// Metadata of an answer (of any value) by which a server says that each message of a request with several keeps its own
-/// id, tag, keys and properties.
+/// Metadata with which a server announces, in any answer and with any value, that the messages of one request keep their
+/// own ids, tags, keys and properties.
 ///
-/// Apache's proxies do not say it, and need not hold it: up to 5.3 brokers write those of the first message over all
-/// others (`MessageExtEncoder`), and no answer tells which brokers a proxy stands in front of.
+/// Apache's proxies do not announce it: brokers up to 5.3 overwrite those of all messages with those of the first
+/// (`MessageExtEncoder`), and no answer tells which brokers are behind a proxy.
 pub const KEEPS_BATCHES: &str = "x-mq-keeps-batches";
 
 /// The descriptors of both packages as an encoded `google.protobuf.FileDescriptorSet`, for server

@@ -9,7 +9,7 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-/// The file that `cargo x test` makes of the published jar.
+/// The file that `cargo x test` extracts from the published jar.
 const PUBLISHED: &str = "PUBLISHED_CONTRACT";
 
 #[test]
@@ -31,7 +31,7 @@ fn ours_describes_every_call() {
     assert_eq!(ours.iter().filter(|line| line.starts_with("rpc MessagingService.")).count(), 17);
 }
 
-/// One line for everything that matters on the wire or to generated code.
+/// One line for everything that affects the wire format or generated code.
 fn describe(descriptors: &[u8]) -> BTreeSet<String> {
     let set = FileDescriptorSet::decode(descriptors).expect("a FileDescriptorSet");
     let mut lines = BTreeSet::new();

@@ -1,10 +1,10 @@
-//! Addresses of servers, in all usual spellings.
+//! Parses the addresses of servers.
 
 use std::{fmt, net::Ipv6Addr, sync::Arc};
 
 use crate::error::{Error, ErrorKind};
 
-/// The port of a RocketMQ proxy when none is written.
+/// The port if none is given: that of a RocketMQ proxy.
 const DEFAULT_PORT: u16 = 8081;
 
 /// One host and port.
@@ -35,7 +35,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The addresses of one logical server; any of them will do. Cheap to clone.
+/// The addresses of one logical server, of which any can be used. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoints(Arc<[Address]>);
 
@@ -63,7 +63,7 @@ impl fmt::Display for Endpoints {
     }
 }
 
-/// What the text of [`ClientOptions::endpoints`](crate::ClientOptions::endpoints) says.
+/// The parsed text of [`ClientOptions::endpoints`](crate::ClientOptions::endpoints).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Access {
     pub(crate) endpoints: Endpoints,
@@ -79,7 +79,7 @@ impl Access {
         for part in text.split([',', ';']).map(str::trim).filter(|part| !part.is_empty()) {
             let (scheme, address) = parse_one(part).ok_or_else(|| {
                 invalid(format!(
-                    "`{part}` is no endpoint; write host:port, host, [ipv6]:port, http://host:port or https://host:port"
+                    "`{part}` is not an endpoint; write host:port, host, [ipv6]:port, http://host:port or https://host:port"
                 ))
             })?;
             if !addresses.contains(&address) {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_usual_spelling_is_understood() {
+    fn all_notations_are_accepted() {
         for (text, shown, https) in [
             ("127.0.0.1:8081", "127.0.0.1:8081", false),
             ("a:1,b:2", "a:1,b:2", false),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_the_part_that_is_wrong() {
+    fn an_invalid_endpoint_is_named() {
         for text in
             ["", " ; ,", "a:b", "a:0", "a:70000", "ftp://a:1", "[::1", "[a]:1", ":8081", "a b:1", "a:1/x"]
         {
@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_the_same(hosts in prop::collection::vec(("[a-z][a-z0-9.-]{0,9}", 1u16..), 1..5)) {
+        fn what_is_displayed_parses_to_the_same(hosts in prop::collection::vec(("[a-z][a-z0-9.-]{0,9}", 1u16..), 1..5)) {
             let text: Vec<String> = hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
             let access = Access::parse(&text.join(";")).unwrap();
             prop_assert_eq!(Access::parse(&access.endpoints.to_string()).unwrap(), access);

@@ -19,7 +19,7 @@ pub(crate) struct Queue {
     pub(crate) endpoints: Endpoints,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Whether it takes plain messages.
+    /// Whether it accepts normal messages.
     pub(crate) takes_normal: bool,
 }
 
@@ -34,12 +34,12 @@ impl TopicRoute {
         Self { queues }
     }
 
-    /// The queue for the `turn`th request with plain messages.
+    /// The queue for a request with normal messages, chosen by round robin with the number `turn`.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` when nothing may be written; `TypeMismatch` when the topic is for messages of
-    /// another type and the server asked clients to look.
+    /// `PermissionDenied` if no queue is writable; `TypeMismatch` if the topic is for messages of another type and
+    /// the server asked clients to check this.
     pub(crate) fn writable(&self, turn: usize, check_type: bool) -> Result<&Queue, Error> {
         let queue = choose(&self.queues, turn, |queue| queue.writable).ok_or_else(|| {
             Error::new(ErrorKind::PermissionDenied, "send", "the topic has no writable queue")
@@ -54,11 +54,11 @@ impl TopicRoute {
         Ok(queue)
     }
 
-    /// The brokers that give out messages, each once.
+    /// The brokers with a readable queue, each once.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` when nothing may be read.
+    /// `PermissionDenied` if no queue is readable.
     pub(crate) fn readable_brokers(&self) -> Result<Vec<Arc<str>>, Error> {
         let mut brokers: Vec<_> =
             self.queues.iter().filter(|queue| queue.readable).map(|queue| queue.broker.clone()).collect();
@@ -71,13 +71,14 @@ impl TopicRoute {
         Ok(brokers)
     }
 
-    /// The queue for the `turn`th receive from `broker`, if that still gives out messages.
+    /// The queue for a receive from `broker`, chosen by round robin with the number `turn`; `None` if the broker has no
+    /// readable queue.
     pub(crate) fn readable_at(&self, broker: &str, turn: usize) -> Option<&Queue> {
         choose(&self.queues, turn, |queue| queue.readable && *queue.broker == *broker)
     }
 }
 
-/// The suitable queue whose turn it is.
+/// The suitable queue at position `turn`, counted round and round.
 fn choose(queues: &[Queue], turn: usize, suitable: impl Fn(&Queue) -> bool) -> Option<&Queue> {
     let count = queues.iter().filter(|queue| suitable(queue)).count();
     queues.iter().filter(|queue| suitable(queue)).nth(turn.checked_rem(count)?)
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_and_receives_go_round_the_queues_that_allow_them() {
+    fn queues_are_chosen_by_round_robin_among_those_that_allow_it() {
         let route = TopicRoute::new(vec![
             queue(0, true, false),
             queue(1, false, true),
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_topic_does_not_allow_is_said_without_asking() {
+    fn what_the_topic_forbids_fails_without_a_request() {
         let none = TopicRoute::default();
         assert_eq!(none.writable(7, true).unwrap_err().kind(), ErrorKind::PermissionDenied);
         assert_eq!(none.readable_brokers().unwrap_err().kind(), ErrorKind::PermissionDenied);

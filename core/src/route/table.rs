@@ -1,4 +1,4 @@
-//! Routes as last seen, asked for once however many want them.
+//! A cache of routes. Callers who need the same topic share one query.
 
 use std::{
     collections::HashMap,
@@ -17,13 +17,13 @@ use crate::{
     wire::{build_query_route, process_query_route},
 };
 
-/// How old a route may get.
+/// How often the routes are queried again.
 const REFRESH: Duration = Duration::from_secs(30);
 
 /// The routes of a client's topics.
 ///
-/// A query is a task of its own: callers only listen, so that one who gives up harms nobody who waits for
-/// the same topic. All tasks end with the table.
+/// A query is a task of its own and callers only wait for its result, so that a caller who gives up does not affect
+/// the others. All tasks end with the table.
 #[derive(Debug)]
 pub(crate) struct Routes(Arc<Table>);
 
@@ -43,13 +43,13 @@ struct Topic {
 
 #[derive(Clone, Debug)]
 enum Progress {
-    /// Still trying, after this failure.
+    /// The query is retried after this failure.
     Asking(Option<Error>),
     Answered(Result<Arc<TopicRoute>, Error>),
 }
 
 impl Routes {
-    /// An empty table that keeps fresh what it learns.
+    /// An empty table, which queries the routes it learns again from time to time.
     pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>) -> Self {
         let stop = CancellationToken::new();
         let topics = Mutex::default();
@@ -58,7 +58,7 @@ impl Routes {
         Self(table)
     }
 
-    /// The route of `topic`, from memory where there is one.
+    /// The route of `topic`, from the cache if it is there.
     pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
         let mut query = {
             let mut topics = self.0.topics.lock();
@@ -82,19 +82,19 @@ impl Routes {
             Progress::Asking(None) => Err(Error::new(
                 ErrorKind::Timeout,
                 "query_route",
-                format!("no answer came to where the topic {topic} is"),
+                format!("the query for the route of topic {topic} timed out"),
             )
             .with_retryable(true)
             .with_endpoint(self.0.servers.access.to_string())),
         }
     }
 
-    /// Asks again in the background, because an answer showed that the route may be old.
+    /// Queries the route again in the background, because an answer showed that it may be outdated.
     pub(crate) fn suspect(&self, topic: &str) {
         self.0.suspect(topic);
     }
 
-    /// Ends all tasks; whoever still waits gets an error of kind `Closed`.
+    /// Ends all tasks. Callers who still wait get an error of kind `Closed`.
     pub(crate) fn stop(&self) {
         self.0.stop.cancel();
     }
@@ -133,7 +133,7 @@ impl Table {
         }
     }
 
-    /// The one query for a topic: a running one, or a new one.
+    /// The query under way for a topic, or a new one.
     fn ask(self: &Arc<Self>, topic: &str, entry: &mut Topic, deadline: Instant) -> watch::Receiver<Progress> {
         if let Some(query) = &entry.query {
             return query.clone();
@@ -151,7 +151,7 @@ impl Table {
         query
     }
 
-    /// Keeps the old route when there is no new one.
+    /// Stores the result of a query; without a new route the old one stays.
     fn store(&self, topic: &str, route: Option<&Arc<TopicRoute>>) {
         let mut topics = self.topics.lock();
         let Some(entry) = topics.get_mut(topic) else { return };
@@ -159,7 +159,7 @@ impl Table {
         if let Some(route) = route {
             entry.route = Some(route.clone());
         }
-        // A name that never existed is not worth remembering, or asking for again each half minute.
+        // A topic that was never found is forgotten, so that it is not queried every half minute.
         if entry.route.is_none() {
             topics.remove(topic);
         }

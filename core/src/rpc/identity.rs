@@ -1,4 +1,4 @@
-//! Who is calling: the metadata of every request, and its signature.
+//! The metadata that identifies and signs every request.
 
 use std::{
     str::FromStr,
@@ -15,12 +15,12 @@ use crate::{
     options::{ClientOptions, Credentials, Language},
 };
 
-/// One protocol client: a server keeps settings and presence by its id.
+/// One protocol client. Servers know its settings and whether it is connected by its id.
 #[derive(Debug)]
 pub(crate) struct Identity {
     client_id: String,
     namespace: String,
-    /// The metadata that never changes.
+    /// The metadata that is the same in every request.
     fixed: MetadataMap,
     signer: Option<Signer>,
 }
@@ -29,7 +29,7 @@ impl Identity {
     /// The version that servers see.
     pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-    /// The name of this machine, as far as it can be printed.
+    /// The host name, without characters that are not printable ASCII.
     pub(crate) fn host() -> String {
         let host = gethostname::gethostname();
         host.to_string_lossy().chars().filter(char::is_ascii_graphic).collect()
@@ -64,9 +64,7 @@ impl Identity {
     /// The metadata of one request.
     pub(crate) fn metadata(&self, request_id: &str) -> MetadataMap {
         let mut metadata = self.fixed.clone();
-        if let Ok(value) = MetadataValue::from_str(request_id) {
-            metadata.insert("x-mq-request-id", value);
-        }
+        metadata.insert("x-mq-request-id", known_ascii(request_id));
         let now = SystemTime::now();
         match &self.signer {
             Some(signer) => {
@@ -75,16 +73,14 @@ impl Identity {
                 metadata.insert("authorization", authorization);
             }
             None => {
-                if let Ok(value) = MetadataValue::from_str(&date_time(now)) {
-                    metadata.insert("x-mq-date-time", value);
-                }
+                metadata.insert("x-mq-date-time", known_ascii(&date_time(now)));
             }
         }
         metadata
     }
 }
 
-/// Signs the date, which is all that servers verify; one signature serves for a second.
+/// Signs the date, which is all that servers verify. A signature is reused for a second.
 #[derive(Debug)]
 struct Signer {
     access_key: String,
@@ -115,12 +111,8 @@ impl Signer {
             _ => {
                 let date = date_time(now);
                 let authorization = self.authorization(&date);
-                let empty = || MetadataValue::from_static("");
-                let signed = Signed {
-                    second,
-                    date: MetadataValue::from_str(&date).unwrap_or_else(|_| empty()),
-                    authorization: MetadataValue::from_str(&authorization).unwrap_or_else(|_| empty()),
-                };
+                let signed =
+                    Signed { second, date: known_ascii(&date), authorization: known_ascii(&authorization) };
                 let pair = (signed.date.clone(), signed.authorization.clone());
                 *latest = Some(signed);
                 pair
@@ -144,12 +136,13 @@ fn date_time(now: SystemTime) -> String {
     humantime::format_rfc3339_seconds(now).to_string().replace(['-', ':'], "")
 }
 
-/// `host@pid@random`: servers show it to people and otherwise only compare it.
+/// `host@pid@random`. Servers show it to people, and otherwise only compare it.
 fn client_id() -> String {
     format!("{}@{}@{:016x}", Identity::host(), std::process::id(), rand::random::<u64>())
 }
 
-/// The name that servers know; an unknown one is refused on some calls, so Kotlin goes as Java.
+/// The name in the metadata. Some servers refuse calls with a language that they do not know, so Kotlin is sent as
+/// `JAVA`; the settings name it `KOTLIN`.
 const fn language(language: Language) -> &'static str {
     match language {
         Language::Rust => "RUST",
@@ -157,6 +150,11 @@ const fn language(language: Language) -> &'static str {
         Language::NodeJs => "NODE_JS",
         Language::Kotlin => "JAVA",
     }
+}
+
+/// A value made here, or of parts that [`ascii`] accepted.
+fn known_ascii(value: &str) -> MetadataValue<Ascii> {
+    MetadataValue::from_str(value).expect("ids, dates and signatures are printable ASCII")
 }
 
 fn ascii(what: &str, value: &str) -> Result<MetadataValue<Ascii>, Error> {
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_says_who_calls() {
+    fn every_request_identifies_the_client() {
         let identity = Identity::new(&options()).unwrap();
         let metadata = identity.metadata("r-1");
         let get = |name: &str| metadata.get(name).unwrap().to_str().unwrap().to_owned();

@@ -8,7 +8,7 @@ use crate::{
     options::{ClientOptions, Endpoints},
 };
 
-/// Where a client's servers are, the connections to them, and how its user wants them spoken to.
+/// The addresses of a client's servers, the connections to them, and the client's options.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) pool: Pool,

@@ -1,5 +1,4 @@
-//! A protocol client's standing with its servers: settings exchanged over telemetry, presence kept by
-//! heartbeats, a farewell at the end.
+//! A protocol client as its servers see it: settings exchanged over telemetry, heartbeats, and a notice at the end.
 
 mod stream;
 
@@ -42,7 +41,7 @@ struct Inner {
     rpc: Rpc,
     servers: Arc<Servers>,
     role: Mutex<Role>,
-    /// What the server said last.
+    /// The server's latest settings.
     settings: Mutex<Settings>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
     stop: CancellationToken,
@@ -50,7 +49,7 @@ struct Inner {
 }
 
 impl Session {
-    /// A session without streams; its tasks end with it.
+    /// A session without streams. Its tasks end when it is dropped.
     pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>, role: Role) -> Self {
         let inner = Arc::new(Inner {
             rpc,
@@ -61,7 +60,7 @@ impl Session {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        inner.spawn(inner.clone().beat());
+        inner.spawn(inner.clone().send_heartbeats());
         Self { inner }
     }
 
@@ -100,22 +99,22 @@ impl Session {
         }
     }
 
-    /// Waits until one of the access points has sent settings.
+    /// Waits until a server at the user's endpoints has sent settings.
     pub(crate) async fn start(&self, deadline: Instant) -> Result<(), Error> {
         self.ready(&self.inner.servers.access, deadline).await.map(drop)
     }
 
-    /// The best address of `endpoints` that knows our settings.
+    /// The best address of `endpoints` that has the settings of this client.
     pub(crate) async fn ready(&self, endpoints: &Endpoints, deadline: Instant) -> Result<Arc<Link>, Error> {
-        self.ready_telling(endpoints, deadline, |_| {}).await
+        self.ready_reporting(endpoints, deadline, |_| {}).await
     }
 
-    /// As [`ready`](Self::ready). `tell` gets the errors that delay it.
-    pub(crate) async fn ready_telling(
+    /// As [`ready`](Self::ready). `on_error` gets the errors that delay it.
+    pub(crate) async fn ready_reporting(
         &self,
         endpoints: &Endpoints,
         deadline: Instant,
-        tell: impl Fn(Error),
+        on_error: impl Fn(Error),
     ) -> Result<Arc<Link>, Error> {
         loop {
             let link = self.inner.servers.pool.pick(endpoints)?;
@@ -123,7 +122,7 @@ impl Session {
             let (before, until) = match &*state.borrow_and_update() {
                 StreamState::Ready { .. } => return Ok(link),
                 StreamState::Opening { failures, error, settings_since } => {
-                    error.iter().for_each(|error| tell(error.clone()));
+                    error.iter().for_each(|error| on_error(error.clone()));
                     (*failures, settings_since.map(|since| since + STREAM_GRACE))
                 }
             };
@@ -132,7 +131,7 @@ impl Session {
                 return Ok(link);
             }
             let until = until.map_or(deadline, |until| until.min(deadline));
-            // Woken by settings, or by a failure, after which another address may be better.
+            // Ends with settings, or with a failure, after which another address may be better.
             let seen = wait_until(&mut state, until, |state| match state {
                 StreamState::Ready { .. } => true,
                 StreamState::Opening { failures, error, .. } => {
@@ -142,9 +141,9 @@ impl Session {
             match seen.await {
                 Some(true) => {}
                 Some(false) if until < deadline => return Ok(link),
-                Some(false) => return Err(self.explain(&link, silence(&link, &state.borrow()))),
+                Some(false) => return Err(self.explain(&link, missing_settings(&link, &state.borrow()))),
                 None if self.inner.stop.is_cancelled() => return Err(Error::closed("telemetry")),
-                // Given up just now; this call opens a new one.
+                // The stream was given up just now. The next round opens a new one.
                 None => continue,
             }
             match &*state.borrow() {
@@ -159,7 +158,7 @@ impl Session {
         }
     }
 
-    /// Says of an address that can't be reached where it came from, if the user never wrote it.
+    /// Adds to the error of an unreachable address where the address came from, unless the user gave it.
     pub(crate) fn explain(&self, link: &Link, error: Error) -> Error {
         let unreachable = error.kind() == ErrorKind::Unavailable && error.code().is_none();
         if !unreachable || error.maybe_delivered() || self.inner.servers.is_access(link) {
@@ -169,30 +168,30 @@ impl Session {
         error.explained(&format!("the server at {access} names this address for the topic"))
     }
 
-    /// Sends our settings once more and waits until the server has them.
+    /// Sends the settings again and waits until the server has them.
     pub(crate) async fn replay(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
         let deadline = deadline
             .min(crate::options::deadline(Instant::now(), self.inner.servers.options.request_timeout));
         let stream = self.inner.stream(link);
         let mut state = stream.watch();
         let before = match &*state.borrow() {
-            StreamState::Ready { turn } => *turn,
+            StreamState::Ready { received } => *received,
             StreamState::Opening { .. } => 0,
         };
         stream.resend();
         let renewed = wait_until(
             &mut state,
             deadline,
-            |state| matches!(state, StreamState::Ready { turn } if *turn > before),
+            |state| matches!(state, StreamState::Ready { received } if *received > before),
         );
         match renewed.await {
             Some(true) => Ok(()),
-            Some(false) => Err(silence(link, &state.borrow())),
+            Some(false) => Err(missing_settings(link, &state.borrow())),
             None => Err(Error::closed("telemetry")),
         }
     }
 
-    /// Tells servers of one more topic that this producer sends to.
+    /// Tells the servers that this producer sends to one more topic.
     pub(crate) fn publish(&self, topic: &str) {
         if let Role::Producer { topics } = &mut *self.inner.role.lock() {
             if topics.iter().any(|known| known == topic) {
@@ -205,11 +204,14 @@ impl Session {
         }
     }
 
-    /// Says good-bye to each server, at most until `deadline`, and ends all streams.
+    /// Tells each server that the client ends, at most until `deadline`, and ends all streams.
     pub(crate) async fn end(&self, deadline: Instant) {
-        let farewells =
-            self.inner.links(Stream::is_ready).into_iter().map(|link| self.farewell(link, deadline));
-        join_all(farewells).await;
+        let notifications = self
+            .inner
+            .links(Stream::is_ready)
+            .into_iter()
+            .map(|link| self.notify_termination(link, deadline));
+        join_all(notifications).await;
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
@@ -217,14 +219,14 @@ impl Session {
         self.inner.streams.lock().clear();
     }
 
-    async fn farewell(&self, link: Arc<Link>, deadline: Instant) {
+    async fn notify_termination(&self, link: Arc<Link>, deadline: Instant) {
         let limit = deadline
             .saturating_duration_since(Instant::now())
             .min(self.inner.servers.options.request_timeout);
         let request = v2::NotifyClientTerminationRequest { group: self.inner.group() };
         let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
         if let Err(error) = result {
-            tracing::debug!(%error, "the server heard no farewell");
+            tracing::debug!(%error, "the server could not be told that the client ends");
         }
     }
 }
@@ -293,18 +295,18 @@ impl Inner {
         self.streams.lock().values().filter(|stream| filter(stream)).map(|it| it.link().clone()).collect()
     }
 
-    /// Keeps us known to every server that has our settings.
-    async fn beat(self: Arc<Self>) {
+    /// Sends a heartbeat to every server that has the settings, again and again.
+    async fn send_heartbeats(self: Arc<Self>) {
         let mut ticks = tokio::time::interval_at((Instant::now() + HEARTBEAT).into(), HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let links = self.links(Stream::has_settings);
-            join_all(links.iter().map(|link| self.beat_once(link))).await;
+            join_all(links.iter().map(|link| self.heartbeat(link))).await;
         }
     }
 
-    async fn beat_once(self: &Arc<Self>, link: &Arc<Link>) {
+    async fn heartbeat(self: &Arc<Self>, link: &Arc<Link>) {
         let limit = self.servers.options.request_timeout.min(HEARTBEAT_TIMEOUT);
         let request = v2::HeartbeatRequest { group: self.group(), client_type: self.client_type().into() };
         let answer = self.rpc.heartbeat(link, request, limit).await;
@@ -318,7 +320,7 @@ impl Inner {
     }
 }
 
-/// Whether `wanted` came true before the deadline; nothing when the stream is no more.
+/// Whether `wanted` came true before the deadline; `None` if the stream was given up.
 async fn wait_until(
     state: &mut watch::Receiver<StreamState>,
     deadline: Instant,
@@ -332,7 +334,7 @@ async fn wait_until(
 }
 
 /// What kept settings from coming in time.
-fn silence(link: &Link, state: &StreamState) -> Error {
+fn missing_settings(link: &Link, state: &StreamState) -> Error {
     match state {
         StreamState::Opening { error: Some(error), .. } => error.clone(),
         _ => Error::new(ErrorKind::Timeout, "telemetry", "the server sent no settings in time")

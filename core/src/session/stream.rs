@@ -1,4 +1,4 @@
-//! One telemetry stream: settings first, then whatever the server asks.
+//! One telemetry stream: it exchanges settings, then answers the server's commands.
 
 use std::{
     sync::Arc,
@@ -19,16 +19,16 @@ use crate::{
     wire::process_settings,
 };
 
-/// How many request timeouts a server may take for its first settings.
-const FIRST_SETTINGS: u32 = 2;
+/// How long a server may take for its first settings, in request timeouts.
+const FIRST_SETTINGS_TIMEOUTS: u32 = 2;
 
-/// Failures in a row after which an address that only a route named is given up; about two minutes.
-const PATIENCE: u64 = 64;
+/// Consecutive failures after which an address that only a route named is given up: about two minutes.
+const MAX_FAILURES: u64 = 64;
 
-/// Servers don't announce changed settings; they answer with them when asked.
+/// How often the settings are sent again. Servers do not announce changed settings, but answer with them.
 const RESEND: Duration = Duration::from_secs(300);
 
-/// The state of the stream to one address, which its task keeps.
+/// The stream to one address. Its task keeps the state up to date.
 #[derive(Debug)]
 pub(super) struct Stream {
     link: Arc<Link>,
@@ -36,25 +36,26 @@ pub(super) struct Stream {
     resend: Arc<Notify>,
 }
 
-/// How a stream is doing.
+/// The state of a stream.
 #[derive(Debug)]
 pub(super) enum StreamState {
-    /// No settings on this stream yet; `error` is why the one before ended.
+    /// The server has sent no settings on this stream. `error` tells why the stream before it ended.
     ///
     /// `settings_since` is set if an earlier stream brought settings, and tells when that stream ended.
     Opening { failures: u64, error: Option<Error>, settings_since: Option<Instant> },
-    /// The server has our settings and sent its own for the `turn`th time.
-    Ready { turn: u64 },
+    /// The server has the settings of the client, and has sent its own `received` times.
+    Ready { received: u64 },
 }
 
 impl Stream {
-    /// A stream, and the work that keeps it open.
+    /// A stream, and the task that keeps it open.
     pub(super) fn open(session: Arc<Inner>, link: Arc<Link>) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, state) =
             watch::channel(StreamState::Opening { failures: 0, error: None, settings_since: None });
         let resend = Arc::new(Notify::new());
-        let keeper = Keeper { session, link: link.clone(), state: sender, resend: resend.clone(), turn: 0 };
-        (Self { link, state, resend }, keeper.keep())
+        let task =
+            StreamTask { session, link: link.clone(), state: sender, resend: resend.clone(), received: 0 };
+        (Self { link, state, resend }, task.run())
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {
@@ -74,47 +75,47 @@ impl Stream {
         !matches!(*self.state.borrow(), StreamState::Opening { settings_since: None, .. })
     }
 
-    /// Sends our settings once more, at once.
+    /// Sends the settings again at once.
     pub(super) fn resend(&self) {
         self.resend.notify_one();
     }
 }
 
-/// The task's side of a stream.
-struct Keeper {
+/// The task that keeps a stream open.
+struct StreamTask {
     session: Arc<Inner>,
     link: Arc<Link>,
     state: watch::Sender<StreamState>,
     resend: Arc<Notify>,
-    turn: u64,
+    received: u64,
 }
 
-/// What keeps a stream's task going.
-enum Next {
+/// How a stream ended.
+enum End {
     /// The server asked for a new stream.
     Reopen,
-    /// The stream ended.
+    /// The stream failed.
     Failed(Error),
 }
 
-impl Keeper {
-    async fn keep(mut self) {
+impl StreamTask {
+    async fn run(mut self) {
         let mut backoff = Backoff::for_telemetry();
         let mut failures = 0;
-        let mut in_a_row = 0;
+        let mut failures_in_a_row = 0;
         let mut settings_since = None;
-        while in_a_row < PATIENCE || self.session.servers.is_access(&self.link) {
-            let turn = self.turn;
-            let next = self.attend().await;
-            in_a_row += 1;
-            if self.turn > turn {
+        while failures_in_a_row < MAX_FAILURES || self.session.servers.is_access(&self.link) {
+            let received = self.received;
+            let next = self.serve().await;
+            failures_in_a_row += 1;
+            if self.received > received {
                 backoff = Backoff::for_telemetry();
-                in_a_row = 0;
+                failures_in_a_row = 0;
                 settings_since = Some(Instant::now());
             }
             let error = match next {
-                Next::Reopen => None,
-                Next::Failed(error) => {
+                End::Reopen => None,
+                End::Failed(error) => {
                     tracing::debug!(%error, "a telemetry stream ended");
                     Some(error)
                 }
@@ -123,26 +124,27 @@ impl Keeper {
             self.state.send_replace(StreamState::Opening { failures, error, settings_since });
             tokio::time::sleep(backoff.next()).await;
         }
-        // Whoever needs the address again opens a new stream.
+        // The next call to this address opens a new stream.
         self.session.forget(&self.link);
     }
 
     /// Opens a stream and serves it until it ends.
-    async fn attend(&mut self) -> Next {
+    async fn serve(&mut self) -> End {
         let (commands, outgoing) = mpsc::channel(8);
-        let before = self.turn;
-        let patience = crate::options::deadline(
+        let before = self.received;
+        let first_settings_due = crate::options::deadline(
             Instant::now(),
-            self.session.servers.options.request_timeout.saturating_mul(FIRST_SETTINGS),
+            self.session.servers.options.request_timeout.saturating_mul(FIRST_SETTINGS_TIMEOUTS),
         );
         // Some servers send no headers before their first answer, hence the settings go first.
         if commands.try_send(self.settings()).is_err() {
-            return Next::Failed(self.ended("the stream ended"));
+            return End::Failed(self.ended("the stream ended"));
         }
-        let opening = self.session.rpc.telemetry(&self.link, ReceiverStream::new(outgoing), patience);
+        let opening =
+            self.session.rpc.telemetry(&self.link, ReceiverStream::new(outgoing), first_settings_due);
         let mut stream = match opening.await {
             Ok(stream) => stream,
-            Err(error) => return Next::Failed(error),
+            Err(error) => return End::Failed(error),
         };
         let mut ticks = tokio::time::interval_at((Instant::now() + RESEND).into(), RESEND);
         loop {
@@ -154,16 +156,16 @@ impl Keeper {
             };
             let answer = tokio::select! {
                 command = stream.next() => match command {
-                    Ok(Some(command)) => match self.take(stream.origin(), command) {
+                    Ok(Some(command)) => match self.handle(stream.origin(), command) {
                         Ok(answer) => answer,
                         Err(next) => return next,
                     },
-                    Ok(None) => return Next::Failed(self.ended("the server ended the stream")),
-                    Err(error) => return Next::Failed(error),
+                    Ok(None) => return End::Failed(self.ended("the server ended the stream")),
+                    Err(error) => return End::Failed(error),
                 },
                 () = resend => Some(self.settings()),
-                () = sleep_until(patience.into()), if self.turn == before => {
-                    return Next::Failed(stream.origin().error(
+                () = sleep_until(first_settings_due.into()), if self.received == before => {
+                    return End::Failed(stream.origin().error(
                         ErrorKind::Timeout,
                         "the server sent no settings in time",
                     ));
@@ -172,7 +174,7 @@ impl Keeper {
             if let Some(answer) = answer
                 && commands.send(answer).await.is_err()
             {
-                return Next::Failed(self.ended("the stream broke"));
+                return End::Failed(self.ended("the stream broke"));
             }
         }
     }
@@ -183,24 +185,24 @@ impl Keeper {
             .with_endpoint(self.link.name().to_string())
     }
 
-    /// Obeys one command of the server, and answers where an answer is due.
-    fn take(
+    /// Handles one command of the server, and returns the answer if one is due.
+    fn handle(
         &mut self,
         origin: &Origin,
         command: v2::TelemetryCommand,
-    ) -> Result<Option<v2::TelemetryCommand>, Next> {
+    ) -> Result<Option<v2::TelemetryCommand>, End> {
         if let Some(status) = &command.status {
-            origin.check(Some(status)).map_err(Next::Failed)?;
+            origin.check(Some(status)).map_err(End::Failed)?;
         }
         match command.command {
             Some(Command::Settings(settings)) => {
                 *self.session.settings.lock() = process_settings(&settings);
                 self.link.reached();
-                self.turn += 1;
-                self.state.send_replace(StreamState::Ready { turn: self.turn });
+                self.received += 1;
+                self.state.send_replace(StreamState::Ready { received: self.received });
                 Ok(None)
             }
-            Some(Command::ReconnectEndpointsCommand(_)) => Err(Next::Reopen),
+            Some(Command::ReconnectEndpointsCommand(_)) => Err(End::Reopen),
             Some(command) => Ok(answer(command)),
             None => Ok(None),
         }
@@ -211,7 +213,7 @@ impl Keeper {
     }
 }
 
-/// What a client says that doesn't do what is asked: an administrator sees that at once instead of waiting.
+/// The answer to a command that this client does not support, so that an administrator does not wait for one.
 fn answer(command: Command) -> Option<v2::TelemetryCommand> {
     let command = match command {
         Command::PrintThreadStackTraceCommand(asked) => {
@@ -220,10 +222,10 @@ fn answer(command: Command) -> Option<v2::TelemetryCommand> {
         Command::VerifyMessageCommand(asked) => {
             Command::VerifyMessageResult(v2::VerifyMessageResult { nonce: asked.nonce })
         }
-        // A check of a transaction is repeated by the server; the rest needs no answer.
+        // The server repeats an orphan check; the others need no answer.
         _ => return None,
     };
-    let message = "this client doesn't do that".to_owned();
+    let message = "this client does not support the command".to_owned();
     let status = v2::Status { code: v2::Code::Unsupported.into(), message };
     Some(v2::TelemetryCommand { status: Some(status), command: Some(command) })
 }
@@ -233,18 +235,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_done_is_answered_with_its_nonce() {
+    fn an_unsupported_command_is_answered_with_its_nonce() {
         let asked = v2::PrintThreadStackTraceCommand { nonce: "7".into() };
         let told = answer(Command::PrintThreadStackTraceCommand(asked)).unwrap();
         assert_eq!(told.status.unwrap().code(), v2::Code::Unsupported);
-        let Some(Command::ThreadStackTrace(trace)) = told.command else { panic!("another answer") };
+        let Some(Command::ThreadStackTrace(trace)) = told.command else { panic!("unexpected command") };
         assert_eq!(trace.nonce, "7");
         let asked = v2::VerifyMessageCommand { nonce: "8".into(), message: None };
         assert!(answer(Command::VerifyMessageCommand(asked)).is_some());
     }
 
     #[test]
-    fn what_needs_no_answer_gets_none() {
+    fn commands_that_need_no_answer_get_none() {
         for command in [
             Command::RecoverOrphanedTransactionCommand(Default::default()),
             Command::NotifyUnsubscribeLiteCommand(Default::default()),

@@ -1,4 +1,4 @@
-//! Starting, losing the server, closing.
+//! Starting, losing the server and closing.
 
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::{
     server::{Script, TestServer, message, status},
 };
 
-/// Options of a client that doesn't wait long.
+/// Options with a short startup timeout.
 fn impatient(endpoints: impl Into<String>) -> ClientOptions {
     ClientOptions { startup_timeout: Duration::from_millis(300), ..ClientOptions::new(endpoints) }
 }
 
 /// An address where nobody listens.
-async fn nobody() -> String {
+async fn unused_address() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_is_named() {
-    let address = nobody().await;
+async fn a_refused_connection_names_the_endpoint() {
+    let address = unused_address().await;
     let error = Client::connect(impatient(&address)).await.unwrap_err();
     assert_eq!((error.kind(), error.endpoint()), (ErrorKind::Unavailable, Some(address.as_str())));
     assert!(error.retryable() && error.message().contains("refused"), "{error}");
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_resolve_is_said_to_be_the_cause() {
+async fn an_unresolved_host_name_is_named() {
     let error = Client::connect(impatient("no-such-host.invalid:1")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.endpoint(), Some("no-such-host.invalid:1"));
@@ -43,7 +43,7 @@ async fn a_name_that_does_not_resolve_is_said_to_be_the_cause() {
 #[tokio::test]
 async fn one_endpoint_that_works_is_enough() {
     let server = TestServer::start(Script::default());
-    let endpoints = format!("{};{}", nobody().await, server.endpoints());
+    let endpoints = format!("{};{}", unused_address().await, server.endpoints());
     let client = Client::connect(ClientOptions::new(endpoints)).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     producer.send(Message::new("t", "x")).await.unwrap();
@@ -51,7 +51,7 @@ async fn one_endpoint_that_works_is_enough() {
 
 #[tokio::test]
 async fn an_address_that_only_the_route_names_is_explained() {
-    let elsewhere = nobody().await;
+    let elsewhere = unused_address().await;
     let script = Script { broker: Some(elsewhere.parse().unwrap()), ..Script::default() };
     let server = TestServer::start(script);
     let options = ClientOptions {
@@ -88,7 +88,7 @@ async fn a_server_without_settings_is_a_timeout_that_says_so() {
 }
 
 #[tokio::test]
-async fn one_who_gives_up_waiting_for_a_route_harms_nobody() {
+async fn a_caller_who_gives_up_on_a_route_does_not_affect_others() {
     let script = Script::default();
     script.gate.send_replace(false);
     let gate = script.gate.clone();
@@ -116,7 +116,7 @@ async fn a_lost_stream_comes_back_with_settings() {
 }
 
 #[tokio::test]
-async fn a_close_says_farewell_and_leaves_no_stream() {
+async fn a_close_notifies_the_server_and_ends_the_streams() {
     let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
     let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
     let client = client(&server).await;
@@ -125,7 +125,7 @@ async fn a_close_says_farewell_and_leaves_no_stream() {
     let delivery = consumer.receive(ReceiveOptions::default()).await.unwrap().remove(0);
     let report = client.close(Duration::from_secs(5)).await;
     assert_eq!((report.flushed, report.abandoned), (0, 0));
-    server.seen.wait("farewell", 2).await;
+    server.seen.wait("termination", 2).await;
     server.seen.wait("stream ended", 2).await;
     let kinds = [
         producer.send(Message::new("t", "x")).await.unwrap_err().kind(),
@@ -139,11 +139,11 @@ async fn a_close_says_farewell_and_leaves_no_stream() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_flushed() {
+async fn a_send_under_way_is_flushed() {
     let server = TestServer::start(Script::default());
     let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
     let mut send = Box::pin(producer.send(Message::new("t", "x")));
-    // Polled once, the message is under way.
+    // After the first poll, the message is under way.
     assert!(futures::poll!(&mut send).is_pending());
     let report = producer.close(Duration::from_secs(5)).await;
     assert_eq!((report.flushed, report.abandoned), (1, 0));

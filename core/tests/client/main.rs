@@ -1,4 +1,4 @@
-//! The client against a server that does what the test says.
+//! Tests of the client against a scripted server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

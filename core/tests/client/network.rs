@@ -173,7 +173,7 @@ async fn a_certificate_of_an_authority_is_explained() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_knows_no_such_page_is_named_at_once() {
+async fn http_status_404_fails_at_once() {
     let script = Script { gateway: Some(Arc::new(|_| Some(StatusCode::NOT_FOUND))), ..Script::default() };
     let server = TestServer::start(script);
     let error = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap_err();
@@ -182,7 +182,7 @@ async fn a_gateway_that_knows_no_such_page_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn what_a_gateway_refuses_for_a_while_is_retried() {
+async fn temporary_http_errors_are_retried() {
     for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();

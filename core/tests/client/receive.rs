@@ -26,7 +26,7 @@ async fn all_topics_are_received_from() {
 }
 
 #[tokio::test]
-async fn nothing_there_is_an_empty_list() {
+async fn an_empty_queue_is_an_empty_list() {
     let server = TestServer::start(Script::default());
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
@@ -34,7 +34,7 @@ async fn nothing_there_is_an_empty_list() {
 }
 
 #[tokio::test]
-async fn a_server_that_went_away_is_no_empty_list() {
+async fn a_lost_server_is_an_error_and_not_an_empty_list() {
     let server = TestServer::start(Script::default());
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
@@ -68,7 +68,7 @@ async fn an_attempt_keeps_its_id_until_it_is_answered() {
 }
 
 #[tokio::test]
-async fn a_server_that_forgot_us_is_told_again() {
+async fn lost_settings_are_sent_again() {
     let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
     let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
     let options = SimpleConsumerOptions::new("g", ["t"]);
@@ -79,7 +79,7 @@ async fn a_server_that_forgot_us_is_told_again() {
 }
 
 #[tokio::test]
-async fn one_dead_receipt_fails_no_other_ack() {
+async fn one_expired_receipt_does_not_fail_other_acks() {
     let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x"), message("2", "x"), message("3", "x")]);
     let ack = |request: &_, _| {
         acked(request, |handle| if handle == "handle of 2" { Code::InvalidReceiptHandle } else { Code::Ok })
@@ -111,7 +111,7 @@ async fn an_ack_after_a_change_uses_the_new_handle_in_every_clone() {
 }
 
 #[tokio::test]
-async fn what_came_for_a_cancelled_receive_is_there_for_the_next() {
+async fn deliveries_of_a_cancelled_receive_go_to_the_next() {
     let receive = |request: &v2::ReceiveMessageRequest, before: usize| match before {
         0 | 1 => (Code::Ok, "OK", vec![message(topic(request), "x")]),
         _ => (Code::MessageNotFound, "no new message", Vec::new()),

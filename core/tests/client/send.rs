@@ -14,7 +14,7 @@ fn refusal(code: Code) -> SendMessageResponse {
 }
 
 #[tokio::test]
-async fn every_request_carries_name_namespace_and_signature() {
+async fn every_request_carries_client_namespace_and_signature() {
     let server = TestServer::start(Script::default());
     let options = ClientOptions {
         namespace: "prod".into(),
@@ -49,7 +49,7 @@ async fn every_request_carries_name_namespace_and_signature() {
 }
 
 #[tokio::test]
-async fn one_answer_for_a_batch_is_a_receipt_for_each() {
+async fn one_answer_for_a_batch_gives_a_receipt_for_each_message() {
     let one_entry = |request: &_, _| {
         let SendMessageResponse { status, entries } = stored(request);
         let message_id = entries.iter().map(|entry| entry.message_id.as_str()).collect::<Vec<_>>().join(",");
@@ -74,7 +74,7 @@ async fn one_answer_for_a_batch_is_a_receipt_for_each() {
 }
 
 #[tokio::test]
-async fn sends_beyond_the_bounds_wait_for_their_turn() {
+async fn sends_beyond_the_limits_wait() {
     let server = TestServer::start(Script::default());
     for (messages, bytes) in [(1, 1 << 20), (100, 1), (2, 3)] {
         let options = ProducerOptions {
@@ -90,7 +90,7 @@ async fn sends_beyond_the_bounds_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_good_is_not_repeated_and_a_busy_server_is() {
+async fn only_temporary_errors_are_retried() {
     for (codes, requests, kind) in [
         (vec![Code::TopicNotFound; 9], 1, Some(ErrorKind::TopicNotFound)),
         (vec![Code::Unauthorized; 9], 1, Some(ErrorKind::Unauthenticated)),

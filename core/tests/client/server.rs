@@ -1,4 +1,4 @@
-//! A server that answers as a test tells it to, and remembers what it was asked.
+//! A scripted server that records its requests.
 
 use std::{
     collections::HashMap,
@@ -133,7 +133,7 @@ pub(crate) struct TestServer {
     runtime: Option<Runtime>,
 }
 
-/// What has been asked so far.
+/// The requests so far.
 #[derive(Default)]
 pub(crate) struct Seen {
     counts: watch::Sender<HashMap<&'static str, usize>>,
@@ -152,7 +152,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Counts one more; returns how many there were before.
+    /// Counts one more, and returns how many there were before.
     fn count(&self, what: &'static str) -> usize {
         let mut before = 0;
         self.counts.send_modify(|counts| {
@@ -225,7 +225,7 @@ impl TestServer {
         self.seen.held.store(count, Ordering::SeqCst);
     }
 
-    /// Stops without a word; returns once nobody listens any more.
+    /// Stops abruptly, and returns when the port is closed.
     pub(crate) fn kill(mut self) -> SocketAddr {
         let runtime = self.runtime.take().unwrap();
         std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().unwrap();
@@ -299,7 +299,7 @@ macro_rules! unimplemented_rpcs {
     )*};
 }
 
-/// An answer of a server that takes several messages in one request.
+/// An answer that announces that the messages of a request are kept apart.
 fn keeps_batches<T>(answer: T) -> Response<T> {
     let mut response = Response::new(answer);
     response.metadata_mut().insert(KEEPS_BATCHES, MetadataValue::from_static("true"));
@@ -401,7 +401,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::NotifyClientTerminationRequest>,
     ) -> Result<Response<v2::NotifyClientTerminationResponse>, Status> {
-        self.note("farewell", &request);
+        self.note("termination", &request);
         Ok(Response::new(v2::NotifyClientTerminationResponse { status: status(Code::Ok, "OK") }))
     }
 

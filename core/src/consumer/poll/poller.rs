@@ -122,7 +122,7 @@ impl Poller {
         // A broker that left the route has nothing for us any more.
         let Some(queue) = route.readable_at(&self.broker, turn) else { return Ok(Vec::new()) };
         let tell = |error| running.troubled(Some(error));
-        let link = session.ready_telling(&queue.endpoints, deadline, tell).await?;
+        let link = session.ready_reporting(&queue.endpoints, deadline, tell).await?;
         running.troubled(None);
         let attempt = Attempt { id, poll, source: &self.source, queue };
         let result = self.ask(polls, &link, &attempt).await;
