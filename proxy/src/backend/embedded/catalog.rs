@@ -143,7 +143,8 @@ impl Catalog {
             }
             _ => {}
         }
-        let queues = usize::try_from(config.read_queues.max(config.write_queues)).unwrap_or(0);
+        let queues = usize::try_from(config.read_queues.max(config.write_queues));
+        let queues = queues.expect("the numbers of queues were checked");
         let most_queues = old.as_ref().map_or(0, |topic| topic.most_queues()).max(queues);
         let id = old.as_ref().map_or(*next_id, |topic| topic.id());
         let record = TopicRecord { id, config: config.clone(), most_queues };

@@ -36,7 +36,7 @@ impl TopicRecord {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         binary::put_number(&mut out, self.id.into());
-        let kind = KINDS.iter().position(|kind| *kind == self.config.kind).unwrap_or(0);
+        let kind = KINDS.iter().position(|kind| *kind == self.config.kind).expect("all kinds are listed");
         binary::put_number(&mut out, kind as u64);
         binary::put_signed(&mut out, self.config.read_queues.into());
         binary::put_signed(&mut out, self.config.write_queues.into());

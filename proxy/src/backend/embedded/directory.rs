@@ -110,7 +110,7 @@ fn create_one(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Brings the entries of a directory to the disk.
+/// Syncs the entries of a directory to the disk.
 fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

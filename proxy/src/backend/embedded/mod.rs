@@ -1,4 +1,4 @@
-//! The broker inside the proxy process: durable, for one machine.
+//! The embedded broker: a durable broker inside the proxy process, for one machine.
 //!
 //! ```text
 //! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all that waited)

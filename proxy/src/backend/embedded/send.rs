@@ -64,8 +64,14 @@ fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, 
     match message.kind() {
         TopicKind::Transaction => Err(unsupported("transactions are")),
         TopicKind::Lite => Err(unsupported("lite topics are")),
-        TopicKind::Fifo => Ok(queue_choice::of_group(message.group.as_deref().unwrap_or_default(), queues)),
-        TopicKind::Priority => Ok(queue_choice::of_priority(message.priority.unwrap_or_default(), queues)),
+        TopicKind::Fifo => {
+            let group = message.group.as_deref().expect("a FIFO message has a group");
+            Ok(queue_choice::of_group(group, queues))
+        }
+        TopicKind::Priority => {
+            let priority = message.priority.expect("a PRIORITY message has a priority");
+            Ok(queue_choice::of_priority(priority, queues))
+        }
         _ => Ok(turn),
     }
 }

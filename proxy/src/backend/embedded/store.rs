@@ -3,31 +3,31 @@
 //! | database | key | value |
 //! |---|---|---|
 //! | `log` | topic id, queue, first offset | a chunk: consecutive messages of the queue ([`super::chunk`]) |
-//! | `log` | 0, due time in ms, sequence | a message that waits for its time ([`super::timer`]) |
-//! | `state` | group id, topic id, queue | cursor: the next offset this group has not had |
+//! | `log` | 0, due time in ms, sequence | a delayed message ([`super::timer`]) |
+//! | `state` | group id, topic id, queue | the cursor: the first offset that was not delivered to the group |
 //! | `state` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
 //! | `state` | 0, kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog`]) |
 //!
-//! Each database has one keyspace: every further one would cost a fresh directory twenty fsyncs at its first
-//! start. Keys are big-endian and fixed-width ([`super::keys`]), so that a prefix is a topic, a group or a queue,
-//! and order is order of offset or time.
+//! Each database has one keyspace, since each keyspace costs about twenty fsyncs when a directory is created. Keys are
+//! big-endian and have a fixed width ([`super::keys`]): a topic, a group and a queue each have a prefix, and the order
+//! of keys is the order of offsets or times.
 //!
 //! Invariants
-//! - Only the writer thread appends to `log`; a send is answered after its batch is committed, and with
-//!   [`Flush::Sync`](super::Flush::Sync) that commit ends in an fdatasync. One batch is one group of concurrent
-//!   sends.
-//! - Offsets of a queue have no holes: the next one is the end of the last chunk.
-//! - A message below a group's cursor without a lease is consumed; with a lease it is out with a consumer, or
-//!   waits for its next delivery. The cursor is the higher one of its record and the offset after the last
-//!   lease: its record is written when a lease at or above it ends, not with every delivery.
-//! - There are two databases because a commit holds its database's journal: leases and acks are in the operating
-//!   system's hands before they are answered (they survive `kill -9`), and never wait for an fsync of messages.
-//!   A power failure may lose the last of them; then messages come again, none is lost. The catalog is synced.
+//! - Only the writer thread appends to `log`. A send is answered after its batch is committed. With
+//!   [`Flush::Sync`](super::Flush::Sync) every commit to `log` ends in an fdatasync. Concurrent sends share a batch.
+//! - Offsets of a queue are consecutive. The next one is the end of the last chunk, which is therefore kept on the disk
+//!   when it has expired, until another one follows.
+//! - A message below a group's cursor is consumed if it has no lease. If it has one, a consumer has it, or it waits for
+//!   its next delivery. The cursor is the higher one of its record and the offset after the last lease. Its record is
+//!   written when a lease at or above it ends, not with every delivery.
+//! - There are two databases because a commit locks its database's journal. Leases and acknowledgements never wait for
+//!   the fsync of messages. They are handed to the operating system before they are answered, so they survive
+//!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. The catalog is synced.
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
 //!   ([`super::recovery`]), so that what was answered and what is on the disk can't differ. Clients are told
 //!   `Unavailable` meanwhile.
-//! - Ids of topics and groups begin with 1 and are never used twice, so what is left of a deleted one can't be
-//!   mistaken for another's.
+//! - Ids of topics and groups begin with 1 and are never reused, so what is left of a deleted one can't be mistaken for
+//!   another's.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -56,7 +56,7 @@ pub(super) struct Store {
     /// Why nothing can be stored now, if so.
     failure: RwLock<Option<String>>,
     log_openings: AtomicU64,
-    // Last: the directory is given up only after the databases are closed.
+    // Last, so that the directory is unlocked after the databases are closed.
     directory: DataDirectory,
 }
 
@@ -69,16 +69,16 @@ pub(super) struct Opened {
 /// One of the databases; `None` while it is being opened again.
 struct Part(RwLock<Option<Arc<Opened>>>);
 
-/// Small memtables: what the journal must replay at the start, and what an idle process keeps in memory.
+/// Memtables are small: the journal replays them at the start, and an idle process keeps them in memory.
 const LOG_MEMTABLE: u64 = 16 << 20;
 const STATE_MEMTABLE: u64 = 8 << 20;
 /// Room for the memtables that are flushed after a database is opened.
 pub(super) const ROOM_TO_OPEN: u64 = LOG_MEMTABLE + STATE_MEMTABLE;
 /// The least that fjall accepts: old journals are read at the start.
 const JOURNALS: u64 = 64 << 20;
-/// Chunks this big are written once and never again by compaction.
+/// Values of this size are stored apart, so that compaction does not write them again.
 const SEPARATED_FROM: u32 = 512;
-/// From these on fjall holds up commits.
+/// fjall holds up commits from these numbers on.
 const MAX_L0_RUNS: usize = 20;
 const MAX_SEALED_MEMTABLES: usize = 4;
 /// How long to wait before fjall's background work is looked at again.
@@ -89,7 +89,7 @@ const MAX_WAIT_TO_CLOSE: Duration = Duration::from_secs(20);
 impl Store {
     /// Opens both databases in the directory.
     pub(super) fn open(directory: DataDirectory, flush: Flush) -> Result<Self, OpenError> {
-        // Side by side: a fresh directory takes dozens of fsyncs.
+        // In parallel: a new directory takes dozens of fsyncs.
         let (log, state) = std::thread::scope(|scope| {
             let state = scope.spawn(|| open_state(&directory));
             (open_log(&directory, flush), state.join())
@@ -146,7 +146,7 @@ impl Store {
         self.log_openings.load(Ordering::Acquire)
     }
 
-    /// Brings everything to the disk.
+    /// Syncs everything to the disk.
     pub(super) fn sync(&self) -> Result<(), ServiceError> {
         for part in [self.log()?, self.state()?] {
             part.database.persist(PersistMode::SyncAll).map_err(|e| unavailable(&e))?;
@@ -182,10 +182,10 @@ impl Store {
         self.log.has_failed() || self.state.has_failed()
     }
 
-    /// Closes the databases that have failed and opens them again. Returns whether that was possible.
+    /// Closes the databases that have failed and opens them again.
     ///
     /// # Errors
-    /// As [`Store::open`]; the database stays closed then, and the next call tries again.
+    /// [`ReopenError`]. The database stays closed then, and the next call tries again.
     pub(super) fn reopen(&self) -> Result<(), ReopenError> {
         if self.log.has_failed() {
             self.log.reopen(|| open_log(&self.directory, self.flush))?;
@@ -230,7 +230,7 @@ impl Part {
     fn reopen(&self, open: impl Fn() -> Result<Opened, OpenError>) -> Result<(), ReopenError> {
         if let Some(mut opened) = self.0.write().take() {
             let start = Instant::now();
-            // fjall's lock lets the next open wait until this one is dropped.
+            // Only the last reference closes the database.
             while let Err(still_used) = Arc::try_unwrap(opened) {
                 if start.elapsed() > MAX_WAIT_TO_CLOSE {
                     return Err(ReopenError::InUse);

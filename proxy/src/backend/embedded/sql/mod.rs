@@ -1,7 +1,7 @@
 //! RocketMQ's SQL92 filters: comparisons of a message's properties, with three-valued logic.
 //!
 //! `=` `<>` `<` `>` `<=` `>=` `BETWEEN` `IN` `IS NULL` `AND` `OR` `NOT`, numbers, 'texts', `TRUE` and `FALSE`. The
-//! grammar is that of Apache's brokers, which is too small, and too much of its own, for a general SQL parser.
+//! grammar is that of Apache's brokers. It is small and differs from SQL, so a general SQL parser doesn't fit.
 //!
 //! An expression comes from a stranger and runs on every message, so its length, its nesting and the number of its
 //! operations are limited. It is compiled to a flat list of operations on a stack: evaluating and dropping it never
@@ -83,7 +83,7 @@ impl Expression {
         parser::parse(text).map(Self)
     }
 
-    /// Whether it is true for this message; neither false nor unknown nor no truth value at all.
+    /// Whether it is true for this message. False, unknown and values without a truth are not.
     pub(super) fn is_true_for(&self, message: &Message) -> bool {
         evaluate::is_true(&self.0, message)
     }
