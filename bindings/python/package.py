@@ -1,9 +1,8 @@
-"""Makes an installable wheel of the Python package and its native library, which cargo has built.
+"""Packs the Python package and its native library, which cargo has built, into an installable wheel.
 
     python3 bindings/python/package.py target/release/librocketmq_thin_python.so target/x/package
 
-The library is built once with everything else, so there is nothing to compile here; the wheel is the same,
-byte for byte, for the same inputs. Prints the wheel's path.
+Nothing is compiled here. The same inputs give the same wheel, byte for byte. Prints the wheel's path.
 """
 
 import base64
@@ -17,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# The stable ABI that the `abi3-py39` feature of pyo3 keeps to.
+# The stable ABI that the `abi3-py39` feature of pyo3 selects.
 PYTHON, ABI = "cp39", "abi3"
 
 
@@ -51,7 +50,7 @@ def pack(library, out):
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    """For `pip install`: the hook that PEP 517 names."""
+    """The hook of PEP 517, which `pip install` calls."""
     subprocess.run(["cargo", "build", "--release", "--package", "rocketmq-thin-python"], cwd=ROOT, check=True)
     return pack(ROOT / "target/release/librocketmq_thin_python.so", wheel_directory)
 

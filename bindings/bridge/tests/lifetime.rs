@@ -1,4 +1,4 @@
-//! From the first connection to the end of the process, on real sockets.
+//! Operations from the first connection to the shutdown, on real sockets.
 
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
@@ -10,7 +10,7 @@ use rocketmq_thin_bridge::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// One test, because a shutdown ends it for the whole process.
+/// One test, because a shutdown applies to the whole process.
 #[test]
 fn operations_end_when_the_runtime_does() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -21,7 +21,7 @@ fn operations_end_when_the_runtime_does() {
     };
     assert_eq!(failure(run(Operation::Connect(options))), ErrorKind::Unavailable);
 
-    // Accepts connections, and says nothing.
+    // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = ClientOptions {
         endpoints: silent.local_addr().unwrap().to_string(),
@@ -55,6 +55,6 @@ fn operations_end_when_the_runtime_does() {
 fn failure(outcome: Outcome) -> ErrorKind {
     match outcome {
         Outcome::Failed(error) => error.kind(),
-        _ => panic!("it succeeded"),
+        _ => panic!("the operation succeeded"),
     }
 }

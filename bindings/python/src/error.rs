@@ -3,7 +3,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 use rocketmq_thin_bridge::Error;
 
-/// The exception for an error of the core: the class in `rocketmq_thin.errors` that is named as its kind.
+/// The exception for an error of the core. Its class in `rocketmq_thin.errors` has the name of the kind.
 pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let errors =
@@ -20,7 +20,7 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     Ok(exception)
 }
 
-/// The same, to raise.
+/// The exception for an error of the core, to be raised.
 pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
     match exception(py, error) {
         Ok(exception) => PyErr::from_value(exception),

@@ -1,6 +1,6 @@
-"""Test cases with a real merged proxy and the installed package.
+"""Test cases that run the installed package against a real merged proxy.
 
-The proxy's binary is `$ROCKETMQ_THIN_PROXY`, or the one that cargo built last.
+`$ROCKETMQ_THIN_PROXY` is the proxy's binary. Default: the one that cargo built last.
 """
 
 import atexit
@@ -46,8 +46,8 @@ class Case(unittest.TestCase):
         self.name = f"python-{os.getpid()}-{next(_numbers)}"
 
     def script(self, text):
-        """Runs a program in a Python of its own, with `SERVER` and `NAME` set; gives the running process."""
-        # A shell's background job, such as CI may be, ignores Ctrl-C and hands that down.
+        """Starts a program in a new Python process, with `SERVER` and `NAME` set. Returns the process."""
+        # Background jobs of a shell ignore SIGINT, and their children inherit that.
         prelude = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         prelude += f"SERVER, NAME = {self.server!r}, {self.name!r}\n"
         command = [sys.executable, "-c", prelude + text]

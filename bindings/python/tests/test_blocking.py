@@ -1,4 +1,4 @@
-"""What is specific to the blocking face."""
+"""What is specific to the blocking API."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from rocketmq_thin import Client, Message
 
 
 class Blocking(Case):
-    def test_a_waiting_thread_lets_others_run(self):
+    def test_a_waiting_thread_does_not_block_others(self):
         received = []
         with Client(self.server) as client, client.simple_consumer("thread-" + self.name, [self.name]) as consumer:
             waiter = threading.Thread(target=lambda: received.extend(consumer.receive(max_messages=1)))
@@ -20,7 +20,7 @@ class Blocking(Case):
             self.assertEqual([delivery.body for delivery in received], [b"hello"])
             self.assertEqual(consumer.ack_all(received), [None])
 
-    def test_what_is_sent_arrives(self):
+    def test_a_message_arrives_with_all_its_parts(self):
         with Client(self.server) as client, client.simple_consumer("whole-" + self.name, [self.name]) as consumer:
             sent = Message(self.name, bytearray(b"hello"), tag="new", keys=["k1", "k2"], properties={"region": "eu"})
             with client.producer() as producer:

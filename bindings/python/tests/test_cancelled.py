@@ -5,6 +5,7 @@ import gc
 import os
 import select
 import unittest
+import warnings
 
 from proxied import Case
 
@@ -72,6 +73,11 @@ ENDS = {"closed": lambda loop: loop.close(), "dropped": lambda loop: None}
 
 
 class Ended(Case):
+    def setUp(self):
+        super().setUp()
+        # asyncio warns of loops that are dropped without a close.
+        warnings.simplefilter("ignore", ResourceWarning)
+
     def receive_in_a_loop_that_ends(self, end):
         """Leaves a receive pending in a loop, and ends the loop by `end`."""
         loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""What the package does to the process it lives in, and what a fork does to the package."""
+"""The package leaves the process alone, and survives a fork."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ if os.fork() == 0:
         sender.send(Message(NAME, b"child, blocking"))
     asyncio.run(own())
     print("child is done", flush=True)
-    # The inherited objects are dropped here, in a process without their thread.
+    # The inherited objects are dropped here, without the thread that they belong to.
     raise SystemExit(0)
 pid, status = os.wait()
 producer.send(Message(NAME, b"parent again"))
@@ -48,7 +48,7 @@ client.close()
 
 class Fork(Case):
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
-    def test_a_child_gets_an_error_and_may_connect_anew(self):
+    def test_inherited_objects_fail_in_a_child_and_new_ones_work(self):
         output, errors = self.script(FORKING).communicate()
         hint = "made before this process was forked: connect a new client in the child"
         refused = [f"{operation} {hint}" for operation in ("producer", "send", "receive", "close")]
@@ -68,7 +68,7 @@ assert not logging.root.handlers
 
 
 class Import(unittest.TestCase):
-    def test_import_leaves_the_process_and_the_disk_alone(self):
+    def test_an_import_changes_neither_process_nor_disk(self):
         with tempfile.TemporaryDirectory() as home:
             os.chmod(home, 0o500)
             environment = {"HOME": home, "PYTHONDONTWRITEBYTECODE": "1"}

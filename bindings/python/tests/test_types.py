@@ -1,7 +1,8 @@
-"""That classes and stubs say what is there."""
+"""Classes, stubs and help texts are complete."""
 
 import ast
 import inspect
+import operator
 import pickle
 import re
 import unittest
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import rocketmq_thin
 from proxied import ROOT
-from rocketmq_thin import _native, errors
+from rocketmq_thin import _native, aio, blocking, errors
 
 
 class Types(unittest.TestCase):
@@ -37,3 +38,30 @@ class Types(unittest.TestCase):
             native = getattr(_native, name)
             if isinstance(native, type):
                 self.assertEqual(members - {"__init__"}, {member for member in vars(native) if member[0] != "_"}, name)
+
+    def test_help_describes_every_option_with_its_default(self):
+        for api in (blocking, aio):
+            for call in (api.Client, api.Client.producer, api.Client.simple_consumer, api.SimpleConsumer.receive):
+                with self.subTest(call):
+                    text = inspect.getdoc(call.__init__ if call is api.Client else call)
+                    for name, parameter in inspect.signature(call).parameters.items():
+                        if name != "self":
+                            described = re.search(rf"^    {name}: (.+?)(?=^    \w+: |\Z)", text, re.MULTILINE | re.DOTALL)
+                            self.assertIsNotNone(described, name)
+                            has_default = parameter.default is not inspect.Parameter.empty
+                            self.assertEqual("Default: " in described[1], has_default, name)
+
+    def test_both_apis_describe_options_alike(self):
+        for name in ("Client.__init__", "Client.producer", "Client.simple_consumer", "SimpleConsumer.receive"):
+            arguments = [operator.attrgetter(name)(api).__doc__.partition("Args:")[2] for api in (blocking, aio)]
+            self.assertEqual(*arguments, name)
+
+    def test_help_describes_every_attribute(self):
+        for name, member in inspect.getmembers(rocketmq_thin.Delivery):
+            if name[0] != "_":
+                self.assertTrue(member.__doc__, name)
+        for cls in (rocketmq_thin.Message, rocketmq_thin.Credentials, rocketmq_thin.Tls, rocketmq_thin.Error):
+            for name in cls.__annotations__:
+                self.assertIn(f"    {name}: ", inspect.getdoc(cls))
+        for cls in errors.Error.__subclasses__():
+            self.assertTrue(cls.__doc__, cls)

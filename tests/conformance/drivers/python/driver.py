@@ -1,7 +1,7 @@
 """The Python driver of the conformance suite: requests as JSON lines on stdin, replies on stdout.
 
-It converts and decides nothing; `tests/conformance/README.md` is the protocol. With `--blocking` it drives the
-blocking face, a thread for each request. Both faces have the same words, so the operations are written once.
+It only converts; `tests/conformance/README.md` describes the protocol. With `--blocking` it drives the blocking
+API, with a thread for each request. Both APIs have the same methods, so the operations are written once.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ async def awaited(function, *args, **kwargs):
 
 
 async def in_thread(function, *args, **kwargs):
-    """A daemon thread, so that one that waits doesn't keep the program from its end."""
+    """Runs a call in a daemon thread, which does not keep the program running."""
     loop, future = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
 
     def settle(set, value):
