@@ -38,23 +38,23 @@ def _reusable(given: Any) -> Any:
 class _Handle(Generic[_N]):
     """What `await` or `async with` opens, once."""
 
-    _native: _N
+    _handle: _N
 
     def __init__(self, opening: Callable[[], _native.Operation[_N]]) -> None:
         # Raises for arguments of the wrong type.
         opening()
-        self._opening = opening
+        self._opening: Callable[[], _native.Operation[_N]] = opening
         # The tasks of a loop that open it at the same time take turns.
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._locks = weakref.WeakKeyDictionary()
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_native":
+        if name == "_handle":
             raise RuntimeError(f"this {type(self).__name__} is not open: use `await` or `async with` on it first")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _is_open(self) -> bool:
-        return "_native" in self.__dict__
+        return "_handle" in self.__dict__
 
     async def _open(self: _H) -> _H:
         if not self._is_open():
@@ -62,7 +62,7 @@ class _Handle(Generic[_N]):
                 if not self._is_open():
                     opened = await run(self._opening())
                     # Another loop may have been faster. Then this one is dropped, which closes it.
-                    self.__dict__.setdefault("_native", opened)
+                    self.__dict__.setdefault("_handle", opened)
         return self
 
     def __await__(self: _H) -> Generator[Any, None, _H]:
@@ -76,7 +76,7 @@ class _Handle(Generic[_N]):
 
     async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Takes no more calls and waits up to `deadline` (default 20 s) for calls that are running."""
-        return await run(self._native.close(deadline))
+        return await run(self._handle.close(deadline))
 
 
 class Client(_Handle[_native.Client]):
@@ -137,7 +137,7 @@ class Client(_Handle[_native.Client]):
         """
         topics = _reusable(topics)
         return Producer(
-            lambda: self._native.producer(
+            lambda: self._handle.producer(
                 topics=topics,
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
@@ -158,7 +158,7 @@ class Client(_Handle[_native.Client]):
         """
         subscriptions = _reusable(subscriptions)
         return SimpleConsumer(
-            lambda: self._native.simple_consumer(group, subscriptions, max_body_size=max_body_size)
+            lambda: self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size)
         )
 
 
@@ -167,11 +167,11 @@ class Producer(_Handle[_native.Producer]):
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return await run(self._native.send(message))
+        return await run(self._handle.send(message))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
-        return await run(self._native.send_all(messages))
+        return await run(self._handle.send_all(messages))
 
 
 class SimpleConsumer(_Handle[_native.SimpleConsumer]):
@@ -194,21 +194,21 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
                 again; servers allow 10 s to 12 h. Default: 30 s.
             await_duration: How long to wait for the first message; servers wait 5 s to 20 s. Default: 20 s.
         """
-        operation = self._native.receive(
+        operation = self._handle.receive(
             max_messages=max_messages,
             invisible_duration=invisible_duration,
             await_duration=await_duration,
         )
-        return await run(operation, self._native.put_back)
+        return await run(operation, self._handle.put_back)
 
     async def ack(self, delivery: Delivery) -> None:
         """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
-        await run(self._native.ack(delivery))
+        await run(self._handle.ack(delivery))
 
     async def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acknowledges many deliveries. Returns `None` or an error for each, in their order."""
-        return await run(self._native.ack_all(deliveries))
+        return await run(self._handle.ack_all(deliveries))
 
     async def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero gives it back at once."""
-        await run(self._native.change_invisible(delivery, duration))
+        await run(self._handle.change_invisible(delivery, duration))

@@ -17,7 +17,7 @@ class _Handle(Generic[_N]):
     """What is closed by `with` or `close`."""
 
     def __init__(self, opening: _native.Operation[_N]) -> None:
-        self._native: _N = run(opening)
+        self._handle: _N = run(opening)
 
     def __enter__(self: _H) -> _H:
         return self
@@ -27,7 +27,7 @@ class _Handle(Generic[_N]):
 
     def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Takes no more calls and waits up to `deadline` (default 20 s) for calls that are running."""
-        return run(self._native.close(deadline))
+        return run(self._handle.close(deadline))
 
 
 class Client(_Handle[_native.Client]):
@@ -87,7 +87,7 @@ class Client(_Handle[_native.Client]):
             max_in_flight_bytes: The maximum size of the bodies being sent; further sends wait. Default: 64 MiB.
         """
         return Producer(
-            self._native.producer(
+            self._handle.producer(
                 topics=topics,
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
@@ -106,7 +106,7 @@ class Client(_Handle[_native.Client]):
             max_body_size: The maximum size of a body after decompression, in bytes; a message with a larger one
                 is delivered as `corrupted`. Default: 64 MiB.
         """
-        return SimpleConsumer(self._native.simple_consumer(group, subscriptions, max_body_size=max_body_size))
+        return SimpleConsumer(self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size))
 
 
 class Producer(_Handle[_native.Producer]):
@@ -114,11 +114,11 @@ class Producer(_Handle[_native.Producer]):
 
     def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return run(self._native.send(message))
+        return run(self._handle.send(message))
 
     def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
-        return run(self._native.send_all(messages))
+        return run(self._handle.send_all(messages))
 
 
 class SimpleConsumer(_Handle[_native.SimpleConsumer]):
@@ -140,7 +140,7 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
             await_duration: How long to wait for the first message; servers wait 5 s to 20 s. Default: 20 s.
         """
         return run(
-            self._native.receive(
+            self._handle.receive(
                 max_messages=max_messages,
                 invisible_duration=invisible_duration,
                 await_duration=await_duration,
@@ -149,12 +149,12 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
 
     def ack(self, delivery: Delivery) -> None:
         """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
-        run(self._native.ack(delivery))
+        run(self._handle.ack(delivery))
 
     def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acknowledges many deliveries. Returns `None` or an error for each, in their order."""
-        return run(self._native.ack_all(deliveries))
+        return run(self._handle.ack_all(deliveries))
 
     def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero gives it back at once."""
-        run(self._native.change_invisible(delivery, duration))
+        run(self._handle.change_invisible(delivery, duration))
