@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import Any, Callable, Optional, TypeVar
 
 from . import _native
@@ -57,17 +56,16 @@ class _Reader:
         self._completions.close()
 
 
-# Weak on both sides: futures refer to their loop, and a loop that was dropped without a close must go.
-_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_Completions]]
-_by_loop = weakref.WeakKeyDictionary()
+# An attribute of the loop: a table would keep loops alive that are dropped without a close, because the futures that
+# wait refer to their loop.
+_ATTRIBUTE = "_rocketmq_thin_completions"
 
 
 def _completions(loop: asyncio.AbstractEventLoop) -> _Completions:
-    reference = _by_loop.get(loop)
-    found = reference and reference()
-    if not found or found.native.forked:
+    found: Optional[_Completions] = getattr(loop, _ATTRIBUTE, None)
+    if found is None:
         found = _Completions(loop)
-        _by_loop[loop] = weakref.ref(found)
+        setattr(loop, _ATTRIBUTE, found)
     return found
 
 
@@ -78,8 +76,14 @@ async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T]
     """
     loop = asyncio.get_running_loop()
     completions = _completions(loop)
-    future: asyncio.Future[_T] = loop.create_future()
     id = completions.native.submit(operation)
+    if id is None:
+        # The process was forked: the child's loop needs completions of its own.
+        delattr(loop, _ATTRIBUTE)
+        completions = _completions(loop)
+        id = completions.native.submit(operation)
+        assert id is not None
+    future: asyncio.Future[_T] = loop.create_future()
     completions.waiting[id] = future, put_back
     try:
         return await future

@@ -1,5 +1,5 @@
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -26,10 +26,13 @@ struct Open {
 type Completion<'py> = (u64, bool, Bound<'py, PyAny>);
 
 impl Completions {
-    fn open(&self) -> PyResult<Open> {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        open.ok_or_else(|| PyRuntimeError::new_err("the event loop of this operation is closed"))
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open(open: &Option<Open>) -> PyResult<&Open> {
+    open.as_ref().ok_or_else(|| PyRuntimeError::new_err("the event loop of this operation is closed"))
 }
 
 #[pymethods]
@@ -43,30 +46,30 @@ impl Completions {
     }
 
     fn fileno(&self) -> PyResult<RawFd> {
-        Ok(self.open()?.signal.as_raw_fd())
+        Ok(open(&self.lock())?.signal.as_raw_fd())
     }
 
-    /// Whether the process was forked since this was made. It takes no operations then.
-    #[getter]
-    fn forked(&self) -> PyResult<bool> {
-        Ok(self.open()?.queue.is_forked())
-    }
-
-    fn submit(&self, py: Python<'_>, operation: &Operation) -> PyResult<u64> {
-        let Open { queue, .. } = self.open()?;
-        queue.submit(operation.take()?).map_err(|error| raised(py, &error))
+    /// Starts an operation and returns its id, or `None` if the process was forked since this was made.
+    fn submit(&self, py: Python<'_>, operation: &Operation) -> PyResult<Option<u64>> {
+        let guard = self.lock();
+        let Open { queue, .. } = open(&guard)?;
+        if queue.is_forked() {
+            return Ok(None);
+        }
+        queue.submit(operation.take()?).map(Some).map_err(|error| raised(py, &error))
     }
 
     /// Cancels an operation that `drain` has not returned.
     fn cancel(&self, id: u64) {
-        if let Ok(Open { queue, .. }) = self.open() {
+        let open = self.lock().clone();
+        if let Some(Open { queue, .. }) = open {
             queue.cancel(id);
         }
     }
 
     /// Up to `max` completions. If there are more, the descriptor stays readable.
     fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Completion<'py>>> {
-        let Open { queue, signal } = self.open()?;
+        let Open { queue, signal } = open(&self.lock())?.clone();
         // A forked child shares the descriptor with its parent, and must not take the parent's wake-up.
         if queue.is_forked() {
             return Ok(Vec::new());
@@ -84,7 +87,7 @@ impl Completions {
 
     /// Cancels all operations and closes the descriptor.
     fn close(&self) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.lock().take();
         drop(open);
     }
 }

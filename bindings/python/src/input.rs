@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyMapping, PyString};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyTuple};
 use rocketmq_thin_bridge as bridge;
 
 use crate::output::Delivery;
@@ -43,8 +43,31 @@ fn out_of_range<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr
 
 /// Converts each element of an iterable.
 fn elements<T: Input, C: Input>(name: &dyn Display, iterable: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    let element = |(at, element)| T::convert(&format_args!("{name}[{at}]"), &element);
+    // Lists and tuples are read without an iterator object.
+    if let Ok(list) = iterable.cast::<PyList>() {
+        return list.iter().enumerate().map(element).collect();
+    }
+    if let Ok(tuple) = iterable.cast::<PyTuple>() {
+        return tuple.iter().enumerate().map(element).collect();
+    }
     let elements = iterable.try_iter().map_err(|_| wrong_type::<C>(name, iterable))?;
-    elements.enumerate().map(|(at, element)| T::convert(&format_args!("{name}[{at}]"), &element?)).collect()
+    elements.enumerate().map(|(at, value)| element((at, value?))).collect()
+}
+
+/// The items of a mapping, whose keys are strings.
+fn items<'py, T, C: Input>(
+    name: &dyn Display,
+    mapping: &Bound<'py, PyAny>,
+    convert: impl Fn(String, Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Vec<T>> {
+    let item = |(key, value)| convert(String::convert(&format_args!("a key of {name}"), &key)?, value);
+    // A dict is read without a list of its items.
+    if let Ok(dict) = mapping.cast::<PyDict>() {
+        return dict.iter().map(item).collect();
+    }
+    let mapping = mapping.cast::<PyMapping>().map_err(|_| wrong_type::<C>(name, mapping))?;
+    mapping.items()?.iter().map(|pair| item(pair.extract()?)).collect()
 }
 
 impl Input for String {
@@ -132,14 +155,11 @@ impl Input for Properties {
     const TAKES: &'static str = "a mapping of str to str";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let mapping = value.cast::<PyMapping>().map_err(|_| wrong_type::<Self>(name, value))?;
-        let property = |item: Bound<'_, PyAny>| {
-            let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-            let key = String::convert(&format_args!("a key of {name}"), &key)?;
+        let property = |key: String, value: Bound<'_, PyAny>| {
             let value = String::convert(&format_args!("{name}[{key:?}]"), &value)?;
             Ok((key, value))
         };
-        mapping.items()?.iter().map(property).collect::<PyResult<_>>().map(Self)
+        items::<_, Self>(name, value, property).map(Self)
     }
 }
 
@@ -260,19 +280,17 @@ impl Input for Subscriptions {
     const TAKES: &'static str = "a str, an iterable of str, or a mapping of str to Tags, Sql or None";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let Ok(mapping) = value.cast::<PyMapping>() else {
-            let Names(topics) = match value.try_iter() {
-                Ok(_) => Names::convert(name, value)?,
-                Err(_) => return Err(wrong_type::<Self>(name, value)),
-            };
+        if value.is_instance_of::<PyString>() {
+            return Ok(Self(vec![String::convert(name, value)?.into()]));
+        }
+        if value.cast::<PyMapping>().is_err() {
+            let topics = elements::<String, Self>(name, value)?;
             return Ok(Self(topics.into_iter().map(Into::into).collect()));
-        };
-        let subscription = |item: Bound<'_, PyAny>| {
-            let (topic, filter): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
-            let topic = String::convert(&format_args!("a key of {name}"), &topic)?;
+        }
+        let subscription = |topic: String, filter: Bound<'_, PyAny>| {
             let filter = bridge::Filter::convert(&format_args!("{name}[{topic:?}]"), &filter)?;
             Ok(bridge::Subscription::new(topic, filter))
         };
-        mapping.items()?.iter().map(subscription).collect::<PyResult<_>>().map(Self)
+        items::<_, Self>(name, value, subscription).map(Self)
     }
 }
