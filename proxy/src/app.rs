@@ -1,4 +1,4 @@
-//! Configuration -> backend -> rules -> layers -> front end -> run.
+//! Starts and stops the proxy: configuration -> backend -> rules and layers -> front ends -> run.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,23 +19,23 @@ use crate::front::port::{Port, PortOptions, Protocol, Tls, TlsError, TransportCo
 use crate::layer::Layers;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
-/// Where a proxy keeps the key it made for itself, in the data directory.
+/// The file in the data directory that holds a generated handle key.
 const HANDLE_KEY_FILE: &str = "handle.key";
-/// How long to wait for brokers that can't create the declared topics and groups now.
-const DECLARE_AGAIN: Duration = Duration::from_secs(5);
+/// The pause before the declared topics and groups are created again after a failure.
+const DECLARE_RETRY_PAUSE: Duration = Duration::from_secs(5);
 const HANDLE_KEY_BYTES: usize = 32;
-/// File descriptors that are kept for the store, the brokers and logs, if there are that many.
+/// File descriptors reserved for the store, broker connections and logs.
 const RESERVED_FILES: usize = 512;
 
 /// Why the proxy can't run.
 #[derive(Debug, Error)]
 pub enum AppError {
-    /// The address can't be listened on.
+    /// Listening on the address fails.
     #[error("cannot listen on {listen}: {source}")]
     Listen {
         /// The address.
         listen: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The data directory can't be opened.
@@ -50,12 +50,12 @@ pub enum AppError {
     /// The settings contradict each other.
     #[error("the configuration can't work: {0}")]
     Config(String),
-    /// Something else that only the system can explain.
+    /// Another error of the system.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// A proxy that listens, and serves once it runs.
+/// A proxy that listens. It serves requests once [`App::run`] is called.
 pub struct App {
     port: Endpoint,
     admin_port: Option<Endpoint>,
@@ -65,13 +65,13 @@ pub struct App {
     config: Config,
 }
 
-/// A port, and what is served on it.
+/// A port and what is served on it.
 struct Endpoint {
     port: Port,
     server: Server,
 }
 
-/// What has to be closed at the end.
+/// The backend in use, to be closed at the end.
 enum Backend {
     Merged(Embedded),
     Separated,
@@ -135,7 +135,7 @@ impl App {
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
             // The brokers need not be up yet.
-            Backend::Separated => drop(tokio::spawn(declare_some_time(processor.clone(), config.clone()))),
+            Backend::Separated => drop(tokio::spawn(declare_until_done(processor.clone(), config.clone()))),
         }
 
         let endpoint = |port, services| {
@@ -150,23 +150,23 @@ impl App {
         Ok(Self { port, admin_port, processor, backend, draining, config })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub fn address(&self) -> io::Result<std::net::SocketAddr> {
         self.port.port.address()
     }
 
-    /// Where it listens for administration; if administration has an address of its own.
+    /// The address it listens on for administration, if that is a separate one.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub fn admin_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
         self.admin_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
     }
 
-    /// Serves until `stop`, then lets the requests under way finish, within the configured time.
+    /// Serves until `stop` completes, then waits for the requests in progress, at most for the configured time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let maintenance = tokio::spawn({
             let processor = self.processor.clone();
@@ -180,7 +180,7 @@ impl App {
             })
             .collect();
         stop.await;
-        // Waiting receives answer, telemetry streams end, connections say GOAWAY.
+        // Waiting receives are answered, telemetry streams end, and connections send GOAWAY.
         self.draining.cancel();
         let finished = async {
             for port in serving {
@@ -200,7 +200,7 @@ impl App {
     }
 }
 
-/// Runs a proxy until SIGTERM or SIGINT. Prints to standard output where it listens.
+/// Runs a proxy until SIGTERM or SIGINT. Prints its addresses to standard output.
 ///
 /// # Errors
 /// [`AppError`].
@@ -235,7 +235,7 @@ fn raise_file_limit() {
     }
 }
 
-/// Lowers the limit of connections to what the files that may be opened allow.
+/// Lowers the limit on connections if the process may not open enough files.
 fn fit_to_files(mut transport: TransportConfig) -> TransportConfig {
     let files = getrlimit(Resource::Nofile).current;
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
@@ -258,12 +258,12 @@ fn announce(line: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Declares once the brokers answer.
-async fn declare_some_time(processor: Arc<Processor>, config: Config) {
+/// Creates the declared topics and groups, retrying until the brokers answer.
+async fn declare_until_done(processor: Arc<Processor>, config: Config) {
     while let Err(error) = declare(&processor, &config).await {
-        tracing::warn!(%error, "trying again in {DECLARE_AGAIN:?}");
+        tracing::warn!(%error, "trying again in {DECLARE_RETRY_PAUSE:?}");
         tokio::select! {
-            () = tokio::time::sleep(DECLARE_AGAIN) => {}
+            () = tokio::time::sleep(DECLARE_RETRY_PAUSE) => {}
             () = processor.draining().cancelled() => return,
         }
     }
@@ -279,13 +279,13 @@ async fn declare(processor: &Processor, config: &Config) -> Result<(), AppError>
     }
 }
 
-/// That clusters and names make sense, as far as it can be told without asking them.
+/// Checks the names and settings of clusters, as far as possible without contacting them.
 fn check_clusters(backend: &BackendConfig) -> Result<(), AppError> {
     if !backend.clusters.is_empty() && backend.remote.name_server.is_empty() {
         return Err(contradiction("backend.clusters stand beside backend.remote, which has no name_server"));
     }
     for (name, cluster) in &backend.clusters {
-        // It stands in handles, where a dot ends it.
+        // The name is part of handles, where it ends with a dot.
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if name.is_empty() || !name.bytes().all(legal) {
             return Err(contradiction(&format!(
@@ -303,16 +303,16 @@ fn contradiction(what: &str) -> AppError {
     AppError::Config(what.to_owned())
 }
 
-/// A key for a proxy that was given none and has no directory to keep one in.
+/// A key for a proxy without a configured key and without a data directory.
 fn random_handle_key() -> HandleKey {
     tracing::warn!(
-        "no handle key: receipt handles made here mean nothing to other proxies, or after a restart"
+        "no handle_key is configured: other proxies, and this one after a restart, will not accept its receipt handles"
     );
     let key: [u8; HANDLE_KEY_BYTES] = rand::random();
     HandleKey::new(&key)
 }
 
-// The backend holds the directory by now, so nobody else makes the key at the same time.
+// The backend has locked the directory, so no other process creates the key at the same time.
 fn kept_key(data_dir: &Path) -> io::Result<HandleKey> {
     let path = data_dir.join(HANDLE_KEY_FILE);
     match std::fs::read(&path) {
@@ -326,7 +326,7 @@ fn kept_key(data_dir: &Path) -> io::Result<HandleKey> {
     file.write_all(&key)?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
-    // Otherwise the name may be lost with the power, and handles with it.
+    // Without this a power loss may undo the renaming, and all handles would become invalid.
     std::fs::File::open(data_dir)?.sync_all()?;
     Ok(HandleKey::new(&key))
 }

@@ -1,4 +1,4 @@
-//! The subcommands that speak to a running proxy.
+//! The subcommands that administer a running proxy.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -15,7 +15,7 @@ use crate::service::{GroupConfig, TopicConfig};
 /// Why a subcommand failed.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
-    /// The proxy.
+    /// The proxy can't be reached, or refuses.
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// The file can't be read.
@@ -23,21 +23,21 @@ pub(super) enum AdminError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file declares something else.
+    /// The file is not a valid declaration.
     #[error("{}: {reason}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The position and the cause.
         reason: String,
     },
     /// There is no such topic or group.
     #[error("{0} does not exist")]
     Missing(String),
-    /// What there is can't be shown.
+    /// The topic or group can't be written as TOML.
     #[error(transparent)]
     Show(#[from] toml::ser::Error),
 }

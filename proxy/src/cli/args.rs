@@ -9,7 +9,7 @@ const EXAMPLES: &str = "\
 Examples:
   rocketmq-thin-proxy
       Serve on 127.0.0.1:8081 and keep messages in ./rocketmq-thin-data. Point any RocketMQ 5 client at it;
-      topics and groups are made when a client first names them.
+      topics and groups are created on first use.
   rocketmq-thin-proxy --listen 0.0.0.0:8081 --data-dir /var/lib/rocketmq-thin
       Serve other machines.
   rocketmq-thin-proxy --name-server 10.0.0.5:9876 --handle-key SECRET
@@ -53,11 +53,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
     trusted_proxies: Option<Vec<IpNet>>,
 
-    /// Where messages are kept; made if missing [default: rocketmq-thin-data]
+    /// The directory for messages, created if missing [default: rocketmq-thin-data]
     #[arg(long, value_name = "DIR", env = "ROCKETMQ_THIN_PROXY_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Stand in front of the Apache RocketMQ cluster of these name servers, instead of keeping messages here
+    /// Use the Apache RocketMQ cluster of these name servers instead of the embedded broker
     #[arg(long, value_name = "HOST:PORT[;HOST:PORT]", env = "ROCKETMQ_THIN_PROXY_NAME_SERVER")]
     name_server: Option<String>,
 
@@ -65,16 +65,16 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Make a topic when a client first names it [default: true; with --name-server false, as brokers have it]
+    /// Create topics on first use [default: true; with --name-server: false]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_AUTO_CREATE_TOPICS")]
     auto_create_topics: Option<bool>,
 
-    /// Make a consumer group when a client first names it [default: true]
+    /// Create consumer groups on first use [default: true]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_AUTO_CREATE_GROUPS")]
     auto_create_groups: Option<bool>,
 
-    /// Seals receipt handles; the same on every proxy of a fleet [default: made at the first start, and kept in
-    /// the data directory]
+    /// The secret that signs receipt handles; all proxies of a fleet need the same one [default: generated at the
+    /// first start and kept in the data directory]
     #[arg(long, value_name = "SECRET", env = "ROCKETMQ_THIN_PROXY_HANDLE_KEY", hide_env_values = true)]
     handle_key: Option<String>,
 
@@ -82,7 +82,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "LEVEL", env = "ROCKETMQ_THIN_PROXY_LOG")]
     log: Option<String>,
 
-    /// How log lines look [default: text]
+    /// The format of log lines [default: text]
     #[arg(long, value_name = "FORMAT", env = "ROCKETMQ_THIN_PROXY_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 }
@@ -218,7 +218,7 @@ pub(super) struct NewGroup {
     /// Deliveries after the first, before a message becomes a dead letter
     #[arg(long, value_name = "N", default_value_t = 16)]
     max_retries: i32,
-    /// Let nobody consume for now
+    /// Create the group disabled: nobody can consume
     #[arg(long)]
     no_consume: bool,
     /// Consume lite topics of this topic, which has the type lite
@@ -248,7 +248,7 @@ pub(super) struct Named {
 
 #[derive(ClapArgs)]
 pub(super) struct Server {
-    /// The proxy to speak to
+    /// The address of the proxy
     #[arg(
         long = "server",
         value_name = "HOST:PORT",

@@ -1,19 +1,20 @@
-//! Returns freed memory to the system. glibc keeps much of it by default, so that a process stays as large as it once was.
+//! Returns freed memory to the system. By default glibc keeps much of it, and the process would stay as large as it was at
+//! its peak.
 
-/// Allocations of this size and above are mapped, and unmapped when freed.
+/// Allocations of at least this size in bytes are mapped, so that freeing them returns them to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const MAPPED_BYTES: i32 = 128 << 10;
-/// How often smaller pieces are returned.
+/// How often freed smaller allocations are returned.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const TRIM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// To be called once, before memory is used.
+/// Configures the allocator and starts a thread that returns memory. Call it once at the start.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(
     unsafe_code,
     reason = "two functions of the C library that take no pointers and may be called at any time"
 )]
-pub(super) fn return_what_is_freed() {
+pub(super) fn return_freed_memory() {
     // SAFETY: see above.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES) };
     let trim = || loop {
@@ -28,4 +29,4 @@ pub(super) fn return_what_is_freed() {
 
 /// Other allocators return memory by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(super) fn return_what_is_freed() {}
+pub(super) fn return_freed_memory() {}

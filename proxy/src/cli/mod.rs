@@ -14,7 +14,7 @@ use crate::app;
 use crate::config::Config;
 use args::{Args, Command};
 
-/// Parses the command line and does what it says.
+/// Parses the command line and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
@@ -48,11 +48,11 @@ fn serve(args: Args) -> Outcome {
         return Ok(());
     }
     logging::start(&config.log)?;
-    memory::return_what_is_freed();
+    memory::return_freed_memory();
     Ok(runtime(&config)?.block_on(app::serve(config))?)
 }
 
-// Few threads: on the machines this was measured on, two that wake each other cost more than they bring.
+// On the machines this was measured on, more threads cost more in wake-ups than they gain.
 fn runtime(config: &Config) -> std::io::Result<Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.workers == 0 { (processors / 2).max(1) } else { config.workers };

@@ -1,4 +1,4 @@
-//! Topics and groups as an operator declares them, in the configuration or for `apply`.
+//! Declarations of topics and groups, in the configuration or in a file for `apply`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const DEFAULT_QUEUES: i32 = 8;
 const DEFAULT_RETRIES: i32 = 16;
 const DEFAULT_LITE_QUOTA: i32 = 2000;
 
-/// Topics and groups, as in a file for `apply`.
+/// The content of a file for `apply`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Catalog {
@@ -26,33 +26,33 @@ pub struct Catalog {
 pub struct TopicSpec {
     /// Its name.
     pub name: String,
-    /// What it takes.
+    /// The type of its messages.
     #[serde(default, rename = "type")]
     pub kind: TopicType,
-    /// How many queues; 8 unless given.
+    /// The number of queues; 8 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<i32>,
-    /// How many can be read, if not `queues`.
+    /// The number of queues for reading, if it differs from `queues`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_queues: Option<i32>,
-    /// How many can be written, if not `queues`.
+    /// The number of queues for writing, if it differs from `queues`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_queues: Option<i32>,
-    /// What it allows.
+    /// Its permissions.
     #[serde(default)]
     pub perm: Perm,
 }
 
-/// What a topic takes.
+/// The type of a topic's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TopicType {
-    /// Messages in any order.
+    /// Unordered messages.
     #[default]
     Normal,
     /// Messages in order within their group.
     Fifo,
-    /// Messages for later.
+    /// Delayed messages.
     Delay,
     /// Messages of transactions.
     Transaction,
@@ -62,11 +62,11 @@ pub enum TopicType {
     Priority,
     /// Messages of lite topics.
     Lite,
-    /// Nothing: no type is known.
+    /// Unknown.
     Unspecified,
 }
 
-/// What a topic allows.
+/// The permissions of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Perm {
@@ -96,24 +96,24 @@ pub struct GroupSpec {
     /// Deliveries after the first, before a message becomes a dead letter.
     #[serde(default = "retries")]
     pub max_retries: i32,
-    /// The pauses it asks its clients to keep; 1 s, 5 s, … 2 h unless given.
+    /// The pauses between deliveries; 1 s, 5 s, … 2 h by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
-    /// The lite topic's parent that it is bound to.
+    /// The topic of type `lite` that it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lite_bind_topic: Option<String>,
-    /// How many lite topics a client may subscribe to.
+    /// The most lite topics that a client may subscribe to.
     #[serde(default = "lite_quota")]
     pub lite_quota: i32,
 }
 
-/// The pauses between deliveries that a group asks for.
+/// The pauses between deliveries of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum RetrySpec {
-    /// One after the other, the last again and again: `["1s", "30s", "5m"]`.
+    /// A list, whose last pause repeats: `["1s", "30s", "5m"]`.
     Table(#[serde(with = "pauses")] Vec<Duration>),
-    /// Growing: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
+    /// Exponential growth: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
     Growing {
         /// The first.
         #[serde(with = "humantime_serde")]
@@ -254,7 +254,7 @@ impl From<GroupConfig> for GroupSpec {
     }
 }
 
-/// A list of durations as people write them.
+/// Reads and writes a list of durations such as `30s`.
 mod pauses {
     use std::time::Duration;
 

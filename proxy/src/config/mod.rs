@@ -1,4 +1,4 @@
-//! What the operator configures: defaults, then the file, then the environment, then flags.
+//! The proxy's configuration. Flags override the environment, which overrides the file, which overrides the defaults.
 
 mod catalog;
 
@@ -16,41 +16,41 @@ use crate::front::port::{TlsConfig, TransportConfig};
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 
-/// Everything that can be configured. `--print-config` shows it as it is in force.
+/// All settings. `--print-config` prints those in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen, `host:port`; port 0 picks a free one.
+    /// The address to listen on, `host:port`. Port 0 picks a free one.
     pub listen: String,
-    /// Where to listen for administration, `host:port`. Without it, administration shares `listen`.
+    /// A separate address for administration, `host:port`. By default administration is served on `listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_listen: Option<String>,
-    /// Threads that serve requests; 0: half the processors.
+    /// Threads that serve requests. 0 means half the number of processors.
     pub workers: usize,
-    /// How long a shutdown waits for the requests under way.
+    /// How long a shutdown waits for requests in progress.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
-    /// Requests under way before new ones are told to slow down. Waiting receives don't count.
+    /// Concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count.
     pub max_in_flight: usize,
-    /// Which port routes name: `listen` (this proxy's), or `request` (the one the client dialled, which is
-    /// right behind a load balancer or a port map).
+    /// Which port routes name: `listen` (this proxy's), or `request` (the one the client connected to, for proxies behind a
+    /// load balancer or a port mapping).
     pub route_port: RoutePort,
     /// The networks of load balancers whose PROXY protocol headers (version 1 or 2) are believed, such as `10.0.0.0/8`.
     /// A connection from elsewhere that begins with such a header is refused.
     pub trusted_proxies: Vec<IpNet>,
-    /// Seals receipt handles: the same text on every proxy of a fleet. Absent: made at the first start, and
-    /// kept in the data directory.
+    /// The secret that signs receipt handles. All proxies of a fleet need the same one. By default it is generated at the
+    /// first start and kept in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handle_key: Option<String>,
-    /// What to log.
+    /// Logging.
     pub log: LogConfig,
-    /// Encryption.
+    /// TLS.
     pub tls: TlsConfig,
-    /// What a request may ask for.
+    /// Limits on what a request may ask for.
     pub limits: Limits,
-    /// What connections may hold, and how long they may take.
+    /// Limits on connections: their number, memory and time.
     pub transport: TransportConfig,
-    /// Where the broker is.
+    /// The broker: embedded, or Apache's.
     pub backend: BackendConfig,
     /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -63,28 +63,28 @@ pub struct Config {
     pub groups: Vec<GroupSpec>,
 }
 
-/// What to log, to standard error.
+/// Logging to standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or filters by module as in `warn,rocketmq_thin_proxy=debug`.
     pub level: String,
-    /// How a line looks.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     #[default]
     Text,
-    /// For machines: one object per line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Why a configuration can't be used.
+/// An error in reading the configuration.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file can't be read.
@@ -92,15 +92,15 @@ pub enum ConfigError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is no such configuration.
+    /// The file is not a valid configuration.
     #[error("{}: {source}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The position and the cause.
         source: Box<toml::de::Error>,
     },
 }
@@ -142,7 +142,7 @@ impl Default for LogConfig {
 }
 
 impl Config {
-    /// Reads a TOML file. What it doesn't say has its default.
+    /// Reads a TOML file. Settings that are not in the file have their defaults.
     ///
     /// # Errors
     /// [`ConfigError`]; unknown names are errors too.

@@ -1,7 +1,7 @@
 //! Memory that calls hold: bounded per connection and in all.
 //!
-//! When the budget is used up, requests that have not arrived completely are given up, oldest first: a peer that stops
-//! in the middle of its requests must not keep others from being served.
+//! When the budget is exhausted, incomplete requests are evicted, oldest first. A peer that stops in the middle of its
+//! requests does not keep others from being served.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tonic::Code;
 use super::wire::Refusal;
 use crate::front::port::TransportConfig;
 
-/// What all connections may hold.
+/// The budget of all connections.
 pub(super) struct Budget {
     max_bytes: usize,
     max_bytes_per_connection: usize,
@@ -27,7 +27,7 @@ pub(super) struct Budget {
 struct State {
     bytes: usize,
     next_id: u64,
-    /// Requests that have not arrived completely, oldest first.
+    /// Incomplete requests, oldest first.
     incomplete: BTreeMap<u64, Incomplete>,
 }
 
@@ -37,13 +37,13 @@ struct Incomplete {
     evicted: CancellationToken,
 }
 
-/// What one connection holds.
+/// The part of the budget that one connection uses.
 pub(super) struct ConnectionBudget {
     budget: Arc<Budget>,
     bytes: AtomicUsize,
 }
 
-/// What one call holds. Given back when dropped.
+/// The part of the budget that one call uses. Released when dropped.
 pub(super) struct Charge {
     connection: Arc<ConnectionBudget>,
     bytes: usize,
@@ -51,7 +51,7 @@ pub(super) struct Charge {
     evicted: CancellationToken,
 }
 
-/// Why a call can't hold more.
+/// Why a charge is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exhausted {
     /// The proxy serves as many calls as it may.
@@ -60,7 +60,7 @@ pub(super) enum Exhausted {
     Bytes,
     /// This connection does.
     ConnectionBytes,
-    /// The request took long, and its room was needed for others.
+    /// The request was evicted while incomplete.
     Evicted,
 }
 
@@ -114,7 +114,7 @@ impl State {
         Ok(())
     }
 
-    // None: there is nothing to evict but the request that asks.
+    // Returns None if there is nothing to evict except the request that asks.
     fn evict(&mut self, id: Option<u64>, own_id: Option<u64>) -> Option<()> {
         let id = id.filter(|id| Some(*id) != own_id)?;
         let request = self.incomplete.remove(&id)?;
@@ -141,7 +141,7 @@ impl Charge {
         })
     }
 
-    /// Holds so many bytes from now on, instead of those before.
+    /// Changes the number of bytes held.
     pub(super) fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.connection.budget;
         let mut state = budget.state.lock();
@@ -168,7 +168,7 @@ impl Charge {
         self.bytes
     }
 
-    /// Notes that the request is not complete: until [`Charge::completed`] it may be evicted, which the token tells.
+    /// Marks the request as incomplete. Until [`Charge::completed`] it may be evicted, which cancels the token.
     pub(super) fn incomplete(&mut self) -> CancellationToken {
         if self.incomplete.is_none() {
             let mut state = self.connection.budget.state.lock();
@@ -181,7 +181,7 @@ impl Charge {
         self.evicted.clone()
     }
 
-    /// Notes that the request has arrived. It can't be evicted any more.
+    /// Marks the request as complete, so that it can't be evicted.
     pub(super) fn completed(&mut self) -> Result<(), Exhausted> {
         let Some(id) = self.incomplete else { return Ok(()) };
         let removed = self.connection.budget.state.lock().incomplete.remove(&id);
@@ -200,7 +200,7 @@ impl Drop for Charge {
         }
         let mut state = budget.state.lock();
         let evicted = self.incomplete.is_some_and(|id| state.incomplete.remove(&id).is_none());
-        // The eviction gave everything back.
+        // An eviction has already released the bytes.
         if !evicted {
             state.bytes -= self.bytes;
             self.connection.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_call_held_is_given_back() {
+    fn the_bytes_of_a_call_are_released() {
         let budget = budget(100, 100);
         let connection = budget.connection();
         let mut first = call(&connection);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_request_that_has_not_arrived_makes_room() {
+    fn the_oldest_incomplete_request_is_evicted() {
         let budget = budget(100, 100);
         let (stopped, honest) = (budget.connection(), budget.connection());
         let [mut first, mut second] = [call(&stopped), call(&stopped)];
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_makes_room_at_its_own_cost_only() {
+    fn a_connection_at_its_limit_evicts_its_own_requests_only() {
         let budget = budget(1000, 100);
         let (other, own) = (budget.connection(), budget.connection());
         let [mut others, mut first, mut second] = [call(&other), call(&own), call(&own)];

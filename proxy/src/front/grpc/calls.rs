@@ -1,4 +1,4 @@
-//! Runs the calls of a connection as tasks, and ends those whose peer does not take the answer.
+//! Runs the calls of a connection as tasks, and ends those whose peer does not accept the answer.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -19,18 +19,18 @@ pub(super) struct Calls {
     answer_timeout: Duration,
 }
 
-/// How far the answer of a call has come.
+/// The progress of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Answer {
-    /// Parts handed to the connection.
+    /// Parts given to the connection.
     parts: u64,
-    /// Whether the next part is not asked for: the peer has not made room for the last one.
+    /// Whether the last part is waiting for flow-control capacity of the peer.
     waiting: bool,
 }
 
 thread_local! {
-    // Of the call that is being polled on this thread. hyper creates the task of a call and polls the body within it, so
-    // there is no other way from the body to the task.
+    // The answer of the call that is being polled on this thread. hyper polls the body inside the task of the call, and
+    // offers no other way to pass state between them.
     static ANSWER: Cell<Answer> = const { Cell::new(Answer { parts: 0, waiting: false }) };
 }
 
@@ -59,7 +59,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Calls {
 }
 
 pin_project! {
-    /// One call, to the end of its answer. Dropping it resets the stream.
+    /// A call until the end of its answer. Dropping it resets the stream.
     struct Call<F> {
         #[pin]
         call: F,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_call_whose_answer_is_not_taken_ends() {
+    async fn a_call_whose_answer_is_not_accepted_ends() {
         let call = async {
             part_wanted();
             part_given();

@@ -1,4 +1,4 @@
-//! HTTP headers of a call -> what the rules know of it.
+//! Reads the HTTP headers of a call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const SESSION_TOKEN: &str = "x-mq-session-token";
 const TIMEOUT: &str = "grpc-timeout";
 const ENCODING: &str = "grpc-encoding";
 
-/// What a call's headers say about the call itself.
+/// The headers that gRPC defines.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) compression: Compression,
@@ -31,7 +31,7 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Checks what gRPC itself asks of a request.
+/// Checks a request against the gRPC protocol.
 pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal> {
     if method != Method::POST {
         let message = format!("Method '{method}' is not supported");
@@ -68,7 +68,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
     Ok(Call { compression, received, deadline })
 }
 
-/// Who calls. Headers that only a server may set (`rpc-remote-address` and the like) are not looked at.
+/// The caller, from the client's headers. Headers that only a server may set, such as `rpc-remote-address`, are ignored.
 ///
 /// # Errors
 /// `ClientIdRequired`.
@@ -104,7 +104,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-// Up to eight digits and a unit.
+// A timeout has up to eight digits and a unit.
 fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,9 +1,9 @@
 //! The gRPC front end: `apache.rocketmq.v2.MessagingService` as clients of RocketMQ 5 speak it.
 //!
-//! Decodes requests to the processor's commands and encodes its answers; wire types go no further than here.
-//! The hot service is served over hyper directly rather than through generated stubs: it saves a third of the
-//! CPU of a call, and clients see the same texts and HTTP/2 frames as from Apache's proxy when they break the
-//! rules of gRPC itself. Health, reflection and administration use the generated services.
+//! Decodes requests to the processor's commands and encodes its answers. Wire types are used only here.
+//! The messaging service runs on hyper directly instead of generated stubs. This saves a third of the CPU of a call, and
+//! clients that violate the gRPC protocol get the same texts and HTTP/2 frames as from Apache's proxy. Health, reflection
+//! and administration use the generated services.
 //!
 //! ```text
 //! connection -> dispatch (method, headers) -> reader (frames -> request) -> one file per family of calls -> wire (answer)
@@ -51,21 +51,20 @@ use side::SideServices;
 
 pub use admin_client::{RemoteAdmin, RemoteError};
 
-/// Flow-control window of a stream and of a connection, in bytes: one message of the largest size crosses a
-/// long way in four round trips.
+/// Flow-control window of a stream and of a connection, in bytes. A message of 4 MiB takes four round trips.
 const WINDOW: u32 = 1 << 20;
-/// Bytes of one call's answer that HTTP/2 may have buffered.
+/// Bytes of one answer that HTTP/2 may buffer.
 const SEND_BUFFER: usize = 256 << 10;
-/// Calls that a client may cancel before this proxy has seen them, at a time; more end the connection. Above HTTP/2's
-/// usual 20, so that a client may cancel many receives at once.
+/// How many calls a client may have cancelled before the proxy accepted them; more end the connection. h2's default of 20
+/// is too low for a client that cancels many receives at once.
 const PENDING_RESETS: usize = 512;
-/// A peer that is gone without a word is noticed after these two together.
+/// A dead peer is detected after the sum of these two.
 const PING_AFTER: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a connection that was told to end may take to do so once its calls are answered.
+/// How long a connection may take to close after its last call is answered.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How an HTTP/2 connection begins.
+/// The first bytes of an HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ALPN: &[u8] = b"h2";
 /// An empty SETTINGS frame, and the header of a GOAWAY frame without its length.
@@ -79,7 +78,7 @@ pub enum RoutePort {
     /// The one this proxy listens on.
     #[default]
     Listen,
-    /// The one the client dialled: behind a load balancer or a port map.
+    /// The one the client connected to, for proxies behind a load balancer or a port mapping.
     Request,
 }
 
@@ -97,7 +96,7 @@ struct Shared {
     /// Whether the messaging service is served here.
     messaging: bool,
     limits: RequestLimits,
-    /// None: a route names the port of the request.
+    /// The port that routes name; the port of the request if `None`.
     route_port: Option<u16>,
 }
 
@@ -110,14 +109,14 @@ pub struct Services {
     pub administration: bool,
 }
 
-/// How the front end presents itself.
+/// How the front end appears to clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Face {
     /// Which port a route names.
     pub route_port: RoutePort,
     /// The port this proxy listens on.
     pub listen_port: u16,
-    /// What is served, besides health and reflection.
+    /// The services besides health and reflection.
     pub services: Services,
 }
 
@@ -205,7 +204,7 @@ impl Protocol for Server {
     }
 }
 
-// The frames of a connection that ends before it has begun.
+// The only frames of a connection that is refused.
 fn goaway(reason: h2::Reason, text: &str) -> Vec<u8> {
     let length = u32::try_from(8 + text.len()).expect("texts are short").to_be_bytes();
     let last_stream = [0; 4];
@@ -213,14 +212,14 @@ fn goaway(reason: h2::Reason, text: &str) -> Vec<u8> {
     [&SETTINGS[..], &length[1..], &GOAWAY, &last_stream, &code, text.as_bytes()].concat()
 }
 
-// Returns some time after the last call is answered.
+// Returns `CLOSING_TIMEOUT` after the last call is answered.
 async fn idle(calls: &TaskTracker) {
     calls.close();
     calls.wait().await;
     tokio::time::sleep(CLOSING_TIMEOUT).await;
 }
 
-// Requests that do not arrive must not keep a connection from ending. Never returns.
+// Gives up incomplete requests, so that they do not keep the connection open. Never returns.
 async fn give_up_incomplete(budget: &ConnectionBudget) {
     loop {
         tokio::time::sleep(CLOSING_TIMEOUT).await;

@@ -1,4 +1,4 @@
-//! Reads the messages of a request, within the limits on its size, memory and time.
+//! Reads the messages of a request, with limits on size, memory and time.
 
 use std::io::Read;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) enum Compression {
     Gzip,
 }
 
-/// What a request may cost.
+/// The limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestLimits {
     /// Bytes of a message, as sent and when decompressed.
@@ -48,7 +48,7 @@ pub(super) struct Reader<B = Incoming> {
     limits: RequestLimits,
     charge: Charge,
     ahead: Bytes,
-    /// When the message that is under way must have arrived.
+    /// The deadline for the message that is being received.
     deadline: Option<Instant>,
 }
 
@@ -81,7 +81,7 @@ where
         }
     }
 
-    /// What the request holds in memory, to be kept as long as the request is worked on.
+    /// The memory charged for the request. Keep it until the request is processed.
     pub(super) fn into_charge(self) -> Charge {
         self.charge
     }
@@ -112,7 +112,7 @@ where
         }
     }
 
-    // Nothing that was read may lie anywhere but in `ahead` while the next frame is awaited.
+    // All bytes read must be in `ahead` while the next frame is awaited, because the future may be dropped there.
     fn append(&mut self, data: Bytes) -> Result<(), Refusal> {
         if self.ahead.is_empty() {
             self.charge.set(data.len())?;
@@ -165,7 +165,7 @@ where
         }
     }
 
-    // Waits for the next frame. Only a request that is under way can be late, or in the way of others.
+    // Waits for the next frame. A stream that is between two messages has no deadline and can't be evicted.
     async fn wait(&mut self, awaited: Awaited) -> Result<Option<Result<Frame<Bytes>, B::Error>>, Refusal> {
         if self.ahead.is_empty() && awaited == Awaited::Later {
             return Ok(self.body.frame().await);
@@ -206,7 +206,7 @@ where
         }
     }
 
-    // Bytes that are no such message end the call as in Apache's proxy: UNKNOWN, without a text.
+    // Apache's proxy, too, answers bytes that can't be decoded with UNKNOWN and no text.
     fn decode<M: Request>(&self, bytes: Bytes) -> Result<M, Refusal> {
         match shape::check::<M>(&bytes, self.limits.fields) {
             Ok(()) => M::decode(bytes).map_err(|_| Refusal::status(Code::Unknown, "")),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_stops_in_the_middle_is_late_after_its_time() {
+    async fn a_request_that_stops_in_the_middle_times_out() {
         let (client, mut reader) = reader(Compression::Identity, &connection(1 << 20));
         reader.limits.timeout = Duration::from_millis(10);
         // Between the messages of a stream there is no limit.
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_stopped_makes_room_for_others() {
+    async fn an_incomplete_request_is_evicted_for_others() {
         let connection = connection(600_000);
         let (stopped, mut waiting) = reader(Compression::Identity, &connection);
         feed(&stopped, &[&[0, 0, 8, 0, 0][..], &[7; 300_000]].concat());

@@ -1,5 +1,5 @@
-//! The shape of a request before it is decoded. Decoding makes structs of hundreds of bytes from fields of two, so a
-//! request may only have so many.
+//! Counts the fields of a request before it is decoded. A field of two bytes can decode to a struct of hundreds, so the
+//! number of fields bounds the memory of the decoded request.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -11,9 +11,9 @@ use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use rocketmq_thin_proto::{DESCRIPTORS, v2 as pb};
 
-/// A request that has a name in the contract.
+/// A request message of the contract.
 pub(super) trait Request: Message + Default {
-    /// The name of its message type.
+    /// The name of the message type.
     const NAME: &'static str;
 }
 
@@ -70,18 +70,18 @@ fn add(shapes: &mut Shapes, message: &DescriptorProto, parent: &str) {
     shapes.insert(name, fields.collect());
 }
 
-/// Why a request is not decoded.
+/// Why a request can't be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Misshapen {
     /// It has too many fields.
     TooLarge,
-    /// It is no such message.
+    /// It is not a valid message.
     Malformed,
 }
 
 /// Checks that a request has at most so many fields, including those of the messages in it.
 pub(super) fn check<M: Request>(request: &[u8], max_fields: usize) -> Result<(), Misshapen> {
-    // A field has two bytes at least.
+    // A field has at least two bytes.
     if request.len() / 2 <= max_fields {
         return Ok(());
     }

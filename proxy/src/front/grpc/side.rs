@@ -1,4 +1,4 @@
-//! The services beside the hot one, on the same port: health, reflection (v1 and v1alpha), administration.
+//! The services besides messaging: health, reflection (v1 and v1alpha) and administration.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::processor::{Health, Processor};
 /// Bytes of all messages of one request to a generated service.
 const MAX_REQUEST: usize = 4 << 20;
 
-/// The hot service, as the health service names it.
+/// The messaging service's name in health checks.
 const MESSAGING: &str = "apache.rocketmq.v2.MessagingService";
 
 const ADMINISTRATION: &str = "rocketmq.thin.v1.Admin";
@@ -39,17 +39,17 @@ const SERVICES: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/// Tells whether the messaging service as a whole, and each cluster (`cluster/NAME`), can do its work.
+/// Reports the health of the messaging service and of each cluster (`cluster/NAME`).
 async fn report(reporter: HealthReporter, mut health: watch::Receiver<Health>) {
-    let status = |well: bool| if well { ServingStatus::Serving } else { ServingStatus::NotServing };
+    let status = |healthy: bool| if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
     while health.changed().await.is_ok() {
         let clusters = health.borrow_and_update().clone();
         for (cluster, missing) in &clusters {
             let name = if cluster.is_empty() { "default" } else { cluster };
             reporter.set_service_status(format!("cluster/{name}"), status(missing.is_none())).await;
         }
-        let well = clusters.values().all(Option::is_none);
-        reporter.set_service_status(MESSAGING, status(well)).await;
+        let healthy = clusters.values().all(Option::is_none);
+        reporter.set_service_status(MESSAGING, status(healthy)).await;
     }
 }
 
@@ -106,8 +106,8 @@ pub(super) struct SideServices {
 
 impl SideServices {
     pub(super) fn new(processor: &Arc<Processor>, administration: bool) -> Self {
-        // The overall status is what a balancer asks for: as long as this process answers, it serves, and be it by
-        // telling clients what is missing.
+        // The overall status is for load balancers. It is SERVING as long as the process answers: without its brokers it
+        // still tells clients what is missing.
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tokio::spawn(report(reporter, processor.health()));
@@ -122,13 +122,13 @@ impl SideServices {
         };
         match (reflection().build_v1(), reflection().build_v1alpha()) {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
-            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "no reflection"),
+            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "reflection is not available"),
         }
         let services = SERVICES.iter().copied().chain(administration.then_some(ADMINISTRATION));
         Self { routes: routes.prepare(), services: services.collect() }
     }
 
-    /// Answers a call of one of these services; of no other, and then returns what was asked for.
+    /// Answers a call to one of these services. Returns the path as the error if it belongs to another service.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,

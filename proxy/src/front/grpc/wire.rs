@@ -16,9 +16,9 @@ use tonic::Code;
 use super::budget::Charge;
 use super::calls;
 
-/// The bytes of one part of an answer, at most. The next part is made when the client has room for it.
+/// The largest part of an answer in bytes. The next part is made when the client has room for it.
 const PART: usize = 64 << 10;
-/// Bytes before each message: whether it is compressed, and its length.
+/// Bytes of the prefix of each message: a compression flag and the length.
 pub(super) const PREFIX: usize = 5;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -28,14 +28,14 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const BATCHES: HeaderName = HeaderName::from_static(KEEPS_BATCHES);
 
-/// Why a call ends without an answer of its own.
+/// A refusal of a call below the level of RocketMQ's codes.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// By a gRPC status.
+    /// A gRPC status.
     Status(Code, String),
-    /// By an HTTP status beside it.
+    /// A gRPC status with an HTTP status.
     Http(StatusCode, String),
-    /// By a reset of the stream.
+    /// A reset of the stream.
     Reset(Reason),
 }
 
@@ -48,20 +48,20 @@ impl Refusal {
 /// The body of an answer.
 pub(super) struct Body {
     source: Source,
-    /// What of the last frame is not handed on yet.
+    /// The part of the last frame that was not returned yet.
     rest: Bytes,
-    /// The memory that the answer holds, given back at its end.
+    /// The memory that the answer holds, released when it is dropped.
     charge: Option<Charge>,
 }
 
 enum Source {
-    /// Nothing but headers.
+    /// No body.
     Empty,
-    /// One message, then the trailers.
+    /// One message and the trailers.
     Unary(Option<Bytes>),
-    /// Frames to the trailers.
+    /// Frames, the last of which has the trailers.
     Stream(Pin<Box<dyn Stream<Item = Frame<Bytes>> + Send>>),
-    /// Of a generated service.
+    /// The body of a generated service.
     Generated(tonic::body::Body),
 }
 
@@ -148,13 +148,13 @@ fn encode_into(message: &impl Message, buffer: &mut BytesMut) {
     buffer[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
 }
 
-/// A frame that takes messages until it is large enough.
+/// Collects messages until a frame is large enough.
 pub(super) struct Packer {
     buffer: BytesMut,
 }
 
 impl Packer {
-    /// A frame with room for so many bytes.
+    /// A frame with this initial capacity in bytes.
     pub(super) fn new(bytes: usize) -> Self {
         Self { buffer: BytesMut::with_capacity(bytes.min(PART)) }
     }
@@ -172,14 +172,14 @@ impl Packer {
     }
 }
 
-/// The end of a call.
+/// The trailers that end a call.
 pub(super) fn trailers(code: Code, message: &str) -> Frame<Bytes> {
     let mut headers = HeaderMap::with_capacity(2);
     put_status(&mut headers, code, message);
     Frame::trailers(headers)
 }
 
-/// The answer of a unary call. It holds memory in place of the request.
+/// The answer to a unary call. The memory charged for the request is charged for the answer from now on.
 pub(super) fn unary(message: &impl Message, mut charge: Charge) -> Result<Response<Body>, Refusal> {
     let message = encode(message);
     charge.set(message.len())?;
@@ -188,7 +188,7 @@ pub(super) fn unary(message: &impl Message, mut charge: Charge) -> Result<Respon
     Ok(answer(body))
 }
 
-/// An answer whose messages come one after the other.
+/// The answer to a call that streams messages.
 pub(super) fn streaming(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Response<Body> {
     answer(Body::new(Source::Stream(Box::pin(frames))))
 }
@@ -203,7 +203,7 @@ fn answer(body: Body) -> Response<Body> {
     response
 }
 
-/// The answer to a call that is refused; an error where the stream is to be reset.
+/// The answer to a refused call. An error resets the stream.
 pub(super) fn refuse(refusal: Refusal) -> Result<Response<Body>, h2::Error> {
     let mut response = Response::new(Body::new(Source::Empty));
     match refusal {
@@ -230,7 +230,7 @@ fn put_status(headers: &mut HeaderMap, code: Code, message: &str) {
     }
 }
 
-// As gRPC asks: everything but printable ASCII, and the percent sign itself.
+// Encodes everything except printable ASCII, and the percent sign, as the gRPC protocol requires.
 fn percent_encode(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     for byte in message.bytes() {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_answer_is_handed_on_in_parts() {
+    async fn a_large_answer_is_returned_in_parts() {
         let message = pb::AckMessageEntry { message_id: "x".repeat(2 * PART), ..Default::default() };
         let mut body = Body::new(Source::Unary(Some(encode(&message))));
         let mut lengths = Vec::new();

@@ -19,10 +19,10 @@ use super::tls::{Tls, TlsMode};
 
 /// The first byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// How long a refused client may take to say what it speaks, so that it can be told why.
+/// How long to wait for the first bytes of a refused client, whose protocol decides how it is told the reason.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Finds out what connections speak and hands them on.
+/// Detects the protocol of connections.
 pub(super) struct Acceptor {
     pub(super) protocols: Vec<Arc<dyn Protocol>>,
     pub(super) tls: Tls,
@@ -51,11 +51,11 @@ impl Acceptor {
         };
         tokio::select! {
             served = served => served,
-            () = evicted.cancelled() => Err(io::Error::other("idle, and its place was needed")),
+            () = evicted.cancelled() => Err(io::Error::other("closed while idle, because the limit on connections was reached")),
         }
     }
 
-    /// Tells a client why it is not served, if it soon says what it speaks.
+    /// Tells a client why it is refused, once its protocol is known.
     pub(super) async fn refuse(&self, stream: TcpStream, full: Full) -> io::Result<()> {
         let recognized = tokio::time::timeout(REFUSAL_TIMEOUT, async {
             let greeting = Greeted { encrypted: false, alpn: None };
@@ -119,7 +119,7 @@ impl Acceptor {
                 }
             }
             if !undecided {
-                // In plaintext, anything readable helps people who connect with the wrong tool.
+                // Helps people who connect with the wrong tool.
                 if let Some(protocol) = self.protocols.first().filter(|_| !encrypted) {
                     send_refusal(&**protocol, stream, Refused::Unrecognized).await?;
                 }

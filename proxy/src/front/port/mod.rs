@@ -36,10 +36,9 @@ pub use tls::{Tls, TlsConfig, TlsError, TlsMode};
 #[doc(hidden)]
 pub use proxy_protocol::fuzz as fuzz_proxy_header;
 
-/// The shortest and the longest pause after a failure to accept. Usually descriptors are used up, and others must close
-/// first.
+/// The shortest and the longest pause after a failure to accept, which usually means that file descriptors are used up.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Refused connections that are told why at a time. Those above it are closed without a word.
+/// How many refused connections are told the reason at a time. Others are closed immediately.
 const REFUSALS: usize = 64;
 
 /// A bound port.
@@ -48,7 +47,7 @@ pub struct Port {
     options: PortOptions,
 }
 
-/// How a port treats its connections.
+/// The options of a port.
 #[derive(Clone)]
 pub struct PortOptions {
     /// The server's side of TLS.
@@ -63,15 +62,15 @@ impl Port {
     /// Binds `host:port`; port 0 picks a free one.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub async fn bind(listen: &str, options: PortOptions) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(listen).await?, options })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }

@@ -14,20 +14,20 @@ use tokio_rustls::server::TlsStream;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Who may come in.
+    /// Which connections are accepted.
     pub mode: TlsMode,
-    /// The certificate chain (PEM). Neither file: a self-signed certificate is made at every start, which only
-    /// suits clients that don't verify it.
+    /// The certificate chain (PEM). Without certificate and key, a self-signed certificate is made at every start, for clients
+    /// that don't verify it.
     pub certificate: Option<PathBuf>,
     /// The private key (PEM).
     pub key: Option<PathBuf>,
 }
 
-/// Who may come in.
+/// Which connections are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TlsMode {
-    /// TLS and plaintext, told apart by the first bytes.
+    /// TLS and plaintext.
     #[default]
     Permissive,
     /// TLS only.
@@ -36,7 +36,7 @@ pub enum TlsMode {
     Off,
 }
 
-/// Why TLS can't be set up.
+/// An error in the TLS setup.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// Only one of the two files is configured.
@@ -47,13 +47,13 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: rustls::pki_types::pem::Error,
     },
-    /// Certificate and key can't be used.
+    /// The certificate or the key is not usable.
     #[error("tls: {0}")]
     Unusable(#[from] rustls::Error),
-    /// No certificate could be made.
+    /// Making a self-signed certificate failed.
     #[error("tls: {0}")]
     SelfSigned(#[from] rcgen::Error),
 }
@@ -66,7 +66,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads or makes the certificate.
+    /// Reads the certificate, or makes one.
     ///
     /// # Errors
     /// [`TlsError`].
