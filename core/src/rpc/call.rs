@@ -105,11 +105,7 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, O::Response), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let connection = match timeout_at(deadline.into(), link.for_call()).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(failed(link, error.during(O::NAME))),
-            Err(_) => return Err(failed(link, no_connection(O::NAME, link))),
-        };
+        let connection = link.for_call(deadline).await.map_err(|error| error.during(O::NAME))?;
         self.unary_over::<O>(Path { link, connection: &connection }, body, deadline).await
     }
 
@@ -179,12 +175,7 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, Received), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let slot = link.for_poll(deadline);
-        let slot = match timeout_at(deadline.into(), slot).await {
-            Ok(Ok(slot)) => slot,
-            Ok(Err(error)) => return Err(failed(link, error.during("receive"))),
-            Err(_) => return Err(failed(link, no_connection("receive", link))),
-        };
+        let slot = link.for_poll(deadline).await.map_err(|error| error.during("receive"))?;
         let connection = slot.connection();
         let path = Path { link, connection };
         let start = Instant::now();
@@ -224,11 +215,7 @@ impl Rpc {
         deadline: Instant,
     ) -> Result<Telemetry, Error> {
         let (origin, request) = self.request("telemetry", link, commands);
-        let slot = match timeout_at(deadline.into(), link.for_poll(deadline)).await {
-            Ok(Ok(slot)) => slot,
-            Ok(Err(error)) => return Err(failed(link, error.during("telemetry"))),
-            Err(_) => return Err(failed(link, no_connection("telemetry", link))),
-        };
+        let slot = link.for_poll(deadline).await.map_err(|error| error.during("telemetry"))?;
         let start = Instant::now();
         let mut stub = slot.connection().stub();
         match timeout_at(deadline.into(), stub.telemetry(request)).await {
@@ -269,13 +256,6 @@ async fn gather(
         }
     }
     Ok(())
-}
-
-fn no_connection(operation: &'static str, link: &Link) -> Error {
-    Error::new(ErrorKind::Unavailable, operation, "connect timed out")
-        .with_retryable(true)
-        .with_endpoint(link.name().to_string())
-        .unreached()
 }
 
 /// Remembers which addresses have failed. A refusal by the server itself does not count.

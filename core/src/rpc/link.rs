@@ -18,7 +18,10 @@ use super::{
     connections::{Connections, PollSlot},
     transport::Transport,
 };
-use crate::{error::Error, options::Address};
+use crate::{
+    error::{Error, ErrorKind},
+    options::Address,
+};
 
 /// How long an address is avoided after its first failure; it doubles with each.
 const FIRST_AVOIDANCE: Duration = Duration::from_secs(1);
@@ -66,14 +69,33 @@ impl Link {
         self.connections.count()
     }
 
-    /// The connection for short calls.
-    pub(super) async fn for_call(&self) -> Result<Arc<Connection>, Error> {
-        self.connections.for_call().await
+    /// The connection for short calls, opened if there is none.
+    pub(super) async fn for_call(&self, deadline: Instant) -> Result<Arc<Connection>, Error> {
+        self.within(deadline, self.connections.for_call()).await
     }
 
     /// A place for a long poll.
-    pub(crate) async fn for_poll(&self, deadline: Instant) -> Result<PollSlot, Error> {
-        self.connections.for_poll(deadline).await
+    pub(super) async fn for_poll(&self, deadline: Instant) -> Result<PollSlot, Error> {
+        self.within(deadline, self.connections.for_poll(deadline)).await
+    }
+
+    /// What `connecting` brings until the deadline. A failure counts against the address.
+    async fn within<T>(
+        &self,
+        deadline: Instant,
+        connecting: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let connected = tokio::time::timeout_at(deadline.into(), connecting).await;
+        let connected = connected.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unavailable, "connect", "connect timed out")
+                .with_retryable(true)
+                .with_endpoint(self.name.to_string())
+                .unreached())
+        });
+        if connected.is_err() {
+            self.failed();
+        }
+        connected
     }
 
     /// Further connections that have answered nothing for `age`.

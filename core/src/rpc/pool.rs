@@ -99,28 +99,23 @@ impl Pool {
         let link = self.link(address);
         let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline);
         let mut first = true;
-        let connected = retry.run(&NoSettings, |_| {
+        let connected = retry.run(&NoSettings, |limit| {
             let first = std::mem::take(&mut first);
             let link = &link;
             async move {
-                let result = link.for_call().await;
-                if let (true, Err(error)) = (first && deadline > Instant::now(), &result) {
-                    tracing::warn!(%error, retrying = error.retryable(), "the first attempt to connect failed");
+                let result = link.for_call(crate::options::deadline(Instant::now(), limit)).await;
+                if let Err(error) = &result
+                    && first
+                    && error.retryable()
+                {
+                    tracing::warn!(%error, "the first attempt to connect failed; trying again");
                 }
                 result
             }
         });
-        match connected.await {
-            Ok(_) => {
-                link.reached();
-                Ok(())
-            }
-            Err(error) => {
-                // The first calls go to another address.
-                link.failed();
-                Err(error)
-            }
-        }
+        connected.await?;
+        link.reached();
+        Ok(())
     }
 }
 

@@ -138,6 +138,19 @@ async fn a_server_of_another_protocol_is_named_at_once() {
     }
 }
 
+#[tokio::test]
+async fn a_silent_server_is_given_up_at_the_startup_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = ClientOptions {
+        startup_timeout: Duration::from_millis(300),
+        request_timeout: Duration::MAX,
+        ..ClientOptions::new(listener.local_addr().unwrap().to_string())
+    };
+    let error = Client::connect(options).await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, true), "{error}");
+    assert!(error.message().contains("timed out"), "{error}");
+}
+
 fn identity(params: CertificateParams) -> (String, Identity) {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();

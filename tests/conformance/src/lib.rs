@@ -15,3 +15,4 @@ pub mod scope;
 pub mod script;
 pub mod server;
 pub mod suite;
+mod web;

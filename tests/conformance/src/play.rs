@@ -14,6 +14,7 @@ use crate::{
     proxy::Proxy,
     scope::Scope,
     server::ScriptedServer,
+    web::WebServer,
 };
 
 /// The server of a case.
@@ -36,6 +37,7 @@ pub struct Play<'a> {
     started: HashMap<String, Pending>,
     clients: Vec<Value>,
     ledger: Ledger,
+    _web: WebServer,
 }
 
 impl<'a> Play<'a> {
@@ -47,6 +49,8 @@ impl<'a> Play<'a> {
         let mut scope = Scope::default();
         scope.set("u", unique);
         scope.set("refused", refused_address()?);
+        let web = WebServer::start().await?;
+        scope.set("http", web.address());
         let endpoint = match &stage {
             Stage::Scripted(server) => {
                 scope.set("ca", server.authorities().trusted.as_str());
@@ -66,6 +70,7 @@ impl<'a> Play<'a> {
             started: HashMap::new(),
             clients: Vec::new(),
             ledger: Ledger::default(),
+            _web: web,
         })
     }
 
