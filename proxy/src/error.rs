@@ -1,4 +1,4 @@
-//! Why a request is refused, in the words of the rules. Each front end turns it into its protocol's answer.
+//! Why a request is refused, in domain terms. Each front end turns it into its protocol's answer.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ pub struct Error {
 /// Which rule was broken, or what failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The request is out of range or contradicts itself, and nothing more special applies.
+    /// The request is invalid, and no other kind applies.
     BadRequest,
-    /// A topic name that can't be.
+    /// An invalid topic name.
     IllegalTopic,
-    /// A group name that can't be.
+    /// An invalid group name, or a group that is not for this client.
     IllegalGroup,
     /// A message's tag.
     IllegalTag,
@@ -42,22 +42,22 @@ pub enum ErrorKind {
     IllegalPollingTime,
     /// A lite topic's name.
     IllegalLiteTopic,
-    /// A receipt handle that is expired, or was never ours.
+    /// A receipt handle that is expired, not ours, or of another topic or group.
     InvalidHandle,
-    /// A transaction id that was never ours, or is of another topic.
+    /// A transaction id that is not ours, or is of another topic.
     InvalidTransactionId,
     /// An offset that is not in its queue.
     IllegalOffset,
     /// The group has no offset in this queue yet.
     OffsetNotFound,
-    /// The topic takes other messages.
+    /// The topic does not take messages of this type.
     TypeMismatch,
-    /// The client never sent settings, or a type that may not do this.
+    /// The client did not send settings, or is of a type that may not do this.
     UnknownClient,
-    /// A consumer's settings from what is no consumer. Its code is one of the server's failures, though the mistake
-    /// is the client's.
+    /// A consumer's settings from a client that is no consumer. Its code is one of the server's failures, as with Apache's
+    /// proxy, though the mistake is the client's.
     NotAConsumer,
-    /// Messages that don't belong in one request, or none.
+    /// Messages that can't be in one request, or none.
     Corrupted,
     /// No client id.
     ClientIdRequired,
@@ -79,11 +79,11 @@ pub enum ErrorKind {
     LiteTopicQuota,
     /// The client may not subscribe to more lite topics.
     LiteSubscriptionQuota,
-    /// Too much is going on.
+    /// The proxy or the broker is overloaded.
     Busy,
-    /// The backend, or the way to it, is in trouble.
+    /// The backend failed, or can't be reached.
     Internal,
-    /// Not offered.
+    /// Not supported.
     NotImplemented,
     /// No answer in time.
     Timeout,
@@ -102,7 +102,7 @@ impl Error {
         Self::new(ErrorKind::TopicNotFound, message)
     }
 
-    /// A backend's failure on this topic.
+    /// A backend's error in a request about this topic.
     #[must_use]
     pub fn on_topic(error: ServiceError, topic: &str) -> Self {
         match error.kind {

@@ -19,9 +19,9 @@ use remote::RemoteConfig;
 pub struct BackendConfig {
     /// The broker inside this process.
     pub embedded: EmbeddedConfig,
-    /// A cluster of Apache RocketMQ; once it has a name server, the embedded broker is not used.
+    /// A cluster of Apache RocketMQ. If it has a name server, it is used instead of the embedded broker.
     pub remote: RemoteConfig,
-    /// More clusters of Apache RocketMQ beside that one, by a name of the operator's choice.
+    /// Further clusters of Apache RocketMQ, by names that the operator chooses.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: BTreeMap<String, RemoteConfig>,
 }

@@ -1,7 +1,7 @@
 //! Which queue a message goes to.
 
-/// The queue of a message group: Java's `String.hashCode` and Guava's `consistentHash`, so that proxies of both
-/// kinds beside each other keep a group in one queue.
+/// The queue of a message group: Java's `String.hashCode` and Guava's `consistentHash`, so that our proxies and
+/// Apache's choose the same queue.
 pub(super) fn of_group(group: &str, queues: usize) -> usize {
     jump_hash(java_hash(group), queues)
 }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_lie_where_apaches_proxy_puts_them() {
+    fn groups_are_in_the_queues_that_apaches_proxy_chooses() {
         let sixty_three = "x".repeat(63);
         let observed = [
             ("order-1", 3),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn priorities_beyond_the_queues_share_the_last() {
+    fn higher_priorities_share_the_last_queue() {
         assert_eq!([0, 2, 7, 8, 99].map(|p| of_priority(p, 8)), [0, 2, 7, 7, 7]);
     }
 }

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
+use super::byte_budget::{ByteBudget, TakenBytes};
 use super::cluster_router::Origin;
 use super::stream::PushStream;
 use crate::context::{Context, Host};
@@ -26,9 +27,8 @@ use crate::error::{Error, ErrorKind};
 /// A client that is silent for this long is gone.
 const EXPIRY: Duration = Duration::from_secs(120);
 
-/// Bytes that the sessions of all clients may take, and those of one host.
+/// Bytes that the sessions of all clients may take.
 const MAX_BYTES: usize = 128 << 20;
-const MAX_BYTES_OF_HOST: usize = MAX_BYTES / 4;
 /// What a session takes besides its names, about.
 const SESSION_BYTES: usize = 512;
 /// What a topic of a producer takes besides its name, about.
@@ -89,7 +89,7 @@ pub(super) struct ClientKey {
 }
 
 /// What a client has told about itself.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Session {
     pub(super) kind: ClientKind,
     pub(super) request_timeout: Option<Duration>,
@@ -100,7 +100,16 @@ pub(super) struct Session {
     /// `None` once the stream has ended. The client may open another, here or at another proxy.
     pub(super) stream: Option<PushStream>,
     seen: Instant,
+    /// What it takes, from the budget once it is in the table.
     bytes: usize,
+    taken: Option<TakenBytes>,
+}
+
+/// What is known of a client.
+pub(super) struct KnownClient {
+    pub(super) kind: ClientKind,
+    /// The first topic that a consumer subscribes to, or empty.
+    pub(super) topic: String,
 }
 
 /// A consumer's group, and the first topic that it subscribes to.
@@ -111,17 +120,25 @@ pub(super) struct GroupSubscription {
 }
 
 /// The clients that were heard of lately.
-#[derive(Default)]
 pub(super) struct Clients {
     sessions: Mutex<Sessions>,
+    budget: Arc<ByteBudget>,
     producers_changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
 struct Sessions {
     by_id: HashMap<Arc<str>, HashMap<Host, Session>>,
-    bytes: usize,
-    bytes_of: HashMap<Host, usize>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            sessions: Mutex::default(),
+            budget: ByteBudget::new(MAX_BYTES),
+            producers_changed: watch::Sender::default(),
+        }
+    }
 }
 
 impl ClientKey {
@@ -152,21 +169,28 @@ impl Session {
             stream: Some(stream.clone()),
             seen: Instant::now(),
             bytes: SESSION_BYTES + context.client_id.len() + context.namespace.len(),
+            taken: None,
         })
     }
 
     /// Adds a topic that the client sends to.
     ///
     /// # Errors
-    /// `BadRequest` if there are too many.
+    /// `BadRequest` if there are too many, `Busy` if there is no room.
     pub(super) fn publish_to(&mut self, topic: &str) -> Result<(), Error> {
-        if self.topics.len() >= MAX_TOPICS && !self.topics.contains(topic) {
+        if self.topics.contains(topic) {
+            return Ok(());
+        }
+        if self.topics.len() >= MAX_TOPICS {
             let message = format!("a client can't name more than {MAX_TOPICS} topics");
             return Err(Error::new(ErrorKind::BadRequest, message));
         }
-        if self.topics.insert(topic.to_owned()) {
-            self.bytes += topic.len() + TOPIC_BYTES;
+        let bytes = topic.len() + TOPIC_BYTES;
+        if self.taken.as_mut().is_some_and(|taken| !taken.grow(bytes)) {
+            return Err(too_many_clients());
         }
+        self.bytes += bytes;
+        self.topics.insert(topic.to_owned());
         Ok(())
     }
 
@@ -191,34 +215,11 @@ impl Sessions {
         })
     }
 
-    fn has_room(&self, host: &Host, bytes: usize) -> bool {
-        let of_host = self.bytes_of.get(host).copied().unwrap_or_default();
-        self.bytes + bytes <= MAX_BYTES && of_host + bytes <= MAX_BYTES_OF_HOST
-    }
-
-    fn count(&mut self, host: &Host, bytes: usize) {
-        self.bytes += bytes;
-        *self.bytes_of.entry(host.clone()).or_default() += bytes;
-    }
-
-    fn discount(&mut self, host: &Host, bytes: usize) {
-        self.bytes -= bytes;
-        if let Some(of_host) = self.bytes_of.get_mut(host) {
-            *of_host -= bytes;
-            if *of_host == 0 {
-                self.bytes_of.remove(host);
-            }
-        }
-    }
-
     fn remove(&mut self, id: &str, host: &Host) -> Option<Session> {
         let hosts = self.by_id.get_mut(id)?;
         let removed = hosts.remove(host);
         if hosts.is_empty() {
             self.by_id.remove(id);
-        }
-        if let Some(session) = &removed {
-            self.discount(host, session.bytes);
         }
         removed
     }
@@ -262,28 +263,28 @@ impl Clients {
         }
     }
 
-    /// Notes a sign of life of a client. Returns its session; `None` if it has none for its host.
-    pub(super) fn heard(&self, context: &Context) -> Option<Session> {
+    /// Notes a sign of life of a client. Returns what it is; `None` if it has no session for its host.
+    pub(super) fn heard(&self, context: &Context) -> Option<KnownClient> {
         let mut sessions = self.sessions.lock();
         let session = sessions.get_mut(&context.client_id, &context.host())?;
         session.seen = Instant::now();
-        Some(session.clone())
+        let topic = session.subscription.as_ref().map(|subscription| subscription.topic.clone());
+        Some(KnownClient { kind: session.kind, topic: topic.unwrap_or_default() })
     }
 
     /// Begins a session, or replaces the one of the same client.
     ///
     /// # Errors
     /// `Busy` if too many clients are there already.
-    pub(super) fn insert(&self, context: &Context, session: Session) -> Result<(), Error> {
+    pub(super) fn insert(&self, context: &Context, mut session: Session) -> Result<(), Error> {
         let host = context.host();
         let mut sessions = self.sessions.lock();
-        let before = sessions.remove(&context.client_id, &host);
-        if !sessions.has_room(&host, session.bytes) {
-            return Err(Error::new(ErrorKind::Busy, "too many clients"));
-        }
-        sessions.count(&host, session.bytes);
         let produces = |session: &Session| !session.topics.is_empty();
-        let changed = produces(&session) || before.as_ref().is_some_and(produces);
+        // Gives its bytes back before the new one takes them.
+        let produced = sessions.remove(&context.client_id, &host).is_some_and(|before| produces(&before));
+        let taken = self.budget.take(host.clone(), session.bytes);
+        session.taken = Some(taken.ok_or_else(too_many_clients)?);
+        let changed = produced || produces(&session);
         sessions.by_id.entry(context.client_id.as_str().into()).or_default().insert(host, session);
         drop(sessions);
         if changed {
@@ -309,13 +310,9 @@ impl Clients {
         // A consumer could not answer questions about transactions.
         let session = sessions.get_mut(&context.client_id, &host).filter(|session| !session.kind.consumes());
         let Some(session) = session.filter(|session| !session.topics.contains(topic)) else { return };
-        let before = session.bytes;
-        if session.publish_to(topic).is_err() {
-            return;
+        if session.publish_to(topic).is_ok() {
+            self.producers_changed.send_replace(());
         }
-        let more = session.bytes - before;
-        sessions.count(&host, more);
-        self.producers_changed.send_replace(());
     }
 
     /// Signals that [`Clients::published`] may return something else now.
@@ -362,6 +359,10 @@ impl Clients {
             }
         }
     }
+}
+
+fn too_many_clients() -> Error {
+    Error::new(ErrorKind::Busy, "too many clients")
 }
 
 #[cfg(test)]
@@ -437,13 +438,13 @@ mod tests {
         let hostile = |number: u32| context(&format!("c{number}"), "10.0.0.1:1000");
         let full = (0..).find(|number| connect(&clients, &hostile(*number), &topics).is_err());
         let full = full.expect("an end");
-        assert!(full as usize * MAX_TOPICS * 127 <= MAX_BYTES_OF_HOST);
+        assert!(full as usize * MAX_TOPICS * 127 <= MAX_BYTES / 4);
         assert!(connect(&clients, &context("other", "10.0.0.2:1"), &topics).is_ok());
         for number in 0..full {
             assert!(clients.remove(&hostile(number)).is_some());
         }
         assert!(connect(&clients, &hostile(full), &topics).is_ok());
-        assert_eq!(clients.sessions.lock().bytes_of.len(), 2);
+        assert_eq!(clients.budget.hosts(), 2);
     }
 
     #[test]

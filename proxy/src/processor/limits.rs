@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a request may ask for. The defaults are Apache's, so that clients meet no surprise.
+/// What a request may ask for. Where Apache's proxy has a default, it is the default here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -12,7 +12,7 @@ pub struct Limits {
     pub properties: usize,
     /// UTF-8 bytes of one message's user properties, tag and keys together.
     pub property_bytes: usize,
-    /// UTF-8 bytes of a message group; one less is the longest that passes.
+    /// UTF-8 bytes of a message group, exclusive: the longest has one byte less.
     pub message_group_bytes: usize,
     /// UTF-8 bytes of a lite topic's name.
     pub lite_topic_bytes: usize,
@@ -42,10 +42,11 @@ pub struct Limits {
     /// A renewed lease with less time left than this is renewed again.
     #[serde(with = "humantime_serde")]
     pub renew_ahead: Duration,
-    /// How often the renewed leases are looked at.
+    /// How often renewed leases are checked.
     #[serde(with = "humantime_serde")]
     pub renew_every: Duration,
-    /// After this long a message that is still not settled is left to its group's retries.
+    /// How long a lease is renewed. After that, a message that is not settled is delivered again by its group's retry
+    /// policy.
     #[serde(with = "humantime_serde")]
     pub renew_for: Duration,
     /// How long a call may take in the backend when the client sets no deadline.

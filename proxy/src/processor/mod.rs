@@ -7,10 +7,12 @@
 //! Each kind of request is a [`Command`] in a file of its own, with a handler over the [`environment`].
 
 mod broker_requests;
+mod byte_budget;
 mod catalog;
 mod clients;
 mod cluster_router;
 mod command;
+mod draft;
 mod environment;
 mod filter;
 mod group;
@@ -41,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use clients::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
+pub use draft::{Draft, TopicName};
 pub use filter::Expression;
 pub use handle::HandleKey;
 pub use health::Health;
@@ -50,7 +53,7 @@ pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, Upd
 pub use recall::RecallCommand;
 pub use receive::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
 pub use route::{AssignmentCommand, QueueAssignment, QueueRoute, RouteCommand, TopicQueues};
-pub use send::{Draft, SendCommand, Stored, TopicName};
+pub use send::{SendCommand, Stored};
 pub use session::{
     ClientPolicy, ClientSettings, ConsumerPolicy, HeartbeatCommand, ProducerPolicy, RegisterCommand, Role,
     Subscription, TerminateCommand,

@@ -202,13 +202,12 @@ impl Command for HeartbeatCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
-        let session = environment.clients.heard(context).ok_or_else(unknown_client)?;
-        match session.kind {
+        let client = environment.clients.heard(context).ok_or_else(unknown_client)?;
+        match client.kind {
             ClientKind::Producer => Ok(()),
             kind if kind.consumes() => {
                 validate::group(&self.group)?;
-                let topic = session.subscription.as_ref().map_or("", |subscribed| &subscribed.topic);
-                let services = environment.services(context, topic);
+                let services = environment.services(context, &client.topic);
                 group::for_client(services, kind, &self.group).await.map(drop)
             }
             kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),

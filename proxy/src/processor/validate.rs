@@ -1,7 +1,7 @@
 //! What a name or a message must look like. Pure functions, which check in the order that clients can observe.
 
+use super::draft::Draft;
 use super::limits::Limits;
-use super::send::Draft;
 use crate::error::{Error, ErrorKind};
 use crate::service::names::properties::is_reserved;
 

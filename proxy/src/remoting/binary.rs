@@ -21,7 +21,7 @@ pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
         let value_length = block.try_get_i32().map_err(short)?;
         let value = text(&mut block, value_length)?;
         if let (Some(key), Some(value)) = (key, value) {
-            fields.insert(key.into(), value); // Fast headers are written twice; the later one counts.
+            fields.insert(key.into(), value); // Fields of fast headers are written twice; the later one counts.
         }
     }
     Ok(Command {
@@ -44,7 +44,7 @@ fn take(bytes: &mut Bytes, length: i32) -> Result<Bytes, FrameError> {
     }
 }
 
-/// Text of a length; zero means there is none.
+/// Text with a length in front; zero if there is none.
 fn text(bytes: &mut Bytes, length: i32) -> Result<Option<String>, FrameError> {
     if length == 0 {
         return Ok(None);

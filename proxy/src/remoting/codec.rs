@@ -6,16 +6,16 @@ use super::{binary, json};
 
 /// The longest frame that brokers accept, length field included (Apache's `frameMaxLength`).
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
-/// The longest frame that is read: brokers answer a pop of 32 messages of the greatest size (4 MiB each) in one.
+/// The longest frame that is read: a pop of 32 messages of the maximum size (4 MiB each) is answered by one frame.
 const MAX_READ: usize = 9 * MAX_FRAME;
 
 const LENGTH: usize = 4;
 
-/// A frame that can't be read or written. The connection can't be used further: nobody knows where the next
-/// frame begins.
+/// A frame that can't be read or written. The connection can't be used any more, as the beginning of the next frame is
+/// unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The frame is longer than brokers accept, or than any they send.
+    /// The frame is longer than brokers accept or send.
     #[error("a frame of {0} bytes is longer than allowed")]
     TooLong(usize),
     /// The lengths inside the frame contradict each other, or its header can't be read.
@@ -32,7 +32,7 @@ impl FrameError {
     }
 }
 
-/// RoundRobin bytes into commands and back.
+/// Decodes and encodes commands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CommandCodec;
 
@@ -82,7 +82,7 @@ impl Encoder<&Command> for CommandCodec {
         let begin = buffer.len();
         let encoded = encode_frame(command, buffer);
         if encoded.is_err() {
-            // Half a frame would spoil those before and behind it.
+            // Removes the incomplete frame: it would corrupt the others in the buffer.
             buffer.truncate(begin);
         }
         encoded

@@ -8,7 +8,7 @@ const RESPONSE: i32 = 1;
 /// The protocol version this implementation speaks: the ordinal of 5.5.0 in Apache's `MQVersion`.
 pub(super) const VERSION: i32 = 513;
 
-/// A header's fields: names, which are words of the protocol, and values.
+/// A header's fields by name.
 pub type Fields = BTreeMap<Cow<'static, str>, String>;
 
 /// A request or a response.
@@ -20,21 +20,21 @@ pub struct Command {
     pub language: Language,
     /// The sender's version.
     pub version: i32,
-    /// Pairs a response with its request on one connection.
+    /// Matches a response to its request on one connection.
     pub opaque: i32,
-    /// Bit 0: a response. Bit 1: nobody waits for the answer.
+    /// Bit 0: a response. Bit 1: a one-way request, without an answer.
     pub flag: i32,
     /// A response's text.
     pub remark: Option<String>,
-    /// The header's fields. Sorted, as the signature wants them.
+    /// The header's fields, sorted as the signature requires.
     pub fields: Fields,
     /// The payload.
     pub body: Bytes,
-    /// How the header travels.
+    /// How the header is encoded.
     pub header_type: HeaderType,
 }
 
-/// How a header travels.
+/// How a header is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderType {
     /// As JSON: the only form that can carry codes above 32767, which all codes of the pop family are.
@@ -57,13 +57,13 @@ impl Language {
         "RUST", "NODE_JS",
     ];
 
-    /// The name the JSON header uses; a number nobody has named yet counts as OTHER.
+    /// The name in JSON headers. An unknown number is OTHER.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("OTHER")
     }
 
-    /// The language of this name; an unknown one counts as OTHER.
+    /// The language of this name. An unknown name is OTHER.
     #[must_use]
     pub fn of(name: &str) -> Self {
         let known = Self::NAMES.iter().position(|known| *known == name);
@@ -91,7 +91,7 @@ impl Command {
         self
     }
 
-    /// Chooses how the header travels.
+    /// Sets how the header is encoded.
     #[must_use]
     pub fn header(self, header_type: HeaderType) -> Self {
         Self { header_type, ..self }
@@ -110,7 +110,7 @@ impl Command {
         self.flag & RESPONSE != 0
     }
 
-    /// About how many bytes the header takes.
+    /// Approximately how many bytes the header takes.
     pub(super) fn header_size_hint(&self) -> usize {
         const BESIDE_THE_FIELDS: usize = 128;
         const BESIDE_A_FIELD: usize = 6;
@@ -124,7 +124,7 @@ impl Command {
         self.fields.get(key).map(String::as_str)
     }
 
-    /// A header field as a number; absent and unreadable are the same.
+    /// A header field as a number; `None` if it is absent or unreadable.
     #[must_use]
     pub fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
         self.text(key)?.parse().ok()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::FrameError;
 use super::command::{Command, Fields, HeaderType, Language};
 
-/// The header as JSON. Readers accept any order, missing and unknown keys; absent is never written as null.
+/// The header as JSON. Readers accept any order, and missing and unknown keys. Absent values are not written as null.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Header<'a> {
@@ -27,7 +27,7 @@ struct Header<'a> {
     version: i32,
 }
 
-/// A field's value: text, as the protocol says, or what other implementations write instead.
+/// A field's value: text according to the protocol; some implementations write numbers or booleans.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Scalar {

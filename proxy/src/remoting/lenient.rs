@@ -1,11 +1,11 @@
-//! Bodies that are almost JSON: Apache's brokers write maps with number keys without quotes, as in
+//! Bodies that are nearly JSON: Apache's brokers don't quote numbers as keys of maps, as in
 //! `{"brokerAddrs":{0:"127.0.0.1:10911"}}`.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 
-/// Reads a body, number keys with or without quotes.
+/// Reads a body with or without quotes around numbers as keys.
 ///
 /// # Errors
 /// If the body is not JSON even with its number keys quoted.
@@ -13,7 +13,7 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(&quote_keys(body))
 }
 
-/// Puts quotes around keys that are bare numbers. Standard JSON stays as it is.
+/// Puts quotes around keys that are bare numbers. Standard JSON is not changed.
 fn quote_keys(body: &[u8]) -> Cow<'_, [u8]> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
     let mut key_may_follow = false;

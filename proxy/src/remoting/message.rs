@@ -1,4 +1,5 @@
-//! Messages as brokers store them and hand them out (Apache's `MessageDecoder`), and batches as they take them.
+//! Messages in the form in which brokers store and return them (Apache's `MessageDecoder`), and batches in the form of
+//! sends.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,14 +18,14 @@ pub mod flags {
     pub const BORN_HOST_V6: i32 = 0x10;
     /// The broker's address is IPv6.
     pub const STORE_HOST_V6: i32 = 0x20;
-    /// Where the compression's kind stands.
+    /// The position of the bits for the kind of compression.
     pub const COMPRESSION_SHIFT: i32 = 8;
 }
 
 /// A message as a broker stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// The topic it lies in.
+    /// The topic that it is stored in.
     pub topic: String,
     /// The queue.
     pub queue_id: i32,
@@ -61,8 +62,7 @@ impl From<TryGetError> for RecordError {
     }
 }
 
-/// Reads the records of a body, one behind the other. One that makes no sense is passed over, for the sake of those
-/// beside it.
+/// Reads the records of a body. A record that can't be read is skipped, so that the others are delivered.
 pub fn decode_all(mut body: Bytes) -> Vec<StoredMessage> {
     let mut messages = Vec::new();
     while !body.is_empty() {
@@ -74,7 +74,7 @@ pub fn decode_all(mut body: Bytes) -> Vec<StoredMessage> {
     messages
 }
 
-/// Cuts off the next record. With a size that can't be all is lost: nobody knows where the record behind it begins.
+/// Splits off the next record. After an impossible size the rest is lost, as the beginning of the next record is unknown.
 fn next_record(body: &mut Bytes) -> Result<Bytes, RecordError> {
     let size = body.first_chunk::<4>().map_or(0, |raw| u32::from_be_bytes(*raw) as usize);
     if size < 4 || size > body.len() {
@@ -90,9 +90,9 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
     if magic != MAGIC_V1 && magic != MAGIC_V2 {
         return Err(RecordError(format!("magic {magic:#x}")));
     }
-    record.try_get_u32()?; // The body's checksum; TCP has one of its own, and clients get an MD5.
+    record.try_get_u32()?; // The body's checksum. TCP has one, too, and clients get an MD5.
     let queue_id = record.try_get_i32()?;
-    record.try_get_i32()?; // The sender's own flag has no place in apache.rocketmq.v2.
+    record.try_get_i32()?; // The sender's own flag; apache.rocketmq.v2 has no field for it.
     let queue_offset = record.try_get_i64()?;
     let commit_log_offset = record.try_get_i64()?;
     let system_flags = record.try_get_i32()?;
@@ -132,7 +132,7 @@ fn take(bytes: &mut Bytes, length: i32) -> Result<Bytes, RecordError> {
     }
 }
 
-/// Text, with replacement characters where it is not UTF-8, as Java has it: brokers keep whatever bytes a sender gave
+/// Text, with replacement characters where it is not UTF-8, as in Java: brokers store any bytes that a sender gives
 /// them.
 fn text(bytes: Bytes) -> String {
     String::from_utf8(bytes.into())
@@ -149,7 +149,7 @@ fn address(bytes: &mut Bytes, v6: bool) -> Result<SocketAddr, RecordError> {
 }
 
 impl StoredMessage {
-    /// The message's id by its place, as brokers make it: upper-case hex of the broker's address and port and
+    /// The message's id that brokers make from its position: upper-case hex of the broker's address and port and
     /// the commit-log offset.
     #[must_use]
     pub fn offset_id(&self) -> String {
@@ -206,8 +206,8 @@ fn offset_id(host: SocketAddr, offset: i64) -> String {
     raw.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. `properties` of more than 32,767 bytes have no
-/// place in it.
+/// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. It can't hold
+/// `properties` of more than 32,767 bytes.
 pub fn put_batch_entry(batch: &mut BytesMut, body: &[u8], properties: &str) {
     const FIXED: usize = 4 + 4 + 4 + 4 + 4 + 2;
     batch.put_u32((FIXED + body.len() + properties.len()) as u32);

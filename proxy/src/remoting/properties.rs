@@ -1,27 +1,27 @@
-//! A message's properties as text: `key 0x01 value 0x02`, again and again, without escaping.
+//! A message's properties as text: `key 0x01 value 0x02` for each, without escaping.
 
 const BETWEEN_KEY_AND_VALUE: char = '\u{1}';
-const BEHIND_PAIR: char = '\u{2}';
+const END_OF_PAIR: char = '\u{2}';
 
-/// Writes properties. Pairs that the form can't carry are left out, as readers would drop them or cut them in two: empty
-/// ones, and such that hold what ends their key or their pair.
+/// Writes properties. Pairs that the form can't represent are left out, as readers would drop or split them: those with
+/// an empty part, or with a separator in it.
 pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (key, value) in pairs {
-        let carried = |part: &str, ends: &[char]| !part.is_empty() && !part.contains(ends);
-        if carried(key, &[BETWEEN_KEY_AND_VALUE, BEHIND_PAIR]) && carried(value, &[BEHIND_PAIR]) {
+        let representable = |part: &str, ends: &[char]| !part.is_empty() && !part.contains(ends);
+        if representable(key, &[BETWEEN_KEY_AND_VALUE, END_OF_PAIR]) && representable(value, &[END_OF_PAIR]) {
             text.push_str(key);
             text.push(BETWEEN_KEY_AND_VALUE);
             text.push_str(value);
-            text.push(BEHIND_PAIR);
+            text.push(END_OF_PAIR);
         }
     }
     text
 }
 
-/// Reads properties; what is not a pair is passed over.
+/// Reads properties. Skips what is not a pair.
 pub fn decode(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    text.split(BEHIND_PAIR)
+    text.split(END_OF_PAIR)
         .filter_map(|pair| pair.split_once(BETWEEN_KEY_AND_VALUE))
         .filter(|(key, value)| !key.is_empty() && !value.is_empty())
 }
@@ -41,7 +41,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(pairs in vec(("[^\\x01\\x02]{1,9}", "[^\\x02]{1,9}"), 0..9)) {
+        fn properties_survive_a_round_trip(pairs in vec(("[^\\x01\\x02]{1,9}", "[^\\x02]{1,9}"), 0..9)) {
             let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             let text = encode(pairs.iter().copied());
             prop_assert_eq!(decode(&text).collect::<Vec<_>>(), pairs);

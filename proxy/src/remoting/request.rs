@@ -6,9 +6,9 @@ pub const SEND_MESSAGE_V2: i32 = 310;
 pub const SEND_BATCH_MESSAGE: i32 = 320;
 /// Reads a queue from an offset on.
 pub const PULL_MESSAGE: i32 = 11;
-/// How far a group has got in a queue.
+/// A group's offset in a queue.
 pub const QUERY_CONSUMER_OFFSET: i32 = 14;
-/// Remembers how far a group has got in a queue.
+/// Stores a group's offset in a queue.
 pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
 /// Creates or changes a topic.
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
@@ -20,15 +20,15 @@ pub const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
 pub const GET_MAX_OFFSET: i32 = 30;
 /// The offset of the first message of a queue.
 pub const GET_MIN_OFFSET: i32 = 31;
-/// Who is behind a connection.
+/// Registers the producers and consumers of a client.
 pub const HEART_BEAT: i32 = 34;
-/// Who is behind a connection no longer.
+/// Unregisters a producer or consumer group of a client.
 pub const UNREGISTER_CLIENT: i32 = 35;
 /// Moves a message to its group's retry or dead-letter topic.
 pub const CONSUMER_SEND_MSG_BACK: i32 = 36;
-/// Decides about a half message.
+/// Commits or rolls back a half message.
 pub const END_TRANSACTION: i32 = 37;
-/// From a broker: what became of a half message?
+/// From a broker: asks whether to commit a half message.
 pub const CHECK_TRANSACTION_STATE: i32 = 39;
 /// A topic's brokers and queues, from a name server.
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
@@ -48,7 +48,7 @@ pub const DELETE_TOPIC_IN_NAMESRV: i32 = 216;
 pub const GET_TOPIC_CONFIG: i32 = 351;
 /// One group's configuration.
 pub const GET_SUBSCRIPTION_GROUP_CONFIG: i32 = 352;
-/// Calls back a delayed message.
+/// Recalls a delayed message.
 pub const RECALL_MESSAGE: i32 = 370;
 /// Takes messages under a lease.
 pub const POP_MESSAGE: i32 = 200_050;
@@ -62,5 +62,5 @@ pub const CHANGE_MESSAGE_INVISIBLE_TIME: i32 = 200_053;
 pub const POP_LITE_MESSAGE: i32 = 200_070;
 /// Changes the lite topics of a client.
 pub const LITE_SUBSCRIPTION_CTL: i32 = 200_071;
-/// From a broker: a client has lost a lite topic.
+/// From a broker: another client took over a lite topic.
 pub const NOTIFY_UNSUBSCRIBE_LITE: i32 = 200_073;

@@ -1,8 +1,8 @@
-//! Response codes (Apache's `ResponseCode`), those that are told apart.
+//! Response codes that matter here (Apache's `ResponseCode`).
 
-/// Done.
+/// Success.
 pub const SUCCESS: i32 = 0;
-/// Too much is going on.
+/// The broker is overloaded.
 pub const SYSTEM_BUSY: i32 = 2;
 /// The peer does not know this request.
 pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
@@ -12,7 +12,7 @@ pub const FLUSH_DISK_TIMEOUT: i32 = 10;
 pub const SLAVE_NOT_AVAILABLE: i32 = 11;
 /// Stored, but not yet on the replica.
 pub const FLUSH_SLAVE_TIMEOUT: i32 = 12;
-/// The message can't be stored as it is.
+/// The message is invalid.
 pub const MESSAGE_ILLEGAL: i32 = 13;
 /// The broker does not take messages now, as with a full disk.
 pub const SERVICE_NOT_AVAILABLE: i32 = 14;
@@ -26,7 +26,7 @@ pub const PULL_NOT_FOUND: i32 = 19;
 pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
 /// The offset is not in the queue.
 pub const PULL_OFFSET_MOVED: i32 = 21;
-/// There is no such thing, such as an offset of a group.
+/// Not found, for example a group's offset.
 pub const QUERY_NOT_FOUND: i32 = 22;
 /// The filter expression can't be parsed.
 pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
@@ -38,9 +38,9 @@ pub const INVALID_PARAMETER: i32 = 29;
 pub const NO_MESSAGE: i32 = 208;
 /// Too many are waiting.
 pub const POLLING_FULL: i32 = 209;
-/// Nothing came in time.
+/// No message came in time.
 pub const POLLING_TIMEOUT: i32 = 210;
-/// The broker does not take more of this now.
+/// The broker limits such requests now.
 pub const FLOW_CONTROL: i32 = 215;
 /// The operation is not allowed in this state.
 pub const ILLEGAL_OPERATION: i32 = 604;

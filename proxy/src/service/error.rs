@@ -21,23 +21,23 @@ pub enum ServiceErrorKind {
     AlreadyExists,
     /// The topic or group does not allow this operation.
     Forbidden,
-    /// A receipt handle that this backend did not make, or for something that is gone.
+    /// A receipt handle that this backend did not make, or of something that does not exist any more.
     InvalidHandle,
     /// A filter expression that can't be parsed.
     IllegalFilter,
-    /// The request can't be stored or carried out as it is.
+    /// The request is invalid for the broker.
     Rejected,
     /// The broker keeps no more lite topics.
     LiteTopicQuota,
     /// The client may not subscribe to more lite topics.
     LiteSubscriptionQuota,
-    /// Too much is going on; the same request may succeed later.
+    /// The broker is overloaded; the same request may succeed later.
     Busy,
     /// The backend does not offer this (see [`super::Capabilities`]).
     Unsupported,
     /// No answer in time.
     Timeout,
-    /// The broker went away before it answered. Possible wherever `Unavailable` is.
+    /// The connection was lost before the broker answered. Possible wherever `Unavailable` is.
     Unanswered,
     /// The broker or its disk can't be used now.
     Unavailable,
@@ -46,7 +46,7 @@ pub enum ServiceErrorKind {
 }
 
 impl ServiceErrorKind {
-    /// Whether the broker may have carried out the request for all that: nobody heard that it did not.
+    /// Whether the broker may have carried out the request all the same.
     #[must_use]
     pub fn maybe_done(self) -> bool {
         matches!(self, Self::Timeout | Self::Unanswered)

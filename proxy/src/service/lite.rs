@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use super::{ServiceError, ServiceErrorKind};
 
-/// Which lite topics a client receives from. The brokers remember it, not the proxy.
+/// Which lite topics a client receives from. This is stored at the brokers, not in the proxy.
 #[async_trait]
 pub trait LiteSubscriptions: Send + Sync {
     /// Changes a client's lite topics, on every broker of the topic.
     ///
     /// # Errors
-    /// `TopicNotFound`, `LiteSubscriptionQuota`, `Rejected`, `Unsupported`, `Timeout`, `Unavailable`. Some brokers
-    /// may have taken the change: clients repeat their whole set every 30 s.
+    /// `TopicNotFound`, `LiteSubscriptionQuota`, `Rejected`, `Unsupported`, `Timeout`, `Unavailable`. After an error,
+    /// some brokers may have applied the change: clients repeat their whole set every 30 s.
     async fn sync(&self, _: LiteChange) -> Result<(), ServiceError> {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, "lite topics are not supported by this server"))
     }
@@ -20,9 +20,9 @@ pub trait LiteSubscriptions: Send + Sync {
 /// A change of a client's lite topics.
 #[derive(Clone, Debug)]
 pub struct LiteChange {
-    /// Whose.
+    /// The client.
     pub client_id: String,
-    /// The topic that the lite topics stand below.
+    /// The topic that the lite topics belong to.
     pub topic: String,
     /// The group, which is bound to the topic.
     pub group: String,
@@ -32,27 +32,27 @@ pub struct LiteChange {
     pub lite_topics: Vec<String>,
     /// Where to begin in what is added.
     pub start: Option<LiteStart>,
-    /// No answer is wanted after this.
+    /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }
 
 /// What to do with lite topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiteAction {
-    /// They come to those there are.
+    /// Adds them to the subscription.
     Add,
-    /// They go.
+    /// Removes them from the subscription.
     Remove,
-    /// They replace those there are.
+    /// Subscribes to them alone.
     Replace,
-    /// All go.
+    /// Ends the subscription.
     Clear,
 }
 
 /// Where a group begins in a lite topic that a client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiteStart {
-    /// Where it has got to.
+    /// At the first message that the group has not consumed.
     Last,
     /// At the first message.
     Min,
@@ -60,7 +60,7 @@ pub enum LiteStart {
     Max,
     /// At this offset.
     Offset(i64),
-    /// So many messages before where it has got to.
+    /// This many messages before the first that the group has not consumed.
     Tail(i64),
     /// At this time, in milliseconds since 1970.
     Timestamp(i64),

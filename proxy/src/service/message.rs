@@ -17,33 +17,33 @@ pub enum BodyEncoding {
     Gzip,
 }
 
-/// Until when a message waits.
+/// When a delayed message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// Until then; the past means at once.
+    /// At this time; at once if it is past.
     Until(SystemTime),
-    /// It does not say: a dead letter has the type of a delayed message, and no time.
+    /// Unknown: a dead letter has the type of a delayed message, but no time.
     Untold,
 }
 
-/// A message on its way into a topic: validated, and free of any protocol's types.
+/// A validated message, free of any protocol's types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
     /// The sender's id; opaque, and not necessarily unique.
     pub id: String,
-    /// Whether it is held back until its transaction is committed.
+    /// Whether it is a half message, which is delivered once its transaction is committed.
     pub half: bool,
     /// How long the producer of a half message may take before it is asked.
     pub recovery: Option<Duration>,
-    /// Whether, and until when, it waits.
+    /// When it is delivered, if it is delayed.
     pub delay: Option<Delay>,
     /// Its message group.
     pub group: Option<String>,
     /// Its priority: 0 or more, higher numbers first.
     pub priority: Option<i32>,
-    /// Its lite topic, below the topic.
+    /// Its lite topic, which belongs to the topic.
     pub lite_topic: Option<String>,
-    /// One word consumers can filter by.
+    /// A tag that consumers can filter by.
     pub tag: Option<String>,
     /// Business keys.
     pub keys: Vec<String>,
@@ -62,8 +62,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// What its properties make it: they stand side by side, and the first of these that it has decides how it is
-    /// stored and delivered (Apache's `TopicMessageType`).
+    /// Its type, which decides how it is stored and delivered. Properties of several types may be present: the first in
+    /// this order counts (Apache's `TopicMessageType`).
     #[must_use]
     pub fn kind(&self) -> TopicKind {
         if self.half {
@@ -82,28 +82,28 @@ impl Message {
     }
 }
 
-/// A message on its way to a consumer, with the lease it is delivered under.
+/// A message for a consumer, with the lease under which it is delivered.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The message as it was sent.
     pub message: Message,
     /// The topic it was sent to (never a retry topic).
     pub topic: String,
-    /// The queue it lies in.
+    /// The queue that it is stored in.
     pub queue_id: i32,
     /// Its position in that queue.
     pub queue_offset: i64,
     /// When it was stored.
     pub stored_at: SystemTime,
-    /// Who stored it, `host:port`.
+    /// The broker that stored it, `host:port`.
     pub store_host: String,
-    /// How often it was delivered, this time included: 1 on the first delivery.
+    /// The number of this delivery, beginning with 1.
     pub attempt: i32,
     /// When this delivery was made, by the broker's clock: the lease runs from here.
     pub received_at: SystemTime,
     /// How long the lease lasts.
     pub invisible: Duration,
-    /// All the backend needs to settle this delivery, in its own words: printable ASCII without control
-    /// characters. The processor seals it into the receipt handle, so a backend needs no secrecy of its own.
+    /// All that the backend needs to settle this delivery, in a form of its own: printable ASCII without control
+    /// characters. The processor seals it into the receipt handle, so that clients can't forge it.
     pub coordinates: String,
 }

@@ -6,15 +6,15 @@ use super::{Delivery, Message, ServiceError, ServiceErrorKind};
 
 /// Sending, receiving and settling.
 ///
-/// Every method may be called for any topic, group and handle by any proxy of a fleet: nothing may depend on
-/// what an earlier call left in this process. Dropping a future gives up the wait; it never loses a message.
+/// Every method may be called for any topic, group and handle by any proxy of a fleet: no call may depend on
+/// state that an earlier call left in this process. Dropping a future cancels the wait, and never loses a message.
 #[async_trait]
 pub trait Messages: Send + Sync {
     /// Stores messages in a topic. Returns an outcome per message, in order, once they are as durable as the backend
     /// promises.
     ///
     /// # Errors
-    /// As outcomes, or where none was stored as one error for all:
+    /// One per message among the outcomes, or one error for all if none was stored:
     /// `TopicNotFound`, `Forbidden` (no writable queue), `Rejected`, `Unsupported` (a kind the backend can't
     /// store), `Busy`, `Timeout` and `Unavailable` (after both the messages may be stored).
     async fn send(
@@ -27,8 +27,8 @@ pub trait Messages: Send + Sync {
     /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
     ///
     /// Only messages that pass the filter are delivered; the others count as consumed. A message whose lease
-    /// ran out comes back with `attempt` raised by one, also after a restart of the backend. In a FIFO group a
-    /// queue delivers nothing more while a message of it is under a lease, except that the same `attempt_id`
+    /// expired is delivered again with `attempt` raised by one, also after a restart of the backend. In a FIFO group, a
+    /// queue delivers nothing while one of its messages is leased, except that a receive with the same `attempt_id`
     /// gets its unsettled batch again at once.
     ///
     /// # Errors
@@ -36,14 +36,14 @@ pub trait Messages: Send + Sync {
     /// `Unavailable`.
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError>;
 
-    /// Marks deliveries as consumed; they never come back. One outcome per entry, in order.
+    /// Marks deliveries as consumed: they are never delivered again. Returns one outcome per entry, in order.
     ///
     /// # Errors
     /// Only failures of the whole call: `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError>;
 
-    /// Ends the lease of a delivery after `invisible` from now (zero: at once), and starts a new one until
-    /// then. The old coordinates no longer settle anything.
+    /// Replaces the lease of a delivery by one that ends `invisible` from now; zero ends it at once. The old coordinates no
+    /// longer settle anything.
     ///
     /// # Errors
     /// `InvalidHandle`, `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
@@ -55,8 +55,8 @@ pub trait Messages: Send + Sync {
     /// As [`Messages::change_invisible`].
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError>;
 
-    /// Calls back a DELAY message that is not delivered yet, and returns its id. `handle` is
-    /// [`Sent::recall_handle`], verbatim, or what a client says it is.
+    /// Recalls a DELAY message that is not delivered yet, and returns its id. `handle` is
+    /// [`Sent::recall_handle`], as a client sends it: it may be forged.
     ///
     /// # Errors
     /// `Rejected` (no such handle, another topic's, or too late), `Forbidden`, `TopicNotFound`, `Unsupported`,
@@ -73,19 +73,19 @@ pub struct Sent {
     pub queue_id: i32,
     /// The position in it.
     pub queue_offset: i64,
-    /// For a DELAY message that can be recalled: what recalls it.
+    /// The handle that recalls it, for a DELAY message.
     pub recall_handle: Option<String>,
-    /// For a half message: all the backend needs to end the transaction, in its own words, as
+    /// All that the backend needs to end the transaction of a half message, in the form of
     /// [`Delivery::coordinates`].
     pub transaction: Option<String>,
-    /// How safe the message is.
+    /// How durably the message is stored.
     pub persistence: Persistence,
 }
 
-/// How safe a stored message is.
+/// How durably a message is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Persistence {
-    /// As safe as the backend promises.
+    /// As durably as the backend promises.
     #[default]
     Done,
     /// Stored, but not yet on the master's disk.
@@ -119,7 +119,7 @@ pub struct Receive {
     pub broker: Option<String>,
     /// What to deliver.
     pub filter: Filter,
-    /// At most so many messages, 1 to 32. (Fewer than 1: the caller answers without asking the backend.)
+    /// The maximum number of messages, 1 to 32.
     pub max: usize,
     /// The lease's length.
     pub invisible: Duration,
@@ -127,24 +127,24 @@ pub struct Receive {
     pub deadline: Instant,
     /// Whether the group consumes in order.
     pub fifo: bool,
-    /// Names this receive over its repetitions, so that a lost answer can be asked for again.
+    /// The same for all repetitions of one receive, by which a client asks again for a lost answer.
     pub attempt_id: Option<String>,
-    /// In a group that is bound to a LITE topic: the client whose lite topics are meant.
+    /// The client whose lite topics to receive from, for a group that is bound to a LITE topic.
     pub lite_client: Option<String>,
 }
 
-/// What a receive brought.
+/// The result of a receive.
 #[derive(Clone, Debug)]
 pub enum Delivered {
     /// At least one message.
     Messages(Vec<Delivery>),
-    /// Messages were there, and the filter passed over all of them.
+    /// There were messages, but none passed the filter.
     AllFiltered,
-    /// Nothing came before the deadline.
+    /// No message came before the deadline.
     Nothing,
 }
 
-/// Which delivery a settlement is about.
+/// A delivery to settle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settle {
     /// [`Delivery::coordinates`], verbatim.
@@ -155,7 +155,7 @@ pub struct Settle {
     pub lite_topic: Option<String>,
     /// When the lease of these coordinates began.
     pub received_at: SystemTime,
-    /// How long it was meant to last.
+    /// How long it lasts.
     pub invisible: Duration,
 }
 
@@ -180,21 +180,21 @@ pub struct Acknowledge {
     pub group: String,
     /// The deliveries.
     pub entries: Vec<Settle>,
-    /// No answer is wanted after this.
+    /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }
 
-/// What became of one acknowledgement.
+/// The outcome of one acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
-    /// Consumed, now or already before. Coordinates that a later lease replaced answer this too, and have no
+    /// Consumed, now or before. Coordinates that a later lease replaced return this, too, and have no
     /// effect, as with Apache's broker.
     Done,
-    /// The lease is over, and the message may be with another consumer.
+    /// The lease has expired, and another consumer may have the message.
     Expired,
     /// The coordinates are not this backend's.
     Invalid(String),
-    /// The broker refused or could not be asked.
+    /// The broker refused, or could not be called.
     Failed(ServiceError),
 }
 
@@ -211,7 +211,7 @@ pub struct ChangeInvisible {
     pub invisible: Duration,
     /// The next delivery does not count as another attempt.
     pub suspend: bool,
-    /// No answer is wanted after this.
+    /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }
 
@@ -231,7 +231,7 @@ impl ChangeInvisible {
     }
 }
 
-/// What became of a change of the invisible time.
+/// The outcome of a change of the invisible time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvisibleOutcome {
     /// The new lease, for the next settlement.
@@ -241,7 +241,7 @@ pub enum InvisibleOutcome {
         /// When it began, by the broker's clock.
         received_at: SystemTime,
     },
-    /// The old lease is over, and the message may be with another consumer.
+    /// The old lease has expired, and another consumer may have the message.
     Expired,
 }
 
@@ -254,6 +254,6 @@ pub struct Forward {
     pub group: String,
     /// The delivery.
     pub entry: Settle,
-    /// No answer is wanted after this.
+    /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }

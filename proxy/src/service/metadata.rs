@@ -6,8 +6,8 @@ use super::{Permission, ServiceError};
 
 /// The configuration of topics and groups.
 ///
-/// `topic` and `group` create what is missing where the operator's configuration says so
-/// (`auto_create_topics`, `auto_create_groups`); the `create_*` calls are the administrator's.
+/// `topic` and `group` are called for clients, and create what is missing if the operator's configuration allows it
+/// (`auto_create_topics`, `auto_create_groups`). The `create_*` methods are called for administrators.
 #[async_trait]
 pub trait Metadata: Send + Sync {
     /// What this backend can do.
@@ -16,13 +16,13 @@ pub trait Metadata: Send + Sync {
     /// A topic's configuration.
     ///
     /// # Errors
-    /// `TopicNotFound` only if it is surely absent; `Timeout` or `Unavailable` if nobody could be asked.
+    /// `TopicNotFound` only if it surely does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
 
     /// A group's configuration.
     ///
     /// # Errors
-    /// `GroupNotFound` only if it is surely absent; `Timeout` or `Unavailable` if nobody could be asked.
+    /// `GroupNotFound` only if it surely does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError>;
 
     /// All topics, by name.
@@ -56,7 +56,7 @@ pub trait Metadata: Send + Sync {
     async fn delete_group(&self, name: &str) -> Result<(), ServiceError>;
 }
 
-/// What a backend can do beyond normal messages. What it can't is answered `Unsupported`, clearly.
+/// What a backend can do beyond normal messages. Anything else returns `Unsupported`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// FIFO messages and groups.
@@ -71,16 +71,16 @@ pub struct Capabilities {
     pub lite: bool,
     /// SQL92 filters.
     pub sql_filter: bool,
-    /// Calling back DELAY messages.
+    /// Recalling DELAY messages.
     pub recall: bool,
     /// Reading by offset.
     pub offsets: bool,
 }
 
-/// What a topic takes, as in RocketMQ's `message.type` attribute.
+/// The type of messages that a topic takes, as in RocketMQ's `message.type` attribute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TopicKind {
-    /// Its configuration can't be read; nothing is accepted.
+    /// Unknown: the topic accepts nothing.
     Unspecified,
     /// Normal messages.
     #[default]
@@ -123,9 +123,9 @@ pub struct GroupConfig {
     pub fifo: bool,
     /// Whether it may consume at all.
     pub consume: bool,
-    /// Deliveries after the first; then the message is a dead letter.
+    /// Deliveries after the first. If they fail, too, the message becomes a dead letter.
     pub max_retries: i32,
-    /// How long a client should wait before it has a message delivered again.
+    /// The pauses between the deliveries of a message.
     pub retry: RetryPolicy,
     /// The LITE topic this group is bound to (`lite.bind.topic`), for a lite group.
     pub lite_bind_topic: Option<String>,
@@ -133,10 +133,10 @@ pub struct GroupConfig {
     pub lite_quota: i32,
 }
 
-/// The pauses between deliveries that a group asks its clients to keep.
+/// The pauses between the deliveries of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryPolicy {
-    /// One pause after the other, the last one again and again.
+    /// A list of pauses, of which the last one repeats.
     Customized(Vec<Duration>),
     /// Growing pauses.
     Exponential {
@@ -150,7 +150,7 @@ pub enum RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// What a group asks for unless told otherwise: growing pauses from a second to two hours.
+    /// Growing pauses from a second to two hours.
     fn default() -> Self {
         const MINUTE: u64 = 60;
         let pauses = [1, 5, 10, 30].into_iter();

@@ -1,8 +1,8 @@
 //! What the rules need from a broker, wherever it is: traits in domain terms.
 //!
-//! `backend/embedded` keeps the messages in this process; `backend/remote` asks real brokers over TCP, which
-//! may be slow, fail, or be several. The processor knows only these traits, and one contract suite
-//! (`proxy/tests/contract`) says what every backend must do. This module imports nobody.
+//! `backend/embedded` stores the messages in this process; `backend/remote` calls brokers over TCP, which
+//! may be slow, fail, or be several. The processor knows only these traits. One test suite
+//! (`proxy/tests/contract`) defines what every backend must do. This module imports no other.
 
 mod broker_requests;
 mod error;
@@ -41,9 +41,9 @@ pub struct Services {
     pub routes: Arc<dyn Routes>,
     /// The configuration of topics and groups.
     pub metadata: Arc<dyn Metadata>,
-    /// Deciding about half messages.
+    /// Committing half messages, and rolling them back.
     pub transactions: Arc<dyn Transactions>,
-    /// Which clients the broker can reach through this proxy.
+    /// Requests of the broker to clients.
     pub broker_requests: Arc<dyn BrokerRequests>,
     /// Which lite topics a client receives from.
     pub lite: Arc<dyn LiteSubscriptions>,
@@ -52,8 +52,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// The services of a backend that fulfils all of them by one value. A service that a backend does not offer
-    /// keeps its default answers, `Unsupported`, and its flag in [`Capabilities`] is off.
+    /// The services of a backend that implements all of them by one value. A service that it does not offer
+    /// keeps its default methods, which return `Unsupported`, and its flag in [`Capabilities`] is off.
     pub fn of<B>(backend: Arc<B>) -> Self
     where
         B: Messages

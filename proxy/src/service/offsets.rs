@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{Delivery, Filter, ServiceError, ServiceErrorKind};
 
-/// Reading a queue by offset, without leases, and remembering how far a group has got.
+/// Reading queues by offset, without leases, and storing how far a group has got.
 #[async_trait]
 pub trait Offsets: Send + Sync {
     /// Reads messages from an offset on, waiting until the deadline for the first.
@@ -16,7 +16,7 @@ pub trait Offsets: Send + Sync {
         Err(unsupported())
     }
 
-    /// Remembers how far a group has got in a queue: the offset of the next message it wants.
+    /// Stores how far a group has got in a queue: the offset of the next message that it wants.
     ///
     /// # Errors
     /// As [`Offsets::pull`].
@@ -45,7 +45,7 @@ fn unsupported() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Unsupported, "reading by offset is not supported by this server")
 }
 
-/// One queue, and until when an answer about it is wanted.
+/// One queue, and how long to wait for an answer about it.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueOf<'a> {
     /// The topic.
@@ -54,18 +54,18 @@ pub struct QueueOf<'a> {
     pub broker: &'a str,
     /// The queue's id there.
     pub id: i32,
-    /// No answer is wanted after this.
+    /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }
 
 /// Which offset of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whence {
-    /// The first message that is still there.
+    /// The offset of the first message.
     Beginning,
-    /// Behind the last message.
+    /// The offset behind the last message.
     End,
-    /// The first message stored at this time or later.
+    /// The offset of the first message that was stored at this time or later.
     Time(SystemTime),
 }
 
@@ -82,7 +82,7 @@ pub struct Pull {
     pub queue_id: i32,
     /// Where to begin.
     pub offset: i64,
-    /// At most so many messages.
+    /// The maximum number of messages.
     pub max: usize,
     /// What to deliver.
     pub filter: Filter,
@@ -90,12 +90,12 @@ pub struct Pull {
     pub deadline: Instant,
 }
 
-/// What a read by offset brought.
+/// The result of a read by offset.
 #[derive(Clone, Debug)]
 pub struct Pulled {
     /// What was found.
     pub found: Found,
-    /// Where to go on.
+    /// The offset to go on from.
     pub next_offset: i64,
 }
 
@@ -104,7 +104,7 @@ pub struct Pulled {
 pub enum Found {
     /// Messages; they have no leases, and their coordinates are empty.
     Messages(Vec<Delivery>),
-    /// Nothing for this reader yet.
+    /// No message yet.
     Nothing,
     /// The offset is not in the queue.
     OffsetIllegal,

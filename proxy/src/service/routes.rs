@@ -5,7 +5,7 @@ use super::{ServiceError, TopicKind};
 /// Where a topic's queues are.
 #[async_trait]
 pub trait Routes: Send + Sync {
-    /// The queues of a topic, broker by broker. In merged mode there is one broker.
+    /// The queues of a topic, by broker. In merged mode there is one broker.
     ///
     /// # Errors
     /// `TopicNotFound`, `Timeout`, `Unavailable`.
@@ -23,7 +23,7 @@ pub trait Routes: Send + Sync {
 /// A topic's queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// What the topic takes; `Unspecified` where its configuration can't be read.
+    /// The type of messages that the topic takes; `Unspecified` if its configuration can't be read.
     pub kind: TopicKind,
     /// One entry per broker that holds queues of the topic.
     pub queues: Vec<QueueRange>,
@@ -36,9 +36,9 @@ pub struct QueueRange {
     pub broker: String,
     /// The ids of its replicas; 0 is the master.
     pub replicas: Vec<i32>,
-    /// How many queues can be read: ids 0 to this.
+    /// How many queues can be read. Their ids begin at 0.
     pub read_queues: i32,
-    /// How many queues can be written: ids 0 to this.
+    /// How many queues can be written. Their ids begin at 0.
     pub write_queues: i32,
     /// What the broker allows.
     pub permission: Permission,

@@ -9,7 +9,7 @@ pub fn millis(time: SystemTime) -> i64 {
     }
 }
 
-/// The time that many milliseconds after 1970; 1970 for what the clock can't tell.
+/// The time this many milliseconds after 1970; 1970 if the system can't represent it.
 #[must_use]
 pub fn time(millis: i64) -> SystemTime {
     let distance = Duration::from_millis(millis.unsigned_abs());

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{ServiceError, ServiceErrorKind};
 
-/// Deciding about half messages.
+/// Committing half messages, and rolling them back.
 ///
 /// Any proxy of a fleet may be asked to end any transaction: its coordinates ([`super::Sent::transaction`], or
 /// those of a [`super::BrokerRequest::Check`]) carry all that is needed.
@@ -12,8 +12,8 @@ use super::{ServiceError, ServiceErrorKind};
 pub trait Transactions: Send + Sync {
     /// Delivers a half message, or drops it.
     ///
-    /// Not idempotent on Apache's brokers, which deliver a message once for every commit: a caller that gets
-    /// no answer leaves the rest to the broker's checks instead of asking again.
+    /// Not idempotent on Apache's brokers, which deliver a message once for every commit. A caller that gets
+    /// no answer must not repeat the call: the broker will check.
     ///
     /// # Errors
     /// `InvalidHandle` (not this backend's coordinates), `Rejected` (the broker has no such half message),
@@ -32,15 +32,15 @@ pub struct EndTransaction {
     pub message_id: String,
     /// [`super::Sent::transaction`], verbatim.
     pub coordinates: String,
-    /// What becomes of the message.
+    /// What to do with the message.
     pub resolution: Resolution,
-    /// Whether the producer answers a question of the broker.
+    /// Whether this answers a check of the broker.
     pub asked: bool,
-    /// No answer is wanted after this.
+    /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }
 
-/// What becomes of a half message.
+/// What to do with a half message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {
     /// It is delivered.

@@ -70,12 +70,12 @@ impl NameServers {
         Self { servers, chosen, peers, within }
     }
 
-    /// A topic's route; `None` if the topic surely has none. Asks the chosen server, and the others only while none has
-    /// told a route: one that was just started knows those brokers alone that have registered since. The first that
-    /// answers, or that knows more, is the chosen one then.
+    /// A topic's route; `None` if the topic surely has none. Asks the chosen server first, and then the others until one
+    /// has a route: a server that was just started knows only the brokers that have registered since. A server that
+    /// answers, or knows more, becomes the chosen one.
     pub(super) async fn route(&self, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
         let chosen = self.chosen.load(Ordering::Relaxed);
-        let mut ignorant = None;
+        let mut without_route = None;
         let mut failed = LookupError::NoneConfigured;
         for step in 0..self.servers.len() {
             let place = chosen.wrapping_add(step);
@@ -84,11 +84,11 @@ impl NameServers {
                     self.chosen.store(place, Ordering::Relaxed);
                     return Ok(Some(route));
                 }
-                Ok(None) => ignorant = ignorant.or(Some(place)),
+                Ok(None) => without_route = without_route.or(Some(place)),
                 Err(error) => failed = error,
             }
         }
-        let place = ignorant.ok_or(failed)?;
+        let place = without_route.ok_or(failed)?;
         self.chosen.store(place, Ordering::Relaxed);
         Ok(None)
     }

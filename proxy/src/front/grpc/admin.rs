@@ -1,4 +1,4 @@
-//! Administration, `rocketmq.thin.v1.Admin`: our own service, with ordinary gRPC statuses.
+//! Administration: `rocketmq.thin.v1.Admin`, a service of our own that uses ordinary gRPC statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::processor::Processor;
 use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
 
-/// The administrator's door to the rules.
+/// Serves administrators.
 pub(super) struct Administration {
     processor: Arc<Processor>,
 }

@@ -1,4 +1,4 @@
-//! The other side of administration: what the subcommands ask a running proxy.
+//! The client of administration, for the subcommands.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::service::{GroupConfig, TopicConfig};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Speaks to a running proxy.
+/// A connection to a running proxy.
 pub struct RemoteAdmin {
     client: AdminClient<Channel>,
 }
 
-/// Why it did not work.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub enum RemoteError {
-    /// No proxy answers there.
+    /// No proxy can be reached at this address.
     #[error("cannot reach a proxy at {0}; is it running? (--server HOST:PORT says where)")]
     Unreachable(String),
-    /// The proxy refuses.
+    /// The proxy refused.
     #[error("{}", .0.message())]
     Refused(#[from] Status),
 }
@@ -44,7 +44,7 @@ impl RemoteAdmin {
     /// Creates topics and groups; with `replace` those that exist are changed.
     ///
     /// # Errors
-    /// What the proxy says.
+    /// The proxy's refusal.
     pub async fn apply(
         &mut self,
         topics: Vec<TopicConfig>,
@@ -60,7 +60,7 @@ impl RemoteAdmin {
     /// All topics, by name.
     ///
     /// # Errors
-    /// What the proxy says.
+    /// The proxy's refusal.
     pub async fn topics(&mut self) -> Result<Vec<TopicConfig>, RemoteError> {
         let answer = self.client.list_topics(pb::ListTopicsRequest {}).await?.into_inner();
         Ok(answer.topics.into_iter().map(topic_config).collect())
@@ -69,7 +69,7 @@ impl RemoteAdmin {
     /// All groups, by name.
     ///
     /// # Errors
-    /// What the proxy says.
+    /// The proxy's refusal.
     pub async fn groups(&mut self) -> Result<Vec<GroupConfig>, RemoteError> {
         let answer = self.client.list_groups(pb::ListGroupsRequest {}).await?.into_inner();
         Ok(answer.groups.into_iter().map(group_config).collect::<Result<_, Status>>()?)
@@ -78,7 +78,7 @@ impl RemoteAdmin {
     /// Deletes a topic and its messages.
     ///
     /// # Errors
-    /// What the proxy says.
+    /// The proxy's refusal.
     pub async fn delete_topic(&mut self, name: String) -> Result<(), RemoteError> {
         self.client.delete_topic(pb::DeleteTopicRequest { name }).await?;
         Ok(())
@@ -87,7 +87,7 @@ impl RemoteAdmin {
     /// Deletes a group and its progress.
     ///
     /// # Errors
-    /// What the proxy says.
+    /// The proxy's refusal.
     pub async fn delete_group(&mut self, name: String) -> Result<(), RemoteError> {
         self.client.delete_group(pb::DeleteGroupRequest { name }).await?;
         Ok(())

@@ -8,19 +8,19 @@ use rocketmq_thin_proto::v2 as pb;
 use crate::processor::Expression;
 use crate::service;
 
-/// A resource's name; empty where there is none.
+/// A resource's name, or empty.
 pub(super) fn name(resource: Option<pb::Resource>) -> String {
     resource.map(|resource| resource.name).unwrap_or_default()
 }
 
-/// The seconds since 1970 that a `google.protobuf.Timestamp` may have: the years 1 to 9999. Clients can't read others,
-/// and Apache's proxy fails at them, together with all messages of the answer.
+/// The seconds since 1970 that a `google.protobuf.Timestamp` may have: the years 1 to 9999. Clients can't read others.
+/// (Apache's proxy fails if a message has one, and with it all messages of the answer.)
 const SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// The same for a `google.protobuf.Duration`: ten thousand years.
 const DURATION_SECONDS: RangeInclusive<i64> = -315_576_000_000..=315_576_000_000;
 const NANOS: RangeInclusive<i32> = 0..=999_999_999;
 
-/// Milliseconds of a duration, rounded down; absent: zero. What is no duration is none that anything takes.
+/// Milliseconds of a duration, rounded down. Zero if it is absent; if it is invalid, a value that every check refuses.
 pub(super) fn millis(duration: Option<&prost_types::Duration>) -> i64 {
     let Some(prost_types::Duration { seconds, nanos }) = duration else { return 0 };
     let same_sign = *seconds == 0 || *nanos == 0 || (*seconds < 0) == (*nanos < 0);
@@ -30,13 +30,13 @@ pub(super) fn millis(duration: Option<&prost_types::Duration>) -> i64 {
     seconds * 1000 + i64::from(*nanos) / 1_000_000
 }
 
-/// Milliseconds since 1970; `None` for what is no timestamp.
+/// Milliseconds since 1970; `None` for an invalid timestamp.
 pub(super) fn timestamp_millis(timestamp: prost_types::Timestamp) -> Option<i64> {
     let valid = SECONDS.contains(&timestamp.seconds) && NANOS.contains(&timestamp.nanos);
     valid.then(|| timestamp.seconds * 1000 + i64::from(timestamp.nanos) / 1_000_000)
 }
 
-/// A time on the wire, or the nearest that the wire can carry.
+/// A time on the wire, or the nearest one that can be represented.
 pub(super) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
     let millis = service::millis(time);
     prost_types::Timestamp {
@@ -54,7 +54,7 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// A filter; every type but SQL means tags.
+/// A filter. Every type except SQL means tags.
 pub(super) fn expression(filter: Option<pb::FilterExpression>) -> Expression {
     let filter = filter.unwrap_or_default();
     match filter.r#type() {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn every_time_can_be_read_on_the_wire() {
+    fn every_time_becomes_a_valid_timestamp() {
         for (millis, seconds, nanos) in [
             (-1, -1, 999_000_000),
             (1_500, 1, 500_000_000),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_that_is_none_is_taken_by_nobody() {
+    fn an_invalid_duration_is_out_of_every_range() {
         for (seconds, nanos, expected) in [
             (1, 500_000_000, 1_500),
             (-1, -500_000_000, -1_500),

@@ -1,4 +1,4 @@
-//! A call's path -> the code that answers it.
+//! Dispatches calls by their path.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -24,7 +24,7 @@ const MESSAGING: &str = "/apache.rocketmq.v2.MessagingService/";
 /// The largest request of a call that carries no message bodies.
 const OTHER_REQUEST_BYTES: usize = 4 << 20;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Error>> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Error>> + Send>>;
 
 /// One connection's view of the server.
 pub(super) struct Connection {
@@ -36,21 +36,21 @@ pub(super) struct Connection {
 impl hyper::service::Service<Request<Incoming>> for Connection {
     type Response = Response<Body>;
     type Error = h2::Error;
-    type Future = Answer;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
         self.dispatch(request).unwrap_or_else(|refusal| Box::pin(ready(wire::refuse(refusal))))
     }
 }
 
 impl Connection {
-    // Each call gets a future of its own size: one that could be any call would be as large as the largest.
-    fn dispatch(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    // Each call gets a future of its own type: a common one would be as large as the largest.
+    fn dispatch(&self, request: Request<Incoming>) -> Result<ResponseFuture, Refusal> {
         let call = metadata::call(request.method(), request.headers())?;
         let charge = Charge::new(&self.budget)?;
         let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.messaging);
         let Some(method) = messaging else {
-            return Ok(Box::pin(beside(self.shared.clone(), request, charge)));
+            return Ok(Box::pin(side_service(self.shared.clone(), request, charge)));
         };
         let method = Method::of(method, self.shared.processor.capabilities())?;
         let (parts, body) = request.into_parts();
@@ -86,7 +86,7 @@ impl Connection {
     }
 }
 
-async fn beside(
+async fn side_service(
     shared: Arc<Shared>,
     request: Request<Incoming>,
     charge: Charge,
@@ -100,7 +100,7 @@ async fn beside(
     }
 }
 
-/// The calls this proxy answers.
+/// The calls that this proxy serves.
 enum Method {
     QueryRoute,
     QueryAssignment,
@@ -122,7 +122,7 @@ enum Method {
 }
 
 impl Method {
-    // What the backend can't do is answered as what nobody has written yet, and as Apache's proxy answers pulls.
+    // Calls that the backend does not support are unimplemented, as pulls are at Apache's proxy.
     fn of(name: &str, offered: Capabilities) -> Result<Self, Refusal> {
         let service = MESSAGING.trim_matches('/');
         Ok(match name {
@@ -161,12 +161,12 @@ impl Method {
     }
 }
 
-/// A unary answer that can tell of a refusal.
+/// The answer of a unary call, which has a status.
 pub(super) trait Refusable: Message + Default {
     /// Sets the status of the whole answer.
     fn set_status(&mut self, status: pb::Status);
 
-    /// The answer that only holds this status.
+    /// An answer that contains only this status.
     fn refused(status: pb::Status) -> Self {
         let mut answer = Self::default();
         answer.set_status(status);
@@ -201,7 +201,7 @@ refusable!(
     pb::NotifyClientTerminationResponse,
 );
 
-/// A call on its way to its handler.
+/// A call with all that its handler needs.
 struct Inbound {
     shared: Arc<Shared>,
     headers: HeaderMap,
@@ -215,7 +215,7 @@ impl Inbound {
         metadata::context(&self.headers, &self.call, &self.peer)
     }
 
-    // The request is read first: one that can't be decoded is refused even without a client id.
+    // The request is read first: if it can't be decoded, that is the answer even without a client id.
     async fn run<Q, A>(
         mut self,
         handler: impl AsyncFnOnce(&Shared, &Context, Q) -> Result<A, Error>,

@@ -4,7 +4,7 @@ use rocketmq_thin_proto::v2 as pb;
 
 use super::{Shared, convert, status};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::processor::{AssignmentCommand, RouteCommand};
 use crate::service::{Permission, TopicKind};
 
@@ -14,6 +14,7 @@ pub(super) async fn query_route(
     request: pb::QueryRouteRequest,
 ) -> Result<pb::QueryRouteResponse, Error> {
     let topic = request.topic.unwrap_or_default();
+    check_echo(&topic, request.endpoints.as_ref())?;
     let route = shared.processor.run(context, RouteCommand { topic: topic.name.clone() }).await?;
     let endpoints = reachable(request.endpoints, shared.route_port);
     let accept_message_types: Vec<i32> = accepted(route.kind).iter().map(|kind| (*kind).into()).collect();
@@ -37,6 +38,7 @@ pub(super) async fn query_assignment(
     request: pb::QueryAssignmentRequest,
 ) -> Result<pb::QueryAssignmentResponse, Error> {
     let topic = request.topic.unwrap_or_default();
+    check_echo(&topic, request.endpoints.as_ref())?;
     let command = AssignmentCommand { topic: topic.name.clone(), group: convert::name(request.group) };
     let assigned = shared.processor.run(context, command).await?;
     let endpoints = reachable(request.endpoints, shared.route_port);
@@ -50,6 +52,25 @@ pub(super) async fn query_assignment(
         }),
     });
     Ok(pb::QueryAssignmentResponse { status: Some(status::ok()), assignments: assignments.collect() })
+}
+
+/// Bytes of what an answer repeats for each queue.
+const MAX_ECHO: usize = 8 << 10;
+
+/// Checks what the answer repeats for each queue, so that no small request gets a huge answer. The processor checks the
+/// topic's name.
+///
+/// # Errors
+/// `BadRequest`.
+fn check_echo(topic: &pb::Resource, endpoints: Option<&pb::Endpoints>) -> Result<(), Error> {
+    const PER_ADDRESS: usize = 16;
+    let addresses = endpoints.into_iter().flat_map(|endpoints| &endpoints.addresses);
+    let addresses = addresses.map(|address| address.host.len() + PER_ADDRESS).sum::<usize>();
+    if topic.resource_namespace.len() + addresses > MAX_ECHO {
+        let message = format!("namespace and endpoints are longer than {MAX_ECHO} bytes");
+        return Err(Error::new(ErrorKind::BadRequest, message));
+    }
+    Ok(())
 }
 
 /// The endpoints that a route names: the hosts that the client dialled, so that it works through any name or load
@@ -105,6 +126,16 @@ mod tests {
     fn endpoints(scheme: pb::AddressScheme, hosts: &[&str]) -> pb::Endpoints {
         let addresses = hosts.iter().map(|host| pb::Address { host: (*host).to_owned(), port: 443 });
         pb::Endpoints { scheme: scheme.into(), addresses: addresses.collect() }
+    }
+
+    #[test]
+    fn what_is_repeated_per_queue_is_short() {
+        let topic =
+            |namespace: &str| pb::Resource { resource_namespace: namespace.to_owned(), name: "t".to_owned() };
+        let hosts = |count| endpoints(pb::AddressScheme::DomainName, &vec!["proxy.example"; count]);
+        assert!(check_echo(&topic("ns"), Some(&hosts(50))).is_ok());
+        assert!(check_echo(&topic("ns"), Some(&hosts(1000))).is_err());
+        assert!(check_echo(&topic(&"n".repeat(MAX_ECHO + 1)), None).is_err());
     }
 
     #[test]

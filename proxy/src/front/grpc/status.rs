@@ -1,4 +1,4 @@
-//! A refusal -> the contract's code. The one place for this protocol.
+//! The status of an answer. This is the one place that turns refusals into the contract's codes.
 
 use rocketmq_thin_proto::v2 as pb;
 
@@ -24,7 +24,8 @@ pub(super) fn of(error: &Error) -> pb::Status {
     pb::Status { code: code(error.kind).into(), message }
 }
 
-/// The status of a stored message. One that is less safe than it should be says so, as Apache's proxy does.
+/// The status of a stored message. It tells if the message is stored less durably than configured, as Apache's proxy
+/// does.
 pub(super) fn of_persistence(persistence: Persistence) -> pb::Status {
     let (code, send_status) = match persistence {
         Persistence::Done => return ok(),
@@ -35,7 +36,7 @@ pub(super) fn of_persistence(persistence: Persistence) -> pb::Status {
     pb::Status { code: code.into(), message: format!("send message failed, sendStatus={send_status}") }
 }
 
-/// The status of a whole answer: what its entries have in common.
+/// The status of a whole answer: the code that its entries share, or `MULTIPLE_RESULTS`.
 pub(super) fn of_entries<'a>(mut entries: impl Iterator<Item = &'a pb::Status>) -> pb::Status {
     let first = entries.next().map_or(pb::Code::Unspecified, pb::Status::code);
     let code = if entries.all(|status| status.code() == first) { first } else { pb::Code::MultipleResults };

@@ -1,0 +1,49 @@
+use std::time::SystemTime;
+
+use crate::service::{Body, BodyEncoding};
+
+/// A topic as a request names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicName {
+    /// The namespace beside the name; it is compared, and otherwise ignored.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// A message as a producer sent it, not yet checked.
+#[derive(Clone, Debug, Default)]
+pub struct Draft {
+    /// The topic.
+    pub topic: TopicName,
+    /// The producer's id for it.
+    pub id: String,
+    /// Its tag.
+    pub tag: Option<String>,
+    /// Its keys.
+    pub keys: Vec<String>,
+    /// The user's properties; keys are unique.
+    pub properties: Vec<(String, String)>,
+    /// The payload.
+    pub body: Body,
+    /// How the payload is encoded.
+    pub body_encoding: BodyEncoding,
+    /// Whether its declared type is TRANSACTION. No other declared type matters.
+    pub transaction: bool,
+    /// Seconds that the transaction's producer may take before it is asked.
+    pub recovery_secs: Option<i64>,
+    /// Its message group.
+    pub message_group: Option<String>,
+    /// When to deliver it, in milliseconds since 1970.
+    pub deliver_at_ms: Option<i64>,
+    /// Its priority.
+    pub priority: Option<i32>,
+    /// Its lite topic.
+    pub lite_topic: Option<String>,
+    /// When the producer made it.
+    pub born_at: Option<SystemTime>,
+    /// The host where the producer made it. If it is blank, the peer's address is stored.
+    pub born_host: String,
+    /// W3C trace context.
+    pub trace_context: Option<String>,
+}
