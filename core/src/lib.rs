@@ -31,30 +31,29 @@
 //! # }
 //! ```
 //!
-//! # What it takes care of
+//! # What it does
 //!
-//! - **Connections.** One HTTP/2 connection per address, shared by all producers and consumers of a
-//!   [`Client`]. If long polls need more streams than the server allows on one, further connections are opened;
-//!   the `Debug` output of a client says how many there are. A connection on which the server stopped answering
-//!   is replaced, and a server that is restarted is found again.
-//! - **Failures.** What may pass by itself is repeated, with growing pauses, until
-//!   [`ClientOptions::operation_timeout`]. Everything else is an [`Error`] at once, which says what happened
-//!   ([`Error::kind`], [`Error::code`]), whether to try again ([`Error::retryable`]), and whether it may have
-//!   happened all the same ([`Error::maybe_delivered`]).
-//! - **Throughput.** Sends and acks that run at the same time travel together, with a result for each and
-//!   without waiting for one another. What is under way is bounded, in messages and in bytes.
-//! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. The handle that
-//!   settles it lives inside; after a change every clone uses the new one.
-//! - **The end.** `close` waits for what is under way, up to a deadline, and tells the servers. Dropping
-//!   everything instead ends all work at once.
+//! - **Connections.** All producers and consumers of a [`Client`] share its HTTP/2 connections. There is one per
+//!   address, and more if long polls need more streams than the server allows on one; the `Debug` output of a client
+//!   says how many there are. A connection on which the server has stopped answering is replaced.
+//! - **Failures.** Attempts that fail for a reason that may pass are repeated, with growing pauses, until
+//!   [`ClientOptions::operation_timeout`]. Other failures are returned at once. An [`Error`] says what happened
+//!   ([`Error::kind`], [`Error::code`]), whether to try again ([`Error::retryable`]), and whether the server may
+//!   have carried out the request ([`Error::maybe_delivered`]).
+//! - **Throughput.** Sends and acks that run at the same time may share a request; each has its own result. The
+//!   number and size of messages in flight are bounded.
+//! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. It holds the receipt
+//!   handle; after a change of the invisible time every clone uses the new one.
+//! - **Closing.** `close` waits for calls in flight, up to a deadline, and tells the servers. Dropping everything
+//!   instead ends all work at once.
 //!
 //! # What it leaves to you
 //!
 //! Every function runs on the caller's tokio runtime. The crate starts no runtime, reads no environment,
-//! installs no logger and writes no files; its spans and events go to [`tracing`].
+//! installs no logger and writes no files. Its spans and events go to [`tracing`].
 //!
-//! Delivery is at least once: a send whose answer was lost is repeated, and a message whose ack was lost comes
-//! again. [`Delivery::message_id`] stays the same both times.
+//! Delivery is at least once: a send is repeated if its answer was lost, and a message comes again if its ack was
+//! lost. Its [`Delivery::message_id`] is the same each time.
 
 mod client;
 mod consumer;
@@ -67,6 +66,11 @@ mod route;
 mod rpc;
 mod session;
 mod wire;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 pub use client::Client;
 pub use consumer::SimpleConsumer;

@@ -1,4 +1,4 @@
-//! What is sent, what is received, and what each leaves behind.
+//! Messages, receipts, deliveries, and the report of a close.
 
 mod lease;
 
@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 pub(crate) use lease::{Group, Lease};
 
+use crate::options::Endpoints;
+
 /// A message to send.
 ///
 /// ```
@@ -20,20 +22,20 @@ pub(crate) use lease::{Group, Lease};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// The topic it goes to.
+    /// The topic to send it to.
     pub topic: String,
-    /// Its content; servers refuse an empty one and, by default, one above 4 MiB.
+    /// The content. Servers refuse an empty body and, by default, one above 4 MiB.
     pub body: Bytes,
-    /// One word to filter by.
+    /// A tag that consumers can filter by.
     pub tag: Option<String>,
-    /// Words to find it by. A server splits a key at spaces.
+    /// Keys to search for the message by. Servers split a key at spaces.
     pub keys: Vec<String>,
-    /// Names and values of the application's own.
+    /// The application's own names and values. Of several values for one name, the last counts.
     pub properties: Vec<(String, String)>,
 }
 
 impl Message {
-    /// A message of `body` for `topic`.
+    /// A message with this topic and body.
     #[must_use]
     pub fn new(topic: impl Into<String>, body: impl Into<Bytes>) -> Self {
         Self { topic: topic.into(), body: body.into(), ..Self::default() }
@@ -46,7 +48,7 @@ impl Message {
         self
     }
 
-    /// Adds a key.
+    /// Adds a key to the [`keys`](Self::keys).
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.keys.push(key.into());
@@ -61,29 +63,29 @@ impl Message {
     }
 }
 
-/// The server's word that a message is stored.
+/// The server's confirmation that a message is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The message's id, which its deliveries execute.
+    /// The message's id; its deliveries have the same one.
     pub message_id: String,
-    /// The topic it went to.
+    /// The topic it was sent to.
     pub topic: String,
-    /// Its place in its queue, or -1 when the server didn't say.
+    /// Its offset in its queue, or -1 if the server didn't report it.
     pub queue_offset: i64,
-    /// The server's transaction id; servers fill it for plain messages too.
+    /// The server's transaction id. Servers set it for normal messages, too.
     pub transaction_id: String,
 }
 
-/// A message as received: what was sent, where it stood, and the lease on it.
+/// A received message and the lease on it.
 ///
-/// Clones share the lease: after one of them changed its invisible time, each acks with the newest handle.
+/// Clones share the lease: after a change of the invisible time through one, all of them use the new handle.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The id its [`Receipt`] named.
+    /// The message's id, as in its [`Receipt`].
     pub message_id: String,
     /// The topic.
     pub topic: String,
-    /// The content, decompressed; as it came over the wire when `corrupted`.
+    /// The content, decompressed; as received if `corrupted`.
     pub body: Bytes,
     /// The tag.
     pub tag: Option<String>,
@@ -91,26 +93,37 @@ pub struct Delivery {
     pub keys: Vec<String>,
     /// The application's properties, sorted by name.
     pub properties: Vec<(String, String)>,
-    /// The group within which the order of messages is kept.
+    /// The message group, within which messages of FIFO topics are ordered.
     pub message_group: Option<String>,
-    /// When the sender made it.
+    /// When the sender created it.
     pub born_at: Option<SystemTime>,
-    /// Where the sender ran.
+    /// The host of the sender.
     pub born_host: String,
     /// When the server stored it.
     pub stored_at: Option<SystemTime>,
-    /// How many times it has been delivered, this time included.
+    /// How many times it has been delivered, including this time.
     pub attempt: u32,
     /// Whether the body failed its digest or could not be decompressed.
     pub corrupted: bool,
-    /// The queue.
+    /// The queue it is in.
     pub queue_id: i32,
-    /// The place in the queue.
+    /// The offset in the queue.
     pub queue_offset: i64,
     pub(crate) lease: Arc<Lease>,
 }
 
-/// What a bounded close did.
+/// A server's question about a half message whose transaction was neither committed nor rolled back in time.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "to be read by the transactions of the producer"))]
+pub(crate) struct OrphanCheck {
+    pub(crate) transaction_id: String,
+    pub(crate) message_id: String,
+    pub(crate) message: Message,
+    /// The server that asks, and has to be told the decision.
+    pub(crate) endpoints: Endpoints,
+}
+
+/// The result of a close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloseReport {
     /// Sends and acks that were still under way and got their answer.

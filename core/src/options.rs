@@ -1,5 +1,6 @@
-//! What a user of the client decides, and the only place where the client's defaults stand.
+//! The options of clients, producers and consumers. All defaults of the client are defined here.
 
+mod consumer;
 mod endpoints;
 
 use std::{
@@ -7,12 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use consumer::{DecodeOptions, Filter, ReceiveOptions, SimpleConsumerOptions, Subscription};
 pub(crate) use endpoints::{Access, Address, Endpoints};
 
-/// How long a close waits where the caller doesn't say.
+/// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The longest wait there is: `Duration::MAX` means this, and not an overflow of the clock.
+/// Longer waits, such as `Duration::MAX`, are cut to this, so that computing a deadline can't overflow.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The end of a wait that begins at `start`.
@@ -20,35 +22,36 @@ pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
     start + wait.min(LONGEST_WAIT)
 }
 
-/// How a [`Client`](crate::Client) reaches and addresses its servers.
+/// How a [`Client`](crate::Client) connects to its servers.
 ///
 /// ```
 /// # use rocketmq_thin::ClientOptions;
-/// let options = ClientOptions { namespace: "prod".into(), ..ClientOptions::new("10.0.0.7:8081,10.0.0.8:8081") };
+/// let options = ClientOptions::new("10.0.0.7:8081,10.0.0.8:8081").namespace("prod");
 /// assert_eq!(options.request_timeout.as_secs(), 3);
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// The addresses of one service, separated by `,` or `;`; any one that answers is enough.
+    /// The addresses of one service, separated by `,` or `;`. One that answers is enough. Default:
+    /// `127.0.0.1:8081`.
     ///
     /// Each is `host:port`, `host` (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`,
     /// which turns TLS on.
     pub endpoints: String,
-    /// The namespace of every topic and group, or empty.
+    /// The namespace of every topic and group. Default: empty, which means none.
     pub namespace: String,
-    /// Who we are to a server that asks.
+    /// The credentials that sign each request. Default: none.
     pub credentials: Option<Credentials>,
-    /// Whether and how connections are encrypted.
+    /// Whether and how connections are encrypted. Default: only to endpoints written as `https://`.
     pub tls: Tls,
-    /// How long one attempt waits for its answer. A long poll waits this much longer than it asked for.
+    /// How long one attempt waits for its answer. A long poll waits this much longer than it asked for. Default: 3 s.
     pub request_timeout: Duration,
-    /// How long a call may take, all attempts and pauses together.
+    /// How long a call may take, including all attempts and pauses. Default: 10 s.
     pub operation_timeout: Duration,
-    /// How long connecting and making a producer or consumer may take.
+    /// How long connecting, or making a producer or consumer, may take. Default: 10 s.
     pub startup_timeout: Duration,
-    /// How often and how fast a failed attempt is repeated.
+    /// How often and how fast a failed attempt is repeated. Default: see [`RetryOptions`].
     pub retry: RetryOptions,
-    /// The language of the application, told to the server.
+    /// The language of the application, as told to the server. Default: Rust. Set by language bindings.
     pub language: Language,
 }
 
@@ -57,6 +60,62 @@ impl ClientOptions {
     #[must_use]
     pub fn new(endpoints: impl Into<String>) -> Self {
         Self { endpoints: endpoints.into(), ..Self::default() }
+    }
+
+    /// Sets [`namespace`](Self::namespace).
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Sets [`credentials`](Self::credentials).
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// Sets [`tls`](Self::tls).
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Sets [`request_timeout`](Self::request_timeout).
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Sets [`operation_timeout`](Self::operation_timeout).
+    #[must_use]
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation_timeout = timeout;
+        self
+    }
+
+    /// Sets [`startup_timeout`](Self::startup_timeout).
+    #[must_use]
+    pub fn startup_timeout(mut self, timeout: Duration) -> Self {
+        self.startup_timeout = timeout;
+        self
+    }
+
+    /// Sets [`retry`](Self::retry).
+    #[must_use]
+    pub fn retry(mut self, retry: RetryOptions) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets [`language`](Self::language).
+    #[must_use]
+    pub fn language(mut self, language: Language) -> Self {
+        self.language = language;
+        self
     }
 
     /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
@@ -92,15 +151,30 @@ impl Default for ClientOptions {
     }
 }
 
-/// An access key and its secret, as the server's administrator gave them out.
+/// An access key and its secret, as issued by the server's administrator.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The name the server knows.
     pub access_key: String,
-    /// The key that signs each request; it never travels.
+    /// The key that signs each request. It is never sent.
     pub secret_key: String,
     /// The token of temporary credentials.
     pub session_token: Option<String>,
+}
+
+impl Credentials {
+    /// Permanent credentials.
+    #[must_use]
+    pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
+        Self { access_key: access_key.into(), secret_key: secret_key.into(), session_token: None }
+    }
+
+    /// Sets [`session_token`](Self::session_token).
+    #[must_use]
+    pub fn session_token(mut self, token: impl Into<String>) -> Self {
+        self.session_token = Some(token.into());
+        self
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -126,17 +200,40 @@ pub enum Tls {
 
 /// How failed attempts are repeated within [`ClientOptions::operation_timeout`].
 ///
-/// Pauses are random between nothing and a limit that doubles from `initial` to `max`. A server that sends
-/// limits of its own replaces these two.
+/// Each pause is random, between zero and a limit that doubles from `initial` to `max`. Limits that the server
+/// sends replace these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryOptions {
-    /// The most attempts of one call; 1 never repeats what a server has answered or may have got. A server
-    /// that can't be reached at all is waited for in any case.
+    /// The maximum number of attempts of one call. Default: 16. With 1, a request that a server may have received
+    /// is not repeated. Attempts to reach a server that can't be reached don't count.
     pub max_attempts: u32,
-    /// The limit of the first pause.
+    /// The limit of the first pause. Default: 20 ms.
     pub initial: Duration,
-    /// The limit of every later pause.
+    /// The limit that later pauses grow to. Default: 1 s.
     pub max: Duration,
+}
+
+impl RetryOptions {
+    /// Sets [`max_attempts`](Self::max_attempts).
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets [`initial`](Self::initial).
+    #[must_use]
+    pub fn initial(mut self, limit: Duration) -> Self {
+        self.initial = limit;
+        self
+    }
+
+    /// Sets [`max`](Self::max).
+    #[must_use]
+    pub fn max(mut self, limit: Duration) -> Self {
+        self.max = limit;
+        self
+    }
 }
 
 impl Default for RetryOptions {
@@ -145,7 +242,7 @@ impl Default for RetryOptions {
     }
 }
 
-/// The application's language, as the server's lists of connections show it.
+/// The language of the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
     /// Rust.
@@ -155,18 +252,25 @@ pub enum Language {
     Python,
     /// Node.js.
     NodeJs,
-    /// Kotlin, which servers list as Java because they know no Kotlin.
+    /// Kotlin. Servers list its connections as Java, because the names they accept there have no Kotlin.
     Kotlin,
 }
 
-/// What a [`Producer`](crate::Producer) sends and how much of it at once.
+/// Which topics a [`Producer`](crate::Producer) sends to, and how much it sends at once.
+///
+/// ```
+/// # use rocketmq_thin::ProducerOptions;
+/// let several = ProducerOptions::new(["orders", "refunds"]);
+/// let one = ProducerOptions::default().topic("orders").max_in_flight_messages(100);
+/// assert_eq!(one.topics, ["orders"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerOptions {
-    /// Topics whose existence is checked before the producer is handed out. Others may be sent to as well.
+    /// Topics that must exist when the producer is made. It can send to others as well. Default: none.
     pub topics: Vec<String>,
-    /// The most messages under way; a send beyond waits for its turn.
+    /// The maximum number of messages in flight; further sends wait. Default: 4096.
     pub max_in_flight_messages: usize,
-    /// The most bytes of bodies under way; a send beyond waits for its turn.
+    /// The maximum size of all bodies in flight, in bytes; further sends wait. Default: 64 MiB.
     pub max_in_flight_bytes: usize,
 }
 
@@ -176,6 +280,27 @@ impl ProducerOptions {
     pub fn new<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
         Self { topics: topics.into_iter().map(Into::into).collect(), ..Self::default() }
     }
+
+    /// Adds a topic.
+    #[must_use]
+    pub fn topic(mut self, topic: impl Into<String>) -> Self {
+        self.topics.push(topic.into());
+        self
+    }
+
+    /// Sets [`max_in_flight_messages`](Self::max_in_flight_messages).
+    #[must_use]
+    pub fn max_in_flight_messages(mut self, messages: usize) -> Self {
+        self.max_in_flight_messages = messages;
+        self
+    }
+
+    /// Sets [`max_in_flight_bytes`](Self::max_in_flight_bytes).
+    #[must_use]
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.max_in_flight_bytes = bytes;
+        self
+    }
 }
 
 impl Default for ProducerOptions {
@@ -184,115 +309,12 @@ impl Default for ProducerOptions {
     }
 }
 
-/// What a [`SimpleConsumer`](crate::SimpleConsumer) receives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SimpleConsumerOptions {
-    /// The consumer group; its members share the messages.
-    pub group: String,
-    /// The topics and which of their messages. All members of a group must say the same here.
-    pub subscriptions: Vec<Subscription>,
-    /// How their bodies are unpacked.
-    pub decode: DecodeOptions,
-}
-
-impl SimpleConsumerOptions {
-    /// A consumer in `group` of `subscriptions`.
-    #[must_use]
-    pub fn new<S: Into<Subscription>>(
-        group: impl Into<String>,
-        subscriptions: impl IntoIterator<Item = S>,
-    ) -> Self {
-        Self {
-            group: group.into(),
-            subscriptions: subscriptions.into_iter().map(Into::into).collect(),
-            ..Self::default()
-        }
-    }
-}
-
-/// How received bodies are unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodeOptions {
-    /// The largest body after decompression, in bytes; a larger one is delivered as corrupted.
-    pub max_body_size: usize,
-}
-
-impl Default for DecodeOptions {
-    fn default() -> Self {
-        Self { max_body_size: 64 * 1024 * 1024 }
-    }
-}
-
-/// One topic and which of its messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// The topic.
-    pub topic: String,
-    /// Which of its messages.
-    pub filter: Filter,
-}
-
-impl Subscription {
-    /// The messages of `topic` that pass `filter`.
-    #[must_use]
-    pub fn new(topic: impl Into<String>, filter: Filter) -> Self {
-        Self { topic: topic.into(), filter }
-    }
-}
-
-impl From<&str> for Subscription {
-    /// All messages of the topic.
-    fn from(topic: &str) -> Self {
-        Self::new(topic, Filter::All)
-    }
-}
-
-impl From<String> for Subscription {
-    /// All messages of the topic.
-    fn from(topic: String) -> Self {
-        Self::new(topic, Filter::All)
-    }
-}
-
-/// Which messages of a topic.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Filter {
-    /// All.
-    #[default]
-    All,
-    /// Those with one of these tags.
-    Tags(Vec<String>),
-    /// Those whose properties satisfy this SQL-92 expression, such as `amount > 100 AND region = 'eu'`.
-    Sql(String),
-}
-
-/// How much one receive asks for and how long it waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReceiveOptions {
-    /// The most deliveries of one call. Servers give at most 32.
-    pub max_messages: u32,
-    /// How long the deliveries are hidden from others before they come again; servers allow 10 s to 12 h.
-    pub invisible_duration: Duration,
-    /// How long to wait for the first message. Servers wait 5 s to 20 s.
-    pub await_duration: Duration,
-}
-
-impl Default for ReceiveOptions {
-    fn default() -> Self {
-        Self {
-            max_messages: 32,
-            invisible_duration: Duration::from_secs(30),
-            await_duration: Duration::from_secs(20),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_for_ever_is_no_overflow() {
+    fn the_longest_wait_does_not_overflow() {
         let start = Instant::now();
         assert!(deadline(start, Duration::MAX) > start);
         assert_eq!(deadline(start, Duration::from_secs(3)), start + Duration::from_secs(3));

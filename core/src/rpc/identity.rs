@@ -7,6 +7,7 @@ use std::{
 
 use hmac::{Hmac, KeyInit, Mac};
 use parking_lot::Mutex;
+use rocketmq_thin_proto::v2;
 use sha1::Sha1;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
@@ -40,7 +41,8 @@ impl Identity {
         let client_id = client_id();
         let mut fixed = MetadataMap::new();
         fixed.insert("x-mq-client-id", ascii("host name", &client_id)?);
-        fixed.insert("x-mq-language", MetadataValue::from_static(language(options.language)));
+        fixed
+            .insert("x-mq-language", MetadataValue::from_static(WireLanguage::from(options.language).header));
         fixed.insert("x-mq-client-version", MetadataValue::from_static(Self::VERSION));
         fixed.insert("x-mq-protocol", MetadataValue::from_static("v2"));
         if !options.namespace.is_empty() {
@@ -141,14 +143,25 @@ fn client_id() -> String {
     format!("{}@{}@{:016x}", Identity::host(), std::process::id(), rand::random::<u64>())
 }
 
-/// The name in the metadata. Some servers refuse calls with a language that they do not know, so Kotlin is sent as
-/// `JAVA`; the settings name it `KOTLIN`.
-const fn language(language: Language) -> &'static str {
-    match language {
-        Language::Rust => "RUST",
-        Language::Python => "PYTHON",
-        Language::NodeJs => "NODE_JS",
-        Language::Kotlin => "JAVA",
+/// A language as servers know it.
+pub(crate) struct WireLanguage {
+    /// In the header `x-mq-language`.
+    pub(crate) header: &'static str,
+    /// In settings.
+    pub(crate) settings: v2::Language,
+}
+
+impl From<Language> for WireLanguage {
+    /// Servers refuse calls with a name they don't know in the header, and there they know no Kotlin, although
+    /// settings can say it: Kotlin is Java in the header.
+    fn from(language: Language) -> Self {
+        let (header, settings) = match language {
+            Language::Rust => ("RUST", v2::Language::Rust),
+            Language::Python => ("PYTHON", v2::Language::Python),
+            Language::NodeJs => ("NODE_JS", v2::Language::NodeJs),
+            Language::Kotlin => ("JAVA", v2::Language::Kotlin),
+        };
+        Self { header, settings }
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem};
 pub(crate) use call::{Received, Rpc};
 pub(crate) use connections::PollSlot;
 pub(crate) use failure::{Origin, Outcome};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, WireLanguage};
 pub(crate) use in_flight::{InFlight, InFlightGuard};
 pub(crate) use link::Link;
 pub(crate) use operation::{

@@ -1,5 +1,6 @@
 //! A protocol client as its servers see it: settings exchanged over telemetry, heartbeats, and a notice at the end.
 
+mod orphans;
 mod stream;
 
 use std::{
@@ -11,12 +12,16 @@ use std::{
 use futures::future::join_all;
 use parking_lot::Mutex;
 use rocketmq_thin_proto::v2;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::stream::{Stream, StreamState};
+use self::{
+    orphans::OrphanChecks,
+    stream::{Stream, StreamState},
+};
 use crate::{
     error::{Error, ErrorKind},
+    message::OrphanCheck,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
     rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
     wire::{Role, Settings, build_settings},
@@ -44,6 +49,7 @@ struct Inner {
     /// The server's latest settings.
     settings: Mutex<Settings>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
+    orphans: OrphanChecks,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -57,6 +63,7 @@ impl Session {
             role: Mutex::new(role),
             settings: Mutex::default(),
             streams: Mutex::default(),
+            orphans: OrphanChecks::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -78,6 +85,12 @@ impl Session {
 
     pub(crate) fn settings(&self) -> Settings {
         *self.inner.settings.lock()
+    }
+
+    /// The orphan checks that servers ask this producer for. Without a subscriber they are dropped.
+    #[cfg_attr(not(test), expect(dead_code, reason = "to be called by the transactions of the producer"))]
+    pub(crate) fn orphan_checks(&self) -> mpsc::Receiver<OrphanCheck> {
+        self.inner.orphans.subscribe()
     }
 
     /// A token that is cancelled when the session ends.

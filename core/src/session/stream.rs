@@ -15,8 +15,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Inner;
 use crate::{
     error::{Error, ErrorKind},
+    options::Endpoints,
     rpc::{Backoff, Link, Origin},
-    wire::process_settings,
+    wire::{process_orphan, process_settings},
 };
 
 /// How long a server may take for its first settings, in request timeouts.
@@ -203,6 +204,14 @@ impl StreamTask {
                 Ok(None)
             }
             Some(Command::ReconnectEndpointsCommand(_)) => Err(End::Reopen),
+            Some(Command::RecoverOrphanedTransactionCommand(command)) => {
+                let endpoints = Endpoints::from_iter([self.link.address().clone()]);
+                match process_orphan(command, endpoints) {
+                    Some(check) => drop(self.session.orphans.offer(check)),
+                    None => tracing::debug!("an orphan check lacks its message or transaction"),
+                }
+                Ok(None)
+            }
             Some(command) => Ok(answer(command)),
             None => Ok(None),
         }
@@ -222,7 +231,7 @@ fn answer(command: Command) -> Option<v2::TelemetryCommand> {
         Command::VerifyMessageCommand(asked) => {
             Command::VerifyMessageResult(v2::VerifyMessageResult { nonce: asked.nonce })
         }
-        // The server repeats an orphan check; the others need no answer.
+        // The rest needs no answer.
         _ => return None,
     };
     let message = "this client does not support the command".to_owned();
@@ -248,7 +257,6 @@ mod tests {
     #[test]
     fn commands_that_need_no_answer_get_none() {
         for command in [
-            Command::RecoverOrphanedTransactionCommand(Default::default()),
             Command::NotifyUnsubscribeLiteCommand(Default::default()),
             Command::ThreadStackTrace(Default::default()),
         ] {

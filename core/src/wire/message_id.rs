@@ -1,4 +1,4 @@
-//! Message ids, made by the sender.
+//! Message ids, which the sender makes.
 
 use std::{
     process,
@@ -6,13 +6,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// 2021-01-01T00:00:00Z, from which ids count their seconds.
+/// 2021-01-01T00:00:00Z: ids count seconds from here.
 const EPOCH: Duration = Duration::from_secs(1_609_459_200);
 
 /// Makes ids of version 1: 34 upper-case hex digits for `01`, six bytes of the sender, two of the process,
 /// four of seconds since 2021 and four of a counter.
 ///
-/// The six bytes are a MAC address in other clients. They are random here: containers share addresses, and
+/// In other clients the six bytes are a MAC address. Here they are random, because containers share addresses and
 /// an id only has to be unique.
 #[derive(Debug)]
 pub(crate) struct MessageIds {
@@ -29,16 +29,9 @@ impl MessageIds {
 
     pub(crate) fn next(&self, now: SystemTime) -> String {
         let seconds = now.duration_since(UNIX_EPOCH + EPOCH).map_or(0, |since| since.as_secs());
-        // The format has four bytes for the seconds; it wraps in 2157.
-        let number = (seconds << 32) | u64::from(self.next.fetch_add(1, Ordering::Relaxed));
-        let mut id = String::with_capacity(34);
-        id.push_str(&self.prefix);
-        let mut digits = [0; 16];
-        // Sixteen digits always hold eight bytes.
-        if hex::encode_to_slice(number.to_be_bytes(), &mut digits).is_ok() {
-            id.extend(digits.iter().map(|digit| char::from(digit.to_ascii_uppercase())));
-        }
-        id
+        // The format has four bytes for the seconds; they wrap around in 2157.
+        let (seconds, count) = (seconds as u32, self.next.fetch_add(1, Ordering::Relaxed));
+        format!("{}{seconds:08X}{count:08X}", self.prefix)
     }
 }
 

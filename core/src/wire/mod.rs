@@ -1,9 +1,10 @@
-//! Between our types and the wire's: pure functions, `build_*` for requests and `process_*` for responses.
+//! Conversion between our types and the wire's. Pure functions: `build_*` for requests, `process_*` for responses.
 
 mod ack;
 mod body;
 mod change;
 mod message_id;
+mod orphan;
 mod receive;
 mod route;
 mod send;
@@ -12,13 +13,14 @@ mod settings;
 pub(crate) use ack::{build_ack, process_ack};
 pub(crate) use change::{InvisibleChange, build_change, process_change};
 pub(crate) use message_id::MessageIds;
+pub(crate) use orphan::process_orphan;
 pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
 pub(crate) use send::{Outgoing, build_send, process_send};
 pub(crate) use settings::{Role, Settings, build_settings, process_settings};
 
-/// A duration on the wire. One too long to be written becomes the longest that can be: leaving it out would mean
-/// none at all, and the server says what it thinks of so long a time.
+/// A duration on the wire. One that is too long becomes the longest that can be expressed: the server refuses it if
+/// it has to, while a missing duration would mean something else.
 fn duration(duration: std::time::Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }

@@ -9,7 +9,7 @@ use rocketmq_thin_proto::v2::{self, settings::PubSub};
 
 use crate::{
     options::{Endpoints, Filter, Language, Subscription},
-    rpc::{Identity, Rpc, Servers},
+    rpc::{Identity, Rpc, Servers, WireLanguage},
 };
 
 /// What a protocol client does.
@@ -132,14 +132,8 @@ pub(crate) fn endpoints(endpoints: &Endpoints) -> v2::Endpoints {
 }
 
 fn user_agent(language: Language) -> v2::Ua {
-    let language = match language {
-        Language::Rust => v2::Language::Rust,
-        Language::Python => v2::Language::Python,
-        Language::NodeJs => v2::Language::NodeJs,
-        Language::Kotlin => v2::Language::Kotlin,
-    };
     v2::Ua {
-        language: language.into(),
+        language: WireLanguage::from(language).settings.into(),
         version: Identity::VERSION.to_owned(),
         platform: platform().to_owned(),
         hostname: Identity::host(),

@@ -17,7 +17,7 @@ use crate::{
 
 /// Options with a short startup timeout.
 fn impatient(endpoints: impl Into<String>) -> ClientOptions {
-    ClientOptions { startup_timeout: Duration::from_millis(300), ..ClientOptions::new(endpoints) }
+    ClientOptions::new(endpoints).startup_timeout(Duration::from_millis(300))
 }
 
 /// An address where nobody listens.
@@ -54,10 +54,7 @@ async fn an_address_that_only_the_route_names_is_explained() {
     let elsewhere = unused_address().await;
     let script = Script { broker: Some(elsewhere.parse().unwrap()), ..Script::default() };
     let server = TestServer::start(script);
-    let options = ClientOptions {
-        operation_timeout: Duration::from_millis(300),
-        ..ClientOptions::new(server.endpoints())
-    };
+    let options = ClientOptions::new(server.endpoints()).operation_timeout(Duration::from_millis(300));
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     let error = producer.send(Message::new("t", "x")).await.unwrap_err();
@@ -167,22 +164,16 @@ async fn a_failed_send_is_not_flushed() {
 async fn the_longest_durations_work() {
     let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
     let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
-    let options = ClientOptions {
-        request_timeout: Duration::MAX,
-        operation_timeout: Duration::MAX,
-        startup_timeout: Duration::MAX,
-        retry: RetryOptions { initial: Duration::MAX, max: Duration::MAX, ..RetryOptions::default() },
-        ..ClientOptions::new(server.endpoints())
-    };
+    let options = ClientOptions::new(server.endpoints())
+        .request_timeout(Duration::MAX)
+        .operation_timeout(Duration::MAX)
+        .startup_timeout(Duration::MAX)
+        .retry(RetryOptions::default().initial(Duration::MAX).max(Duration::MAX));
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     producer.send(Message::new("t", "x")).await.unwrap();
     let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
-    let options = ReceiveOptions {
-        invisible_duration: Duration::MAX,
-        await_duration: Duration::MAX,
-        ..ReceiveOptions::default()
-    };
+    let options = ReceiveOptions::default().invisible_duration(Duration::MAX).await_duration(Duration::MAX);
     let delivery = consumer.receive(options).await.unwrap().remove(0);
     consumer.change_invisible(&delivery, Duration::MAX).await.unwrap();
     consumer.ack(&delivery).await.unwrap();
@@ -205,7 +196,7 @@ async fn dropping_a_consumer_ends_its_polls() {
     let server = TestServer::start(Script { hang: Box::new(|_| true), ..Script::default() });
     let client = client(&server).await;
     let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
-    let options = ReceiveOptions { await_duration: Duration::ZERO, ..ReceiveOptions::default() };
+    let options = ReceiveOptions::default().await_duration(Duration::ZERO);
     assert!(consumer.receive(options).await.unwrap().is_empty());
     server.seen.wait("receive", 1).await;
     assert_eq!(server.seen.counted("poll ended"), 0);
@@ -220,14 +211,12 @@ async fn the_server_s_certificate_is_verified() {
     let identity = Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());
     let server = TestServer::at("127.0.0.1:0".parse().unwrap(), Script::default(), Some(identity));
     let endpoints = format!("localhost:{}", server.address.port());
-    let trusting =
-        ClientOptions { tls: Tls::Ca { pem: own.cert.pem().into() }, ..ClientOptions::new(&endpoints) };
+    let trusting = ClientOptions::new(&endpoints).tls(Tls::Ca { pem: own.cert.pem().into() });
     let client = Client::connect(trusting).await.unwrap();
     client.producer(ProducerOptions::new(["t"])).await.unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     for tls in [Tls::Ca { pem: other.cert.pem().into() }, Tls::SystemRoots] {
-        let error =
-            Client::connect(ClientOptions { tls, ..ClientOptions::new(&endpoints) }).await.unwrap_err();
+        let error = Client::connect(ClientOptions::new(&endpoints).tls(tls)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
         assert!(!error.retryable());
     }

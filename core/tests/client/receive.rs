@@ -39,7 +39,7 @@ async fn a_lost_server_is_an_error_and_not_an_empty_list() {
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
     let address = server.kill();
-    let options = ReceiveOptions { await_duration: Duration::from_millis(500), ..ReceiveOptions::default() };
+    let options = ReceiveOptions::default().await_duration(Duration::from_millis(500));
     let error = consumer.receive(options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!((error.operation(), error.endpoint()), ("receive", Some(address.to_string().as_str())));
@@ -177,8 +177,7 @@ async fn deliveries_that_are_put_back_after_the_close_go_to_the_server() {
 async fn prefetching(server: &TestServer, invisible: Duration) -> (SimpleConsumer, ReceiveOptions, String) {
     let options = SimpleConsumerOptions::new("g", ["a", "b"]);
     let consumer = client(server).await.simple_consumer(options).await.unwrap();
-    let options =
-        ReceiveOptions { max_messages: 1, invisible_duration: invisible, ..ReceiveOptions::default() };
+    let options = ReceiveOptions::default().max_messages(1).invisible_duration(invisible);
     let first = consumer.receive(options).await.unwrap();
     assert_eq!(first.len(), 1);
     server.seen.wait("receive", 2).await;
@@ -241,7 +240,7 @@ async fn a_lease_shorter_than_the_receive_asks_for_is_renewed_before_it_is_hande
     let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
     let server = TestServer::start(script);
     let (consumer, options, first) = prefetching(&server, Duration::from_secs(10)).await;
-    let longer = ReceiveOptions { invisible_duration: Duration::from_secs(300), ..options };
+    let longer = options.invisible_duration(Duration::from_secs(300));
     let second = consumer.receive(longer).await.unwrap().remove(0);
     assert_ne!(second.message_id, first);
     let changed = server.seen.changed.lock().unwrap().clone();

@@ -16,16 +16,10 @@ fn refusal(code: Code) -> SendMessageResponse {
 #[tokio::test]
 async fn every_request_carries_client_namespace_and_signature() {
     let server = TestServer::start(Script::default());
-    let options = ClientOptions {
-        namespace: "prod".into(),
-        credentials: Some(Credentials {
-            access_key: "ak".into(),
-            secret_key: "sk".into(),
-            session_token: None,
-        }),
-        language: Language::Python,
-        ..ClientOptions::new(server.endpoints())
-    };
+    let options = ClientOptions::new(server.endpoints())
+        .namespace("prod")
+        .credentials(Credentials::new("ak", "sk"))
+        .language(Language::Python);
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["orders"])).await.unwrap();
     let receipt = producer.send(Message::new("orders", "hello")).await.unwrap();
@@ -77,11 +71,7 @@ async fn one_answer_for_a_batch_gives_a_receipt_for_each_message() {
 async fn sends_beyond_the_limits_wait() {
     let server = TestServer::start(Script::default());
     for (messages, bytes) in [(1, 1 << 20), (100, 1), (2, 3)] {
-        let options = ProducerOptions {
-            max_in_flight_messages: messages,
-            max_in_flight_bytes: bytes,
-            ..ProducerOptions::new(["t"])
-        };
+        let options = ProducerOptions::new(["t"]).max_in_flight_messages(messages).max_in_flight_bytes(bytes);
         let producer = client(&server).await.producer(options).await.unwrap();
         let sends = (0..20).map(|_| producer.send(Message::new("t", "body")));
         assert!(join_all(sends).await.iter().all(Result::is_ok), "{messages} messages, {bytes} bytes");

@@ -1,0 +1,175 @@
+//! The options of consumers and receives.
+
+use std::time::Duration;
+
+/// What a [`SimpleConsumer`](crate::SimpleConsumer) receives.
+///
+/// ```
+/// # use rocketmq_thin::{Filter, SimpleConsumerOptions, Subscription};
+/// let all = SimpleConsumerOptions::new("billing", ["orders"]);
+/// let some = SimpleConsumerOptions::new("billing", [Subscription::new("orders", Filter::tags(["new"]))]);
+/// let more = all.subscribe("refunds", Filter::sql("amount > 100"));
+/// assert_eq!(more.subscriptions.len(), 2);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SimpleConsumerOptions {
+    /// The consumer group; its members share the messages.
+    pub group: String,
+    /// The topics, and which of their messages. All consumers of a group must have the same subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// How bodies are decompressed.
+    pub decode: DecodeOptions,
+}
+
+impl SimpleConsumerOptions {
+    /// A consumer in `group` of `subscriptions`.
+    #[must_use]
+    pub fn new<S: Into<Subscription>>(
+        group: impl Into<String>,
+        subscriptions: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self {
+            group: group.into(),
+            subscriptions: subscriptions.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a subscription.
+    #[must_use]
+    pub fn subscribe(mut self, topic: impl Into<String>, filter: Filter) -> Self {
+        self.subscriptions.push(Subscription::new(topic, filter));
+        self
+    }
+
+    /// Sets [`decode`](Self::decode).
+    #[must_use]
+    pub fn decode(mut self, decode: DecodeOptions) -> Self {
+        self.decode = decode;
+        self
+    }
+}
+
+/// How received bodies are decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// The largest body after decompression, in bytes. A larger one is delivered as corrupted. Default: 64 MiB.
+    pub max_body_size: usize,
+}
+
+impl DecodeOptions {
+    /// Sets [`max_body_size`](Self::max_body_size).
+    #[must_use]
+    pub fn max_body_size(mut self, bytes: usize) -> Self {
+        self.max_body_size = bytes;
+        self
+    }
+}
+
+impl Default for DecodeOptions {
+    fn default() -> Self {
+        Self { max_body_size: 64 * 1024 * 1024 }
+    }
+}
+
+/// A topic, and which of its messages to receive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The topic.
+    pub topic: String,
+    /// Which of its messages.
+    pub filter: Filter,
+}
+
+impl Subscription {
+    /// The messages of `topic` that pass `filter`.
+    #[must_use]
+    pub fn new(topic: impl Into<String>, filter: Filter) -> Self {
+        Self { topic: topic.into(), filter }
+    }
+}
+
+impl From<&str> for Subscription {
+    /// All messages of the topic.
+    fn from(topic: &str) -> Self {
+        Self::new(topic, Filter::All)
+    }
+}
+
+impl From<String> for Subscription {
+    /// All messages of the topic.
+    fn from(topic: String) -> Self {
+        Self::new(topic, Filter::All)
+    }
+}
+
+/// Which messages of a topic to receive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Filter {
+    /// All.
+    #[default]
+    All,
+    /// Those with one of these tags.
+    Tags(Vec<String>),
+    /// Those whose properties satisfy this SQL-92 expression, such as `amount > 100 AND region = 'eu'`.
+    Sql(String),
+}
+
+impl Filter {
+    /// Messages with one of `tags`.
+    #[must_use]
+    pub fn tags<T: Into<String>>(tags: impl IntoIterator<Item = T>) -> Self {
+        Self::Tags(tags.into_iter().map(Into::into).collect())
+    }
+
+    /// Messages whose properties satisfy `expression`.
+    #[must_use]
+    pub fn sql(expression: impl Into<String>) -> Self {
+        Self::Sql(expression.into())
+    }
+}
+
+/// How many messages one receive asks for, and how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveOptions {
+    /// The maximum number of deliveries of one call. Default: 32, which is also the most that servers return.
+    pub max_messages: u32,
+    /// How long the deliveries are hidden from others before they come again. Default: 30 s. Servers allow 10 s to
+    /// 12 h. At least half of it is left when the receive returns.
+    pub invisible_duration: Duration,
+    /// How long to wait for the first message. Default: 20 s.
+    pub await_duration: Duration,
+}
+
+impl ReceiveOptions {
+    /// Sets [`max_messages`](Self::max_messages).
+    #[must_use]
+    pub fn max_messages(mut self, messages: u32) -> Self {
+        self.max_messages = messages;
+        self
+    }
+
+    /// Sets [`invisible_duration`](Self::invisible_duration).
+    #[must_use]
+    pub fn invisible_duration(mut self, duration: Duration) -> Self {
+        self.invisible_duration = duration;
+        self
+    }
+
+    /// Sets [`await_duration`](Self::await_duration).
+    #[must_use]
+    pub fn await_duration(mut self, duration: Duration) -> Self {
+        self.await_duration = duration;
+        self
+    }
+}
+
+impl Default for ReceiveOptions {
+    fn default() -> Self {
+        Self {
+            max_messages: 32,
+            invisible_duration: Duration::from_secs(30),
+            await_duration: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! RecoverOrphanedTransactionCommand.
+
+use rocketmq_thin_proto::v2;
+
+use crate::{
+    message::{Message, OrphanCheck},
+    options::Endpoints,
+};
+
+/// The check of a half message that the server at `endpoints` asks for; `None` if the command lacks the message
+/// or the transaction.
+pub(crate) fn process_orphan(
+    command: v2::RecoverOrphanedTransactionCommand,
+    endpoints: Endpoints,
+) -> Option<OrphanCheck> {
+    let half = command.message.filter(|_| !command.transaction_id.is_empty())?;
+    let system = half.system_properties.unwrap_or_default();
+    let mut properties: Vec<_> = half.user_properties.into_iter().collect();
+    properties.sort_unstable();
+    Some(OrphanCheck {
+        transaction_id: command.transaction_id,
+        message_id: system.message_id,
+        message: Message {
+            topic: half.topic.map(|topic| topic.name).unwrap_or_default(),
+            body: half.body,
+            tag: system.tag,
+            keys: system.keys,
+            properties,
+        },
+        endpoints,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_needs_a_message_and_a_transaction() {
+        let endpoints = || Endpoints::from_iter([]);
+        let half = v2::Message {
+            topic: Some(v2::Resource { resource_namespace: String::new(), name: "t".into() }),
+            body: "x".into(),
+            ..Default::default()
+        };
+        let command = |transaction_id: &str, message| v2::RecoverOrphanedTransactionCommand {
+            transaction_id: transaction_id.into(),
+            message,
+            ..Default::default()
+        };
+        let check = process_orphan(command("7", Some(half.clone())), endpoints()).unwrap();
+        assert_eq!((check.transaction_id.as_str(), check.message), ("7", Message::new("t", "x")));
+        assert!(process_orphan(command("", Some(half)), endpoints()).is_none());
+        assert!(process_orphan(command("7", None), endpoints()).is_none());
+    }
+}
