@@ -120,7 +120,7 @@ impl Producer {
         }
     }
 
-    /// Waits until the limits of messages and bytes in flight leave room for `message`.
+    /// Waits until the limits of messages and bytes in flight allow for `message`.
     async fn room(&self, message: &Message, deadline: Instant) -> Result<[OwnedSemaphorePermit; 2]> {
         let Inner { messages, bytes, max_bytes, .. } = &*self.0;
         let size = u32::try_from(message.body.len()).unwrap_or(u32::MAX).min(*max_bytes);

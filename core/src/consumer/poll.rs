@@ -1,7 +1,7 @@
-//! Long polls, one at a time for each topic, broker and waiting receive.
+//! Long polls: one for each topic, broker and waiting receive.
 //!
-//! A poll is a task of its own. It outlives the receive that started it, when that was served by another poll
-//! or cancelled: what it brings waits for the next receive, which takes the poll over if it still runs.
+//! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. The next
+//! receive gets its deliveries, and waits for it if it still runs.
 
 mod poller;
 
@@ -27,19 +27,19 @@ use crate::{
     wire::{Poll, Source},
 };
 
-/// Servers poll for no less and no more, whatever they are asked.
+/// Servers cut longer and shorter polls to these limits.
 const SHORTEST_POLL: Duration = Duration::from_secs(5);
 const LONGEST_POLL: Duration = Duration::from_secs(20);
 
-/// The number of a topic among the subscribed ones, and a broker's name.
-type Place = (usize, Arc<str>);
+/// The index of a subscription, and a broker's name.
+type PollerKey = (usize, Arc<str>);
 
-/// All polls of a consumer, and what they brought.
+/// All polls of a consumer, and the deliveries that wait for a receive.
 pub(super) struct Polls {
     session: Arc<Session>,
     routes: Arc<Routes>,
     sources: Vec<Arc<Source>>,
-    pollers: Mutex<HashMap<Place, Arc<Poller>>>,
+    pollers: Mutex<HashMap<PollerKey, Arc<Poller>>>,
     prefetched: Arc<Prefetched>,
     stop: CancellationToken,
 }
@@ -64,24 +64,24 @@ impl Polls {
         Arc::new(Self { session, routes, sources, pollers: Mutex::default(), prefetched, stop })
     }
 
-    /// Keeps deliveries that nobody has seen for the next receive; gives them back once the polls have ended.
+    /// Keeps deliveries that the application has not seen for the next receive. After a close, gives them back.
     pub(super) fn put_back(&self, deliveries: Vec<Delivery>) {
         self.prefetched.put_back(deliveries);
     }
 
-    /// Ends all polls, and gives back what nobody has received.
+    /// Ends all polls, and gives back the deliveries that wait.
     pub(super) async fn close(&self) {
         self.stop.cancel();
         self.prefetched.close().await;
     }
 
-    /// What has arrived, or what the polls of all topics and brokers bring first.
+    /// Returns deliveries that wait, or else the first that polls of all topics and brokers bring.
     pub(super) async fn receive(self: &Arc<Self>, options: &ReceiveOptions) -> Result<Vec<Delivery>> {
         let wait = options.await_duration;
         let deadline = crate::options::deadline(Instant::now(), wait);
-        let receive = self.await_news(options, deadline);
+        let receive = self.wait_for_deliveries(options, deadline);
         match self.stop.run_until_cancelled(receive).await {
-            // A close ends the polls as well, which may look as if they had found nothing.
+            // A close ends the polls, too, which looks as if they had found nothing.
             Some(Ok(deliveries)) if deliveries.is_empty() && self.stop.is_cancelled() => {
                 Err(Error::closed("receive"))
             }
@@ -90,7 +90,7 @@ impl Polls {
         }
     }
 
-    async fn await_news(
+    async fn wait_for_deliveries(
         self: &Arc<Self>,
         options: &ReceiveOptions,
         deadline: Instant,
@@ -134,7 +134,7 @@ impl Polls {
         }
     }
 
-    /// One poll of every broker of every topic.
+    /// Takes or starts a poll of every broker of every topic.
     async fn claim(self: &Arc<Self>, poll: &Poll, deadline: Instant) -> Result<Vec<Claim>> {
         let routes = try_join_all(self.sources.iter().map(|it| self.routes.get(&it.topic, deadline))).await?;
         let mut claims = Vec::new();
@@ -173,7 +173,7 @@ impl Polls {
     }
 }
 
-/// A poll that one receive waits for; handed back when that is over.
+/// A poll that a receive waits for. Becomes idle when dropped.
 struct Claim {
     poller: Arc<Poller>,
     running: Arc<Running>,
@@ -181,6 +181,6 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.poller.hand_back(self.running.clone());
+        self.poller.release(self.running.clone());
     }
 }

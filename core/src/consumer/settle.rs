@@ -31,7 +31,7 @@ pub(super) struct Acks {
     endpoints: Endpoints,
 }
 
-/// Queues an ack, to be repeated only while its lease may be alive.
+/// Queues an ack. It is retried only until its lease ends.
 pub(super) fn submit_ack(
     batcher: &Arc<Batcher<Acks>>,
     delivery: &Delivery,
@@ -43,7 +43,7 @@ pub(super) fn submit_ack(
     batcher.submit(Ack { message_id: delivery.message_id.clone(), lease }, deadline, guard)
 }
 
-/// The end of the lease, but time for one attempt in any case: the server's clock decides, not ours.
+/// The end of the lease, but not before one attempt has had its time: the server decides whether the lease is over.
 fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
     let now = Instant::now();
     let shortest = crate::options::deadline(now, options.request_timeout);
@@ -125,7 +125,7 @@ impl Change {
         Self { suspend: true, ..Self::new(session, group, delivery, Duration::ZERO) }
     }
 
-    /// Sends the change until it is answered, and keeps the new handle.
+    /// Sends the change, with retries, and stores the new handle.
     pub(super) async fn run(self) -> Result<()> {
         let session = &self.session;
         let options = session.options();

@@ -1,4 +1,4 @@
-//! Requests with the messages of one topic.
+//! Batches of messages of one topic.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
     wire::{Outgoing, build_send, process_send},
 };
 
-/// A message with its place among those under way.
+/// A message, and its share of the limits of messages and bytes in flight.
 pub(super) struct PendingSend {
     pub(super) outgoing: Outgoing,
     pub(super) _room: [OwnedSemaphorePermit; 2],
@@ -44,13 +44,13 @@ impl SendBatcher {
             born_host: Identity::host(),
             session,
             routes,
-            // Many producers of one topic should not all start with its first queue.
+            // Random, so that the producers of a topic don't all start with its first queue.
             turn: AtomicUsize::new(rand::random::<u16>().into()),
             published: AtomicBool::new(false),
         }
     }
 
-    /// The queue whose turn it is, and the way there.
+    /// The next queue in turn, and the link to its server.
     async fn destination(&self, deadline: Instant) -> Result<(i32, Arc<Link>), Error> {
         let route = self.routes.get(&self.topic, deadline).await?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl SendBatcher {
         process_send(&origin, response, messages())
     }
 
-    /// Sends all in one request, where the server keeps them apart; where it does not say so, each in its own.
+    /// Sends all messages in one request if the server supports it, else each in a request of its own.
     async fn send_batch(
         &self,
         items: &[PendingItem<Self>],
@@ -97,7 +97,7 @@ impl SendBatcher {
         Ok(join_all(each).await)
     }
 
-    /// A refusal may come from a route that is no longer right.
+    /// Refreshes the route after a failure that an outdated route explains.
     fn observe(&self, result: &Result<Vec<Result<Receipt, Error>>, Error>) {
         match result {
             Ok(_) => {
@@ -135,8 +135,8 @@ impl BatchCall for SendBatcher {
     const MAX_ITEMS: usize = 32;
     const MAX_BYTES: usize = 1024 * 1024;
 
-    fn size(load: &PendingSend) -> usize {
-        load.outgoing.message.body.len()
+    fn size(send: &PendingSend) -> usize {
+        send.outgoing.message.body.len()
     }
 
     fn retry(&self) -> RetryOptions {

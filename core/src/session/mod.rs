@@ -88,7 +88,7 @@ impl Session {
     }
 
     /// The orphan checks that servers ask this producer for. Without a subscriber they are dropped.
-    #[cfg_attr(not(test), expect(dead_code, reason = "to be called by the transactions of the producer"))]
+    #[allow(dead_code, reason = "a producer with transactions will call it")]
     pub(crate) fn orphan_checks(&self) -> mpsc::Receiver<OrphanCheck> {
         self.inner.orphans.subscribe()
     }

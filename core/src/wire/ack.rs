@@ -7,7 +7,7 @@ use crate::{
     rpc::{Origin, Outcome},
 };
 
-/// One request that acks many deliveries of one topic, each as (message id, handle).
+/// A request that acks deliveries of one topic, each given as (message id, handle).
 pub(crate) fn build_ack(
     group: v2::Resource,
     topic: v2::Resource,
@@ -23,9 +23,9 @@ pub(crate) fn build_ack(
     v2::AckMessageRequest { group: Some(group), topic: Some(topic), entries }
 }
 
-/// A result for each handle of the request, in its order.
+/// The result of each handle of the request, in order.
 ///
-/// Entries are matched by handle, because some servers regroup them by broker.
+/// Entries are matched by handle, because some servers reorder them.
 pub(crate) fn process_ack(
     origin: &Origin,
     response: v2::AckMessageResponse,
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn each_handle_finds_its_result_in_any_order() {
+    fn results_are_matched_by_handle() {
         use v2::Code::{InvalidReceiptHandle, MultipleResults, Ok};
         for (top, entries, handles, expected) in [
             (Ok, vec![("a", Ok), ("b", Ok)], vec!["a", "b"], vec![None, None]),
@@ -100,7 +100,7 @@ mod tests {
                 vec!["a", "b"],
                 vec![None, Some(40013)],
             ),
-            // A server that echoes other handles is taken by position.
+            // If the server returns other handles, entries are matched by position.
             (
                 MultipleResults,
                 vec![("x", InvalidReceiptHandle), ("y", Ok)],

@@ -1,4 +1,4 @@
-//! Bodies as received: checked against their digest, then unpacked.
+//! Received bodies: their digest is checked, then they are decompressed.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use rocketmq_thin_proto::v2;
 use ruzstd::decoding::StreamingDecoder;
 use sha1::Sha1;
 
-/// The body in the clear, or `None` when it doesn't match its digest or can't be unpacked into `max_size`
+/// The decompressed body; `None` if it doesn't match its digest, can't be decompressed, or exceeds `max_size`
 /// bytes.
 pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: usize) -> Option<Bytes> {
     if !matches_digest(body, properties.body_digest.as_ref()) {
@@ -20,7 +20,7 @@ pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: 
         v2::Encoding::Identity => Some(body.clone()),
         v2::Encoding::Unspecified if properties.body_encoding == 0 => Some(body.clone()),
         v2::Encoding::Unspecified => None,
-        // Servers label every compression of older senders as gzip, so the first bytes decide.
+        // Servers label every compression as gzip, so the first bytes decide.
         v2::Encoding::Gzip => decompress(body, max_size).map(Bytes::from),
     }
 }
@@ -33,7 +33,7 @@ fn matches_digest(body: &[u8], digest: Option<&v2::Digest>) -> bool {
         v2::DigestType::Md5 => hex::encode_upper(Md5::digest(body)),
         v2::DigestType::Sha1 => hex::encode_upper(Sha1::digest(body)),
     };
-    // Some senders leave out the leading zeros of a CRC.
+    // Some senders omit the leading zeros of a CRC.
     let trim = |text: &str| text.trim_start_matches('0').to_ascii_uppercase();
     trim(&actual) == trim(&digest.checksum)
 }
@@ -48,7 +48,7 @@ fn decompress(body: &[u8], max_size: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// Reads to the end, but never more than one byte beyond the limit.
+/// Reads to the end, but at most one byte beyond the limit.
 fn read(decoder: impl Read, max_size: usize) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     decoder.take(max_size as u64 + 1).read_to_end(&mut plain).ok()?;
@@ -117,8 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crc_is_the_same_without_its_leading_zeros() {
-        // A body whose CRC-32 is 0x0000007B would do; the comparison is what matters.
+    fn leading_zeros_of_a_crc_may_be_missing() {
         let body = Bytes::from_static(b"");
         let properties = properties(v2::Encoding::Identity, Some((v2::DigestType::Crc32, "0")));
         assert!(decode(&body, &properties, MAX).is_some());
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_labelled_stays_as_it_is() {
+    fn a_body_without_an_encoding_is_not_decompressed() {
         let packed = Bytes::from(gzip(b"hello"));
         for encoding in [v2::Encoding::Identity, v2::Encoding::Unspecified] {
             assert_eq!(decode(&packed, &properties(encoding, None), MAX).unwrap(), packed);
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_unpacked_is_no_body() {
+    fn a_body_that_cannot_be_decompressed_is_none() {
         let labelled = properties(v2::Encoding::Gzip, None);
         let mut cut = gzip(b"hello");
         cut.truncate(12);
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_stops_at_the_limit() {
+    fn decompression_stops_at_the_limit() {
         let properties = properties(v2::Encoding::Gzip, None);
         let plain = vec![0; 10_000];
         for packed in [gzip(&plain), zlib(&plain), lz4(&plain), zstd(&plain)] {

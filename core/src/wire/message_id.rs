@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_the_published_form() {
+    fn an_id_has_the_documented_form() {
         let ids = MessageIds::new();
         let now = UNIX_EPOCH + EPOCH + Duration::from_secs(0x0102_0304);
         let (first, second) = (ids.next(now), ids.next(now));

@@ -30,7 +30,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn no_duration_is_left_out() {
+    fn the_longest_duration_is_cut() {
         assert_eq!(super::duration(Duration::from_millis(1500)).nanos, 500_000_000);
         assert_eq!(super::duration(Duration::MAX).seconds, i64::MAX);
     }

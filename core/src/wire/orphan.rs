@@ -46,7 +46,6 @@ mod tests {
         let command = |transaction_id: &str, message| v2::RecoverOrphanedTransactionCommand {
             transaction_id: transaction_id.into(),
             message,
-            ..Default::default()
         };
         let check = process_orphan(command("7", Some(half.clone())), endpoints()).unwrap();
         assert_eq!((check.transaction_id.as_str(), check.message), ("7", Message::new("t", "x")));

@@ -16,7 +16,7 @@ use crate::{
     rpc::{Origin, Outcome, Received},
 };
 
-/// What is the same in all receives of a subscription.
+/// A subscription, as all its receives need it.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) group: Arc<Group>,
@@ -37,7 +37,7 @@ pub(crate) struct Poll {
 /// One attempt of a long poll.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
-    /// Stays the same until an answer comes: a server gives the same messages again.
+    /// The same until there is an answer, so that the server can return the same messages again.
     pub(crate) id: &'a str,
     pub(crate) poll: Poll,
     pub(crate) source: &'a Source,
@@ -69,7 +69,7 @@ pub(crate) fn build_receive(
     }
 }
 
-/// The deliveries of one long poll, none when there was no message.
+/// The deliveries of one long poll; empty if there was no message.
 pub(crate) fn process_receive(
     origin: &Origin,
     received: Received,
@@ -98,7 +98,7 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
     let handle = system.receipt_handle.unwrap_or_default();
     Delivery {
         message_id: system.message_id,
-        // As subscribed: servers cut a topic's name at its first percent sign.
+        // As subscribed, because servers truncate the name of a topic at its first percent sign.
         topic: source.topic.clone(),
         corrupted: plain.is_none(),
         body: plain.unwrap_or(message.body),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_holds_all_that_came() {
+    fn every_field_of_a_delivery_is_converted() {
         let system = v2::SystemProperties {
             tag: Some("t".into()),
             keys: vec!["k".into()],
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn one_broken_body_marks_one_delivery() {
+    fn a_broken_body_marks_only_its_delivery() {
         let broken = v2::SystemProperties { body_encoding: v2::Encoding::Gzip.into(), ..Default::default() };
         let deliveries =
             process(Some(v2::Code::Ok), vec![message(broken), message(Default::default())]).unwrap();
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_message_is_no_error() {
+    fn an_empty_poll_is_not_an_error() {
         assert!(process(Some(v2::Code::MessageNotFound), vec![]).unwrap().is_empty());
         assert!(process(Some(v2::Code::Ok), vec![]).unwrap().is_empty());
         assert_eq!(process(Some(v2::Code::Forbidden), vec![]).unwrap_err().code(), Some(40300));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_count_even_when_the_status_is_lost() {
+    fn messages_without_a_status_are_returned() {
         assert_eq!(process(None, vec![message(Default::default())]).unwrap().len(), 1);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     rpc::Origin,
 };
 
-/// Asks where `topic` is; a server in front of others answers with the addresses we know it by.
+/// Asks for the queues of `topic`. A proxy answers with the endpoints that it is asked through.
 pub(crate) fn build_query_route(topic: v2::Resource, access: &Endpoints) -> v2::QueryRouteRequest {
     v2::QueryRouteRequest { topic: Some(topic), endpoints: Some(endpoints(access)) }
 }
@@ -26,7 +26,7 @@ pub(crate) fn process_query_route(
     Ok(TopicRoute::new(response.message_queues.into_iter().filter_map(queue).collect()))
 }
 
-/// A queue of a master that has an address; slaves take no messages and give none out on their own.
+/// The queue, if its broker is a master with an address. Slaves accept no messages.
 fn queue(queue: v2::MessageQueue) -> Option<Queue> {
     let (readable, writable) = match queue.permission() {
         v2::Permission::ReadWrite => (true, true),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn only_queues_of_masters_with_addresses_count() {
+    fn only_queues_of_masters_with_addresses_are_used() {
         use v2::{MessageType, Permission};
         for (wire, expected) in [
             (wire(Permission::ReadWrite, broker(0, 1), &[]), Some((true, true, true))),

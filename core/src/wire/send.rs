@@ -10,7 +10,7 @@ use crate::{
     rpc::{Origin, Outcome},
 };
 
-/// A message with what the client adds to it.
+/// A message, and what the client adds to it.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
@@ -18,7 +18,7 @@ pub(crate) struct Outgoing {
     pub(crate) born_at: SystemTime,
 }
 
-/// One request with plain messages, all of one topic, for one queue.
+/// A request with normal messages of one topic, for one queue.
 pub(crate) fn build_send<'a>(
     topic: &v2::Resource,
     queue_id: i32,
@@ -47,7 +47,7 @@ pub(crate) fn build_send<'a>(
     v2::SendMessageRequest { messages: messages.map(build).collect() }
 }
 
-/// A result for each message of the request, in its order.
+/// The result of each message of the request, in order.
 ///
 /// Apache's proxy answers a batch with one entry whose id is all ids joined by commas and whose offset is the
 /// first message's; others answer with an entry for each message.
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_holds_what_the_user_gave_and_what_the_server_needs() {
+    fn a_request_has_the_fields_of_the_message_and_of_the_client() {
         let topic = v2::Resource { resource_namespace: "ns".into(), name: "t".into() };
         let sent = outgoing(&["1", "2"]);
         let request = build_send(&topic, 3, "host", sent.iter());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn one_entry_for_a_batch_stands_for_all() {
+    fn one_entry_for_a_batch_is_the_result_of_all() {
         let sent = outgoing(&["a", "b", "c"]);
         assert_eq!(
             offsets(v2::Code::Ok, vec![entry(v2::Code::Ok, "a,b,c", 7)], &sent),
@@ -180,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_entries_is_the_whole_request_s() {
+    fn a_refusal_without_entries_is_the_result_of_the_request() {
         let response = v2::SendMessageResponse { status: status(v2::Code::TopicNotFound), entries: vec![] };
         let error = process_send(&origin(), response, outgoing(&["a"]).iter()).unwrap_err();
         assert_eq!(error.code(), Some(40402));
     }
 
     #[test]
-    fn a_refusal_in_the_one_entry_counts_for_all() {
+    fn a_refusal_in_the_only_entry_is_the_result_of_all() {
         let sent = outgoing(&["a", "b"]);
         let entries = vec![entry(v2::Code::MasterPersistenceTimeout, "", 0)];
         assert_eq!(
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn results_that_fit_no_message_are_not_guessed_at() {
+    fn results_that_do_not_match_the_messages_are_an_error() {
         let sent = outgoing(&["a", "b", "c"]);
         let two = || vec![entry(v2::Code::Ok, "a", 1), entry(v2::Code::Ok, "b", 2)];
         for top in [v2::Code::Ok, v2::Code::MultipleResults] {

@@ -1,4 +1,4 @@
-//! Settings: what a client tells a server about itself, and what the server makes of it.
+//! Settings: what a client tells the server about itself, and what the server answers.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -12,7 +12,7 @@ use crate::{
     rpc::{Identity, Rpc, Servers, WireLanguage},
 };
 
-/// What a protocol client does.
+/// What a client of the protocol is.
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
     /// Sends to these topics.
@@ -21,14 +21,14 @@ pub(crate) enum Role {
     SimpleConsumer { group: String, subscriptions: Vec<Subscription> },
 }
 
-/// What the server decides about a client.
+/// The server's settings for a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// The limits of the first and of the later pauses between attempts.
     pub(crate) pauses: Option<(Duration, Duration)>,
-    /// The largest body that the server takes, in bytes.
+    /// The largest body that the server accepts, in bytes.
     pub(crate) max_body_size: Option<usize>,
-    /// Whether a message must be of a type that its topic takes.
+    /// Whether clients have to check that a topic accepts the type of a message.
     pub(crate) validate_message_type: bool,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
     }
 }
 
-/// What of the server's settings matters to this client.
+/// The part of the server's settings that this client uses.
 pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
     let exponential = settings.backoff_policy.as_ref().and_then(|policy| match &policy.strategy {
         Some(v2::retry_policy::Strategy::ExponentialBackoff(backoff)) => Some(backoff),
@@ -102,7 +102,7 @@ pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
     }
 }
 
-/// A filter as the server reads it.
+/// A filter in the server's notation.
 pub(crate) fn filter(filter: &Filter) -> v2::FilterExpression {
     let (kind, expression) = match filter {
         Filter::All => (v2::FilterType::Tag, "*".to_owned()),
@@ -112,7 +112,7 @@ pub(crate) fn filter(filter: &Filter) -> v2::FilterExpression {
     v2::FilterExpression { r#type: kind.into(), expression }
 }
 
-/// Addresses as the server reads them; names and mixtures count as names.
+/// Endpoints as sent to the server. Host names, and mixtures of schemes, are sent as domain names.
 pub(crate) fn endpoints(endpoints: &Endpoints) -> v2::Endpoints {
     let addresses = endpoints.addresses();
     let scheme = if addresses.iter().all(|address| address.host.parse::<Ipv4Addr>().is_ok()) {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_written_as_servers_read_them() {
+    fn filters_are_in_the_notation_of_servers() {
         for (given, kind, expression) in [
             (Filter::All, v2::FilterType::Tag, "*"),
             (Filter::Tags(vec!["a".into(), "b".into()]), v2::FilterType::Tag, "a||b"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_s_limits_are_taken_and_nonsense_is_not() {
+    fn valid_limits_of_the_server_are_used() {
         let second = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         let settings = |initial, max, max_body_size| v2::Settings {
             backoff_policy: Some(v2::RetryPolicy {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_names_its_group_and_filters() {
+    fn the_settings_of_a_consumer_name_its_group_and_topics() {
         let options = ClientOptions { namespace: "ns".into(), ..ClientOptions::default() };
         let rpc = Rpc::new(Identity::new(&options).unwrap());
         let access = Access::parse("h:1").unwrap().endpoints;

@@ -1,4 +1,4 @@
-//! Where polls of one topic from one broker run.
+//! The polls of one topic at one broker.
 
 use std::{
     sync::Arc,
@@ -17,8 +17,8 @@ use crate::{
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
-/// Polls that nobody waits for; beyond that many, the oldest is given up.
-const MOST_IDLE: usize = 16;
+/// The maximum number of polls that no receive waits for. Beyond it the oldest is cancelled.
+const MAX_IDLE: usize = 16;
 
 /// One topic at one broker.
 pub(super) struct Poller {
@@ -28,21 +28,21 @@ pub(super) struct Poller {
 }
 
 struct State {
-    /// Polls that run without a receive that waits for them.
+    /// Running polls that no receive waits for.
     idle: Vec<Arc<Running>>,
-    /// Ids of attempts whose answer never came: the server may hold messages for them.
+    /// Ids of attempts without an answer. The server may have reserved messages for them.
     open_attempts: Vec<String>,
     turn: usize,
-    trouble: Option<Trouble>,
+    failures: Option<Failures>,
 }
 
-/// A row of failures, through which attempts keep their distance.
-struct Trouble {
+/// Consecutive failures. Attempts are paced until one succeeds.
+struct Failures {
     backoff: Backoff,
     next: Instant,
 }
 
-/// A poll that was started.
+/// A started poll.
 pub(super) struct Running {
     poll: Poll,
     stop: CancellationToken,
@@ -59,11 +59,11 @@ struct Progress {
 impl Poller {
     pub(super) fn new(source: Arc<Source>, broker: Arc<str>) -> Self {
         let turn = rand::random::<u16>().into();
-        let state = State { idle: Vec::new(), open_attempts: Vec::new(), turn, trouble: None };
+        let state = State { idle: Vec::new(), open_attempts: Vec::new(), turn, failures: None };
         Self { source, broker, state: Mutex::new(state) }
     }
 
-    /// A running poll that asks for the same and that nobody waits for.
+    /// Takes an idle poll that asks for the same as `poll`.
     pub(super) fn claim(&self, poll: &Poll) -> Option<Arc<Running>> {
         let idle = &mut self.state.lock().idle;
         idle.retain(|running| !running.has_ended());
@@ -73,26 +73,26 @@ impl Poller {
         Some(idle.remove(at))
     }
 
-    /// Takes back a poll whose receive is over.
-    pub(super) fn hand_back(&self, running: Arc<Running>) {
+    /// Makes a poll idle, because its receive is over.
+    pub(super) fn release(&self, running: Arc<Running>) {
         if running.has_ended() {
             return;
         }
         let idle = &mut self.state.lock().idle;
         idle.push(running);
-        if idle.len() > MOST_IDLE {
+        if idle.len() > MAX_IDLE {
             idle.remove(0).stop.cancel();
         }
     }
 
-    /// Polls until there is an answer, or an error that lasts as long as the wait.
+    /// Polls until there is an answer, or a failure that is permanent or lasts as long as the wait.
     pub(super) async fn poll(&self, polls: &Polls, running: &Running) -> Result<Vec<Delivery>> {
         let give_up = crate::options::deadline(Instant::now(), running.poll.wait);
         let mut attempt = self.open_attempt();
         loop {
             let error = match self.attempt(polls, running, &attempt).await {
                 Ok(deliveries) => {
-                    self.state.lock().trouble = None;
+                    self.state.lock().failures = None;
                     return Ok(deliveries);
                 }
                 Err(error) => error,
@@ -103,7 +103,7 @@ impl Poller {
                 self.state.lock().open_attempts.push(std::mem::take(&mut attempt));
                 return Err(error);
             }
-            running.troubled(Some(error));
+            running.set_error(Some(error));
             polls.prefetched.announce();
             tokio::time::sleep(pause).await;
         }
@@ -112,25 +112,25 @@ impl Poller {
     async fn attempt(&self, polls: &Polls, running: &Running, id: &str) -> Result<Vec<Delivery>> {
         let (session, poll) = (&polls.session, running.poll);
         let limit = poll.wait.saturating_add(session.options().request_timeout);
-        let turn_in_trouble = self.turn_in_trouble();
-        if let Some(turn) = turn_in_trouble {
-            tokio::time::sleep_until(turn.into()).await;
+        let paced_until = self.paced_until();
+        if let Some(time) = paced_until {
+            tokio::time::sleep_until(time.into()).await;
         }
         let deadline = crate::options::deadline(Instant::now(), limit);
         let route = polls.routes.get(&self.source.topic, deadline).await?;
         let turn = self.next_turn();
-        // A broker that left the route has nothing for us any more.
+        // The broker is no longer in the route.
         let Some(queue) = route.readable_at(&self.broker, turn) else { return Ok(Vec::new()) };
-        let tell = |error| running.troubled(Some(error));
-        let link = session.ready_reporting(&queue.endpoints, deadline, tell).await?;
-        running.troubled(None);
+        let report = |error| running.set_error(Some(error));
+        let link = session.ready_reporting(&queue.endpoints, deadline, report).await?;
+        running.set_error(None);
         let attempt = Attempt { id, poll, source: &self.source, queue };
         let result = self.ask(polls, &link, &attempt).await;
         match &result {
             Err(error) if verdict(error) == Verdict::Replay => {
                 let replayed = session.replay(&link, deadline).await.is_ok();
-                // At once, unless that didn't help the last time.
-                if replayed && turn_in_trouble.is_none() {
+                // Repeated at once, unless the attempt before failed as well.
+                if replayed && paced_until.is_none() {
                     return self.ask(polls, &link, &attempt).await;
                 }
             }
@@ -158,24 +158,24 @@ impl Poller {
         state.turn
     }
 
-    /// When the next attempt may go out, if the last one failed.
-    fn turn_in_trouble(&self) -> Option<Instant> {
+    /// When the next attempt may start, if the last one failed.
+    fn paced_until(&self) -> Option<Instant> {
         let mut state = self.state.lock();
-        let trouble = state.trouble.as_mut()?;
-        let turn = trouble.next.max(Instant::now());
-        trouble.next = turn + trouble.backoff.next();
-        Some(turn)
+        let failures = state.failures.as_mut()?;
+        let start = failures.next.max(Instant::now());
+        failures.next = start + failures.backoff.next();
+        Some(start)
     }
 
-    /// Counts a failure; returns how long until the next attempt's turn.
+    /// Counts a failure. Returns the pause before the next attempt.
     fn after_failure(&self) -> Duration {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let trouble = state.trouble.get_or_insert_with(|| {
+        let failures = state.failures.get_or_insert_with(|| {
             let mut backoff = Backoff::for_receiving();
-            Trouble { next: now + backoff.next(), backoff }
+            Failures { next: now + backoff.next(), backoff }
         });
-        trouble.next.saturating_duration_since(now)
+        failures.next.saturating_duration_since(now)
     }
 }
 
@@ -196,8 +196,8 @@ impl Running {
         *self.progress.lock() = Progress { ended: true, error };
     }
 
-    /// Notes what keeps the poll from running, or that nothing does any more.
-    fn troubled(&self, error: Option<Error>) {
+    /// Sets the latest failure, or clears it.
+    fn set_error(&self, error: Option<Error>) {
         self.progress.lock().error = error;
     }
 }
