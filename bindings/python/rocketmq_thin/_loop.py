@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Callable, Optional, TypeVar
 
 from . import _native
@@ -13,10 +14,24 @@ _T = TypeVar("_T")
 _BATCH = 256
 
 
+# Incremented in each forked child: it needs new completions for a loop that it inherited.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
 class _Completions:
     """The operations of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.forks = _forks
         self.native = _native.Completions()
         # By id: the future, and what takes the operation's value back if the future is cancelled.
         self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
@@ -63,7 +78,7 @@ _ATTRIBUTE = "_rocketmq_thin_completions"
 
 def _completions(loop: asyncio.AbstractEventLoop) -> _Completions:
     found: Optional[_Completions] = getattr(loop, _ATTRIBUTE, None)
-    if found is None:
+    if found is None or found.forks != _forks:
         found = _Completions(loop)
         setattr(loop, _ATTRIBUTE, found)
     return found
@@ -77,12 +92,6 @@ async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T]
     loop = asyncio.get_running_loop()
     completions = _completions(loop)
     id = completions.native.submit(operation)
-    if id is None:
-        # The process was forked: the child's loop needs completions of its own.
-        delattr(loop, _ATTRIBUTE)
-        completions = _completions(loop)
-        id = completions.native.submit(operation)
-        assert id is not None
     future: asyncio.Future[_T] = loop.create_future()
     completions.waiting[id] = future, put_back
     try:

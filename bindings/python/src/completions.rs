@@ -49,14 +49,11 @@ impl Completions {
         Ok(open(&self.lock())?.signal.as_raw_fd())
     }
 
-    /// Starts an operation and returns its id, or `None` if the process was forked since this was made.
-    fn submit(&self, py: Python<'_>, operation: &Operation) -> PyResult<Option<u64>> {
+    /// Starts an operation and returns its id.
+    fn submit(&self, py: Python<'_>, operation: &Operation) -> PyResult<u64> {
         let guard = self.lock();
         let Open { queue, .. } = open(&guard)?;
-        if queue.is_forked() {
-            return Ok(None);
-        }
-        queue.submit(operation.take()?).map(Some).map_err(|error| raised(py, &error))
+        queue.submit(operation.take()?).map_err(|error| raised(py, &error))
     }
 
     /// Cancels an operation that `drain` has not returned.
