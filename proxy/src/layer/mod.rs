@@ -16,7 +16,7 @@ pub use operation::{NamesTopics, Operation, OperationKind, Size};
 /// other layers included.
 ///
 /// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
-/// Authentication and access control belong before the limit, so that strangers can't use it up.
+/// Authentication and access control belong before the limit, so that unauthenticated requests can't exhaust it.
 pub struct Layers {
     in_flight: InFlight,
 }

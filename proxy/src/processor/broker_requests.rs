@@ -69,7 +69,7 @@ async fn pass_on(environment: &Environment, cluster: &Cluster) {
 }
 
 // Any producer that sends to the topic in this cluster may know the answer; one of the same topic in another cluster
-// would roll back what it never sent. A producer that can't be told now is skipped. If none is left, the broker
+// would roll back what it never sent. A producer that reads too slowly is skipped. If none is left, the broker
 // asks again, maybe another proxy.
 fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Delivery>) {
     let topic = delivery.topic.clone();

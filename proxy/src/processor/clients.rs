@@ -1,4 +1,4 @@
-//! Which clients sent their settings here, and when they were last heard of.
+//! Which clients sent their settings here, and when their last sign of life was.
 //!
 //! **A client is its id and the host that it speaks from.** Ids are no secret, so the id alone proves nothing: settings,
 //! heartbeats and terminations count for the sessions of their own host only. Two hosts that use one id have a session
@@ -88,7 +88,7 @@ pub(super) struct ClientKey {
     host: Host,
 }
 
-/// What a client has told about itself.
+/// A client's settings, as far as they are needed later.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) kind: ClientKind,
@@ -119,7 +119,7 @@ pub(super) struct GroupSubscription {
     pub(super) topic: String,
 }
 
-/// The clients that were heard of lately.
+/// The clients that gave a sign of life lately.
 pub(super) struct Clients {
     sessions: Mutex<Sessions>,
     budget: Arc<ByteBudget>,
@@ -241,7 +241,7 @@ impl Clients {
         Some(ClientKey { id: id.clone(), host })
     }
 
-    /// Whether a client was heard of lately.
+    /// Whether a client gave a sign of life lately.
     pub(super) fn is_present(&self, client: &ClientKey) -> bool {
         self.sessions.lock().get_mut(&client.id, &client.host).is_some()
     }

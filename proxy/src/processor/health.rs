@@ -18,7 +18,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// checked yet have no entry.
 pub type Health = BTreeMap<Arc<str>, Option<String>>;
 
-/// The newest health, and who wants to hear of changes.
+/// The current health, with its subscribers.
 pub(super) struct ClusterHealth {
     health: watch::Sender<Health>,
 }

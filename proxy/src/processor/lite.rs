@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{NamesTopics, OperationKind};
 use crate::service::{LiteAction, LiteChange, LiteStart};
 
-/// How far a client may be above its quota, as with Apache's proxy: a subscription that goes and one that comes
-/// may overlap.
+/// By how much a client may exceed its quota, as with Apache's proxy: subscriptions that replace each other may
+/// overlap.
 const QUOTA_MARGIN: usize = 300;
 
 /// Changes the lite topics that the client receives from. Needs no settings: the group's configuration is enough.

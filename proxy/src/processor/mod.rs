@@ -168,7 +168,7 @@ impl Processor {
     }
 }
 
-/// Administration. It goes past the layers, so that an overloaded proxy can still be administered.
+/// Administration. It bypasses the layers, so that an overloaded proxy can still be administered.
 impl Processor {
     /// Creates topics, then groups. With `replace` those that exist take the new configuration.
     ///

@@ -233,8 +233,8 @@ impl Source<'_> {
         }
     }
 
-    /// Renews the leases of these deliveries from now on, as long as their client is known here. Otherwise nobody would
-    /// notice that it is gone.
+    /// Renews the leases of these deliveries from now on, if their client is known here. Otherwise the proxy would not
+    /// notice when it is gone.
     fn renew(&self, environment: &Environment, context: &Context, leased: &[LeasedDelivery]) {
         let Some(client) = environment.clients.find(context) else { return };
         let holder = Arc::new(LeaseHolder {

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{NamesTopics, OperationKind};
 use crate::service::{LiteAction, LiteChange, RetryPolicy};
 
-/// What producers are told about sending again.
+/// The retry policy of producers.
 const PRODUCER_POLICY: ProducerPolicy = ProducerPolicy {
     max_attempts: 3,
     retry: RetryPolicy::Exponential {
@@ -283,7 +283,7 @@ impl Consumer<'_> {
 
 // Without this, brokers would notice only after some minutes.
 //
-// The end of a stream alone unsubscribes nobody, unlike at Apache's proxy: the client may go on at another proxy, and
+// Unlike at Apache's proxy, the end of a stream alone does not unsubscribe: the client may go on at another proxy, and
 // would lose its subscription until its next synchronisation, half a minute later. Brokers give to others what is not
 // fetched for ten seconds, and forget who is silent for three minutes.
 async fn unsubscribe_lite(

@@ -69,7 +69,7 @@ impl PushStream {
 }
 
 impl PushReceiver {
-    /// The next command; `None` once nobody can send one any more.
+    /// The next command; `None` once all senders are gone.
     pub async fn recv(&mut self) -> Option<Push> {
         self.pushed.recv().await.map(|queued| queued.push)
     }

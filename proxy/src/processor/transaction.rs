@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{NamesTopics, OperationKind, Size};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
-/// Commits a half message, or rolls it back. The first decision stands: whoever repeats or contradicts it has no effect,
-/// and gets the outcome of the first one, as long as this proxy remembers it.
+/// Commits a half message, or rolls it back. The first decision counts: repeating or contradicting it has no effect,
+/// and returns the outcome of the first one, as long as this proxy remembers it.
 ///
 /// # Errors
 /// `IllegalTopic`, `InvalidTransactionId` (blank, not ours, or of another topic), then the backend's failures.
