@@ -1,4 +1,4 @@
-use rocketmq_thin::{Delivery, Error};
+use rocketmq_thin::{CLOSE_DEADLINE, Delivery, Error};
 
 use crate::process::{Process, forked};
 
@@ -43,6 +43,18 @@ impl SimpleConsumer {
             Some(consumer) if self.process.is_current() => consumer.put_back(deliveries),
             // Their leases belong to the parent process.
             _ => std::mem::forget(deliveries),
+        }
+    }
+
+    /// Closes the consumer in the background, for an application that is gone: messages that it has not seen go
+    /// back to the server at once. Never blocks, and does nothing in a forked child.
+    pub fn abandon(&self) {
+        let consumer = self.clone();
+        if let Some(value) = consumer.value.clone().filter(|_| self.process.is_current()) {
+            self.process.handle().spawn(async move {
+                value.close(CLOSE_DEADLINE).await;
+                drop(consumer);
+            });
         }
     }
 }

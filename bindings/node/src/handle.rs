@@ -120,6 +120,13 @@ impl SimpleConsumer {
     }
 }
 
+impl Drop for SimpleConsumer {
+    /// When JavaScript has collected it, or its environment has ended.
+    fn drop(&mut self) {
+        self.consumer.abandon();
+    }
+}
+
 /// The deliveries of one receive, without their contents. They share one native object because native objects
 /// are expensive.
 #[napi]

@@ -118,3 +118,34 @@ test('a worker that ends during a receive takes no message', async () => {
   assert.deepEqual([String(delivery.body), delivery.attempt], ['second', 1]);
   await client.close();
 });
+
+test('a message that has arrived in a worker is given back when the worker ends', async () => {
+  const topic = name();
+  const program = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { Client } = require(workerData.package);
+    (async () => {
+      const client = await Client.connect(workerData.server);
+      const consumer = await client.simpleConsumer({ group: workerData.topic, subscriptions: workerData.topic });
+      consumer.receive();
+      parentPort.postMessage('waiting');
+      // The message arrives, but this thread cannot see it.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    })();
+  `;
+  const client = await rocketmq.Client.connect(server);
+  const producer = await client.producer({ topics: topic });
+  const workerData = { server, topic, package: createRequire(import.meta.url).resolve('rocketmq-thin') };
+  const worker = new Worker(program, { eval: true, workerData });
+  await once(worker, 'message');
+  await producer.send({ topic, body: 'x' });
+  // Another group has received it when the worker has.
+  const other = await client.simpleConsumer({ group: name(), subscriptions: topic });
+  await other.ack((await other.receive())[0]);
+  await worker.terminate();
+
+  const consumer = await client.simpleConsumer({ group: topic, subscriptions: topic });
+  const [delivery] = await consumer.receive();
+  assert.equal(delivery.attempt, 1);
+  await client.close();
+});

@@ -37,7 +37,7 @@ internal object Operations {
     /** Whether the thread runs. */
     @Volatile private var polling = false
 
-    /** Runs what must not run on the thread. It is the JDK's, because a pool of ours would keep threads. */
+    /** Runs what must not run on that thread. It is the JDK's, because a pool of our own would keep threads. */
     private val executor = CompletableFuture<Nothing>().defaultExecutor()
 
     /** Where futures are completed. */
@@ -105,10 +105,10 @@ internal object Operations {
     @Synchronized
     private fun startPolling() {
         if (polling) return
-        polling = true
         // Not the caller's class loader, which may be an application's that is to be unloaded.
         val loader = Operations::class.java.classLoader
         thread(isDaemon = true, name = "rocketmq-poll", contextClassLoader = loader, block = ::poll)
+        polling = true
     }
 
     /** Whether the thread ends. */
