@@ -93,11 +93,14 @@ impl Connection {
             .await
             .map_err(|error| diagnosis::no_http2(address, &greeting, Some(error)))?;
         let (limit, mut max_streams) = watch::channel(0);
-        let watched = tasks.clone();
-        tasks.execute(async move {
+        let Tasks { closed, progress } = tasks.clone();
+        // Not by `Tasks`, whose tasks wake this one: it would wake itself for ever.
+        tokio::spawn(closed.run_until_cancelled_owned(async move {
             let mut connection = pin!(connection);
             let result = std::future::poll_fn(|cx| {
-                watched.progress.register(cx.waker());
+                if *limit.borrow() == 0 {
+                    progress.register(cx.waker());
+                }
                 let done = connection.as_mut().poll(cx);
                 let streams = connection.current_max_send_streams();
                 limit.send_if_modified(|limit| std::mem::replace(limit, streams) != streams);
@@ -106,7 +109,7 @@ impl Connection {
             if let Err(error) = result.await {
                 tracing::debug!(%error, "a connection ended");
             }
-        });
+        }));
         if max_streams.wait_for(|streams| *streams > 0).await.is_err() {
             return Err(diagnosis::no_http2(address, &greeting, None));
         }
