@@ -12,6 +12,7 @@ mod differences;
 mod disk_full;
 mod fifo;
 mod filter;
+mod journal;
 mod kill;
 mod metadata;
 mod polling;
