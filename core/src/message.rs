@@ -21,6 +21,7 @@ use crate::options::Endpoints;
 /// assert_eq!(message.keys, ["42"]);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// The topic to send it to.
     pub topic: String,
@@ -80,6 +81,7 @@ pub struct Receipt {
 ///
 /// Clones share the lease: after a change of the invisible time through one, all of them use the new handle.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Delivery {
     /// The message's id, as in its [`Receipt`].
     pub message_id: String,

@@ -30,6 +30,7 @@ pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
 /// assert_eq!(options.request_timeout.as_secs(), 3);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ClientOptions {
     /// The addresses of one service, separated by `,` or `;`. One that answers is enough. Default:
     /// `127.0.0.1:8081`.
@@ -203,6 +204,7 @@ pub enum Tls {
 /// Each pause is random, between zero and a limit that doubles from `initial` to `max`. Limits that the server
 /// sends replace these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryOptions {
     /// The maximum number of attempts of one call. Default: 16. With 1, a request that a server may have received
     /// is not repeated. Attempts to reach a server that can't be reached don't count.
@@ -265,6 +267,7 @@ pub enum Language {
 /// assert_eq!(one.topics, ["orders"]);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProducerOptions {
     /// Topics that must exist when the producer is made. It can send to others as well. Default: none.
     pub topics: Vec<String>,

@@ -14,27 +14,20 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[test]
 fn operations_end_when_the_runtime_does() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = ClientOptions {
-        endpoints: nobody.to_string(),
-        startup_timeout: Duration::from_millis(200),
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions::new(nobody.to_string()).startup_timeout(Duration::from_millis(200));
     assert_eq!(failure(run(Operation::Connect(options))), ErrorKind::Unavailable);
 
     // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let options = ClientOptions {
-        endpoints: silent.local_addr().unwrap().to_string(),
-        startup_timeout: HOUR,
-        request_timeout: HOUR,
-        operation_timeout: HOUR,
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions::new(silent.local_addr().unwrap().to_string())
+        .startup_timeout(HOUR)
+        .request_timeout(HOUR)
+        .operation_timeout(HOUR);
     let (woken, wakes) = channel();
     let queue = Queue::new(move || woken.send(()).unwrap()).unwrap();
     let waiting = match run(Operation::Connect(options)) {
         Outcome::Client(client) => {
-            let producer = ProducerOptions { topics: vec!["orders".into()], ..ProducerOptions::default() };
+            let producer = ProducerOptions::new(["orders"]);
             queue.submit(Operation::Producer(client, producer)).unwrap()
         }
         other => panic!("{:?}", failure(other)),

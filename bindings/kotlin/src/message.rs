@@ -23,13 +23,11 @@ pub(crate) struct OutgoingMessages {
 
 impl From<OutgoingMessage> for core::Message {
     fn from(message: OutgoingMessage) -> Self {
-        Self {
-            topic: message.topic,
-            body: message.body.0,
-            tag: message.tag,
-            keys: message.keys,
-            properties: message.properties.0,
-        }
+        let mut sent = Self::new(message.topic, message.body.0);
+        sent.tag = message.tag;
+        sent.keys = message.keys;
+        sent.properties = message.properties.0;
+        sent
     }
 }
 

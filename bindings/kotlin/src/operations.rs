@@ -61,11 +61,10 @@ pub(crate) extern "C" fn rocketmq_thin_receive(
 ) -> i64 {
     let default = ReceiveOptions::default();
     let duration = |given: i64, default| u64::try_from(given).map_or(default, Duration::from_millis);
-    let options = ReceiveOptions {
-        max_messages: u32::try_from(max_messages).unwrap_or(default.max_messages),
-        invisible_duration: duration(invisible_millis, default.invisible_duration),
-        await_duration: duration(await_millis, default.await_duration),
-    };
+    let options = default
+        .max_messages(u32::try_from(max_messages).unwrap_or(default.max_messages))
+        .invisible_duration(duration(invisible_millis, default.invisible_duration))
+        .await_duration(duration(await_millis, default.await_duration));
     submit(|| Some(Operation::Receive(CONSUMERS.get(consumer)?, options)))
 }
 

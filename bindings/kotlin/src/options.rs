@@ -37,7 +37,7 @@ pub(crate) enum Encryption {
 
 impl From<ConnectOptions> for core::ClientOptions {
     fn from(given: ConnectOptions) -> Self {
-        let mut options = Self { language: core::Language::Kotlin, ..Self::new(given.endpoints) };
+        let mut options = Self::new(given.endpoints).language(core::Language::Kotlin);
         replace(&mut options.namespace, given.namespace);
         options.credentials = given.credentials;
         replace(&mut options.tls, given.encryption);

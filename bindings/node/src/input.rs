@@ -120,28 +120,25 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
     type Error = Error;
 
     fn try_from(options: ClientOptions) -> Result<Self> {
-        let default = Self::default();
-        Ok(Self {
-            endpoints: options.endpoints.join(","),
-            namespace: options.namespace.unwrap_or(default.namespace),
-            credentials: options.credentials.map(Into::into),
-            tls: match options.tls {
-                None => default.tls,
-                Some(Either::A(false)) => bridge::Tls::Off,
-                Some(Either::A(true)) => bridge::Tls::SystemRoots,
-                Some(Either::B(CertificateAuthorities { ca })) => bridge::Tls::Ca {
-                    pem: match ca {
-                        Either::A(bytes) => bytes.to_vec(),
-                        Either::B(text) => text.into_bytes(),
-                    },
+        let mut client = Self::new(options.endpoints.join(",")).language(bridge::Language::NodeJs);
+        client.namespace = options.namespace.unwrap_or(client.namespace);
+        client.credentials = options.credentials.map(Into::into);
+        client.tls = match options.tls {
+            None => client.tls,
+            Some(Either::A(false)) => bridge::Tls::Off,
+            Some(Either::A(true)) => bridge::Tls::SystemRoots,
+            Some(Either::B(CertificateAuthorities { ca })) => bridge::Tls::Ca {
+                pem: match ca {
+                    Either::A(bytes) => bytes.to_vec(),
+                    Either::B(text) => text.into_bytes(),
                 },
             },
-            request_timeout: millis_or(options.request_timeout_ms, default.request_timeout)?,
-            operation_timeout: millis_or(options.operation_timeout_ms, default.operation_timeout)?,
-            startup_timeout: millis_or(options.startup_timeout_ms, default.startup_timeout)?,
-            retry: options.retry.map_or(Ok(default.retry), TryInto::try_into)?,
-            language: bridge::Language::NodeJs,
-        })
+        };
+        client.request_timeout = millis_or(options.request_timeout_ms, client.request_timeout)?;
+        client.operation_timeout = millis_or(options.operation_timeout_ms, client.operation_timeout)?;
+        client.startup_timeout = millis_or(options.startup_timeout_ms, client.startup_timeout)?;
+        client.retry = options.retry.map_or(Ok(client.retry), TryInto::try_into)?;
+        Ok(client)
     }
 }
 
@@ -156,23 +153,26 @@ impl TryFrom<RetryOptions> for bridge::RetryOptions {
 
     fn try_from(options: RetryOptions) -> Result<Self> {
         let default = Self::default();
-        Ok(Self {
-            max_attempts: options.max_attempts.unwrap_or(default.max_attempts),
-            initial: millis_or(options.initial_ms, default.initial)?,
-            max: millis_or(options.max_ms, default.max)?,
-        })
+        Ok(default
+            .max_attempts(options.max_attempts.unwrap_or(default.max_attempts))
+            .initial(millis_or(options.initial_ms, default.initial)?)
+            .max(millis_or(options.max_ms, default.max)?))
     }
 }
 
 impl From<ProducerOptions> for bridge::ProducerOptions {
     fn from(options: ProducerOptions) -> Self {
-        let default = Self::default();
-        let count = |given: Option<u32>, default| given.map_or(default, |count| count as usize);
-        Self {
-            topics: options.topics.unwrap_or(default.topics),
-            max_in_flight_messages: count(options.max_in_flight_messages, default.max_in_flight_messages),
-            max_in_flight_bytes: count(options.max_in_flight_bytes, default.max_in_flight_bytes),
+        let mut producer = Self::default();
+        if let Some(topics) = options.topics {
+            producer.topics = topics;
         }
+        if let Some(messages) = options.max_in_flight_messages {
+            producer.max_in_flight_messages = messages as usize;
+        }
+        if let Some(bytes) = options.max_in_flight_bytes {
+            producer.max_in_flight_bytes = bytes as usize;
+        }
+        producer
     }
 }
 
@@ -211,26 +211,24 @@ impl TryFrom<ReceiveOptions> for bridge::ReceiveOptions {
 
     fn try_from(options: ReceiveOptions) -> Result<Self> {
         let default = Self::default();
-        Ok(Self {
-            max_messages: options.max_messages.unwrap_or(default.max_messages),
-            invisible_duration: millis_or(options.invisible_ms, default.invisible_duration)?,
-            await_duration: millis_or(options.await_ms, default.await_duration)?,
-        })
+        Ok(default
+            .max_messages(options.max_messages.unwrap_or(default.max_messages))
+            .invisible_duration(millis_or(options.invisible_ms, default.invisible_duration)?)
+            .await_duration(millis_or(options.await_ms, default.await_duration)?))
     }
 }
 
 impl From<Message<'_>> for bridge::Message {
     fn from(message: Message<'_>) -> Self {
-        Self {
-            topic: message.topic,
-            body: match message.body {
-                // Copied, because JavaScript may reuse its buffer as soon as the call returns.
-                Either::A(bytes) => Bytes::copy_from_slice(&bytes),
-                Either::B(text) => text.into(),
-            },
-            tag: message.tag,
-            keys: message.keys.unwrap_or_default(),
-            properties: message.properties.unwrap_or_default().into_iter().collect(),
-        }
+        let body = match message.body {
+            // Copied, because JavaScript may reuse its buffer as soon as the call returns.
+            Either::A(bytes) => Bytes::copy_from_slice(&bytes),
+            Either::B(text) => text.into(),
+        };
+        let mut sent = Self::new(message.topic, body);
+        sent.tag = message.tag;
+        sent.keys = message.keys.unwrap_or_default();
+        sent.properties = message.properties.unwrap_or_default().into_iter().collect();
+        sent
     }
 }

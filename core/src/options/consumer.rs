@@ -12,6 +12,7 @@ use std::time::Duration;
 /// assert_eq!(more.subscriptions.len(), 2);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SimpleConsumerOptions {
     /// The consumer group; its members share the messages.
     pub group: String,
@@ -52,6 +53,7 @@ impl SimpleConsumerOptions {
 
 /// How received bodies are decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodeOptions {
     /// The largest body after decompression, in bytes. A larger one is delivered as corrupted. Default: 64 MiB.
     pub max_body_size: usize,
@@ -131,6 +133,7 @@ impl Filter {
 
 /// How many messages one receive asks for, and how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceiveOptions {
     /// The maximum number of deliveries of one call. Default: 32, which is also the most that servers return.
     pub max_messages: u32,

@@ -43,11 +43,9 @@ async fn a_connection_that_died_silently_is_replaced() {
     let server = TestServer::start(script);
     let relay = Relay::start(server.address).await;
     server.route_to(relay.address);
-    let options = ClientOptions {
-        request_timeout: Duration::from_millis(300),
-        operation_timeout: Duration::from_secs(60),
-        ..ClientOptions::new(relay.address.to_string())
-    };
+    let options = ClientOptions::new(relay.address.to_string())
+        .request_timeout(Duration::from_millis(300))
+        .operation_timeout(Duration::from_secs(60));
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
@@ -67,10 +65,7 @@ async fn one_slow_call_replaces_nothing() {
     let server = TestServer::start(Script::default());
     let relay = Relay::start(server.address).await;
     server.route_to(relay.address);
-    let options = ClientOptions {
-        request_timeout: Duration::from_millis(300),
-        ..ClientOptions::new(relay.address.to_string())
-    };
+    let options = ClientOptions::new(relay.address.to_string()).request_timeout(Duration::from_millis(300));
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     server.hold_sends(1);
@@ -141,11 +136,9 @@ async fn a_server_of_another_protocol_is_named_at_once() {
 #[tokio::test]
 async fn a_silent_server_is_given_up_at_the_startup_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let options = ClientOptions {
-        startup_timeout: Duration::from_millis(300),
-        request_timeout: Duration::MAX,
-        ..ClientOptions::new(listener.local_addr().unwrap().to_string())
-    };
+    let options = ClientOptions::new(listener.local_addr().unwrap().to_string())
+        .startup_timeout(Duration::from_millis(300))
+        .request_timeout(Duration::MAX);
     let error = Client::connect(options).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, true), "{error}");
     assert!(error.message().contains("timed out"), "{error}");
@@ -166,7 +159,7 @@ async fn tls_on_one_side_only_is_named_at_once() {
     assert!(error.message().contains("https://"), "{error}");
 
     let plain = TestServer::start(Script::default());
-    let options = ClientOptions { tls: Tls::Ca { pem: ca.into() }, ..ClientOptions::new(plain.endpoints()) };
+    let options = ClientOptions::new(plain.endpoints()).tls(Tls::Ca { pem: ca.into() });
     let error = Client::connect(options).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Tls, false), "{error}");
     assert!(error.message().contains("http://"), "{error}");
@@ -179,7 +172,7 @@ async fn a_certificate_of_an_authority_is_explained() {
     let (ca, own) = identity(params);
     let server = TestServer::at("127.0.0.1:0".parse().unwrap(), Script::default(), Some(own));
     let endpoints = format!("localhost:{}", server.address.port());
-    let options = ClientOptions { tls: Tls::Ca { pem: ca.into() }, ..ClientOptions::new(endpoints) };
+    let options = ClientOptions::new(endpoints).tls(Tls::Ca { pem: ca.into() });
     let error = Client::connect(options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
     assert!(error.message().contains("CA:FALSE"), "{error}");

@@ -115,11 +115,10 @@ impl From<Wanted> for ReceiveOptions {
     fn from(given: Wanted) -> Self {
         let default = Self::default();
         let or = |given: Option<u64>, default| given.map_or(default, Duration::from_millis);
-        Self {
-            max_messages: given.max_messages.unwrap_or(default.max_messages),
-            invisible_duration: or(given.invisible_ms, default.invisible_duration),
-            await_duration: or(given.await_ms, default.await_duration),
-        }
+        default
+            .max_messages(given.max_messages.unwrap_or(default.max_messages))
+            .invisible_duration(or(given.invisible_ms, default.invisible_duration))
+            .await_duration(or(given.await_ms, default.await_duration))
     }
 }
 
