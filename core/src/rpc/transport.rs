@@ -25,6 +25,10 @@ use crate::{
 };
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+/// How long sent bytes may stay unacknowledged before the system closes the socket. Without it a socket to a
+/// vanished machine stays open for about fifteen minutes.
+#[cfg(target_os = "linux")]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The protocol name of HTTP/2 in the TLS handshake.
 const ALPN_HTTP2: &[u8] = b"h2";
 
@@ -84,6 +88,8 @@ async fn tcp(address: &Address) -> Result<TcpStream, Error> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_keepalive(Some(TCP_KEEPALIVE));
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
     let connected = connector.call(uri("http", address)?).await;
     connected.map(TokioIo::into_inner).map_err(|error| diagnosis::of_tcp(address, error))
 }
