@@ -17,7 +17,7 @@ use super::environment::Environment;
 use super::group;
 use super::handle::Lease;
 use crate::error::Error;
-use crate::service::{ChangeInvisible, InvisibleOutcome, Settle};
+use crate::service::{ChangeInvisible, InvisibleOutcome, NextAttempt, Settle};
 
 /// Successive renewal lengths, as multiples of the first lease. The last one repeats.
 const LENGTHS: [u32; 6] = [1, 3, 5, 10, 30, 60];
@@ -305,7 +305,7 @@ async fn change(
         group: renewal.holder.group.clone(),
         entry: renewal.entry.clone(),
         invisible,
-        suspend: false,
+        next_attempt: NextAttempt::Counts,
         deadline: Instant::now() + environment.limits.call,
     };
     let outcome = services.messages.change_invisible(change).await?;

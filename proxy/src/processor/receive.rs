@@ -1,5 +1,6 @@
 //! Receiving: how long to wait, for how long to lease, and which deliveries are dead letters.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -157,10 +158,15 @@ pub(super) async fn give_back(environment: &Environment, undelivered: Undelivere
         let Opened::Lease(lease) = scope.open(&handle) else { continue };
         let Ok(cluster) = environment.clusters.get(&lease.cluster) else { continue };
         let deadline = Instant::now() + environment.limits.call;
-        let change = ChangeInvisible::give_back(&topic, &group, &delivery, deadline);
-        if let Err(error) = cluster.services.messages.change_invisible(change).await {
-            tracing::debug!(topic, group, %error, "an undelivered message stays invisible until its lease ends");
-        }
+        give_back_one(&cluster.services, ChangeInvisible::give_back(&topic, &group, &delivery, deadline))
+            .await;
+    }
+}
+
+async fn give_back_one(services: &Services, change: ChangeInvisible) {
+    let (topic, group) = (change.topic.clone(), change.group.clone());
+    if let Err(error) = services.messages.change_invisible(change).await {
+        tracing::debug!(topic, group, %error, "an undelivered message stays invisible until its lease ends");
     }
 }
 
@@ -188,6 +194,34 @@ async fn wait_for(
     })
 }
 
+/// Deliveries whose receive may still be cancelled. If it is, they are given back.
+struct Pending<'a> {
+    source: &'a Source<'a>,
+    call: Duration,
+    deliveries: VecDeque<Delivery>,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.deliveries.is_empty() {
+            return;
+        }
+        let services = self.source.cluster.services.clone();
+        let deadline = Instant::now() + self.call;
+        let Scope { topic, group, .. } = self.source.scope;
+        let changes: Vec<_> = self
+            .deliveries
+            .drain(..)
+            .map(|delivery| ChangeInvisible::give_back(topic, group, &delivery, deadline))
+            .collect();
+        tokio::spawn(async move {
+            for change in changes {
+                give_back_one(&services, change).await;
+            }
+        });
+    }
+}
+
 /// Where deliveries came from.
 struct Source<'a> {
     cluster: &'a Cluster,
@@ -202,12 +236,19 @@ impl Source<'_> {
         deliveries: Vec<Delivery>,
         group: &GroupConfig,
     ) -> Vec<LeasedDelivery> {
-        let mut leased = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
+        let mut pending =
+            Pending { source: self, call: environment.limits.call, deliveries: deliveries.into() };
+        let mut leased = Vec::with_capacity(pending.deliveries.len());
+        for _ in 0..pending.deliveries.len() {
+            let Some(delivery) = pending.deliveries.pop_front() else { break };
             if delivery.attempt > group::max_attempts(group) {
                 self.forward(&delivery, Instant::now() + environment.limits.call).await;
-                continue;
+            } else {
+                // It stays among those that are given back until the whole batch is ready.
+                pending.deliveries.push_back(delivery);
             }
+        }
+        for delivery in std::mem::take(&mut pending.deliveries) {
             let lease = Lease {
                 received_at: delivery.received_at,
                 invisible: delivery.invisible,
@@ -300,7 +341,50 @@ fn polling_time(
 
 #[cfg(test)]
 mod tests {
+    use futures::poll;
+
+    use super::super::ClusterRouter;
+    use super::super::scripted::{self, Asked};
     use super::*;
+    use crate::service::{NextAttempt, RetryPolicy};
+
+    #[tokio::test]
+    async fn a_receive_that_is_cancelled_during_a_move_to_the_dead_letters_gives_the_rest_back() {
+        let ([services], [mut asked]) = scripted::backends();
+        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
+        let environment = &processor.environment;
+        let cluster = environment.clusters.route((&context(None)).into(), "t");
+        let source = Source { cluster, scope: environment.handles.scope("t", "g") };
+        let config = GroupConfig {
+            name: "g".to_owned(),
+            fifo: false,
+            consume: true,
+            max_retries: 1,
+            retry: RetryPolicy::default(),
+            lite_bind_topic: None,
+            lite_quota: 0,
+        };
+        let last_attempt = group::max_attempts(&config);
+        let deliveries = [("first", 1), ("dead", last_attempt + 1), ("last", last_attempt)];
+        let deliveries = deliveries.map(|(coordinates, attempt)| Delivery {
+            coordinates: coordinates.to_owned(),
+            attempt,
+            ..scripted::delivery("t")
+        });
+        let mut sealing = Box::pin(source.seal(environment, deliveries.into(), &config));
+        assert!(poll!(&mut sealing).is_pending());
+        drop(sealing);
+        let Some(Asked::Forward(forward, _)) = asked.recv().await else { panic!("another question") };
+        assert_eq!(forward.entry.coordinates, "dead");
+        let mut given_back = Vec::new();
+        for _ in 0..2 {
+            let (change, _) = scripted::change(&mut asked).await;
+            assert_eq!((change.invisible, change.next_attempt), (Duration::ZERO, NextAttempt::GivenBack));
+            given_back.push(change.entry.coordinates);
+        }
+        given_back.sort();
+        assert_eq!(given_back, ["first", "last"]);
+    }
 
     fn context(remaining: Option<u64>) -> Context {
         Context {

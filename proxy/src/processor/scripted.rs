@@ -22,6 +22,8 @@ use crate::service::{
 /// What the rules ask of the backend.
 pub(super) enum Asked {
     Change(ChangeInvisible, Reply<InvisibleOutcome>),
+    /// Never answered so far.
+    Forward(Forward, #[expect(dead_code, reason = "held, so that the caller waits")] Reply<()>),
     Announce(Vec<String>, Reply<()>),
 }
 
@@ -137,8 +139,8 @@ impl Messages for Scripted {
         self.ask(|answer| Asked::Change(request, answer)).await
     }
 
-    async fn forward_to_dead_letter(&self, _: Forward) -> Result<(), ServiceError> {
-        Err(unscripted())
+    async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
+        self.ask(|answer| Asked::Forward(request, answer)).await
     }
 }
 

@@ -11,7 +11,9 @@ use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{NamesTopics, OperationKind, Size};
-use crate::service::{AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, Settle};
+use crate::service::{
+    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, Settle,
+};
 
 /// Acknowledges deliveries. Returns one result per entry, in order.
 ///
@@ -174,7 +176,7 @@ impl Command for ChangeCommand {
             group: group.clone(),
             entry: settle(entry, lease),
             invisible,
-            suspend,
+            next_attempt: if suspend { NextAttempt::Suspended } else { NextAttempt::Counts },
             deadline: context.deadline_within(environment.limits.call),
         };
         let changed = cluster.services.messages.change_invisible(request).await;

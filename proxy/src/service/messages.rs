@@ -209,10 +209,21 @@ pub struct ChangeInvisible {
     pub entry: Settle,
     /// The new lease's length from now; zero ends it at once.
     pub invisible: Duration,
-    /// The next delivery does not count as another attempt.
-    pub suspend: bool,
+    /// Whether the next delivery is another attempt.
+    pub next_attempt: NextAttempt,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
+}
+
+/// Whether the delivery after a change of the invisible time counts as another attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextAttempt {
+    /// It counts.
+    Counts,
+    /// The client suspends the message. It counts only in FIFO groups, as with Apache's brokers.
+    Suspended,
+    /// Nobody got the delivery. It does not count, if the backend can tell.
+    GivenBack,
 }
 
 impl ChangeInvisible {
@@ -225,7 +236,7 @@ impl ChangeInvisible {
             group: group.to_owned(),
             entry: Settle::from(delivery),
             invisible: Duration::ZERO,
-            suspend: true,
+            next_attempt: NextAttempt::GivenBack,
             deadline,
         }
     }

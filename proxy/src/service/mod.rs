@@ -24,7 +24,7 @@ pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, Delay, Delivery, Message};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
-    Persistence, Receive, Sent, Settle,
+    NextAttempt, Persistence, Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use offsets::{Found, Offsets, Pull, Pulled, QueueOf, Whence};

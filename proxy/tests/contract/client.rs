@@ -1,4 +1,4 @@
-//! What a case says about messages, in few words.
+//! Short forms of the calls and messages that cases need.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Delay, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, Permission, QueueOf, Receive, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
-    Whence,
+    Message, NextAttempt, Permission, QueueOf, Receive, Sent, ServiceError, Services, Settle, TopicConfig,
+    TopicKind, Whence,
 };
 
-/// Long enough for any machine; a case that waits so long fails.
+/// How long a case waits before it fails: long enough for any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// A lease that outlasts a case.
+/// A lease that is longer than a case.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
-/// A lease that is over soon.
+/// A lease that ends soon.
 pub(crate) const SHORT: Duration = Duration::from_millis(50);
 
-/// A topic and a group of its own, on some backend.
+/// A client with a topic and a group of its own.
 pub(crate) struct Client {
     pub(crate) services: Services,
     pub(crate) topic: String,
@@ -25,7 +25,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Names that no other case uses.
+    /// A client with names that no other case uses.
     pub(crate) fn new(services: Services) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -33,7 +33,7 @@ impl Client {
         Self { services, topic: format!("topic-{id}-{number}"), group: format!("group-{id}-{number}") }
     }
 
-    /// The same with a topic of so many queues.
+    /// The same, with an existing topic of this many queues.
     pub(crate) async fn with_queues(services: Services, queues: i32) -> Self {
         let client = Self::new(services);
         let config = client.topic_config(queues);
@@ -47,7 +47,7 @@ impl Client {
         Self { services: self.services.clone(), topic: self.topic.clone(), group }
     }
 
-    /// The topic's configuration with so many queues.
+    /// The topic's configuration with this many queues.
     pub(crate) fn topic_config(&self, queues: i32) -> TopicConfig {
         TopicConfig {
             name: self.topic.clone(),
@@ -72,7 +72,7 @@ impl Client {
         let sent = sent.into_iter().collect::<Result<Vec<_>, _>>()?;
         if self.services.metadata.capabilities().offsets {
             let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
-            // The last of each queue: the others lie before it.
+            // The last one of each queue: the others are before it.
             let last: BTreeMap<_, _> = sent.map(|(sent, _)| (sent.queue_id, sent.queue_offset)).collect();
             for (queue_id, offset) in last {
                 self.arrived(queue_id, offset).await?;
@@ -81,8 +81,7 @@ impl Client {
         Ok(sent)
     }
 
-    /// Waits until a message can be received: Apache's brokers put it into its queue a moment after they have
-    /// answered its send.
+    /// Waits until a message can be received: Apache's brokers add it to its queue shortly after they answer its send.
     async fn arrived(&self, queue_id: i32, offset: i64) -> Result<(), ServiceError> {
         let route = self.services.routes.route(&self.topic).await?;
         let queue = QueueOf {
@@ -104,7 +103,7 @@ impl Client {
         }
     }
 
-    /// A receive with the usual values.
+    /// A receive with default values.
     pub(crate) fn request(&self) -> Receive {
         Receive {
             topic: self.topic.clone(),
@@ -132,7 +131,7 @@ impl Client {
         self.try_receive(request).await.expect("a receive")
     }
 
-    /// Receives until there are so many, under long leases.
+    /// Receives this many messages under long leases.
     pub(crate) async fn receive_all(&self, count: usize) -> Vec<Delivery> {
         let mut all = Vec::new();
         while all.len() < count {
@@ -149,12 +148,12 @@ impl Client {
         deliveries.into_iter().next().expect("a message")
     }
 
-    /// What is there right now.
+    /// The messages that are there now.
     pub(crate) async fn now(&self, request: Receive) -> Vec<Delivery> {
         self.receive(Receive { deadline: Instant::now(), ..request }).await
     }
 
-    /// That nothing is there right now.
+    /// Asserts that there are no messages now.
     pub(crate) async fn expect_nothing(&self) {
         let deliveries = self.now(self.request()).await;
         assert!(deliveries.is_empty(), "unexpected messages {:?}", ids(&deliveries));
@@ -183,14 +182,14 @@ impl Client {
         &self,
         delivery: &Delivery,
         invisible: Duration,
-        suspend: bool,
+        next_attempt: NextAttempt,
     ) -> InvisibleOutcome {
         let request = ChangeInvisible {
             topic: self.topic.clone(),
             group: self.group.clone(),
             entry: settle(delivery),
             invisible,
-            suspend,
+            next_attempt,
             deadline: Instant::now() + PATIENCE,
         };
         self.services.messages.change_invisible(request).await.expect("a change")
@@ -207,7 +206,7 @@ impl Client {
     }
 }
 
-/// What settles this delivery.
+/// The entry that settles this delivery.
 pub(crate) fn settle(delivery: &Delivery) -> Settle {
     Settle {
         coordinates: delivery.coordinates.clone(),
@@ -226,18 +225,18 @@ pub(crate) fn changed(delivery: &Delivery, outcome: InvisibleOutcome, invisible:
     Delivery { coordinates, received_at, invisible, ..delivery.clone() }
 }
 
-/// A message with an id, and not much else.
+/// A message with an id and a body.
 pub(crate) fn plain(id: impl ToString) -> Message {
     let id = id.to_string();
     Message { body: format!("body of {id}").into(), id, ..Message::default() }
 }
 
-/// One of a message group.
+/// A message of a message group.
 pub(crate) fn of_group(id: impl ToString, group: &str) -> Message {
     Message { group: Some(group.to_owned()), ..plain(id) }
 }
 
-/// One that is delivered so much later.
+/// A message that is delivered after a delay.
 pub(crate) fn delayed(id: impl ToString, delay: Duration) -> Message {
     Message { delay: Some(Delay::Until(SystemTime::now() + delay)), ..plain(id) }
 }

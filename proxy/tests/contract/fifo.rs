@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use rocketmq_thin_proxy::service::{AckOutcome, Receive};
+use rocketmq_thin_proxy::service::{AckOutcome, NextAttempt, Receive};
 
 use crate::backend::Backend;
 use crate::client::{Client, LONG, SHORT, changed, ids, of_group};
@@ -17,7 +17,7 @@ async fn send_in_order(client: &Client, ids: &[&str]) {
 
 pub(crate) async fn a_message_group_stays_in_one_queue<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 8).await;
-    // Where Apache's proxy puts them.
+    // The queues that Apache's proxy chooses.
     for (group, queue) in [("order-1", 3), ("order-2", 2), ("order-3", 7), ("user:4711", 4), ("a", 0)] {
         let mut queues = BTreeSet::new();
         for id in 0..3 {
@@ -33,7 +33,7 @@ pub(crate) async fn the_next_message_waits_for_the_acknowledgement<B: Backend>(b
     let first = client.receive(Receive { max: 1, ..client.in_order() }).await;
     assert_eq!(ids(&first), ["a"]);
     assert!(client.now(client.in_order()).await.is_empty());
-    // A waiting receive goes on as soon as the acknowledgement is there.
+    // The acknowledgement wakes a waiting receive.
     let (next, outcomes) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&first));
     assert_eq!(outcomes, [AckOutcome::Done]);
     assert_eq!(ids(&next), ["b"]);
@@ -61,9 +61,9 @@ pub(crate) async fn a_changed_lease_begins_with_the_change<B: Backend>(backend: 
         tokio::task::yield_now().await;
     }
     let asked = SystemTime::now();
-    let outcome = client.change(&delivery, LONG, false).await;
+    let outcome = client.change(&delivery, LONG, NextAttempt::Counts).await;
     let delivery = changed(&delivery, outcome, LONG);
-    // Brokers count whole milliseconds.
+    // Brokers round to milliseconds.
     assert!(delivery.received_at + Duration::from_millis(1) >= asked, "{:?}", delivery.received_at);
     assert_eq!(client.acknowledge(&[delivery]).await, [AckOutcome::Done]);
 }
@@ -77,7 +77,7 @@ pub(crate) async fn the_same_attempt_gets_its_batch_again<B: Backend>(backend: B
     let again = client.receive(named("one")).await;
     assert_eq!(ids(&again), ["a", "b"]);
     assert!(again.iter().all(|delivery| delivery.attempt == 1));
-    // The lost answer's coordinates settle nothing any more.
+    // The coordinates of the lost answer no longer settle anything.
     client.acknowledge(&lost).await;
     assert!(client.now(named("two")).await.is_empty());
     client.acknowledge(&again).await;
@@ -104,7 +104,7 @@ pub(crate) async fn a_suspended_lease_counts<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     send_in_order(&client, &["a"]).await;
     let first = client.receive(client.in_order()).await;
-    client.change(&first[0], SHORT, true).await;
+    client.change(&first[0], SHORT, NextAttempt::Suspended).await;
     assert_eq!(client.receive(client.in_order()).await[0].attempt, 2);
 }
 

@@ -1,7 +1,7 @@
-//! What every backend must do, written over the service traits: the suite runs on each backend there is.
+//! What every backend must do, written over the service traits. The suite runs on each backend.
 //!
-//! A case is an async function that is given a fresh [`backend::Backend`]; [`contract!`] makes it a test of
-//! each. Cases wait for events (a message, the end of a lease), never for time to pass.
+//! A case is an async function that gets a fresh [`backend::Backend`]. [`contract!`] turns it into a test of each
+//! backend. Cases wait for events (a message, the end of a lease), never for time to pass.
 
 mod backend;
 mod client;
@@ -17,12 +17,14 @@ mod kill;
 mod metadata;
 mod polling;
 mod receiving;
+mod redelivery;
 mod restart;
 mod sending;
 mod settling;
+mod unwritten_settling;
 
-/// Makes cases into tests of every backend. Those on real brokers are run by `cargo x interop contract`, which brings
-/// a cluster up.
+/// Turns cases into tests of every backend. `cargo x interop contract` starts a cluster and runs those that need real
+/// brokers.
 macro_rules! contract {
     ($($module:ident: $($case:ident),+ $(,)?);+ $(;)?) => {
         mod remote {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use futures::poll;
 use parking_lot::Mutex;
-use rocketmq_thin_proxy::service::{Delivered, Receive, ServiceErrorKind};
+use rocketmq_thin_proxy::service::{Delivered, NextAttempt, Receive, ServiceErrorKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -38,11 +38,14 @@ pub(crate) async fn a_waiting_receive_gets_what_becomes_visible<B: Backend>(back
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let delivery = client.next(LONG).await;
-    // It waits already when the lease is shortened, and then again when it is ended.
-    let (again, _) =
-        tokio::join!(client.next(LONG), client.change(&delivery, Duration::from_millis(30), false));
+    // It waits while the lease is shortened, and then while the lease is ended.
+    let (again, _) = tokio::join!(
+        client.next(LONG),
+        client.change(&delivery, Duration::from_millis(30), NextAttempt::Counts)
+    );
     assert_eq!(again.attempt, 2);
-    let (again, _) = tokio::join!(client.next(LONG), client.change(&again, Duration::ZERO, false));
+    let (again, _) =
+        tokio::join!(client.next(LONG), client.change(&again, Duration::ZERO, NextAttempt::Counts));
     assert_eq!(again.attempt, 3);
 }
 
@@ -101,7 +104,7 @@ pub(crate) async fn many_producers_and_impatient_consumers_lose_nothing<B: Backe
     client.expect_nothing().await;
 }
 
-/// Gives up after a while; some wait for ever.
+/// Ends after a number of turns, or never if `patience` is even.
 async fn yield_often(patience: usize) {
     if patience.is_multiple_of(2) {
         std::future::pending::<()>().await;
@@ -122,7 +125,7 @@ pub(crate) async fn nothing_by_the_deadline_is_no_error<B: Backend>(backend: B) 
 pub(crate) async fn a_deleted_topic_ends_the_wait<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 2).await;
     let mut waiting = Box::pin(client.try_receive(client.request()));
-    // Whether it waits by now or not: it ends.
+    // It ends, whether it waits yet or not.
     let _ = poll!(&mut waiting);
     client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
     assert_eq!(waiting.await.expect_err("the topic is gone").kind, ServiceErrorKind::TopicNotFound);

@@ -1,8 +1,8 @@
-//! What survives an end and a new start of the broker.
+//! What survives a restart of the broker.
 
 use std::time::Duration;
 
-use rocketmq_thin_proxy::service::{AckOutcome, Receive};
+use rocketmq_thin_proxy::service::{AckOutcome, NextAttempt, Receive};
 
 use crate::backend::Backend;
 use crate::client::{Client, LONG, SHORT, changed, delayed, ids, of_group, plain, sorted_ids};
@@ -37,7 +37,7 @@ pub(crate) async fn changed_leases_survive<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let old = client.next(SHORT).await;
-    let new = changed(&old, client.change(&old, LONG, false).await, LONG);
+    let new = changed(&old, client.change(&old, LONG, NextAttempt::Counts).await, LONG);
     let (client, _backend) = client_after_restart(client, backend).await;
     client.expect_nothing().await;
     assert_eq!(client.acknowledge(&[new]).await, [AckOutcome::Done]);
@@ -97,9 +97,9 @@ pub(crate) async fn offsets_go_on<B: Backend>(backend: B) {
     assert_eq!(client.send(vec![plain("next")]).await[0].queue_offset, 3);
 }
 
-/// The same client after the broker was ended and started; the broker lives as long as the second value.
-async fn client_after_restart<B: Backend>(client: Client, backend: B) -> (Client, B) {
-    // Services hold the broker: all of the first run's must go before the second can have its data.
+/// Restarts the broker. Returns the same client for it, and the broker, which must be kept.
+pub(crate) async fn client_after_restart<B: Backend>(client: Client, backend: B) -> (Client, B) {
+    // Services hold the broker, which locks its directory.
     let (topic, group) = (client.topic.clone(), client.group.clone());
     drop(client);
     let backend = backend.restart().await;

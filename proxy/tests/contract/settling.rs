@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, ChangeInvisible, InvisibleOutcome, Receive, ServiceErrorKind, Settle,
+    AckOutcome, ChangeInvisible, InvisibleOutcome, NextAttempt, Receive, ServiceErrorKind, Settle,
 };
 
 use crate::backend::Backend;
@@ -15,7 +15,7 @@ pub(crate) async fn an_acknowledged_message_does_not_come_again<B: Backend>(back
     let first = client.next(Duration::from_millis(300)).await;
     assert_eq!(client.acknowledge(&[first]).await, [AckOutcome::Done]);
     client.send_ids(["second"]).await;
-    // The second message's lease ends after the first one's would have: then that would have come, too.
+    // The second lease ends after the first one would have ended, so that the first message would have come, too.
     assert_eq!(client.next(Duration::from_millis(600)).await.message.id, "second");
     assert_eq!(client.next(LONG).await.message.id, "second");
     client.expect_nothing().await;
@@ -52,8 +52,8 @@ pub(crate) async fn an_expired_lease_settles_nothing<B: Backend>(backend: B) {
     let second = client.next(LONG).await;
     assert_eq!(second.attempt, 2);
     assert_eq!(client.acknowledge(std::slice::from_ref(&first)).await, [AckOutcome::Expired]);
-    assert_eq!(client.change(&first, LONG, false).await, InvisibleOutcome::Expired);
-    // The second lease is untouched.
+    assert_eq!(client.change(&first, LONG, NextAttempt::Counts).await, InvisibleOutcome::Expired);
+    // The second lease goes on.
     assert_eq!(client.acknowledge(&[second]).await, [AckOutcome::Done]);
 }
 
@@ -79,7 +79,7 @@ pub(crate) async fn foreign_coordinates_are_invalid<B: Backend>(backend: B) {
             group: client.group.clone(),
             entry,
             invisible: LONG,
-            suspend: false,
+            next_attempt: NextAttempt::Counts,
             deadline: std::time::Instant::now() + PATIENCE,
         };
         let error = client.services.messages.change_invisible(change).await.expect_err("foreign");
@@ -106,11 +106,11 @@ pub(crate) async fn a_changed_lease_has_new_coordinates<B: Backend>(backend: B) 
     let old = client.next(LONG).await;
     let new = changed(
         &old,
-        client.change(&old, Duration::from_millis(400), false).await,
+        client.change(&old, Duration::from_millis(400), NextAttempt::Counts).await,
         Duration::from_millis(400),
     );
     assert_ne!(new.coordinates, old.coordinates);
-    // Agreed to, as Apache's brokers do, and without effect.
+    // Answered with success and without effect, as by Apache's brokers.
     assert_eq!(client.acknowledge(&[old]).await, [AckOutcome::Done]);
     let again = client.next(LONG).await;
     assert_eq!(again.attempt, 2);
@@ -121,7 +121,7 @@ pub(crate) async fn a_lease_can_be_ended_at_once<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let delivery = client.next(LONG).await;
-    client.change(&delivery, Duration::ZERO, false).await;
+    client.change(&delivery, Duration::ZERO, NextAttempt::Counts).await;
     assert_eq!(client.next(LONG).await.attempt, 2);
 }
 
@@ -129,10 +129,10 @@ pub(crate) async fn a_suspended_lease_does_not_count<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let first = client.next(LONG).await;
-    client.change(&first, Duration::ZERO, true).await;
+    client.change(&first, Duration::ZERO, NextAttempt::Suspended).await;
     let second = client.next(LONG).await;
     assert_eq!(second.attempt, 1);
-    client.change(&second, Duration::ZERO, false).await;
+    client.change(&second, Duration::ZERO, NextAttempt::Counts).await;
     assert_eq!(client.next(LONG).await.attempt, 2);
 }
 
@@ -141,7 +141,7 @@ pub(crate) async fn changing_what_is_settled_brings_nothing_back<B: Backend>(bac
     client.send_ids(["a"]).await;
     let delivery = client.next(LONG).await;
     client.acknowledge(std::slice::from_ref(&delivery)).await;
-    let outcome = client.change(&delivery, Duration::ZERO, false).await;
+    let outcome = client.change(&delivery, Duration::ZERO, NextAttempt::Counts).await;
     assert!(matches!(outcome, InvisibleOutcome::Changed { .. }), "{outcome:?}");
     client.expect_nothing().await;
 }
@@ -152,17 +152,17 @@ pub(crate) async fn a_dead_letter_moves_to_its_own_topic<B: Backend>(backend: B)
     let delivery = client.next(LONG).await;
     client.forward(&delivery).await;
     client.expect_nothing().await;
-    // Again, and after it is settled: agreed to without effect.
+    // Once more, after it is settled: success without effect.
     client.forward(&delivery).await;
-    let undertaker = Client {
+    let dead = Client {
         services: client.services.clone(),
         topic: format!("%DLQ%{}", client.group),
-        group: format!("{}-undertaker", client.group),
+        group: format!("{}-dead", client.group),
     };
-    let letters = undertaker.receive(Receive { max: 32, ..undertaker.request() }).await;
+    let letters = dead.receive(Receive { max: 32, ..dead.request() }).await;
     assert_eq!(ids(&letters), ["a"]);
     assert_eq!(letters[0].message.body, delivery.message.body);
-    assert_eq!(letters[0].attempt, 2, "the deliveries before count");
-    let route = client.services.routes.route(&undertaker.topic).await.expect("a route");
+    assert_eq!(letters[0].attempt, 2, "earlier deliveries count");
+    let route = client.services.routes.route(&dead.topic).await.expect("a route");
     assert_eq!((route.queues[0].read_queues, route.queues[0].write_queues), (1, 1));
 }

@@ -1,7 +1,6 @@
 //! The broker: its parts, and the look-ups of topics and groups that every request begins with.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,11 +11,12 @@ use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::expiry::Expiry;
 use super::idle;
-use super::progress::WaitingLimits;
+use super::read_cache::ReadCache;
 use super::recovery;
 use super::retention::Retention;
 use super::store::Store;
 use super::topic::{Topic, not_found};
+use super::waiting::{Waiting, WaitingLimits};
 use super::writer::{Writer, WriterOptions};
 use crate::service::{GroupConfig, Permission, RetryPolicy, ServiceError, TopicConfig, TopicKind};
 
@@ -27,7 +27,8 @@ pub(super) struct Broker {
     pub(super) catalog: Arc<Catalog>,
     pub(super) writer: Writer,
     pub(super) expiry: Arc<Expiry>,
-    pub(super) waiting: AtomicUsize,
+    pub(super) read_cache: ReadCache,
+    pub(super) waiting: Waiting,
 }
 
 impl Broker {
@@ -39,7 +40,15 @@ impl Broker {
         let options =
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
         let writer = Writer::start(store.clone(), catalog.clone(), options)?;
-        Ok(Self { config, store, catalog, writer, expiry: Arc::default(), waiting: AtomicUsize::new(0) })
+        Ok(Self {
+            config,
+            store,
+            catalog,
+            writer,
+            expiry: Arc::default(),
+            read_cache: ReadCache::default(),
+            waiting: Waiting::default(),
+        })
     }
 
     /// Starts the background tasks, which run until they are told to stop.

@@ -1,8 +1,8 @@
 //! The unit of storage: consecutive messages of one queue that were committed together.
 //!
-//! `stored at (8 bytes, ms)`, `count (4)`, `end of each message (4 each, from the first message's start)`,
-//! messages ([`super::codec`]). All little-endian. One value for many messages is what makes a group commit
-//! cheap: the storage engine's work is per value.
+//! Layout, little-endian: time of storage (8 bytes, ms since 1970), count (4 bytes), end of each message (4 bytes each,
+//! counted from the start of the first message), messages ([`super::codec`]). The cost of the storage engine is per
+//! value, so a value holds many messages.
 
 use bytes::Bytes;
 
@@ -10,6 +10,8 @@ use super::binary::Malformed;
 use super::codec::Encoded;
 
 const HEADER: usize = 12;
+/// What a chunk in memory takes beside its data.
+const OVERHEAD: usize = 128;
 
 /// Consecutive messages of a queue.
 #[derive(Clone, Debug)]
@@ -20,19 +22,21 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Puts messages together; the first one gets the offset `first`.
+    /// Puts messages together. The first one gets the offset `first`. The writer cuts chunks at 128 KiB, so that counts
+    /// and lengths fit in 32 bits.
     pub(super) fn build<'a, I>(first: u64, stored_at: u64, messages: I) -> Self
     where
         I: ExactSizeIterator<Item = &'a Encoded> + Clone,
     {
-        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(messages.len()).expect("a chunk holds 128 KiB and one message");
         let content: usize = messages.clone().map(Encoded::len).sum();
         let mut data = Vec::with_capacity(HEADER + 4 * messages.len() + content);
         data.extend_from_slice(&stored_at.to_le_bytes());
         data.extend_from_slice(&count.to_le_bytes());
         let mut end = 0u32;
         for message in messages.clone() {
-            end = end.saturating_add(u32::try_from(message.len()).unwrap_or(u32::MAX));
+            let length = u32::try_from(message.len()).expect("a message is shorter than 4 GiB");
+            end = end.checked_add(length).expect("a chunk holds 128 KiB and one message");
             data.extend_from_slice(&end.to_le_bytes());
         }
         for message in messages {
@@ -42,11 +46,11 @@ impl Chunk {
         Self { first, count, data: data.into() }
     }
 
-    /// A chunk as it was stored under its first offset.
+    /// Reads a stored chunk whose first message has the offset `first`.
     pub(super) fn parse(first: u64, data: Bytes) -> Result<Self, Malformed> {
         let count = data.get(8..HEADER).and_then(|c| c.try_into().ok()).map(u32::from_le_bytes);
         let chunk = Self { first, count: count.ok_or(Malformed)?, data };
-        // The last message's end must be the end of the data; the ones before are checked when they are read.
+        // The data ends with the last message. The ends of the others are checked when they are read.
         let last = chunk.count.checked_sub(1).ok_or(Malformed)?;
         let whole = chunk.end_of(last)?.checked_add(chunk.content()).ok_or(Malformed)? == chunk.data.len();
         if whole { Ok(chunk) } else { Err(Malformed) }
@@ -69,10 +73,19 @@ impl Chunk {
 
     /// When its messages were stored, ms since 1970.
     pub(super) fn stored_at(&self) -> u64 {
-        self.data.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        let bytes = self.data.first_chunk().expect("a chunk that was built or parsed has a header");
+        u64::from_le_bytes(*bytes)
     }
 
-    /// The message with this offset, if it is in here.
+    /// About how many bytes of memory it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.data.len() + OVERHEAD
+    }
+
+    /// The message with this offset.
+    ///
+    /// # Errors
+    /// `Malformed` if the chunk does not hold the offset or is damaged.
     pub(super) fn message(&self, offset: u64) -> Result<Bytes, Malformed> {
         let index = offset.checked_sub(self.first).and_then(|i| u32::try_from(i).ok()).ok_or(Malformed)?;
         if index >= self.count {

@@ -1,7 +1,6 @@
-//! The one timer of all leases: wakes a group's waiting receives when messages become visible again.
+//! Wakes a group's waiting receives when its leases end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::Notify;
 use super::clock;
 use super::progress::{Progress, State};
 
-/// The wake-ups to come. A progress has few of them: only one that is earlier than all before is added.
+/// The scheduled wake-ups: one for each group and topic at most.
 #[derive(Default)]
 pub(super) struct Expiry {
     wakeups: Mutex<Wakeups>,
@@ -20,26 +19,31 @@ pub(super) struct Expiry {
 
 #[derive(Default)]
 struct Wakeups {
-    heap: BinaryHeap<Reverse<(u64, u64)>>,
-    // By the number in the heap, which keeps the heap's entries comparable.
-    who: std::collections::HashMap<u64, Weak<Progress>>,
-    next_number: u64,
+    by_time: BTreeSet<(u64, Key)>,
+    by_key: HashMap<Key, Wakeup>,
+}
+
+/// A group in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    group: u32,
+    topic: u32,
+}
+
+struct Wakeup {
+    /// Ms of [`clock::monotonic`].
+    at: u64,
+    progress: Weak<Progress>,
 }
 
 impl Expiry {
-    /// Says that a lease of this progress runs out then. Called with its state locked.
-    pub(super) fn schedule(&self, progress: &Arc<Progress>, state: &mut State, visible_at: u64) {
-        if state.scheduled.is_some_and(|scheduled| scheduled <= visible_at) {
+    /// Schedules a wake-up for the end of a lease. Called with the progress's state locked.
+    pub(super) fn schedule(&self, progress: &Arc<Progress>, state: &mut State, at: u64) {
+        if state.scheduled.is_some_and(|scheduled| scheduled <= at) {
             return;
         }
-        state.scheduled = Some(visible_at);
-        let mut wakeups = self.wakeups.lock();
-        let number = wakeups.next_number;
-        wakeups.next_number += 1;
-        wakeups.who.insert(number, Arc::downgrade(progress));
-        let first = wakeups.heap.peek().is_none_or(|Reverse((at, _))| visible_at < *at);
-        wakeups.heap.push(Reverse((visible_at, number)));
-        drop(wakeups);
+        state.scheduled = Some(at);
+        let first = self.wakeups.lock().insert(progress, at);
         if first {
             self.earlier.notify_one();
         }
@@ -48,12 +52,16 @@ impl Expiry {
     /// Runs until it is dropped.
     pub(super) async fn run(&self) {
         loop {
-            let next = self.wakeups.lock().heap.peek().map(|Reverse((at, _))| *at);
+            let next = self.wakeups.lock().by_time.first().map(|(at, _)| *at);
             match next {
                 None => self.earlier.notified().await,
-                Some(at) => match at.checked_sub(clock::now()) {
-                    None | Some(0) => self.fire(),
-                    Some(ahead) => {
+                Some(at) => match at.saturating_sub(clock::monotonic()) {
+                    0 => {
+                        self.wake_next();
+                        // Thousands may be due together.
+                        tokio::task::yield_now().await;
+                    }
+                    ahead => {
                         let sleep = tokio::time::sleep(Duration::from_millis(ahead));
                         tokio::select! { () = sleep => {}, () = self.earlier.notified() => {} }
                     }
@@ -62,37 +70,70 @@ impl Expiry {
         }
     }
 
-    fn fire(&self) {
-        let now = clock::now();
-        let mut due = Vec::new();
-        let mut wakeups = self.wakeups.lock();
-        while let Some(Reverse((at, number))) = wakeups.heap.peek().copied() {
-            if at > now {
-                break;
-            }
-            wakeups.heap.pop();
-            due.extend(wakeups.who.remove(&number).and_then(|who| who.upgrade()));
-        }
-        drop(wakeups);
-        for progress in due {
-            self.review(&progress, now);
+    fn wake_next(&self) {
+        let next = self.wakeups.lock().pop();
+        if let Some(progress) = next.and_then(|wakeup| wakeup.progress.upgrade()) {
+            self.review(&progress);
         }
     }
 
-    /// Wakes receives for the leases that are over, and schedules the next one.
-    pub(super) fn review(&self, progress: &Arc<Progress>, now: u64) {
-        let mut slot = progress.lock();
-        let Some(state) = slot.as_mut() else { return };
+    /// Wakes receives for the leases that are over, and schedules the next wake-up.
+    pub(super) fn review(&self, progress: &Arc<Progress>) {
+        let now = clock::monotonic();
+        let Some(mut state) = progress.lock() else { return };
         state.scheduled = None;
-        let over: usize = state.queues.iter().map(|queue| queue.leases.count_over(now, MOST_AT_ONCE)).sum();
-        let next = state.queues.iter().filter_map(|queue| queue.leases.next_after(now)).min();
+        let in_order = state.in_order;
+        let deliverable = state.queues().iter().map(|queue| match in_order {
+            true => usize::from(!queue.leases().is_empty() && queue.is_open(now)),
+            false => queue.leases().count_over(now, MAX_COUNTED),
+        });
+        let deliverable: usize = deliverable.sum();
+        let next = state.queues().iter().filter_map(|queue| queue.leases().next_end_after(now)).min();
         if let Some(next) = next {
-            self.schedule(progress, state, next);
+            self.schedule(progress, &mut state, next);
         }
-        drop(slot);
-        progress.wake(over);
+        drop(state);
+        progress.wake(deliverable);
     }
 }
 
-/// More receives than this are not woken for one queue at one time; those that were take what there is.
-const MOST_AT_ONCE: usize = 1024;
+/// Leases of a queue are counted no further: so many receives are not woken at once.
+const MAX_COUNTED: usize = 64;
+
+impl Wakeups {
+    /// Sets the wake-up of a progress. Returns whether it is the first of all.
+    fn insert(&mut self, progress: &Arc<Progress>, at: u64) -> bool {
+        let key = Key { group: progress.group(), topic: progress.topic() };
+        let wakeup = Wakeup { at, progress: Arc::downgrade(progress) };
+        if let Some(old) = self.by_key.insert(key, wakeup) {
+            self.by_time.remove(&(old.at, key));
+        }
+        self.by_time.insert((at, key));
+        self.by_time.first() == Some(&(at, key))
+    }
+
+    fn pop(&mut self) -> Option<Wakeup> {
+        let (_, key) = self.by_time.pop_first()?;
+        self.by_key.remove(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_progress_has_one_wake_up_however_often_it_is_scheduled() {
+        let progress = Arc::new(Progress::new(1, 2));
+        let mut wakeups = Wakeups::default();
+        assert!(wakeups.insert(&progress, 100_000));
+        for at in (1..30_000).rev() {
+            assert!(wakeups.insert(&progress, at));
+        }
+        assert_eq!((wakeups.by_time.len(), wakeups.by_key.len()), (1, 1));
+        assert!(!wakeups.insert(&Arc::new(Progress::new(1, 3)), 5));
+        assert_eq!(wakeups.pop().map(|wakeup| wakeup.at), Some(1));
+        assert_eq!(wakeups.pop().map(|wakeup| wakeup.at), Some(5));
+        assert!(wakeups.pop().is_none());
+    }
+}

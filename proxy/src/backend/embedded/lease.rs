@@ -1,31 +1,47 @@
-//! Leases: which messages of a queue are out with consumers, until when, and how they are written down.
+//! Leases: which messages of a queue are delivered and not settled, until when, and how leases are stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use super::binary::{self, Malformed};
+use super::clock;
 
-/// One message out with a consumer, or waiting to be delivered again once `visible_at` has passed.
+/// A message that was delivered and is not settled. Once `visible_at` has passed, it may be delivered again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
-    /// When it may be delivered again, ms since 1970.
+    /// When it may be delivered again, in ms of [`clock::monotonic`].
     pub(super) visible_at: u64,
     /// How often it was delivered to this group.
     pub(super) attempt: u32,
-    /// Tells this lease from earlier ones of the same message, which settle nothing any more.
+    /// Distinguishes this lease from earlier ones on the same message, which settle nothing any more.
     pub(super) token: u64,
-    /// The next delivery is not another attempt.
+    /// The next delivery does not count as another attempt.
     pub(super) uncounted: bool,
-    /// It was delivered in order: what blocks its queue.
+    /// The message was delivered in order, so the lease blocks its queue.
     pub(super) fifo: bool,
-    /// The receive that brought it, if it named itself and was in order.
+    /// The attempt id of the receive, if it had one and was in order.
     pub(super) attempt_id: Option<Box<str>>,
 }
 
 const UNCOUNTED: u64 = 1;
 const FIFO: u64 = 1 << 1;
 const NAMED: u64 = 1 << 2;
+/// The record tells the length. Records of older versions do not.
+const LENGTH: u64 = 1 << 3;
+
+/// The same moment by both clocks, in ms.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    wall: u64,
+    monotonic: u64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { wall: clock::now(), monotonic: clock::monotonic() }
+    }
+}
 
 impl Lease {
     /// Whether the message may be delivered again.
@@ -33,32 +49,48 @@ impl Lease {
         self.visible_at <= now
     }
 
-    /// The value to store.
+    /// The value to store: flags, end by the wall clock, attempt, token, attempt id, remaining length in ms.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(24);
+        self.encode_at(Moment::now())
+    }
+
+    /// Reads a stored value. However the wall clock was set since, the lease ends after its remaining length at the
+    /// latest.
+    pub(super) fn decode(input: &[u8]) -> Result<Self, Malformed> {
+        Self::decode_at(input, Moment::now())
+    }
+
+    fn encode_at(&self, now: Moment) -> Vec<u8> {
+        let mut out = Vec::with_capacity(32);
+        let length = self.visible_at.saturating_sub(now.monotonic);
+        let since = now.monotonic.saturating_sub(self.visible_at);
         let flag = |flag, on: bool| if on { flag } else { 0 };
         let named = flag(NAMED, self.attempt_id.is_some());
-        binary::put_number(&mut out, flag(UNCOUNTED, self.uncounted) | flag(FIFO, self.fifo) | named);
-        binary::put_number(&mut out, self.visible_at);
+        let flags = flag(UNCOUNTED, self.uncounted) | flag(FIFO, self.fifo) | named | LENGTH;
+        binary::put_number(&mut out, flags);
+        binary::put_number(&mut out, now.wall.saturating_add(length).saturating_sub(since));
         binary::put_number(&mut out, self.attempt.into());
         out.extend_from_slice(&self.token.to_le_bytes());
         if let Some(attempt_id) = &self.attempt_id {
             binary::put_text(&mut out, attempt_id);
         }
+        binary::put_number(&mut out, length);
         out
     }
 
-    /// Reads a value.
-    pub(super) fn decode(mut input: &[u8]) -> Result<Self, Malformed> {
+    fn decode_at(mut input: &[u8], now: Moment) -> Result<Self, Malformed> {
         let input = &mut input;
         let flags = binary::number(input)?;
-        let visible_at = binary::number(input)?;
+        let ends = binary::number(input)?;
         let attempt = u32::try_from(binary::number(input)?).map_err(|_| Malformed)?;
         let (token, rest) = input.split_first_chunk::<8>().ok_or(Malformed)?;
         *input = rest;
         let attempt_id = if flags & NAMED != 0 { Some(binary::text(input)?.into()) } else { None };
+        let length = if flags & LENGTH != 0 { binary::number(input)? } else { u64::MAX };
+        let left = ends.saturating_sub(now.wall).min(length);
+        let since = now.wall.saturating_sub(ends);
         Ok(Self {
-            visible_at,
+            visible_at: now.monotonic.saturating_add(left).saturating_sub(since),
             attempt,
             token: u64::from_le_bytes(*token),
             uncounted: flags & UNCOUNTED != 0,
@@ -68,7 +100,7 @@ impl Lease {
     }
 }
 
-/// The leases of one group on one queue, by offset and by time.
+/// The leases of one group on one queue, by offset and by end.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_offset: BTreeMap<u64, Lease>,
@@ -81,41 +113,44 @@ impl Leases {
         self.by_offset.get(&offset)
     }
 
-    /// Sets the lease on a message, in place of one it had.
-    pub(super) fn set(&mut self, offset: u64, lease: Lease) {
-        self.by_time.insert((lease.visible_at, offset));
-        if let Some(old) = self.by_offset.insert(offset, lease) {
-            let replaced = (old.visible_at, offset);
-            if self.by_offset.get(&offset).is_none_or(|new| new.visible_at != old.visible_at) {
-                self.by_time.remove(&replaced);
-            }
+    /// Sets or removes the lease on a message. Returns the one that it had.
+    pub(super) fn replace(&mut self, offset: u64, lease: Option<Lease>) -> Option<Lease> {
+        let visible_at = lease.as_ref().map(|lease| lease.visible_at);
+        let old = match lease {
+            Some(lease) => self.by_offset.insert(offset, lease),
+            None => self.by_offset.remove(&offset),
+        };
+        if let Some(old) = &old {
+            self.by_time.remove(&(old.visible_at, offset));
         }
-    }
-
-    /// Ends the lease on a message for good.
-    pub(super) fn remove(&mut self, offset: u64) {
-        if let Some(lease) = self.by_offset.remove(&offset) {
-            self.by_time.remove(&(lease.visible_at, offset));
+        if let Some(visible_at) = visible_at {
+            self.by_time.insert((visible_at, offset));
         }
+        old
     }
 
-    /// When the next lease runs out, and on which message.
-    pub(super) fn next_over(&self) -> Option<(u64, u64)> {
-        self.by_time.first().copied()
+    /// The lease that ends first.
+    pub(super) fn first_to_end(&self) -> Option<LeaseEnd> {
+        let (at, offset) = *self.by_time.first()?;
+        Some(LeaseEnd { at, offset })
     }
 
-    /// How many leases have run out, counting no further than `most`.
-    pub(super) fn count_over(&self, now: u64, most: usize) -> usize {
-        self.by_time.iter().take(most).take_while(|(visible_at, _)| *visible_at <= now).count()
+    /// How many leases are over, up to `max`.
+    pub(super) fn count_over(&self, now: u64, max: usize) -> usize {
+        self.by_time.iter().take(max).take_while(|(visible_at, _)| *visible_at <= now).count()
     }
 
-    /// When the first lease after this time runs out.
-    pub(super) fn next_after(&self, now: u64) -> Option<u64> {
+    /// When the next lease ends that ends after this time.
+    pub(super) fn next_end_after(&self, now: u64) -> Option<u64> {
         self.by_time.range((now.saturating_add(1), 0)..).next().map(|(visible_at, _)| *visible_at)
     }
 
-    /// When the last lease runs out.
-    pub(super) fn last_over(&self) -> Option<u64> {
+    /// Whether all leases are over. True if there are none.
+    pub(super) fn all_over(&self, now: u64) -> bool {
+        self.last_end().is_none_or(|last| last <= now)
+    }
+
+    fn last_end(&self) -> Option<u64> {
         self.by_time.last().map(|(visible_at, _)| *visible_at)
     }
 
@@ -124,7 +159,7 @@ impl Leases {
         self.by_offset.last_key_value().map(|(offset, _)| *offset)
     }
 
-    /// All leases, by offset.
+    /// The leases, in order of offset.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Lease)> {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))
     }
@@ -134,13 +169,21 @@ impl Leases {
         self.by_offset.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()
     }
 }
 
-/// What a delivery's coordinates say: `queue.offset.token`, the token in hexadecimal.
+/// When the lease on a message ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LeaseEnd {
+    /// Ms of [`clock::monotonic`].
+    pub(super) at: u64,
+    pub(super) offset: u64,
+}
+
+/// The coordinates of a delivery: `queue.offset.token`, the token in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Coordinates {
     pub(super) queue: u32,
@@ -187,6 +230,8 @@ mod tests {
         )
     }
 
+    const NOW: Moment = Moment { wall: 1 << 49, monotonic: 1 << 48 };
+
     fn running_until(visible_at: u64) -> Lease {
         Lease { visible_at, attempt: 1, token: 0, uncounted: false, fifo: false, attempt_id: None }
     }
@@ -194,7 +239,7 @@ mod tests {
     proptest! {
         #[test]
         fn leases_come_back(lease in leases()) {
-            prop_assert_eq!(Lease::decode(&lease.encode()), Ok(lease));
+            prop_assert_eq!(Lease::decode_at(&lease.encode_at(NOW), NOW), Ok(lease));
         }
 
         #[test]
@@ -218,11 +263,11 @@ mod tests {
             for (offset, visible_at) in steps {
                 match visible_at {
                     Some(visible_at) => {
-                        leases.set(offset, running_until(visible_at));
+                        leases.replace(offset, Some(running_until(visible_at)));
                         model.insert(offset, visible_at);
                     }
                     None => {
-                        leases.remove(offset);
+                        leases.replace(offset, None);
                         model.remove(&offset);
                     }
                 }
@@ -230,8 +275,32 @@ mod tests {
                 by_time.sort_unstable();
                 prop_assert_eq!(leases.by_time.iter().copied().collect::<Vec<_>>(), by_time);
                 let by_offset = leases.iter().map(|(offset, lease)| (offset, lease.visible_at));
-            prop_assert!(by_offset.eq(model.iter().map(|(offset, at)| (*offset, *at))));
+                prop_assert!(by_offset.eq(model.iter().map(|(offset, at)| (*offset, *at))));
             }
         }
+    }
+
+    #[test]
+    fn a_stored_lease_ends_in_time_however_the_wall_clock_was_set() {
+        const HOUR: u64 = 3_600_000;
+        let stored = running_until(NOW.monotonic + 60_000).encode_at(NOW);
+        // The process starts again ten seconds later, and its monotonic clock with it.
+        for (wall, left) in [(NOW.wall + 10_000, 50_000), (NOW.wall + 10_000 - HOUR, 60_000), (0, 60_000)] {
+            let loaded = Lease::decode_at(&stored, Moment { wall, monotonic: wall + HOUR }).expect("a lease");
+            assert_eq!(loaded.visible_at, wall + HOUR + left, "{wall}");
+        }
+        let later = Moment { wall: NOW.wall + HOUR, monotonic: NOW.monotonic };
+        assert!(Lease::decode_at(&stored, later).expect("a lease").is_over(NOW.monotonic));
+    }
+
+    #[test]
+    fn a_lease_of_an_older_version_is_read() {
+        let mut stored = Vec::new();
+        for number in [FIFO, NOW.wall + 500, 3] {
+            binary::put_number(&mut stored, number);
+        }
+        stored.extend_from_slice(&7u64.to_le_bytes());
+        let lease = Lease::decode_at(&stored, NOW).expect("a lease");
+        assert_eq!((lease.visible_at, lease.attempt, lease.token), (NOW.monotonic + 500, 3, 7));
     }
 }

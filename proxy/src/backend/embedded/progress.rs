@@ -1,55 +1,88 @@
-//! How far a group has come in a topic: cursors and leases, and the receives that wait for more.
+//! A group's progress in a topic: cursors and leases, and the receives that wait for messages.
 
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::changes::Changes;
-use super::chunk::Chunk;
 use super::keys;
 use super::lease::{Lease, Leases};
 use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
-use crate::service::{ServiceError, ServiceErrorKind};
+use super::waiting::{Place, Waiting, WaitingLimits};
+use crate::service::ServiceError;
+
+/// No more waiting receives are woken at once. One that takes messages and leaves others wakes the next.
+const MAX_WOKEN: usize = 8;
 
 /// A group's progress in a topic.
 pub(super) struct Progress {
     group: u32,
     topic: u32,
-    // Read from the disk by the group's first request, in a blocking thread.
+    // Read from the disk by the group's first request, on a blocking thread.
     state: Mutex<Option<State>>,
     loaded: AtomicBool,
+    turn: AtomicUsize,
+    /// Held while the disk is read for this group: concurrent receives need the same messages.
+    pub(super) reading: tokio::sync::Mutex<()>,
+    /// Notified when a move to the dead-letter topic ends.
+    pub(super) forward_ended: Notify,
     more: Notify,
-    waiting: AtomicUsize,
+    waiting: Waiting,
     deleted: AtomicBool,
-    // Since the last look at what is idle.
+    // Since the last check for what is idle.
     used: AtomicBool,
 }
 
-/// What the lock protects. It is held while a change is written, so that memory and disk change in one order.
+/// What the lock protects. It is held while a change is written, so that memory and disk change in the same order.
 #[derive(Default)]
 pub(super) struct State {
     /// By queue id.
-    pub(super) queues: Vec<QueueProgress>,
-    /// Which queue the next receive looks at first.
-    pub(super) turn: usize,
-    /// The earliest wake-up that [`super::expiry`] knows of.
+    queues: Vec<QueueProgress>,
+    /// Whether the latest receive asked for messages in order.
+    pub(super) in_order: bool,
+    /// The wake-up that is scheduled with [`super::expiry`].
     pub(super) scheduled: Option<u64>,
 }
 
-/// A group's progress in one queue.
+/// A group's progress in one queue. It is changed within a [`Change`].
 #[derive(Default)]
 pub(super) struct QueueProgress {
-    /// The next offset that the group has not had.
-    pub(super) cursor: u64,
-    /// The cursor on the disk, which may lag behind leases: it is raised when one above it ends.
-    written: u64,
-    /// What is out.
-    pub(super) leases: Leases,
-    /// Chunks read from the disk for this group, when it is too far behind for the queue's recent ones.
-    pub(super) window: Vec<Chunk>,
+    cursor: u64,
+    leases: Leases,
+    // The cursor on the disk. It may be lower than the cursor: leases above it tell the difference.
+    recorded: Option<u64>,
+    // What the change under way has replaced, in order.
+    replaced: Replaced,
+    /// Messages that are being moved to the dead-letter topic, by offset.
+    pub(super) forwards: BTreeMap<u64, ForwardState>,
+}
+
+#[derive(Default)]
+struct Replaced {
+    cursor: Option<u64>,
+    leases: Vec<(u64, Option<Lease>)>,
+}
+
+/// How far a move to the dead-letter topic has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForwardState {
+    /// The dead letter is being stored.
+    Storing,
+    /// The dead letter is stored, and the message is not settled yet.
+    Stored,
+}
+
+/// A change of a group's progress. It is visible to others only when this is dropped, and undone unless it was
+/// committed.
+pub(super) struct Change<'a> {
+    progress: &'a Progress,
+    state: MappedMutexGuard<'a, State>,
 }
 
 impl Progress {
@@ -60,8 +93,11 @@ impl Progress {
             topic,
             state: Mutex::new(None),
             loaded: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
+            reading: tokio::sync::Mutex::new(()),
+            forward_ended: Notify::new(),
             more: Notify::new(),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(true),
         }
@@ -77,9 +113,25 @@ impl Progress {
         self.used.swap(false, Ordering::Relaxed)
     }
 
+    /// The group's id.
+    pub(super) fn group(&self) -> u32 {
+        self.group
+    }
+
+    /// The topic's id.
+    pub(super) fn topic(&self) -> u32 {
+        self.topic
+    }
+
     /// The state, if it is loaded.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock()
+    pub(super) fn lock(&self) -> Option<MappedMutexGuard<'_, State>> {
+        MutexGuard::try_map(self.state.lock(), Option::as_mut).ok()
+    }
+
+    /// Begins a change.
+    pub(super) fn change(&self) -> Change<'_> {
+        let state = self.lock().expect("requests load the progress before they change it");
+        Change { progress: self, state }
     }
 
     /// Whether the state is loaded. Never waits for one that is just being loaded.
@@ -87,45 +139,36 @@ impl Progress {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// Loads the state. Reads the disk, and writes where a new group starts.
+    /// Loads the state. Reads the disk, and records where a new group starts.
     pub(super) fn load(&self, store: &Store, queues: &[Arc<Queue>]) -> Result<(), ServiceError> {
         let mut slot = self.state.lock();
         if slot.is_some() {
             return Ok(());
         }
         let mut state = State::default();
-        let mut known = Vec::new();
         for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
             let progress = state.queue(queue as usize);
             if let Some(offset) = offset {
                 let lease = Lease::decode(&value).map_err(|_| corrupt("lease"))?;
-                progress.leases.set(offset, lease);
-                progress.cursor = progress.cursor.max(offset + 1);
+                progress.leases.replace(offset, Some(lease));
             } else {
                 let cursor = value.as_ref().try_into().map_err(|_| corrupt("cursor"))?;
-                progress.written = u64::from_be_bytes(cursor);
-                progress.cursor = progress.cursor.max(progress.written);
-                known.push(queue);
+                progress.recorded = Some(u64::from_be_bytes(cursor));
             }
         }
-        let mut changes = self.changes(store);
         for queue in queues {
             let progress = state.queue(queue.id() as usize);
-            if !known.contains(&queue.id()) {
-                progress.move_to(&mut changes, queue.id(), where_a_new_group_starts(queue));
-            }
-            // Sends that were not flushed may be lost with the machine's power while progress survived it.
+            let known = progress.recorded.is_some();
+            progress.cursor = if known { progress.derived_cursor() } else { start_of_new_group(queue) };
+            // A power failure may have lost messages that were not flushed, but not the progress in them.
             while let Some(offset) = progress.leases.last_offset().filter(|offset| *offset >= queue.end()) {
-                progress.leases.remove(offset);
-                changes.no_lease(queue.id(), offset);
+                progress.end_lease(offset);
             }
-            if progress.cursor > queue.end() {
-                progress.move_to(&mut changes, queue.id(), queue.end());
-            }
+            progress.advance(progress.cursor.min(queue.end()));
         }
-        changes.commit()?;
+        self.commit(store, &mut state)?;
         *slot = Some(state);
         self.loaded.store(true, Ordering::Release);
         Ok(())
@@ -133,9 +176,8 @@ impl Progress {
 
     /// Writes what is in memory to the disk, which may differ after failed writes.
     pub(super) fn rewrite(&self, store: &Store) -> Result<(), ServiceError> {
-        let mut slot = self.state.lock();
-        let Some(state) = slot.as_mut() else { return Ok(()) };
-        let mut changes = self.changes(store);
+        let Some(mut state) = self.lock() else { return Ok(()) };
+        let mut changes = Changes::new(store, self.group, self.topic);
         for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
@@ -145,90 +187,118 @@ impl Progress {
                 changes.no_lease(queue, offset);
             }
         }
-        for (id, queue) in (0..).zip(&mut state.queues) {
-            queue.move_to(&mut changes, id, queue.cursor);
+        for (id, queue) in (0..).zip(&state.queues) {
+            changes.cursor(id, queue.cursor);
             for (offset, lease) in queue.leases.iter() {
                 changes.lease(id, offset, lease);
             }
         }
-        changes.commit()
+        changes.commit()?;
+        for queue in &mut state.queues {
+            queue.recorded = Some(queue.cursor);
+        }
+        Ok(())
     }
 
-    /// A change of this progress.
-    pub(super) fn changes<'a>(&self, store: &'a Store) -> Changes<'a> {
-        Changes::new(store, self.group, self.topic)
+    /// Writes what was changed, or undoes it if that fails.
+    fn commit(&self, store: &Store, state: &mut State) -> Result<(), ServiceError> {
+        let mut changes = Changes::new(store, self.group, self.topic);
+        for (id, queue) in (0..).zip(&mut state.queues) {
+            queue.write(id, &mut changes);
+        }
+        let written = changes.commit();
+        for queue in &mut state.queues {
+            if written.is_ok() { queue.keep() } else { queue.undo() }
+        }
+        written
     }
 
-    /// Takes a place among the waiting receives; it is given back when the place is dropped.
+    /// The number of the queue, modulo their count, that a receive looks at first.
+    pub(super) fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a place among the waiting receives, here and in `all`. It is given back when the place is dropped.
     ///
     /// # Errors
-    /// `Busy` if too many wait already, here or altogether.
+    /// `Busy` if too many receives wait.
     pub(super) fn wait_in_line<'a>(
         &'a self,
-        everyone: &'a AtomicUsize,
-        most: WaitingLimits,
-    ) -> Result<Place<'a>, ServiceError> {
-        let place = Place { counts: [&self.waiting, everyone] };
-        let here = self.waiting.fetch_add(1, Ordering::SeqCst);
-        let altogether = everyone.fetch_add(1, Ordering::SeqCst);
-        if here >= most.per_group || altogether >= most.altogether {
-            return Err(ServiceError::new(ServiceErrorKind::Busy, "polling full"));
-        }
-        Ok(place)
+        all: &'a Waiting,
+        bytes: usize,
+        limits: WaitingLimits,
+    ) -> Result<[Place<'a>; 2], ServiceError> {
+        Ok([self.waiting.enter(limits.per_group, bytes)?, all.enter(limits.altogether, bytes)?])
     }
 
-    /// What a waiting receive waits for. Enabled before the receive looks for messages, it can't miss any; if
-    /// it is dropped after it was woken, the next one in line is woken instead.
-    pub(super) fn more(&self) -> tokio::sync::futures::Notified<'_> {
+    /// Resolves when there may be more messages. Nothing is missed after it was enabled. If it is dropped after it was
+    /// woken, the next waiting receive is woken instead.
+    pub(super) fn more(&self) -> Notified<'_> {
         self.more.notified()
     }
 
-    /// Wakes as many waiting receives, the longest waiting first.
+    /// Wakes up to `count` waiting receives, the longest waiting first. Those that find more than they may take wake
+    /// others.
     pub(super) fn wake(&self, count: usize) {
-        for _ in 0..count.min(self.waiting.load(Ordering::SeqCst)) {
+        for _ in 0..count.min(MAX_WOKEN).min(self.waiting.count()) {
             self.more.notify_one();
         }
     }
 
-    /// Says that its group is gone, and ends all waiting.
+    /// Marks its group as deleted, and ends all waiting.
     pub(super) fn delete(&self) {
         self.deleted.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
-    /// Whether its group is gone.
+    /// Whether its group was deleted.
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::SeqCst)
     }
 
     /// Wakes every waiting receive.
     pub(super) fn wake_all(&self) {
-        self.wake(usize::MAX);
+        self.more.notify_waiters();
     }
 }
 
-/// How many receives may wait.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WaitingLimits {
-    pub(super) per_group: usize,
-    pub(super) altogether: usize,
+impl Change<'_> {
+    /// Writes the change. What follows belongs to another change.
+    ///
+    /// # Errors
+    /// `Unavailable`; the change is undone in memory.
+    pub(super) fn commit(&mut self, store: &Store) -> Result<(), ServiceError> {
+        self.progress.commit(store, &mut self.state)
+    }
 }
 
-/// A place among the waiting receives.
-pub(super) struct Place<'a> {
-    counts: [&'a AtomicUsize; 2],
+impl Deref for Change<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
 }
 
-impl Drop for Place<'_> {
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Change<'_> {
     fn drop(&mut self) {
-        for count in self.counts {
-            count.fetch_sub(1, Ordering::SeqCst);
-        }
+        self.state.queues.iter_mut().for_each(QueueProgress::undo);
     }
 }
 
 impl State {
-    /// The progress in a queue; a queue that is new begins at its start.
+    /// The progress in all queues.
+    pub(super) fn queues(&self) -> &[QueueProgress] {
+        &self.queues
+    }
+
+    /// The progress in a queue. In a queue that is new the group begins at its start.
     pub(super) fn queue(&mut self, id: usize) -> &mut QueueProgress {
         if self.queues.len() <= id {
             self.queues.resize_with(id + 1, QueueProgress::default);
@@ -238,33 +308,136 @@ impl State {
 }
 
 impl QueueProgress {
-    /// Sets the cursor, in memory and on the disk.
-    pub(super) fn move_to(&mut self, changes: &mut Changes<'_>, queue: u32, cursor: u64) {
+    /// The next offset that the group has not got.
+    pub(super) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// The leases on delivered messages.
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Moves the cursor.
+    pub(super) fn advance(&mut self, cursor: u64) {
+        self.replaced.cursor.get_or_insert(self.cursor);
         self.cursor = cursor;
-        self.written = cursor;
-        changes.cursor(queue, cursor);
+    }
+
+    /// Sets the lease on a message, in place of one that it had.
+    pub(super) fn lease(&mut self, offset: u64, lease: Lease) {
+        let old = self.leases.replace(offset, Some(lease));
+        self.replaced.leases.push((offset, old));
     }
 
     /// Ends a lease for good: the message is consumed.
-    pub(super) fn settle(&mut self, changes: &mut Changes<'_>, queue: u32, offset: u64) {
-        self.leases.remove(offset);
-        changes.no_lease(queue, offset);
-        // Without the lease only the cursor tells the next start that the group had this message.
-        if offset >= self.written {
-            self.move_to(changes, queue, self.cursor);
+    pub(super) fn end_lease(&mut self, offset: u64) {
+        let old = self.leases.replace(offset, None);
+        self.replaced.leases.push((offset, old));
+    }
+
+    /// Whether a receive in order gets something here, if there is something: no lease that is not over blocks it.
+    pub(super) fn is_open(&self, now: u64) -> bool {
+        self.leases.all_over(now)
+    }
+
+    /// Adds what has changed to a change of the disk.
+    fn write(&self, id: u32, changes: &mut Changes<'_>) {
+        for (offset, _) in &self.replaced.leases {
+            match self.leases.get(*offset) {
+                Some(lease) => changes.lease(id, *offset, lease),
+                None => changes.no_lease(id, *offset),
+            }
+        }
+        if self.must_record_cursor() {
+            changes.cursor(id, self.cursor);
         }
     }
 
-    /// The chunk of the window that holds this offset.
-    pub(super) fn windowed(&self, offset: u64) -> Option<Chunk> {
-        self.window.iter().find(|chunk| chunk.first() <= offset && offset < chunk.end()).cloned()
+    fn must_record_cursor(&self) -> bool {
+        self.recorded.is_none() || self.derived_cursor() != self.cursor
+    }
+
+    /// The cursor that the next start finds on the disk: the recorded one, or the offset after the last lease.
+    fn derived_cursor(&self) -> u64 {
+        let after_leases = self.leases.last_offset().map_or(0, |last| last.saturating_add(1));
+        self.recorded.unwrap_or(0).max(after_leases)
+    }
+
+    fn keep(&mut self) {
+        if self.must_record_cursor() {
+            self.recorded = Some(self.cursor);
+        }
+        let replaced = std::mem::take(&mut self.replaced);
+        if !self.forwards.is_empty() {
+            for (offset, _) in replaced.leases {
+                if self.leases.get(offset).is_none() {
+                    self.forwards.remove(&offset);
+                }
+            }
+        }
+    }
+
+    fn undo(&mut self) {
+        let replaced = std::mem::take(&mut self.replaced);
+        for (offset, lease) in replaced.leases.into_iter().rev() {
+            self.leases.replace(offset, lease);
+        }
+        self.cursor = replaced.cursor.unwrap_or(self.cursor);
     }
 }
 
 /// Like RocketMQ: at the beginning if the queue still has everything, else at its newest message.
-fn where_a_new_group_starts(queue: &Queue) -> u64 {
+fn start_of_new_group(queue: &Queue) -> u64 {
     match queue.range() {
         (0, _) => 0,
         (start, end) => start.max(end.saturating_sub(1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(visible_at: u64) -> Lease {
+        Lease { visible_at, attempt: 1, token: 0, uncounted: false, fifo: false, attempt_id: None }
+    }
+
+    #[test]
+    fn a_change_that_is_not_kept_is_undone() {
+        let mut queue = QueueProgress::default();
+        queue.advance(5);
+        queue.lease(3, lease(10));
+        queue.lease(4, lease(20));
+        queue.keep();
+        queue.end_lease(3);
+        queue.lease(4, lease(30));
+        queue.lease(4, lease(40));
+        queue.lease(5, lease(50));
+        queue.advance(6);
+        queue.advance(7);
+        queue.undo();
+        let leases: Vec<_> = queue.leases.iter().map(|(offset, lease)| (offset, lease.visible_at)).collect();
+        assert_eq!((queue.cursor, leases), (5, vec![(3, 10), (4, 20)]));
+    }
+
+    #[test]
+    fn the_cursor_is_recorded_only_when_no_lease_tells_it() {
+        let mut queue = QueueProgress::default();
+        assert!(queue.must_record_cursor(), "a new queue");
+        queue.keep();
+        queue.advance(2);
+        queue.lease(0, lease(10));
+        queue.lease(1, lease(10));
+        assert!(!queue.must_record_cursor());
+        queue.keep();
+        queue.end_lease(0);
+        assert!(!queue.must_record_cursor());
+        queue.end_lease(1);
+        assert!(queue.must_record_cursor());
+        queue.keep();
+        assert_eq!(queue.recorded, Some(2));
+        queue.advance(4);
+        assert!(queue.must_record_cursor(), "messages that did not pass the filter");
     }
 }

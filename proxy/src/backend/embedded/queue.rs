@@ -43,6 +43,11 @@ impl Queue {
         Ok(Self { topic, id, state: Mutex::new(State { start, end, recent: VecDeque::new() }) })
     }
 
+    /// The topic's id.
+    pub(super) fn topic(&self) -> u32 {
+        self.topic
+    }
+
     /// Its number in the topic.
     pub(super) fn id(&self) -> u32 {
         self.id

@@ -1,4 +1,4 @@
-//! Receiving: take what is there, or wait for it.
+//! Receiving: takes the messages that are there, or waits for some.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use tokio::time::timeout_at;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::group_not_found;
-use super::changes::Changes;
 use super::clock;
 use super::codec;
 use super::filter::Matcher;
 use super::lease::Coordinates;
-use super::progress::{Progress, State};
+use super::progress::Progress;
 use super::queue::Queue;
 use super::store::corrupt;
-use super::take::{Catch, Order, Taken, Wanted};
+use super::take::{Batch, Order, Position, ReadChunks, Taken, Wanted};
 use super::topic::Topic;
+use super::waiting;
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind, time};
 
 /// A receive under way.
@@ -24,40 +24,48 @@ struct Request<'a> {
     broker: &'a Broker,
     topic: Arc<Topic>,
     progress: Arc<Progress>,
-    queues: Arc<[Arc<Queue>]>,
     filter: Matcher,
     asked: &'a Receive,
 }
 
-/// When a consumer is behind the messages in memory, the disk is read in pieces of this size.
+/// How many bytes are read from the disk at once for a consumer that is behind the messages in memory.
 const READ_AHEAD: usize = 128 << 10;
 
-/// A longer name is as good as none: leases keep it, in memory and on the disk.
-const LONGEST_ATTEMPT_ID: usize = 256;
+/// Longer attempt ids are ignored: leases keep them, in memory and on the disk.
+const MAX_ATTEMPT_ID: usize = 256;
 
 impl Broker {
     /// See [`crate::service::Messages::receive`].
-    pub(super) async fn receive_messages(&self, asked: Receive) -> Result<Delivered, ServiceError> {
-        let request = self.prepare(&asked).await?;
+    pub(super) async fn receive_messages(&self, mut asked: Receive) -> Result<Delivered, ServiceError> {
+        asked.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
+        let bytes = waiting::bytes_of(&asked);
+        let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
+        let request = self.prepare(&asked, filter).await?;
         if let Some(deliveries) = request.try_now().await? {
             return Ok(Delivered::Messages(deliveries));
         }
-        let _place = request.progress.wait_in_line(&self.waiting, self.waiting_limits())?;
+        let _place = request.progress.wait_in_line(&self.waiting, bytes, self.waiting_limits())?;
+        let mut woken = None;
         loop {
-            // Registered before looking: what arrives after the look wakes this receive.
+            // Registered before it looks: what arrives after the look wakes this receive.
             let more = request.progress.more();
             tokio::pin!(more);
             more.as_mut().enable();
-            if let Some(deliveries) = request.try_now().await? {
+            let found = request.try_now().await?;
+            if let Some(woken) = woken.take() {
+                Woken::has_looked(woken);
+            }
+            if let Some(deliveries) = found {
                 return Ok(Delivered::Messages(deliveries));
             }
             if timeout_at(asked.deadline.into(), more).await.is_err() {
                 return Ok(Delivered::Nothing);
             }
+            woken = Some(Woken { progress: &request.progress });
         }
     }
 
-    async fn prepare<'a>(&'a self, asked: &'a Receive) -> Result<Request<'a>, ServiceError> {
+    async fn prepare<'a>(&'a self, asked: &'a Receive, filter: Matcher) -> Result<Request<'a>, ServiceError> {
         let forbidden = |text| ServiceError::new(ServiceErrorKind::Forbidden, text);
         let topic = self.topic(&asked.topic).await?;
         let group = self.group(&asked.group).await?;
@@ -67,13 +75,17 @@ impl Broker {
         if topic.read_queues() == 0 {
             return Err(forbidden("no readable queue".to_owned()));
         }
-        let filter = Matcher::new(asked.filter.clone())?;
         let progress = topic.consumer(group.id);
-        let queues = self.loaded(&topic, &progress).await?;
-        Ok(Request { broker: self, topic, progress, queues, filter, asked })
+        // A group that was deleted just before has had its progress removed from all topics, but not this one.
+        if self.catalog.group(&asked.group).is_none_or(|now| now.id != group.id) {
+            topic.forget_consumer(group.id);
+            return Err(group_not_found(&asked.group));
+        }
+        self.loaded(&topic, &progress).await?;
+        Ok(Request { broker: self, topic, progress, filter, asked })
     }
 
-    /// A topic's queues and a group's progress in them, read from the disk if this is the first time.
+    /// A topic's queues and a group's progress in them. Reads the disk the first time.
     pub(super) async fn loaded(
         &self,
         topic: &Arc<Topic>,
@@ -90,48 +102,70 @@ impl Broker {
         blocking(move || {
             let queues = topic.load(&store)?;
             progress.load(&store, &queues)?;
-            expiry.review(&progress, clock::now());
+            expiry.review(&progress);
             Ok(queues)
         })
         .await
     }
 }
 
+/// A waiting receive that was woken and has not looked for messages yet. If it is cancelled before, another one is
+/// woken in its place.
+struct Woken<'a> {
+    progress: &'a Progress,
+}
+
+impl Woken<'_> {
+    fn has_looked(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Woken<'_> {
+    fn drop(&mut self) {
+        self.progress.wake(1);
+    }
+}
+
 impl Request<'_> {
-    /// Takes what there is, reading the disk if it must. `None` if nothing is there.
+    /// Takes the messages that are there, reading the disk if necessary. Returns `None` if there are none.
     async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
+        let order = self.order();
+        let mut read = None;
         loop {
             self.topic.check_alive()?;
-            self.broker.store.wait_for_background_work().await;
             if self.progress.is_deleted() {
                 return Err(group_not_found(&self.asked.group));
             }
-            let now = clock::now();
-            let visible_at =
-                now.saturating_add(u64::try_from(self.asked.invisible.as_millis()).unwrap_or(u64::MAX));
+            let queues = self.broker.loaded(&self.topic, &self.progress).await?;
+            let now = clock::monotonic();
+            let invisible = u64::try_from(self.asked.invisible.as_millis()).unwrap_or(u64::MAX);
             let wanted = Wanted {
                 max: self.asked.max,
                 now,
-                visible_at,
+                // One that is over at once would be taken again and again.
+                visible_at: now.saturating_add(invisible.max(1)),
                 token: rand::random(),
                 fifo: self.asked.fifo,
-                attempt_id: self.asked.attempt_id.as_deref().filter(|id| id.len() <= LONGEST_ATTEMPT_ID),
+                attempt_id: self.asked.attempt_id.as_deref(),
                 filter: &self.filter,
-                order: self.order(),
-                most_leases: self.broker.config.max_unsettled_per_queue,
+                max_leases: self.broker.config.max_unsettled_per_queue,
+                order,
+                cache: &self.broker.read_cache,
+                read: read.as_ref(),
             };
-            let catch = self.take(&wanted)?;
-            if !catch.taken.is_empty() {
-                return catch
-                    .taken
-                    .into_iter()
-                    .map(|taken| self.delivery(taken, &wanted))
-                    .collect::<Result<_, _>>()
-                    .map(Some);
+            let batch = self.take(&wanted, &queues)?;
+            if !batch.taken.is_empty() {
+                if batch.more {
+                    self.progress.wake(1);
+                }
+                let deliveries = batch.taken.into_iter().map(|taken| self.delivery(taken, &wanted));
+                return deliveries.collect::<Result<_, _>>().map(Some);
             }
-            if let Some((queue, offset)) = catch.missing {
-                self.read_ahead(queue, offset).await?;
-            } else if catch.unfinished {
+            if let Some(missing) = batch.missing {
+                read = self.read_ahead(&queues[missing.queue as usize], missing).await?;
+            } else if batch.more {
+                // It has looked at many messages that did not pass the filter.
                 tokio::task::yield_now().await;
             } else {
                 return Ok(None);
@@ -140,48 +174,55 @@ impl Request<'_> {
     }
 
     fn order(&self) -> Order {
-        let by_priority = self.topic.kind() == TopicKind::Priority && !self.asked.fifo;
-        if by_priority { Order::HighestFirst } else { Order::InTurn }
+        if self.topic.kind() == TopicKind::Priority && !self.asked.fifo {
+            Order::HighestFirst
+        } else {
+            Order::From(self.progress.next_turn())
+        }
     }
 
-    /// Takes what is in memory, and writes that it is taken.
-    fn take(&self, wanted: &Wanted<'_>) -> Result<Catch, ServiceError> {
-        let readable = self.topic.read_queues().min(self.queues.len());
-        let mut slot = self.progress.lock();
-        let state = slot.get_or_insert_default();
-        let mut changes = self.progress.changes(&self.broker.store);
-        for queue in state.queues.len()..self.queues.len() {
-            // Queues that were added since.
-            state.queue(queue).move_to(&mut changes, queue as u32, 0);
+    /// Takes what is in memory, and writes the leases.
+    fn take(&self, wanted: &Wanted<'_>, queues: &[Arc<Queue>]) -> Result<Batch, ServiceError> {
+        let readable = self.topic.read_queues().min(queues.len());
+        let mut change = self.progress.change();
+        change.in_order = wanted.fifo;
+        // The progress in queues that were added since is recorded with this change.
+        change.queue(queues.len().saturating_sub(1));
+        let batch = wanted.take(&mut change, &queues[..readable]).map_err(|_| corrupt("message"))?;
+        change.commit(&self.broker.store)?;
+        if !batch.taken.is_empty() {
+            self.broker.expiry.schedule(&self.progress, &mut change, wanted.visible_at);
         }
-        let catch = wanted.take(state, &self.queues[..readable]).map_err(|_| corrupt("message"))?;
-        record(&catch, state, &mut changes);
-        changes.commit()?;
-        if !catch.taken.is_empty() {
-            self.broker.expiry.schedule(&self.progress, state, wanted.visible_at);
-        }
-        Ok(catch)
+        Ok(batch)
     }
 
-    /// Reads the chunks from this offset on into memory.
-    async fn read_ahead(&self, queue: u32, offset: u64) -> Result<(), ServiceError> {
-        let Some(source) = self.queues.get(queue as usize).cloned() else { return Err(corrupt("queue")) };
-        let cursor = self.progress.lock().as_mut().map_or(0, |state| state.queue(queue as usize).cursor);
-        // What is delivered again stands alone; what is new comes with what follows it.
-        let bytes = if offset < cursor { 1 } else { READ_AHEAD };
-        let store = self.broker.store.clone();
+    /// Reads the chunk that holds this message. If the group gets it for the first time, those that follow are read as
+    /// well. Returns `None` if the message is in memory meanwhile.
+    async fn read_ahead(
+        &self,
+        queue: &Arc<Queue>,
+        missing: Position,
+    ) -> Result<Option<ReadChunks>, ServiceError> {
+        let Position { queue: id, offset } = missing;
+        let cache = &self.broker.read_cache;
+        let _one_at_a_time = self.progress.reading.lock().await;
+        if queue.recent(offset).is_some() || cache.find(queue.topic(), id, offset).is_some() {
+            return Ok(None);
+        }
+        let _permit = cache.permit().await;
+        let is_new = offset >= self.progress.change().queue(id as usize).cursor();
+        let bytes = if is_new { READ_AHEAD } else { 1 };
+        let (store, source) = (self.broker.store.clone(), queue.clone());
         let chunks = blocking(move || source.read(&store, offset, bytes)).await?;
         if chunks.first().is_none_or(|chunk| chunk.first() > offset) {
             // Retention may have removed it since; if not, the queue has a hole.
-            let (start, _) = self.queues[queue as usize].range();
+            let (start, _) = queue.range();
             if offset >= start {
                 return Err(corrupt("hole in a queue"));
             }
         }
-        if let Some(state) = self.progress.lock().as_mut() {
-            state.queue(queue as usize).window = chunks;
-        }
-        Ok(())
+        cache.insert(queue.topic(), id, &chunks);
+        Ok(Some(ReadChunks { queue: id, chunks }))
     }
 
     fn delivery(&self, taken: Taken, wanted: &Wanted<'_>) -> Result<Delivery, ServiceError> {
@@ -195,24 +236,9 @@ impl Request<'_> {
             stored_at: time(taken.stored_at as i64),
             store_host: self.broker.config.store_host.clone(),
             attempt: taken.attempt.saturating_add(stored.earlier_attempts) as i32,
-            received_at: time(wanted.now as i64),
+            received_at: time(clock::now() as i64),
             invisible: self.asked.invisible,
             coordinates: coordinates.to_string(),
         })
-    }
-}
-
-fn record(catch: &Catch, state: &mut State, changes: &mut Changes<'_>) {
-    for taken in &catch.taken {
-        if let Some(lease) = state.queues[taken.queue as usize].leases.get(taken.offset) {
-            changes.lease(taken.queue, taken.offset, lease);
-        }
-    }
-    for (queue, offset) in &catch.settled {
-        state.queues[*queue as usize].settle(changes, *queue, *offset);
-    }
-    for queue in &catch.passed {
-        let progress = &mut state.queues[*queue as usize];
-        progress.move_to(changes, *queue, progress.cursor);
     }
 }

@@ -1,5 +1,7 @@
 //! Which messages a receive gets: the rules of leases and cursors, without waiting and without the disk.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,39 +9,57 @@ use bytes::Bytes;
 use super::binary::Malformed;
 use super::chunk::Chunk;
 use super::filter::Matcher;
-use super::lease::Lease;
+use super::lease::{Lease, LeaseEnd};
 use super::progress::{QueueProgress, State};
 use super::queue::Queue;
+use super::read_cache::ReadCache;
 
-/// What a receive asks for.
+/// What a receive asks for, and where it finds messages.
 pub(super) struct Wanted<'a> {
-    /// At most so many messages.
+    /// How many messages at most.
     pub(super) max: usize,
-    /// Now, ms since 1970.
+    /// The current time, in ms of [`super::clock::monotonic`].
     pub(super) now: u64,
-    /// When the leases run out.
+    /// When the new leases end, by the same clock.
     pub(super) visible_at: u64,
     /// The token of the new leases.
     pub(super) token: u64,
     /// Whether the group consumes in order.
     pub(super) fifo: bool,
-    /// The name of the receive.
+    /// The attempt id of the receive.
     pub(super) attempt_id: Option<&'a str>,
-    /// Which messages pass.
+    /// Which messages are delivered.
     pub(super) filter: &'a Matcher,
-    /// How many messages of a queue may be out.
-    pub(super) most_leases: usize,
-    /// Where it looks first.
+    /// How many messages of a queue may be delivered and not settled.
+    pub(super) max_leases: usize,
+    /// The order of the queues.
     pub(super) order: Order,
+    /// What other receives have read from the disk.
+    pub(super) cache: &'a ReadCache,
+    /// What this receive has read from the disk.
+    pub(super) read: Option<&'a ReadChunks>,
 }
 
 /// In which order a receive looks at the queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Each receive begins with another queue, so that none is left behind.
-    InTurn,
-    /// The highest first: queues of a PRIORITY topic are priorities.
+    /// From this one on, round the others: each receive begins with another queue.
+    From(usize),
+    /// The highest first: the queues of a PRIORITY topic are priorities.
     HighestFirst,
+}
+
+/// A message in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) queue: u32,
+    pub(super) offset: u64,
+}
+
+/// Chunks of a queue that were read for one receive.
+pub(super) struct ReadChunks {
+    pub(super) queue: u32,
+    pub(super) chunks: Vec<Chunk>,
 }
 
 /// A message that was taken.
@@ -51,59 +71,96 @@ pub(super) struct Taken {
     pub(super) message: Bytes,
 }
 
-/// What became of a try.
+/// What a receive took.
 #[derive(Default)]
-pub(super) struct Catch {
+pub(super) struct Batch {
     /// What was taken, under new leases.
     pub(super) taken: Vec<Taken>,
-    /// Leases to be ended without a delivery, as queue and offset: the message is gone, or did not pass.
-    pub(super) settled: Vec<(u32, u64)>,
-    /// Queues whose cursor moved, but not over a message that was taken: no lease tells of that.
-    pub(super) passed: Vec<u32>,
-    /// A message that is not in memory: read it and try again, if nothing was taken.
-    pub(super) missing: Option<(u32, u64)>,
-    /// There is more to look at: try again, if nothing was taken.
-    pub(super) unfinished: bool,
+    /// A message that is not in memory. It comes before others: if nothing was taken, it must be read.
+    pub(super) missing: Option<Position>,
+    /// There may be more: it stopped because it had enough.
+    pub(super) more: bool,
     bytes: usize,
     looked_at: usize,
 }
 
-/// A receive stops taking after so many bytes, so that 32 messages of 4 MiB don't meet in memory.
-const ENOUGH_BYTES: usize = 8 << 20;
-/// A try stops looking after so many messages that do not pass (fewer if the filter is complex), so that others get
-/// the lock.
-const ENOUGH_LOOKS: usize = 4096;
+/// A receive takes no more messages once it has so many bytes, as 32 messages may have 4 MiB each.
+const MAX_BYTES: usize = 8 << 20;
+/// A receive looks at no more messages at once, or fewer if the filter is complex: it holds the group's lock.
+const MAX_LOOKED_AT: usize = 4096;
 
 impl Wanted<'_> {
-    /// Takes what there is.
-    pub(super) fn take(&self, state: &mut State, queues: &[Arc<Queue>]) -> Result<Catch, Malformed> {
-        let mut catch = Catch::default();
-        state.turn = state.turn.wrapping_add(1);
-        for step in 0..queues.len() {
-            if catch.is_enough(self) {
-                break;
+    /// Takes messages: first those whose leases are over, then new ones.
+    pub(super) fn take(&self, state: &mut State, queues: &[Arc<Queue>]) -> Result<Batch, Malformed> {
+        let mut batch = Batch::default();
+        match self.order {
+            Order::From(first) => {
+                if !self.fifo {
+                    self.take_expired(state, queues, &mut batch)?;
+                }
+                for step in 0..queues.len() {
+                    if batch.must_stop(self) {
+                        break;
+                    }
+                    let queue = &queues[first.wrapping_add(step) % queues.len()];
+                    let mut look = self.look(state, queue, &mut batch);
+                    if self.fifo { look.take_in_order()? } else { look.take_new()? }
+                }
             }
-            let queue = match self.order {
-                Order::InTurn => queues[(state.turn.wrapping_add(step)) % queues.len()].as_ref(),
-                Order::HighestFirst => queues[queues.len() - 1 - step].as_ref(),
-            };
-            let progress = state.queue(queue.id() as usize);
-            let mut look = Look { wanted: self, queue, progress, catch: &mut catch };
-            if self.fifo {
-                look.take_in_order()?;
-            } else {
-                look.take_over()?;
-                look.take_new()?;
+            Order::HighestFirst => {
+                for queue in queues.iter().rev() {
+                    self.take_expired(state, std::slice::from_ref(queue), &mut batch)?;
+                    if batch.must_stop(self) {
+                        break;
+                    }
+                    self.look(state, queue, &mut batch).take_new()?;
+                }
             }
         }
-        catch.unfinished = catch.looked_at >= ENOUGH_LOOKS;
-        Ok(catch)
+        batch.more = batch.is_enough(self);
+        Ok(batch)
+    }
+
+    /// Takes messages whose leases are over, in the order in which they ended. Stops at one that is not in memory.
+    fn take_expired(
+        &self,
+        state: &mut State,
+        queues: &[Arc<Queue>],
+        batch: &mut Batch,
+    ) -> Result<(), Malformed> {
+        let mut ends = BinaryHeap::new();
+        for (index, queue) in queues.iter().enumerate() {
+            ends.extend(self.next_expired(state, queue).map(|end| Reverse((end, index))));
+        }
+        while let Some(Reverse((end, index))) = ends.pop() {
+            let queue = &queues[index];
+            if batch.is_enough(self) || !self.look(state, queue, batch).take_again(end.offset)? {
+                break;
+            }
+            ends.extend(self.next_expired(state, queue).map(|end| Reverse((end, index))));
+        }
+        Ok(())
+    }
+
+    fn next_expired(&self, state: &mut State, queue: &Queue) -> Option<LeaseEnd> {
+        let first = state.queue(queue.id() as usize).leases().first_to_end();
+        first.filter(|end| end.at <= self.now)
+    }
+
+    fn look<'a>(&'a self, state: &'a mut State, queue: &'a Queue, batch: &'a mut Batch) -> Look<'a> {
+        Look { wanted: self, queue, progress: state.queue(queue.id() as usize), batch }
     }
 }
 
-impl Catch {
+impl Batch {
     fn is_enough(&self, wanted: &Wanted<'_>) -> bool {
-        self.taken.len() >= wanted.max || self.bytes >= ENOUGH_BYTES || self.looked_at >= ENOUGH_LOOKS
+        self.taken.len() >= wanted.max || self.bytes >= MAX_BYTES || self.looked_at >= MAX_LOOKED_AT
+    }
+
+    /// What is not in memory is read before later messages are taken: else other queues' messages would come first
+    /// again and again.
+    fn must_stop(&self, wanted: &Wanted<'_>) -> bool {
+        self.is_enough(wanted) || (self.missing.is_some() && self.taken.is_empty())
     }
 }
 
@@ -112,103 +169,81 @@ struct Look<'a> {
     wanted: &'a Wanted<'a>,
     queue: &'a Queue,
     progress: &'a mut QueueProgress,
-    catch: &'a mut Catch,
+    batch: &'a mut Batch,
 }
 
 impl Look<'_> {
-    fn is_enough(&self) -> bool {
-        self.catch.is_enough(self.wanted)
-    }
-
-    /// Messages whose leases have run out, longest over first.
-    fn take_over(&mut self) -> Result<(), Malformed> {
-        while let Some((visible_at, offset)) = self.progress.leases.next_over() {
-            if visible_at > self.wanted.now || self.is_enough() || !self.take_again(offset)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// An ordered queue: its unsettled batch, if that may be delivered; the next messages, if there is none.
+    /// Takes from a queue that is consumed in order: what is not settled, if it may be delivered again, or new
+    /// messages if everything is settled.
     fn take_in_order(&mut self) -> Result<(), Malformed> {
-        let Some(last_over) = self.progress.leases.last_over() else { return self.take_new() };
-        let all_over = last_over <= self.wanted.now;
+        let all_over = self.progress.is_open(self.wanted.now);
         let asked = self.wanted.attempt_id;
         let same_attempt = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
-        let leases = self.progress.leases.iter();
+        let leases = self.progress.leases().iter();
         let deliverable =
             leases.filter(|(_, lease)| all_over || same_attempt(lease)).map(|(offset, _)| offset);
-        for offset in deliverable.collect::<Vec<_>>() {
-            if self.is_enough() || !self.take_again(offset)? {
+        for offset in deliverable.take(MAX_LOOKED_AT).collect::<Vec<_>>() {
+            if self.batch.is_enough(self.wanted) || !self.take_again(offset)? {
                 break;
             }
         }
-        // None of it may have passed the filter: then nothing blocks the queue any more.
-        if self.progress.leases.is_empty() { self.take_new() } else { Ok(()) }
+        // The filter may have passed over all of it.
+        if self.progress.leases().is_empty() { self.take_new() } else { Ok(()) }
     }
 
-    /// Delivers a leased message again. False if it is not in memory.
+    /// Takes a message that was delivered before. Returns false if it is not in memory.
     fn take_again(&mut self, offset: u64) -> Result<bool, Malformed> {
-        let Some(lease) = self.progress.leases.get(offset) else { return Ok(true) };
+        let Some(lease) = self.progress.leases().get(offset) else { return Ok(true) };
         let (start, end) = self.queue.range();
         if offset < start || offset >= end {
-            self.settle(offset);
+            // Retention has removed it.
+            self.progress.end_lease(offset);
+            self.batch.looked_at += 1;
             return Ok(true);
         }
         let Some(chunk) = self.find(offset) else {
-            self.catch.missing = Some((self.queue.id(), offset));
+            self.batch.missing = Some(Position { queue: self.queue.id(), offset });
             return Ok(false);
         };
         let message = chunk.message(offset)?;
-        // A lease that runs on is one whose answer was lost and asked for again: the same delivery.
-        let same = !lease.is_over(self.wanted.now) || (lease.uncounted && !lease.fifo);
+        // If the lease is not over, the answer was lost and this is the same delivery again.
+        let same = !lease.is_over(self.wanted.now) || lease.uncounted;
         let attempt = if same { lease.attempt } else { lease.attempt.saturating_add(1) };
-        self.catch.looked_at += self.wanted.filter.cost();
+        self.batch.looked_at += self.wanted.filter.cost();
         if self.wanted.filter.passes(&message)? {
-            self.lease(Taken {
-                queue: self.queue.id(),
-                offset,
-                attempt,
-                stored_at: chunk.stored_at(),
-                message,
-            });
+            let (queue, stored_at) = (self.queue.id(), chunk.stored_at());
+            self.lease(Taken { queue, offset, attempt, stored_at, message });
         } else {
-            self.settle(offset);
+            self.progress.end_lease(offset);
         }
         Ok(true)
     }
 
-    /// Messages that the group has not had.
+    /// Takes messages that the group has not got yet.
     fn take_new(&mut self) -> Result<(), Malformed> {
         let (start, end) = self.queue.range();
-        let before = self.progress.cursor;
-        self.progress.cursor = before.max(start);
+        if self.progress.cursor() < start {
+            self.progress.advance(start);
+        }
         let mut current: Option<Chunk> = None;
-        while self.progress.cursor < end
-            && self.progress.leases.len() < self.wanted.most_leases
-            && !self.is_enough()
+        while self.progress.cursor() < end
+            && self.progress.leases().len() < self.wanted.max_leases
+            && !self.batch.is_enough(self.wanted)
         {
-            let offset = self.progress.cursor;
+            let offset = self.progress.cursor();
             let Some(chunk) = current.take().filter(|c| offset < c.end()).or_else(|| self.find(offset))
             else {
-                self.catch.missing = Some((self.queue.id(), offset));
+                self.batch.missing = Some(Position { queue: self.queue.id(), offset });
                 break;
             };
             let message = chunk.message(offset)?;
-            self.progress.cursor += 1;
-            self.catch.looked_at += self.wanted.filter.cost();
+            self.progress.advance(offset + 1);
+            self.batch.looked_at += self.wanted.filter.cost();
             if self.wanted.filter.passes(&message)? {
                 let (queue, stored_at) = (self.queue.id(), chunk.stored_at());
                 self.lease(Taken { queue, offset, attempt: 1, stored_at, message });
             }
             current = Some(chunk);
-        }
-        let cursor = self.progress.cursor;
-        self.progress.window.retain(|chunk| chunk.end() > cursor);
-        let last_taken = self.catch.taken.last().map(|taken| (taken.queue, taken.offset + 1));
-        if self.progress.cursor != before && last_taken != Some((self.queue.id(), self.progress.cursor)) {
-            self.catch.passed.push(self.queue.id());
         }
         Ok(())
     }
@@ -223,18 +258,22 @@ impl Look<'_> {
             fifo: self.wanted.fifo,
             attempt_id: attempt_id.map(Into::into),
         };
-        self.progress.leases.set(taken.offset, lease);
-        self.catch.bytes += taken.message.len();
-        self.catch.taken.push(taken);
-    }
-
-    /// Ends a lease without a delivery. Removed at once, so that the next look does not find it again.
-    fn settle(&mut self, offset: u64) {
-        self.progress.leases.remove(offset);
-        self.catch.settled.push((self.queue.id(), offset));
+        self.progress.lease(taken.offset, lease);
+        self.batch.bytes += taken.message.len();
+        self.batch.taken.push(taken);
     }
 
     fn find(&self, offset: u64) -> Option<Chunk> {
-        self.queue.recent(offset).or_else(|| self.progress.windowed(offset))
+        self.queue
+            .recent(offset)
+            .or_else(|| self.wanted.read.and_then(|read| read.find(self.queue.id(), offset)))
+            .or_else(|| self.wanted.cache.find(self.queue.topic(), self.queue.id(), offset))
+    }
+}
+
+impl ReadChunks {
+    fn find(&self, queue: u32, offset: u64) -> Option<Chunk> {
+        let mut chunks = self.chunks.iter().filter(|_| self.queue == queue);
+        chunks.find(|chunk| chunk.first() <= offset && offset < chunk.end()).cloned()
     }
 }

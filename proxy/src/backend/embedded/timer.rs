@@ -1,6 +1,8 @@
-//! Delayed messages: stored by the time they are due, and moved to their queues then.
+//! Delayed messages: stored in order of the time they are due, and moved to their queues then.
 //!
-//! The value is `topic id (4), queue (4)`, big-endian, then the message as [`super::codec`] writes it.
+//! The value is the topic's id (4 bytes) and the queue (4 bytes), big-endian, then the message ([`super::codec`]).
+
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use fjall::OwnedWriteBatch;
@@ -11,16 +13,16 @@ use super::keys;
 use super::store::{Opened, Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
-/// A message to be delayed.
+/// A delayed message to store.
 pub(super) struct Waiting<'a> {
-    /// When it may be delivered, ms since 1970.
+    /// When it may be delivered, in ms since 1970.
     pub(super) due: u64,
     pub(super) topic: u32,
     pub(super) queue: u32,
     pub(super) message: &'a Encoded,
 }
 
-/// A message whose time has come.
+/// A delayed message that is due.
 pub(super) struct Due {
     pub(super) at: (u64, u64),
     pub(super) topic: u32,
@@ -28,41 +30,52 @@ pub(super) struct Due {
     pub(super) message: Encoded,
 }
 
-/// The timers, as the writer thread knows them.
+/// The delayed messages on the disk, as the writer thread knows them.
 pub(super) struct Timers {
-    // No timer is below: what was delivered is not looked over again.
+    // There is no timer below: those that were delivered are not read over again.
     from: (u64, u64),
     next_due: Option<u64>,
+    // After a failure.
+    paused_until: Option<Instant>,
     sequence: u64,
 }
 
-/// So many are moved in one commit.
-const AT_ONCE: usize = 512;
-/// After a failure the timers rest so long, ms.
-const PAUSE: u64 = 1000;
+/// How many messages are moved in one commit.
+const MAX_AT_ONCE: usize = 512;
+/// No more are added to a commit that has so many bytes: messages may have 4 MiB each.
+const MAX_BYTES_AT_ONCE: usize = 4 << 20;
+/// The pause after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The wall clock is looked at this often: it may be set, or run on while the machine is suspended.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 impl Timers {
-    /// Finds the first one. Reads the disk.
+    /// Finds the first due time. Reads the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
-        // No clock that only runs forwards is needed: a second timer of the same millisecond and sequence would
-        // take a million timers in a millisecond, or a clock that was set back to the very millisecond.
-        let mut timers = Self { from: (0, 0), next_due: None, sequence: clock::now() << 20 };
+        // Two timers with the same due time and sequence would take a million timers in a millisecond, or a clock that
+        // was set back to that very millisecond.
+        let sequence = clock::now() << 20;
+        let mut timers = Self { from: (0, 0), next_due: None, paused_until: None, sequence };
         timers.look_ahead(store)?;
         Ok(timers)
     }
 
-    /// When the first one is due. Times are cut to milliseconds, so one is due when its millisecond is over:
-    /// never too early.
-    pub(super) fn next_due(&self) -> Option<u64> {
-        self.next_due.map(|due| due.saturating_add(1))
+    /// How long to wait until [`Timers::is_due`] is asked again; `None` without timers. `now` is in ms since 1970.
+    pub(super) fn wait(&self, now: u64) -> Option<Duration> {
+        // Times are rounded down to milliseconds: a message is due when its millisecond is over, never early.
+        let until_due = Duration::from_millis(self.next_due?.saturating_add(1).saturating_sub(now));
+        let pause =
+            self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        Some(until_due.max(pause).min(MAX_WAIT))
     }
 
-    /// Whether one is due.
+    /// Whether a message is due.
     pub(super) fn is_due(&self, now: u64) -> bool {
-        self.next_due.is_some_and(|due| due < now)
+        let paused = self.paused_until.is_some_and(|until| Instant::now() < until);
+        !paused && self.next_due.is_some_and(|due| due < now)
     }
 
-    /// Adds one to a batch; the timer's key.
+    /// Adds a message to a batch. Returns its due time and sequence, which are its key.
     pub(super) fn add(
         &mut self,
         waiting: &Waiting<'_>,
@@ -77,41 +90,46 @@ impl Timers {
         value.extend_from_slice(&waiting.message.head);
         value.extend_from_slice(&waiting.message.body);
         batch.insert(log, keys::timer(due, self.sequence), value);
-        // If the commit fails there is one needless look.
+        // If the commit fails, this causes one needless read.
         self.from = self.from.min((due, self.sequence));
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         (due, self.sequence)
     }
 
-    /// Those that are due, first ones first.
+    /// Messages that are due, the earliest first: as many as one commit may move. Reads the disk.
     pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<Due>, ServiceError> {
         let mut due = Vec::new();
-        for entry in store.log()?.range(..keys::timer(now, 0)).take(AT_ONCE) {
+        let mut bytes = 0;
+        for entry in store.log()?.range(..keys::timer(now, 0)).take(MAX_AT_ONCE) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
             let mut value = Bytes::from(value);
             if value.len() < 8 {
                 return Err(corrupt("timer"));
             }
+            bytes += value.len();
             let (topic, queue) = (value.get_u32(), value.get_u32());
             due.push(Due { at, topic, queue, message: Encoded { head: Vec::new(), body: value } });
+            if bytes >= MAX_BYTES_AT_ONCE {
+                break;
+            }
         }
         Ok(due)
     }
 
-    /// Says that those up to this one were delivered, and finds the next. Reads the disk.
+    /// Notes that the messages up to this one were delivered, and finds the next. Reads the disk.
     pub(super) fn delivered(&mut self, store: &Store, last: (u64, u64)) -> Result<(), ServiceError> {
         self.from = (last.0, last.1.saturating_add(1));
         self.look_ahead(store)
     }
 
-    /// Finds the first one again, after the log was opened again. Reads the disk.
+    /// Finds the first due time after the log was opened again. Reads the disk.
     pub(super) fn start_over(&mut self, store: &Store) -> Result<(), ServiceError> {
         self.from = (0, 0);
         self.look_ahead(store)
     }
 
-    /// Finds the next one. Reads the disk.
+    /// Finds the next due time. Reads the disk.
     pub(super) fn look_ahead(&mut self, store: &Store) -> Result<(), ServiceError> {
         let lower = keys::timer(self.from.0, self.from.1);
         let upper = keys::timer(u64::MAX, u64::MAX);
@@ -125,8 +143,35 @@ impl Timers {
         Ok(())
     }
 
-    /// Lets them rest for a moment.
-    pub(super) fn postpone(&mut self, now: u64) {
-        self.next_due = Some(now + PAUSE);
+    /// Pauses deliveries after a failure.
+    pub(super) fn postpone(&mut self) {
+        self.paused_until = Some(Instant::now() + PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::broker::Broker;
+    use super::super::config::EmbeddedConfig;
+    use super::*;
+    use crate::service::{Delay, Message};
+
+    #[tokio::test]
+    async fn what_is_moved_in_one_commit_is_bounded_by_bytes() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+        let broker = Broker::open(config).expect("a fresh directory opens");
+        let later = std::time::SystemTime::now() + Duration::from_secs(600);
+        for _ in 0..6 {
+            let message = Message {
+                delay: Some(Delay::Until(later)),
+                body: vec![7; 3 << 20].into(),
+                ..Message::default()
+            };
+            let deadline = Instant::now() + Duration::from_secs(30);
+            broker.store_messages("topic", vec![message], deadline).await.expect("a send");
+        }
+        let timers = Timers::open(&broker.store).expect("timers");
+        assert_eq!(timers.due(&broker.store, u64::MAX).expect("due").len(), 2);
     }
 }

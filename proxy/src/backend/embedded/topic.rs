@@ -1,4 +1,4 @@
-//! A topic in memory: its configuration, its queues once they are needed, and who consumes it.
+//! A topic in memory: its configuration, its queues once they are needed, and the progress of its groups.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::queue::Queue;
 use super::store::Store;
 use crate::service::{Permission, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
 
-/// A topic. Queues are loaded by the first request that needs them, so that a start does not grow with the
+/// A topic. The first request that needs its queues loads them, so that the time of a start does not grow with the
 /// number of topics.
 pub(super) struct Topic {
     id: u32,
     config: RwLock<TopicConfig>,
-    // The most queues it ever had; those above the configured number keep their messages.
+    // The most queues that it ever had. Those above the configured number keep their messages.
     most_queues: AtomicUsize,
     queues: RwLock<Option<Arc<[Arc<Queue>]>>>,
     loading: Mutex<()>,
@@ -38,13 +38,13 @@ impl Topic {
             loading: Mutex::new(()),
             consumers: RwLock::default(),
             queues_used: AtomicBool::new(false),
-            // Topics begin at different queues, so that single messages to many topics spread.
+            // Topics begin at different queues, so that single messages to many topics are spread over them.
             turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
             deleted: AtomicBool::new(false),
         }
     }
 
-    /// The id that its keys begin with.
+    /// Its id, which its keys on the disk begin with.
     pub(super) fn id(&self) -> u32 {
         self.id
     }
@@ -54,32 +54,32 @@ impl Topic {
         self.config.read().clone()
     }
 
-    /// What it takes.
+    /// The kind of messages that it takes.
     pub(super) fn kind(&self) -> TopicKind {
         self.config.read().kind
     }
 
-    /// The most queues it ever had.
+    /// The most queues that it ever had.
     pub(super) fn most_queues(&self) -> usize {
         self.most_queues.load(Ordering::Relaxed)
     }
 
-    /// How many queues can be written: none if writing is not allowed.
+    /// How many queues can be written to: 0 if writing is not allowed.
     pub(super) fn write_queues(&self) -> usize {
         allowed(&self.config.read(), |p| p.write, |c| c.write_queues)
     }
 
-    /// How many queues can be read: none if reading is not allowed.
+    /// How many queues can be read: 0 if reading is not allowed.
     pub(super) fn read_queues(&self) -> usize {
         allowed(&self.config.read(), |p| p.read, |c| c.read_queues)
     }
 
-    /// The number that the next message without an order of its own goes by.
+    /// The number of the queue, modulo their count, that the next message without a message group goes to.
     pub(super) fn take_turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Gives it another configuration. Its queues are found again by the next request.
+    /// Changes its configuration. If its queues are loaded, the added ones are read from the disk.
     pub(super) fn reconfigure(
         &self,
         config: TopicConfig,
@@ -100,7 +100,7 @@ impl Topic {
         Ok(())
     }
 
-    /// All its queues, if they are loaded.
+    /// Its queues, if they are loaded.
     pub(super) fn loaded(&self) -> Option<Arc<[Arc<Queue>]>> {
         self.queues_used.store(true, Ordering::Relaxed);
         self.peek_loaded()
@@ -143,7 +143,7 @@ impl Topic {
         consumers.iter().try_for_each(|progress| progress.rewrite(store))
     }
 
-    /// All its queues. Reads the disk the first time.
+    /// Its queues. Reads the disk the first time.
     pub(super) fn load(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
         let _loading = self.loading.lock();
         if let Some(queues) = self.loaded() {
@@ -156,7 +156,7 @@ impl Topic {
         Ok(queues)
     }
 
-    /// A group's progress, made by its first receive.
+    /// A group's progress. The first call creates it.
     pub(super) fn consumer(&self, group: u32) -> Arc<Progress> {
         if let Some(found) = self.consumers.read().get(&group) {
             found.set_used();
@@ -166,21 +166,21 @@ impl Topic {
         consumers.entry(group).or_insert_with(|| Arc::new(Progress::new(group, self.id))).clone()
     }
 
-    /// Forgets a group that was deleted.
+    /// Removes the progress of a group that was deleted, and ends its waiting receives.
     pub(super) fn forget_consumer(&self, group: u32) {
         if let Some(gone) = self.consumers.write().remove(&group) {
             gone.delete();
         }
     }
 
-    /// Wakes receives that wait for messages: no more than there are messages, in each group.
+    /// Wakes waiting receives of each group, as many as there are messages at most.
     pub(super) fn messages_arrived(&self, count: usize) {
         for consumer in self.consumers.read().values() {
             consumer.wake(count);
         }
     }
 
-    /// Refuses everything from now on, and ends all waiting.
+    /// Marks it as deleted, and ends all waiting receives.
     pub(super) fn delete(&self) {
         self.deleted.store(true, Ordering::Release);
         for consumer in self.consumers.read().values() {
@@ -198,7 +198,7 @@ fn allowed(config: &TopicConfig, may: fn(Permission) -> bool, count: fn(&TopicCo
     if may(config.permission) { usize::try_from(count(config)).unwrap_or(0) } else { 0 }
 }
 
-/// The answer for a topic that is not there.
+/// The error for a topic that does not exist.
 pub(super) fn not_found(name: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::TopicNotFound, format!("no topic {name}"))
 }

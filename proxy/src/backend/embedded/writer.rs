@@ -61,7 +61,7 @@ pub(super) enum Placed {
 
 /// The handle of the writer thread.
 pub(super) struct Writer {
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<Job>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,6 +75,8 @@ pub(super) struct WriterOptions {
 
 /// A chunk is closed once it has this many bytes, so that reading a message never reads much else.
 const CHUNK_BYTES: usize = 128 << 10;
+/// What a message takes in memory beside its bytes.
+const ENTRY_OVERHEAD: usize = 256;
 /// The longest time that a send waits for other sends to share its commit.
 const MAX_PAUSE: Duration = Duration::from_micros(500);
 
@@ -109,7 +111,8 @@ impl Writer {
     /// # Errors
     /// `Busy` if too many bytes wait to be stored, `Unavailable` after [`Writer::stop`].
     pub(super) fn submit(&self, job: Job) -> Result<(), ServiceError> {
-        self.inbox.put(job)
+        let bytes = job.entries.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum();
+        self.inbox.put(job, bytes)
     }
 
     /// Stores what was submitted, and ends the thread. Blocks until then.
@@ -132,7 +135,7 @@ impl Drop for Writer {
 struct Worker {
     store: Arc<Store>,
     catalog: Arc<Catalog>,
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<Job>>,
     timers: Timers,
     /// The value of [`Store::log_openings`] when the ends of the queues were read.
     log_openings: u64,
@@ -158,7 +161,7 @@ struct Append<'a> {
 impl Worker {
     fn run(&mut self) {
         let mut pause = Duration::ZERO;
-        while let Some(jobs) = self.inbox.take(self.timers.next_due(), pause) {
+        while let Some(jobs) = self.inbox.take(self.timers.wait(clock::now()), pause) {
             if !jobs.is_empty() {
                 let start = Instant::now();
                 self.store_jobs(jobs);
@@ -243,7 +246,7 @@ impl Worker {
             if self.store.failure().is_none() {
                 tracing::error!(%error, "delayed messages can't be delivered now");
             }
-            self.timers.postpone(clock::now());
+            self.timers.postpone();
         }
     }
 

@@ -8,8 +8,8 @@ use super::handle::{Handle, TopicGroup};
 use super::pop::now;
 use crate::remoting::{Command, request, response};
 use crate::service::{
-    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, ServiceError, ServiceErrorKind,
-    Settle, time,
+    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, ServiceError,
+    ServiceErrorKind, Settle, time,
 };
 
 /// The delay level by which CONSUMER_SEND_MSG_BACK moves the message to the dead-letter topic at once.
@@ -89,7 +89,7 @@ impl Cluster {
         let source = TopicGroup { topic: &change.topic, group: &change.group };
         let command = settlement(request::CHANGE_MESSAGE_INVISIBLE_TIME, source, &handle)
             .field("invisibleTime", change.invisible.as_millis())
-            .field("suspend", change.suspend);
+            .field("suspend", change.next_attempt != NextAttempt::Counts);
         let command = with_lite_topic(command, &change.entry);
         let answer = success(self.call_master(&handle.broker, command, change.deadline).await?)?;
         // Orderly and lite groups keep the time of the pop, and count the lease from there. If the message is consumed

@@ -1,0 +1,162 @@
+//! Moving a delivery to its group's dead-letter topic: once, however many ask for it at the same time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use super::blocking::blocking;
+use super::broker::Broker;
+use super::clock;
+use super::codec::{self, Stored};
+use super::lease::Coordinates;
+use super::progress::{ForwardState, Progress};
+use super::settle::{Freed, GroupProgress, Referent, parse, referent};
+use super::store::{Store, corrupt};
+use super::writer::{Entry, Job};
+use crate::service::{Delay, Forward, ServiceError, ServiceErrorKind};
+
+/// A move under way. It holds off others of the same message until it is dropped.
+struct Move {
+    store: Arc<Store>,
+    progress: Arc<Progress>,
+    queue: usize,
+    at: Coordinates,
+    max_leases: usize,
+    attempt: u32,
+    is_stored: bool,
+}
+
+impl Broker {
+    /// See [`crate::service::Messages::forward_to_dead_letter`].
+    pub(super) async fn move_to_dead_letters(&self, request: Forward) -> Result<(), ServiceError> {
+        let at = parse(&request.entry)?;
+        let Some(group) = self.group_progress(&request.topic, &request.group).await? else { return Ok(()) };
+        let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(()) };
+        if moved.is_stored {
+            return moved.settle();
+        }
+        let Some(stored) = self.read_message(&group, at).await? else { return Ok(()) };
+        let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
+        let mut letter = stored.message;
+        // As Apache's brokers do.
+        letter.delay = Some(Delay::Untold);
+        let topic = self.make_topic(&format!("%DLQ%{}", request.group), 1).await?;
+        let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };
+        let (reply, answer) = oneshot::channel();
+        self.writer.submit(Job { topic, entries: vec![entry], reply })?;
+        // Goes on if the caller gives up: the letter may be stored all the same, and must not be stored twice.
+        let finished = tokio::spawn(async move {
+            let placed = answer.await.unwrap_or_else(|_| {
+                Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped"))
+            });
+            placed?;
+            moved.set_stored();
+            moved.settle()
+        });
+        match timeout_at(request.deadline.into(), finished).await {
+            Ok(Ok(finished)) => finished,
+            Ok(Err(error)) => {
+                Err(ServiceError::new(ServiceErrorKind::Internal, format!("the broker failed: {error}")))
+            }
+            Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time")),
+        }
+    }
+
+    /// Begins a move, once no other one of the same message is under way. `None` if the message was settled, or if
+    /// another consumer has it, which then decides about it.
+    async fn begin_move(
+        &self,
+        group: &GroupProgress,
+        at: Coordinates,
+        deadline: Instant,
+    ) -> Result<Option<Move>, ServiceError> {
+        let queue = group.queue_index(at);
+        loop {
+            let ended = group.progress.forward_ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let mut change = group.progress.change();
+                let lease = match referent(&mut change, queue, at, clock::monotonic()) {
+                    Referent::Running(lease) | Referent::Over(lease) => lease,
+                    Referent::Nothing => return Ok(None),
+                };
+                let forwards = &mut change.queue(queue).forwards;
+                let state = forwards.get(&at.offset).copied();
+                if state != Some(ForwardState::Storing) {
+                    forwards.entry(at.offset).or_insert(ForwardState::Storing);
+                    return Ok(Some(Move {
+                        store: self.store.clone(),
+                        progress: group.progress.clone(),
+                        queue,
+                        at,
+                        max_leases: self.config.max_unsettled_per_queue,
+                        attempt: lease.attempt,
+                        is_stored: state == Some(ForwardState::Stored),
+                    }));
+                }
+            }
+            if timeout_at(deadline.into(), ended).await.is_err() {
+                return Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time"));
+            }
+        }
+    }
+
+    async fn read_message(
+        &self,
+        group: &GroupProgress,
+        at: Coordinates,
+    ) -> Result<Option<Stored>, ServiceError> {
+        let queue = group.queues[group.queue_index(at)].clone();
+        let chunk = match queue.recent(at.offset) {
+            Some(chunk) => Some(chunk),
+            None => {
+                let _permit = self.read_cache.permit().await;
+                let store = self.store.clone();
+                blocking(move || Ok(queue.read(&store, at.offset, 1)?.into_iter().next())).await?
+            }
+        };
+        let Some(chunk) = chunk.filter(|chunk| chunk.first() <= at.offset) else { return Ok(None) };
+        let bytes = chunk.message(at.offset).map_err(|_| corrupt("message"))?;
+        codec::decode(&bytes).map(Some).map_err(|_| corrupt("message"))
+    }
+}
+
+impl Move {
+    /// Notes that the dead letter is stored. If the lease can't be ended, a later move does only that.
+    fn set_stored(&mut self) {
+        self.is_stored = true;
+        self.progress.change().queue(self.queue).forwards.insert(self.at.offset, ForwardState::Stored);
+    }
+
+    /// Ends the lease, if it is still the one that was to be moved.
+    fn settle(self) -> Result<(), ServiceError> {
+        let now = clock::monotonic();
+        let mut change = self.progress.change();
+        if matches!(referent(&mut change, self.queue, self.at, now), Referent::Nothing) {
+            return Ok(());
+        }
+        let mut freed = Freed::new(self.max_leases);
+        freed.end_lease(&mut change, self.queue, self.at.offset);
+        change.commit(&self.store)?;
+        let deliverable = freed.deliverable(&mut change, now);
+        drop(change);
+        self.progress.wake(deliverable);
+        Ok(())
+    }
+}
+
+impl Drop for Move {
+    fn drop(&mut self) {
+        let mut change = self.progress.change();
+        let queue = change.queue(self.queue);
+        // Without a lease nobody moves the message again.
+        if !self.is_stored || queue.leases().get(self.at.offset).is_none() {
+            queue.forwards.remove(&self.at.offset);
+        }
+        drop(change);
+        self.progress.forward_ended.notify_waiters();
+    }
+}

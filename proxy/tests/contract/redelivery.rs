@@ -1,0 +1,250 @@
+//! What the embedded backend promises about redelivery and wake-ups beyond what every backend does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use futures::poll;
+use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
+use rocketmq_thin_proxy::service::{ChangeInvisible, Message, NextAttempt, Receive, TopicConfig};
+
+use crate::backend::{Backend, Embedded};
+use crate::client::{Client, LONG, PATIENCE, SHORT, changed, delayed, ids, of_group, plain, sorted_ids};
+use crate::restart::client_after_restart;
+
+/// A backend that keeps no recent messages in memory.
+async fn without_cache() -> Embedded {
+    Embedded::with(EmbeddedConfig { cache_bytes: 0, ..EmbeddedConfig::default() }).await
+}
+
+/// Waits until the lease of a delivery is over.
+async fn over(delivery: &rocketmq_thin_proxy::service::Delivery) {
+    // A margin for rounding to milliseconds.
+    let length = delivery.invisible + Duration::from_millis(2);
+    while delivery.received_at.elapsed().is_ok_and(|since| since < length) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn messages_whose_leases_are_over_come_before_a_backlog() {
+    for queues in [1, 3] {
+        let backend = without_cache().await;
+        let client = Client::with_queues(backend.services(), queues).await;
+        client.send_ids(["first", "second"]).await;
+        let first = client.next(SHORT * 20).await;
+        let second = client.next(SHORT * 22).await;
+        for batch in 0..20 {
+            client.send((0..50).map(|n| plain(batch * 50 + n)).collect()).await;
+        }
+        // Nothing that was read for the first deliveries is in memory any more.
+        let (client, _backend) = client_after_restart(client, backend).await;
+        over(&first).await;
+        over(&second).await;
+        for earlier in [first, second] {
+            let again = client.next(LONG).await;
+            assert_eq!((again.message.id, again.attempt), (earlier.message.id, 2), "{queues} queues");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_behind_gets_its_turn_beside_a_busy_one() {
+    let backend = Embedded::with(EmbeddedConfig { cache_bytes: 50_000, ..EmbeddedConfig::default() }).await;
+    let client = Client::with_queues(backend.services(), 8).await;
+    client.send(vec![of_group("behind", "order-1")]).await;
+    // Other messages take its place in memory.
+    let filler = Client::new(backend.services());
+    filler.send(vec![Message { body: vec![7u8; 100_000].into(), ..plain("filler") }]).await;
+    filler.send_ids(["last"]).await;
+    let mut before = 0;
+    loop {
+        client.send(vec![of_group(before, "order-2")]).await;
+        if client.next(LONG).await.message.id == "behind" {
+            break;
+        }
+        before += 1;
+        assert!(before < 9, "messages of the busy queue come first again and again");
+    }
+}
+
+#[tokio::test]
+async fn a_leased_message_that_retention_has_removed_is_passed_over() {
+    let config = EmbeddedConfig { retention: Duration::from_millis(1), ..EmbeddedConfig::default() };
+    let backend = Embedded::with(config).await;
+    for fifo in [false, true] {
+        let client = Client::with_queues(backend.services(), 1).await;
+        let request = || Receive { max: 1, invisible: SHORT, fifo, ..client.request() };
+        client.send_ids(["removed"]).await;
+        let removed = client.receive(request()).await.remove(0);
+        over(&removed).await;
+        // Until the message is removed it comes again, and is given up for a short time again. The last chunk of a queue
+        // always stays.
+        let mut number = 0;
+        loop {
+            client.send_ids([number]).await;
+            number += 1;
+            let next = client.receive(request()).await.remove(0);
+            if next.queue_offset > removed.queue_offset {
+                break;
+            }
+            over(&next).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_receive_goes_on_when_nothing_blocks_its_queue() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send(vec![of_group("a", "order-1"), of_group("b", "order-1")]).await;
+    let batch = client.receive(Receive { invisible: SHORT * 4, ..client.in_order() }).await;
+    assert_eq!(ids(&batch), ["a", "b"]);
+    let b = changed(&batch[1], client.change(&batch[1], LONG, NextAttempt::Counts).await, LONG);
+    let mut waiting = Box::pin(client.receive(client.in_order()));
+    assert!(poll!(&mut waiting).is_pending());
+    over(&batch[0]).await;
+    // It may be woken by the end of the first lease, but the second one still blocks the queue.
+    assert!(poll!(&mut waiting).is_pending());
+    client.acknowledge(&[b]).await;
+    let again = waiting.await;
+    assert_eq!((ids(&again), again[0].attempt), (vec!["a"], 2));
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_given_back_is_no_attempt() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send(vec![of_group("a", "order-1")]).await;
+    for request in [client.in_order(), client.request()] {
+        let mut attempts = Vec::new();
+        for _ in 0..3 {
+            let delivery = client.receive(request.clone()).await.remove(0);
+            attempts.push(delivery.attempt);
+            let deadline = Instant::now() + PATIENCE;
+            let change = ChangeInvisible::give_back(&client.topic, &client.group, &delivery, deadline);
+            client.services.messages.change_invisible(change).await.expect("a change");
+        }
+        assert_eq!(attempts, [1, 1, 1], "in order: {}", request.fifo);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_moves_write_one_dead_letter() {
+    let backend = Embedded::start().await;
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    join_all((0..20).map(|_| client.forward(&delivery))).await;
+    let topic = format!("%DLQ%{}", client.group);
+    let dead = Client { services: client.services.clone(), topic, group: client.group.clone() };
+    assert_eq!(ids(&dead.receive_all(1).await), ["a"]);
+    dead.expect_nothing().await;
+    client.expect_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_whose_caller_gives_up_writes_one_dead_letter() {
+    let backend = Embedded::start().await;
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    let delivery = client.next(LONG).await;
+    let topic = format!("%DLQ%{}", client.group);
+    let dead = Client { services: client.services.clone(), topic, group: client.group.clone() };
+    for _ in 0..5 {
+        let mut given_up = Box::pin(client.forward(&delivery));
+        let _ = poll!(&mut given_up);
+        drop(given_up);
+    }
+    client.forward(&delivery).await;
+    assert_eq!(ids(&dead.receive_all(1).await), ["a"]);
+    dead.expect_nothing().await;
+    client.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_receive_that_is_dropped_while_it_reads_passes_its_wake_up_on() {
+    let backend = without_cache().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.expect_nothing().await;
+    let mut passed_on = 0;
+    for id in 0..20 {
+        let mut dropped = Box::pin(client.receive(client.request()));
+        assert!(poll!(&mut dropped).is_pending());
+        let mut stays = Box::pin(client.receive(client.request()));
+        assert!(poll!(&mut stays).is_pending());
+        client.send(vec![plain(id)]).await;
+        // The first in line was woken, and waits for the disk now, unless that has answered already.
+        if poll!(&mut dropped).is_ready() {
+            continue;
+        }
+        drop(dropped);
+        assert_eq!(stays.await.len(), 1, "message {id}");
+        passed_on += 1;
+    }
+    assert!(passed_on > 0, "the disk always answered at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_waiting_receives_share_what_arrives_at_once() {
+    const COUNT: usize = 500;
+    let backend = Embedded::start().await;
+    let client = Arc::new(Client::new(backend.services()));
+    client.expect_nothing().await;
+    let mut waiting: Vec<_> =
+        (0..COUNT).map(|_| Box::pin(client.receive(Receive { max: 1, ..client.request() }))).collect();
+    for receive in &mut waiting {
+        assert!(poll!(receive).is_pending());
+    }
+    let send = client.send((0..COUNT).map(plain).collect());
+    let (received, _) = tokio::join!(join_all(waiting), send);
+    let received: Vec<_> = received.into_iter().flatten().collect();
+    let mut expected: Vec<_> = (0..COUNT).map(|id| id.to_string()).collect();
+    expected.sort();
+    assert_eq!(sorted_ids(&received), expected);
+}
+
+#[tokio::test]
+async fn a_waiting_receive_gets_messages_of_added_queues() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    let mut waiting = Box::pin(client.receive(client.request()));
+    assert!(poll!(&mut waiting).is_pending());
+    let config = TopicConfig { read_queues: 64, write_queues: 64, ..client.topic_config(64) };
+    client.services.metadata.create_topic(config, true).await.expect("more queues");
+    // Nearly all message groups are in the added queues.
+    let group = ["a", "b", "c", "d"];
+    client.send(group.map(|group| of_group(group, group)).into()).await;
+    let mut received = waiting.await;
+    received.extend(client.receive_all(4 - received.len()).await);
+    assert_eq!(sorted_ids(&received), group);
+}
+
+#[tokio::test]
+async fn a_deletion_ends_all_waiting_receives() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.expect_nothing().await;
+    let mut waiting: Vec<_> = (0..1000).map(|_| Box::pin(client.try_receive(client.request()))).collect();
+    for receive in &mut waiting {
+        assert!(poll!(receive).is_pending());
+    }
+    client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
+    for receive in waiting {
+        receive.await.expect_err("the topic is gone");
+    }
+}
+
+#[tokio::test]
+async fn large_messages_that_are_due_together_all_come() {
+    let backend = without_cache().await;
+    let client = Client::with_queues(backend.services(), 2).await;
+    let body = bytes::Bytes::from(vec![7u8; 3 << 20]);
+    for id in 0..8 {
+        let message = delayed(id, Duration::from_millis(500));
+        client.send(vec![Message { body: body.clone(), ..message }]).await;
+    }
+    let deliveries = client.receive_all(8).await;
+    assert_eq!(sorted_ids(&deliveries), ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    client.expect_nothing().await;
+}
