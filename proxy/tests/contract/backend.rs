@@ -1,4 +1,4 @@
-//! The backends that the suite runs on.
+//! The backends that the suite tests.
 
 use std::time::Duration;
 
@@ -11,14 +11,13 @@ use crate::client::PATIENCE;
 
 /// A way to run a backend.
 pub(crate) trait Backend {
-    /// A fresh one that makes topics and groups when they are named.
+    /// A fresh backend that creates topics and groups when they are first named.
     async fn start() -> Self;
 
     /// Its services.
     fn services(&self) -> Services;
 
-    /// Ends what runs in this process and starts it again over the same data: the broker, or what stands in front of
-    /// one.
+    /// Stops what runs in this process, the broker or the access to one, and starts it again over the same data.
     async fn restart(self) -> Self;
 }
 
@@ -30,7 +29,7 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// One that runs with this configuration, whatever its directory.
+    /// A backend with this configuration, except for the directory.
     pub(crate) async fn with(config: EmbeddedConfig) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..config };
@@ -51,7 +50,7 @@ impl Backend for Embedded {
     async fn restart(self) -> Self {
         let Self { directory, broker, config } = self;
         broker.close().await;
-        // The directory is free once the last request has let go of the services.
+        // The directory is locked until the last request drops its services.
         let reopened = async {
             loop {
                 match embedded::open(config.clone()).await {
@@ -66,10 +65,10 @@ impl Backend for Embedded {
     }
 }
 
-/// Where the name server of a real cluster listens.
+/// The environment variable with the address of a real cluster's name server.
 const NAME_SERVER: &str = "CONTRACT_NAME_SERVER";
 
-/// The remote backend in front of a real cluster, which all cases share.
+/// The remote backend in front of a real cluster that all cases share.
 pub(crate) struct Remote {
     services: Services,
 }

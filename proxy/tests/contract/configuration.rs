@@ -12,7 +12,7 @@ use crate::backend::{Backend, Embedded};
 use crate::client::{Client, LONG, ids, plain};
 
 #[tokio::test]
-async fn nothing_is_made_when_named_if_so_configured() {
+async fn requests_create_nothing_if_so_configured() {
     let strict =
         EmbeddedConfig { auto_create_topics: false, auto_create_groups: false, ..EmbeddedConfig::default() };
     let backend = Embedded::with(strict).await;
@@ -39,7 +39,7 @@ async fn requests_create_no_more_topics_and_groups_than_the_limit() {
     assert!(error.message.contains("auto_create_limit"), "{error}");
     let error = second.services.metadata.group(&second.group).await.expect_err("one group is the limit");
     assert_eq!(error.kind, ServiceErrorKind::Forbidden);
-    // Who administers may create more, and what is there is used as ever.
+    // Administrators may create more, and requests may use what exists.
     second.services.metadata.create_topic(second.topic_config(1), false).await.expect("a new topic");
     second.send_ids(["b"]).await;
     first.send_ids(["c"]).await;
@@ -47,7 +47,7 @@ async fn requests_create_no_more_topics_and_groups_than_the_limit() {
 
 #[tokio::test]
 async fn old_messages_are_read_from_the_disk() {
-    // Next to no memory for messages: most of them are read from the disk.
+    // Little memory for messages, so that most are read from the disk.
     let backend = Embedded::with(EmbeddedConfig { cache_bytes: 20_000, ..EmbeddedConfig::default() }).await;
     let client = Client::with_queues(backend.services(), 3).await;
     let body = vec![7u8; 1000];
@@ -71,7 +71,7 @@ async fn old_messages_are_removed() {
     let late = client.other_group();
     client.send_ids(0..3).await;
     assert_eq!(client.receive_all(3).await.len(), 3);
-    // A group that comes after the cleaner misses what was removed, and nothing else.
+    // A group that comes later misses what was removed, and nothing else.
     let mut number = 3;
     let offset = loop {
         client.send_ids([number]).await;
@@ -100,7 +100,7 @@ async fn too_many_waiting_receives_are_refused() {
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         let error = client.try_receive(client.request()).await.expect_err("two wait");
         assert_eq!((error.kind, error.message.as_str()), (ServiceErrorKind::Busy, "polling full"));
-        // A place that is given up is free.
+        // A receive that gives up leaves its place.
         drop(first);
         let (delivery, ()) = tokio::join!(client.next(LONG), client.send_ids(["a", "b"]));
         assert_ne!(delivery.message.id, second.await.message.id);

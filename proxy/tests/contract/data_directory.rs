@@ -1,4 +1,4 @@
-//! What the embedded backend says about directories that it can't use.
+//! Which directories the embedded backend refuses.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ async fn refusal(directory: &tempfile::TempDir) -> OpenError {
 }
 
 #[tokio::test]
-async fn one_in_use_is_refused() {
+async fn a_directory_in_use_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let _first = open(in_directory(&directory)).await.expect("a fresh directory opens");
     let error = refusal(&directory).await;
@@ -25,7 +25,7 @@ async fn one_in_use_is_refused() {
 }
 
 #[tokio::test]
-async fn a_foreign_one_is_refused_and_left_alone() {
+async fn a_directory_of_another_program_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::write(directory.path().join("holiday.jpg"), "sun").expect("a file");
     let error = refusal(&directory).await;
@@ -43,7 +43,7 @@ async fn another_format_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_one_is_refused() {
+async fn a_damaged_directory_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let broker = open(in_directory(&directory)).await.expect("a fresh directory opens");
     broker.close().await;

@@ -18,9 +18,11 @@ pub(crate) async fn a_delayed_message_is_not_delivered_early<B: Backend>(backend
     assert_eq!(client.next(LONG).await.message.id, "at once");
     let delivery = client.next(LONG).await;
     assert_eq!(delivery.message.id, "later");
-    // The wire and the log know milliseconds.
+    // The protocol and the storage round to milliseconds.
     assert!(SystemTime::now() + Duration::from_millis(1) > deliver_at);
-    let Some(Delay::Until(told)) = delivery.message.delay else { panic!("it does not tell its time") };
+    let Some(Delay::Until(told)) = delivery.message.delay else {
+        panic!("the delivery has no delivery time")
+    };
     assert!(deliver_at.duration_since(told).is_ok_and(|lost| lost < Duration::from_millis(1)));
 }
 

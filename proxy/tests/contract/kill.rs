@@ -1,4 +1,4 @@
-//! What survives `kill -9` of a real process.
+//! What survives SIGKILL of a real process.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -9,14 +9,14 @@ use rocketmq_thin_proxy::service::{Receive, Services};
 
 use crate::client::{Client, LONG, delayed, ids, plain};
 
-const TOPIC: &str = "survivors";
-const GROUP: &str = "witnesses";
+const TOPIC: &str = "topic";
+const GROUP: &str = "group";
 
 fn client(services: Services) -> Client {
     Client { services, topic: TOPIC.to_owned(), group: GROUP.to_owned() }
 }
 
-/// Takes messages and keeps them.
+/// A client that receives messages and does not settle them.
 fn holder(services: Services) -> Client {
     Client { services, topic: "held".to_owned(), group: GROUP.to_owned() }
 }
@@ -31,7 +31,7 @@ async fn what_was_answered_survives_without_fsync() {
     what_was_answered_survives("async").await;
 }
 
-/// The child sends and acknowledges, and tells what was answered; it is killed in the middle of it.
+/// A child process sends and acknowledges, and prints what was answered, until it is killed.
 async fn what_was_answered_survives(flush: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut child = Command::new(std::env::current_exe().expect("this test"))
@@ -57,7 +57,7 @@ async fn what_was_answered_survives(flush: &str) {
             settled.insert(id.to_owned());
         }
         if settled.len() >= 200 {
-            // SIGKILL: nothing of the child runs any more. What it still told is read to the end.
+            // SIGKILL. What it printed before is still read.
             let _ = child.kill();
         }
     }
@@ -68,7 +68,7 @@ async fn what_was_answered_survives(flush: &str) {
     let broker = open(config).await.expect("what was killed opens");
     let client = client(broker.services());
     let mut seen = BTreeSet::new();
-    // Of those that were being acknowledged nobody knows; all others must come, soon after their leases are over.
+    // Messages that were being acknowledged may come or not. All others must come when their leases end.
     let expected: BTreeSet<_> = sent.difference(&settling).cloned().collect();
     while !expected.is_subset(&seen) {
         let deliveries = client.receive(client.request()).await;
@@ -89,9 +89,9 @@ async fn the_process_that_is_killed() {
     let (data_dir, flush) = (line().into(), line());
     let flush = if flush == "sync" { Flush::Sync } else { Flush::Async };
     let config = EmbeddedConfig { data_dir, flush, ..EmbeddedConfig::default() };
-    let broker = open(config).await.expect("a fresh directory opens");
+    let broker = open(config).await.expect("a new directory opens");
     let (client, holder) = (client(broker.services()), holder(broker.services()));
-    // Nobody kills it if the test above has died; the end of its input tells that.
+    // Ends if the test above has ended: its input is closed then.
     std::thread::spawn(move || {
         let _ = std::io::stdin().lines().last();
         std::process::exit(1);

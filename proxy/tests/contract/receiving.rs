@@ -87,7 +87,7 @@ pub(crate) async fn higher_priorities_come_first<B: Backend>(backend: B) {
         client.send(vec![Message { priority: Some(priority), ..plain(priority) }]).await;
     }
     let deliveries = client.receive_all(5).await;
-    // Nine is more than there are queues: it is beside three.
+    // There are four queues, so that 9 is in the same one as 3.
     assert_eq!(ids(&deliveries), ["9", "3", "2", "1", "0"]);
     assert_eq!(deliveries[0].message.priority, Some(9));
 }
