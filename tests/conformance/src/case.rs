@@ -176,8 +176,6 @@ pub enum ServerEvent {
     DropConnections,
     /// What rules with `hang` hold back is answered.
     Release,
-    /// The server stops listening and cuts every connection.
-    Stop,
     /// The proxy is killed with -9 and started again on the same port and data.
     KillAndRestart,
 }

@@ -55,12 +55,10 @@ impl<'a> Play<'a> {
             Stage::Scripted(server) => {
                 scope.set("ca", server.authorities().trusted.as_str());
                 scope.set("other_ca", server.authorities().other.as_str());
-                scope.set("port", server.local().port());
-                scope.set("host", server.local().ip().to_string());
                 server.endpoint()
             }
-            Stage::Proxy(proxy) => at(&mut scope, proxy.lock().await.address().to_owned())?,
-            Stage::Apache(address) => at(&mut scope, address.clone())?,
+            Stage::Proxy(proxy) => proxy.lock().await.address().to_owned(),
+            Stage::Apache(address) => address.clone(),
         };
         scope.set("server", endpoint);
         Ok(Self {
@@ -201,7 +199,6 @@ impl<'a> Play<'a> {
             ServerEvent::DisconnectTelemetry => self.scripted()?.disconnect_telemetry(),
             ServerEvent::DropConnections => self.scripted()?.drop_connections(),
             ServerEvent::Release => self.scripted()?.release(),
-            ServerEvent::Stop => self.scripted()?.stop(),
             ServerEvent::KillAndRestart => self.proxy()?.lock().await.kill_and_restart().await?,
         }
         Ok(())
@@ -236,13 +233,6 @@ impl<'a> Play<'a> {
             Stage::Scripted(_) | Stage::Apache(_) => bail!("only a proxy of ours can do that"),
         }
     }
-}
-
-fn at(scope: &mut Scope, address: String) -> Result<String> {
-    let (host, port) = address.rsplit_once(':').context("an address without a port")?;
-    scope.set("host", host);
-    scope.set("port", port);
-    Ok(address)
 }
 
 fn title(action: &Action) -> String {

@@ -96,8 +96,6 @@ pub struct Rule {
     pub grpc: Option<String>,
     /// Text of the status.
     pub text: String,
-    /// The whole answer, as protobuf JSON.
-    pub answer: Option<Value>,
     /// Names of the codes of the answer's entries, in order.
     pub entries: Vec<String>,
     /// Names of the codes by receipt handle.
@@ -110,8 +108,6 @@ pub struct Rule {
     pub drop: bool,
     /// A telemetry stream on which nothing is said.
     pub silent: bool,
-    /// Milliseconds before the answer.
-    pub delay_ms: u64,
     /// A received batch without its delivery timestamp.
     pub no_delivery_timestamp: bool,
 }

@@ -18,7 +18,7 @@ use super::store::Store;
 use super::topic::{Topic, not_found};
 use super::waiting::{Waiting, WaitingLimits};
 use super::writer::{Writer, WriterOptions};
-use crate::service::{GroupConfig, Permission, RetryPolicy, ServiceError, TopicConfig, TopicKind};
+use crate::service::{GroupConfig, Permission, RetryPolicy, ServiceError, TopicConfig, TopicKind, names};
 
 /// The embedded broker.
 pub(super) struct Broker {
@@ -77,10 +77,7 @@ impl Broker {
         match self.catalog.topic(name) {
             Some(topic) => Ok(topic),
             // Dead letters create dead-letter topics; only Apache's brokers have retry topics.
-            None if !self.config.auto_create_topics
-                || name.starts_with("%DLQ%")
-                || name.starts_with("%RETRY%") =>
-            {
+            None if !self.config.auto_create_topics || names::is_retry_or_dead_letter(name) => {
                 Err(not_found(name))
             }
             None => self.put_topic(name, self.config.default_queues, self.config.auto_create_limit).await,

@@ -15,7 +15,7 @@ use super::progress::{ForwardState, Progress};
 use super::settle::{Freed, GroupProgress, Referent, parse, referent};
 use super::store::{Store, corrupt};
 use super::writer::{Entry, Job};
-use crate::service::{Delay, Forward, ServiceError, ServiceErrorKind};
+use crate::service::{Delay, Forward, ServiceError, ServiceErrorKind, names};
 
 /// A move under way. It holds off others of the same message until it is dropped.
 struct Move {
@@ -42,7 +42,7 @@ impl Broker {
         let mut letter = stored.message;
         // As Apache's brokers do.
         letter.delay = Some(Delay::Untold);
-        let topic = self.make_topic(&format!("%DLQ%{}", request.group), 1).await?;
+        let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };
         let (reply, answer) = oneshot::channel();
         self.writer.submit(Job { topic, entries: vec![entry], reply })?;

@@ -1,4 +1,4 @@
-//! The wire's messages as JSON with the names of the `.proto` files: how cases write and read them.
+//! Wire messages as JSON, with the field names of the `.proto` files.
 
 use anyhow::{Context, Result};
 use prost::Message;
@@ -6,7 +6,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use rocketmq_thin_proto::DESCRIPTORS;
 use serde_json::Value;
 
-/// Converts between wire messages and JSON.
+/// Converts wire messages to JSON.
 #[derive(Debug)]
 pub(super) struct Json {
     pool: DescriptorPool,
@@ -17,17 +17,11 @@ impl Json {
         Ok(Self { pool: DescriptorPool::decode(DESCRIPTORS).context("reading the contract's descriptors")? })
     }
 
-    /// `name` is the message's name inside the package.
+    /// Converts a message. `name` is its name inside the package.
     pub(super) fn show(&self, name: &str, message: &impl Message) -> Result<Value> {
         let dynamic = DynamicMessage::decode(self.descriptor(name)?, message.encode_to_vec().as_slice())?;
         let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
         Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
-    }
-
-    pub(super) fn read<M: Message + Default>(&self, name: &str, value: &Value) -> Result<M> {
-        let dynamic = DynamicMessage::deserialize(self.descriptor(name)?, value)
-            .with_context(|| format!("{value} is no {name}"))?;
-        Ok(M::decode(dynamic.encode_to_vec().as_slice())?)
     }
 
     fn descriptor(&self, name: &str) -> Result<prost_reflect::MessageDescriptor> {

@@ -1,6 +1,6 @@
 //! The gRPC service: notes each call, looks up its rule, and answers.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{Stream, StreamExt, future, stream::BoxStream};
 use rocketmq_thin_proto::KEEPS_BATCHES;
@@ -45,9 +45,6 @@ impl Service {
         if rule.hang {
             self.state.until_released().await;
         }
-        if rule.delay_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(rule.delay_ms)).await;
-        }
         if rule.drop {
             if let Some(cut) = cut {
                 cut.cut();
@@ -64,20 +61,14 @@ impl Service {
         let shown = self.state.show(&format!("{}Request", T::RPC), request.get_ref());
         let rule = self.note(T::RPC, &request, shown);
         self.interfere(&rule, request.extensions().get().cloned()).await?;
-        let mut response = Response::new(match (&rule.answer, &rule.code) {
-            (Some(answer), _) => self.written(&format!("{}Response", T::RPC), answer)?,
-            (None, Some(name)) => T::refused(status(code(name), &rule.text)),
-            (None, None) => request.into_inner().answer(&self.state, &rule),
+        let mut response = Response::new(match &rule.code {
+            Some(name) => T::refused(status(code(name), &rule.text)),
+            None => request.into_inner().answer(&self.state, &rule),
         });
         if !self.state.silent_about_batches() {
             response.metadata_mut().insert(KEEPS_BATCHES, MetadataValue::from_static("true"));
         }
         Ok(response)
-    }
-
-    fn written<M: prost::Message + Default>(&self, name: &str, answer: &Value) -> Result<M, GrpcStatus> {
-        let read = self.state.json().read(name, answer);
-        read.map_err(|error| GrpcStatus::internal(format!("the case's answer: {error:#}")))
     }
 
     /// Status, messages, delivery time: the order of a healthy proxy's stream.

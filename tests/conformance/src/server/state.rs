@@ -46,10 +46,6 @@ impl State {
         })
     }
 
-    pub(super) fn json(&self) -> &Json {
-        &self.json
-    }
-
     pub(super) fn seen(&self) -> &Seen {
         &self.seen
     }

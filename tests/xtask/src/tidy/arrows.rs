@@ -1,4 +1,4 @@
-//! Which module may import which, and where the wire's types may be seen.
+//! Which module may import which, and where wire types may be used.
 
 use super::{
     Finding,

@@ -1,11 +1,11 @@
-//! What every `Cargo.toml` must say: dependencies along the arrows, and the workspace's lints.
+//! Rules for every `Cargo.toml`: allowed dependencies, and the lints of the workspace.
 
 use toml::{Table, Value};
 
 use super::{Finding, source::Source};
 
-/// Our crates that the crate in a folder may depend on; a folder that isn't named here (the tests) is free,
-/// as long as it doesn't tie core and proxy together for its users.
+/// The crates of this project that the crate in a folder may depend on. A folder that is not listed (the tests) may
+/// depend on any, except that a published crate never joins core and proxy.
 const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("core", &["rocketmq-thin-proto"]),
@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tests/xtask", &[]),
 ];
 
-/// The kinds of dependencies; a test that reaches against the arrows bends the design as well.
+/// The kinds of dependencies. The rules hold for dev-dependencies, too.
 const TABLES: &[&str] = &["dependencies", "dev-dependencies", "build-dependencies"];
 
 fn manifest(source: &Source) -> Option<(&str, Table)> {
@@ -27,7 +27,7 @@ fn manifest(source: &Source) -> Option<(&str, Table)> {
     Some((folder, source.text().parse().ok()?))
 }
 
-/// A crate depends on those of our crates that its arrows allow.
+/// A crate depends only on the allowed crates of this project.
 pub(super) fn dependencies(source: &Source) -> Vec<Finding> {
     let Some((folder, manifest)) = manifest(source) else { return Vec::new() };
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == folder) else { return Vec::new() };
@@ -42,7 +42,7 @@ pub(super) fn dependencies(source: &Source) -> Vec<Finding> {
         .collect()
 }
 
-/// A crate takes the workspace's lints, and shares the workspace's versions.
+/// A crate uses the lints and the dependency versions of the workspace.
 pub(super) fn lints(source: &Source) -> Vec<Finding> {
     let Some((_, manifest)) = manifest(source) else { return Vec::new() };
     let mut findings = Vec::new();

@@ -1,8 +1,8 @@
-//! `cargo x tidy`: the house rules of ARCHITECTURE.md as a test, each finding with its place and its reason.
+//! `cargo x tidy`: checks the rules of ARCHITECTURE.md, and reports each finding with its place and its reason.
 
 mod arrows;
 mod crates;
-mod house;
+mod files;
 mod source;
 
 use std::{fmt, path::Path, process::Command};
@@ -35,16 +35,16 @@ impl fmt::Display for Finding {
 const RULES: &[fn(&Source) -> Vec<Finding>] = &[
     arrows::modules,
     arrows::wire_types,
-    house::environment,
-    house::length,
-    house::names,
-    house::printing,
-    house::root,
+    files::environment,
+    files::length,
+    files::names,
+    files::printing,
+    files::root,
     crates::dependencies,
     crates::lints,
 ];
 
-/// Judges every file of the checkout that git knows or would know.
+/// Checks every file that git tracks or would track.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut findings = Vec::new();
     for source in sources(root)? {

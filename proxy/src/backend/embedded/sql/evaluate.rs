@@ -3,6 +3,7 @@ use std::cmp::Ordering;
 
 use super::{Comparison, Constant, Operation};
 use crate::service::Message;
+use crate::service::names::properties;
 
 /// A value on the stack. `Null` is also the third truth value.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,8 +86,8 @@ impl<'a> From<&'a Constant> for Value<'a> {
 /// A property by its name. The tag and the keys are properties too.
 fn property<'a>(name: &str, message: &'a Message) -> Option<Cow<'a, str>> {
     match name {
-        "TAGS" => message.tag.as_deref().map(Cow::Borrowed),
-        "KEYS" => match message.keys.as_slice() {
+        properties::TAGS => message.tag.as_deref().map(Cow::Borrowed),
+        properties::KEYS => match message.keys.as_slice() {
             [] => own_property(name, message),
             [key] => Some(Cow::Borrowed(key)),
             keys => Some(Cow::Owned(keys.join(" "))),

@@ -1,19 +1,19 @@
-//! Rules about files: how long, what they are called, where they stand, and what a library leaves alone.
+//! Rules about files: their length, name and folder, and what a library must not do.
 
 use std::path::Path;
 
 use super::{Finding, source::Source};
 
-/// The longest that a source file may be. There is no list of exceptions.
+/// The most lines of a source file. There is no list of exceptions.
 const MOST_LINES: usize = 500;
 
-/// Names that say nothing about what is inside.
+/// File names without meaning.
 const BANNED_NAMES: &[&str] = &["common", "helper", "helpers", "misc", "util", "utils"];
 
-/// Source files of every language that we write.
+/// The extensions of source files.
 const SOURCES: &[&str] = &["cjs", "cts", "java", "js", "kt", "kts", "mjs", "mts", "py", "pyi", "rs", "ts"];
 
-/// All that stands at the root of the checkout.
+/// The allowed entries of the checkout's root.
 const ROOT: &[&str] = &[
     ".cargo",
     ".ci",
@@ -43,7 +43,7 @@ fn is_source(source: &Source) -> bool {
     SOURCES.contains(&source.extension())
 }
 
-/// A file that has grown past the limit has more than one reason to change.
+/// A file over the limit has more than one reason to change.
 pub(super) fn length(source: &Source) -> Vec<Finding> {
     let lines = source.text().lines().count();
     if !is_source(source) || lines <= MOST_LINES {
@@ -52,7 +52,7 @@ pub(super) fn length(source: &Source) -> Vec<Finding> {
     vec![Finding::new(source, MOST_LINES + 1, format!("{lines} lines: split it by its reasons to change"))]
 }
 
-/// A module is called after what it holds.
+/// A module is named after its content.
 pub(super) fn names(source: &Source) -> Vec<Finding> {
     let path = Path::new(source.path());
     let banned = path.with_extension("").iter().find_map(|part| {
@@ -62,7 +62,7 @@ pub(super) fn names(source: &Source) -> Vec<Finding> {
     vec![Finding::new(source, 1, format!("`{banned}` says nothing: name it after what it holds"))]
 }
 
-/// The root stays small enough to be read at a glance.
+/// The root has no unknown entries.
 pub(super) fn root(source: &Source) -> Vec<Finding> {
     let first = source.path().split('/').next().unwrap_or_default();
     if ROOT.contains(&first) {
@@ -71,7 +71,7 @@ pub(super) fn root(source: &Source) -> Vec<Finding> {
     vec![Finding::new(source, 1, "nothing new at the root of the checkout")]
 }
 
-/// Whether a Rust file is the rim of a program, which may read the environment and print.
+/// Whether a Rust file is the entry point of a program, which may read the environment and print.
 fn is_rim(source: &Source) -> bool {
     let path = source.path();
     source.is_test()
@@ -81,7 +81,7 @@ fn is_rim(source: &Source) -> bool {
         || path.contains("/src/bin/")
 }
 
-/// A library is told what to do; it doesn't look around in the process.
+/// A library does not read the environment.
 pub(super) fn environment(source: &Source) -> Vec<Finding> {
     if is_rim(source) {
         return Vec::new();
@@ -93,7 +93,7 @@ pub(super) fn environment(source: &Source) -> Vec<Finding> {
         .collect()
 }
 
-/// A library's words go into its errors and into `tracing`.
+/// A library reports by errors and `tracing`, and does not print.
 pub(super) fn printing(source: &Source) -> Vec<Finding> {
     let lines = match source.extension() {
         "rs" if !is_rim(source) => ["print", "println", "eprint", "eprintln", "dbg"]
@@ -106,7 +106,7 @@ pub(super) fn printing(source: &Source) -> Vec<Finding> {
     lines.into_iter().map(|line| Finding::new(source, line, "a library doesn't print")).collect()
 }
 
-/// A call that starts a line, which is how these languages print. What packs a binding is a program.
+/// Whether a line begins with a print call of its language. The packaging scripts of bindings are programs.
 fn printing_in_binding(source: &Source) -> Vec<usize> {
     let packs = source.path().rsplit('/').next().is_some_and(|name| name.starts_with("package."));
     if packs || source.is_test() || !source.path().starts_with("bindings/") {
