@@ -4,9 +4,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rocketmq_thin_bridge::{
-    ClientOptions, ErrorKind, Operation, Outcome, ProducerOptions, Queue, run, shutdown,
-};
+use rocketmq_thin_bridge::{ClientOptions, ErrorKind, Operation, Outcome, Queue, run, shutdown};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -25,13 +23,7 @@ fn operations_end_when_the_runtime_does() {
         .operation_timeout(HOUR);
     let (woken, wakes) = channel();
     let queue = Queue::new(move || woken.send(()).unwrap()).unwrap();
-    let waiting = match run(Operation::Connect(options)) {
-        Outcome::Client(client) => {
-            let producer = ProducerOptions::new(["orders"]);
-            queue.submit(Operation::Producer(client, producer)).unwrap()
-        }
-        other => panic!("{:?}", failure(other)),
-    };
+    let waiting = queue.submit(Operation::Connect(options)).unwrap();
 
     shutdown(HOUR);
     wakes.recv().unwrap();
