@@ -55,10 +55,12 @@ impl<'a> Play<'a> {
             Stage::Scripted(server) => {
                 scope.set("ca", server.authorities().trusted.as_str());
                 scope.set("other_ca", server.authorities().other.as_str());
+                scope.set("port", server.local().port());
+                scope.set("host", server.local().ip().to_string());
                 server.endpoint()
             }
-            Stage::Proxy(proxy) => proxy.lock().await.address().to_owned(),
-            Stage::Apache(address) => address.clone(),
+            Stage::Proxy(proxy) => at(&mut scope, proxy.lock().await.address().to_owned())?,
+            Stage::Apache(address) => at(&mut scope, address.clone())?,
         };
         scope.set("server", endpoint);
         Ok(Self {
@@ -233,6 +235,14 @@ impl<'a> Play<'a> {
             Stage::Scripted(_) | Stage::Apache(_) => bail!("only a proxy of ours can do that"),
         }
     }
+}
+
+/// Names the parts of the proxy's address, and returns it.
+fn at(scope: &mut Scope, address: String) -> Result<String> {
+    let (host, port) = address.rsplit_once(':').context("an address without a port")?;
+    scope.set("host", host);
+    scope.set("port", port);
+    Ok(address)
 }
 
 fn title(action: &Action) -> String {
