@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Delay, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, NextAttempt, Permission, QueueOf, Receive, Sent, ServiceError, Services, Settle, TopicConfig,
-    TopicKind, Whence,
+    Message, NextAttempt, Permission, QueueOf, Receive, Sent, ServiceError, ServiceErrorKind, Services,
+    Settle, TopicConfig, TopicKind, Whence,
 };
 
 /// How long a case waits before it fails: long enough for any machine.
@@ -70,8 +70,14 @@ impl Client {
             |delay| matches!(delay, Delay::Untold) || matches!(delay, Delay::Until(time) if time > now);
         let at_once: Vec<_> =
             messages.iter().map(|message| !message.half && !message.delay.is_some_and(waits)).collect();
-        let sent = self.services.messages.send(&self.topic, messages, Instant::now() + PATIENCE).await?;
-        let sent = sent.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let deadline = Instant::now() + PATIENCE;
+        let sent = loop {
+            let sent = self.services.messages.send(&self.topic, messages.clone(), deadline).await;
+            let sent = sent.and_then(|sent| sent.into_iter().collect::<Result<Vec<_>, _>>());
+            if !is_flow_control(&sent, deadline) {
+                break sent?;
+            }
+        };
         if self.services.metadata.capabilities().offsets {
             let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
             // The last one of each queue: the others are before it.
@@ -96,7 +102,8 @@ impl Client {
         static ASKING: Semaphore = Semaphore::const_new(4);
         loop {
             let _turn = ASKING.acquire().await.expect("it is never closed");
-            if self.services.offsets.offset(queue, Whence::End).await? > offset {
+            let end = self.services.offsets.offset(queue, Whence::End).await;
+            if !is_flow_control(&end, queue.deadline) && end? > offset {
                 return Ok(());
             }
         }
@@ -257,4 +264,9 @@ pub(crate) fn sorted_ids(deliveries: &[Delivery]) -> Vec<&str> {
     let mut ids = ids(deliveries);
     ids.sort_unstable();
     ids
+}
+
+/// Whether a small broker refused a request because too many wait. It has done nothing, and clients try again.
+fn is_flow_control<T>(result: &Result<T, ServiceError>, deadline: Instant) -> bool {
+    matches!(result, Err(error) if error.kind == ServiceErrorKind::Busy) && Instant::now() < deadline
 }
