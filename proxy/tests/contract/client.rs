@@ -71,13 +71,21 @@ impl Client {
         let at_once: Vec<_> =
             messages.iter().map(|message| !message.half && !message.delay.is_some_and(waits)).collect();
         let deadline = Instant::now() + PATIENCE;
-        let sent = loop {
-            let sent = self.services.messages.send(&self.topic, messages.clone(), deadline).await;
-            let sent = sent.and_then(|sent| sent.into_iter().collect::<Result<Vec<_>, _>>());
-            if !is_flow_control(&sent, deadline) {
-                break sent?;
+        let mut places = vec![None; messages.len()];
+        while places.contains(&None) {
+            let open: Vec<_> = (0..places.len()).filter(|index| places[*index].is_none()).collect();
+            let batch = open.iter().map(|index| messages[*index].clone()).collect();
+            let sent = self.services.messages.send(&self.topic, batch, deadline).await;
+            if is_flow_control(&sent, deadline) {
+                continue;
             }
-        };
+            for (index, sent) in open.into_iter().zip(sent?) {
+                if !is_flow_control(&sent, deadline) {
+                    places[index] = Some(sent?);
+                }
+            }
+        }
+        let sent: Vec<Sent> = places.into_iter().flatten().collect();
         if self.services.metadata.capabilities().offsets {
             let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
             // The last one of each queue: the others are before it.
