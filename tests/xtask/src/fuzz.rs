@@ -1,4 +1,4 @@
-//! `cargo x fuzz`: libFuzzer on whatever reads bytes of strangers.
+//! `cargo x fuzz`: runs libFuzzer on the code that reads bytes from strangers.
 
 use std::process::Command;
 
@@ -9,23 +9,23 @@ use crate::{
     workspace::{Workspace, cargo},
 };
 
-/// What makes the compiler count where an input leads; the flags that libFuzzer wants (LLVM's SanitizerCoverage).
+/// The compiler flags for the coverage that libFuzzer needs (LLVM's SanitizerCoverage).
 const COVERAGE: &[&str] = &[
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    // Overflows are bugs, too.
+    // Overflows count as findings.
     "-Cdebug-assertions=on",
     "-Coverflow-checks=on",
 ];
-/// What can be fuzzed, as `fuzz::Target` names it.
+/// The targets, by their names in `fuzz::Target`.
 pub(crate) const TARGETS: [&str; 5] = ["grpc", "sql", "handle", "proxy-header", "remoting"];
-/// Bytes of the longest input.
+/// The most bytes of an input.
 const LONGEST: usize = 4096;
 
-/// Builds with coverage and lets it look for so many seconds. What it has found stays for the next time.
+/// Builds with coverage and fuzzes for this many seconds. The corpus is kept for the next run.
 pub(crate) fn run(workspace: &Workspace, target: &str, seconds: u64) -> Result<()> {
     step::heading("Getting ready");
     let host = host()?;

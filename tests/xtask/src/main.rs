@@ -104,9 +104,9 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Look for bytes that break what reads them, with libFuzzer
+    /// Fuzz the code that reads bytes from strangers, with libFuzzer
     Fuzz {
-        /// What to feed
+        /// The target
         #[arg(value_parser = fuzz::TARGETS)]
         target: String,
         /// Seconds to run

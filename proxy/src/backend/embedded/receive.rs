@@ -81,7 +81,6 @@ impl Broker {
             topic.forget_consumer(group.id);
             return Err(group_not_found(&asked.group));
         }
-        self.loaded(&topic, &progress).await?;
         Ok(Request { broker: self, topic, progress, filter, asked })
     }
 

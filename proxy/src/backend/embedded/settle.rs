@@ -182,7 +182,8 @@ fn outcome_of_unknown(entry: &Settle) -> AckOutcome {
 
 /// Whether the lease is over by what the caller knows of it.
 fn is_past(entry: &Settle) -> bool {
-    // Leases end by the monotonic clock, which may be a millisecond behind the one that counted the beginning.
+    // A lease begins by the wall clock and ends by the monotonic clock. Both count whole milliseconds and may differ by
+    // one.
     const CLOCK_DIFFERENCE_MS: i64 = 1;
     let until = entry.received_at.checked_add(entry.invisible);
     until.is_some_and(|until| millis(until) - CLOCK_DIFFERENCE_MS <= clock::now() as i64)
