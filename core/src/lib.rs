@@ -67,10 +67,9 @@ mod rpc;
 mod session;
 mod wire;
 
-/// Compiles the examples of the project's README and of this crate's.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
-#[doc = include_str!("../README.md")]
 struct Readme;
 
 pub use client::Client;
@@ -81,4 +80,4 @@ pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions,
     ReceiveOptions, RetryOptions, SimpleConsumerOptions, Subscription, Tls,
 };
-pub use producer::Producer;
+pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};

@@ -52,6 +52,32 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
         self.in_flight.begin().ok_or_else(|| Error::closed(operation))
     }
 
+    /// Runs `work` in a task of its own, so that it goes on if the caller stops waiting.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` once a close has begun, or if the close did not wait for the end of `work`.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let guard = self.begin(operation)?;
+        let stop = self.session.stop().clone();
+        let task = tokio::spawn(async move {
+            let result = stop.run_until_cancelled(work).await;
+            if matches!(result, Some(Ok(_))) {
+                guard.succeeded();
+            }
+            drop(guard);
+            result
+        });
+        match task.await {
+            Ok(Some(result)) => result,
+            Ok(None) | Err(_) => Err(Error::closed(operation).maybe()),
+        }
+    }
+
     /// The batcher for `key`, made when it is first needed.
     pub(crate) fn batcher<Q>(&self, key: &Q, call: impl FnOnce() -> C) -> Arc<Batcher<C>>
     where

@@ -1,6 +1,7 @@
 //! Messages, receipts, deliveries, and the report of a close.
 
 mod lease;
+mod message_type;
 
 use std::{
     sync::Arc,
@@ -10,6 +11,7 @@ use std::{
 use bytes::Bytes;
 
 pub(crate) use lease::{Group, Lease};
+pub(crate) use message_type::MessageType;
 
 use crate::options::Endpoints;
 
@@ -20,6 +22,22 @@ use crate::options::Endpoints;
 /// let message = Message::new("orders", "hello").tag("new").key("42").property("region", "eu");
 /// assert_eq!(message.keys, ["42"]);
 /// ```
+///
+/// # Types
+///
+/// A message has one type, and a topic takes messages of its own type; only a topic of type MIXED takes several.
+///
+/// | type | what makes it one | how it is delivered |
+/// |---|---|---|
+/// | NORMAL | nothing | at once, in no order |
+/// | FIFO | [`message_group`](Self::message_group) | in order within its group |
+/// | DELAY | [`deliver_at`](Self::deliver_at) or [`delay`](Self::delay) | when its time has come |
+/// | PRIORITY | [`priority`](Self::priority) | before those of lower priority |
+/// | LITE | [`lite_topic`](Self::lite_topic) | to consumers of the lite topic |
+/// | TRANSACTION | [`Transaction::send`](crate::Transaction::send) | once its transaction is committed |
+///
+/// Fields of several types contradict each other. Sending such a message fails with `InvalidArgument`, and nothing
+/// is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
@@ -33,6 +51,21 @@ pub struct Message {
     pub keys: Vec<String>,
     /// The application's own names and values. Of several values for one name, the last counts.
     pub properties: Vec<(String, String)>,
+    /// The message group of a FIFO message: messages of one group are delivered in the order in which they were
+    /// sent. Not empty. Servers accept at most 63 bytes.
+    pub message_group: Option<String>,
+    /// When to deliver a DELAY message. A time in the past means at once. Servers limit how far ahead it may be;
+    /// Apache's accept 24 hours by default, and deliver to the second.
+    pub deliver_at: Option<SystemTime>,
+    /// How long after the send to deliver a DELAY message, instead of [`deliver_at`](Self::deliver_at). It counts
+    /// from the call of `send`, by the clock of this machine.
+    pub delay: Option<Duration>,
+    /// The priority of a PRIORITY message: 0 or more, the highest first. Servers treat priorities above the number of
+    /// queues of the topic as the highest.
+    pub priority: Option<i32>,
+    /// The lite topic of a LITE message, below its topic. Not empty. Servers accept at most 64 letters, digits, `_`
+    /// and `-`.
+    pub lite_topic: Option<String>,
 }
 
 impl Message {
@@ -62,19 +95,59 @@ impl Message {
         self.properties.push((name.into(), value.into()));
         self
     }
+
+    /// Sets [`message_group`](Self::message_group), which makes it a FIFO message.
+    #[must_use]
+    pub fn message_group(mut self, group: impl Into<String>) -> Self {
+        self.message_group = Some(group.into());
+        self
+    }
+
+    /// Sets [`deliver_at`](Self::deliver_at), which makes it a DELAY message.
+    #[must_use]
+    pub fn deliver_at(mut self, time: SystemTime) -> Self {
+        self.deliver_at = Some(time);
+        self
+    }
+
+    /// Sets [`delay`](Self::delay), which makes it a DELAY message.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self
+    }
+
+    /// Sets [`priority`](Self::priority), which makes it a PRIORITY message.
+    #[must_use]
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Sets [`lite_topic`](Self::lite_topic), which makes it a LITE message.
+    #[must_use]
+    pub fn lite_topic(mut self, lite_topic: impl Into<String>) -> Self {
+        self.lite_topic = Some(lite_topic.into());
+        self
+    }
 }
 
 /// The server's confirmation that a message is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// The message's id; its deliveries have the same one.
     pub message_id: String,
     /// The topic it was sent to.
     pub topic: String,
-    /// Its offset in its queue, or -1 if the server didn't report it.
+    /// Its offset in its queue, or -1 if the server didn't report it. For DELAY and TRANSACTION messages, Apache's
+    /// servers report the offset in an internal queue.
     pub queue_offset: i64,
-    /// The server's transaction id. Servers set it for normal messages, too.
+    /// The server's transaction id. Servers set it for messages of every type.
     pub transaction_id: String,
+    /// What [`Producer::recall`](crate::Producer::recall) needs to call a DELAY message back. `None` for other types,
+    /// and for a message that is delivered at once because its time has passed.
+    pub recall_handle: Option<String>,
 }
 
 /// A received message and the lease on it.
@@ -114,10 +187,9 @@ pub struct Delivery {
     pub(crate) lease: Arc<Lease>,
 }
 
-/// A server's question about a half message whose transaction was neither committed nor rolled back in time.
+/// A half message whose transaction was not decided in time, as the server asks about it.
 #[derive(Debug)]
-#[allow(dead_code, reason = "a producer with transactions will read it")]
-pub(crate) struct OrphanCheck {
+pub(crate) struct Orphan {
     pub(crate) transaction_id: String,
     pub(crate) message_id: String,
     pub(crate) message: Message,

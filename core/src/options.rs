@@ -14,6 +14,9 @@ pub(crate) use endpoints::{Access, Address, Endpoints};
 /// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long an orphan check may take. Afterwards it counts as undecided, and others take its place.
+pub(crate) const ORPHAN_CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Longer waits, such as `Duration::MAX`, are cut to this, so that computing a deadline can't overflow.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -275,6 +278,9 @@ pub struct ProducerOptions {
     pub max_in_flight_messages: usize,
     /// The maximum size of all bodies in flight, in bytes; further sends wait. Default: 64 MiB.
     pub max_in_flight_bytes: usize,
+    /// Bodies of more bytes than this are sent in gzip form, if that is smaller. Consumers get the plain body back.
+    /// Default: none, which means that nothing is compressed.
+    pub compress_above: Option<usize>,
 }
 
 impl ProducerOptions {
@@ -304,11 +310,23 @@ impl ProducerOptions {
         self.max_in_flight_bytes = bytes;
         self
     }
+
+    /// Sets [`compress_above`](Self::compress_above).
+    #[must_use]
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.compress_above = Some(bytes);
+        self
+    }
 }
 
 impl Default for ProducerOptions {
     fn default() -> Self {
-        Self { topics: Vec::new(), max_in_flight_messages: 4096, max_in_flight_bytes: 64 * 1024 * 1024 }
+        Self {
+            topics: Vec::new(),
+            max_in_flight_messages: 4096,
+            max_in_flight_bytes: 64 * 1024 * 1024,
+            compress_above: None,
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! Sending.
 
+mod lanes;
+mod orphan_checks;
+mod recall;
+mod room;
 mod send_batcher;
+mod transaction;
 
 use std::{
     fmt,
@@ -10,19 +15,30 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt, join_all};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::send_batcher::{PendingSend, SendBatcher};
+use self::{
+    lanes::Lanes,
+    room::Room,
+    send_batcher::{PendingSend, SendBatcher},
+    transaction::HalfSlot,
+};
+pub use self::{
+    orphan_checks::{OrphanCheck, OrphanChecks},
+    transaction::{Decision, Transaction},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     member::{Closable, Member},
-    message::{CloseReport, Message, Receipt},
+    message::{CloseReport, Message, MessageType, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Answer, Batcher},
+    rpc::{Answer, Batcher, PendingItem},
     session::Session,
-    wire::{MessageIds, Outgoing},
+    wire::{MessageIds, Outgoing, compress},
 };
+
+/// Bodies up to this size are compressed by the caller's thread, which takes less than a millisecond.
+const COMPRESSED_IN_PLACE: usize = 64 * 1024;
 
 /// Sends messages. Cheap to clone; clones are the same producer.
 ///
@@ -35,22 +51,20 @@ struct Inner {
     member: Member<String, SendBatcher>,
     routes: Arc<Routes>,
     ids: MessageIds,
-    messages: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
-    max_bytes: u32,
+    room: Room,
+    lanes: Arc<Lanes>,
+    compress_above: Option<usize>,
 }
 
 impl Producer {
     pub(crate) fn new(session: Session, routes: Arc<Routes>, options: &ProducerOptions) -> Self {
-        let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX).max(1);
-        let max_messages = options.max_in_flight_messages.clamp(1, Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             member: Member::new(session),
             routes,
             ids: MessageIds::new(),
-            messages: Arc::new(Semaphore::new(max_messages)),
-            bytes: Arc::new(Semaphore::new(max_bytes as usize)),
-            max_bytes,
+            room: Room::new(options),
+            lanes: Arc::default(),
+            compress_above: options.compress_above,
         }))
     }
 
@@ -62,54 +76,80 @@ impl Producer {
 
     /// Sends one message and waits until the server has stored it.
     ///
-    /// Sends that run at the same time may share a request, if the server supports it. Cancelling the future stops
-    /// waiting, but does not cancel the send.
+    /// NORMAL messages that are sent at the same time may share a request, if the server supports it. FIFO messages
+    /// of one group are sent one after the other, in the order of the calls, also if one of them has to be sent
+    /// again; those of different groups are sent side by side. If a FIFO message fails for good, the next one of
+    /// its group is sent. The other types travel alone. See [`Message`] for the types.
+    ///
+    /// Cancelling the future stops waiting, but does not cancel a send that is under way.
     ///
     /// # Errors
     ///
-    /// The server's refusal, or the last failure if there was no answer within
+    /// `InvalidArgument` if fields of the message contradict each other, and `TypeMismatch` if its topic does not
+    /// take its type. Otherwise the server's refusal, or the last failure if there was no answer within
     /// [`operation_timeout`](crate::ClientOptions::operation_timeout); see [`Error::maybe_delivered`].
     pub async fn send(&self, message: Message) -> Result<Receipt> {
-        self.submit(message).await?.wait().await
+        self.submit(message, None).await?.wait().await
     }
 
-    /// Sends many messages. The results are in the order of the messages.
+    /// Sends many messages, of any types. The results are in the order of the messages.
     pub async fn send_all(&self, messages: Vec<Message>) -> Vec<Result<Receipt>> {
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
-            answers.push(self.submit(message).await);
+            answers.push(self.submit(message, None).await);
         }
         join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
     }
 
     /// Accepts no more sends, waits at most `deadline` for those in flight, and tells the servers that the
     /// producer is gone.
+    ///
+    /// Transactions have to be decided before: afterwards, `commit` and `rollback` fail with `Closed`.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let Inner { member, messages, bytes, .. } = &*self.0;
+        let Inner { member, room, .. } = &*self.0;
         let report = member.close(deadline, ready(())).await;
         // Sends that still wait for room fail now.
-        messages.close();
-        bytes.close();
+        room.close();
         report
     }
 
-    /// Queues a message once there is room for it.
-    async fn submit(&self, message: Message) -> Result<Answer<Receipt>> {
-        let Inner { member, ids, .. } = &*self.0;
+    /// Queues a message once there is room for it. A half message has a place in its transaction.
+    async fn submit(&self, message: Message, half: Option<HalfSlot>) -> Result<Answer<Receipt>> {
+        let Inner { member, ids, room, lanes, compress_above, .. } = &*self.0;
         let timeout = member.session().options().operation_timeout;
         let deadline = crate::options::deadline(Instant::now(), timeout);
         let guard = member.begin("send")?;
-        self.check_size(&message)?;
-        let room = self.room(&message, deadline).await?;
-        let batcher = self.batcher(&message.topic);
-        let born_at = SystemTime::now();
-        let id = ids.next(born_at);
-        let outgoing = Outgoing { message, id, born_at };
-        Ok(batcher.submit(PendingSend { outgoing, _room: room }, deadline, guard))
+        let now = SystemTime::now();
+        let mut outgoing = Outgoing::new(message, half.is_some(), ids.next(now), now)?;
+        let size = outgoing.message.body.len();
+        let compresses = compress_above.is_some_and(|limit| size > limit);
+        if !compresses {
+            self.check_size(&outgoing)?;
+        }
+        let (share, door) = room.enter(size, deadline).await?;
+        if compresses {
+            outgoing = compressed(outgoing).await?;
+            self.check_size(&outgoing)?;
+        }
+        let Message { topic, message_group, .. } = &outgoing.message;
+        let batcher = self.batcher(topic);
+        let turn = message_group.as_ref().map(|group| lanes.join(topic.clone(), group.clone()));
+        drop(door);
+        let together = outgoing.message_type == MessageType::Normal;
+        let send = PendingSend { outgoing, half, _share: share };
+        if together {
+            return Ok(batcher.submit(send, deadline, guard));
+        }
+        let (pending, answer) = PendingItem::new(send, deadline, guard);
+        match turn {
+            Some(turn) => batcher.submit_alone(pending, turn),
+            None => batcher.submit_alone(pending, ready(())),
+        }
+        Ok(answer)
     }
 
-    fn check_size(&self, message: &Message) -> Result<()> {
-        let size = message.body.len();
+    fn check_size(&self, outgoing: &Outgoing) -> Result<()> {
+        let size = outgoing.message.body.len();
         match self.0.member.session().settings().max_body_size {
             Some(max) if size > max => Err(Error::new(
                 ErrorKind::TooLarge,
@@ -120,35 +160,26 @@ impl Producer {
         }
     }
 
-    /// Waits until the limits of messages and bytes in flight allow for `message`.
-    async fn room(&self, message: &Message, deadline: Instant) -> Result<[OwnedSemaphorePermit; 2]> {
-        let Inner { messages, bytes, max_bytes, .. } = &*self.0;
-        let size = u32::try_from(message.body.len()).unwrap_or(u32::MAX).min(*max_bytes);
-        if let Ok(place) = messages.clone().try_acquire_owned()
-            && let Ok(space) = bytes.clone().try_acquire_many_owned(size)
-        {
-            return Ok([place, space]);
-        }
-        let wait = async {
-            let place = messages.clone().acquire_owned().await?;
-            Ok([place, bytes.clone().acquire_many_owned(size).await?])
-        };
-        match tokio::time::timeout_at(deadline.into(), wait).await {
-            Ok(Ok(room)) => Ok(room),
-            Ok(Err::<_, tokio::sync::AcquireError>(_)) => Err(Error::closed("send")),
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                "send",
-                "deadline expired while the limit of messages or bytes in flight was reached",
-            )
-            .with_retryable(true)),
-        }
-    }
-
     fn batcher(&self, topic: &str) -> Arc<Batcher<SendBatcher>> {
         let Inner { member, routes, .. } = &*self.0;
         member.batcher(topic, || SendBatcher::new(topic, member.session().clone(), routes.clone()))
     }
+}
+
+/// The message with its body compressed, if that makes it smaller.
+async fn compressed(mut outgoing: Outgoing) -> Result<Outgoing> {
+    let body = outgoing.message.body.clone();
+    let packed = if body.len() <= COMPRESSED_IN_PLACE {
+        compress(&body)
+    } else {
+        let work = tokio::task::spawn_blocking(move || compress(&body));
+        work.await.map_err(|_| Error::closed("send"))?
+    };
+    if let Some(packed) = packed {
+        outgoing.message.body = packed;
+        outgoing.compressed = true;
+    }
+    Ok(outgoing)
 }
 
 impl Closable for Inner {

@@ -37,14 +37,24 @@ impl From<OutgoingMessages> for Vec<core::Message> {
     }
 }
 
-type SentMessage = core::Receipt;
-
-#[uniffi::remote(Record)]
+/// A message that the server stored.
+#[derive(uniffi::Record)]
 pub(crate) struct SentMessage {
     message_id: String,
     topic: String,
     queue_offset: i64,
     transaction_id: String,
+}
+
+impl From<core::Receipt> for SentMessage {
+    fn from(receipt: core::Receipt) -> Self {
+        Self {
+            message_id: receipt.message_id,
+            topic: receipt.topic,
+            queue_offset: receipt.queue_offset,
+            transaction_id: receipt.transaction_id,
+        }
+    }
 }
 
 /// A received message.

@@ -4,10 +4,8 @@ use std::time::Duration;
 use rocketmq_thin_bridge as core;
 
 use crate::error::Failure;
-use crate::message::IncomingMessage;
+use crate::message::{IncomingMessage, SentMessage};
 use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS};
-
-type SentMessage = core::Receipt;
 
 /// The result of an operation.
 #[derive(uniffi::Enum)]
@@ -49,7 +47,7 @@ impl From<core::Outcome> for Outcome {
             core::Outcome::SimpleConsumer(consumer) => {
                 Self::made(CONSUMERS.insert(consumer), |key| CONSUMERS.remove(key))
             }
-            core::Outcome::Receipt(receipt) => Self::Sent { message: receipt },
+            core::Outcome::Receipt(receipt) => Self::Sent { message: receipt.into() },
             core::Outcome::Receipts(results) => {
                 Self::AllSent { results: results.into_iter().map(Into::into).collect() }
             }
@@ -81,7 +79,7 @@ impl Outcome {
 impl From<Result<core::Receipt, core::Error>> for SendResult {
     fn from(result: Result<core::Receipt, core::Error>) -> Self {
         match result {
-            Ok(receipt) => Self::Stored { message: receipt },
+            Ok(receipt) => Self::Stored { message: receipt.into() },
             Err(error) => Self::Refused { failure: error.into() },
         }
     }

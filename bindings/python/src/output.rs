@@ -115,7 +115,7 @@ fn datetime(time: Option<SystemTime>) -> Option<SystemTime> {
 /// A `rocketmq_thin.Receipt`.
 pub(crate) fn receipt(py: Python<'_>, receipt: bridge::Receipt) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let bridge::Receipt { message_id, topic, queue_offset, transaction_id } = receipt;
+    let bridge::Receipt { message_id, topic, queue_offset, transaction_id, .. } = receipt;
     CLASS.import(py, "rocketmq_thin.values", "Receipt")?.call1((
         message_id,
         topic,

@@ -1,4 +1,4 @@
-//! Batches of messages of one topic.
+//! Requests with messages of one topic.
 
 use std::{
     sync::{
@@ -9,13 +9,13 @@ use std::{
 };
 
 use futures::future::join_all;
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::{room::Share, transaction::HalfSlot};
 use crate::{
     error::{Error, ErrorKind},
-    message::Receipt,
-    options::RetryOptions,
-    route::Routes,
+    message::{MessageType, Receipt},
+    options::{Endpoints, RetryOptions},
+    route::{Choice, Routes},
     rpc::{BatchCall, Identity, Link, PendingItem, ReplaySettings, SendMessage},
     session::Session,
     wire::{Outgoing, build_send, process_send},
@@ -24,7 +24,9 @@ use crate::{
 /// A message, and its share of the limits of messages and bytes in flight.
 pub(super) struct PendingSend {
     pub(super) outgoing: Outgoing,
-    pub(super) _room: [OwnedSemaphorePermit; 2],
+    /// Its place in a transaction.
+    pub(super) half: Option<HalfSlot>,
+    pub(super) _share: Share,
 }
 
 /// Sends the messages of one topic.
@@ -50,12 +52,32 @@ impl SendBatcher {
         }
     }
 
-    /// The next queue in turn, and the link to its server.
-    async fn destination(&self, deadline: Instant) -> Result<(i32, Arc<Link>), Error> {
+    /// The queue for the message, and the link to its server.
+    async fn destination(&self, send: &PendingSend, deadline: Instant) -> Result<(i32, Arc<Link>), Error> {
+        let Outgoing { message, message_type, .. } = &send.outgoing;
         let route = self.routes.get(&self.topic, deadline).await?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let queue = route.writable(turn, self.session.settings().validate_message_type)?;
-        Ok((queue.id, self.session.pool().pick(&queue.endpoints)?))
+        let queue = route.writable(match &message.message_group {
+            Some(group) => Choice::Group(group),
+            None => Choice::Turn(self.turn.fetch_add(1, Ordering::Relaxed)),
+        })?;
+        if self.session.settings().validate_message_type {
+            queue.accepts.check(*message_type)?;
+        }
+        let link = if *message_type == MessageType::Transaction {
+            // The server asks over a telemetry stream about half messages that are not decided.
+            self.publish();
+            self.session.ready(&queue.endpoints, deadline).await?
+        } else {
+            self.session.pool().pick(&queue.endpoints)?
+        };
+        Ok((queue.id, link))
+    }
+
+    /// Tells the servers, once, that this producer sends to the topic.
+    fn publish(&self) {
+        if !self.published.swap(true, Ordering::Relaxed) {
+            self.session.publish(&self.topic);
+        }
     }
 
     /// Sends one request.
@@ -72,7 +94,13 @@ impl SendBatcher {
         let limit = deadline.saturating_duration_since(Instant::now());
         let answer = session.rpc().unary::<SendMessage>(link, request, limit).await;
         let (origin, response) = answer.map_err(|error| session.explain(link, error))?;
-        process_send(&origin, response, messages())
+        let results = process_send(&origin, response, messages())?;
+        for (pending, result) in items.iter().zip(&results) {
+            if let (Some(half), Ok(receipt)) = (&pending.item.half, result) {
+                half.stored(receipt, Endpoints::from_iter([link.address().clone()]));
+            }
+        }
+        Ok(results)
     }
 
     /// Sends all messages in one request if the server supports it, else each in a request of its own.
@@ -81,12 +109,13 @@ impl SendBatcher {
         items: &[PendingItem<Self>],
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let (queue, link) = self.destination(deadline).await?;
+        let Some(first) = items.first() else { return Ok(Vec::new()) };
+        let (queue, link) = self.destination(&first.item, deadline).await?;
         if items.len() == 1 || link.keeps_batches() {
             return self.send_request(items, (queue, &link), deadline).await;
         }
         let each = items.chunks(1).map(async |pending| {
-            let destination = self.destination(deadline).await;
+            let destination = self.destination(&pending[0].item, deadline).await;
             let (queue, link) = destination.map_err(|error| error.during(Self::OPERATION))?;
             let results = self.send_request(pending, (queue, &link), deadline).await;
             self.observe(&results);
@@ -100,11 +129,7 @@ impl SendBatcher {
     /// Refreshes the route after a failure that an outdated route explains.
     fn observe(&self, result: &Result<Vec<Result<Receipt, Error>>, Error>) {
         match result {
-            Ok(_) => {
-                if !self.published.swap(true, Ordering::Relaxed) {
-                    self.session.publish(&self.topic);
-                }
-            }
+            Ok(_) => self.publish(),
             Err(error) => {
                 if matches!(
                     error.kind(),
@@ -137,6 +162,12 @@ impl BatchCall for SendBatcher {
 
     fn size(send: &PendingSend) -> usize {
         send.outgoing.message.body.len()
+    }
+
+    /// A half message that may be stored is not sent again: the server would ask about the one of which nobody
+    /// knows.
+    fn may_repeat(send: &PendingSend, error: &Error) -> bool {
+        send.half.is_none() || !error.maybe_delivered()
     }
 
     fn retry(&self) -> RetryOptions {

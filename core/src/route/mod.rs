@@ -2,14 +2,19 @@
 
 mod table;
 
-use std::sync::Arc;
+use std::{hash::Hasher, sync::Arc};
 
+use siphasher::sip::SipHasher24;
 pub(crate) use table::Routes;
 
 use crate::{
     error::{Error, ErrorKind},
+    message::MessageType,
     options::Endpoints,
 };
+
+/// The key of the hash of message groups, the same in all clients.
+const GROUP_HASH_KEY: (u64, u64) = (0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
 
 /// One queue of a topic on a master broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +24,42 @@ pub(crate) struct Queue {
     pub(crate) endpoints: Endpoints,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Whether it accepts normal messages.
-    pub(crate) takes_normal: bool,
+    pub(crate) accepts: AcceptedTypes,
+}
+
+/// The message types that a topic takes; any, if there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptedTypes(Vec<MessageType>);
+
+/// How the queue of a message is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Choice<'a> {
+    /// By round robin, with this number.
+    Turn(usize),
+    /// By this message group: all messages of a group go to one queue.
+    Group(&'a str),
+}
+
+impl AcceptedTypes {
+    pub(crate) fn new(types: Vec<MessageType>) -> Self {
+        Self(types)
+    }
+
+    /// # Errors
+    ///
+    /// `TypeMismatch` if the topic does not take messages of this type.
+    pub(crate) fn check(&self, message_type: MessageType) -> Result<(), Error> {
+        let Self(types) = self;
+        // A topic of type MIXED takes these two as well, but servers don't say so.
+        let mixed = types.len() > 1 && matches!(message_type, MessageType::Priority | MessageType::Lite);
+        if types.is_empty() || types.contains(&message_type) || mixed {
+            return Ok(());
+        }
+        let types = types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let message =
+            format!("the topic takes messages of type {types}; this message is of type {message_type}");
+        Err(Error::new(ErrorKind::TypeMismatch, "send", message))
+    }
 }
 
 /// All queues of a topic.
@@ -34,24 +73,21 @@ impl TopicRoute {
         Self { queues }
     }
 
-    /// The queue for a request with normal messages, chosen by round robin with the number `turn`.
+    /// The queue for a send.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` if no queue is writable; `TypeMismatch` if the topic is for messages of another type and
-    /// the server asked clients to check this.
-    pub(crate) fn writable(&self, turn: usize, check_type: bool) -> Result<&Queue, Error> {
-        let queue = choose(&self.queues, turn, |queue| queue.writable).ok_or_else(|| {
-            Error::new(ErrorKind::PermissionDenied, "send", "the topic has no writable queue")
-        })?;
-        if check_type && !queue.takes_normal {
-            return Err(Error::new(
-                ErrorKind::TypeMismatch,
-                "send",
-                "the topic takes messages of another type than normal",
-            ));
-        }
-        Ok(queue)
+    /// `PermissionDenied` if no queue is writable.
+    pub(crate) fn writable(&self, choice: Choice<'_>) -> Result<&Queue, Error> {
+        let turn = match choice {
+            Choice::Turn(turn) => turn,
+            Choice::Group(group) => {
+                let writable = self.queues.iter().filter(|queue| queue.writable).count();
+                group_hash(group).rem_euclid(writable.max(1) as i64) as usize
+            }
+        };
+        choose(&self.queues, turn, |queue| queue.writable)
+            .ok_or_else(|| Error::new(ErrorKind::PermissionDenied, "send", "the topic has no writable queue"))
     }
 
     /// The brokers with a readable queue, each once.
@@ -78,6 +114,14 @@ impl TopicRoute {
     }
 }
 
+/// The hash that all clients choose the queue of a message group by, so that several producers agree.
+fn group_hash(group: &str) -> i64 {
+    let (first, second) = GROUP_HASH_KEY;
+    let mut hasher = SipHasher24::new_with_keys(first, second);
+    hasher.write(group.as_bytes());
+    hasher.finish() as i64
+}
+
 /// The suitable queue at position `turn`, counted round and round.
 fn choose(queues: &[Queue], turn: usize, suitable: impl Fn(&Queue) -> bool) -> Option<&Queue> {
     let count = queues.iter().filter(|queue| suitable(queue)).count();
@@ -90,7 +134,8 @@ mod tests {
 
     fn queue(id: i32, readable: bool, writable: bool) -> Queue {
         let endpoints = Endpoints::from_iter([]);
-        Queue { id, broker: "b".into(), endpoints, readable, writable, takes_normal: id != 9 }
+        let accepts = AcceptedTypes::new(Vec::new());
+        Queue { id, broker: "b".into(), endpoints, readable, writable, accepts }
     }
 
     #[test]
@@ -101,7 +146,7 @@ mod tests {
             queue(2, true, true),
             queue(3, false, false),
         ]);
-        let writable: Vec<_> = (0..4).map(|turn| route.writable(turn, true).unwrap().id).collect();
+        let writable: Vec<_> = (0..4).map(|turn| route.writable(Choice::Turn(turn)).unwrap().id).collect();
         let readable: Vec<_> = (0..4).map(|turn| route.readable_at("b", turn).unwrap().id).collect();
         assert_eq!(route.readable_brokers().unwrap(), ["b".into()]);
         assert_eq!(route.readable_at("another", 0), None);
@@ -111,10 +156,47 @@ mod tests {
     #[test]
     fn what_the_topic_forbids_fails_without_a_request() {
         let none = TopicRoute::default();
-        assert_eq!(none.writable(7, true).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        for choice in [Choice::Turn(7), Choice::Group("g")] {
+            assert_eq!(none.writable(choice).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        }
         assert_eq!(none.readable_brokers().unwrap_err().kind(), ErrorKind::PermissionDenied);
-        let fifo = TopicRoute::new(vec![queue(9, true, true)]);
-        assert_eq!(fifo.writable(0, true).unwrap_err().kind(), ErrorKind::TypeMismatch);
-        assert!(fifo.writable(0, false).is_ok());
+    }
+
+    #[test]
+    fn a_message_group_has_one_queue() {
+        // The published value of SipHash-2-4 for no input.
+        assert_eq!(group_hash(""), 0x726f_db47_dd0e_0e31);
+        let route = TopicRoute::new((0..7).map(|id| queue(id, true, id != 3)).collect());
+        for group in ["", "g", "another group", "ü"] {
+            let ids: Vec<_> = (0..3).map(|_| route.writable(Choice::Group(group)).unwrap().id).collect();
+            assert!(ids[0] != 3 && ids.iter().all(|id| *id == ids[0]), "{group}: {ids:?}");
+        }
+        // Its remainder by the six writable queues is 3.
+        assert_eq!(route.writable(Choice::Group("")).unwrap().id, 4);
+    }
+
+    #[test]
+    fn a_topic_takes_messages_of_its_types() {
+        use MessageType::{Delay, Fifo, Lite, Normal, Priority, Transaction};
+        let mixed = [Normal, Fifo, Delay, Transaction];
+        for (accepted, message_type, taken) in [
+            (&[][..], Fifo, true),
+            (&[Normal][..], Normal, true),
+            (&[Fifo][..], Normal, false),
+            (&[Normal][..], Priority, false),
+            (&mixed[..], Transaction, true),
+            (&mixed[..], Priority, true),
+            (&mixed[..], Lite, true),
+            (&mixed[..2], Delay, false),
+        ] {
+            let checked = AcceptedTypes::new(accepted.to_vec()).check(message_type);
+            assert_eq!(checked.is_ok(), taken, "{accepted:?} {message_type}");
+        }
+        let error = AcceptedTypes::new(vec![Fifo]).check(Normal).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TypeMismatch);
+        assert!(
+            error.message().contains("type FIFO") && error.message().contains("of type NORMAL"),
+            "{error}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! submit -> queue -> worker (at most WORKERS at a time): take a batch -> BatchCall::execute -> one result per item
 //!                        `-> retries run in a task of their own, so that the worker takes the next batch
+//! submit_alone -> a task of its own: await its turn -> BatchCall::execute, with retries -> the result
 //! ```
 
 use std::{
@@ -50,15 +51,12 @@ pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
     const MAX_ITEMS: usize;
     /// The largest number of bytes in one request; a larger item travels alone.
     const MAX_BYTES: usize;
-    /// Whether items are sent strictly in the order of their submission: one request at a time, and no item
-    /// overtakes one that is retried.
-    const ORDERED: bool = false;
 
     /// The bytes that an item counts for.
     fn size(item: &Self::Item) -> usize;
 
-    /// Whether `next` may share a request with `first`.
-    fn may_share(_first: &Self::Item, _next: &Self::Item) -> bool {
+    /// Whether an item that failed with this retryable error may be sent again.
+    fn may_repeat(_item: &Self::Item, _error: &Error) -> bool {
         true
     }
 
@@ -92,6 +90,19 @@ pub(crate) struct PendingItem<C: BatchCall> {
 }
 
 impl<C: BatchCall> PendingItem<C> {
+    /// An item to be sent until `deadline`, and its result.
+    pub(crate) fn new(item: C::Item, deadline: Instant, guard: InFlightGuard) -> (Self, Answer<C::Output>) {
+        let (reply, result) = oneshot::channel();
+        let sent = Arc::new(AtomicBool::new(false));
+        let answer = Answer { operation: C::OPERATION, deadline, sent: sent.clone(), result };
+        (Self { item, deadline, maybe_delivered: false, sent, error: None, reply, guard }, answer)
+    }
+
+    /// Whether to send the item again after `error`.
+    fn repeats(&self, error: &Error) -> bool {
+        verdict(error) != Verdict::Fail && C::may_repeat(&self.item, error)
+    }
+
     fn finish(self, result: Result<C::Output, Error>) {
         if result.is_ok() {
             self.guard.succeeded();
@@ -170,17 +181,27 @@ impl<C: BatchCall> Batcher<C> {
         deadline: Instant,
         guard: InFlightGuard,
     ) -> Answer<C::Output> {
-        let (reply, result) = oneshot::channel();
-        let sent = Arc::new(AtomicBool::new(false));
-        let answer = Answer { operation: C::OPERATION, deadline, sent: sent.clone(), result };
+        let (pending, answer) = PendingItem::new(item, deadline, guard);
         let mut state = self.state.lock();
         if !self.stop.is_cancelled() {
-            let pending =
-                PendingItem { item, deadline, maybe_delivered: false, sent, error: None, reply, guard };
             state.queue.push_back(pending);
             self.start_worker(&mut state);
         }
         answer
+    }
+
+    /// Sends an item in a request of its own once `turn` is ready. What `turn` returns is dropped when the item has its
+    /// result.
+    pub(crate) fn submit_alone<T: Send>(
+        self: &Arc<Self>,
+        pending: PendingItem<C>,
+        turn: impl Future<Output = T> + Send + 'static,
+    ) {
+        let batcher = self.clone();
+        self.spawn(async move {
+            let _turn = turn.await;
+            batcher.send_alone(pending).await;
+        });
     }
 
     /// Drops what is queued. Requests under way end with the token given to [`new`](Self::new).
@@ -190,8 +211,7 @@ impl<C: BatchCall> Batcher<C> {
     }
 
     fn start_worker(self: &Arc<Self>, state: &mut State<C>) {
-        let workers = if C::ORDERED { 1 } else { WORKERS };
-        if !state.worker_due && state.workers < workers && !state.queue.is_empty() {
+        if !state.worker_due && state.workers < WORKERS && !state.queue.is_empty() {
             state.worker_due = true;
             state.workers += 1;
             self.spawn(self.clone().run());
@@ -211,9 +231,7 @@ impl<C: BatchCall> Batcher<C> {
             tokio::task::yield_now().await;
             let Some(batch) = self.take() else { return };
             let failed = self.attempt(batch, self.call.request_timeout()).await;
-            if C::ORDERED {
-                self.retry(failed).await;
-            } else if !failed.items.is_empty() {
+            if !failed.items.is_empty() {
                 let batcher = self.clone();
                 self.spawn(async move { batcher.retry(failed).await });
             }
@@ -225,10 +243,8 @@ impl<C: BatchCall> Batcher<C> {
         let mut state = self.state.lock();
         state.worker_due = false;
         let count = {
-            let shares = |item: &C::Item| state.queue.front().is_some_and(|it| C::may_share(&it.item, item));
-            let items = state.queue.iter().map(|pending| &pending.item).enumerate();
-            let sharing = items.take_while(|(at, item)| *at == 0 || shares(item));
-            batch_length(sharing.map(|(_, item)| C::size(item)), C::MAX_BYTES).min(C::MAX_ITEMS)
+            let sizes = state.queue.iter().map(|pending| C::size(&pending.item));
+            batch_length(sizes, C::MAX_BYTES).min(C::MAX_ITEMS)
         };
         if count == 0 {
             state.workers -= 1;
@@ -250,7 +266,7 @@ impl<C: BatchCall> Batcher<C> {
             Ok(results) => {
                 for (pending, result) in items.into_iter().zip(results) {
                     match result {
-                        Err(error) if verdict(&error) != Verdict::Fail => {
+                        Err(error) if pending.repeats(&error) => {
                             failed.items.push(pending.failed(error));
                         }
                         result => pending.finish(result),
@@ -260,7 +276,7 @@ impl<C: BatchCall> Batcher<C> {
             Err(error) => {
                 failed.divide = items.len() > 1 && one_may_be_to_blame(&error);
                 for pending in items {
-                    if failed.divide || verdict(&error) != Verdict::Fail {
+                    if failed.divide || pending.repeats(&error) {
                         failed.items.push(pending.failed(error.clone()));
                     } else {
                         pending.finish(Err(error.clone()));
@@ -316,9 +332,8 @@ impl<C: BatchCall> Batcher<C> {
     /// Sends each item in a request of its own, because one of them made the server refuse the batch.
     async fn retry_singly(&self, items: Vec<PendingItem<C>>) {
         let mut waiting = items.into_iter();
-        let workers = if C::ORDERED { 1 } else { WORKERS };
         let mut under_way: FuturesUnordered<_> =
-            waiting.by_ref().take(workers).map(|pending| self.send_alone(pending)).collect();
+            waiting.by_ref().take(WORKERS).map(|pending| self.send_alone(pending)).collect();
         while under_way.next().await.is_some() {
             under_way.extend(waiting.next().map(|pending| self.send_alone(pending)));
         }

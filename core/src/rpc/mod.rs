@@ -29,7 +29,8 @@ pub(crate) use identity::{Identity, WireLanguage};
 pub(crate) use in_flight::{InFlight, InFlightGuard};
 pub(crate) use link::Link;
 pub(crate) use operation::{
-    AckMessage, ChangeInvisibleDuration, NotifyClientTermination, QueryRoute, SendMessage,
+    AckMessage, ChangeInvisibleDuration, EndTransaction, NotifyClientTermination, QueryRoute, RecallMessage,
+    SendMessage,
 };
 pub(crate) use pool::Pool;
 pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};

@@ -46,6 +46,9 @@ operations! {
     QueryRoute as "query_route": query_route(QueryRouteRequest) -> QueryRouteResponse;
     Heartbeat as "heartbeat": heartbeat(HeartbeatRequest) -> HeartbeatResponse;
     SendMessage as "send": send_message(SendMessageRequest) -> SendMessageResponse;
+    EndTransaction as "end_transaction":
+        end_transaction(EndTransactionRequest) -> EndTransactionResponse;
+    RecallMessage as "recall": recall_message(RecallMessageRequest) -> RecallMessageResponse;
     AckMessage as "ack": ack_message(AckMessageRequest) -> AckMessageResponse;
     ChangeInvisibleDuration as "change_invisible":
         change_invisible_duration(ChangeInvisibleDurationRequest) -> ChangeInvisibleDurationResponse;

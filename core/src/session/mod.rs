@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    message::OrphanCheck,
+    message::Orphan,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
     rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
     wire::{Role, Settings, build_settings},
@@ -88,8 +88,7 @@ impl Session {
     }
 
     /// The orphan checks that servers ask this producer for. Without a subscriber they are dropped.
-    #[allow(dead_code, reason = "a producer with transactions will call it")]
-    pub(crate) fn orphan_checks(&self) -> mpsc::Receiver<OrphanCheck> {
+    pub(crate) fn orphan_checks(&self) -> mpsc::Receiver<Orphan> {
         self.inner.orphans.subscribe()
     }
 

@@ -3,25 +3,25 @@
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::message::OrphanCheck;
+use crate::message::Orphan;
 
 /// The maximum number of checks that wait. Each holds a message. The server repeats a check that is dropped.
 const MAX_WAITING: usize = 16;
 
 /// A bounded queue of checks, once somebody has subscribed to them.
 #[derive(Debug, Default)]
-pub(super) struct OrphanChecks(Mutex<Option<mpsc::Sender<OrphanCheck>>>);
+pub(super) struct OrphanChecks(Mutex<Option<mpsc::Sender<Orphan>>>);
 
 impl OrphanChecks {
     /// The checks from now on. Replaces an earlier subscriber.
-    pub(super) fn subscribe(&self) -> mpsc::Receiver<OrphanCheck> {
+    pub(super) fn subscribe(&self) -> mpsc::Receiver<Orphan> {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
         *self.0.lock() = Some(sender);
         receiver
     }
 
     /// Hands a check to the subscriber. Returns whether there is one, and has room for it.
-    pub(super) fn offer(&self, check: OrphanCheck) -> bool {
+    pub(super) fn offer(&self, check: Orphan) -> bool {
         let subscriber = self.0.lock().clone();
         let transaction_id = check.transaction_id.clone();
         let accepted = subscriber.is_some_and(|subscriber| subscriber.try_send(check).is_ok());
@@ -37,8 +37,8 @@ mod tests {
     use super::*;
     use crate::{message::Message, options::Endpoints};
 
-    fn check(transaction_id: usize) -> OrphanCheck {
-        OrphanCheck {
+    fn check(transaction_id: usize) -> Orphan {
+        Orphan {
             transaction_id: transaction_id.to_string(),
             message_id: String::new(),
             message: Message::new("t", "x"),

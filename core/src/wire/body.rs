@@ -1,9 +1,13 @@
-//! Received bodies: their digest is checked, then they are decompressed.
+//! Bodies. The digest of a received one is checked, then it is decompressed; one to send may be compressed.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use bytes::Bytes;
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use flate2::{
+    Compression,
+    read::{MultiGzDecoder, ZlibDecoder},
+    write::GzEncoder,
+};
 use lz4_flex::frame::FrameDecoder;
 use md5::{Digest, Md5};
 use rocketmq_thin_proto::v2;
@@ -23,6 +27,16 @@ pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: 
         // Servers label every compression as gzip, so the first bytes decide.
         v2::Encoding::Gzip => decompress(body, max_size).map(Bytes::from),
     }
+}
+
+/// The body in gzip form; `None` if that is not smaller.
+///
+/// The protocol has a name only for gzip, so that clients which look at the name can decompress nothing else.
+pub(crate) fn compress(body: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body).ok()?;
+    let packed = encoder.finish().ok()?;
+    (packed.len() < body.len()).then(|| packed.into())
 }
 
 fn matches_digest(body: &[u8], digest: Option<&v2::Digest>) -> bool {
@@ -57,12 +71,7 @@ fn read(decoder: impl Read, max_size: usize) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::{
-        Compression,
-        write::{GzEncoder, ZlibEncoder},
-    };
+    use flate2::write::ZlibEncoder;
     use proptest::prelude::*;
 
     use super::*;
@@ -129,6 +138,16 @@ mod tests {
         for packed in [gzip(b"hello"), zlib(b"hello"), lz4(b"hello"), zstd(b"hello")] {
             assert_eq!(decode(&packed.into(), &properties, MAX).unwrap(), "hello");
         }
+    }
+
+    #[test]
+    fn a_compressed_body_is_smaller_and_can_be_decompressed() {
+        let plain = Bytes::from(vec![7; 10_000]);
+        let packed = compress(&plain).unwrap();
+        assert!(packed.len() < 1_000);
+        assert_eq!(decode(&packed, &properties(v2::Encoding::Gzip, None), MAX).unwrap(), plain);
+        assert_eq!(compress(b"no pattern"), None);
+        assert_eq!(compress(b""), None);
     }
 
     #[test]

@@ -3,17 +3,22 @@
 mod ack;
 mod body;
 mod change;
+mod end_transaction;
 mod message_id;
 mod orphan;
+mod recall;
 mod receive;
 mod route;
 mod send;
 mod settings;
 
 pub(crate) use ack::{build_ack, process_ack};
+pub(crate) use body::compress;
 pub(crate) use change::{InvisibleChange, build_change, process_change};
+pub(crate) use end_transaction::{End, HalfMessage, build_end_transaction, process_end_transaction};
 pub(crate) use message_id::MessageIds;
 pub(crate) use orphan::process_orphan;
+pub(crate) use recall::{build_recall, process_recall};
 pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
 pub(crate) use send::{Outgoing, build_send, process_send};

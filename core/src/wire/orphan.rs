@@ -3,32 +3,32 @@
 use rocketmq_thin_proto::v2;
 
 use crate::{
-    message::{Message, OrphanCheck},
-    options::Endpoints,
+    message::{Message, Orphan},
+    options::{DecodeOptions, Endpoints},
 };
 
-/// The check of a half message that the server at `endpoints` asks for; `None` if the command lacks the message
-/// or the transaction.
+use super::body;
+
+/// The half message that the server at `endpoints` asks about; `None` if the command lacks the message or the
+/// transaction.
 pub(crate) fn process_orphan(
     command: v2::RecoverOrphanedTransactionCommand,
     endpoints: Endpoints,
-) -> Option<OrphanCheck> {
+) -> Option<Orphan> {
     let half = command.message.filter(|_| !command.transaction_id.is_empty())?;
     let system = half.system_properties.unwrap_or_default();
     let mut properties: Vec<_> = half.user_properties.into_iter().collect();
     properties.sort_unstable();
-    Some(OrphanCheck {
-        transaction_id: command.transaction_id,
-        message_id: system.message_id,
-        message: Message {
-            topic: half.topic.map(|topic| topic.name).unwrap_or_default(),
-            body: half.body,
-            tag: system.tag,
-            keys: system.keys,
-            properties,
-        },
-        endpoints,
-    })
+    let plain = body::decode(&half.body, &system, DecodeOptions::default().max_body_size);
+    let message = Message {
+        topic: half.topic.map(|topic| topic.name).unwrap_or_default(),
+        body: plain.unwrap_or(half.body),
+        tag: system.tag,
+        keys: system.keys,
+        properties,
+        ..Message::default()
+    };
+    Some(Orphan { transaction_id: command.transaction_id, message_id: system.message_id, message, endpoints })
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::options::Endpoints;
+    use crate::{options::Endpoints, route::AcceptedTypes};
 
     fn source() -> Source {
         let group = Arc::new(Group { namespace: String::new(), name: "g".into() });
@@ -137,7 +137,8 @@ mod tests {
         let status = code.map(|code| v2::Status { code: code.into(), message: String::new() });
         let endpoints = Endpoints::from_iter([]);
         let broker = "b".into();
-        let queue = Queue { id: 0, broker, endpoints, readable: true, writable: true, takes_normal: true };
+        let accepts = AcceptedTypes::new(Vec::new());
+        let queue = Queue { id: 0, broker, endpoints, readable: true, writable: true, accepts };
         let second = Duration::from_secs(1);
         let poll = Poll { max_messages: 1, invisible: second, wait: second };
         let attempt = Attempt { id: "1", poll, source: &source(), queue: &queue };

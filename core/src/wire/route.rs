@@ -7,8 +7,9 @@ use rocketmq_thin_proto::v2;
 use super::settings::endpoints;
 use crate::{
     error::Error,
+    message::MessageType,
     options::{Address, Endpoints},
-    route::{Queue, TopicRoute},
+    route::{AcceptedTypes, Queue, TopicRoute},
     rpc::Origin,
 };
 
@@ -34,10 +35,7 @@ fn queue(queue: v2::MessageQueue) -> Option<Queue> {
         v2::Permission::Write => (false, true),
         v2::Permission::None | v2::Permission::Unspecified => (false, false),
     };
-    let takes_normal = queue.accept_message_types.is_empty()
-        || queue
-            .accept_message_types()
-            .any(|kind| matches!(kind, v2::MessageType::Normal | v2::MessageType::Unspecified));
+    let accepts = accepted_types(&queue);
     let broker = queue.broker.filter(|broker| broker.id == 0)?;
     let endpoints: Endpoints = broker
         .endpoints?
@@ -51,8 +49,26 @@ fn queue(queue: v2::MessageQueue) -> Option<Queue> {
         endpoints,
         readable,
         writable,
-        takes_normal,
+        accepts,
     })
+}
+
+/// A topic whose types are not specified leaves it to the server.
+fn accepted_types(queue: &v2::MessageQueue) -> AcceptedTypes {
+    let types: Option<Vec<_>> = queue.accept_message_types().map(message_type).collect();
+    AcceptedTypes::new(types.unwrap_or_default())
+}
+
+fn message_type(wire: v2::MessageType) -> Option<MessageType> {
+    match wire {
+        v2::MessageType::Unspecified => None,
+        v2::MessageType::Normal => Some(MessageType::Normal),
+        v2::MessageType::Fifo => Some(MessageType::Fifo),
+        v2::MessageType::Delay => Some(MessageType::Delay),
+        v2::MessageType::Transaction => Some(MessageType::Transaction),
+        v2::MessageType::Lite => Some(MessageType::Lite),
+        v2::MessageType::Priority => Some(MessageType::Priority),
+    }
 }
 
 #[cfg(test)]
@@ -92,7 +108,9 @@ mod tests {
             (wire(Permission::ReadWrite, broker(0, 70_000), &[]), None),
             (v2::MessageQueue::default(), None),
         ] {
-            let found = queue(wire.clone()).map(|it| (it.readable, it.writable, it.takes_normal));
+            let found = queue(wire.clone()).map(|it| {
+                (it.readable, it.writable, it.accepts.check(crate::message::MessageType::Normal).is_ok())
+            });
             assert_eq!(found, expected, "{wire:?}");
         }
     }

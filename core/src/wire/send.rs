@@ -6,7 +6,7 @@ use rocketmq_thin_proto::v2;
 
 use crate::{
     error::{Error, ErrorKind},
-    message::{Message, Receipt},
+    message::{Message, MessageType, Receipt},
     rpc::{Origin, Outcome},
 };
 
@@ -14,11 +14,33 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
+    pub(crate) message_type: MessageType,
+    pub(crate) deliver_at: Option<SystemTime>,
+    /// Whether the body is compressed.
+    pub(crate) compressed: bool,
     pub(crate) id: String,
     pub(crate) born_at: SystemTime,
 }
 
-/// A request with normal messages of one topic, for one queue.
+impl Outgoing {
+    /// A message that is sent `now`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if its fields contradict each other.
+    pub(crate) fn new(
+        message: Message,
+        in_transaction: bool,
+        id: String,
+        now: SystemTime,
+    ) -> Result<Self, Error> {
+        let message_type = message.message_type(in_transaction)?;
+        let deliver_at = message.delivery_time(now)?;
+        Ok(Self { message, message_type, deliver_at, compressed: false, id, born_at: now })
+    }
+}
+
+/// A request with messages of one topic, for one queue.
 pub(crate) fn build_send<'a>(
     topic: &v2::Resource,
     queue_id: i32,
@@ -26,7 +48,9 @@ pub(crate) fn build_send<'a>(
     messages: impl Iterator<Item = &'a Outgoing>,
 ) -> v2::SendMessageRequest {
     let build = |outgoing: &Outgoing| {
-        let Message { body, tag, keys, properties, .. } = &outgoing.message;
+        let Message { body, tag, keys, properties, message_group, priority, lite_topic, .. } =
+            &outgoing.message;
+        let encoding = if outgoing.compressed { v2::Encoding::Gzip } else { v2::Encoding::Identity };
         v2::Message {
             topic: Some(topic.clone()),
             user_properties: properties.iter().cloned().collect(),
@@ -34,8 +58,12 @@ pub(crate) fn build_send<'a>(
                 tag: tag.clone(),
                 keys: keys.clone(),
                 message_id: outgoing.id.clone(),
-                body_encoding: v2::Encoding::Identity.into(),
-                message_type: v2::MessageType::Normal.into(),
+                body_encoding: encoding.into(),
+                message_type: wire_type(outgoing.message_type).into(),
+                message_group: message_group.clone(),
+                delivery_timestamp: outgoing.deliver_at.map(Into::into),
+                priority: *priority,
+                lite_topic: lite_topic.clone(),
                 born_timestamp: Some(outgoing.born_at.into()),
                 born_host: born_host.to_owned(),
                 queue_id,
@@ -45,6 +73,17 @@ pub(crate) fn build_send<'a>(
         }
     };
     v2::SendMessageRequest { messages: messages.map(build).collect() }
+}
+
+fn wire_type(message_type: MessageType) -> v2::MessageType {
+    match message_type {
+        MessageType::Normal => v2::MessageType::Normal,
+        MessageType::Fifo => v2::MessageType::Fifo,
+        MessageType::Delay => v2::MessageType::Delay,
+        MessageType::Priority => v2::MessageType::Priority,
+        MessageType::Lite => v2::MessageType::Lite,
+        MessageType::Transaction => v2::MessageType::Transaction,
+    }
 }
 
 /// The result of each message of the request, in order.
@@ -70,21 +109,24 @@ pub(crate) fn process_send<'a>(
     Ok(sent
         .enumerate()
         .map(|(at, outgoing)| {
-            let receipt = |queue_offset, transaction_id: &str| Receipt {
+            let mut receipt = Receipt {
                 message_id: outgoing.id.clone(),
                 topic: outgoing.message.topic.clone(),
-                queue_offset,
-                transaction_id: transaction_id.to_owned(),
+                queue_offset: -1,
+                transaction_id: String::new(),
+                recall_handle: None,
             };
             let Some(entry) = entries.get(if one_for_all { 0 } else { at }) else {
-                return top.clone().map(|_| receipt(-1, ""));
+                return top.clone().map(|_| receipt);
             };
             match &entry.status {
                 Some(status) => origin.check(Some(status))?,
                 None => top.clone()?,
             };
-            let offset = if one_for_all { entry.offset + at as i64 } else { entry.offset };
-            Ok(receipt(offset, &entry.transaction_id))
+            receipt.queue_offset = if one_for_all { entry.offset + at as i64 } else { entry.offset };
+            receipt.transaction_id = entry.transaction_id.clone();
+            receipt.recall_handle = Some(entry.recall_handle.clone()).filter(|handle| !handle.is_empty());
+            Ok(receipt)
         })
         .collect())
 }
@@ -95,7 +137,7 @@ fn misfit(origin: &Origin, entries: usize, sent: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 
@@ -104,13 +146,10 @@ mod tests {
     }
 
     fn outgoing(ids: &[&str]) -> Vec<Outgoing> {
-        ids.iter()
-            .map(|id| Outgoing {
-                message: Message::new("t", "x").tag("a").key("k").property("p", "1").property("p", "2"),
-                id: (*id).to_owned(),
-                born_at: UNIX_EPOCH,
-            })
-            .collect()
+        let message = Message::new("t", "x").tag("a").key("k").property("p", "1").property("p", "2");
+        let outgoing =
+            |id: &&str| Outgoing::new(message.clone(), false, (*id).to_owned(), UNIX_EPOCH).unwrap();
+        ids.iter().map(outgoing).collect()
     }
 
     fn status(code: v2::Code) -> Option<v2::Status> {
@@ -154,6 +193,44 @@ mod tests {
         assert_eq!(system.message_type(), v2::MessageType::Normal);
         assert_eq!(message.user_properties["p"], "2");
         assert_eq!((system.keys.as_slice(), system.born_host.as_str()), (&["k".to_owned()][..], "host"));
+    }
+
+    #[test]
+    fn each_type_has_its_fields() {
+        let message = || Message::new("t", "x");
+        for (message, in_transaction, expected) in [
+            (message(), true, v2::MessageType::Transaction),
+            (message().message_group("g"), false, v2::MessageType::Fifo),
+            (message().delay(Duration::from_secs(2)), false, v2::MessageType::Delay),
+            (message().priority(0), false, v2::MessageType::Priority),
+            (message().lite_topic("l"), false, v2::MessageType::Lite),
+        ] {
+            let now = UNIX_EPOCH + Duration::from_secs(1);
+            let sent = Outgoing::new(message.clone(), in_transaction, "1".into(), now).unwrap();
+            let request = build_send(&v2::Resource::default(), 0, "host", [sent].iter());
+            let system = request.messages[0].system_properties.clone().unwrap();
+            assert_eq!(system.message_type(), expected);
+            assert_eq!(system.message_group, message.message_group);
+            assert_eq!((system.priority, system.lite_topic), (message.priority, message.lite_topic));
+            let deliver_at = message.delay.map(|_| prost_types::Timestamp { seconds: 3, nanos: 0 });
+            assert_eq!(system.delivery_timestamp, deliver_at);
+        }
+    }
+
+    #[test]
+    fn a_receipt_has_what_the_server_gives() {
+        let given = v2::SendResultEntry {
+            status: status(v2::Code::Ok),
+            message_id: "a".into(),
+            transaction_id: "tx".into(),
+            offset: 4,
+            recall_handle: "handle".into(),
+        };
+        let response = v2::SendMessageResponse { status: status(v2::Code::Ok), entries: vec![given] };
+        let results = process_send(&origin(), response, outgoing(&["a"]).iter()).unwrap();
+        let receipt = results[0].as_ref().unwrap();
+        assert_eq!((receipt.transaction_id.as_str(), receipt.queue_offset), ("tx", 4));
+        assert_eq!(receipt.recall_handle.as_deref(), Some("handle"));
     }
 
     #[test]

@@ -4,11 +4,13 @@
 
 mod gateway;
 mod life;
+mod message_types;
 mod network;
 mod receive;
 mod relay;
 mod send;
 mod server;
+mod transaction;
 
 use rocketmq_thin::{Client, ClientOptions};
 

@@ -1,13 +1,11 @@
 //! A scripted server that records its requests.
 
+mod seen;
+
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -31,10 +29,11 @@ use tokio_stream::{
 };
 use tonic::{
     Request, Response, Status, Streaming,
-    metadata::{MetadataMap, MetadataValue},
+    metadata::MetadataValue,
     transport::{Identity, Server, ServerTlsConfig},
 };
 
+use self::seen::Seen;
 use crate::gateway::{Gateway, Refusal};
 
 type Answer<Q, A> = Box<dyn Fn(&Q, usize) -> A + Send + Sync>;
@@ -46,6 +45,12 @@ pub(crate) struct Script {
     pub(crate) send: Answer<v2::SendMessageRequest, v2::SendMessageResponse>,
     pub(crate) receive: Answer<v2::ReceiveMessageRequest, (Code, &'static str, Vec<v2::Message>)>,
     pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
+    pub(crate) end: Answer<v2::EndTransactionRequest, Code>,
+    pub(crate) recall: Answer<v2::RecallMessageRequest, Code>,
+    /// The types that topics take.
+    pub(crate) types: Vec<v2::MessageType>,
+    /// How many queues a topic has.
+    pub(crate) queues: i32,
     /// How changes of an invisible time are answered.
     pub(crate) change: Code,
     /// Whether a long poll finds nothing and never ends by itself.
@@ -69,6 +74,10 @@ impl Default for Script {
             send: Box::new(|request, _| stored(request)),
             receive: Box::new(|_, _| (Code::MessageNotFound, "no new message", Vec::new())),
             ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
+            end: Box::new(|_, _| Code::Ok),
+            recall: Box::new(|_, _| Code::Ok),
+            types: Vec::new(),
+            queues: 1,
             change: Code::Ok,
             hang: Box::new(|_| false),
             max_streams: None,
@@ -131,57 +140,6 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Seen>,
     runtime: Option<Runtime>,
-}
-
-/// The requests so far.
-#[derive(Default)]
-pub(crate) struct Seen {
-    counts: watch::Sender<HashMap<&'static str, usize>>,
-    pub(crate) sent: Mutex<Vec<v2::SendMessageRequest>>,
-    pub(crate) received: Mutex<Vec<v2::ReceiveMessageRequest>>,
-    pub(crate) acked: Mutex<Vec<v2::AckMessageRequest>>,
-    pub(crate) changed: Mutex<Vec<v2::ChangeInvisibleDurationRequest>>,
-    pub(crate) settings: Mutex<Vec<v2::Settings>>,
-    pub(crate) metadata: Mutex<HashMap<&'static str, MetadataMap>>,
-    drop_streams: watch::Sender<usize>,
-    forgotten: AtomicBool,
-    /// Where routes say the queues are from now on.
-    moved: Mutex<Option<SocketAddr>>,
-    /// How many of the next sends are never answered.
-    held: AtomicUsize,
-}
-
-impl Seen {
-    /// Counts one more, and returns how many there were before.
-    fn count(&self, what: &'static str) -> usize {
-        let mut before = 0;
-        self.counts.send_modify(|counts| {
-            let count = counts.entry(what).or_default();
-            before = *count;
-            *count += 1;
-        });
-        before
-    }
-
-    pub(crate) fn counted(&self, what: &'static str) -> usize {
-        self.counts.borrow().get(what).copied().unwrap_or_default()
-    }
-
-    /// Waits until something has happened `count` times.
-    pub(crate) async fn wait(&self, what: &'static str, count: usize) {
-        let mut counts = self.counts.subscribe();
-        counts.wait_for(|counts| counts.get(what).is_some_and(|it| *it >= count)).await.unwrap();
-    }
-
-    /// Ends all telemetry streams.
-    pub(crate) fn drop_streams(&self) {
-        self.drop_streams.send_modify(|times| *times += 1);
-    }
-
-    /// Forgets all settings, until they are sent again.
-    pub(crate) fn forget(&self) {
-        self.forgotten.store(true, Ordering::SeqCst);
-    }
 }
 
 impl TestServer {
@@ -262,10 +220,12 @@ impl Scripted {
         self.seen.count(what)
     }
 
-    fn queue(&self) -> v2::MessageQueue {
+    fn queue(&self, id: i32) -> v2::MessageQueue {
         let moved = *self.seen.moved.lock().unwrap();
         let address = moved.or(self.script.broker).unwrap_or(self.address);
         v2::MessageQueue {
+            id,
+            accept_message_types: self.script.types.iter().map(|it| *it as i32).collect(),
             permission: v2::Permission::ReadWrite.into(),
             broker: Some(v2::Broker {
                 name: "broker".into(),
@@ -319,7 +279,8 @@ impl MessagingService for Scripted {
         let before = self.note("query_route", &request);
         self.script.gate.subscribe().wait_for(|open| *open).await.unwrap();
         let code = (self.script.route)(request.get_ref(), before);
-        let message_queues = if code == Code::Ok { vec![self.queue()] } else { Vec::new() };
+        let queues = if code == Code::Ok { self.script.queues } else { 0 };
+        let message_queues = (0..queues).map(|id| self.queue(id)).collect();
         Ok(keeps_batches(v2::QueryRouteResponse { status: status(code, "route"), message_queues }))
     }
 
@@ -397,6 +358,30 @@ impl MessagingService for Scripted {
         }))
     }
 
+    async fn end_transaction(
+        &self,
+        request: Request<v2::EndTransactionRequest>,
+    ) -> Result<Response<v2::EndTransactionResponse>, Status> {
+        // Recorded before it is counted, for those who wait for the count.
+        self.seen.ended.lock().unwrap().push(request.get_ref().clone());
+        let before = self.note("end", &request);
+        let code = (self.script.end)(request.get_ref(), before);
+        Ok(Response::new(v2::EndTransactionResponse { status: status(code, "end") }))
+    }
+
+    async fn recall_message(
+        &self,
+        request: Request<v2::RecallMessageRequest>,
+    ) -> Result<Response<v2::RecallMessageResponse>, Status> {
+        self.seen.recalled.lock().unwrap().push(request.get_ref().clone());
+        let before = self.note("recall", &request);
+        let code = (self.script.recall)(request.get_ref(), before);
+        Ok(Response::new(v2::RecallMessageResponse {
+            status: status(code, "recall"),
+            message_id: "recalled".into(),
+        }))
+    }
+
     async fn notify_client_termination(
         &self,
         request: Request<v2::NotifyClientTerminationRequest>,
@@ -414,6 +399,7 @@ impl MessagingService for Scripted {
         let (outgoing, responses) = mpsc::channel(8);
         let (seen, answers) = (self.seen.clone(), self.script.settings);
         let mut dropped = seen.drop_streams.subscribe();
+        let mut commands = seen.commands.0.subscribe();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -428,6 +414,11 @@ impl MessagingService for Scripted {
                             command: Some(Command::Settings(settings)),
                         };
                         if answers && outgoing.send(Ok(answer)).await.is_err() {
+                            break;
+                        }
+                    }
+                    command = commands.recv() => {
+                        if outgoing.send(Ok(command.unwrap())).await.is_err() {
                             break;
                         }
                     }
@@ -453,8 +444,6 @@ impl MessagingService for Scripted {
         update_offset(UpdateOffsetRequest) -> UpdateOffsetResponse,
         get_offset(GetOffsetRequest) -> GetOffsetResponse,
         query_offset(QueryOffsetRequest) -> QueryOffsetResponse,
-        end_transaction(EndTransactionRequest) -> EndTransactionResponse,
-        recall_message(RecallMessageRequest) -> RecallMessageResponse,
         sync_lite_subscription(SyncLiteSubscriptionRequest) -> SyncLiteSubscriptionResponse
     }
 }

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The number of an item that is not sent again.
+const ONCE: u32 = 99;
+
 /// Sends numbers. `decide` answers a request, given its numbers and how many requests came before.
 struct Numbers<D> {
     requests: Mutex<Vec<Vec<u32>>>,
@@ -32,6 +35,10 @@ impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> BatchCall for Num
 
     fn size(item: &u32) -> usize {
         *item as usize
+    }
+
+    fn may_repeat(item: &u32, _: &Error) -> bool {
+        *item != ONCE
     }
 
     fn retry(&self) -> RetryOptions {
@@ -217,59 +224,28 @@ async fn a_caller_is_answered_at_its_own_deadline() {
     assert!(start.elapsed() < Duration::from_secs(2));
 }
 
-/// Numbers that are sent in order; an even one shares no request.
-struct InOrder {
-    requests: Mutex<Vec<Vec<u32>>>,
-}
-
-impl ReplaySettings for InOrder {
-    async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-impl BatchCall for InOrder {
-    type Item = u32;
-    type Output = u32;
-
-    const OPERATION: &'static str = "send";
-    const MAX_ITEMS: usize = 4;
-    const MAX_BYTES: usize = 100;
-    const ORDERED: bool = true;
-
-    fn size(_: &u32) -> usize {
-        1
-    }
-
-    fn may_share(first: &u32, next: &u32) -> bool {
-        first % 2 == 1 && next % 2 == 1
-    }
-
-    fn retry(&self) -> RetryOptions {
-        RetryOptions { max_attempts: 9, initial: Duration::ZERO, max: Duration::ZERO }
-    }
-
-    fn request_timeout(&self) -> Duration {
-        Duration::from_secs(60)
-    }
-
-    async fn execute(&self, items: &[PendingItem<Self>], _: Duration) -> Decision {
-        let numbers: Vec<u32> = items.iter().map(|pending| pending.item).collect();
-        self.requests.lock().push(numbers.clone());
-        // Every request fails once.
-        let before = self.requests.lock().iter().filter(|request| **request == numbers).count();
-        if before == 1 { Err(error(ErrorKind::Throttled, true)) } else { all(&numbers) }
-    }
+#[tokio::test]
+async fn an_item_alone_waits_for_its_turn_and_shares_no_request() {
+    let batcher = batcher(|numbers, _| all(numbers));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let (first_is_done, done) = oneshot::channel();
+    let (item, second) = PendingItem::new(2, deadline, guard());
+    batcher.submit_alone(item, done);
+    let (item, first) = PendingItem::new(1, deadline, guard());
+    batcher.submit_alone(item, std::future::ready(()));
+    assert_eq!(first.wait().await.unwrap(), 1);
+    assert_eq!(*batcher.call.requests.lock(), [[1]]);
+    first_is_done.send(()).unwrap();
+    assert_eq!(second.wait().await.unwrap(), 2);
+    assert_eq!(*batcher.call.requests.lock(), [[1], [2]]);
 }
 
 #[tokio::test]
-async fn an_ordered_item_does_not_overtake_one_that_is_retried() {
-    let batcher = Batcher::new(InOrder { requests: Mutex::default() }, CancellationToken::new());
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let answers: Vec<_> = [1, 3, 2, 5].map(|number| batcher.submit(number, deadline, guard())).into();
-    assert!(join_all(answers.into_iter().map(Answer::wait)).await.iter().all(Result::is_ok));
-    let requests = batcher.call.requests.lock().clone();
-    assert_eq!(requests, [vec![1, 3], vec![1, 3], vec![2], vec![2], vec![5], vec![5]]);
+async fn an_item_that_must_not_be_repeated_fails_at_once() {
+    let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).maybe()));
+    let results = send(&batcher, &[ONCE]).await;
+    assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(batcher.call.requests.lock().len(), 1);
 }
 
 proptest! {

@@ -19,7 +19,6 @@ const ROOT: &[&str] = &[
     ".ci",
     ".editorconfig",
     ".gitattributes",
-    ".github",
     ".gitignore",
     "ARCHITECTURE.md",
     "CHANGELOG.md",

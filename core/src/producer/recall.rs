@@ -1,0 +1,92 @@
+//! Calling back delayed messages.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::Producer;
+use crate::{
+    error::{Error, ErrorKind, Result},
+    message::Receipt,
+    route::{Choice, Routes},
+    rpc::{RecallMessage, Retry},
+    session::Session,
+    wire::{build_recall, process_recall},
+};
+
+const RECALL: &str = "recall";
+
+/// Apache's servers answer so to a recall that can't succeed, such as one that comes too late.
+const INTERNAL_SERVER_ERROR: i32 = 50001;
+
+impl Producer {
+    /// Calls back a DELAY message that has not been delivered: it will not be. Returns its message id.
+    ///
+    /// Any producer can do this, also one of another process, with
+    /// [`recall_by_handle`](Self::recall_by_handle).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` if the receipt has no [`recall_handle`](Receipt::recall_handle). Otherwise the server's
+    /// refusal, such as `TypeMismatch` for a topic of another type than DELAY. Apache's servers refuse with code
+    /// 50001 what is too late and, by default, every recall.
+    pub async fn recall(&self, receipt: &Receipt) -> Result<String> {
+        let Some(handle) = &receipt.recall_handle else {
+            let message =
+                "the receipt has no recall handle; servers give one for DELAY messages that are not due";
+            return Err(Error::new(ErrorKind::InvalidArgument, RECALL, message));
+        };
+        self.recall_by_handle(&receipt.topic, handle).await
+    }
+
+    /// Calls back a DELAY message of `topic` by its [`recall_handle`](Receipt::recall_handle). Returns its message id.
+    ///
+    /// # Errors
+    ///
+    /// As [`recall`](Self::recall); `InvalidArgument` if the handle is empty.
+    pub async fn recall_by_handle(&self, topic: &str, handle: &str) -> Result<String> {
+        if handle.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidArgument, RECALL, "the recall handle is empty"));
+        }
+        let member = &self.0.member;
+        let recall = Recall {
+            session: member.session().clone(),
+            routes: self.0.routes.clone(),
+            topic: topic.to_owned(),
+            handle: handle.to_owned(),
+        };
+        member.run(RECALL, recall.run()).await
+    }
+}
+
+struct Recall {
+    session: Arc<Session>,
+    routes: Arc<Routes>,
+    topic: String,
+    handle: String,
+}
+
+impl Recall {
+    async fn run(self) -> Result<String> {
+        let options = self.session.options();
+        let deadline = crate::options::deadline(Instant::now(), options.operation_timeout);
+        let retry = Retry::new(RECALL, &self.session.retry(), options.request_timeout, deadline);
+        let recalled = retry.run(&*self.session, |limit| self.attempt(limit, deadline)).await;
+        recalled.map_err(|error| error.during(RECALL))
+    }
+
+    async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
+        let route = self.routes.get(&self.topic, deadline).await?;
+        let queue = route.writable(Choice::Turn(rand::random::<u16>().into()))?;
+        let link = self.session.pool().pick(&queue.endpoints)?;
+        let rpc = self.session.rpc();
+        let request = build_recall(rpc.resource(&*self.topic), &self.handle);
+        let answer = rpc.unary::<RecallMessage>(&link, request, limit).await;
+        let (origin, response) = answer.map_err(|error| self.session.explain(&link, error))?;
+        process_recall(&origin, response).map_err(|error| match error.code() {
+            Some(INTERNAL_SERVER_ERROR) => error.with_retryable(false),
+            _ => error,
+        })
+    }
+}

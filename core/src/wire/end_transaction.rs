@@ -1,0 +1,53 @@
+//! EndTransaction.
+
+use rocketmq_thin_proto::v2;
+
+use crate::{error::Error, options::Endpoints, rpc::Origin};
+
+/// A message that is stored, but not delivered before its transaction is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HalfMessage {
+    pub(crate) topic: String,
+    pub(crate) message_id: String,
+    pub(crate) transaction_id: String,
+    /// The server that has to be told what becomes of it.
+    pub(crate) server: Endpoints,
+}
+
+/// What ends a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Whether its message is delivered. Otherwise it is dropped.
+    pub(crate) commit: bool,
+    /// Whether the server asked for the decision.
+    pub(crate) asked: bool,
+}
+
+pub(crate) fn build_end_transaction(
+    topic: v2::Resource,
+    half: &HalfMessage,
+    end: End,
+) -> v2::EndTransactionRequest {
+    let resolution =
+        if end.commit { v2::TransactionResolution::Commit } else { v2::TransactionResolution::Rollback };
+    let source = if end.asked {
+        v2::TransactionSource::SourceServerCheck
+    } else {
+        v2::TransactionSource::SourceClient
+    };
+    v2::EndTransactionRequest {
+        topic: Some(topic),
+        message_id: half.message_id.clone(),
+        transaction_id: half.transaction_id.clone(),
+        resolution: resolution.into(),
+        source: source.into(),
+        trace_context: String::new(),
+    }
+}
+
+pub(crate) fn process_end_transaction(
+    origin: &Origin,
+    response: &v2::EndTransactionResponse,
+) -> Result<(), Error> {
+    origin.check(response.status.as_ref()).map(drop)
+}

@@ -1,0 +1,15 @@
+//! RecallMessage.
+
+use rocketmq_thin_proto::v2;
+
+use crate::{error::Error, rpc::Origin};
+
+pub(crate) fn build_recall(topic: v2::Resource, handle: &str) -> v2::RecallMessageRequest {
+    v2::RecallMessageRequest { topic: Some(topic), recall_handle: handle.to_owned() }
+}
+
+/// The id of the message that will not be delivered.
+pub(crate) fn process_recall(origin: &Origin, response: v2::RecallMessageResponse) -> Result<String, Error> {
+    origin.check(response.status.as_ref())?;
+    Ok(response.message_id)
+}
