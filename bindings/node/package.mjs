@@ -1,10 +1,11 @@
 // Packs the npm tarballs from what cargo has built:
 //
-//   node package.mjs --out DIR --binary [PLATFORM=]PATH [--binary ...] [--separate]
+//   node package.mjs --out DIR --binary [PLATFORM=]PATH [--binary ...] [--licenses PATH] [--separate]
 //
 // One tarball, rocketmq-thin-VERSION.tgz, with the native packages bundled in it: it installs without a registry,
 // on the platforms given. With --separate, what a registry wants: a tarball for each native package, and
 // rocketmq-thin, which names them all as optional, so that npm fetches the one that fits.
+// --licenses is a file with the licences of what the libraries contain.
 // PLATFORM is like linux-x64-gnu, darwin-arm64 or win32-x64-msvc, and otherwise the platform of this machine.
 // The path of each tarball is printed, one on a line.
 
@@ -16,6 +17,9 @@ import { parseArgs } from 'node:util';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const ROOT = join(HERE, '..', '..');
+
+/** The package as it is in the checkout, without a version. */
+const source = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8'));
 
 /** The one version of the project. */
 function version() {
@@ -43,24 +47,29 @@ function lay(folder, manifest) {
 function layNative(folder, platform, binary) {
   const [os, cpu, abi] = platform.split('-');
   const name = `@rocketmq-thin/${platform}`;
+  const description = `The native library of rocketmq-thin for ${platform}`;
+  const { author, license, homepage, repository, bugs, engines, publishConfig } = source;
   lay(folder, {
     name,
     version: version(),
-    description: `The native library of rocketmq-thin for ${platform}`,
-    license: 'Apache-2.0',
+    description,
+    ...{ author, license, homepage, repository, bugs, engines, publishConfig },
     main: 'rocketmq-thin.node',
+    files: ['rocketmq-thin.node', 'THIRD-PARTY-LICENSES.txt'],
     os: [os],
     cpu: [cpu],
     ...(os === 'linux' && { libc: [abi === 'gnu' ? 'glibc' : 'musl'] }),
   });
   copyFileSync(binary, join(folder, 'rocketmq-thin.node'));
+  if (values.licenses) copyFileSync(values.licenses, join(folder, 'THIRD-PARTY-LICENSES.txt'));
+  const readme = `# ${name}\n\n${description}. Install [rocketmq-thin](${homepage}), which depends on it.\n`;
+  writeFileSync(join(folder, 'README.md'), readme);
   return name;
 }
 
 /** The package that people install. */
 function layMain(folder, extra) {
-  const manifest = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8'));
-  lay(folder, { ...manifest, version: version(), ...extra });
+  lay(folder, { ...source, version: version(), ...extra });
   cpSync(join(HERE, 'lib'), join(folder, 'lib'), { recursive: true });
   copyFileSync(join(HERE, 'README.md'), join(folder, 'README.md'));
 }
@@ -78,6 +87,7 @@ const { values } = parseArgs({
   options: {
     out: { type: 'string' },
     binary: { type: 'string', multiple: true },
+    licenses: { type: 'string' },
     separate: { type: 'boolean', default: false },
   },
 });

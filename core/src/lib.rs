@@ -67,9 +67,10 @@ mod rpc;
 mod session;
 mod wire;
 
-/// Compiles the examples of the README.
+/// Compiles the examples of the project's README and of this crate's.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 pub use client::Client;

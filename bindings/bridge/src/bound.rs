@@ -1,5 +1,7 @@
-use rocketmq_thin::{CLOSE_DEADLINE, Delivery, Error};
+use rocketmq_thin::Error;
 
+use crate::operation::Operation;
+use crate::outcome::Outcome;
 use crate::process::{Process, forked};
 
 /// A connected client. See [`rocketmq_thin::Client`].
@@ -22,39 +24,24 @@ impl<T> Bound<T> {
         Self { value: Some(value), process }
     }
 
-    /// The object, if `process` made it.
-    pub(crate) fn on(&self, process: &'static Process, operation: &'static str) -> Result<&T, Error> {
-        match &self.value {
-            Some(value) if std::ptr::eq(self.process, process) => Ok(value),
-            _ => Err(forked(operation)),
-        }
-    }
-}
-
-impl SimpleConsumer {
-    /// Returns deliveries that nobody will process, because the call that received them was cancelled. The
-    /// next receive gets them; a closed consumer gives them back to the server. Never blocks, and does
-    /// nothing in a forked child.
-    pub fn put_back(&self, deliveries: Vec<Delivery>) {
-        if deliveries.is_empty() {
-            return;
-        }
-        match &self.value {
-            Some(consumer) if self.process.is_current() => consumer.put_back(deliveries),
-            // Their leases belong to the parent process.
-            _ => std::mem::forget(deliveries),
-        }
+    pub(crate) fn process(&self) -> &'static Process {
+        self.process
     }
 
-    /// Closes the consumer in the background, for an application that is gone: messages that it has not seen go
-    /// back to the server at once. Never blocks, and does nothing in a forked child.
-    pub fn abandon(&self) {
-        let consumer = self.clone();
-        if let Some(value) = consumer.value.clone().filter(|_| self.process.is_current()) {
-            self.process.handle().spawn(async move {
-                value.close(CLOSE_DEADLINE).await;
-                drop(consumer);
-            });
+    /// The object; `None` in a forked child of the process that made it.
+    pub(crate) fn here(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.process.is_current())
+    }
+
+    /// An operation on the object.
+    pub(crate) fn operation<F>(&self, name: &'static str, call: impl FnOnce(T) -> F) -> Operation
+    where
+        T: Clone,
+        F: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        match self.value.clone() {
+            Some(value) => Operation::new(name, self.process, call(value)),
+            None => Operation::new(name, self.process, async move { Err(forked(name)) }),
         }
     }
 }

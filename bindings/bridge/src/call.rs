@@ -4,7 +4,8 @@ use std::time::Duration;
 use rocketmq_thin::Error;
 use tokio::task::AbortHandle;
 
-use crate::operation::{Operation, Outcome};
+use crate::operation::Operation;
+use crate::outcome::Outcome;
 use crate::process::{Process, stopped};
 
 /// An operation that a thread waits for. Dropping it cancels the operation, and drops its outcome if that was
@@ -18,14 +19,15 @@ pub struct Call {
 /// Starts an operation for a thread that will wait for it.
 ///
 /// # Errors
-/// `Unavailable` if the process cannot start a thread.
+/// `Closed` if this process was forked since the operation was made.
 pub fn start(operation: Operation) -> Result<Call, Error> {
     let process = Process::current()?;
     let name = operation.name();
+    let work = operation.into_work(process)?;
     let (sender, outcome) = sync_channel(1);
     let task = process.handle().spawn(async move {
         // If the caller gave up, the channel is closed and the outcome is dropped.
-        let _ = sender.send(operation.perform(process).await);
+        let _ = sender.send(work.await);
     });
     Ok(Call { outcome, task: task.abort_handle(), name })
 }

@@ -1,6 +1,7 @@
 //! What every language binding of rocketmq-thin shares.
 //!
-//! A binding converts its language's values into an [`Operation`], submits it, and gets an [`Outcome`] back:
+//! A binding converts its language's values, makes an [`Operation`] with a method of [`Client`], [`Producer`] or
+//! [`SimpleConsumer`], submits it, and gets an [`Outcome`] back:
 //!
 //! ```text
 //! language thread                     the process's one runtime thread
@@ -36,15 +37,21 @@
 
 mod bound;
 mod call;
+mod client;
 mod deliveries;
 mod operation;
+mod outcome;
 mod process;
+mod producer;
 mod queue;
+mod simple_consumer;
 
 pub use bound::{Bound, Client, Producer, SimpleConsumer};
 pub use call::{Call, run, start};
+pub use client::connect;
 pub use deliveries::Deliveries;
-pub use operation::{Operation, Outcome};
+pub use operation::Operation;
+pub use outcome::Outcome;
 pub use process::shutdown;
 pub use queue::Queue;
 /// The core's values, so that a binding needs this crate alone.

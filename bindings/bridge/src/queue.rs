@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use rocketmq_thin::Error;
 use tokio::task::AbortHandle;
 
-use crate::operation::{Operation, Outcome};
+use crate::operation::Operation;
+use crate::outcome::Outcome;
 use crate::process::{Process, forked, stopped};
 
 /// Running operations and the outcomes that were not fetched yet: one queue per event loop, isolate or process
@@ -57,7 +58,8 @@ impl Queue {
         if !self.process.is_current() {
             return Err(forked(name));
         }
-        Ok(self.spawn(name, operation.perform(self.process)))
+        let work = operation.into_work(self.process)?;
+        Ok(self.spawn(name, work))
     }
 
     fn spawn(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rocketmq_thin_bridge::{CLOSE_DEADLINE, Operation};
+use rocketmq_thin_bridge::{self as bridge, CLOSE_DEADLINE};
 
 use crate::completions::{self, Completions};
 use crate::error::Failure;
@@ -20,37 +20,37 @@ pub(crate) fn start() -> Option<Failure> {
 /// Connects a client.
 #[uniffi::export]
 pub(crate) fn connect(options: ConnectOptions) -> i64 {
-    completions::submit(|| Some(Operation::Connect(options.into())))
+    completions::submit(|| bridge::connect(options.into()).ok())
 }
 
 /// Creates a producer.
 #[uniffi::export]
 pub(crate) fn make_producer(client: i64, options: SendOptions) -> i64 {
-    completions::submit(|| Some(Operation::Producer(CLIENTS.get(client)?, options.into())))
+    completions::submit(|| Some(CLIENTS.get(client)?.producer(options.into())))
 }
 
 /// Creates a simple consumer.
 #[uniffi::export]
 pub(crate) fn make_consumer(client: i64, options: ConsumeOptions) -> i64 {
-    completions::submit(|| Some(Operation::SimpleConsumer(CLIENTS.get(client)?, options.into())))
+    completions::submit(|| Some(CLIENTS.get(client)?.simple_consumer(options.into())))
 }
 
 /// Closes a client.
 #[uniffi::export]
 pub(crate) fn close_client(client: i64, deadline: Option<Duration>) -> i64 {
-    completions::submit(|| Some(Operation::CloseClient(CLIENTS.get(client)?, within(deadline))))
+    completions::submit(|| Some(CLIENTS.get(client)?.close(within(deadline))))
 }
 
 /// Closes a producer.
 #[uniffi::export]
 pub(crate) fn close_producer(producer: i64, deadline: Option<Duration>) -> i64 {
-    completions::submit(|| Some(Operation::CloseProducer(PRODUCERS.get(producer)?, within(deadline))))
+    completions::submit(|| Some(PRODUCERS.get(producer)?.close(within(deadline))))
 }
 
 /// Closes a simple consumer.
 #[uniffi::export]
 pub(crate) fn close_consumer(consumer: i64, deadline: Option<Duration>) -> i64 {
-    completions::submit(|| Some(Operation::CloseConsumer(CONSUMERS.get(consumer)?, within(deadline))))
+    completions::submit(|| Some(CONSUMERS.get(consumer)?.close(within(deadline))))
 }
 
 fn within(deadline: Option<Duration>) -> Duration {

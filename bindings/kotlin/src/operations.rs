@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::slice;
 use std::time::Duration;
 
-use rocketmq_thin_bridge::{self as core, Delivery, Error, ErrorKind, Message, Operation, ReceiveOptions};
+use rocketmq_thin_bridge::{self as core, Delivery, Error, ErrorKind, Message, ReceiveOptions};
 use uniffi::{Lift, Lower};
 
 use crate::UniFfiTag;
@@ -33,7 +33,7 @@ thread_local! {
 pub(crate) unsafe extern "C" fn rocketmq_thin_send(producer: i64, message: *const u8, length: i32) -> i64 {
     // SAFETY: the caller guarantees it.
     let message = unsafe { decode::<OutgoingMessage, Message>(message, length) };
-    submit(|| Some(Operation::Send(PRODUCERS.get(producer)?, message?)))
+    submit(|| Some(PRODUCERS.get(producer)?.send(message?)))
 }
 
 /// Sends several messages, given as encoded `OutgoingMessages`.
@@ -48,7 +48,7 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_send_all(
 ) -> i64 {
     // SAFETY: the caller guarantees it.
     let messages = unsafe { decode::<OutgoingMessages, Vec<Message>>(messages, length) };
-    submit(|| Some(Operation::SendAll(PRODUCERS.get(producer)?, messages?)))
+    submit(|| Some(PRODUCERS.get(producer)?.send_all(messages?)))
 }
 
 /// Receives. A negative argument selects the core's default.
@@ -65,7 +65,7 @@ pub(crate) extern "C" fn rocketmq_thin_receive(
         .max_messages(u32::try_from(max_messages).unwrap_or(default.max_messages))
         .invisible_duration(duration(invisible_millis, default.invisible_duration))
         .await_duration(duration(await_millis, default.await_duration));
-    submit(|| Some(Operation::Receive(CONSUMERS.get(consumer)?, options)))
+    submit(|| Some(CONSUMERS.get(consumer)?.receive(options)))
 }
 
 /// Returns messages that nobody processes, given as encoded `IncomingMessages`: the next receive gets them.
@@ -84,7 +84,7 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_put_back(consumer: i64, messages: 
 /// Acknowledges a delivery.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_ack(consumer: i64, delivery: i64) -> i64 {
-    submit(|| Some(Operation::Ack(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?)))
+    submit(|| Some(CONSUMERS.get(consumer)?.ack(DELIVERIES.get(delivery)?)))
 }
 
 /// Acknowledges several deliveries.
@@ -100,14 +100,14 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_ack_all(
     // SAFETY: the caller guarantees it.
     let keys = unsafe { slice(deliveries, count) };
     let deliveries = || keys.iter().map(|key| DELIVERIES.get(*key)).collect::<Option<Vec<Delivery>>>();
-    submit(|| Some(Operation::AckAll(CONSUMERS.get(consumer)?, deliveries()?)))
+    submit(|| Some(CONSUMERS.get(consumer)?.ack_all(deliveries()?)))
 }
 
 /// Changes how long from now a delivery is invisible.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_change_invisible(consumer: i64, delivery: i64, millis: i64) -> i64 {
     let duration = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
-    submit(|| Some(Operation::ChangeInvisible(CONSUMERS.get(consumer)?, DELIVERIES.get(delivery)?, duration)))
+    submit(|| Some(CONSUMERS.get(consumer)?.change_invisible(DELIVERIES.get(delivery)?, duration)))
 }
 
 /// Cancels an operation. Returns 1 if it will have no outcome, 0 if its outcome was polled.

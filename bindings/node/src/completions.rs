@@ -4,7 +4,7 @@ use napi::bindgen_prelude::{Env, Error, Function, Result, Status, Unknown};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{check_status, sys};
 use napi_derive::napi;
-use rocketmq_thin_bridge::{Operation, Queue};
+use rocketmq_thin_bridge::{self as bridge, Queue};
 
 use crate::handle::id;
 use crate::input::ClientOptions;
@@ -56,7 +56,8 @@ impl Completions {
 
     #[napi]
     pub fn connect(&self, options: ClientOptions) -> Result<i64> {
-        id(self.queue.submit(Operation::Connect(options.try_into()?)))
+        let connect = bridge::connect(options.try_into()?);
+        id(connect.and_then(|connect| self.queue.submit(connect)))
     }
 
     #[napi]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use napi::bindgen_prelude::{ClassInstance, Error, Result, Status};
 use napi_derive::napi;
-use rocketmq_thin_bridge::{self as bridge, Operation, Queue};
+use rocketmq_thin_bridge::{self as bridge, Queue};
 
 use crate::input::{
     Content, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, close_deadline, millis,
@@ -29,18 +29,18 @@ pub struct Client {
 impl Client {
     #[napi]
     pub fn producer(&self, options: ProducerOptions) -> Result<i64> {
-        id(self.queue.submit(Operation::Producer(self.client.clone(), options.into())))
+        id(self.queue.submit(self.client.producer(options.into())))
     }
 
     #[napi]
     pub fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<i64> {
-        id(self.queue.submit(Operation::SimpleConsumer(self.client.clone(), options.try_into()?)))
+        id(self.queue.submit(self.client.simple_consumer(options.try_into()?)))
     }
 
     #[napi]
     pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
         let deadline = close_deadline(deadline_ms)?;
-        id(self.queue.submit(Operation::CloseClient(self.client.clone(), deadline)))
+        id(self.queue.submit(self.client.close(deadline)))
     }
 }
 
@@ -54,19 +54,19 @@ pub struct Producer {
 impl Producer {
     #[napi]
     pub fn send(&self, message: Message<'_>) -> Result<i64> {
-        id(self.queue.submit(Operation::Send(self.producer.clone(), message.into())))
+        id(self.queue.submit(self.producer.send(message.into())))
     }
 
     #[napi]
     pub fn send_all(&self, messages: Vec<Message<'_>>) -> Result<i64> {
         let messages = messages.into_iter().map(Into::into).collect();
-        id(self.queue.submit(Operation::SendAll(self.producer.clone(), messages)))
+        id(self.queue.submit(self.producer.send_all(messages)))
     }
 
     #[napi]
     pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
         let deadline = close_deadline(deadline_ms)?;
-        id(self.queue.submit(Operation::CloseProducer(self.producer.clone(), deadline)))
+        id(self.queue.submit(self.producer.close(deadline)))
     }
 }
 
@@ -80,7 +80,7 @@ pub struct SimpleConsumer {
 impl SimpleConsumer {
     #[napi]
     pub fn receive(&self, options: ReceiveOptions) -> Result<i64> {
-        id(self.queue.submit(Operation::Receive(self.consumer.clone(), options.try_into()?)))
+        id(self.queue.submit(self.consumer.receive(options.try_into()?)))
     }
 
     /// Returns the deliveries from index `first` on, with their contents: the next receive gets them.
@@ -93,7 +93,7 @@ impl SimpleConsumer {
 
     #[napi]
     pub fn ack(&self, leases: &Leases, index: u32) -> Result<i64> {
-        id(self.queue.submit(Operation::Ack(self.consumer.clone(), leases.get(index)?)))
+        id(self.queue.submit(self.consumer.ack(leases.get(index)?)))
     }
 
     /// `places` are pairs: an index into `leases`, and the index of a delivery there.
@@ -104,19 +104,19 @@ impl SimpleConsumer {
             _ => Err(no_such_delivery()),
         };
         let deliveries = places.chunks(2).map(delivery).collect::<Result<_>>()?;
-        id(self.queue.submit(Operation::AckAll(self.consumer.clone(), deliveries)))
+        id(self.queue.submit(self.consumer.ack_all(deliveries)))
     }
 
     #[napi]
     pub fn change_invisible(&self, leases: &Leases, index: u32, invisible_ms: f64) -> Result<i64> {
         let (delivery, invisible) = (leases.get(index)?, millis(invisible_ms)?);
-        id(self.queue.submit(Operation::ChangeInvisible(self.consumer.clone(), delivery, invisible)))
+        id(self.queue.submit(self.consumer.change_invisible(delivery, invisible)))
     }
 
     #[napi]
     pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
         let deadline: Duration = close_deadline(deadline_ms)?;
-        id(self.queue.submit(Operation::CloseConsumer(self.consumer.clone(), deadline)))
+        id(self.queue.submit(self.consumer.close(deadline)))
     }
 }
 

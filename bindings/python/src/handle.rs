@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rocketmq_thin_bridge as bridge;
 
+use crate::error::raised;
 use crate::input::{Deliveries, Message, Messages, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
 use crate::options::Keywords;
@@ -15,9 +16,13 @@ type Any<'py> = Bound<'py, PyAny>;
 
 #[pyfunction]
 #[pyo3(signature = (endpoints, **options))]
-pub(crate) fn connect(endpoints: &Any<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
+pub(crate) fn connect(
+    py: Python<'_>,
+    endpoints: &Any<'_>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Operation> {
     let options = Keywords(options).client(argument("endpoints", endpoints)?)?;
-    Ok(Operation::new(bridge::Operation::Connect(options)))
+    Ok(Operation::new(bridge::connect(options).map_err(|error| raised(py, &error))?))
 }
 
 fn close_deadline(deadline: &Any<'_>) -> PyResult<Duration> {
@@ -33,7 +38,7 @@ impl Client {
     #[pyo3(signature = (**options))]
     fn producer(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
         let options = Keywords(options).producer()?;
-        Ok(Operation::new(bridge::Operation::Producer(self.0.clone(), options)))
+        Ok(Operation::new(self.0.producer(options)))
     }
 
     #[pyo3(signature = (group, subscriptions, **options))]
@@ -46,12 +51,12 @@ impl Client {
         let group = argument("group", group)?;
         let Subscriptions(subscriptions) = argument("subscriptions", subscriptions)?;
         let options = Keywords(options).simple_consumer(group, subscriptions)?;
-        Ok(Operation::new(bridge::Operation::SimpleConsumer(self.0.clone(), options)))
+        Ok(Operation::new(self.0.simple_consumer(options)))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
         let deadline = close_deadline(deadline)?;
-        Ok(Operation::new(bridge::Operation::CloseClient(self.0.clone(), deadline)))
+        Ok(Operation::new(self.0.close(deadline)))
     }
 }
 
@@ -62,17 +67,17 @@ pub(crate) struct Producer(pub(crate) bridge::Producer);
 impl Producer {
     fn send(&self, message: &Any<'_>) -> PyResult<Operation> {
         let Message(message) = argument("message", message)?;
-        Ok(Operation::new(bridge::Operation::Send(self.0.clone(), message)))
+        Ok(Operation::new(self.0.send(message)))
     }
 
     fn send_all(&self, messages: &Any<'_>) -> PyResult<Operation> {
         let Messages(messages) = argument("messages", messages)?;
-        Ok(Operation::new(bridge::Operation::SendAll(self.0.clone(), messages)))
+        Ok(Operation::new(self.0.send_all(messages)))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
         let deadline = close_deadline(deadline)?;
-        Ok(Operation::new(bridge::Operation::CloseProducer(self.0.clone(), deadline)))
+        Ok(Operation::new(self.0.close(deadline)))
     }
 }
 
@@ -84,7 +89,7 @@ impl SimpleConsumer {
     #[pyo3(signature = (**options))]
     fn receive(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
         let options = Keywords(options).receive()?;
-        Ok(Operation::new(bridge::Operation::Receive(self.0.clone(), options)))
+        Ok(Operation::new(self.0.receive(options)))
     }
 
     /// Returns deliveries whose receive was cancelled to the consumer, at once: the next receive gets them.
@@ -96,22 +101,22 @@ impl SimpleConsumer {
 
     fn ack(&self, delivery: &Any<'_>) -> PyResult<Operation> {
         let Delivery(delivery) = argument("delivery", delivery)?;
-        Ok(Operation::new(bridge::Operation::Ack(self.0.clone(), delivery)))
+        Ok(Operation::new(self.0.ack(delivery)))
     }
 
     fn ack_all(&self, deliveries: &Any<'_>) -> PyResult<Operation> {
         let Deliveries(deliveries) = argument("deliveries", deliveries)?;
-        Ok(Operation::new(bridge::Operation::AckAll(self.0.clone(), deliveries)))
+        Ok(Operation::new(self.0.ack_all(deliveries)))
     }
 
     fn change_invisible(&self, delivery: &Any<'_>, duration: &Any<'_>) -> PyResult<Operation> {
         let Delivery(delivery) = argument("delivery", delivery)?;
         let Seconds(duration) = argument("duration", duration)?;
-        Ok(Operation::new(bridge::Operation::ChangeInvisible(self.0.clone(), delivery, duration)))
+        Ok(Operation::new(self.0.change_invisible(delivery, duration)))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
         let deadline = close_deadline(deadline)?;
-        Ok(Operation::new(bridge::Operation::CloseConsumer(self.0.clone(), deadline)))
+        Ok(Operation::new(self.0.close(deadline)))
     }
 }

@@ -4,6 +4,7 @@
 //! receive gets its deliveries, and waits for it if it still runs.
 
 mod poller;
+mod running;
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,10 @@ use futures::future::try_join_all;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::poller::{Poller, Running};
+use self::{
+    poller::Poller,
+    running::{Idle, Running},
+};
 use super::prefetched::Prefetched;
 use crate::{
     error::{Error, Result},
@@ -32,14 +36,20 @@ const SHORTEST_POLL: Duration = Duration::from_secs(5);
 const LONGEST_POLL: Duration = Duration::from_secs(20);
 
 /// The index of a subscription, and a broker's name.
-type PollerKey = (usize, Arc<str>);
+type BrokerKey = (usize, Arc<str>);
+
+/// The polls of one topic at one broker.
+struct Broker {
+    poller: Poller,
+    idle: Idle,
+}
 
 /// All polls of a consumer, and the deliveries that wait for a receive.
 pub(super) struct Polls {
     session: Arc<Session>,
     routes: Arc<Routes>,
     sources: Vec<Arc<Source>>,
-    pollers: Mutex<HashMap<PollerKey, Arc<Poller>>>,
+    brokers: Mutex<HashMap<BrokerKey, Arc<Broker>>>,
     prefetched: Arc<Prefetched>,
     stop: CancellationToken,
 }
@@ -61,7 +71,7 @@ impl Polls {
             .collect();
         let stop = session.stop().child_token();
         let prefetched = Prefetched::new(session.clone(), options.group);
-        Arc::new(Self { session, routes, sources, pollers: Mutex::default(), prefetched, stop })
+        Arc::new(Self { session, routes, sources, brokers: Mutex::default(), prefetched, stop })
     }
 
     /// Keeps deliveries that the application has not seen for the next receive. After a close, gives them back.
@@ -140,25 +150,29 @@ impl Polls {
         let mut claims = Vec::new();
         for (at, route) in routes.iter().enumerate() {
             for broker in route.readable_brokers()? {
-                let poller = self.poller(at, broker);
-                let running = poller.claim(poll).unwrap_or_else(|| self.start(&poller, *poll));
-                claims.push(Claim { poller, running });
+                let broker = self.broker(at, broker);
+                let running = broker.idle.claim(poll).unwrap_or_else(|| self.start(&broker, *poll));
+                claims.push(Claim { broker, running });
             }
         }
         Ok(claims)
     }
 
-    fn poller(&self, source: usize, broker: Arc<str>) -> Arc<Poller> {
-        let make = || Arc::new(Poller::new(self.sources[source].clone(), broker.clone()));
-        self.pollers.lock().entry((source, broker.clone())).or_insert_with(make).clone()
+    fn broker(&self, source: usize, name: Arc<str>) -> Arc<Broker> {
+        let make = || {
+            let (session, routes) = (self.session.clone(), self.routes.clone());
+            let poller = Poller::new(session, routes, self.sources[source].clone(), name.clone());
+            Arc::new(Broker { poller, idle: Idle::default() })
+        };
+        self.brokers.lock().entry((source, name.clone())).or_insert_with(make).clone()
     }
 
-    fn start(self: &Arc<Self>, poller: &Arc<Poller>, poll: Poll) -> Arc<Running> {
+    fn start(self: &Arc<Self>, broker: &Arc<Broker>, poll: Poll) -> Arc<Running> {
         let stop = self.stop.child_token();
         let running = Arc::new(Running::new(poll, stop.clone()));
-        let (polls, poller, own) = (self.clone(), poller.clone(), running.clone());
+        let (polls, broker, own) = (self.clone(), broker.clone(), running.clone());
         self.session.spawn(async move {
-            let polling = poller.poll(&polls, &own);
+            let polling = polls.poll(&broker.poller, &own);
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
             match result {
                 Ok(deliveries) => {
@@ -171,16 +185,32 @@ impl Polls {
         });
         running
     }
+
+    /// Polls until there is an answer, or a failure that is permanent or lasts as long as the wait.
+    async fn poll(&self, poller: &Poller, running: &Running) -> Result<Vec<Delivery>> {
+        let give_up = crate::options::deadline(Instant::now(), running.poll.wait);
+        loop {
+            let error = match poller.poll(running.poll, |error| running.set_error(error)).await {
+                Ok(deliveries) => return Ok(deliveries),
+                Err(error) => error,
+            };
+            if verdict(&error) == Verdict::Fail || Instant::now() + poller.pause() >= give_up {
+                return Err(error);
+            }
+            running.set_error(Some(error));
+            self.prefetched.announce();
+        }
+    }
 }
 
 /// A poll that a receive waits for. Becomes idle when dropped.
 struct Claim {
-    poller: Arc<Poller>,
+    broker: Arc<Broker>,
     running: Arc<Running>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.poller.release(self.running.clone());
+        self.broker.idle.release(self.running.clone());
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Installed<'a> {
     workspace: &'a Workspace,
     artefacts: Artefacts,
     packages: Packages,
+    /// The folder in the cache that they are installed in.
+    place: String,
 }
 
 impl<'a> Installed<'a> {
@@ -41,12 +43,22 @@ impl<'a> Installed<'a> {
     ) -> Result<Self> {
         let artefacts = Artefacts::build(workspace, profile)?;
         let packages = Packages::make(workspace, &artefacts, languages)?;
-        let installed = Self { workspace, artefacts, packages };
+        Self::install(workspace, artefacts, packages, &profile.cache("installed"))
+    }
+
+    /// Installs packages below `place` in the cache.
+    pub(crate) fn install(
+        workspace: &'a Workspace,
+        artefacts: Artefacts,
+        packages: Packages,
+        place: &str,
+    ) -> Result<Self> {
+        let installed = Self { workspace, artefacts, packages, place: place.to_owned() };
         if let Some(wheel) = &installed.packages.wheel {
             installed.install_wheel(wheel)?;
         }
-        if let Some(tarball) = &installed.packages.tarball {
-            installed.install_tarball(tarball)?;
+        if !installed.packages.tarballs.is_empty() {
+            installed.install_tarballs(&installed.packages.tarballs)?;
         }
         Ok(installed)
     }
@@ -57,7 +69,7 @@ impl<'a> Installed<'a> {
     }
 
     fn cache(&self, name: &str) -> Result<PathBuf> {
-        self.workspace.cache(&self.artefacts.profile().cache(name))
+        self.workspace.cache(&format!("{}/{name}", self.place))
     }
 
     /// The Python of the virtual environment that holds the wheel.
@@ -144,16 +156,24 @@ impl<'a> Installed<'a> {
         Ok(fs::write(stamp, "")?)
     }
 
-    fn install_tarball(&self, tarball: &Path) -> Result<()> {
+    fn install_tarballs(&self, tarballs: &[PathBuf]) -> Result<()> {
         let folder = self.cache("node")?;
         let stamp = folder.join("installed");
-        if is_fresh(&stamp, &[tarball.to_owned()]) {
+        if is_fresh(&stamp, tarballs) {
             return Ok(());
         }
         fs::write(folder.join("package.json"), "{\"private\": true}\n")?;
         let mut install = Tool::Npm.command();
-        install.current_dir(folder).args(["install", "--no-audit", "--no-fund", "--no-save", "--force"]);
-        step::run(self.workspace, "install the npm tarball", install.arg(tarball))?;
+        // The packages of other platforms are optional, and not there.
+        install.current_dir(folder).args([
+            "install",
+            "--offline",
+            "--no-audit",
+            "--no-fund",
+            "--no-save",
+            "--force",
+        ]);
+        step::run(self.workspace, "install the npm tarball", install.args(tarballs))?;
         Ok(fs::write(stamp, "")?)
     }
 

@@ -10,6 +10,7 @@ mod check;
 mod cluster;
 mod conform;
 mod contract;
+mod docs;
 mod examples;
 mod fleet;
 mod fresh;
@@ -20,7 +21,9 @@ mod language;
 mod maven;
 mod package;
 mod proxy;
+mod publish;
 mod quickstart;
+mod registry;
 mod snippets;
 mod soak;
 mod step;
@@ -35,7 +38,6 @@ use std::{ffi::OsString, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use artefacts::Profile;
 use interop::Visit;
 use language::{Language, Selection};
 use workspace::Workspace;
@@ -125,13 +127,21 @@ enum Verb {
         #[command(flatten)]
         languages: Selection,
     },
-    /// Build the wheel, the npm tarball and the jar in target/x/dist
+    /// Build the wheel, the npm tarball and the jar for this machine in target/x/dist
     Package {
         #[command(flatten)]
         languages: Selection,
-        /// Build them as published, with link-time optimisation (takes minutes), in target/x/release/dist
+        /// Make what the registries take, in target/x/publish: crates, wheels and sdist, npm packages and a Maven repository,
+        /// with optimised libraries for several platforms. Then install and try them. Takes many minutes
         #[arg(long)]
         release: bool,
+        #[command(flatten)]
+        choice: publish::Choice,
+    },
+    /// Build the API reference of each language in target/x/docs
+    Docs {
+        #[command(flatten)]
+        languages: Selection,
     },
 }
 
@@ -166,10 +176,9 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
         Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
-        Verb::Package { languages, release } => {
-            let profile = if release { Profile::Release } else { Profile::Tested };
-            package::run(workspace, &languages.resolve()?, profile)
-        }
+        Verb::Package { languages, release: false, .. } => package::run(workspace, &languages.resolve()?),
+        Verb::Package { languages, choice, .. } => publish::run(workspace, &languages.resolve()?, &choice),
+        Verb::Docs { languages } => docs::run(workspace, &languages.resolve()?),
     }?;
     Ok(true)
 }

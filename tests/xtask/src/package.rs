@@ -22,8 +22,8 @@ use crate::{
 pub(crate) struct Packages {
     /// For pip.
     pub(crate) wheel: Option<PathBuf>,
-    /// For npm.
-    pub(crate) tarball: Option<PathBuf>,
+    /// For npm: the package, and that of the native library where it is not in the package.
+    pub(crate) tarballs: Vec<PathBuf>,
     /// For Maven.
     pub(crate) jar: Option<PathBuf>,
     /// The folder of the jars that the jar depends on.
@@ -39,7 +39,7 @@ impl Packages {
             match language {
                 Language::Rust => {}
                 Language::Python => packages.wheel = Some(wheel(workspace, artefacts)?),
-                Language::Node => packages.tarball = Some(tarball(workspace, artefacts)?),
+                Language::Node => packages.tarballs = vec![tarball(workspace, artefacts)?],
                 Language::Kotlin => packages.jar = Some(jar(workspace, artefacts)?),
             }
         }
@@ -48,14 +48,14 @@ impl Packages {
 
     /// The paths of all packages.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.wheel, &self.tarball, &self.jar].into_iter().flatten().map(PathBuf::as_path)
+        self.wheel.iter().chain(&self.tarballs).chain(&self.jar).map(PathBuf::as_path)
     }
 }
 
 /// Builds and packs the chosen languages, and prints the paths of the packages.
-pub(crate) fn run(workspace: &Workspace, languages: &[Language], profile: Profile) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Packing");
-    let artefacts = Artefacts::build(workspace, profile)?;
+    let artefacts = Artefacts::build(workspace, Profile::Tested)?;
     let packages = Packages::make(workspace, &artefacts, languages)?;
     for package in packages.paths() {
         println!("  {}", package.display());
@@ -74,7 +74,7 @@ fn wheel(workspace: &Workspace, artefacts: &Artefacts) -> Result<PathBuf> {
     let inputs = [library.clone(), sources.clone()];
     pack(&Target { workspace, profile: artefacts.profile(), extension: "whl" }, &inputs, |folder| {
         let mut command = Tool::Python.command();
-        command.arg(sources.join("package.py")).arg(&library).arg(folder);
+        command.arg(sources.join("package.py")).arg("wheel").arg(&library).arg(folder);
         step::run(workspace, "pack the Python wheel", &mut command).map(drop)
     })
 }

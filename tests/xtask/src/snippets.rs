@@ -13,6 +13,7 @@ const ADDRESS: &str = "127.0.0.1:8081";
 
 /// The languages whose programs are complete: what begins a code block, and the file that it is saved as.
 const KINDS: &[(Language, &str, &str)] = &[
+    (Language::Python, "```python", "main.py"),
     (Language::Node, "```js", "main.mjs"),
     (Language::Kotlin, "```kotlin", "Main.kt"),
     (Language::Kotlin, "```java", "Main.java"),

@@ -1,4 +1,4 @@
-//! The polls of one topic at one broker.
+//! Long polls of one topic at one broker.
 
 use std::{
     sync::Arc,
@@ -6,132 +6,104 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Polls;
 use crate::{
     error::{Error, Result},
     message::Delivery,
+    route::Routes,
     rpc::{Backoff, Link, Verdict, verdict},
+    session::Session,
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
-/// The maximum number of polls that no receive waits for. Beyond it the oldest is cancelled.
-const MAX_IDLE: usize = 16;
-
-/// One topic at one broker.
-pub(super) struct Poller {
+/// One topic at one broker. Polls may run side by side.
+pub(crate) struct Poller {
+    session: Arc<Session>,
+    routes: Arc<Routes>,
     source: Arc<Source>,
     broker: Arc<str>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Running polls that no receive waits for.
-    idle: Vec<Arc<Running>>,
     /// Ids of attempts without an answer. The server may have reserved messages for them.
     open_attempts: Vec<String>,
     turn: usize,
     failures: Option<Failures>,
 }
 
-/// Consecutive failures. Attempts are paced until one succeeds.
+/// Consecutive failures. Polls are paced until one succeeds.
 struct Failures {
     backoff: Backoff,
     next: Instant,
 }
 
-/// A started poll.
-pub(super) struct Running {
-    poll: Poll,
-    stop: CancellationToken,
-    progress: Mutex<Progress>,
-}
-
-#[derive(Default)]
-struct Progress {
-    ended: bool,
-    /// Why it ended, or the latest failure while it goes on.
-    error: Option<Error>,
+/// The id of an attempt. The next attempt takes it over unless the server has answered.
+struct AttemptId<'a> {
+    poller: &'a Poller,
+    id: String,
 }
 
 impl Poller {
-    pub(super) fn new(source: Arc<Source>, broker: Arc<str>) -> Self {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        routes: Arc<Routes>,
+        source: Arc<Source>,
+        broker: Arc<str>,
+    ) -> Self {
         let turn = rand::random::<u16>().into();
-        let state = State { idle: Vec::new(), open_attempts: Vec::new(), turn, failures: None };
-        Self { source, broker, state: Mutex::new(state) }
+        let state = Mutex::new(State { open_attempts: Vec::new(), turn, failures: None });
+        Self { session, routes, source, broker, state }
     }
 
-    /// Takes an idle poll that asks for the same as `poll`.
-    pub(super) fn claim(&self, poll: &Poll) -> Option<Arc<Running>> {
-        let idle = &mut self.state.lock().idle;
-        idle.retain(|running| !running.has_ended());
-        let at = idle.iter().position(|running| {
-            running.poll.max_messages == poll.max_messages && running.poll.invisible == poll.invisible
-        })?;
-        Some(idle.remove(at))
-    }
-
-    /// Makes a poll idle, because its receive is over.
-    pub(super) fn release(&self, running: Arc<Running>) {
-        if running.has_ended() {
-            return;
-        }
-        let idle = &mut self.state.lock().idle;
-        idle.push(running);
-        if idle.len() > MAX_IDLE {
-            idle.remove(0).stop.cancel();
-        }
-    }
-
-    /// Polls until there is an answer, or a failure that is permanent or lasts as long as the wait.
-    pub(super) async fn poll(&self, polls: &Polls, running: &Running) -> Result<Vec<Delivery>> {
-        let give_up = crate::options::deadline(Instant::now(), running.poll.wait);
-        let mut attempt = self.open_attempt();
-        loop {
-            let error = match self.attempt(polls, running, &attempt).await {
-                Ok(deliveries) => {
-                    self.state.lock().failures = None;
-                    return Ok(deliveries);
-                }
-                Err(error) => error,
-            };
-            let pause = self.after_failure();
-            polls.routes.suspect(&self.source.topic);
-            if verdict(&error) == Verdict::Fail || Instant::now() + pause >= give_up {
-                self.state.lock().open_attempts.push(std::mem::take(&mut attempt));
-                return Err(error);
+    /// Polls once. After a failure it first waits for its turn, so that there are at most five requests a second.
+    ///
+    /// `report` gets the errors that delay the poll, and `None` when it goes on. A broker that is no longer in the
+    /// route has no messages.
+    pub(crate) async fn poll(&self, poll: Poll, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
+        let attempt = self.open_attempt();
+        let result = self.attempt(poll, &attempt.id, report).await;
+        match &result {
+            Ok(_) => {
+                attempt.answered();
+                self.state.lock().failures = None;
             }
-            running.set_error(Some(error));
-            polls.prefetched.announce();
-            tokio::time::sleep(pause).await;
+            Err(_) => {
+                self.count_failure();
+                self.routes.suspect(&self.source.topic);
+            }
         }
+        result
     }
 
-    async fn attempt(&self, polls: &Polls, running: &Running, id: &str) -> Result<Vec<Delivery>> {
-        let (session, poll) = (&polls.session, running.poll);
-        let limit = poll.wait.saturating_add(session.options().request_timeout);
+    /// How long the next poll waits because of earlier failures.
+    pub(crate) fn pause(&self) -> Duration {
+        let state = self.state.lock();
+        let next = state.failures.as_ref().map(|failures| failures.next);
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()))
+    }
+
+    async fn attempt(&self, poll: Poll, id: &str, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
+        let session = &self.session;
         let paced_until = self.paced_until();
         if let Some(time) = paced_until {
             tokio::time::sleep_until(time.into()).await;
         }
+        let limit = poll.wait.saturating_add(session.options().request_timeout);
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let route = polls.routes.get(&self.source.topic, deadline).await?;
-        let turn = self.next_turn();
-        // The broker is no longer in the route.
-        let Some(queue) = route.readable_at(&self.broker, turn) else { return Ok(Vec::new()) };
-        let report = |error| running.set_error(Some(error));
-        let link = session.ready_reporting(&queue.endpoints, deadline, report).await?;
-        running.set_error(None);
+        let route = self.routes.get(&self.source.topic, deadline).await?;
+        let Some(queue) = route.readable_at(&self.broker, self.next_turn()) else { return Ok(Vec::new()) };
+        let link = session.ready_reporting(&queue.endpoints, deadline, |error| report(Some(error))).await?;
+        report(None);
         let attempt = Attempt { id, poll, source: &self.source, queue };
-        let result = self.ask(polls, &link, &attempt).await;
+        let result = self.ask(&link, &attempt).await;
         match &result {
             Err(error) if verdict(error) == Verdict::Replay => {
                 let replayed = session.replay(&link, deadline).await.is_ok();
                 // Repeated at once, unless the attempt before failed as well.
                 if replayed && paced_until.is_none() {
-                    return self.ask(polls, &link, &attempt).await;
+                    return self.ask(&link, &attempt).await;
                 }
             }
             _ => {}
@@ -139,17 +111,18 @@ impl Poller {
         result
     }
 
-    async fn ask(&self, polls: &Polls, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
-        let (session, rpc) = (&polls.session, polls.session.rpc());
+    async fn ask(&self, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
+        let rpc = self.session.rpc();
         let (group, topic) = (rpc.resource(&*self.source.group.name), rpc.resource(&*self.source.topic));
         let request = build_receive(group, topic, attempt);
-        let limit = attempt.poll.wait.saturating_add(session.options().request_timeout);
+        let limit = attempt.poll.wait.saturating_add(self.session.options().request_timeout);
         let (origin, received) = rpc.receive(link, request, limit).await?;
         process_receive(&origin, received, attempt)
     }
 
-    fn open_attempt(&self) -> String {
-        self.state.lock().open_attempts.pop().unwrap_or_else(|| Uuid::new_v4().to_string())
+    fn open_attempt(&self) -> AttemptId<'_> {
+        let open = self.state.lock().open_attempts.pop();
+        AttemptId { poller: self, id: open.unwrap_or_else(|| Uuid::new_v4().to_string()) }
     }
 
     fn next_turn(&self) -> usize {
@@ -167,37 +140,26 @@ impl Poller {
         Some(start)
     }
 
-    /// Counts a failure. Returns the pause before the next attempt.
-    fn after_failure(&self) -> Duration {
-        let now = Instant::now();
-        let mut state = self.state.lock();
-        let failures = state.failures.get_or_insert_with(|| {
+    fn count_failure(&self) {
+        self.state.lock().failures.get_or_insert_with(|| {
             let mut backoff = Backoff::for_receiving();
-            Failures { next: now + backoff.next(), backoff }
+            Failures { next: Instant::now() + backoff.next(), backoff }
         });
-        failures.next.saturating_duration_since(now)
     }
 }
 
-impl Running {
-    pub(super) fn new(poll: Poll, stop: CancellationToken) -> Self {
-        Self { poll, stop, progress: Mutex::default() }
+impl AttemptId<'_> {
+    /// Forgets the id.
+    fn answered(mut self) {
+        self.id.clear();
     }
+}
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.progress.lock().ended
-    }
-
-    pub(super) fn error(&self) -> Option<Error> {
-        self.progress.lock().error.clone()
-    }
-
-    pub(super) fn end(&self, error: Option<Error>) {
-        *self.progress.lock() = Progress { ended: true, error };
-    }
-
-    /// Sets the latest failure, or clears it.
-    fn set_error(&self, error: Option<Error>) {
-        self.progress.lock().error = error;
+impl Drop for AttemptId<'_> {
+    fn drop(&mut self) {
+        if !self.id.is_empty() {
+            let id = std::mem::take(&mut self.id);
+            self.poller.state.lock().open_attempts.push(id);
+        }
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! Invariants
 //! - Only the writer thread appends to `log`. A send is answered after its batch is committed. With
-//!   [`Flush::Sync`](super::Flush::Sync) every commit to `log` ends in an fdatasync. Concurrent sends share a batch.
+//!   [`Flush::Sync`] every commit to `log` ends in an fdatasync. Concurrent sends share a batch.
 //! - Offsets of a queue are consecutive. The next one is the end of the last chunk, which is therefore kept on the disk
 //!   when it has expired, until another one follows.
 //! - A message below a group's cursor is consumed if it has no lease. If it has one, a consumer has it, or it waits for

@@ -19,6 +19,7 @@ const ROOT: &[&str] = &[
     ".ci",
     ".editorconfig",
     ".gitattributes",
+    ".github",
     ".gitignore",
     "ARCHITECTURE.md",
     "CHANGELOG.md",

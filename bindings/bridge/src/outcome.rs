@@ -1,0 +1,31 @@
+use rocketmq_thin::{CloseReport, Error, Receipt};
+
+use crate::bound::{Client, Producer, SimpleConsumer};
+use crate::deliveries::Deliveries;
+
+/// The result of an [`Operation`](crate::Operation).
+///
+/// An outcome may be dropped when nobody waits for it any more: deliveries go back to their consumer, and a
+/// client, producer or consumer is closed with its last clone.
+pub enum Outcome {
+    /// A connected client.
+    Client(Client),
+    /// A producer, ready to send.
+    Producer(Producer),
+    /// A simple consumer, ready to receive.
+    SimpleConsumer(SimpleConsumer),
+    /// The server stored the message.
+    Receipt(Receipt),
+    /// The result for each message sent.
+    Receipts(Vec<Result<Receipt, Error>>),
+    /// What was received.
+    Deliveries(Deliveries),
+    /// Success, without a value.
+    Done,
+    /// The result for each delivery acknowledged.
+    Settled(Vec<Result<(), Error>>),
+    /// Closed within the deadline.
+    Closed(CloseReport),
+    /// The operation failed.
+    Failed(Error),
+}
