@@ -182,3 +182,15 @@ fn run(arguments: Arguments) -> Result<bool> {
     }?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_every_verb_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

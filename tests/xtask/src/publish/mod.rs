@@ -21,8 +21,8 @@ pub(crate) struct Choice {
     #[arg(long, value_enum, requires = "release")]
     platform: Vec<Platform>,
     /// With --release: only this stage; may be repeated
-    #[arg(long, value_enum, requires = "release")]
-    only: Vec<Stage>,
+    #[arg(long = "only", value_enum, value_name = "STAGE", requires = "release")]
+    stages: Vec<Stage>,
 }
 
 /// The stages run in this order. The release workflow runs them on different machines.
@@ -38,7 +38,7 @@ enum Stage {
 
 impl Choice {
     fn includes(&self, stage: Stage) -> bool {
-        self.only.is_empty() || self.only.contains(&stage)
+        self.stages.is_empty() || self.stages.contains(&stage)
     }
 
     fn to_build(&self) -> Vec<Platform> {
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn every_stage_runs_unless_some_are_named() {
         assert!(Choice::default().includes(Stage::Try));
-        let choice = Choice { only: vec![Stage::Build], ..Choice::default() };
+        let choice = Choice { stages: vec![Stage::Build], ..Choice::default() };
         assert!(choice.includes(Stage::Build) && !choice.includes(Stage::Pack));
     }
 }
