@@ -17,12 +17,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     member::Closable,
     message::CloseReport,
-    options::{Access, ClientOptions, Filter, ProducerOptions, SimpleConsumerOptions, Tls},
+    options::{Access, ClientOptions, ProducerOptions, SimpleConsumerOptions, Tls},
     producer::Producer,
     route::Routes,
     rpc::{Identity, Pool, Rpc, Servers},
     session::Session,
-    wire::Role,
+    wire::{ConsumerKind, Role},
 };
 
 /// A connection to one RocketMQ service. Cheap to clone; clones are the same client.
@@ -80,7 +80,8 @@ impl Client {
     pub async fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<SimpleConsumer> {
         check_consumer(&options)?;
         let topics: Vec<String> = options.subscriptions.iter().map(|it| it.topic.clone()).collect();
-        let role = Role::SimpleConsumer {
+        let role = Role::Consumer {
+            kind: ConsumerKind::Simple,
             group: options.group.clone(),
             subscriptions: options.subscriptions.clone(),
         };
@@ -147,13 +148,8 @@ fn check_consumer(options: &SimpleConsumerOptions) -> Result<()> {
     }
     for (at, subscription) in options.subscriptions.iter().enumerate() {
         let topic = &subscription.topic;
-        let empty_filter = match &subscription.filter {
-            Filter::All => false,
-            Filter::Tags(tags) => tags.is_empty() || tags.iter().any(String::is_empty),
-            Filter::Sql(expression) => expression.trim().is_empty(),
-        };
-        if topic.is_empty() || empty_filter {
-            return invalid(format!("the topic or the filter of subscription `{topic}` is empty"));
+        if let Some(flaw) = subscription.flaw() {
+            return invalid(flaw);
         }
         if options.subscriptions[..at].iter().any(|other| other.topic == *topic) {
             return invalid(format!("topic {topic} is subscribed to twice"));
@@ -174,7 +170,7 @@ impl fmt::Debug for Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Subscription;
+    use crate::options::{Filter, Subscription};
 
     #[test]
     fn consumer_options_are_checked() {

@@ -1,26 +1,39 @@
 //! Receiving and settling.
 
+mod budget;
+mod dead_letter;
+mod feed;
+mod leases;
+mod messages;
 mod poll;
 mod prefetched;
 mod settle;
+mod subscriptions;
 
 use std::{
     fmt,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::future::{BoxFuture, FutureExt, join, join_all};
+use parking_lot::Mutex;
 
+pub use self::messages::Messages;
 use self::{
+    dead_letter::DeadLetter,
+    feed::Feed,
+    leases::Leases,
     poll::Polls,
+    prefetched::Prefetched,
     settle::{Acks, Change},
+    subscriptions::Subscriptions,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     member::{Closable, Member},
     message::{CloseReport, Delivery, Group},
-    options::{Endpoints, ReceiveOptions, SimpleConsumerOptions},
+    options::{Endpoints, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
     route::Routes,
     rpc::Answer,
     session::Session,
@@ -29,9 +42,9 @@ use crate::{
 /// Receives messages, one call at a time. Cheap to clone; clones are the same consumer.
 ///
 /// Polls of several topics and brokers run side by side. A poll goes on when its [`receive`](Self::receive) has
-/// returned or was cancelled; what it brings is kept for the next receive. The lease of a delivery that waits is
-/// renewed, for up to five minutes. After that the delivery is given back, so that another consumer of the group
-/// can have it; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
+/// returned or was cancelled; what it brings is kept for the next receive. The leases of deliveries that wait are
+/// kept until nothing was received for five minutes. After that the deliveries are given back, so that another
+/// consumer of the group can have them; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
 ///
 /// Dropping the last clone without [`close`](Self::close) ends polling. What was received and not acknowledged
 /// comes again after its invisible time.
@@ -44,7 +57,11 @@ type Destination = (String, Endpoints);
 struct Inner {
     member: Member<Destination, Acks>,
     group: Arc<Group>,
+    leases: Arc<Leases>,
+    subscriptions: Arc<Subscriptions>,
     polls: Arc<Polls>,
+    /// Of the streams.
+    feeds: Mutex<Vec<Weak<Feed>>>,
 }
 
 impl SimpleConsumer {
@@ -52,14 +69,64 @@ impl SimpleConsumer {
         let namespace = session.options().namespace.clone();
         let group = Arc::new(Group { namespace, name: options.group.clone() });
         let member = Member::new(session);
-        let polls = Polls::new(member.session().clone(), routes, &group, options);
-        Self(Arc::new(Inner { member, group, polls }))
+        let session = member.session();
+        let leases = Leases::new(session.clone());
+        let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), options);
+        let prefetched = Prefetched::new(session.clone(), leases.clone());
+        let polls = Polls::new(subscriptions.clone(), prefetched);
+        let feeds = Mutex::default();
+        Self(Arc::new(Inner { member, group, leases, subscriptions, polls, feeds }))
     }
 
     /// What its client closes.
     pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
         let inner: Weak<Inner> = Arc::downgrade(&self.0);
         inner
+    }
+
+    /// Subscribes to a topic, or changes the filter of one. Receives that wait now receive from it, too.
+    ///
+    /// The servers are told at once. All consumers of the group must have the same subscriptions. Deliveries that
+    /// wait and came through an earlier filter are given back. Cancelling the future does not cancel the change.
+    ///
+    /// # Errors
+    ///
+    /// `TopicNotFound` if the topic does not exist, `InvalidArgument` for an empty topic or filter, or what a
+    /// server says against it. The subscriptions are as before then.
+    pub async fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<()> {
+        let (inner, subscription) = (self.0.clone(), subscription.into());
+        self.run("subscribe", async move {
+            let topic = subscription.topic.clone();
+            let replaced = inner.subscriptions.subscribe(subscription).await?;
+            inner.resubscribed(replaced.then_some(&*topic)).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends the subscription of a topic, if there is one. Returns when what waited of it is given back.
+    ///
+    /// The servers are told at once, and polls of the topic end. What was received stays valid: it can be settled.
+    /// Cancelling the future does not cancel the change.
+    ///
+    /// # Errors
+    ///
+    /// What a server says against it. The subscriptions are as before then.
+    pub async fn unsubscribe(&self, topic: &str) -> Result<()> {
+        let (inner, topic) = (self.0.clone(), topic.to_owned());
+        self.run("unsubscribe", async move {
+            let removed = inner.subscriptions.unsubscribe(&topic).await?;
+            inner.resubscribed(removed.then_some(&*topic)).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// What the consumer is subscribed to now.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<Subscription> {
+        let subscribed = self.0.subscriptions.current();
+        subscribed.iter().map(|it| Subscription::new(&*it.source.topic, it.source.filter.clone())).collect()
     }
 
     /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time.
@@ -69,11 +136,41 @@ impl SimpleConsumer {
     /// # Errors
     ///
     /// A refusal by the server at once; a failure that may pass only if it lasts as long as the wait.
+    /// `InvalidArgument` without a subscription.
     pub async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Delivery>> {
         if options.max_messages == 0 {
             return Err(Error::new(ErrorKind::InvalidOptions, "receive", "max_messages is 0"));
         }
         self.0.polls.receive(&options).await.map_err(|error| error.during("receive"))
+    }
+
+    /// Starts to fetch messages of all subscribed topics ahead of the application, and returns them as a stream.
+    ///
+    /// It fetches whenever there is room for more messages and bytes. Topics that are subscribed to later are
+    /// included. The leases of deliveries that wait are kept until the application has taken none for five minutes;
+    /// then what waits is given back, and the stream fetches again when the application asks for the next one.
+    /// [`keep_lease`](Self::keep_lease) keeps the lease of a delivery that was handed out.
+    ///
+    /// What the stream yields as an error is a refusal by a server, as for a topic that was deleted. The stream goes
+    /// on after it, and yields the same refusal again only if the server has answered in between. While servers
+    /// can't be reached, the stream waits and tries again. It ends when the consumer, its client or
+    /// [the stream](Messages::close) is closed, and with nothing else.
+    ///
+    /// Deliveries are handed out once: a receive or another stream of this consumer gets others. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// `Closed`.
+    pub fn messages(&self, options: StreamOptions) -> Result<Messages> {
+        let Inner { member, leases, subscriptions, feeds, .. } = &*self.0;
+        member.begin("messages")?;
+        let prefetched = Prefetched::new(member.session().clone(), leases.clone());
+        let feed = Feed::start(subscriptions.clone(), prefetched, options);
+        let mut feeds = feeds.lock();
+        feeds.retain(|feed| feed.strong_count() > 0);
+        feeds.push(Arc::downgrade(&feed));
+        Ok(Messages::new(self.clone(), feed))
     }
 
     /// Takes back deliveries that the application has not seen, for those who build on this crate, such as a
@@ -82,7 +179,7 @@ impl SimpleConsumer {
     /// They go to a [`receive`](Self::receive) that waits now, or to the next one. On a closed consumer they are
     /// given back to the server at once. Deliveries of another group are ignored. May be called from any thread.
     pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
-        deliveries.retain(|delivery| *delivery.lease.group() == *self.0.group);
+        deliveries.retain(|delivery| self.is_own(delivery));
         self.0.polls.put_back(deliveries);
     }
 
@@ -112,14 +209,120 @@ impl SimpleConsumer {
     /// `InvalidReceipt` if the lease is over; `InvalidArgument` above 12 h, or if a consumer of another group
     /// received the delivery.
     pub async fn change_invisible(&self, delivery: &Delivery, invisible: Duration) -> Result<()> {
-        let guard = self.0.member.begin("change_invisible")?;
         self.check_group(delivery, "change_invisible")?;
-        let session = self.0.member.session();
-        let change = Change::new(session.clone(), &self.0.group.name, delivery, invisible);
-        // A task of its own, so that the new handle is stored even if the caller stops waiting.
-        let stop = session.stop().clone();
+        if invisible.is_zero() {
+            self.0.leases.release(&delivery.lease);
+        }
+        let change = Change::new(self.0.member.session().clone(), delivery, invisible);
+        self.run("change_invisible", change.run()).await
+    }
+
+    /// Returns a delivery that could not be processed. Its message comes again after `after`, as a further attempt;
+    /// zero means at once. The lease is no longer kept.
+    ///
+    /// After the last attempt that the group allows, the server makes the message a dead letter. Cancelling the
+    /// future does not cancel the call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`change_invisible`](Self::change_invisible).
+    pub async fn nack(&self, delivery: &Delivery, after: Duration) -> Result<()> {
+        self.check_group(delivery, "nack")?;
+        let change = Change::nack(self.0.member.session().clone(), delivery, after);
+        self.settle("nack", delivery, change.run()).await
+    }
+
+    /// Gives up on a delivery: its message moves to the dead-letter topic of the group, `%DLQ%` and the name of the
+    /// group, and does not come again.
+    ///
+    /// If the answer of the server is lost, the request is repeated, and the message may become a dead letter
+    /// twice. Cancelling the future does not cancel the call.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidReceipt` if the server does not accept the receipt handle; `InvalidArgument` if a consumer of another
+    /// group received the delivery.
+    pub async fn dead_letter(&self, delivery: &Delivery) -> Result<()> {
+        self.check_group(delivery, "dead_letter")?;
+        let forward = DeadLetter::new(self.0.member.session().clone(), delivery);
+        self.settle("dead_letter", delivery, forward.run()).await
+    }
+
+    /// Keeps the lease of a delivery while the application works on it: the client renews it for the same time as
+    /// before whenever half of it is over.
+    ///
+    /// That ends when the delivery is settled (acknowledged, returned, or made a dead letter), when its last clone
+    /// is dropped, `max` from now, or when the consumer is closed or dropped. Called again, it replaces `max`. One
+    /// task keeps all leases of a consumer. A failed renewal is repeated while the lease lasts.
+    ///
+    /// If the lease is lost all the same, because the servers can't be reached for long or have ended it, then
+    /// [`Delivery::is_lease_lost`] is true, settling fails with kind `InvalidReceipt`, the message comes again, and
+    /// there is a warning in the log.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidReceipt` if the lease is over; `Closed`; `InvalidArgument` if a consumer of another group received
+    /// the delivery.
+    pub fn keep_lease(&self, delivery: &Delivery, max: Duration) -> Result<()> {
+        const OPERATION: &str = "keep_lease";
+        self.0.member.begin(OPERATION)?;
+        self.check_group(delivery, OPERATION)?;
+        if delivery.is_lease_lost() || delivery.lease.is_settled() {
+            let message = "the lease of the delivery is over";
+            return Err(Error::new(ErrorKind::InvalidReceipt, OPERATION, message));
+        }
+        self.0.leases.keep(&delivery.lease, crate::options::deadline(Instant::now(), max));
+        Ok(())
+    }
+
+    /// Accepts no more calls, gives back what no receive has returned, waits at most `deadline` for acks in
+    /// flight, and tells the servers that the consumer is gone.
+    pub async fn close(&self, deadline: Duration) -> CloseReport {
+        let Inner { member, subscriptions, polls, .. } = &*self.0;
+        subscriptions.close();
+        let feeds = self.0.feeds();
+        let feeds = join_all(feeds.iter().map(|feed| feed.close()));
+        member.close(deadline, join(polls.close(), feeds).map(drop)).await
+    }
+
+    fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
+        let Inner { member, group, leases, .. } = &*self.0;
+        let guard = member.begin("ack")?;
+        self.check_group(delivery, "ack")?;
+        let destination = (delivery.topic.clone(), delivery.lease.message().endpoints.clone());
+        let batcher = member.batcher(&destination, || {
+            let (topic, endpoints) = &destination;
+            Acks::new(leases.clone(), &group.name, topic, endpoints.clone())
+        });
+        Ok(settle::submit_ack(&batcher, delivery, guard, member.session().options()))
+    }
+
+    /// Runs work that settles a delivery, whose lease is not kept afterwards.
+    async fn settle(
+        &self,
+        operation: &'static str,
+        delivery: &Delivery,
+        work: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> Result<()> {
+        let (leases, lease) = (self.0.leases.clone(), delivery.lease.clone());
+        self.run(operation, async move {
+            let result = work.await;
+            leases.note(&lease, &result);
+            result
+        })
+        .await
+    }
+
+    /// Runs `work` in a task of its own, so that it is finished even if the caller stops waiting.
+    async fn run(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> Result<()> {
+        let guard = self.0.member.begin(operation)?;
+        let stop = self.0.member.session().stop().clone();
         let work = tokio::spawn(async move {
-            let result = stop.run_until_cancelled(change.run()).await;
+            let result = stop.run_until_cancelled(work).await;
             if matches!(result, Some(Ok(()))) {
                 guard.succeeded();
             }
@@ -127,38 +330,38 @@ impl SimpleConsumer {
             result
         });
         match work.await {
-            Ok(Some(result)) => result,
-            Ok(None) | Err(_) => Err(Error::closed("change_invisible").maybe()),
+            Ok(Some(result)) => result.map_err(|error| error.during(operation)),
+            Ok(None) | Err(_) => Err(Error::closed(operation).maybe()),
         }
     }
 
-    /// Accepts no more calls, gives back what no receive has returned, waits at most `deadline` for acks in
-    /// flight, and tells the servers that the consumer is gone.
-    pub async fn close(&self, deadline: Duration) -> CloseReport {
-        self.0.member.close(deadline, self.0.polls.close()).await
-    }
-
-    fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
-        let Inner { member, group, .. } = &*self.0;
-        let guard = member.begin("ack")?;
-        self.check_group(delivery, "ack")?;
-        let destination = (delivery.topic.clone(), delivery.lease.endpoints().clone());
-        let batcher = member.batcher(&destination, || {
-            let (topic, endpoints) = &destination;
-            Acks::new(member.session().clone(), &group.name, topic, endpoints.clone())
-        });
-        Ok(settle::submit_ack(&batcher, delivery, guard, member.session().options()))
+    fn is_own(&self, delivery: &Delivery) -> bool {
+        *delivery.lease.message().group == *self.0.group
     }
 
     /// A server may answer OK to a group that doesn't hold the lease, and deliver the message again.
     fn check_group(&self, delivery: &Delivery, operation: &'static str) -> Result<()> {
-        let (holder, group) = (delivery.lease.group(), &*self.0.group);
+        let (holder, group) = (&*delivery.lease.message().group, &*self.0.group);
         if holder == group {
             return Ok(());
         }
         let message =
             format!("the delivery was received by group {holder}; this consumer is in group {group}");
         Err(Error::new(ErrorKind::InvalidArgument, operation, message))
+    }
+}
+
+impl Inner {
+    /// Brings the polls in line with changed subscriptions, and gives back what waits of `topic`.
+    async fn resubscribed(&self, topic: Option<&str>) {
+        self.polls.resubscribed(topic).await;
+        if let Some(topic) = topic {
+            join_all(self.feeds().iter().map(|feed| feed.give_back_topic(topic))).await;
+        }
+    }
+
+    fn feeds(&self) -> Vec<Arc<Feed>> {
+        self.feeds.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }
 

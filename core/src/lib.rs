@@ -74,11 +74,11 @@ mod wire;
 struct Readme;
 
 pub use client::Client;
-pub use consumer::SimpleConsumer;
+pub use consumer::{Messages, SimpleConsumer};
 pub use error::{Error, ErrorKind, Result};
-pub use message::{CloseReport, Delivery, Message, Receipt};
+pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
 pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions,
-    ReceiveOptions, RetryOptions, SimpleConsumerOptions, Subscription, Tls,
+    ReceiveOptions, RetryOptions, SimpleConsumerOptions, StreamOptions, Subscription, Tls,
 };
 pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};

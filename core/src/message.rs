@@ -1,16 +1,15 @@
 //! Messages, receipts, deliveries, and the report of a close.
 
+mod delivery;
 mod lease;
 mod message_type;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-pub(crate) use lease::{Group, Lease};
+pub use delivery::{DeadLetterOrigin, Delivery};
+pub(crate) use lease::{Group, Lease, LeasedMessage, Renewal, Settling};
 pub(crate) use message_type::MessageType;
 
 use crate::options::Endpoints;
@@ -148,43 +147,6 @@ pub struct Receipt {
     /// What [`Producer::recall`](crate::Producer::recall) needs to call a DELAY message back. `None` for other types,
     /// and for a message that is delivered at once because its time has passed.
     pub recall_handle: Option<String>,
-}
-
-/// A received message and the lease on it.
-///
-/// Clones share the lease: after a change of the invisible time through one, all of them use the new handle.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Delivery {
-    /// The message's id, as in its [`Receipt`].
-    pub message_id: String,
-    /// The topic.
-    pub topic: String,
-    /// The content, decompressed; as received if `corrupted`.
-    pub body: Bytes,
-    /// The tag.
-    pub tag: Option<String>,
-    /// The keys.
-    pub keys: Vec<String>,
-    /// The application's properties, sorted by name.
-    pub properties: Vec<(String, String)>,
-    /// The message group, within which messages of FIFO topics are ordered.
-    pub message_group: Option<String>,
-    /// When the sender created it.
-    pub born_at: Option<SystemTime>,
-    /// The host of the sender.
-    pub born_host: String,
-    /// When the server stored it.
-    pub stored_at: Option<SystemTime>,
-    /// How many times it has been delivered, including this time.
-    pub attempt: u32,
-    /// Whether the body failed its digest or could not be decompressed.
-    pub corrupted: bool,
-    /// The queue it is in.
-    pub queue_id: i32,
-    /// The offset in the queue.
-    pub queue_offset: i64,
-    pub(crate) lease: Arc<Lease>,
 }
 
 /// A half message whose transaction was not decided in time, as the server asks about it.

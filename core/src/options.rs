@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use consumer::{DecodeOptions, Filter, ReceiveOptions, SimpleConsumerOptions, Subscription};
+pub use consumer::{
+    DecodeOptions, Filter, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription,
+};
 pub(crate) use endpoints::{Access, Address, Endpoints};
 
 /// The default deadline of a close: 20 seconds.

@@ -3,7 +3,7 @@
 //! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. The next
 //! receive gets its deliveries, and waits for it if it still runs.
 
-mod poller;
+pub(crate) mod poller;
 mod running;
 
 use std::{
@@ -14,29 +14,31 @@ use std::{
 
 use futures::future::try_join_all;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use self::{
     poller::Poller,
     running::{Idle, Running},
 };
-use super::prefetched::Prefetched;
+use super::{
+    prefetched::Prefetched,
+    subscriptions::{Subscribed, Subscriptions},
+};
 use crate::{
-    error::{Error, Result},
-    message::{Delivery, Group},
-    options::{ReceiveOptions, SimpleConsumerOptions, Subscription},
+    error::{Error, ErrorKind, Result},
+    message::Delivery,
+    options::ReceiveOptions,
     route::Routes,
     rpc::{Verdict, verdict},
     session::Session,
-    wire::{Poll, Source},
+    wire::Poll,
 };
 
 /// Servers cut longer and shorter polls to these limits.
-const SHORTEST_POLL: Duration = Duration::from_secs(5);
-const LONGEST_POLL: Duration = Duration::from_secs(20);
+pub(super) const SHORTEST_POLL: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_POLL: Duration = Duration::from_secs(20);
 
-/// The index of a subscription, and a broker's name.
-type BrokerKey = (usize, Arc<str>);
+/// The id of a subscription, and a broker's name.
+type BrokerKey = (u64, Arc<str>);
 
 /// The polls of one topic at one broker.
 struct Broker {
@@ -48,30 +50,15 @@ struct Broker {
 pub(super) struct Polls {
     session: Arc<Session>,
     routes: Arc<Routes>,
-    sources: Vec<Arc<Source>>,
+    subscriptions: Arc<Subscriptions>,
     brokers: Mutex<HashMap<BrokerKey, Arc<Broker>>>,
     prefetched: Arc<Prefetched>,
-    stop: CancellationToken,
 }
 
 impl Polls {
-    pub(super) fn new(
-        session: Arc<Session>,
-        routes: Arc<Routes>,
-        group: &Arc<Group>,
-        options: SimpleConsumerOptions,
-    ) -> Arc<Self> {
-        let max_body_size = options.decode.max_body_size;
-        let sources = options
-            .subscriptions
-            .into_iter()
-            .map(|Subscription { topic, filter }| {
-                Arc::new(Source { group: group.clone(), topic, filter, max_body_size })
-            })
-            .collect();
-        let stop = session.stop().child_token();
-        let prefetched = Prefetched::new(session.clone(), options.group);
-        Arc::new(Self { session, routes, sources, brokers: Mutex::default(), prefetched, stop })
+    pub(super) fn new(subscriptions: Arc<Subscriptions>, prefetched: Arc<Prefetched>) -> Arc<Self> {
+        let (session, routes) = (subscriptions.session.clone(), subscriptions.routes.clone());
+        Arc::new(Self { session, routes, subscriptions, brokers: Mutex::default(), prefetched })
     }
 
     /// Keeps deliveries that the application has not seen for the next receive. After a close, gives them back.
@@ -79,10 +66,17 @@ impl Polls {
         self.prefetched.put_back(deliveries);
     }
 
-    /// Ends all polls, and gives back the deliveries that wait.
+    /// Gives back the deliveries that wait.
     pub(super) async fn close(&self) {
-        self.stop.cancel();
         self.prefetched.close().await;
+    }
+
+    /// Has receives look for new polls, and gives back the deliveries of a topic that is no longer subscribed to.
+    pub(super) async fn resubscribed(&self, topic: Option<&str>) {
+        self.prefetched.announce();
+        if let Some(topic) = topic {
+            self.prefetched.give_back_topic(topic).await;
+        }
     }
 
     /// Returns deliveries that wait, or else the first that polls of all topics and brokers bring.
@@ -90,9 +84,10 @@ impl Polls {
         let wait = options.await_duration;
         let deadline = crate::options::deadline(Instant::now(), wait);
         let receive = self.wait_for_deliveries(options, deadline);
-        match self.stop.run_until_cancelled(receive).await {
+        let stop = self.subscriptions.stop();
+        match stop.run_until_cancelled(receive).await {
             // A close ends the polls, too, which looks as if they had found nothing.
-            Some(Ok(deliveries)) if deliveries.is_empty() && self.stop.is_cancelled() => {
+            Some(Ok(deliveries)) if deliveries.is_empty() && stop.is_cancelled() => {
                 Err(Error::closed("receive"))
             }
             Some(result) => result,
@@ -108,7 +103,8 @@ impl Polls {
         let mut news = self.prefetched.news();
         // Nothing may be awaited between taking deliveries and returning them: a receive can be cancelled.
         let take = || {
-            let deliveries = self.prefetched.take(options.max_messages, options.invisible_duration);
+            let max = options.max_messages as usize;
+            let deliveries = self.prefetched.take(max, options.invisible_duration);
             (!deliveries.is_empty()).then_some(deliveries)
         };
         if let Some(deliveries) = take() {
@@ -119,10 +115,16 @@ impl Polls {
             invisible: options.invisible_duration,
             wait: options.await_duration.clamp(SHORTEST_POLL, LONGEST_POLL),
         };
-        let claims = self.claim(&poll, deadline).await?;
+        let mut subscriptions = self.subscriptions.watch();
+        let mut claims = self.claim(&poll, deadline).await?;
         loop {
             if let Some(deliveries) = take() {
                 return Ok(deliveries);
+            }
+            if subscriptions.has_changed().unwrap_or(false) {
+                subscriptions.mark_unchanged();
+                drop(claims);
+                claims = self.claim(&poll, deadline).await?;
             }
             let running = claims.iter().any(|claim| !claim.running.has_ended());
             let mut errors = claims.iter().filter_map(|claim| claim.running.error());
@@ -146,31 +148,45 @@ impl Polls {
 
     /// Takes or starts a poll of every broker of every topic.
     async fn claim(self: &Arc<Self>, poll: &Poll, deadline: Instant) -> Result<Vec<Claim>> {
-        let routes = try_join_all(self.sources.iter().map(|it| self.routes.get(&it.topic, deadline))).await?;
+        let subscriptions = self.subscriptions.current();
+        if subscriptions.is_empty() {
+            let message = "the consumer is subscribed to no topic";
+            return Err(Error::new(ErrorKind::InvalidArgument, "receive", message));
+        }
+        self.brokers.lock().retain(|(id, _), _| subscriptions.iter().any(|it| it.id == *id));
+        let routes = subscriptions.iter().map(|it| self.routes.get(&it.source.topic, deadline));
+        let routes = try_join_all(routes).await?;
         let mut claims = Vec::new();
-        for (at, route) in routes.iter().enumerate() {
+        for (subscribed, route) in subscriptions.iter().zip(&routes) {
             for broker in route.readable_brokers()? {
-                let broker = self.broker(at, broker);
-                let running = broker.idle.claim(poll).unwrap_or_else(|| self.start(&broker, *poll));
+                let broker = self.broker(subscribed, broker);
+                let running =
+                    broker.idle.claim(poll).unwrap_or_else(|| self.start(subscribed, &broker, *poll));
                 claims.push(Claim { broker, running });
             }
         }
         Ok(claims)
     }
 
-    fn broker(&self, source: usize, name: Arc<str>) -> Arc<Broker> {
+    fn broker(&self, subscribed: &Subscribed, name: Arc<str>) -> Arc<Broker> {
         let make = || {
             let (session, routes) = (self.session.clone(), self.routes.clone());
-            let poller = Poller::new(session, routes, self.sources[source].clone(), name.clone());
+            let poller = Poller::new(session, routes, subscribed.source.clone(), name.clone());
             Arc::new(Broker { poller, idle: Idle::default() })
         };
-        self.brokers.lock().entry((source, name.clone())).or_insert_with(make).clone()
+        self.brokers.lock().entry((subscribed.id, name.clone())).or_insert_with(make).clone()
     }
 
-    fn start(self: &Arc<Self>, broker: &Arc<Broker>, poll: Poll) -> Arc<Running> {
-        let stop = self.stop.child_token();
+    fn start(
+        self: &Arc<Self>,
+        subscribed: &Arc<Subscribed>,
+        broker: &Arc<Broker>,
+        poll: Poll,
+    ) -> Arc<Running> {
+        let stop = subscribed.stop.child_token();
         let running = Arc::new(Running::new(poll, stop.clone()));
-        let (polls, broker, own) = (self.clone(), broker.clone(), running.clone());
+        let (polls, subscribed) = (self.clone(), subscribed.clone());
+        let (broker, own) = (broker.clone(), running.clone());
         self.session.spawn(async move {
             let polling = polls.poll(&broker.poller, &own);
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
@@ -182,6 +198,9 @@ impl Polls {
                 Err(error) => own.end(Some(error)),
             }
             polls.prefetched.announce();
+            if subscribed.stop.is_cancelled() {
+                polls.prefetched.give_back_topic(&subscribed.source.topic).await;
+            }
         });
         running
     }

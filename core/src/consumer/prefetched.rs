@@ -1,4 +1,4 @@
-//! Deliveries that arrived while no receive was waiting for them.
+//! Deliveries that wait for the application.
 
 use std::{
     collections::VecDeque,
@@ -10,11 +10,11 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::settle::Change;
+use super::{budget::Room, leases::Leases, settle::Change};
 use crate::{
     error::{ErrorKind, Result},
     message::{Delivery, Lease},
@@ -22,30 +22,30 @@ use crate::{
     session::Session,
 };
 
-/// How long a delivery is kept for the next receive; then it is given back, so that another consumer can have it.
+/// How long deliveries are kept while the application takes none; then they are given back, so that another
+/// consumer can have them.
 ///
 /// Longer than most applications work between two receives: giving a delivery back may count as an attempt.
 const MAX_HOLD: Duration = Duration::from_secs(300);
 
-/// The most renewals, and the most deliveries given back, at the same time.
+/// The most deliveries given back at the same time.
 const MAX_CONCURRENT_CHANGES: usize = 32;
 
 /// The shortest pause between two attempts to renew the same lease.
 const MIN_RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Deliveries that wait for a receive of their consumer. Their leases are renewed at half-time.
+/// Deliveries that wait for the application. Their leases are kept.
 ///
-/// There are at most as many as the consumer's polls have asked for: a receive takes what waits here before it
-/// starts a poll.
-pub(super) struct Prefetched {
+/// Those who fetch limit how many there are.
+pub(crate) struct Prefetched {
     session: Arc<Session>,
-    group: String,
+    leases: Arc<Leases>,
     state: Mutex<State>,
-    /// Changes whenever a receive should look again.
+    /// Changes whenever the application should look again.
     news: watch::Sender<u64>,
-    /// Wakes the maintenance task.
-    wake: Notify,
-    permits: Semaphore,
+    /// Wakes those who wait until the application takes deliveries again.
+    active: Notify,
+    ended: CancellationToken,
     tasks: TaskTracker,
     /// Where tasks run: deliveries may be put back from any thread.
     runtime: Handle,
@@ -54,16 +54,20 @@ pub(super) struct Prefetched {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Entry>,
-    /// When the maintenance task wakes next; `None` if it doesn't run.
-    next_maintenance: Option<Instant>,
+    /// When the application last took deliveries, or some arrived.
+    touched: Option<Instant>,
+    /// Whether a task waits until the application has been idle for too long.
+    watched: bool,
+    /// Whether deliveries were given back because the application took none.
+    idle: bool,
     closed: bool,
 }
 
 struct Entry {
     delivery: Delivery,
-    /// When the delivery is given back.
-    hold_until: Instant,
-    /// Whether a renewal is under way. The delivery can't be taken until it is over.
+    /// What it takes up of a limit while it waits.
+    _room: Option<Room>,
+    /// Whether a renewal that a take has asked for is under way. The delivery can't be taken until it is over.
     renewing: bool,
     /// The earliest next renewal, after one failed.
     not_before: Instant,
@@ -77,59 +81,68 @@ enum Place {
 }
 
 impl Prefetched {
-    pub(super) fn new(session: Arc<Session>, group: String) -> Arc<Self> {
+    pub(crate) fn new(session: Arc<Session>, leases: Arc<Leases>) -> Arc<Self> {
         Arc::new(Self {
+            ended: session.stop().child_token(),
             session,
-            group,
+            leases,
             state: Mutex::default(),
             news: watch::Sender::new(0),
-            wake: Notify::new(),
-            permits: Semaphore::new(MAX_CONCURRENT_CHANGES),
+            active: Notify::new(),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
         })
     }
 
     /// Changes whenever there may be something to take, or [`announce`](Self::announce) was called.
-    pub(super) fn news(&self) -> watch::Receiver<u64> {
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }
 
-    /// Has all waiting receives look again.
-    pub(super) fn announce(&self) {
+    /// Has all who wait look again.
+    pub(crate) fn announce(&self) {
         self.news.send_modify(|news| *news += 1);
     }
 
     /// Keeps what a poll has brought.
-    pub(super) fn keep(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        self.insert(deliveries, Place::Back);
+    pub(crate) fn keep(self: &Arc<Self>, deliveries: Vec<Delivery>) {
+        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), Place::Back);
+    }
+
+    /// As [`keep`](Self::keep), with the room that each takes up while it waits.
+    pub(super) fn keep_in(self: &Arc<Self>, deliveries: Vec<Delivery>, room: Room) {
+        let rooms = room.divide(&deliveries);
+        self.insert(deliveries.into_iter().zip(rooms), Place::Back);
     }
 
     /// Keeps what was taken and has not been seen. It goes first, because it was received first.
-    pub(super) fn put_back(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        self.insert(deliveries, Place::Front);
+    pub(crate) fn put_back(self: &Arc<Self>, deliveries: Vec<Delivery>) {
+        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), Place::Front);
     }
 
     /// Up to `max` deliveries whose leases last for at least half of `invisible`. Shorter leases are renewed
     /// first; [`news`](Self::news) changes when that is done.
     ///
     /// Doesn't wait, so that a cancelled receive loses nothing.
-    pub(super) fn take(self: &Arc<Self>, max: u32, invisible: Duration) -> Vec<Delivery> {
+    pub(crate) fn take(self: &Arc<Self>, max: usize, invisible: Duration) -> Vec<Delivery> {
         let now = Instant::now();
         let invisible = invisible.min(LONGEST_WAIT);
         let mut taken = Vec::new();
         let mut state = self.state.lock();
+        state.touched = Some(now);
+        if std::mem::take(&mut state.idle) {
+            self.active.notify_waiters();
+        }
         let mut at = 0;
         while let Some(entry) = state.waiting.get_mut(at)
-            && taken.len() < max as usize
+            && taken.len() < max
         {
-            let left = entry.lease().until().saturating_duration_since(now);
             if entry.renewing {
                 at += 1;
-            } else if left.is_zero() {
-                state.waiting.remove(at);
-            } else if left >= invisible / 2 {
-                taken.extend(state.waiting.remove(at).map(|entry| entry.delivery));
+            } else if entry.lease().has_ended(now) {
+                drop(state.remove(at, &self.leases));
+            } else if entry.lasts(now, invisible) {
+                taken.extend(state.remove(at, &self.leases));
             } else {
                 if entry.not_before <= now {
                     self.start_renewal(entry, invisible);
@@ -141,64 +154,86 @@ impl Prefetched {
     }
 
     /// Whether a renewal is under way that may make a delivery available.
-    pub(super) fn is_renewing(&self) -> bool {
+    pub(crate) fn is_renewing(&self) -> bool {
         self.state.lock().waiting.iter().any(|entry| entry.renewing)
     }
 
+    /// Waits while deliveries are given back because the application takes none.
+    pub(super) async fn active(&self) {
+        loop {
+            let active = self.active.notified();
+            if !self.state.lock().idle {
+                return;
+            }
+            active.await;
+        }
+    }
+
+    /// Gives back what waits of `topic`.
+    pub(super) async fn give_back_topic(&self, topic: &str) {
+        self.give_back(|delivery| delivery.topic == topic).await;
+    }
+
     /// Gives everything back. What is kept from now on is given back at once.
-    pub(super) async fn close(&self) {
-        let waiting: Vec<Entry> = {
-            let mut state = self.state.lock();
-            state.closed = true;
-            // The others are given back once their renewal is over, by the handle that it brings.
-            let (renewing, idle) = state.waiting.drain(..).partition(|entry| entry.renewing);
-            state.waiting = renewing;
-            idle.into()
-        };
-        self.wake.notify_one();
-        let give_back = async |entry: Entry| self.give_back(&entry.delivery).run().await;
-        futures::stream::iter(waiting)
-            .for_each_concurrent(MAX_CONCURRENT_CHANGES, async |entry| log_failure(give_back(entry).await))
-            .await;
+    pub(crate) async fn close(&self) {
+        self.state.lock().closed = true;
+        self.ended.cancel();
+        self.give_back(|_| true).await;
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    fn insert(self: &Arc<Self>, deliveries: Vec<Delivery>, place: Place) {
+    async fn give_back(&self, chosen: impl Fn(&Delivery) -> bool) {
+        let unwanted: Vec<Entry> = {
+            let mut state = self.state.lock();
+            let (unwanted, waiting) =
+                state.waiting.drain(..).partition::<VecDeque<_>, _>(|entry| chosen(&entry.delivery));
+            state.waiting = waiting;
+            unwanted.into()
+        };
+        futures::stream::iter(unwanted)
+            .for_each_concurrent(MAX_CONCURRENT_CHANGES, async |entry| {
+                self.leases.release(entry.lease());
+                // By the handle that a renewal under way brings.
+                log_failure(Change::give_back(self.session.clone(), &entry.delivery).run().await);
+            })
+            .await;
+    }
+
+    fn insert(
+        self: &Arc<Self>,
+        deliveries: impl DoubleEndedIterator<Item = (Delivery, Option<Room>)>,
+        place: Place,
+    ) {
         let now = Instant::now();
-        let deliveries = deliveries.into_iter().filter(|delivery| delivery.lease.until() > now);
         let mut state = self.state.lock();
-        if state.closed {
+        let closed = state.closed;
+        let deliveries = deliveries.filter(|(delivery, _)| !delivery.lease.has_ended(now));
+        if closed {
             drop(state);
-            for delivery in deliveries {
+            for (delivery, _) in deliveries {
                 // The session may have ended already.
-                let change = self.give_back(&delivery);
+                let change = Change::give_back(self.session.clone(), &delivery);
                 self.runtime.spawn(async move { log_failure(change.run_once().await) });
             }
             return;
         }
-        let entry =
-            |delivery| Entry { delivery, hold_until: now + MAX_HOLD, renewing: false, not_before: now };
+        let entry = |(delivery, room): (Delivery, Option<Room>)| {
+            self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
+            Entry { delivery, _room: room, renewing: false, not_before: now }
+        };
         match place {
             Place::Back => state.waiting.extend(deliveries.map(entry)),
             Place::Front => deliveries.map(entry).rev().for_each(|entry| state.waiting.push_front(entry)),
         }
-        self.ensure_maintenance(&mut state);
+        state.touched = Some(now);
+        if !state.watched && !state.waiting.is_empty() {
+            state.watched = true;
+            let (ended, work) = (self.ended.clone(), self.clone().watch());
+            self.runtime.spawn(async move { ended.run_until_cancelled(work).await });
+        }
         drop(state);
         self.announce();
-    }
-
-    /// Starts the maintenance task, or wakes it if something is due before it wakes by itself.
-    fn ensure_maintenance(self: &Arc<Self>, state: &mut State) {
-        let Some(due) = state.waiting.iter().map(Entry::due).min() else { return };
-        match state.next_maintenance {
-            Some(next) if next <= due => {}
-            Some(_) => self.wake.notify_one(),
-            None => {
-                state.next_maintenance = Some(due);
-                self.spawn(self.clone().maintain());
-            }
-        }
     }
 
     /// Runs `work` until it or the session ends.
@@ -210,92 +245,74 @@ impl Prefetched {
         self.tasks.spawn_on(work, &self.runtime);
     }
 
-    /// Renews leases and gives deliveries back when it is time, until none is left.
-    async fn maintain(self: Arc<Self>) {
+    /// Gives everything back once the application has taken nothing for too long.
+    async fn watch(self: Arc<Self>) {
         loop {
-            let next = {
+            let due = {
                 let mut state = self.state.lock();
-                state.next_maintenance = self.start_due(&mut state);
-                match state.next_maintenance {
-                    Some(next) => next,
-                    None => return,
+                match state.touched {
+                    Some(touched) if !state.waiting.is_empty() => touched + MAX_HOLD,
+                    _ => {
+                        state.watched = false;
+                        return;
+                    }
                 }
             };
-            tokio::select! {
-                () = tokio::time::sleep_until(next.into()) => {}
-                () = self.wake.notified() => {}
+            tokio::time::sleep_until(due.into()).await;
+            let expired = {
+                let mut state = self.state.lock();
+                let touched = state.touched.map(|touched| touched + MAX_HOLD);
+                state.idle = touched.is_none_or(|due| due <= Instant::now()) && !state.waiting.is_empty();
+                state.idle
+            };
+            if expired {
+                tracing::debug!("the application takes no deliveries; what waits for it is given back");
+                self.give_back(|_| true).await;
             }
         }
-    }
-
-    /// Starts what is due; returns when to look again, or `None` if no delivery is left.
-    fn start_due(self: &Arc<Self>, state: &mut State) -> Option<Instant> {
-        let now = Instant::now();
-        state.waiting.retain_mut(|entry| {
-            if entry.renewing {
-                return true;
-            }
-            if entry.lease().until() <= now {
-                return false;
-            }
-            if entry.hold_until <= now {
-                let change = self.give_back(&entry.delivery);
-                self.spawn(async move { log_failure(change.run().await) });
-                return false;
-            }
-            if entry.due() <= now {
-                self.start_renewal(entry, entry.lease().length());
-            }
-            true
-        });
-        state.waiting.iter().map(Entry::due).min()
     }
 
     fn start_renewal(self: &Arc<Self>, entry: &mut Entry, invisible: Duration) {
         entry.renewing = true;
-        let change = Change::new(self.session.clone(), &self.group, &entry.delivery, invisible);
+        let change = Change::renewal(self.session.clone(), entry.lease().clone(), invisible);
         let (this, lease) = (self.clone(), entry.lease().clone());
         self.spawn(async move {
-            let result = {
-                let _permit = this.permits.acquire().await;
-                change.run().await
-            };
-            if let Some(delivery) = this.finish_renewal(&lease, result) {
-                log_failure(this.give_back(&delivery).run().await);
-            }
+            let result = change.run().await;
+            this.finish_renewal(&lease, &result);
         });
     }
 
-    /// Makes a delivery available again, unless its lease is over. Returns it if it has to be given back.
-    fn finish_renewal(&self, lease: &Arc<Lease>, result: Result<()>) -> Option<Delivery> {
+    /// Makes a delivery available again, unless its lease is over.
+    fn finish_renewal(&self, lease: &Arc<Lease>, result: &Result<()>) {
         let now = Instant::now();
         let left = lease.until().saturating_duration_since(now);
         let mut state = self.state.lock();
-        let at = state.waiting.iter().position(|entry| Arc::ptr_eq(entry.lease(), lease))?;
-        let lost = match &result {
-            Ok(()) => false,
-            Err(error) => {
-                tracing::debug!(%error, "the lease of a waiting delivery was not renewed");
-                error.kind() == ErrorKind::InvalidReceipt || left.is_zero()
-            }
+        let Some(at) = state.waiting.iter().position(|entry| Arc::ptr_eq(entry.lease(), lease)) else {
+            return;
         };
-        let mut unwanted = None;
-        if lost || state.closed {
-            unwanted = state.waiting.remove(at).filter(|_| !lost).map(|entry| entry.delivery);
+        let lost = result.as_ref().is_err_and(|error| {
+            tracing::debug!(%error, "the lease of a waiting delivery was not renewed");
+            error.kind() == ErrorKind::InvalidReceipt || left.is_zero()
+        });
+        if lost {
+            drop(state.remove(at, &self.leases));
         } else if let Some(entry) = state.waiting.get_mut(at) {
             entry.renewing = false;
-            if result.is_err() {
+            if result.is_err() || !lease.is_open() {
                 entry.not_before = now + (left / 2).max(MIN_RENEWAL_PAUSE);
             }
         }
         drop(state);
-        self.wake.notify_one();
         self.announce();
-        unwanted
     }
+}
 
-    fn give_back(&self, delivery: &Delivery) -> Change {
-        Change::give_back(self.session.clone(), &self.group, delivery)
+impl State {
+    /// Takes out an entry. Its lease is no longer kept, and its room is free.
+    fn remove(&mut self, at: usize, leases: &Leases) -> Option<Delivery> {
+        let entry = self.waiting.remove(at)?;
+        leases.release(entry.lease());
+        Some(entry.delivery)
     }
 }
 
@@ -304,12 +321,9 @@ impl Entry {
         &self.delivery.lease
     }
 
-    /// When something has to be done about the delivery.
-    fn due(&self) -> Instant {
-        if self.renewing {
-            return self.hold_until.max(Instant::now() + MIN_RENEWAL_PAUSE);
-        }
-        self.lease().half_time().max(self.not_before).min(self.hold_until)
+    /// Whether at least half of `invisible` is left of the lease.
+    fn lasts(&self, now: Instant, invisible: Duration) -> bool {
+        self.lease().until().saturating_duration_since(now) >= invisible / 2
     }
 }
 

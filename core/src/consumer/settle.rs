@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::leases::Leases;
 use crate::{
-    error::{Error, Result},
-    message::{Delivery, Lease},
+    error::{Error, ErrorKind, Result},
+    message::{Delivery, Lease, Settling},
     options::{ClientOptions, Endpoints, RetryOptions},
     rpc::{
         AckMessage, Answer, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, Link, PendingItem,
@@ -18,41 +19,39 @@ use crate::{
 };
 
 /// One delivery to ack.
-pub(super) struct Ack {
-    message_id: String,
-    lease: Arc<Lease>,
-}
+pub(crate) struct Ack(Settling);
 
 /// Acks deliveries of one topic from one server.
-pub(super) struct Acks {
+pub(crate) struct Acks {
     session: Arc<Session>,
+    leases: Arc<Leases>,
     group: String,
     topic: String,
     endpoints: Endpoints,
 }
 
 /// Queues an ack. It is retried only until its lease ends.
-pub(super) fn submit_ack(
+pub(crate) fn submit_ack(
     batcher: &Arc<Batcher<Acks>>,
     delivery: &Delivery,
     guard: InFlightGuard,
     options: &ClientOptions,
 ) -> Answer<()> {
     let deadline = deadline(&delivery.lease, options);
-    let lease = delivery.lease.clone();
-    batcher.submit(Ack { message_id: delivery.message_id.clone(), lease }, deadline, guard)
+    batcher.submit(Ack(delivery.lease.begin_settling()), deadline, guard)
 }
 
 /// The end of the lease, but not before one attempt has had its time: the server decides whether the lease is over.
-fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
+pub(super) fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
     let now = Instant::now();
     let shortest = crate::options::deadline(now, options.request_timeout);
     lease.until().max(shortest).min(crate::options::deadline(now, options.operation_timeout))
 }
 
 impl Acks {
-    pub(super) fn new(session: Arc<Session>, group: &str, topic: &str, endpoints: Endpoints) -> Self {
-        Self { session, group: group.to_owned(), topic: topic.to_owned(), endpoints }
+    pub(crate) fn new(leases: Arc<Leases>, group: &str, topic: &str, endpoints: Endpoints) -> Self {
+        let session = leases.session().clone();
+        Self { session, leases, group: group.to_owned(), topic: topic.to_owned(), endpoints }
     }
 }
 
@@ -85,79 +84,126 @@ impl BatchCall for Acks {
     async fn execute(&self, items: &[PendingItem<Self>], limit: Duration) -> Result<Vec<Result<()>>> {
         let rpc = self.session.rpc();
         let link = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
-        let handles: Vec<String> = items.iter().map(|pending| pending.item.lease.handle()).collect();
-        let deliveries = items
-            .iter()
-            .zip(&handles)
-            .map(|(pending, handle)| (pending.item.message_id.clone(), handle.clone()));
+        let leases = || items.iter().map(|pending| pending.item.0.lease());
+        for lease in leases() {
+            // A renewal under way may bring a new handle, and make the old one invalid. It takes at most as long as
+            // one request, and no further one starts.
+            drop(lease.turn().await);
+        }
+        let handles: Vec<String> = leases().map(|lease| lease.handle()).collect();
+        let deliveries = leases().zip(&handles).map(|(lease, handle)| (lease.message(), handle.clone()));
         let request = build_ack(rpc.resource(&*self.group), rpc.resource(&*self.topic), deliveries);
         let (origin, response) = rpc.unary::<AckMessage>(&link, request, limit).await?;
-        process_ack(&origin, response, &handles)
+        let results = process_ack(&origin, response, &handles)?;
+        for (lease, result) in leases().zip(&results) {
+            self.leases.note(lease, result);
+        }
+        Ok(results)
     }
 }
 
 /// One change of an invisible time.
-pub(super) struct Change {
+pub(crate) struct Change {
     session: Arc<Session>,
-    group: String,
-    topic: String,
-    message_id: String,
     lease: Arc<Lease>,
     invisible: Duration,
-    suspend: bool,
+    purpose: Purpose,
+}
+
+/// Why an invisible time is changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// The application asks for another time.
+    Change,
+    /// The client keeps the lease. Pointless once the delivery is settled.
+    Renewal,
+    /// The application returns the delivery.
+    Nack,
+    /// The client returns a delivery that the application has not seen.
+    GiveBack,
 }
 
 impl Change {
-    pub(super) fn new(session: Arc<Session>, group: &str, delivery: &Delivery, invisible: Duration) -> Self {
-        Self {
-            session,
-            group: group.to_owned(),
-            topic: delivery.topic.clone(),
-            message_id: delivery.message_id.clone(),
-            lease: delivery.lease.clone(),
-            invisible,
-            suspend: false,
-        }
+    pub(crate) fn new(session: Arc<Session>, delivery: &Delivery, invisible: Duration) -> Self {
+        Self { session, lease: delivery.lease.clone(), invisible, purpose: Purpose::Change }
+    }
+
+    /// Keeps a lease for `invisible` from now, unless it is settled by then.
+    pub(super) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
+        Self { session, lease, invisible, purpose: Purpose::Renewal }
+    }
+
+    /// Returns a delivery, to come again after `after`.
+    pub(crate) fn nack(session: Arc<Session>, delivery: &Delivery, after: Duration) -> Self {
+        Self { purpose: Purpose::Nack, ..Self::new(session, delivery, after) }
     }
 
     /// Gives back a delivery that the application has not seen, without counting an attempt where the server can.
-    pub(super) fn give_back(session: Arc<Session>, group: &str, delivery: &Delivery) -> Self {
-        Self { suspend: true, ..Self::new(session, group, delivery, Duration::ZERO) }
+    pub(crate) fn give_back(session: Arc<Session>, delivery: &Delivery) -> Self {
+        Self { purpose: Purpose::GiveBack, ..Self::new(session, delivery, Duration::ZERO) }
     }
 
     /// Sends the change, with retries, and stores the new handle.
-    pub(super) async fn run(self) -> Result<()> {
-        let session = &self.session;
+    pub(crate) async fn run(self) -> Result<()> {
+        let deadline = deadline(&self.lease, self.session.options());
+        self.run_until(deadline).await
+    }
+
+    /// As [`run`](Self::run), until `deadline`.
+    pub(crate) async fn run_until(self, deadline: Instant) -> Result<()> {
+        let _settling = self.settles().then(|| self.lease.begin_settling());
+        let (session, operation) = (&self.session, self.operation());
         let options = session.options();
-        let deadline = deadline(&self.lease, options);
-        let retry = Retry::new("change_invisible", &options.retry, options.request_timeout, deadline);
-        let handle = retry.run(&**session, |limit| self.attempt(limit, deadline)).await?;
+        let retry = Retry::new(operation, &options.retry, options.request_timeout, deadline);
+        let result = retry.run(&**session, |limit| self.attempt(limit, deadline)).await;
+        match &result {
+            Ok(()) if self.settles() => self.lease.settled(),
+            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.lease.lost(),
+            _ => {}
+        }
+        result.map_err(|error| error.during(operation))
+    }
+
+    /// Sends the change once, without the session, which may have ended.
+    pub(crate) async fn run_once(self) -> Result<()> {
+        let link = self.session.pool().pick(&self.lease.message().endpoints)?;
+        self.send(&link, self.session.options().request_timeout).await.map(drop)
+    }
+
+    fn settles(&self) -> bool {
+        matches!(self.purpose, Purpose::Nack | Purpose::GiveBack)
+    }
+
+    fn operation(&self) -> &'static str {
+        match self.purpose {
+            Purpose::Nack => "nack",
+            _ => "change_invisible",
+        }
+    }
+
+    async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<()> {
+        let _turn = self.lease.turn().await;
+        if self.purpose == Purpose::Renewal && !self.lease.is_open() {
+            return Ok(());
+        }
+        // Some servers only know clients that have a telemetry stream to them.
+        let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
+        let handle = self.send(&link, limit).await?;
         self.lease.renew(handle, self.invisible);
         Ok(())
     }
 
-    /// Sends the change once, without the session, which may have ended.
-    pub(super) async fn run_once(self) -> Result<()> {
-        let link = self.session.pool().pick(self.lease.endpoints())?;
-        self.send(&link, self.session.options().request_timeout).await.map(drop)
-    }
-
-    async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
-        // Some servers only know clients that have a telemetry stream to them.
-        let link = self.session.ready(self.lease.endpoints(), deadline).await;
-        let link = link.map_err(|error| error.during("change_invisible"))?;
-        self.send(&link, limit).await
-    }
-
     async fn send(&self, link: &Link, limit: Duration) -> Result<String> {
-        let rpc = self.session.rpc();
-        let change = InvisibleChange {
-            message_id: self.message_id.clone(),
-            handle: self.lease.handle(),
-            invisible: self.invisible,
-            suspend: self.suspend,
+        let (rpc, message) = (self.session.rpc(), self.lease.message());
+        // Clients return lite messages without counting an attempt, because it would hold up their lite topic.
+        let suspend = match self.purpose {
+            Purpose::GiveBack => true,
+            Purpose::Nack => message.lite_topic.is_some(),
+            Purpose::Change | Purpose::Renewal => false,
         };
-        let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
+        let change =
+            InvisibleChange { message, handle: self.lease.handle(), invisible: self.invisible, suspend };
+        let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
         let request = build_change(group, topic, change);
         let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(link, request, limit).await?;
         process_change(&origin, response)

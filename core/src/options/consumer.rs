@@ -89,6 +89,18 @@ impl Subscription {
     pub fn new(topic: impl Into<String>, filter: Filter) -> Self {
         Self { topic: topic.into(), filter }
     }
+
+    /// Why it can't be used, if it can't.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        let empty_filter = match &self.filter {
+            Filter::All => false,
+            Filter::Tags(tags) => tags.is_empty() || tags.iter().any(String::is_empty),
+            Filter::Sql(expression) => expression.trim().is_empty(),
+        };
+        let topic = &self.topic;
+        (topic.is_empty() || empty_filter)
+            .then(|| format!("the topic or the filter of subscription `{topic}` is empty"))
+    }
 }
 
 impl From<&str> for Subscription {
@@ -173,6 +185,56 @@ impl Default for ReceiveOptions {
             max_messages: 32,
             invisible_duration: Duration::from_secs(30),
             await_duration: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How a stream of messages fetches ahead of the application.
+///
+/// Both limits hold for all topics of the stream together. A stream with few messages leaves more to the other
+/// consumers of its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// The maximum number of messages that wait for the application or are asked for. Default: 128. At least 1.
+    pub max_messages: usize,
+    /// The size of all bodies that wait, in bytes, above which nothing more is asked for. Requests under way may
+    /// exceed it by what they bring. Default: 64 MiB.
+    pub max_bytes: usize,
+    /// How long the deliveries are hidden from others before they come again. Default: 30 s. Servers allow 10 s to
+    /// 12 h. At least half of it is left when a delivery is handed out.
+    pub invisible_duration: Duration,
+}
+
+impl StreamOptions {
+    /// Sets [`max_messages`](Self::max_messages).
+    #[must_use]
+    pub fn max_messages(mut self, messages: usize) -> Self {
+        self.max_messages = messages;
+        self
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`invisible_duration`](Self::invisible_duration).
+    #[must_use]
+    pub fn invisible_duration(mut self, duration: Duration) -> Self {
+        self.invisible_duration = duration;
+        self
+    }
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self {
+            max_messages: 128,
+            max_bytes: 64 * 1024 * 1024,
+            invisible_duration: ReceiveOptions::default().invisible_duration,
         }
     }
 }

@@ -29,8 +29,8 @@ pub(crate) use identity::{Identity, WireLanguage};
 pub(crate) use in_flight::{InFlight, InFlightGuard};
 pub(crate) use link::Link;
 pub(crate) use operation::{
-    AckMessage, ChangeInvisibleDuration, EndTransaction, NotifyClientTermination, QueryRoute, RecallMessage,
-    SendMessage,
+    AckMessage, ChangeInvisibleDuration, EndTransaction, ForwardMessageToDeadLetterQueue,
+    NotifyClientTermination, QueryRoute, RecallMessage, SendMessage,
 };
 pub(crate) use pool::Pool;
 pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};

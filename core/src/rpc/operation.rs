@@ -52,6 +52,9 @@ operations! {
     AckMessage as "ack": ack_message(AckMessageRequest) -> AckMessageResponse;
     ChangeInvisibleDuration as "change_invisible":
         change_invisible_duration(ChangeInvisibleDurationRequest) -> ChangeInvisibleDurationResponse;
+    ForwardMessageToDeadLetterQueue as "dead_letter":
+        forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest)
+            -> ForwardMessageToDeadLetterQueueResponse;
     NotifyClientTermination as "close":
         notify_client_termination(NotifyClientTerminationRequest) -> NotifyClientTerminationResponse;
 }

@@ -2,6 +2,7 @@
 
 mod orphans;
 mod stream;
+mod subscriptions;
 
 use std::{
     collections::HashMap,
@@ -291,15 +292,12 @@ impl Inner {
     fn group(&self) -> Option<v2::Resource> {
         match &*self.role.lock() {
             Role::Producer { .. } => None,
-            Role::SimpleConsumer { group, .. } => Some(self.rpc.resource(group)),
+            Role::Consumer { group, .. } => Some(self.rpc.resource(group)),
         }
     }
 
     fn client_type(&self) -> v2::ClientType {
-        match &*self.role.lock() {
-            Role::Producer { .. } => v2::ClientType::Producer,
-            Role::SimpleConsumer { .. } => v2::ClientType::SimpleConsumer,
-        }
+        self.role.lock().client_type()
     }
 
     /// The links of the streams that pass `filter`.

@@ -4,20 +4,21 @@ use rocketmq_thin_proto::v2;
 
 use crate::{
     error::{Error, ErrorKind},
+    message::LeasedMessage,
     rpc::{Origin, Outcome},
 };
 
-/// A request that acks deliveries of one topic, each given as (message id, handle).
-pub(crate) fn build_ack(
+/// A request that acks deliveries of one topic, each given with its handle.
+pub(crate) fn build_ack<'a>(
     group: v2::Resource,
     topic: v2::Resource,
-    deliveries: impl Iterator<Item = (String, String)>,
+    deliveries: impl Iterator<Item = (&'a LeasedMessage, String)>,
 ) -> v2::AckMessageRequest {
     let entries = deliveries
-        .map(|(message_id, receipt_handle)| v2::AckMessageEntry {
-            message_id,
+        .map(|(message, receipt_handle)| v2::AckMessageEntry {
+            message_id: message.message_id.clone(),
             receipt_handle,
-            lite_topic: None,
+            lite_topic: message.lite_topic.clone(),
         })
         .collect();
     v2::AckMessageRequest { group: Some(group), topic: Some(topic), entries }

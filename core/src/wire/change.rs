@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use rocketmq_thin_proto::v2;
 
-use crate::{error::Error, rpc::Origin};
+use crate::{error::Error, message::LeasedMessage, rpc::Origin};
 
 /// A change of one delivery's invisible time.
-pub(crate) struct InvisibleChange {
-    pub(crate) message_id: String,
+pub(crate) struct InvisibleChange<'a> {
+    pub(crate) message: &'a LeasedMessage,
     pub(crate) handle: String,
     /// How long the delivery is hidden, from now.
     pub(crate) invisible: Duration,
@@ -20,16 +20,16 @@ pub(crate) struct InvisibleChange {
 pub(crate) fn build_change(
     group: v2::Resource,
     topic: v2::Resource,
-    change: InvisibleChange,
+    change: InvisibleChange<'_>,
 ) -> v2::ChangeInvisibleDurationRequest {
-    let InvisibleChange { message_id, handle, invisible, suspend } = change;
+    let InvisibleChange { message, handle, invisible, suspend } = change;
     v2::ChangeInvisibleDurationRequest {
         group: Some(group),
         topic: Some(topic),
         receipt_handle: handle,
         invisible_duration: Some(super::duration(invisible)),
-        message_id,
-        lite_topic: None,
+        message_id: message.message_id.clone(),
+        lite_topic: message.lite_topic.clone(),
         suspend: suspend.then_some(true),
     }
 }

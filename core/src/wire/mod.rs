@@ -4,6 +4,7 @@ mod ack;
 mod body;
 mod change;
 mod end_transaction;
+mod forward;
 mod message_id;
 mod orphan;
 mod recall;
@@ -16,13 +17,14 @@ pub(crate) use ack::{build_ack, process_ack};
 pub(crate) use body::compress;
 pub(crate) use change::{InvisibleChange, build_change, process_change};
 pub(crate) use end_transaction::{End, HalfMessage, build_end_transaction, process_end_transaction};
+pub(crate) use forward::{Forward, build_forward};
 pub(crate) use message_id::MessageIds;
 pub(crate) use orphan::process_orphan;
 pub(crate) use recall::{build_recall, process_recall};
 pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
 pub(crate) use send::{Outgoing, build_send, process_send};
-pub(crate) use settings::{Role, Settings, build_settings, process_settings};
+pub(crate) use settings::{ConsumerKind, Role, Settings, build_settings, process_settings};
 
 /// A duration on the wire. One that is too long becomes the longest that can be expressed: the server refuses it if
 /// it has to, while a missing duration would mean something else.

@@ -10,7 +10,7 @@ use rocketmq_thin_proto::v2;
 use super::{body, settings::filter};
 use crate::{
     error::{Error, ErrorKind},
-    message::{Delivery, Group, Lease},
+    message::{DeadLetterOrigin, Delivery, Group, Lease, LeasedMessage},
     options::Filter,
     route::Queue,
     rpc::{Origin, Outcome, Received},
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) group: Arc<Group>,
-    pub(crate) topic: String,
+    pub(crate) topic: Arc<str>,
     pub(crate) filter: Filter,
     /// The largest body after decompression, in bytes.
     pub(crate) max_body_size: usize,
@@ -95,24 +95,38 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
     let plain = body::decode(&message.body, &system, source.max_body_size);
     let mut properties: Vec<_> = message.user_properties.into_iter().collect();
     properties.sort_unstable();
-    let handle = system.receipt_handle.unwrap_or_default();
+    let leased = LeasedMessage {
+        message_id: system.message_id.clone(),
+        topic: source.topic.clone(),
+        lite_topic: system.lite_topic.clone(),
+        group: source.group.clone(),
+        endpoints: queue.endpoints.clone(),
+    };
+    let lease = Lease::new(system.receipt_handle.unwrap_or_default(), leased, poll.invisible);
+    let origin =
+        system.dead_letter_queue.map(|origin| DeadLetterOrigin::new(origin.topic, origin.message_id));
     Delivery {
         message_id: system.message_id,
         // As subscribed, because servers truncate the name of a topic at its first percent sign.
-        topic: source.topic.clone(),
+        topic: source.topic.to_string(),
         corrupted: plain.is_none(),
         body: plain.unwrap_or(message.body),
         tag: system.tag,
         keys: system.keys,
         properties,
         message_group: system.message_group,
+        deliver_at: system.delivery_timestamp.and_then(time),
+        priority: system.priority,
+        lite_topic: system.lite_topic,
+        dead_letter_origin: origin,
+        trace_parent: system.trace_context.filter(|context| !context.is_empty()),
         born_at: system.born_timestamp.and_then(time),
         born_host: system.born_host,
         stored_at: system.store_timestamp.and_then(time),
         attempt: system.delivery_attempt.and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1),
         queue_id: system.queue_id,
         queue_offset: system.queue_offset.unwrap_or(-1),
-        lease: Arc::new(Lease::new(handle, queue.endpoints.clone(), source.group.clone(), poll.invisible)),
+        lease: Arc::new(lease),
     }
 }
 
@@ -167,6 +181,11 @@ mod tests {
             queue_offset: Some(9),
             delivery_attempt: Some(2),
             message_group: Some("g".into()),
+            delivery_timestamp: Some((UNIX_EPOCH + Duration::from_millis(1500)).into()),
+            priority: Some(7),
+            lite_topic: Some("l".into()),
+            dead_letter_queue: Some(v2::DeadLetterQueue { topic: "o".into(), message_id: "before".into() }),
+            trace_context: Some("00-1-2-01".into()),
             ..Default::default()
         };
         let deliveries = process(Some(v2::Code::Ok), vec![message(system)]).unwrap();
@@ -176,6 +195,12 @@ mod tests {
         assert_eq!((delivery.attempt, delivery.queue_id, delivery.queue_offset), (2, 3, 9));
         assert_eq!((delivery.born_at, delivery.stored_at), (Some(UNIX_EPOCH), None));
         assert_eq!((delivery.lease.handle().as_str(), delivery.corrupted), ("handle", false));
+        assert_eq!(delivery.deliver_at, Some(UNIX_EPOCH + Duration::from_millis(1500)));
+        assert_eq!((delivery.priority, delivery.lite_topic.as_deref()), (Some(7), Some("l")));
+        assert_eq!(delivery.dead_letter_origin, Some(DeadLetterOrigin::new("o".into(), "before".into())));
+        assert_eq!(delivery.trace_parent.as_deref(), Some("00-1-2-01"));
+        let leased = delivery.lease.message();
+        assert_eq!((leased.message_id.as_str(), leased.lite_topic.as_deref()), ("id", Some("l")));
     }
 
     #[test]

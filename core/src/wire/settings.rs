@@ -17,8 +17,24 @@ use crate::{
 pub(crate) enum Role {
     /// Sends to these topics.
     Producer { topics: Vec<String> },
-    /// Receives for this group, one call at a time.
-    SimpleConsumer { group: String, subscriptions: Vec<Subscription> },
+    /// Receives from these topics for this group.
+    Consumer { kind: ConsumerKind, group: String, subscriptions: Vec<Subscription> },
+}
+
+/// How a consumer receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConsumerKind {
+    /// One call at a time.
+    Simple,
+}
+
+impl Role {
+    pub(crate) fn client_type(&self) -> v2::ClientType {
+        match self {
+            Self::Producer { .. } => v2::ClientType::Producer,
+            Self::Consumer { kind: ConsumerKind::Simple, .. } => v2::ClientType::SimpleConsumer,
+        }
+    }
 }
 
 /// The server's settings for a client.
@@ -28,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) pauses: Option<(Duration, Duration)>,
     /// The largest body that the server accepts, in bytes.
     pub(crate) max_body_size: Option<usize>,
+    /// How often a message is delivered before the server makes it a dead letter; of consumers.
+    pub(crate) max_attempts: Option<u32>,
     /// Whether clients have to check that a topic accepts the type of a message.
     pub(crate) validate_message_type: bool,
 }
@@ -35,32 +53,26 @@ pub(crate) struct Settings {
 /// The first command of every telemetry stream.
 pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::Settings {
     let Servers { options, access, .. } = servers;
-    let (client_type, pub_sub) = match role {
-        Role::Producer { topics } => (
-            v2::ClientType::Producer,
-            PubSub::Publishing(v2::Publishing {
-                topics: topics.iter().map(|topic| rpc.resource(topic)).collect(),
-                max_body_size: 0,
-                validate_message_type: true,
-            }),
-        ),
-        Role::SimpleConsumer { group, subscriptions } => (
-            v2::ClientType::SimpleConsumer,
-            PubSub::Subscription(v2::Subscription {
-                group: Some(rpc.resource(group)),
-                subscriptions: subscriptions
-                    .iter()
-                    .map(|subscription| v2::SubscriptionEntry {
-                        topic: Some(rpc.resource(&subscription.topic)),
-                        expression: Some(filter(&subscription.filter)),
-                    })
-                    .collect(),
-                ..Default::default()
-            }),
-        ),
+    let pub_sub = match role {
+        Role::Producer { topics } => PubSub::Publishing(v2::Publishing {
+            topics: topics.iter().map(|topic| rpc.resource(topic)).collect(),
+            max_body_size: 0,
+            validate_message_type: true,
+        }),
+        Role::Consumer { group, subscriptions, .. } => PubSub::Subscription(v2::Subscription {
+            group: Some(rpc.resource(group)),
+            subscriptions: subscriptions
+                .iter()
+                .map(|subscription| v2::SubscriptionEntry {
+                    topic: Some(rpc.resource(&subscription.topic)),
+                    expression: Some(filter(&subscription.filter)),
+                })
+                .collect(),
+            ..Default::default()
+        }),
     };
     v2::Settings {
-        client_type: Some(client_type.into()),
+        client_type: Some(role.client_type().into()),
         access_point: Some(endpoints(access)),
         backoff_policy: Some(v2::RetryPolicy {
             max_attempts: i32::try_from(options.retry.max_attempts).unwrap_or(i32::MAX),
@@ -98,6 +110,11 @@ pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
         max_body_size: publishing
             .and_then(|publishing| usize::try_from(publishing.max_body_size).ok())
             .filter(|size| *size > 0),
+        max_attempts: settings
+            .backoff_policy
+            .as_ref()
+            .and_then(|policy| u32::try_from(policy.max_attempts).ok())
+            .filter(|attempts| *attempts > 0),
         validate_message_type: publishing.is_some_and(|publishing| publishing.validate_message_type),
     }
 }
@@ -207,6 +224,7 @@ mod tests {
         let good = process_settings(&settings(1, 2, 4));
         assert_eq!(good.pauses, Some((Duration::from_secs(1), Duration::from_secs(2))));
         assert_eq!((good.max_body_size, good.validate_message_type), (Some(4), true));
+        assert_eq!(good.max_attempts, Some(3));
         let nonsense = process_settings(&settings(-1, 2, -4));
         assert_eq!((nonsense.pauses, nonsense.max_body_size), (None, None));
         assert_eq!(process_settings(&v2::Settings::default()), Settings::default());
@@ -218,7 +236,8 @@ mod tests {
         let rpc = Rpc::new(Identity::new(&options).unwrap());
         let access = Access::parse("h:1").unwrap().endpoints;
         let servers = Servers { pool: Pool::new(&Tls::Off, Duration::ZERO).unwrap(), access, options };
-        let role = Role::SimpleConsumer { group: "g".into(), subscriptions: vec!["t".into()] };
+        let kind = ConsumerKind::Simple;
+        let role = Role::Consumer { kind, group: "g".into(), subscriptions: vec!["t".into()] };
         let settings = build_settings(&rpc, &servers, &role);
         assert_eq!(settings.client_type(), v2::ClientType::SimpleConsumer);
         let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("no subscription") };

@@ -1,0 +1,58 @@
+//! Forwarding of a delivery to the dead-letter topic of its group.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use super::settle::deadline;
+use crate::{
+    error::{ErrorKind, Result},
+    message::{Delivery, Lease},
+    rpc::{ForwardMessageToDeadLetterQueue, Retry},
+    session::Session,
+    wire::{Forward, build_forward},
+};
+
+/// One delivery to forward.
+pub(crate) struct DeadLetter {
+    session: Arc<Session>,
+    lease: Arc<Lease>,
+    attempt: u32,
+}
+
+impl DeadLetter {
+    pub(crate) fn new(session: Arc<Session>, delivery: &Delivery) -> Self {
+        Self { session, lease: delivery.lease.clone(), attempt: delivery.attempt }
+    }
+
+    /// Forwards the delivery, with retries.
+    pub(crate) async fn run(self) -> Result<()> {
+        let _settling = self.lease.begin_settling();
+        let options = self.session.options();
+        let deadline = deadline(&self.lease, options);
+        let retry = Retry::new("dead_letter", &options.retry, options.request_timeout, deadline);
+        let result = retry.run(&*self.session, |limit| self.forward(limit, deadline)).await;
+        match &result {
+            Ok(()) => self.lease.settled(),
+            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.lease.lost(),
+            Err(_) => {}
+        }
+        result.map_err(|error| error.during("dead_letter"))
+    }
+
+    async fn forward(&self, limit: Duration, deadline: Instant) -> Result<()> {
+        let _turn = self.lease.turn().await;
+        let message = self.lease.message();
+        // Some servers only know clients that have a telemetry stream to them.
+        let link = self.session.ready(&message.endpoints, deadline).await?;
+        let rpc = self.session.rpc();
+        let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
+        let forward = Forward {
+            message,
+            handle: self.lease.handle(),
+            attempt: self.attempt,
+            max_attempts: self.session.settings().max_attempts,
+        };
+        let request = build_forward(group, topic, forward);
+        let (origin, response) = rpc.unary::<ForwardMessageToDeadLetterQueue>(&link, request, limit).await?;
+        origin.check(response.status.as_ref()).map(drop)
+    }
+}

@@ -1,0 +1,294 @@
+//! Leases that the client keeps: each is renewed when half of it is over.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use futures::{
+    StreamExt,
+    future::{BoxFuture, FutureExt},
+    stream::FuturesUnordered,
+};
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::Notify};
+
+use super::settle::Change;
+use crate::{
+    error::{ErrorKind, Result},
+    message::{Lease, Renewal},
+    options::Endpoints,
+    session::Session,
+};
+
+/// The most renewals that one server gets at the same time.
+const MAX_RENEWALS: usize = 16;
+
+/// The shortest pause between two renewals of the same lease.
+const MIN_PAUSE: Duration = Duration::from_millis(250);
+
+/// The shortest pause after a renewal failed.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// When a lease is due. The number tells apart leases that are due at the same time.
+type Due = (Instant, u64);
+
+/// The leases that one consumer keeps. One task renews all of them; it runs while there are any.
+///
+/// A lease is kept until it is [released](Self::release), settled or lost, until the last clone of its delivery is
+/// dropped, or as long as was asked.
+pub(crate) struct Leases {
+    session: Arc<Session>,
+    state: Mutex<State>,
+    wake: Notify,
+    /// Where the task runs: leases may be kept from any thread.
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct State {
+    due: BTreeMap<Due, Weak<Lease>>,
+    numbers: u64,
+    task: Task,
+}
+
+/// What the task that renews leases does.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Task {
+    #[default]
+    Ended,
+    Working,
+    /// It sleeps until then, or until a renewal is done.
+    Sleeping(Option<Instant>),
+}
+
+/// The renewals at one server.
+#[derive(Default)]
+struct Server {
+    under_way: usize,
+    waiting: VecDeque<Weak<Lease>>,
+}
+
+/// A lease, its server, and whether it was renewed.
+type Renewed = (Weak<Lease>, Endpoints, Result<()>);
+
+/// The renewals that the task has started or is about to start.
+#[derive(Default)]
+struct Renewals {
+    servers: HashMap<Endpoints, Server>,
+    under_way: FuturesUnordered<BoxFuture<'static, Renewed>>,
+}
+
+impl Leases {
+    pub(crate) fn new(session: Arc<Session>) -> Arc<Self> {
+        Arc::new(Self { session, state: Mutex::default(), wake: Notify::new(), runtime: Handle::current() })
+    }
+
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Keeps a lease until `keep_until`. Replaces an earlier end.
+    pub(crate) fn keep(self: &Arc<Self>, lease: &Arc<Lease>, keep_until: Instant) {
+        let due = lease.half_time().min(keep_until);
+        let mut state = self.state.lock();
+        state.numbers += 1;
+        let due = (due, state.numbers);
+        let before = lease.with_renewal(|renewal| renewal.replace(Renewal { keep_until, due: Some(due) }));
+        if let Some(Renewal { due, .. }) = before {
+            match due {
+                Some(due) => drop(state.due.remove(&due)),
+                // The renewal under way finds out when the next one is due.
+                None => {
+                    lease.with_renewal(|renewal| *renewal = Some(Renewal { keep_until, due: None }));
+                    return;
+                }
+            }
+        }
+        state.due.insert(due, Arc::downgrade(lease));
+        match state.task {
+            Task::Ended => {
+                state.task = Task::Working;
+                let (stop, work) = (self.session.stop().clone(), self.clone().run());
+                self.runtime.spawn(async move { stop.run_until_cancelled(work).await });
+            }
+            Task::Sleeping(until) if until.is_none_or(|until| due.0 < until) => self.wake.notify_one(),
+            Task::Sleeping(_) | Task::Working => {}
+        }
+    }
+
+    /// Stops keeping a lease.
+    pub(crate) fn release(&self, lease: &Lease) {
+        let mut state = self.state.lock();
+        if let Some(Renewal { due: Some(due), .. }) = lease.with_renewal(Option::take) {
+            state.due.remove(&due);
+        }
+    }
+
+    /// Notes the result of a request that settles the delivery.
+    pub(crate) fn note(&self, lease: &Lease, result: &Result<()>) {
+        match result {
+            Ok(()) => lease.settled(),
+            Err(error) if error.kind() == ErrorKind::InvalidReceipt => lease.lost(),
+            Err(_) => return,
+        }
+        self.release(lease);
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut renewals = Renewals::default();
+        loop {
+            let next = {
+                let mut state = self.state.lock();
+                let next = self.start_due(&mut state, &mut renewals);
+                if next.is_none() && renewals.under_way.is_empty() {
+                    state.task = Task::Ended;
+                    return;
+                }
+                state.task = Task::Sleeping(next);
+                next
+            };
+            let sleep = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.wake.notified() => {}
+                Some((lease, endpoints, result)) = renewals.under_way.next() => {
+                    self.finish(&lease, &result);
+                    if let Some(server) = renewals.servers.get_mut(&endpoints) {
+                        server.under_way -= 1;
+                    }
+                    self.start_next(&endpoints, &mut renewals);
+                }
+            }
+        }
+    }
+
+    /// Starts the renewals that are due. Returns when the next one is.
+    fn start_due(&self, state: &mut State, renewals: &mut Renewals) -> Option<Instant> {
+        let now = Instant::now();
+        while let Some(first) = state.due.first_entry() {
+            if first.key().0 > now {
+                return Some(first.key().0);
+            }
+            // Without the lease, the last clone of the delivery was dropped.
+            let Some(lease) = first.remove().upgrade() else { continue };
+            let Some(Renewal { keep_until, .. }) = lease.renewal() else { continue };
+            match what_to_do(&lease, keep_until, now) {
+                Step::Stop => lease.with_renewal(|renewal| *renewal = None),
+                Step::Wait(until) => state.queue(&lease, keep_until, until),
+                Step::Renew => {
+                    lease.with_renewal(|renewal| *renewal = Some(Renewal { keep_until, due: None }));
+                    let endpoints = &lease.message().endpoints;
+                    let server = renewals.servers.entry(endpoints.clone()).or_default();
+                    server.waiting.push_back(Arc::downgrade(&lease));
+                    self.start_next(endpoints, renewals);
+                }
+            }
+        }
+        None
+    }
+
+    /// Starts renewals at a server, as many as it may get.
+    fn start_next(&self, endpoints: &Endpoints, renewals: &mut Renewals) {
+        let Some(server) = renewals.servers.get_mut(endpoints) else { return };
+        while server.under_way < MAX_RENEWALS
+            && let Some(lease) = server.waiting.pop_front()
+        {
+            // It may have been dropped or released meanwhile.
+            let Some(lease) = lease.upgrade().filter(|lease| is_under_way(lease)) else { continue };
+            server.under_way += 1;
+            let (session, endpoints) = (self.session.clone(), endpoints.clone());
+            let deadline = crate::options::deadline(Instant::now(), session.options().request_timeout);
+            let work = async move {
+                let length = lease.length();
+                let weak = Arc::downgrade(&lease);
+                let result = Change::renewal(session, lease, length).run_until(deadline).await;
+                (weak, endpoints, result)
+            };
+            renewals.under_way.push(work.boxed());
+        }
+        if server.under_way == 0 {
+            renewals.servers.remove(endpoints);
+        }
+    }
+
+    /// Queues the next renewal of a lease, unless it is lost.
+    fn finish(&self, lease: &Weak<Lease>, result: &Result<()>) {
+        let Some(lease) = lease.upgrade() else { return };
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let Some(Renewal { keep_until, due: None }) = lease.renewal() else { return };
+        let next = match result {
+            Ok(()) => lease.half_time().max(now + MIN_PAUSE),
+            Err(error) => {
+                let left = lease.until().saturating_duration_since(now);
+                if error.kind() == ErrorKind::InvalidReceipt || left.is_zero() {
+                    lease.with_renewal(|renewal| *renewal = None);
+                    drop(state);
+                    return report_lost(&lease, &error.to_string());
+                }
+                tracing::debug!(%error, "a lease was not renewed; the next attempt follows");
+                now + (left / 2).max(FAILURE_PAUSE)
+            }
+        };
+        state.queue(&lease, keep_until, next);
+    }
+}
+
+impl State {
+    fn queue(&mut self, lease: &Arc<Lease>, keep_until: Instant, due: Instant) {
+        self.numbers += 1;
+        let due = (due.min(keep_until), self.numbers);
+        lease.with_renewal(|renewal| *renewal = Some(Renewal { keep_until, due: Some(due) }));
+        self.due.insert(due, Arc::downgrade(lease));
+    }
+}
+
+/// What to do about a lease that is due.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Renew,
+    /// Look again then.
+    Wait(Instant),
+    Stop,
+}
+
+fn what_to_do(lease: &Lease, keep_until: Instant, now: Instant) -> Step {
+    if lease.is_lost(now) {
+        report_lost(lease, "it was not renewed in time");
+        return Step::Stop;
+    }
+    if !lease.is_open() {
+        // A request that settles the delivery is under way, or has succeeded.
+        return if lease.is_settled() { Step::Stop } else { Step::Wait(now + FAILURE_PAUSE) };
+    }
+    if keep_until <= now {
+        tracing::debug!(message_id = lease.message().message_id, "a lease was kept as long as was asked");
+        return Step::Stop;
+    }
+    // The application may have changed the invisible time.
+    let half_time = lease.half_time();
+    if half_time > now { Step::Wait(half_time) } else { Step::Renew }
+}
+
+fn is_under_way(lease: &Lease) -> bool {
+    matches!(lease.renewal(), Some(Renewal { due: None, .. }))
+}
+
+fn report_lost(lease: &Lease, reason: &str) {
+    lease.lost();
+    let message = lease.message();
+    tracing::warn!(
+        message_id = message.message_id,
+        topic = &*message.topic,
+        group = message.group.name,
+        reason,
+        "the lease of a delivery is lost: its message comes again"
+    );
+}

@@ -1,0 +1,108 @@
+//! A stream of deliveries.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::Stream;
+use tokio_stream::wrappers::WatchStream;
+
+use super::{SimpleConsumer, feed::Feed};
+use crate::{error::Result, message::Delivery};
+
+/// The deliveries of a consumer, fetched ahead of the application. See [`SimpleConsumer::messages`].
+///
+/// Cheap to clone; clones take from the same deliveries. Dropping the last one gives back what was not handed out.
+/// What was handed out stays valid, and is settled through the consumer.
+pub struct Messages {
+    stream: Arc<Inner>,
+    news: WatchStream<u64>,
+}
+
+struct Inner {
+    feed: Arc<Feed>,
+    /// The stream works as long as it exists, even if the application drops its own consumer.
+    consumer: SimpleConsumer,
+}
+
+impl Messages {
+    pub(super) fn new(consumer: SimpleConsumer, feed: Arc<Feed>) -> Self {
+        let news = WatchStream::from_changes(feed.news());
+        Self { stream: Arc::new(Inner { feed, consumer }), news }
+    }
+
+    /// Waits for deliveries, and takes at most `max` (at least one) of those that have arrived. `None` once the
+    /// consumer is closed.
+    ///
+    /// Cancelling the future loses no delivery.
+    ///
+    /// # Errors
+    ///
+    /// As the items of the stream. The next call goes on.
+    pub async fn next_batch(&self, max: usize) -> Option<Result<Vec<Delivery>>> {
+        let feed = &self.stream.feed;
+        let mut news = feed.news();
+        loop {
+            if let Poll::Ready(batch) = feed.take(max.max(1)) {
+                return batch;
+            }
+            news.changed().await.ok()?;
+        }
+    }
+
+    /// Takes back deliveries that the application has not seen, for those who build on this crate, such as a
+    /// language's binding whose call was cancelled after its deliveries had arrived.
+    ///
+    /// They come next again, in their order. After a close they are given back to the server at once. May be called
+    /// from any thread.
+    pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
+        deliveries.retain(|delivery| self.stream.consumer.is_own(delivery));
+        self.stream.feed.put_back(deliveries);
+    }
+
+    /// Ends the stream for all clones, and gives back what was not handed out. Waits for that at most `deadline`.
+    pub async fn close(&self, deadline: Duration) {
+        let _ = tokio::time::timeout(deadline, self.stream.feed.close()).await;
+    }
+}
+
+impl Stream for Messages {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Poll::Ready(batch) = self.stream.feed.take(1) {
+                let item = batch.and_then(|batch| batch.map(|mut batch| batch.pop()).transpose());
+                return Poll::Ready(item);
+            }
+            match Pin::new(&mut self.news).poll_next(context) {
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl Clone for Messages {
+    fn clone(&self) -> Self {
+        let news = WatchStream::from_changes(self.stream.feed.news());
+        Self { stream: self.stream.clone(), news }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.feed.abandon(self.consumer.clone());
+    }
+}
+
+impl fmt::Debug for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("consumer", &self.stream.consumer).finish_non_exhaustive()
+    }
+}

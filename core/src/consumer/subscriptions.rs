@@ -1,0 +1,153 @@
+//! What a consumer is subscribed to, which may change while it runs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    message::Group,
+    options::{SimpleConsumerOptions, Subscription},
+    route::Routes,
+    session::Session,
+    wire::Source,
+};
+
+/// One subscription of a consumer.
+pub(super) struct Subscribed {
+    /// Differs from that of every other subscription of the consumer, also of the same topic.
+    pub(super) id: u64,
+    pub(super) source: Arc<Source>,
+    /// Cancelled when the subscription or the consumer ends.
+    pub(super) stop: CancellationToken,
+}
+
+/// The subscriptions of a consumer.
+pub(super) struct Subscriptions {
+    pub(super) session: Arc<Session>,
+    pub(super) routes: Arc<Routes>,
+    group: Arc<Group>,
+    max_body_size: usize,
+    ids: AtomicU64,
+    current: watch::Sender<Arc<[Arc<Subscribed>]>>,
+    /// Held by the change under way.
+    change: tokio::sync::Mutex<()>,
+    stop: CancellationToken,
+}
+
+impl Subscriptions {
+    pub(super) fn new(
+        session: Arc<Session>,
+        routes: Arc<Routes>,
+        group: Arc<Group>,
+        options: SimpleConsumerOptions,
+    ) -> Arc<Self> {
+        let stop = session.stop().child_token();
+        let this = Self {
+            session,
+            routes,
+            group,
+            max_body_size: options.decode.max_body_size,
+            ids: AtomicU64::new(0),
+            current: watch::Sender::new(Arc::new([])),
+            change: tokio::sync::Mutex::default(),
+            stop,
+        };
+        let subscribed = options.subscriptions.into_iter().map(|it| this.subscribed(it)).collect();
+        this.current.send_replace(subscribed);
+        Arc::new(this)
+    }
+
+    /// The subscriptions, and a notice whenever they change.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<[Arc<Subscribed>]>> {
+        self.current.subscribe()
+    }
+
+    pub(super) fn current(&self) -> Arc<[Arc<Subscribed>]> {
+        self.current.borrow().clone()
+    }
+
+    /// Ends all polls.
+    pub(super) fn close(&self) {
+        self.stop.cancel();
+    }
+
+    /// Cancelled when the consumer ends.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Adds a subscription, or replaces that of the same topic. Returns whether there was another one.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has changed then.
+    pub(super) async fn subscribe(&self, subscription: Subscription) -> Result<bool> {
+        if let Some(flaw) = subscription.flaw() {
+            return Err(Error::new(ErrorKind::InvalidArgument, "subscribe", flaw));
+        }
+        let _turn = self.change.lock().await;
+        let before = self.current.borrow().clone();
+        let old = before.iter().find(|it| *it.source.topic == *subscription.topic);
+        if old.is_some_and(|old| old.source.filter == subscription.filter) {
+            return Ok(false);
+        }
+        let timeout = self.session.options().operation_timeout;
+        let deadline = crate::options::deadline(Instant::now(), timeout);
+        self.routes.get(&subscription.topic, deadline).await?.readable_brokers()?;
+        let new = subscription.clone();
+        self.session
+            .change_subscriptions(deadline, |all| {
+                all.retain(|it| it.topic != new.topic);
+                all.push(new);
+            })
+            .await?;
+        self.replace(&subscription.topic.clone(), Some(subscription));
+        Ok(old.is_some())
+    }
+
+    /// Removes the subscription of a topic. Returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has changed then.
+    pub(super) async fn unsubscribe(&self, topic: &str) -> Result<bool> {
+        let _turn = self.change.lock().await;
+        if !self.current.borrow().iter().any(|it| *it.source.topic == *topic) {
+            return Ok(false);
+        }
+        let timeout = self.session.options().operation_timeout;
+        let deadline = crate::options::deadline(Instant::now(), timeout);
+        self.session.change_subscriptions(deadline, |all| all.retain(|it| it.topic != topic)).await?;
+        self.replace(topic, None);
+        Ok(true)
+    }
+
+    fn replace(&self, topic: &str, subscription: Option<Subscription>) {
+        let before = self.current.borrow().clone();
+        let (old, mut all) = before.iter().cloned().partition::<Vec<_>, _>(|it| *it.source.topic == *topic);
+        all.extend(subscription.map(|it| self.subscribed(it)));
+        self.current.send_replace(all.into());
+        for subscribed in old {
+            subscribed.stop.cancel();
+        }
+    }
+
+    fn subscribed(&self, Subscription { topic, filter }: Subscription) -> Arc<Subscribed> {
+        let source = Source {
+            group: self.group.clone(),
+            topic: topic.into(),
+            filter,
+            max_body_size: self.max_body_size,
+        };
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Subscribed { id, source: Arc::new(source), stop: self.stop.child_token() })
+    }
+}

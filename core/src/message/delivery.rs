@@ -1,0 +1,85 @@
+//! Received messages.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+
+use super::Lease;
+
+/// A received message and the lease on it.
+///
+/// Clones share the lease: after a change of the invisible time through one, all of them use the new handle.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The message's id, as in its [`Receipt`](crate::Receipt).
+    pub message_id: String,
+    /// The topic.
+    pub topic: String,
+    /// The content, decompressed; as received if `corrupted`.
+    pub body: Bytes,
+    /// The tag.
+    pub tag: Option<String>,
+    /// The keys.
+    pub keys: Vec<String>,
+    /// The application's properties, sorted by name.
+    pub properties: Vec<(String, String)>,
+    /// The message group, within which messages of FIFO topics are ordered.
+    pub message_group: Option<String>,
+    /// When the sender asked the server to deliver it. Only of delayed messages, and not every server reports it.
+    pub deliver_at: Option<SystemTime>,
+    /// The priority; larger goes first. Only in PRIORITY topics.
+    pub priority: Option<i32>,
+    /// The lite topic below `topic` that it was sent to. Only in LITE topics.
+    pub lite_topic: Option<String>,
+    /// What it was before it became a dead letter, if the server reports it.
+    pub dead_letter_origin: Option<DeadLetterOrigin>,
+    /// The W3C `traceparent` of the sender.
+    pub trace_parent: Option<String>,
+    /// When the sender created it.
+    pub born_at: Option<SystemTime>,
+    /// The host of the sender.
+    pub born_host: String,
+    /// When the server stored it.
+    pub stored_at: Option<SystemTime>,
+    /// How many times it has been delivered, including this time.
+    pub attempt: u32,
+    /// Whether the body failed its digest or could not be decompressed.
+    pub corrupted: bool,
+    /// The queue it is in.
+    pub queue_id: i32,
+    /// The offset in the queue.
+    pub queue_offset: i64,
+    pub(crate) lease: Arc<Lease>,
+}
+
+impl Delivery {
+    /// Whether the lease is over although the delivery was not settled: the message comes, or came, again, and
+    /// settling this delivery fails with kind `InvalidReceipt`.
+    ///
+    /// True as soon as the client knows it: when the invisible time has passed, or when a server has refused to
+    /// renew the lease. All clones tell the same.
+    #[must_use]
+    pub fn is_lease_lost(&self) -> bool {
+        self.lease.is_lost(Instant::now())
+    }
+}
+
+/// The message that became a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetterOrigin {
+    /// Its topic.
+    pub topic: String,
+    /// Its id there.
+    pub message_id: String,
+}
+
+impl DeadLetterOrigin {
+    pub(crate) fn new(topic: String, message_id: String) -> Self {
+        Self { topic, message_id }
+    }
+}

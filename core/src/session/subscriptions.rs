@@ -1,0 +1,81 @@
+//! Changes of a consumer's subscriptions at run time.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::future::try_join_all;
+
+use super::{Session, StreamState, wait_until};
+use crate::{
+    error::Error,
+    options::Subscription,
+    rpc::{Link, Verdict, verdict},
+    wire::Role,
+};
+
+impl Session {
+    /// Changes the subscriptions of a consumer, and waits until the servers that it is connected to know them.
+    ///
+    /// A server that can't be told in time is told when it is reached again.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of a server; then the change is undone.
+    pub(crate) async fn change_subscriptions(
+        &self,
+        deadline: Instant,
+        change: impl FnOnce(&mut Vec<Subscription>),
+    ) -> Result<(), Error> {
+        let Some(before) = self.replace_subscriptions(|subscriptions| change(subscriptions)) else {
+            return Ok(());
+        };
+        let deadline = deadline.min(crate::options::deadline(Instant::now(), self.options().request_timeout));
+        let links = self.inner.links(|_| true);
+        let told = try_join_all(links.iter().map(|link| self.tell(link, deadline))).await;
+        if let Err(error) = told {
+            self.replace_subscriptions(|subscriptions| *subscriptions = before);
+            for stream in self.inner.streams.lock().values() {
+                stream.resend();
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Returns the subscriptions as they were before the change.
+    fn replace_subscriptions(
+        &self,
+        change: impl FnOnce(&mut Vec<Subscription>),
+    ) -> Option<Vec<Subscription>> {
+        match &mut *self.inner.role.lock() {
+            Role::Consumer { subscriptions, .. } => {
+                let before = subscriptions.clone();
+                change(subscriptions);
+                Some(before)
+            }
+            Role::Producer { .. } => None,
+        }
+    }
+
+    /// Sends the settings over one stream.
+    async fn tell(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
+        let stream = self.inner.stream(link);
+        let mut state = stream.watch();
+        let before = match &*state.borrow_and_update() {
+            StreamState::Ready { received } => *received,
+            // Its first command will be the new settings.
+            StreamState::Opening { .. } => return Ok(()),
+        };
+        stream.resend();
+        let _ = wait_until(&mut state, deadline, |state| match state {
+            StreamState::Ready { received } => *received > before,
+            StreamState::Opening { .. } => true,
+        })
+        .await;
+        match &*state.borrow() {
+            StreamState::Opening { error: Some(error), .. } if verdict(error) == Verdict::Fail => {
+                Err(error.clone())
+            }
+            _ => Ok(()),
+        }
+    }
+}
