@@ -40,6 +40,8 @@
 //!   [`ClientOptions::operation_timeout`]. Other failures are returned at once. An [`Error`] says what happened
 //!   ([`Error::kind`], [`Error::code`]), whether to try again ([`Error::retryable`]), and whether the server may
 //!   have carried out the request ([`Error::maybe_delivered`]).
+//! - **Messages** of every type: NORMAL, FIFO, DELAY, PRIORITY, LITE, and those of a [`Transaction`]. See [`Message`].
+//!   A delayed one can be called back ([`Producer::recall`]).
 //! - **Throughput.** Sends and acks that run at the same time may share a request; each has its own result. The
 //!   number and size of messages in flight are bounded.
 //! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. It holds the receipt

@@ -1,9 +1,6 @@
 //! The type of a message, and whether its fields agree with each other.
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Message;
 use crate::error::{Error, ErrorKind};
@@ -20,20 +17,6 @@ pub(crate) enum MessageType {
     Priority,
     Lite,
     Transaction,
-}
-
-impl fmt::Display for MessageType {
-    /// As RocketMQ writes it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Normal => "NORMAL",
-            Self::Fifo => "FIFO",
-            Self::Delay => "DELAY",
-            Self::Priority => "PRIORITY",
-            Self::Lite => "LITE",
-            Self::Transaction => "TRANSACTION",
-        })
-    }
 }
 
 impl Message {

@@ -327,7 +327,56 @@ pub(super) async fn end_transaction(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::{Event, Level, Metadata, Subscriber, span};
+
     use super::*;
+
+    /// Counts the warnings of a thread.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::WARN
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    fn half() -> HalfMessage {
+        let text = String::new;
+        let server = Endpoints::from_iter([]);
+        HalfMessage { topic: text(), message_id: text(), transaction_id: text(), server }
+    }
+
+    #[test]
+    fn a_transaction_that_is_dropped_with_messages_is_a_warning() {
+        let warnings = Warnings::default();
+        tracing::subscriber::with_default(warnings.clone(), || {
+            drop(Halves::default());
+            assert_eq!(warnings.0.load(Ordering::SeqCst), 0);
+            let halves = Halves::default();
+            halves.state.lock().stored.push(half());
+            drop(halves);
+        });
+        assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
+    }
 
     #[test]
     fn a_decision_is_final_unless_it_failed() {

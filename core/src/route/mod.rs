@@ -55,9 +55,9 @@ impl AcceptedTypes {
         if types.is_empty() || types.contains(&message_type) || mixed {
             return Ok(());
         }
-        let types = types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let message =
-            format!("the topic takes messages of type {types}; this message is of type {message_type}");
+        let accepted = types.iter().map(|accepted| describe(*accepted)).collect::<Vec<_>>().join(", ");
+        let own = describe(message_type);
+        let message = format!("the topic takes messages of type {accepted}; this message is of type {own}");
         Err(Error::new(ErrorKind::TypeMismatch, "send", message))
     }
 }
@@ -111,6 +111,18 @@ impl TopicRoute {
     /// readable queue.
     pub(crate) fn readable_at(&self, broker: &str, turn: usize) -> Option<&Queue> {
         choose(&self.queues, turn, |queue| queue.readable && *queue.broker == *broker)
+    }
+}
+
+/// A type, and what makes a message one of it.
+fn describe(message_type: MessageType) -> &'static str {
+    match message_type {
+        MessageType::Normal => "NORMAL",
+        MessageType::Fifo => "FIFO (with a message_group)",
+        MessageType::Delay => "DELAY (with a deliver_at or a delay)",
+        MessageType::Priority => "PRIORITY (with a priority)",
+        MessageType::Lite => "LITE (with a lite_topic)",
+        MessageType::Transaction => "TRANSACTION (in a transaction)",
     }
 }
 
@@ -190,13 +202,13 @@ mod tests {
             (&mixed[..2], Delay, false),
         ] {
             let checked = AcceptedTypes::new(accepted.to_vec()).check(message_type);
-            assert_eq!(checked.is_ok(), taken, "{accepted:?} {message_type}");
+            assert_eq!(checked.is_ok(), taken, "{accepted:?} {message_type:?}");
         }
         let error = AcceptedTypes::new(vec![Fifo]).check(Normal).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TypeMismatch);
-        assert!(
-            error.message().contains("type FIFO") && error.message().contains("of type NORMAL"),
-            "{error}"
+        assert_eq!(
+            error.message(),
+            "the topic takes messages of type FIFO (with a message_group); this message is of type NORMAL"
         );
     }
 }
