@@ -17,8 +17,11 @@ use crate::{
     error::{Error, ErrorKind, Result},
     member::Closable,
     message::CloseReport,
-    options::{Access, ClientOptions, ProducerOptions, SimpleConsumerOptions, Tls},
+    options::{
+        Access, ClientOptions, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions, Subscription, Tls,
+    },
     producer::Producer,
+    push_consumer::PushConsumer,
     route::Routes,
     rpc::{Identity, Pool, Rpc, Servers},
     session::Session,
@@ -78,7 +81,7 @@ impl Client {
     ///
     /// `InvalidOptions` without a group or a topic; otherwise as for [`producer`](Self::producer).
     pub async fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<SimpleConsumer> {
-        check_consumer(&options)?;
+        check_consumer("simple_consumer", &options.group, &options.subscriptions)?;
         let topics: Vec<String> = options.subscriptions.iter().map(|it| it.topic.clone()).collect();
         let role = Role::Consumer {
             kind: ConsumerKind::Simple,
@@ -88,6 +91,31 @@ impl Client {
         let session = self.start("simple_consumer", role, &topics).await?;
         let consumer = SimpleConsumer::new(session, self.0.routes.clone(), options);
         self.register("simple_consumer", consumer.as_member())?;
+        Ok(consumer)
+    }
+
+    /// Makes a consumer that hands each message to a handler. It receives once it is
+    /// [started](PushConsumer::start).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidOptions` without a group or a topic, or if a limit is zero; otherwise as for
+    /// [`producer`](Self::producer).
+    pub async fn push_consumer(&self, options: PushConsumerOptions) -> Result<PushConsumer> {
+        const OPERATION: &str = "push_consumer";
+        check_consumer(OPERATION, &options.group, &options.subscriptions)?;
+        if let Some(flaw) = options.flaw() {
+            return Err(Error::new(ErrorKind::InvalidOptions, OPERATION, flaw));
+        }
+        let topics: Vec<String> = options.subscriptions.iter().map(|it| it.topic.clone()).collect();
+        let role = Role::Consumer {
+            kind: ConsumerKind::Push,
+            group: options.group.clone(),
+            subscriptions: options.subscriptions.clone(),
+        };
+        let session = self.start(OPERATION, role, &topics).await?;
+        let consumer = PushConsumer::new(session, self.0.routes.clone(), options);
+        self.register(OPERATION, consumer.as_member())?;
         Ok(consumer)
     }
 
@@ -138,20 +166,20 @@ impl Client {
     }
 }
 
-fn check_consumer(options: &SimpleConsumerOptions) -> Result<()> {
-    let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOptions, "simple_consumer", message));
-    if options.group.is_empty() {
+fn check_consumer(operation: &'static str, group: &str, subscriptions: &[Subscription]) -> Result<()> {
+    let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOptions, operation, message));
+    if group.is_empty() {
         return invalid("a consumer needs a group".to_owned());
     }
-    if options.subscriptions.is_empty() {
+    if subscriptions.is_empty() {
         return invalid("a consumer needs a subscription".to_owned());
     }
-    for (at, subscription) in options.subscriptions.iter().enumerate() {
+    for (at, subscription) in subscriptions.iter().enumerate() {
         let topic = &subscription.topic;
         if let Some(flaw) = subscription.flaw() {
             return invalid(flaw);
         }
-        if options.subscriptions[..at].iter().any(|other| other.topic == *topic) {
+        if subscriptions[..at].iter().any(|other| other.topic == *topic) {
             return invalid(format!("topic {topic} is subscribed to twice"));
         }
     }
@@ -170,7 +198,7 @@ impl fmt::Debug for Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Filter, Subscription};
+    use crate::options::Filter;
 
     #[test]
     fn consumer_options_are_checked() {
@@ -186,8 +214,8 @@ mod tests {
             ("g", vec![Subscription::new("t", tags(&["a", ""]))], false),
             ("g", vec![Subscription::new("t", Filter::Sql(" ".into()))], false),
         ] {
-            let options = SimpleConsumerOptions::new(group, subscriptions);
-            assert_eq!(check_consumer(&options).is_ok(), sound, "{options:?}");
+            let checked = check_consumer("simple_consumer", group, &subscriptions);
+            assert_eq!(checked.is_ok(), sound, "{group} {subscriptions:?}");
         }
     }
 }

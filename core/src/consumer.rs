@@ -20,20 +20,18 @@ use futures::future::{BoxFuture, FutureExt, join, join_all};
 use parking_lot::Mutex;
 
 pub use self::messages::Messages;
-use self::{
+pub(crate) use self::{
     dead_letter::DeadLetter,
-    feed::Feed,
     leases::Leases,
-    poll::Polls,
-    prefetched::Prefetched,
-    settle::{Acks, Change},
-    subscriptions::Subscriptions,
+    poll::{LONGEST_POLL, Poller, SHORTEST_POLL},
+    settle::{Acks, Change, Destination, ack_with_callback, batcher_for, submit_ack},
 };
+use self::{feed::Feed, poll::Polls, prefetched::Prefetched, subscriptions::Subscriptions};
 use crate::{
     error::{Error, ErrorKind, Result},
     member::{Closable, Member},
     message::{CloseReport, Delivery, Group},
-    options::{Endpoints, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
+    options::{ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
     route::Routes,
     rpc::Answer,
     session::Session,
@@ -50,9 +48,6 @@ use crate::{
 /// comes again after its invisible time.
 #[derive(Clone)]
 pub struct SimpleConsumer(Arc<Inner>);
-
-/// Where acks go that may share a request: a topic, and the server that gave its messages out.
-type Destination = (String, Endpoints);
 
 struct Inner {
     member: Member<Destination, Acks>,
@@ -228,7 +223,7 @@ impl SimpleConsumer {
     /// As for [`change_invisible`](Self::change_invisible).
     pub async fn nack(&self, delivery: &Delivery, after: Duration) -> Result<()> {
         self.check_group(delivery, "nack")?;
-        let change = Change::nack(self.0.member.session().clone(), delivery, after);
+        let change = Change::nack(self.0.member.session().clone(), delivery.lease.clone(), after);
         self.settle("nack", delivery, change.run()).await
     }
 
@@ -244,7 +239,8 @@ impl SimpleConsumer {
     /// group received the delivery.
     pub async fn dead_letter(&self, delivery: &Delivery) -> Result<()> {
         self.check_group(delivery, "dead_letter")?;
-        let forward = DeadLetter::new(self.0.member.session().clone(), delivery);
+        let forward =
+            DeadLetter::new(self.0.member.session().clone(), delivery.lease.clone(), delivery.attempt);
         self.settle("dead_letter", delivery, forward.run()).await
     }
 
@@ -286,15 +282,11 @@ impl SimpleConsumer {
     }
 
     fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
-        let Inner { member, group, leases, .. } = &*self.0;
+        let Inner { member, leases, .. } = &*self.0;
         let guard = member.begin("ack")?;
         self.check_group(delivery, "ack")?;
-        let destination = (delivery.topic.clone(), delivery.lease.message().endpoints.clone());
-        let batcher = member.batcher(&destination, || {
-            let (topic, endpoints) = &destination;
-            Acks::new(leases.clone(), &group.name, topic, endpoints.clone())
-        });
-        Ok(settle::submit_ack(&batcher, delivery, guard, member.session().options()))
+        let batcher = batcher_for(member, leases, &delivery.lease);
+        Ok(submit_ack(&batcher, &delivery.lease, guard, member.session().options()))
     }
 
     /// Runs work that settles a delivery, whose lease is not kept afterwards.

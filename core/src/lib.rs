@@ -64,6 +64,7 @@ mod member;
 mod message;
 mod options;
 mod producer;
+mod push_consumer;
 mod route;
 mod rpc;
 mod session;
@@ -81,6 +82,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
 pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions,
-    ReceiveOptions, RetryOptions, SimpleConsumerOptions, StreamOptions, Subscription, Tls,
+    PushConsumerOptions, ReceiveOptions, RetryOptions, SimpleConsumerOptions, StreamOptions, Subscription,
+    Tls,
 };
 pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};
+pub use push_consumer::{ConsumeResult, PushConsumer, Task};

@@ -161,11 +161,17 @@ pub(crate) struct Orphan {
 
 /// The result of a close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CloseReport {
     /// Sends and acks that were still under way and got their answer.
     pub flushed: usize,
-    /// Sends and acks that had no answer at the deadline; each failed with kind `Closed`.
+    /// Sends and acks that had no answer at the deadline; each failed with kind `Closed`. Of a push consumer, also
+    /// messages whose handlers still ran; they come again.
     pub abandoned: usize,
+    /// Messages of push consumers that were being handled or settled, and were settled in time.
+    pub handled: usize,
+    /// Messages of push consumers that no handler had begun, and that were given back to the servers.
+    pub given_back: usize,
     /// How long the close took.
     pub elapsed: Duration,
 }

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod endpoints;
+mod push_consumer;
 
 use std::{
     fmt,
@@ -12,6 +13,7 @@ pub use consumer::{
     DecodeOptions, Filter, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription,
 };
 pub(crate) use endpoints::{Access, Address, Endpoints};
+pub use push_consumer::PushConsumerOptions;
 
 /// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);

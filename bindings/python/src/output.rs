@@ -127,6 +127,6 @@ pub(crate) fn receipt(py: Python<'_>, receipt: bridge::Receipt) -> PyResult<Boun
 /// A `rocketmq_thin.CloseReport`.
 pub(crate) fn close_report(py: Python<'_>, report: bridge::CloseReport) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let bridge::CloseReport { flushed, abandoned, elapsed } = report;
+    let bridge::CloseReport { flushed, abandoned, elapsed, .. } = report;
     CLASS.import(py, "rocketmq_thin.values", "CloseReport")?.call1((flushed, abandoned, elapsed))
 }

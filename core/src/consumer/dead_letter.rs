@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use super::settle::deadline;
 use crate::{
     error::{ErrorKind, Result},
-    message::{Delivery, Lease},
+    message::Lease,
     rpc::{ForwardMessageToDeadLetterQueue, Retry},
     session::Session,
     wire::{Forward, build_forward},
@@ -19,8 +19,8 @@ pub(crate) struct DeadLetter {
 }
 
 impl DeadLetter {
-    pub(crate) fn new(session: Arc<Session>, delivery: &Delivery) -> Self {
-        Self { session, lease: delivery.lease.clone(), attempt: delivery.attempt }
+    pub(crate) fn new(session: Arc<Session>, lease: Arc<Lease>, attempt: u32) -> Self {
+        Self { session, lease, attempt }
     }
 
     /// Forwards the delivery, with retries.
@@ -49,7 +49,7 @@ impl DeadLetter {
             message,
             handle: self.lease.handle(),
             attempt: self.attempt,
-            max_attempts: self.session.settings().max_attempts,
+            max_attempts: self.session.consumer_settings().redelivery.max_attempts,
         };
         let request = build_forward(group, topic, forward);
         let (origin, response) = rpc.unary::<ForwardMessageToDeadLetterQueue>(&link, request, limit).await?;

@@ -15,10 +15,8 @@ use std::{
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 
-use self::{
-    poller::Poller,
-    running::{Idle, Running},
-};
+pub(crate) use self::poller::Poller;
+use self::running::{Idle, Running};
 use super::{
     prefetched::Prefetched,
     subscriptions::{Subscribed, Subscriptions},
@@ -34,8 +32,8 @@ use crate::{
 };
 
 /// Servers cut longer and shorter polls to these limits.
-pub(super) const SHORTEST_POLL: Duration = Duration::from_secs(5);
-pub(super) const LONGEST_POLL: Duration = Duration::from_secs(20);
+pub(crate) const SHORTEST_POLL: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_POLL: Duration = Duration::from_secs(20);
 
 /// The id of a subscription, and a broker's name.
 type BrokerKey = (u64, Arc<str>);

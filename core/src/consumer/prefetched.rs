@@ -195,7 +195,9 @@ impl Prefetched {
             .for_each_concurrent(MAX_CONCURRENT_CHANGES, async |entry| {
                 self.leases.release(entry.lease());
                 // By the handle that a renewal under way brings.
-                log_failure(Change::give_back(self.session.clone(), &entry.delivery).run().await);
+                log_failure(
+                    Change::give_back(self.session.clone(), entry.delivery.lease.clone()).run().await,
+                );
             })
             .await;
     }
@@ -213,7 +215,7 @@ impl Prefetched {
             drop(state);
             for (delivery, _) in deliveries {
                 // The session may have ended already.
-                let change = Change::give_back(self.session.clone(), &delivery);
+                let change = Change::give_back(self.session.clone(), delivery.lease.clone());
                 self.runtime.spawn(async move { log_failure(change.run_once().await) });
             }
             return;

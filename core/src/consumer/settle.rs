@@ -8,6 +8,7 @@ use std::{
 use super::leases::Leases;
 use crate::{
     error::{Error, ErrorKind, Result},
+    member::Member,
     message::{Delivery, Lease, Settling},
     options::{ClientOptions, Endpoints, RetryOptions},
     rpc::{
@@ -17,6 +18,9 @@ use crate::{
     session::Session,
     wire::{InvisibleChange, build_ack, build_change, process_ack, process_change},
 };
+
+/// Where acks go that may share a request: a topic, and the server that gave its messages out.
+pub(crate) type Destination = (Arc<str>, Endpoints);
 
 /// One delivery to ack.
 pub(crate) struct Ack(Settling);
@@ -33,12 +37,35 @@ pub(crate) struct Acks {
 /// Queues an ack. It is retried only until its lease ends.
 pub(crate) fn submit_ack(
     batcher: &Arc<Batcher<Acks>>,
-    delivery: &Delivery,
+    lease: &Arc<Lease>,
     guard: InFlightGuard,
     options: &ClientOptions,
 ) -> Answer<()> {
-    let deadline = deadline(&delivery.lease, options);
-    batcher.submit(Ack(delivery.lease.begin_settling()), deadline, guard)
+    batcher.submit(Ack(lease.begin_settling()), deadline(lease, options), guard)
+}
+
+/// An ack to be queued, whose result goes to `callback`. That is not called if the session ends first.
+pub(crate) fn ack_with_callback(
+    lease: &Arc<Lease>,
+    guard: InFlightGuard,
+    options: &ClientOptions,
+    callback: impl FnOnce(Result<()>) + Send + Sync + 'static,
+) -> PendingItem<Acks> {
+    PendingItem::with_callback(Ack(lease.begin_settling()), deadline(lease, options), guard, callback)
+}
+
+/// The acks that may share a request with that of `lease`.
+pub(crate) fn batcher_for(
+    member: &Member<Destination, Acks>,
+    leases: &Arc<Leases>,
+    lease: &Lease,
+) -> Arc<Batcher<Acks>> {
+    let message = lease.message();
+    let destination = (message.topic.clone(), message.endpoints.clone());
+    member.batcher(&destination, || {
+        let (topic, endpoints) = &destination;
+        Acks::new(leases.clone(), &message.group.name, topic, endpoints.clone())
+    })
 }
 
 /// The end of the lease, but not before one attempt has had its time: the server decides whether the lease is over.
@@ -134,13 +161,13 @@ impl Change {
     }
 
     /// Returns a delivery, to come again after `after`.
-    pub(crate) fn nack(session: Arc<Session>, delivery: &Delivery, after: Duration) -> Self {
-        Self { purpose: Purpose::Nack, ..Self::new(session, delivery, after) }
+    pub(crate) fn nack(session: Arc<Session>, lease: Arc<Lease>, after: Duration) -> Self {
+        Self { session, lease, invisible: after, purpose: Purpose::Nack }
     }
 
     /// Gives back a delivery that the application has not seen, without counting an attempt where the server can.
-    pub(crate) fn give_back(session: Arc<Session>, delivery: &Delivery) -> Self {
-        Self { purpose: Purpose::GiveBack, ..Self::new(session, delivery, Duration::ZERO) }
+    pub(crate) fn give_back(session: Arc<Session>, lease: Arc<Lease>) -> Self {
+        Self { session, lease, invisible: Duration::ZERO, purpose: Purpose::GiveBack }
     }
 
     /// Sends the change, with retries, and stores the new handle.

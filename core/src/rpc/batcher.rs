@@ -81,12 +81,21 @@ pub(crate) struct PendingItem<C: BatchCall> {
     pub(crate) item: C::Item,
     deadline: Instant,
     maybe_delivered: bool,
-    /// Whether a request with the item was started.
-    sent: Arc<AtomicBool>,
     /// The latest failure.
     error: Option<Error>,
-    reply: oneshot::Sender<Result<C::Output, Error>>,
+    reply: Reply<C::Output>,
     guard: InFlightGuard,
+}
+
+/// Who gets the result of an item.
+enum Reply<T> {
+    /// Somebody waits for it.
+    Caller {
+        result: oneshot::Sender<Result<T, Error>>,
+        /// Whether a request with the item was started.
+        sent: Arc<AtomicBool>,
+    },
+    Callback(Box<dyn FnOnce(Result<T, Error>) + Send + Sync>),
 }
 
 impl<C: BatchCall> PendingItem<C> {
@@ -95,7 +104,20 @@ impl<C: BatchCall> PendingItem<C> {
         let (reply, result) = oneshot::channel();
         let sent = Arc::new(AtomicBool::new(false));
         let answer = Answer { operation: C::OPERATION, deadline, sent: sent.clone(), result };
-        (Self { item, deadline, maybe_delivered: false, sent, error: None, reply, guard }, answer)
+        let reply = Reply::Caller { result: reply, sent };
+        (Self { item, deadline, maybe_delivered: false, error: None, reply, guard }, answer)
+    }
+
+    /// An item to be sent until `deadline`, whose result goes to `callback`. That is not called if the batcher is stopped
+    /// first.
+    pub(crate) fn with_callback(
+        item: C::Item,
+        deadline: Instant,
+        guard: InFlightGuard,
+        callback: impl FnOnce(Result<C::Output, Error>) + Send + Sync + 'static,
+    ) -> Self {
+        let reply = Reply::Callback(Box::new(callback));
+        Self { item, deadline, maybe_delivered: false, error: None, reply, guard }
     }
 
     /// Whether to send the item again after `error`.
@@ -108,8 +130,14 @@ impl<C: BatchCall> PendingItem<C> {
             self.guard.succeeded();
         }
         let result = result.map_err(|error| if self.maybe_delivered { error.maybe() } else { error });
-        // The caller may have given up waiting.
-        let _ = self.reply.send(result);
+        match self.reply {
+            // The caller may have given up waiting.
+            Reply::Caller { result: caller, .. } => drop(caller.send(result)),
+            Reply::Callback(callback) => {
+                drop(self.guard);
+                callback(result);
+            }
+        }
     }
 
     fn failed(mut self, error: Error) -> Self {
@@ -182,12 +210,17 @@ impl<C: BatchCall> Batcher<C> {
         guard: InFlightGuard,
     ) -> Answer<C::Output> {
         let (pending, answer) = PendingItem::new(item, deadline, guard);
+        self.queue(pending);
+        answer
+    }
+
+    /// Queues an item.
+    pub(crate) fn queue(self: &Arc<Self>, pending: PendingItem<C>) {
         let mut state = self.state.lock();
         if !self.stop.is_cancelled() {
             state.queue.push_back(pending);
             self.start_worker(&mut state);
         }
-        answer
     }
 
     /// Sends an item in a request of its own once `turn` is ready. What `turn` returns is dropped when the item has its
@@ -260,7 +293,11 @@ impl<C: BatchCall> Batcher<C> {
         let mut failed = Failed { items: Vec::new(), divide: false };
         let items = in_time(items);
         let Some(latest) = items.iter().map(|pending| pending.deadline).max() else { return failed };
-        items.iter().for_each(|pending| pending.sent.store(true, Ordering::Relaxed));
+        for pending in &items {
+            if let Reply::Caller { sent, .. } = &pending.reply {
+                sent.store(true, Ordering::Relaxed);
+            }
+        }
         let limit = latest.saturating_duration_since(Instant::now()).min(limit);
         match self.call.execute(&items, limit).await {
             Ok(results) => {

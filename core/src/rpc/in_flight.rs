@@ -60,7 +60,7 @@ impl InFlight {
         let _ = tokio::time::timeout_at(deadline.into(), all).await;
         let abandoned = self.under_way.load(Ordering::SeqCst);
         let flushed = self.flushed.swap(0, Ordering::SeqCst);
-        CloseReport { flushed, abandoned, elapsed: start.elapsed() }
+        CloseReport { flushed, abandoned, elapsed: start.elapsed(), ..CloseReport::default() }
     }
 }
 
@@ -87,6 +87,8 @@ impl CloseReport {
         Self {
             flushed: self.flushed + other.flushed,
             abandoned: self.abandoned + other.abandoned,
+            handled: self.handled + other.handled,
+            given_back: self.given_back + other.given_back,
             elapsed: self.elapsed.max(other.elapsed),
         }
     }

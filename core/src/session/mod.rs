@@ -25,7 +25,7 @@ use crate::{
     message::Orphan,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
     rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
-    wire::{Role, Settings, build_settings},
+    wire::{ConsumerSettings, Role, Settings, build_settings},
 };
 
 /// Servers forget a client that they haven't heard from for two minutes. Heartbeats also find dead connections:
@@ -85,7 +85,12 @@ impl Session {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        *self.inner.settings.lock()
+        self.inner.settings.lock().clone()
+    }
+
+    /// The server's settings for a consumer.
+    pub(crate) fn consumer_settings(&self) -> Arc<ConsumerSettings> {
+        self.inner.settings.lock().consumer.clone().unwrap_or_default()
     }
 
     /// The orphan checks that servers ask this producer for. Without a subscriber they are dropped.

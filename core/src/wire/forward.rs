@@ -10,8 +10,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) handle: String,
     /// How many times it has been delivered.
     pub(crate) attempt: u32,
-    /// How many times the server would deliver it, if known.
-    pub(crate) max_attempts: Option<u32>,
+    /// How many times the server would deliver it.
+    pub(crate) max_attempts: u32,
 }
 
 pub(crate) fn build_forward(
@@ -27,7 +27,7 @@ pub(crate) fn build_forward(
         receipt_handle: handle,
         message_id: message.message_id.clone(),
         delivery_attempt: count(attempt),
-        max_delivery_attempts: count(max_attempts.unwrap_or(attempt)),
+        max_delivery_attempts: count(max_attempts),
         lite_topic: message.lite_topic.clone(),
     }
 }

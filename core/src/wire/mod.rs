@@ -3,6 +3,7 @@
 mod ack;
 mod body;
 mod change;
+mod consumer_settings;
 mod end_transaction;
 mod forward;
 mod message_id;
@@ -16,6 +17,7 @@ mod settings;
 pub(crate) use ack::{build_ack, process_ack};
 pub(crate) use body::compress;
 pub(crate) use change::{InvisibleChange, build_change, process_change};
+pub(crate) use consumer_settings::{ConsumerSettings, Redelivery};
 pub(crate) use end_transaction::{End, HalfMessage, build_end_transaction, process_end_transaction};
 pub(crate) use forward::{Forward, build_forward};
 pub(crate) use message_id::MessageIds;

@@ -2,11 +2,13 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
 use rocketmq_thin_proto::v2::{self, settings::PubSub};
 
+use super::consumer_settings::{self, ConsumerSettings};
 use crate::{
     options::{Endpoints, Filter, Language, Subscription},
     rpc::{Identity, Rpc, Servers, WireLanguage},
@@ -26,6 +28,8 @@ pub(crate) enum Role {
 pub(crate) enum ConsumerKind {
     /// One call at a time.
     Simple,
+    /// With a handler.
+    Push,
 }
 
 impl Role {
@@ -33,21 +37,22 @@ impl Role {
         match self {
             Self::Producer { .. } => v2::ClientType::Producer,
             Self::Consumer { kind: ConsumerKind::Simple, .. } => v2::ClientType::SimpleConsumer,
+            Self::Consumer { kind: ConsumerKind::Push, .. } => v2::ClientType::PushConsumer,
         }
     }
 }
 
 /// The server's settings for a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
     /// The limits of the first and of the later pauses between attempts.
     pub(crate) pauses: Option<(Duration, Duration)>,
     /// The largest body that the server accepts, in bytes.
     pub(crate) max_body_size: Option<usize>,
-    /// How often a message is delivered before the server makes it a dead letter; of consumers.
-    pub(crate) max_attempts: Option<u32>,
     /// Whether clients have to check that a topic accepts the type of a message.
     pub(crate) validate_message_type: bool,
+    /// Those of a consumer.
+    pub(crate) consumer: Option<Arc<ConsumerSettings>>,
 }
 
 /// The first command of every telemetry stream.
@@ -71,10 +76,12 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
             ..Default::default()
         }),
     };
+    // The policy of a push consumer is that of its group, which only the server knows.
+    let has_policy = !matches!(role, Role::Consumer { kind: ConsumerKind::Push, .. });
     v2::Settings {
         client_type: Some(role.client_type().into()),
         access_point: Some(endpoints(access)),
-        backoff_policy: Some(v2::RetryPolicy {
+        backoff_policy: has_policy.then(|| v2::RetryPolicy {
             max_attempts: i32::try_from(options.retry.max_attempts).unwrap_or(i32::MAX),
             strategy: Some(v2::retry_policy::Strategy::ExponentialBackoff(v2::ExponentialBackoff {
                 initial: Some(super::duration(options.retry.initial)),
@@ -101,21 +108,19 @@ pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
         };
         Some((limit(&backoff.initial)?, limit(&backoff.max)?))
     });
-    let publishing = match &settings.pub_sub {
-        Some(PubSub::Publishing(publishing)) => Some(publishing),
-        _ => None,
+    let (publishing, subscription) = match &settings.pub_sub {
+        Some(PubSub::Publishing(publishing)) => (Some(publishing), None),
+        Some(PubSub::Subscription(subscription)) => (None, Some(subscription)),
+        None => (None, None),
     };
+    let policy = settings.backoff_policy.as_ref();
     Settings {
         pauses: pauses.filter(|(initial, max)| !initial.is_zero() && initial <= max),
         max_body_size: publishing
             .and_then(|publishing| usize::try_from(publishing.max_body_size).ok())
             .filter(|size| *size > 0),
-        max_attempts: settings
-            .backoff_policy
-            .as_ref()
-            .and_then(|policy| u32::try_from(policy.max_attempts).ok())
-            .filter(|attempts| *attempts > 0),
         validate_message_type: publishing.is_some_and(|publishing| publishing.validate_message_type),
+        consumer: subscription.map(|subscription| Arc::new(consumer_settings::process(policy, subscription))),
     }
 }
 
@@ -224,7 +229,6 @@ mod tests {
         let good = process_settings(&settings(1, 2, 4));
         assert_eq!(good.pauses, Some((Duration::from_secs(1), Duration::from_secs(2))));
         assert_eq!((good.max_body_size, good.validate_message_type), (Some(4), true));
-        assert_eq!(good.max_attempts, Some(3));
         let nonsense = process_settings(&settings(-1, 2, -4));
         assert_eq!((nonsense.pauses, nonsense.max_body_size), (None, None));
         assert_eq!(process_settings(&v2::Settings::default()), Settings::default());

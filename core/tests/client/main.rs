@@ -6,6 +6,7 @@ mod gateway;
 mod life;
 mod message_types;
 mod network;
+mod push;
 mod receive;
 mod relay;
 mod send;

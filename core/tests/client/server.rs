@@ -36,7 +36,7 @@ use tonic::{
 use self::seen::Seen;
 use crate::gateway::{Gateway, Refusal};
 
-type Answer<Q, A> = Box<dyn Fn(&Q, usize) -> A + Send + Sync>;
+pub(crate) type Answer<Q, A> = Box<dyn Fn(&Q, usize) -> A + Send + Sync>;
 type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the server answers; the number is how many requests of that kind came before.
@@ -63,6 +63,10 @@ pub(crate) struct Script {
     pub(crate) broker: Option<SocketAddr>,
     /// Whether telemetry is answered with settings.
     pub(crate) settings: bool,
+    /// Changes the settings that telemetry is answered with; otherwise they are the client's own.
+    pub(crate) group_settings: Answer<v2::Settings, v2::Settings>,
+    /// How forwards to the dead-letter topic are answered.
+    pub(crate) forward: Answer<v2::ForwardMessageToDeadLetterQueueRequest, Code>,
     /// Routes are answered only once this is set.
     pub(crate) gate: watch::Sender<bool>,
 }
@@ -84,6 +88,8 @@ impl Default for Script {
             gateway: None,
             broker: None,
             settings: true,
+            group_settings: Box::new(|settings, _| settings.clone()),
+            forward: Box::new(|_, _| Code::Ok),
             gate: watch::Sender::new(true),
         }
     }
@@ -154,7 +160,7 @@ impl TestServer {
         let seen = Arc::new(Seen::default());
         let max_streams = script.max_streams;
         let refusal = script.gateway.clone().unwrap_or_else(|| Arc::new(|_| None));
-        let scripted = Scripted { script, seen: seen.clone(), address };
+        let scripted = Scripted { script: Arc::new(script), seen: seen.clone(), address };
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
@@ -209,7 +215,7 @@ impl Drop for CountedEnd {
 }
 
 struct Scripted {
-    script: Script,
+    script: Arc<Script>,
     seen: Arc<Seen>,
     address: SocketAddr,
 }
@@ -337,11 +343,10 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::AckMessageRequest>,
     ) -> Result<Response<v2::AckMessageResponse>, Status> {
+        // Recorded before it is counted, for those who wait for the count.
+        self.seen.acked.lock().unwrap().push(request.get_ref().clone());
         let before = self.note("ack", &request);
-        let request = request.into_inner();
-        let response = (self.script.ack)(&request, before);
-        self.seen.acked.lock().unwrap().push(request);
-        Ok(Response::new(response))
+        Ok(Response::new((self.script.ack)(request.get_ref(), before)))
     }
 
     async fn change_invisible_duration(
@@ -382,6 +387,16 @@ impl MessagingService for Scripted {
         }))
     }
 
+    async fn forward_message_to_dead_letter_queue(
+        &self,
+        request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
+    ) -> Result<Response<v2::ForwardMessageToDeadLetterQueueResponse>, Status> {
+        self.seen.forwarded.lock().unwrap().push(request.get_ref().clone());
+        let before = self.note("forward", &request);
+        let code = (self.script.forward)(request.get_ref(), before);
+        Ok(Response::new(v2::ForwardMessageToDeadLetterQueueResponse { status: status(code, "forwarded") }))
+    }
+
     async fn notify_client_termination(
         &self,
         request: Request<v2::NotifyClientTerminationRequest>,
@@ -397,7 +412,7 @@ impl MessagingService for Scripted {
         self.note("stream", &request);
         let mut incoming = request.into_inner();
         let (outgoing, responses) = mpsc::channel(8);
-        let (seen, answers) = (self.seen.clone(), self.script.settings);
+        let (seen, script) = (self.seen.clone(), self.script.clone());
         let mut dropped = seen.drop_streams.subscribe();
         let mut commands = seen.commands.0.subscribe();
         tokio::spawn(async move {
@@ -408,12 +423,13 @@ impl MessagingService for Scripted {
                         let Some(Command::Settings(settings)) = command.command else { continue };
                         seen.settings.lock().unwrap().push(settings.clone());
                         seen.forgotten.store(false, Ordering::SeqCst);
-                        seen.count("settings");
+                        let before = seen.count("settings");
+                        let settings = (script.group_settings)(&settings, before);
                         let answer = v2::TelemetryCommand {
                             status: status(Code::Ok, "OK"),
                             command: Some(Command::Settings(settings)),
                         };
-                        if answers && outgoing.send(Ok(answer)).await.is_err() {
+                        if script.settings && outgoing.send(Ok(answer)).await.is_err() {
                             break;
                         }
                     }
@@ -439,8 +455,6 @@ impl MessagingService for Scripted {
 
     unimplemented_rpcs! {
         query_assignment(QueryAssignmentRequest) -> QueryAssignmentResponse,
-        forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest)
-            -> ForwardMessageToDeadLetterQueueResponse,
         update_offset(UpdateOffsetRequest) -> UpdateOffsetResponse,
         get_offset(GetOffsetRequest) -> GetOffsetResponse,
         query_offset(QueryOffsetRequest) -> QueryOffsetResponse,

@@ -24,6 +24,7 @@ pub(crate) struct Seen {
     pub(crate) acked: Mutex<Vec<v2::AckMessageRequest>>,
     pub(crate) changed: Mutex<Vec<v2::ChangeInvisibleDurationRequest>>,
     pub(crate) settings: Mutex<Vec<v2::Settings>>,
+    pub(crate) forwarded: Mutex<Vec<v2::ForwardMessageToDeadLetterQueueRequest>>,
     pub(crate) metadata: Mutex<HashMap<&'static str, MetadataMap>>,
     pub(crate) ended: Mutex<Vec<v2::EndTransactionRequest>>,
     pub(crate) recalled: Mutex<Vec<v2::RecallMessageRequest>>,

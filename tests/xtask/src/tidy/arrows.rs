@@ -43,10 +43,20 @@ const PROXY_BESIDE_BACKEND: &[&str] = &["app", "cli", "config", "front", "layer"
 const PROXY_BESIDE_REMOTING: &[&str] =
     &["app", "cli", "config", "backend", "front", "layer", "processor", "service"];
 
-const CORE_FACE: &[&str] = &["client", "producer", "consumer", "transaction"];
+const CORE_FACE: &[&str] = &["client", "producer", "consumer", "push_consumer", "transaction"];
 
-const CORE_ABOVE_LEAVES: &[&str] =
-    &["client", "producer", "consumer", "transaction", "event", "route", "session", "rpc", "wire"];
+const CORE_ABOVE_LEAVES: &[&str] = &[
+    "client",
+    "producer",
+    "consumer",
+    "push_consumer",
+    "transaction",
+    "event",
+    "route",
+    "session",
+    "rpc",
+    "wire",
+];
 
 /// The modules that a file names must be allowed to its own module.
 pub(super) fn modules(source: &Source) -> Vec<Finding> {

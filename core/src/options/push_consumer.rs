@@ -1,0 +1,131 @@
+//! The options of push consumers.
+
+use std::time::Duration;
+
+use super::{DecodeOptions, Filter, Subscription};
+
+/// What a [`PushConsumer`](crate::PushConsumer) receives, and how much of it at a time.
+///
+/// ```
+/// # use rocketmq_thin::{Filter, PushConsumerOptions};
+/// let options = PushConsumerOptions::new("billing", ["orders"]).concurrency(64);
+/// let more = options.subscribe("refunds", Filter::sql("amount > 100"));
+/// assert_eq!(more.subscriptions.len(), 2);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PushConsumerOptions {
+    /// The consumer group; its members share the messages.
+    pub group: String,
+    /// The topics, and which of their messages. All consumers of a group must have the same subscriptions.
+    pub subscriptions: Vec<Subscription>,
+    /// How many messages are handled at the same time. Default: 20.
+    pub concurrency: usize,
+    /// How many messages of all topics are held: those that wait, those being handled, and those being settled.
+    /// Default: 4096. There is always room for one message of each broker of each topic.
+    pub max_cached_messages: usize,
+    /// The size of the bodies of the messages that are held, in bytes. Default: 64 MiB. Nothing is received while it
+    /// is reached; one receive can exceed it if its messages are larger than those before.
+    pub max_cached_bytes: usize,
+    /// The length of a lease. Default: 60 s. Servers allow 10 s to 12 h. The lease of a message that waits or is
+    /// handled is renewed when half of it is over. If the process dies, its messages come again after this time.
+    pub invisible_duration: Duration,
+    /// How many messages a second are handled. Default: `None`, which means no limit.
+    pub max_rate: Option<f64>,
+    /// How bodies are decompressed.
+    pub decode: DecodeOptions,
+}
+
+impl PushConsumerOptions {
+    /// A consumer in `group` of `subscriptions`.
+    #[must_use]
+    pub fn new<S: Into<Subscription>>(
+        group: impl Into<String>,
+        subscriptions: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self {
+            group: group.into(),
+            subscriptions: subscriptions.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a subscription.
+    #[must_use]
+    pub fn subscribe(mut self, topic: impl Into<String>, filter: Filter) -> Self {
+        self.subscriptions.push(Subscription::new(topic, filter));
+        self
+    }
+
+    /// Sets [`concurrency`](Self::concurrency).
+    #[must_use]
+    pub fn concurrency(mut self, messages: usize) -> Self {
+        self.concurrency = messages;
+        self
+    }
+
+    /// Sets [`max_cached_messages`](Self::max_cached_messages).
+    #[must_use]
+    pub fn max_cached_messages(mut self, messages: usize) -> Self {
+        self.max_cached_messages = messages;
+        self
+    }
+
+    /// Sets [`max_cached_bytes`](Self::max_cached_bytes).
+    #[must_use]
+    pub fn max_cached_bytes(mut self, bytes: usize) -> Self {
+        self.max_cached_bytes = bytes;
+        self
+    }
+
+    /// Sets [`invisible_duration`](Self::invisible_duration).
+    #[must_use]
+    pub fn invisible_duration(mut self, duration: Duration) -> Self {
+        self.invisible_duration = duration;
+        self
+    }
+
+    /// Sets [`max_rate`](Self::max_rate).
+    #[must_use]
+    pub fn max_rate(mut self, messages_per_second: f64) -> Self {
+        self.max_rate = Some(messages_per_second);
+        self
+    }
+
+    /// Sets [`decode`](Self::decode).
+    #[must_use]
+    pub fn decode(mut self, decode: DecodeOptions) -> Self {
+        self.decode = decode;
+        self
+    }
+
+    /// Why the limits can't be used, if they can't.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        if self.concurrency == 0 {
+            Some("concurrency is 0")
+        } else if self.max_cached_messages == 0 {
+            Some("max_cached_messages is 0")
+        } else if self.max_cached_bytes == 0 {
+            Some("max_cached_bytes is 0")
+        } else if self.max_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            Some("max_rate is not a positive number")
+        } else {
+            None
+        }
+    }
+}
+
+impl Default for PushConsumerOptions {
+    fn default() -> Self {
+        Self {
+            group: String::new(),
+            subscriptions: Vec::new(),
+            concurrency: 20,
+            max_cached_messages: 4096,
+            max_cached_bytes: 64 * 1024 * 1024,
+            invisible_duration: Duration::from_secs(60),
+            max_rate: None,
+            decode: DecodeOptions::default(),
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! What the parts of a push consumer share: the messages it holds, and who waits for them.
+
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, futures::Notified},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    dispatch::{Dispatch, Key, Limits, Sequence},
+    outcome::{ConsumeResult, Handled, Step},
+    settle::Settlement,
+    task::{Completion, Task},
+};
+use crate::{
+    consumer::{Acks, Destination, Leases},
+    member::Member,
+    message::{Delivery, Group, Lease},
+    options::{LONGEST_WAIT, PushConsumerOptions},
+    route::Routes,
+    session::Session,
+};
+
+/// A push consumer.
+pub(super) struct Inner {
+    pub(super) member: Member<Destination, Acks>,
+    pub(super) leases: Arc<Leases>,
+    pub(super) routes: Arc<Routes>,
+    pub(super) group: Arc<Group>,
+    pub(super) options: PushConsumerOptions,
+    /// Ends the polls.
+    pub(super) stop_polling: CancellationToken,
+    pub(super) state: Mutex<State>,
+    /// Wakes polls that wait for room.
+    room: Notify,
+    /// Wakes one call that waits for tasks.
+    tasks: Notify,
+    /// Wakes the task that waits for the time of a retry.
+    alarm: Notify,
+    /// Wakes a close, which waits until nothing is handled or settled.
+    finished: Notify,
+    /// Results may come from any thread.
+    pub(super) runtime: Handle,
+}
+
+pub(super) struct State {
+    pub(super) dispatch: Dispatch<Held>,
+    mode: Mode,
+    /// How many polls wait for room.
+    polls_waiting: usize,
+    /// When the task that waits for the time of a retry wakes.
+    alarm_at: Option<Instant>,
+    /// Messages settled since the close began.
+    pub(super) settled_late: usize,
+}
+
+/// A message that is held.
+pub(super) struct Held {
+    lease: Arc<Lease>,
+    /// How many times it has been handed out and delivered.
+    attempt: u32,
+    /// Whether later messages wait for it.
+    ordered: bool,
+    /// The message; taken when it is handed out, unless it may be handed out again.
+    delivery: Option<Delivery>,
+}
+
+/// Starts a worker, which calls the handler.
+pub(super) type SpawnWorker = Arc<dyn Fn(&Arc<Inner>) + Send + Sync>;
+
+/// Who handles the messages.
+enum Mode {
+    /// Nobody yet; nothing is received.
+    Idle,
+    /// Whoever calls [`next_tasks`](super::PushConsumer::next_tasks).
+    Pull,
+    /// Workers, which call the handler. `spawn` starts one more.
+    Handler {
+        spawn: SpawnWorker,
+        /// Whether a worker is about to start; it takes what is available until then.
+        worker_due: bool,
+    },
+}
+
+/// Room that a poll has reserved, until it is dropped.
+pub(super) struct Reservation<'a> {
+    inner: &'a Arc<Inner>,
+    pub(super) messages: usize,
+}
+
+impl Inner {
+    pub(super) fn new(session: Session, routes: Arc<Routes>, options: PushConsumerOptions) -> Arc<Self> {
+        let namespace = session.options().namespace.clone();
+        let group = Arc::new(Group { namespace, name: options.group.clone() });
+        let member = Member::new(session);
+        let limits = Limits {
+            concurrency: options.concurrency,
+            max_messages: options.max_cached_messages,
+            max_bytes: options.max_cached_bytes,
+            max_rate: options.max_rate,
+        };
+        let state = State {
+            dispatch: Dispatch::new(limits, Instant::now()),
+            mode: Mode::Idle,
+            polls_waiting: 0,
+            alarm_at: None,
+            settled_late: 0,
+        };
+        Arc::new(Self {
+            leases: Leases::new(member.session().clone()),
+            stop_polling: member.session().stop().child_token(),
+            member,
+            routes,
+            group,
+            options,
+            state: Mutex::new(state),
+            room: Notify::new(),
+            tasks: Notify::new(),
+            alarm: Notify::new(),
+            finished: Notify::new(),
+            runtime: Handle::current(),
+        })
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session> {
+        self.member.session()
+    }
+
+    /// Begins to receive for the callers of `next_tasks`. Returns whether nobody else handles the messages.
+    pub(super) fn begin_pulling(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        if matches!(state.mode, Mode::Idle) {
+            state.mode = Mode::Pull;
+            drop(state);
+            self.receive();
+            return true;
+        }
+        matches!(state.mode, Mode::Pull)
+    }
+
+    /// Begins to receive for workers that `spawn` starts. Returns whether nobody else handles the messages.
+    pub(super) fn begin_handling(self: &Arc<Self>, spawn: SpawnWorker) -> bool {
+        let mut state = self.state.lock();
+        if !matches!(state.mode, Mode::Idle) {
+            return false;
+        }
+        state.mode = Mode::Handler { spawn, worker_due: false };
+        drop(state);
+        self.receive();
+        true
+    }
+
+    fn receive(self: &Arc<Self>) {
+        let _runtime = self.runtime.enter();
+        self.session().spawn(self.clone().watch_the_time());
+        self.start_receiving();
+    }
+
+    /// Waits until a poll that wants up to `batch` messages has room.
+    pub(super) async fn room(self: &Arc<Self>, batch: usize) -> Reservation<'_> {
+        loop {
+            let freed = {
+                let mut state = self.state.lock();
+                if let Some(messages) = state.dispatch.reserve(batch) {
+                    return Reservation { inner: self, messages };
+                }
+                state.polls_waiting += 1;
+                self.room.notified()
+            };
+            let _waiting = Waiting(self);
+            freed.await;
+        }
+    }
+
+    /// Takes what a poll has brought. The order is that of the queue.
+    pub(super) fn arrived(
+        self: &Arc<Self>,
+        reservation: Reservation<'_>,
+        broker: &Arc<str>,
+        deliveries: Vec<Delivery>,
+    ) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let fifo = self.session().consumer_settings().fifo;
+        let keep_until = Instant::now() + LONGEST_WAIT;
+        for delivery in &deliveries {
+            self.leases.keep(&delivery.lease, keep_until);
+        }
+        let mut state = self.state.lock();
+        let unwanted: Vec<_> = if state.dispatch.is_closed() {
+            deliveries.into_iter().map(|delivery| delivery.lease).collect()
+        } else {
+            for delivery in deliveries {
+                let sequence = fifo.then(|| sequence(&delivery, broker));
+                let (size, lease) = (delivery.body.len(), delivery.lease.clone());
+                let attempt = delivery.attempt;
+                let held = Held { lease, attempt, ordered: fifo, delivery: Some(delivery) };
+                state.dispatch.insert(held, size, sequence);
+            }
+            Vec::new()
+        };
+        drop(state);
+        drop(reservation);
+        self.give_back(unwanted);
+    }
+
+    /// Notes that a worker has started and is about to take a task.
+    pub(super) fn worker_started(&self) {
+        if let Mode::Handler { worker_due, .. } = &mut self.state.lock().mode {
+            *worker_due = false;
+        }
+    }
+
+    /// The tasks that may be handed out now, up to `max`; `None` once the consumer is closed.
+    pub(super) fn take(self: &Arc<Self>, max: usize) -> Option<Vec<Task>> {
+        let mut state = self.state.lock();
+        if state.dispatch.is_closed() {
+            return None;
+        }
+        let now = Instant::now();
+        let (mut tasks, mut lost) = (Vec::new(), Vec::new());
+        while tasks.len() < max
+            && let Some((key, held)) = state.dispatch.next(now)
+        {
+            if held.lease.is_lost(now) {
+                lost.extend(state.dispatch.lose(key).into_iter().map(|held| held.lease));
+                state.dispatch.remove(key);
+            } else if let Some(delivery) = held.hand_out() {
+                tasks.push(Task { delivery, completion: Completion::new(self.clone(), key) });
+            }
+        }
+        self.signal(state, now);
+        self.give_back(lost);
+        Some(tasks)
+    }
+
+    /// Waits until [`take`](Self::take) may bring something after this call.
+    pub(super) fn wait_for_tasks(&self) -> Notified<'_> {
+        self.tasks.notified()
+    }
+
+    /// Takes the result of a handler.
+    pub(super) fn complete(self: &Arc<Self>, key: Key, result: ConsumeResult) {
+        let _runtime = self.runtime.enter();
+        let policy = self.session().consumer_settings();
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let closed = state.dispatch.is_closed();
+        let Some(held) = state.dispatch.handled(key) else { return };
+        let (lease, attempt, ordered) = (held.lease.clone(), held.attempt, held.ordered);
+        if lease.is_lost(now) {
+            let message = lease.message();
+            tracing::warn!(
+                message_id = message.message_id,
+                topic = &*message.topic,
+                ?result,
+                "the result of a handler is dropped, because the lease was lost"
+            );
+            return self.remove(state, key, false);
+        }
+        let handled = Handled { result, attempt, ordered, closed };
+        let step = handled.next_step(&policy.redelivery, now);
+        if let Step::HandOutAt(at) = step {
+            held.attempt = attempt.saturating_add(1);
+            state.dispatch.retry_at(key, at);
+            return self.signal(state, now);
+        }
+        self.signal(state, now);
+        if !ordered {
+            // Otherwise it is kept, so that no other consumer gets the later ones of its group meanwhile.
+            self.leases.release(&lease);
+        }
+        self.settle(Settlement::new(key, lease, attempt, step));
+    }
+
+    /// Notes that settling has ended.
+    pub(super) fn settled(self: &Arc<Self>, key: Key, lease: &Lease, settled: bool) {
+        self.leases.release(lease);
+        self.remove(self.state.lock(), key, settled);
+    }
+
+    /// Removes a message. If it is not settled, those behind it in its sequence come again after it.
+    fn remove(self: &Arc<Self>, mut state: MutexGuard<'_, State>, key: Key, settled: bool) {
+        let behind = if settled { Vec::new() } else { state.dispatch.lose(key) };
+        state.dispatch.remove(key);
+        if settled && state.dispatch.is_closed() {
+            state.settled_late += 1;
+        }
+        self.signal(state, Instant::now());
+        self.give_back(behind.into_iter().map(|held| held.lease).collect());
+    }
+
+    pub(super) fn pause(&self) {
+        self.state.lock().dispatch.pause();
+    }
+
+    pub(super) fn resume(self: &Arc<Self>) {
+        let _runtime = self.runtime.enter();
+        let mut state = self.state.lock();
+        state.dispatch.resume();
+        self.signal(state, Instant::now());
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.state.lock().dispatch.is_paused()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().dispatch.is_closed()
+    }
+
+    /// How many messages were settled since the close began, and how many are not.
+    pub(super) fn late_results(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.settled_late, state.dispatch.unfinished())
+    }
+
+    /// Ends polling and handing out. Returns the leases of what was not begun.
+    pub(super) fn stop(self: &Arc<Self>) -> Vec<Arc<Lease>> {
+        self.stop_polling.cancel();
+        let mut state = self.state.lock();
+        let waiting = state.dispatch.close();
+        self.signal(state, Instant::now());
+        self.tasks.notify_waiters();
+        waiting.into_iter().map(|held| held.lease).collect()
+    }
+
+    /// Waits until nothing is handled or settled.
+    pub(super) async fn drained(&self) {
+        loop {
+            let finished = self.finished.notified();
+            if self.state.lock().dispatch.unfinished() == 0 {
+                return;
+            }
+            finished.await;
+        }
+    }
+
+    /// Wakes whoever can go on after a change of the state.
+    pub(super) fn signal(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: Instant) {
+        let State { dispatch, mode, polls_waiting, alarm_at, .. } = &mut *state;
+        if *polls_waiting > 0 && dispatch.has_room(usize::MAX) {
+            self.room.notify_waiters();
+        }
+        if dispatch.is_closed() && dispatch.unfinished() == 0 {
+            self.finished.notify_waiters();
+        }
+        if let Some(at) = dispatch.available_at(now)
+            && alarm_at.is_none_or(|alarm_at| at < alarm_at)
+        {
+            self.alarm.notify_one();
+        }
+        if dispatch.is_available(now) {
+            match mode {
+                Mode::Idle => {}
+                Mode::Pull => self.tasks.notify_one(),
+                Mode::Handler { worker_due: true, .. } => {}
+                Mode::Handler { spawn, worker_due } => {
+                    *worker_due = true;
+                    let spawn = spawn.clone();
+                    drop(state);
+                    let _runtime = self.runtime.enter();
+                    spawn(self);
+                }
+            }
+        }
+    }
+
+    /// Signals when the time of a retry or of the next message under a limit of the rate has come.
+    async fn watch_the_time(self: Arc<Self>) {
+        loop {
+            let at = {
+                let mut state = self.state.lock();
+                state.alarm_at = state.dispatch.available_at(Instant::now());
+                state.alarm_at
+            };
+            let time = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = time => {}
+                () = self.alarm.notified() => continue,
+            }
+            self.signal(self.state.lock(), Instant::now());
+        }
+    }
+}
+
+impl Held {
+    /// The message for a handler. One that is ordered may be handed out again, hence it is copied.
+    fn hand_out(&mut self) -> Option<Delivery> {
+        if self.ordered {
+            self.delivery.clone().map(|delivery| Delivery { attempt: self.attempt, ..delivery })
+        } else {
+            self.delivery.take()
+        }
+    }
+}
+
+/// A message without a message group is ordered by its queue.
+fn sequence(delivery: &Delivery, broker: &Arc<str>) -> Sequence {
+    let topic = delivery.lease.message().topic.clone();
+    match &delivery.message_group {
+        Some(group) => Sequence::Group { topic, group: group.clone() },
+        None => Sequence::Queue { topic, broker: broker.clone(), id: delivery.queue_id },
+    }
+}
+
+/// A poll that waits for room.
+struct Waiting<'a>(&'a Inner);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().polls_waiting -= 1;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut state = self.inner.state.lock();
+        state.dispatch.release(self.messages);
+        self.inner.signal(state, Instant::now());
+    }
+}

@@ -1,0 +1,147 @@
+//! Long polls: one at a time for each broker of each topic, as long as there is room.
+
+use std::{collections::HashSet, sync::Arc, time::Instant};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+
+use super::inner::Inner;
+use crate::{
+    consumer::{LONGEST_POLL, Poller, SHORTEST_POLL},
+    error::{Error, Result},
+    options::Subscription,
+    route::TopicRoute,
+    rpc::Backoff,
+    wire::{Poll, Source},
+};
+
+/// One topic at one broker.
+struct Broker {
+    inner: Arc<Inner>,
+    name: Arc<str>,
+    topic: Arc<str>,
+    poller: Poller,
+    failing: bool,
+}
+
+impl Inner {
+    /// Starts a task for each topic.
+    pub(super) fn start_receiving(self: &Arc<Self>) {
+        for Subscription { topic, filter } in self.options.subscriptions.clone() {
+            let (group, max_body_size) = (self.group.clone(), self.options.decode.max_body_size);
+            let source = Arc::new(Source { group, topic: topic.into(), filter, max_body_size });
+            let (inner, stop) = (self.clone(), self.stop_polling.clone());
+            self.session().spawn(async move {
+                stop.run_until_cancelled(inner.receive_topic(source)).await;
+            });
+        }
+    }
+
+    /// Polls every broker of a topic, and those that its route names later.
+    async fn receive_topic(self: Arc<Self>, source: Arc<Source>) {
+        let mut known: Option<Arc<TopicRoute>> = None;
+        let (mut wanted, mut polled) = (HashSet::new(), HashSet::new());
+        let mut polls = FuturesUnordered::new();
+        let mut backoff = Backoff::for_receiving();
+        loop {
+            match self.new_route(&source, known.as_ref()).await {
+                Ok(None) => {}
+                Ok(Some((route, brokers))) => {
+                    wanted = brokers;
+                    known = Some(route);
+                    let added = wanted.iter().filter(|name| polled.insert(Arc::clone(name)));
+                    polls.extend(added.map(|name| Broker::new(&self, &source, name.clone()).poll()));
+                    backoff = Backoff::for_receiving();
+                }
+                Err(error) => {
+                    let topic = &*source.topic;
+                    tracing::warn!(%error, topic, "the topic can't be received from; it is tried again");
+                    (known, wanted) = (None, HashSet::new());
+                    self.routes.suspect(topic);
+                }
+            }
+            match polls.next().await {
+                Some(broker) if wanted.contains(&broker.name) => polls.push(broker.poll()),
+                // The next route may name it again.
+                Some(broker) => drop(polled.remove(&broker.name)),
+                None => tokio::time::sleep(backoff.next()).await,
+            }
+        }
+    }
+
+    /// The route of a topic and its brokers, unless it is the one that is known.
+    async fn new_route(
+        &self,
+        source: &Source,
+        known: Option<&Arc<TopicRoute>>,
+    ) -> Result<Option<(Arc<TopicRoute>, HashSet<Arc<str>>)>> {
+        let timeout = self.session().options().operation_timeout;
+        let route = self.routes.get(&source.topic, crate::options::deadline(Instant::now(), timeout)).await?;
+        if known.is_some_and(|known| Arc::ptr_eq(known, &route)) {
+            return Ok(None);
+        }
+        let brokers = route.readable_brokers()?.into_iter().collect();
+        Ok(Some((route, brokers)))
+    }
+}
+
+impl Broker {
+    fn new(inner: &Arc<Inner>, source: &Arc<Source>, name: Arc<str>) -> Self {
+        inner.state.lock().dispatch.add_poll();
+        let (session, routes) = (inner.session().clone(), inner.routes.clone());
+        Self {
+            inner: inner.clone(),
+            poller: Poller::new(session, routes, source.clone(), name.clone()),
+            topic: source.topic.clone(),
+            name,
+            failing: false,
+        }
+    }
+
+    /// Polls once, when there is room for a message.
+    async fn poll(mut self) -> Self {
+        let inner = self.inner.clone();
+        let settings = inner.session().consumer_settings();
+        let batch = usize::try_from(settings.receive_batch_size).unwrap_or(usize::MAX);
+        let reservation = inner.room(batch).await;
+        let poll = Poll {
+            max_messages: u32::try_from(reservation.messages).unwrap_or(u32::MAX),
+            invisible: inner.options.invisible_duration,
+            wait: settings.long_polling_timeout.clamp(SHORTEST_POLL, LONGEST_POLL),
+        };
+        match self.poller.poll(poll, |error| self.delayed(error)).await {
+            Ok(deliveries) => {
+                self.succeeded();
+                inner.arrived(reservation, &self.name, deliveries);
+            }
+            Err(error) => self.failed(&error),
+        }
+        self
+    }
+
+    fn delayed(&self, error: Option<Error>) {
+        if let Some(error) = error {
+            tracing::debug!(%error, topic = &*self.topic, broker = &*self.name, "a receive waits for its server");
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(topic = &*self.topic, broker = &*self.name, "the topic is received from again");
+        }
+    }
+
+    fn failed(&mut self, error: &Error) {
+        let (topic, broker) = (&*self.topic, &*self.name);
+        if std::mem::replace(&mut self.failing, true) {
+            tracing::debug!(%error, topic, broker, "a receive failed again");
+        } else {
+            tracing::warn!(%error, topic, broker, "a receive failed; it is tried again");
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.inner.state.lock().dispatch.remove_poll();
+    }
+}

@@ -1,0 +1,132 @@
+//! Telling the server what became of a message, until it knows or the lease is over.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+
+use super::{dispatch::Key, inner::Inner, outcome::Step};
+use crate::{
+    consumer::{Change, DeadLetter, ack_with_callback, batcher_for, submit_ack},
+    error::{Error, Result},
+    message::Lease,
+};
+
+/// The pause before settling is tried again, after the retries of a call are used up.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long settling is tried. The lease of an ordered message is kept as long, so that its group waits.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// The most messages that are given back at the same time.
+const MAX_GIVEN_BACK: usize = 32;
+
+/// A message that is being settled.
+pub(super) struct Settlement {
+    key: Key,
+    lease: Arc<Lease>,
+    attempt: u32,
+    step: Step,
+    give_up: Instant,
+}
+
+impl Settlement {
+    pub(super) fn new(key: Key, lease: Arc<Lease>, attempt: u32, step: Step) -> Self {
+        let give_up = crate::options::deadline(Instant::now(), LONGEST);
+        Self { key, lease, attempt, step, give_up }
+    }
+}
+
+impl Inner {
+    /// Settles a message. Returns at once.
+    pub(super) fn settle(self: &Arc<Self>, settlement: Settlement) {
+        if settlement.step != Step::Ack {
+            return self.settle_in_background(settlement, None);
+        }
+        let (key, lease) = (settlement.key, settlement.lease.clone());
+        let Ok(guard) = self.member.begin("ack") else { return self.settled(key, &lease, false) };
+        let inner = self.clone();
+        let ack = ack_with_callback(&lease, guard, self.session().options(), move |result| match result {
+            Ok(()) => inner.settled(key, &settlement.lease, true),
+            Err(error) => inner.settle_in_background(settlement, Some(error)),
+        });
+        batcher_for(&self.member, &self.leases, &lease).queue(ack);
+    }
+
+    fn settle_in_background(self: &Arc<Self>, settlement: Settlement, error: Option<Error>) {
+        let inner = self.clone();
+        self.session().spawn(async move { inner.settle_until_done(settlement, error).await });
+    }
+
+    async fn settle_until_done(self: Arc<Self>, settlement: Settlement, mut error: Option<Error>) {
+        let Settlement { key, lease, give_up, .. } = &settlement;
+        let settled = loop {
+            if let Some(error) = error.take() {
+                let now = Instant::now();
+                if !error.retryable() || lease.is_lost(now) || *give_up <= now {
+                    let message = lease.message();
+                    tracing::warn!(
+                        %error,
+                        message_id = message.message_id,
+                        topic = &*message.topic,
+                        "a message could not be settled: it comes again"
+                    );
+                    break false;
+                }
+                tracing::debug!(%error, "a message was not settled; the next attempt follows");
+                tokio::time::sleep(PAUSE).await;
+            }
+            match self.try_to_settle(&settlement).await {
+                Ok(()) => break true,
+                Err(failed) => error = Some(failed),
+            }
+        };
+        self.settled(*key, lease, settled);
+    }
+
+    async fn try_to_settle(&self, settlement: &Settlement) -> Result<()> {
+        let Settlement { lease, attempt, step, .. } = settlement;
+        let (session, options) = (self.session().clone(), self.session().options());
+        let guard = self.member.begin("ack")?;
+        match step {
+            Step::Ack => {
+                let batcher = batcher_for(&self.member, &self.leases, lease);
+                return submit_ack(&batcher, lease, guard, options).wait().await;
+            }
+            Step::Return(after) => Change::nack(session, lease.clone(), *after).run().await?,
+            Step::DeadLetter => DeadLetter::new(session, lease.clone(), *attempt).run().await?,
+            Step::HandOutAt(_) => {}
+        }
+        guard.succeeded();
+        Ok(())
+    }
+
+    /// Gives back messages in the background, so that other consumers can have them.
+    pub(super) fn give_back(self: &Arc<Self>, leases: Vec<Arc<Lease>>) {
+        if !leases.is_empty() {
+            let _runtime = self.runtime.enter();
+            let inner = self.clone();
+            self.session().spawn(async move {
+                inner.give_back_all(leases).await;
+            });
+        }
+    }
+
+    /// Gives back messages. Returns how many the servers have taken.
+    pub(super) async fn give_back_all(&self, leases: Vec<Arc<Lease>>) -> usize {
+        let give_back = async |lease: Arc<Lease>| {
+            self.leases.release(&lease);
+            match Change::give_back(self.session().clone(), lease).run().await {
+                Ok(()) => 1,
+                Err(error) => {
+                    tracing::debug!(%error, "a message could not be given back: it comes again after its lease");
+                    0
+                }
+            }
+        };
+        let results = futures::stream::iter(leases.into_iter().map(give_back));
+        results.buffer_unordered(MAX_GIVEN_BACK).fold(0, async |sum, one| sum + one).await
+    }
+}
