@@ -8,13 +8,21 @@ use crate::process::{Process, forked};
 pub type Client = Bound<rocketmq_thin::Client>;
 /// A producer. See [`rocketmq_thin::Producer`].
 pub type Producer = Bound<rocketmq_thin::Producer>;
+/// A transaction of a producer. See [`rocketmq_thin::Transaction`].
+pub type Transaction = Bound<rocketmq_thin::Transaction>;
+/// The orphan checks of a producer. See [`rocketmq_thin::OrphanChecks`].
+pub type OrphanChecks = Bound<rocketmq_thin::OrphanChecks>;
+/// One orphan check. See [`rocketmq_thin::OrphanCheck`].
+pub type OrphanCheck = Bound<rocketmq_thin::OrphanCheck>;
 /// A simple consumer. See [`rocketmq_thin::SimpleConsumer`].
 pub type SimpleConsumer = Bound<rocketmq_thin::SimpleConsumer>;
+/// A stream of deliveries. See [`rocketmq_thin::Messages`].
+pub type Messages = Bound<rocketmq_thin::Messages>;
 
-/// An object of the core, bound to the runtime of the process that made it. Cheap to clone.
+/// An object of the core, bound to the runtime of the process that made it. Cheap to clone if the object is.
 #[derive(Clone)]
 pub struct Bound<T> {
-    /// `None` only while it is being dropped.
+    /// `None` once it is used up or being dropped.
     value: Option<T>,
     process: &'static Process,
 }
@@ -29,8 +37,20 @@ impl<T> Bound<T> {
     }
 
     /// The object; `None` in a forked child of the process that made it.
-    pub(crate) fn here(&self) -> Option<&T> {
+    #[must_use]
+    pub fn here(&self) -> Option<&T> {
         self.value.as_ref().filter(|_| self.process.is_current())
+    }
+
+    /// Calls a function of the object that does not wait, on the runtime of the process.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` in a forked child of the process that made the object.
+    pub(crate) fn call<R>(&self, name: &'static str, call: impl FnOnce(&T) -> R) -> Result<R, Error> {
+        let value = self.here().ok_or_else(|| forked(name))?;
+        let _runtime = self.process.handle().enter();
+        Ok(call(value))
     }
 
     /// An operation on the object.

@@ -2,21 +2,40 @@ use std::mem;
 
 use rocketmq_thin::Delivery;
 
-use crate::bound::SimpleConsumer;
+use crate::bound::{Messages, SimpleConsumer};
 
-/// What a receive returned. If it is dropped before [`take`](Self::take), the deliveries go back to their
-/// consumer.
+/// What a receive or a stream returned. If it is dropped before [`take`](Self::take), the deliveries go back to
+/// where they came from.
 pub struct Deliveries {
-    consumer: SimpleConsumer,
+    origin: Origin,
     deliveries: Vec<Delivery>,
 }
 
+/// Where deliveries came from.
+pub(crate) enum Origin {
+    Consumer(SimpleConsumer),
+    Stream(Messages),
+}
+
+impl From<SimpleConsumer> for Origin {
+    fn from(consumer: SimpleConsumer) -> Self {
+        Self::Consumer(consumer)
+    }
+}
+
+impl From<Messages> for Origin {
+    fn from(stream: Messages) -> Self {
+        Self::Stream(stream)
+    }
+}
+
 impl Deliveries {
-    pub(crate) fn new(consumer: SimpleConsumer, deliveries: Vec<Delivery>) -> Self {
-        Self { consumer, deliveries }
+    pub(crate) fn new(origin: Origin, deliveries: Vec<Delivery>) -> Self {
+        Self { origin, deliveries }
     }
 
-    /// The deliveries. From here on the caller is responsible for them: see [`SimpleConsumer::put_back`].
+    /// The deliveries. From here on the caller is responsible for them: see [`SimpleConsumer::put_back`] and
+    /// [`Messages::put_back`].
     #[must_use]
     pub fn take(mut self) -> Vec<Delivery> {
         mem::take(&mut self.deliveries)
@@ -25,6 +44,10 @@ impl Deliveries {
 
 impl Drop for Deliveries {
     fn drop(&mut self) {
-        self.consumer.put_back(mem::take(&mut self.deliveries));
+        let deliveries = mem::take(&mut self.deliveries);
+        match &self.origin {
+            Origin::Consumer(consumer) => consumer.put_back(deliveries),
+            Origin::Stream(stream) => stream.put_back(deliveries),
+        }
     }
 }

@@ -45,8 +45,9 @@ mod process;
 mod producer;
 mod queue;
 mod simple_consumer;
+mod transaction;
 
-pub use bound::{Bound, Client, Producer, SimpleConsumer};
+pub use bound::{Bound, Client, Messages, OrphanCheck, OrphanChecks, Producer, SimpleConsumer, Transaction};
 pub use call::{Call, run, start};
 pub use client::connect;
 pub use deliveries::Deliveries;
@@ -56,7 +57,7 @@ pub use process::shutdown;
 pub use queue::Queue;
 /// The core's values, so that a binding needs this crate alone.
 pub use rocketmq_thin::{
-    CLOSE_DEADLINE, ClientOptions, CloseReport, Credentials, DecodeOptions, Delivery, Error, ErrorKind,
-    Filter, Language, Message, ProducerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions,
-    Subscription, Tls,
+    CLOSE_DEADLINE, ClientOptions, CloseReport, Credentials, DeadLetterOrigin, Decision, DecodeOptions,
+    Delivery, Error, ErrorKind, Filter, Language, Message, ProducerOptions, Receipt, ReceiveOptions,
+    RetryOptions, SimpleConsumerOptions, StreamOptions, Subscription, Tls,
 };

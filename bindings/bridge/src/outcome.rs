@@ -1,12 +1,12 @@
 use rocketmq_thin::{CloseReport, Error, Receipt};
 
-use crate::bound::{Client, Producer, SimpleConsumer};
+use crate::bound::{Client, OrphanCheck, Producer, SimpleConsumer};
 use crate::deliveries::Deliveries;
 
 /// The result of an [`Operation`](crate::Operation).
 ///
-/// An outcome may be dropped when nobody waits for it any more: deliveries go back to their consumer, and a
-/// client, producer or consumer is closed with its last clone.
+/// An outcome may be dropped when nobody waits for it any more: deliveries go back to their consumer, and
+/// a client, producer or consumer is closed with its last clone.
 pub enum Outcome {
     /// A connected client.
     Client(Client),
@@ -20,8 +20,14 @@ pub enum Outcome {
     Receipts(Vec<Result<Receipt, Error>>),
     /// What was received.
     Deliveries(Deliveries),
+    /// A question about an orphaned transaction.
+    OrphanCheck(Box<OrphanCheck>),
+    /// A text, such as a message id.
+    Text(String),
     /// Success, without a value.
     Done,
+    /// There are no more: the object that was asked for the next one is closed.
+    End,
     /// The result for each delivery acknowledged.
     Settled(Vec<Result<(), Error>>),
     /// Closed within the deadline.

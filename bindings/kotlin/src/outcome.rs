@@ -66,6 +66,7 @@ impl From<core::Outcome> for Outcome {
                 elapsed: report.elapsed,
             },
             core::Outcome::Failed(error) => Self::Failed { failure: error.into() },
+            _ => Self::Done,
         }
     }
 }

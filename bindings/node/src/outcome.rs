@@ -37,6 +37,7 @@ fn converted<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Resu
         Outcome::Settled(results) => each(env, results, |()| ().into_unknown(env))?,
         Outcome::Closed(report) => CloseReport::from(report).into_unknown(env)?,
         Outcome::Failed(error) => return failure(env, error),
+        _ => return Err(napi::Error::from_reason("this outcome is not expected")),
     };
     Ok([false.into_unknown(env)?, value])
 }

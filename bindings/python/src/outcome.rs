@@ -1,4 +1,5 @@
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rocketmq_thin_bridge::{Error, Outcome};
 
@@ -22,6 +23,7 @@ pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAn
         Outcome::Settled(results) => each(py, results, |py, ()| Ok(py.None().into_bound(py)))?,
         Outcome::Closed(report) => close_report(py, report)?,
         Outcome::Failed(error) => return Err(raised(py, &error)),
+        _ => return Err(PyRuntimeError::new_err("this outcome is not expected")),
     })
 }
 
