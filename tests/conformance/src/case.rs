@@ -6,7 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 
-use crate::script::Script;
+use crate::{
+    report::Report,
+    script::{Script, StoredMessage},
+};
 
 /// A step that takes longer hangs, unless its `within_s` says otherwise.
 const HANG: Duration = Duration::from_secs(60);
@@ -19,6 +22,12 @@ pub enum Needs {
     Scripted,
     /// A real proxy, whosever.
     Proxy,
+    /// Our proxy with its own broker.
+    Merged,
+    /// Our proxy in front of Apache's brokers.
+    Separated,
+    /// Apache's proxy.
+    Apache,
 }
 
 /// The kind of server that a case is played on.
@@ -49,10 +58,12 @@ impl ServerKind {
     /// Whether a case is played on it. Apache's proxy is shared: nobody may kill it, or tell it how to be.
     #[must_use]
     pub fn suits(self, case: &Case) -> bool {
+        let needs = |wanted| case.servers.contains(&wanted);
         match self {
-            Self::Scripted => case.servers.contains(&Needs::Scripted),
-            Self::Merged | Self::Separated => case.servers.contains(&Needs::Proxy),
-            Self::Apache => case.servers.contains(&Needs::Proxy) && !case.private,
+            Self::Scripted => needs(Needs::Scripted),
+            Self::Merged => needs(Needs::Proxy) || needs(Needs::Merged),
+            Self::Separated => needs(Needs::Proxy) || needs(Needs::Separated),
+            Self::Apache => (needs(Needs::Proxy) || needs(Needs::Apache)) && !case.private,
         }
     }
 }
@@ -76,6 +87,8 @@ pub struct Case {
     /// Arguments of the private proxy.
     #[serde(default)]
     pub proxy_args: Vec<String>,
+    /// Topics and groups that a proxy has before the first step, as `rocketmq-thin-proxy apply` reads them.
+    pub apply: Option<Value>,
     /// What is done and expected, in order.
     pub steps: Vec<Step>,
 }
@@ -151,8 +164,21 @@ pub enum Action {
     Wait(Sighting),
     /// Checks what the scripted server has seen so far.
     Saw(Sighting),
+    /// Waits until the driver has reported the events, then checks them.
+    Reports(Report),
+    /// Checks what the driver has reported so far.
+    Reported(Report),
     /// Something happens to the server.
     Server(ServerEvent),
+    /// The scripted server says something to clients on their telemetry streams.
+    Tell {
+        /// A pattern of the settings of the clients that are told; default: all.
+        to: Value,
+        /// The command, as protobuf JSON.
+        command: Value,
+    },
+    /// The scripted server gets more messages to hand out.
+    Put(Vec<StoredMessage>),
     /// Sends many messages and remembers which were acknowledged.
     Flood(Flood),
     /// Receives and acks until all messages of the flood have come.
@@ -194,6 +220,8 @@ pub struct Sighting {
     pub at_most: Option<usize>,
     /// Only calls whose request matches are counted.
     pub request: Option<Value>,
+    /// A pattern for the request of each counted call, in the order of arrival.
+    pub order: Option<Vec<Value>>,
     /// A field that must have the same value in every counted call.
     pub same: Option<String>,
     /// Headers that every counted call must carry.
@@ -286,6 +314,11 @@ fn action(mut fields: Map<String, Value>) -> Result<Action> {
             steps: serde_json::from_value(fields.remove("steps").context("repeat without steps")?)?,
         });
     }
+    if let Some(command) = fields.remove("tell") {
+        let to = fields.remove("to").unwrap_or_else(|| Value::Object(Map::new()));
+        ensure!(fields.is_empty(), "tell: only with to");
+        return Ok(Action::Tell { to, command });
+    }
     let mut entries = fields.into_iter();
     let (Some((kind, value)), None) = (entries.next(), entries.next()) else {
         bail!("neither `do` nor a single known step");
@@ -295,6 +328,9 @@ fn action(mut fields: Map<String, Value>) -> Result<Action> {
         "cancel" => Action::Cancel(serde_json::from_value(value)?),
         "wait" => Action::Wait(serde_json::from_value(value)?),
         "saw" => Action::Saw(serde_json::from_value(value)?),
+        "reports" => Action::Reports(serde_json::from_value(value)?),
+        "reported" => Action::Reported(serde_json::from_value(value)?),
+        "put" => Action::Put(serde_json::from_value(value)?),
         "server" => Action::Server(serde_json::from_value(value)?),
         "flood" => Action::Flood(serde_json::from_value(value)?),
         "drain" => Action::Drain(serde_json::from_value(value)?),

@@ -1,7 +1,7 @@
 //! The program of one language, spoken to by JSON lines.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,8 +14,11 @@ use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, Command},
-    sync::oneshot,
+    sync::{OnceCell, oneshot},
 };
+use tokio_util::sync::CancellationToken;
+
+use crate::report::{Events, Report};
 
 /// Lines of a driver's error output that a report shows.
 const TAIL: usize = 30;
@@ -36,6 +39,9 @@ pub struct Driver {
     next: AtomicU64,
     waiting: Arc<Waiting>,
     errors: Arc<Mutex<VecDeque<String>>>,
+    events: Arc<Events>,
+    ended: CancellationToken,
+    features: OnceCell<BTreeSet<String>>,
     _child: Child,
 }
 
@@ -89,7 +95,17 @@ impl Driver {
         let stderr = child.stderr.take().context("no stderr")?;
         let waiting = Arc::new(Waiting::default());
         let errors = Arc::new(Mutex::new(VecDeque::new()));
-        tokio::spawn(deliver(BufReader::new(stdout), Arc::clone(&waiting), Arc::clone(&errors)));
+        let (events, ended) = (Arc::new(Events::default()), CancellationToken::new());
+        let reader = Reader {
+            waiting: Arc::clone(&waiting),
+            errors: Arc::clone(&errors),
+            events: Arc::clone(&events),
+        };
+        let guard = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            reader.read(BufReader::new(stdout)).await;
+            drop(guard);
+        });
         let kept = Arc::clone(&errors);
         tokio::spawn(async move {
             let mut lines = BufReader::new(stderr).lines();
@@ -97,7 +113,16 @@ impl Driver {
                 keep(&kept, line);
             }
         });
-        Ok(Self { stdin: stdin.into(), next: AtomicU64::new(1), waiting, errors, _child: child })
+        Ok(Self {
+            stdin: stdin.into(),
+            next: AtomicU64::new(1),
+            waiting,
+            errors,
+            events,
+            ended,
+            features: OnceCell::new(),
+            _child: child,
+        })
     }
 
     /// Sends a request.
@@ -118,6 +143,35 @@ impl Driver {
         Ok(Pending { id, reply })
     }
 
+    /// The features that it has; one that does not know the question has none.
+    ///
+    /// # Errors
+    /// When it ends.
+    pub async fn features(&self) -> Result<&BTreeSet<String>> {
+        let ask = async || {
+            let reply = self.request("features", Map::new()).await?.reply().await?;
+            Ok(serde_json::from_value(reply.unwrap_or_default()["features"].take()).unwrap_or_default())
+        };
+        self.features.get_or_try_init(ask).await
+    }
+
+    /// What it has reported.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Returns as soon as it has reported enough of what is wanted.
+    ///
+    /// # Errors
+    /// When it ends before.
+    pub async fn until_reported(&self, wanted: &Report) -> Result<()> {
+        tokio::select! {
+            () = self.events.wait(wanted) => Ok(()),
+            () = self.ended.cancelled() => bail!("the driver ended before it reported {}", wanted.event),
+        }
+    }
+
     /// The end of what it wrote to its error output.
     #[must_use]
     pub fn error_output(&self) -> String {
@@ -125,22 +179,28 @@ impl Driver {
     }
 }
 
-async fn deliver(
-    stdout: BufReader<tokio::process::ChildStdout>,
+/// Who takes what a driver writes to its standard output.
+struct Reader {
     waiting: Arc<Waiting>,
     errors: Arc<Mutex<VecDeque<String>>>,
-) {
-    let mut lines = stdout.lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let reply = serde_json::from_str::<Value>(&line).ok();
-        let sender = reply.as_ref().and_then(|reply| lock(&waiting).remove(&reply["id"].as_u64()?));
-        match (reply, sender) {
-            (Some(reply), Some(sender)) => drop(sender.send(reply)),
-            _ => keep(&errors, format!("on stdout, but no reply to a request: {line}")),
+    events: Arc<Events>,
+}
+
+impl Reader {
+    async fn read(self, stdout: BufReader<tokio::process::ChildStdout>) {
+        let mut lines = stdout.lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let said = serde_json::from_str::<Value>(&line).unwrap_or_default();
+            let sender = said["id"].as_u64().and_then(|id| lock(&self.waiting).remove(&id));
+            match sender {
+                Some(sender) => drop(sender.send(said)),
+                None if said["event"].is_string() => self.events.add(said),
+                None => keep(&self.errors, format!("on stdout, but no reply to a request: {line}")),
+            }
         }
+        // Nobody will reply any more: whoever waits learns it from the dropped senders.
+        lock(&self.waiting).clear();
     }
-    // Nobody will reply any more: whoever waits learns it from the dropped senders.
-    lock(&waiting).clear();
 }
 
 fn keep(errors: &Mutex<VecDeque<String>>, line: String) {

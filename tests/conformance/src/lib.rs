@@ -6,11 +6,13 @@
 
 pub mod case;
 pub mod driver;
+pub mod feature;
 mod flood;
 pub mod known;
 pub mod pattern;
 pub mod play;
 pub mod proxy;
+pub mod report;
 pub mod scope;
 pub mod script;
 pub mod server;

@@ -131,6 +131,10 @@ async fn main() -> Result<ExitCode> {
     if !tally.known.is_empty() {
         println!("\n{} known to fail, and did: {}", tally.known.len(), tally.known.join("; "));
     }
+    for (missing, cases) in &tally.unsupported {
+        let cases: Vec<&str> = cases.iter().map(String::as_str).collect();
+        println!("\n{missing}, not played: {}", cases.join(", "));
+    }
     println!("{} passed, {} failed", tally.passed, tally.failures.len());
     Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -12,6 +12,7 @@ use crate::{
     flood::Ledger,
     pattern::{self, shortened},
     proxy::Proxy,
+    report::Report,
     scope::Scope,
     server::ScriptedServer,
     web::WebServer,
@@ -55,6 +56,12 @@ impl<'a> Play<'a> {
             Stage::Scripted(server) => {
                 scope.set("ca", server.authorities().trusted.as_str());
                 scope.set("other_ca", server.authorities().other.as_str());
+                for (name, (cert, key)) in
+                    [("client", &server.authorities().client), ("other_client", &server.authorities().other_client)]
+                {
+                    scope.set(&format!("{name}_cert"), cert.as_str());
+                    scope.set(&format!("{name}_key"), key.as_str());
+                }
                 scope.set("port", server.local().port());
                 scope.set("host", server.local().ip().to_string());
                 server.endpoint()
@@ -133,7 +140,19 @@ impl<'a> Play<'a> {
                 let sighting = self.sighting(sighting)?;
                 self.scripted()?.seen().check(&sighting).map_err(anyhow::Error::msg)?;
             }
+            Action::Reports(report) => {
+                let report = self.report(report)?;
+                self.driver.until_reported(&report).await?;
+                self.driver.events().check(&report).map_err(anyhow::Error::msg)?;
+            }
+            Action::Reported(report) => {
+                self.driver.events().check(&self.report(report)?).map_err(anyhow::Error::msg)?;
+            }
             Action::Server(event) => self.happen(*event).await?,
+            Action::Tell { to, command } => {
+                self.scripted()?.tell(&self.scope.fill(to)?, &self.scope.fill(command)?)?;
+            }
+            Action::Put(messages) => self.scripted()?.put(messages)?,
             Action::Flood(flood) => {
                 let mut flood = flood.clone();
                 self.fill_texts([&mut flood.producer, &mut flood.topic])?;
@@ -209,9 +228,22 @@ impl<'a> Play<'a> {
     fn sighting(&self, sighting: &Sighting) -> Result<Sighting> {
         Ok(Sighting {
             request: sighting.request.as_ref().map(|request| self.scope.fill(request)).transpose()?,
+            order: self.filled(sighting.order.as_deref())?,
             metadata: self.scope.fill_fields(&sighting.metadata)?,
             ..sighting.clone()
         })
+    }
+
+    fn report(&self, report: &Report) -> Result<Report> {
+        Ok(Report {
+            event: self.scope.fill(&report.event)?,
+            order: self.filled(report.order.as_deref())?,
+            ..report.clone()
+        })
+    }
+
+    fn filled(&self, order: Option<&[Value]>) -> Result<Option<Vec<Value>>> {
+        order.map(|order| order.iter().map(|value| self.scope.fill(value)).collect()).transpose()
     }
 
     fn fill_texts<const N: usize>(&self, texts: [&mut String; N]) -> Result<()> {
@@ -252,7 +284,11 @@ fn title(action: &Action) -> String {
         Action::Cancel(name) => format!("cancel {name}"),
         Action::Wait(sighting) => format!("wait for {}", sighting.rpc),
         Action::Saw(sighting) => format!("saw {}", sighting.rpc),
+        Action::Reports(report) => format!("reports {}", report.event),
+        Action::Reported(report) => format!("reported {}", report.event),
         Action::Server(event) => format!("server {event:?}"),
+        Action::Tell { command, .. } => format!("tell {}", shortened(command)),
+        Action::Put(messages) => format!("put {} messages", messages.len()),
         Action::Flood(_) => "flood".to_owned(),
         Action::Drain(_) => "drain".to_owned(),
         Action::Repeat { times, .. } => format!("repeat {times}"),

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -65,6 +65,25 @@ impl Proxy {
         let (child, address) = launch(&self.program, &self.arguments, place).await?;
         anyhow::ensure!(address == self.address, "restarted on {address}, not {}", self.address);
         self.child = child;
+        Ok(())
+    }
+
+    /// Makes the topics and groups of `file`, which is in the JSON form of `rocketmq-thin-proxy apply`.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn apply(&self, file: &str) -> Result<()> {
+        let mut child = Command::new(&self.program)
+            .args(["apply", "-", "--server", &self.address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))?;
+        child.stdin.take().context("no stdin")?.write_all(file.as_bytes()).await?;
+        let output = child.wait_with_output().await?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! The values that a running case can name: what replies brought, and what the runner knows of the server.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -77,6 +80,11 @@ impl Scope {
         if let Some(length) = name.strip_prefix("b64x:") {
             let length = length.parse().with_context(|| format!("{length:?} is no number of bytes"))?;
             return Ok(BASE64_STANDARD.encode(vec![b'x'; length]).into());
+        }
+        if let Some(milliseconds) = name.strip_prefix("in_ms:") {
+            let wait: u64 = milliseconds.parse().with_context(|| format!("{milliseconds:?} is no number"))?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).context("a clock before 1970")?;
+            return Ok((u64::try_from(now.as_millis())? + wait).into());
         }
         let (head, path) = name.split_once('.').map_or((name, None), |(head, path)| (head, Some(path)));
         let Some(value) = self.values.get(head) else { bail!("nothing is called ${head}") };

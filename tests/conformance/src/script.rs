@@ -34,6 +34,9 @@ pub struct Script {
 pub struct TlsScript {
     /// The name in the certificate.
     pub name: String,
+    /// Only clients with a certificate of the trusted authority are let in.
+    #[serde(default)]
+    pub client_certificates: bool,
 }
 
 /// A message as the scripted server hands it out.
@@ -64,6 +67,8 @@ pub struct StoredMessage {
     pub handle: String,
     /// How many copies of it are handed out; 0 means 1.
     pub copies: usize,
+    /// What its system properties have beyond that, as protobuf JSON.
+    pub system: Value,
 }
 
 /// How a body is compressed.
@@ -90,6 +95,8 @@ pub struct Rule {
     pub calls: Calls,
     /// A pattern of the request.
     pub request: Option<Value>,
+    /// Only requests signed with this access key.
+    pub access_key: Option<String>,
     /// Name of the in-band code.
     pub code: Option<String>,
     /// Name of the gRPC code, such as `UNAVAILABLE`.
@@ -110,6 +117,8 @@ pub struct Rule {
     pub silent: bool,
     /// A received batch without its delivery timestamp.
     pub no_delivery_timestamp: bool,
+    /// What the answer to settings has beyond that of a healthy proxy: a merge patch of protobuf JSON.
+    pub settings: Value,
 }
 
 /// A range of calls, `2`, `1-3` or `2-`, counted from 1.

@@ -1,7 +1,7 @@
 //! Every case in every language on every server it names.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::{
         Arc,
@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::{
     case::{Case, ServerKind},
     driver::{Driver, Language},
+    feature,
     known::KnownFailing,
     play::{Play, Stage},
     proxy::Proxy,
@@ -60,6 +61,8 @@ pub struct Tally {
     pub failures: Vec<String>,
     /// Combinations that failed and are known to.
     pub known: Vec<String>,
+    /// The cases that a driver can't play, by language and by the features that it lacks.
+    pub unsupported: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// One case in one language on one kind of server.
@@ -95,8 +98,13 @@ impl Suite {
             let name = combination.name();
             let known = self.known.contains(&case.name, &language.name, server.name());
             let failure = match outcome {
-                Ok(()) if known => Some("passes, but stands in the list of what is known to fail".to_owned()),
-                Ok(()) => None,
+                Ok(Outcome::Unsupported(missing)) => {
+                    let by = format!("{} lacks {missing}", language.name);
+                    tally.unsupported.entry(by).or_default().insert(case.name.clone());
+                    continue;
+                }
+                Ok(Outcome::Passed) if known => Some("passes, but stands in the list of what is known to fail".to_owned()),
+                Ok(Outcome::Passed) => None,
                 Err(_) if known => {
                     tally.known.push(name);
                     continue;
@@ -130,6 +138,13 @@ impl Suite {
     }
 }
 
+/// How a combination ended that did not fail.
+enum Outcome {
+    Passed,
+    /// The driver lacks these features.
+    Unsupported(String),
+}
+
 struct Run<'a> {
     suite: &'a Suite,
     merged: OnceCell<Arc<Mutex<Proxy>>>,
@@ -140,16 +155,23 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn combination(&self, Combination { case, language, server }: Combination<'_>) -> Result<()> {
+    async fn combination(&self, Combination { case, language, server }: Combination<'_>) -> Result<Outcome> {
         let waiting = self.idle.lock().await.get_mut(&language.name).and_then(Vec::pop);
         let driver = match waiting {
             Some(driver) => driver,
             None => Driver::start(language)?,
         };
+        let has = driver.features().await?;
+        let missing: Vec<_> = feature::needed(case).into_iter().filter(|name| !has.contains(*name)).collect();
+        if !missing.is_empty() {
+            self.keep(language, driver).await;
+            return Ok(Outcome::Unsupported(missing.join(", ")));
+        }
         let stage = self.stage(case, server).await.context("starting the server")?;
         // Brokers may have seen earlier runs.
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let unique = format!("{}-{}-{number}", language.name, std::process::id());
+        self.apply(case, &unique, &stage).await.context("applying topics and groups")?;
         if server == ServerKind::Apache {
             self.make_topics(case, &unique).await.context("making the topics")?;
         }
@@ -158,9 +180,13 @@ impl Run<'_> {
             return Err(error.context(surroundings(&stage, &driver).await));
         }
         if play.clean_up().await.is_ok() {
-            self.idle.lock().await.entry(language.name.clone()).or_default().push(driver);
+            self.keep(language, driver).await;
         }
-        Ok(())
+        Ok(Outcome::Passed)
+    }
+
+    async fn keep(&self, language: &Language, driver: Driver) {
+        self.idle.lock().await.entry(language.name.clone()).or_default().push(driver);
     }
 
     async fn stage(&self, case: &Case, server: ServerKind) -> Result<Stage> {
@@ -203,6 +229,18 @@ impl Run<'_> {
         }
         arguments.extend_from_slice(wanted);
         Ok(arguments)
+    }
+
+    /// Makes the topics and groups that a case declares, at a proxy of ours in front of the same broker.
+    async fn apply(&self, case: &Case, unique: &str, stage: &Stage) -> Result<()> {
+        let Some(wanted) = &case.apply else { return Ok(()) };
+        let proxy = match stage {
+            Stage::Scripted(_) => return Ok(()),
+            Stage::Proxy(proxy) => Arc::clone(proxy),
+            Stage::Apache(_) => self.separated().await?,
+        };
+        let file = wanted.to_string().replace("${u}", unique);
+        proxy.lock().await.apply(&file).await
     }
 
     /// Apache's proxy can't make topics: ours makes those that a case names, by being asked for them.

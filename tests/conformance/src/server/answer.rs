@@ -64,6 +64,16 @@ only_status!(SyncLiteSubscriptionRequest => SyncLiteSubscriptionResponse, "SyncL
 only_status!(ForwardMessageToDeadLetterQueueRequest => ForwardMessageToDeadLetterQueueResponse,
     "ForwardMessageToDeadLetterQueue");
 
+/// Every topic takes every type.
+const TYPES: [MessageType; 6] = [
+    MessageType::Normal,
+    MessageType::Fifo,
+    MessageType::Delay,
+    MessageType::Transaction,
+    MessageType::Lite,
+    MessageType::Priority,
+];
+
 fn queues(state: &State, topic: Option<Resource>) -> Vec<MessageQueue> {
     let (host, port) = state.advertised().clone();
     let scheme = match host.parse() {
@@ -79,7 +89,7 @@ fn queues(state: &State, topic: Option<Resource>) -> Vec<MessageQueue> {
         id,
         permission: Permission::from_str_name(&permission).unwrap_or_default().into(),
         broker: Some(Broker { name: "broker-a".to_owned(), id: 0, endpoints: Some(endpoints.clone()) }),
-        accept_message_types: vec![MessageType::Normal.into()],
+        accept_message_types: TYPES.map(Into::into).to_vec(),
     };
     (0..).zip(permissions).map(queue).collect()
 }
@@ -121,22 +131,26 @@ impl Answerable for SendMessageRequest {
     }
 
     fn answer(self, _: &State, rule: &Rule) -> SendMessageResponse {
-        let ids: Vec<String> = self
-            .messages
-            .into_iter()
-            .map(|message| {
-                message.system_properties.map(|properties| properties.message_id).unwrap_or_default()
-            })
+        let properties = self.messages.into_iter().map(|message| message.system_properties.unwrap_or_default());
+        let sent: Vec<(String, MessageType)> = properties
+            .map(|properties| (properties.message_id.clone(), properties.message_type()))
             .collect();
-        let ids = if rule.one_entry { vec![ids.join(",")] } else { ids };
-        let entry = |(place, message_id): (usize, String)| SendResultEntry {
+        let sent = match rule.one_entry {
+            true => {
+                let ids: Vec<&str> = sent.iter().map(|(id, _)| id.as_str()).collect();
+                vec![(ids.join(","), MessageType::Normal)]
+            }
+            false => sent,
+        };
+        let only = |wanted: MessageType, of: MessageType, text: String| if of == wanted { text } else { String::new() };
+        let entry = |(place, (message_id, of)): (usize, (String, MessageType))| SendResultEntry {
             status: Some(rule.entries.get(place).map_or_else(ok, |name| status(code(name), ""))),
-            transaction_id: message_id.clone(),
+            transaction_id: only(MessageType::Transaction, of, format!("transaction-{message_id}")),
+            recall_handle: only(MessageType::Delay, of, format!("recall-{message_id}")),
             message_id,
             offset: i64::try_from(place).unwrap_or_default(),
-            recall_handle: String::new(),
         };
-        let entries: Vec<SendResultEntry> = ids.into_iter().enumerate().map(entry).collect();
+        let entries: Vec<SendResultEntry> = sent.into_iter().enumerate().map(entry).collect();
         SendMessageResponse { status: Some(common(entries.iter().map(|entry| &entry.status))), entries }
     }
 }
@@ -181,6 +195,24 @@ impl Answerable for ChangeInvisibleDurationRequest {
                 status: Some(ok()),
                 receipt_handle: format!("{}+", self.receipt_handle),
             },
+        }
+    }
+}
+
+impl Answerable for RecallMessageRequest {
+    type Answer = RecallMessageResponse;
+    const RPC: &'static str = "RecallMessage";
+
+    fn refused(status: Status) -> RecallMessageResponse {
+        RecallMessageResponse { status: Some(status), message_id: String::new() }
+    }
+
+    fn answer(self, _: &State, _: &Rule) -> RecallMessageResponse {
+        match self.recall_handle.strip_prefix("recall-") {
+            Some(message_id) => {
+                RecallMessageResponse { status: Some(ok()), message_id: message_id.to_owned() }
+            }
+            None => Self::refused(status(Code::InvalidReceiptHandle, "no such recall handle")),
         }
     }
 }

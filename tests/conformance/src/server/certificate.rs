@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::script::TlsScript;
 
 /// A certificate authority of its own.
 #[derive(Debug)]
@@ -29,16 +32,31 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// An acceptor that presents a certificate for `name` signed by this authority.
-    pub(super) fn acceptor(&self, name: &str) -> Result<TlsAcceptor> {
+    /// A client's certificate and its key, as PEM.
+    pub(super) fn identity(&self) -> Result<(String, String)> {
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, &self.issuer)?;
+        let mut params = CertificateParams::new(vec!["client".to_owned()])?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        Ok((params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
+    }
+
+    /// An acceptor that presents a certificate for the script's name signed by this authority.
+    pub(super) fn acceptor(&self, script: &TlsScript) -> Result<TlsAcceptor> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec![script.name.clone()])?.signed_by(&key, &self.issuer)?;
         let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], private)?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?;
+        let builder = if script.client_certificates {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.issuer.der().clone())?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_single_cert(vec![certificate.der().clone()], private)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }

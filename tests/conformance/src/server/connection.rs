@@ -18,6 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use super::state::State;
+
 /// Connections waiting to be picked up by the gRPC server.
 const BACKLOG: usize = 64;
 
@@ -32,10 +34,11 @@ impl Acceptor {
     pub(super) fn start(
         listener: TcpListener,
         tls: Option<TlsAcceptor>,
+        state: Arc<State>,
     ) -> (Self, ReceiverStream<io::Result<Connection>>) {
         let open = Arc::new(Mutex::new(CancellationToken::new()));
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        let accepting = tokio::spawn(accept(listener, tls, (Arc::clone(&open), sender)));
+        let accepting = tokio::spawn(accept(listener, tls, (Arc::clone(&open), sender, state)));
         (Self { open, accepting }, ReceiverStream::new(receiver))
     }
 
@@ -50,10 +53,11 @@ impl Acceptor {
     }
 }
 
-type Handover = (Arc<Mutex<CancellationToken>>, mpsc::Sender<io::Result<Connection>>);
+type Handover = (Arc<Mutex<CancellationToken>>, mpsc::Sender<io::Result<Connection>>, Arc<State>);
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, (open, sender): Handover) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, (open, sender, state): Handover) {
     while let Ok((stream, _)) = listener.accept().await {
+        state.note_connection();
         let _ = stream.set_nodelay(true);
         let cut = open.lock().unwrap_or_else(PoisonError::into_inner).child_token();
         let (tls, sender) = (tls.clone(), sender.clone());

@@ -5,11 +5,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use rocketmq_thin_proto::v2::messaging_service_server::MessagingServiceServer;
+use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::transport::Server;
 
 use self::{certificate::Authority, connection::Acceptor, service::Service, state::State};
-use crate::script::Script;
+use crate::script::{Script, StoredMessage};
 
 pub use self::seen::{Call, Seen};
 
@@ -22,6 +23,7 @@ mod service;
 mod settings;
 mod state;
 mod stored;
+mod telemetry;
 
 /// One scripted server, listening until it is stopped or dropped.
 #[derive(Debug)]
@@ -34,13 +36,17 @@ pub struct ScriptedServer {
     serving: JoinHandle<()>,
 }
 
-/// The certificate authority that signed the server's certificate, and one that did not; both as PEM.
+/// The certificate authority that signed the server's certificate, and one that did not; all as PEM.
 #[derive(Debug, Clone, Default)]
 pub struct Authorities {
     /// The one to trust.
     pub trusted: String,
     /// The other one.
     pub other: String,
+    /// A client's certificate of the trusted one, and its key.
+    pub client: (String, String),
+    /// A client's certificate of the other one, and its key.
+    pub other_client: (String, String),
 }
 
 impl ScriptedServer {
@@ -57,13 +63,19 @@ impl ScriptedServer {
         let mut tls = None;
         if let Some(wanted) = &script.tls {
             let authority = Authority::new()?;
-            tls = Some(authority.acceptor(&wanted.name)?);
-            authorities = Authorities { trusted: authority.pem(), other: Authority::new()?.pem() };
+            tls = Some(authority.acceptor(wanted)?);
+            let other = Authority::new()?;
+            authorities = Authorities {
+                trusted: authority.pem(),
+                other: other.pem(),
+                client: authority.identity()?,
+                other_client: other.identity()?,
+            };
         }
         let tls_name = script.tls.as_ref().map(|tls| tls.name.clone());
         let advertised = tls_name.clone().unwrap_or_else(|| local.ip().to_string());
         let state = Arc::new(State::new(script.clone(), (advertised, local.port()))?);
-        let (acceptor, incoming) = Acceptor::start(listener, tls);
+        let (acceptor, incoming) = Acceptor::start(listener, tls, Arc::clone(&state));
         let service = MessagingServiceServer::new(Service::new(Arc::clone(&state)))
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
@@ -104,6 +116,23 @@ impl ScriptedServer {
     /// Ends every telemetry stream from the server's side, connections stay.
     pub fn disconnect_telemetry(&self) {
         self.state.disconnect_telemetry();
+    }
+
+    /// Sends a command on the telemetry streams of the clients whose settings fit `to`; both are protobuf JSON.
+    /// `settings` are a merge patch of those that were sent before.
+    ///
+    /// # Errors
+    /// When no stream is open to such a client, or `command` is none.
+    pub fn tell(&self, to: &Value, command: &Value) -> Result<()> {
+        self.state.tell(to, command)
+    }
+
+    /// Adds messages to those that are handed out.
+    ///
+    /// # Errors
+    /// When a message makes no sense.
+    pub fn put(&self, messages: &[StoredMessage]) -> Result<()> {
+        self.state.put(messages)
     }
 
     /// Cuts every connection.

@@ -18,7 +18,7 @@ use crate::{
 /// One call.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The RPC, or `Settings`.
+    /// The RPC, or `Settings`, `Reply` (both on a telemetry stream), `Cancelled` or `Connection`.
     pub rpc: &'static str,
     /// Its headers, as far as they are text.
     pub metadata: BTreeMap<String, String>,
@@ -52,7 +52,8 @@ impl Seen {
 
     /// Returns as soon as enough calls fit.
     pub async fn wait(&self, wanted: &Sighting) {
-        let enough = wanted.at_least.or(wanted.count).unwrap_or(1);
+        let ordered = wanted.order.as_ref().map(Vec::len);
+        let enough = wanted.at_least.or(wanted.count).or(ordered).unwrap_or(1);
         let mut changed = self.changed.subscribe();
         while self.fitting(wanted).len() < enough {
             if changed.changed().await.is_err() {
@@ -73,6 +74,11 @@ impl Seen {
             && wanted.at_most.is_none_or(|most| number <= most);
         if !counted {
             return Err(format!("{number} calls of {} fit; all calls: {}", wanted.rpc, self.summary()));
+        }
+        if let Some(order) = &wanted.order {
+            let requests = Value::Array(calls.iter().map(|call| call.request.clone()).collect());
+            pattern::check(&Value::Array(order.clone()), &requests)
+                .map_err(|why| format!("{}: {why}\n  the calls: {}", wanted.rpc, pattern::shortened(&requests)))?;
         }
         for call in &calls {
             headers(wanted, call)?;
@@ -98,7 +104,7 @@ impl Seen {
 
     fn fitting(&self, wanted: &Sighting) -> Vec<Call> {
         let fits = |call: &&Call| {
-            (wanted.rpc == "*" || wanted.rpc == call.rpc)
+            (wanted.rpc == call.rpc || (wanted.rpc == "*" && call.rpc != "Connection"))
                 && wanted
                     .request
                     .as_ref()

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::{Stream, StreamExt, future, stream::BoxStream};
 use rocketmq_thin_proto::KEEPS_BATCHES;
 use rocketmq_thin_proto::v2::{
-    messaging_service_server::MessagingService, receive_message_response::Content,
-    telemetry_command::Command, *,
+    messaging_service_server::MessagingService, receive_message_response::Content, *,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Code as GrpcCode, Request, Response, Status as GrpcStatus, Streaming,
     metadata::{KeyAndValueRef, MetadataValue},
@@ -20,13 +20,13 @@ use super::{
     answer::{Answerable, code, status},
     connection::Cut,
     seen::Call,
-    settings,
     state::State,
+    telemetry::Replies,
 };
 use crate::script::Rule;
 
 pub(super) struct Service {
-    state: Arc<State>,
+    pub(super) state: Arc<State>,
 }
 
 type Answer<T> = Result<Response<T>, GrpcStatus>;
@@ -36,12 +36,14 @@ impl Service {
         Self { state }
     }
 
-    fn note<T>(&self, rpc: &'static str, request: &Request<T>, shown: Value) -> Rule {
-        self.state.note(Call { rpc, metadata: metadata(request), request: shown })
+    fn note<T>(&self, rpc: &'static str, request: &Request<T>, shown: Value) -> (Rule, Watch) {
+        let metadata = metadata(request);
+        let rule = self.state.note(Call { rpc, metadata: metadata.clone(), request: shown });
+        (rule, Watch { state: Arc::clone(&self.state), rpc, metadata, ended: CancellationToken::new() })
     }
 
     /// What a rule says about a call before it is answered at all.
-    async fn interfere(&self, rule: &Rule, cut: Option<Cut>) -> Result<(), GrpcStatus> {
+    pub(super) async fn interfere(&self, rule: &Rule, cut: Option<Cut>) -> Result<(), GrpcStatus> {
         if rule.hang {
             self.state.until_released().await;
         }
@@ -59,8 +61,10 @@ impl Service {
 
     async fn unary<T: Answerable>(&self, request: Request<T>) -> Answer<T::Answer> {
         let shown = self.state.show(&format!("{}Request", T::RPC), request.get_ref());
-        let rule = self.note(T::RPC, &request, shown);
-        self.interfere(&rule, request.extensions().get().cloned()).await?;
+        let (rule, watch) = self.note(T::RPC, &request, shown);
+        let passed = self.interfere(&rule, request.extensions().get().cloned()).await;
+        watch.done();
+        passed?;
         let mut response = Response::new(match &rule.code {
             Some(name) => T::refused(status(code(name), &rule.text)),
             None => request.into_inner().answer(&self.state, &rule),
@@ -72,13 +76,16 @@ impl Service {
     }
 
     /// Status, messages, delivery time: the order of a healthy proxy's stream.
-    fn batch(&self, request: &ReceiveMessageRequest, rule: &Rule) -> Vec<Content> {
+    async fn batch(&self, request: &ReceiveMessageRequest, rule: &Rule) -> Vec<Content> {
         let queue = request.message_queue.as_ref();
         let topic = queue.and_then(|queue| queue.topic.as_ref()).map_or("", |topic| topic.name.as_str());
         let limit = usize::try_from(request.batch_size).unwrap_or_default();
         let messages = match &rule.code {
             Some(_) => Vec::new(),
-            None => self.state.take(topic, limit),
+            None => {
+                let wait = request.long_polling_timeout.and_then(|wait| wait.try_into().ok());
+                self.state.poll(topic, limit, wait.unwrap_or_default()).await
+            }
         };
         let status = match &rule.code {
             Some(name) => status(code(name), &rule.text),
@@ -92,39 +99,29 @@ impl Service {
         }
         contents
     }
+}
 
-    /// Answers the commands of one telemetry stream until either side ends it.
-    async fn converse(&self, mut commands: Streaming<TelemetryCommand>, replies: Replies) {
-        while let Some(Ok(command)) = commands.next().await {
-            let Some(Command::Settings(wanted)) = command.command else { continue };
-            let shown = self.state.show("Settings", &wanted);
-            let rule =
-                self.state.note(Call { rpc: "Settings", metadata: replies.metadata.clone(), request: shown });
-            if rule.silent {
-                continue;
-            }
-            let reply = match self.interfere(&rule, replies.cut.clone()).await {
-                Err(error) => Err(error),
-                Ok(()) => match &rule.code {
-                    None => Ok(settings::reply(wanted)),
-                    Some(name) => {
-                        Ok(TelemetryCommand { status: Some(status(code(name), &rule.text)), command: None })
-                    }
-                },
-            };
-            let ended = reply.is_err() || rule.code.is_some();
-            if replies.sender.send(reply).is_err() || ended {
-                return;
-            }
-        }
+/// Notes that the client has given up a call, when it is dropped before it is answered.
+struct Watch {
+    state: Arc<State>,
+    rpc: &'static str,
+    metadata: BTreeMap<String, String>,
+    /// The server has ended the call, or finished it.
+    ended: CancellationToken,
+}
+
+impl Watch {
+    fn done(self) {
+        self.ended.cancel();
     }
 }
 
-/// The server's side of a telemetry stream.
-struct Replies {
-    sender: mpsc::UnboundedSender<Result<TelemetryCommand, GrpcStatus>>,
-    metadata: BTreeMap<String, String>,
-    cut: Option<Cut>,
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if !self.ended.is_cancelled() {
+            self.state.note_cancelled(self.rpc, std::mem::take(&mut self.metadata));
+        }
+    }
 }
 
 fn metadata<T>(request: &Request<T>) -> BTreeMap<String, String> {
@@ -174,9 +171,13 @@ impl MessagingService for Service {
 
     async fn receive_message(&self, request: Request<ReceiveMessageRequest>) -> Answer<ReceiveStream> {
         let shown = self.state.show("ReceiveMessageRequest", request.get_ref());
-        let rule = self.note("ReceiveMessage", &request, shown);
-        self.interfere(&rule, request.extensions().get().cloned()).await?;
-        let contents = self.batch(request.get_ref(), &rule);
+        let (rule, watch) = self.note("ReceiveMessage", &request, shown);
+        let answered = match self.interfere(&rule, request.extensions().get().cloned()).await {
+            Ok(()) => Ok(self.batch(request.get_ref(), &rule).await),
+            Err(error) => Err(error),
+        };
+        watch.done();
+        let contents = answered?;
         let responses =
             contents.into_iter().map(|content| Ok(ReceiveMessageResponse { content: Some(content) }));
         Ok(Response::new(futures::stream::iter(responses.collect::<Vec<_>>()).boxed()))
@@ -214,8 +215,8 @@ impl MessagingService for Service {
         self.unary(request).await
     }
 
-    async fn recall_message(&self, _: Request<RecallMessageRequest>) -> Answer<RecallMessageResponse> {
-        unimplemented()
+    async fn recall_message(&self, request: Request<RecallMessageRequest>) -> Answer<RecallMessageResponse> {
+        self.unary(request).await
     }
 
     async fn sync_lite_subscription(
@@ -229,22 +230,28 @@ impl MessagingService for Service {
         &self,
         request: Request<Streaming<TelemetryCommand>>,
     ) -> Answer<Self::TelemetryStream> {
-        let rule = self.note("Telemetry", &request, Value::Null);
+        let ended = self.state.telemetry();
+        let (rule, mut watch) = self.note("Telemetry", &request, Value::Null);
         let cut: Option<Cut> = request.extensions().get().cloned();
-        self.interfere(&rule, cut.clone()).await?;
+        if let Err(error) = self.interfere(&rule, cut.clone()).await {
+            watch.done();
+            return Err(error);
+        }
+        watch.ended = ended.clone();
         let (sender, receiver) = mpsc::unbounded_channel();
         let replies = Replies { sender, metadata: metadata(&request), cut };
         let service = Self::new(Arc::clone(&self.state));
-        let ended = self.state.telemetry().cancelled_owned();
         // Owned by the stream: what the client no longer listens to is no longer served.
         let conversation = async move {
             if rule.silent {
                 future::pending::<()>().await;
             }
-            service.converse(request.into_inner(), replies).await;
+            if service.converse(request.into_inner(), replies).await {
+                watch.done();
+            }
         };
         Ok(Response::new(
-            alongside(UnboundedReceiverStream::new(receiver), conversation).take_until(ended).boxed(),
+            alongside(UnboundedReceiverStream::new(receiver), conversation).take_until(ended.cancelled_owned()).boxed(),
         ))
     }
 

@@ -2,18 +2,20 @@
 
 use prost_types::Duration;
 use rocketmq_thin_proto::v2::{
-    Code, CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings, Status, TelemetryCommand,
-    retry_policy::Strategy, settings::PubSub, telemetry_command::Command,
+    CustomizedBackoff, ExponentialBackoff, Metric, RetryPolicy, Settings, retry_policy::Strategy,
+    settings::PubSub,
 };
 
 /// The client's own settings with the server's part filled in.
-pub(super) fn reply(mut settings: Settings) -> TelemetryCommand {
+pub(super) fn filled_in(mut settings: Settings) -> Settings {
     settings.metric = Some(Metric { on: false, endpoints: None });
     settings.backoff_policy = Some(match &mut settings.pub_sub {
         Some(PubSub::Subscription(subscription)) => {
             subscription.fifo = Some(false);
             subscription.receive_batch_size = Some(32);
             subscription.long_polling_timeout = Some(seconds(20));
+            subscription.lite_subscription_quota = Some(1000);
+            subscription.max_lite_topic_size = Some(64);
             let next = [1, 5, 10, 30].map(seconds).to_vec();
             RetryPolicy {
                 max_attempts: 17,
@@ -33,10 +35,7 @@ pub(super) fn reply(mut settings: Settings) -> TelemetryCommand {
             RetryPolicy { max_attempts: 3, strategy: Some(Strategy::ExponentialBackoff(backoff)) }
         }
     });
-    TelemetryCommand {
-        status: Some(Status { code: Code::Ok.into(), message: "OK".to_owned() }),
-        command: Some(Command::Settings(settings)),
-    }
+    settings
 }
 
 const fn seconds(seconds: i64) -> Duration {

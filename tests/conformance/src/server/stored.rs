@@ -11,14 +11,21 @@ use rocketmq_thin_proto::v2::{
 };
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
+use super::json::Json;
 use crate::script::{Compression, StoredMessage};
 
 /// The wire messages of a script, copies included, in order.
-pub(super) fn messages(script: &[StoredMessage]) -> Result<Vec<Message>> {
+///
+/// `first` is the place of the first one among all messages of the script, counted from 1.
+pub(super) fn messages(json: &Json, script: &[StoredMessage], first: usize) -> Result<Vec<Message>> {
     let mut out = Vec::new();
     for stored in script {
         for _ in 0..stored.copies.max(1) {
-            out.push(message(stored, out.len() + 1)?);
+            let mut message = message(stored, first + out.len())?;
+            if let (Some(system), false) = (&mut message.system_properties, stored.system.is_null()) {
+                *system = json.patched("SystemProperties", system, &stored.system)?;
+            }
+            out.push(message);
         }
     }
     Ok(out)
