@@ -176,6 +176,8 @@ pub enum Action {
         to: Value,
         /// The command, as protobuf JSON.
         command: Value,
+        /// It is said again and again until the server has seen these calls.
+        until: Option<Sighting>,
     },
     /// The scripted server gets more messages to hand out.
     Put(Vec<StoredMessage>),
@@ -316,8 +318,9 @@ fn action(mut fields: Map<String, Value>) -> Result<Action> {
     }
     if let Some(command) = fields.remove("tell") {
         let to = fields.remove("to").unwrap_or_else(|| Value::Object(Map::new()));
-        ensure!(fields.is_empty(), "tell: only with to");
-        return Ok(Action::Tell { to, command });
+        let until = fields.remove("until").map(serde_json::from_value).transpose().context("until")?;
+        ensure!(fields.is_empty(), "tell: only with to and until");
+        return Ok(Action::Tell { to, command, until });
     }
     let mut entries = fields.into_iter();
     let (Some((kind, value)), None) = (entries.next(), entries.next()) else {

@@ -56,9 +56,10 @@ impl<'a> Play<'a> {
             Stage::Scripted(server) => {
                 scope.set("ca", server.authorities().trusted.as_str());
                 scope.set("other_ca", server.authorities().other.as_str());
-                for (name, (cert, key)) in
-                    [("client", &server.authorities().client), ("other_client", &server.authorities().other_client)]
-                {
+                for (name, (cert, key)) in [
+                    ("client", &server.authorities().client),
+                    ("other_client", &server.authorities().other_client),
+                ] {
                     scope.set(&format!("{name}_cert"), cert.as_str());
                     scope.set(&format!("{name}_key"), key.as_str());
                 }
@@ -149,8 +150,10 @@ impl<'a> Play<'a> {
                 self.driver.events().check(&self.report(report)?).map_err(anyhow::Error::msg)?;
             }
             Action::Server(event) => self.happen(*event).await?,
-            Action::Tell { to, command } => {
-                self.scripted()?.tell(&self.scope.fill(to)?, &self.scope.fill(command)?)?;
+            Action::Tell { to, command, until } => {
+                let (to, command) = (self.scope.fill(to)?, self.scope.fill(command)?);
+                let until = until.as_ref().map(|sighting| self.sighting(sighting)).transpose()?;
+                self.scripted()?.tell(&to, &command, until.as_ref()).await?;
             }
             Action::Put(messages) => self.scripted()?.put(messages)?,
             Action::Flood(flood) => {

@@ -107,7 +107,8 @@ fn together(list: &[Value], starts: &[usize]) -> usize {
         };
         (start..list.len()).find(|at| ends(&list[*at])).unwrap_or(list.len())
     };
-    let running = |start: &usize| starts.iter().filter(|other| **other <= *start && end(**other) > *start).count();
+    let running =
+        |start: &usize| starts.iter().filter(|other| **other <= *start && end(**other) > *start).count();
     starts.iter().map(running).max().unwrap_or_default()
 }
 

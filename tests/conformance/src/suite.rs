@@ -103,7 +103,9 @@ impl Suite {
                     tally.unsupported.entry(by).or_default().insert(case.name.clone());
                     continue;
                 }
-                Ok(Outcome::Passed) if known => Some("passes, but stands in the list of what is known to fail".to_owned()),
+                Ok(Outcome::Passed) if known => {
+                    Some("passes, but stands in the list of what is known to fail".to_owned())
+                }
                 Ok(Outcome::Passed) => None,
                 Err(_) if known => {
                     tally.known.push(name);

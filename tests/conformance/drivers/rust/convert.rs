@@ -1,6 +1,9 @@
 //! Between JSON and the client's own types.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rocketmq_thin::{
@@ -88,6 +91,11 @@ pub(crate) struct Sent {
     keys: Vec<String>,
     #[serde(default)]
     properties: BTreeMap<String, String>,
+    message_group: Option<String>,
+    deliver_at_ms: Option<u64>,
+    delay_ms: Option<u64>,
+    priority: Option<i32>,
+    lite_topic: Option<String>,
 }
 
 impl TryFrom<Sent> for Message {
@@ -99,6 +107,11 @@ impl TryFrom<Sent> for Message {
         message.tag = given.tag;
         message.keys = given.keys;
         message.properties = given.properties.into_iter().collect();
+        message.message_group = given.message_group;
+        message.deliver_at = given.deliver_at_ms.map(|time| UNIX_EPOCH + Duration::from_millis(time));
+        message.delay = given.delay_ms.map(Duration::from_millis);
+        message.priority = given.priority;
+        message.lite_topic = given.lite_topic;
         Ok(message)
     }
 }
@@ -128,6 +141,7 @@ pub(crate) fn receipt(receipt: &Receipt) -> Value {
         "topic": receipt.topic,
         "queue_offset": receipt.queue_offset,
         "transaction_id": receipt.transaction_id,
+        "recall_handle": receipt.recall_handle,
     })
 }
 
@@ -141,6 +155,7 @@ pub(crate) fn delivery(name: &str, delivery: &Delivery) -> Value {
         "keys": delivery.keys,
         "properties": delivery.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
         "attempt": delivery.attempt,
+        "message_group": delivery.message_group,
         "corrupted": delivery.corrupted,
     })
 }

@@ -1,6 +1,7 @@
 //! The Rust driver of the conformance suite: requests as JSON lines on stdin, replies on stdout. It converts
 //! and decides nothing; `tests/conformance/README.md` is the protocol.
 
+mod answers;
 mod convert;
 mod operation;
 
@@ -20,14 +21,14 @@ async fn main() -> ExitCode {
     let (replies, mut outgoing) = mpsc::unbounded_channel::<Value>();
     let writer = tokio::spawn(async move {
         let mut stdout = stdout();
-        while let Some(reply) = outgoing.recv().await {
+        while let Some(reply) = outgoing.recv().await.filter(|reply| !reply.is_null()) {
             let written = stdout.write_all(format!("{reply}\n").as_bytes()).await;
             if written.is_err() || stdout.flush().await.is_err() {
                 return;
             }
         }
     });
-    let handles = Arc::new(Handles::default());
+    let handles = Arc::new(Handles::new(replies.clone()));
     let mut running: HashMap<u64, AbortHandle> = HashMap::new();
     let mut lines = BufReader::new(stdin()).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -60,10 +61,11 @@ async fn main() -> ExitCode {
             }
         }
     }
-    drop((replies, handles));
     for task in running.into_values() {
         task.abort();
     }
+    // Handlers may still hold a sender: null ends the output.
+    let _ = replies.send(Value::Null);
     let _ = writer.await;
     ExitCode::SUCCESS
 }

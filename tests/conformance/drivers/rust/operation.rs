@@ -2,18 +2,23 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use rocketmq_thin::{
-    CLOSE_DEADLINE, Client, CloseReport, Delivery, Message, Producer, ProducerOptions, SimpleConsumer,
-    SimpleConsumerOptions, Subscription,
+    CLOSE_DEADLINE, Client, CloseReport, Decision, Delivery, Message, OrphanCheck, Producer, ProducerOptions,
+    SimpleConsumer, SimpleConsumerOptions, Subscription, Transaction,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use crate::convert::{self, Options, Sent, Subscribed, Wanted};
+use crate::{
+    answers::Answers,
+    convert::{self, Options, Sent, Subscribed, Wanted},
+};
 
 #[derive(Default)]
 struct Made {
@@ -21,6 +26,8 @@ struct Made {
     producers: HashMap<String, Producer>,
     consumers: HashMap<String, SimpleConsumer>,
     deliveries: HashMap<String, Delivery>,
+    transactions: HashMap<String, Transaction>,
+    answers: HashMap<String, Arc<Answers>>,
     count: u64,
 }
 
@@ -31,22 +38,60 @@ impl Made {
     }
 }
 
-/// Everything that requests have made so far.
-#[derive(Default)]
-pub(crate) struct Handles(Mutex<Made>);
+/// The features of the protocol that this driver has.
+const FEATURES: [&str; 4] = ["compression", "message_types", "recall", "transactions"];
+
+/// Everything that requests have made so far, and where events go.
+pub(crate) struct Handles {
+    made: Mutex<Made>,
+    events: mpsc::UnboundedSender<Value>,
+}
 
 impl Handles {
+    pub(crate) fn new(events: mpsc::UnboundedSender<Value>) -> Self {
+        Self { made: Mutex::default(), events }
+    }
+
     /// Performs a request; `Err` is the error of the reply.
     pub(crate) async fn perform(&self, mut request: Value) -> Result<Value, Value> {
         match request["op"].as_str().unwrap_or_default() {
+            "features" => Ok(json!({"features": FEATURES})),
             "connect" => self.connect(&mut request).await,
             "producer" => self.producer(&mut request).await,
             "consumer" => self.consumer(&mut request).await,
             "send" => {
                 let message: Message = taken::<Sent>(&mut request, "message")?.try_into()?;
+                let sent = match request["transaction"].is_string() {
+                    true => self.transaction(&request)?.send(message).await,
+                    false => self.find(&request, "producer", |made| &made.producers)?.send(message).await,
+                };
+                Ok(convert::receipt(&sent.map_err(|error| convert::error(&error))?))
+            }
+            "recall" => {
+                let (topic, handle): (String, String) =
+                    (taken(&mut request, "topic")?, taken(&mut request, "recall_handle")?);
                 let producer = self.find(&request, "producer", |made| &made.producers)?;
-                let receipt = producer.send(message).await.map_err(|error| convert::error(&error))?;
-                Ok(convert::receipt(&receipt))
+                let recalled = producer.recall_by_handle(&topic, &handle).await;
+                Ok(json!({"message_id": recalled.map_err(|error| convert::error(&error))?}))
+            }
+            "begin" => {
+                let producer = self.find(&request, "producer", |made| &made.producers)?;
+                let transaction = producer.begin().map_err(|error| convert::error(&error))?;
+                Ok(self.keep('t', transaction, |made| &mut made.transactions))
+            }
+            "commit" => {
+                let committed = self.transaction(&request)?.commit().await;
+                committed.map_err(|error| convert::error(&error))?;
+                Ok(json!({}))
+            }
+            "rollback" => {
+                let rolled_back = self.transaction(&request)?.rollback().await;
+                rolled_back.map_err(|error| convert::error(&error))?;
+                Ok(json!({}))
+            }
+            "release" => {
+                self.find(&request, "handle", |made| &made.answers)?.release();
+                Ok(json!({}))
             }
             "send_all" => {
                 let messages: Vec<Sent> = taken(&mut request, "messages")?;
@@ -83,21 +128,23 @@ impl Handles {
     async fn connect(&self, request: &mut Value) -> Result<Value, Value> {
         let options: Options = taken(request, "options")?;
         let client = Client::connect(options.into()).await.map_err(|error| convert::error(&error))?;
-        let mut made = self.lock();
-        let name = made.name('c');
-        made.clients.insert(name.clone(), client);
-        Ok(json!({"handle": name}))
+        Ok(self.keep('c', client, |made| &mut made.clients))
     }
 
     async fn producer(&self, request: &mut Value) -> Result<Value, Value> {
         let topics: Option<Vec<String>> = taken(request, "topics")?;
+        let checker: Option<HashMap<String, Vec<Value>>> = taken(request, "checker")?;
+        let mut options = ProducerOptions::new(topics.unwrap_or_default());
+        options.compress_above = taken(request, "compress_above")?;
         let client = self.find(request, "client", |made| &made.clients)?;
-        let producer = client.producer(ProducerOptions::new(topics.unwrap_or_default())).await;
-        let producer = producer.map_err(|error| convert::error(&error))?;
-        let mut made = self.lock();
-        let name = made.name('p');
-        made.producers.insert(name.clone(), producer);
-        Ok(json!({"handle": name}))
+        let producer = client.producer(options).await.map_err(|error| convert::error(&error))?;
+        let kept = self.keep('p', producer.clone(), |made| &mut made.producers);
+        if let Some(checker) = checker {
+            let answers = self.answers(&kept, checker);
+            let handle = kept["handle"].clone();
+            producer.check_orphans(move |check| checked(handle.clone(), Arc::clone(&answers), check));
+        }
+        Ok(kept)
     }
 
     async fn consumer(&self, request: &mut Value) -> Result<Value, Value> {
@@ -107,10 +154,7 @@ impl Handles {
         let subscriptions = subscriptions.into_iter().map(Subscription::from);
         let consumer = client.simple_consumer(SimpleConsumerOptions::new(group, subscriptions)).await;
         let consumer = consumer.map_err(|error| convert::error(&error))?;
-        let mut made = self.lock();
-        let name = made.name('s');
-        made.consumers.insert(name.clone(), consumer);
-        Ok(json!({"handle": name}))
+        Ok(self.keep('s', consumer, |made| &mut made.consumers))
     }
 
     async fn receive(&self, request: Value) -> Result<Value, Value> {
@@ -147,6 +191,26 @@ impl Handles {
         names.iter().map(find).collect()
     }
 
+    /// Gives a thing a name; returns the reply that tells it.
+    fn keep<T>(&self, prefix: char, thing: T, among: impl Fn(&mut Made) -> &mut HashMap<String, T>) -> Value {
+        let mut made = self.lock();
+        let name = made.name(prefix);
+        among(&mut made).insert(name.clone(), thing);
+        json!({"handle": name})
+    }
+
+    fn transaction(&self, request: &Value) -> Result<Transaction, Value> {
+        self.find(request, "transaction", |made| &made.transactions)
+    }
+
+    /// The answers of the thing that was just kept.
+    fn answers(&self, kept: &Value, by_tag: HashMap<String, Vec<Value>>) -> Arc<Answers> {
+        let answers = Arc::new(Answers::new(by_tag, self.events.clone()));
+        let name = kept["handle"].as_str().unwrap_or_default().to_owned();
+        self.lock().answers.insert(name, Arc::clone(&answers));
+        answers
+    }
+
     /// The thing that the request's `field` names.
     fn find<T: Clone>(
         &self,
@@ -159,7 +223,22 @@ impl Handles {
     }
 
     fn lock(&self) -> MutexGuard<'_, Made> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a scripted checker does.
+async fn checked(handle: Value, answers: Arc<Answers>, check: OrphanCheck) -> Decision {
+    let OrphanCheck { message, message_id, transaction_id, .. } = &check;
+    let body = BASE64_STANDARD.encode(&message.body);
+    answers.report(json!({"event": "asked", "handle": handle, "body": body, "message_id": message_id,
+        "transaction_id": transaction_id}));
+    let answer = answers.next(message.tag.as_deref(), message_id, "commit").await;
+    match answer.as_str() {
+        Some("commit") => Decision::Commit,
+        Some("rollback") => Decision::Rollback,
+        Some("throw") => std::panic::resume_unwind(Box::new("as the script says")),
+        _ => Decision::Unknown,
     }
 }
 

@@ -131,10 +131,10 @@ impl Answerable for SendMessageRequest {
     }
 
     fn answer(self, _: &State, rule: &Rule) -> SendMessageResponse {
-        let properties = self.messages.into_iter().map(|message| message.system_properties.unwrap_or_default());
-        let sent: Vec<(String, MessageType)> = properties
-            .map(|properties| (properties.message_id.clone(), properties.message_type()))
-            .collect();
+        let properties =
+            self.messages.into_iter().map(|message| message.system_properties.unwrap_or_default());
+        let sent: Vec<(String, MessageType)> =
+            properties.map(|properties| (properties.message_id.clone(), properties.message_type())).collect();
         let sent = match rule.one_entry {
             true => {
                 let ids: Vec<&str> = sent.iter().map(|(id, _)| id.as_str()).collect();
@@ -142,7 +142,9 @@ impl Answerable for SendMessageRequest {
             }
             false => sent,
         };
-        let only = |wanted: MessageType, of: MessageType, text: String| if of == wanted { text } else { String::new() };
+        let only = |wanted: MessageType, of: MessageType, text: String| {
+            if of == wanted { text } else { String::new() }
+        };
         let entry = |(place, (message_id, of)): (usize, (String, MessageType))| SendResultEntry {
             status: Some(rule.entries.get(place).map_or_else(ok, |name| status(code(name), ""))),
             transaction_id: only(MessageType::Transaction, of, format!("transaction-{message_id}")),

@@ -1,16 +1,19 @@
 //! The scripted server: a real gRPC server on a real socket that answers as a healthy proxy does, except where the
 //! case's script says otherwise, and remembers every call.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use rocketmq_thin_proto::v2::messaging_service_server::MessagingServiceServer;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tonic::transport::Server;
 
 use self::{certificate::Authority, connection::Acceptor, service::Service, state::State};
-use crate::script::{Script, StoredMessage};
+use crate::{
+    case::Sighting,
+    script::{Script, StoredMessage},
+};
 
 pub use self::seen::{Call, Seen};
 
@@ -24,6 +27,9 @@ mod settings;
 mod state;
 mod stored;
 mod telemetry;
+
+/// The pause after which a question is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// One scripted server, listening until it is stopped or dropped.
 #[derive(Debug)]
@@ -119,12 +125,19 @@ impl ScriptedServer {
     }
 
     /// Sends a command on the telemetry streams of the clients whose settings fit `to`; both are protobuf JSON.
-    /// `settings` are a merge patch of those that were sent before.
+    /// `settings` are a merge patch of those that were sent before. Waits until such a stream is open. With `until` it
+    /// is sent again and again until those calls have come.
     ///
     /// # Errors
-    /// When no stream is open to such a client, or `command` is none.
-    pub fn tell(&self, to: &Value, command: &Value) -> Result<()> {
-        self.state.tell(to, command)
+    /// When `command` is none.
+    pub async fn tell(&self, to: &Value, command: &Value, until: Option<&Sighting>) -> Result<()> {
+        loop {
+            self.state.tell(to, command).await?;
+            let Some(until) = until else { return Ok(()) };
+            if timeout(ASK_AGAIN, self.seen().wait(until)).await.is_ok() {
+                return Ok(());
+            }
+        }
     }
 
     /// Adds messages to those that are handed out.

@@ -77,8 +77,9 @@ impl Seen {
         }
         if let Some(order) = &wanted.order {
             let requests = Value::Array(calls.iter().map(|call| call.request.clone()).collect());
-            pattern::check(&Value::Array(order.clone()), &requests)
-                .map_err(|why| format!("{}: {why}\n  the calls: {}", wanted.rpc, pattern::shortened(&requests)))?;
+            pattern::check(&Value::Array(order.clone()), &requests).map_err(|why| {
+                format!("{}: {why}\n  the calls: {}", wanted.rpc, pattern::shortened(&requests))
+            })?;
         }
         for call in &calls {
             headers(wanted, call)?;

@@ -251,7 +251,9 @@ impl MessagingService for Service {
             }
         };
         Ok(Response::new(
-            alongside(UnboundedReceiverStream::new(receiver), conversation).take_until(ended.cancelled_owned()).boxed(),
+            alongside(UnboundedReceiverStream::new(receiver), conversation)
+                .take_until(ended.cancelled_owned())
+                .boxed(),
         ))
     }
 

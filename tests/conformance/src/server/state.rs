@@ -45,6 +45,7 @@ pub(super) struct State {
     undelivered: Mutex<Undelivered>,
     arrived: watch::Sender<()>,
     listeners: Mutex<Vec<Listener>>,
+    listening: watch::Sender<()>,
     telemetry: Mutex<CancellationToken>,
     released: watch::Sender<bool>,
 }
@@ -62,6 +63,7 @@ impl State {
             undelivered,
             arrived: watch::Sender::new(()),
             listeners: Mutex::default(),
+            listening: watch::Sender::new(()),
             telemetry: Mutex::default(),
             released: watch::Sender::new(false),
         })
@@ -151,6 +153,11 @@ impl State {
 
     pub(super) fn json(&self) -> &Json {
         &self.json
+    }
+
+    /// Told when there is one more listener.
+    pub(super) fn listening(&self) -> &watch::Sender<()> {
+        &self.listening
     }
 
     pub(super) fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {

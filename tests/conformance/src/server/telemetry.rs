@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::StreamExt;
 use rocketmq_thin_proto::v2::{Code, Settings, Status, TelemetryCommand, telemetry_command::Command};
 use serde_json::Value;
@@ -49,8 +49,7 @@ impl Service {
                 continue;
             };
             let client = self.state.show("Settings", wanted);
-            let call =
-                Call { rpc: "Settings", metadata: replies.metadata.clone(), request: client.clone() };
+            let call = Call { rpc: "Settings", metadata: replies.metadata.clone(), request: client.clone() };
             let rule = self.state.note(call);
             if rule.silent {
                 continue;
@@ -89,11 +88,21 @@ impl State {
         let mut listeners = self.listeners();
         listeners.retain(|listener| !listener.sender.is_closed() && !listener.sender.same_channel(sender));
         listeners.push(Listener { sender: sender.clone(), client, settings: settings.clone() });
+        self.listening().send_replace(());
         Ok(said(Command::Settings(settings)))
     }
 
-    /// Sends a command on the streams of the clients whose settings fit `to`.
-    pub(super) fn tell(&self, to: &Value, command: &Value) -> Result<()> {
+    /// Sends a command on the streams of the clients whose settings fit `to`, once there is one.
+    pub(super) async fn tell(&self, to: &Value, command: &Value) -> Result<()> {
+        let mut listening = self.listening().subscribe();
+        while self.told(to, command)? == 0 {
+            listening.changed().await?;
+        }
+        Ok(())
+    }
+
+    /// The number of streams on which it was said.
+    fn told(&self, to: &Value, command: &Value) -> Result<usize> {
         let mut listeners = self.listeners();
         let mut told = 0;
         for listener in listeners.iter_mut().filter(|listener| pattern::check(to, &listener.client).is_ok()) {
@@ -109,8 +118,7 @@ impl State {
             };
             told += usize::from(listener.sender.send(Ok(command)).is_ok());
         }
-        ensure!(told > 0, "no telemetry stream of a client like {to} is open");
-        Ok(())
+        Ok(told)
     }
 }
 
