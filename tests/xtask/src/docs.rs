@@ -1,7 +1,6 @@
 //! `cargo x docs`: the API reference of each language, in `target/x/docs`.
 
 use std::{
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -16,6 +15,7 @@ use crate::{
     maven,
     package::Packages,
     registry, step,
+    tool::Tool,
     workspace::{Workspace, cargo},
 };
 
@@ -94,7 +94,7 @@ fn typedoc(workspace: &Workspace, out: &Path) -> Result<()> {
     });
     let project = tools.join("tsconfig.json");
     fs::write(&project, options.to_string())?;
-    let mut typedoc = Command::new("node");
+    let mut typedoc = Tool::Node.command();
     typedoc.current_dir(&tools).arg(tools.join("node_modules/typedoc/bin/typedoc"));
     typedoc.arg("--tsconfig").arg(project).arg("--out").arg(out);
     typedoc.arg("--readme").arg(package.join("README.md"));
@@ -104,9 +104,7 @@ fn typedoc(workspace: &Workspace, out: &Path) -> Result<()> {
 
 fn dokka(workspace: &Workspace, out: &Path) -> Result<()> {
     let mut dokka = maven::command(workspace, "bindings/kotlin/pom.xml");
-    let mut output = OsString::from("-Ddokka.output=");
-    output.push(out);
-    dokka.arg(output).arg("org.jetbrains.dokka:dokka-maven-plugin:dokka");
+    dokka.arg(maven::property("dokka.output", out)).arg("org.jetbrains.dokka:dokka-maven-plugin:dokka");
     step::run(workspace, "Kotlin: dokka", &mut dokka)
         .context("the first run needs network access, to fetch dokka from Maven Central")
         .map(drop)

@@ -1,7 +1,7 @@
 //! Java packages through Maven.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{artefacts::Artefacts, fresh::is_fresh, step, tool::Tool, workspace::Workspace};
+use crate::{
+    artefacts::Artefacts, fresh::is_fresh, publish::Platform, step, tool::Tool, workspace::Workspace,
+};
 
 /// The goal that writes a class path to a file. The fixed version makes it the same everywhere.
 const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
@@ -23,11 +25,25 @@ pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
 
 /// Maven on the Kotlin binding, with the native library that cargo has built.
 pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
-    let mut native = OsString::from("-Dnative.directory=");
-    native.push(artefacts.folder());
+    let library = artefacts.library("rocketmq_thin_kotlin");
     let mut command = command(workspace, "bindings/kotlin/pom.xml");
-    command.arg(native);
+    command.arg(property("native.directory", artefacts.folder()));
+    command.arg(property("native.bindgen", artefacts.program(GENERATOR)));
+    command.arg(property("native.file", library.file_name().unwrap_or_default()));
+    if let Some(platform) = Platform::here() {
+        command.arg(property("native.platform", platform.jna()));
+    }
     command
+}
+
+/// The crate that generates Kotlin from a native library.
+pub(crate) const GENERATOR: &str = "rocketmq-thin-kotlin-bindgen";
+
+/// An argument that sets a property.
+pub(crate) fn property(name: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut property = OsString::from(format!("-D{name}="));
+    property.push(value);
+    property
 }
 
 /// Fetches the dependencies of the project file `pom` and returns a Java class path.

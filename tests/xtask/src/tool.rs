@@ -26,10 +26,14 @@ impl Tool {
     /// The program as it is called.
     pub(crate) fn program(self) -> &'static str {
         match self {
+            Self::Python if cfg!(windows) => "python",
             Self::Python => "python3",
             Self::Node => "node",
+            // Rust starts a batch file only by its whole name.
+            Self::Npm if cfg!(windows) => "npm.cmd",
             Self::Npm => "npm",
             Self::Jdk => "javac",
+            Self::Maven if cfg!(windows) => "mvn.cmd",
             Self::Maven => "mvn",
             Self::Go => "go",
         }

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use crate::{language::Language, step, workspace::Workspace};
 
 use natives::Natives;
-use platform::Platform;
+pub(crate) use platform::Platform;
 
 /// What is made, and how much of it.
 #[derive(Debug, Default, Args)]

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 use super::{licences, natives::Natives, platform::Platform};
 use crate::{
     language::Language,
-    maven, registry, step,
+    maven::{self, property},
+    registry, step,
     tool::Tool,
     workspace::{Workspace, cargo},
 };
@@ -150,10 +151,9 @@ fn jars(workspace: &Workspace, order: &Order<'_>, out: &Path) -> Result<()> {
     clear(&build)?;
 
     let mut generator = Command::new(cargo());
-    generator.current_dir(workspace.root()).args(["build", "--locked", "--package", GENERATOR]);
+    generator.current_dir(workspace.root()).args(["build", "--locked", "--package", maven::GENERATOR]);
     step::run(workspace, "build the generator of the Kotlin layer", &mut generator)?;
-    let generator =
-        workspace.target().join("debug").join(format!("{GENERATOR}{}", std::env::consts::EXE_SUFFIX));
+    let generator = format!("{}{}", maven::GENERATOR, std::env::consts::EXE_SUFFIX);
 
     let mut deploy = maven::command(workspace, "bindings/kotlin/pom.xml");
     deploy.args([
@@ -163,27 +163,23 @@ fn jars(workspace: &Workspace, order: &Order<'_>, out: &Path) -> Result<()> {
         "-Dnative.pattern=**",
         "-Dnative.platform=",
     ]);
-    let properties = [
-        ("output.directory", &build),
-        ("native.bindgen", &generator),
-        ("native.library", generated_from),
-        ("native.resources", &jar),
-        ("native.musl", &musl),
-    ];
-    for (name, path) in properties {
-        let mut property = OsString::from(format!("-D{name}="));
-        property.push(path);
-        deploy.arg(property);
-    }
-    deploy.arg(format!("-DaltDeploymentRepository=made::file://{}", out.display()));
+    deploy.arg(property("output.directory", build));
+    deploy.arg(property("native.bindgen", workspace.target().join("debug").join(generator)));
+    deploy.arg(property("native.library", generated_from));
+    deploy.arg(property("native.resources", jar));
+    deploy.arg(property("native.musl", musl));
+    deploy.arg(property("altDeploymentRepository", format!("made::{}", url(out))));
     step::run(workspace, "pack the jars", &mut deploy)?;
     let made = main_jar(workspace)?;
     ensure!(made.exists(), "Maven made no {}", made.display());
     Ok(())
 }
 
-/// The crate that generates Kotlin from a native library.
-const GENERATOR: &str = "rocketmq-thin-kotlin-bindgen";
+/// A folder as a URL.
+fn url(folder: &Path) -> String {
+    let path = folder.display().to_string().replace('\\', "/");
+    format!("file:///{}", path.trim_start_matches('/'))
+}
 
 /// The jar that users depend on.
 pub(super) fn main_jar(workspace: &Workspace) -> Result<PathBuf> {
@@ -194,4 +190,15 @@ pub(super) fn main_jar(workspace: &Workspace) -> Result<PathBuf> {
 
 fn folder_of_kotlin(workspace: &Workspace) -> Result<PathBuf> {
     folder(workspace, Language::Kotlin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_any_system_is_a_url() {
+        assert_eq!(url(Path::new("/a/b")), "file:///a/b");
+        assert_eq!(url(Path::new("C:\\a\\b")), "file:///C:/a/b");
+    }
 }

@@ -84,7 +84,7 @@ impl Platform {
     }
 
     /// The folder in a jar where JNA looks for the library.
-    pub(super) fn jna(self) -> &'static str {
+    pub(crate) fn jna(self) -> &'static str {
         match self {
             Self::LinuxX64Gnu | Self::LinuxX64Musl => "linux-x86-64",
             Self::LinuxArm64Gnu => "linux-aarch64",
