@@ -18,6 +18,10 @@ pub type OrphanCheck = Bound<rocketmq_thin::OrphanCheck>;
 pub type SimpleConsumer = Bound<rocketmq_thin::SimpleConsumer>;
 /// A stream of deliveries. See [`rocketmq_thin::Messages`].
 pub type Messages = Bound<rocketmq_thin::Messages>;
+/// A push consumer. See [`rocketmq_thin::PushConsumer`].
+pub type PushConsumer = Bound<rocketmq_thin::PushConsumer>;
+/// A message of a push consumer to handle. See [`rocketmq_thin::Task`]. Dropping it counts as a failure.
+pub type Task = Bound<rocketmq_thin::Task>;
 
 /// An object of the core, bound to the runtime of the process that made it. Cheap to clone if the object is.
 #[derive(Clone)]
@@ -51,6 +55,16 @@ impl<T> Bound<T> {
         let value = self.here().ok_or_else(|| forked(name))?;
         let _runtime = self.process.handle().enter();
         Ok(call(value))
+    }
+
+    /// Takes the object out and passes it to `call`. Does nothing in a forked child.
+    pub(crate) fn consume(mut self, call: impl FnOnce(T)) {
+        if self.process.is_current() {
+            let _runtime = self.process.handle().enter();
+            if let Some(value) = self.value.take() {
+                call(value);
+            }
+        }
     }
 
     /// An operation on the object.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use rocketmq_thin::{ClientOptions, Error, ProducerOptions, SimpleConsumerOptions};
+use rocketmq_thin::{ClientOptions, Error, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions};
 
 use crate::bound::{Bound, Client};
 use crate::operation::Operation;
@@ -34,6 +34,14 @@ impl Client {
         let process = self.process();
         self.operation("simple_consumer", |client| async move {
             Ok(Outcome::SimpleConsumer(Bound::new(client.simple_consumer(options).await?, process)))
+        })
+    }
+
+    /// Makes a push consumer: [`Outcome::PushConsumer`].
+    pub fn push_consumer(&self, options: PushConsumerOptions) -> Operation {
+        let process = self.process();
+        self.operation("push_consumer", |client| async move {
+            Ok(Outcome::PushConsumer(Bound::new(client.push_consumer(options).await?, process)))
         })
     }
 

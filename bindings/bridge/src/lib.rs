@@ -43,11 +43,15 @@ mod operation;
 mod outcome;
 mod process;
 mod producer;
+mod push_consumer;
 mod queue;
 mod simple_consumer;
 mod transaction;
 
-pub use bound::{Bound, Client, Messages, OrphanCheck, OrphanChecks, Producer, SimpleConsumer, Transaction};
+pub use bound::{
+    Bound, Client, Messages, OrphanCheck, OrphanChecks, Producer, PushConsumer, SimpleConsumer, Task,
+    Transaction,
+};
 pub use call::{Call, run, start};
 pub use client::connect;
 pub use deliveries::Deliveries;
@@ -57,7 +61,8 @@ pub use process::shutdown;
 pub use queue::Queue;
 /// The core's values, so that a binding needs this crate alone.
 pub use rocketmq_thin::{
-    CLOSE_DEADLINE, ClientOptions, CloseReport, Credentials, DeadLetterOrigin, Decision, DecodeOptions,
-    Delivery, Error, ErrorKind, Filter, Language, Message, ProducerOptions, Receipt, ReceiveOptions,
-    RetryOptions, SimpleConsumerOptions, StreamOptions, Subscription, Tls,
+    CLOSE_DEADLINE, ClientOptions, CloseReport, ConsumeResult, Credentials, DeadLetterOrigin, Decision,
+    DecodeOptions, Delivery, Error, ErrorKind, Filter, Language, Message, ProducerOptions,
+    PushConsumerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions, StreamOptions,
+    Subscription, Tls,
 };

@@ -1,0 +1,60 @@
+use std::time::Duration;
+
+use rocketmq_thin::{ConsumeResult, Error};
+
+use crate::bound::{Bound, PushConsumer, Task};
+use crate::operation::Operation;
+use crate::outcome::Outcome;
+
+impl PushConsumer {
+    /// Waits for messages that may be handled now, at most `max`: [`Outcome::Tasks`]; [`Outcome::End`] once the
+    /// consumer is closed.
+    pub fn next_tasks(&self, max: usize) -> Operation {
+        let process = self.process();
+        self.operation("next_tasks", move |consumer| async move {
+            let tasks = consumer.next_tasks(max).await;
+            Ok(tasks.map_or(Outcome::End, |tasks| {
+                Outcome::Tasks(tasks.into_iter().map(|task| Bound::new(task, process)).collect())
+            }))
+        })
+    }
+
+    /// Hands out no more messages until [`resume`](Self::resume).
+    ///
+    /// # Errors
+    ///
+    /// `Closed` in a forked child.
+    pub fn pause(&self) -> Result<(), Error> {
+        self.call("pause", rocketmq_thin::PushConsumer::pause)
+    }
+
+    /// Goes on after a pause.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` in a forked child.
+    pub fn resume(&self) -> Result<(), Error> {
+        self.call("resume", rocketmq_thin::PushConsumer::resume)
+    }
+
+    /// Whether it is paused.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` in a forked child.
+    pub fn is_paused(&self) -> Result<bool, Error> {
+        self.call("is_paused", rocketmq_thin::PushConsumer::is_paused)
+    }
+
+    /// Closes it within the deadline: [`Outcome::Closed`].
+    pub fn close(&self, deadline: Duration) -> Operation {
+        self.operation("close", |consumer| async move { Ok(Outcome::Closed(consumer.close(deadline).await)) })
+    }
+}
+
+impl Task {
+    /// Tells how the message was handled. Never blocks, and does nothing in a forked child.
+    pub fn complete(self, result: ConsumeResult) {
+        self.consume(|task| task.complete(result));
+    }
+}
