@@ -1,5 +1,7 @@
 //! The client: the connections, credentials and routes that its producers and consumers share.
 
+mod status_changes;
+
 use std::{
     fmt,
     sync::{
@@ -12,18 +14,21 @@ use std::{
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 
+pub use self::status_changes::StatusChanges;
 use crate::{
     consumer::SimpleConsumer,
     error::{Error, ErrorKind, Result},
+    health::{Health, Monitor},
     member::Closable,
     message::CloseReport,
     options::{
-        Access, ClientOptions, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions, Subscription, Tls,
+        Access, ClientOptions, Credentials, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions,
+        Startup, Subscription,
     },
     producer::Producer,
     push_consumer::PushConsumer,
     route::Routes,
-    rpc::{Identity, Pool, Rpc, Servers},
+    rpc::{CurrentCredentials, Pool, Servers},
     session::Session,
     wire::{ConsumerKind, Role},
 };
@@ -42,26 +47,69 @@ struct Inner {
 }
 
 impl Client {
-    /// Checks `options` and connects to one of the endpoints.
+    /// Checks `options` and connects to one of the endpoints, unless the client starts
+    /// [lazily](Startup::Lazy).
     ///
     /// # Errors
     ///
-    /// `InvalidOptions` and `Tls` at once; `Unavailable` if no endpoint could be reached within
-    /// [`ClientOptions::startup_timeout`].
+    /// At once: `InvalidOptions` for options that can't be used, such as a malformed certificate; `Tls` and
+    /// `Protocol` if the endpoints are other servers than the options say. `Unavailable` if no endpoint could be
+    /// reached: within a second if nobody listens, otherwise at [`ClientOptions::startup_timeout`] (see
+    /// [`Startup`]). `Unauthenticated` if the credentials provider failed.
     pub async fn connect(options: ClientOptions) -> Result<Self> {
         let options = options.bounded();
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
-        let tls = if https && options.tls == Tls::Off { &Tls::SystemRoots } else { &options.tls };
-        let pool = Pool::new(tls, options.request_timeout)?;
-        let rpc = Rpc::new(Identity::new(&options)?);
-        pool.reach(&access, crate::options::deadline(Instant::now(), options.startup_timeout)).await?;
-        let servers = Arc::new(Servers { pool, access, options });
-        let routes = Arc::new(Routes::new(rpc, servers.clone()));
+        let tls = if https { options.tls.clone().for_https() } else { options.tls.clone() };
+        let monitor = Arc::new(Monitor::default());
+        let pool = Pool::new(&tls, options.request_timeout, monitor.clone())?;
+        let credentials = CurrentCredentials::new(&options)?;
+        let servers = Arc::new(Servers { pool, access, options, credentials, monitor });
+        let routes = Arc::new(Routes::new(servers.rpc()?, servers.clone()));
         let closed = AtomicBool::new(false);
-        Ok(Self(Arc::new(Inner { servers, routes, members: Mutex::default(), closed })))
+        let client = Self(Arc::new(Inner { servers, routes, members: Mutex::default(), closed }));
+        client.0.servers.begin().await?;
+        Ok(client)
     }
 
-    /// Makes a producer. It is ready to send: the server has sent its settings and knows the named topics.
+    /// Whether the servers can be reached, as the latest calls and heartbeats have shown.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.servers.health()
+    }
+
+    /// The changes of the status from now on, beginning with the present one.
+    #[must_use]
+    pub fn status_changes(&self) -> StatusChanges {
+        StatusChanges::new(self.0.servers.clone())
+    }
+
+    /// Replaces the credentials. Requests from now on are signed with the new ones.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidOptions` if they can't be sent to a server; the old ones stay.
+    pub fn update_credentials(&self, credentials: &Credentials) -> Result<()> {
+        self.0.servers.credentials.update(credentials)
+    }
+
+    /// Waits until the credentials have to be replaced: before they expire, and after a server has refused them.
+    /// Returns `false` once the client is closed.
+    ///
+    /// This is for those who can't give a [`CredentialsProvider`](crate::CredentialsProvider), such as a language
+    /// binding. From the first call on, requests whose credentials are refused wait for the answer, which is
+    /// [`update_credentials`](Self::update_credentials) or [`credentials_failed`](Self::credentials_failed).
+    pub async fn credentials_needed(&self) -> bool {
+        self.0.servers.credentials.needed().await
+    }
+
+    /// Tells that no new credentials can be had at the moment, and why. Calls that wait for them fail with
+    /// `Unauthenticated` and this reason. They are asked for again after a pause.
+    pub fn credentials_failed(&self, reason: impl Into<String>) {
+        self.0.servers.credentials.fail(reason.into().into());
+    }
+
+    /// Makes a producer. It is ready to send: the server has sent its settings and knows the named topics. If the
+    /// client starts [lazily](Startup::Lazy), the producer is returned at once, and sends wait.
     ///
     /// # Errors
     ///
@@ -75,7 +123,8 @@ impl Client {
         Ok(producer)
     }
 
-    /// Makes a consumer. It is ready to receive: the server has sent its settings and knows the topics.
+    /// Makes a consumer. It is ready to receive: the server has sent its settings and knows the topics. If the
+    /// client starts [lazily](Startup::Lazy), the consumer is returned at once, and receives wait.
     ///
     /// # Errors
     ///
@@ -127,7 +176,9 @@ impl Client {
         let closes = members.iter().filter_map(Weak::upgrade).map(|member| member.close(deadline));
         let reports = join_all(closes).await;
         self.0.routes.stop();
+        self.0.servers.credentials.close();
         self.0.servers.pool.clear();
+        self.0.servers.monitor.close();
         reports.into_iter().fold(CloseReport::default(), CloseReport::beside).since(start)
     }
 
@@ -138,8 +189,11 @@ impl Client {
             return Err(Error::closed(operation));
         }
         let deadline = crate::options::deadline(Instant::now(), servers.options.startup_timeout);
-        let rpc = Rpc::new(Identity::new(&servers.options)?);
-        let session = Session::new(rpc, servers.clone(), role);
+        let session = Session::new(servers.rpc()?, servers.clone(), role);
+        if servers.options.startup == Startup::Lazy {
+            session.begin()?;
+            return Ok(session);
+        }
         let known = try_join_all(topics.iter().map(|topic| routes.get(topic, deadline)));
         // A missing topic is reported at once, even if the settings are late.
         let started = tokio::select! {
@@ -163,6 +217,12 @@ impl Client {
         members.retain(|member| member.strong_count() > 0);
         members.push(member);
         Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.servers.monitor.close();
     }
 }
 

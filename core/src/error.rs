@@ -21,6 +21,8 @@ struct Details {
     maybe_delivered: bool,
     /// Whether there was no connection to send the request over.
     unreached: bool,
+    /// Whether nobody listens at the address, or its host name is not known.
+    absent: bool,
     operation: &'static str,
     message: String,
     endpoint: Option<String>,
@@ -87,6 +89,7 @@ impl Error {
             retryable: false,
             maybe_delivered: false,
             unreached: false,
+            absent: false,
             operation,
             message: message.into(),
             endpoint: None,
@@ -119,6 +122,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_boxed_source(mut self, source: Box<dyn error::Error + Send + Sync>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
     /// Whether the same call may succeed later.
     pub(crate) fn with_retryable(mut self, retryable: bool) -> Self {
         self.0.retryable = retryable;
@@ -140,6 +148,17 @@ impl Error {
     /// Whether there was no connection to send the request over.
     pub(crate) fn is_unreached(&self) -> bool {
         self.0.unreached
+    }
+
+    /// Marks that nobody listens at the address, or that its host name is not known.
+    pub(crate) fn absent(mut self) -> Self {
+        self.0.absent = true;
+        self
+    }
+
+    /// Whether nobody listens at the address, or its host name is not known.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.0.absent
     }
 
     /// Adds an explanation to the message.

@@ -46,6 +46,12 @@
 //!   number and size of messages in flight are bounded.
 //! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. It holds the receipt
 //!   handle; after a change of the invisible time every clone uses the new one.
+//! - **Starting.** [`Client::connect`] fails with the cause if no server can be reached: soon if nobody listens at
+//!   the address. [`Startup`] makes it wait for a server that is not there yet, or leave that to the calls.
+//! - **Health.** [`Client::health`] says whether the servers can be reached and what is wrong,
+//!   [`Client::status_changes`] when that changes.
+//! - **Security.** [`Tls`] and [`Credentials`]. A [`CredentialsProvider`] is asked for new credentials before they
+//!   expire and after a server has refused them. No secret appears in `Debug` output, errors, spans or events.
 //! - **Closing.** `close` waits for calls in flight, up to a deadline, and tells the servers. Dropping everything
 //!   instead ends all work at once.
 //!
@@ -60,6 +66,7 @@
 mod client;
 mod consumer;
 mod error;
+mod health;
 mod member;
 mod message;
 mod options;
@@ -76,14 +83,15 @@ mod wire;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use client::Client;
+pub use client::{Client, StatusChanges};
 pub use consumer::{Messages, SimpleConsumer};
 pub use error::{Error, ErrorKind, Result};
+pub use health::{EndpointHealth, Health, Status};
 pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
 pub use options::{
-    CLOSE_DEADLINE, ClientOptions, Credentials, DecodeOptions, Filter, Language, ProducerOptions,
-    PushConsumerOptions, ReceiveOptions, RetryOptions, SimpleConsumerOptions, StreamOptions, Subscription,
-    Tls,
+    CLOSE_DEADLINE, ClientOptions, Credentials, CredentialsProvider, DecodeOptions, Filter, Language,
+    ProducerOptions, PushConsumerOptions, ReceiveOptions, RetryOptions, SimpleConsumerOptions, Startup,
+    StreamOptions, Subscription, Tls,
 };
 pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};
 pub use push_consumer::{ConsumeResult, PushConsumer, Task};

@@ -1,19 +1,23 @@
 //! The options of clients, producers and consumers. All defaults of the client are defined here.
 
+mod client;
 mod consumer;
+mod credentials;
 mod endpoints;
 mod push_consumer;
+mod tls;
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+pub use client::{ClientOptions, Startup};
 pub use consumer::{
     DecodeOptions, Filter, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription,
 };
+pub use credentials::{Credentials, CredentialsProvider};
 pub(crate) use endpoints::{Access, Address, Endpoints};
 pub use push_consumer::PushConsumerOptions;
+pub use tls::Tls;
+pub(crate) use tls::{ClientCertificate, Roots};
 
 /// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
@@ -27,183 +31,6 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The end of a wait that begins at `start`.
 pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
     start + wait.min(LONGEST_WAIT)
-}
-
-/// How a [`Client`](crate::Client) connects to its servers.
-///
-/// ```
-/// # use rocketmq_thin::ClientOptions;
-/// let options = ClientOptions::new("10.0.0.7:8081,10.0.0.8:8081").namespace("prod");
-/// assert_eq!(options.request_timeout.as_secs(), 3);
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientOptions {
-    /// The addresses of one service, separated by `,` or `;`. One that answers is enough. Default:
-    /// `127.0.0.1:8081`.
-    ///
-    /// Each is `host:port`, `host` (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`,
-    /// which turns TLS on.
-    pub endpoints: String,
-    /// The namespace of every topic and group. Default: empty, which means none.
-    pub namespace: String,
-    /// The credentials that sign each request. Default: none.
-    pub credentials: Option<Credentials>,
-    /// Whether and how connections are encrypted. Default: only to endpoints written as `https://`.
-    pub tls: Tls,
-    /// How long one attempt waits for its answer. A long poll waits this much longer than it asked for. Default: 3 s.
-    pub request_timeout: Duration,
-    /// How long a call may take, including all attempts and pauses. Default: 10 s.
-    pub operation_timeout: Duration,
-    /// How long connecting, or making a producer or consumer, may take. Default: 10 s.
-    pub startup_timeout: Duration,
-    /// How often and how fast a failed attempt is repeated. Default: see [`RetryOptions`].
-    pub retry: RetryOptions,
-    /// The language of the application, as told to the server. Default: Rust. Set by language bindings.
-    pub language: Language,
-}
-
-impl ClientOptions {
-    /// The defaults for the servers at `endpoints`.
-    #[must_use]
-    pub fn new(endpoints: impl Into<String>) -> Self {
-        Self { endpoints: endpoints.into(), ..Self::default() }
-    }
-
-    /// Sets [`namespace`](Self::namespace).
-    #[must_use]
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-
-    /// Sets [`credentials`](Self::credentials).
-    #[must_use]
-    pub fn credentials(mut self, credentials: Credentials) -> Self {
-        self.credentials = Some(credentials);
-        self
-    }
-
-    /// Sets [`tls`](Self::tls).
-    #[must_use]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// Sets [`request_timeout`](Self::request_timeout).
-    #[must_use]
-    pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
-        self
-    }
-
-    /// Sets [`operation_timeout`](Self::operation_timeout).
-    #[must_use]
-    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
-        self.operation_timeout = timeout;
-        self
-    }
-
-    /// Sets [`startup_timeout`](Self::startup_timeout).
-    #[must_use]
-    pub fn startup_timeout(mut self, timeout: Duration) -> Self {
-        self.startup_timeout = timeout;
-        self
-    }
-
-    /// Sets [`retry`](Self::retry).
-    #[must_use]
-    pub fn retry(mut self, retry: RetryOptions) -> Self {
-        self.retry = retry;
-        self
-    }
-
-    /// Sets [`language`](Self::language).
-    #[must_use]
-    pub fn language(mut self, language: Language) -> Self {
-        self.language = language;
-        self
-    }
-
-    /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
-    pub(crate) fn bounded(self) -> Self {
-        let bound = |duration: Duration| duration.min(LONGEST_WAIT);
-        Self {
-            request_timeout: bound(self.request_timeout),
-            operation_timeout: bound(self.operation_timeout),
-            startup_timeout: bound(self.startup_timeout),
-            retry: RetryOptions {
-                initial: bound(self.retry.initial),
-                max: bound(self.retry.max),
-                ..self.retry
-            },
-            ..self
-        }
-    }
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            endpoints: "127.0.0.1:8081".to_owned(),
-            namespace: String::new(),
-            credentials: None,
-            tls: Tls::Off,
-            request_timeout: Duration::from_secs(3),
-            operation_timeout: Duration::from_secs(10),
-            startup_timeout: Duration::from_secs(10),
-            retry: RetryOptions::default(),
-            language: Language::Rust,
-        }
-    }
-}
-
-/// An access key and its secret, as issued by the server's administrator.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The name the server knows.
-    pub access_key: String,
-    /// The key that signs each request. It is never sent.
-    pub secret_key: String,
-    /// The token of temporary credentials.
-    pub session_token: Option<String>,
-}
-
-impl Credentials {
-    /// Permanent credentials.
-    #[must_use]
-    pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
-        Self { access_key: access_key.into(), secret_key: secret_key.into(), session_token: None }
-    }
-
-    /// Sets [`session_token`](Self::session_token).
-    #[must_use]
-    pub fn session_token(mut self, token: impl Into<String>) -> Self {
-        self.session_token = Some(token.into());
-        self
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
-    }
-}
-
-/// Whether and how connections are encrypted. The server's certificate is always verified.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Tls {
-    /// Plaintext, except to endpoints written as `https://`, which use the system's roots.
-    #[default]
-    Off,
-    /// TLS with the certificate authorities that the machine trusts.
-    SystemRoots,
-    /// TLS with these certificate authorities only.
-    Ca {
-        /// One or more certificates in PEM form.
-        pem: Vec<u8>,
-    },
 }
 
 /// How failed attempts are repeated within [`ClientOptions::operation_timeout`].
@@ -253,6 +80,7 @@ impl Default for RetryOptions {
 
 /// The language of the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Language {
     /// Rust.
     #[default]

@@ -6,6 +6,7 @@ use crate::v2::Code;
 ///
 /// The first kinds stand for codes of servers (see [`classify`]); the client itself makes the last ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// The server refused the request as malformed or out of range (codes 400xx).
     InvalidArgument,

@@ -1,28 +1,27 @@
-use rocketmq_thin_bridge::Error;
+use rocketmq_thin_bridge::{self as core, Error};
 
-type ErrorKind = rocketmq_thin_bridge::ErrorKind;
+/// Defines the same kinds as in the core. One that is not listed, because the core is newer, is `Internal`.
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
+        pub(crate) enum ErrorKind {
+            $($kind),*
+        }
 
-// The same kinds as in the core; the compilers check that none is missing.
-#[uniffi::remote(Enum)]
-pub(crate) enum ErrorKind {
-    InvalidArgument,
-    Unauthenticated,
-    PermissionDenied,
-    TopicNotFound,
-    GroupNotFound,
-    NotFound,
-    TypeMismatch,
-    InvalidReceipt,
-    TooLarge,
-    Throttled,
-    Unavailable,
-    Unsupported,
-    Timeout,
-    Protocol,
-    InvalidOptions,
-    Tls,
-    Closed,
-    Internal,
+        impl From<core::ErrorKind> for ErrorKind {
+            fn from(kind: core::ErrorKind) -> Self {
+                match kind {
+                    $(core::ErrorKind::$kind => Self::$kind,)*
+                    _ => Self::Internal,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    InvalidArgument Unauthenticated PermissionDenied TopicNotFound GroupNotFound NotFound TypeMismatch
+    InvalidReceipt TooLarge Throttled Unavailable Unsupported Timeout Protocol InvalidOptions Tls Closed Internal
 }
 
 /// An error of the core.
@@ -44,7 +43,7 @@ pub(crate) struct Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self {
-            kind: error.kind(),
+            kind: error.kind().into(),
             code: error.code(),
             retryable: error.retryable(),
             maybe_delivered: error.maybe_delivered(),

@@ -17,30 +17,44 @@ pub(crate) struct ConnectOptions {
     max_attempts: Option<u32>,
 }
 
-type AccessKey = core::Credentials;
-
-#[uniffi::remote(Record)]
+#[derive(uniffi::Record)]
 pub(crate) struct AccessKey {
     access_key: String,
     secret_key: String,
     session_token: Option<String>,
 }
 
-type Encryption = core::Tls;
+impl From<AccessKey> for core::Credentials {
+    fn from(given: AccessKey) -> Self {
+        let mut credentials = Self::new(given.access_key, given.secret_key);
+        credentials.session_token = given.session_token;
+        credentials
+    }
+}
 
-#[uniffi::remote(Enum)]
+#[derive(uniffi::Enum)]
 pub(crate) enum Encryption {
     Off,
     SystemRoots,
     Ca { pem: Vec<u8> },
 }
 
+impl From<Encryption> for core::Tls {
+    fn from(given: Encryption) -> Self {
+        match given {
+            Encryption::Off => Self::off(),
+            Encryption::SystemRoots => Self::system_roots(),
+            Encryption::Ca { pem } => Self::ca(pem),
+        }
+    }
+}
+
 impl From<ConnectOptions> for core::ClientOptions {
     fn from(given: ConnectOptions) -> Self {
         let mut options = Self::new(given.endpoints).language(core::Language::Kotlin);
         replace(&mut options.namespace, given.namespace);
-        options.credentials = given.credentials;
-        replace(&mut options.tls, given.encryption);
+        options.credentials = given.credentials.map(Into::into);
+        replace(&mut options.tls, given.encryption.map(Into::into));
         replace(&mut options.request_timeout, given.request_timeout);
         replace(&mut options.operation_timeout, given.operation_timeout);
         replace(&mut options.startup_timeout, given.startup_timeout);
@@ -77,21 +91,33 @@ pub(crate) struct ConsumeOptions {
     max_body_size: Option<u64>,
 }
 
-type TopicFilter = core::Subscription;
-
-#[uniffi::remote(Record)]
+#[derive(uniffi::Record)]
 pub(crate) struct TopicFilter {
     topic: String,
     filter: MessageFilter,
 }
 
-type MessageFilter = core::Filter;
+impl From<TopicFilter> for core::Subscription {
+    fn from(given: TopicFilter) -> Self {
+        Self::new(given.topic, given.filter.into())
+    }
+}
 
-#[uniffi::remote(Enum)]
+#[derive(uniffi::Enum)]
 pub(crate) enum MessageFilter {
     All,
     Tags(Vec<String>),
     Sql(String),
+}
+
+impl From<MessageFilter> for core::Filter {
+    fn from(given: MessageFilter) -> Self {
+        match given {
+            MessageFilter::All => Self::All,
+            MessageFilter::Tags(tags) => Self::Tags(tags),
+            MessageFilter::Sql(expression) => Self::Sql(expression),
+        }
+    }
 }
 
 impl From<ConsumeOptions> for core::SimpleConsumerOptions {

@@ -125,14 +125,12 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
         client.credentials = options.credentials.map(Into::into);
         client.tls = match options.tls {
             None => client.tls,
-            Some(Either::A(false)) => bridge::Tls::Off,
-            Some(Either::A(true)) => bridge::Tls::SystemRoots,
-            Some(Either::B(CertificateAuthorities { ca })) => bridge::Tls::Ca {
-                pem: match ca {
-                    Either::A(bytes) => bytes.to_vec(),
-                    Either::B(text) => text.into_bytes(),
-                },
-            },
+            Some(Either::A(false)) => bridge::Tls::off(),
+            Some(Either::A(true)) => bridge::Tls::system_roots(),
+            Some(Either::B(CertificateAuthorities { ca })) => bridge::Tls::ca(match ca {
+                Either::A(bytes) => bytes.to_vec(),
+                Either::B(text) => text.into_bytes(),
+            }),
         };
         client.request_timeout = millis_or(options.request_timeout_ms, client.request_timeout)?;
         client.operation_timeout = millis_or(options.operation_timeout_ms, client.operation_timeout)?;
@@ -144,7 +142,9 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
 
 impl From<Credentials> for bridge::Credentials {
     fn from(Credentials { access_key, secret_key, session_token }: Credentials) -> Self {
-        Self { access_key, secret_key, session_token }
+        let mut credentials = Self::new(access_key, secret_key);
+        credentials.session_token = session_token;
+        credentials
     }
 }
 
@@ -203,7 +203,7 @@ fn subscription(given: Either<String, Subscription>) -> Result<bridge::Subscript
             return Err(Error::new(Status::InvalidArg, format!("{topic}: both tags and sql are given")));
         }
     };
-    Ok(bridge::Subscription { topic, filter })
+    Ok(bridge::Subscription::new(topic, filter))
 }
 
 impl TryFrom<ReceiveOptions> for bridge::ReceiveOptions {

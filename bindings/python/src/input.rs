@@ -237,11 +237,11 @@ impl Input for bridge::Credentials {
         let Ok(access_key) = value.getattr("access_key") else {
             return Err(wrong_type::<Self>(name, value));
         };
-        Ok(Self {
-            access_key: argument("Credentials.access_key", &access_key)?,
-            secret_key: argument("Credentials.secret_key", &value.getattr("secret_key")?)?,
-            session_token: argument("Credentials.session_token", &value.getattr("session_token")?)?,
-        })
+        let access_key: String = argument("Credentials.access_key", &access_key)?;
+        let secret_key: String = argument("Credentials.secret_key", &value.getattr("secret_key")?)?;
+        let mut credentials = Self::new(access_key, secret_key);
+        credentials.session_token = argument("Credentials.session_token", &value.getattr("session_token")?)?;
+        Ok(credentials)
     }
 }
 
@@ -253,7 +253,7 @@ impl Input for bridge::Tls {
             return Err(wrong_type::<Self>(name, value));
         };
         let ca: Option<Body> = argument("Tls.ca", &ca)?;
-        Ok(ca.map_or(Self::SystemRoots, |Body(pem)| Self::Ca { pem: pem.to_vec() }))
+        Ok(ca.map_or_else(Self::system_roots, |Body(pem)| Self::ca(pem)))
     }
 }
 

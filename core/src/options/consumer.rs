@@ -76,6 +76,7 @@ impl Default for DecodeOptions {
 
 /// A topic, and which of its messages to receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Subscription {
     /// The topic.
     pub topic: String,
@@ -119,6 +120,7 @@ impl From<String> for Subscription {
 
 /// Which messages of a topic to receive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Filter {
     /// All.
     #[default]

@@ -13,6 +13,7 @@ use uuid::Builder;
 
 use super::{
     connection::Connection,
+    credentials::Version,
     failure::{self, Origin},
     identity::Identity,
     link::Link,
@@ -60,7 +61,9 @@ impl Path<'_> {
 
 /// An open telemetry stream; it ends when this is dropped.
 pub(crate) struct Telemetry {
+    rpc: Rpc,
     origin: Origin,
+    version: Version,
     incoming: Streaming<v2::TelemetryCommand>,
     link: Arc<Link>,
     slot: super::PollSlot,
@@ -76,9 +79,14 @@ impl Telemetry {
         match self.incoming.message().await {
             Ok(command) => {
                 self.slot.connection().answered();
+                let status = command.as_ref().and_then(|command| command.status.as_ref());
+                self.rpc.check_credentials(&self.origin, status, self.version)?;
                 Ok(command)
             }
-            Err(status) => Err(failed(&self.link, self.origin.transport(status))),
+            Err(status) => {
+                let error = failed(&self.link, self.origin.transport(status));
+                Err(self.rpc.judged(error, self.version))
+            }
         }
     }
 }
@@ -105,6 +113,7 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, O::Response), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
+        self.credentials(O::NAME, deadline).await?;
         let connection = link.for_call(deadline).await.map_err(|error| error.during(O::NAME))?;
         self.unary_over::<O>(Path { link, connection: &connection }, body, deadline).await
     }
@@ -117,7 +126,7 @@ impl Rpc {
     ) -> Result<(Origin, O::Response), Error> {
         let Path { link, connection } = path;
         let start = Instant::now();
-        let (origin, mut request) = self.request(O::NAME, link, body);
+        let (origin, mut request, version) = self.request(O::NAME, link, body);
         request.set_timeout(deadline.saturating_duration_since(start));
         let span = debug_span!(
             "rpc",
@@ -131,9 +140,11 @@ impl Rpc {
             Ok(Ok(response)) => {
                 connection.answered();
                 link.answered(response.metadata());
-                Ok((origin, response.into_inner()))
+                let response = response.into_inner();
+                self.check_credentials(&origin, O::status(&response), version)?;
+                Ok((origin, response))
             }
-            Ok(Err(status)) => Err(path.refused(&origin, status)),
+            Ok(Err(status)) => Err(self.judged(path.refused(&origin, status), version)),
             Err(_) => {
                 path.timed_out(start);
                 Err(failed(link, origin.timeout()))
@@ -175,11 +186,12 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, Received), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
+        self.credentials("receive", deadline).await?;
         let slot = link.for_poll(deadline).await.map_err(|error| error.during("receive"))?;
         let connection = slot.connection();
         let path = Path { link, connection };
         let start = Instant::now();
-        let (origin, mut request) = self.request("receive", link, body);
+        let (origin, mut request, version) = self.request("receive", link, body);
         request.set_timeout(deadline.saturating_duration_since(start));
         let span = debug_span!("rpc", operation = "receive", endpoint = &*origin.endpoint);
         let mut received = Received::default();
@@ -191,7 +203,7 @@ impl Rpc {
         let result = timeout_at(deadline.into(), gather.instrument(span)).await;
         let error = match result {
             Ok(Ok(())) => None,
-            Ok(Err(status)) => Some(path.refused(&origin, status)),
+            Ok(Err(status)) => Some(self.judged(path.refused(&origin, status), version)),
             Err(_) => {
                 path.timed_out(start);
                 Some(failed(link, origin.timeout()))
@@ -202,6 +214,7 @@ impl Rpc {
             Some(_) => Ok((origin, received)),
             None => {
                 link.reached();
+                self.check_credentials(&origin, received.status.as_ref(), version)?;
                 Ok((origin, received))
             }
         }
@@ -214,16 +227,21 @@ impl Rpc {
         commands: impl futures::Stream<Item = v2::TelemetryCommand> + Send + 'static,
         deadline: Instant,
     ) -> Result<Telemetry, Error> {
-        let (origin, request) = self.request("telemetry", link, commands);
+        self.credentials("telemetry", deadline).await?;
+        let (origin, request, version) = self.request("telemetry", link, commands);
         let slot = link.for_poll(deadline).await.map_err(|error| error.during("telemetry"))?;
         let start = Instant::now();
         let mut stub = slot.connection().stub();
         match timeout_at(deadline.into(), stub.telemetry(request)).await {
             Ok(Ok(response)) => {
                 slot.connection().answered();
-                Ok(Telemetry { origin, incoming: response.into_inner(), link: link.clone(), slot })
+                let incoming = response.into_inner();
+                Ok(Telemetry { rpc: self.clone(), origin, version, incoming, link: link.clone(), slot })
             }
-            Ok(Err(status)) => Err(Path { link, connection: slot.connection() }.refused(&origin, status)),
+            Ok(Err(status)) => {
+                let error = Path { link, connection: slot.connection() }.refused(&origin, status);
+                Err(self.judged(error, version))
+            }
             Err(_) => {
                 link.timed_out(slot.connection(), start);
                 Err(origin.error(ErrorKind::Timeout, "the server sent no settings in time"))
@@ -231,13 +249,39 @@ impl Rpc {
         }
     }
 
-    /// A request with its metadata.
-    fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>) {
+    /// Waits for credentials that no server has refused.
+    async fn credentials(&self, operation: &'static str, deadline: Instant) -> Result<(), Error> {
+        self.identity.credentials().ready(deadline).await.map_err(|error| error.during(operation))
+    }
+
+    /// The error of a response whose status refuses the credentials.
+    fn check_credentials(
+        &self,
+        origin: &Origin,
+        status: Option<&v2::Status>,
+        version: Version,
+    ) -> Result<(), Error> {
+        match status.filter(|status| status.code() == v2::Code::Unauthorized) {
+            None => Ok(()),
+            Some(_) => origin.check(status).map_err(|error| self.judged(error, version)).map(drop),
+        }
+    }
+
+    /// Makes the error of a request retryable if it may succeed with other credentials than those of `version`.
+    fn judged(&self, error: Error, version: Version) -> Error {
+        let again =
+            error.kind() == ErrorKind::Unauthenticated && self.identity.credentials().refused(version);
+        if again { error.with_retryable(true) } else { error }
+    }
+
+    /// A request with its metadata, and which credentials signed it.
+    fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>, Version) {
         // From the thread's own generator: the system's would cost a system call for each request.
         let request_id = Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let mut request = Request::new(body);
-        *request.metadata_mut() = self.identity.metadata(&request_id);
-        (Origin { operation, endpoint: link.name().clone(), request_id }, request)
+        let (metadata, version) = self.identity.metadata(&request_id);
+        *request.metadata_mut() = metadata;
+        (Origin { operation, endpoint: link.name().clone(), request_id }, request, version)
     }
 }
 
@@ -261,7 +305,7 @@ async fn gather(
 /// Remembers which addresses have failed. A refusal by the server itself does not count.
 fn failed(link: &Link, error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Tls) {
-        link.failed();
+        link.failed(&error);
     }
     error
 }

@@ -29,9 +29,16 @@ pub(super) enum Step {
     Http2,
 }
 
-/// The first bytes that a server sent.
+/// How a server began: its first bytes, or why TLS ended.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Greeting(Arc<Mutex<Beginning>>);
+
+#[derive(Debug, Default)]
+struct Beginning {
+    bytes: Vec<u8>,
+    /// With TLS 1.3 a server refuses the client's certificate only after the handshake.
+    tls: Option<rustls::Error>,
+}
 
 /// A stream that remembers the first bytes read from it.
 pub(super) struct FirstBytes<T> {
@@ -57,9 +64,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
         if !self.full {
             let read = &buffer.filled()[before..];
             let mut kept = self.greeting.0.lock();
-            let room = KEPT - kept.len();
-            kept.extend_from_slice(&read[..read.len().min(room)]);
-            let full = kept.len() == KEPT;
+            let room = KEPT - kept.bytes.len();
+            kept.bytes.extend_from_slice(&read[..read.len().min(room)]);
+            if let Poll::Ready(Err(error)) = &result {
+                kept.tls = tls_error(error).cloned();
+            }
+            let full = kept.bytes.len() == KEPT;
             drop(kept);
             self.full = full;
         }
@@ -106,26 +116,39 @@ pub(super) fn timed_out(address: &Address, step: Step) -> Error {
 /// No TCP connection was made.
 pub(super) fn of_tcp(address: &Address, cause: impl StdError + Send + Sync + 'static) -> Error {
     let reason = deepest(&cause).to_string();
-    let message = match io_kind(&cause) {
-        Some(io::ErrorKind::ConnectionRefused) => format!("nothing listens at this address: {reason}"),
-        Some(_) => reason,
-        None => format!("the host can't be found: {reason}"),
+    let (absent, message) = match io_kind(&cause) {
+        Some(io::ErrorKind::ConnectionRefused) => {
+            (true, format!("nothing listens at this address: {reason}"))
+        }
+        Some(_) => (false, reason),
+        None => (true, format!("the host can't be found: {reason}")),
     };
-    error(ErrorKind::Unavailable, address, message).with_source(cause)
+    let error = error(ErrorKind::Unavailable, address, message).with_source(cause);
+    if absent { error.absent() } else { error }
 }
 
 /// The TLS handshake failed.
 pub(super) fn of_tls(address: &Address, cause: io::Error) -> Error {
-    let Some(tls) = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        let message =
-            format!("the connection broke in the TLS handshake; does the server speak TLS? ({cause})");
-        return error(ErrorKind::Unavailable, address, message).with_source(cause);
+    match tls_error(&cause).cloned() {
+        Some(tls) => refused_by_tls(address, &tls).with_source(cause),
+        None => {
+            let message =
+                format!("the connection broke in the TLS handshake; does the server speak TLS? ({cause})");
+            error(ErrorKind::Unavailable, address, message).with_source(cause)
+        }
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn refused_by_tls(address: &Address, cause: &rustls::Error) -> Error {
+    let message = match tls_advice(cause) {
+        Some(advice) => format!("{advice} ({cause})"),
+        None => cause.to_string(),
     };
-    let message = match tls_advice(tls) {
-        Some(advice) => format!("{advice} ({tls})"),
-        None => tls.to_string(),
-    };
-    error(ErrorKind::Tls, address, message).with_source(cause)
+    error(ErrorKind::Tls, address, message)
 }
 
 /// What to do about a failed handshake.
@@ -137,6 +160,22 @@ fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
         rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
             Some("the server does not offer HTTP/2, so it is not a gRPC server")
         }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            Some("the server requires a client certificate; give one with its key")
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied,
+        ) => Some("the server does not accept the client's certificate"),
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            Some("the server refused the TLS handshake; it may require a client certificate")
+        }
         rustls::Error::InvalidCertificate(error) => certificate_advice(error),
         _ => None,
     }
@@ -144,11 +183,12 @@ fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
 
 fn certificate_advice(error: &CertificateError) -> Option<&'static str> {
     Some(match error {
-        CertificateError::UnknownIssuer => {
+        // An authority of the same name as the trusted one, but with another key, leads to a bad signature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the server's certificate is not signed by a trusted authority; give the certificate of the authority that signed it as the CA"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the server's certificate is for another name; connect by a name that it contains"
+            "the server's certificate is for another name; connect by a name that it contains, or give that name as the TLS server name"
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the server's certificate has expired"
@@ -175,7 +215,12 @@ pub(super) fn no_http2_over_tls(address: &Address) -> Error {
 
 /// A connection ended before the server's first HTTP/2 frame.
 pub(super) fn no_http2(address: &Address, greeting: &Greeting, cause: Option<hyper::Error>) -> Error {
-    let error = of_greeting(address, &greeting.0.lock());
+    let beginning = greeting.0.lock();
+    let error = match &beginning.tls {
+        Some(tls) => refused_by_tls(address, tls),
+        None => of_greeting(address, &beginning.bytes),
+    };
+    drop(beginning);
     match cause {
         Some(cause) => error.with_source(cause),
         None => error,
@@ -210,6 +255,12 @@ fn of_greeting(address: &Address, bytes: &[u8]) -> Error {
             error(ErrorKind::Protocol, address, message)
         }
     }
+}
+
+/// The address can't be used at all.
+pub(super) fn unusable(address: &Address, reason: &str) -> Error {
+    Error::new(ErrorKind::InvalidOptions, "connect", format!("the endpoint can't be used: {reason}"))
+        .with_endpoint(address.to_string())
 }
 
 fn error(kind: ErrorKind, address: &Address, message: impl Into<String>) -> Error {

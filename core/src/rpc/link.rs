@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    health::Monitor,
     options::Address,
 };
 
@@ -32,8 +33,16 @@ pub(crate) struct Link {
     address: Address,
     name: Arc<str>,
     connections: Arc<Connections>,
-    health: Mutex<Health>,
+    state: Mutex<State>,
+    monitor: Arc<Monitor>,
     keeps_batches: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    health: Health,
+    /// The latest failure, while the health is bad.
+    error: Option<Error>,
 }
 
 /// What the latest calls tell about an address.
@@ -45,12 +54,13 @@ pub(super) enum Health {
 }
 
 impl Link {
-    pub(super) fn new(address: Address, transport: Transport) -> Arc<Self> {
+    pub(super) fn new(address: Address, transport: Transport, monitor: Arc<Monitor>) -> Arc<Self> {
         Arc::new(Self {
             name: Arc::from(address.to_string()),
             connections: Connections::new(address.clone(), transport),
             address,
-            health: Mutex::new(Health::Untried),
+            state: Mutex::new(State { health: Health::Untried, error: None }),
+            monitor,
             keeps_batches: AtomicBool::new(false),
         })
     }
@@ -92,8 +102,8 @@ impl Link {
                 .with_endpoint(self.name.to_string())
                 .unreached())
         });
-        if connected.is_err() {
-            self.failed();
+        if let Err(error) = &connected {
+            self.failed(error);
         }
         connected
     }
@@ -111,7 +121,12 @@ impl Link {
     }
 
     pub(super) fn health(&self) -> Health {
-        *self.health.lock()
+        self.state.lock().health
+    }
+
+    /// The latest failure, unless the server has answered since.
+    pub(super) fn error(&self) -> Option<Error> {
+        self.state.lock().error.clone()
     }
 
     /// Whether several messages may share one request, as the latest answer said.
@@ -121,7 +136,17 @@ impl Link {
 
     /// Notes that the server answered.
     pub(crate) fn reached(&self) {
-        *self.health.lock() = Health::Good;
+        let before = {
+            let mut state = self.state.lock();
+            state.error = None;
+            std::mem::replace(&mut state.health, Health::Good)
+        };
+        if before != Health::Good {
+            if before != Health::Untried {
+                tracing::info!(endpoint = %self.name, "the server answers again");
+            }
+            self.monitor.poke();
+        }
     }
 
     /// Notes the metadata of an answer.
@@ -132,10 +157,18 @@ impl Link {
 
     /// Notes that the address could not be reached or did not answer. The next answer may come from another
     /// server.
-    pub(crate) fn failed(&self) {
+    pub(crate) fn failed(&self, error: &Error) {
         self.keeps_batches.store(false, Ordering::Relaxed);
-        let mut health = self.health.lock();
-        *health = health.after_failure(Instant::now());
+        let before = {
+            let mut state = self.state.lock();
+            state.error = Some(error.clone());
+            let after = state.health.after_failure(Instant::now());
+            std::mem::replace(&mut state.health, after)
+        };
+        if !matches!(before, Health::Bad { .. }) {
+            tracing::warn!(endpoint = %self.name, %error, "the server can't be reached or does not answer");
+        }
+        self.monitor.poke();
     }
 }
 

@@ -19,6 +19,9 @@ pub(crate) trait Operation {
         stub: Stub,
         request: Request<Self::Request>,
     ) -> impl Future<Output = Result<Response<Self::Response>, Status>> + Send;
+
+    /// The status of a response.
+    fn status(response: &Self::Response) -> Option<&v2::Status>;
 }
 
 macro_rules! operations {
@@ -37,6 +40,10 @@ macro_rules! operations {
                 request: Request<Self::Request>,
             ) -> Result<Response<Self::Response>, Status> {
                 stub.$method(request).await
+            }
+
+            fn status(response: &Self::Response) -> Option<&v2::Status> {
+                response.status.as_ref()
             }
         }
     )*};

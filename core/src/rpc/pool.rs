@@ -10,28 +10,34 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
 use super::{
-    link::Link,
+    link::{Health, Link},
     retry::{NoSettings, Retry},
     transport::Transport,
 };
 use crate::{
     error::{Error, ErrorKind},
-    options::{Address, Endpoints, Tls},
+    health::{EndpointHealth, Monitor, Status},
+    options::{Address, Endpoints, LONGEST_WAIT, Startup, Tls},
 };
+
+/// How long a client that starts waits for a server where nobody listens, unless it is told to wait longer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One link per address, shared by all producers and consumers of a client.
 pub(crate) struct Pool {
     transport: Transport,
     links: Mutex<HashMap<Address, Arc<Link>>>,
+    monitor: Arc<Monitor>,
     /// The address that each client tries first, so that many clients spread over equal addresses.
     start: usize,
 }
 
 impl Pool {
-    pub(crate) fn new(tls: &Tls, connect_timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn new(tls: &Tls, connect_timeout: Duration, monitor: Arc<Monitor>) -> Result<Self, Error> {
         Ok(Self {
             transport: Transport::new(tls, connect_timeout)?,
             links: Mutex::default(),
+            monitor,
             start: rand::random::<u16>().into(),
         })
     }
@@ -56,6 +62,39 @@ impl Pool {
         self.links.lock().values().map(|link| link.connections()).sum()
     }
 
+    /// How the addresses in use are doing, sorted by name.
+    ///
+    /// An address is in use while a telemetry stream or a call needs it. Without any, all that were tried count.
+    pub(crate) fn endpoints(&self) -> Vec<EndpointHealth> {
+        let links: Vec<_> = self.links.lock().values().cloned().collect();
+        // Here and in the map.
+        let in_use = |link: &Arc<Link>| Arc::strong_count(link) > 2;
+        let all = !links.iter().any(in_use);
+        let used = links.iter().filter(|link| all || in_use(link));
+        let mut endpoints: Vec<_> = used.filter_map(|link| self.endpoint(link)).collect();
+        endpoints.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
+        endpoints
+    }
+
+    /// `None` for an address that was not tried.
+    fn endpoint(&self, link: &Link) -> Option<EndpointHealth> {
+        let (endpoint, connections) = (link.name().to_string(), link.connections());
+        let health = link.health();
+        let error = match health {
+            Health::Bad { .. } => link.error(),
+            Health::Untried | Health::Good => self.monitor.trouble(link.name()),
+        };
+        if health == Health::Untried && error.is_none() {
+            return None;
+        }
+        let status = match &error {
+            None => Status::Connected,
+            Some(_) if connections > 0 => Status::Degraded,
+            Some(_) => Status::Lost,
+        };
+        Some(EndpointHealth { endpoint, status, error, connections })
+    }
+
     /// Drops all links. Each closes its connections when nothing uses it any more.
     pub(crate) fn clear(&self) {
         self.links.lock().clear();
@@ -71,20 +110,30 @@ impl Pool {
         if let Some(link) = links.get(address) {
             return link.clone();
         }
-        let link = Link::new(address.clone(), self.transport.clone());
+        let link = Link::new(address.clone(), self.transport.clone(), self.monitor.clone());
         links.insert(address.clone(), link.clone());
         link
     }
 
-    /// Waits until one of `endpoints` accepts a connection.
+    /// Waits until one of `endpoints` accepts a connection, as long as `startup` says.
     ///
     /// # Errors
     ///
     /// The error of the first address that failed: at once if it is not worth another attempt at any address,
     /// otherwise at the deadline.
-    pub(crate) async fn reach(&self, endpoints: &Endpoints, deadline: Instant) -> Result<(), Error> {
-        let mut attempts: FuturesUnordered<_> =
-            endpoints.addresses().iter().map(|address| self.connect(address, deadline)).collect();
+    pub(crate) async fn reach(
+        &self,
+        endpoints: &Endpoints,
+        startup: Startup,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let patience = match startup {
+            Startup::Eager => PATIENCE,
+            Startup::Wait => LONGEST_WAIT,
+            Startup::Lazy => return Ok(()),
+        };
+        let attempt = |address| self.connect(address, deadline, patience);
+        let mut attempts: FuturesUnordered<_> = endpoints.addresses().iter().map(attempt).collect();
         let mut first = None;
         while let Some(result) = attempts.next().await {
             match result {
@@ -95,25 +144,11 @@ impl Pool {
         Err(first.unwrap_or_else(|| Error::new(ErrorKind::InvalidOptions, "connect", "no endpoint is given")))
     }
 
-    async fn connect(&self, address: &Address, deadline: Instant) -> Result<(), Error> {
+    async fn connect(&self, address: &Address, deadline: Instant, patience: Duration) -> Result<(), Error> {
         let link = self.link(address);
-        let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline);
-        let mut first = true;
-        let connected = retry.run(&NoSettings, |limit| {
-            let first = std::mem::take(&mut first);
-            let link = &link;
-            async move {
-                let result = link.for_call(crate::options::deadline(Instant::now(), limit)).await;
-                if let Err(error) = &result
-                    && first
-                    && error.retryable()
-                {
-                    tracing::warn!(%error, "the first attempt to connect failed; trying again");
-                }
-                result
-            }
-        });
-        connected.await?;
+        let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline, patience);
+        let attempt = |limit| link.for_call(crate::options::deadline(Instant::now(), limit));
+        retry.run(&NoSettings, attempt).await?;
         link.reached();
         Ok(())
     }

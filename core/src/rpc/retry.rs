@@ -118,6 +118,8 @@ pub(crate) struct Retry {
     attempts_left: u32,
     request_timeout: Duration,
     deadline: Instant,
+    /// Until when a server is waited for where nobody listens.
+    absent_deadline: Instant,
     maybe_delivered: bool,
     /// Whether the settings were replayed after the latest failure.
     replayed: bool,
@@ -136,16 +138,20 @@ impl Retry {
             attempts_left: options.max_attempts.max(1),
             request_timeout,
             deadline,
+            absent_deadline: deadline,
             maybe_delivered: false,
             replayed: false,
         }
     }
 
-    /// For a connection: attempts until `deadline`, each at most `request_timeout` long.
-    pub(crate) fn for_connecting(request_timeout: Duration, deadline: Instant) -> Self {
+    /// For a connection: attempts until `deadline`, each at most `request_timeout` long. The time where nobody
+    /// listens is limited to `patience`.
+    pub(crate) fn for_connecting(request_timeout: Duration, deadline: Instant, patience: Duration) -> Self {
         let options = RetryOptions { max_attempts: u32::MAX, ..RetryOptions::default() };
+        let absent_deadline = crate::options::deadline(Instant::now(), patience).min(deadline);
         Self {
             backoff: Backoff::for_connecting(),
+            absent_deadline,
             ..Self::new("connect", &options, request_timeout, deadline)
         }
     }
@@ -205,7 +211,8 @@ impl Retry {
         }
         let verdict = verdict(&error);
         let pause = self.backoff.next();
-        let too_late = Instant::now().checked_add(pause).is_none_or(|next| next >= self.deadline);
+        let deadline = if error.is_absent() { self.absent_deadline } else { self.deadline };
+        let too_late = Instant::now().checked_add(pause).is_none_or(|next| next >= deadline);
         if verdict == Verdict::Fail || self.attempts_left == 0 || too_late {
             return Err(if self.maybe_delivered { error.maybe() } else { error });
         }
@@ -268,6 +275,18 @@ mod tests {
         };
         assert!((0..100).all(|_| retry.next(unreached()).is_ok()));
         assert!(retry.next(refused(50001, "")).is_err());
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_waited_for_only_with_patience() {
+        let absent = || {
+            let error = Error::new(ErrorKind::Unavailable, "connect", "connection refused");
+            error.with_retryable(true).unreached().absent()
+        };
+        let for_connecting = |patience| Retry::for_connecting(Duration::from_secs(3), later(), patience);
+        assert!(for_connecting(Duration::ZERO).next(absent()).is_err());
+        assert!(for_connecting(Duration::ZERO).next(refused(50001, "")).is_ok());
+        assert!(for_connecting(Duration::MAX).next(absent()).is_ok());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The servers of one client.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use super::{Link, Pool};
+use super::{CurrentCredentials, Identity, Link, Pool, Rpc};
 use crate::{
     error::Error,
-    options::{ClientOptions, Endpoints},
+    health::{Health, Monitor},
+    options::{ClientOptions, Endpoints, Startup},
 };
 
 /// The addresses of a client's servers, the connections to them, and the client's options.
@@ -15,9 +16,33 @@ pub(crate) struct Servers {
     /// The addresses that the user gave.
     pub(crate) access: Endpoints,
     pub(crate) options: ClientOptions,
+    pub(crate) credentials: Arc<CurrentCredentials>,
+    pub(crate) monitor: Arc<Monitor>,
 }
 
 impl Servers {
+    /// A new client of the protocol.
+    pub(crate) fn rpc(&self) -> Result<Rpc, Error> {
+        Ok(Rpc::new(Identity::new(&self.options, self.credentials.clone())?))
+    }
+
+    /// Starts to replace credentials when necessary. Waits for the first ones and for a connection, unless the
+    /// client starts lazily.
+    pub(crate) async fn begin(&self) -> Result<(), Error> {
+        let options = &self.options;
+        self.credentials.keep_current(options);
+        let deadline = crate::options::deadline(Instant::now(), options.startup_timeout);
+        if options.startup != Startup::Lazy {
+            self.credentials.ready(deadline).await.map_err(|error| error.during("connect"))?;
+        }
+        self.pool.reach(&self.access, options.startup, deadline).await
+    }
+
+    /// Whether the servers can be reached.
+    pub(crate) fn health(&self) -> Health {
+        Health::new(self.pool.endpoints(), self.monitor.is_closed())
+    }
+
     /// The best of the addresses that the user gave.
     pub(crate) fn pick_access(&self) -> Result<Arc<Link>, Error> {
         self.pool.pick(&self.access)
@@ -26,5 +51,11 @@ impl Servers {
     /// Whether the user gave the address.
     pub(crate) fn is_access(&self, link: &Link) -> bool {
         self.access.addresses().contains(link.address())
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        self.credentials.close();
     }
 }

@@ -22,6 +22,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
+    health::SessionHealth,
     message::Orphan,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
     rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
@@ -49,6 +50,7 @@ struct Inner {
     role: Mutex<Role>,
     /// The server's latest settings.
     settings: Mutex<Settings>,
+    health: Arc<SessionHealth>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
     orphans: OrphanChecks,
     stop: CancellationToken,
@@ -58,11 +60,13 @@ struct Inner {
 impl Session {
     /// A session without streams. Its tasks end when it is dropped.
     pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>, role: Role) -> Self {
+        let health = servers.monitor.watch_session();
         let inner = Arc::new(Inner {
             rpc,
             servers,
             role: Mutex::new(role),
             settings: Mutex::default(),
+            health,
             streams: Mutex::default(),
             orphans: OrphanChecks::default(),
             stop: CancellationToken::new(),
@@ -115,6 +119,13 @@ impl Session {
             Some((initial, max)) => RetryOptions { initial, max, ..options },
             None => options,
         }
+    }
+
+    /// Begins to connect to a server at the user's endpoints, without waiting for it.
+    pub(crate) fn begin(&self) -> Result<(), Error> {
+        let link = self.inner.servers.pick_access()?;
+        self.inner.stream(&link);
+        Ok(())
     }
 
     /// Waits until a server at the user's endpoints has sent settings.
@@ -230,6 +241,7 @@ impl Session {
             .into_iter()
             .map(|link| self.notify_termination(link, deadline));
         join_all(notifications).await;
+        self.inner.health.end();
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
@@ -260,6 +272,7 @@ impl ReplaySettings for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.inner.health.end();
         self.inner.stop.cancel();
     }
 }
@@ -286,6 +299,7 @@ impl Inner {
     }
 
     fn forget(&self, link: &Link) {
+        self.health.good(link.name());
         self.streams.lock().remove(link.address());
     }
 

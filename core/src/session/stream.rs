@@ -118,6 +118,7 @@ impl StreamTask {
                 End::Reopen => None,
                 End::Failed(error) => {
                     tracing::debug!(%error, "a telemetry stream ended");
+                    self.session.health.bad(self.link.name(), &error);
                     Some(error)
                 }
             };
@@ -199,6 +200,7 @@ impl StreamTask {
             Some(Command::Settings(settings)) => {
                 *self.session.settings.lock() = process_settings(&settings);
                 self.link.reached();
+                self.session.health.good(self.link.name());
                 self.received += 1;
                 self.state.send_replace(StreamState::Ready { received: self.received });
                 Ok(None)

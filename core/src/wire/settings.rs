@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::{
         options::{Access, ClientOptions, Tls},
-        rpc::Pool,
+        rpc::{CurrentCredentials, Pool},
     };
 
     #[test]
@@ -237,9 +237,15 @@ mod tests {
     #[test]
     fn the_settings_of_a_consumer_name_its_group_and_topics() {
         let options = ClientOptions { namespace: "ns".into(), ..ClientOptions::default() };
-        let rpc = Rpc::new(Identity::new(&options).unwrap());
         let access = Access::parse("h:1").unwrap().endpoints;
-        let servers = Servers { pool: Pool::new(&Tls::Off, Duration::ZERO).unwrap(), access, options };
+        let servers = Servers {
+            pool: Pool::new(&Tls::off(), Duration::ZERO, Arc::default()).unwrap(),
+            access,
+            credentials: CurrentCredentials::new(&options).unwrap(),
+            options,
+            monitor: Arc::default(),
+        };
+        let rpc = servers.rpc().unwrap();
         let kind = ConsumerKind::Simple;
         let role = Role::Consumer { kind, group: "g".into(), subscriptions: vec!["t".into()] };
         let settings = build_settings(&rpc, &servers, &role);

@@ -4,40 +4,19 @@ use std::time::Duration;
 
 use rocketmq_thin::{
     Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, RetryOptions,
-    SimpleConsumerOptions, Tls,
+    SimpleConsumerOptions,
 };
 use rocketmq_thin_proto::v2::{Code, SendMessageResponse};
-use tokio::net::TcpListener;
-use tonic::transport::Identity;
 
 use crate::{
     client,
     server::{Script, TestServer, message, status},
+    unused_address,
 };
 
 /// Options with a short startup timeout.
 fn impatient(endpoints: impl Into<String>) -> ClientOptions {
     ClientOptions::new(endpoints).startup_timeout(Duration::from_millis(300))
-}
-
-/// An address where nobody listens.
-async fn unused_address() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
-}
-
-#[tokio::test]
-async fn a_refused_connection_names_the_endpoint() {
-    let address = unused_address().await;
-    let error = Client::connect(impatient(&address)).await.unwrap_err();
-    assert_eq!((error.kind(), error.endpoint()), (ErrorKind::Unavailable, Some(address.as_str())));
-    assert!(error.retryable() && error.message().contains("refused"), "{error}");
-}
-
-#[tokio::test]
-async fn an_unresolved_host_name_is_named() {
-    let error = Client::connect(impatient("no-such-host.invalid:1")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_eq!(error.endpoint(), Some("no-such-host.invalid:1"));
 }
 
 #[tokio::test]
@@ -203,21 +182,4 @@ async fn dropping_a_consumer_ends_its_polls() {
     drop(consumer);
     server.seen.wait("poll ended", 1).await;
     assert_eq!(server.seen.counted("receive"), 1);
-}
-
-#[tokio::test]
-async fn the_server_s_certificate_is_verified() {
-    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let identity = Identity::from_pem(own.cert.pem(), own.signing_key.serialize_pem());
-    let server = TestServer::at("127.0.0.1:0".parse().unwrap(), Script::default(), Some(identity));
-    let endpoints = format!("localhost:{}", server.address.port());
-    let trusting = ClientOptions::new(&endpoints).tls(Tls::Ca { pem: own.cert.pem().into() });
-    let client = Client::connect(trusting).await.unwrap();
-    client.producer(ProducerOptions::new(["t"])).await.unwrap();
-    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    for tls in [Tls::Ca { pem: other.cert.pem().into() }, Tls::SystemRoots] {
-        let error = Client::connect(ClientOptions::new(&endpoints).tls(tls)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
-        assert!(!error.retryable());
-    }
 }

@@ -3,21 +3,30 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gateway;
+mod health;
 mod life;
 mod message_types;
 mod network;
 mod push;
 mod receive;
 mod relay;
+mod security;
 mod send;
 mod server;
+mod startup;
 mod transaction;
 
 use rocketmq_thin::{Client, ClientOptions};
+use tokio::net::TcpListener;
 
 use self::server::TestServer;
 
 /// A client of one test server.
 async fn client(server: &TestServer) -> Client {
     Client::connect(ClientOptions::new(server.endpoints())).await.unwrap()
+}
+
+/// An address where nobody listens.
+async fn unused_address() -> String {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }

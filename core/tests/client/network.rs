@@ -18,7 +18,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tonic::{codegen::http::StatusCode, transport::Identity};
+use tonic::{
+    codegen::http::StatusCode,
+    transport::{Identity, ServerTlsConfig},
+};
 
 use crate::{
     client,
@@ -144,10 +147,11 @@ async fn a_silent_server_is_given_up_at_the_startup_timeout() {
     assert!(error.message().contains("timed out"), "{error}");
 }
 
-fn identity(params: CertificateParams) -> (String, Identity) {
+fn identity(params: CertificateParams) -> (String, ServerTlsConfig) {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
-    (certificate.clone(), Identity::from_pem(certificate, key.serialize_pem()))
+    let identity = Identity::from_pem(&certificate, key.serialize_pem());
+    (certificate, ServerTlsConfig::new().identity(identity))
 }
 
 #[tokio::test]
@@ -159,7 +163,7 @@ async fn tls_on_one_side_only_is_named_at_once() {
     assert!(error.message().contains("https://"), "{error}");
 
     let plain = TestServer::start(Script::default());
-    let options = ClientOptions::new(plain.endpoints()).tls(Tls::Ca { pem: ca.into() });
+    let options = ClientOptions::new(plain.endpoints()).tls(Tls::ca(ca));
     let error = Client::connect(options).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Tls, false), "{error}");
     assert!(error.message().contains("http://"), "{error}");
@@ -172,7 +176,7 @@ async fn a_certificate_of_an_authority_is_explained() {
     let (ca, own) = identity(params);
     let server = TestServer::at("127.0.0.1:0".parse().unwrap(), Script::default(), Some(own));
     let endpoints = format!("localhost:{}", server.address.port());
-    let options = ClientOptions::new(endpoints).tls(Tls::Ca { pem: ca.into() });
+    let options = ClientOptions::new(endpoints).tls(Tls::ca(ca));
     let error = Client::connect(options).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
     assert!(error.message().contains("CA:FALSE"), "{error}");

@@ -30,7 +30,7 @@ use tokio_stream::{
 use tonic::{
     Request, Response, Status, Streaming,
     metadata::MetadataValue,
-    transport::{Identity, Server, ServerTlsConfig},
+    transport::{Server, ServerTlsConfig},
 };
 
 use self::seen::Seen;
@@ -153,7 +153,7 @@ impl TestServer {
         Self::at("127.0.0.1:0".parse().unwrap(), script, None)
     }
 
-    pub(crate) fn at(address: SocketAddr, script: Script, tls: Option<Identity>) -> Self {
+    pub(crate) fn at(address: SocketAddr, script: Script, tls: Option<ServerTlsConfig>) -> Self {
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -165,8 +165,8 @@ impl TestServer {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async move {
             let mut builder = Server::builder().max_concurrent_streams(max_streams);
-            if let Some(identity) = tls {
-                builder = builder.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+            if let Some(tls) = tls {
+                builder = builder.tls_config(tls).unwrap();
             }
             let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
             let service = MessagingServiceServer::new(scripted);

@@ -46,15 +46,15 @@ impl From<Options> for ClientOptions {
         set(&mut options.operation_timeout, given.operation_timeout_ms);
         set(&mut options.startup_timeout, given.startup_timeout_ms);
         options.namespace = given.namespace.unwrap_or(options.namespace);
-        options.credentials = given.credentials.map(|keys| Credentials {
-            access_key: keys.access_key,
-            secret_key: keys.secret_key,
-            session_token: keys.session_token,
+        options.credentials = given.credentials.map(|keys| {
+            let mut credentials = Credentials::new(keys.access_key, keys.secret_key);
+            credentials.session_token = keys.session_token;
+            credentials
         });
         match given.tls {
             None => {}
-            Some(Value::String(_)) => options.tls = Tls::SystemRoots,
-            Some(tls) => options.tls = Tls::Ca { pem: tls["ca"].as_str().unwrap_or_default().into() },
+            Some(Value::String(_)) => options.tls = Tls::system_roots(),
+            Some(tls) => options.tls = Tls::ca(tls["ca"].as_str().unwrap_or_default()),
         }
         options
     }

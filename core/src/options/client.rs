@@ -1,0 +1,190 @@
+//! How a client connects.
+
+use std::{error::Error as StdError, time::Duration};
+
+use super::{Credentials, CredentialsProvider, LONGEST_WAIT, Language, RetryOptions, Tls};
+
+/// How a [`Client`](crate::Client) connects to its servers.
+///
+/// ```
+/// # use rocketmq_thin::ClientOptions;
+/// let options = ClientOptions::new("10.0.0.7:8081,10.0.0.8:8081").namespace("prod");
+/// assert_eq!(options.request_timeout.as_secs(), 3);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientOptions {
+    /// The addresses of one service, separated by `,` or `;`. One that answers is enough. Default:
+    /// `127.0.0.1:8081`.
+    ///
+    /// Each is `host:port`, `host` (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`,
+    /// which turns TLS on.
+    pub endpoints: String,
+    /// The namespace of every topic and group. Default: empty, which means none.
+    pub namespace: String,
+    /// The credentials that sign each request. Default: none.
+    pub credentials: Option<Credentials>,
+    /// Provides the credentials, and new ones when the old ones expire or are refused. Default: none.
+    ///
+    /// With [`credentials`](Self::credentials) as well, it is first called when those have to be replaced.
+    pub credentials_provider: Option<CredentialsProvider>,
+    /// Whether and how connections are encrypted. Default: only to endpoints written as `https://`.
+    pub tls: Tls,
+    /// Whether the client waits for its servers when it starts. Default: [`Startup::Eager`].
+    pub startup: Startup,
+    /// How long one attempt waits for its answer. A long poll waits this much longer than it asked for. Default: 3 s.
+    pub request_timeout: Duration,
+    /// How long a call may take, including all attempts and pauses. Default: 10 s.
+    pub operation_timeout: Duration,
+    /// How long connecting, or making a producer or consumer, may take. Default: 10 s. Not used with
+    /// [`Startup::Lazy`].
+    pub startup_timeout: Duration,
+    /// How often and how fast a failed attempt is repeated. Default: see [`RetryOptions`].
+    pub retry: RetryOptions,
+    /// The language of the application, as told to the server. Default: Rust. Set by language bindings.
+    pub language: Language,
+}
+
+impl ClientOptions {
+    /// The defaults for the servers at `endpoints`.
+    #[must_use]
+    pub fn new(endpoints: impl Into<String>) -> Self {
+        Self { endpoints: endpoints.into(), ..Self::default() }
+    }
+
+    /// Sets [`namespace`](Self::namespace).
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Sets [`credentials`](Self::credentials).
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// Sets [`credentials_provider`](Self::credentials_provider).
+    ///
+    /// ```
+    /// # use rocketmq_thin::{ClientOptions, Credentials};
+    /// let options = ClientOptions::new("h:8081").credentials_provider(async || {
+    ///     let access_key = std::env::var("ACCESS_KEY")?;
+    ///     Ok(Credentials::new(access_key, std::env::var("SECRET_KEY")?))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn credentials_provider<F, R>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Credentials, Box<dyn StdError + Send + Sync>>> + Send + 'static,
+    {
+        self.credentials_provider = Some(CredentialsProvider::new(provider));
+        self
+    }
+
+    /// Sets [`tls`](Self::tls).
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// Sets [`startup`](Self::startup).
+    #[must_use]
+    pub fn startup(mut self, startup: Startup) -> Self {
+        self.startup = startup;
+        self
+    }
+
+    /// Sets [`request_timeout`](Self::request_timeout).
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Sets [`operation_timeout`](Self::operation_timeout).
+    #[must_use]
+    pub fn operation_timeout(mut self, timeout: Duration) -> Self {
+        self.operation_timeout = timeout;
+        self
+    }
+
+    /// Sets [`startup_timeout`](Self::startup_timeout).
+    #[must_use]
+    pub fn startup_timeout(mut self, timeout: Duration) -> Self {
+        self.startup_timeout = timeout;
+        self
+    }
+
+    /// Sets [`retry`](Self::retry).
+    #[must_use]
+    pub fn retry(mut self, retry: RetryOptions) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets [`language`](Self::language).
+    #[must_use]
+    pub fn language(mut self, language: Language) -> Self {
+        self.language = language;
+        self
+    }
+
+    /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
+    pub(crate) fn bounded(self) -> Self {
+        let bound = |duration: Duration| duration.min(LONGEST_WAIT);
+        Self {
+            request_timeout: bound(self.request_timeout),
+            operation_timeout: bound(self.operation_timeout),
+            startup_timeout: bound(self.startup_timeout),
+            retry: RetryOptions {
+                initial: bound(self.retry.initial),
+                max: bound(self.retry.max),
+                ..self.retry
+            },
+            ..self
+        }
+    }
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            endpoints: "127.0.0.1:8081".to_owned(),
+            namespace: String::new(),
+            credentials: None,
+            credentials_provider: None,
+            tls: Tls::off(),
+            startup: Startup::Eager,
+            request_timeout: Duration::from_secs(3),
+            operation_timeout: Duration::from_secs(10),
+            startup_timeout: Duration::from_secs(10),
+            retry: RetryOptions::default(),
+            language: Language::Rust,
+        }
+    }
+}
+
+/// Whether a client waits for its servers when it starts, and what it does if they can't be reached.
+///
+/// The options are checked first in any case. What will not pass by itself, such as a server that speaks another
+/// protocol or has an untrusted certificate, fails at once, except with `Lazy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Startup {
+    /// `connect` fails within about a second if nobody listens at any of the addresses, or if no host name is
+    /// known. Other failures that may pass are waited out until
+    /// [`startup_timeout`](ClientOptions::startup_timeout).
+    #[default]
+    Eager,
+    /// As `Eager`, but `connect` also waits for servers where nobody listens yet, until
+    /// [`startup_timeout`](ClientOptions::startup_timeout).
+    Wait,
+    /// `connect` returns at once, as does making a producer or consumer. Each call waits for the connection up to
+    /// its own timeout; its error then names the cause.
+    Lazy,
+}

@@ -1,0 +1,103 @@
+//! Who a client is to its servers.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+
+/// How long a provider may take.
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Provided = Result<Credentials, Box<dyn StdError + Send + Sync>>;
+
+/// An access key and its secret, as issued by the server's administrator.
+///
+/// The `Debug` output contains the access key, but no secrets.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The name the server knows.
+    pub access_key: String,
+    /// The key that signs each request. It is never sent.
+    pub secret_key: String,
+    /// The token of temporary credentials.
+    pub session_token: Option<String>,
+    /// When they expire. Before that time a client asks for new ones, if it has a provider. Default: never.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl Credentials {
+    /// Permanent credentials.
+    #[must_use]
+    pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
+        Self {
+            access_key: access_key.into(),
+            secret_key: secret_key.into(),
+            session_token: None,
+            expires_at: None,
+        }
+    }
+
+    /// Sets [`session_token`](Self::session_token).
+    #[must_use]
+    pub fn session_token(mut self, token: impl Into<String>) -> Self {
+        self.session_token = Some(token.into());
+        self
+    }
+
+    /// Sets [`expires_at`](Self::expires_at).
+    #[must_use]
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.expires_at = Some(time);
+        self
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key", &self.access_key)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An async function that provides credentials. Cheap to clone.
+///
+/// It is called when a client has no credentials yet, before they expire, and after a server has refused them; one
+/// call at a time. A call that takes longer than 30 s is given up and counts as failed.
+#[derive(Clone)]
+pub struct CredentialsProvider(Arc<dyn Fn() -> BoxFuture<'static, Provided> + Send + Sync>);
+
+impl CredentialsProvider {
+    /// A provider that calls `provide`.
+    #[must_use]
+    pub fn new<F, R>(provide: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Credentials, Box<dyn StdError + Send + Sync>>> + Send + 'static,
+    {
+        Self(Arc::new(move || provide().boxed()))
+    }
+
+    /// Calls the provider. A panic or a timeout is its failure.
+    pub(crate) async fn provide(&self) -> Provided {
+        let call = AssertUnwindSafe(async { (self.0)().await }).catch_unwind();
+        match tokio::time::timeout(PROVIDER_TIMEOUT, call).await {
+            Ok(Ok(provided)) => provided,
+            Ok(Err(_)) => Err("it panicked".into()),
+            Err(_) => Err("it did not answer within 30 s".into()),
+        }
+    }
+}
+
+impl fmt::Debug for CredentialsProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialsProvider").finish_non_exhaustive()
+    }
+}
