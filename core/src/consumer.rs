@@ -311,20 +311,7 @@ impl SimpleConsumer {
         operation: &'static str,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) -> Result<()> {
-        let guard = self.0.member.begin(operation)?;
-        let stop = self.0.member.session().stop().clone();
-        let work = tokio::spawn(async move {
-            let result = stop.run_until_cancelled(work).await;
-            if matches!(result, Some(Ok(()))) {
-                guard.succeeded();
-            }
-            drop(guard);
-            result
-        });
-        match work.await {
-            Ok(Some(result)) => result.map_err(|error| error.during(operation)),
-            Ok(None) | Err(_) => Err(Error::closed(operation).maybe()),
-        }
+        self.0.member.run(operation, work).await
     }
 
     fn is_own(&self, delivery: &Delivery) -> bool {

@@ -73,7 +73,7 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
             result
         });
         match task.await {
-            Ok(Some(result)) => result,
+            Ok(Some(result)) => result.map_err(|error| error.during(operation)),
             Ok(None) | Err(_) => Err(Error::closed(operation).maybe()),
         }
     }

@@ -72,8 +72,7 @@ impl Recall {
         let options = self.session.options();
         let deadline = crate::options::deadline(Instant::now(), options.operation_timeout);
         let retry = Retry::new(RECALL, &self.session.retry(), options.request_timeout, deadline);
-        let recalled = retry.run(&*self.session, |limit| self.attempt(limit, deadline)).await;
-        recalled.map_err(|error| error.during(RECALL))
+        retry.run(&*self.session, |limit| self.attempt(limit, deadline)).await
     }
 
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {

@@ -322,7 +322,7 @@ pub(super) async fn end_transaction(
         process_end_transaction(&origin, &response)
     };
     let retry = Retry::new(operation, &session.retry(), session.options().request_timeout, deadline);
-    retry.run(session, attempt).await.map_err(|error| error.during(operation))
+    retry.run(session, attempt).await
 }
 
 #[cfg(test)]
