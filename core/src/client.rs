@@ -130,13 +130,15 @@ impl Client {
     ///
     /// `InvalidOptions` without a group or a topic; otherwise as for [`producer`](Self::producer).
     pub async fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<SimpleConsumer> {
-        check_consumer("simple_consumer", &options.group, &options.subscriptions)?;
-        let topics: Vec<String> = options.subscriptions.iter().map(|it| it.topic.clone()).collect();
-        let role = Role::Consumer {
-            kind: ConsumerKind::Simple,
-            group: options.group.clone(),
-            subscriptions: options.subscriptions.clone(),
-        };
+        if options.bind_topic.is_some() && !options.subscriptions.is_empty() {
+            let message = "a lite consumer subscribes to lite topics only";
+            return Err(Error::new(ErrorKind::InvalidOptions, "simple_consumer", message));
+        }
+        let subscriptions = options.sources();
+        check_consumer("simple_consumer", &options.group, &subscriptions)?;
+        let topics: Vec<String> = subscriptions.iter().map(|it| it.topic.clone()).collect();
+        let kind = if options.bind_topic.is_some() { ConsumerKind::LiteSimple } else { ConsumerKind::Simple };
+        let role = Role::Consumer { kind, group: options.group.clone(), subscriptions };
         let session = self.start("simple_consumer", role, &topics).await?;
         let consumer = SimpleConsumer::new(session, self.0.routes.clone(), options);
         self.register("simple_consumer", consumer.as_member())?;

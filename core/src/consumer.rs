@@ -4,6 +4,7 @@ mod budget;
 mod dead_letter;
 mod feed;
 mod leases;
+mod lite;
 mod messages;
 mod poll;
 mod prefetched;
@@ -29,6 +30,7 @@ pub(crate) use self::{
 use self::{feed::Feed, poll::Polls, prefetched::Prefetched, subscriptions::Subscriptions};
 use crate::{
     error::{Error, ErrorKind, Result},
+    lite::LiteTopics,
     member::{Closable, Member},
     message::{CloseReport, Delivery, Group},
     options::{ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
@@ -54,6 +56,8 @@ struct Inner {
     group: Arc<Group>,
     leases: Arc<Leases>,
     subscriptions: Arc<Subscriptions>,
+    /// Of a lite consumer.
+    lite: Option<Arc<LiteTopics>>,
     polls: Arc<Polls>,
     /// Of the streams.
     feeds: Mutex<Vec<Weak<Feed>>>,
@@ -66,11 +70,15 @@ impl SimpleConsumer {
         let member = Member::new(session);
         let session = member.session();
         let leases = Leases::new(session.clone());
+        let lite = options
+            .bind_topic
+            .clone()
+            .map(|topic| LiteTopics::start(session.clone(), routes.clone(), options.group.clone(), topic));
         let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), options);
         let prefetched = Prefetched::new(session.clone(), leases.clone());
         let polls = Polls::new(subscriptions.clone(), prefetched);
         let feeds = Mutex::default();
-        Self(Arc::new(Inner { member, group, leases, subscriptions, polls, feeds }))
+        Self(Arc::new(Inner { member, group, leases, subscriptions, lite, polls, feeds }))
     }
 
     /// What its client closes.
@@ -86,9 +94,10 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// `TopicNotFound` if the topic does not exist, `InvalidArgument` for an empty topic or filter, or what a
-    /// server says against it. The subscriptions are as before then.
+    /// `TopicNotFound` if the topic does not exist, `InvalidArgument` for an empty topic or filter and for a lite
+    /// consumer, or what a server says against it. The subscriptions are as before then.
     pub async fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<()> {
+        self.check_not_lite("subscribe")?;
         let (inner, subscription) = (self.0.clone(), subscription.into());
         self.run("subscribe", async move {
             let topic = subscription.topic.clone();
@@ -108,6 +117,7 @@ impl SimpleConsumer {
     ///
     /// What a server says against it. The subscriptions are as before then.
     pub async fn unsubscribe(&self, topic: &str) -> Result<()> {
+        self.check_not_lite("unsubscribe")?;
         let (inner, topic) = (self.0.clone(), topic.to_owned());
         self.run("unsubscribe", async move {
             let removed = inner.subscriptions.unsubscribe(&topic).await?;
@@ -117,7 +127,7 @@ impl SimpleConsumer {
         .await
     }
 
-    /// What the consumer is subscribed to now.
+    /// What the consumer is subscribed to now; of a lite consumer, the topic that it is bound to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Subscription> {
         let subscribed = self.0.subscriptions.current();

@@ -19,7 +19,7 @@
 //! for delivery in consumer.receive(ReceiveOptions::default()).await? {
 //!     if delivery.corrupted {
 //!         // Not now: it comes again in a minute.
-//!         consumer.change_invisible(&delivery, Duration::from_secs(60)).await?;
+//!         consumer.nack(&delivery, Duration::from_secs(60)).await?;
 //!     } else {
 //!         println!("{:?}", delivery.body);
 //!         consumer.ack(&delivery).await?;
@@ -44,8 +44,11 @@
 //!   A delayed one can be called back ([`Producer::recall`]).
 //! - **Throughput.** Sends and acks that run at the same time may share a request; each has its own result. The
 //!   number and size of messages in flight are bounded.
+//! - **Fetching ahead.** [`SimpleConsumer::messages`] is a stream that fetches whenever there is room for more messages
+//!   and bytes, and gives back what the application has not taken when it is dropped.
 //! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. It holds the receipt
-//!   handle; after a change of the invisible time every clone uses the new one.
+//!   handle; after a change of the invisible time every clone uses the new one. [`SimpleConsumer::keep_lease`] keeps
+//!   it hidden while the application works on it.
 //! - **Starting.** [`Client::connect`] fails with the cause if no server can be reached: soon if nobody listens at
 //!   the address. [`Startup`] makes it wait for a server that is not there yet, or leave that to the calls.
 //! - **Health.** [`Client::health`] says whether the servers can be reached and what is wrong,
@@ -67,6 +70,7 @@ mod client;
 mod consumer;
 mod error;
 mod health;
+mod lite;
 mod member;
 mod message;
 mod options;
@@ -87,6 +91,7 @@ pub use client::{Client, StatusChanges};
 pub use consumer::{Messages, SimpleConsumer};
 pub use error::{Error, ErrorKind, Result};
 pub use health::{EndpointHealth, Health, Status};
+pub use lite::LiteRevocations;
 pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
 pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, CredentialsProvider, DecodeOptions, Filter, Language,

@@ -60,7 +60,7 @@ impl Subscriptions {
             change: tokio::sync::Mutex::default(),
             stop,
         };
-        let subscribed = options.subscriptions.into_iter().map(|it| this.subscribed(it)).collect();
+        let subscribed = options.sources().into_iter().map(|it| this.subscribed(it)).collect();
         this.current.send_replace(subscribed);
         Arc::new(this)
     }

@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::{hash::Hasher, sync::Arc};
+use std::{collections::HashSet, hash::Hasher, sync::Arc};
 
 use siphasher::sip::SipHasher24;
 pub(crate) use table::Routes;
@@ -105,6 +105,13 @@ impl TopicRoute {
             return Err(Error::new(ErrorKind::PermissionDenied, "receive", message));
         }
         Ok(brokers)
+    }
+
+    /// The servers with a readable queue, each once.
+    pub(crate) fn readable_servers(&self) -> Vec<Endpoints> {
+        let servers = self.queues.iter().filter(|queue| queue.readable).map(|queue| queue.endpoints.clone());
+        let mut known = HashSet::new();
+        servers.filter(|server| known.insert(server.clone())).collect()
     }
 
     /// The queue for a receive from `broker`, chosen by round robin with the number `turn`; `None` if the broker has no

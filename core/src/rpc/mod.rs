@@ -34,7 +34,7 @@ pub(crate) use in_flight::{InFlight, InFlightGuard};
 pub(crate) use link::Link;
 pub(crate) use operation::{
     AckMessage, ChangeInvisibleDuration, EndTransaction, ForwardMessageToDeadLetterQueue,
-    NotifyClientTermination, QueryRoute, RecallMessage, SendMessage,
+    NotifyClientTermination, QueryRoute, RecallMessage, SendMessage, SyncLiteSubscription,
 };
 pub(crate) use pool::Pool;
 pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};

@@ -62,6 +62,8 @@ operations! {
     ForwardMessageToDeadLetterQueue as "dead_letter":
         forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest)
             -> ForwardMessageToDeadLetterQueueResponse;
+    SyncLiteSubscription as "sync_lite":
+        sync_lite_subscription(SyncLiteSubscriptionRequest) -> SyncLiteSubscriptionResponse;
     NotifyClientTermination as "close":
         notify_client_termination(NotifyClientTerminationRequest) -> NotifyClientTerminationResponse;
 }

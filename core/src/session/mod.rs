@@ -1,6 +1,7 @@
 //! A protocol client as its servers see it: settings exchanged over telemetry, heartbeats, and a notice at the end.
 
 mod orphans;
+mod revocations;
 mod stream;
 mod subscriptions;
 
@@ -18,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     orphans::OrphanChecks,
+    revocations::Revocations,
     stream::{Stream, StreamState},
 };
 use crate::{
@@ -53,6 +55,9 @@ struct Inner {
     health: Arc<SessionHealth>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
     orphans: OrphanChecks,
+    revocations: Revocations,
+    /// How many streams have brought settings.
+    connected: watch::Sender<u64>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -69,6 +74,8 @@ impl Session {
             health,
             streams: Mutex::default(),
             orphans: OrphanChecks::default(),
+            revocations: Revocations::default(),
+            connected: watch::Sender::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -100,6 +107,16 @@ impl Session {
     /// The orphan checks that servers ask this producer for. Without a subscriber they are dropped.
     pub(crate) fn orphan_checks(&self) -> mpsc::Receiver<Orphan> {
         self.inner.orphans.subscribe()
+    }
+
+    /// Changes when a new telemetry stream has brought the settings of its server.
+    pub(crate) fn connected(&self) -> watch::Receiver<u64> {
+        self.inner.connected.subscribe()
+    }
+
+    /// The lite topics that servers revoke from now on.
+    pub(crate) fn lite_revocations(&self) -> mpsc::Receiver<String> {
+        self.inner.revocations.subscribe()
     }
 
     /// A token that is cancelled when the session ends.

@@ -202,6 +202,9 @@ impl StreamTask {
                 self.link.reached();
                 self.session.health.good(self.link.name());
                 self.received += 1;
+                if matches!(*self.state.borrow(), StreamState::Opening { .. }) {
+                    self.session.connected.send_modify(|count| *count += 1);
+                }
                 self.state.send_replace(StreamState::Ready { received: self.received });
                 Ok(None)
             }
@@ -212,6 +215,10 @@ impl StreamTask {
                     Some(check) => drop(self.session.orphans.offer(check)),
                     None => tracing::debug!("an orphan check lacks its message or transaction"),
                 }
+                Ok(None)
+            }
+            Some(Command::NotifyUnsubscribeLiteCommand(command)) => {
+                self.session.revocations.offer(command.lite_topic);
                 Ok(None)
             }
             Some(command) => Ok(answer(command)),

@@ -16,6 +16,10 @@ pub(crate) struct ConsumerSettings {
     pub(crate) long_polling_timeout: Duration,
     /// When a failed message comes again.
     pub(crate) redelivery: Redelivery,
+    /// How many lite topics a consumer may have, if the server says so.
+    pub(crate) lite_quota: Option<usize>,
+    /// How long the name of a lite topic may be, in bytes, if the server says so.
+    pub(crate) max_lite_topic_size: Option<usize>,
 }
 
 impl Default for ConsumerSettings {
@@ -26,6 +30,8 @@ impl Default for ConsumerSettings {
             receive_batch_size: 32,
             long_polling_timeout: Duration::from_secs(20),
             redelivery: Redelivery::default(),
+            lite_quota: None,
+            max_lite_topic_size: None,
         }
     }
 }
@@ -82,6 +88,7 @@ impl Default for Redelivery {
 pub(super) fn process(policy: Option<&v2::RetryPolicy>, subscription: &v2::Subscription) -> ConsumerSettings {
     let default = ConsumerSettings::default();
     let positive = |number: i32| u32::try_from(number).ok().filter(|number| *number > 0);
+    let limit = |number: i32| usize::try_from(number).ok().filter(|number| *number > 0);
     ConsumerSettings {
         fifo: subscription.fifo.unwrap_or(default.fifo),
         receive_batch_size: subscription
@@ -100,6 +107,8 @@ pub(super) fn process(policy: Option<&v2::RetryPolicy>, subscription: &v2::Subsc
                 .unwrap_or(default.redelivery.max_attempts),
             backoff: policy.and_then(backoff).unwrap_or(default.redelivery.backoff),
         },
+        lite_quota: subscription.lite_subscription_quota.and_then(limit),
+        max_lite_topic_size: subscription.max_lite_topic_size.and_then(limit),
     }
 }
 

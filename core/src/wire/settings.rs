@@ -30,6 +30,8 @@ pub(crate) enum ConsumerKind {
     Simple,
     /// With a handler.
     Push,
+    /// One call at a time, from lite topics.
+    LiteSimple,
 }
 
 impl Role {
@@ -38,6 +40,7 @@ impl Role {
             Self::Producer { .. } => v2::ClientType::Producer,
             Self::Consumer { kind: ConsumerKind::Simple, .. } => v2::ClientType::SimpleConsumer,
             Self::Consumer { kind: ConsumerKind::Push, .. } => v2::ClientType::PushConsumer,
+            Self::Consumer { kind: ConsumerKind::LiteSimple, .. } => v2::ClientType::LiteSimpleConsumer,
         }
     }
 }
@@ -246,10 +249,10 @@ mod tests {
             monitor: Arc::default(),
         };
         let rpc = servers.rpc().unwrap();
-        let kind = ConsumerKind::Simple;
+        let kind = ConsumerKind::LiteSimple;
         let role = Role::Consumer { kind, group: "g".into(), subscriptions: vec!["t".into()] };
         let settings = build_settings(&rpc, &servers, &role);
-        assert_eq!(settings.client_type(), v2::ClientType::SimpleConsumer);
+        assert_eq!(settings.client_type(), v2::ClientType::LiteSimpleConsumer);
         let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("no subscription") };
         let topic = subscription.subscriptions[0].topic.clone().unwrap();
         assert_eq!((topic.resource_namespace.as_str(), topic.name.as_str()), ("ns", "t"));

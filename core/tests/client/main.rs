@@ -5,6 +5,7 @@
 mod gateway;
 mod health;
 mod life;
+mod lite;
 mod message_types;
 mod network;
 mod push;
@@ -13,7 +14,10 @@ mod relay;
 mod security;
 mod send;
 mod server;
+mod settle;
 mod startup;
+mod stream;
+mod subscribe;
 mod transaction;
 
 use rocketmq_thin::{Client, ClientOptions};

@@ -47,6 +47,7 @@ pub(crate) struct Script {
     pub(crate) ack: Answer<v2::AckMessageRequest, v2::AckMessageResponse>,
     pub(crate) end: Answer<v2::EndTransactionRequest, Code>,
     pub(crate) recall: Answer<v2::RecallMessageRequest, Code>,
+    pub(crate) sync_lite: Answer<v2::SyncLiteSubscriptionRequest, Code>,
     /// The types that topics take.
     pub(crate) types: Vec<v2::MessageType>,
     /// How many queues a topic has.
@@ -63,6 +64,8 @@ pub(crate) struct Script {
     pub(crate) broker: Option<SocketAddr>,
     /// Whether telemetry is answered with settings.
     pub(crate) settings: bool,
+    /// Which settings end their stream, as a server does that refuses them.
+    pub(crate) refuse: Box<dyn Fn(&v2::Settings) -> bool + Send + Sync>,
     /// Changes the settings that telemetry is answered with; otherwise they are the client's own.
     pub(crate) group_settings: Answer<v2::Settings, v2::Settings>,
     /// How forwards to the dead-letter topic are answered.
@@ -80,6 +83,7 @@ impl Default for Script {
             ack: Box::new(|request, _| acked(request, |_| Code::Ok)),
             end: Box::new(|_, _| Code::Ok),
             recall: Box::new(|_, _| Code::Ok),
+            sync_lite: Box::new(|_, _| Code::Ok),
             types: Vec::new(),
             queues: 1,
             change: Code::Ok,
@@ -88,6 +92,7 @@ impl Default for Script {
             gateway: None,
             broker: None,
             settings: true,
+            refuse: Box::new(|_| false),
             group_settings: Box::new(|settings, _| settings.clone()),
             forward: Box::new(|_, _| Code::Ok),
             gate: watch::Sender::new(true),
@@ -363,6 +368,26 @@ impl MessagingService for Scripted {
         }))
     }
 
+    async fn forward_message_to_dead_letter_queue(
+        &self,
+        request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
+    ) -> Result<Response<v2::ForwardMessageToDeadLetterQueueResponse>, Status> {
+        self.seen.forwarded.lock().unwrap().push(request.get_ref().clone());
+        let before = self.note("forward", &request);
+        let code = (self.script.forward)(request.get_ref(), before);
+        Ok(Response::new(v2::ForwardMessageToDeadLetterQueueResponse { status: status(code, "forwarded") }))
+    }
+
+    async fn sync_lite_subscription(
+        &self,
+        request: Request<v2::SyncLiteSubscriptionRequest>,
+    ) -> Result<Response<v2::SyncLiteSubscriptionResponse>, Status> {
+        self.seen.synced.lock().unwrap().push(request.get_ref().clone());
+        let before = self.note("sync_lite", &request);
+        let code = (self.script.sync_lite)(request.get_ref(), before);
+        Ok(Response::new(v2::SyncLiteSubscriptionResponse { status: status(code, "sync") }))
+    }
+
     async fn end_transaction(
         &self,
         request: Request<v2::EndTransactionRequest>,
@@ -385,16 +410,6 @@ impl MessagingService for Scripted {
             status: status(code, "recall"),
             message_id: "recalled".into(),
         }))
-    }
-
-    async fn forward_message_to_dead_letter_queue(
-        &self,
-        request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
-    ) -> Result<Response<v2::ForwardMessageToDeadLetterQueueResponse>, Status> {
-        self.seen.forwarded.lock().unwrap().push(request.get_ref().clone());
-        let before = self.note("forward", &request);
-        let code = (self.script.forward)(request.get_ref(), before);
-        Ok(Response::new(v2::ForwardMessageToDeadLetterQueueResponse { status: status(code, "forwarded") }))
     }
 
     async fn notify_client_termination(
@@ -424,6 +439,10 @@ impl MessagingService for Scripted {
                         seen.settings.lock().unwrap().push(settings.clone());
                         seen.forgotten.store(false, Ordering::SeqCst);
                         let before = seen.count("settings");
+                        if (script.refuse)(&settings) {
+                            let _ = outgoing.send(Err(Status::invalid_argument("refused"))).await;
+                            break;
+                        }
                         let settings = (script.group_settings)(&settings, before);
                         let answer = v2::TelemetryCommand {
                             status: status(Code::Ok, "OK"),
@@ -457,7 +476,6 @@ impl MessagingService for Scripted {
         query_assignment(QueryAssignmentRequest) -> QueryAssignmentResponse,
         update_offset(UpdateOffsetRequest) -> UpdateOffsetResponse,
         get_offset(GetOffsetRequest) -> GetOffsetResponse,
-        query_offset(QueryOffsetRequest) -> QueryOffsetResponse,
-        sync_lite_subscription(SyncLiteSubscriptionRequest) -> SyncLiteSubscriptionResponse
+        query_offset(QueryOffsetRequest) -> QueryOffsetResponse
     }
 }

@@ -1,0 +1,160 @@
+//! Returning deliveries, dead letters, and leases that the client keeps.
+
+use std::time::Duration;
+
+use rocketmq_thin::{Delivery, ErrorKind, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
+use rocketmq_thin_proto::v2::{self, Code};
+
+use crate::{
+    client,
+    server::{Script, TestServer, message},
+};
+
+/// A consumer, and one delivery of each message of the only answer, leased for one second.
+async fn receiving(server: &TestServer) -> (SimpleConsumer, Vec<Delivery>) {
+    let consumer =
+        client(server).await.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let options = ReceiveOptions::default().invisible_duration(Duration::from_secs(1));
+    let deliveries = consumer.receive(options).await.unwrap();
+    (consumer, deliveries)
+}
+
+fn once(messages: &'static [&'static str]) -> Script {
+    let receive = move |_: &_, before: usize| match before {
+        0 => (Code::Ok, "OK", messages.iter().map(|id| message(id, "x")).collect()),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    Script { receive: Box::new(receive), ..Script::default() }
+}
+
+fn renewed(server: &TestServer) -> Vec<String> {
+    server.seen.changed.lock().unwrap().iter().map(|it| it.message_id.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_returned_delivery_comes_again_after_the_given_time() {
+    let server = TestServer::start(once(&["1"]));
+    let (consumer, deliveries) = receiving(&server).await;
+    consumer.nack(&deliveries[0], Duration::from_secs(7)).await.unwrap();
+    let changed = server.seen.changed.lock().unwrap().remove(0);
+    assert_eq!(changed.invisible_duration, Some(prost_types::Duration { seconds: 7, nanos: 0 }));
+    assert_eq!((changed.receipt_handle.as_str(), changed.suspend), ("handle of 1", None));
+}
+
+#[tokio::test]
+async fn a_dead_letter_carries_what_servers_ask_for() {
+    let receive = |_: &_, _| {
+        let mut dead = message("1", "x");
+        let system = dead.system_properties.as_mut().unwrap();
+        (system.delivery_attempt, system.lite_topic) = (Some(3), Some("l".to_owned()));
+        (Code::Ok, "OK", vec![dead])
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let (consumer, deliveries) = receiving(&server).await;
+    consumer.dead_letter(&deliveries[0]).await.unwrap();
+    let forwarded = server.seen.forwarded.lock().unwrap().remove(0);
+    assert_eq!((forwarded.message_id.as_str(), forwarded.receipt_handle.as_str()), ("1", "handle of 1"));
+    // The test server returns the settings of the client, which allow 16 attempts.
+    assert_eq!((forwarded.delivery_attempt, forwarded.max_delivery_attempts), (3, 16));
+    assert_eq!((forwarded.lite_topic.as_deref(), forwarded.group.unwrap().name.as_str()), (Some("l"), "g"));
+    let error = consumer.keep_lease(&deliveries[0], Duration::from_secs(60)).unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidReceipt, "keep_lease"));
+}
+
+#[tokio::test]
+async fn a_lite_topic_goes_with_every_request_about_its_delivery() {
+    let receive = |_: &_, _| {
+        let mut lite = message("1", "x");
+        lite.system_properties.as_mut().unwrap().lite_topic = Some("l".to_owned());
+        (Code::Ok, "OK", vec![lite])
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let (consumer, deliveries) = receiving(&server).await;
+    assert_eq!(deliveries[0].lite_topic.as_deref(), Some("l"));
+    consumer.nack(&deliveries[0], Duration::ZERO).await.unwrap();
+    consumer.ack(&deliveries[0]).await.unwrap();
+    let changed = server.seen.changed.lock().unwrap().remove(0);
+    assert_eq!((changed.lite_topic.as_deref(), changed.suspend), (Some("l"), Some(true)));
+    assert_eq!(server.seen.acked.lock().unwrap()[0].entries[0].lite_topic.as_deref(), Some("l"));
+}
+
+#[tokio::test]
+async fn a_lease_is_kept_until_the_delivery_is_acknowledged_dropped_or_long_enough() {
+    let server = TestServer::start(once(&["kept", "acked", "dropped", "short", "not kept"]));
+    let (consumer, mut deliveries) = receiving(&server).await;
+    let long = Duration::from_secs(600);
+    for delivery in &deliveries[..3] {
+        consumer.keep_lease(delivery, long).unwrap();
+    }
+    consumer.keep_lease(&deliveries[3], Duration::from_millis(1)).unwrap();
+    consumer.ack(&deliveries[1]).await.unwrap();
+    drop(deliveries.remove(2));
+    // Each renewal lasts for a second.
+    server.seen.wait("change_invisible", 4).await;
+    assert!(renewed(&server).iter().all(|id| id == "kept"), "{:?}", renewed(&server));
+    consumer.ack(&deliveries[0]).await.unwrap();
+    let handle = server.seen.acked.lock().unwrap().last().unwrap().entries[0].receipt_handle.clone();
+    assert!(handle.starts_with("new new new new"), "{handle}");
+}
+
+#[tokio::test]
+async fn a_lost_lease_shows_in_the_delivery() {
+    let script = Script { change: Code::InvalidReceiptHandle, ..once(&["1"]) };
+    let server = TestServer::start(script);
+    let (consumer, deliveries) = receiving(&server).await;
+    let copy = deliveries[0].clone();
+    assert!(!copy.is_lease_lost());
+    consumer.keep_lease(&deliveries[0], Duration::from_secs(600)).unwrap();
+    server.seen.wait("change_invisible", 1).await;
+    while !copy.is_lease_lost() {
+        tokio::task::yield_now().await;
+    }
+    let error = consumer.keep_lease(&copy, Duration::from_secs(600)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidReceipt);
+}
+
+#[tokio::test]
+async fn one_task_keeps_ten_thousand_leases() {
+    let receive = |_: &_, before: usize| match before {
+        0 => (Code::Ok, "OK", (0..10_000).map(|id| message(&id.to_string(), "x")).collect()),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let consumer =
+        client(&server).await.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let options = ReceiveOptions::default().max_messages(10_000);
+    let deliveries = consumer.receive(options).await.unwrap();
+    assert_eq!(deliveries.len(), 10_000);
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    for delivery in &deliveries {
+        consumer.keep_lease(delivery, Duration::from_secs(600)).unwrap();
+    }
+    assert!(metrics.num_alive_tasks() <= before + 1);
+}
+
+#[tokio::test]
+async fn nothing_is_settled_for_another_group_or_after_the_close() {
+    let server = TestServer::start(once(&["1"]));
+    let (consumer, deliveries) = receiving(&server).await;
+    let stranger =
+        client(&server).await.simple_consumer(SimpleConsumerOptions::new("h", ["t"])).await.unwrap();
+    let minute = Duration::from_secs(60);
+    for error in [
+        stranger.nack(&deliveries[0], minute).await.unwrap_err(),
+        stranger.dead_letter(&deliveries[0]).await.unwrap_err(),
+        stranger.keep_lease(&deliveries[0], minute).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    consumer.close(Duration::from_secs(5)).await;
+    for error in [
+        consumer.nack(&deliveries[0], minute).await.unwrap_err(),
+        consumer.dead_letter(&deliveries[0]).await.unwrap_err(),
+        consumer.keep_lease(&deliveries[0], minute).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+    let none: Vec<v2::ForwardMessageToDeadLetterQueueRequest> = Vec::new();
+    assert_eq!(*server.seen.forwarded.lock().unwrap(), none);
+}

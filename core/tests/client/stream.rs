@@ -1,0 +1,147 @@
+//! Streams of messages.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::StreamExt;
+use rocketmq_thin::{ErrorKind, SimpleConsumer, SimpleConsumerOptions, StreamOptions};
+use rocketmq_thin_proto::v2::{self, Code};
+
+use crate::{
+    client,
+    server::{Script, TestServer, message, topic},
+};
+
+async fn consumer(server: &TestServer, topics: &[&str]) -> SimpleConsumer {
+    let options = SimpleConsumerOptions::new("g", topics.iter().copied());
+    client(server).await.simple_consumer(options).await.unwrap()
+}
+
+/// As many messages as are asked for.
+fn plenty(body: &'static str) -> Script {
+    let receive = move |request: &v2::ReceiveMessageRequest, before: usize| {
+        let id = |at: i32| format!("{}-{before}-{at}", topic(request));
+        (Code::Ok, "OK", (0..request.batch_size).map(|at| message(&id(at), body)).collect())
+    };
+    Script { receive: Box::new(receive), ..Script::default() }
+}
+
+fn asked_for(server: &TestServer) -> Vec<i32> {
+    server.seen.received.lock().unwrap().iter().map(|request| request.batch_size).collect()
+}
+
+#[tokio::test]
+async fn a_stream_fetches_when_there_is_room_for_messages() {
+    let server = TestServer::start(plenty("x"));
+    let consumer = consumer(&server, &["t"]).await;
+    let mut messages = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
+    for _ in 0..3 {
+        messages.next().await.unwrap().unwrap();
+        let fetched: i32 = asked_for(&server).iter().sum();
+        assert!(fetched <= 4 + 3, "{fetched}");
+    }
+    server.seen.wait("receive", 2).await;
+    assert_eq!(asked_for(&server)[0], 4);
+}
+
+#[tokio::test]
+async fn a_stream_fetches_when_there_is_room_for_bytes() {
+    let server = TestServer::start(plenty("ten bytes."));
+    let consumer = consumer(&server, &["t"]).await;
+    let mut messages = consumer.messages(StreamOptions::default().max_bytes(10)).unwrap();
+    for taken in 1..=3 {
+        messages.next().await.unwrap().unwrap();
+        // The next one is fetched because this one was taken.
+        assert!(asked_for(&server).len() <= taken + 1);
+    }
+    assert!(asked_for(&server).iter().all(|count| *count == 1));
+}
+
+#[tokio::test]
+async fn topics_share_the_room_of_a_stream() {
+    let script = Script { hang: Box::new(|request| topic(request).starts_with("silent")), ..plenty("x") };
+    let server = TestServer::start(script);
+    let consumer = consumer(&server, &["silent 1", "silent 2", "silent 3", "busy"]).await;
+    let mut messages = consumer.messages(StreamOptions::default().max_messages(8)).unwrap();
+    // Polls that find nothing hold only a part of the room.
+    for _ in 0..100 {
+        assert_eq!(messages.next().await.unwrap().unwrap().topic, "busy");
+    }
+}
+
+#[tokio::test]
+async fn what_a_dropped_stream_did_not_hand_out_is_given_back() {
+    let receive = |_: &_, before: usize| match before {
+        0 => (Code::Ok, "OK", (0..5).map(|id| message(&id.to_string(), "x")).collect()),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let consumer = consumer(&server, &["t"]).await;
+    let messages = consumer.messages(StreamOptions::default()).unwrap();
+    let copy = messages.clone();
+    let batch = messages.next_batch(2).await.unwrap().unwrap();
+    assert_eq!(batch.len(), 2);
+    drop(messages);
+    let third = copy.next_batch(1).await.unwrap().unwrap();
+    drop(copy);
+    server.seen.wait("change_invisible", 2).await;
+    let given_back: HashSet<_> =
+        server.seen.changed.lock().unwrap().iter().map(|it| (it.message_id.clone(), it.suspend)).collect();
+    assert_eq!(given_back, [("3".to_owned(), Some(true)), ("4".to_owned(), Some(true))].into());
+    // What was handed out is still the application's.
+    consumer.ack(&batch[0]).await.unwrap();
+    consumer.ack(&third[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_error_that_passes_does_not_show_and_a_refusal_does_not_end_the_stream() {
+    let receive = |_: &_, before: usize| match before {
+        0 => (Code::InternalServerError, "trouble", Vec::new()),
+        1 | 2 => (Code::Forbidden, "not yours", Vec::new()),
+        _ => (Code::Ok, "OK", vec![message("1", "x")]),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let consumer = consumer(&server, &["t"]).await;
+    let mut messages = consumer.messages(StreamOptions::default()).unwrap();
+    let error = messages.next().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::PermissionDenied, "receive"));
+    // The same refusal is reported once.
+    assert_eq!(messages.next().await.unwrap().unwrap().message_id, "1");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_consumer() {
+    let server = TestServer::start(Script { hang: Box::new(|_| true), ..Script::default() });
+    let consumer = consumer(&server, &["t"]).await;
+    let mut messages = consumer.messages(StreamOptions::default()).unwrap();
+    let waiting = tokio::spawn(async move { messages.next().await.is_none() });
+    server.seen.wait("receive", 1).await;
+    consumer.close(Duration::from_secs(5)).await;
+    assert!(waiting.await.unwrap());
+    assert_eq!(consumer.messages(StreamOptions::default()).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_stream_keeps_its_consumer_and_follows_its_subscriptions() {
+    let server =
+        TestServer::start(Script { hang: Box::new(|request| topic(request) == "silent"), ..plenty("x") });
+    let consumer = consumer(&server, &["silent"]).await;
+    let messages = consumer.messages(StreamOptions::default()).unwrap();
+    server.seen.wait("receive", 1).await;
+    consumer.subscribe("new").await.unwrap();
+    drop(consumer);
+    assert_eq!(messages.next_batch(1).await.unwrap().unwrap()[0].topic, "new");
+}
+
+#[tokio::test]
+async fn deliveries_that_are_put_back_come_next_in_order() {
+    let server = TestServer::start(plenty("x"));
+    let consumer = consumer(&server, &["t"]).await;
+    let messages = consumer.messages(StreamOptions::default().max_messages(8)).unwrap();
+    let batch = messages.next_batch(8).await.unwrap().unwrap();
+    let ids: Vec<_> = batch.iter().map(|delivery| delivery.message_id.clone()).collect();
+    messages.put_back(batch);
+    let again = messages.next_batch(ids.len()).await.unwrap().unwrap();
+    assert_eq!(again.iter().map(|delivery| delivery.message_id.clone()).collect::<Vec<_>>(), ids);
+    messages.close(Duration::from_secs(5)).await;
+    assert!(messages.next_batch(1).await.is_none());
+}
