@@ -154,16 +154,14 @@ impl Client {
     /// [`producer`](Self::producer).
     pub async fn push_consumer(&self, options: PushConsumerOptions) -> Result<PushConsumer> {
         const OPERATION: &str = "push_consumer";
-        check_consumer(OPERATION, &options.group, &options.subscriptions)?;
+        let subscriptions = options.sources();
+        check_consumer(OPERATION, &options.group, &subscriptions)?;
         if let Some(flaw) = options.flaw() {
             return Err(Error::new(ErrorKind::InvalidOptions, OPERATION, flaw));
         }
-        let topics: Vec<String> = options.subscriptions.iter().map(|it| it.topic.clone()).collect();
-        let role = Role::Consumer {
-            kind: ConsumerKind::Push,
-            group: options.group.clone(),
-            subscriptions: options.subscriptions.clone(),
-        };
+        let topics: Vec<String> = subscriptions.iter().map(|it| it.topic.clone()).collect();
+        let kind = if options.bind_topic.is_some() { ConsumerKind::LitePush } else { ConsumerKind::Push };
+        let role = Role::Consumer { kind, group: options.group.clone(), subscriptions };
         let session = self.start(OPERATION, role, &topics).await?;
         let consumer = PushConsumer::new(session, self.0.routes.clone(), options);
         self.register(OPERATION, consumer.as_member())?;

@@ -46,6 +46,8 @@
 //!   number and size of messages in flight are bounded.
 //! - **Fetching ahead.** [`SimpleConsumer::messages`] is a stream that fetches whenever there is room for more messages
 //!   and bytes, and gives back what the application has not taken when it is dropped.
+//! - **Handlers.** A [`PushConsumer`] calls a handler for each message, many at a time, and settles the message by the
+//!   handler's [`ConsumeResult`].
 //! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. It holds the receipt
 //!   handle; after a change of the invisible time every clone uses the new one. [`SimpleConsumer::keep_lease`] keeps
 //!   it hidden while the application works on it.

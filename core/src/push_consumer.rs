@@ -2,6 +2,7 @@
 
 mod dispatch;
 mod inner;
+mod lite;
 mod outcome;
 mod rate;
 mod receive;

@@ -19,6 +19,9 @@ pub struct PushConsumerOptions {
     pub group: String,
     /// The topics, and which of their messages. All consumers of a group must have the same subscriptions.
     pub subscriptions: Vec<Subscription>,
+    /// The LITE topic that the group is bound to, for a lite consumer: it receives from the lite topics below it that
+    /// it subscribes to. `subscriptions` is empty then. Default: none.
+    pub bind_topic: Option<String>,
     /// How many messages are handled at the same time. Default: 20.
     pub concurrency: usize,
     /// How many messages of all topics are held: those that wait, those being handled, and those being settled.
@@ -47,6 +50,21 @@ impl PushConsumerOptions {
             group: group.into(),
             subscriptions: subscriptions.into_iter().map(Into::into).collect(),
             ..Self::default()
+        }
+    }
+
+    /// A lite consumer in `group`, which is bound to `topic`. It starts without lite topics; see
+    /// [`PushConsumer::subscribe_lite`](crate::PushConsumer::subscribe_lite).
+    #[must_use]
+    pub fn lite(group: impl Into<String>, topic: impl Into<String>) -> Self {
+        Self { group: group.into(), bind_topic: Some(topic.into()), ..Self::default() }
+    }
+
+    /// What it receives from: its subscriptions, or the whole of the topic that a lite consumer is bound to.
+    pub(crate) fn sources(&self) -> Vec<Subscription> {
+        match &self.bind_topic {
+            Some(topic) => vec![topic.as_str().into()],
+            None => self.subscriptions.clone(),
         }
     }
 
@@ -101,7 +119,9 @@ impl PushConsumerOptions {
 
     /// Why the limits can't be used, if they can't.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
-        if self.concurrency == 0 {
+        if self.bind_topic.is_some() && !self.subscriptions.is_empty() {
+            Some("a lite consumer subscribes to lite topics only")
+        } else if self.concurrency == 0 {
             Some("concurrency is 0")
         } else if self.max_cached_messages == 0 {
             Some("max_cached_messages is 0")
@@ -120,6 +140,7 @@ impl Default for PushConsumerOptions {
         Self {
             group: String::new(),
             subscriptions: Vec::new(),
+            bind_topic: None,
             concurrency: 20,
             max_cached_messages: 4096,
             max_cached_bytes: 64 * 1024 * 1024,

@@ -41,11 +41,11 @@ pub(super) struct Limits {
 /// Messages that are handed out one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sequence {
-    /// Those of a message group.
+    /// Those of a message group or a lite topic.
     Group {
         /// The topic.
         topic: Arc<str>,
-        /// The message group.
+        /// The message group or lite topic.
         group: String,
     },
     /// Those of a queue that belong to no message group.

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     consumer::{Acks, Destination, Leases},
+    lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
     options::{LONGEST_WAIT, PushConsumerOptions},
@@ -31,6 +32,8 @@ pub(super) struct Inner {
     pub(super) routes: Arc<Routes>,
     pub(super) group: Arc<Group>,
     pub(super) options: PushConsumerOptions,
+    /// The lite topics of a lite consumer.
+    pub(super) lite: Option<Arc<LiteTopics>>,
     /// Ends the polls.
     pub(super) stop_polling: CancellationToken,
     pub(super) state: Mutex<State>,
@@ -109,7 +112,12 @@ impl Inner {
             alarm_at: None,
             settled_late: 0,
         };
+        let lite = options
+            .bind_topic
+            .as_ref()
+            .map(|topic| LiteTopics::start(member.session().clone(), routes.clone(), &options.group, topic));
         Arc::new(Self {
+            lite,
             leases: Leases::new(member.session().clone()),
             stop_polling: member.session().stop().child_token(),
             member,
@@ -404,10 +412,10 @@ impl Held {
     }
 }
 
-/// A message without a message group is ordered by its queue.
+/// A message without a message group is ordered by its lite topic or its queue.
 fn sequence(delivery: &Delivery, broker: &Arc<str>) -> Sequence {
     let topic = delivery.lease.message().topic.clone();
-    match &delivery.message_group {
+    match delivery.message_group.as_ref().or(delivery.lite_topic.as_ref()) {
         Some(group) => Sequence::Group { topic, group: group.clone() },
         None => Sequence::Queue { topic, broker: broker.clone(), id: delivery.queue_id },
     }

@@ -26,7 +26,7 @@ struct Broker {
 impl Inner {
     /// Starts a task for each topic.
     pub(super) fn start_receiving(self: &Arc<Self>) {
-        for Subscription { topic, filter } in self.options.subscriptions.clone() {
+        for Subscription { topic, filter } in self.options.sources() {
             let (group, max_body_size) = (self.group.clone(), self.options.decode.max_body_size);
             let source = Arc::new(Source { group, topic: topic.into(), filter, max_body_size });
             let (inner, stop) = (self.clone(), self.stop_polling.clone());

@@ -32,6 +32,8 @@ pub(crate) enum ConsumerKind {
     Push,
     /// One call at a time, from lite topics.
     LiteSimple,
+    /// With a handler, from lite topics.
+    LitePush,
 }
 
 impl Role {
@@ -41,6 +43,7 @@ impl Role {
             Self::Consumer { kind: ConsumerKind::Simple, .. } => v2::ClientType::SimpleConsumer,
             Self::Consumer { kind: ConsumerKind::Push, .. } => v2::ClientType::PushConsumer,
             Self::Consumer { kind: ConsumerKind::LiteSimple, .. } => v2::ClientType::LiteSimpleConsumer,
+            Self::Consumer { kind: ConsumerKind::LitePush, .. } => v2::ClientType::LitePushConsumer,
         }
     }
 }
@@ -80,7 +83,8 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
         }),
     };
     // The policy of a push consumer is that of its group, which only the server knows.
-    let has_policy = !matches!(role, Role::Consumer { kind: ConsumerKind::Push, .. });
+    let has_policy =
+        !matches!(role, Role::Consumer { kind: ConsumerKind::Push | ConsumerKind::LitePush, .. });
     v2::Settings {
         client_type: Some(role.client_type().into()),
         access_point: Some(endpoints(access)),

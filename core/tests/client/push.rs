@@ -10,7 +10,7 @@ use std::{
 };
 
 use rocketmq_thin::{ConsumeResult, ErrorKind, PushConsumer, PushConsumerOptions};
-use rocketmq_thin_proto::v2::{self, Code, settings::PubSub};
+use rocketmq_thin_proto::v2::{self, Code, settings::PubSub, telemetry_command::Command};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
@@ -276,6 +276,45 @@ async fn the_lease_of_a_running_handler_is_kept() {
 }
 
 #[tokio::test]
+async fn a_result_that_comes_after_the_lease_is_lost_is_dropped() {
+    let script = Script { change: Code::InvalidReceiptHandle, ..with_messages(vec![message("1", "x")]) };
+    let server = TestServer::start(script);
+    let consumer = consumer(&server, options().invisible_duration(Duration::from_millis(400))).await;
+    let task = consumer.next_tasks(1).await.unwrap().remove(0);
+    while !task.delivery.is_lease_lost() {
+        tokio::task::yield_now().await;
+    }
+    task.complete(ConsumeResult::Ack);
+    let report = consumer.close(Duration::from_secs(5)).await;
+    assert_eq!((report.handled, report.abandoned, server.seen.counted("ack")), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn settings_that_the_server_changes_take_effect() {
+    let group_settings = |settings: &v2::Settings, before: usize| {
+        let mut settings = settings.clone();
+        if let Some(PubSub::Subscription(subscription)) = &mut settings.pub_sub {
+            subscription.receive_batch_size = Some(if before == 0 { 5 } else { 7 });
+        }
+        settings
+    };
+    let script = Script { group_settings: Box::new(group_settings), ..Script::default() };
+    let server = TestServer::start(script);
+    let consumer = consumer(&server, options()).await;
+    consumer.start(|_| async { ConsumeResult::Ack }).unwrap();
+    let batch_size = || server.seen.received.lock().unwrap().last().unwrap().batch_size;
+    server.seen.wait("receive", 2).await;
+    assert_eq!(batch_size(), 5);
+    server.seen.drop_streams();
+    for receives in 3.. {
+        server.seen.wait("receive", receives).await;
+        if batch_size() == 7 {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_ack_that_fails_is_repeated() {
     let ack = |request: &_, before: usize| {
         acked(request, |_| if before < 2 { Code::InternalServerError } else { Code::Ok })
@@ -388,6 +427,31 @@ async fn a_topic_that_fails_does_not_hold_up_another() {
     wait_for_acks(&server, 20).await;
     server.seen.wait("receive", 20).await;
     consumer.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_lite_consumer_handles_the_messages_of_its_lite_topics() {
+    let mut lite = message("1", "x");
+    lite.system_properties.as_mut().unwrap().lite_topic = Some("a".to_owned());
+    let server = TestServer::start(with_messages(vec![lite]));
+    let consumer = consumer(&server, PushConsumerOptions::lite("g", "parent")).await;
+    consumer.subscribe_lite("a").await.unwrap();
+    assert_eq!(consumer.lite_topics(), ["a"]);
+    consumer.start(|_| async { ConsumeResult::Ack }).unwrap();
+    wait_for_acks(&server, 1).await;
+    let request = server.seen.acked.lock().unwrap()[0].clone();
+    assert_eq!(
+        (request.topic.unwrap().name, request.entries[0].lite_topic.as_deref()),
+        ("parent".into(), Some("a"))
+    );
+    let settings = server.seen.settings.lock().unwrap()[0].clone();
+    assert_eq!(settings.client_type(), v2::ClientType::LitePushConsumer);
+    let revocations = consumer.lite_revocations().unwrap();
+    let lite_topic = "a".to_owned();
+    server.seen.push(Command::NotifyUnsubscribeLiteCommand(v2::NotifyUnsubscribeLiteCommand { lite_topic }));
+    assert_eq!(revocations.next().await.as_deref(), Some("a"));
+    consumer.close(Duration::from_secs(5)).await;
+    assert_eq!(revocations.next().await, None);
 }
 
 #[tokio::test]
