@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use rocketmq_thin::{ConsumeResult, Error};
+use rocketmq_thin::{CLOSE_DEADLINE, ConsumeResult, Error};
 
 use crate::bound::{Bound, PushConsumer, Task};
 use crate::operation::Operation;
@@ -44,6 +44,18 @@ impl PushConsumer {
     /// `Closed` in a forked child.
     pub fn is_paused(&self) -> Result<bool, Error> {
         self.call("is_paused", rocketmq_thin::PushConsumer::is_paused)
+    }
+
+    /// Closes the consumer in the background, for an application that is gone. Never blocks, and does nothing in a
+    /// forked child.
+    pub fn abandon(&self) {
+        let consumer = self.clone();
+        if let Some(value) = consumer.here().cloned() {
+            self.process().handle().spawn(async move {
+                value.close(CLOSE_DEADLINE).await;
+                drop(consumer);
+            });
+        }
     }
 
     /// Closes it within the deadline: [`Outcome::Closed`].

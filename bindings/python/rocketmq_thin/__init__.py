@@ -13,26 +13,48 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from . import errors
 from ._native import Delivery, shutdown as _shutdown
-from .blocking import Client, Producer, SimpleConsumer
+from .blocking import Client, Messages, Producer, PushConsumer, SimpleConsumer, Transaction
 from .errors import Error
-from .values import CloseReport, Credentials, Message, Names, Receipt, Seconds, Sql, Subscriptions, Tags, Tls
+from .values import (
+    CloseReport,
+    Credentials,
+    DeadLetter,
+    Decision,
+    Message,
+    Names,
+    OrphanCheck,
+    Receipt,
+    Retry,
+    Seconds,
+    Sql,
+    Subscriptions,
+    Tags,
+    Tls,
+)
 
 __all__ = [
     "Client",
     "CloseReport",
     "Credentials",
+    "DeadLetter",
+    "Decision",
     "Delivery",
     "Error",
     "Message",
+    "Messages",
     "Names",
+    "OrphanCheck",
     "Producer",
+    "PushConsumer",
     "Receipt",
+    "Retry",
     "Seconds",
     "SimpleConsumer",
     "Sql",
     "Subscriptions",
     "Tags",
     "Tls",
+    "Transaction",
     "aio",
     "errors",
 ]

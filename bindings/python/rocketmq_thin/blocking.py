@@ -2,15 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Iterable, Optional, TypeVar, Union
+import threading
+import weakref
+from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
 
 from . import _native
+from ._handling import MAX_TASKS, complete, decision, log, question
 from ._native import Delivery, run
 from .errors import Error
-from .values import CloseReport, Credentials, Message, Names, Receipt, Seconds, Subscriptions, Tls
+from .values import (
+    CloseReport,
+    Credentials,
+    Decision,
+    Message,
+    Names,
+    OrphanCheck,
+    Receipt,
+    Seconds,
+    Sql,
+    Subscriptions,
+    Tags,
+    Tls,
+)
 
-_N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer)
+Handler = Callable[[Delivery], Any]
+"""What handles a message. It is called in a thread."""
+
+Checker = Callable[[OrphanCheck], Decision]
+"""What decides about orphaned transactions. It is called in a thread."""
+
+_N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer, _native.PushConsumer)
 _H = TypeVar("_H", bound="_Handle[Any]")
+_T = TypeVar("_T")
+
+# The client itself limits how many messages are handled at the same time.
+_MAX_THREADS = 1000
+
+
+def _result(function: Callable[[_T], Any], argument: _T) -> Any:
+    """What an application's function returns or raises."""
+    try:
+        return function(argument)
+    except Exception as error:
+        return error
+
+
+def _start(function: Callable[..., None], *args: Any) -> None:
+    """Runs a function in a thread that does not keep the process running."""
+    threading.Thread(target=function, args=args, name="rocketmq-thin", daemon=True).start()
+
+
+def _handle_tasks(consumer: _native.PushConsumer, handler: Handler) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
+        while (tasks := run(consumer.next_tasks(MAX_TASKS))) is not None:
+            for task in tasks:
+                try:
+                    threads.submit(_handle_task, task, handler)
+                except RuntimeError:
+                    # The interpreter is ending.
+                    return
+
+
+def _handle_task(task: _native.Task, handler: Handler) -> None:
+    complete(task, _result(handler, task.delivery))
+
+
+def _answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
+    while (check := run(checks.next())) is not None:
+        _start(_answer_check, check, checker)
+
+
+def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
+    asked = question(check)
+    if asked is not None:
+        try:
+            run(check.decide(decision(_result(checker, asked))))
+        except Error as error:
+            log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
 class _Handle(Generic[_N]):
@@ -78,6 +148,8 @@ class Client(_Handle[_native.Client]):
         *,
         max_in_flight_messages: Optional[int] = None,
         max_in_flight_bytes: Optional[int] = None,
+        compress_above: Optional[int] = None,
+        checker: Optional[Checker] = None,
     ) -> Producer:
         """Makes a producer, after a check that `topics` exist.
 
@@ -85,13 +157,19 @@ class Client(_Handle[_native.Client]):
             topics: One topic or several; the producer may send to others, too. Default: none.
             max_in_flight_messages: The maximum number of messages being sent; further sends wait. Default: 4096.
             max_in_flight_bytes: The maximum size of the bodies being sent; further sends wait. Default: 64 MiB.
+            compress_above: Bodies larger than this, in bytes, are compressed. Default: none are.
+            checker: Decides about transactions that were neither committed nor rolled back in time, also those of
+                other producers of the topics, and of processes that have died: so it looks at durable state. If it
+                raises, or returns `Decision.UNKNOWN`, the server asks again. Default: none.
         """
         return Producer(
             self._handle.producer(
                 topics=topics,
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
-            )
+                compress_above=compress_above,
+            ),
+            checker,
         )
 
     def simple_consumer(
@@ -108,9 +186,61 @@ class Client(_Handle[_native.Client]):
         """
         return SimpleConsumer(self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size))
 
+    def push_consumer(
+        self,
+        group: str,
+        subscriptions: Subscriptions,
+        handler: Handler,
+        *,
+        concurrency: Optional[int] = None,
+        max_cached_messages: Optional[int] = None,
+        max_cached_bytes: Optional[int] = None,
+        invisible_duration: Optional[Seconds] = None,
+        max_rate: Optional[float] = None,
+        max_body_size: Optional[int] = None,
+    ) -> PushConsumer:
+        """Makes a consumer that calls `handler` for each message, in threads, until it is closed.
+
+        Args:
+            group: The consumer group; its members share the messages.
+            subscriptions: As for `simple_consumer`.
+            handler: Handles one message. When it returns, the message is acknowledged. When it raises, the message is
+                delivered again: `Retry` says when, `DeadLetter` sends it to the dead-letter topic instead.
+            concurrency: How many messages are handled at the same time, each in a thread. Default: 20.
+            max_cached_messages: How many messages are held, waiting or being handled. Default: 4096.
+            max_cached_bytes: The size of their bodies above which nothing is received. Default: 64 MiB.
+            invisible_duration: The length of a lease, which is renewed while a message waits or is handled. Default:
+                60 s.
+            max_rate: How many messages a second are handled at most. Default: no limit.
+            max_body_size: As for `simple_consumer`.
+        """
+        if not callable(handler):
+            raise TypeError(f"handler must be a function, got {type(handler).__name__}")
+        return PushConsumer(
+            self._handle.push_consumer(
+                group,
+                subscriptions,
+                concurrency=concurrency,
+                max_cached_messages=max_cached_messages,
+                max_cached_bytes=max_cached_bytes,
+                invisible_duration=invisible_duration,
+                max_rate=max_rate,
+                max_body_size=max_body_size,
+            ),
+            handler,
+        )
+
 
 class Producer(_Handle[_native.Producer]):
     """Sends messages. Made by `Client.producer`."""
+
+    def __init__(self, opening: _native.Operation[_native.Producer], checker: Optional[Checker]) -> None:
+        if checker is not None and not callable(checker):
+            raise TypeError(f"checker must be a function, got {type(checker).__name__}")
+        super().__init__(opening)
+        if checker is not None:
+            # The thread ends with the producer.
+            _start(_answer_checks, self._handle.orphan_checks(), checker)
 
     def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
@@ -119,6 +249,52 @@ class Producer(_Handle[_native.Producer]):
     def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
         return run(self._handle.send_all(messages))
+
+    def recall(self, receipt: Receipt) -> None:
+        """Takes back a delayed message before its time.
+
+        Raises `errors.InvalidArgument` for a receipt without a recall handle, and what the server says if it is too
+        late.
+        """
+        run(self._handle.recall(receipt.topic, receipt.recall_handle or ""))
+
+    def begin(self) -> Transaction:
+        """Begins a transaction: `with producer.begin() as transaction:`. Nothing is sent yet."""
+        return Transaction(self._handle.begin())
+
+
+class Transaction:
+    """Messages that are delivered together with a local change, or not at all. Made by `Producer.begin`.
+
+    As a context manager it is committed at the end of the block, and rolled back if the block raises. If it is dropped
+    without a decision, or the process dies, the server keeps its messages hidden and asks the checkers of the topic's
+    producers, of any process; see `Client.producer`.
+    """
+
+    def __init__(self, native: _native.Transaction) -> None:
+        self._native = native
+        self._decided = False
+
+    def send(self, message: Message) -> Receipt:
+        """Sends a message that is delivered once the transaction is committed."""
+        return run(self._native.send(message))
+
+    def commit(self) -> None:
+        """Has the messages delivered. A second decision raises `errors.InvalidArgument`."""
+        self._decided = True
+        run(self._native.commit())
+
+    def rollback(self) -> None:
+        """Has the messages dropped. A second decision raises `errors.InvalidArgument`."""
+        self._decided = True
+        run(self._native.rollback())
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
+        if not self._decided:
+            self.commit() if kind is None else self.rollback()
 
 
 class SimpleConsumer(_Handle[_native.SimpleConsumer]):
@@ -158,3 +334,104 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
     def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero gives it back at once."""
         run(self._handle.change_invisible(delivery, duration))
+
+    def nack(self, delivery: Delivery, after: Seconds) -> None:
+        """Returns a delivery that could not be processed: it comes again after this time, as a further attempt."""
+        run(self._handle.nack(delivery, after))
+
+    def dead_letter(self, delivery: Delivery) -> None:
+        """Gives up on a delivery: it moves to the dead-letter topic of the group, `%DLQ%` and the name of the group."""
+        run(self._handle.dead_letter(delivery))
+
+    def keep_lease(self, delivery: Delivery, max: Seconds) -> None:
+        """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
+
+        Returns at once; the lease is renewed in the background. See `Delivery.is_lease_lost`.
+        """
+        self._handle.keep_lease(delivery, max)
+
+    def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
+        """Subscribes to one more topic, or changes the filter of one. `None` stands for all messages."""
+        run(self._handle.subscribe(topic, filter))
+
+    def unsubscribe(self, topic: str) -> None:
+        """Ends the subscription of a topic. What was received of it can still be settled."""
+        run(self._handle.unsubscribe(topic))
+
+    def messages(
+        self,
+        *,
+        max_messages: Optional[int] = None,
+        max_bytes: Optional[int] = None,
+        invisible_duration: Optional[Seconds] = None,
+    ) -> Messages:
+        """Fetches messages ahead: `for delivery in consumer.messages():`.
+
+        Args:
+            max_messages: The maximum number of messages that wait. Default: 128.
+            max_bytes: The size of their bodies above which nothing more is fetched. Default: 64 MiB.
+            invisible_duration: As for `receive`. The leases of messages that wait are kept.
+        """
+        return Messages(
+            self._handle.messages(
+                max_messages=max_messages, max_bytes=max_bytes, invisible_duration=invisible_duration
+            )
+        )
+
+
+class Messages:
+    """Deliveries, fetched ahead. Made by `SimpleConsumer.messages`.
+
+    Leaving the loop, and dropping this object, gives back what was not handed out. A refusal by the server is raised;
+    the next iteration goes on. It ends when it, or its consumer, is closed.
+    """
+
+    def __init__(self, native: _native.Messages) -> None:
+        self._native = native
+
+    def __iter__(self) -> Messages:
+        return self
+
+    def __next__(self) -> Delivery:
+        batch = run(self._native.next_batch(1))
+        if batch is None:
+            raise StopIteration
+        return batch[0]
+
+    def close(self) -> None:
+        """Ends it, and gives back what was not handed out."""
+        run(self._native.close())
+
+    def __enter__(self) -> Messages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class PushConsumer(_Handle[_native.PushConsumer]):
+    """Calls a handler for each message. Made by `Client.push_consumer`."""
+
+    def __init__(self, opening: _native.Operation[_native.PushConsumer], handler: Handler) -> None:
+        super().__init__(opening)
+        _start(_handle_tasks, self._handle, handler)
+        # Without a close, it ends when nobody refers to it any more.
+        weakref.finalize(self, self._handle.abandon)
+
+    def pause(self) -> None:
+        """Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on."""
+        self._handle.pause()
+
+    def resume(self) -> None:
+        """Goes on after a `pause`."""
+        self._handle.resume()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is paused."""
+        return self._handle.is_paused()
+
+    def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
+        """Gives back what no handler has begun, and waits up to `deadline` (default 20 s) for handlers that run. Those
+        that run longer can't be ended; their messages are delivered again."""
+        return super().close(deadline)

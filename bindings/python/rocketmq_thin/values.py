@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from enum import Enum
 from typing import Iterable, Mapping, NamedTuple, Optional, Union
 
 Seconds = Union[float, timedelta]
@@ -24,6 +25,14 @@ class Message:
         tag: One word that consumers can filter by. Default: none.
         keys: One word or several that the message can be found by. Default: none.
         properties: Further names and values for the application. Default: none.
+        message_group: For a FIFO topic: messages of one group are delivered in the order in which they were sent.
+            Default: none.
+        deliver_at: For a delay topic: when it is delivered, as a `datetime` with a time zone. Default: at once.
+        delay: The same as a time from the moment it is sent. Default: none.
+        priority: For a priority topic: a higher one is delivered first. Default: none.
+        lite_topic: For a lite topic: its name within `topic`. Default: none.
+
+    A message has one type: at most one of `message_group`, `deliver_at`, `delay`, `priority` and `lite_topic` is set.
     """
 
     topic: str
@@ -31,6 +40,11 @@ class Message:
     tag: Optional[str] = None
     keys: Names = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+    message_group: Optional[str] = None
+    deliver_at: Optional[datetime] = None
+    delay: Optional[Seconds] = None
+    priority: Optional[int] = None
+    lite_topic: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,8 @@ class Receipt(NamedTuple):
     """Its position in its queue, or -1 if the server did not return it."""
     transaction_id: str
     """The server's transaction id. Servers return one for plain messages, too."""
+    recall_handle: Optional[str] = None
+    """What takes back a delayed message, see `Producer.recall`; `None` for other messages."""
 
 
 class CloseReport(NamedTuple):
@@ -107,6 +123,55 @@ class CloseReport(NamedTuple):
     flushed: int
     """The number of sends and acks that were running and got their response."""
     abandoned: int
-    """The number of sends and acks that had no response at the deadline. They failed with `Closed`."""
+    """The number of sends and acks that had no response at the deadline. They failed with `Closed`. For a push consumer
+    also messages whose handlers were still running; they are delivered again."""
+    handled: int
+    """Of push consumers: the number of messages that were being handled, and were settled in time."""
+    given_back: int
+    """Of push consumers: the number of messages that no handler had begun, and that were given back to the server."""
     elapsed: timedelta
     """How long the close took."""
+
+
+class Decision(Enum):
+    """What happens to the messages of a transaction."""
+
+    COMMIT = "commit"
+    """They are delivered."""
+    ROLLBACK = "rollback"
+    """They are dropped."""
+    UNKNOWN = "unknown"
+    """It is not known yet. The server asks again later."""
+
+
+@dataclass(frozen=True)
+class OrphanCheck:
+    """A server's question about a message whose transaction was neither committed nor rolled back in time.
+
+    Attributes:
+        message: The message, with its topic, body, tag, keys and properties.
+        message_id: Its id, as its receipt had it.
+        transaction_id: The server's id of the transaction, as the receipt had it.
+    """
+
+    message: Message
+    message_id: str
+    transaction_id: str
+
+
+class Retry(Exception):
+    """Raised by a handler of a push consumer: the message failed and is delivered again. Any other exception means the
+    same, and is logged.
+
+    Attributes:
+        after: When it is delivered again. Default: when the retry policy of the group says.
+    """
+
+    def __init__(self, after: Optional[Seconds] = None) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+class DeadLetter(Exception):
+    """Raised by a handler of a push consumer: the message moves to the dead-letter topic of the group, `%DLQ%` and the
+    name of the group, and is not delivered again."""

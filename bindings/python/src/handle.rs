@@ -1,4 +1,4 @@
-//! Clients, producers and consumers. Their methods only make an [`Operation`].
+//! Clients and producers. Their methods only make an [`Operation`].
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use pyo3::types::PyDict;
 use rocketmq_thin_bridge as bridge;
 
 use crate::error::raised;
-use crate::input::{Deliveries, Message, Messages, Seconds, Subscriptions, argument};
+use crate::input::{Message, Messages, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
 use crate::options::Keywords;
-use crate::output::Delivery;
+use crate::transaction::{OrphanChecks, Transaction};
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -25,7 +25,7 @@ pub(crate) fn connect(
     Ok(Operation::new(bridge::connect(options).map_err(|error| raised(py, &error))?))
 }
 
-fn close_deadline(deadline: &Any<'_>) -> PyResult<Duration> {
+pub(crate) fn close_deadline(deadline: &Any<'_>) -> PyResult<Duration> {
     let deadline: Option<Seconds> = argument("deadline", deadline)?;
     Ok(deadline.map_or(bridge::CLOSE_DEADLINE, |Seconds(deadline)| deadline))
 }
@@ -54,6 +54,19 @@ impl Client {
         Ok(Operation::new(self.0.simple_consumer(options)))
     }
 
+    #[pyo3(signature = (group, subscriptions, **options))]
+    fn push_consumer(
+        &self,
+        group: &Any<'_>,
+        subscriptions: &Any<'_>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Operation> {
+        let group = argument("group", group)?;
+        let Subscriptions(subscriptions) = argument("subscriptions", subscriptions)?;
+        let options = Keywords(options).push_consumer(group, subscriptions)?;
+        Ok(Operation::new(self.0.push_consumer(options)))
+    }
+
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
         let deadline = close_deadline(deadline)?;
         Ok(Operation::new(self.0.close(deadline)))
@@ -75,44 +88,17 @@ impl Producer {
         Ok(Operation::new(self.0.send_all(messages)))
     }
 
-    fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
-        let deadline = close_deadline(deadline)?;
-        Ok(Operation::new(self.0.close(deadline)))
-    }
-}
-
-#[pyclass(frozen, module = "rocketmq_thin._native")]
-pub(crate) struct SimpleConsumer(pub(crate) bridge::SimpleConsumer);
-
-#[pymethods]
-impl SimpleConsumer {
-    #[pyo3(signature = (**options))]
-    fn receive(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
-        let options = Keywords(options).receive()?;
-        Ok(Operation::new(self.0.receive(options)))
+    fn recall(&self, topic: &Any<'_>, handle: &Any<'_>) -> PyResult<Operation> {
+        let (topic, handle) = (argument("topic", topic)?, argument("handle", handle)?);
+        Ok(Operation::new(self.0.recall(topic, handle)))
     }
 
-    /// Returns deliveries whose receive was cancelled to the consumer, at once: the next receive gets them.
-    fn put_back(&self, deliveries: &Any<'_>) -> PyResult<()> {
-        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
-        self.0.put_back(deliveries);
-        Ok(())
+    fn begin(&self, py: Python<'_>) -> PyResult<Transaction> {
+        self.0.begin().map(Transaction).map_err(|error| raised(py, &error))
     }
 
-    fn ack(&self, delivery: &Any<'_>) -> PyResult<Operation> {
-        let Delivery(delivery) = argument("delivery", delivery)?;
-        Ok(Operation::new(self.0.ack(delivery)))
-    }
-
-    fn ack_all(&self, deliveries: &Any<'_>) -> PyResult<Operation> {
-        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
-        Ok(Operation::new(self.0.ack_all(deliveries)))
-    }
-
-    fn change_invisible(&self, delivery: &Any<'_>, duration: &Any<'_>) -> PyResult<Operation> {
-        let Delivery(delivery) = argument("delivery", delivery)?;
-        let Seconds(duration) = argument("duration", duration)?;
-        Ok(Operation::new(self.0.change_invisible(delivery, duration)))
+    fn orphan_checks(&self, py: Python<'_>) -> PyResult<OrphanChecks> {
+        self.0.orphan_checks().map(OrphanChecks).map_err(|error| raised(py, &error))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {

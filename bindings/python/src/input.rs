@@ -2,7 +2,7 @@
 //! its error says what that takes.
 
 use std::fmt::Display;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -95,6 +95,39 @@ impl Input for u32 {
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         value.extract().map_err(|error| int_error::<Self>(name, value, &error))
+    }
+}
+
+impl Input for i32 {
+    const TAKES: &'static str = "an int from -2147483648 to 2147483647";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        value.extract().map_err(|error| int_error::<Self>(name, value, &error))
+    }
+}
+
+impl Input for f64 {
+    const TAKES: &'static str = "a number";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        value.extract().map_err(|_| wrong_type::<Self>(name, value))
+    }
+}
+
+/// A point in time. One without a time zone is refused: its time zone could only be guessed.
+pub(crate) struct Time(pub(crate) SystemTime);
+
+impl Input for Time {
+    const TAKES: &'static str = "a datetime with a time zone, from 1970 on";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match value.extract() {
+            Ok(time) => Ok(Self(time)),
+            Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
+                Err(wrong_type::<Self>(name, value))
+            }
+            Err(_) => Err(out_of_range::<Self>(name, value)),
+        }
     }
 }
 
@@ -193,6 +226,17 @@ impl Input for Message {
         message.keys = Names::convert(&"Message.keys", &value.getattr(intern!(py, "keys"))?)?.0;
         let properties = value.getattr(intern!(py, "properties"))?;
         message.properties = Properties::convert(&"Message.properties", &properties)?.0;
+        message.message_group =
+            Option::convert(&"Message.message_group", &value.getattr(intern!(py, "message_group"))?)?;
+        let deliver_at: Option<Time> =
+            Option::convert(&"Message.deliver_at", &value.getattr(intern!(py, "deliver_at"))?)?;
+        message.deliver_at = deliver_at.map(|Time(time)| time);
+        let delay: Option<Seconds> =
+            Option::convert(&"Message.delay", &value.getattr(intern!(py, "delay"))?)?;
+        message.delay = delay.map(|Seconds(delay)| delay);
+        message.priority = Option::convert(&"Message.priority", &value.getattr(intern!(py, "priority"))?)?;
+        message.lite_topic =
+            Option::convert(&"Message.lite_topic", &value.getattr(intern!(py, "lite_topic"))?)?;
         Ok(Self(message))
     }
 }
@@ -269,6 +313,23 @@ impl Input for bridge::Filter {
             Ok(Self::Sql(String::convert(&format_args!("{name}.expression"), &expression)?))
         } else {
             Err(wrong_type::<Self>(name, value))
+        }
+    }
+}
+
+impl Input for bridge::Decision {
+    const TAKES: &'static str = "a rocketmq_thin.Decision";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let word: String = match value.getattr("value") {
+            Ok(word) => argument("Decision.value", &word)?,
+            Err(_) => return Err(wrong_type::<Self>(name, value)),
+        };
+        match word.as_str() {
+            "commit" => Ok(Self::Commit),
+            "rollback" => Ok(Self::Rollback),
+            "unknown" => Ok(Self::Unknown),
+            _ => Err(wrong_type::<Self>(name, value)),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod blocking;
 mod completions;
+mod consumer;
 mod error;
 mod exit;
 mod handle;
@@ -13,7 +14,9 @@ mod operation;
 mod options;
 mod outcome;
 mod output;
+mod push;
 mod signal;
+mod transaction;
 
 use pyo3::prelude::*;
 
@@ -24,11 +27,17 @@ mod _native {
     #[pymodule_export]
     use crate::completions::Completions;
     #[pymodule_export]
+    use crate::consumer::{Messages, SimpleConsumer};
+    #[pymodule_export]
     use crate::exit::shutdown;
     #[pymodule_export]
-    use crate::handle::{Client, Producer, SimpleConsumer, connect};
+    use crate::handle::{Client, Producer, connect};
     #[pymodule_export]
     use crate::operation::Operation;
     #[pymodule_export]
     use crate::output::Delivery;
+    #[pymodule_export]
+    use crate::push::{PushConsumer, Task};
+    #[pymodule_export]
+    use crate::transaction::{OrphanCheck, OrphanChecks, Transaction};
 }

@@ -54,6 +54,7 @@ impl Keywords<'_, '_> {
         }
         self.set("max_in_flight_messages", &mut options.max_in_flight_messages)?;
         self.set("max_in_flight_bytes", &mut options.max_in_flight_bytes)?;
+        options.compress_above = self.get("compress_above")?;
         Ok(options)
     }
 
@@ -64,6 +65,29 @@ impl Keywords<'_, '_> {
     ) -> PyResult<bridge::SimpleConsumerOptions> {
         let mut options = bridge::SimpleConsumerOptions::new(group, subscriptions);
         self.set("max_body_size", &mut options.decode.max_body_size)?;
+        Ok(options)
+    }
+
+    pub(crate) fn push_consumer(
+        &self,
+        group: String,
+        subscriptions: Vec<bridge::Subscription>,
+    ) -> PyResult<bridge::PushConsumerOptions> {
+        let mut options = bridge::PushConsumerOptions::new(group, subscriptions);
+        self.set("concurrency", &mut options.concurrency)?;
+        self.set("max_cached_messages", &mut options.max_cached_messages)?;
+        self.set("max_cached_bytes", &mut options.max_cached_bytes)?;
+        self.set_duration("invisible_duration", &mut options.invisible_duration)?;
+        options.max_rate = self.get("max_rate")?;
+        self.set("max_body_size", &mut options.decode.max_body_size)?;
+        Ok(options)
+    }
+
+    pub(crate) fn stream(&self) -> PyResult<bridge::StreamOptions> {
+        let mut options = bridge::StreamOptions::default();
+        self.set("max_messages", &mut options.max_messages)?;
+        self.set("max_bytes", &mut options.max_bytes)?;
+        self.set_duration("invisible_duration", &mut options.invisible_duration)?;
         Ok(options)
     }
 

@@ -1,11 +1,13 @@
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rocketmq_thin_bridge::{Error, Outcome};
 
+use crate::consumer::SimpleConsumer;
 use crate::error::{exception, raised};
-use crate::handle::{Client, Producer, SimpleConsumer};
+use crate::handle::{Client, Producer};
 use crate::output::{Delivery, close_report, receipt};
+use crate::push::{PushConsumer, Task};
+use crate::transaction::OrphanCheck;
 
 /// The Python value of an outcome, or the exception to raise.
 pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
@@ -19,11 +21,16 @@ pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAn
             let deliveries: Vec<_> = deliveries.take().into_iter().map(Delivery).collect();
             deliveries.into_bound_py_any(py)?
         }
-        Outcome::Done => py.None().into_bound(py),
+        Outcome::PushConsumer(consumer) => PushConsumer(consumer).into_bound_py_any(py)?,
+        Outcome::Tasks(tasks) => {
+            tasks.into_iter().filter_map(Task::new).collect::<Vec<_>>().into_bound_py_any(py)?
+        }
+        Outcome::OrphanCheck(check) => OrphanCheck(*check).into_bound_py_any(py)?,
+        Outcome::Text(text) => text.into_bound_py_any(py)?,
+        Outcome::Done | Outcome::End => py.None().into_bound(py),
         Outcome::Settled(results) => each(py, results, |py, ()| Ok(py.None().into_bound(py)))?,
         Outcome::Closed(report) => close_report(py, report)?,
         Outcome::Failed(error) => return Err(raised(py, &error)),
-        _ => return Err(PyRuntimeError::new_err("this outcome is not expected")),
     })
 }
 

@@ -59,6 +59,43 @@ impl Delivery {
         self.0.message_group.as_deref()
     }
 
+    /// When the message was to be delivered, in UTC, if it was delayed; else `None`.
+    #[getter]
+    fn deliver_at(&self) -> Option<SystemTime> {
+        datetime(self.0.deliver_at)
+    }
+
+    /// The priority; a higher one is delivered first. `None` for messages of another type.
+    #[getter]
+    fn priority(&self) -> Option<i32> {
+        self.0.priority
+    }
+
+    /// The lite topic, or `None`.
+    #[getter]
+    fn lite_topic(&self) -> Option<&str> {
+        self.0.lite_topic.as_deref()
+    }
+
+    /// For a dead letter: the topic and the id of the message that it was. Else `None`.
+    #[getter]
+    fn dead_letter_origin(&self) -> Option<(&str, &str)> {
+        let origin = self.0.dead_letter_origin.as_ref()?;
+        Some((&origin.topic, &origin.message_id))
+    }
+
+    /// The W3C trace context of the sender, or `None`.
+    #[getter]
+    fn trace_parent(&self) -> Option<&str> {
+        self.0.trace_parent.as_deref()
+    }
+
+    /// Whether its lease was kept and is lost all the same: the message comes, or came, again.
+    #[getter]
+    fn is_lease_lost(&self) -> bool {
+        self.0.is_lease_lost()
+    }
+
     /// When the producer made the message, in UTC, or `None` if the server did not say.
     #[getter]
     fn born_at(&self) -> Option<SystemTime> {
@@ -112,21 +149,42 @@ fn datetime(time: Option<SystemTime>) -> Option<SystemTime> {
     time.filter(|time| *time >= SystemTime::UNIX_EPOCH)
 }
 
+/// A `rocketmq_thin.Message`.
+pub(crate) fn message<'py>(py: Python<'py>, message: &bridge::Message) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let properties = PyDict::new(py);
+    for (name, value) in &message.properties {
+        properties.set_item(name, value)?;
+    }
+    CLASS.import(py, "rocketmq_thin.values", "Message")?.call1((
+        &message.topic,
+        PyBytes::new(py, &message.body),
+        &message.tag,
+        PyTuple::new(py, &message.keys)?,
+        properties,
+    ))
+}
+
 /// A `rocketmq_thin.Receipt`.
 pub(crate) fn receipt(py: Python<'_>, receipt: bridge::Receipt) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let bridge::Receipt { message_id, topic, queue_offset, transaction_id, .. } = receipt;
     CLASS.import(py, "rocketmq_thin.values", "Receipt")?.call1((
-        message_id,
-        topic,
-        queue_offset,
-        transaction_id,
+        receipt.message_id,
+        receipt.topic,
+        receipt.queue_offset,
+        receipt.transaction_id,
+        receipt.recall_handle,
     ))
 }
 
 /// A `rocketmq_thin.CloseReport`.
 pub(crate) fn close_report(py: Python<'_>, report: bridge::CloseReport) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let bridge::CloseReport { flushed, abandoned, elapsed, .. } = report;
-    CLASS.import(py, "rocketmq_thin.values", "CloseReport")?.call1((flushed, abandoned, elapsed))
+    CLASS.import(py, "rocketmq_thin.values", "CloseReport")?.call1((
+        report.flushed,
+        report.abandoned,
+        report.handled,
+        report.given_back,
+        report.elapsed,
+    ))
 }

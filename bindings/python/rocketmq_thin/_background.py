@@ -1,0 +1,73 @@
+"""The application's functions that an asyncio client calls: handlers and checkers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Awaitable, Callable, TypeVar, Union
+
+from . import _native
+from ._handling import MAX_TASKS, complete, decision, log, question
+from ._loop import run
+from ._native import Delivery
+from .errors import Error
+from .values import Decision, OrphanCheck
+
+Handler = Callable[[Delivery], Union[Awaitable[Any], Any]]
+"""What handles a message: an async function, or a plain one, which is called in a thread."""
+
+Checker = Callable[[OrphanCheck], Union[Awaitable[Decision], Decision]]
+"""What decides about orphaned transactions: an async function, or a plain one, which is called in a thread."""
+
+_T = TypeVar("_T")
+
+
+async def _result(function: Callable[[_T], Any], argument: _T) -> Any:
+    """What an application's function returns or raises."""
+    try:
+        if asyncio.iscoroutinefunction(function) or asyncio.iscoroutinefunction(getattr(function, "__call__", None)):
+            return await function(argument)
+        result = await asyncio.get_running_loop().run_in_executor(None, function, argument)
+        return await result if isinstance(result, Awaitable) else result
+    except Exception as error:
+        return error
+
+
+class Work:
+    """Tasks of the loop that run side by side."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def cancel(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+
+
+async def handle_tasks(consumer: _native.PushConsumer, handler: Handler, work: Work) -> None:
+    while (tasks := await run(consumer.next_tasks(MAX_TASKS))) is not None:
+        for task in tasks:
+            work.start(_handle_task(task, handler))
+
+
+async def _handle_task(task: _native.Task, handler: Handler) -> None:
+    complete(task, await _result(handler, task.delivery))
+
+
+async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
+    work = Work()
+    while (check := await run(checks.next())) is not None:
+        work.start(_answer_check(check, checker))
+
+
+async def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
+    asked = question(check)
+    if asked is not None:
+        try:
+            await run(check.decide(decision(await _result(checker, asked))))
+        except Error as error:
+            log("the decision about an orphaned transaction did not reach the server, which asks again", error)

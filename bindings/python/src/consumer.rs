@@ -1,0 +1,109 @@
+//! Consumers and their streams. Their methods only make an [`Operation`], or answer at once.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rocketmq_thin_bridge as bridge;
+
+use crate::error::raised;
+use crate::handle::close_deadline;
+use crate::input::{Deliveries, Seconds, argument};
+use crate::operation::Operation;
+use crate::options::Keywords;
+use crate::output::Delivery;
+
+type Any<'py> = Bound<'py, PyAny>;
+
+#[pyclass(frozen, module = "rocketmq_thin._native")]
+pub(crate) struct SimpleConsumer(pub(crate) bridge::SimpleConsumer);
+
+#[pymethods]
+impl SimpleConsumer {
+    #[pyo3(signature = (**options))]
+    fn receive(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<Operation> {
+        let options = Keywords(options).receive()?;
+        Ok(Operation::new(self.0.receive(options)))
+    }
+
+    /// Returns deliveries whose receive was cancelled to the consumer, at once: the next receive gets them.
+    fn put_back(&self, deliveries: &Any<'_>) -> PyResult<()> {
+        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
+        self.0.put_back(deliveries);
+        Ok(())
+    }
+
+    fn ack(&self, delivery: &Any<'_>) -> PyResult<Operation> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        Ok(Operation::new(self.0.ack(delivery)))
+    }
+
+    fn ack_all(&self, deliveries: &Any<'_>) -> PyResult<Operation> {
+        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
+        Ok(Operation::new(self.0.ack_all(deliveries)))
+    }
+
+    fn change_invisible(&self, delivery: &Any<'_>, duration: &Any<'_>) -> PyResult<Operation> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        let Seconds(duration) = argument("duration", duration)?;
+        Ok(Operation::new(self.0.change_invisible(delivery, duration)))
+    }
+
+    fn nack(&self, delivery: &Any<'_>, after: &Any<'_>) -> PyResult<Operation> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        let Seconds(after) = argument("after", after)?;
+        Ok(Operation::new(self.0.nack(delivery, after)))
+    }
+
+    fn dead_letter(&self, delivery: &Any<'_>) -> PyResult<Operation> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        Ok(Operation::new(self.0.dead_letter(delivery)))
+    }
+
+    fn keep_lease(&self, py: Python<'_>, delivery: &Any<'_>, max: &Any<'_>) -> PyResult<()> {
+        let Delivery(delivery) = argument("delivery", delivery)?;
+        let Seconds(max) = argument("max", max)?;
+        self.0.keep_lease(&delivery, max).map_err(|error| raised(py, &error))
+    }
+
+    fn subscribe(&self, topic: &Any<'_>, filter: &Any<'_>) -> PyResult<Operation> {
+        let filter = argument("filter", filter)?;
+        let subscription = bridge::Subscription::new(argument::<String>("topic", topic)?, filter);
+        Ok(Operation::new(self.0.subscribe(subscription)))
+    }
+
+    fn unsubscribe(&self, topic: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.unsubscribe(argument("topic", topic)?)))
+    }
+
+    #[pyo3(signature = (**options))]
+    fn messages(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Messages> {
+        let options = Keywords(options).stream()?;
+        self.0.messages(options).map(Messages).map_err(|error| raised(py, &error))
+    }
+
+    fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
+        let deadline = close_deadline(deadline)?;
+        Ok(Operation::new(self.0.close(deadline)))
+    }
+}
+
+/// A stream of deliveries.
+#[pyclass(frozen, module = "rocketmq_thin._native")]
+pub(crate) struct Messages(bridge::Messages);
+
+#[pymethods]
+impl Messages {
+    fn next_batch(&self, max: usize) -> Operation {
+        Operation::new(self.0.next_batch(max))
+    }
+
+    /// Returns deliveries whose call was cancelled to the stream, at once: they come next.
+    fn put_back(&self, deliveries: &Any<'_>) -> PyResult<()> {
+        let Deliveries(deliveries) = argument("deliveries", deliveries)?;
+        self.0.put_back(deliveries);
+        Ok(())
+    }
+
+    fn close(&self) -> Operation {
+        Operation::new(self.0.close(bridge::CLOSE_DEADLINE))
+    }
+}

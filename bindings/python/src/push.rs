@@ -1,0 +1,92 @@
+//! Push consumers and their tasks.
+
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use rocketmq_thin_bridge as bridge;
+
+use crate::error::raised;
+use crate::handle::close_deadline;
+use crate::input::{Seconds, argument};
+use crate::operation::Operation;
+use crate::output::Delivery;
+
+type Any<'py> = Bound<'py, PyAny>;
+
+#[pyclass(frozen, module = "rocketmq_thin._native")]
+pub(crate) struct PushConsumer(pub(crate) bridge::PushConsumer);
+
+#[pymethods]
+impl PushConsumer {
+    fn next_tasks(&self, max: usize) -> Operation {
+        Operation::new(self.0.next_tasks(max))
+    }
+
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.pause().map_err(|error| raised(py, &error))
+    }
+
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.0.resume().map_err(|error| raised(py, &error))
+    }
+
+    fn is_paused(&self, py: Python<'_>) -> PyResult<bool> {
+        self.0.is_paused().map_err(|error| raised(py, &error))
+    }
+
+    /// Closes it in the background.
+    fn abandon(&self) {
+        self.0.abandon();
+    }
+
+    fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.close(close_deadline(deadline)?)))
+    }
+}
+
+/// A message to handle. Dropping it without a result counts as a failure.
+#[pyclass(frozen, module = "rocketmq_thin._native")]
+pub(crate) struct Task {
+    delivery: bridge::Delivery,
+    task: Mutex<Option<bridge::Task>>,
+}
+
+impl Task {
+    /// `None` in a forked child, where nobody may handle it.
+    pub(crate) fn new(task: bridge::Task) -> Option<Self> {
+        let delivery = task.here()?.delivery.clone();
+        Some(Self { delivery, task: Mutex::new(Some(task)) })
+    }
+
+    fn complete(&self, result: bridge::ConsumeResult) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.complete(result);
+        }
+    }
+}
+
+#[pymethods]
+impl Task {
+    #[getter]
+    fn delivery(&self) -> Delivery {
+        Delivery(self.delivery.clone())
+    }
+
+    fn ack(&self) {
+        self.complete(bridge::ConsumeResult::Ack);
+    }
+
+    fn retry(&self, after: &Any<'_>) -> PyResult<()> {
+        let after: Option<Seconds> = argument("after", after)?;
+        self.complete(match after {
+            Some(Seconds(after)) => bridge::ConsumeResult::RetryAfter(after),
+            None => bridge::ConsumeResult::Retry,
+        });
+        Ok(())
+    }
+
+    fn dead_letter(&self) {
+        self.complete(bridge::ConsumeResult::DeadLetter);
+    }
+}
