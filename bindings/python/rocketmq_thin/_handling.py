@@ -12,10 +12,14 @@ MAX_TASKS = 64
 
 
 def log(message: str, error: BaseException) -> None:
-    """Logs a failure of the application's own function."""
+    """Logs a failure of the application's own function. Nothing is printed unless the application sets up logging."""
     import logging
 
-    logging.getLogger("rocketmq_thin").error(message, exc_info=error)
+    logger = logging.getLogger("rocketmq_thin")
+    if not logger.handlers:
+        # Without it, Python prints errors to the standard error of programs that did not set up logging.
+        logger.addHandler(logging.NullHandler())
+    logger.error(message, exc_info=error)
 
 
 def complete(task: _native.Task, result: Any) -> None:
