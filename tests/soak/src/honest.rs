@@ -1,4 +1,4 @@
-//! The honest client: it sends, receives and acknowledges, one message after the other.
+//! Honest clients: each sends, receives and acknowledges, one message after the other.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,38 +11,55 @@ use rocketmq_thin::{
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-const TOPIC: &str = "honest";
-const PAUSE: Duration = Duration::from_millis(20);
-
-pub(crate) struct Honest {
+/// An honest client at work. Each needs a topic of its own.
+pub struct Honest {
     stop: oneshot::Sender<()>,
     running: JoinHandle<Report>,
 }
 
-/// What the honest client saw.
-#[derive(Default)]
-pub(crate) struct Report {
-    pub(crate) calls: u64,
-    pub(crate) errors: u64,
-    pub(crate) slowest: Duration,
-    pub(crate) first_error: Option<String>,
+/// What an honest client does.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// The topic that it sends to and receives from.
+    pub topic: String,
+    /// Bytes of a message's body.
+    pub body: usize,
+    /// The pause between two messages.
+    pub pause: Duration,
+}
+
+/// What an honest client saw.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many calls it made.
+    pub calls: u64,
+    /// How many messages failed on their way.
+    pub errors: u64,
+    /// The longest call.
+    pub slowest: Duration,
+    /// The first error's text.
+    pub first_error: Option<String>,
 }
 
 impl Honest {
-    pub(crate) async fn start(address: &str) -> Result<Self> {
+    /// Connects to a proxy and begins to work.
+    ///
+    /// # Errors
+    /// The client's, while it connects.
+    pub async fn start(address: &str, work: Work) -> Result<Self> {
         let client = Client::connect(ClientOptions::new(address)).await?;
-        let producer = client.producer(ProducerOptions::new([TOPIC])).await?;
-        let subscription = Subscription::new(TOPIC, Filter::All);
+        let producer = client.producer(ProducerOptions::new([work.topic.as_str()])).await?;
+        let subscription = Subscription::new(work.topic.as_str(), Filter::All);
         let consumer = client.simple_consumer(SimpleConsumerOptions::new("honest", [subscription])).await?;
         let (stop, mut stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             let mut report = Report::default();
             while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
-                if let Err(error) = report.exchange(&producer, &consumer).await {
+                if let Err(error) = report.exchange(&producer, &consumer, &work).await {
                     report.errors += 1;
                     report.first_error.get_or_insert_with(|| format!("{error:#}"));
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(work.pause).await;
             }
             client.close(CLOSE_DEADLINE).await;
             report
@@ -50,15 +67,17 @@ impl Honest {
         Ok(Self { stop, running })
     }
 
-    pub(crate) async fn stop(self) -> Report {
+    /// Ends the client after its message under way.
+    pub async fn stop(self) -> Report {
         let _ = self.stop.send(());
-        self.running.await.expect("the honest client does not panic")
+        self.running.await.expect("an honest client does not panic")
     }
 }
 
 impl Report {
-    async fn exchange(&mut self, producer: &Producer, consumer: &SimpleConsumer) -> Result<()> {
-        self.timed(producer.send(Message::new(TOPIC, "body"))).await?;
+    async fn exchange(&mut self, producer: &Producer, consumer: &SimpleConsumer, work: &Work) -> Result<()> {
+        let message = Message::new(work.topic.as_str(), vec![b'x'; work.body]);
+        self.timed(producer.send(message)).await?;
         let deliveries = self.timed(consumer.receive(ReceiveOptions::default())).await?;
         anyhow::ensure!(!deliveries.is_empty(), "a message did not arrive");
         for delivery in deliveries {

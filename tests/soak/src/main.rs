@@ -2,22 +2,18 @@
 //! use no more memory and descriptors than before.
 #![allow(clippy::print_stdout, reason = "a program that reports to its user")]
 
-mod honest;
-mod hostile;
-mod peer;
-mod server;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 
-use honest::Honest;
-use hostile::Hostile;
-use server::{Server, Usage};
+use soak::honest::{Honest, Work};
+use soak::hostile::Hostile;
+use soak::server::{Server, Usage};
 
 /// The longest that a call of the honest client may take.
 const LONGEST_CALL: Duration = Duration::from_secs(1);
@@ -26,10 +22,21 @@ const TOLERANCE: f64 = 1.05;
 /// How long memory and descriptors may take to come back. The longest of the proxy's own times are the 120 s after which it
 /// forgets clients.
 const RECOVERY: Duration = Duration::from_secs(180);
-/// The hostile peers run for this long before memory is compared, so that caches and pools have their size.
+/// The hostile peers run for this long before memory is compared, so that pools have their size.
 const WARM_UP: Duration = Duration::from_secs(20);
+/// How long a busy load runs before its memory counts: it fills the proxy's caches of tens of MiB.
+const FILL: Duration = Duration::from_secs(60);
+/// How long memory is measured under the busy load. The storage's buffers grow and are written out meanwhile, so that memory
+/// rises and falls by a sixth.
+const MEASURE: Duration = Duration::from_secs(90);
+/// The busy load's clients, and bytes of their messages.
+const BUSY_CLIENTS: usize = 4;
+const BUSY_BODY: usize = 4096;
 
 /// Runs hostile peers beside one honest client.
+///
+/// Memory is compared under the same load before and after: a few busy clients fill the proxy's caches, and the mean over
+/// the next minute and a half counts. A proxy that has just started has empty caches, and would seem to leak while they fill.
 #[derive(Parser)]
 struct Arguments {
     /// The proxy's program
@@ -53,18 +60,21 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<()> {
     let server = Server::start(&arguments.proxy).await?;
-    let honest = Honest::start(server.address()).await?;
+    println!("started: {}", server.usage()?);
+    let work = Work { topic: "honest".to_owned(), body: 4, pause: Duration::from_millis(20) };
+    let honest = Honest::start(server.address(), work).await?;
     let warm_up = Hostile::start(server.address());
     sleep(WARM_UP).await;
     println!("warm-up: {}", warm_up.stop().await);
-    let before = settled(&server, None).await?;
+    let before = under_load(&server).await?;
     println!("before: {before}");
 
     let hostile = Hostile::start(server.address());
     sleep(Duration::from_secs_f64(arguments.minutes * 60.0)).await;
-    println!("during: {}; highest memory {} MiB", server.usage()?, server.highest_memory()?);
+    println!("during: {}; highest memory {:.0} MiB", server.usage()?, server.highest_memory()?);
     println!("hostile: {}", hostile.stop().await);
-    let after = settled(&server, Some(before)).await?;
+    settle(&server, before).await?;
+    let after = under_load(&server).await?;
     println!("after: {after}");
     let report = honest.stop().await;
     println!("honest: {report}");
@@ -76,14 +86,36 @@ async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The usage once it is no higher than it should be, or has not fallen for long enough.
-async fn settled(server: &Server, wanted: Option<Usage>) -> Result<Usage> {
+/// Waits until the usage is no higher than it was, or has not fallen for long enough.
+async fn settle(server: &Server, wanted: Usage) -> Result<()> {
     let end = Instant::now() + RECOVERY;
-    loop {
-        let usage = server.usage()?;
-        if Instant::now() >= end || wanted.is_some_and(|wanted| usage.within(TOLERANCE, wanted)) {
-            return Ok(usage);
-        }
+    while Instant::now() < end && !server.usage()?.within(TOLERANCE, wanted) {
         sleep(Duration::from_secs(1)).await;
     }
+    println!("settled: {}", server.usage()?);
+    Ok(())
+}
+
+/// The mean memory while some clients are busy, and the descriptors once they are gone.
+async fn under_load(server: &Server) -> Result<Usage> {
+    let busy = try_join_all((0..BUSY_CLIENTS).map(|number| {
+        let work = Work { topic: format!("busy-{number}"), body: BUSY_BODY, pause: Duration::ZERO };
+        Honest::start(server.address(), work)
+    }));
+    let busy = busy.await?;
+    sleep(FILL).await;
+    let end = Instant::now() + MEASURE;
+    let mut memory = Vec::new();
+    while Instant::now() < end {
+        memory.push(server.usage()?.memory_mib);
+        sleep(Duration::from_millis(500)).await;
+    }
+    let reports = join_all(busy.into_iter().map(Honest::stop)).await;
+    for report in &reports {
+        let error = report.first_error.as_deref().unwrap_or_default();
+        ensure!(report.errors == 0, "a busy client saw errors: {error}");
+    }
+    println!("  busy clients made {} calls", reports.iter().map(|report| report.calls).sum::<u64>());
+    let memory_mib = memory.iter().sum::<f64>() / memory.len() as f64;
+    Ok(Usage { memory_mib, ..server.usage()? })
 }

@@ -11,21 +11,29 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// A proxy of its own, killed when dropped.
-pub(crate) struct Server {
+pub struct Server {
     process: Child,
     address: String,
     _data: TempDir,
 }
 
 /// What a process uses.
-#[derive(Clone, Copy)]
-pub(crate) struct Usage {
-    memory_mib: f64,
-    descriptors: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Resident memory.
+    pub memory_mib: f64,
+    /// Open sockets. The storage's files have a limit of their own.
+    pub sockets: usize,
+    /// Open descriptors of any kind.
+    pub descriptors: usize,
 }
 
 impl Server {
-    pub(crate) async fn start(program: &Path) -> Result<Self> {
+    /// Starts a proxy with a data directory of its own.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start(program: &Path) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
@@ -37,16 +45,26 @@ impl Server {
         Ok(Self { process, address: address.to_owned(), _data: data })
     }
 
-    pub(crate) fn address(&self) -> &str {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
         &self.address
     }
 
-    pub(crate) fn usage(&self) -> Result<Usage> {
-        let descriptors = fs::read_dir(self.folder()?.join("fd"))?.count();
-        Ok(Usage { memory_mib: self.memory("VmRSS:")?, descriptors })
+    /// What it uses now.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn usage(&self) -> Result<Usage> {
+        let (descriptors, sockets) = descriptors(&self.folder()?)?;
+        Ok(Usage { memory_mib: self.memory("VmRSS:")?, sockets, descriptors })
     }
 
-    pub(crate) fn highest_memory(&self) -> Result<f64> {
+    /// The most MiB of memory that it used so far.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn highest_memory(&self) -> Result<f64> {
         self.memory("VmHWM:")
     }
 
@@ -54,7 +72,7 @@ impl Server {
         let status = fs::read_to_string(self.folder()?.join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
         let kib: f64 = line.split_whitespace().next().context("no number")?.parse()?;
-        Ok((kib / 1024.0).round())
+        Ok(kib / 1024.0)
     }
 
     fn folder(&self) -> Result<std::path::PathBuf> {
@@ -63,16 +81,33 @@ impl Server {
     }
 }
 
+/// How many descriptors a process has, and how many of them are sockets. Takes its folder in /proc.
+///
+/// # Errors
+/// If there is no such process.
+pub fn descriptors(process: &Path) -> Result<(usize, usize)> {
+    let (mut all, mut sockets) = (0, 0);
+    for entry in fs::read_dir(process.join("fd"))? {
+        all += 1;
+        // One that was closed meanwhile can't be read.
+        let target = fs::read_link(entry?.path()).unwrap_or_default();
+        sockets += usize::from(target.to_string_lossy().starts_with("socket:"));
+    }
+    Ok((all, sockets))
+}
+
 impl Usage {
-    /// Whether this is at most so many times another usage.
-    pub(crate) fn within(self, tolerance: f64, other: Self) -> bool {
-        let descriptors = |usage: Self| f64::from(u32::try_from(usage.descriptors).unwrap_or(u32::MAX));
-        self.memory_mib <= other.memory_mib * tolerance && descriptors(self) <= descriptors(other) * tolerance
+    /// Whether memory and sockets are at most so many times those of another usage.
+    #[must_use]
+    pub fn within(self, tolerance: f64, other: Self) -> bool {
+        let sockets = |usage: Self| f64::from(u32::try_from(usage.sockets).unwrap_or(u32::MAX));
+        self.memory_mib <= other.memory_mib * tolerance && sockets(self) <= sockets(other) * tolerance
     }
 }
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB, {} descriptors", self.memory_mib, self.descriptors)
+        let Self { memory_mib, sockets, descriptors } = self;
+        write!(f, "{memory_mib:.1} MiB, {descriptors} descriptors, {sockets} of them sockets")
     }
 }

@@ -1,0 +1,6 @@
+//! The parts of the soak: an honest client, hostile peers, and the proxy under test.
+
+pub mod honest;
+pub mod hostile;
+mod peer;
+pub mod server;
