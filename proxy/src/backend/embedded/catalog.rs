@@ -149,10 +149,10 @@ impl Catalog {
         let id = old.as_ref().map_or(*next_id, |topic| topic.id());
         let record = TopicRecord { id, config: config.clone(), most_queues };
         let state = self.store.state()?;
-        let mut batch = state.batch(PersistMode::SyncAll);
+        let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named(b't', &config.name), record.encode());
         take_id(&state, &mut batch, id, &mut next_id);
-        batch.commit().map_err(|e| unavailable(&e))?;
+        self.store.commit_catalog(batch)?;
         if let Some(topic) = old {
             topic.reconfigure(config, most_queues, &self.store)?;
             return Ok(topic);
@@ -177,10 +177,10 @@ impl Catalog {
         let id = old.map_or(*next_id, |group| group.id);
         let record = GroupRecord { id, config };
         let state = self.store.state()?;
-        let mut batch = state.batch(PersistMode::SyncAll);
+        let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named(b'g', &record.config.name), record.encode());
         take_id(&state, &mut batch, id, &mut next_id);
-        batch.commit().map_err(|e| unavailable(&e))?;
+        self.store.commit_catalog(batch)?;
         let group = Group { id, config: Arc::new(record.config) };
         self.groups.write().insert(group.config.name.clone(), group.clone());
         Ok(group)
@@ -191,10 +191,10 @@ impl Catalog {
         let _one_at_a_time = self.next_id.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
         let state = self.store.state()?;
-        let mut batch = state.batch(PersistMode::SyncAll);
+        let mut batch = state.batch(PersistMode::Buffer);
         batch.remove(&state, named(b't', name));
         batch.insert(&state, deleted_key(Deleted::Topic(topic.id())), Vec::new());
-        batch.commit().map_err(|e| unavailable(&e))?;
+        self.store.commit_catalog(batch)?;
         let mut topics = self.topics.write();
         topics.by_name.remove(name);
         topics.by_id.remove(&topic.id());
@@ -208,10 +208,10 @@ impl Catalog {
         let _one_at_a_time = self.next_id.lock();
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
         let state = self.store.state()?;
-        let mut batch = state.batch(PersistMode::SyncAll);
+        let mut batch = state.batch(PersistMode::Buffer);
         batch.remove(&state, named(b'g', name));
         batch.insert(&state, deleted_key(Deleted::Group(group.id)), Vec::new());
-        batch.commit().map_err(|e| unavailable(&e))?;
+        self.store.commit_catalog(batch)?;
         self.groups.write().remove(name);
         for topic in self.topics() {
             topic.forget_consumer(group.id);
@@ -252,7 +252,7 @@ impl Catalog {
             records.insert(named(b'g', &record.config.name), record.encode());
         }
         let state = self.store.state()?;
-        let mut batch = state.batch(PersistMode::SyncAll);
+        let mut batch = state.batch(PersistMode::Buffer);
         for entry in state.prefix(keys::NOBODY) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             let is_record = matches!(key.get(keys::NOBODY.len()), Some(b't' | b'g'));
@@ -269,7 +269,7 @@ impl Catalog {
             batch.remove(&state, deleted_key(kept));
         }
         batch.insert(&state, record_key(b'n', &[]), next_id.to_be_bytes());
-        batch.commit().map_err(|e| unavailable(&e))
+        self.store.commit_catalog(batch)
     }
 }
 

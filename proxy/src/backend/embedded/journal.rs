@@ -79,6 +79,18 @@ pub(super) fn repair(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> 
     Ok(())
 }
 
+/// Syncs what was written to the newest journal in this folder. fjall syncs a journal before it begins the next one, so
+/// that the older ones are on the disk.
+pub(super) fn sync_newest(folder: &Path) -> io::Result<()> {
+    let Some(newest) = find(folder)?.pop() else { return Ok(()) };
+    match fs::File::open(newest) {
+        Ok(file) => file.sync_all(),
+        // All that it held is in a table meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The journals of a folder, oldest first.
 fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {

@@ -147,9 +147,9 @@ impl Queue {
         state.recent.push_back(chunk);
     }
 
-    /// Forgets the oldest chunk in memory; how many bytes that frees.
+    /// Forgets the oldest chunk in memory. Returns about how many bytes that frees.
     pub(super) fn evict_oldest(&self) -> usize {
-        self.state.lock().recent.pop_front().map_or(0, |chunk| chunk.data().len())
+        self.state.lock().recent.pop_front().map_or(0, |chunk| chunk.memory())
     }
 
     /// Says that everything below this offset is gone.

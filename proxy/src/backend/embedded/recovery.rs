@@ -87,3 +87,30 @@ fn write_probe(directory: &Path) -> io::Result<()> {
     let removed = fs::remove_file(&path);
     written.and(removed)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::testing::open;
+    use crate::service::ServiceErrorKind;
+
+    #[tokio::test]
+    async fn a_failed_sync_of_the_catalog_has_the_database_opened_again() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+        let broker = open(config).await;
+        let unreadable = directory.path().join("state/9999.jnl");
+        symlink(&unreadable, &unreadable).expect("a link to itself");
+        let refused = broker.topic("topic").await.err().map(|error| error.kind);
+        assert_eq!(refused, Some(ServiceErrorKind::Unavailable));
+        fs::remove_file(&unreadable).expect("removed");
+        assert!(broker.store.needs_reopening());
+        check(&broker.store, &broker.catalog).expect("opened again");
+        assert!(!broker.store.needs_reopening());
+        assert!(broker.catalog.topic("topic").is_none());
+        broker.topic("topic").await.expect("a topic");
+    }
+}

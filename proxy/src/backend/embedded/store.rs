@@ -22,7 +22,8 @@
 //!   written when a lease at or above it ends, not with every delivery.
 //! - There are two databases because a commit locks its database's journal. Leases and acknowledgements never wait for
 //!   the fsync of messages. They are handed to the operating system before they are answered, so they survive
-//!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. The catalog is synced.
+//!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. The catalog is synced, and
+//!   progress does not wait for that either.
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
 //!   ([`super::recovery`]), so that what was answered and what is on the disk can't differ. Clients are told
 //!   `Unavailable` meanwhile.
@@ -32,7 +33,7 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fjall::config::CompressionPolicy;
@@ -66,9 +67,16 @@ pub(super) struct Opened {
     keyspace: Keyspace,
 }
 
-/// One of the databases; `None` while it is being opened again.
-struct Part(RwLock<Option<Arc<Opened>>>);
+/// One of the databases.
+struct Part {
+    /// `None` while it is being opened again.
+    opened: RwLock<Option<Arc<Opened>>>,
+    /// A sync has failed since it was opened, so that what it should have written may be lost.
+    sync_failed: AtomicBool,
+}
 
+/// The folder of the database `state`.
+const STATE: &str = "state";
 /// Memtables are small: the journal replays them at the start, and an idle process keeps them in memory.
 const LOG_MEMTABLE: u64 = 16 << 20;
 const STATE_MEMTABLE: u64 = 8 << 20;
@@ -76,6 +84,9 @@ const STATE_MEMTABLE: u64 = 8 << 20;
 pub(super) const ROOM_TO_OPEN: u64 = LOG_MEMTABLE + STATE_MEMTABLE;
 /// The least that fjall accepts: old journals are read at the start.
 const JOURNALS: u64 = 64 << 20;
+/// How many files of a database are kept open. The proxy reserves descriptors for them; fjall's default of 900 would take
+/// those of connections.
+const OPEN_FILES: usize = 128;
 /// Values of this size are stored apart, so that compaction does not write them again.
 const SEPARATED_FROM: u32 = 512;
 /// fjall holds up commits from these numbers on.
@@ -121,6 +132,16 @@ impl Store {
     /// As [`Store::log`].
     pub(super) fn state(&self) -> Result<Arc<Opened>, ServiceError> {
         self.state.get().ok_or_else(|| self.refusal())
+    }
+
+    /// Writes a change of the catalog to the disk. Blocks. Progress can be committed meanwhile: the sync happens here because
+    /// fjall would hold the database's lock during it.
+    pub(super) fn commit_catalog(&self, batch: OwnedWriteBatch) -> Result<(), ServiceError> {
+        batch.commit().map_err(|e| unavailable(&e))?;
+        journal::sync_newest(&self.directory.part(STATE)).map_err(|error| {
+            self.state.sync_failed.store(true, Ordering::Release);
+            unavailable(&error.into())
+        })
     }
 
     /// Waits while fjall would hold up a commit of progress: it lets the caller's thread sleep until its background
@@ -216,19 +237,20 @@ pub(super) enum ReopenError {
 
 impl Part {
     fn new(opened: Opened) -> Self {
-        Self(RwLock::new(Some(Arc::new(opened))))
+        Self { opened: RwLock::new(Some(Arc::new(opened))), sync_failed: AtomicBool::new(false) }
     }
 
     fn get(&self) -> Option<Arc<Opened>> {
-        self.0.read().clone()
+        self.opened.read().clone()
     }
 
     fn has_failed(&self) -> bool {
-        self.get().is_none_or(|opened| opened.database.persist(PersistMode::Buffer).is_err())
+        self.sync_failed.load(Ordering::Acquire)
+            || self.get().is_none_or(|opened| opened.database.persist(PersistMode::Buffer).is_err())
     }
 
     fn reopen(&self, open: impl Fn() -> Result<Opened, OpenError>) -> Result<(), ReopenError> {
-        if let Some(mut opened) = self.0.write().take() {
+        if let Some(mut opened) = self.opened.write().take() {
             let start = Instant::now();
             // Only the last reference closes the database.
             while let Err(still_used) = Arc::try_unwrap(opened) {
@@ -239,7 +261,8 @@ impl Part {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        *self.0.write() = Some(Arc::new(open()?));
+        *self.opened.write() = Some(Arc::new(open()?));
+        self.sync_failed.store(false, Ordering::Release);
         Ok(())
     }
 }
@@ -273,6 +296,7 @@ fn open_log(directory: &DataDirectory, flush: Flush) -> Result<Opened, OpenError
             .cache_size(8 << 20)
             .journal_compression(CompressionType::None)
             .max_journaling_size(JOURNALS)
+            .max_cached_files(Some(OPEN_FILES))
             .manual_journal_persist(true)
             .worker_threads(2)
             .open()?;
@@ -287,7 +311,7 @@ fn open_log(directory: &DataDirectory, flush: Flush) -> Result<Opened, OpenError
 }
 
 fn open_state(directory: &DataDirectory) -> Result<Opened, OpenError> {
-    let folder = directory.part("state");
+    let folder = directory.part(STATE);
     // Only changes of the catalog are synced.
     repair(directory, &folder, |batch| batch.keys.iter().any(|key| key.starts_with(&keys::NOBODY)))?;
     let open = || {
@@ -295,6 +319,7 @@ fn open_state(directory: &DataDirectory) -> Result<Opened, OpenError> {
             .cache_size(2 << 20)
             .journal_compression(CompressionType::None)
             .max_journaling_size(JOURNALS)
+            .max_cached_files(Some(OPEN_FILES))
             .worker_threads(1)
             .open()?;
         let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE))?;

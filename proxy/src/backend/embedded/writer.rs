@@ -341,7 +341,7 @@ struct Cache {
 
 impl Cache {
     fn add(&mut self, queue: &Arc<Queue>, chunk: Chunk) {
-        self.bytes += chunk.data().len();
+        self.bytes += chunk.memory();
         queue.publish(chunk);
         self.order.push_back(queue.clone());
     }
