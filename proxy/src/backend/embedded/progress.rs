@@ -44,6 +44,8 @@ pub(super) struct Progress {
 pub(super) struct State {
     /// By queue id.
     queues: Vec<QueueProgress>,
+    // The queues that may have changed since the last commit: a topic may have thousands.
+    touched: Vec<usize>,
     /// Whether the latest receive asked for messages in order.
     pub(super) in_order: bool,
     /// The wake-up that is scheduled with [`super::expiry`].
@@ -54,6 +56,7 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct QueueProgress {
     cursor: u64,
+    is_touched: bool,
     leases: Leases,
     // The cursor on the disk. It may be lower than the cursor: leases above it tell the difference.
     recorded: Option<u64>,
@@ -203,13 +206,11 @@ impl Progress {
     /// Writes what was changed, or undoes it if that fails.
     fn commit(&self, store: &Store, state: &mut State) -> Result<(), ServiceError> {
         let mut changes = Changes::new(store, self.group, self.topic);
-        for (id, queue) in (0..).zip(&mut state.queues) {
-            queue.write(id, &mut changes);
+        for id in &state.touched {
+            state.queues[*id].write(*id as u32, &mut changes);
         }
         let written = changes.commit();
-        for queue in &mut state.queues {
-            if written.is_ok() { queue.keep() } else { queue.undo() }
-        }
+        state.end_change(if written.is_ok() { QueueProgress::keep } else { QueueProgress::undo });
         written
     }
 
@@ -288,7 +289,7 @@ impl DerefMut for Change<'_> {
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
-        self.state.queues.iter_mut().for_each(QueueProgress::undo);
+        self.state.end_change(QueueProgress::undo);
     }
 }
 
@@ -300,10 +301,27 @@ impl State {
 
     /// The progress in a queue. In a queue that is new the group begins at its start.
     pub(super) fn queue(&mut self, id: usize) -> &mut QueueProgress {
-        if self.queues.len() <= id {
-            self.queues.resize_with(id + 1, QueueProgress::default);
+        for new in self.queues.len()..=id {
+            self.queues.push(QueueProgress { is_touched: true, ..QueueProgress::default() });
+            self.touched.push(new);
         }
-        &mut self.queues[id]
+        let queue = &mut self.queues[id];
+        if !std::mem::replace(&mut queue.is_touched, true) {
+            self.touched.push(id);
+        }
+        queue
+    }
+
+    /// Keeps or undoes what was changed.
+    fn end_change(&mut self, end: fn(&mut QueueProgress)) {
+        let Self { queues, touched, .. } = self;
+        touched.retain(|id| {
+            let queue = &mut queues[*id];
+            end(queue);
+            // The next change records where the group begins in a new queue.
+            queue.is_touched = queue.recorded.is_none();
+            queue.is_touched
+        });
     }
 }
 
@@ -439,5 +457,22 @@ mod tests {
         assert_eq!(queue.recorded, Some(2));
         queue.advance(4);
         assert!(queue.must_record_cursor(), "messages that did not pass the filter");
+    }
+
+    #[test]
+    fn a_change_looks_only_at_queues_that_were_touched() {
+        let mut state = State::default();
+        state.queue(2).advance(5);
+        assert_eq!(state.touched, [0, 1, 2], "new queues are recorded");
+        state.end_change(QueueProgress::undo);
+        assert_eq!((state.queues[2].cursor, state.touched.len()), (0, 3), "they still are to be recorded");
+        state.end_change(QueueProgress::keep);
+        assert!(state.touched.is_empty());
+        state.queue(1).advance(7);
+        state.queue(1).lease(6, lease(10));
+        assert_eq!(state.touched, [1]);
+        state.end_change(QueueProgress::undo);
+        assert!(state.touched.is_empty());
+        assert_eq!((state.queues[1].cursor, state.queues[1].leases.len()), (0, 0));
     }
 }
