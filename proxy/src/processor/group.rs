@@ -6,7 +6,8 @@ use super::ClientKind;
 use crate::error::{Error, ErrorKind};
 use crate::service::{GroupConfig, RetryPolicy, ServiceErrorKind, Services};
 
-/// The configuration of a group that may consume. This is the one place that decides about it.
+/// The configuration of a group that may consume. This is the one place that decides about it: brokers may refuse such a
+/// group by themselves, and need not.
 ///
 /// # Errors
 /// `GroupNotFound`, `Forbidden` if consuming is switched off, or the backend's failure.

@@ -71,7 +71,6 @@ contract! {
         a_new_group_starts_at_the_beginning,
         an_unsettled_message_comes_again_with_a_raised_attempt,
         all_queues_are_drained,
-        a_group_that_may_not_consume_is_refused,
         a_topic_without_read_permission_is_refused,
         higher_priorities_come_first;
     settling:

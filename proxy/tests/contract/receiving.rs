@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use rocketmq_thin_proxy::service::{
-    GroupConfig, Message, Permission, Receive, ServiceErrorKind, TopicConfig, TopicKind,
-};
+use rocketmq_thin_proxy::service::{Message, Permission, Receive, ServiceErrorKind, TopicConfig, TopicKind};
 
 use crate::backend::Backend;
 use crate::client::{Client, SHORT, ids, plain, sorted_ids};
@@ -55,16 +53,6 @@ pub(crate) async fn all_queues_are_drained<B: Backend>(backend: B) {
     let deliveries = client.receive_all(160).await;
     assert_eq!(ids(&deliveries).into_iter().collect::<BTreeSet<_>>().len(), 160);
     client.expect_nothing().await;
-}
-
-pub(crate) async fn a_group_that_may_not_consume_is_refused<B: Backend>(backend: B) {
-    let client = Client::new(backend.services());
-    let metadata = &client.services.metadata;
-    let usual = metadata.group(&client.group).await.expect("a group made when named");
-    metadata.create_group(GroupConfig { consume: false, ..usual }, true).await.expect("a changed group");
-    client.send_ids(["a"]).await;
-    let error = client.try_receive(client.request()).await.expect_err("may not consume");
-    assert_eq!(error.kind, ServiceErrorKind::Forbidden);
 }
 
 pub(crate) async fn a_topic_without_read_permission_is_refused<B: Backend>(backend: B) {

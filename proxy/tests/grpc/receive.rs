@@ -148,6 +148,19 @@ async fn a_group_that_used_up_its_deliveries_has_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn a_group_that_may_not_consume_is_refused() {
+    let proxy = Proxy::configured(|config| {
+        config.groups = vec![toml::from_str("name = 'g'\nconsume = false").expect("a group")];
+    })
+    .await;
+    let mut client = proxy.client().await;
+    send(&mut client, vec![message("t", "m", "body")]).await;
+    let received = receive(&mut client, receive_request("t", "g")).await;
+    assert_eq!(received.status.code(), pb::Code::Forbidden);
+    assert!(received.messages.is_empty());
+}
+
+#[tokio::test]
 async fn assignments_name_the_queues_of_an_orderly_group_and_one_for_all_others() {
     let proxy = Proxy::configured(|config| {
         config.topics = vec![toml::from_str("name = 't'\ntype = 'fifo'\nqueues = 3").expect("a topic")];

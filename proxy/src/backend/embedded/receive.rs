@@ -66,14 +66,10 @@ impl Broker {
     }
 
     async fn prepare<'a>(&'a self, asked: &'a Receive, filter: Matcher) -> Result<Request<'a>, ServiceError> {
-        let forbidden = |text| ServiceError::new(ServiceErrorKind::Forbidden, text);
         let topic = self.topic(&asked.topic).await?;
         let group = self.group(&asked.group).await?;
-        if !group.config.consume {
-            return Err(forbidden(format!("the group {} may not consume", asked.group)));
-        }
         if topic.read_queues() == 0 {
-            return Err(forbidden("no readable queue".to_owned()));
+            return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"));
         }
         let progress = topic.consumer(group.id);
         // A group that was deleted just before has had its progress removed from all topics, but not this one.
