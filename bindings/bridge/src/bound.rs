@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use rocketmq_thin::Error;
+use tokio::sync::Mutex;
 
 use crate::operation::Operation;
 use crate::outcome::Outcome;
@@ -6,6 +9,8 @@ use crate::process::{Process, forked};
 
 /// A connected client. See [`rocketmq_thin::Client`].
 pub type Client = Bound<rocketmq_thin::Client>;
+/// The changes of a client's status. See [`rocketmq_thin::StatusChanges`].
+pub type StatusChanges = Bound<Arc<Mutex<rocketmq_thin::StatusChanges>>>;
 /// A producer. See [`rocketmq_thin::Producer`].
 pub type Producer = Bound<rocketmq_thin::Producer>;
 /// A transaction of a producer. See [`rocketmq_thin::Transaction`].
@@ -22,6 +27,8 @@ pub type Messages = Bound<rocketmq_thin::Messages>;
 pub type PushConsumer = Bound<rocketmq_thin::PushConsumer>;
 /// A message of a push consumer to handle. See [`rocketmq_thin::Task`]. Dropping it counts as a failure.
 pub type Task = Bound<rocketmq_thin::Task>;
+/// The lite topics whose subscriptions a server has ended. See [`rocketmq_thin::LiteRevocations`].
+pub type LiteRevocations = Bound<Arc<rocketmq_thin::LiteRevocations>>;
 
 /// An object of the core, bound to the runtime of the process that made it. Cheap to clone if the object is.
 #[derive(Clone)]

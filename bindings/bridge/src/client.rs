@@ -1,8 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use rocketmq_thin::{ClientOptions, Error, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions};
+use rocketmq_thin::{
+    ClientOptions, Credentials, Error, Health, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions,
+};
+use tokio::sync::Mutex;
 
-use crate::bound::{Bound, Client};
+use crate::bound::{Bound, Client, StatusChanges};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::Process;
@@ -45,8 +49,63 @@ impl Client {
         })
     }
 
+    /// Whether the servers can be reached.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` in a forked child, as for all functions of this crate that do not return an operation.
+    pub fn health(&self) -> Result<Health, Error> {
+        self.call("health", rocketmq_thin::Client::health)
+    }
+
+    /// The changes of the status from now on, beginning with the present one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`health`](Self::health).
+    pub fn status_changes(&self) -> Result<StatusChanges, Error> {
+        let changes = self.call("status_changes", rocketmq_thin::Client::status_changes)?;
+        Ok(Bound::new(Arc::new(Mutex::new(changes)), self.process()))
+    }
+
+    /// Waits until new credentials are needed: [`Outcome::Done`]; [`Outcome::End`] once the client is closed. The
+    /// binding answers with [`update_credentials`](Self::update_credentials) or
+    /// [`credentials_failed`](Self::credentials_failed), and asks again.
+    pub fn credentials_needed(&self) -> Operation {
+        self.operation("credentials_needed", |client| async move {
+            Ok(if client.credentials_needed().await { Outcome::Done } else { Outcome::End })
+        })
+    }
+
+    /// Signs requests from now on with these credentials.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidOptions` if they can't be sent to a server. As for [`health`](Self::health).
+    pub fn update_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
+        self.call("update_credentials", |client| client.update_credentials(credentials))?
+    }
+
+    /// Tells why no new credentials can be had.
+    ///
+    /// # Errors
+    ///
+    /// As for [`health`](Self::health).
+    pub fn credentials_failed(&self, reason: String) -> Result<(), Error> {
+        self.call("credentials_failed", |client| client.credentials_failed(reason))
+    }
+
     /// Closes it within the deadline: [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |client| async move { Ok(Outcome::Closed(client.close(deadline).await)) })
+    }
+}
+
+impl StatusChanges {
+    /// The next status: [`Outcome::Health`]; [`Outcome::End`] once the client is closed.
+    pub fn next(&self) -> Operation {
+        self.operation("status_changes", |changes| async move {
+            Ok(changes.lock().await.next().await.map_or(Outcome::End, Outcome::Health))
+        })
     }
 }

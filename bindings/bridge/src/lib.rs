@@ -39,6 +39,7 @@ mod bound;
 mod call;
 mod client;
 mod deliveries;
+mod lite;
 mod operation;
 mod outcome;
 mod process;
@@ -49,8 +50,8 @@ mod simple_consumer;
 mod transaction;
 
 pub use bound::{
-    Bound, Client, Messages, OrphanCheck, OrphanChecks, Producer, PushConsumer, SimpleConsumer, Task,
-    Transaction,
+    Bound, Client, LiteRevocations, Messages, OrphanCheck, OrphanChecks, Producer, PushConsumer,
+    SimpleConsumer, StatusChanges, Task, Transaction,
 };
 pub use call::{Call, run, start};
 pub use client::connect;
@@ -62,7 +63,7 @@ pub use queue::Queue;
 /// The core's values, so that a binding needs this crate alone.
 pub use rocketmq_thin::{
     CLOSE_DEADLINE, ClientOptions, CloseReport, ConsumeResult, Credentials, DeadLetterOrigin, Decision,
-    DecodeOptions, Delivery, Error, ErrorKind, Filter, Language, Message, ProducerOptions,
-    PushConsumerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions, StreamOptions,
-    Subscription, Tls,
+    DecodeOptions, Delivery, EndpointHealth, Error, ErrorKind, Filter, Health, Language, Message,
+    ProducerOptions, PushConsumerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions,
+    StreamOptions, Subscription, Tls,
 };

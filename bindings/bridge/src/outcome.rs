@@ -1,4 +1,4 @@
-use rocketmq_thin::{CloseReport, Error, Receipt};
+use rocketmq_thin::{CloseReport, Error, Health, Receipt};
 
 use crate::bound::{Client, OrphanCheck, Producer, PushConsumer, SimpleConsumer, Task};
 use crate::deliveries::Deliveries;
@@ -26,6 +26,8 @@ pub enum Outcome {
     Tasks(Vec<Task>),
     /// A question about an orphaned transaction.
     OrphanCheck(Box<OrphanCheck>),
+    /// The present health.
+    Health(Health),
     /// A text, such as a message id.
     Text(String),
     /// Success, without a value.

@@ -175,3 +175,16 @@ class Retry(Exception):
 class DeadLetter(Exception):
     """Raised by a handler of a push consumer: the message moves to the dead-letter topic of the group, `%DLQ%` and the
     name of the group, and is not delivered again."""
+
+
+class Health(NamedTuple):
+    """Whether a client can reach its servers, as its latest calls and heartbeats have shown."""
+
+    status: str
+    """`connecting`, `connected`, `degraded` (some server does not answer, or refuses the client), `lost` or `closed`."""
+    error: Optional[Exception]
+    """What is wrong, if the status is `degraded` or `lost`."""
+    connections: int
+    """The number of open connections."""
+    endpoints: tuple[tuple[str, str, Optional[str]], ...]
+    """For each address in use: `host:port`, its status, and what is wrong with it."""

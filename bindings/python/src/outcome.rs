@@ -5,7 +5,7 @@ use rocketmq_thin_bridge::{Error, Outcome};
 use crate::consumer::SimpleConsumer;
 use crate::error::{exception, raised};
 use crate::handle::{Client, Producer};
-use crate::output::{Delivery, close_report, receipt};
+use crate::output::{Delivery, close_report, health, receipt};
 use crate::push::{PushConsumer, Task};
 use crate::transaction::OrphanCheck;
 
@@ -26,6 +26,7 @@ pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAn
             tasks.into_iter().filter_map(Task::new).collect::<Vec<_>>().into_bound_py_any(py)?
         }
         Outcome::OrphanCheck(check) => OrphanCheck(*check).into_bound_py_any(py)?,
+        Outcome::Health(status) => health(py, status)?,
         Outcome::Text(text) => text.into_bound_py_any(py)?,
         Outcome::Done | Outcome::End => py.None().into_bound(py),
         Outcome::Settled(results) => each(py, results, |py, ()| Ok(py.None().into_bound(py)))?,

@@ -7,6 +7,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
 use rocketmq_thin_bridge as bridge;
 
+use crate::error::exception;
+
 /// A received message. Acknowledge it with the consumer that received it.
 #[pyclass(frozen, module = "rocketmq_thin")]
 pub(crate) struct Delivery(pub(crate) bridge::Delivery);
@@ -162,6 +164,23 @@ pub(crate) fn message<'py>(py: Python<'py>, message: &bridge::Message) -> PyResu
         &message.tag,
         PyTuple::new(py, &message.keys)?,
         properties,
+    ))
+}
+
+/// A `rocketmq_thin.Health`.
+pub(crate) fn health(py: Python<'_>, health: bridge::Health) -> PyResult<Bound<'_, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let error = |error: Option<bridge::Error>| error.map(|error| exception(py, &error)).transpose();
+    let endpoints = health.endpoints.into_iter().map(|endpoint| {
+        (endpoint.endpoint, endpoint.status.name(), endpoint.error.map(|error| error.to_string()))
+            .into_pyobject(py)
+    });
+    let endpoints = PyTuple::new(py, endpoints.collect::<PyResult<Vec<_>>>()?)?;
+    CLASS.import(py, "rocketmq_thin.values", "Health")?.call1((
+        health.status.name(),
+        error(health.error)?,
+        health.connections,
+        endpoints,
     ))
 }
 
