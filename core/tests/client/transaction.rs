@@ -258,3 +258,21 @@ async fn the_server_knows_the_topics_of_transactions() {
     let ended = server.seen.ended.lock().unwrap()[0].clone();
     assert_eq!(ended.topic.unwrap().resource_namespace, "prod");
 }
+
+#[tokio::test]
+async fn the_server_that_stored_a_message_is_told_and_may_ask() {
+    let broker = TestServer::start(script());
+    let access = TestServer::start(Script { broker: Some(broker.address), ..script() });
+    let producer = producer(&access).await;
+    let checks = producer.orphan_checks();
+    let transaction = producer.begin().unwrap();
+    transaction.send(Message::new("t", "1")).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!((broker.seen.counted("end"), access.seen.counted("end")), (1, 0));
+    ask(&broker, "2");
+    checks.next().await.unwrap().decide(Decision::Commit).await.unwrap();
+    assert_eq!((broker.seen.counted("end"), access.seen.counted("end")), (2, 0));
+    ask(&access, "3");
+    checks.next().await.unwrap().decide(Decision::Rollback).await.unwrap();
+    assert_eq!((broker.seen.counted("end"), access.seen.counted("end")), (2, 1));
+}
