@@ -21,6 +21,7 @@ use crate::{
     health::{Health, Monitor},
     member::Closable,
     message::CloseReport,
+    metrics::Metrics,
     options::{
         Access, ClientOptions, Credentials, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions,
         Startup, Subscription,
@@ -166,6 +167,12 @@ impl Client {
         let consumer = PushConsumer::new(session, self.0.routes.clone(), options);
         self.register(OPERATION, consumer.as_member())?;
         Ok(consumer)
+    }
+
+    /// What this client, with all its producers and consumers, has counted so far.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.servers.metrics(self.0.routes.client_id())
     }
 
     /// Closes every producer and consumer made from this client, side by side, within `deadline`.

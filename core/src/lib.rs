@@ -72,15 +72,18 @@ mod client;
 mod consumer;
 mod error;
 mod health;
+mod interceptor;
 mod lite;
 mod member;
 mod message;
+mod metrics;
 mod options;
 mod producer;
 mod push_consumer;
 mod route;
 mod rpc;
 mod session;
+mod trace;
 mod wire;
 
 /// Compiles the examples of the project's README and of this crate's.
@@ -93,8 +96,10 @@ pub use client::{Client, StatusChanges};
 pub use consumer::{Messages, SimpleConsumer};
 pub use error::{Error, ErrorKind, Result};
 pub use health::{EndpointHealth, Health, Status};
+pub use interceptor::{Interceptor, ReceiveInfo, SettleInfo, Settlement};
 pub use lite::LiteRevocations;
 pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
+pub use metrics::{Histogram, Metric, MetricPoint, MetricValue, Metrics};
 pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, CredentialsProvider, DecodeOptions, Filter, Language,
     ProducerOptions, PushConsumerOptions, ReceiveOptions, RetryOptions, SimpleConsumerOptions, Startup,

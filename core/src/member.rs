@@ -36,7 +36,8 @@ pub(crate) struct Member<K, C: BatchCall> {
 
 impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session: Arc::new(session), in_flight: Arc::default(), batchers: Mutex::default() }
+        let in_flight = session.pool().new_in_flight();
+        Self { session: Arc::new(session), in_flight, batchers: Mutex::default() }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

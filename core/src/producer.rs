@@ -114,7 +114,17 @@ impl Producer {
     }
 
     /// Queues a message once there is room for it. A half message has a place in its transaction.
-    async fn submit(&self, message: Message, half: Option<HalfSlot>) -> Result<Answer<Receipt>> {
+    async fn submit(&self, mut message: Message, half: Option<HalfSlot>) -> Result<Answer<Receipt>> {
+        let session = self.0.member.session();
+        let copy = session.sending(&mut message);
+        let answer = self.queue(message, half).await;
+        if let Err(error) = &answer {
+            session.refused(copy.as_ref(), error);
+        }
+        answer
+    }
+
+    async fn queue(&self, message: Message, half: Option<HalfSlot>) -> Result<Answer<Receipt>> {
         let Inner { member, ids, room, lanes, compress_above, .. } = &*self.0;
         let timeout = member.session().options().operation_timeout;
         let deadline = crate::options::deadline(Instant::now(), timeout);

@@ -20,6 +20,12 @@ pub mod thin {
     tonic::include_proto!("rocketmq.thin.v1");
 }
 
+/// The part of package `opentelemetry.proto.collector.metrics.v1` that an export of metrics uses, generated.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod otlp {
+    tonic::include_proto!("opentelemetry.proto.collector.metrics.v1");
+}
+
 /// Metadata with which a server announces, in any answer and with any value, that the messages of one request keep their
 /// own ids, tags, keys and properties.
 ///

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use super::settle::deadline;
 use crate::{
     error::{ErrorKind, Result},
+    interceptor::Settlement,
     message::Lease,
     rpc::{ForwardMessageToDeadLetterQueue, Retry},
     session::Session,
@@ -25,6 +26,10 @@ impl DeadLetter {
 
     /// Forwards the delivery, with retries.
     pub(crate) async fn run(self) -> Result<()> {
+        self.session.settle(self.lease.message(), Settlement::DeadLetter, self.send()).await
+    }
+
+    async fn send(&self) -> Result<()> {
         let _settling = self.lease.begin_settling();
         let options = self.session.options();
         let deadline = deadline(&self.lease, options);

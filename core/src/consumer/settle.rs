@@ -8,8 +8,10 @@ use std::{
 use super::leases::Leases;
 use crate::{
     error::{Error, ErrorKind, Result},
+    interceptor::{SettleInfo, Settlement},
     member::Member,
     message::{Delivery, Lease, Settling},
+    metrics::{ConsumeSeries, Recorder},
     options::{ClientOptions, Endpoints, RetryOptions},
     rpc::{
         AckMessage, Answer, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, Link, PendingItem,
@@ -27,6 +29,7 @@ pub(crate) struct Ack(Settling);
 
 /// Acks deliveries of one topic from one server.
 pub(crate) struct Acks {
+    series: Arc<ConsumeSeries>,
     session: Arc<Session>,
     leases: Arc<Leases>,
     group: String,
@@ -78,13 +81,18 @@ pub(super) fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
 impl Acks {
     pub(crate) fn new(leases: Arc<Leases>, group: &str, topic: &str, endpoints: Endpoints) -> Self {
         let session = leases.session().clone();
-        Self { session, leases, group: group.to_owned(), topic: topic.to_owned(), endpoints }
+        let series = session.metrics().consumes(group, topic);
+        Self { series, session, leases, group: group.to_owned(), topic: topic.to_owned(), endpoints }
     }
 }
 
 impl ReplaySettings for Acks {
     async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<()> {
         self.session.replay_settings(error, deadline).await
+    }
+
+    fn metrics(&self) -> Option<&Recorder> {
+        Some(self.session.metrics())
     }
 }
 
@@ -98,6 +106,16 @@ impl BatchCall for Acks {
 
     fn size(_ack: &Ack) -> usize {
         0
+    }
+
+    fn submitted(&self, ack: &Ack) {
+        let info = SettleInfo::new(ack.0.lease().message(), Settlement::Ack);
+        self.session.interceptors().before_settle(&info);
+    }
+
+    fn finished(&self, ack: &Ack, _submitted: Instant, result: Result<&(), &Error>) {
+        let info = SettleInfo::new(ack.0.lease().message(), Settlement::Ack);
+        self.session.settled(&self.series, &info, result.copied());
     }
 
     fn retry(&self) -> RetryOptions {
@@ -178,6 +196,11 @@ impl Change {
 
     /// As [`run`](Self::run), until `deadline`.
     pub(crate) async fn run_until(self, deadline: Instant) -> Result<()> {
+        let settlement = Settlement::ChangeInvisible(self.invisible);
+        self.session.settle(self.lease.message(), settlement, self.send_until(deadline)).await
+    }
+
+    async fn send_until(&self, deadline: Instant) -> Result<()> {
         let _settling = self.settles().then(|| self.lease.begin_settling());
         let (session, operation) = (&self.session, self.operation());
         let options = session.options();

@@ -1,8 +1,9 @@
 //! How a client connects.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, sync::Arc, time::Duration};
 
 use super::{Credentials, CredentialsProvider, LONGEST_WAIT, Language, RetryOptions, Tls};
+use crate::interceptor::Interceptor;
 
 /// How a [`Client`](crate::Client) connects to its servers.
 ///
@@ -43,6 +44,8 @@ pub struct ClientOptions {
     pub retry: RetryOptions,
     /// The language of the application, as told to the server. Default: Rust. Set by language bindings.
     pub language: Language,
+    /// What is told before and after every operation. Default: none.
+    pub interceptors: Vec<Arc<dyn Interceptor>>,
 }
 
 impl ClientOptions {
@@ -134,6 +137,13 @@ impl ClientOptions {
         self
     }
 
+    /// Adds to the [`interceptors`](Self::interceptors).
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: Arc<dyn Interceptor>) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
     /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
     pub(crate) fn bounded(self) -> Self {
         let bound = |duration: Duration| duration.min(LONGEST_WAIT);
@@ -165,6 +175,7 @@ impl Default for ClientOptions {
             startup_timeout: Duration::from_secs(10),
             retry: RetryOptions::default(),
             language: Language::Rust,
+            interceptors: Vec::new(),
         }
     }
 }

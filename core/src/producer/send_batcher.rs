@@ -14,6 +14,7 @@ use super::{room::Share, transaction::HalfSlot};
 use crate::{
     error::{Error, ErrorKind},
     message::{MessageType, Receipt},
+    metrics::{Recorder, SendSeries},
     options::{Endpoints, RetryOptions},
     route::{Choice, Routes},
     rpc::{BatchCall, Identity, Link, PendingItem, ReplaySettings, SendMessage},
@@ -35,6 +36,7 @@ pub(super) struct SendBatcher {
     born_host: String,
     session: Arc<Session>,
     routes: Arc<Routes>,
+    series: Arc<SendSeries>,
     turn: AtomicUsize,
     published: AtomicBool,
 }
@@ -44,6 +46,7 @@ impl SendBatcher {
         Self {
             topic: topic.to_owned(),
             born_host: Identity::host(),
+            series: session.metrics().sends(topic),
             session,
             routes,
             // Random, so that the producers of a topic don't all start with its first queue.
@@ -150,6 +153,10 @@ impl ReplaySettings for SendBatcher {
     async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<(), Error> {
         self.session.replay_settings(error, deadline).await
     }
+
+    fn metrics(&self) -> Option<&Recorder> {
+        Some(self.session.metrics())
+    }
 }
 
 impl BatchCall for SendBatcher {
@@ -168,6 +175,11 @@ impl BatchCall for SendBatcher {
     /// knows.
     fn may_repeat(send: &PendingSend, error: &Error) -> bool {
         send.half.is_none() || !error.maybe_delivered()
+    }
+
+    fn finished(&self, send: &PendingSend, submitted: Instant, result: Result<&Receipt, &Error>) {
+        self.series.sent(submitted.elapsed(), result.is_ok());
+        self.session.sent(&send.outgoing.message, result);
     }
 
     fn retry(&self) -> RetryOptions {

@@ -20,6 +20,7 @@ use crate::{
     lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
+    metrics::Cached,
     options::{LONGEST_WAIT, PushConsumerOptions},
     route::Routes,
     session::Session,
@@ -67,6 +68,7 @@ pub(super) struct Held {
     attempt: u32,
     /// Whether later messages wait for it.
     ordered: bool,
+    cached: Cached,
     /// The message; taken when it is handed out, unless it may be handed out again.
     delivery: Option<Delivery>,
 }
@@ -198,6 +200,7 @@ impl Inner {
         for delivery in &deliveries {
             self.leases.keep(&delivery.lease, keep_until);
         }
+        let series = self.session().metrics().consumes(&self.group.name, &deliveries[0].topic);
         let mut state = self.state.lock();
         let unwanted: Vec<_> = if state.dispatch.is_closed() {
             deliveries.into_iter().map(|delivery| delivery.lease).collect()
@@ -206,7 +209,8 @@ impl Inner {
                 let sequence = fifo.then(|| sequence(&delivery, broker));
                 let (size, lease) = (delivery.body.len(), delivery.lease.clone());
                 let attempt = delivery.attempt;
-                let held = Held { lease, attempt, ordered: fifo, delivery: Some(delivery) };
+                let cached = Cached::new(series.clone(), size);
+                let held = Held { lease, attempt, ordered: fifo, cached, delivery: Some(delivery) };
                 state.dispatch.insert(held, size, sequence);
             }
             Vec::new()
@@ -237,7 +241,7 @@ impl Inner {
             if held.lease.is_lost(now) {
                 lost.extend(state.dispatch.lose(key).into_iter().map(|held| held.lease));
                 state.dispatch.remove(key);
-            } else if let Some(delivery) = held.hand_out() {
+            } else if let Some(delivery) = held.hand_out(now) {
                 tasks.push(Task { delivery, completion: Completion::new(self.clone(), key) });
             }
         }
@@ -259,6 +263,7 @@ impl Inner {
         let mut state = self.state.lock();
         let closed = state.dispatch.is_closed();
         let Some(held) = state.dispatch.handled(key) else { return };
+        held.cached.end(now, result == ConsumeResult::Ack);
         let (lease, attempt, ordered) = (held.lease.clone(), held.attempt, held.ordered);
         if lease.is_lost(now) {
             let message = lease.message();
@@ -403,7 +408,8 @@ impl Inner {
 
 impl Held {
     /// The message for a handler. One that is ordered may be handed out again, hence it is copied.
-    fn hand_out(&mut self) -> Option<Delivery> {
+    fn hand_out(&mut self, now: Instant) -> Option<Delivery> {
+        self.cached.begin(now);
         if self.ordered {
             self.delivery.clone().map(|delivery| Delivery { attempt: self.attempt, ..delivery })
         } else {

@@ -58,6 +58,11 @@ impl Routes {
         Self(table)
     }
 
+    /// The id that the client queries routes by.
+    pub(crate) fn client_id(&self) -> &str {
+        self.0.rpc.identity().client_id()
+    }
+
     /// The route of `topic`, from the cache if it is there.
     pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
         let mut query = {

@@ -60,6 +60,12 @@ pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
         true
     }
 
+    /// Is told that an item is queued.
+    fn submitted(&self, _item: &Self::Item) {}
+
+    /// Is told the result of an item that was submitted at `submitted`.
+    fn finished(&self, _item: &Self::Item, _submitted: Instant, _result: Result<&Self::Output, &Error>) {}
+
     /// How often and how fast to retry.
     fn retry(&self) -> RetryOptions;
 
@@ -79,6 +85,7 @@ pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
 /// A submitted item that has no result yet.
 pub(crate) struct PendingItem<C: BatchCall> {
     pub(crate) item: C::Item,
+    submitted: Instant,
     deadline: Instant,
     maybe_delivered: bool,
     /// The latest failure.
@@ -105,7 +112,8 @@ impl<C: BatchCall> PendingItem<C> {
         let sent = Arc::new(AtomicBool::new(false));
         let answer = Answer { operation: C::OPERATION, deadline, sent: sent.clone(), result };
         let reply = Reply::Caller { result: reply, sent };
-        (Self { item, deadline, maybe_delivered: false, error: None, reply, guard }, answer)
+        let submitted = Instant::now();
+        (Self { item, submitted, deadline, maybe_delivered: false, error: None, reply, guard }, answer)
     }
 
     /// An item to be sent until `deadline`, whose result goes to `callback`. That is not called if the batcher is stopped
@@ -117,7 +125,8 @@ impl<C: BatchCall> PendingItem<C> {
         callback: impl FnOnce(Result<C::Output, Error>) + Send + Sync + 'static,
     ) -> Self {
         let reply = Reply::Callback(Box::new(callback));
-        Self { item, deadline, maybe_delivered: false, error: None, reply, guard }
+        let submitted = Instant::now();
+        Self { item, submitted, deadline, maybe_delivered: false, error: None, reply, guard }
     }
 
     /// Whether to send the item again after `error`.
@@ -125,11 +134,12 @@ impl<C: BatchCall> PendingItem<C> {
         verdict(error) != Verdict::Fail && C::may_repeat(&self.item, error)
     }
 
-    fn finish(self, result: Result<C::Output, Error>) {
+    fn finish(self, call: &C, result: Result<C::Output, Error>) {
         if result.is_ok() {
             self.guard.succeeded();
         }
         let result = result.map_err(|error| if self.maybe_delivered { error.maybe() } else { error });
+        call.finished(&self.item, self.submitted, result.as_ref());
         match self.reply {
             // The caller may have given up waiting.
             Reply::Caller { result: caller, .. } => drop(caller.send(result)),
@@ -216,6 +226,7 @@ impl<C: BatchCall> Batcher<C> {
 
     /// Queues an item.
     pub(crate) fn queue(self: &Arc<Self>, pending: PendingItem<C>) {
+        self.call.submitted(&pending.item);
         let mut state = self.state.lock();
         if !self.stop.is_cancelled() {
             state.queue.push_back(pending);
@@ -291,7 +302,7 @@ impl<C: BatchCall> Batcher<C> {
     /// Sends one request, answers the items that are done, and returns the others.
     async fn attempt(&self, items: Vec<PendingItem<C>>, limit: Duration) -> Failed<C> {
         let mut failed = Failed { items: Vec::new(), divide: false };
-        let items = in_time(items);
+        let items = self.in_time(items);
         let Some(latest) = items.iter().map(|pending| pending.deadline).max() else { return failed };
         for pending in &items {
             if let Reply::Caller { sent, .. } = &pending.reply {
@@ -306,7 +317,7 @@ impl<C: BatchCall> Batcher<C> {
                         Err(error) if pending.repeats(&error) => {
                             failed.items.push(pending.failed(error));
                         }
-                        result => pending.finish(result),
+                        result => pending.finish(&self.call, result),
                     }
                 }
             }
@@ -316,7 +327,7 @@ impl<C: BatchCall> Batcher<C> {
                     if failed.divide || pending.repeats(&error) {
                         failed.items.push(pending.failed(error.clone()));
                     } else {
-                        pending.finish(Err(error.clone()));
+                        pending.finish(&self.call, Err(error.clone()));
                     }
                 }
             }
@@ -360,7 +371,7 @@ impl<C: BatchCall> Batcher<C> {
         if let Err(last) = result {
             for mut pending in failed.items {
                 let error = pending.error.take().unwrap_or_else(|| last.clone());
-                pending.finish(Err(error));
+                pending.finish(&self.call, Err(error));
             }
         }
         Vec::new()
@@ -380,6 +391,17 @@ impl<C: BatchCall> Batcher<C> {
         let failed = self.attempt(vec![pending], self.call.request_timeout()).await;
         self.retry_together(failed.items).await;
     }
+
+    /// Answers the items whose deadline has passed, and returns the others.
+    fn in_time(&self, items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
+        let now = Instant::now();
+        let (in_time, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|pending| pending.deadline > now);
+        for mut pending in late {
+            let error = pending.error.take().unwrap_or_else(|| queued_too_long(C::OPERATION));
+            pending.finish(&self.call, Err(error));
+        }
+        in_time
+    }
 }
 
 /// The items that a request left without a result; each knows its error.
@@ -394,17 +416,6 @@ impl<C: BatchCall> Failed<C> {
     fn error(&self) -> Option<Error> {
         self.items.first().filter(|_| !self.divide).and_then(|pending| pending.error.clone())
     }
-}
-
-/// Answers the items whose deadline has passed, and returns the others.
-fn in_time<C: BatchCall>(items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
-    let now = Instant::now();
-    let (in_time, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|pending| pending.deadline > now);
-    for mut pending in late {
-        let error = pending.error.take().unwrap_or_else(|| queued_too_long(C::OPERATION));
-        pending.finish(Err(error));
-    }
-    in_time
 }
 
 /// How many of the queued sizes fit into one request: at least one, if there is one.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rocketmq_thin_proto::v2::{self, receive_message_response::Content};
@@ -35,6 +35,8 @@ pub(crate) struct Rpc {
 pub(crate) struct Received {
     pub(crate) status: Option<v2::Status>,
     pub(crate) messages: Vec<v2::Message>,
+    /// When the server began to deliver, by its clock.
+    pub(crate) delivered_at: Option<SystemTime>,
 }
 
 /// A connection of a link.
@@ -295,8 +297,8 @@ async fn gather(
         match response.content {
             Some(Content::Status(status)) => received.status = Some(status),
             Some(Content::Message(message)) => received.messages.push(message),
-            // Only the server's clock, which nothing here needs.
-            Some(Content::DeliveryTimestamp(_)) | None => {}
+            Some(Content::DeliveryTimestamp(time)) => received.delivered_at = time.try_into().ok(),
+            None => {}
         }
     }
     Ok(())

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::{connection::Connection, transport::Transport};
 use crate::{
     error::{Error, ErrorKind},
+    metrics::Recorder,
     options::Address,
 };
 
@@ -36,6 +37,7 @@ const REPLACE_INTERVAL: Duration = Duration::from_secs(20);
 pub(super) struct Connections {
     address: Address,
     transport: Transport,
+    metrics: Arc<Recorder>,
     state: Mutex<State>,
     /// Told whenever a long poll ends.
     freed: Notify,
@@ -91,8 +93,8 @@ impl Drop for PollSlot {
 }
 
 impl Connections {
-    pub(super) fn new(address: Address, transport: Transport) -> Arc<Self> {
-        Arc::new(Self { address, transport, state: Mutex::default(), freed: Notify::new() })
+    pub(super) fn new(address: Address, transport: Transport, metrics: Arc<Recorder>) -> Arc<Self> {
+        Arc::new(Self { address, transport, metrics, state: Mutex::default(), freed: Notify::new() })
     }
 
     /// How many connections are open.
@@ -207,6 +209,7 @@ impl Connections {
         }
         let connection = Arc::new(result?);
         let streams = connection.max_streams();
+        connections.metrics.connected();
         match purpose {
             Purpose::Main => state.main = Some(connection),
             Purpose::Polls => {

@@ -35,6 +35,11 @@ impl InFlight {
         (!self.closing.load(Ordering::SeqCst)).then_some(guard)
     }
 
+    /// How many operations have no result yet.
+    pub(crate) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst)
     }

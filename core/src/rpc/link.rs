@@ -21,6 +21,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     health::Monitor,
+    metrics::Recorder,
     options::Address,
 };
 
@@ -54,10 +55,15 @@ pub(super) enum Health {
 }
 
 impl Link {
-    pub(super) fn new(address: Address, transport: Transport, monitor: Arc<Monitor>) -> Arc<Self> {
+    pub(super) fn new(
+        address: Address,
+        transport: Transport,
+        monitor: Arc<Monitor>,
+        metrics: Arc<Recorder>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: Arc::from(address.to_string()),
-            connections: Connections::new(address.clone(), transport),
+            connections: Connections::new(address.clone(), transport, metrics),
             address,
             state: Mutex::new(State { health: Health::Untried, error: None }),
             monitor,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -10,6 +10,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
 use super::{
+    in_flight::InFlight,
     link::{Health, Link},
     retry::{NoSettings, Retry},
     transport::Transport,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind},
     health::{EndpointHealth, Monitor, Status},
+    metrics::Recorder,
     options::{Address, Endpoints, LONGEST_WAIT, Startup, Tls},
 };
 
@@ -28,6 +30,9 @@ pub(crate) struct Pool {
     transport: Transport,
     links: Mutex<HashMap<Address, Arc<Link>>>,
     monitor: Arc<Monitor>,
+    metrics: Arc<Recorder>,
+    /// The counts of all producers and consumers.
+    in_flight: Mutex<Vec<Weak<InFlight>>>,
     /// The address that each client tries first, so that many clients spread over equal addresses.
     start: usize,
 }
@@ -38,6 +43,8 @@ impl Pool {
             transport: Transport::new(tls, connect_timeout)?,
             links: Mutex::default(),
             monitor,
+            metrics: Arc::default(),
+            in_flight: Mutex::default(),
             start: rand::random::<u16>().into(),
         })
     }
@@ -55,6 +62,25 @@ impl Pool {
             .ok_or_else(|| {
                 Error::new(ErrorKind::Protocol, "connect", "the server names a broker without an address")
             })
+    }
+
+    /// Where everything is counted that goes over these connections.
+    pub(crate) fn metrics(&self) -> &Recorder {
+        &self.metrics
+    }
+
+    /// A new count of operations, which is a part of [`in_flight`](Self::in_flight).
+    pub(crate) fn new_in_flight(&self) -> Arc<InFlight> {
+        let new = Arc::new(InFlight::default());
+        let mut all = self.in_flight.lock();
+        all.retain(|it| it.strong_count() > 0);
+        all.push(Arc::downgrade(&new));
+        new
+    }
+
+    /// How many operations of all producers and consumers have no result yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.lock().iter().filter_map(Weak::upgrade).map(|it| it.under_way()).sum()
     }
 
     /// How many connections are open to all addresses.
@@ -110,7 +136,8 @@ impl Pool {
         if let Some(link) = links.get(address) {
             return link.clone();
         }
-        let link = Link::new(address.clone(), self.transport.clone(), self.monitor.clone());
+        let (monitor, metrics) = (self.monitor.clone(), self.metrics.clone());
+        let link = Link::new(address.clone(), self.transport.clone(), monitor, metrics);
         links.insert(address.clone(), link.clone());
         link
     }

@@ -7,6 +7,7 @@ use rocketmq_thin_proto::{Class, classify, v2};
 
 use crate::{
     error::{Error, ErrorKind},
+    metrics::Recorder,
     options::{LONGEST_WAIT, RetryOptions},
 };
 
@@ -55,6 +56,11 @@ pub(crate) trait ReplaySettings {
         error: &Error,
         deadline: Instant,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Where requests that are sent again are counted.
+    fn metrics(&self) -> Option<&Recorder> {
+        None
+    }
 }
 
 /// For requests that need no settings on the server.
@@ -192,6 +198,9 @@ impl Retry {
     /// `error` itself if another attempt is pointless.
     async fn pause(&mut self, error: Error, settings: &impl ReplaySettings) -> Result<(), Error> {
         let (verdict, pause) = self.next(error.clone())?;
+        if let Some(metrics) = settings.metrics() {
+            metrics.retried(self.operation);
+        }
         let replayed =
             verdict == Verdict::Replay && settings.replay_settings(&error, self.deadline).await.is_ok();
         // At once after a replay, unless the one before did not help.

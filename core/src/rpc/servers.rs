@@ -6,6 +6,7 @@ use super::{CurrentCredentials, Identity, Link, Pool, Rpc};
 use crate::{
     error::Error,
     health::{Health, Monitor},
+    metrics::Metrics,
     options::{ClientOptions, Endpoints, Startup},
 };
 
@@ -46,6 +47,12 @@ impl Servers {
     /// The best of the addresses that the user gave.
     pub(crate) fn pick_access(&self) -> Result<Arc<Link>, Error> {
         self.pool.pick(&self.access)
+    }
+
+    /// What the client of this id has counted so far.
+    pub(crate) fn metrics(&self, client_id: &str) -> Metrics {
+        let pool = &self.pool;
+        pool.metrics().snapshot(client_id, pool.in_flight(), pool.connections())
     }
 
     /// Whether the user gave the address.

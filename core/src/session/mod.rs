@@ -1,5 +1,6 @@
 //! A protocol client as its servers see it: settings exchanged over telemetry, heartbeats, and a notice at the end.
 
+mod observe;
 mod orphans;
 mod revocations;
 mod stream;
@@ -26,6 +27,7 @@ use crate::{
     error::{Error, ErrorKind},
     health::SessionHealth,
     message::Orphan,
+    metrics::Recorder,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
     rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
     wire::{ConsumerSettings, Role, Settings, build_settings},
@@ -284,6 +286,10 @@ impl ReplaySettings for Session {
             Some(link) => self.replay(&link, deadline).await,
             None => Ok(()),
         }
+    }
+
+    fn metrics(&self) -> Option<&Recorder> {
+        Some(self.pool().metrics())
     }
 }
 

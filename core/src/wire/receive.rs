@@ -14,6 +14,7 @@ use crate::{
     options::Filter,
     route::Queue,
     rpc::{Origin, Outcome, Received},
+    trace,
 };
 
 /// A subscription, as all its receives need it.
@@ -95,6 +96,9 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
     let plain = body::decode(&message.body, &system, source.max_body_size);
     let mut properties: Vec<_> = message.user_properties.into_iter().collect();
     properties.sort_unstable();
+    // Senders with OpenTelemetry's instrumentation of Apache's client set only the property.
+    let trace_parent = system.trace_context.filter(|context| !context.is_empty());
+    let trace_parent = trace_parent.or_else(|| trace::trace_parent(&properties).map(str::to_owned));
     let leased = LeasedMessage {
         message_id: system.message_id.clone(),
         topic: source.topic.clone(),
@@ -119,7 +123,7 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
         priority: system.priority,
         lite_topic: system.lite_topic,
         dead_letter_origin: origin,
-        trace_parent: system.trace_context.filter(|context| !context.is_empty()),
+        trace_parent,
         born_at: system.born_timestamp.and_then(time),
         born_host: system.born_host,
         stored_at: system.store_timestamp.and_then(time),
@@ -156,7 +160,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let poll = Poll { max_messages: 1, invisible: second, wait: second };
         let attempt = Attempt { id: "1", poll, source: &source(), queue: &queue };
-        process_receive(&origin, Received { status, messages }, &attempt)
+        process_receive(&origin, Received { status, messages, delivered_at: None }, &attempt)
     }
 
     fn message(system: v2::SystemProperties) -> v2::Message {

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, ErrorKind},
     message::{Message, MessageType, Receipt},
     rpc::{Origin, Outcome},
+    trace::trace_parent,
 };
 
 /// A message, and what the client adds to it.
@@ -67,6 +68,7 @@ pub(crate) fn build_send<'a>(
                 born_timestamp: Some(outgoing.born_at.into()),
                 born_host: born_host.to_owned(),
                 queue_id,
+                trace_context: trace_parent(properties).map(str::to_owned),
                 ..Default::default()
             }),
             body: body.clone(),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
+    interceptor::ReceiveInfo,
     message::Delivery,
     route::Routes,
     rpc::{Backoff, Link, Verdict, verdict},
@@ -69,7 +70,8 @@ impl Poller {
                 attempt.answered();
                 self.state.lock().failures = None;
             }
-            Err(_) => {
+            Err(error) => {
+                self.session.metrics().failed("receive", error.kind());
                 self.count_failure();
                 self.routes.suspect(&self.source.topic);
             }
@@ -116,8 +118,14 @@ impl Poller {
         let (group, topic) = (rpc.resource(&*self.source.group.name), rpc.resource(&*self.source.topic));
         let request = build_receive(group, topic, attempt);
         let limit = attempt.poll.wait.saturating_add(self.session.options().request_timeout);
-        let (origin, received) = rpc.receive(link, request, limit).await?;
-        process_receive(&origin, received, attempt)
+        let Source { group, topic, .. } = &*self.source;
+        let info = ReceiveInfo { group: &group.name, topic, max_messages: attempt.poll.max_messages };
+        self.session.interceptors().before_receive(&info);
+        let answer = rpc.receive(link, request, limit).await;
+        let delivered_at = answer.as_ref().ok().and_then(|(_, received)| received.delivered_at);
+        let result = answer.and_then(|(origin, received)| process_receive(&origin, received, attempt));
+        self.session.received(&info, delivered_at, result.as_deref());
+        result
     }
 
     fn open_attempt(&self) -> AttemptId<'_> {

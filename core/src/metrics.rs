@@ -1,0 +1,137 @@
+//! What the client counts, as plain data.
+
+mod histogram;
+mod recorder;
+
+use std::time::SystemTime;
+
+pub(crate) use recorder::{Cached, ConsumeSeries, Recorder, SendSeries};
+
+/// Everything a [`Client`](crate::Client) has counted since it was made.
+///
+/// Names and labels of the first six metrics are those of Apache's clients. Times are in milliseconds. Every point also
+/// has the label `client_id`.
+///
+/// | metric | kind | labels | what |
+/// |---|---|---|---|
+/// | `rocketmq_send_cost_time` | histogram | `topic`, `invocation_status` | from the moment a message is queued to its result, with retries |
+/// | `rocketmq_delivery_latency` | histogram | `topic`, `consumer_group` | from the server's delivery of a message to its arrival, by the clocks of both |
+/// | `rocketmq_await_time` | histogram | `topic`, `consumer_group` | from the arrival of a message to the start of its handler (push consumers) |
+/// | `rocketmq_process_time` | histogram | `topic`, `consumer_group`, `invocation_status` | how long its handler ran (push consumers) |
+/// | `rocketmq_consumer_cached_messages` | gauge | `topic`, `consumer_group` | messages that wait for a handler or run in one (push consumers) |
+/// | `rocketmq_consumer_cached_bytes` | gauge | `topic`, `consumer_group` | the size of their bodies |
+/// | `rocketmq_client_received_messages` | counter | `topic`, `consumer_group` | messages received |
+/// | `rocketmq_client_settled_messages` | counter | `topic`, `consumer_group`, `operation`, `invocation_status` | acks, changes of the invisible time, dead letters |
+/// | `rocketmq_client_errors` | counter | `operation`, `error_kind` | operations that failed for good; of receives, each request that failed |
+/// | `rocketmq_client_retries` | counter | `operation` | requests that were sent again |
+/// | `rocketmq_client_in_flight` | gauge | | sends, acks and changes of the invisible time without a result yet |
+/// | `rocketmq_client_connections` | gauge | | open connections |
+/// | `rocketmq_client_connections_opened` | counter | | connections opened so far |
+///
+/// `invocation_status` is `success` or `failure`. Beyond 1,000 topics of producers, or 1,000 pairs of group and topic of
+/// consumers, the rest is counted together under the topic `(other)`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// When counting began.
+    pub since: SystemTime,
+    /// When this snapshot was taken.
+    pub at: SystemTime,
+    /// Each metric once, in the order of the table above. A metric that has counted nothing has no points.
+    pub metrics: Vec<Metric>,
+}
+
+impl Metrics {
+    /// The metric of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Metric> {
+        self.metrics.iter().find(|metric| metric.name == name)
+    }
+}
+
+/// One metric with a point for each set of labels.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, such as `rocketmq_send_cost_time`.
+    pub name: &'static str,
+    /// What it measures, in a few words.
+    pub description: &'static str,
+    /// `ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`.
+    pub unit: &'static str,
+    /// Its values.
+    pub points: Vec<MetricPoint>,
+}
+
+impl Metric {
+    /// The sum of all points; of a histogram, how many values it holds.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.points.iter().map(|point| point.value.total()).sum()
+    }
+
+    /// The first point that has all of these labels.
+    #[must_use]
+    pub fn point(&self, labels: &[(&str, &str)]) -> Option<&MetricPoint> {
+        self.points.iter().find(|point| labels.iter().all(|(name, value)| point.label(name) == Some(value)))
+    }
+}
+
+/// The value of a metric for one set of labels.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MetricPoint {
+    /// Names and values, in the order of the table at [`Metrics`]; `client_id` is the last.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: MetricValue,
+}
+
+impl MetricPoint {
+    /// The value of a label.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A value, and what kind of value it is.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MetricValue {
+    /// A count that only grows.
+    Counter(u64),
+    /// A value as it is now.
+    Gauge(u64),
+    /// How values are distributed.
+    Histogram(Histogram),
+}
+
+impl MetricValue {
+    fn total(&self) -> u64 {
+        match self {
+            Self::Counter(count) | Self::Gauge(count) => *count,
+            Self::Histogram(histogram) => histogram.count(),
+        }
+    }
+}
+
+/// The distribution of values since [`Metrics::since`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Histogram {
+    /// The highest value of each bucket but the last, ascending.
+    pub bounds: &'static [f64],
+    /// How many values each bucket holds: one more than `bounds`, the last for what is above all of them.
+    pub counts: Vec<u64>,
+    /// The sum of all values.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// How many values it holds.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
