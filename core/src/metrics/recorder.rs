@@ -75,6 +75,7 @@ impl SendSeries {
     }
 }
 
+#[allow(dead_code, reason = "a push consumer will count what its handlers do")]
 impl ConsumeSeries {
     fn new() -> Self {
         Self {
@@ -200,6 +201,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::MetricValue;
 
     #[test]
     fn a_snapshot_has_a_point_for_each_set_of_labels() {

@@ -8,6 +8,7 @@ mod life;
 mod lite;
 mod message_types;
 mod network;
+mod observe;
 mod push;
 mod receive;
 mod relay;

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Recorder, OPERATIONS};
+use super::{OPERATIONS, Recorder};
 use crate::metrics::{Metric, MetricPoint, MetricValue, Metrics, histogram::AtomicHistogram};
 
 /// Name, unit and description.
@@ -67,7 +67,8 @@ impl Recorder {
             let add = |points: &mut Vec<_>, value: Option<_>| {
                 points.extend(value.map(|value| point(&labels, value)));
             };
-            let count = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed)).filter(|count| *count > 0);
+            let count =
+                |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed)).filter(|count| *count > 0);
             add(&mut latency, histogram(&series.delivery_latency));
             let handled = histogram(&series.await_time);
             if handled.is_some() || count(&series.cached_messages).is_some() {
