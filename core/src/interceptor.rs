@@ -94,7 +94,12 @@ pub struct SettleInfo<'a> {
 
 impl<'a> SettleInfo<'a> {
     pub(crate) fn new(message: &'a LeasedMessage, settlement: Settlement) -> Self {
-        Self { group: &message.group.name, topic: &message.topic, message_id: &message.message_id, settlement }
+        Self {
+            group: &message.group.name,
+            topic: &message.topic,
+            message_id: &message.message_id,
+            settlement,
+        }
     }
 }
 
