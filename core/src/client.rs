@@ -183,6 +183,7 @@ impl Client {
         let closes = members.iter().filter_map(Weak::upgrade).map(|member| member.close(deadline));
         let reports = join_all(closes).await;
         self.0.routes.stop();
+        self.0.servers.end_export(crate::options::deadline(start, deadline)).await;
         self.0.servers.credentials.close();
         self.0.servers.pool.clear();
         self.0.servers.monitor.close();

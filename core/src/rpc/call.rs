@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use rocketmq_thin_proto::v2::{self, receive_message_response::Content};
+use rocketmq_thin_proto::{
+    otlp,
+    v2::{self, receive_message_response::Content},
+};
 use tokio::time::timeout_at;
 use tonic::{Request, Status, Streaming};
 use tracing::{Instrument, debug_span};
@@ -274,6 +277,24 @@ impl Rpc {
         let again =
             error.kind() == ErrorKind::Unauthenticated && self.identity.credentials().refused(version);
         if again { error.with_retryable(true) } else { error }
+    }
+
+    /// Sends metrics to the collector behind `link`.
+    pub(crate) async fn export_metrics(
+        &self,
+        link: &Link,
+        body: otlp::ExportMetricsServiceRequest,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        const OPERATION: &str = "export_metrics";
+        let connection = link.for_call(deadline).await.map_err(|error| error.during(OPERATION))?;
+        let (origin, mut request, _) = self.request(OPERATION, link, body);
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        match timeout_at(deadline.into(), connection.collector().export(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(origin.transport(status)),
+            Err(_) => Err(origin.timeout()),
+        }
     }
 
     /// A request with its metadata, and which credentials signed it.

@@ -17,7 +17,9 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use rocketmq_thin_proto::v2::messaging_service_client::MessagingServiceClient;
+use rocketmq_thin_proto::{
+    otlp::metrics_service_client::MetricsServiceClient, v2::messaging_service_client::MessagingServiceClient,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -123,6 +125,11 @@ impl Connection {
     pub(super) fn stub(self: &Arc<Self>) -> Stub {
         MessagingServiceClient::with_origin(Caller(self.clone()), self.origin.clone())
             .max_decoding_message_size(MAX_RESPONSE)
+    }
+
+    /// The generated client of a collector of metrics over this connection.
+    pub(super) fn collector(self: &Arc<Self>) -> MetricsServiceClient<Caller> {
+        MetricsServiceClient::with_origin(Caller(self.clone()), self.origin.clone())
     }
 
     /// Whether new requests can be sent.

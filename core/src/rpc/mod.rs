@@ -12,6 +12,7 @@ mod connection;
 mod connections;
 mod credentials;
 mod diagnosis;
+mod export;
 mod failure;
 mod identity;
 mod in_flight;

@@ -10,6 +10,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
 use super::{
+    export::Exporter,
     in_flight::InFlight,
     link::{Health, Link},
     retry::{NoSettings, Retry},
@@ -31,6 +32,7 @@ pub(crate) struct Pool {
     links: Mutex<HashMap<Address, Arc<Link>>>,
     monitor: Arc<Monitor>,
     metrics: Arc<Recorder>,
+    exporter: Exporter,
     /// The counts of all producers and consumers.
     in_flight: Mutex<Vec<Weak<InFlight>>>,
     /// The address that each client tries first, so that many clients spread over equal addresses.
@@ -44,6 +46,7 @@ impl Pool {
             links: Mutex::default(),
             monitor,
             metrics: Arc::default(),
+            exporter: Exporter::default(),
             in_flight: Mutex::default(),
             start: rand::random::<u16>().into(),
         })
@@ -67,6 +70,10 @@ impl Pool {
     /// Where everything is counted that goes over these connections.
     pub(crate) fn metrics(&self) -> &Recorder {
         &self.metrics
+    }
+
+    pub(super) fn exporter(&self) -> &Exporter {
+        &self.exporter
     }
 
     /// A new count of operations, which is a part of [`in_flight`](Self::in_flight).
@@ -140,6 +147,11 @@ impl Pool {
         let link = Link::new(address.clone(), self.transport.clone(), monitor, metrics);
         links.insert(address.clone(), link.clone());
         link
+    }
+
+    /// A link to something else than a server: it counts neither for the health of the client nor in its metrics.
+    pub(super) fn apart(&self, address: &Address) -> Arc<Link> {
+        Link::new(address.clone(), self.transport.clone(), Arc::default(), Arc::default())
     }
 
     /// Waits until one of `endpoints` accepts a connection, as long as `startup` says.

@@ -17,7 +17,7 @@ use crate::{
     error::{Error, ErrorKind},
     options::Endpoints,
     rpc::{Backoff, Link, Origin},
-    wire::{process_orphan, process_settings},
+    wire::{process_metric, process_orphan, process_settings},
 };
 
 /// How long a server may take for its first settings, in request timeouts.
@@ -199,6 +199,7 @@ impl StreamTask {
         match command.command {
             Some(Command::Settings(settings)) => {
                 *self.session.settings.lock() = process_settings(&settings);
+                self.session.servers.export_metrics(process_metric(&settings), &self.session.rpc);
                 self.link.reached();
                 self.session.health.good(self.link.name());
                 self.received += 1;
