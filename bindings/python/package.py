@@ -128,6 +128,13 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     return wheel(library, wheel_directory).name
 
 
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    """A hook of PEP 517. Without it, pip would build the wheel to read its metadata."""
+    info = folder(Path(metadata_directory, f"rocketmq_thin-{version()}.dist-info"))
+    Path(info, "METADATA").write_bytes(metadata([ROOT / "LICENSE"]).encode())
+    return info.name
+
+
 def build_sdist(sdist_directory, config_settings=None):
     """A hook of PEP 517."""
     return sdist(sdist_directory).name

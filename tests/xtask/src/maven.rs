@@ -1,6 +1,7 @@
 //! Java packages through Maven.
 
 use std::{
+    env::consts::{DLL_PREFIX, DLL_SUFFIX, EXE_SUFFIX},
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
@@ -25,15 +26,21 @@ pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
 
 /// Maven on the Kotlin binding, with the native library that cargo has built.
 pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
-    let library = artefacts.library("rocketmq_thin_kotlin");
     let mut command = command(workspace, "bindings/kotlin/pom.xml");
-    command.arg(property("native.directory", artefacts.folder()));
-    command.arg(property("native.bindgen", artefacts.program(GENERATOR)));
-    command.arg(property("native.file", library.file_name().unwrap_or_default()));
+    command.args(generation(&artefacts.folder()));
     if let Some(platform) = Platform::here() {
         command.arg(property("native.platform", platform.jna()));
     }
     command
+}
+
+/// The properties that say from what the Kotlin layer is generated, and by what; `folder` is cargo's output for this machine.
+pub(crate) fn generation(folder: &Path) -> [OsString; 3] {
+    [
+        property("native.directory", folder),
+        property("native.file", format!("{DLL_PREFIX}rocketmq_thin_kotlin{DLL_SUFFIX}")),
+        property("native.bindgen", folder.join(format!("{GENERATOR}{EXE_SUFFIX}"))),
+    ]
 }
 
 /// The crate that generates Kotlin from a native library.

@@ -146,14 +146,15 @@ fn jars(workspace: &Workspace, order: &Order<'_>, out: &Path) -> Result<()> {
         fs::copy(&licences, information.join(licences::FILE))?;
         fs::copy(workspace.root().join("LICENSE"), information.join("LICENSE"))?;
     }
-    let (_, generated_from) = libraries.first().context("a platform is needed")?;
     let build = maven_output(workspace)?;
     clear(&build)?;
 
+    // The code is generated from the symbols of a library, which the published ones do not have.
     let mut generator = Command::new(cargo());
     generator.current_dir(workspace.root()).args(["build", "--locked", "--package", maven::GENERATOR]);
-    step::run(workspace, "build the generator of the Kotlin layer", &mut generator)?;
-    let generator = format!("{}{}", maven::GENERATOR, std::env::consts::EXE_SUFFIX);
+    generator.args(["--package", "rocketmq-thin-kotlin"]);
+    step::run(workspace, "build what the Kotlin layer is generated from", &mut generator)?;
+    let cargo_output = workspace.target().join("debug");
 
     let mut deploy = maven::command(workspace, "bindings/kotlin/pom.xml");
     deploy.args([
@@ -163,9 +164,8 @@ fn jars(workspace: &Workspace, order: &Order<'_>, out: &Path) -> Result<()> {
         "-Dnative.pattern=**",
         "-Dnative.platform=",
     ]);
+    deploy.args(maven::generation(&cargo_output));
     deploy.arg(property("output.directory", build));
-    deploy.arg(property("native.bindgen", workspace.target().join("debug").join(generator)));
-    deploy.arg(property("native.library", generated_from));
     deploy.arg(property("native.resources", jar));
     deploy.arg(property("native.musl", musl));
     deploy.arg(property("altDeploymentRepository", format!("made::{}", url(out))));
