@@ -44,10 +44,10 @@ impl DeadLetter {
     }
 
     async fn forward(&self, limit: Duration, deadline: Instant) -> Result<()> {
-        let _turn = self.lease.turn().await;
         let message = self.lease.message();
         // Some servers only know clients that have a telemetry stream to them.
         let link = self.session.ready(&message.endpoints, deadline).await?;
+        let _turn = self.lease.turn().await;
         let rpc = self.session.rpc();
         let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
         let forward = Forward {

@@ -232,12 +232,12 @@ impl Change {
     }
 
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<()> {
+        // Some servers only know clients that have a telemetry stream to them.
+        let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
         let _turn = self.lease.turn().await;
         if self.purpose == Purpose::Renewal && !self.lease.is_open() {
             return Ok(());
         }
-        // Some servers only know clients that have a telemetry stream to them.
-        let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
         let handle = self.send(&link, limit).await?;
         self.lease.renew(handle, self.invisible);
         Ok(())
