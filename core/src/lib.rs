@@ -67,6 +67,20 @@
 //!
 //! Delivery is at least once: a send is repeated if its answer was lost, and a message comes again if its ack was
 //! lost. Its [`Delivery::message_id`] is the same each time.
+//!
+//! # Events
+//!
+//! Nothing is logged at `info` or above while all goes well. No event has a body, a property, or a secret.
+//!
+//! | level | when |
+//! |---|---|
+//! | `error` | a handler panicked |
+//! | `warn` | a server can't be reached, or a connection is replaced because it stopped answering; a topic can't be received from; a lease is lost; a message could not be settled; a transaction was dropped undecided, or a checker failed; a lite subscription was revoked; credentials could not be renewed; an interceptor panicked; certificates are not verified |
+//! | `info` | a server answers again, a topic is received from again |
+//! | `debug` | each failure that the client deals with by itself: retries, heartbeats, telemetry streams, renewals of leases; connections that open and end; exports of metrics that begin, end or fail |
+//!
+//! The span `rpc` (`debug`) is around each request, with `operation`, `endpoint` and `request_id`, by which a server's
+//! logs can be searched. Events have fields, such as `error`, `endpoint`, `topic` and `message_id`.
 
 mod client;
 mod consumer;
