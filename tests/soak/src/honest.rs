@@ -74,6 +74,29 @@ impl Honest {
     }
 }
 
+/// Sends more than the proxy keeps in memory, and reads it from the disk as a group that is behind.
+///
+/// # Errors
+/// The client's.
+pub async fn read_back(address: &str, topic: &str, messages: usize, body: usize) -> Result<()> {
+    let client = Client::connect(ClientOptions::new(address)).await?;
+    let producer = client.producer(ProducerOptions::new([topic])).await?;
+    for _ in 0..messages {
+        producer.send(Message::new(topic, vec![b'x'; body])).await?;
+    }
+    let subscription = Subscription::new(topic, Filter::All);
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("behind", [subscription])).await?;
+    let mut received = 0;
+    while received < messages {
+        for delivery in consumer.receive(ReceiveOptions::default()).await? {
+            consumer.ack(&delivery).await?;
+            received += 1;
+        }
+    }
+    client.close(CLOSE_DEADLINE).await;
+    Ok(())
+}
+
 impl Report {
     async fn exchange(&mut self, producer: &Producer, consumer: &SimpleConsumer, work: &Work) -> Result<()> {
         let message = Message::new(work.topic.as_str(), vec![b'x'; work.body]);

@@ -11,7 +11,7 @@ use clap::Parser;
 use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, sleep};
 
-use soak::honest::{Honest, Work};
+use soak::honest::{Honest, Work, read_back};
 use soak::hostile::Hostile;
 use soak::server::{Server, Usage};
 
@@ -32,11 +32,15 @@ const MEASURE: Duration = Duration::from_secs(90);
 /// The busy load's clients, and bytes of their messages.
 const BUSY_CLIENTS: usize = 4;
 const BUSY_BODY: usize = 4096;
+/// Messages of a group that is behind, and their bytes: more than the proxy keeps in memory.
+const OLD_MESSAGES: usize = 256;
+const OLD_BODY: usize = 256 << 10;
 
 /// Runs hostile peers beside one honest client.
 ///
-/// Memory is compared under the same load before and after: a few busy clients fill the proxy's caches, and the mean over
-/// the next minute and a half counts. A proxy that has just started has empty caches, and would seem to leak while they fill.
+/// Memory is compared under the same load before and after: busy clients and one that is behind fill the proxy's caches, and
+/// the mean over the next minute and a half counts. A proxy that has just started has empty caches, and would seem to leak
+/// while they fill.
 #[derive(Parser)]
 struct Arguments {
     /// The proxy's program
@@ -66,7 +70,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     let warm_up = Hostile::start(server.address());
     sleep(WARM_UP).await;
     println!("warm-up: {}", warm_up.stop().await);
-    let before = under_load(&server).await?;
+    let before = under_load(&server, "old-1").await?;
     println!("before: {before}");
 
     let hostile = Hostile::start(server.address());
@@ -74,7 +78,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     println!("during: {}; highest memory {:.0} MiB", server.usage()?, server.highest_memory()?);
     println!("hostile: {}", hostile.stop().await);
     settle(&server, before).await?;
-    let after = under_load(&server).await?;
+    let after = under_load(&server, "old-2").await?;
     println!("after: {after}");
     let report = honest.stop().await;
     println!("honest: {report}");
@@ -97,7 +101,8 @@ async fn settle(server: &Server, wanted: Usage) -> Result<()> {
 }
 
 /// The mean memory while some clients are busy, and the descriptors once they are gone.
-async fn under_load(server: &Server) -> Result<Usage> {
+async fn under_load(server: &Server, old: &str) -> Result<Usage> {
+    read_back(server.address(), old, OLD_MESSAGES, OLD_BODY).await?;
     let busy = try_join_all((0..BUSY_CLIENTS).map(|number| {
         let work = Work { topic: format!("busy-{number}"), body: BUSY_BODY, pause: Duration::ZERO };
         Honest::start(server.address(), work)
