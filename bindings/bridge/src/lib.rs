@@ -65,5 +65,5 @@ pub use rocketmq_thin::{
     CLOSE_DEADLINE, ClientOptions, CloseReport, ConsumeResult, Credentials, DeadLetterOrigin, Decision,
     DecodeOptions, Delivery, EndpointHealth, Error, ErrorKind, Filter, Health, Language, Message,
     ProducerOptions, PushConsumerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions,
-    StreamOptions, Subscription, Tls,
+    Startup, Status, StreamOptions, Subscription, Tls,
 };

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Awaitable, Callable, TypeVar, Union
+from typing import Any, Awaitable, Callable, Union
 
 from . import _native
-from ._handling import MAX_TASKS, complete, decision, log, question
+from ._handling import MAX_TASKS, answer_credentials, complete, decision, log, question
 from ._loop import run
 from ._native import Delivery
 from .errors import Error
-from .values import Decision, OrphanCheck
+from .values import Credentials, Decision, OrphanCheck
 
 Handler = Callable[[Delivery], Union[Awaitable[Any], Any]]
 """What handles a message: an async function, or a plain one, which is called in a thread."""
@@ -18,15 +18,16 @@ Handler = Callable[[Delivery], Union[Awaitable[Any], Any]]
 Checker = Callable[[OrphanCheck], Union[Awaitable[Decision], Decision]]
 """What decides about orphaned transactions: an async function, or a plain one, which is called in a thread."""
 
-_T = TypeVar("_T")
+Provider = Callable[[], Union[Awaitable[Credentials], Credentials]]
+"""What provides credentials: an async function, or a plain one, which is called in a thread."""
 
 
-async def _result(function: Callable[[_T], Any], argument: _T) -> Any:
+async def result_of(function: Callable[..., Any], *arguments: Any) -> Any:
     """What an application's function returns or raises."""
     try:
         if asyncio.iscoroutinefunction(function) or asyncio.iscoroutinefunction(getattr(function, "__call__", None)):
-            return await function(argument)
-        result = await asyncio.get_running_loop().run_in_executor(None, function, argument)
+            return await function(*arguments)
+        result = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
         return await result if isinstance(result, Awaitable) else result
     except Exception as error:
         return error
@@ -55,7 +56,7 @@ async def handle_tasks(consumer: _native.PushConsumer, handler: Handler, work: W
 
 
 async def _handle_task(task: _native.Task, handler: Handler) -> None:
-    complete(task, await _result(handler, task.delivery))
+    complete(task, await result_of(handler, task.delivery))
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
@@ -68,6 +69,14 @@ async def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
     asked = question(check)
     if asked is not None:
         try:
-            await run(check.decide(decision(await _result(checker, asked))))
+            await run(check.decide(decision(await result_of(checker, asked))))
         except Error as error:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
+
+
+async def renew_credentials(client: _native.Client, provider: Provider) -> None:
+    while True:
+        await run(client.credentials_needed())
+        if client.health().status == "closed":
+            return
+        answer_credentials(client, await result_of(provider))

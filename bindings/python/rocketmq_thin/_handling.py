@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from . import _native
-from .values import DeadLetter, Decision, OrphanCheck, Retry
+from .errors import Error
+from .values import Credentials, DeadLetter, Decision, OrphanCheck, Retry
 
 # How many tasks are fetched at once.
 MAX_TASKS = 64
@@ -53,3 +54,26 @@ def decision(result: Any) -> Decision:
         result = TypeError(f"a checker must return a rocketmq_thin.Decision, got {type(result).__name__}")
     log("a checker of orphaned transactions failed; the server asks again", result)
     return Decision.UNKNOWN
+
+
+def answer_credentials(client: _native.Client, result: Any) -> None:
+    """Passes on what a provider of credentials returned or raised."""
+    if isinstance(result, Credentials):
+        try:
+            client.update_credentials(result)
+            return
+        except (Error, TypeError, ValueError) as error:
+            result = error
+    if not isinstance(result, BaseException):
+        result = TypeError(f"it must return rocketmq_thin.Credentials, got {type(result).__name__}")
+    log("a provider of credentials failed", result)
+    client.credentials_failed(f"{type(result).__name__}: {result}")
+
+
+def first_credentials(result: Any) -> Credentials:
+    """The credentials that a provider returned; raises what it raised."""
+    if isinstance(result, Credentials):
+        return result
+    if isinstance(result, BaseException):
+        raise result
+    raise TypeError(f"a provider must return rocketmq_thin.Credentials, got {type(result).__name__}")

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any, Callable, Generic, Iterable, Optional, TypeVar, Union
+from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar, Union
 
 from . import _native
-from ._handling import MAX_TASKS, complete, decision, log, question
+from ._handling import (
+    MAX_TASKS,
+    answer_credentials,
+    complete,
+    decision,
+    first_credentials,
+    log,
+    question,
+)
 from ._native import Delivery, run
 from .errors import Error
 from .values import (
     CloseReport,
     Credentials,
     Decision,
+    Health,
     Message,
     Names,
     OrphanCheck,
     Receipt,
     Seconds,
     Sql,
+    Startup,
     Subscriptions,
     Tags,
     Tls,
@@ -31,18 +41,21 @@ Handler = Callable[[Delivery], Any]
 Checker = Callable[[OrphanCheck], Decision]
 """What decides about orphaned transactions. It is called in a thread."""
 
+Provider = Callable[[], Credentials]
+"""What provides credentials. After the first time it is called in a thread."""
+
 _N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer, _native.PushConsumer)
+_C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 _H = TypeVar("_H", bound="_Handle[Any]")
-_T = TypeVar("_T")
 
 # The client itself limits how many messages are handled at the same time.
 _MAX_THREADS = 1000
 
 
-def _result(function: Callable[[_T], Any], argument: _T) -> Any:
+def _result(function: Callable[..., Any], *arguments: Any) -> Any:
     """What an application's function returns or raises."""
     try:
-        return function(argument)
+        return function(*arguments)
     except Exception as error:
         return error
 
@@ -83,6 +96,14 @@ def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
+def _renew_credentials(client: _native.Client, provider: Provider) -> None:
+    while True:
+        run(client.credentials_needed())
+        if client.health().status == "closed":
+            return
+        answer_credentials(client, _result(provider))
+
+
 class _Handle(Generic[_N]):
     """What is closed by `with` or `close`."""
 
@@ -108,8 +129,9 @@ class Client(_Handle[_native.Client]):
         endpoints: str,
         *,
         namespace: Optional[str] = None,
-        credentials: Optional[Credentials] = None,
+        credentials: Union[Credentials, Provider, None] = None,
         tls: Optional[Tls] = None,
+        startup: Optional[Startup] = None,
         request_timeout: Optional[Seconds] = None,
         operation_timeout: Optional[Seconds] = None,
         startup_timeout: Optional[Seconds] = None,
@@ -121,26 +143,45 @@ class Client(_Handle[_native.Client]):
             endpoints: The addresses of one service, separated by `,` or `;`. Each is `host:port`, `host` (port
                 8081), `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on.
             namespace: The namespace of every topic and group. Default: none.
-            credentials: The access key for a server that requires one. Default: none.
+            credentials: The access key for a server that requires one, or a function that provides it: it is called
+                before connecting, before the credentials expire, and after a server has refused them. Default: none.
             tls: Encrypts connections, and says which certificates to trust. Default: plaintext, or for
                 `https://` endpoints TLS with the certificate authorities that the system trusts.
+            startup: "eager": connecting fails at once if nobody listens. "wait": it waits for a server that is not there
+                yet, up to `startup_timeout`. "lazy": nothing waits for a server but the calls that need one.
+                Default: "eager".
             request_timeout: How long one attempt waits for its response. Default: 3 s.
             operation_timeout: How long a call may take, including all attempts and pauses. Default: 10 s.
             startup_timeout: How long connecting, or making a producer or consumer, may take. Default: 10 s.
             max_attempts: The maximum number of attempts of one call; 1 never retries. Default: 16.
         """
+        provider = credentials if callable(credentials) else None
         super().__init__(
             _native.connect(
                 endpoints,
                 namespace=namespace,
-                credentials=credentials,
+                credentials=first_credentials(_result(provider)) if provider is not None else credentials,
                 tls=tls,
+                startup=startup,
                 request_timeout=request_timeout,
                 operation_timeout=operation_timeout,
                 startup_timeout=startup_timeout,
                 max_attempts=max_attempts,
             )
         )
+        if provider is not None:
+            # The thread ends with the client.
+            _start(_renew_credentials, self._handle, provider)
+
+    def health(self) -> Health:
+        """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
+        return self._handle.health()
+
+    def status_changes(self) -> Iterator[Health]:
+        """The present health, then the health after each change of its status, until the client is closed."""
+        changes = self._handle.status_changes()
+        while (health := run(changes.next())) is not None:
+            yield health
 
     def producer(
         self,
@@ -209,10 +250,10 @@ class Client(_Handle[_native.Client]):
             concurrency: How many messages are handled at the same time, each in a thread. Default: 20.
             max_cached_messages: How many messages are held, waiting or being handled. Default: 4096.
             max_cached_bytes: The size of their bodies above which nothing is received. Default: 64 MiB.
-            invisible_duration: The length of a lease, which is renewed while a message waits or is handled. Default:
-                60 s.
+            invisible_duration: The length of a lease, which is renewed while a message waits or is handled.
+                Default: 60 s.
             max_rate: How many messages a second are handled at most. Default: no limit.
-            max_body_size: As for `simple_consumer`.
+            max_body_size: As for `simple_consumer`. Default: 64 MiB.
         """
         if not callable(handler):
             raise TypeError(f"handler must be a function, got {type(handler).__name__}")
@@ -297,7 +338,29 @@ class Transaction:
             self.commit() if kind is None else self.rollback()
 
 
-class SimpleConsumer(_Handle[_native.SimpleConsumer]):
+class _LiteConsumer(_Handle[_C]):
+    """What consumers of lite topics do."""
+
+    def subscribe_lite(self, lite_topic: str) -> None:
+        """Subscribes to a lite topic. The consumer was made with `Lite(topic)`."""
+        run(self._handle.subscribe_lite(lite_topic))
+
+    def unsubscribe_lite(self, lite_topic: str) -> None:
+        """Ends the subscription of a lite topic."""
+        run(self._handle.unsubscribe_lite(lite_topic))
+
+    def lite_topics(self) -> list[str]:
+        """The lite topics that it is subscribed to."""
+        return self._handle.lite_topics()
+
+    def lite_revocations(self) -> Iterator[str]:
+        """The lite topics whose subscription the server ends from now on, until the consumer is closed."""
+        revocations = self._handle.lite_revocations()
+        while (lite_topic := run(revocations.next())) is not None:
+            yield lite_topic
+
+
+class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Made by `Client.simple_consumer`."""
 
     def receive(
@@ -370,7 +433,7 @@ class SimpleConsumer(_Handle[_native.SimpleConsumer]):
         Args:
             max_messages: The maximum number of messages that wait. Default: 128.
             max_bytes: The size of their bodies above which nothing more is fetched. Default: 64 MiB.
-            invisible_duration: As for `receive`. The leases of messages that wait are kept.
+            invisible_duration: As for `receive`; the leases of messages that wait are kept. Default: 30 s.
         """
         return Messages(
             self._handle.messages(
@@ -409,7 +472,7 @@ class Messages:
         self.close()
 
 
-class PushConsumer(_Handle[_native.PushConsumer]):
+class PushConsumer(_LiteConsumer[_native.PushConsumer]):
     """Calls a handler for each message. Made by `Client.push_consumer`."""
 
     def __init__(self, opening: _native.Operation[_native.PushConsumer], handler: Handler) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Iterable, Mapping, NamedTuple, Optional, Union
+from typing import Iterable, Literal, Mapping, NamedTuple, Optional, Union
 
 Seconds = Union[float, timedelta]
 """A length of time: a number of seconds, or a `timedelta`."""
+
+Startup = Literal["eager", "wait", "lazy"]
+"""How a client starts, see `Client`."""
 
 Names = Union[str, Iterable[str]]
 """One name, or several."""
@@ -55,22 +58,34 @@ class Credentials:
         access_key: The name of the key.
         secret_key: The secret that signs each request. It is never sent.
         session_token: The token of temporary credentials. Default: none.
+        expires_at: When they expire, as a `datetime` with a time zone; before that a client asks its provider for new
+            ones. Default: never.
     """
 
     access_key: str
     secret_key: str = field(repr=False)
     session_token: Optional[str] = field(default=None, repr=False)
+    expires_at: Optional[datetime] = None
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Encrypted connections. The server's certificate is always verified.
+    """Encrypted connections.
 
     Attributes:
         ca: The certificate authorities to trust, in PEM form. Default: those that the system trusts.
+        certificate: The certificate by which the client authenticates itself, in PEM form. Default: none.
+        key: Its private key, in PEM form, not encrypted. Default: none.
+        server_name: The name that the server's certificate must have. Default: the host of the endpoint.
+        dangerously_skip_verification: Whether any certificate is accepted, which protects against nobody who can change
+            what is sent. Default: False.
     """
 
     ca: Optional[bytes] = None
+    certificate: Optional[bytes] = None
+    key: Optional[bytes] = field(default=None, repr=False)
+    server_name: Optional[str] = None
+    dangerously_skip_verification: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,8 +113,19 @@ class Sql:
     expression: str
 
 
-Subscriptions = Union[Mapping[str, Union[Tags, Sql, None]], Names]
-"""One topic or several, or a mapping of topics to filters. `None` stands for all messages of the topic."""
+@dataclass(frozen=True)
+class Lite:
+    """In place of subscriptions: lite topics of a topic, see `subscribe_lite` of consumers. `Lite("chats")`.
+
+    Attributes:
+        lite_topics_of: The topic whose lite topics are meant.
+    """
+
+    lite_topics_of: str
+
+
+Subscriptions = Union[Mapping[str, Union[Tags, Sql, None]], Names, Lite]
+"""One topic or several, a mapping of topics to filters (`None` stands for all messages), or lite topics of one topic."""
 
 
 class Receipt(NamedTuple):

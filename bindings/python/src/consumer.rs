@@ -80,6 +80,22 @@ impl SimpleConsumer {
         self.0.messages(options).map(Messages).map_err(|error| raised(py, &error))
     }
 
+    fn subscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.subscribe_lite(argument("lite_topic", lite_topic)?)))
+    }
+
+    fn unsubscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.unsubscribe_lite(argument("lite_topic", lite_topic)?)))
+    }
+
+    fn lite_topics(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.0.lite_topics().map_err(|error| raised(py, &error))
+    }
+
+    fn lite_revocations(&self, py: Python<'_>) -> PyResult<LiteRevocations> {
+        self.0.lite_revocations().map(LiteRevocations).map_err(|error| raised(py, &error))
+    }
+
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
         let deadline = close_deadline(deadline)?;
         Ok(Operation::new(self.0.close(deadline)))
@@ -105,5 +121,16 @@ impl Messages {
 
     fn close(&self) -> Operation {
         Operation::new(self.0.close(bridge::CLOSE_DEADLINE))
+    }
+}
+
+/// The lite topics whose subscriptions the server ends.
+#[pyclass(frozen, module = "rocketmq_thin._native")]
+pub(crate) struct LiteRevocations(pub(crate) bridge::LiteRevocations);
+
+#[pymethods]
+impl LiteRevocations {
+    fn next(&self) -> Operation {
+        Operation::new(self.0.next())
     }
 }

@@ -10,6 +10,7 @@ use crate::error::raised;
 use crate::input::{Message, Messages, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
 use crate::options::Keywords;
+use crate::output::health;
 use crate::transaction::{OrphanChecks, Transaction};
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -49,7 +50,7 @@ impl Client {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Operation> {
         let group = argument("group", group)?;
-        let Subscriptions(subscriptions) = argument("subscriptions", subscriptions)?;
+        let subscriptions: Subscriptions = argument("subscriptions", subscriptions)?;
         let options = Keywords(options).simple_consumer(group, subscriptions)?;
         Ok(Operation::new(self.0.simple_consumer(options)))
     }
@@ -62,14 +63,46 @@ impl Client {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Operation> {
         let group = argument("group", group)?;
-        let Subscriptions(subscriptions) = argument("subscriptions", subscriptions)?;
+        let subscriptions: Subscriptions = argument("subscriptions", subscriptions)?;
         let options = Keywords(options).push_consumer(group, subscriptions)?;
         Ok(Operation::new(self.0.push_consumer(options)))
+    }
+
+    fn health<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        health(py, self.0.health().map_err(|error| raised(py, &error))?)
+    }
+
+    fn status_changes(&self, py: Python<'_>) -> PyResult<StatusChanges> {
+        self.0.status_changes().map(StatusChanges).map_err(|error| raised(py, &error))
+    }
+
+    /// Completes when new credentials are needed, or the client is closed.
+    fn credentials_needed(&self) -> Operation {
+        Operation::new(self.0.credentials_needed())
+    }
+
+    fn update_credentials(&self, py: Python<'_>, credentials: &Any<'_>) -> PyResult<()> {
+        let credentials = argument("credentials", credentials)?;
+        self.0.update_credentials(&credentials).map_err(|error| raised(py, &error))
+    }
+
+    fn credentials_failed(&self, py: Python<'_>, reason: &Any<'_>) -> PyResult<()> {
+        self.0.credentials_failed(argument("reason", reason)?).map_err(|error| raised(py, &error))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
         let deadline = close_deadline(deadline)?;
         Ok(Operation::new(self.0.close(deadline)))
+    }
+}
+
+#[pyclass(frozen, module = "rocketmq_thin._native")]
+pub(crate) struct StatusChanges(bridge::StatusChanges);
+
+#[pymethods]
+impl StatusChanges {
+    fn next(&self) -> Operation {
+        Operation::new(self.0.next())
     }
 }
 

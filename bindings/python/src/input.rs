@@ -285,6 +285,8 @@ impl Input for bridge::Credentials {
         let secret_key: String = argument("Credentials.secret_key", &value.getattr("secret_key")?)?;
         let mut credentials = Self::new(access_key, secret_key);
         credentials.session_token = argument("Credentials.session_token", &value.getattr("session_token")?)?;
+        let expires_at: Option<Time> = argument("Credentials.expires_at", &value.getattr("expires_at")?)?;
+        credentials.expires_at = expires_at.map(|Time(time)| time);
         Ok(credentials)
     }
 }
@@ -296,8 +298,47 @@ impl Input for bridge::Tls {
         let Ok(ca) = value.getattr("ca") else {
             return Err(wrong_type::<Self>(name, value));
         };
-        let ca: Option<Body> = argument("Tls.ca", &ca)?;
-        Ok(ca.map_or_else(Self::system_roots, |Body(pem)| Self::ca(pem)))
+        let pem = |attribute: &str, value: &Bound<'_, PyAny>| {
+            let pem: Option<Body> = argument(attribute, value)?;
+            PyResult::Ok(pem.map(|Body(pem)| pem.to_vec()))
+        };
+        let mut tls = pem("Tls.ca", &ca)?.map_or_else(Self::system_roots, Self::ca);
+        let certificate = pem("Tls.certificate", &value.getattr("certificate")?)?;
+        let key = pem("Tls.key", &value.getattr("key")?)?;
+        if certificate.is_some() || key.is_some() {
+            tls = tls.identity(certificate.unwrap_or_default(), key.unwrap_or_default());
+        }
+        let server_name: Option<String> = argument("Tls.server_name", &value.getattr("server_name")?)?;
+        if let Some(server_name) = server_name {
+            tls = tls.server_name(server_name);
+        }
+        let skip = value.getattr("dangerously_skip_verification")?;
+        Ok(if argument("Tls.dangerously_skip_verification", &skip)? {
+            tls.dangerously_skip_verification()
+        } else {
+            tls
+        })
+    }
+}
+
+impl Input for bool {
+    const TAKES: &'static str = "a bool";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        value.extract().map_err(|_| wrong_type::<Self>(name, value))
+    }
+}
+
+impl Input for bridge::Startup {
+    const TAKES: &'static str = "'eager', 'wait' or 'lazy'";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match String::convert(name, value)?.as_str() {
+            "eager" => Ok(Self::Eager),
+            "wait" => Ok(Self::Wait),
+            "lazy" => Ok(Self::Lazy),
+            _ => Err(out_of_range::<Self>(name, value)),
+        }
     }
 }
 
@@ -334,24 +375,31 @@ impl Input for bridge::Decision {
     }
 }
 
-/// Topics alone, or a mapping of topics to filters.
-pub(crate) struct Subscriptions(pub(crate) Vec<bridge::Subscription>);
+/// What a consumer receives from: topics alone, a mapping of topics to filters, or the lite topics of one.
+pub(crate) enum Subscriptions {
+    Topics(Vec<bridge::Subscription>),
+    Lite(String),
+}
 
 impl Input for Subscriptions {
-    const TAKES: &'static str = "a str, an iterable of str, or a mapping of str to Tags, Sql or None";
+    const TAKES: &'static str =
+        "a str, an iterable of str, a mapping of str to Tags, Sql or None, or a rocketmq_thin.Lite";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() {
-            return Ok(Self(vec![String::convert(name, value)?.into()]));
+            return Ok(Self::Topics(vec![String::convert(name, value)?.into()]));
+        }
+        if let Ok(topic) = value.getattr("lite_topics_of") {
+            return String::convert(&"Lite.lite_topics_of", &topic).map(Self::Lite);
         }
         if value.cast::<PyMapping>().is_err() {
             let topics = elements::<String, Self>(name, value)?;
-            return Ok(Self(topics.into_iter().map(Into::into).collect()));
+            return Ok(Self::Topics(topics.into_iter().map(Into::into).collect()));
         }
         let subscription = |topic: String, filter: Bound<'_, PyAny>| {
             let filter = bridge::Filter::convert(&format_args!("{name}[{topic:?}]"), &filter)?;
             Ok(bridge::Subscription::new(topic, filter))
         };
-        items::<_, Self>(name, value, subscription).map(Self)
+        items::<_, Self>(name, value, subscription).map(Self::Topics)
     }
 }

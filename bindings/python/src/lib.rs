@@ -27,11 +27,11 @@ mod _native {
     #[pymodule_export]
     use crate::completions::Completions;
     #[pymodule_export]
-    use crate::consumer::{Messages, SimpleConsumer};
+    use crate::consumer::{LiteRevocations, Messages, SimpleConsumer};
     #[pymodule_export]
     use crate::exit::shutdown;
     #[pymodule_export]
-    use crate::handle::{Client, Producer, connect};
+    use crate::handle::{Client, Producer, StatusChanges, connect};
     #[pymodule_export]
     use crate::operation::Operation;
     #[pymodule_export]

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rocketmq_thin_bridge as bridge;
 
-use crate::input::{Input, Names, Seconds, argument};
+use crate::input::{Input, Names, Seconds, Subscriptions, argument};
 
 /// Keyword arguments.
 pub(crate) struct Keywords<'a, 'py>(pub(crate) Option<&'a Bound<'py, PyDict>>);
@@ -43,6 +43,7 @@ impl Keywords<'_, '_> {
         self.set_duration("operation_timeout", &mut options.operation_timeout)?;
         self.set_duration("startup_timeout", &mut options.startup_timeout)?;
         self.set("max_attempts", &mut options.retry.max_attempts)?;
+        self.set("startup", &mut options.startup)?;
         options.credentials = self.get("credentials")?;
         Ok(options)
     }
@@ -61,9 +62,12 @@ impl Keywords<'_, '_> {
     pub(crate) fn simple_consumer(
         &self,
         group: String,
-        subscriptions: Vec<bridge::Subscription>,
+        subscriptions: Subscriptions,
     ) -> PyResult<bridge::SimpleConsumerOptions> {
-        let mut options = bridge::SimpleConsumerOptions::new(group, subscriptions);
+        let mut options = match subscriptions {
+            Subscriptions::Topics(topics) => bridge::SimpleConsumerOptions::new(group, topics),
+            Subscriptions::Lite(topic) => bridge::SimpleConsumerOptions::lite(group, topic),
+        };
         self.set("max_body_size", &mut options.decode.max_body_size)?;
         Ok(options)
     }
@@ -71,9 +75,12 @@ impl Keywords<'_, '_> {
     pub(crate) fn push_consumer(
         &self,
         group: String,
-        subscriptions: Vec<bridge::Subscription>,
+        subscriptions: Subscriptions,
     ) -> PyResult<bridge::PushConsumerOptions> {
-        let mut options = bridge::PushConsumerOptions::new(group, subscriptions);
+        let mut options = match subscriptions {
+            Subscriptions::Topics(topics) => bridge::PushConsumerOptions::new(group, topics),
+            Subscriptions::Lite(topic) => bridge::PushConsumerOptions::lite(group, topic),
+        };
         self.set("concurrency", &mut options.concurrency)?;
         self.set("max_cached_messages", &mut options.max_cached_messages)?;
         self.set("max_cached_bytes", &mut options.max_cached_bytes)?;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 use rocketmq_thin_bridge as bridge;
 
+use crate::consumer::LiteRevocations;
 use crate::error::raised;
 use crate::handle::close_deadline;
 use crate::input::{Seconds, argument};
@@ -32,6 +33,22 @@ impl PushConsumer {
 
     fn is_paused(&self, py: Python<'_>) -> PyResult<bool> {
         self.0.is_paused().map_err(|error| raised(py, &error))
+    }
+
+    fn subscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.subscribe_lite(argument("lite_topic", lite_topic)?)))
+    }
+
+    fn unsubscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.unsubscribe_lite(argument("lite_topic", lite_topic)?)))
+    }
+
+    fn lite_topics(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.0.lite_topics().map_err(|error| raised(py, &error))
+    }
+
+    fn lite_revocations(&self, py: Python<'_>) -> PyResult<LiteRevocations> {
+        self.0.lite_revocations().map(LiteRevocations).map_err(|error| raised(py, &error))
     }
 
     /// Closes it in the background.

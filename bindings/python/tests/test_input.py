@@ -46,7 +46,7 @@ class Input(Case):
                     (lambda: client.producer(["t", 7]), "topics[1] must be a str, got int"),
                     (lambda: client.producer(max_in_flight_bytes="1"), "max_in_flight_bytes must be an int, not negative, got str"),
                     (lambda: consume(7, "t"), "group must be a str, got int"),
-                    (lambda: consume("g", 7), "subscriptions must be a str, an iterable of str, or a mapping of str to Tags, Sql or None, got int"),
+                    (lambda: consume("g", 7), "subscriptions must be a str, an iterable of str, a mapping of str to Tags, Sql or None, or a rocketmq_thin.Lite, got int"),
                     (lambda: consume("g", ["t", b"u"]), "subscriptions[1] must be a str, got bytes"),
                     (lambda: consume("g", {"t": "new"}), 'subscriptions["t"] must be rocketmq_thin.Tags, rocketmq_thin.Sql or None, got str'),
                     (lambda: consume("g", {"t": Tags(7)}), 'subscriptions["t"].tags[0] must be a str, got int'),

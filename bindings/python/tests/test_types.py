@@ -41,7 +41,14 @@ class Types(unittest.TestCase):
 
     def test_help_describes_every_option_with_its_default(self):
         for api in (blocking, aio):
-            for call in (api.Client, api.Client.producer, api.Client.simple_consumer, api.SimpleConsumer.receive):
+            for call in (
+                api.Client,
+                api.Client.producer,
+                api.Client.simple_consumer,
+                api.Client.push_consumer,
+                api.SimpleConsumer.receive,
+                api.SimpleConsumer.messages,
+            ):
                 with self.subTest(call):
                     text = inspect.getdoc(call.__init__ if call is api.Client else call)
                     for name, parameter in inspect.signature(call).parameters.items():

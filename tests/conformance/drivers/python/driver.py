@@ -6,13 +6,37 @@ API, with a thread for each request. Both APIs have the same methods, so the ope
 
 import asyncio
 import base64
+import functools
+import gc
 import itertools
 import json
 import sys
 import threading
+from datetime import datetime, timedelta, timezone
 
 import rocketmq_thin
-from rocketmq_thin import Credentials, Error, Message, Sql, Tags, Tls, aio
+from rocketmq_thin import Credentials, DeadLetter, Decision, Error, Lite, Message, Retry, Sql, Tags, Tls, aio
+from scripted import Answers, event, write
+
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
+
+FEATURES = [
+    "message_types",
+    "recall",
+    "transactions",
+    "subscribe",
+    "settle",
+    "keep_lease",
+    "stream",
+    "push_consumer",
+    "lite",
+    "health",
+    "lazy",
+    "tls_options",
+    "credentials_provider",
+    "compression",
+    "drop",
+]
 
 
 class Driver:
@@ -22,6 +46,8 @@ class Driver:
         self.made = {}
         self.count = itertools.count(1)
         self.running = {}
+        self.answers = {}
+        self.following = set()
 
     async def serve(self):
         while line := await in_thread(sys.stdin.readline):
@@ -59,20 +85,167 @@ class Driver:
                 given[name] = milliseconds / 1000
         if "credentials" in given:
             given["credentials"] = Credentials(**given["credentials"])
+        if provided := given.pop("credentials_provider", None):
+            given["credentials"] = provider(provided)
         if "tls" in given:
-            given["tls"] = Tls() if given["tls"] == "system" else Tls(ca=given["tls"]["ca"].encode())
+            given["tls"] = tls(given["tls"])
         return {"handle": self.keep("c", await self.call(self.client, **given))}
 
-    async def op_producer(self, client, topics=()):
-        return {"handle": self.keep("p", await self.call(self.made[client].producer, topics))}
+    async def op_features(self):
+        return {"features": FEATURES}
 
-    async def op_consumer(self, client, group, subscriptions):
-        filters = {each["topic"]: subscribed(**each) for each in subscriptions}
-        consumer = await self.call(self.made[client].simple_consumer, group, filters)
+    async def op_producer(self, client, topics=(), checker=None, **options):
+        name = f"p{next(self.count)}"
+        if checker is not None:
+            answers = self.answers[name] = Answers(checker, "unknown")
+            options["checker"] = self.function(lambda check: self.check(name, answers, check))
+        self.made[name] = await self.call(self.made[client].producer, topics, **options)
+        return {"handle": name}
+
+    def function(self, handle):
+        """The function of the application: async, or a plain one for the blocking API."""
+        if self.call is awaited:
+            return handle
+        return lambda argument: asyncio.run(handle(argument))
+
+    async def check(self, name, answers, check):
+        ids = {"message_id": check.message_id, "transaction_id": check.transaction_id}
+        event("asked", handle=name, body=base64.b64encode(check.message.body).decode(), **ids)
+        answer = await answers.next(check.message.tag, check.message_id, "commit")
+        if answer == "throw":
+            raise ValueError("as scripted")
+        return Decision(answer)
+
+    async def handle(self, name, answers, delivery):
+        about = {"handle": name, "body": base64.b64encode(delivery.body).decode(), "message_id": delivery.message_id}
+        event("start", attempt=delivery.attempt, message_group=delivery.message_group, **about)
+        answer = await answers.next(delivery.tag, delivery.message_id, "ack")
+        event("end", answer=answer, **about)
+        if answer == "throw":
+            raise ValueError("as scripted")
+        if answer == "retry":
+            raise Retry
+        if answer == "dead_letter":
+            raise DeadLetter
+        if isinstance(answer, dict):
+            raise Retry(seconds(answer["retry_after_ms"]))
+
+    async def op_push_consumer(self, client, group, subscriptions=(), lite=None, handler=None, **options):
+        name = f"k{next(self.count)}"
+        answers = self.answers[name] = Answers(handler or {}, "ack")
+        options["invisible_duration"] = seconds(options.pop("invisible_ms", None))
+        handle = self.function(lambda delivery: self.handle(name, answers, delivery))
+        sources = Lite(lite) if lite else {each["topic"]: subscribed(**each) for each in subscriptions}
+        consumer = await self.call(self.made[client].push_consumer, group, sources, handle, **options)
+        self.made[name] = consumer
+        if lite:
+            self.follow(consumer.lite_revocations(), lambda topic: event("revoked", handle=name, lite_topic=topic))
+        return {"handle": name}
+
+    def follow(self, items, tell):
+        """Tells of each item of an iterator, in the background."""
+
+        async def tell_all():
+            async for item in items:
+                tell(item)
+
+        if self.call is awaited:
+            task = asyncio.create_task(tell_all())
+            self.following.add(task)
+        else:
+            threading.Thread(target=lambda: [tell(item) for item in items], daemon=True).start()
+
+    async def op_release(self, handle):
+        self.answers[handle].release()
+        return {}
+
+    async def op_pause(self, consumer):
+        self.made[consumer].pause()
+        return {}
+
+    async def op_resume(self, consumer):
+        self.made[consumer].resume()
+        return {}
+
+    async def op_recall(self, producer, topic, recall_handle):
+        receipt = rocketmq_thin.Receipt("", topic, -1, "", recall_handle)
+        return {"message_id": await self.call(self.made[producer].recall, receipt)}
+
+    async def op_begin(self, producer):
+        return {"handle": self.keep("t", self.made[producer].begin())}
+
+    async def op_commit(self, transaction):
+        await self.call(self.made[transaction].commit)
+        return {}
+
+    async def op_rollback(self, transaction):
+        await self.call(self.made[transaction].rollback)
+        return {}
+
+    async def op_subscribe(self, consumer, topic, **given):
+        await self.call(self.made[consumer].subscribe, topic, subscribed(topic, **given))
+        return {}
+
+    async def op_unsubscribe(self, consumer, topic):
+        await self.call(self.made[consumer].unsubscribe, topic)
+        return {}
+
+    async def op_nack(self, consumer, delivery, after_ms):
+        await self.call(self.made[consumer].nack, self.made[delivery], seconds(after_ms))
+        return {}
+
+    async def op_dead_letter(self, consumer, delivery):
+        await self.call(self.made[consumer].dead_letter, self.made[delivery])
+        return {}
+
+    async def op_keep_lease(self, consumer, delivery, max_ms):
+        self.made[consumer].keep_lease(self.made[delivery], seconds(max_ms))
+        return {}
+
+    async def op_stream(self, consumer, invisible_ms=None, **options):
+        messages = self.made[consumer].messages(invisible_duration=seconds(invisible_ms), **options)
+        return {"handle": self.keep("m", messages)}
+
+    async def op_next(self, stream):
+        messages = self.made[stream]
+        following = messages.__anext__ if self.call is awaited else functools.partial(next, messages, None)
+        try:
+            delivery = await self.call(following)
+        except StopAsyncIteration:
+            delivery = None
+        return {"message": delivery and received(self.keep("d", delivery), delivery)}
+
+    async def op_subscribe_lite(self, consumer, lite_topic):
+        await self.call(self.made[consumer].subscribe_lite, lite_topic)
+        return {}
+
+    async def op_unsubscribe_lite(self, consumer, lite_topic):
+        await self.call(self.made[consumer].unsubscribe_lite, lite_topic)
+        return {}
+
+    async def op_lite_topics(self, consumer):
+        return {"lite_topics": self.made[consumer].lite_topics()}
+
+    async def op_health(self, client):
+        return shown(self.made[client].health())
+
+    async def op_watch(self, client):
+        tell = lambda health: event("status", handle=client, **shown(health))
+        self.follow(self.made[client].status_changes(), tell)
+        return {}
+
+    async def op_drop(self, handle):
+        del self.made[handle]
+        gc.collect()
+        return {}
+
+    async def op_consumer(self, client, group, subscriptions=(), lite=None):
+        sources = Lite(lite) if lite else {each["topic"]: subscribed(**each) for each in subscriptions}
+        consumer = await self.call(self.made[client].simple_consumer, group, sources)
         return {"handle": self.keep("s", consumer)}
 
-    async def op_send(self, producer, message):
-        return receipt(await self.call(self.made[producer].send, sent(message)))
+    async def op_send(self, message, producer=None, transaction=None):
+        return receipt(await self.call(self.made[producer or transaction].send, sent(message)))
 
     async def op_send_all(self, producer, messages):
         return results(await self.call(self.made[producer].send_all, [sent(each) for each in messages]), receipt)
@@ -99,9 +272,12 @@ class Driver:
         return {}
 
     async def op_close(self, handle, deadline_ms=None):
-        report = await self.call(self.made[handle].close, seconds(deadline_ms))
-        elapsed = round(report.elapsed.total_seconds() * 1000)
-        return {"report": {"flushed": report.flushed, "abandoned": report.abandoned, "elapsed_ms": elapsed}}
+        if handle.startswith("m"):
+            await self.call(self.made[handle].close)
+            return {}
+        report = (await self.call(self.made[handle].close, seconds(deadline_ms)))._asdict()
+        elapsed = round(report.pop("elapsed").total_seconds() * 1000)
+        return {"report": {**report, "elapsed_ms": elapsed}}
 
 
 async def awaited(function, *args, **kwargs):
@@ -131,14 +307,56 @@ def subscribed(topic, tags=None, sql=None):
     return Tags(*tags) if tags is not None else Sql(sql) if sql is not None else None
 
 
+def tls(given):
+    if given == "system":
+        return Tls()
+    pem = lambda name: given[name].encode() if name in given else None
+    return Tls(
+        ca=pem("ca"),
+        certificate=pem("cert"),
+        key=pem("key"),
+        server_name=given.get("server_name"),
+        dangerously_skip_verification=given.get("skip_verification", False),
+    )
+
+
+def provider(provided):
+    """Each call gets the next answer; the last one repeats."""
+    calls = itertools.chain(provided, itertools.repeat(provided[-1]))
+
+    def provide():
+        given = next(calls)
+        if given == "throw":
+            raise ValueError("as scripted")
+        return Credentials(**given)
+
+    return provide
+
+
+def shown(health):
+    return {"status": health.status.capitalize(), "error": health.error and str(health.error)}
+
+
 def sent(message):
-    return Message(**{**message, "body": base64.b64decode(message["body"])})
+    given = {**message, "body": base64.b64decode(message["body"])}
+    if "deliver_at_ms" in given:
+        given["deliver_at"] = EPOCH + timedelta(milliseconds=given.pop("deliver_at_ms"))
+    if "delay_ms" in given:
+        given["delay"] = seconds(given.pop("delay_ms"))
+    return Message(**given)
 
 
 def received(name, delivery):
-    fields = ("message_id", "topic", "tag", "keys", "properties", "attempt", "corrupted")
-    body = base64.b64encode(delivery.body).decode()
-    return {"delivery": name, "body": body, **{field: getattr(delivery, field) for field in fields}}
+    fields = ("message_id", "topic", "tag", "keys", "properties", "attempt", "corrupted", "message_group")
+    fields += ("priority", "lite_topic", "trace_parent")
+    due, origin = delivery.deliver_at, delivery.dead_letter_origin
+    return {
+        "delivery": name,
+        "body": base64.b64encode(delivery.body).decode(),
+        "deliver_at_ms": due and round((due - EPOCH).total_seconds() * 1000),
+        "dead_letter_origin": origin and dict(zip(("topic", "message_id"), origin)),
+        **{field: getattr(delivery, field) for field in fields},
+    }
 
 
 def receipt(receipt):
@@ -161,7 +379,7 @@ def seconds(milliseconds):
 
 
 def reply(id, **outcome):
-    print(json.dumps({"id": id, **outcome}), flush=True)
+    write({"id": id, **outcome})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""Message types, streams and settling, as both APIs offer them."""
+
+import unittest
+from datetime import datetime, timedelta, timezone
+
+from proxied import Case
+
+from rocketmq_thin import Client, Credentials, Message, Tls, aio, errors
+
+
+class Aio(Case, unittest.IsolatedAsyncioTestCase):
+    async def test_a_stream_hands_out_until_it_is_left_and_gives_back_the_rest(self):
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            async with client.simple_consumer(self.name, self.name) as consumer:
+                await producer.send_all([Message(self.name, b"%d" % number) for number in range(5)])
+                seen = []
+                async with consumer.messages() as messages:
+                    async for delivery in messages:
+                        seen.append(delivery.body)
+                        await consumer.ack(delivery)
+                        if len(seen) == 3:
+                            break
+                while len(seen) < 5:
+                    for delivery in await consumer.receive():
+                        seen.append(delivery.body)
+                        await consumer.ack(delivery)
+                self.assertEqual(sorted(seen), [b"0", b"1", b"2", b"3", b"4"])
+
+    async def test_deliveries_are_returned_kept_and_given_up(self):
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            async with client.simple_consumer(self.name, self.name) as consumer:
+                await producer.send(Message(self.name, b"x"))
+                (delivery,) = await consumer.receive()
+                consumer.keep_lease(delivery, timedelta(hours=1))
+                await consumer.nack(delivery, 0)
+                (delivery,) = await consumer.receive()
+                self.assertEqual((delivery.attempt, delivery.is_lease_lost), (2, False))
+                await consumer.dead_letter(delivery)
+                await consumer.subscribe(f"%DLQ%{self.name}")
+                (letter,) = await consumer.receive()
+                self.assertEqual(letter.body, b"x")
+                await consumer.ack(letter)
+                await consumer.unsubscribe(f"%DLQ%{self.name}")
+
+    async def test_a_provider_is_asked_for_credentials(self):
+        asked = []
+
+        async def provider():
+            asked.append(1)
+            return Credentials("key", "secret", expires_at=datetime.now(timezone.utc) + timedelta(hours=1))
+
+        async with aio.Client(self.server, credentials=provider) as client, client.producer() as producer:
+            await producer.send(Message(self.name, b"x"))
+            self.assertEqual(asked, [1])
+        with self.assertRaisesRegex(TypeError, "must return rocketmq_thin.Credentials, got NoneType"):
+            await aio.Client(self.server, credentials=lambda: None)
+
+    async def test_the_health_tells_whether_servers_answer(self):
+        client = await aio.Client(self.server)
+        self.assertEqual(client.health().status, "connected")
+        changes = client.status_changes()
+        self.assertEqual((await changes.__anext__()).status, "connected")
+        await client.close()
+        self.assertEqual([health.status async for health in changes], ["closed"])
+
+
+class Blocking(Case):
+    def test_a_message_has_one_type(self):
+        soon = datetime.now(timezone.utc) + timedelta(seconds=1)
+        with Client(self.server) as client, client.producer() as producer:
+            for given in ({"delay": 1, "priority": 1}, {"message_group": "g", "deliver_at": soon}):
+                with self.subTest(given), self.assertRaises(errors.InvalidArgument):
+                    producer.send(Message(self.name, b"x", **given))
+            with self.assertRaisesRegex(TypeError, "deliver_at must be a datetime with a time zone"):
+                producer.send(Message(self.name, b"x", deliver_at=datetime.now()))
+            with self.assertRaises(errors.InvalidArgument):
+                producer.recall(producer.send(Message(self.name, b"x"))._replace(recall_handle=None))
+
+    def test_a_stream_is_an_iterator(self):
+        with Client(self.server) as client, client.producer() as producer:
+            with client.simple_consumer(self.name, self.name) as consumer:
+                producer.send(Message(self.name, b"x"))
+                with consumer.messages() as messages:
+                    self.assertEqual(next(messages).body, b"x")
+                self.assertEqual(list(messages), [])
+
+    def test_a_client_starts_as_it_is_told(self):
+        with self.assertRaises(errors.Unavailable) as raised:
+            Client("127.0.0.1:1")
+        self.assertIn("nothing listens", raised.exception.message)
+        with Client("127.0.0.1:1", startup="lazy") as client:
+            self.assertEqual(client.health().status, "connecting")
+        with self.assertRaisesRegex(ValueError, "startup must be 'eager', 'wait' or 'lazy'"):
+            Client(self.server, startup="later")
+
+    def test_a_certificate_is_checked_unless_told_otherwise(self):
+        with self.assertRaises(errors.Tls):
+            Client(f"https://{self.server}")
+        with Client(self.server, tls=Tls(dangerously_skip_verification=True)) as client:
+            self.assertEqual(client.health().status, "connected")
+        with self.assertRaisesRegex(errors.InvalidOptions, "client certificate"):
+            Client(self.server, tls=Tls(certificate=b"x", key=b"y"))

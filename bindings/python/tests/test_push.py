@@ -1,0 +1,112 @@
+"""Push consumers: handlers, their results, and how they end."""
+
+import asyncio
+import gc
+import queue
+import threading
+import unittest
+
+from proxied import Case
+
+from rocketmq_thin import Client, DeadLetter, Message, Retry, aio
+
+
+class Aio(Case, unittest.IsolatedAsyncioTestCase):
+    async def test_a_handler_acknowledges_retries_and_gives_up(self):
+        handled, letters = asyncio.Queue(), asyncio.Queue()
+
+        async def handler(delivery):
+            await handled.put((delivery.body, delivery.attempt))
+            if delivery.attempt == 1 and delivery.body == b"retry":
+                raise Retry(0)
+            if delivery.attempt == 1 and delivery.body == b"fail":
+                raise ValueError("once")
+            if delivery.body == b"dead":
+                raise DeadLetter
+
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            async with client.push_consumer(self.name, self.name, handler):
+                for body in (b"ack", b"retry", b"fail", b"dead"):
+                    await producer.send(Message(self.name, body))
+                seen = sorted([await handled.get() for _ in range(6)])
+                expected = [(b"ack", 1), (b"dead", 1), (b"fail", 1), (b"fail", 2), (b"retry", 1), (b"retry", 2)]
+                self.assertEqual(seen, expected)
+                dead = f"%DLQ%{self.name}"
+                async with client.push_consumer("dead-" + self.name, dead, letters.put):
+                    self.assertEqual((await letters.get()).body, b"dead")
+
+    async def test_a_plain_handler_runs_in_a_thread(self):
+        threads = queue.SimpleQueue()
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            async with client.push_consumer(self.name, self.name, lambda _: threads.put(threading.get_ident())):
+                await producer.send(Message(self.name, b"x"))
+                thread = await asyncio.get_running_loop().run_in_executor(None, threads.get)
+                self.assertNotEqual(thread, threading.get_ident())
+
+    async def test_a_close_waits_for_handlers_and_cancels_late_ones(self):
+        begun, released, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def handler(delivery):
+            begun.set()
+            try:
+                await (released.wait() if delivery.body == b"early" else asyncio.Event().wait())
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            consumer = await client.push_consumer(self.name, self.name, handler)
+            await producer.send(Message(self.name, b"early"))
+            await begun.wait()
+            closing = asyncio.create_task(consumer.close(20))
+            released.set()
+            self.assertEqual((await closing).abandoned, 0)
+
+            begun.clear()
+            consumer = await client.push_consumer("late-" + self.name, "late-" + self.name, handler)
+            await producer.send(Message("late-" + self.name, b"late"))
+            await begun.wait()
+            self.assertEqual((await consumer.close(0)).abandoned, 1)
+            await cancelled.wait()
+
+    async def test_a_consumer_that_is_dropped_receives_no_more(self):
+        first, second = asyncio.Queue(), asyncio.Queue()
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            consumer = await client.push_consumer(self.name, self.name, first.put)
+            await producer.send(Message(self.name, b"1"))
+            await first.get()
+            del consumer
+            gc.collect()
+            async with client.push_consumer(self.name, self.name, second.put):
+                for _ in range(20):
+                    await producer.send(Message(self.name, b"2"))
+                # Some may reach the first consumer while it closes: it gives them back.
+                for _ in range(20 - first.qsize()):
+                    await second.get()
+
+
+class Blocking(Case):
+    def test_handlers_run_side_by_side_in_threads(self):
+        together, handled = threading.Barrier(3), queue.SimpleQueue()
+
+        def handler(delivery):
+            together.wait()
+            handled.put(delivery.body)
+
+        with Client(self.server) as client, client.producer() as producer:
+            with client.push_consumer(self.name, self.name, handler, concurrency=3) as consumer:
+                for number in range(3):
+                    producer.send(Message(self.name, b"%d" % number))
+                self.assertEqual(sorted(handled.get() for _ in range(3)), [b"0", b"1", b"2"])
+                consumer.pause()
+                self.assertTrue(consumer.is_paused)
+
+    def test_the_interpreter_ends_with_a_consumer_running(self):
+        process = self.script(
+            "from rocketmq_thin import Client, Message\n"
+            "client = Client(SERVER)\n"
+            "consumer = client.push_consumer(NAME, NAME, print)\n"
+            "client.producer().send(Message(NAME, b'x'))\n"
+        )
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual((process.returncode, errors), (0, ""))
