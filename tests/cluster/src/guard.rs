@@ -1,52 +1,35 @@
 //! A guarded cluster: it requires TLS and the signature of a known user.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use anyhow::Result;
 use serde_json::json;
+
+use crate::certificates::Certificates;
 
 /// The access key of a user with all rights.
 pub const ACCESS_KEY: &str = "fleet";
 /// The user's secret key.
 pub const SECRET_KEY: &str = "fleet-secret";
 
-/// Key and certificate files in the formats of Apache's servers and clients.
+/// What a guarded server needs.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    /// The certificate of the authority that signed the servers' certificates.
-    pub(crate) ca_file: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+    pub(crate) certificates: Certificates,
 }
 
 impl Guard {
     /// Generates new keys.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let mut authority = CertificateParams::default();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-        let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
-        let write = |name: &str, pem: String| {
-            let file = folder.join(name);
-            fs::write(&file, pem).with_context(|| format!("writing {}", file.display()))?;
-            anyhow::Ok(file)
-        };
-        Ok(Self {
-            ca_file: write("ca.pem", authority.pem())?,
-            certificate: write("server.pem", certificate.pem())?,
-            key: write("server.key", key.serialize_pem())?,
-        })
+        Ok(Self { certificates: Certificates::generate(folder)? })
     }
 
     /// TLS settings of a server: `enforcing` refuses plain TCP, `permissive` accepts it.
     pub(crate) fn tls(&self, mode: &str) -> Vec<String> {
         [
             ("mode", mode.to_owned()),
-            ("certPath", self.certificate.display().to_string()),
-            ("keyPath", self.key.display().to_string()),
+            ("certPath", self.certificates.certificate.display().to_string()),
+            ("keyPath", self.certificates.key.display().to_string()),
         ]
         .map(|(name, value)| format!("-Dtls.server.{name}={value}"))
         .into_iter()

@@ -4,6 +4,7 @@
 //! Brokers accept every message type, create groups on first use (but not topics), and check undecided transactions
 //! within seconds.
 
+mod certificates;
 mod configuration;
 mod guard;
 mod jars;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+pub use certificates::Certificates;
 use configuration::{Place, apache_proxy, broker, name_server};
 use guard::Guard;
 pub use guard::{ACCESS_KEY, SECRET_KEY};
@@ -136,7 +138,7 @@ impl Cluster {
     /// The certificate that clients of a guarded cluster must trust.
     #[must_use]
     pub fn ca_file(&self) -> Option<&Path> {
-        self.guard.as_ref().map(|guard| guard.ca_file.as_path())
+        self.guard.as_ref().map(|guard| guard.certificates.ca.as_path())
     }
 
     /// The gRPC address of Apache's proxy, `HOST:PORT`, if it was started.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use cluster::{ACCESS_KEY, Cluster, Options, SECRET_KEY, VERSION};
+use cluster::{ACCESS_KEY, Certificates, Cluster, Options, SECRET_KEY, VERSION};
 use serde::{Deserialize, Serialize};
 
 use processes::Processes;
@@ -57,6 +57,9 @@ enum Verb {
     Down,
     /// Show the running cluster
     Status,
+    /// Write a certificate for a server at 127.0.0.1, its key, and the authority that signed it
+    #[command(hide = true)]
+    Certificates,
 }
 
 /// A started cluster, as `up` saves it for `status`.
@@ -138,6 +141,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
                 "a cluster is starting, or its start was interrupted; stop it with cargo x cluster down"
             ),
         },
+        Verb::Certificates => drop(Certificates::generate(&folder)?),
     }
     Ok(())
 }

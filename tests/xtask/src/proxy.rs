@@ -1,6 +1,7 @@
-//! A running merged proxy, which stops when it is dropped.
+//! A running proxy, which stops when it is dropped.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
     thread,
@@ -14,7 +15,7 @@ use crate::{artefacts::Artefacts, workspace::Workspace};
 /// How the first line of the proxy's standard output begins.
 const LISTENING: &str = "listening on ";
 
-/// A running proxy on a free port, with a temporary data folder.
+/// A proxy on a free port, with a temporary data folder.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     child: Child,
@@ -23,13 +24,23 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy and waits until it listens. Its log is `target/x/log/proxy.log`.
+    /// Starts a merged proxy and waits until it listens. Its log is `target/x/log/proxy.log`.
     pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts) -> Result<Self> {
+        Self::start_with(workspace, artefacts, &[])
+    }
+
+    /// Starts a proxy with further arguments.
+    pub(crate) fn start_with(
+        workspace: &Workspace,
+        artefacts: &Artefacts,
+        arguments: &[&OsStr],
+    ) -> Result<Self> {
         let data = tempfile::tempdir().context("making a data folder")?;
         let log = workspace.cache("log")?.join("proxy.log");
         let mut child = Command::new(artefacts.program("rocketmq-thin-proxy"))
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log)?)

@@ -80,6 +80,7 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     });
     tally.add_one(report(letters));
     drop(proxy);
+    tally.add(examples::run_with_tls(workspace, &installed, languages)?);
 
     step::heading("Behaviour");
     // Apache's servers are there where the tools of Apache's Java client are.
@@ -98,6 +99,7 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     if let Some(brokers) = &brokers {
         brokers.tell(&mut conformance);
         brokers.tell(&mut interop);
+        tally.add(examples::run_separated(workspace, &installed, languages, brokers)?);
         tally.count(&interop::contract(workspace, brokers)?)?;
     }
     tally.count(&step::attempt(workspace, "conformance", &mut conformance)?)?;
