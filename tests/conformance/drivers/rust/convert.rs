@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -135,6 +135,14 @@ impl From<Wanted> for ReceiveOptions {
     }
 }
 
+/// The subscription of a `subscribe` request.
+pub(crate) fn subscription(request: Value) -> Result<Subscription, Value> {
+    let field = |name: &str| request.get(name).cloned().unwrap_or_default();
+    let given = json!({"topic": field("topic"), "tags": field("tags"), "sql": field("sql")});
+    let given: Subscribed = serde_json::from_value(given).map_err(|error| foreign(&error))?;
+    Ok(given.into())
+}
+
 pub(crate) fn receipt(receipt: &Receipt) -> Value {
     json!({
         "message_id": receipt.message_id,
@@ -143,6 +151,11 @@ pub(crate) fn receipt(receipt: &Receipt) -> Value {
         "transaction_id": receipt.transaction_id,
         "recall_handle": receipt.recall_handle,
     })
+}
+
+/// Since the epoch.
+fn milliseconds(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 pub(crate) fn delivery(name: &str, delivery: &Delivery) -> Value {
@@ -156,6 +169,13 @@ pub(crate) fn delivery(name: &str, delivery: &Delivery) -> Value {
         "properties": delivery.properties.iter().cloned().collect::<BTreeMap<_, _>>(),
         "attempt": delivery.attempt,
         "message_group": delivery.message_group,
+        "deliver_at_ms": delivery.deliver_at.and_then(milliseconds),
+        "priority": delivery.priority,
+        "lite_topic": delivery.lite_topic,
+        "dead_letter_origin": delivery.dead_letter_origin.as_ref().map(|origin| {
+            json!({"topic": origin.topic, "message_id": origin.message_id})
+        }),
+        "trace_parent": delivery.trace_parent,
         "corrupted": delivery.corrupted,
     })
 }

@@ -17,15 +17,17 @@ use tokio::sync::mpsc;
 
 use crate::{
     answers::Answers,
+    consume::Loop,
     convert::{self, Options, Sent, Subscribed, Wanted},
 };
 
 #[derive(Default)]
-struct Made {
+pub(crate) struct Made {
     clients: HashMap<String, Client>,
     producers: HashMap<String, Producer>,
     consumers: HashMap<String, SimpleConsumer>,
     deliveries: HashMap<String, Delivery>,
+    pub(crate) streams: HashMap<String, Loop>,
     transactions: HashMap<String, Transaction>,
     answers: HashMap<String, Arc<Answers>>,
     count: u64,
@@ -39,7 +41,17 @@ impl Made {
 }
 
 /// The features of the protocol that this driver has.
-const FEATURES: [&str; 4] = ["compression", "message_types", "recall", "transactions"];
+const FEATURES: [&str; 9] = [
+    "compression",
+    "keep_lease",
+    "message_types",
+    "recall",
+    "settle",
+    "stream",
+    "subscribe",
+    "trace_context",
+    "transactions",
+];
 
 /// Everything that requests have made so far, and where events go.
 pub(crate) struct Handles {
@@ -101,9 +113,15 @@ impl Handles {
                 Ok(convert::results(producer.send_all(messages).await, |receipt| convert::receipt(&receipt)))
             }
             "receive" => self.receive(request).await,
+            "subscribe" => self.subscribe(request).await,
+            "unsubscribe" => self.unsubscribe(request).await,
+            "nack" => self.nack(request).await,
+            "dead_letter" => self.dead_letter(request).await,
+            "keep_lease" => self.keep_lease(request),
+            "stream" => self.stream(request),
+            "next" => self.next(request).await,
             "ack" => {
-                let delivery = self.find(&request, "delivery", |made| &made.deliveries)?;
-                let consumer = self.find(&request, "consumer", |made| &made.consumers)?;
+                let (consumer, delivery) = (self.consumer_of(&request)?, self.delivery_of(&request)?);
                 consumer.ack(&delivery).await.map_err(|error| convert::error(&error))?;
                 Ok(json!({}))
             }
@@ -113,8 +131,7 @@ impl Handles {
                 Ok(convert::results(consumer.ack_all(&deliveries).await, |()| json!({})))
             }
             "change_invisible" => {
-                let delivery = self.find(&request, "delivery", |made| &made.deliveries)?;
-                let consumer = self.find(&request, "consumer", |made| &made.consumers)?;
+                let (consumer, delivery) = (self.consumer_of(&request)?, self.delivery_of(&request)?);
                 let invisible = Duration::from_millis(taken(&mut request, "invisible_ms")?);
                 let changed = consumer.change_invisible(&delivery, invisible).await;
                 changed.map_err(|error| convert::error(&error))?;
@@ -161,14 +178,25 @@ impl Handles {
         let consumer = self.find(&request, "consumer", |made| &made.consumers)?;
         let wanted: Wanted = serde_json::from_value(request).map_err(|error| convert::foreign(&error))?;
         let received = consumer.receive(wanted.into()).await.map_err(|error| convert::error(&error))?;
+        let shown: Vec<Value> = received.into_iter().map(|delivery| self.received(delivery)).collect();
+        Ok(json!({"messages": shown}))
+    }
+
+    /// Keeps a delivery; returns what a reply says of it.
+    pub(crate) fn received(&self, delivery: Delivery) -> Value {
         let mut made = self.lock();
-        let show = |delivery: Delivery| {
-            let name = made.name('d');
-            let shown = convert::delivery(&name, &delivery);
-            made.deliveries.insert(name, delivery);
-            shown
-        };
-        Ok(json!({"messages": received.into_iter().map(show).collect::<Vec<_>>()}))
+        let name = made.name('d');
+        let shown = convert::delivery(&name, &delivery);
+        made.deliveries.insert(name, delivery);
+        shown
+    }
+
+    pub(crate) fn consumer_of(&self, request: &Value) -> Result<SimpleConsumer, Value> {
+        self.find(request, "consumer", |made| &made.consumers)
+    }
+
+    pub(crate) fn delivery_of(&self, request: &Value) -> Result<Delivery, Value> {
+        self.find(request, "delivery", |made| &made.deliveries)
     }
 
     async fn close(&self, request: &Value) -> Result<Value, Value> {
@@ -179,6 +207,10 @@ impl Handles {
         }
         if let Ok(producer) = self.find(request, "handle", |made| &made.producers) {
             return reported(producer.close(deadline).await);
+        }
+        if let Ok(stream) = self.find(request, "handle", |made| &made.streams) {
+            drop(stream.lock().await.take());
+            return Ok(json!({}));
         }
         let consumer = self.find(request, "handle", |made| &made.consumers)?;
         reported(consumer.close(deadline).await)
@@ -192,7 +224,12 @@ impl Handles {
     }
 
     /// Gives a thing a name; returns the reply that tells it.
-    fn keep<T>(&self, prefix: char, thing: T, among: impl Fn(&mut Made) -> &mut HashMap<String, T>) -> Value {
+    pub(crate) fn keep<T>(
+        &self,
+        prefix: char,
+        thing: T,
+        among: impl Fn(&mut Made) -> &mut HashMap<String, T>,
+    ) -> Value {
         let mut made = self.lock();
         let name = made.name(prefix);
         among(&mut made).insert(name.clone(), thing);
@@ -212,7 +249,7 @@ impl Handles {
     }
 
     /// The thing that the request's `field` names.
-    fn find<T: Clone>(
+    pub(crate) fn find<T: Clone>(
         &self,
         request: &Value,
         field: &str,
@@ -246,7 +283,7 @@ fn unknown(name: &str) -> Value {
     convert::foreign(&format!("nothing is called {name:?}"))
 }
 
-fn taken<T: DeserializeOwned>(request: &mut Value, field: &str) -> Result<T, Value> {
+pub(crate) fn taken<T: DeserializeOwned>(request: &mut Value, field: &str) -> Result<T, Value> {
     serde_json::from_value(request[field].take())
         .map_err(|error| convert::foreign(&format!("{field}: {error}")))
 }
