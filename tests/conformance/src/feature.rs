@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::case::{Action, Case, Expected, Step};
 
 /// The feature that an operation belongs to; the others are in every driver.
-const OPERATIONS: [(&str, &str); 18] = [
+const OPERATIONS: [(&str, &str); 20] = [
     ("recall", "recall"),
     ("begin", "transactions"),
     ("commit", "transactions"),
@@ -19,6 +19,8 @@ const OPERATIONS: [(&str, &str); 18] = [
     ("keep_lease", "keep_lease"),
     ("stream", "stream"),
     ("push_consumer", "push_consumer"),
+    ("pause", "push_consumer"),
+    ("resume", "push_consumer"),
     ("subscribe_lite", "lite"),
     ("unsubscribe_lite", "lite"),
     ("lite_topics", "lite"),

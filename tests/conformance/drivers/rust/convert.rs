@@ -184,6 +184,8 @@ pub(crate) fn report(report: &CloseReport) -> Value {
     json!({
         "flushed": report.flushed,
         "abandoned": report.abandoned,
+        "handled": report.handled,
+        "given_back": report.given_back,
         "elapsed_ms": u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
     })
 }

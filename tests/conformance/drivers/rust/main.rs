@@ -5,6 +5,7 @@ mod answers;
 mod consume;
 mod convert;
 mod operation;
+mod push;
 
 use std::{collections::HashMap, process::ExitCode, sync::Arc};
 

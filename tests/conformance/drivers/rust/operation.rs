@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rocketmq_thin::{
     CLOSE_DEADLINE, Client, CloseReport, Decision, Delivery, Message, OrphanCheck, Producer, ProducerOptions,
-    SimpleConsumer, SimpleConsumerOptions, Subscription, Transaction,
+    PushConsumer, SimpleConsumer, SimpleConsumerOptions, Subscription, Transaction,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ pub(crate) struct Made {
     consumers: HashMap<String, SimpleConsumer>,
     deliveries: HashMap<String, Delivery>,
     pub(crate) streams: HashMap<String, Loop>,
+    pub(crate) push_consumers: HashMap<String, PushConsumer>,
     transactions: HashMap<String, Transaction>,
     answers: HashMap<String, Arc<Answers>>,
     count: u64,
@@ -41,10 +42,11 @@ impl Made {
 }
 
 /// The features of the protocol that this driver has.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 10] = [
     "compression",
     "keep_lease",
     "message_types",
+    "push_consumer",
     "recall",
     "settle",
     "stream",
@@ -113,6 +115,9 @@ impl Handles {
                 Ok(convert::results(producer.send_all(messages).await, |receipt| convert::receipt(&receipt)))
             }
             "receive" => self.receive(request).await,
+            "push_consumer" => self.push_consumer(request).await,
+            "pause" => self.pause(&request),
+            "resume" => self.resume(&request),
             "subscribe" => self.subscribe(request).await,
             "unsubscribe" => self.unsubscribe(request).await,
             "nack" => self.nack(request).await,
@@ -191,6 +196,10 @@ impl Handles {
         shown
     }
 
+    pub(crate) fn client_of(&self, request: &Value) -> Result<Client, Value> {
+        self.find(request, "client", |made| &made.clients)
+    }
+
     pub(crate) fn consumer_of(&self, request: &Value) -> Result<SimpleConsumer, Value> {
         self.find(request, "consumer", |made| &made.consumers)
     }
@@ -211,6 +220,9 @@ impl Handles {
         if let Ok(stream) = self.find(request, "handle", |made| &made.streams) {
             drop(stream.lock().await.take());
             return Ok(json!({}));
+        }
+        if let Ok(consumer) = self.find(request, "handle", |made| &made.push_consumers) {
+            return reported(consumer.close(deadline).await);
         }
         let consumer = self.find(request, "handle", |made| &made.consumers)?;
         reported(consumer.close(deadline).await)
@@ -241,7 +253,7 @@ impl Handles {
     }
 
     /// The answers of the thing that was just kept.
-    fn answers(&self, kept: &Value, by_tag: HashMap<String, Vec<Value>>) -> Arc<Answers> {
+    pub(crate) fn answers(&self, kept: &Value, by_tag: HashMap<String, Vec<Value>>) -> Arc<Answers> {
         let answers = Arc::new(Answers::new(by_tag, self.events.clone()));
         let name = kept["handle"].as_str().unwrap_or_default().to_owned();
         self.lock().answers.insert(name, Arc::clone(&answers));
