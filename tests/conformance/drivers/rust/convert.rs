@@ -8,10 +8,12 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rocketmq_thin::{
     ClientOptions, CloseReport, Credentials, Delivery, Error, Filter, Message, Receipt, ReceiveOptions,
-    Subscription, Tls,
+    Startup, Subscription, Tls,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::client;
 
 /// The options of `connect`.
 #[derive(Deserialize)]
@@ -24,14 +26,24 @@ pub(crate) struct Options {
     request_timeout_ms: Option<u64>,
     operation_timeout_ms: Option<u64>,
     startup_timeout_ms: Option<u64>,
+    startup: Option<String>,
+    credentials_provider: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Keys {
+pub(crate) struct Keys {
     access_key: String,
     secret_key: String,
     session_token: Option<String>,
+}
+
+impl From<Keys> for Credentials {
+    fn from(keys: Keys) -> Self {
+        let mut credentials = Self::new(keys.access_key, keys.secret_key);
+        credentials.session_token = keys.session_token;
+        credentials
+    }
 }
 
 impl From<Options> for ClientOptions {
@@ -46,15 +58,17 @@ impl From<Options> for ClientOptions {
         set(&mut options.operation_timeout, given.operation_timeout_ms);
         set(&mut options.startup_timeout, given.startup_timeout_ms);
         options.namespace = given.namespace.unwrap_or(options.namespace);
-        options.credentials = given.credentials.map(|keys| {
-            let mut credentials = Credentials::new(keys.access_key, keys.secret_key);
-            credentials.session_token = keys.session_token;
-            credentials
-        });
+        options.credentials = given.credentials.map(Into::into);
+        if let Some(list) = given.credentials_provider {
+            options = options.credentials_provider(client::provider(list));
+        }
+        if given.startup.as_deref() == Some("lazy") {
+            options.startup = Startup::Lazy;
+        }
         match given.tls {
             None => {}
-            Some(Value::String(_)) => options.tls = Tls::system_roots(),
-            Some(tls) => options.tls = Tls::ca(tls["ca"].as_str().unwrap_or_default()),
+            Some(Value::Object(tls)) => options.tls = client::tls(&tls),
+            Some(_) => options.tls = Tls::system_roots(),
         }
         options
     }

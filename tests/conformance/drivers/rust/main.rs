@@ -2,6 +2,7 @@
 //! and decides nothing; `tests/conformance/README.md` is the protocol.
 
 mod answers;
+mod client;
 mod consume;
 mod convert;
 mod operation;

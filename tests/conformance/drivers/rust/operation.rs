@@ -18,12 +18,12 @@ use tokio::sync::mpsc;
 use crate::{
     answers::Answers,
     consume::Loop,
-    convert::{self, Options, Sent, Subscribed, Wanted},
+    convert::{self, Sent, Subscribed, Wanted},
 };
 
 #[derive(Default)]
 pub(crate) struct Made {
-    clients: HashMap<String, Client>,
+    pub(crate) clients: HashMap<String, Client>,
     producers: HashMap<String, Producer>,
     consumers: HashMap<String, SimpleConsumer>,
     deliveries: HashMap<String, Delivery>,
@@ -42,15 +42,21 @@ impl Made {
 }
 
 /// The features of the protocol that this driver has.
-const FEATURES: [&str; 10] = [
+const FEATURES: [&str; 16] = [
     "compression",
+    "credentials_provider",
+    "drop",
+    "health",
     "keep_lease",
+    "lazy",
+    "lite",
     "message_types",
     "push_consumer",
     "recall",
     "settle",
     "stream",
     "subscribe",
+    "tls_options",
     "trace_context",
     "transactions",
 ];
@@ -58,7 +64,7 @@ const FEATURES: [&str; 10] = [
 /// Everything that requests have made so far, and where events go.
 pub(crate) struct Handles {
     made: Mutex<Made>,
-    events: mpsc::UnboundedSender<Value>,
+    pub(crate) events: mpsc::UnboundedSender<Value>,
 }
 
 impl Handles {
@@ -118,6 +124,12 @@ impl Handles {
             "push_consumer" => self.push_consumer(request).await,
             "pause" => self.pause(&request),
             "resume" => self.resume(&request),
+            "health" => self.health(&request),
+            "watch" => self.watch(&request),
+            "subscribe_lite" => self.subscribe_lite(request).await,
+            "unsubscribe_lite" => self.unsubscribe_lite(request).await,
+            "lite_topics" => self.lite_topics(&request),
+            "drop" => self.forget(&request),
             "subscribe" => self.subscribe(request).await,
             "unsubscribe" => self.unsubscribe(request).await,
             "nack" => self.nack(request).await,
@@ -147,12 +159,6 @@ impl Handles {
         }
     }
 
-    async fn connect(&self, request: &mut Value) -> Result<Value, Value> {
-        let options: Options = taken(request, "options")?;
-        let client = Client::connect(options.into()).await.map_err(|error| convert::error(&error))?;
-        Ok(self.keep('c', client, |made| &mut made.clients))
-    }
-
     async fn producer(&self, request: &mut Value) -> Result<Value, Value> {
         let topics: Option<Vec<String>> = taken(request, "topics")?;
         let checker: Option<HashMap<String, Vec<Value>>> = taken(request, "checker")?;
@@ -171,10 +177,15 @@ impl Handles {
 
     async fn consumer(&self, request: &mut Value) -> Result<Value, Value> {
         let group: String = taken(request, "group")?;
-        let subscriptions: Vec<Subscribed> = taken(request, "subscriptions")?;
+        let subscriptions: Option<Vec<Subscribed>> = taken(request, "subscriptions")?;
+        let subscriptions = subscriptions.unwrap_or_default().into_iter().map(Subscription::from);
+        let lite: Option<String> = taken(request, "lite")?;
+        let options = match lite {
+            Some(topic) => SimpleConsumerOptions::lite(group, topic),
+            None => SimpleConsumerOptions::new(group, subscriptions),
+        };
         let client = self.find(request, "client", |made| &made.clients)?;
-        let subscriptions = subscriptions.into_iter().map(Subscription::from);
-        let consumer = client.simple_consumer(SimpleConsumerOptions::new(group, subscriptions)).await;
+        let consumer = client.simple_consumer(options).await;
         let consumer = consumer.map_err(|error| convert::error(&error))?;
         Ok(self.keep('s', consumer, |made| &mut made.consumers))
     }
@@ -194,6 +205,24 @@ impl Handles {
         let shown = convert::delivery(&name, &delivery);
         made.deliveries.insert(name, delivery);
         shown
+    }
+
+    /// Drops what a handle names.
+    fn forget(&self, request: &Value) -> Result<Value, Value> {
+        let name = request["handle"].as_str().unwrap_or_default();
+        let mut made = self.lock();
+        let Made { clients, producers, consumers, deliveries, streams, push_consumers, transactions, .. } =
+            &mut *made;
+        let found = [
+            clients.remove(name).is_some(),
+            producers.remove(name).is_some(),
+            consumers.remove(name).is_some(),
+            deliveries.remove(name).is_some(),
+            streams.remove(name).is_some(),
+            push_consumers.remove(name).is_some(),
+            transactions.remove(name).is_some(),
+        ];
+        if found.contains(&true) { Ok(json!({})) } else { Err(unknown(name)) }
     }
 
     pub(crate) fn client_of(&self, request: &Value) -> Result<Client, Value> {

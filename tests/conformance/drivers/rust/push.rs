@@ -15,8 +15,14 @@ use crate::{
 impl Handles {
     pub(crate) async fn push_consumer(&self, mut request: Value) -> Result<Value, Value> {
         let group: String = taken(&mut request, "group")?;
-        let subscriptions: Vec<Subscribed> = taken(&mut request, "subscriptions")?;
-        let mut options = PushConsumerOptions::new(group, subscriptions.into_iter().map(Subscription::from));
+        let subscriptions: Option<Vec<Subscribed>> = taken(&mut request, "subscriptions")?;
+        let subscriptions = subscriptions.unwrap_or_default().into_iter().map(Subscription::from);
+        let lite: Option<String> = taken(&mut request, "lite")?;
+        let is_lite = lite.is_some();
+        let mut options = match lite {
+            Some(topic) => PushConsumerOptions::lite(group, topic),
+            None => PushConsumerOptions::new(group, subscriptions),
+        };
         if let Some(concurrency) = taken(&mut request, "concurrency")? {
             options.concurrency = concurrency;
         }
@@ -38,6 +44,16 @@ impl Handles {
         let handle = kept["handle"].clone();
         let started = consumer.start(move |delivery| handled(handle.clone(), Arc::clone(&answers), delivery));
         started.map_err(|error| convert::error(&error))?;
+        if is_lite {
+            let revocations = consumer.lite_revocations().map_err(|error| convert::error(&error))?;
+            let (handle, events) = (kept["handle"].clone(), self.events.clone());
+            tokio::spawn(async move {
+                while let Some(lite_topic) = revocations.next().await {
+                    let _ =
+                        events.send(json!({"event": "revoked", "handle": handle, "lite_topic": lite_topic}));
+                }
+            });
+        }
         Ok(kept)
     }
 
@@ -49,6 +65,34 @@ impl Handles {
     pub(crate) fn resume(&self, request: &Value) -> Result<Value, Value> {
         self.push_consumer_of(request)?.resume();
         Ok(json!({}))
+    }
+
+    pub(crate) async fn subscribe_lite(&self, mut request: Value) -> Result<Value, Value> {
+        let lite_topic: String = taken(&mut request, "lite_topic")?;
+        let done = match self.push_consumer_of(&request) {
+            Ok(consumer) => consumer.subscribe_lite(&lite_topic).await,
+            Err(_) => self.consumer_of(&request)?.subscribe_lite(&lite_topic).await,
+        };
+        done.map_err(|error| convert::error(&error))?;
+        Ok(json!({}))
+    }
+
+    pub(crate) async fn unsubscribe_lite(&self, mut request: Value) -> Result<Value, Value> {
+        let lite_topic: String = taken(&mut request, "lite_topic")?;
+        let done = match self.push_consumer_of(&request) {
+            Ok(consumer) => consumer.unsubscribe_lite(&lite_topic).await,
+            Err(_) => self.consumer_of(&request)?.unsubscribe_lite(&lite_topic).await,
+        };
+        done.map_err(|error| convert::error(&error))?;
+        Ok(json!({}))
+    }
+
+    pub(crate) fn lite_topics(&self, request: &Value) -> Result<Value, Value> {
+        let lite_topics = match self.push_consumer_of(request) {
+            Ok(consumer) => consumer.lite_topics(),
+            Err(_) => self.consumer_of(request)?.lite_topics(),
+        };
+        Ok(json!({"lite_topics": lite_topics}))
     }
 
     fn push_consumer_of(&self, request: &Value) -> Result<PushConsumer, Value> {
