@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rocketmq_thin::{
-    ClientOptions, Credentials, Error, Health, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions,
+    ClientOptions, Credentials, Error, Health, Metrics, ProducerOptions, PushConsumerOptions,
+    SimpleConsumerOptions,
 };
 use tokio::sync::Mutex;
 
@@ -66,6 +67,15 @@ impl Client {
     pub fn status_changes(&self) -> Result<StatusChanges, Error> {
         let changes = self.call("status_changes", rocketmq_thin::Client::status_changes)?;
         Ok(Bound::new(Arc::new(Mutex::new(changes)), self.process()))
+    }
+
+    /// Everything that the client has counted.
+    ///
+    /// # Errors
+    ///
+    /// As for [`health`](Self::health).
+    pub fn metrics(&self) -> Result<Metrics, Error> {
+        self.call("metrics", rocketmq_thin::Client::metrics)
     }
 
     /// Waits until new credentials are needed: [`Outcome::Done`]; [`Outcome::End`] once the client is closed. The

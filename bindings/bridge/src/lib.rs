@@ -63,7 +63,7 @@ pub use queue::Queue;
 /// The core's values, so that a binding needs this crate alone.
 pub use rocketmq_thin::{
     CLOSE_DEADLINE, ClientOptions, CloseReport, ConsumeResult, Credentials, DeadLetterOrigin, Decision,
-    DecodeOptions, Delivery, EndpointHealth, Error, ErrorKind, Filter, Health, Language, Message,
-    ProducerOptions, PushConsumerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions,
-    Startup, Status, StreamOptions, Subscription, Tls,
+    DecodeOptions, Delivery, EndpointHealth, Error, ErrorKind, Filter, Health, Histogram, Language, Message,
+    Metric, MetricPoint, MetricValue, Metrics, ProducerOptions, PushConsumerOptions, Receipt, ReceiveOptions,
+    RetryOptions, SimpleConsumerOptions, Startup, Status, StreamOptions, Subscription, Tls,
 };

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, Awaitable, Callable, Union
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, decision, log, question
+from ._handling import MAX_TASKS, answer_credentials, complete, decision, log, question, within_trace
 from ._loop import run
 from ._native import Delivery
 from .errors import Error
@@ -56,7 +56,8 @@ async def handle_tasks(consumer: _native.PushConsumer, handler: Handler, work: W
 
 
 async def _handle_task(task: _native.Task, handler: Handler) -> None:
-    complete(task, await result_of(handler, task.delivery))
+    with within_trace(task.delivery):
+        complete(task, await result_of(handler, task.delivery))
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:

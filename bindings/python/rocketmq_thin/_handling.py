@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, Iterable, Iterator, Optional
 
 from . import _native
 from .errors import Error
-from .values import Credentials, DeadLetter, Decision, OrphanCheck, Retry
+from .values import Credentials, DeadLetter, Decision, Message, OrphanCheck, Retry
 
 # How many tasks are fetched at once.
 MAX_TASKS = 64
@@ -77,3 +81,34 @@ def first_credentials(result: Any) -> Credentials:
     if isinstance(result, BaseException):
         raise result
     raise TypeError(f"a provider must return rocketmq_thin.Credentials, got {type(result).__name__}")
+
+
+def traced(message: Message) -> Message:
+    """The message with the trace context of the caller, if the program uses OpenTelemetry: `traceparent` and
+    `tracestate` among its properties."""
+    if "opentelemetry" not in sys.modules or not isinstance(message, Message):
+        return message
+    propagate = import_module("opentelemetry.propagate")
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    added = {name: value for name, value in carrier.items() if name not in message.properties}
+    return replace(message, properties={**message.properties, **added}) if added else message
+
+
+def traced_all(messages: Iterable[Message]) -> Iterable[Message]:
+    """The same for many messages."""
+    return messages if "opentelemetry" not in sys.modules else [traced(message) for message in messages]
+
+
+@contextmanager
+def within_trace(delivery: _native.Delivery) -> Iterator[None]:
+    """The trace context of the sender while a message is handled, if the program uses OpenTelemetry."""
+    if "opentelemetry" not in sys.modules or delivery.trace_parent is None:
+        yield
+        return
+    context, propagate = import_module("opentelemetry.context"), import_module("opentelemetry.propagate")
+    token = context.attach(propagate.extract(delivery.properties))
+    try:
+        yield
+    finally:
+        context.detach(token)

@@ -19,11 +19,11 @@ from typing import AsyncIterator, Callable, Iterable, Optional, Union
 from . import _native
 from ._background import Checker, Handler, Provider, Work, answer_checks, renew_credentials, result_of
 from ._consumers import Messages, PushConsumer, SimpleConsumer
-from ._handling import first_credentials
+from ._handling import first_credentials, traced, traced_all
 from ._loop import run
 from ._open import Handle, function, reusable
 from .errors import Error
-from .values import CloseReport, Credentials, Health, Message, Names, Receipt, Seconds, Startup, Subscriptions, Tls
+from .values import CloseReport, Credentials, Health, Message, Metric, Names, Receipt, Seconds, Startup, Subscriptions, Tls
 
 __all__ = ["Client", "Messages", "Producer", "PushConsumer", "SimpleConsumer", "Transaction"]
 
@@ -95,6 +95,10 @@ class Client(Handle[_native.Client]):
     def health(self) -> Health:
         """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
         return self._handle.health()
+
+    def metrics(self) -> list[Metric]:
+        """Everything that the client has counted since it was made."""
+        return self._handle.metrics()
 
     async def status_changes(self) -> AsyncIterator[Health]:
         """The present health, then the health after each change of its status, until the client is closed."""
@@ -211,11 +215,11 @@ class Producer(Handle[_native.Producer]):
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return await run(self._handle.send(message))
+        return await run(self._handle.send(traced(message)))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
-        return await run(self._handle.send_all(messages))
+        return await run(self._handle.send_all(traced_all(messages)))
 
     async def recall(self, receipt: Receipt) -> None:
         """Takes back a delayed message before its time.
@@ -244,7 +248,7 @@ class Transaction:
 
     async def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
-        return await run(self._native.send(message))
+        return await run(self._native.send(traced(message)))
 
     async def commit(self) -> None:
         """Has the messages delivered. A second decision raises `errors.InvalidArgument`."""

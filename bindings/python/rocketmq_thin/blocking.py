@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
-from typing import Any, Callable, Generic, Iterable, Iterator, Optional, TypeVar, Union
+from typing import Any, Generic, Iterable, Iterator, Optional, TypeVar, Union
 
 from . import _native
-from ._handling import (
-    MAX_TASKS,
-    answer_credentials,
-    complete,
-    decision,
-    first_credentials,
-    log,
-    question,
-)
+from ._handling import first_credentials, traced, traced_all
 from ._native import Delivery, run
+from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, renew_credentials, result, start
 from .errors import Error
 from .values import (
     CloseReport,
     Credentials,
-    Decision,
     Health,
     Message,
+    Metric,
     Names,
-    OrphanCheck,
     Receipt,
     Seconds,
     Sql,
@@ -35,73 +26,9 @@ from .values import (
     Tls,
 )
 
-Handler = Callable[[Delivery], Any]
-"""What handles a message. It is called in a thread."""
-
-Checker = Callable[[OrphanCheck], Decision]
-"""What decides about orphaned transactions. It is called in a thread."""
-
-Provider = Callable[[], Credentials]
-"""What provides credentials. After the first time it is called in a thread."""
-
 _N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer, _native.PushConsumer)
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 _H = TypeVar("_H", bound="_Handle[Any]")
-
-# The client itself limits how many messages are handled at the same time.
-_MAX_THREADS = 1000
-
-
-def _result(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What an application's function returns or raises."""
-    try:
-        return function(*arguments)
-    except Exception as error:
-        return error
-
-
-def _start(function: Callable[..., None], *args: Any) -> None:
-    """Runs a function in a thread that does not keep the process running."""
-    threading.Thread(target=function, args=args, name="rocketmq-thin", daemon=True).start()
-
-
-def _handle_tasks(consumer: _native.PushConsumer, handler: Handler) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
-        while (tasks := run(consumer.next_tasks(MAX_TASKS))) is not None:
-            for task in tasks:
-                try:
-                    threads.submit(_handle_task, task, handler)
-                except RuntimeError:
-                    # The interpreter is ending.
-                    return
-
-
-def _handle_task(task: _native.Task, handler: Handler) -> None:
-    complete(task, _result(handler, task.delivery))
-
-
-def _answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
-    while (check := run(checks.next())) is not None:
-        _start(_answer_check, check, checker)
-
-
-def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
-    asked = question(check)
-    if asked is not None:
-        try:
-            run(check.decide(decision(_result(checker, asked))))
-        except Error as error:
-            log("the decision about an orphaned transaction did not reach the server, which asks again", error)
-
-
-def _renew_credentials(client: _native.Client, provider: Provider) -> None:
-    while True:
-        run(client.credentials_needed())
-        if client.health().status == "closed":
-            return
-        answer_credentials(client, _result(provider))
 
 
 class _Handle(Generic[_N]):
@@ -160,7 +87,7 @@ class Client(_Handle[_native.Client]):
             _native.connect(
                 endpoints,
                 namespace=namespace,
-                credentials=first_credentials(_result(provider)) if provider is not None else credentials,
+                credentials=first_credentials(result(provider)) if provider is not None else credentials,
                 tls=tls,
                 startup=startup,
                 request_timeout=request_timeout,
@@ -171,11 +98,15 @@ class Client(_Handle[_native.Client]):
         )
         if provider is not None:
             # The thread ends with the client.
-            _start(_renew_credentials, self._handle, provider)
+            start(renew_credentials, self._handle, provider)
 
     def health(self) -> Health:
         """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
         return self._handle.health()
+
+    def metrics(self) -> list[Metric]:
+        """Everything that the client has counted since it was made."""
+        return self._handle.metrics()
 
     def status_changes(self) -> Iterator[Health]:
         """The present health, then the health after each change of its status, until the client is closed."""
@@ -281,15 +212,15 @@ class Producer(_Handle[_native.Producer]):
         super().__init__(opening)
         if checker is not None:
             # The thread ends with the producer.
-            _start(_answer_checks, self._handle.orphan_checks(), checker)
+            start(answer_checks, self._handle.orphan_checks(), checker)
 
     def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return run(self._handle.send(message))
+        return run(self._handle.send(traced(message)))
 
     def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
-        return run(self._handle.send_all(messages))
+        return run(self._handle.send_all(traced_all(messages)))
 
     def recall(self, receipt: Receipt) -> None:
         """Takes back a delayed message before its time.
@@ -318,7 +249,7 @@ class Transaction:
 
     def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
-        return run(self._native.send(message))
+        return run(self._native.send(traced(message)))
 
     def commit(self) -> None:
         """Has the messages delivered. A second decision raises `errors.InvalidArgument`."""
@@ -477,7 +408,7 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
 
     def __init__(self, opening: _native.Operation[_native.PushConsumer], handler: Handler) -> None:
         super().__init__(opening)
-        _start(_handle_tasks, self._handle, handler)
+        start(handle_tasks, self._handle, handler)
         # Without a close, it ends when nobody refers to it any more.
         weakref.finalize(self, self._handle.abandon)
 

@@ -214,3 +214,27 @@ class Health(NamedTuple):
     """The number of open connections."""
     endpoints: tuple[tuple[str, str, Optional[str]], ...]
     """For each address in use: `host:port`, its status, and what is wrong with it."""
+
+
+class Histogram(NamedTuple):
+    """How values are distributed."""
+
+    bounds: tuple[float, ...]
+    """The upper bounds of the buckets but the last, which has none."""
+    counts: list[int]
+    """How many values each bucket holds: one more than there are bounds."""
+    sum: float
+    """The sum of all values."""
+
+
+class Metric(NamedTuple):
+    """What a client has counted, with a point for each set of labels."""
+
+    name: str
+    """Such as `rocketmq_send_cost_time`."""
+    description: str
+    """What it measures."""
+    unit: str
+    """`ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`."""
+    points: list[tuple[dict[str, str], Union[int, Histogram]]]
+    """The labels and the value of each point."""

@@ -10,7 +10,7 @@ use crate::error::raised;
 use crate::input::{Message, Messages, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
 use crate::options::Keywords;
-use crate::output::health;
+use crate::output::{health, metrics};
 use crate::transaction::{OrphanChecks, Transaction};
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -70,6 +70,10 @@ impl Client {
 
     fn health<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
         health(py, self.0.health().map_err(|error| raised(py, &error))?)
+    }
+
+    fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        metrics(py, self.0.metrics().map_err(|error| raised(py, &error))?)
     }
 
     fn status_changes(&self, py: Python<'_>) -> PyResult<StatusChanges> {

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple, PyType};
@@ -182,6 +183,35 @@ pub(crate) fn health(py: Python<'_>, health: bridge::Health) -> PyResult<Bound<'
         health.connections,
         endpoints,
     ))
+}
+
+/// A list of `rocketmq_thin.Metric`.
+pub(crate) fn metrics(py: Python<'_>, metrics: bridge::Metrics) -> PyResult<Bound<'_, PyAny>> {
+    static METRIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static HISTOGRAM: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let value = |value| match value {
+        bridge::MetricValue::Counter(count) | bridge::MetricValue::Gauge(count) => {
+            count.into_bound_py_any(py)
+        }
+        bridge::MetricValue::Histogram(histogram) => {
+            let class = HISTOGRAM.import(py, "rocketmq_thin.values", "Histogram")?;
+            class.call1((PyTuple::new(py, histogram.bounds)?, histogram.counts, histogram.sum))
+        }
+        _ => Ok(py.None().into_bound(py)),
+    };
+    let point = |point: bridge::MetricPoint| -> PyResult<_> {
+        let labels = PyDict::new(py);
+        for (name, value) in point.labels {
+            labels.set_item(name, value)?;
+        }
+        (labels, value(point.value)?).into_bound_py_any(py)
+    };
+    let metric = |metric: bridge::Metric| -> PyResult<_> {
+        let points = metric.points.into_iter().map(point).collect::<PyResult<Vec<_>>>()?;
+        let class = METRIC.import(py, "rocketmq_thin.values", "Metric")?;
+        class.call1((metric.name, metric.description, metric.unit, points))
+    };
+    metrics.metrics.into_iter().map(metric).collect::<PyResult<Vec<_>>>()?.into_bound_py_any(py)
 }
 
 /// A `rocketmq_thin.Receipt`.

@@ -15,7 +15,7 @@ import threading
 from datetime import datetime, timedelta, timezone
 
 import rocketmq_thin
-from rocketmq_thin import Credentials, DeadLetter, Decision, Error, Lite, Message, Retry, Sql, Tags, Tls, aio
+from rocketmq_thin import Credentials, DeadLetter, Decision, Error, Histogram, Lite, Message, Retry, Sql, Tags, Tls, aio
 from scripted import Answers, event, write
 
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
@@ -35,6 +35,8 @@ FEATURES = [
     "tls_options",
     "credentials_provider",
     "compression",
+    "metrics",
+    "trace_context",
     "drop",
 ]
 
@@ -229,6 +231,9 @@ class Driver:
     async def op_health(self, client):
         return shown(self.made[client].health())
 
+    async def op_metrics(self, client):
+        return {"metrics": {metric.name: total(metric) for metric in self.made[client].metrics() if metric.points}}
+
     async def op_watch(self, client):
         tell = lambda health: event("status", handle=client, **shown(health))
         self.follow(self.made[client].status_changes(), tell)
@@ -331,6 +336,14 @@ def provider(provided):
         return Credentials(**given)
 
     return provide
+
+
+def total(metric):
+    """The sum over all labels."""
+    values = [value for _, value in metric.points]
+    if isinstance(values[0], Histogram):
+        return {"count": sum(sum(each.counts) for each in values), "sum": sum(each.sum for each in values)}
+    return sum(values)
 
 
 def shown(health):
