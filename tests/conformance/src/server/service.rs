@@ -237,7 +237,8 @@ impl MessagingService for Service {
             watch.done();
             return Err(error);
         }
-        watch.ended = ended.clone();
+        // Of this stream alone; ended with all of them.
+        watch.ended = ended.child_token();
         let (sender, receiver) = mpsc::unbounded_channel();
         let replies = Replies { sender, metadata: metadata(&request), cut };
         let service = Self::new(Arc::clone(&self.state));
