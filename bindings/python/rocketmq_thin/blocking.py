@@ -222,13 +222,13 @@ class Producer(_Handle[_native.Producer]):
         """Sends many messages. Returns a receipt or an error for each, in their order."""
         return run(self._handle.send_all(traced_all(messages)))
 
-    def recall(self, receipt: Receipt) -> None:
-        """Takes back a delayed message before its time.
+    def recall(self, receipt: Receipt) -> str:
+        """Takes back a delayed message before its time. Returns its message id.
 
         Raises `errors.InvalidArgument` for a receipt without a recall handle, and what the server says if it is too
         late.
         """
-        run(self._handle.recall(receipt.topic, receipt.recall_handle or ""))
+        return run(self._handle.recall(receipt.topic, receipt.recall_handle or ""))
 
     def begin(self) -> Transaction:
         """Begins a transaction: `with producer.begin() as transaction:`. Nothing is sent yet."""
