@@ -19,8 +19,8 @@ async def main(endpoint="127.0.0.1:8081"):
         for _ in range(2):
             delivery = await receive_one(consumer)
             print(f"failed       {delivery.body.decode()}, attempt {delivery.attempt}")
-            # Comes again in a second. The group allows one retry.
-            await consumer.nack(delivery, 1.0)
+            # Comes again at once. The group allows one retry.
+            await consumer.nack(delivery, 0)
 
         await producer.send(Message("documents", b"no document"))
         delivery = await receive_one(consumer)

@@ -22,8 +22,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..2 {
         let delivery = receive_one(&consumer).await?;
         println!("failed       {}, attempt {}", String::from_utf8_lossy(&delivery.body), delivery.attempt);
-        // Comes again in a second. The group allows one retry.
-        consumer.nack(&delivery, Duration::from_secs(1)).await?;
+        // Comes again at once. The group allows one retry.
+        consumer.nack(&delivery, Duration::ZERO).await?;
     }
 
     producer.send(Message::new("documents", "no document")).await?;

@@ -1,7 +1,7 @@
 """Many small topics inside one: each consumer receives only the lite topics that it subscribes to.
 
     rocketmq-thin-proxy topic create chats --type lite
-    rocketmq-thin-proxy group create phones --lite-topic chats
+    rocketmq-thin-proxy group create phones --lite-bind-topic chats
     python main.py HOST:PORT
 """
 
