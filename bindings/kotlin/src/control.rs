@@ -35,6 +35,12 @@ pub(crate) fn make_consumer(client: i64, options: ConsumeOptions) -> i64 {
     completions::submit(|| Some(CLIENTS.get(client)?.simple_consumer(options.into())))
 }
 
+/// Takes back a delayed message.
+#[uniffi::export]
+pub(crate) fn recall_message(producer: i64, topic: String, handle: String) -> i64 {
+    completions::submit(|| Some(PRODUCERS.get(producer)?.recall(topic, handle)))
+}
+
 /// Closes a client.
 #[uniffi::export]
 pub(crate) fn close_client(client: i64, deadline: Option<Duration>) -> i64 {

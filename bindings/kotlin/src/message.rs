@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rocketmq_thin_bridge as core;
 
@@ -13,6 +13,11 @@ pub(crate) struct OutgoingMessage {
     tag: Option<String>,
     keys: Vec<String>,
     properties: Properties,
+    message_group: Option<String>,
+    deliver_at: Option<SystemTime>,
+    delay: Option<Duration>,
+    priority: Option<i32>,
+    lite_topic: Option<String>,
 }
 
 /// Several messages to send.
@@ -27,6 +32,11 @@ impl From<OutgoingMessage> for core::Message {
         sent.tag = message.tag;
         sent.keys = message.keys;
         sent.properties = message.properties.0;
+        sent.message_group = message.message_group;
+        sent.deliver_at = message.deliver_at;
+        sent.delay = message.delay;
+        sent.priority = message.priority;
+        sent.lite_topic = message.lite_topic;
         sent
     }
 }
@@ -44,6 +54,7 @@ pub(crate) struct SentMessage {
     topic: String,
     queue_offset: i64,
     transaction_id: String,
+    recall_handle: Option<String>,
 }
 
 impl From<core::Receipt> for SentMessage {
@@ -53,6 +64,7 @@ impl From<core::Receipt> for SentMessage {
             topic: receipt.topic,
             queue_offset: receipt.queue_offset,
             transaction_id: receipt.transaction_id,
+            recall_handle: receipt.recall_handle,
         }
     }
 }
@@ -69,6 +81,9 @@ pub(crate) struct IncomingMessage {
     keys: Vec<String>,
     properties: Properties,
     message_group: Option<String>,
+    deliver_at: Option<SystemTime>,
+    priority: Option<i32>,
+    lite_topic: Option<String>,
     born_at: Option<SystemTime>,
     born_host: String,
     stored_at: Option<SystemTime>,
@@ -97,6 +112,9 @@ impl IncomingMessage {
             keys: std::mem::take(&mut delivery.keys),
             properties: Properties(properties),
             message_group: delivery.message_group.clone(),
+            deliver_at: delivery.deliver_at,
+            priority: delivery.priority,
+            lite_topic: delivery.lite_topic.clone(),
             born_at: delivery.born_at,
             born_host: std::mem::take(&mut delivery.born_host),
             stored_at: delivery.stored_at,

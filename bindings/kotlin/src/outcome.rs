@@ -18,6 +18,8 @@ pub(crate) enum Outcome {
     AllSent { results: Vec<SendResult> },
     /// The received messages, and what keeps them in the registry.
     Received { messages: Vec<IncomingMessage>, hold: Arc<Hold> },
+    /// A text, such as a message id.
+    Text { text: String },
     /// Success, without a value.
     Done,
     /// The failure for each delivery, or none.
@@ -56,6 +58,7 @@ impl From<core::Outcome> for Outcome {
                 let keys = messages.iter().map(|message| message.key).collect();
                 Self::Received { messages, hold: Hold::new(keys, |key| DELIVERIES.remove(key)) }
             }
+            core::Outcome::Text(text) => Self::Text { text },
             core::Outcome::Done => Self::Done,
             core::Outcome::Settled(results) => Self::AllSettled {
                 failures: results.into_iter().map(|result| result.err().map(Into::into)).collect(),

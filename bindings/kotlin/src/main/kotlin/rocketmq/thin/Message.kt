@@ -1,5 +1,6 @@
 package rocketmq.thin
 
+import java.time.Duration as JavaDuration
 import java.time.Instant
 import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
@@ -9,7 +10,12 @@ import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.OutgoingMessage
 import rocketmq.thin.internal.SentMessage
 
-/** A message to send: `Message("orders", "hello", tag = "new", keys = listOf("42"))`. */
+/**
+ * A message to send: `Message("orders", "hello", tag = "new", keys = listOf("42"))`.
+ *
+ * It is a normal message unless one of [messageGroup], [deliverAt], [delay], [priority] and [liteTopic] is set. A send
+ * of a message that has several types fails with [RocketMQException.InvalidArgument].
+ */
 class Message
 @JvmOverloads
 constructor(
@@ -34,9 +40,43 @@ constructor(
         properties: Map<String, String> = emptyMap(),
     ) : this(topic, text.encodeToByteArray(), tag, keys, properties)
 
+    private var group: String? = null
+    private var time: Instant? = null
+    private var wait: JavaDuration? = null
+    private var level: Int? = null
+    private var lite: String? = null
+
+    /** A FIFO message: messages of one [group] are delivered in the order in which they were sent. */
+    fun messageGroup(group: String): Message = copy { this.group = group }
+
+    /** A delayed message that is delivered at [time], or at once if that is in the past. */
+    fun deliverAt(time: Instant): Message = copy { this.time = time }
+
+    /** A delayed message that is delivered [delay] after the call of send. */
+    fun delay(delay: Duration): Message = copy { wait = delay.toJava("delay") }
+
+    /** [delay] for Java. */
+    fun delay(delay: JavaDuration): Message = delay(delay.toKotlinDuration())
+
+    /** A message with a priority: 0 or more, the highest first. */
+    fun priority(priority: Int): Message = copy { level = priority }
+
+    /** A message to a lite topic below its topic. */
+    fun liteTopic(liteTopic: String): Message = copy { lite = liteTopic }
+
+    private fun copy(change: Message.() -> Unit): Message {
+        val copy = Message(topic, body, tag, keys, properties)
+        copy.group = group
+        copy.time = time
+        copy.wait = wait
+        copy.level = level
+        copy.lite = lite
+        return copy.apply(change)
+    }
+
     override fun toString() = "Message($topic, ${body.size} bytes)"
 
-    internal fun toNative() = OutgoingMessage(topic, body, tag, keys, properties)
+    internal fun toNative() = OutgoingMessage(topic, body, tag, keys, properties, group, time, wait, level, lite)
 }
 
 /** The confirmation that a message is stored. */
@@ -49,8 +89,12 @@ data class Receipt(
     val queueOffset: Long,
     /** The server's transaction id. Servers set it for normal messages, too. */
     val transactionId: String,
+    /** What [Producer.recall] needs to take a delayed message back, or null for other messages. */
+    val recallHandle: String? = null,
 ) {
-    internal constructor(sent: SentMessage) : this(sent.messageId, sent.topic, sent.queueOffset, sent.transactionId)
+    internal constructor(
+        sent: SentMessage
+    ) : this(sent.messageId, sent.topic, sent.queueOffset, sent.transactionId, sent.recallHandle)
 }
 
 /** A received message. It is invisible to other consumers until it is acknowledged or its invisible time expires. */
@@ -82,6 +126,15 @@ internal constructor(
 
     /** The group of a FIFO message. Messages of one group are delivered in order. */
     val messageGroup: String? get() = message.messageGroup
+
+    /** When the sender asked for the delivery of a delayed message, if the server reports it. */
+    val deliverAt: Instant? get() = message.deliverAt
+
+    /** The priority, in topics with priorities. */
+    val priority: Int? get() = message.priority
+
+    /** The lite topic below [topic], in lite topics. */
+    val liteTopic: String? get() = message.liteTopic
 
     /** When the sender created it. */
     val bornAt: Instant? get() = message.bornAt

@@ -14,6 +14,7 @@ import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.OutgoingMessages
 import rocketmq.thin.internal.SendResult
 import rocketmq.thin.internal.closeProducer
+import rocketmq.thin.internal.recallMessage
 
 /** Sends messages. Created by [Client.producer]. */
 class Producer internal constructor(private val made: Outcome.Made) {
@@ -46,6 +47,13 @@ class Producer internal constructor(private val made: Outcome.Made) {
         }
     }
 
+    /**
+     * Takes back a delayed message that has not been delivered, by its [topic] and [Receipt.recallHandle]. Returns its
+     * id.
+     */
+    suspend fun recall(topic: String, handle: String): String =
+        Operations.await<Outcome.Text>(this) { recallMessage(made.key, topic, handle) }.text
+
     /** Accepts no more sends, and waits up to [deadline] (20 s) for outstanding ones. */
     suspend fun close(deadline: Duration? = null): CloseReport =
         CloseReport(Operations.await<Outcome.Closed>(this) { closeProducer(made.key, deadline.toJava("deadline")) })
@@ -64,6 +72,9 @@ class Producer internal constructor(private val made: Outcome.Made) {
     /** [sendAll] for Java. The futures in the list are completed, each with a receipt or a [RocketMQException]. */
     fun sendAllAsync(messages: List<Message>): CompletableFuture<List<CompletableFuture<Receipt>>> =
         future { sendAll(messages).map { it.toFuture() } }
+
+    /** [recall] for Java. */
+    fun recallAsync(topic: String, handle: String): CompletableFuture<String> = future { recall(topic, handle) }
 
     /** [close] for Java. */
     @JvmOverloads

@@ -49,6 +49,20 @@ class ClientTest {
     private fun test(block: suspend (Client) -> Unit) = runBlocking { Client.connect(proxy.endpoint).use { block(it) } }
 
     @Test
+    fun `a contradiction in a message fails before it is sent`() = test { client ->
+        val producer = client.producer()
+        val message = Message(unique("both"), "x").messageGroup("a").priority(1)
+        val failure = runCatching { producer.send(message) }.exceptionOrNull()
+        assertTrue(failure is RocketMQException.InvalidArgument, "$failure")
+    }
+
+    @Test
+    fun `a recall reaches the library and its failure comes back`() = test { client ->
+        val failure = runCatching { client.producer().recall(unique("recalled"), "no handle") }.exceptionOrNull()
+        assertEquals("recall", (failure as RocketMQException).operation)
+    }
+
+    @Test
     fun `a delivery has the fields of the message`() = test { client ->
         val topic = unique("types")
         val body = ByteArray(256) { it.toByte() }
