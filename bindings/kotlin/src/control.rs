@@ -8,7 +8,7 @@ use rocketmq_thin_bridge::{self as bridge, CLOSE_DEADLINE};
 use crate::completions::{self, Completions};
 use crate::error::Failure;
 use crate::options::{ConnectOptions, ConsumeOptions, SendOptions};
-use crate::registry::{CLIENTS, CONSUMERS, PRODUCERS};
+use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, PRODUCERS};
 
 /// Starts the client's runtime if it is not running, which everything else requires. Returns the error if it
 /// cannot start.
@@ -39,6 +39,18 @@ pub(crate) fn make_consumer(client: i64, options: ConsumeOptions) -> i64 {
 #[uniffi::export]
 pub(crate) fn recall_message(producer: i64, topic: String, handle: String) -> i64 {
     completions::submit(|| Some(PRODUCERS.get(producer)?.recall(topic, handle)))
+}
+
+/// Gives a delivery back, to be delivered again after a time.
+#[uniffi::export]
+pub(crate) fn nack_delivery(consumer: i64, delivery: i64, after: Duration) -> i64 {
+    completions::submit(|| Some(CONSUMERS.get(consumer)?.nack(DELIVERIES.get(delivery)?, after)))
+}
+
+/// Stops receiving a topic.
+#[uniffi::export]
+pub(crate) fn unsubscribe_topic(consumer: i64, topic: String) -> i64 {
+    completions::submit(|| Some(CONSUMERS.get(consumer)?.unsubscribe(topic)))
 }
 
 /// Closes a client.

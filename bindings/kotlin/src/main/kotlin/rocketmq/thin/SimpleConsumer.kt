@@ -4,6 +4,7 @@ import java.lang.ref.Reference
 import java.time.Duration as JavaDuration
 import java.util.concurrent.CompletableFuture
 import kotlin.time.Duration
+import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.flow.Flow
@@ -19,6 +20,8 @@ import rocketmq.thin.internal.IncomingMessage
 import rocketmq.thin.internal.IncomingMessages
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.closeConsumer
+import rocketmq.thin.internal.nackDelivery
+import rocketmq.thin.internal.unsubscribeTopic
 
 /** Receives messages one call at a time. Created by [Client.simpleConsumer]. */
 class SimpleConsumer internal constructor(private val made: Outcome.Made) {
@@ -113,6 +116,17 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
         }
     }
 
+    /** Gives a delivery back. The message is delivered again after [after]. */
+    suspend fun nack(delivery: Delivery, after: Duration) {
+        val native = after.notNegative("after").toJavaDuration()
+        Operations.await<Outcome.Done>(this to delivery) { nackDelivery(made.key, delivery.key, native) }
+    }
+
+    /** Stops receiving [topic]. */
+    suspend fun unsubscribe(topic: String) {
+        Operations.await<Outcome.Done>(this) { unsubscribeTopic(made.key, topic) }
+    }
+
     /** Accepts no more calls, and waits up to [deadline] (20 s) for outstanding acks. */
     suspend fun close(deadline: Duration? = null): CloseReport =
         CloseReport(Operations.await<Outcome.Closed>(this) { closeConsumer(made.key, deadline.toJava("deadline")) })
@@ -145,6 +159,13 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
     /** [changeInvisible] for Java. */
     fun changeInvisibleAsync(delivery: Delivery, invisibleDuration: JavaDuration): CompletableFuture<Unit> =
         future { changeInvisible(delivery, invisibleDuration.toKotlinDuration()) }
+
+    /** [nack] for Java. */
+    fun nackAsync(delivery: Delivery, after: JavaDuration): CompletableFuture<Unit> =
+        future { nack(delivery, after.toKotlinDuration()) }
+
+    /** [unsubscribe] for Java. */
+    fun unsubscribeAsync(topic: String): CompletableFuture<Unit> = future { unsubscribe(topic) }
 
     /** [close] for Java. */
     @JvmOverloads

@@ -63,6 +63,20 @@ class ClientTest {
     }
 
     @Test
+    fun `a message that was given back comes again`() = test { client ->
+        val topic = unique("given-back")
+        val producer = client.producer { topics(topic) }
+        val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
+        val receipt = producer.send(Message(topic, "x"))
+        consumer.nack(consumer.receive().single(), 1.seconds)
+        val again = consumer.receive().single()
+        assertEquals(receipt.messageId, again.messageId)
+        assertEquals(2, again.attempt)
+        consumer.ack(again)
+        consumer.unsubscribe(topic)
+    }
+
+    @Test
     fun `a delivery has the fields of the message`() = test { client ->
         val topic = unique("types")
         val body = ByteArray(256) { it.toByte() }
