@@ -25,4 +25,13 @@ function onAbort(signal, callback) {
   };
 }
 
-module.exports = { onAbort };
+/** The result of a promise, unless `signal` aborts before. */
+function unlessAborted(promise, signal) {
+  if (signal === undefined) return promise;
+  return new Promise((resolve, reject) => {
+    const ignore = onAbort(signal, () => reject(signal.reason));
+    promise.then(resolve, reject).finally(ignore);
+  });
+}
+
+module.exports = { onAbort, unlessAborted };

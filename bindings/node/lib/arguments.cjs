@@ -3,7 +3,7 @@
 // Checks what callers pass, so that a misspelt or mistyped argument fails with its name instead of being ignored.
 // A type is a function of a value and its path: it returns what the native side takes, or throws a `TypeError`.
 
-const { isUint8Array } = require('node:util/types');
+const { isDate, isUint8Array } = require('node:util/types');
 
 function refuse(value, path, expected) {
   throw new TypeError(`${path} must be ${expected}, not ${shown(value)}`);
@@ -40,6 +40,34 @@ function count(value, path) {
 
 function milliseconds(value, path) {
   return Number.isFinite(value) && value >= 0 ? value : refuse(value, path, 'a number of milliseconds, 0 or more');
+}
+
+function integer(value, path) {
+  const valid = Number.isInteger(value) && value >= -0x8000_0000 && value <= 0x7fff_ffff;
+  return valid ? value : refuse(value, path, 'a whole number from -2147483648 to 2147483647');
+}
+
+function number(value, path) {
+  return typeof value === 'number' ? value : refuse(value, path, 'a number');
+}
+
+function boolean(value, path) {
+  return typeof value === 'boolean' ? value : refuse(value, path, 'true or false');
+}
+
+function callback(value, path) {
+  return typeof value === 'function' ? value : refuse(value, path, 'a function');
+}
+
+/** A point in time as the milliseconds since 1970. */
+function date(value, path) {
+  return isDate(value) && value.getTime() >= 0 ? value.getTime() : refuse(value, path, 'a Date from 1970 on');
+}
+
+/** One of these words. */
+function oneOf(...words) {
+  const expected = words.map((word) => `'${word}'`).join(' or ');
+  return (value, path) => (words.includes(value) ? value : refuse(value, path, expected));
 }
 
 function content(value, path) {
@@ -101,17 +129,45 @@ function record(fields, { required = [], ignored = [] } = {}) {
 }
 
 const credentials = record(
-  { accessKey: string, secretKey: string, sessionToken: string },
+  { accessKey: string, secretKey: string, sessionToken: string, expiresAt: date },
   { required: ['accessKey', 'secretKey'] },
 );
-const certificates = record({ ca: content }, { required: ['ca'] });
+const tlsOptions = record({
+  ca: content,
+  cert: content,
+  key: content,
+  serverName: string,
+  dangerouslySkipVerification: boolean,
+});
 const retry = record({ maxAttempts: count, initialMs: milliseconds, maxMs: milliseconds });
 const filtered = record({ topic: string, tags: strings, sql: string }, { required: ['topic'] });
 
 function tls(value, path) {
   if (typeof value === 'boolean') return value;
-  return isObject(value) ? certificates(value, path) : refuse(value, path, 'true, false or { ca }');
+  return isObject(value) ? tlsOptions(value, path) : refuse(value, path, 'true, false or an object with ca, cert, key, ...');
 }
+
+/** Credentials, or a function that provides them. */
+function credentialsOrProvider(value, path) {
+  return typeof value === 'function' ? value : credentials(value, path);
+}
+
+/** An object some of whose fields are these functions. It may be of any class. */
+function withFunctions(...names) {
+  return (value, path) => {
+    if (!isObject(value)) refuse(value, path, `an object with ${names.join(', ')}`);
+    for (const name of names) {
+      if (value[name] !== undefined && value[name] !== null) callback(value[name], `${path}.${name}`);
+    }
+    return value;
+  };
+}
+
+const logger = withFunctions('debug', 'info', 'warn', 'error');
+const interceptors = listOf(
+  withFunctions('beforeSend', 'afterSend', 'beforeReceive', 'afterReceive', 'beforeSettle', 'afterSettle'),
+  'an iterable of interceptors',
+);
 
 function subscription(value, path) {
   if (typeof value === 'string') return value;
@@ -130,12 +186,15 @@ const connectOptions = record(
   {
     endpoints: strings,
     namespace: string,
-    credentials,
+    credentials: credentialsOrProvider,
     tls,
+    startup: oneOf('eager', 'wait', 'lazy'),
     requestTimeoutMs: milliseconds,
     operationTimeoutMs: milliseconds,
     startupTimeoutMs: milliseconds,
     retry,
+    logger,
+    interceptors,
   },
   { required: ['endpoints'] },
 );
@@ -145,21 +204,72 @@ function clientOptions(value, path) {
   return connectOptions(typeof value === 'string' ? { endpoints: value } : value, path);
 }
 
-const producerOptions = record({ topics: strings, maxInFlightMessages: count, maxInFlightBytes: count });
-const simpleConsumerOptions = record(
-  { group: string, subscriptions, maxBodySize: count },
-  { required: ['group', 'subscriptions'] },
+const producerOptions = record({
+  topics: strings,
+  maxInFlightMessages: count,
+  maxInFlightBytes: count,
+  compressAbove: count,
+  checker: callback,
+});
+
+/** The options of a consumer, which has either subscriptions or a lite topic's parent. */
+function consumer(fields, required) {
+  const options = record({ group: string, subscriptions, lite: string, ...fields }, { required });
+  return (value, path) => {
+    const given = options(value, path);
+    if ((given.subscriptions === undefined) === (given.lite === undefined)) {
+      throw new TypeError(`${path} must have either subscriptions or lite`);
+    }
+    return given;
+  };
+}
+
+const simpleConsumerOptions = consumer({ maxBodySize: count }, ['group']);
+const pushConsumerOptions = consumer(
+  {
+    handler: callback,
+    concurrency: count,
+    maxCachedMessages: count,
+    maxCachedBytes: count,
+    invisibleMs: milliseconds,
+    maxRate: number,
+    maxBodySize: count,
+  },
+  ['group', 'handler'],
 );
+const streamOptions = record({ maxMessages: count, maxBytes: count, invisibleMs: milliseconds, signal: abortSignal });
 const receiveOptions = record({ maxMessages: count, invisibleMs: milliseconds, awaitMs: milliseconds, signal: abortSignal });
 const closeOptions = record({ deadlineMs: milliseconds, signal: abortSignal });
 const callOptions = record({ signal: abortSignal });
 
 const message = record(
-  { topic: string, body: content, tag: string, keys: strings, properties: dictionary },
+  {
+    topic: string,
+    body: content,
+    tag: string,
+    keys: strings,
+    properties: dictionary,
+    messageGroup: string,
+    deliverAt: date,
+    delayMs: milliseconds,
+    priority: integer,
+    liteTopic: string,
+  },
   {
     required: ['topic', 'body'],
     // What a delivery has beside, so that a program can send one on: `send({ ...delivery, topic })`.
-    ignored: ['messageId', 'bornAt', 'bornHost', 'storedAt', 'attempt', 'corrupted', 'queueId', 'queueOffset'],
+    ignored: [
+      'messageId',
+      'bornAt',
+      'bornHost',
+      'storedAt',
+      'attempt',
+      'corrupted',
+      'queueId',
+      'queueOffset',
+      'deadLetterOrigin',
+      'traceParent',
+    ],
   },
 );
 const messages = listOf(message, 'an iterable of messages');
@@ -172,13 +282,20 @@ function signalOf(call) {
 module.exports = {
   clientOptions,
   closeOptions,
+  credentials,
+  isObject,
   listOf,
   message,
   messages,
   milliseconds,
+  oneOf,
   producerOptions,
+  pushConsumerOptions,
   receiveOptions,
   refuse,
   signalOf,
   simpleConsumerOptions,
+  streamOptions,
+  string,
+  subscription,
 };

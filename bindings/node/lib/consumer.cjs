@@ -1,57 +1,97 @@
 'use strict';
 
-const { run } = require('./operations.cjs');
+const { answer, run } = require('./operations.cjs');
 const { settled } = require('./settled.cjs');
-const { Delivery, contentOf, deliveries, leaseOf } = require('./delivery.cjs');
-const { closeOptions, milliseconds, receiveOptions, signalOf } = require('./arguments.cjs');
+const { deliveries, deliveriesOf, leaseOf } = require('./delivery.cjs');
+const {
+  closeOptions,
+  milliseconds,
+  receiveOptions,
+  signalOf,
+  streamOptions,
+  string,
+  subscription,
+} = require('./arguments.cjs');
 const { asyncDispose } = require('./dispose.cjs');
+const { LiteConsumer } = require('./lite.cjs');
+const { Messages } = require('./messages.cjs');
 
-class SimpleConsumer {
+class SimpleConsumer extends LiteConsumer {
   #native;
+  #group;
+  #observers;
 
-  constructor(native) {
+  constructor(native, group, observers) {
+    super(native);
     this.#native = native;
+    this.#group = group;
+    this.#observers = observers;
   }
 
   async receive(options = {}) {
     const { signal, ...given } = receiveOptions(options, 'options');
-    const received = await run(() => this.#native.receive(given), signal);
-    const leases = received.pop();
-    return received.map((fields, index) => new Delivery(fields, leases, index));
+    return await this.#observers.receiving(this.#group, async () =>
+      deliveriesOf(await run(() => this.#native.receive(given), signal)),
+    );
   }
 
-  async *deliveries(options) {
-    for (;;) {
-      const received = await this.receive(options);
-      let yielded = 0;
-      try {
-        while (yielded < received.length) yield received[yielded++];
-      } finally {
-        // The loop was left before the end of the batch: the next receive gets the rest.
-        const rest = received.slice(yielded);
-        if (rest.length > 0) this.#native.putBack(...leaseOf(rest[0]), rest.map(contentOf));
-      }
-    }
+  messages(options = {}) {
+    const { signal, ...given } = streamOptions(options, 'options');
+    return new Messages(answer(this.#native.messages(given)), this.#group, signal, this.#observers);
   }
 
   async ack(delivery, call) {
     const lease = leaseOf(delivery, 'delivery');
-    return await run(() => this.#native.ack(...lease), signalOf(call));
+    const signal = signalOf(call);
+    await this.#settle(delivery, 'ack', () => this.#native.ack(...lease), signal);
   }
 
   async ackAll(given, call) {
-    const held = deliveries(given, 'deliveries');
+    const list = [...deliveries(given, 'deliveries')];
+    const signal = signalOf(call);
+    const held = list.map((delivery) => leaseOf(delivery));
     // Each object of leases is passed once, because that is the most expensive part.
     const leases = [...new Set(held.map(([of]) => of))];
     const numbers = new Map(leases.map((of, number) => [of, number]));
     const places = held.flatMap(([of, index]) => [numbers.get(of), index]);
-    return settled(await run(() => this.#native.ackAll(leases, places), signalOf(call)));
+    return await this.#observers.settlingAll(this.#group, list, 'ack', async () =>
+      settled(await run(() => this.#native.ackAll(leases, places), signal)),
+    );
   }
 
   async changeInvisible(delivery, invisibleMs, call) {
     const lease = leaseOf(delivery, 'delivery');
     const given = milliseconds(invisibleMs, 'invisibleMs');
-    return await run(() => this.#native.changeInvisible(...lease, given), signalOf(call));
+    const signal = signalOf(call);
+    await this.#settle(delivery, 'changeInvisible', () => this.#native.changeInvisible(...lease, given), signal);
+  }
+
+  async nack(delivery, afterMs, call) {
+    const lease = leaseOf(delivery, 'delivery');
+    const given = milliseconds(afterMs, 'afterMs');
+    const signal = signalOf(call);
+    await this.#settle(delivery, 'retry', () => this.#native.nack(...lease, given), signal);
+  }
+
+  async deadLetter(delivery, call) {
+    const lease = leaseOf(delivery, 'delivery');
+    const signal = signalOf(call);
+    await this.#settle(delivery, 'deadLetter', () => this.#native.deadLetter(...lease), signal);
+  }
+
+  keepLease(delivery, maxMs) {
+    const lease = leaseOf(delivery, 'delivery');
+    answer(this.#native.keepLease(...lease, milliseconds(maxMs, 'maxMs')));
+  }
+
+  async subscribe(given, call) {
+    const checked = subscription(given, 'subscription');
+    await run(() => this.#native.subscribe(checked), signalOf(call));
+  }
+
+  async unsubscribe(topic, call) {
+    const given = string(topic, 'topic');
+    await run(() => this.#native.unsubscribe(given), signalOf(call));
   }
 
   async close(options = {}) {
@@ -61,6 +101,10 @@ class SimpleConsumer {
 
   async [asyncDispose]() {
     await this.close();
+  }
+
+  async #settle(delivery, settlement, submit, signal) {
+    await this.#observers.settling(this.#group, delivery, settlement, () => run(submit, signal));
   }
 }
 

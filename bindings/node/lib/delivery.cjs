@@ -17,6 +17,11 @@ class Delivery {
     this.keys = fields.keys;
     this.properties = pairs(fields.properties);
     this.messageGroup = fields.messageGroup;
+    this.deliverAt = date(fields.deliverAt);
+    this.priority = fields.priority;
+    this.liteTopic = fields.liteTopic;
+    this.deadLetterOrigin = fields.deadLetterOrigin;
+    this.traceParent = fields.traceParent;
     this.bornAt = date(fields.bornAt);
     this.bornHost = fields.bornHost;
     this.storedAt = date(fields.storedAt);
@@ -26,6 +31,10 @@ class Delivery {
     this.queueOffset = fields.queueOffset;
     this.#leases = leases;
     this.#index = index;
+  }
+
+  get isLeaseLost() {
+    return this.#leases.isLost(this.#index);
   }
 
   static {
@@ -54,12 +63,13 @@ function date(millis) {
   return millis === undefined ? undefined : new Date(millis);
 }
 
-/** What the native side needs to put a delivery back. */
-function contentOf({ body, tag, keys, properties, messageGroup, bornHost }) {
-  return { body, tag, keys, properties: Object.entries(properties).flat(), messageGroup, bornHost };
+/** The deliveries of a list whose last entry is their leases. */
+function deliveriesOf(list) {
+  const leases = list.pop();
+  return list.map((fields, index) => new Delivery(fields, leases, index));
 }
 
-const deliveries = listOf(leaseOf, 'an iterable of deliveries');
+const deliveries = listOf((delivery, path) => leaseOf(delivery, path) && delivery, 'an iterable of deliveries');
 
 // All but `Delivery` is for this package alone.
-module.exports = { Delivery, contentOf, deliveries, leaseOf };
+module.exports = { Delivery, deliveries, deliveriesOf, leaseOf, pairs };

@@ -1,5 +1,9 @@
 /// <reference types="node" />
 
+import { RocketMQError } from './error.cjs';
+
+export { RocketMQError, type ErrorKind } from './error.cjs';
+
 /** One or more names. A string is one name. */
 export type Names = string | Iterable<string>;
 
@@ -16,13 +20,18 @@ export interface ClientOptions {
   readonly endpoints: Names;
   /** The namespace of every topic and group (none). */
   readonly namespace?: string | undefined;
-  /** The credentials that requests are signed with (none). */
-  readonly credentials?: Credentials | undefined;
   /**
-   * `true` uses TLS with the certificate authorities of the operating system, `{ ca }` with only those given, in PEM
-   * format. The server's certificate is always verified. (`false`, except for `https://` endpoints.)
+   * The credentials that requests are signed with, or a function that provides them: it is called before connecting,
+   * before the credentials expire, and after a server has refused them (none).
    */
-  readonly tls?: boolean | { readonly ca: string | Uint8Array } | undefined;
+  readonly credentials?: Credentials | CredentialsProvider | undefined;
+  /** `true` uses TLS with the certificate authorities of the operating system. (`false`, except for `https://` endpoints.) */
+  readonly tls?: boolean | TlsOptions | undefined;
+  /**
+   * `eager`: connecting fails at once if nobody listens. `wait`: it waits for a server that is not there yet, up to
+   * `startupTimeoutMs`. `lazy`: only the calls that need a server wait for one. (`eager`)
+   */
+  readonly startup?: 'eager' | 'wait' | 'lazy' | undefined;
   /** The timeout of one attempt (3000). A receive waits this much longer than `awaitMs`. */
   readonly requestTimeoutMs?: number | undefined;
   /** The timeout of one call, including all retries (10000). */
@@ -31,6 +40,57 @@ export interface ClientOptions {
   readonly startupTimeoutMs?: number | undefined;
   /** How failed attempts are retried. */
   readonly retry?: RetryOptions | undefined;
+  /** What is told of failures in the background, and of changes of the status (nothing is logged). `console` is one. */
+  readonly logger?: Logger | undefined;
+  /** What is told of each send, receive and settling, in this order before it and in the opposite order after it (none). */
+  readonly interceptors?: Iterable<Interceptor> | undefined;
+}
+
+/** Encrypted connections. Texts are in PEM format. */
+export interface TlsOptions {
+  /** The certificate authorities to trust (those of the operating system). */
+  readonly ca?: string | Uint8Array | undefined;
+  /** The certificate by which the client authenticates itself (none). */
+  readonly cert?: string | Uint8Array | undefined;
+  /** Its private key, not encrypted (none). */
+  readonly key?: string | Uint8Array | undefined;
+  /** The name that the server's certificate must have (the host of the endpoint). */
+  readonly serverName?: string | undefined;
+  /** Whether any certificate is accepted, which protects against nobody who can change what is sent (`false`). */
+  readonly dangerouslySkipVerification?: boolean | undefined;
+}
+
+/** Provides credentials. */
+export type CredentialsProvider = (call: { readonly signal?: AbortSignal | undefined }) => Credentials | Promise<Credentials>;
+
+/** Functions for the levels that an application wants to see. `this` is the object. */
+export interface Logger {
+  debug?(message: string, ...details: unknown[]): void;
+  info?(message: string, ...details: unknown[]): void;
+  warn?(message: string, ...details: unknown[]): void;
+  error?(message: string, ...details: unknown[]): void;
+}
+
+/** How a delivery is settled. */
+export type Settlement = 'ack' | 'retry' | 'deadLetter' | 'changeInvisible';
+
+/** What an interceptor is told. What it throws is logged, and disturbs nothing. */
+export interface Interceptor {
+  /** Before a send. It may change the message's properties. */
+  beforeSend?(message: { -readonly [Field in keyof Message]: Message[Field] }): void;
+  afterSend?(message: Message, result: PromiseSettledResult<Receipt>): void;
+  beforeReceive?(receive: { readonly group: string }): void;
+  afterReceive?(receive: { readonly group: string }, result: PromiseSettledResult<Delivery[]>): void;
+  beforeSettle?(settle: SettleInfo): void;
+  /** Is not called for messages of push consumers, which settle in the background. */
+  afterSettle?(settle: SettleInfo, result: PromiseSettledResult<void>): void;
+}
+
+/** A delivery that is settled. */
+export interface SettleInfo {
+  readonly group: string;
+  readonly delivery: Delivery;
+  readonly settlement: Settlement;
 }
 
 /** An access key and its secret, as issued by the server's administrator. */
@@ -40,6 +100,8 @@ export interface Credentials {
   readonly secretKey: string;
   /** The token of temporary credentials (none). */
   readonly sessionToken?: string | undefined;
+  /** When they expire. Before that a client asks its provider for new ones (never). */
+  readonly expiresAt?: Date | undefined;
 }
 
 /** How failed attempts are retried. The delays are random, below a limit that doubles with each attempt. */
@@ -60,16 +122,88 @@ export interface ProducerOptions {
   readonly maxInFlightMessages?: number | undefined;
   /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
   readonly maxInFlightBytes?: number | undefined;
+  /** Bodies larger than this, in bytes, are compressed (none are). */
+  readonly compressAbove?: number | undefined;
+  /**
+   * Decides about transactions that were neither committed nor rolled back in time, also those of other producers of the
+   * topics, and of processes that have died: so it looks at durable state. If it fails, or the result is `unknown`, the
+   * server asks again (none).
+   */
+  readonly checker?: ((check: OrphanCheck) => Decision | Promise<Decision>) | undefined;
 }
 
-/** What a consumer receives. */
-export interface SimpleConsumerOptions {
+/** What happens to the messages of a transaction. */
+export type Decision = 'commit' | 'rollback' | 'unknown';
+
+/** A server's question about a message whose transaction was not decided in time. */
+export interface OrphanCheck {
+  readonly message: {
+    readonly topic: string;
+    readonly body: Buffer;
+    readonly tag: string | undefined;
+    readonly keys: readonly string[];
+    readonly properties: Readonly<Record<string, string>>;
+  };
+  readonly messageId: string;
+  readonly transactionId: string;
+}
+
+/** What a consumer receives: the messages of topics, or of lite topics of one topic. */
+export type Sources =
+  | {
+      /** One or more topics, each with or without a filter. All members of a group must have the same subscriptions. */
+      readonly subscriptions: string | Subscription | Iterable<string | Subscription>;
+      readonly lite?: undefined;
+    }
+  | {
+      readonly subscriptions?: undefined;
+      /** A topic, whose lite topics are chosen with `subscribeLite`. */
+      readonly lite: string;
+    };
+
+/** What every consumer has. */
+export interface ConsumerOptions {
   /** The consumer group. Its members share the messages. */
   readonly group: string;
-  /** One or more topics, each with or without a filter. All members of a group must have the same subscriptions. */
-  readonly subscriptions: string | Subscription | Iterable<string | Subscription>;
   /** The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. */
   readonly maxBodySize?: number | undefined;
+}
+
+/** What a simple consumer receives. */
+export type SimpleConsumerOptions = ConsumerOptions & Sources;
+
+/** What a push consumer receives, and how much of it at a time. */
+export type PushConsumerOptions = ConsumerOptions &
+  Sources & {
+    /** Handles one message. `signal` aborts when the consumer has been closed. */
+    readonly handler: (delivery: Delivery, call: { readonly signal: AbortSignal }) => ConsumeResult | Promise<ConsumeResult>;
+    /** How many messages are handled at the same time (20). */
+    readonly concurrency?: number | undefined;
+    /** How many messages are held, waiting or being handled (4096). */
+    readonly maxCachedMessages?: number | undefined;
+    /** The size of their bodies, in bytes, above which nothing is received (64 MiB). */
+    readonly maxCachedBytes?: number | undefined;
+    /** The length of a lease, which is renewed while a message waits or is handled (60000). */
+    readonly invisibleMs?: number | undefined;
+    /** How many messages a second are handled at most (no limit). */
+    readonly maxRate?: number | undefined;
+  };
+
+/**
+ * What happens to a message that was handled. `retry` delivers it again by the group's policy, `{ retryAfterMs }` after
+ * this time, `deadLetter` moves it to the topic `%DLQ%` and the group's name; anything else acknowledges it. A handler
+ * that throws means `retry`.
+ */
+export type ConsumeResult = 'ack' | 'retry' | 'deadLetter' | { readonly retryAfterMs: number } | void;
+
+/** How much a stream fetches ahead. */
+export interface StreamOptions extends CallOptions {
+  /** The maximum number of messages that wait (128). */
+  readonly maxMessages?: number | undefined;
+  /** The size of their bodies, in bytes, above which nothing more is fetched (64 MiB). */
+  readonly maxBytes?: number | undefined;
+  /** How long deliveries are invisible to other consumers (30000). The leases of those that wait are kept. */
+  readonly invisibleMs?: number | undefined;
 }
 
 /** A topic and a filter: messages with one of `tags`, messages that match the SQL-92 expression `sql`, or all. */
@@ -113,6 +247,17 @@ export interface Message {
   readonly keys?: Names | undefined;
   /** The application's own properties (none). */
   readonly properties?: Readonly<Record<string, string>> | undefined;
+  // A message has one type: at most one of the following fields.
+  /** For a FIFO topic: messages of one group are delivered in the order in which they were sent (none). */
+  readonly messageGroup?: string | undefined;
+  /** For a delay topic: when it is delivered (at once). */
+  readonly deliverAt?: Date | undefined;
+  /** The same as a time from the moment it is sent. */
+  readonly delayMs?: number | undefined;
+  /** For a priority topic: a higher one is delivered first (none). */
+  readonly priority?: number | undefined;
+  /** For a lite topic: its name within `topic` (none). */
+  readonly liteTopic?: string | undefined;
 }
 
 /** The confirmation that a message is stored. */
@@ -124,6 +269,8 @@ export interface Receipt {
   readonly queueOffset: number;
   /** The server's transaction id. Servers set it for normal messages, too. */
   readonly transactionId: string;
+  /** What takes back a delayed message, see `Producer.recall`. */
+  readonly recallHandle: string | undefined;
 }
 
 /** The result of a close. */
@@ -132,6 +279,10 @@ export interface CloseReport {
   readonly flushed: number;
   /** How many sends and acks were not answered before the deadline. Each failed with kind `Closed`. */
   readonly abandoned: number;
+  /** Of push consumers: how many messages were being handled, and were settled in time. */
+  readonly handled: number;
+  /** Of push consumers: how many messages no handler had begun, and were given back to the server. */
+  readonly givenBack: number;
   readonly elapsedMs: number;
 }
 
@@ -152,9 +303,32 @@ export class Client implements AsyncDisposable {
   producer(options?: ProducerOptions, call?: CallOptions): Promise<Producer>;
   /** Creates a consumer. Rejects as `producer` does. */
   simpleConsumer(options: SimpleConsumerOptions, call?: CallOptions): Promise<SimpleConsumer>;
+  /** Creates a consumer that calls a handler for each message, until it is closed. Rejects as `producer` does. */
+  pushConsumer(options: PushConsumerOptions, call?: CallOptions): Promise<PushConsumer>;
+  /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
+  health(): Health;
+  /** The present health, then the health after each change of its status, until the client is closed. */
+  statusChanges(call?: CallOptions): AsyncGenerator<Health, void, undefined>;
   /** Closes all producers and consumers of this client within one deadline. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Whether a client can reach its servers. */
+export interface Health {
+  /** `degraded`: some server does not answer, or refuses the client. */
+  readonly status: 'connecting' | 'connected' | 'degraded' | 'lost' | 'closed';
+  /** What is wrong. */
+  readonly error: RocketMQError | undefined;
+  /** How many connections are open. */
+  readonly connections: number;
+  /** The same for each address in use. */
+  readonly endpoints: readonly {
+    readonly endpoint: string;
+    readonly status: Health['status'];
+    readonly error: RocketMQError | undefined;
+    readonly connections: number;
+  }[];
 }
 
 /** Sends messages. */
@@ -164,27 +338,98 @@ export class Producer implements AsyncDisposable {
   send(message: Message, call?: CallOptions): Promise<Receipt>;
   /** Sends several messages. The results are in the order of the messages. */
   sendAll(messages: Iterable<Message>, call?: CallOptions): Promise<Settled<Receipt>[]>;
+  /** Takes back a delayed message before its time. Resolves to its id. */
+  recall(receipt: Pick<Receipt, 'topic' | 'recallHandle'>, call?: CallOptions): Promise<string>;
+  /** Begins a transaction. Nothing is sent yet. */
+  begin(): Transaction;
   /** Accepts no more sends, and waits for outstanding ones. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/**
+ * Messages that are delivered together with a local change, or not at all. With `await using` it is rolled back at the
+ * end of the block unless it was committed. If it is dropped without a decision, or the process dies, the server keeps
+ * its messages hidden and asks the checkers of the topic's producers, of any process.
+ */
+export class Transaction implements AsyncDisposable {
+  private constructor();
+  /** Sends a message that is delivered once the transaction is committed. */
+  send(message: Message, call?: CallOptions): Promise<Receipt>;
+  /** Has the messages delivered. A second decision rejects with `InvalidArgument`. */
+  commit(call?: CallOptions): Promise<void>;
+  /** Has the messages dropped. A second decision rejects with `InvalidArgument`. */
+  rollback(call?: CallOptions): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What consumers of lite topics do. Other consumers reject with `InvalidArgument`. */
+export interface LiteConsumer {
+  /** Subscribes to a lite topic. */
+  subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
+  /** Ends the subscription of a lite topic. */
+  unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
+  /** The lite topics that it is subscribed to. */
+  liteTopics(): string[];
+  /** The lite topics whose subscription the server ends from now on, until the consumer is closed. */
+  liteRevocations(call?: CallOptions): AsyncGenerator<string, void, undefined>;
+}
+
+/** Deliveries that are fetched ahead. Leaving a loop gives back what was not handed out. */
+export class Messages implements AsyncIterableIterator<Delivery>, AsyncDisposable {
+  private constructor();
+  next(): Promise<IteratorResult<Delivery, undefined>>;
+  return(value?: undefined): Promise<IteratorResult<Delivery, undefined>>;
+  /** Ends it, and gives back what was not handed out. */
+  close(): Promise<void>;
+  [Symbol.asyncIterator](): this;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Calls a handler for each message. While it runs, the process does not end. */
+export class PushConsumer implements LiteConsumer, AsyncDisposable {
+  private constructor();
+  /** Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on. */
+  pause(): void;
+  /** Goes on after a `pause`. */
+  resume(): void;
+  readonly isPaused: boolean;
+  /** Gives back what no handler has begun, and waits for handlers that run. */
+  close(options?: CloseOptions): Promise<CloseReport>;
+  subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
+  unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
+  liteTopics(): string[];
+  liteRevocations(call?: CallOptions): AsyncGenerator<string, void, undefined>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
 /** Receives messages one call at a time. */
-export class SimpleConsumer implements AsyncDisposable {
+export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
   private constructor();
   /** Waits for messages of any subscribed topic. Returns an empty array if none arrives in time. */
   receive(options?: ReceiveOptions): Promise<Delivery[]>;
-  /**
-   * Receives repeatedly and yields one delivery at a time, until the loop is left, `signal` aborts, or a receive
-   * fails. Deliveries that were received but not yielded when the loop is left go to the next receive.
-   */
-  deliveries(options?: ReceiveOptions): AsyncGenerator<Delivery, never, undefined>;
+  /** Fetches messages ahead, and yields one at a time until the loop is left, `signal` aborts, or a receive fails. */
+  messages(options?: StreamOptions): Messages;
   /** Acknowledges a delivery. Rejects with `InvalidReceipt` if its invisible time has expired. */
   ack(delivery: Delivery, call?: CallOptions): Promise<void>;
   /** Acknowledges several deliveries. The results are in the order of the deliveries. */
   ackAll(deliveries: Iterable<Delivery>, call?: CallOptions): Promise<Settled<void>[]>;
   /** Makes a delivery invisible to other consumers for this long from now. 0 makes it visible at once. */
   changeInvisible(delivery: Delivery, invisibleMs: number, call?: CallOptions): Promise<void>;
+  /** Returns a delivery that could not be processed. It comes again after this time, as a further attempt. */
+  nack(delivery: Delivery, afterMs: number, call?: CallOptions): Promise<void>;
+  /** Gives up on a delivery: it moves to the dead-letter topic, `%DLQ%` and the group's name. */
+  deadLetter(delivery: Delivery, call?: CallOptions): Promise<void>;
+  /** Keeps a delivery invisible until it is settled or collected, for at most this time. Throws `InvalidReceipt`. */
+  keepLease(delivery: Delivery, maxMs: number): void;
+  /** Subscribes to one more topic, or changes the filter of one. */
+  subscribe(subscription: string | Subscription, call?: CallOptions): Promise<void>;
+  /** Ends the subscription of a topic. What was received of it can still be settled. */
+  unsubscribe(topic: string, call?: CallOptions): Promise<void>;
+  subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
+  unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
+  liteTopics(): string[];
+  liteRevocations(call?: CallOptions): AsyncGenerator<string, void, undefined>;
   /** Accepts no more calls, and waits for outstanding acks. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -203,6 +448,18 @@ export class Delivery {
   readonly properties: Readonly<Record<string, string>>;
   /** The group of a FIFO message. Messages of one group are delivered in order. */
   readonly messageGroup: string | undefined;
+  /** When it was to be delivered, if it was delayed. */
+  readonly deliverAt: Date | undefined;
+  /** The priority of a message that has one. */
+  readonly priority: number | undefined;
+  /** The lite topic of a message that has one. */
+  readonly liteTopic: string | undefined;
+  /** For a dead letter: the message that it was. */
+  readonly deadLetterOrigin: { readonly topic: string; readonly messageId: string } | undefined;
+  /** The W3C trace context of the sender. */
+  readonly traceParent: string | undefined;
+  /** Whether its lease was kept and is lost all the same: the message comes, or came, again. */
+  readonly isLeaseLost: boolean;
   /** When the sender created it. */
   readonly bornAt: Date | undefined;
   /** The sender's host. */
@@ -215,68 +472,4 @@ export class Delivery {
   readonly corrupted: boolean;
   readonly queueId: number;
   readonly queueOffset: number;
-}
-
-/** The kinds of errors, the same in every language. */
-export type ErrorKind =
-  /** The server refused the request as malformed or out of range (codes 400xx). */
-  | 'InvalidArgument'
-  /** The credentials are missing, wrong, or lack a right (40100). */
-  | 'Unauthenticated'
-  /** The server forbids this operation, as on a topic without a writable queue (40300). */
-  | 'PermissionDenied'
-  /** The topic does not exist (40402). */
-  | 'TopicNotFound'
-  /** The consumer group does not exist (40403). */
-  | 'GroupNotFound'
-  /** Something else does not exist (40400, 40401, 40404). */
-  | 'NotFound'
-  /** The topic does not take messages of this type (40014). */
-  | 'TypeMismatch'
-  /** The receipt handle has expired, was used before, or is not the server's (40013). */
-  | 'InvalidReceipt'
-  /** Body, properties or headers exceed a limit (413xx, 431xx). */
-  | 'TooLarge'
-  /** Too many requests, or a quota is exhausted (429xx). */
-  | 'Throttled'
-  /** The server failed or could not be reached (500xx, connection refused or lost). */
-  | 'Unavailable'
-  /** The server does not support this operation (50100, 505xx). */
-  | 'Unsupported'
-  /** No response in time (40800, 504xx, or a timeout of the client). */
-  | 'Timeout'
-  /** The response is invalid: it has no status, or an unknown code. */
-  | 'Protocol'
-  /** The options given to the client are invalid. */
-  | 'InvalidOptions'
-  /** The TLS handshake failed, for example because the certificate is not trusted. */
-  | 'Tls'
-  /** The client, producer or consumer is closed. */
-  | 'Closed'
-  /** A defect of the client itself: its code panicked. */
-  | 'Internal';
-
-/**
- * An operation failed. `String(error)` and the stack show the operation, the reason, the kind, the code and the
- * endpoint. An argument of the wrong type is a `TypeError` instead, and an aborted call rejects with the reason of its
- * signal.
- */
-export class RocketMQError extends Error {
-  private constructor();
-  readonly name: 'RocketMQError';
-  readonly kind: ErrorKind;
-  /** The reason: the server's text if it sent one. It is the same in every language. */
-  readonly message: string;
-  /** The server's code, such as 40402, or `undefined` if no server responded. */
-  readonly code: number | undefined;
-  /** Whether the same call may succeed later. */
-  readonly retryable: boolean;
-  /** Whether the server may have carried out the request although the call failed. */
-  readonly maybeDelivered: boolean;
-  /** The operation that failed: `connect`, `send`, `receive`, `ack`, ... */
-  readonly operation: string;
-  /** The address of the server, as `host:port`. */
-  readonly endpoint: string | undefined;
-  /** The id of the request, which the server's logs show, too. */
-  readonly requestId: string | undefined;
 }

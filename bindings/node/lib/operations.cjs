@@ -16,6 +16,10 @@ class Failure {
 // The functions that resolve the promises of operations in progress, by operation id.
 const waiting = new Map();
 
+// The operations in progress that do not keep the process running, and the number of those that do.
+const idle = new Set();
+let held = 0;
+
 // Created with the first operation, because it starts a thread.
 let completions;
 
@@ -30,14 +34,15 @@ function drain() {
   }
 }
 
-function remember(id, resolve) {
-  if (waiting.size === 0) completions.hold();
+function remember(id, resolve, background) {
   waiting.set(id, resolve);
+  if (background) idle.add(id);
+  else if (held++ === 0) completions.hold();
 }
 
 function forget(id) {
   waiting.delete(id);
-  if (waiting.size === 0) completions.release();
+  if (!idle.delete(id) && --held === 0) completions.release();
 }
 
 /** The queue of this environment. */
@@ -45,19 +50,37 @@ function queue() {
   return (completions ??= new native.Completions(drain));
 }
 
-/** The result of an operation. `submit` starts it and returns its id. */
-async function run(submit, signal) {
-  const value = await (signal ? untilAborted(submit, signal) : outcome(submit));
+/**
+ * The result of an operation. `submit` starts it and returns its id. One in the `background` does not keep the process
+ * running.
+ */
+async function run(submit, signal, background = false) {
+  const value = await (signal ? untilAborted(submit, signal, background) : outcome(submit, background));
   // Created after the `await`, so that the stack has the callers.
   if (!(value instanceof Failure)) return value;
   throw value.fields instanceof Error ? value.fields : new RocketMQError(value.fields);
 }
 
-function outcome(submit) {
-  return new Promise((resolve) => remember(submit(), resolve));
+/** The result of a native function that does not wait. */
+function answer([failed, value]) {
+  if (failed) throw new RocketMQError(value);
+  return value;
 }
 
-function untilAborted(submit, signal) {
+/** What the operations that `next` starts result in, until there is no more. */
+async function* each(next, signal, convert) {
+  for (;;) {
+    const value = await run(next, signal, true);
+    if (value === null) return;
+    yield convert(value);
+  }
+}
+
+function outcome(submit, background) {
+  return new Promise((resolve) => remember(submit(), resolve, background));
+}
+
+function untilAborted(submit, signal, background) {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const id = submit();
@@ -66,11 +89,12 @@ function untilAborted(submit, signal) {
       forget(id);
       reject(signal.reason);
     });
-    remember(id, (value) => {
+    const settle = (value) => {
       ignore();
       resolve(value);
-    });
+    };
+    remember(id, settle, background);
   });
 }
 
-module.exports = { queue, run };
+module.exports = { answer, each, queue, run };

@@ -1,25 +1,46 @@
 'use strict';
 
-const { run } = require('./operations.cjs');
-const { closeOptions, message, messages, signalOf } = require('./arguments.cjs');
+const { answer, run } = require('./operations.cjs');
+const { closeOptions, isObject, listOf, message, messages, refuse, signalOf, string } = require('./arguments.cjs');
 const { settled } = require('./settled.cjs');
 const { asyncDispose } = require('./dispose.cjs');
 
+/** Sends a message with a native producer or transaction. */
+async function send(native, observers, given, call) {
+  const sent = observers.sending(given);
+  const checked = message(sent, 'message');
+  return await observers.sent(sent, run(() => native.send(checked), signalOf(call)));
+}
+
 class Producer {
   #native;
+  #observers;
 
-  constructor(native) {
+  constructor(native, observers) {
     this.#native = native;
+    this.#observers = observers;
   }
 
   async send(given, call) {
-    const checked = message(given, 'message');
-    return await run(() => this.#native.send(checked), signalOf(call));
+    return await send(this.#native, this.#observers, given, call);
   }
 
   async sendAll(given, call) {
-    const checked = messages(given, 'messages');
-    return settled(await run(() => this.#native.sendAll(checked), signalOf(call)));
+    const sent = listOf((each) => this.#observers.sending(each), 'an iterable of messages')(given, 'messages');
+    const checked = messages(sent, 'messages');
+    const results = settled(await run(() => this.#native.sendAll(checked), signalOf(call)));
+    return this.#observers.allSent(sent, results);
+  }
+
+  async recall(receipt, call) {
+    if (!isObject(receipt)) refuse(receipt, 'receipt', 'a receipt');
+    const topic = string(receipt.topic, 'receipt.topic');
+    const handle = string(receipt.recallHandle, 'receipt.recallHandle');
+    return await run(() => this.#native.recall(topic, handle), signalOf(call));
+  }
+
+  begin() {
+    return new Transaction(answer(this.#native.begin()), this.#observers);
   }
 
   async close(options = {}) {
@@ -32,4 +53,35 @@ class Producer {
   }
 }
 
-module.exports = { Producer };
+class Transaction {
+  #native;
+  #observers;
+  #decided = false;
+
+  constructor(native, observers) {
+    this.#native = native;
+    this.#observers = observers;
+  }
+
+  async send(given, call) {
+    return await send(this.#native, this.#observers, given, call);
+  }
+
+  async commit(call) {
+    const signal = signalOf(call);
+    this.#decided = true;
+    await run(() => this.#native.commit(), signal);
+  }
+
+  async rollback(call) {
+    const signal = signalOf(call);
+    this.#decided = true;
+    await run(() => this.#native.rollback(), signal);
+  }
+
+  async [asyncDispose]() {
+    if (!this.#decided) await this.rollback();
+  }
+}
+
+module.exports = { Producer, Transaction };

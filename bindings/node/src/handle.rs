@@ -1,15 +1,18 @@
-//! The core's objects for JavaScript. Each method starts an operation and returns its id.
+//! Clients and producers for JavaScript. Most methods start an operation and return its id. Those that do not wait
+//! return whether they failed, and the value or failure.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use napi::bindgen_prelude::{ClassInstance, Error, Result, Status};
+use napi::bindgen_prelude::{Env, Error, Result, ToNapiValue, Unknown};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
 use crate::input::{
-    Content, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions, close_deadline, millis,
+    Credentials, Message, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions, close_deadline,
 };
+use crate::outcome::answer;
+use crate::output::Health;
+use crate::transaction::{OrphanChecks, Transaction};
 
 pub(crate) fn id(submitted: std::result::Result<u64, bridge::Error>) -> Result<i64> {
     match submitted {
@@ -38,9 +41,61 @@ impl Client {
     }
 
     #[napi]
+    pub fn push_consumer(&self, options: PushConsumerOptions) -> Result<i64> {
+        id(self.queue.submit(self.client.push_consumer(options.try_into()?)))
+    }
+
+    #[napi]
+    pub fn health<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.client.health(), |health| Health::from(health).into_unknown(env))
+    }
+
+    #[napi]
+    pub fn status_changes<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.client.status_changes(), |changes| {
+            StatusChanges { changes, queue: Arc::clone(&self.queue) }.into_unknown(env)
+        })
+    }
+
+    #[napi]
+    pub fn credentials_needed(&self) -> Result<i64> {
+        id(self.queue.submit(self.client.credentials_needed()))
+    }
+
+    #[napi]
+    pub fn update_credentials<'env>(
+        &self,
+        env: &'env Env,
+        credentials: Credentials,
+    ) -> Result<Vec<Unknown<'env>>> {
+        let updated = self.client.update_credentials(&credentials.try_into()?);
+        answer(env, updated, |()| ().into_unknown(env))
+    }
+
+    #[napi]
+    pub fn credentials_failed<'env>(&self, env: &'env Env, reason: String) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.client.credentials_failed(reason), |()| ().into_unknown(env))
+    }
+
+    #[napi]
     pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
         let deadline = close_deadline(deadline_ms)?;
         id(self.queue.submit(self.client.close(deadline)))
+    }
+}
+
+/// The changes of a client's status.
+#[napi]
+pub struct StatusChanges {
+    changes: bridge::StatusChanges,
+    queue: Arc<Queue>,
+}
+
+#[napi]
+impl StatusChanges {
+    #[napi]
+    pub fn next(&self) -> Result<i64> {
+        id(self.queue.submit(self.changes.next()))
     }
 }
 
@@ -54,13 +109,32 @@ pub struct Producer {
 impl Producer {
     #[napi]
     pub fn send(&self, message: Message<'_>) -> Result<i64> {
-        id(self.queue.submit(self.producer.send(message.into())))
+        id(self.queue.submit(self.producer.send(message.try_into()?)))
     }
 
     #[napi]
     pub fn send_all(&self, messages: Vec<Message<'_>>) -> Result<i64> {
-        let messages = messages.into_iter().map(Into::into).collect();
+        let messages = messages.into_iter().map(TryInto::try_into).collect::<Result<_>>()?;
         id(self.queue.submit(self.producer.send_all(messages)))
+    }
+
+    #[napi]
+    pub fn recall(&self, topic: String, handle: String) -> Result<i64> {
+        id(self.queue.submit(self.producer.recall(topic, handle)))
+    }
+
+    #[napi]
+    pub fn begin<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.producer.begin(), |transaction| {
+            Transaction { transaction, queue: Arc::clone(&self.queue) }.into_unknown(env)
+        })
+    }
+
+    #[napi]
+    pub fn orphan_checks<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.producer.orphan_checks(), |checks| {
+            OrphanChecks { checks, queue: Arc::clone(&self.queue) }.into_unknown(env)
+        })
     }
 
     #[napi]
@@ -68,76 +142,4 @@ impl Producer {
         let deadline = close_deadline(deadline_ms)?;
         id(self.queue.submit(self.producer.close(deadline)))
     }
-}
-
-#[napi]
-pub struct SimpleConsumer {
-    pub(crate) consumer: bridge::SimpleConsumer,
-    pub(crate) queue: Arc<Queue>,
-}
-
-#[napi]
-impl SimpleConsumer {
-    #[napi]
-    pub fn receive(&self, options: ReceiveOptions) -> Result<i64> {
-        id(self.queue.submit(self.consumer.receive(options.try_into()?)))
-    }
-
-    /// Returns the deliveries from index `first` on, with their contents: the next receive gets them.
-    #[napi]
-    pub fn put_back(&self, leases: &Leases, first: u32, contents: Vec<Content>) {
-        let rest = leases.0.iter().skip(first as usize).cloned();
-        self.consumer
-            .put_back(rest.zip(contents).map(|(delivery, content)| content.restore(delivery)).collect());
-    }
-
-    #[napi]
-    pub fn ack(&self, leases: &Leases, index: u32) -> Result<i64> {
-        id(self.queue.submit(self.consumer.ack(leases.get(index)?)))
-    }
-
-    /// `places` are pairs: an index into `leases`, and the index of a delivery there.
-    #[napi]
-    pub fn ack_all(&self, leases: Vec<ClassInstance<'_, Leases>>, places: Vec<u32>) -> Result<i64> {
-        let delivery = |place: &[u32]| match *place {
-            [of, index] => leases.get(of as usize).ok_or_else(no_such_delivery)?.get(index),
-            _ => Err(no_such_delivery()),
-        };
-        let deliveries = places.chunks(2).map(delivery).collect::<Result<_>>()?;
-        id(self.queue.submit(self.consumer.ack_all(deliveries)))
-    }
-
-    #[napi]
-    pub fn change_invisible(&self, leases: &Leases, index: u32, invisible_ms: f64) -> Result<i64> {
-        let (delivery, invisible) = (leases.get(index)?, millis(invisible_ms)?);
-        id(self.queue.submit(self.consumer.change_invisible(delivery, invisible)))
-    }
-
-    #[napi]
-    pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
-        let deadline: Duration = close_deadline(deadline_ms)?;
-        id(self.queue.submit(self.consumer.close(deadline)))
-    }
-}
-
-impl Drop for SimpleConsumer {
-    /// When JavaScript has collected it, or its environment has ended.
-    fn drop(&mut self) {
-        self.consumer.abandon();
-    }
-}
-
-/// The deliveries of one receive, without their contents. They share one native object because native objects
-/// are expensive.
-#[napi]
-pub struct Leases(pub(crate) Vec<bridge::Delivery>);
-
-impl Leases {
-    fn get(&self, index: u32) -> Result<bridge::Delivery> {
-        self.0.get(index as usize).cloned().ok_or_else(no_such_delivery)
-    }
-}
-
-fn no_such_delivery() -> Error {
-    Error::new(Status::InvalidArg, "no such delivery")
 }

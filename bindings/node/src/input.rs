@@ -1,7 +1,7 @@
 //! Plain objects from JavaScript. A field that is left out has the core's default.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use napi::bindgen_prelude::{Either, Error, Result, Status, Uint8Array, Uint8ArraySlice};
@@ -13,7 +13,8 @@ pub struct ClientOptions {
     pub endpoints: Vec<String>,
     pub namespace: Option<String>,
     pub credentials: Option<Credentials>,
-    pub tls: Option<Either<bool, CertificateAuthorities>>,
+    pub tls: Option<Either<bool, Tls>>,
+    pub startup: Option<String>,
     pub request_timeout_ms: Option<f64>,
     pub operation_timeout_ms: Option<f64>,
     pub startup_timeout_ms: Option<f64>,
@@ -25,11 +26,27 @@ pub struct Credentials {
     pub access_key: String,
     pub secret_key: String,
     pub session_token: Option<String>,
+    /// Milliseconds since 1970.
+    pub expires_at: Option<f64>,
+}
+
+/// Text in PEM form.
+type Pem = Either<Uint8Array, String>;
+
+fn bytes(pem: Pem) -> Vec<u8> {
+    match pem {
+        Either::A(bytes) => bytes.to_vec(),
+        Either::B(text) => text.into_bytes(),
+    }
 }
 
 #[napi(object, object_to_js = false)]
-pub struct CertificateAuthorities {
-    pub ca: Either<Uint8Array, String>,
+pub struct Tls {
+    pub ca: Option<Pem>,
+    pub cert: Option<Pem>,
+    pub key: Option<Pem>,
+    pub server_name: Option<String>,
+    pub dangerously_skip_verification: Option<bool>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -44,13 +61,35 @@ pub struct ProducerOptions {
     pub topics: Option<Vec<String>>,
     pub max_in_flight_messages: Option<u32>,
     pub max_in_flight_bytes: Option<u32>,
+    pub compress_above: Option<u32>,
 }
 
 #[napi(object, object_to_js = false)]
 pub struct SimpleConsumerOptions {
     pub group: String,
-    pub subscriptions: Vec<Either<String, Subscription>>,
+    pub subscriptions: Option<Vec<Either<String, Subscription>>>,
+    pub lite: Option<String>,
     pub max_body_size: Option<u32>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct PushConsumerOptions {
+    pub group: String,
+    pub subscriptions: Option<Vec<Either<String, Subscription>>>,
+    pub lite: Option<String>,
+    pub concurrency: Option<u32>,
+    pub max_cached_messages: Option<u32>,
+    pub max_cached_bytes: Option<u32>,
+    pub invisible_ms: Option<f64>,
+    pub max_rate: Option<f64>,
+    pub max_body_size: Option<u32>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct StreamOptions {
+    pub max_messages: Option<u32>,
+    pub max_bytes: Option<u32>,
+    pub invisible_ms: Option<f64>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -74,38 +113,27 @@ pub struct Message<'env> {
     pub tag: Option<String>,
     pub keys: Option<Vec<String>>,
     pub properties: Option<BTreeMap<String, String>>,
-}
-
-/// The content of a delivery that is put back.
-#[napi(object, object_to_js = false)]
-pub struct Content {
-    pub body: Uint8Array,
-    pub tag: Option<String>,
-    pub keys: Vec<String>,
-    /// Alternating names and values.
-    pub properties: Vec<String>,
     pub message_group: Option<String>,
-    pub born_host: String,
-}
-
-impl Content {
-    /// The delivery with its content.
-    pub(crate) fn restore(self, mut delivery: bridge::Delivery) -> bridge::Delivery {
-        delivery.body = Bytes::copy_from_slice(&self.body);
-        delivery.tag = self.tag;
-        delivery.keys = self.keys;
-        let pairs = self.properties.chunks_exact(2);
-        delivery.properties = pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-        delivery.message_group = self.message_group;
-        delivery.born_host = self.born_host;
-        delivery
-    }
+    /// Milliseconds since 1970.
+    pub deliver_at: Option<f64>,
+    pub delay_ms: Option<f64>,
+    pub priority: Option<i32>,
+    pub lite_topic: Option<String>,
 }
 
 /// A duration from JavaScript's milliseconds.
 pub(crate) fn millis(millis: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(millis / 1000.0)
         .map_err(|error| Error::new(Status::InvalidArg, format!("{millis} ms: {error}")))
+}
+
+/// A point in time from a JavaScript `Date`, which has whole milliseconds.
+fn time(millis: f64) -> Result<SystemTime> {
+    // Through an integer: seconds as a floating-point number are too coarse.
+    let since_1970 = (0.0..=8.64e15).contains(&millis).then(|| Duration::from_millis(millis as u64));
+    since_1970
+        .and_then(|since_1970| UNIX_EPOCH.checked_add(since_1970))
+        .ok_or_else(|| Error::new(Status::InvalidArg, format!("{millis} is not a time from 1970 on")))
 }
 
 fn millis_or(given: Option<f64>, default: Duration) -> Result<Duration> {
@@ -122,15 +150,21 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
     fn try_from(options: ClientOptions) -> Result<Self> {
         let mut client = Self::new(options.endpoints.join(",")).language(bridge::Language::NodeJs);
         client.namespace = options.namespace.unwrap_or(client.namespace);
-        client.credentials = options.credentials.map(Into::into);
+        client.credentials = options.credentials.map(TryInto::try_into).transpose()?;
         client.tls = match options.tls {
             None => client.tls,
             Some(Either::A(false)) => bridge::Tls::off(),
             Some(Either::A(true)) => bridge::Tls::system_roots(),
-            Some(Either::B(CertificateAuthorities { ca })) => bridge::Tls::ca(match ca {
-                Either::A(bytes) => bytes.to_vec(),
-                Either::B(text) => text.into_bytes(),
-            }),
+            Some(Either::B(tls)) => tls.into(),
+        };
+        client.startup = match options.startup.as_deref() {
+            None => client.startup,
+            Some("eager") => bridge::Startup::Eager,
+            Some("wait") => bridge::Startup::Wait,
+            Some("lazy") => bridge::Startup::Lazy,
+            Some(other) => {
+                return Err(Error::new(Status::InvalidArg, format!("{other} is not a way to start")));
+            }
         };
         client.request_timeout = millis_or(options.request_timeout_ms, client.request_timeout)?;
         client.operation_timeout = millis_or(options.operation_timeout_ms, client.operation_timeout)?;
@@ -140,11 +174,31 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
     }
 }
 
-impl From<Credentials> for bridge::Credentials {
-    fn from(Credentials { access_key, secret_key, session_token }: Credentials) -> Self {
-        let mut credentials = Self::new(access_key, secret_key);
-        credentials.session_token = session_token;
-        credentials
+impl TryFrom<Credentials> for bridge::Credentials {
+    type Error = Error;
+
+    fn try_from(given: Credentials) -> Result<Self> {
+        let mut credentials = Self::new(given.access_key, given.secret_key);
+        credentials.session_token = given.session_token;
+        credentials.expires_at = given.expires_at.map(time).transpose()?;
+        Ok(credentials)
+    }
+}
+
+impl From<Tls> for bridge::Tls {
+    fn from(given: Tls) -> Self {
+        let mut tls = given.ca.map_or_else(Self::system_roots, |ca| Self::ca(bytes(ca)));
+        if given.cert.is_some() || given.key.is_some() {
+            let pem = |pem: Option<Pem>| pem.map(bytes).unwrap_or_default();
+            tls = tls.identity(pem(given.cert), pem(given.key));
+        }
+        if let Some(name) = given.server_name {
+            tls = tls.server_name(name);
+        }
+        if given.dangerously_skip_verification == Some(true) {
+            tls = tls.dangerously_skip_verification();
+        }
+        tls
     }
 }
 
@@ -172,6 +226,7 @@ impl From<ProducerOptions> for bridge::ProducerOptions {
         if let Some(bytes) = options.max_in_flight_bytes {
             producer.max_in_flight_bytes = bytes as usize;
         }
+        producer.compress_above = options.compress_above.map(|bytes| bytes as usize);
         producer
     }
 }
@@ -180,9 +235,10 @@ impl TryFrom<SimpleConsumerOptions> for bridge::SimpleConsumerOptions {
     type Error = Error;
 
     fn try_from(options: SimpleConsumerOptions) -> Result<Self> {
-        let subscriptions =
-            options.subscriptions.into_iter().map(subscription).collect::<Result<Vec<_>>>()?;
-        let mut consumer = Self::new(options.group, subscriptions);
+        let mut consumer = match options.lite {
+            Some(topic) => Self::lite(options.group, topic),
+            None => Self::new(options.group, subscriptions(options.subscriptions)?),
+        };
         if let Some(size) = options.max_body_size {
             consumer.decode.max_body_size = size as usize;
         }
@@ -190,7 +246,53 @@ impl TryFrom<SimpleConsumerOptions> for bridge::SimpleConsumerOptions {
     }
 }
 
-fn subscription(given: Either<String, Subscription>) -> Result<bridge::Subscription> {
+impl TryFrom<PushConsumerOptions> for bridge::PushConsumerOptions {
+    type Error = Error;
+
+    fn try_from(options: PushConsumerOptions) -> Result<Self> {
+        let mut consumer = match options.lite {
+            Some(topic) => Self::lite(options.group, topic),
+            None => Self::new(options.group, subscriptions(options.subscriptions)?),
+        };
+        if let Some(messages) = options.concurrency {
+            consumer.concurrency = messages as usize;
+        }
+        if let Some(messages) = options.max_cached_messages {
+            consumer.max_cached_messages = messages as usize;
+        }
+        if let Some(bytes) = options.max_cached_bytes {
+            consumer.max_cached_bytes = bytes as usize;
+        }
+        consumer.invisible_duration = millis_or(options.invisible_ms, consumer.invisible_duration)?;
+        consumer.max_rate = options.max_rate;
+        if let Some(size) = options.max_body_size {
+            consumer.decode.max_body_size = size as usize;
+        }
+        Ok(consumer)
+    }
+}
+
+impl TryFrom<StreamOptions> for bridge::StreamOptions {
+    type Error = Error;
+
+    fn try_from(options: StreamOptions) -> Result<Self> {
+        let mut stream = Self::default();
+        if let Some(messages) = options.max_messages {
+            stream.max_messages = messages as usize;
+        }
+        if let Some(bytes) = options.max_bytes {
+            stream.max_bytes = bytes as usize;
+        }
+        stream.invisible_duration = millis_or(options.invisible_ms, stream.invisible_duration)?;
+        Ok(stream)
+    }
+}
+
+fn subscriptions(given: Option<Vec<Either<String, Subscription>>>) -> Result<Vec<bridge::Subscription>> {
+    given.unwrap_or_default().into_iter().map(subscription).collect()
+}
+
+pub(crate) fn subscription(given: Either<String, Subscription>) -> Result<bridge::Subscription> {
     let Subscription { topic, tags, sql } = match given {
         Either::A(topic) => return Ok(topic.into()),
         Either::B(subscription) => subscription,
@@ -218,8 +320,10 @@ impl TryFrom<ReceiveOptions> for bridge::ReceiveOptions {
     }
 }
 
-impl From<Message<'_>> for bridge::Message {
-    fn from(message: Message<'_>) -> Self {
+impl TryFrom<Message<'_>> for bridge::Message {
+    type Error = Error;
+
+    fn try_from(message: Message<'_>) -> Result<Self> {
         let body = match message.body {
             // Copied, because JavaScript may reuse its buffer as soon as the call returns.
             Either::A(bytes) => Bytes::copy_from_slice(&bytes),
@@ -229,6 +333,32 @@ impl From<Message<'_>> for bridge::Message {
         sent.tag = message.tag;
         sent.keys = message.keys.unwrap_or_default();
         sent.properties = message.properties.unwrap_or_default().into_iter().collect();
-        sent
+        sent.message_group = message.message_group;
+        sent.deliver_at = message.deliver_at.map(time).transpose()?;
+        sent.delay = message.delay_ms.map(millis).transpose()?;
+        sent.priority = message.priority;
+        sent.lite_topic = message.lite_topic;
+        Ok(sent)
+    }
+}
+
+/// The decision about a transaction.
+pub(crate) fn decision(word: &str) -> Result<bridge::Decision> {
+    match word {
+        "commit" => Ok(bridge::Decision::Commit),
+        "rollback" => Ok(bridge::Decision::Rollback),
+        "unknown" => Ok(bridge::Decision::Unknown),
+        _ => Err(Error::new(Status::InvalidArg, format!("{word} is not a decision"))),
+    }
+}
+
+/// How a message was handled.
+pub(crate) fn consume_result(word: &str, after_ms: Option<f64>) -> Result<bridge::ConsumeResult> {
+    match (word, after_ms) {
+        ("ack", _) => Ok(bridge::ConsumeResult::Ack),
+        ("retry", None) => Ok(bridge::ConsumeResult::Retry),
+        ("retry", Some(after)) => Ok(bridge::ConsumeResult::RetryAfter(millis(after)?)),
+        ("deadLetter", _) => Ok(bridge::ConsumeResult::DeadLetter),
+        _ => Err(Error::new(Status::InvalidArg, format!("{word} is not a result"))),
     }
 }

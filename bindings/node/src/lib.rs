@@ -8,7 +8,11 @@
 #![allow(unreachable_pub, reason = "the macros require it")]
 
 mod completions;
+mod consumer;
 mod handle;
 mod input;
+mod lite;
 mod outcome;
 mod output;
+mod push;
+mod transaction;

@@ -1,14 +1,17 @@
 use std::sync::Arc;
 
 use napi::JsError;
-use napi::bindgen_prelude::{Env, Result, ToNapiValue, Unknown};
+use napi::bindgen_prelude::{Env, Null, Result, ToNapiValue, Unknown};
 use rocketmq_thin_bridge::{self as bridge, Outcome, Queue};
 
-use crate::handle::{Client, Leases, Producer, SimpleConsumer};
-use crate::output::{CloseReport, Delivery, Failure, Receipt};
+use crate::consumer::{Leases, SimpleConsumer};
+use crate::handle::{Client, Producer};
+use crate::output::{CloseReport, Delivery, Failure, Health, Receipt};
+use crate::push::{PushConsumer, Tasks};
+use crate::transaction::OrphanCheck;
 
 /// Whether the operation failed, and the value or failure.
-type Tagged<'env> = [Unknown<'env>; 2];
+pub(crate) type Tagged<'env> = [Unknown<'env>; 2];
 
 /// An id as a JavaScript number.
 pub(crate) fn number(env: &Env, id: u64) -> Result<Unknown<'_>> {
@@ -30,20 +33,38 @@ fn converted<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Resu
         Outcome::Client(client) => Client { client, queue: queue() }.into_unknown(env)?,
         Outcome::Producer(producer) => Producer { producer, queue: queue() }.into_unknown(env)?,
         Outcome::SimpleConsumer(consumer) => SimpleConsumer { consumer, queue: queue() }.into_unknown(env)?,
+        Outcome::PushConsumer(consumer) => PushConsumer { consumer, queue: queue() }.into_unknown(env)?,
         Outcome::Receipt(receipt) => Receipt::from(receipt).into_unknown(env)?,
         Outcome::Receipts(results) => each(env, results, |receipt| Receipt::from(receipt).into_unknown(env))?,
         Outcome::Deliveries(deliveries) => deliveries_and_leases(env, deliveries.take())?,
+        Outcome::Tasks(tasks) => deliveries_and_tasks(env, tasks)?,
+        Outcome::OrphanCheck(check) => OrphanCheck { check: *check, queue: queue() }.into_unknown(env)?,
+        Outcome::Health(health) => Health::from(health).into_unknown(env)?,
+        Outcome::Text(text) => text.into_unknown(env)?,
+        Outcome::End => Null.into_unknown(env)?,
         Outcome::Done => ().into_unknown(env)?,
         Outcome::Settled(results) => each(env, results, |()| ().into_unknown(env))?,
         Outcome::Closed(report) => CloseReport::from(report).into_unknown(env)?,
         Outcome::Failed(error) => return failure(env, error),
-        _ => return Err(napi::Error::from_reason("this outcome is not expected")),
     };
     Ok([false.into_unknown(env)?, value])
 }
 
 fn failure(env: &Env, error: bridge::Error) -> Result<Tagged<'_>> {
     Ok([true.into_unknown(env)?, Failure::from(error).into_unknown(env)?])
+}
+
+/// The result of a function that does not wait.
+pub(crate) fn answer<'env, T>(
+    env: &'env Env,
+    result: std::result::Result<T, bridge::Error>,
+    convert: impl FnOnce(T) -> Result<Unknown<'env>>,
+) -> Result<Vec<Unknown<'env>>> {
+    let tagged = match result {
+        Ok(value) => [false.into_unknown(env)?, convert(value)?],
+        Err(error) => failure(env, error)?,
+    };
+    Ok(tagged.into())
 }
 
 /// A flat list with two entries for each result: whether it failed, and the value or failure.
@@ -63,11 +84,23 @@ fn each<'env, T>(
 }
 
 /// A list of the deliveries, and their leases as its last entry.
-fn deliveries_and_leases(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Result<Unknown<'_>> {
-    let mut list = Vec::with_capacity(deliveries.len() + 1);
+fn deliveries_and_leases(env: &Env, deliveries: Vec<bridge::Delivery>) -> Result<Unknown<'_>> {
+    listed(env, deliveries)?.into_unknown(env)
+}
+
+/// A list of the deliveries, with their leases and tasks as its last entries.
+fn deliveries_and_tasks(env: &Env, tasks: Vec<bridge::Task>) -> Result<Unknown<'_>> {
+    let deliveries = tasks.iter().filter_map(|task| Some(task.here()?.delivery.clone())).collect();
+    let mut list = listed(env, deliveries)?;
+    list.push(Tasks::new(tasks).into_unknown(env)?);
+    list.into_unknown(env)
+}
+
+fn listed(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Result<Vec<Unknown<'_>>> {
+    let mut list = Vec::with_capacity(deliveries.len() + 2);
     for delivery in &mut deliveries {
         list.push(Delivery::taken(env, delivery)?.into_unknown(env)?);
     }
     list.push(Leases(deliveries).into_unknown(env)?);
-    list.into_unknown(env)
+    Ok(list)
 }

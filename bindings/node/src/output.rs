@@ -49,6 +49,7 @@ pub struct Receipt {
     pub topic: String,
     pub queue_offset: i64,
     pub transaction_id: String,
+    pub recall_handle: Option<String>,
 }
 
 impl From<bridge::Receipt> for Receipt {
@@ -58,6 +59,7 @@ impl From<bridge::Receipt> for Receipt {
             topic: receipt.topic,
             queue_offset: receipt.queue_offset,
             transaction_id: receipt.transaction_id,
+            recall_handle: receipt.recall_handle,
         }
     }
 }
@@ -66,15 +68,18 @@ impl From<bridge::Receipt> for Receipt {
 pub struct CloseReport {
     pub flushed: u32,
     pub abandoned: u32,
+    pub handled: u32,
+    pub given_back: u32,
     pub elapsed_ms: f64,
 }
 
 impl From<bridge::CloseReport> for CloseReport {
     fn from(report: bridge::CloseReport) -> Self {
-        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
         Self {
             flushed: count(report.flushed),
             abandoned: count(report.abandoned),
+            handled: count(report.handled),
+            given_back: count(report.given_back),
             elapsed_ms: report.elapsed.as_secs_f64() * 1000.0,
         }
     }
@@ -90,6 +95,11 @@ pub struct Delivery<'env> {
     /// Alternating names and values.
     pub properties: Vec<String>,
     pub message_group: Option<String>,
+    pub deliver_at: Option<f64>,
+    pub priority: Option<i32>,
+    pub lite_topic: Option<String>,
+    pub dead_letter_origin: Option<DeadLetterOrigin>,
+    pub trace_parent: Option<String>,
     pub born_at: Option<f64>,
     pub born_host: String,
     pub stored_at: Option<f64>,
@@ -109,11 +119,13 @@ impl<'env> Delivery<'env> {
             body: BufferSlice::copy_from(env, std::mem::take(&mut delivery.body))?,
             tag: delivery.tag.take(),
             keys: std::mem::take(&mut delivery.keys),
-            properties: std::mem::take(&mut delivery.properties)
-                .into_iter()
-                .flat_map(|(name, value)| [name, value])
-                .collect(),
+            properties: flat(std::mem::take(&mut delivery.properties)),
             message_group: delivery.message_group.take(),
+            deliver_at: delivery.deliver_at.map(unix_millis),
+            priority: delivery.priority,
+            lite_topic: delivery.lite_topic.take(),
+            dead_letter_origin: delivery.dead_letter_origin.take().map(Into::into),
+            trace_parent: delivery.trace_parent.take(),
             born_at: delivery.born_at.map(unix_millis),
             born_host: std::mem::take(&mut delivery.born_host),
             stored_at: delivery.stored_at.map(unix_millis),
@@ -123,6 +135,97 @@ impl<'env> Delivery<'env> {
             queue_offset: delivery.queue_offset,
         })
     }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct DeadLetterOrigin {
+    pub topic: String,
+    pub message_id: String,
+}
+
+impl From<bridge::DeadLetterOrigin> for DeadLetterOrigin {
+    fn from(origin: bridge::DeadLetterOrigin) -> Self {
+        Self { topic: origin.topic, message_id: origin.message_id }
+    }
+}
+
+/// What a server asks about an orphaned transaction.
+#[napi(object, object_from_js = false)]
+pub struct Question<'env> {
+    pub message_id: String,
+    pub transaction_id: String,
+    pub topic: String,
+    pub body: BufferSlice<'env>,
+    pub tag: Option<String>,
+    pub keys: Vec<String>,
+    /// Alternating names and values.
+    pub properties: Vec<String>,
+}
+
+impl<'env> Question<'env> {
+    pub(crate) fn new(
+        env: &'env Env,
+        message: &bridge::Message,
+        message_id: &str,
+        transaction_id: &str,
+    ) -> Result<Self> {
+        Ok(Self {
+            message_id: message_id.to_owned(),
+            transaction_id: transaction_id.to_owned(),
+            topic: message.topic.clone(),
+            body: BufferSlice::copy_from(env, &message.body)?,
+            tag: message.tag.clone(),
+            keys: message.keys.clone(),
+            properties: flat(message.properties.clone()),
+        })
+    }
+}
+
+/// Alternating names and values.
+fn flat(properties: Vec<(String, String)>) -> Vec<String> {
+    properties.into_iter().flat_map(|(name, value)| [name, value]).collect()
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Health {
+    pub status: &'static str,
+    pub error: Option<Failure>,
+    pub connections: u32,
+    pub endpoints: Vec<EndpointHealth>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct EndpointHealth {
+    pub endpoint: String,
+    pub status: &'static str,
+    pub error: Option<Failure>,
+    pub connections: u32,
+}
+
+impl From<bridge::Health> for Health {
+    fn from(health: bridge::Health) -> Self {
+        Self {
+            status: health.status.name(),
+            error: health.error.map(Into::into),
+            connections: count(health.connections),
+            endpoints: health.endpoints.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<bridge::EndpointHealth> for EndpointHealth {
+    fn from(health: bridge::EndpointHealth) -> Self {
+        Self {
+            endpoint: health.endpoint,
+            status: health.status.name(),
+            error: health.error.map(Into::into),
+            connections: count(health.connections),
+        }
+    }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The milliseconds of a JavaScript `Date`.

@@ -78,7 +78,7 @@ test('aborting ends an endless loop', async () => {
   const controller = new AbortController();
   await producer.send({ topic, body: 'x' });
   const loop = async () => {
-    for await (const delivery of consumer.deliveries({ signal: controller.signal })) {
+    for await (const delivery of consumer.messages({ signal: controller.signal })) {
       await consumer.ack(delivery);
       controller.abort();
     }
@@ -113,7 +113,7 @@ test('deliveries that a loop has not reached go to the next receive', async () =
   await producer.sendAll(messages);
   const received = [];
   while (received.length < messages.length) {
-    for await (const delivery of consumer.deliveries()) {
+    for await (const delivery of consumer.messages()) {
       await consumer.ack(delivery);
       received.push(delivery);
       break;

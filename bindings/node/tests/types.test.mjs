@@ -32,7 +32,7 @@ test('a program in TypeScript compiles and runs', async () => {
   const command = [join('compiled', 'usage.mjs'), await startProxy(), name()];
   const { status, stdout, stderr } = spawnSync(process.execPath, command, { cwd: HERE, encoding: 'utf8' });
   assert.equal(status, 0, stderr);
-  assert.equal(stdout, 'hi\nhi\nmend the program no code\n');
+  assert.equal(stdout, 'hi\nhi\npushed\nmend the program no code\n');
 });
 
 test('CommonJS has the types, too', () => {

@@ -48,13 +48,28 @@ async function main(): Promise<void> {
   }
 
   let seen = 0;
-  for await (const delivery of consumer.deliveries({ maxMessages: 1 })) {
+  for await (const delivery of consumer.messages({ maxMessages: 1 })) {
     const text: string = delivery.body.toString('utf8');
     await consumer.changeInvisible(delivery, 30_000);
     await consumer.ack(delivery);
     console.log(text);
     if (++seen === 2) break;
   }
+
+  const handled = new Promise<string>((resolve) => {
+    void client.pushConsumer({
+      group: `${topic}-push`,
+      subscriptions: `${topic}-push`,
+      concurrency: 4,
+      handler: ({ body, attempt }) => {
+        if (attempt === 1) return { retryAfterMs: 0 };
+        resolve(String(body));
+        return 'ack';
+      },
+    });
+  });
+  await producer.send({ topic: `${topic}-push`, body: 'pushed' });
+  console.log(await handled);
 
   try {
     await Client.connect('');
@@ -70,6 +85,10 @@ async function refused(client: Client, delivery: Delivery): Promise<void> {
   await Client.connect({ endpoint: 'localhost' });
   // @ts-expect-error: tags or sql, not both
   await client.simpleConsumer({ group: 'g', subscriptions: [{ topic: 't', tags: ['a'], sql: 'a = 1' }] });
+  // @ts-expect-error: subscriptions or lite, not both
+  await client.simpleConsumer({ group: 'g', subscriptions: 't', lite: 't' });
+  // @ts-expect-error: a handler returns what becomes of the message
+  await client.pushConsumer({ group: 'g', subscriptions: 't', handler: () => 'done' });
   // @ts-expect-error: clients are connected, not constructed
   new Client();
   // @ts-expect-error: a delivery is what was delivered

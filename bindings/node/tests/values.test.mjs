@@ -89,7 +89,7 @@ test('deliveries are yielded one by one until the loop is left', async () => {
   const { topic, producer, consumer } = await pair();
   await producer.sendAll([1, 2, 3].map((body) => ({ topic, body: String(body) })));
   const bodies = [];
-  for await (const delivery of consumer.deliveries({ maxMessages: 1 })) {
+  for await (const delivery of consumer.messages({ maxMessages: 1 })) {
     await consumer.ack(delivery);
     bodies.push(delivery.body.toString());
     if (bodies.length === 3) break;
@@ -168,11 +168,11 @@ test('an argument of the wrong type is refused by name', async () => {
     [() => Client.connect({ endpoints: 8081 }), /^options\.endpoints must be a string or an iterable of strings/],
     [
       () => Client.connect({ endpoints: 'h', credentials: { accessKey: 'a', secret: 'b' } }),
-      /^options\.credentials has no field secret; it takes accessKey, secretKey, sessionToken$/,
+      /^options\.credentials has no field secret; it takes accessKey, secretKey, sessionToken, expiresAt$/,
     ],
     [() => Client.connect({ endpoints: 'h', retry: { attempts: 1 } }), /^options\.retry has no field attempts/],
-    [() => Client.connect({ endpoints: 'h', tls: 'yes' }), /^options\.tls must be true, false or \{ ca \}/],
-    [() => Client.connect({ endpoints: 'h', tls: { pem: '' } }), /^options\.tls has no field pem; it takes ca$/],
+    [() => Client.connect({ endpoints: 'h', tls: 'yes' }), /^options\.tls must be true, false or an object with ca, /],
+    [() => Client.connect({ endpoints: 'h', tls: { pem: '' } }), /^options\.tls has no field pem; it takes ca, cert, /],
     [() => Client.connect('h', { namespace: 'prod' }), /^call has no field namespace; it takes signal$/],
   ];
   for (const [call, expected] of wrong) {

@@ -1,0 +1,106 @@
+'use strict';
+
+// The application's functions that a client calls: handlers, checkers and providers of credentials. What they do wrong
+// is logged, and disturbs nothing else.
+
+const { answer, run } = require('./operations.cjs');
+const { credentials, milliseconds, oneOf } = require('./arguments.cjs');
+const { deliveriesOf, pairs } = require('./delivery.cjs');
+
+// How many messages are fetched at once.
+const MAX_TASKS = 64;
+
+const decision = oneOf('commit', 'rollback', 'unknown');
+const word = oneOf('ack', 'retry', 'deadLetter');
+
+/** Runs beside the application. */
+function start(work, observers) {
+  work.catch((error) => observers.log('error', 'the client failed in the background', error));
+}
+
+/** What a handler's result means: a word, and for `retry` the time. */
+function outcome(result) {
+  if (typeof result === 'string') return [word(result, 'the result of the handler')];
+  if (typeof result === 'object' && result !== null && 'retryAfterMs' in result) {
+    return ['retry', milliseconds(result.retryAfterMs, 'retryAfterMs')];
+  }
+  // What a function happens to return.
+  return ['ack'];
+}
+
+/** Calls the handler of a push consumer for each message, until the consumer is closed. */
+async function handleTasks(native, { group, handler }, signal, observers) {
+  const handle = async (delivery, complete) => {
+    let result;
+    try {
+      result = outcome(await observers.within(delivery, () => handler(delivery, { signal })));
+    } catch (error) {
+      observers.log('error', `a handler failed on message ${delivery.messageId}, which is delivered again`, error);
+      result = ['retry'];
+    }
+    observers.handled(group, delivery, result[0]);
+    complete(...result);
+  };
+  for (;;) {
+    let tasks;
+    const received = await observers.receiving(group, async () => {
+      // As long as it waits for messages, the process keeps running.
+      const list = await run(() => native.nextTasks(MAX_TASKS));
+      tasks = list?.pop();
+      return list === null ? [] : deliveriesOf(list);
+    });
+    if (tasks === undefined) return;
+    const batch = tasks;
+    received.forEach((delivery, index) => {
+      start(handle(delivery, (...result) => batch.complete(index, ...result)), observers);
+    });
+  }
+}
+
+/** Asks the checker of a producer about orphaned transactions, until the producer is closed. */
+async function answerChecks(checks, checker, observers) {
+  const check = async (native) => {
+    const question = native.question();
+    if (question === null) return;
+    const { messageId, transactionId, properties, ...message } = question;
+    let decided = 'unknown';
+    try {
+      const asked = { message: { ...message, properties: pairs(properties) }, messageId, transactionId };
+      decided = decision(await checker(asked), 'the result of the checker');
+    } catch (error) {
+      observers.log('error', `the checker failed on message ${messageId}; the server asks again`, error);
+    }
+    try {
+      await run(() => native.decide(decided));
+    } catch (error) {
+      observers.log('warn', `the decision about message ${messageId} was not told; the server asks again`, error);
+    }
+  };
+  for (;;) {
+    const native = await run(() => checks.next(), undefined, true);
+    if (native === null) return;
+    start(check(native), observers);
+  }
+}
+
+/** Asks the provider for new credentials when they are needed, until the client is closed. */
+async function renewCredentials(native, provider, observers) {
+  while ((await run(() => native.credentialsNeeded(), undefined, true)) !== null) {
+    try {
+      answer(native.updateCredentials(credentials(await provider({}), 'the provided credentials')));
+    } catch (error) {
+      observers.log('error', 'the provider of credentials failed', error);
+      answer(native.credentialsFailed(error instanceof Error ? error.message : String(error)));
+    }
+  }
+}
+
+/** Logs each change of a client's status, until the client is closed. */
+async function logStatus(changes, observers) {
+  for await (const { status, error } of changes) {
+    const level = status === 'lost' || status === 'degraded' ? 'warn' : 'info';
+    observers.log(level, `the client is ${status}`, ...(error ? [error] : []));
+  }
+}
+
+module.exports = { answerChecks, handleTasks, logStatus, renewCredentials, start };

@@ -1,0 +1,57 @@
+'use strict';
+
+const { run } = require('./operations.cjs');
+const { deliveriesOf } = require('./delivery.cjs');
+const { asyncDispose } = require('./dispose.cjs');
+
+/** A stream of deliveries. As a generator, it ends when a call of `next` fails. */
+class Messages {
+  #native;
+  #group;
+  #signal;
+  #observers;
+  #ended = false;
+
+  constructor(native, group, signal, observers) {
+    this.#native = native;
+    this.#group = group;
+    this.#signal = signal;
+    this.#observers = observers;
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  async next() {
+    if (this.#ended) return { done: true, value: undefined };
+    try {
+      const received = await this.#observers.receiving(this.#group, async () => {
+        const list = await run(() => this.#native.next(), this.#signal);
+        return list === null ? [] : deliveriesOf(list);
+      });
+      this.#ended ||= received.length === 0;
+      return { done: received.length === 0, value: received[0] };
+    } catch (error) {
+      // A loop does not call `return` after a failure.
+      await this.close();
+      throw error;
+    }
+  }
+
+  async return(value) {
+    await this.close();
+    return { done: true, value };
+  }
+
+  async close() {
+    this.#ended = true;
+    await run(() => this.#native.close());
+  }
+
+  async [asyncDispose]() {
+    await this.close();
+  }
+}
+
+module.exports = { Messages };

@@ -1,0 +1,136 @@
+'use strict';
+
+const { isObject } = require('./arguments.cjs');
+
+let openTelemetry;
+
+/** The application's OpenTelemetry API, or `null` if it has none. */
+function telemetry() {
+  if (openTelemetry === undefined) {
+    try {
+      openTelemetry = require('@opentelemetry/api');
+    } catch {
+      openTelemetry = null;
+    }
+  }
+  return openTelemetry;
+}
+
+/** What an application wants to be told: its logger, its interceptors and its OpenTelemetry. None disturbs a call. */
+class Observers {
+  #logger;
+  #interceptors;
+
+  constructor(logger = {}, interceptors = []) {
+    this.#logger = logger;
+    this.#interceptors = interceptors;
+  }
+
+  /** Logs a message, if the application has a logger for this level. */
+  log(level, message, ...details) {
+    try {
+      this.#logger[level]?.(message, ...details);
+    } catch {
+      // There is nowhere left to report it.
+    }
+  }
+
+  /** Of several interceptors, the first is told first before an operation. */
+  #before(name, ...told) {
+    for (const interceptor of this.#interceptors) this.#tell(interceptor, name, told);
+  }
+
+  /** And last after it. */
+  #after(name, ...told) {
+    for (const interceptor of this.#interceptors.toReversed()) this.#tell(interceptor, name, told);
+  }
+
+  #tell(interceptor, name, told) {
+    try {
+      interceptor[name]?.(...told);
+    } catch (error) {
+      this.log('warn', `the interceptor's ${name} failed`, error);
+    }
+  }
+
+  /** The message as it is sent: with the trace that is active, and what interceptors have changed. */
+  sending(message) {
+    if (!isObject(message)) return message;
+    const traced = this.#traced(message);
+    if (this.#interceptors.length === 0) return traced;
+    const changed = { ...traced, properties: { ...traced.properties } };
+    this.#before('beforeSend', changed);
+    return changed;
+  }
+
+  #traced(message) {
+    const api = telemetry();
+    if (api === null) return message;
+    const trace = {};
+    api.propagation.inject(api.context.active(), trace);
+    if (Object.keys(trace).length === 0) return message;
+    return { ...message, properties: { ...trace, ...message.properties } };
+  }
+
+  /** The outcome of a send, of which `afterSend` is told. */
+  async sent(message, sending) {
+    return await this.#told(sending, 'afterSend', message);
+  }
+
+  /** The outcomes of several sends. */
+  allSent(messages, results) {
+    if (this.#interceptors.length > 0) results.forEach((result, index) => this.#after('afterSend', messages[index], result));
+    return results;
+  }
+
+  /** The deliveries that `receive` resolves to. */
+  async receiving(group, receive) {
+    const told = { group };
+    this.#before('beforeReceive', told);
+    return await this.#told(receive(), 'afterReceive', told);
+  }
+
+  /** The outcome of settling a delivery. */
+  async settling(group, delivery, settlement, settle) {
+    const told = { group, delivery, settlement };
+    this.#before('beforeSettle', told);
+    return await this.#told(settle(), 'afterSettle', told);
+  }
+
+  /** The outcomes of settling several deliveries. */
+  async settlingAll(group, deliveries, settlement, settle) {
+    if (this.#interceptors.length === 0) return await settle();
+    const told = deliveries.map((delivery) => ({ group, delivery, settlement }));
+    for (const each of told) this.#before('beforeSettle', each);
+    const results = await settle();
+    results.forEach((result, index) => this.#after('afterSettle', told[index], result));
+    return results;
+  }
+
+  /** A message of a push consumer whose handler has ended. Its settlement has no outcome here. */
+  handled(group, delivery, settlement) {
+    this.#before('beforeSettle', { group, delivery, settlement });
+  }
+
+  async #told(calling, name, told) {
+    if (this.#interceptors.length === 0) return await calling;
+    try {
+      const value = await calling;
+      this.#after(name, told, { status: 'fulfilled', value });
+      return value;
+    } catch (reason) {
+      this.#after(name, told, { status: 'rejected', reason });
+      throw reason;
+    }
+  }
+
+  /** Calls a function within the trace that a delivery continues. */
+  within(delivery, call) {
+    const api = telemetry();
+    if (api === null || delivery.traceParent === undefined) return call();
+    const carrier = { ...delivery.properties, traceparent: delivery.traceParent };
+    return api.context.with(api.propagation.extract(api.context.active(), carrier), call);
+  }
+}
+
+module.exports = { Observers };

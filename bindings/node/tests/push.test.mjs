@@ -1,0 +1,171 @@
+// Handlers, streams, transactions and the other ways to consume.
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { EventEmitter } from 'node:events';
+
+import { Client, RocketMQError } from 'rocketmq-thin';
+
+import { name, rejection, run, startProxy } from './proxy.mjs';
+
+const server = await startProxy();
+const logged = [];
+const log = (level) => (message) => logged.push([level, message]);
+const client = await Client.connect({ endpoints: server, logger: { error: log('error'), warn: log('warn') } });
+const producer = await client.producer();
+
+/** A push consumer of a topic of its own, and a queue of what its handler was given. */
+async function pushed(handler, options = {}) {
+  const topic = name();
+  const events = new EventEmitter();
+  const handled = [];
+  const consumer = await client.pushConsumer({
+    group: name(),
+    subscriptions: topic,
+    handler: async (delivery, call) => {
+      handled.push(`${delivery.body} ${delivery.attempt}`);
+      events.emit('handled');
+      return await handler(delivery, call);
+    },
+    ...options,
+  });
+  const until = async (count) => {
+    while (handled.length < count) await once(events, 'handled');
+    return handled.sort();
+  };
+  return { topic, consumer, until };
+}
+
+test('a handler acknowledges, retries and gives up', async () => {
+  const { topic, consumer, until } = await pushed(({ body, attempt }) => {
+    if (attempt === 1 && String(body) === 'retry') return { retryAfterMs: 0 };
+    if (attempt === 1 && String(body) === 'throw') throw new Error('once');
+    return String(body) === 'dead' ? 'deadLetter' : undefined;
+  });
+  await producer.sendAll(['ack', 'retry', 'throw', 'dead'].map((body) => ({ topic, body })));
+  assert.deepEqual(await until(6), ['ack 1', 'dead 1', 'retry 1', 'retry 2', 'throw 1', 'throw 2']);
+  assert.ok(logged.some(([level, message]) => level === 'error' && message.startsWith('a handler failed on message')));
+  await consumer.close();
+});
+
+test('a close tells handlers that run too long', async () => {
+  const { topic, consumer, until } = await pushed((_, { signal }) => once(signal, 'abort'));
+  await producer.send({ topic, body: 'x' });
+  await until(1);
+  assert.equal((await consumer.close({ deadlineMs: 0 })).abandoned, 1);
+});
+
+test('a consumer can be paused', async () => {
+  const { consumer } = await pushed(() => {});
+  consumer.pause();
+  assert.equal(consumer.isPaused, true);
+  consumer.resume();
+  assert.equal(consumer.isPaused, false);
+  await consumer.close();
+});
+
+test('deliveries are returned, kept and given up', async () => {
+  const topic = name();
+  const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });
+  await producer.send({ topic, body: 'x' });
+  const [first] = await consumer.receive();
+  consumer.keepLease(first, 3_600_000);
+  await consumer.nack(first, 0);
+  const [second] = await consumer.receive();
+  assert.deepEqual([second.attempt, second.isLeaseLost], [2, false]);
+  await consumer.deadLetter(second);
+  const other = name();
+  await producer.send({ topic: other, body: 'y' });
+  await consumer.subscribe(other);
+  const [third] = await consumer.receive();
+  assert.equal(String(third.body), 'y');
+  await consumer.ack(third);
+  await consumer.unsubscribe(other);
+});
+
+test('a message has one type', async () => {
+  const topic = name();
+  for (const given of [{ delayMs: 1, priority: 1 }, { messageGroup: 'g', deliverAt: new Date() }]) {
+    const error = await rejection(producer.send({ topic, body: 'x', ...given }));
+    assert.ok(error instanceof RocketMQError);
+    assert.equal(error.kind, 'InvalidArgument');
+  }
+  await assert.rejects(producer.send({ topic, body: 'x', deliverAt: 'soon' }), TypeError);
+});
+
+test('what a server cannot do yet is said', async () => {
+  const topic = name();
+  const transaction = producer.begin();
+  const error = await rejection(transaction.send({ topic, body: 'x' }));
+  assert.ok(['Unsupported', 'TypeMismatch'].includes(error.kind), String(error));
+  await transaction.rollback();
+});
+
+test('credentials are provided, and the health is told', async () => {
+  let calls = 0;
+  const credentials = async () => {
+    calls += 1;
+    return { accessKey: 'key', secretKey: 'secret' };
+  };
+  const other = await Client.connect({ endpoints: server, credentials });
+  assert.deepEqual([calls, other.health().status], [1, 'connected']);
+  const statuses = [];
+  const watching = (async () => {
+    for await (const { status } of other.statusChanges()) statuses.push(status);
+  })();
+  await other.close();
+  await watching;
+  assert.deepEqual(statuses.at(-1), 'closed');
+});
+
+test('a client starts as it is told', async () => {
+  const error = await rejection(Client.connect('127.0.0.1:1'));
+  assert.match(error.message, /nothing listens/);
+  const lazy = await Client.connect({ endpoints: '127.0.0.1:1', startup: 'lazy' });
+  assert.equal(lazy.health().status, 'connecting');
+  await lazy.close();
+  await assert.rejects(Client.connect({ endpoints: server, startup: 'later' }), TypeError);
+  const skipping = await Client.connect({ endpoints: `https://${server}`, tls: { dangerouslySkipVerification: true } });
+  assert.equal(skipping.health().status, 'connected');
+  await skipping.close();
+});
+
+test('interceptors see sends, and may add properties', async () => {
+  const seen = [];
+  const interceptor = {
+    beforeSend: (message) => Object.assign(message.properties, { added: '1' }),
+    afterSend: (_, { status }) => seen.push(status),
+    beforeReceive: () => {
+      throw new Error('disturbs nothing');
+    },
+  };
+  const topic = name();
+  const other = await Client.connect({ endpoints: server, interceptors: [interceptor] });
+  await (await other.producer()).send({ topic, body: 'x' });
+  const [delivery] = await (await other.simpleConsumer({ group: name(), subscriptions: topic })).receive();
+  assert.deepEqual([seen, { ...delivery.properties }], [['fulfilled'], { added: '1' }]);
+  await other.close();
+});
+
+test('a process ends when its push consumer is closed', async () => {
+  const program = `
+    import { Client } from 'rocketmq-thin';
+    const [server, topic] = process.argv.slice(-2);
+    const client = await Client.connect(server);
+    const consumer = await client.pushConsumer({
+      group: topic,
+      subscriptions: topic,
+      handler: ({ body }) => {
+        console.log(String(body));
+        setImmediate(() => consumer.close());
+      },
+    });
+    await (await client.producer()).send({ topic, body: 'x' });
+  `;
+  assert.deepEqual(await run(program, server, name()), { code: 0, output: 'x\n' });
+});
+
+test('the client is closed', async () => {
+  await client.close();
+});
