@@ -1,0 +1,29 @@
+// Work on a message for longer than its lease: the client keeps the lease, and nobody else gets the message.
+//
+//     node main.mjs HOST:PORT
+
+import { Client } from 'rocketmq-thin';
+
+// The shortest lease that servers give.
+const LEASE_MS = 10_000;
+
+const [endpoints = '127.0.0.1:8081'] = process.argv.slice(2);
+const client = await Client.connect({ endpoints });
+const producer = await client.producer({ topics: 'videos' });
+const worker = await client.simpleConsumer({ group: 'encoders', subscriptions: 'videos' });
+const colleague = await client.simpleConsumer({ group: 'encoders', subscriptions: 'videos' });
+
+await producer.send({ topic: 'videos', body: 'a long film' });
+for (const delivery of await worker.receive({ invisibleMs: LEASE_MS })) {
+  console.log(`received     ${delivery.body}, for 10 s`);
+  // Renewed at half-time, until it is settled or dropped, for an hour at most.
+  worker.keepLease(delivery, 3_600_000);
+
+  const elsewhere = await colleague.receive({ awaitMs: 15_000 });
+  console.log(`elsewhere    ${elsewhere.length} messages in 15 s`);
+
+  await worker.ack(delivery);
+  console.log('acknowledged after 15 s');
+}
+
+await client.close();
