@@ -5,40 +5,253 @@
 import { createInterface } from 'node:readline';
 import { Client, RocketMQError } from 'rocketmq-thin';
 
+const FEATURES = [
+  'message_types',
+  'recall',
+  'transactions',
+  'subscribe',
+  'settle',
+  'keep_lease',
+  'stream',
+  'push_consumer',
+  'lite',
+  'health',
+  'lazy',
+  'tls_options',
+  'credentials_provider',
+  'compression',
+  'trace_context',
+];
+
 const made = new Map();
+/** What handlers and checkers do, by the handle of their consumer or producer. */
+const scripts = new Map();
 const running = new Map();
 let count = 0;
 
+function name(prefix) {
+  return `${prefix}${++count}`;
+}
+
 function keep(prefix, value) {
-  const name = `${prefix}${++count}`;
-  made.set(name, value);
-  return name;
+  const handle = name(prefix);
+  made.set(handle, value);
+  return handle;
+}
+
+/** What a handler or a checker does about a message, by the message's tag and by how often it has come. */
+class Script {
+  #answers;
+  #otherwise;
+  #seen = new Map();
+  #released = later();
+
+  constructor(answers, otherwise) {
+    this.#answers = answers;
+    this.#otherwise = otherwise;
+  }
+
+  async next(tag, id, released, tell = () => {}) {
+    const answers = this.#answers[tag] ?? this.#answers['*'] ?? [this.#otherwise];
+    const count = this.#seen.get(id) ?? 0;
+    this.#seen.set(id, count + 1);
+    let answer = answers[Math.min(count, answers.length - 1)];
+    if (answer === 'hang') {
+      await this.#released.promise;
+      answer = released;
+    }
+    tell(answer);
+    if (answer === 'throw') throw new Error('as scripted');
+    return answer;
+  }
+
+  release() {
+    this.#released.resolve();
+  }
+}
+
+function later() {
+  let resolve;
+  const promise = new Promise((given) => (resolve = given));
+  return { promise, resolve };
+}
+
+/** Tells of each item of an iterator, in the background. */
+async function follow(items, tell) {
+  for await (const item of items) tell(item);
+}
+
+/** Each call gets the next answer; the last one repeats. */
+function provider(provided) {
+  let calls = 0;
+  return () => {
+    const given = provided[Math.min(calls++, provided.length - 1)];
+    if (given === 'throw') throw new Error('as scripted');
+    return camelCased(given);
+  };
+}
+
+function certificates({ skip_verification: skip, ...tls }) {
+  return { ...camelCased(tls), ...(skip && { dangerouslySkipVerification: true }) };
+}
+
+function healthShown({ status, error }) {
+  return { status: status[0].toUpperCase() + status.slice(1), error: error ? String(error) : null };
+}
+
+function base64(body) {
+  return body.toString('base64');
+}
+
+function event(event, fields) {
+  reply({ event, ...fields });
 }
 
 const operations = {
+  async features() {
+    return { features: FEATURES };
+  },
+
   async connect({ options }, call) {
-    const { credentials, tls, ...given } = options;
+    const { credentials, credentials_provider: provided, tls, ...given } = options;
     const client = await Client.connect(
       {
         ...camelCased(given),
         ...(credentials && { credentials: camelCased(credentials) }),
-        ...(tls && { tls: tls === 'system' ? true : tls }),
+        ...(provided && { credentials: provider(provided) }),
+        ...(tls && { tls: tls === 'system' ? true : certificates(tls) }),
       },
       call,
     );
     return { handle: keep('c', client) };
   },
 
-  async producer({ client, topics }, call) {
-    return { handle: keep('p', await made.get(client).producer({ topics }, call)) };
+  async producer({ client, checker, ...options }, call) {
+    const handle = name('p');
+    const script = checker && new Script(checker, 'unknown');
+    scripts.set(handle, script);
+    const check = async ({ message, messageId, transactionId }) => {
+      event('asked', { handle, body: base64(message.body), message_id: messageId, transaction_id: transactionId });
+      return await script.next(message.tag, messageId, 'commit');
+    };
+    const given = { ...camelCased(options), ...(script && { checker: check }) };
+    made.set(handle, await made.get(client).producer(given, call));
+    return { handle };
   },
 
-  async consumer({ client, group, subscriptions }, call) {
-    return { handle: keep('s', await made.get(client).simpleConsumer({ group, subscriptions }, call)) };
+  async consumer({ client, ...options }, call) {
+    return { handle: keep('s', await made.get(client).simpleConsumer(options, call)) };
   },
 
-  async send({ producer, message }, call) {
-    return snakeCased(await made.get(producer).send(sent(message), call));
+  async push_consumer({ client, handler: answers = {}, ...options }, call) {
+    const handle = name('k');
+    const script = new Script(answers, 'ack');
+    scripts.set(handle, script);
+    const handler = async ({ body, messageId, attempt, messageGroup = null, tag }) => {
+      const about = { handle, body: base64(body), message_id: messageId };
+      event('start', { ...about, attempt, message_group: messageGroup });
+      const answer = await script.next(tag, messageId, 'ack', (each) => event('end', { ...about, answer: each }));
+      if (answer === 'dead_letter') return 'deadLetter';
+      return typeof answer === 'string' ? answer : { retryAfterMs: answer.retry_after_ms };
+    };
+    const consumer = await made.get(client).pushConsumer({ ...camelCased(options), handler }, call);
+    made.set(handle, consumer);
+    if (options.lite) follow(consumer.liteRevocations(), (topic) => event('revoked', { handle, lite_topic: topic }));
+    return { handle };
+  },
+
+  async release({ handle }) {
+    scripts.get(handle).release();
+    return {};
+  },
+
+  async pause({ consumer }) {
+    made.get(consumer).pause();
+    return {};
+  },
+
+  async resume({ consumer }) {
+    made.get(consumer).resume();
+    return {};
+  },
+
+  async recall({ producer, topic, recall_handle }, call) {
+    return { message_id: await made.get(producer).recall({ topic, recallHandle: recall_handle }, call) };
+  },
+
+  async begin({ producer }) {
+    return { handle: keep('t', made.get(producer).begin()) };
+  },
+
+  async commit({ transaction }, call) {
+    await made.get(transaction).commit(call);
+    return {};
+  },
+
+  async rollback({ transaction }, call) {
+    await made.get(transaction).rollback(call);
+    return {};
+  },
+
+  async subscribe({ consumer, ...subscription }, call) {
+    await made.get(consumer).subscribe(subscription, call);
+    return {};
+  },
+
+  async unsubscribe({ consumer, topic }, call) {
+    await made.get(consumer).unsubscribe(topic, call);
+    return {};
+  },
+
+  async nack({ consumer, delivery, after_ms }, call) {
+    await made.get(consumer).nack(made.get(delivery), after_ms, call);
+    return {};
+  },
+
+  async dead_letter({ consumer, delivery }, call) {
+    await made.get(consumer).deadLetter(made.get(delivery), call);
+    return {};
+  },
+
+  async keep_lease({ consumer, delivery, max_ms }) {
+    made.get(consumer).keepLease(made.get(delivery), max_ms);
+    return {};
+  },
+
+  async stream({ consumer, ...options }) {
+    return { handle: keep('m', made.get(consumer).messages(camelCased(options))) };
+  },
+
+  async next({ stream }) {
+    const { done, value } = await made.get(stream).next();
+    return { message: done ? null : received(keep('d', value), value) };
+  },
+
+  async subscribe_lite({ consumer, lite_topic }, call) {
+    await made.get(consumer).subscribeLite(lite_topic, call);
+    return {};
+  },
+
+  async unsubscribe_lite({ consumer, lite_topic }, call) {
+    await made.get(consumer).unsubscribeLite(lite_topic, call);
+    return {};
+  },
+
+  async lite_topics({ consumer }) {
+    return { lite_topics: made.get(consumer).liteTopics() };
+  },
+
+  async health({ client }) {
+    return healthShown(made.get(client).health());
+  },
+
+  async watch({ client }) {
+    follow(made.get(client).statusChanges(), (health) => event('status', { handle: client, ...healthShown(health) }));
+    return {};
+  },
+
+  async send({ producer, transaction, message }, call) {
+    return snakeCased(await made.get(producer ?? transaction).send(sent(message), call));
   },
 
   async send_all({ producer, messages }, call) {
@@ -71,6 +284,10 @@ const operations = {
   },
 
   async close({ handle, deadline_ms }, call) {
+    if (handle.startsWith('m')) {
+      await made.get(handle).close();
+      return {};
+    }
     return { report: snakeCased(await made.get(handle).close({ deadlineMs: deadline_ms, ...call })) };
   },
 
@@ -89,13 +306,30 @@ function snakeCased(fields) {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [snake(name), value]));
 }
 
-function sent({ body, ...message }) {
-  return { ...message, body: Buffer.from(body, 'base64') };
+function sent({ body, deliver_at_ms: time, ...message }) {
+  const given = { ...camelCased(message), body: Buffer.from(body, 'base64') };
+  return time === undefined ? given : { ...given, deliverAt: new Date(time) };
 }
 
-function received(name, { messageId, topic, body, tag = null, keys, properties, attempt, corrupted }) {
-  const text = body.toString('base64');
-  return { delivery: name, message_id: messageId, topic, body: text, tag, keys, properties, attempt, corrupted };
+function received(name, { messageId, topic, body, tag = null, keys, properties, attempt, corrupted, ...rest }) {
+  const { messageGroup = null, deliverAt, priority = null, liteTopic = null, deadLetterOrigin, traceParent = null } = rest;
+  return {
+    delivery: name,
+    message_id: messageId,
+    topic,
+    body: base64(body),
+    tag,
+    keys,
+    properties,
+    attempt,
+    corrupted,
+    message_group: messageGroup,
+    deliver_at_ms: deliverAt?.getTime() ?? null,
+    priority,
+    lite_topic: liteTopic,
+    dead_letter_origin: deadLetterOrigin ? snakeCased(deadLetterOrigin) : null,
+    trace_parent: traceParent,
+  };
 }
 
 function results(settled, show) {
