@@ -33,8 +33,8 @@ class Messages {
       this.#ended ||= received.length === 0;
       return { done: received.length === 0, value: received[0] };
     } catch (error) {
-      // A loop does not call `return` after a failure.
-      await this.close();
+      // A loop does not call `return` after a failure. The failure does not wait for the server.
+      this.close().catch(() => {});
       throw error;
     }
   }

@@ -67,7 +67,11 @@ class Observers {
     const api = telemetry();
     if (api === null) return message;
     const trace = {};
-    api.propagation.inject(api.context.active(), trace);
+    try {
+      api.propagation.inject(api.context.active(), trace);
+    } catch (error) {
+      this.log('warn', 'the trace context could not be added to a message', error);
+    }
     if (Object.keys(trace).length === 0) return message;
     return { ...message, properties: { ...trace, ...message.properties } };
   }
@@ -128,8 +132,15 @@ class Observers {
   within(delivery, call) {
     const api = telemetry();
     if (api === null || delivery.traceParent === undefined) return call();
-    const carrier = { ...delivery.properties, traceparent: delivery.traceParent };
-    return api.context.with(api.propagation.extract(api.context.active(), carrier), call);
+    let context;
+    try {
+      const carrier = { ...delivery.properties, traceparent: delivery.traceParent };
+      context = api.propagation.extract(api.context.active(), carrier);
+    } catch (error) {
+      this.log('warn', 'the trace context of a message could not be read', error);
+      return call();
+    }
+    return api.context.with(context, call);
   }
 }
 
