@@ -59,6 +59,17 @@ impl fmt::Debug for LiteRevocations {
     }
 }
 
+/// The lite topics of a consumer, for an operation that only lite consumers have.
+///
+/// # Errors
+///
+/// `InvalidArgument` if it is not a lite consumer.
+pub(crate) fn required(lite: Option<&Arc<LiteTopics>>, operation: &'static str) -> Result<Arc<LiteTopics>> {
+    lite.cloned().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, operation, "the consumer was not made as a lite consumer")
+    })
+}
+
 #[derive(Default)]
 struct State {
     names: BTreeSet<String>,

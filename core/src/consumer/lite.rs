@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::SimpleConsumer;
 use crate::{
     error::{Error, ErrorKind, Result},
-    lite::{LiteRevocations, LiteTopics},
+    lite::{self, LiteRevocations, LiteTopics},
 };
 
 /// Lite consumers, made by [`SimpleConsumerOptions::lite`](crate::SimpleConsumerOptions::lite).
@@ -53,9 +53,7 @@ impl SimpleConsumer {
     }
 
     fn lite(&self, operation: &'static str) -> Result<Arc<LiteTopics>> {
-        self.0.lite.clone().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, operation, "the consumer was not made as a lite consumer")
-        })
+        lite::required(self.0.lite.as_ref(), operation)
     }
 
     pub(super) fn check_not_lite(&self, operation: &'static str) -> Result<()> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::PushConsumer;
 use crate::{
-    error::{Error, ErrorKind, Result},
-    lite::{LiteRevocations, LiteTopics},
+    error::Result,
+    lite::{self, LiteRevocations, LiteTopics},
 };
 
 /// Lite consumers, made by [`PushConsumerOptions::lite`](crate::PushConsumerOptions::lite).
@@ -53,8 +53,6 @@ impl PushConsumer {
     }
 
     fn lite(&self, operation: &'static str) -> Result<Arc<LiteTopics>> {
-        self.0.0.lite.clone().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, operation, "the consumer was not made as a lite consumer")
-        })
+        lite::required(self.0.0.lite.as_ref(), operation)
     }
 }
