@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any, Awaitable, Callable, Union
 
 from . import _native
@@ -25,7 +26,8 @@ Provider = Callable[[], Union[Awaitable[Credentials], Credentials]]
 async def result_of(function: Callable[..., Any], *arguments: Any) -> Any:
     """What an application's function returns or raises."""
     try:
-        if asyncio.iscoroutinefunction(function) or asyncio.iscoroutinefunction(getattr(function, "__call__", None)):
+        # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
             return await function(*arguments)
         result = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
         return await result if isinstance(result, Awaitable) else result
