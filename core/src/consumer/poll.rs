@@ -1,7 +1,8 @@
 //! Long polls: one for each topic, broker and waiting receive.
 //!
 //! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. The next
-//! receive gets its deliveries, and waits for it if it still runs.
+//! receive gets its deliveries, and waits for it if it still runs. A receive that waits longer than a server holds
+//! a poll polls again.
 
 pub(crate) mod poller;
 mod running;
@@ -108,21 +109,17 @@ impl Polls {
         if let Some(deliveries) = take() {
             return Ok(deliveries);
         }
-        let poll = Poll {
-            max_messages: options.max_messages,
-            invisible: options.invisible_duration,
-            wait: options.await_duration.clamp(SHORTEST_POLL, LONGEST_POLL),
-        };
         let mut subscriptions = self.subscriptions.watch();
-        let mut claims = self.claim(&poll, deadline).await?;
+        let mut claims = self.claim(options, deadline).await?;
         loop {
             if let Some(deliveries) = take() {
                 return Ok(deliveries);
             }
-            if subscriptions.has_changed().unwrap_or(false) {
+            let over = claims.iter().any(|claim| claim.running.may_be_followed());
+            if subscriptions.has_changed().unwrap_or(false) || over && Instant::now() < deadline {
                 subscriptions.mark_unchanged();
                 drop(claims);
-                claims = self.claim(&poll, deadline).await?;
+                claims = self.claim(options, deadline).await?;
             }
             let running = claims.iter().any(|claim| !claim.running.has_ended());
             let mut errors = claims.iter().filter_map(|claim| claim.running.error());
@@ -145,7 +142,7 @@ impl Polls {
     }
 
     /// Takes or starts a poll of every broker of every topic.
-    async fn claim(self: &Arc<Self>, poll: &Poll, deadline: Instant) -> Result<Vec<Claim>> {
+    async fn claim(self: &Arc<Self>, options: &ReceiveOptions, deadline: Instant) -> Result<Vec<Claim>> {
         let subscriptions = self.subscriptions.current();
         if subscriptions.is_empty() {
             let message = "the consumer is subscribed to no topic";
@@ -154,12 +151,20 @@ impl Polls {
         self.brokers.lock().retain(|(id, _), _| subscriptions.iter().any(|it| it.id == *id));
         let routes = subscriptions.iter().map(|it| self.routes.get(&it.source.topic, deadline));
         let routes = try_join_all(routes).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let poll = Poll {
+            max_messages: options.max_messages,
+            invisible: options.invisible_duration,
+            wait: left.clamp(SHORTEST_POLL, LONGEST_POLL),
+        };
         let mut claims = Vec::new();
         for (subscribed, route) in subscriptions.iter().zip(&routes) {
             for broker in route.readable_brokers()? {
                 let broker = self.broker(subscribed, broker);
-                let running =
-                    broker.idle.claim(poll).unwrap_or_else(|| self.start(subscribed, &broker, *poll));
+                let running = broker
+                    .idle
+                    .claim(&poll)
+                    .unwrap_or_else(|| self.start(subscribed, &broker, (poll, deadline)));
                 claims.push(Claim { broker, running });
             }
         }
@@ -179,10 +184,10 @@ impl Polls {
         self: &Arc<Self>,
         subscribed: &Arc<Subscribed>,
         broker: &Arc<Broker>,
-        poll: Poll,
+        (poll, deadline): (Poll, Instant),
     ) -> Arc<Running> {
         let stop = subscribed.stop.child_token();
-        let running = Arc::new(Running::new(poll, stop.clone()));
+        let running = Arc::new(Running::new(poll, deadline, stop.clone()));
         let (polls, subscribed) = (self.clone(), subscribed.clone());
         let (broker, own) = (broker.clone(), running.clone());
         self.session.spawn(async move {
@@ -205,7 +210,7 @@ impl Polls {
 
     /// Polls until there is an answer, or a failure that is permanent or lasts as long as the wait.
     async fn poll(&self, poller: &Poller, running: &Running) -> Result<Vec<Delivery>> {
-        let give_up = crate::options::deadline(Instant::now(), running.poll.wait);
+        let give_up = running.deadline.max(Instant::now() + running.poll.wait);
         loop {
             let error = match poller.poll(running.poll, |error| running.set_error(error)).await {
                 Ok(deliveries) => return Ok(deliveries),

@@ -245,9 +245,11 @@ impl Run<'_> {
         proxy.lock().await.apply(&file).await
     }
 
-    /// Apache's proxy can't make topics: ours makes those that a case names, by being asked for them.
+    /// Apache's proxy can't make topics: ours makes those that a case names, by being asked for them. Those of dead
+    /// letters are made by brokers, with the first dead letter.
     async fn make_topics(&self, case: &Case, unique: &str) -> Result<()> {
-        let topics = case.topics().into_iter().map(|topic| topic.replace("${u}", unique));
+        let topics = case.topics().into_iter().filter(|topic| !topic.starts_with('%'));
+        let topics = topics.map(|topic| topic.replace("${u}", unique));
         let address = self.separated().await?.lock().await.address().to_owned();
         let client = Client::connect(ClientOptions::new(&address)).await?;
         client.producer(ProducerOptions::new(topics)).await?;

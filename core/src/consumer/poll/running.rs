@@ -1,10 +1,11 @@
 //! A poll that a receive has started, and those that no receive waits for.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::SHORTEST_POLL;
 use crate::{error::Error, wire::Poll};
 
 /// The maximum number of polls of one broker that no receive waits for. Beyond it the oldest is cancelled.
@@ -13,6 +14,9 @@ const MAX_IDLE: usize = 16;
 /// A started poll.
 pub(super) struct Running {
     pub(super) poll: Poll,
+    /// Until when the receive that started it waits.
+    pub(super) deadline: Instant,
+    started: Instant,
     stop: CancellationToken,
     progress: Mutex<Progress>,
 }
@@ -29,12 +33,19 @@ struct Progress {
 pub(super) struct Idle(Mutex<Vec<Arc<Running>>>);
 
 impl Running {
-    pub(super) fn new(poll: Poll, stop: CancellationToken) -> Self {
-        Self { poll, stop, progress: Mutex::default() }
+    pub(super) fn new(poll: Poll, deadline: Instant, stop: CancellationToken) -> Self {
+        Self { poll, deadline, started: Instant::now(), stop, progress: Mutex::default() }
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.progress.lock().ended
+    }
+
+    /// Whether it has found nothing and another poll may follow it. Polls that a server answers early are not
+    /// followed at once: they could become many.
+    pub(super) fn may_be_followed(&self) -> bool {
+        let progress = self.progress.lock();
+        progress.ended && progress.error.is_none() && self.started.elapsed() >= SHORTEST_POLL
     }
 
     pub(super) fn error(&self) -> Option<Error> {
