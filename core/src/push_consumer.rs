@@ -8,6 +8,7 @@ mod rate;
 mod receive;
 mod settle;
 mod task;
+mod verify;
 mod work;
 
 use std::{

@@ -21,6 +21,9 @@ use crate::{
     wire::{InvisibleChange, build_ack, build_change, process_ack, process_change},
 };
 
+/// What a consumer gives back all at once does not come again all at once.
+const LONGEST_GIVE_BACK: Duration = Duration::from_secs(1);
+
 /// Where acks go that may share a request: a topic, and the server that gave its messages out.
 pub(crate) type Destination = (Arc<str>, Endpoints);
 
@@ -184,8 +187,11 @@ impl Change {
     }
 
     /// Gives back a delivery that the application has not seen, without counting an attempt where the server can.
+    ///
+    /// It comes again after a random time of at most [`LONGEST_GIVE_BACK`].
     pub(crate) fn give_back(session: Arc<Session>, lease: Arc<Lease>) -> Self {
-        Self { session, lease, invisible: Duration::ZERO, purpose: Purpose::GiveBack }
+        let invisible = rand::random_range(Duration::ZERO..=LONGEST_GIVE_BACK);
+        Self { session, lease, invisible, purpose: Purpose::GiveBack }
     }
 
     /// Sends the change, with retries, and stores the new handle.

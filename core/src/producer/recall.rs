@@ -17,9 +17,6 @@ use crate::{
 
 const RECALL: &str = "recall";
 
-/// Apache's servers answer so to a recall that can't succeed, such as one that comes too late.
-const INTERNAL_SERVER_ERROR: i32 = 50001;
-
 impl Producer {
     /// Calls back a DELAY message that has not been delivered: it will not be. Returns its message id.
     ///
@@ -83,9 +80,6 @@ impl Recall {
         let request = build_recall(rpc.resource(&*self.topic), &self.handle);
         let answer = rpc.unary::<RecallMessage>(&link, request, limit).await;
         let (origin, response) = answer.map_err(|error| self.session.explain(&link, error))?;
-        process_recall(&origin, response).map_err(|error| match error.code() {
-            Some(INTERNAL_SERVER_ERROR) => error.with_retryable(false),
-            _ => error,
-        })
+        process_recall(&origin, response)
     }
 }

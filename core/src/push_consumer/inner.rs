@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, futures::Notified},
+    sync::{Notify, futures::Notified, mpsc},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -14,16 +14,17 @@ use super::{
     outcome::{ConsumeResult, Handled, Step},
     settle::Settlement,
     task::{Completion, Task},
+    verify::Question,
 };
 use crate::{
     consumer::{Acks, Destination, Leases},
     lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
-    metrics::Cached,
+    metrics::{Cached, ConsumeSeries},
     options::{LONGEST_WAIT, PushConsumerOptions},
     route::Routes,
-    session::Session,
+    session::{Session, Verification},
 };
 
 /// A push consumer.
@@ -59,6 +60,8 @@ pub(super) struct State {
     alarm_at: Option<Instant>,
     /// Messages settled since the close began.
     pub(super) settled_late: usize,
+    /// What servers want verified, until the consumer begins to receive.
+    verifications: Option<mpsc::Receiver<Verification>>,
 }
 
 /// A message that is held.
@@ -71,6 +74,8 @@ pub(super) struct Held {
     cached: Cached,
     /// The message; taken when it is handed out, unless it may be handed out again.
     delivery: Option<Delivery>,
+    /// The server that wants it verified. There is no lease to settle or give back then.
+    question: Option<Question>,
 }
 
 /// Starts a worker, which calls the handler.
@@ -113,6 +118,7 @@ impl Inner {
             polls_waiting: 0,
             alarm_at: None,
             settled_late: 0,
+            verifications: Some(member.session().verifications()),
         };
         let lite = options
             .bind_topic
@@ -165,6 +171,10 @@ impl Inner {
 
     fn receive(self: &Arc<Self>) {
         let _runtime = self.runtime.enter();
+        let verifications = self.state.lock().verifications.take();
+        if let Some(verifications) = verifications {
+            self.session().spawn(self.clone().verify(verifications));
+        }
         self.session().spawn(self.clone().watch_the_time());
         self.start_receiving();
     }
@@ -210,7 +220,8 @@ impl Inner {
                 let (size, lease) = (delivery.body.len(), delivery.lease.clone());
                 let attempt = delivery.attempt;
                 let cached = Cached::new(series.clone(), size);
-                let held = Held { lease, attempt, ordered: fifo, cached, delivery: Some(delivery) };
+                let delivery = Some(delivery);
+                let held = Held { lease, attempt, ordered: fifo, cached, delivery, question: None };
                 state.dispatch.insert(held, size, sequence);
             }
             Vec::new()
@@ -264,6 +275,10 @@ impl Inner {
         let closed = state.dispatch.is_closed();
         let Some(held) = state.dispatch.handled(key) else { return };
         held.cached.end(now, result == ConsumeResult::Ack);
+        if let Some(question) = held.question.take() {
+            question.answer(result);
+            return self.remove(state, key, false);
+        }
         let (lease, attempt, ordered) = (held.lease.clone(), held.attempt, held.ordered);
         if lease.is_lost(now) {
             let message = lease.message();
@@ -339,7 +354,7 @@ impl Inner {
         let waiting = state.dispatch.close();
         self.signal(state, Instant::now());
         self.tasks.notify_waiters();
-        waiting.into_iter().map(|held| held.lease).collect()
+        waiting.into_iter().filter(|held| held.question.is_none()).map(|held| held.lease).collect()
     }
 
     /// Waits until nothing is handled or settled.
@@ -407,6 +422,18 @@ impl Inner {
 }
 
 impl Held {
+    /// A message that a server wants verified.
+    pub(super) fn for_question(delivery: Delivery, question: Question, series: Arc<ConsumeSeries>) -> Self {
+        Self {
+            lease: delivery.lease.clone(),
+            attempt: delivery.attempt,
+            ordered: false,
+            cached: Cached::new(series, delivery.body.len()),
+            delivery: Some(delivery),
+            question: Some(question),
+        }
+    }
+
     /// The message for a handler. One that is ordered may be handed out again, hence it is copied.
     fn hand_out(&mut self, now: Instant) -> Option<Delivery> {
         self.cached.begin(now);

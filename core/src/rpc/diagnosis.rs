@@ -265,7 +265,7 @@ pub(super) fn unusable(address: &Address, reason: &str) -> Error {
 
 fn error(kind: ErrorKind, address: &Address, message: impl Into<String>) -> Error {
     Error::new(kind, "connect", message)
-        .with_retryable(retry::is_retryable(kind, None))
+        .with_retryable(retry::is_retryable("connect", kind, None))
         .with_endpoint(address.to_string())
         .unreached()
 }

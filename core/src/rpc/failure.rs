@@ -65,7 +65,8 @@ impl Origin {
             Class::PerEntry => Ok(Outcome::PerEntry),
             Class::Failure { kind, .. } => {
                 let error = self.error(kind, status.message.as_str()).with_code(status.code);
-                let error = error.with_retryable(retry::is_retryable(kind, Some(status.code)));
+                let error =
+                    error.with_retryable(retry::is_retryable(self.operation, kind, Some(status.code)));
                 Err(if may_be_carried_out(status.code) { error.maybe() } else { error })
             }
         }
@@ -74,7 +75,7 @@ impl Origin {
     /// An error of this request that has no code.
     pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
         Error::new(kind, self.operation, message)
-            .with_retryable(retry::is_retryable(kind, None))
+            .with_retryable(retry::is_retryable(self.operation, kind, None))
             .with_endpoint(&*self.endpoint)
             .with_request_id(self.request_id.as_str())
     }

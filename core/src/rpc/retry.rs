@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use rocketmq_thin_proto::{Class, classify, v2};
 
+use super::operation::{Operation, RecallMessage};
 use crate::{
     error::{Error, ErrorKind},
     metrics::Recorder,
@@ -15,7 +16,11 @@ use crate::{
 ///
 /// A server's code decides by the table of the wire contract. Without a code, no server answered, which is
 /// usually temporary.
-pub(super) fn is_retryable(kind: ErrorKind, code: Option<i32>) -> bool {
+pub(super) fn is_retryable(operation: &str, kind: ErrorKind, code: Option<i32>) -> bool {
+    // Apache's servers answer so to a recall that can't succeed, such as one that comes too late.
+    if operation == RecallMessage::NAME && code == Some(v2::Code::InternalServerError.into()) {
+        return false;
+    }
     match code.map(classify) {
         Some(Class::Failure { retryable, .. }) => retryable,
         Some(Class::Success | Class::PerEntry) => false,
@@ -237,7 +242,8 @@ mod tests {
 
     fn refused(code: i32, message: &str) -> Error {
         let Class::Failure { kind, .. } = classify(code) else { panic!("{code} is no failure") };
-        Error::new(kind, "send", message).with_code(code).with_retryable(is_retryable(kind, Some(code)))
+        let retryable = is_retryable("send", kind, Some(code));
+        Error::new(kind, "send", message).with_code(code).with_retryable(retryable)
     }
 
     #[test]
@@ -254,8 +260,9 @@ mod tests {
         ] {
             assert_eq!(verdict(&error), expected, "{error}");
         }
-        assert!(is_retryable(ErrorKind::Unavailable, None));
-        assert!(!is_retryable(ErrorKind::Protocol, None));
+        assert!(is_retryable("send", ErrorKind::Unavailable, None));
+        assert!(!is_retryable("send", ErrorKind::Protocol, None));
+        assert!(!is_retryable("recall", ErrorKind::Unavailable, Some(50001)));
     }
 
     fn retry(max_attempts: u32, deadline: Instant) -> Retry {

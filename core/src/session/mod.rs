@@ -1,10 +1,10 @@
 //! A protocol client as its servers see it: settings exchanged over telemetry, heartbeats, and a notice at the end.
 
+mod inbox;
 mod observe;
-mod orphans;
-mod revocations;
 mod stream;
 mod subscriptions;
+mod verification;
 
 use std::{
     collections::HashMap,
@@ -18,9 +18,9 @@ use rocketmq_thin_proto::v2;
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::verification::{Verification, VerificationReply};
 use self::{
-    orphans::OrphanChecks,
-    revocations::Revocations,
+    inbox::Inbox,
     stream::{Stream, StreamState},
 };
 use crate::{
@@ -41,6 +41,14 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long calls wait for a lost telemetry stream to come back, before they go on with the settings it brought.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
 
+/// The most orphan checks, or messages to verify, that wait. Each holds a message. The server repeats a check that is
+/// dropped.
+const MAX_WAITING_MESSAGES: usize = 16;
+
+/// The most revocations of lite topics that wait. The server repeats one that is dropped when the consumer subscribes
+/// again.
+const MAX_WAITING_REVOCATIONS: usize = 4096;
+
 /// One protocol client and its telemetry streams, one for each address it talks to.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -56,8 +64,9 @@ struct Inner {
     settings: Mutex<Settings>,
     health: Arc<SessionHealth>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
-    orphans: OrphanChecks,
-    revocations: Revocations,
+    orphans: Inbox<Orphan>,
+    revocations: Inbox<String>,
+    verifications: Inbox<Verification>,
     /// How many streams have brought settings.
     connected: watch::Sender<u64>,
     stop: CancellationToken,
@@ -75,8 +84,9 @@ impl Session {
             settings: Mutex::default(),
             health,
             streams: Mutex::default(),
-            orphans: OrphanChecks::default(),
-            revocations: Revocations::default(),
+            orphans: Inbox::new(MAX_WAITING_MESSAGES),
+            revocations: Inbox::new(MAX_WAITING_REVOCATIONS),
+            verifications: Inbox::new(MAX_WAITING_MESSAGES),
             connected: watch::Sender::new(0),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -119,6 +129,11 @@ impl Session {
     /// The lite topics that servers revoke from now on.
     pub(crate) fn lite_revocations(&self) -> mpsc::Receiver<String> {
         self.inner.revocations.subscribe()
+    }
+
+    /// The messages that servers want this consumer to verify. Without a subscriber they are told that it can't.
+    pub(crate) fn verifications(&self) -> mpsc::Receiver<Verification> {
+        self.inner.verifications.subscribe()
     }
 
     /// A token that is cancelled when the session ends.

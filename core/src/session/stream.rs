@@ -12,12 +12,13 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::Inner;
+use super::{Inner, Verification, VerificationReply};
 use crate::{
     error::{Error, ErrorKind},
+    message::Group,
     options::Endpoints,
     rpc::{Backoff, Link, Origin},
-    wire::{process_metric, process_orphan, process_settings},
+    wire::{process_metric, process_orphan, process_settings, process_verification},
 };
 
 /// How long a server may take for its first settings, in request timeouts.
@@ -158,7 +159,7 @@ impl StreamTask {
             };
             let answer = tokio::select! {
                 command = stream.next() => match command {
-                    Ok(Some(command)) => match self.handle(stream.origin(), command) {
+                    Ok(Some(command)) => match self.handle(stream.origin(), command, &commands) {
                         Ok(answer) => answer,
                         Err(next) => return next,
                     },
@@ -192,6 +193,7 @@ impl StreamTask {
         &mut self,
         origin: &Origin,
         command: v2::TelemetryCommand,
+        commands: &mpsc::Sender<v2::TelemetryCommand>,
     ) -> Result<Option<v2::TelemetryCommand>, End> {
         if let Some(status) = &command.status {
             origin.check(Some(status)).map_err(End::Failed)?;
@@ -213,18 +215,48 @@ impl StreamTask {
             Some(Command::RecoverOrphanedTransactionCommand(command)) => {
                 let endpoints = Endpoints::from_iter([self.link.address().clone()]);
                 match process_orphan(command, endpoints) {
-                    Some(check) => drop(self.session.orphans.offer(check)),
+                    Some(check) => {
+                        let transaction_id = check.transaction_id.clone();
+                        if !self.session.orphans.offer(check) {
+                            tracing::debug!(transaction_id, "an orphan check was not handled");
+                        }
+                    }
                     None => tracing::debug!("an orphan check lacks its message or transaction"),
                 }
                 Ok(None)
             }
             Some(Command::NotifyUnsubscribeLiteCommand(command)) => {
-                self.session.revocations.offer(command.lite_topic);
+                if !self.session.revocations.offer(command.lite_topic) {
+                    tracing::debug!("nobody noted that a server revoked a lite topic");
+                }
                 Ok(None)
             }
-            Some(command) => Ok(answer(command)),
-            None => Ok(None),
+            Some(Command::VerifyMessageCommand(command)) => Ok(self.verify(command, commands)),
+            Some(Command::PrintThreadStackTraceCommand(command)) => {
+                let trace = v2::ThreadStackTrace { nonce: command.nonce, thread_stack_trace: None };
+                Ok(Some(unsupported(Command::ThreadStackTrace(trace))))
+            }
+            // The rest needs no answer.
+            Some(_) | None => Ok(None),
         }
+    }
+
+    /// Has a push consumer handle a message. Returns the answer of a client that can't.
+    fn verify(
+        &self,
+        command: v2::VerifyMessageCommand,
+        commands: &mpsc::Sender<v2::TelemetryCommand>,
+    ) -> Option<v2::TelemetryCommand> {
+        let nonce = command.nonce.clone();
+        let reply = VerificationReply::new(nonce.clone(), commands);
+        let endpoints = Endpoints::from_iter([self.link.address().clone()]);
+        let namespace = self.session.servers.options.namespace.clone();
+        let name = self.session.group().map(|group| group.name).unwrap_or_default();
+        let delivery = process_verification(command, Group { namespace, name }, &endpoints);
+        let accepted = delivery
+            .is_some_and(|delivery| self.session.verifications.offer(Verification { delivery, reply }));
+        let result = v2::VerifyMessageResult { nonce };
+        (!accepted).then(|| unsupported(Command::VerifyMessageResult(result)))
     }
 
     fn settings(&self) -> v2::TelemetryCommand {
@@ -233,44 +265,8 @@ impl StreamTask {
 }
 
 /// The answer to a command that this client does not support, so that an administrator does not wait for one.
-fn answer(command: Command) -> Option<v2::TelemetryCommand> {
-    let command = match command {
-        Command::PrintThreadStackTraceCommand(asked) => {
-            Command::ThreadStackTrace(v2::ThreadStackTrace { nonce: asked.nonce, thread_stack_trace: None })
-        }
-        Command::VerifyMessageCommand(asked) => {
-            Command::VerifyMessageResult(v2::VerifyMessageResult { nonce: asked.nonce })
-        }
-        // The rest needs no answer.
-        _ => return None,
-    };
+fn unsupported(answer: Command) -> v2::TelemetryCommand {
     let message = "this client does not support the command".to_owned();
     let status = v2::Status { code: v2::Code::Unsupported.into(), message };
-    Some(v2::TelemetryCommand { status: Some(status), command: Some(command) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unsupported_command_is_answered_with_its_nonce() {
-        let asked = v2::PrintThreadStackTraceCommand { nonce: "7".into() };
-        let told = answer(Command::PrintThreadStackTraceCommand(asked)).unwrap();
-        assert_eq!(told.status.unwrap().code(), v2::Code::Unsupported);
-        let Some(Command::ThreadStackTrace(trace)) = told.command else { panic!("unexpected command") };
-        assert_eq!(trace.nonce, "7");
-        let asked = v2::VerifyMessageCommand { nonce: "8".into(), message: None };
-        assert!(answer(Command::VerifyMessageCommand(asked)).is_some());
-    }
-
-    #[test]
-    fn commands_that_need_no_answer_get_none() {
-        for command in [
-            Command::NotifyUnsubscribeLiteCommand(Default::default()),
-            Command::ThreadStackTrace(Default::default()),
-        ] {
-            assert!(answer(command).is_none());
-        }
-    }
+    v2::TelemetryCommand { status: Some(status), command: Some(answer) }
 }

@@ -15,6 +15,7 @@ mod receive;
 mod route;
 mod send;
 mod settings;
+mod verification;
 
 pub(crate) use ack::{build_ack, process_ack};
 pub(crate) use body::compress;
@@ -31,6 +32,7 @@ pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
 pub(crate) use send::{Outgoing, build_send, process_send};
 pub(crate) use settings::{ConsumerKind, Role, Settings, build_settings, process_settings};
+pub(crate) use verification::{build_verified, process_verification};
 
 /// A duration on the wire. One that is too long becomes the longest that can be expressed: the server refuses it if
 /// it has to, while a missing duration would mean something else.

@@ -11,7 +11,7 @@ use super::{body, settings::filter};
 use crate::{
     error::{Error, ErrorKind},
     message::{DeadLetterOrigin, Delivery, Group, Lease, LeasedMessage},
-    options::Filter,
+    options::{Endpoints, Filter},
     route::Queue,
     rpc::{Origin, Outcome, Received},
     trace,
@@ -83,15 +83,22 @@ pub(crate) fn process_receive(
             Err(error) => Err(error),
         };
     }
-    Ok(received.messages.into_iter().map(|message| delivery(message, attempt)).collect())
+    let Attempt { poll, source, queue, .. } = attempt;
+    let delivery = |message| delivery(message, source, &queue.endpoints, poll.invisible);
+    Ok(received.messages.into_iter().map(delivery).collect())
 }
 
 fn is_empty_poll(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound && error.code() == Some(v2::Code::MessageNotFound.into())
 }
 
-fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
-    let Attempt { poll, source, queue, .. } = attempt;
+/// A message that the server at `endpoints` gave out for `invisible`.
+pub(super) fn delivery(
+    message: v2::Message,
+    source: &Source,
+    endpoints: &Endpoints,
+    invisible: Duration,
+) -> Delivery {
     let system = message.system_properties.unwrap_or_default();
     let plain = body::decode(&message.body, &system, source.max_body_size);
     let mut properties: Vec<_> = message.user_properties.into_iter().collect();
@@ -104,9 +111,9 @@ fn delivery(message: v2::Message, attempt: &Attempt<'_>) -> Delivery {
         topic: source.topic.clone(),
         lite_topic: system.lite_topic.clone(),
         group: source.group.clone(),
-        endpoints: queue.endpoints.clone(),
+        endpoints: endpoints.clone(),
     };
-    let lease = Lease::new(system.receipt_handle.unwrap_or_default(), leased, poll.invisible);
+    let lease = Lease::new(system.receipt_handle.unwrap_or_default(), leased, invisible);
     let origin =
         system.dead_letter_queue.map(|origin| DeadLetterOrigin::new(origin.topic, origin.message_id));
     Delivery {
@@ -143,7 +150,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::{options::Endpoints, route::AcceptedTypes};
+    use crate::route::AcceptedTypes;
 
     fn source() -> Source {
         let group = Arc::new(Group { namespace: String::new(), name: "g".into() });

@@ -189,6 +189,11 @@ impl TestServer {
         *self.seen.moved.lock().unwrap() = Some(address);
     }
 
+    /// Adds a broker to the routes: first `broker 1`, beside the one that is called `broker`.
+    pub(crate) fn add_broker(&self) {
+        self.seen.added_brokers.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Leaves the next sends without an answer.
     pub(crate) fn hold_sends(&self, count: usize) {
         self.seen.held.store(count, Ordering::SeqCst);
@@ -231,7 +236,7 @@ impl Scripted {
         self.seen.count(what)
     }
 
-    fn queue(&self, id: i32) -> v2::MessageQueue {
+    fn queue(&self, broker: usize, id: i32) -> v2::MessageQueue {
         let moved = *self.seen.moved.lock().unwrap();
         let address = moved.or(self.script.broker).unwrap_or(self.address);
         v2::MessageQueue {
@@ -239,7 +244,7 @@ impl Scripted {
             accept_message_types: self.script.types.iter().map(|it| *it as i32).collect(),
             permission: v2::Permission::ReadWrite.into(),
             broker: Some(v2::Broker {
-                name: "broker".into(),
+                name: if broker == 0 { "broker".into() } else { format!("broker {broker}") },
                 id: 0,
                 endpoints: Some(v2::Endpoints {
                     scheme: v2::AddressScheme::IPv4.into(),
@@ -291,7 +296,9 @@ impl MessagingService for Scripted {
         self.script.gate.subscribe().wait_for(|open| *open).await.unwrap();
         let code = (self.script.route)(request.get_ref(), before);
         let queues = if code == Code::Ok { self.script.queues } else { 0 };
-        let message_queues = (0..queues).map(|id| self.queue(id)).collect();
+        let brokers = 0..=self.seen.added_brokers.load(Ordering::SeqCst);
+        let message_queues = brokers.flat_map(|broker| (0..queues).map(move |id| self.queue(broker, id)));
+        let message_queues = message_queues.collect();
         Ok(keeps_batches(v2::QueryRouteResponse { status: status(code, "route"), message_queues }))
     }
 

@@ -3,11 +3,12 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures::StreamExt;
-use rocketmq_thin::{ErrorKind, SimpleConsumer, SimpleConsumerOptions, StreamOptions};
+use rocketmq_thin::{Client, ClientOptions, ErrorKind, SimpleConsumer, SimpleConsumerOptions, StreamOptions};
 use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
     client,
+    relay::Relay,
     server::{Script, TestServer, message, topic},
 };
 
@@ -90,6 +91,22 @@ async fn what_a_dropped_stream_did_not_hand_out_is_given_back() {
     // What was handed out is still the application's.
     consumer.ack(&batch[0]).await.unwrap();
     consumer.ack(&third[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_close_does_not_wait_for_a_silent_server_beyond_its_deadline() {
+    let server = TestServer::start(plenty("x"));
+    let relay = Relay::start(server.address).await;
+    server.route_to(relay.address);
+    let hour = Duration::from_secs(3600);
+    let options = ClientOptions::new(relay.address.to_string()).request_timeout(hour).operation_timeout(hour);
+    let client = Client::connect(options).await.unwrap();
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let messages = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
+    messages.next_batch(1).await.unwrap().unwrap();
+    relay.freeze(1).await;
+    messages.close(Duration::from_millis(100)).await;
+    assert!(messages.next_batch(1).await.is_none());
 }
 
 #[tokio::test]

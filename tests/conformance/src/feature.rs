@@ -31,7 +31,7 @@ const OPERATIONS: [(&str, &str); 20] = [
 ];
 
 /// The feature that a field belongs to, in a request or in the expected reply.
-const FIELDS: [(&str, &str); 18] = [
+const FIELDS: [(&str, &str); 19] = [
     ("message_group", "message_types"),
     ("deliver_at_ms", "message_types"),
     ("delay_ms", "message_types"),
@@ -48,6 +48,7 @@ const FIELDS: [(&str, &str); 18] = [
     ("server_name", "tls_options"),
     ("skip_verification", "tls_options"),
     ("credentials_provider", "credentials_provider"),
+    ("interceptor", "interceptors"),
     ("compress_above", "compression"),
     ("trace_parent", "trace_context"),
 ];

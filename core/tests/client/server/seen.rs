@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(super) forgotten: AtomicBool,
     /// Where routes say the queues are from now on.
     pub(super) moved: Mutex<Option<SocketAddr>>,
+    /// How many more brokers routes have than one.
+    pub(super) added_brokers: AtomicUsize,
     /// How many of the next sends are never answered.
     pub(super) held: AtomicUsize,
 }

@@ -5,18 +5,25 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use rocketmq_thin::{Client, Credentials, Health, Tls};
+use rocketmq_thin::{Client, ClientOptions, Credentials, Health, Tls};
 use serde_json::{Map, Value, json};
 
 use crate::{
     convert::{self, Keys, Options},
+    observe::Reporting,
     operation::{Handles, taken},
 };
 
 impl Handles {
     pub(crate) async fn connect(&self, request: &mut Value) -> Result<Value, Value> {
-        let options: Options = taken(request, "options")?;
-        let client = Client::connect(options.into()).await.map_err(|error| convert::error(&error))?;
+        let mut given: Options = taken(request, "options")?;
+        let interceptor = given.interceptor.take();
+        let mut options = ClientOptions::from(given);
+        if let Some(kind) = interceptor {
+            let (events, throws) = (self.events.clone(), kind == "throw");
+            options = options.interceptor(Arc::new(Reporting { events, throws }));
+        }
+        let client = Client::connect(options).await.map_err(|error| convert::error(&error))?;
         Ok(self.keep('c', client, |made| &mut made.clients))
     }
 

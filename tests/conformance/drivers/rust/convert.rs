@@ -28,6 +28,7 @@ pub(crate) struct Options {
     startup_timeout_ms: Option<u64>,
     startup: Option<String>,
     credentials_provider: Option<Vec<Value>>,
+    pub(crate) interceptor: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -5,6 +5,7 @@ mod answers;
 mod client;
 mod consume;
 mod convert;
+mod observe;
 mod operation;
 mod push;
 

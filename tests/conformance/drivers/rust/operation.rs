@@ -42,15 +42,17 @@ impl Made {
 }
 
 /// The features of the protocol that this driver has.
-const FEATURES: [&str; 16] = [
+const FEATURES: [&str; 18] = [
     "compression",
     "credentials_provider",
     "drop",
     "health",
+    "interceptors",
     "keep_lease",
     "lazy",
     "lite",
     "message_types",
+    "metrics",
     "push_consumer",
     "recall",
     "settle",
@@ -126,6 +128,7 @@ impl Handles {
             "resume" => self.resume(&request),
             "health" => self.health(&request),
             "watch" => self.watch(&request),
+            "metrics" => self.metrics(&request),
             "subscribe_lite" => self.subscribe_lite(request).await,
             "unsubscribe_lite" => self.unsubscribe_lite(request).await,
             "lite_topics" => self.lite_topics(&request),
