@@ -58,12 +58,15 @@ impl Client {
     /// reached: within a second if nobody listens, otherwise at [`ClientOptions::startup_timeout`] (see
     /// [`Startup`]). `Unauthenticated` if the credentials provider failed.
     pub async fn connect(options: ClientOptions) -> Result<Self> {
-        let options = options.bounded();
+        let mut options = options.bounded();
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
         let tls = if https { options.tls.clone().for_https() } else { options.tls.clone() };
         let monitor = Arc::new(Monitor::default());
         let pool = Pool::new(&tls, options.request_timeout, monitor.clone())?;
         let credentials = CurrentCredentials::new(&options)?;
+        if let Some(provider) = options.credentials_provider.take() {
+            credentials.keep_current(provider);
+        }
         let servers = Arc::new(Servers { pool, access, options, credentials, monitor });
         let routes = Arc::new(Routes::new(servers.rpc()?, servers.clone()));
         let closed = AtomicBool::new(false);

@@ -59,6 +59,62 @@ impl fmt::Debug for LiteRevocations {
     }
 }
 
+/// The functions that lite consumers have. Their `lite` returns the lite topics, and their `run` runs a call.
+macro_rules! lite_functions {
+    ($Consumer:ident, $lite:literal) => {
+        #[doc = concat!("Lite consumers, made by [`", $lite, "`](crate::", $lite, ").")]
+        impl $Consumer {
+            /// Subscribes to a lite topic below the topic that the group is bound to, if it is not subscribed to yet.
+            /// Returns once the servers have it.
+            ///
+            /// The client repeats the complete set of lite topics every 30 s and after each reconnect. Cancelling the
+            /// future does not cancel the change.
+            ///
+            /// # Errors
+            ///
+            /// `Throttled` with code 42902 if the consumer has as many lite topics as its group allows, and with code
+            /// 42901 if the server has too many; `InvalidArgument` for a name that servers don't take, and if this is
+            /// not a lite consumer; otherwise what a server says against it. The consumer is not subscribed then.
+            pub async fn subscribe_lite(&self, lite_topic: &str) -> crate::Result<()> {
+                const OPERATION: &str = "subscribe_lite";
+                let topics = crate::lite::required(self.lite(), OPERATION)?;
+                let name = lite_topic.to_owned();
+                self.run(OPERATION, async move { topics.subscribe(&name).await }).await
+            }
+
+            /// Ends the subscription of a lite topic, if there is one. Returns once the servers know it. What was
+            /// received stays valid, and what waits for a handler is still handled. Cancelling the future does not
+            /// cancel the change.
+            ///
+            /// # Errors
+            ///
+            /// What a server says against it; `InvalidArgument` if this is not a lite consumer.
+            pub async fn unsubscribe_lite(&self, lite_topic: &str) -> crate::Result<()> {
+                const OPERATION: &str = "unsubscribe_lite";
+                let topics = crate::lite::required(self.lite(), OPERATION)?;
+                let name = lite_topic.to_owned();
+                self.run(OPERATION, async move { topics.unsubscribe(&name).await }).await
+            }
+
+            /// The lite topics that the consumer is subscribed to, sorted. Empty if this is not a lite consumer.
+            #[must_use]
+            pub fn lite_topics(&self) -> Vec<String> {
+                self.lite().map(|topics| topics.names()).unwrap_or_default()
+            }
+
+            /// The lite topics that servers revoke, to be waited for.
+            ///
+            /// # Errors
+            ///
+            /// `InvalidArgument` if this is not a lite consumer.
+            pub fn lite_revocations(&self) -> crate::Result<crate::LiteRevocations> {
+                crate::lite::required(self.lite(), "lite_revocations").map(crate::LiteRevocations)
+            }
+        }
+    };
+}
+pub(crate) use lite_functions;
+
 /// The lite topics of a consumer, for an operation that only lite consumers have.
 ///
 /// # Errors

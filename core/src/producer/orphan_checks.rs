@@ -27,8 +27,11 @@ use crate::{
     wire::{End, HalfMessage},
 };
 
-/// The maximum number of checks that are under way at the same time.
+/// The maximum number of checks that are under way at the same time. Those older than a minute do not count.
 const MAX_OPEN: usize = 16;
+/// The maximum number of checks that are neither decided nor dropped, however old they are. A checker that never answers
+/// holds what it needs for each of them, such as a thread.
+const MAX_HELD: usize = 256;
 
 impl Producer {
     /// The orphan checks from now on, for those who want to fetch them, such as language bindings. In Rust,
@@ -120,9 +123,9 @@ impl OrphanChecks {
     /// Waits for the next check; `None` once the producer is closed or dropped, or another receiver has replaced
     /// this one.
     ///
-    /// Waits also while 16 checks are neither decided nor dropped. One that is older than a minute does not count. A
-    /// question about a message whose check is under way is not returned again. Cancelling the future loses no
-    /// check.
+    /// Waits also while 16 checks are not dropped. One that is older than a minute does not count, unless 256 checks
+    /// are not dropped. A question about a message whose check is under way is not returned again. Cancelling the
+    /// future loses no check.
     pub async fn next(&self) -> Option<OrphanCheck> {
         let Receiver { orphans, open, producer, stop } = &*self.0;
         let next = async {
@@ -141,7 +144,7 @@ impl OrphanChecks {
 
 impl fmt::Debug for OrphanChecks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrphanChecks").field("open", &self.0.open.since.lock().len()).finish_non_exhaustive()
+        f.debug_struct("OrphanChecks").field("held", &self.0.open.state.lock().held).finish_non_exhaustive()
     }
 }
 
@@ -228,11 +231,19 @@ impl fmt::Debug for OrphanCheck {
 /// by both.
 type Key = (String, String);
 
-/// The checks that are handed out and not decided.
+/// The checks that are handed out and not dropped.
 #[derive(Debug, Default)]
 struct OpenChecks {
-    since: Mutex<HashMap<Key, Instant>>,
+    state: Mutex<OpenState>,
     left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct OpenState {
+    /// When the checks began that are not too old.
+    since: HashMap<Key, Instant>,
+    /// How many there are, with those that are too old.
+    held: usize,
 }
 
 /// One of the open checks, until it is dropped.
@@ -244,16 +255,29 @@ struct Place {
 
 impl OpenChecks {
     async fn wait_for_place(&self) {
+        let mut warned = false;
         loop {
             let first_timeout = {
-                let mut since = self.since.lock();
+                let OpenState { since, held } = &mut *self.state.lock();
                 since.retain(|_, since| since.elapsed() < ORPHAN_CHECK_TIMEOUT);
                 match since.values().min() {
-                    Some(first) if since.len() >= MAX_OPEN => *first + ORPHAN_CHECK_TIMEOUT,
+                    _ if *held >= MAX_HELD => None,
+                    Some(first) if since.len() >= MAX_OPEN => Some(*first + ORPHAN_CHECK_TIMEOUT),
                     _ => return,
                 }
             };
-            let _ = timeout_at(first_timeout.into(), self.left.notified()).await;
+            if let Some(first_timeout) = first_timeout {
+                let _ = timeout_at(first_timeout.into(), self.left.notified()).await;
+                continue;
+            }
+            if !warned {
+                tracing::warn!(
+                    held = MAX_HELD,
+                    "checks of orphaned transactions do not end; no more are begun"
+                );
+                warned = true;
+            }
+            self.left.notified().await;
         }
     }
 
@@ -261,23 +285,25 @@ impl OpenChecks {
     fn enter(self: &Arc<Self>, orphan: &Orphan) -> Option<Place> {
         let key = (orphan.transaction_id.clone(), orphan.message_id.clone());
         let now = Instant::now();
-        let mut since = self.since.lock();
-        if since.contains_key(&key) {
+        let mut state = self.state.lock();
+        if state.since.contains_key(&key) {
             return None;
         }
-        since.insert(key.clone(), now);
+        state.since.insert(key.clone(), now);
+        state.held += 1;
         Some(Place { open: self.clone(), key, since: now })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut since = self.open.since.lock();
+        let mut state = self.open.state.lock();
+        state.held -= 1;
         // After a timeout, the place may belong to a later check of the same message.
-        if since.get(&self.key) == Some(&self.since) {
-            since.remove(&self.key);
+        if state.since.get(&self.key) == Some(&self.since) {
+            state.since.remove(&self.key);
         }
-        drop(since);
+        drop(state);
         self.open.left.notify_one();
     }
 }
@@ -311,9 +337,26 @@ mod tests {
     fn a_late_end_does_not_take_the_place_of_a_later_check() {
         let open = Arc::<OpenChecks>::default();
         let first = open.enter(&orphan(1)).unwrap();
-        open.since.lock().clear();
+        open.state.lock().since.clear();
         let _second = open.enter(&orphan(1)).unwrap();
         drop(first);
         assert!(open.enter(&orphan(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn checks_that_never_end_hold_only_so_many_places() {
+        let open = Arc::<OpenChecks>::default();
+        let mut places: Vec<_> = (0..MAX_HELD)
+            .map(|id| {
+                // Those before are too old to count as under way.
+                open.state.lock().since.clear();
+                open.enter(&orphan(id)).unwrap()
+            })
+            .collect();
+        open.state.lock().since.clear();
+        let mut wait = Box::pin(open.wait_for_place());
+        assert!(futures::poll!(&mut wait).is_pending());
+        places.pop();
+        wait.await;
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::signer::Signer;
 use crate::{
     error::{Error, ErrorKind},
-    options::{ClientOptions, Credentials},
+    options::{ClientOptions, Credentials, CredentialsProvider},
 };
 
 /// How long after one replacement, or an attempt at one, the next is asked for.
@@ -231,9 +231,8 @@ impl CurrentCredentials {
         self.closed.cancel();
     }
 
-    /// Asks the provider of `options` whenever credentials are needed, until the client is closed.
-    pub(crate) fn keep_current(self: &Arc<Self>, options: &ClientOptions) {
-        let Some(provider) = options.credentials_provider.clone() else { return };
+    /// Asks the provider whenever credentials are needed. Drops it when the client is closed.
+    pub(crate) fn keep_current(self: &Arc<Self>, provider: CredentialsProvider) {
         let this = self.clone();
         tokio::spawn(self.closed.clone().run_until_cancelled_owned(async move {
             while this.needed().await {

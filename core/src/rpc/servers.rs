@@ -27,11 +27,9 @@ impl Servers {
         Ok(Rpc::new(Identity::new(&self.options, self.credentials.clone())?))
     }
 
-    /// Starts to replace credentials when necessary. Waits for the first ones and for a connection, unless the
-    /// client starts lazily.
+    /// Waits for the first credentials and for a connection, unless the client starts lazily.
     pub(crate) async fn begin(&self) -> Result<(), Error> {
         let options = &self.options;
-        self.credentials.keep_current(options);
         let deadline = crate::options::deadline(Instant::now(), options.startup_timeout);
         if options.startup != Startup::Lazy {
             self.credentials.ready(deadline).await.map_err(|error| error.during("connect"))?;
