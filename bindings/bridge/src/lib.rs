@@ -30,6 +30,12 @@
 //! The binding takes over with [`Deliveries::take`]. If the future of a receive turns out to be cancelled after
 //! that, the binding calls [`SimpleConsumer::put_back`] with the deliveries.
 //!
+//! # What is pulled as well
+//!
+//! [`Logs`] are the reports of the clients, and [`CredentialRequests`] asks for the credentials of a client. Both have an
+//! operation that waits until there is something to do, like the orphan checks of a producer and the tasks of a push
+//! consumer.
+//!
 //! # Forks
 //!
 //! After a `fork` the child has no runtime thread. It gets a runtime of its own with its first new object.
@@ -38,8 +44,10 @@
 mod bound;
 mod call;
 mod client;
+mod credentials;
 mod deliveries;
 mod lite;
+mod logs;
 mod operation;
 mod outcome;
 mod process;
@@ -55,7 +63,9 @@ pub use bound::{
 };
 pub use call::{Call, run, start};
 pub use client::connect;
+pub use credentials::CredentialRequests;
 pub use deliveries::Deliveries;
+pub use logs::{LogLevel, LogRecord, Logs};
 pub use operation::Operation;
 pub use outcome::Outcome;
 pub use process::shutdown;

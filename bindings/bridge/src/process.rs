@@ -5,6 +5,8 @@ use parking_lot::Mutex;
 use rocketmq_thin::{Error, ErrorKind};
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::logs::Listeners;
+
 /// The runtime of one process.
 ///
 /// A forked child inherits its parent's `Process` without its threads, and appends its own as `child`. It never
@@ -13,6 +15,8 @@ pub(crate) struct Process {
     id: u32,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
+    /// Not shared with the parent process, where another thread may have held its lock during the fork.
+    log_listeners: Listeners,
     child: OnceLock<Box<Process>>,
 }
 
@@ -21,16 +25,29 @@ static FIRST: OnceLock<Box<Process>> = OnceLock::new();
 impl Process {
     /// This process with its runtime, which the first call starts.
     pub(crate) fn current() -> Result<&'static Self, Error> {
-        let mut slot = &FIRST;
-        while let Some(process) = slot.get() {
-            if process.is_current() {
-                return Ok(process);
-            }
-            slot = &process.child;
+        let slot = Self::slot();
+        if let Some(process) = slot.get() {
+            return Ok(process);
         }
         let process = Self::start()?;
         // If two threads get here at once, one of them wins and the other's runtime stops unused.
         Ok(slot.get_or_init(|| process))
+    }
+
+    /// This process, if its runtime was started.
+    pub(crate) fn existing() -> Option<&'static Self> {
+        Self::slot().get().map(Box::as_ref)
+    }
+
+    /// The place of this process, which may be empty.
+    fn slot() -> &'static OnceLock<Box<Self>> {
+        let mut slot = &FIRST;
+        while let Some(process) = slot.get()
+            && !process.is_current()
+        {
+            slot = &process.child;
+        }
+        slot
     }
 
     fn start() -> Result<Box<Self>, Error> {
@@ -47,12 +64,18 @@ impl Process {
             id: std::process::id(),
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
+            log_listeners: Listeners::default(),
             child: OnceLock::new(),
         }))
     }
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Those who follow what the clients of this process report.
+    pub(crate) fn log_listeners(&self) -> &Listeners {
+        &self.log_listeners
     }
 
     /// False in a forked child of this process.
@@ -66,16 +89,9 @@ impl Process {
 ///
 /// Call it from the language's exit hook, at the end of the process.
 pub fn shutdown(deadline: Duration) {
-    let mut slot = &FIRST;
-    while let Some(process) = slot.get() {
-        if process.is_current() {
-            let runtime = process.runtime.lock().take();
-            if let Some(runtime) = runtime {
-                runtime.shutdown_timeout(deadline);
-            }
-            return;
-        }
-        slot = &process.child;
+    let runtime = Process::existing().and_then(|process| process.runtime.lock().take());
+    if let Some(runtime) = runtime {
+        runtime.shutdown_timeout(deadline);
     }
 }
 

@@ -25,13 +25,4 @@ function onAbort(signal, callback) {
   };
 }
 
-/** The result of a promise, unless `signal` aborts before. */
-function unlessAborted(promise, signal) {
-  if (signal === undefined) return promise;
-  return new Promise((resolve, reject) => {
-    const ignore = onAbort(signal, () => reject(signal.reason));
-    promise.then(resolve, reject).finally(ignore);
-  });
-}
-
-module.exports = { onAbort, unlessAborted };
+module.exports = { onAbort };

@@ -3,7 +3,7 @@
 // The application's functions that a client calls: handlers, checkers and providers of credentials. What they do wrong
 // is logged, and disturbs nothing else.
 
-const { answer, run } = require('./operations.cjs');
+const { run } = require('./operations.cjs');
 const { credentials, milliseconds, oneOf } = require('./arguments.cjs');
 const { deliveriesOf, pairs } = require('./delivery.cjs');
 
@@ -83,24 +83,19 @@ async function answerChecks(checks, checker, observers) {
   }
 }
 
-/** Asks the provider for new credentials when they are needed, until the client is closed. */
-async function renewCredentials(native, provider, observers) {
-  while ((await run(() => native.credentialsNeeded(), undefined, true)) !== null) {
+/** Calls the provider whenever the client needs credentials, until the client is closed. */
+async function provideCredentials(requests, provider, signal, observers) {
+  let call = { signal };
+  while ((await run(() => requests.next(), undefined, true)) !== null) {
     try {
-      answer(native.updateCredentials(credentials(await provider({}), 'the provided credentials')));
+      requests.provide(credentials(await provider(call), 'the provided credentials'));
     } catch (error) {
       observers.log('error', 'the provider of credentials failed', error);
-      answer(native.credentialsFailed(error instanceof Error ? error.message : String(error)));
+      requests.refuse(error instanceof Error ? error.message : String(error));
     }
+    // The signal is that of the connect.
+    call = {};
   }
 }
 
-/** Logs each change of a client's status, until the client is closed. */
-async function logStatus(changes, observers) {
-  for await (const { status, error } of changes) {
-    const level = status === 'lost' || status === 'degraded' ? 'warn' : 'info';
-    observers.log(level, `the client is ${status}`, ...(error ? [error] : []));
-  }
-}
-
-module.exports = { answerChecks, handleTasks, logStatus, renewCredentials, start };
+module.exports = { answerChecks, handleTasks, provideCredentials, start };

@@ -1,19 +1,18 @@
 'use strict';
 
-const { answer, each, queue, run } = require('./operations.cjs');
+const { answer, credentialRequests, each, queue, run } = require('./operations.cjs');
 const {
   clientOptions,
   closeOptions,
-  credentials,
   producerOptions,
   pushConsumerOptions,
   signalOf,
   simpleConsumerOptions,
 } = require('./arguments.cjs');
-const { unlessAborted } = require('./abort.cjs');
-const { answerChecks, logStatus, renewCredentials, start } = require('./background.cjs');
+const { answerChecks, provideCredentials, start } = require('./background.cjs');
 const { asyncDispose } = require('./dispose.cjs');
 const { RocketMQError } = require('./error.cjs');
+const { followLogs, logStatus } = require('./logs.cjs');
 const { Observers } = require('./observers.cjs');
 const { Producer } = require('./producer.cjs');
 const { PushConsumer } = require('./push.cjs');
@@ -31,18 +30,23 @@ class Client {
   static async connect(options, call) {
     const { logger, interceptors, ...given } = clientOptions(options, 'options');
     const signal = signalOf(call);
+    signal?.throwIfAborted();
     const observers = new Observers(logger, interceptors);
-    const provider = typeof given.credentials === 'function' ? given.credentials : undefined;
-    if (provider !== undefined) {
-      signal?.throwIfAborted();
-      const provided = (async () => await provider({ signal }))();
-      given.credentials = credentials(await unlessAborted(provided, signal), 'the provided credentials');
+    let requests;
+    if (typeof given.credentials === 'function') {
+      requests = credentialRequests();
+      start(provideCredentials(requests, given.credentials, signal, observers), observers);
+      given.credentials = undefined;
     }
-    const native = await run(() => queue().connect(given), signal);
-    const client = new Client(native, observers);
-    if (provider !== undefined) start(renewCredentials(native, provider, observers), observers);
-    if (logger !== undefined) start(logStatus(client.statusChanges(), observers), observers);
-    return client;
+    const unfollow = followLogs(logger, observers);
+    try {
+      const client = new Client(await run(() => queue().connect(given, requests), signal), observers);
+      if (logger !== undefined) start(logStatus(client.statusChanges(), observers).finally(unfollow), observers);
+      return client;
+    } catch (error) {
+      unfollow();
+      throw error;
+    }
   }
 
   async producer(options = {}, call) {
@@ -68,6 +72,10 @@ class Client {
 
   health() {
     return healthOf(answer(this.#native.health()));
+  }
+
+  metrics() {
+    return answer(this.#native.metrics());
   }
 
   statusChanges(call) {

@@ -40,7 +40,11 @@ export interface ClientOptions {
   readonly startupTimeoutMs?: number | undefined;
   /** How failed attempts are retried. */
   readonly retry?: RetryOptions | undefined;
-  /** What is told of failures in the background, and of changes of the status (nothing is logged). `console` is one. */
+  /**
+   * What is told of failures of handlers, of changes of the status, and of what goes on inside of the clients of this
+   * process, such as lost connections (nothing is logged). `console` is one. At most 1,024 reports wait to be logged;
+   * beyond that they are counted only.
+   */
   readonly logger?: Logger | undefined;
   /** What is told of each send, receive and settling, in this order before it and in the opposite order after it (none). */
   readonly interceptors?: Iterable<Interceptor> | undefined;
@@ -60,7 +64,10 @@ export interface TlsOptions {
   readonly dangerouslySkipVerification?: boolean | undefined;
 }
 
-/** Provides credentials. */
+/**
+ * Provides credentials. Its first call has the signal of the `connect`. A failure, or no answer within 30 seconds, fails
+ * the calls that wait for credentials with `Unauthenticated`; `connect` waits no longer than `startupTimeoutMs`.
+ */
 export type CredentialsProvider = (call: { readonly signal?: AbortSignal | undefined }) => Credentials | Promise<Credentials>;
 
 /** Functions for the levels that an application wants to see. `this` is the object. */
@@ -307,6 +314,8 @@ export class Client implements AsyncDisposable {
   pushConsumer(options: PushConsumerOptions, call?: CallOptions): Promise<PushConsumer>;
   /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
   health(): Health;
+  /** Everything that the client, with its producers and consumers, has counted since it was made. */
+  metrics(): Metric[];
   /** The present health, then the health after each change of its status, until the client is closed. */
   statusChanges(call?: CallOptions): AsyncGenerator<Health, void, undefined>;
   /** Closes all producers and consumers of this client within one deadline. */
@@ -329,6 +338,31 @@ export interface Health {
     readonly error: RocketMQError | undefined;
     readonly connections: number;
   }[];
+}
+
+/** What a client has counted, with a point for each set of labels. */
+export interface Metric {
+  /** Such as `rocketmq_send_cost_time`. The first six have the names of Apache's clients. */
+  readonly name: string;
+  /** What it measures. */
+  readonly description: string;
+  /** `ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`. */
+  readonly unit: string;
+  /** Empty if nothing has been counted. */
+  readonly points: readonly {
+    readonly labels: Readonly<Record<string, string>>;
+    readonly value: number | Histogram;
+  }[];
+}
+
+/** How values are distributed. */
+export interface Histogram {
+  /** The upper bounds of the buckets but the last, which has none. */
+  readonly bounds: readonly number[];
+  /** How many values each bucket holds: one more than there are bounds. */
+  readonly counts: readonly number[];
+  /** The sum of all values. */
+  readonly sum: number;
 }
 
 /** Sends messages. */

@@ -50,6 +50,16 @@ function queue() {
   return (completions ??= new native.Completions(drain));
 }
 
+/** The requests of a client that is about to connect for its credentials. */
+function credentialRequests() {
+  return new native.CredentialRequests(queue());
+}
+
+/** What the clients of this process report from now on, up to this level. */
+function logs(level) {
+  return new native.Logs(queue(), level);
+}
+
 /**
  * The result of an operation. `submit` starts it and returns its id. One in the `background` does not keep the process
  * running.
@@ -97,4 +107,4 @@ function untilAborted(submit, signal, background) {
   });
 }
 
-module.exports = { answer, each, queue, run };
+module.exports = { answer, credentialRequests, each, logs, queue, run };

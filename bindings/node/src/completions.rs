@@ -9,6 +9,7 @@ use rocketmq_thin_bridge::{self as bridge, Queue};
 use crate::handle::id;
 use crate::input::ClientOptions;
 use crate::outcome;
+use crate::pulled::CredentialRequests;
 
 /// Wakes JavaScript. It is weak: it does not keep the process running.
 type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
@@ -16,7 +17,7 @@ type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
 /// The operations of one environment: the main thread or a worker.
 #[napi]
 pub struct Completions {
-    queue: Arc<Queue>,
+    pub(crate) queue: Arc<Queue>,
     wake: Arc<Wake>,
 }
 
@@ -54,10 +55,15 @@ impl Completions {
         check_status!(status)
     }
 
+    /// With `requests`, the client asks there for its credentials.
     #[napi]
-    pub fn connect(&self, options: ClientOptions) -> Result<i64> {
-        let connect = bridge::connect(options.try_into()?);
-        id(connect.and_then(|connect| self.queue.submit(connect)))
+    pub fn connect(&self, options: ClientOptions, requests: Option<&CredentialRequests>) -> Result<i64> {
+        let options = options.try_into()?;
+        let options = match requests {
+            Some(CredentialRequests { requests, .. }) => requests.provide_for(options),
+            None => Ok(options),
+        };
+        id(options.and_then(bridge::connect).and_then(|connect| self.queue.submit(connect)))
     }
 
     #[napi]

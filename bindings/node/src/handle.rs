@@ -7,11 +7,9 @@ use napi::bindgen_prelude::{Env, Error, Result, ToNapiValue, Unknown};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
-use crate::input::{
-    Credentials, Message, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions, close_deadline,
-};
+use crate::input::{Message, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions, close_deadline};
 use crate::outcome::answer;
-use crate::output::Health;
+use crate::output::{Health, Metric};
 use crate::transaction::{OrphanChecks, Transaction};
 
 pub(crate) fn id(submitted: std::result::Result<u64, bridge::Error>) -> Result<i64> {
@@ -51,30 +49,17 @@ impl Client {
     }
 
     #[napi]
-    pub fn status_changes<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.client.status_changes(), |changes| {
-            StatusChanges { changes, queue: Arc::clone(&self.queue) }.into_unknown(env)
+    pub fn metrics<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.client.metrics(), |metrics| {
+            metrics.metrics.into_iter().map(Metric::from).collect::<Vec<_>>().into_unknown(env)
         })
     }
 
     #[napi]
-    pub fn credentials_needed(&self) -> Result<i64> {
-        id(self.queue.submit(self.client.credentials_needed()))
-    }
-
-    #[napi]
-    pub fn update_credentials<'env>(
-        &self,
-        env: &'env Env,
-        credentials: Credentials,
-    ) -> Result<Vec<Unknown<'env>>> {
-        let updated = self.client.update_credentials(&credentials.try_into()?);
-        answer(env, updated, |()| ().into_unknown(env))
-    }
-
-    #[napi]
-    pub fn credentials_failed<'env>(&self, env: &'env Env, reason: String) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.client.credentials_failed(reason), |()| ().into_unknown(env))
+    pub fn status_changes<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        answer(env, self.client.status_changes(), |changes| {
+            StatusChanges { changes, queue: Arc::clone(&self.queue) }.into_unknown(env)
+        })
     }
 
     #[napi]

@@ -14,5 +14,6 @@ mod input;
 mod lite;
 mod outcome;
 mod output;
+mod pulled;
 mod push;
 mod transaction;

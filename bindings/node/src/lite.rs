@@ -26,52 +26,34 @@ impl LiteRevocations {
     }
 }
 
-#[napi]
-impl SimpleConsumer {
-    #[napi]
-    pub fn subscribe_lite(&self, lite_topic: String) -> Result<i64> {
-        id(self.queue.submit(self.consumer.subscribe_lite(lite_topic)))
-    }
+macro_rules! lite_consumer {
+    ($Consumer:ident) => {
+        #[napi]
+        impl $Consumer {
+            #[napi]
+            pub fn subscribe_lite(&self, lite_topic: String) -> Result<i64> {
+                id(self.queue.submit(self.consumer.subscribe_lite(lite_topic)))
+            }
 
-    #[napi]
-    pub fn unsubscribe_lite(&self, lite_topic: String) -> Result<i64> {
-        id(self.queue.submit(self.consumer.unsubscribe_lite(lite_topic)))
-    }
+            #[napi]
+            pub fn unsubscribe_lite(&self, lite_topic: String) -> Result<i64> {
+                id(self.queue.submit(self.consumer.unsubscribe_lite(lite_topic)))
+            }
 
-    #[napi]
-    pub fn lite_topics<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.lite_topics(), |topics| topics.into_unknown(env))
-    }
+            #[napi]
+            pub fn lite_topics<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+                answer(env, self.consumer.lite_topics(), |topics| topics.into_unknown(env))
+            }
 
-    #[napi]
-    pub fn lite_revocations<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.lite_revocations(), |revocations| {
-            LiteRevocations { revocations, queue: Arc::clone(&self.queue) }.into_unknown(env)
-        })
-    }
+            #[napi]
+            pub fn lite_revocations<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+                answer(env, self.consumer.lite_revocations(), |revocations| {
+                    LiteRevocations { revocations, queue: Arc::clone(&self.queue) }.into_unknown(env)
+                })
+            }
+        }
+    };
 }
 
-#[napi]
-impl PushConsumer {
-    #[napi]
-    pub fn subscribe_lite(&self, lite_topic: String) -> Result<i64> {
-        id(self.queue.submit(self.consumer.subscribe_lite(lite_topic)))
-    }
-
-    #[napi]
-    pub fn unsubscribe_lite(&self, lite_topic: String) -> Result<i64> {
-        id(self.queue.submit(self.consumer.unsubscribe_lite(lite_topic)))
-    }
-
-    #[napi]
-    pub fn lite_topics<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.lite_topics(), |topics| topics.into_unknown(env))
-    }
-
-    #[napi]
-    pub fn lite_revocations<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.lite_revocations(), |revocations| {
-            LiteRevocations { revocations, queue: Arc::clone(&self.queue) }.into_unknown(env)
-        })
-    }
-}
+lite_consumer!(SimpleConsumer);
+lite_consumer!(PushConsumer);

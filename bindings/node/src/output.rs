@@ -1,9 +1,10 @@
 //! Plain objects for JavaScript, which the package turns into its classes.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use napi::bindgen_prelude::{BufferSlice, Env, Result};
+use napi::bindgen_prelude::{BufferSlice, Either, Env, Result};
 use napi_derive::napi;
 use rocketmq_thin_bridge as bridge;
 
@@ -222,6 +223,72 @@ impl From<bridge::EndpointHealth> for EndpointHealth {
             connections: count(health.connections),
         }
     }
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Metric {
+    pub name: &'static str,
+    pub description: &'static str,
+    pub unit: &'static str,
+    pub points: Vec<MetricPoint>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct MetricPoint {
+    pub labels: HashMap<&'static str, String>,
+    pub value: Either<f64, Histogram>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct Histogram {
+    pub bounds: Vec<f64>,
+    pub counts: Vec<f64>,
+    pub sum: f64,
+}
+
+impl From<bridge::Metric> for Metric {
+    fn from(metric: bridge::Metric) -> Self {
+        let bridge::Metric { name, description, unit, points, .. } = metric;
+        Self { name, description, unit, points: points.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<bridge::MetricPoint> for MetricPoint {
+    fn from(point: bridge::MetricPoint) -> Self {
+        let value = match point.value {
+            bridge::MetricValue::Counter(count) | bridge::MetricValue::Gauge(count) => {
+                Either::A(number(count))
+            }
+            bridge::MetricValue::Histogram(histogram) => Either::B(Histogram {
+                bounds: histogram.bounds.to_vec(),
+                counts: histogram.counts.into_iter().map(number).collect(),
+                sum: histogram.sum,
+            }),
+            _ => Either::A(f64::NAN),
+        };
+        Self { labels: point.labels.into_iter().collect(), value }
+    }
+}
+
+/// A record of the client's log.
+#[napi(object, object_from_js = false)]
+pub struct LogRecord {
+    pub level: &'static str,
+    pub message: String,
+    pub fields: HashMap<&'static str, String>,
+}
+
+impl From<bridge::LogRecord> for LogRecord {
+    fn from(record: bridge::LogRecord) -> Self {
+        let bridge::LogRecord { level, message, fields } = record;
+        Self { level: level.name(), message, fields: fields.into_iter().collect() }
+    }
+}
+
+/// JavaScript's numbers are exact up to 2^53.
+#[allow(clippy::cast_precision_loss, reason = "as JavaScript does")]
+fn number(count: u64) -> f64 {
+    count as f64
 }
 
 fn count(count: usize) -> u32 {

@@ -119,6 +119,47 @@ test('credentials are provided, and the health is told', async () => {
   assert.deepEqual(statuses.at(-1), 'closed');
 });
 
+test('a provider that fails or hangs fails the connect', async () => {
+  const failing = () => {
+    throw new Error('the vault is sealed');
+  };
+  for (const [credentials, kind, message] of [
+    [failing, 'Unauthenticated', 'no credentials: the credentials provider failed: the vault is sealed'],
+    [() => ({ accessKey: 'key' }), 'Unauthenticated', /the provided credentials\.secretKey must be a string/],
+    [() => new Promise(() => {}), 'Timeout', 'the credentials provider did not answer in time'],
+  ]) {
+    const error = await rejection(Client.connect({ endpoints: server, credentials, startupTimeoutMs: 200 }));
+    assert.equal(error.kind, kind);
+    assert.match(error.message, new RegExp(message));
+  }
+  const connecting = Client.connect({ endpoints: server, credentials: ({ signal }) => once(signal, 'abort') }, { signal: AbortSignal.timeout(50) });
+  assert.equal((await rejection(connecting)).name, 'TimeoutError');
+});
+
+test('a logger gets what goes on inside', async () => {
+  let seen;
+  const warned = new Promise((resolve) => (seen = resolve));
+  const logger = { warn: (message, fields) => message.startsWith('the server') && seen([message, fields]) };
+  const tls = { dangerouslySkipVerification: true };
+  const other = await Client.connect({ endpoints: `https://${server}`, tls, logger });
+  assert.deepEqual(await warned, ["the server's certificate is not verified", { endpoint: server }]);
+  await other.close();
+});
+
+test('what is sent and received is counted', async () => {
+  const topic = name();
+  const other = await Client.connect(server);
+  const sender = await other.producer();
+  for (let i = 0; i < 3; i++) await sender.send({ topic, body: 'x' });
+  const metrics = other.metrics();
+  const [{ labels, value }] = metrics.find((metric) => metric.name === 'rocketmq_send_cost_time').points;
+  assert.deepEqual([labels.topic, labels.invocation_status], [topic, 'success']);
+  assert.deepEqual([value.counts.reduce((one, more) => one + more), value.counts.length], [3, value.bounds.length + 1]);
+  const { unit, points } = metrics.find((metric) => metric.name === 'rocketmq_client_connections');
+  assert.deepEqual([unit, typeof points[0].value], ['{connection}', 'number']);
+  await other.close();
+});
+
 test('a client starts as it is told', async () => {
   const error = await rejection(Client.connect('127.0.0.1:1'));
   assert.match(error.message, /nothing listens/);

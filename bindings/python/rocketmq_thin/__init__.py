@@ -12,9 +12,11 @@ import atexit as _atexit
 from typing import TYPE_CHECKING as _TYPE_CHECKING, Any as _Any
 
 from . import errors
+from ._logs import forward_logs
 from ._native import Delivery, shutdown as _shutdown
 from .blocking import Client, Messages, Producer, PushConsumer, SimpleConsumer, Transaction
 from .errors import Error
+from .interceptor import Interceptor, Settlement
 from .values import (
     CloseReport,
     Credentials,
@@ -46,6 +48,7 @@ __all__ = [
     "Error",
     "Health",
     "Histogram",
+    "Interceptor",
     "Lite",
     "Message",
     "Messages",
@@ -57,6 +60,7 @@ __all__ = [
     "Receipt",
     "Retry",
     "Seconds",
+    "Settlement",
     "SimpleConsumer",
     "Sql",
     "Subscriptions",
@@ -65,6 +69,7 @@ __all__ = [
     "Transaction",
     "aio",
     "errors",
+    "forward_logs",
 ]
 
 if _TYPE_CHECKING:

@@ -7,9 +7,10 @@ import inspect
 from typing import Any, Awaitable, Callable, Union
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, decision, log, question, within_trace
+from ._handling import MAX_TASKS, answer_credentials, complete, decision, question
 from ._loop import run
 from ._native import Delivery
+from ._observers import Observers, log, within_trace
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
@@ -51,15 +52,21 @@ class Work:
             task.cancel()
 
 
-async def handle_tasks(consumer: _native.PushConsumer, handler: Handler, work: Work) -> None:
-    while (tasks := await run(consumer.next_tasks(MAX_TASKS))) is not None:
+async def handle_tasks(
+    consumer: _native.PushConsumer, group: str, handler: Handler, work: Work, observers: Observers
+) -> None:
+    async def handle(task: _native.Task) -> None:
+        with within_trace(task.delivery):
+            complete(observers, group, task, await result_of(handler, task.delivery))
+
+    while True:
+        with observers.receiving(group) as received:
+            tasks = await run(consumer.next_tasks(MAX_TASKS))
+            received([task.delivery for task in tasks or ()])
+        if tasks is None:
+            return
         for task in tasks:
-            work.start(_handle_task(task, handler))
-
-
-async def _handle_task(task: _native.Task, handler: Handler) -> None:
-    with within_trace(task.delivery):
-        complete(task, await result_of(handler, task.delivery))
+            work.start(handle(task))
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
@@ -77,9 +84,6 @@ async def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
-async def renew_credentials(client: _native.Client, provider: Provider) -> None:
-    while True:
-        await run(client.credentials_needed())
-        if client.health().status == "closed":
-            return
-        answer_credentials(client, await result_of(provider))
+async def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
+    while await run(requests.next()):
+        answer_credentials(requests, await result_of(provider))

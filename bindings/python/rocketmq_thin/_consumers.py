@@ -9,6 +9,7 @@ from . import _native
 from ._background import Handler, Work, handle_tasks
 from ._loop import run
 from ._native import Delivery
+from ._observers import Observers
 from ._open import Handle, function
 from .errors import Error
 from .values import CloseReport, Seconds, Sql, Tags
@@ -41,6 +42,12 @@ class _LiteConsumer(Handle[_C]):
 class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Made by `Client.simple_consumer`."""
 
+    def __init__(
+        self, opening: Callable[[], _native.Operation[_native.SimpleConsumer]], group: str, observers: Observers
+    ) -> None:
+        super().__init__(opening)
+        self._group, self._observers = group, observers
+
     async def receive(
         self,
         *,
@@ -63,27 +70,35 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
             invisible_duration=invisible_duration,
             await_duration=await_duration,
         )
-        return await run(operation, self._handle.put_back)
+        with self._observers.receiving(self._group) as done:
+            return done(await run(operation, self._handle.put_back))
 
     async def ack(self, delivery: Delivery) -> None:
         """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
-        await run(self._handle.ack(delivery))
+        with self._observers.settling(self._group, delivery, "ack"):
+            await run(self._handle.ack(delivery))
 
     async def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acknowledges many deliveries. Returns `None` or an error for each, in their order."""
-        return await run(self._handle.ack_all(deliveries))
+        deliveries = self._observers.settling_all(self._group, deliveries, "ack")
+        results = await run(self._handle.ack_all(deliveries))
+        self._observers.all_settled(self._group, deliveries, "ack", results)
+        return results
 
     async def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero gives it back at once."""
-        await run(self._handle.change_invisible(delivery, duration))
+        with self._observers.settling(self._group, delivery, "change_invisible"):
+            await run(self._handle.change_invisible(delivery, duration))
 
     async def nack(self, delivery: Delivery, after: Seconds) -> None:
         """Returns a delivery that could not be processed: it comes again after this time, as a further attempt."""
-        await run(self._handle.nack(delivery, after))
+        with self._observers.settling(self._group, delivery, "retry"):
+            await run(self._handle.nack(delivery, after))
 
     async def dead_letter(self, delivery: Delivery) -> None:
         """Gives up on a delivery: it moves to the dead-letter topic of the group, `%DLQ%` and the name of the group."""
-        await run(self._handle.dead_letter(delivery))
+        with self._observers.settling(self._group, delivery, "dead_letter"):
+            await run(self._handle.dead_letter(delivery))
 
     def keep_lease(self, delivery: Delivery, max: Seconds) -> None:
         """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
@@ -114,11 +129,10 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
             max_bytes: The size of their bodies above which nothing more is fetched. Default: 64 MiB.
             invisible_duration: As for `receive`; the leases of messages that wait are kept. Default: 30 s.
         """
-        return Messages(
-            self._handle.messages(
-                max_messages=max_messages, max_bytes=max_bytes, invisible_duration=invisible_duration
-            )
+        native = self._handle.messages(
+            max_messages=max_messages, max_bytes=max_bytes, invisible_duration=invisible_duration
         )
+        return Messages(native, self._group, self._observers)
 
 
 class Messages:
@@ -128,14 +142,16 @@ class Messages:
     the next iteration goes on. It ends when it, or its consumer, is closed.
     """
 
-    def __init__(self, native: _native.Messages) -> None:
-        self._native = native
+    def __init__(self, native: _native.Messages, group: str, observers: Observers) -> None:
+        self._native, self._group, self._observers = native, group, observers
 
     def __aiter__(self) -> Messages:
         return self
 
     async def __anext__(self) -> Delivery:
-        batch = await run(self._native.next_batch(1), self._put_back)
+        with self._observers.receiving(self._group) as received:
+            batch = await run(self._native.next_batch(1), self._put_back)
+            received(batch or [])
         if batch is None:
             raise StopAsyncIteration
         return batch[0]
@@ -159,14 +175,19 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
     """Calls a handler for each message. Made by `Client.push_consumer`."""
 
     def __init__(
-        self, opening: Callable[[], _native.Operation[_native.PushConsumer]], handler: Handler
+        self,
+        opening: Callable[[], _native.Operation[_native.PushConsumer]],
+        group: str,
+        handler: Handler,
+        observers: Observers,
     ) -> None:
         super().__init__(opening)
+        self._group, self._observers = group, observers
         self._handler: Handler = function(handler, "handler")
 
     def _opened(self) -> None:
         self._work, fetching = Work(), Work()
-        fetching.start(handle_tasks(self._handle, self._handler, self._work))
+        fetching.start(handle_tasks(self._handle, self._group, self._handler, self._work, self._observers))
         # Without a close, it ends when nobody refers to it any more.
         weakref.finalize(self, self._handle.abandon)
 

@@ -44,15 +44,15 @@ class Handle(Generic[_N]):
         if not self._is_open():
             async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
                 if not self._is_open():
-                    await self._prepare()
-                    opened = await run(self._opening())
+                    opened = await run(self._operation())
                     # Another loop may have been faster. Then this one is dropped, which closes it.
                     if self.__dict__.setdefault("_handle", opened) is opened:
                         self._opened()
         return self
 
-    async def _prepare(self) -> None:
-        """What the open needs."""
+    def _operation(self) -> _native.Operation[_N]:
+        """One attempt to open it."""
+        return self._opening()
 
     def _opened(self) -> None:
         """What begins with the open."""

@@ -6,8 +6,9 @@ import threading
 from typing import Any, Callable
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, decision, log, question, within_trace
+from ._handling import MAX_TASKS, answer_credentials, complete, decision, question
 from ._native import Delivery, run
+from ._observers import Observers, log, within_trace
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
@@ -18,7 +19,7 @@ Checker = Callable[[OrphanCheck], Decision]
 """What decides about orphaned transactions. It is called in a thread."""
 
 Provider = Callable[[], Credentials]
-"""What provides credentials. After the first time it is called in a thread."""
+"""What provides credentials. It is called in a thread."""
 
 # The client itself limits how many messages are handled at the same time.
 _MAX_THREADS = 1000
@@ -37,22 +38,26 @@ def start(function: Callable[..., None], *args: Any) -> None:
     threading.Thread(target=function, args=args, name="rocketmq-thin", daemon=True).start()
 
 
-def handle_tasks(consumer: _native.PushConsumer, handler: Handler) -> None:
+def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, observers: Observers) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
+    def handle(task: _native.Task) -> None:
+        with within_trace(task.delivery):
+            complete(observers, group, task, result(handler, task.delivery))
+
     with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
-        while (tasks := run(consumer.next_tasks(MAX_TASKS))) is not None:
+        while True:
+            with observers.receiving(group) as received:
+                tasks = run(consumer.next_tasks(MAX_TASKS))
+                received([task.delivery for task in tasks or ()])
+            if tasks is None:
+                return
             for task in tasks:
                 try:
-                    threads.submit(_handle_task, task, handler)
+                    threads.submit(handle, task)
                 except RuntimeError:
                     # The interpreter is ending.
                     return
-
-
-def _handle_task(task: _native.Task, handler: Handler) -> None:
-    with within_trace(task.delivery):
-        complete(task, result(handler, task.delivery))
 
 
 def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
@@ -69,9 +74,6 @@ def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
-def renew_credentials(client: _native.Client, provider: Provider) -> None:
-    while True:
-        run(client.credentials_needed())
-        if client.health().status == "closed":
-            return
-        answer_credentials(client, result(provider))
+def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
+    while run(requests.next()):
+        answer_credentials(requests, result(provider))

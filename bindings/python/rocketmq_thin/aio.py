@@ -17,12 +17,13 @@ from __future__ import annotations
 from typing import AsyncIterator, Callable, Iterable, Optional, Union
 
 from . import _native
-from ._background import Checker, Handler, Provider, Work, answer_checks, renew_credentials, result_of
+from ._background import Checker, Handler, Provider, Work, answer_checks, provide_credentials
 from ._consumers import Messages, PushConsumer, SimpleConsumer
-from ._handling import first_credentials, traced, traced_all
 from ._loop import run
+from ._observers import Observers
 from ._open import Handle, function, reusable
 from .errors import Error
+from .interceptor import Interceptor
 from .values import CloseReport, Credentials, Health, Message, Metric, Names, Receipt, Seconds, Startup, Subscriptions, Tls
 
 __all__ = ["Client", "Messages", "Producer", "PushConsumer", "SimpleConsumer", "Transaction"]
@@ -43,6 +44,7 @@ class Client(Handle[_native.Client]):
         operation_timeout: Optional[Seconds] = None,
         startup_timeout: Optional[Seconds] = None,
         max_attempts: Optional[int] = None,
+        interceptors: Iterable[Interceptor] = (),
     ) -> None:
         """Opening it connects to one of the endpoints.
 
@@ -61,18 +63,18 @@ class Client(Handle[_native.Client]):
             operation_timeout: How long a call may take, including all attempts and pauses. Default: 10 s.
             startup_timeout: How long connecting, or making a producer or consumer, may take. Default: 10 s.
             max_attempts: The maximum number of attempts of one call; 1 never retries. Default: 16.
+            interceptors: What is told of each send, receive and settlement. Default: nothing.
         """
-        self._provider: Optional[Provider] = None
-        self._credentials: Optional[Credentials] = None
-        if callable(credentials):
-            self._provider = credentials
-        else:
-            self._credentials = credentials
-        super().__init__(
-            lambda: _native.connect(
+        self._observers = Observers(interceptors)
+        self._provider = credentials if callable(credentials) else None
+        self._work = Work()
+
+        def connect(requests: Optional[_native.CredentialRequests] = None) -> _native.Operation[_native.Client]:
+            return _native.connect(
                 endpoints,
+                requests,
                 namespace=namespace,
-                credentials=self._credentials,
+                credentials=credentials if self._provider is None else None,
                 tls=tls,
                 startup=startup,
                 request_timeout=request_timeout,
@@ -80,17 +82,17 @@ class Client(Handle[_native.Client]):
                 startup_timeout=startup_timeout,
                 max_attempts=max_attempts,
             )
-        )
 
-    async def _prepare(self) -> None:
-        if self._provider is not None:
-            self._credentials = first_credentials(await result_of(self._provider))
+        self._connect = connect
+        super().__init__(connect)
 
-    def _opened(self) -> None:
-        if self._provider is not None:
-            # It ends with the client.
-            self._work = Work()
-            self._work.start(renew_credentials(self._handle, self._provider))
+    def _operation(self) -> _native.Operation[_native.Client]:
+        if self._provider is None:
+            return self._connect()
+        requests = _native.CredentialRequests()
+        # It ends with the client, or if the client can't connect.
+        self._work.start(provide_credentials(requests, self._provider))
+        return self._connect(requests)
 
     def health(self) -> Health:
         """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
@@ -135,6 +137,7 @@ class Client(Handle[_native.Client]):
                 compress_above=compress_above,
             ),
             checker,
+            self._observers,
         )
 
     def simple_consumer(
@@ -151,7 +154,9 @@ class Client(Handle[_native.Client]):
         """
         subscriptions = reusable(subscriptions)
         return SimpleConsumer(
-            lambda: self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size)
+            lambda: self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size),
+            group,
+            self._observers,
         )
 
     def push_consumer(
@@ -194,7 +199,9 @@ class Client(Handle[_native.Client]):
                 max_rate=max_rate,
                 max_body_size=max_body_size,
             ),
+            group,
             handler,
+            self._observers,
         )
 
 
@@ -202,9 +209,13 @@ class Producer(Handle[_native.Producer]):
     """Sends messages. Made by `Client.producer`."""
 
     def __init__(
-        self, opening: Callable[[], _native.Operation[_native.Producer]], checker: Optional[Checker]
+        self,
+        opening: Callable[[], _native.Operation[_native.Producer]],
+        checker: Optional[Checker],
+        observers: Observers,
     ) -> None:
         super().__init__(opening)
+        self._observers = observers
         self._checker = function(checker, "checker") if checker is not None else None
 
     def _opened(self) -> None:
@@ -215,11 +226,16 @@ class Producer(Handle[_native.Producer]):
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return await run(self._handle.send(traced(message)))
+        message = self._observers.sending(message)
+        with self._observers.sent(message) as done:
+            return done(await run(self._handle.send(message)))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
-        return await run(self._handle.send_all(traced_all(messages)))
+        messages = self._observers.sending_all(messages)
+        results = await run(self._handle.send_all(messages))
+        self._observers.all_sent(messages, results)
+        return results
 
     async def recall(self, receipt: Receipt) -> str:
         """Takes back a delayed message before its time. Returns its message id.
@@ -231,7 +247,7 @@ class Producer(Handle[_native.Producer]):
 
     def begin(self) -> Transaction:
         """Begins a transaction: `async with producer.begin() as transaction:`. Nothing is sent yet."""
-        return Transaction(self._handle.begin())
+        return Transaction(self._handle.begin(), self._observers)
 
 
 class Transaction:
@@ -242,13 +258,15 @@ class Transaction:
     producers, of any process; see `Client.producer`.
     """
 
-    def __init__(self, native: _native.Transaction) -> None:
-        self._native = native
+    def __init__(self, native: _native.Transaction, observers: Observers) -> None:
+        self._native, self._observers = native, observers
         self._decided = False
 
     async def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
-        return await run(self._native.send(traced(message)))
+        message = self._observers.sending(message)
+        with self._observers.sent(message) as done:
+            return done(await run(self._native.send(message)))
 
     async def commit(self) -> None:
         """Has the messages delivered. A second decision raises `errors.InvalidArgument`."""

@@ -6,10 +6,11 @@ import weakref
 from typing import Any, Generic, Iterable, Iterator, Optional, TypeVar, Union
 
 from . import _native
-from ._handling import first_credentials, traced, traced_all
 from ._native import Delivery, run
-from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, renew_credentials, result, start
+from ._observers import Observers
+from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, provide_credentials, start
 from .errors import Error
+from .interceptor import Interceptor
 from .values import (
     CloseReport,
     Credentials,
@@ -63,6 +64,7 @@ class Client(_Handle[_native.Client]):
         operation_timeout: Optional[Seconds] = None,
         startup_timeout: Optional[Seconds] = None,
         max_attempts: Optional[int] = None,
+        interceptors: Iterable[Interceptor] = (),
     ) -> None:
         """Connects to one of the endpoints.
 
@@ -81,24 +83,26 @@ class Client(_Handle[_native.Client]):
             operation_timeout: How long a call may take, including all attempts and pauses. Default: 10 s.
             startup_timeout: How long connecting, or making a producer or consumer, may take. Default: 10 s.
             max_attempts: The maximum number of attempts of one call; 1 never retries. Default: 16.
+            interceptors: What is told of each send, receive and settlement. Default: nothing.
         """
-        provider = credentials if callable(credentials) else None
-        super().__init__(
-            _native.connect(
-                endpoints,
-                namespace=namespace,
-                credentials=first_credentials(result(provider)) if provider is not None else credentials,
-                tls=tls,
-                startup=startup,
-                request_timeout=request_timeout,
-                operation_timeout=operation_timeout,
-                startup_timeout=startup_timeout,
-                max_attempts=max_attempts,
-            )
+        self._observers = Observers(interceptors)
+        requests = _native.CredentialRequests() if callable(credentials) else None
+        opening = _native.connect(
+            endpoints,
+            requests,
+            namespace=namespace,
+            credentials=credentials if requests is None else None,
+            tls=tls,
+            startup=startup,
+            request_timeout=request_timeout,
+            operation_timeout=operation_timeout,
+            startup_timeout=startup_timeout,
+            max_attempts=max_attempts,
         )
-        if provider is not None:
-            # The thread ends with the client.
-            start(renew_credentials, self._handle, provider)
+        if requests is not None:
+            # The thread ends with the client, or if the client can't connect.
+            start(provide_credentials, requests, credentials)
+        super().__init__(opening)
 
     def health(self) -> Health:
         """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
@@ -142,6 +146,7 @@ class Client(_Handle[_native.Client]):
                 compress_above=compress_above,
             ),
             checker,
+            self._observers,
         )
 
     def simple_consumer(
@@ -156,7 +161,8 @@ class Client(_Handle[_native.Client]):
             max_body_size: The maximum size of a body after decompression, in bytes; a message with a larger one
                 is delivered as `corrupted`. Default: 64 MiB.
         """
-        return SimpleConsumer(self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size))
+        opening = self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size)
+        return SimpleConsumer(opening, group, self._observers)
 
     def push_consumer(
         self,
@@ -199,14 +205,19 @@ class Client(_Handle[_native.Client]):
                 max_rate=max_rate,
                 max_body_size=max_body_size,
             ),
+            group,
             handler,
+            self._observers,
         )
 
 
 class Producer(_Handle[_native.Producer]):
     """Sends messages. Made by `Client.producer`."""
 
-    def __init__(self, opening: _native.Operation[_native.Producer], checker: Optional[Checker]) -> None:
+    def __init__(
+        self, opening: _native.Operation[_native.Producer], checker: Optional[Checker], observers: Observers
+    ) -> None:
+        self._observers = observers
         if checker is not None and not callable(checker):
             raise TypeError(f"checker must be a function, got {type(checker).__name__}")
         super().__init__(opening)
@@ -216,11 +227,16 @@ class Producer(_Handle[_native.Producer]):
 
     def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
-        return run(self._handle.send(traced(message)))
+        message = self._observers.sending(message)
+        with self._observers.sent(message) as done:
+            return done(run(self._handle.send(message)))
 
     def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends many messages. Returns a receipt or an error for each, in their order."""
-        return run(self._handle.send_all(traced_all(messages)))
+        messages = self._observers.sending_all(messages)
+        results = run(self._handle.send_all(messages))
+        self._observers.all_sent(messages, results)
+        return results
 
     def recall(self, receipt: Receipt) -> str:
         """Takes back a delayed message before its time. Returns its message id.
@@ -232,7 +248,7 @@ class Producer(_Handle[_native.Producer]):
 
     def begin(self) -> Transaction:
         """Begins a transaction: `with producer.begin() as transaction:`. Nothing is sent yet."""
-        return Transaction(self._handle.begin())
+        return Transaction(self._handle.begin(), self._observers)
 
 
 class Transaction:
@@ -243,13 +259,15 @@ class Transaction:
     producers, of any process; see `Client.producer`.
     """
 
-    def __init__(self, native: _native.Transaction) -> None:
-        self._native = native
+    def __init__(self, native: _native.Transaction, observers: Observers) -> None:
+        self._native, self._observers = native, observers
         self._decided = False
 
     def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
-        return run(self._native.send(traced(message)))
+        message = self._observers.sending(message)
+        with self._observers.sent(message) as done:
+            return done(run(self._native.send(message)))
 
     def commit(self) -> None:
         """Has the messages delivered. A second decision raises `errors.InvalidArgument`."""
@@ -294,6 +312,12 @@ class _LiteConsumer(_Handle[_C]):
 class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Made by `Client.simple_consumer`."""
 
+    def __init__(
+        self, opening: _native.Operation[_native.SimpleConsumer], group: str, observers: Observers
+    ) -> None:
+        self._group, self._observers = group, observers
+        super().__init__(opening)
+
     def receive(
         self,
         *,
@@ -309,33 +333,40 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
                 again; servers allow 10 s to 12 h. Default: 30 s.
             await_duration: How long to wait for the first message; servers wait 5 s to 20 s. Default: 20 s.
         """
-        return run(
-            self._handle.receive(
-                max_messages=max_messages,
-                invisible_duration=invisible_duration,
-                await_duration=await_duration,
-            )
+        operation = self._handle.receive(
+            max_messages=max_messages,
+            invisible_duration=invisible_duration,
+            await_duration=await_duration,
         )
+        with self._observers.receiving(self._group) as done:
+            return done(run(operation))
 
     def ack(self, delivery: Delivery) -> None:
         """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
-        run(self._handle.ack(delivery))
+        with self._observers.settling(self._group, delivery, "ack"):
+            run(self._handle.ack(delivery))
 
     def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acknowledges many deliveries. Returns `None` or an error for each, in their order."""
-        return run(self._handle.ack_all(deliveries))
+        deliveries = self._observers.settling_all(self._group, deliveries, "ack")
+        results = run(self._handle.ack_all(deliveries))
+        self._observers.all_settled(self._group, deliveries, "ack", results)
+        return results
 
     def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero gives it back at once."""
-        run(self._handle.change_invisible(delivery, duration))
+        with self._observers.settling(self._group, delivery, "change_invisible"):
+            run(self._handle.change_invisible(delivery, duration))
 
     def nack(self, delivery: Delivery, after: Seconds) -> None:
         """Returns a delivery that could not be processed: it comes again after this time, as a further attempt."""
-        run(self._handle.nack(delivery, after))
+        with self._observers.settling(self._group, delivery, "retry"):
+            run(self._handle.nack(delivery, after))
 
     def dead_letter(self, delivery: Delivery) -> None:
         """Gives up on a delivery: it moves to the dead-letter topic of the group, `%DLQ%` and the name of the group."""
-        run(self._handle.dead_letter(delivery))
+        with self._observers.settling(self._group, delivery, "dead_letter"):
+            run(self._handle.dead_letter(delivery))
 
     def keep_lease(self, delivery: Delivery, max: Seconds) -> None:
         """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
@@ -366,11 +397,10 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
             max_bytes: The size of their bodies above which nothing more is fetched. Default: 64 MiB.
             invisible_duration: As for `receive`; the leases of messages that wait are kept. Default: 30 s.
         """
-        return Messages(
-            self._handle.messages(
-                max_messages=max_messages, max_bytes=max_bytes, invisible_duration=invisible_duration
-            )
+        native = self._handle.messages(
+            max_messages=max_messages, max_bytes=max_bytes, invisible_duration=invisible_duration
         )
+        return Messages(native, self._group, self._observers)
 
 
 class Messages:
@@ -380,14 +410,16 @@ class Messages:
     the next iteration goes on. It ends when it, or its consumer, is closed.
     """
 
-    def __init__(self, native: _native.Messages) -> None:
-        self._native = native
+    def __init__(self, native: _native.Messages, group: str, observers: Observers) -> None:
+        self._native, self._group, self._observers = native, group, observers
 
     def __iter__(self) -> Messages:
         return self
 
     def __next__(self) -> Delivery:
-        batch = run(self._native.next_batch(1))
+        with self._observers.receiving(self._group) as received:
+            batch = run(self._native.next_batch(1))
+            received(batch or [])
         if batch is None:
             raise StopIteration
         return batch[0]
@@ -406,9 +438,15 @@ class Messages:
 class PushConsumer(_LiteConsumer[_native.PushConsumer]):
     """Calls a handler for each message. Made by `Client.push_consumer`."""
 
-    def __init__(self, opening: _native.Operation[_native.PushConsumer], handler: Handler) -> None:
+    def __init__(
+        self,
+        opening: _native.Operation[_native.PushConsumer],
+        group: str,
+        handler: Handler,
+        observers: Observers,
+    ) -> None:
         super().__init__(opening)
-        start(handle_tasks, self._handle, handler)
+        start(handle_tasks, self._handle, group, handler, observers)
         # Without a close, it ends when nobody refers to it any more.
         weakref.finalize(self, self._handle.abandon)
 

@@ -39,7 +39,7 @@ class Message:
     """
 
     topic: str
-    body: bytes
+    body: Union[bytes, bytearray]
     tag: Optional[str] = None
     keys: Names = ()
     properties: Mapping[str, str] = field(default_factory=dict)

@@ -11,19 +11,25 @@ use crate::input::{Message, Messages, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
 use crate::options::Keywords;
 use crate::output::{health, metrics};
+use crate::pulled::CredentialRequests;
 use crate::transaction::{OrphanChecks, Transaction};
 
 type Any<'py> = Bound<'py, PyAny>;
 
 #[pyfunction]
-#[pyo3(signature = (endpoints, **options))]
+#[pyo3(signature = (endpoints, requests, **options))]
 pub(crate) fn connect(
     py: Python<'_>,
     endpoints: &Any<'_>,
+    requests: Option<&Bound<'_, CredentialRequests>>,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<Operation> {
     let options = Keywords(options).client(argument("endpoints", endpoints)?)?;
-    Ok(Operation::new(bridge::connect(options).map_err(|error| raised(py, &error))?))
+    let options = match requests {
+        Some(requests) => requests.get().0.provide_for(options),
+        None => Ok(options),
+    };
+    Ok(Operation::new(options.and_then(bridge::connect).map_err(|error| raised(py, &error))?))
 }
 
 pub(crate) fn close_deadline(deadline: &Any<'_>) -> PyResult<Duration> {
@@ -78,20 +84,6 @@ impl Client {
 
     fn status_changes(&self, py: Python<'_>) -> PyResult<StatusChanges> {
         self.0.status_changes().map(StatusChanges).map_err(|error| raised(py, &error))
-    }
-
-    /// Completes when new credentials are needed, or the client is closed.
-    fn credentials_needed(&self) -> Operation {
-        Operation::new(self.0.credentials_needed())
-    }
-
-    fn update_credentials(&self, py: Python<'_>, credentials: &Any<'_>) -> PyResult<()> {
-        let credentials = argument("credentials", credentials)?;
-        self.0.update_credentials(&credentials).map_err(|error| raised(py, &error))
-    }
-
-    fn credentials_failed(&self, py: Python<'_>, reason: &Any<'_>) -> PyResult<()> {
-        self.0.credentials_failed(argument("reason", reason)?).map_err(|error| raised(py, &error))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {

@@ -14,6 +14,7 @@ mod operation;
 mod options;
 mod outcome;
 mod output;
+mod pulled;
 mod push;
 mod signal;
 mod transaction;
@@ -36,6 +37,8 @@ mod _native {
     use crate::operation::Operation;
     #[pymodule_export]
     use crate::output::Delivery;
+    #[pymodule_export]
+    use crate::pulled::{CredentialRequests, Logs};
     #[pymodule_export]
     use crate::push::{PushConsumer, Task};
     #[pymodule_export]

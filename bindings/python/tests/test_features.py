@@ -1,5 +1,7 @@
 """Message types, streams and settling, as both APIs offer them."""
 
+import asyncio
+import threading
 import unittest
 from datetime import datetime, timedelta, timezone
 
@@ -52,8 +54,12 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
         async with aio.Client(self.server, credentials=provider) as client, client.producer() as producer:
             await producer.send(Message(self.name, b"x"))
             self.assertEqual(asked, [1])
-        with self.assertRaisesRegex(TypeError, "must return rocketmq_thin.Credentials, got NoneType"):
+        with self.assertRaisesRegex(errors.Unauthenticated, "must return rocketmq_thin.Credentials, got NoneType"):
             await aio.Client(self.server, credentials=lambda: None)
+
+    async def test_a_provider_that_hangs_ends_with_the_start(self):
+        with self.assertRaisesRegex(errors.Timeout, "the credentials provider did not answer in time"):
+            await aio.Client(self.server, credentials=asyncio.Event().wait, startup_timeout=0.2)
 
     async def test_the_health_tells_whether_servers_answer(self):
         client = await aio.Client(self.server)
@@ -65,6 +71,10 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
 
 
 class Blocking(Case):
+    def test_a_provider_that_hangs_ends_with_the_start(self):
+        with self.assertRaisesRegex(errors.Timeout, "the credentials provider did not answer in time"):
+            Client(self.server, credentials=threading.Event().wait, startup_timeout=0.2)
+
     def test_a_message_has_one_type(self):
         soon = datetime.now(timezone.utc) + timedelta(seconds=1)
         with Client(self.server) as client, client.producer() as producer:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
+import logging.handlers
+import queue
 import sys
 import types
 import unittest
@@ -9,7 +12,8 @@ import unittest.mock
 
 from proxied import Case
 
-from rocketmq_thin import Client, Histogram, Message, aio
+import rocketmq_thin
+from rocketmq_thin import Client, Histogram, Interceptor, Message, aio, errors
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -53,7 +57,100 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
         self.assertEqual(current, [])
 
 
+class Seen(Interceptor):
+    """Notes what it is told, and adds a property to each message."""
+
+    def __init__(self, seen, name):
+        self.seen, self.name = seen, name
+
+    def before_send(self, message):
+        message.properties[self.name] = "seen"
+
+    def after_send(self, message, result):
+        self.seen.append((self.name, "sent", type(result).__name__))
+
+    def before_receive(self, group):
+        raise ValueError("disturbs nothing")
+
+    def after_receive(self, group, result):
+        if result:
+            self.seen.append((self.name, "received", [delivery.body for delivery in result]))
+
+    def before_settle(self, group, delivery, settlement):
+        self.seen.append((self.name, settlement, delivery.body))
+
+    def after_settle(self, group, delivery, settlement, error):
+        self.seen.append((self.name, "settled", error))
+
+
+class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
+    """Both APIs tell their interceptors the same."""
+
+    def told(self, *settlements):
+        """What two interceptors are told of a send, a receive and a settlement."""
+        expected = [("b", "sent", "Receipt"), ("a", "sent", "Receipt")]
+        expected += [("b", "received", [b"x"]), ("a", "received", [b"x"])]
+        for settlement in settlements:
+            expected += [("a", settlement, b"x"), ("b", settlement, b"x"), ("b", "settled", None), ("a", "settled", None)]
+        return expected
+
+    async def test_aio(self):
+        seen, message = [], Message(self.name, b"x")
+        async with aio.Client(self.server, interceptors=[Seen(seen, "a"), Seen(seen, "b")]) as client:
+            async with client.producer() as producer, client.simple_consumer(self.name, self.name) as consumer:
+                await producer.send(message)
+                async for delivery in consumer.messages():
+                    self.assertEqual(delivery.properties, {"a": "seen", "b": "seen"})
+                    await consumer.change_invisible(delivery, 30.0)
+                    self.assertEqual(await consumer.ack_all([delivery]), [None])
+                    break
+                self.assertEqual(seen, self.told("change_invisible", "ack"))
+                self.assertEqual(message.properties, {})
+                with self.assertRaises(errors.InvalidArgument):
+                    await producer.send(Message(self.name, b"x", priority=1, delay=1))
+                self.assertEqual(seen[-1], ("a", "sent", "InvalidArgument"))
+
+    async def test_handlers(self):
+        seen, handled = [], asyncio.Event()
+
+        async def handler(delivery):
+            handled.set()
+
+        async with aio.Client(self.server, interceptors=[Seen(seen, "a")]) as client, client.producer() as producer:
+            async with client.push_consumer(self.name, self.name, handler):
+                await producer.send_all([Message(self.name, b"x")])
+                await handled.wait()
+        self.assertEqual(sorted(told[1] for told in seen), ["ack", "received", "sent"])
+
+    def test_blocking(self):
+        seen = []
+        with Client(self.server, interceptors=(Seen(seen, name) for name in "ab")) as client:
+            with client.producer() as producer, client.simple_consumer(self.name, self.name) as consumer:
+                producer.send(Message(self.name, b"x"))
+                (delivery,) = consumer.receive()
+                consumer.nack(delivery, 0)
+                self.assertEqual(seen, self.told("retry"))
+        with self.assertRaisesRegex(TypeError, r"interceptors\[0\] must be a rocketmq_thin.Interceptor, got int"):
+            Client(self.server, interceptors=[7])
+
+
 class Blocking(Case):
+    def test_what_clients_report_goes_to_a_logger(self):
+        records, logger = queue.Queue(), logging.getLogger(self.name)
+        logger.addHandler(logging.handlers.QueueHandler(records))
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        rocketmq_thin.forward_logs(logger)
+
+        def provider():
+            raise ValueError("the vault is sealed")
+
+        with self.assertRaises(errors.Unauthenticated):
+            Client(self.server, credentials=provider)
+        record = records.get()
+        self.assertEqual(record.levelno, logging.WARNING)
+        self.assertEqual(record.getMessage(), "the credentials could not be renewed cause=ValueError: the vault is sealed")
+
     def test_metrics_count_what_was_sent(self):
         with Client(self.server) as client, client.producer() as producer:
             for _ in range(3):

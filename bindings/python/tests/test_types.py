@@ -5,11 +5,13 @@ import inspect
 import operator
 import pickle
 import re
+import subprocess
+import sys
 import unittest
 from pathlib import Path
 
 import rocketmq_thin
-from proxied import ROOT
+from proxied import ROOT, Case
 from rocketmq_thin import _native, aio, blocking, errors
 
 
@@ -72,3 +74,10 @@ class Types(unittest.TestCase):
                 self.assertIn(f"    {name}: ", inspect.getdoc(cls))
         for cls in errors.Error.__subclasses__():
             self.assertTrue(cls.__doc__, cls)
+
+
+class Usage(Case):
+    def test_the_program_that_is_checked_for_its_types_runs(self):
+        command = [sys.executable, str(Path(__file__).with_name("usage.py")), self.server, self.name]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual((ran.returncode, ran.stdout, ran.stderr), (0, "done\n", ""))

@@ -31,6 +31,7 @@ mod tally;
 mod test;
 mod tidy;
 mod tool;
+mod typed;
 mod workspace;
 
 use std::{ffi::OsString, process::ExitCode};

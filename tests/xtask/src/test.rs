@@ -17,7 +17,7 @@ use crate::{
     proxy::Proxy,
     snippets, step,
     tally::Tally,
-    tidy,
+    tidy, typed,
     workspace::{Workspace, cargo},
 };
 
@@ -68,6 +68,11 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
         if let Some(mut tests) = bindings::tests(workspace, &installed, *language)? {
             let name = format!("tests of the {language} binding");
             tally.count(&step::attempt(workspace, &name, &mut tests)?)?;
+        }
+        if *language == Language::Python {
+            for checked in typed::check(workspace, &installed)? {
+                tally.count(&checked)?;
+            }
         }
     }
 

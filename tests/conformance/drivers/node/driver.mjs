@@ -3,6 +3,8 @@
 // It only converts; tests/conformance/README.md describes the protocol.
 
 import { createInterface } from 'node:readline';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Client, RocketMQError } from 'rocketmq-thin';
 
 const FEATURES = [
@@ -20,8 +22,13 @@ const FEATURES = [
   'tls_options',
   'credentials_provider',
   'compression',
+  'metrics',
   'trace_context',
+  'drop',
 ];
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc');
 
 const made = new Map();
 /** What handlers and checkers do, by the handle of their consumer or producer. */
@@ -245,6 +252,20 @@ const operations = {
     return healthShown(made.get(client).health());
   },
 
+  async metrics({ client }) {
+    const counted = made.get(client).metrics().filter(({ points }) => points.length > 0);
+    return { metrics: Object.fromEntries(counted.map(({ name, points }) => [name, total(points)])) };
+  },
+
+  async drop({ handle }) {
+    made.delete(handle);
+    scripts.delete(handle);
+    // What the pending calls of this turn refer to is free in the next.
+    await new Promise(setImmediate);
+    collectGarbage();
+    return {};
+  },
+
   async watch({ client }) {
     follow(made.get(client).statusChanges(), (health) => event('status', { handle: client, ...healthShown(health) }));
     return {};
@@ -304,6 +325,14 @@ function camelCased(fields) {
 function snakeCased(fields) {
   const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [snake(name), value]));
+}
+
+/** The sum over all labels. */
+function total(points) {
+  const sum = (numbers) => numbers.reduce((one, other) => one + other, 0);
+  const values = points.map(({ value }) => value);
+  if (typeof values[0] === 'number') return sum(values);
+  return { count: sum(values.flatMap(({ counts }) => counts)), sum: sum(values.map((histogram) => histogram.sum)) };
 }
 
 function sent({ body, deliver_at_ms: time, ...message }) {

@@ -1,0 +1,319 @@
+//! What clients report about themselves, for the logging of a language.
+//!
+//! The core reports with `tracing`. This library has a copy of `tracing` of its own, so its one subscriber sees the
+//! events of the core alone, and disturbs no other library of the process. Without a [`Logs`] it is not installed.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write};
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once, Weak};
+
+use parking_lot::Mutex;
+use rocketmq_thin::Error;
+use tokio::sync::Notify;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use crate::bound::Bound;
+use crate::operation::Operation;
+use crate::outcome::Outcome;
+use crate::process::Process;
+
+/// The most records that wait to be fetched. Beyond these, new ones are dropped and counted.
+const MAX_RECORDS: usize = 1024;
+
+/// The most bytes of one text of a record. What servers say goes into it.
+const MAX_TEXT: usize = 2048;
+
+/// How much a record matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Something is lost.
+    Error,
+    /// Something failed that the client makes up for, or that the application should know.
+    Warn,
+    /// Something changed.
+    Info,
+    /// What a developer of the client wants to know.
+    Debug,
+}
+
+impl LogLevel {
+    /// `error`, `warn`, `info` or `debug`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// The level of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug].into_iter().find(|level| level.name() == name)
+    }
+
+    /// `None` for what is finer than `Debug`.
+    fn of(level: Level) -> Option<Self> {
+        match level {
+            Level::ERROR => Some(Self::Error),
+            Level::WARN => Some(Self::Warn),
+            Level::INFO => Some(Self::Info),
+            Level::DEBUG => Some(Self::Debug),
+            _ => None,
+        }
+    }
+}
+
+/// One thing that a client reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// How much it matters.
+    pub level: LogLevel,
+    /// What happened, without the particulars.
+    pub message: String,
+    /// The particulars, by name.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl fmt::Display for LogRecord {
+    /// The message and the particulars, as `name=value`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+/// What the clients of this process report.
+pub struct Logs(Bound<Arc<Records>>);
+
+impl Logs {
+    /// What they report from now on, up to this level. Many may follow it side by side.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the process cannot start a thread.
+    pub fn new(level: LogLevel) -> Result<Self, Error> {
+        static INSTALLED: Once = Once::new();
+        let process = Process::current()?;
+        let (waiting, arrived, closed) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        let records = Arc::new(Records { level, waiting, arrived, closed });
+        process.log_listeners().lock().push(Arc::downgrade(&records));
+        // It fails if there is a subscriber already. Then this library is a part of a Rust program, which has its own.
+        INSTALLED.call_once(|| drop(tracing::subscriber::set_global_default(Reports)));
+        Ok(Self(Bound::new(records, process)))
+    }
+
+    /// Waits until there are records: [`Outcome::Done`]; [`Outcome::End`] once it is closed and all are taken.
+    pub fn arrived(&self) -> Operation {
+        self.0.operation("logs", |records| async move {
+            loop {
+                let closed = records.closed.load(Ordering::SeqCst);
+                if !records.waiting.lock().is_empty() {
+                    return Ok(Outcome::Done);
+                }
+                if closed {
+                    return Ok(Outcome::End);
+                }
+                records.arrived.notified().await;
+            }
+        })
+    }
+
+    /// The records that have arrived, oldest first. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// `Closed` in a forked child.
+    pub fn take(&self) -> Result<Vec<LogRecord>, Error> {
+        self.0.call("logs", |records| records.waiting.lock().take())
+    }
+
+    /// Follows the reports no longer. Does nothing in a forked child.
+    pub fn close(&self) {
+        if let Some(records) = self.0.here() {
+            records.closed.store(true, Ordering::SeqCst);
+            records.arrived.notify_one();
+        }
+    }
+}
+
+/// Records that wait to be fetched.
+pub(crate) struct Records {
+    level: LogLevel,
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+    closed: AtomicBool,
+}
+
+/// Those who follow the reports of a process.
+pub(crate) type Listeners = Mutex<Vec<Weak<Records>>>;
+
+#[derive(Default)]
+struct Waiting {
+    records: VecDeque<LogRecord>,
+    dropped: u64,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn push(&mut self, record: &LogRecord) {
+        if self.records.len() < MAX_RECORDS {
+            self.records.push_back(record.clone());
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// All of them, and as the last one how many were dropped.
+    fn take(&mut self) -> Vec<LogRecord> {
+        let dropped = mem::take(&mut self.dropped);
+        let lost = (dropped > 0).then(|| LogRecord {
+            level: LogLevel::Warn,
+            message: "further records were dropped because they were not fetched in time".to_owned(),
+            fields: vec![("dropped", dropped.to_string())],
+        });
+        self.records.drain(..).chain(lost).collect()
+    }
+}
+
+impl Records {
+    fn wants(&self, level: LogLevel) -> bool {
+        level <= self.level && !self.closed.load(Ordering::SeqCst)
+    }
+}
+
+/// The subscriber.
+struct Reports;
+
+impl Reports {
+    /// Whether it is an event of the client, and not of a library that it uses.
+    fn concerns(metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target().starts_with("rocketmq_thin")
+    }
+}
+
+impl Subscriber for Reports {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if Self::concerns(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        Self::concerns(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::DEBUG)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let Some(level) = LogLevel::of(*event.metadata().level()) else { return };
+        let Some(process) = Process::existing() else { return };
+        let listeners: Vec<_> = {
+            let mut listeners = process.log_listeners().lock();
+            listeners.retain(|listener| listener.strong_count() > 0);
+            listeners.iter().filter_map(Weak::upgrade).filter(|listener| listener.wants(level)).collect()
+        };
+        if listeners.is_empty() {
+            return;
+        }
+        let mut record = LogRecord { level, message: String::new(), fields: Vec::new() };
+        event.record(&mut record);
+        for listener in listeners {
+            listener.waiting.lock().push(&record);
+            listener.arrived.notify_one();
+        }
+    }
+
+    // There are no spans.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+impl Visit for LogRecord {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = Bounded(String::new());
+        // It fails where the text is full.
+        let _ = write!(text, "{value:?}");
+        match field.name() {
+            "message" => self.message = text.0,
+            name => self.fields.push((name, text.0)),
+        }
+    }
+}
+
+/// A text that takes no more than [`MAX_TEXT`] bytes.
+struct Bounded(String);
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut room = text.len().min(MAX_TEXT - self.0.len());
+        while !text.is_char_boundary(room) {
+            room -= 1;
+        }
+        self.0.push_str(&text[..room]);
+        if room == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::run;
+
+    fn record(message: String) -> LogRecord {
+        LogRecord { level: LogLevel::Info, message, fields: Vec::new() }
+    }
+
+    #[test]
+    fn events_arrive_with_their_fields_until_it_is_closed() {
+        let logs = Logs::new(LogLevel::Info).unwrap();
+        let text = "x".repeat(MAX_TEXT + 1);
+        tracing::warn!(target: "rocketmq_thin::test", endpoint = "h:1", tries = 3, text, "it is {}", "lost");
+        tracing::debug!(target: "rocketmq_thin::test", "too fine");
+        tracing::error!(target: "hyper::test", "not ours");
+        assert!(matches!(run(logs.arrived()), Outcome::Done));
+        // Other tests may have clients that report.
+        let records = logs.take().unwrap();
+        let record = records.iter().find(|record| record.message == "it is lost").unwrap();
+        assert_eq!(
+            (record.level, &record.fields[..2]),
+            (LogLevel::Warn, &[("endpoint", "h:1".to_owned()), ("tries", "3".to_owned())][..])
+        );
+        assert_eq!(record.fields[2].1.len(), MAX_TEXT);
+        assert!(record.to_string().starts_with("it is lost endpoint=h:1 tries=3 text=x"), "{record}");
+        assert!(records.iter().all(|record| record.message != "too fine" && record.message != "not ours"));
+        logs.close();
+        assert!(matches!(run(logs.arrived()), Outcome::End));
+    }
+
+    #[test]
+    fn what_nobody_fetches_is_dropped_and_counted() {
+        let mut waiting = Waiting::default();
+        (0..MAX_RECORDS + 3).for_each(|number| waiting.push(&record(number.to_string())));
+        let records = waiting.take();
+        assert_eq!(records.len(), MAX_RECORDS + 1);
+        assert_eq!(records[MAX_RECORDS - 1].message, (MAX_RECORDS - 1).to_string());
+        assert_eq!(records[MAX_RECORDS].fields, [("dropped", "3".to_owned())]);
+        assert!(waiting.take().is_empty());
+    }
+}
