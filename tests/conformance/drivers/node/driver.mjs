@@ -23,6 +23,7 @@ const FEATURES = [
   'credentials_provider',
   'compression',
   'metrics',
+  'interceptors',
   'trace_context',
   'drop',
 ];
@@ -98,6 +99,25 @@ function provider(provided) {
   };
 }
 
+/** An interceptor that reports each of its calls, and throws then if it is to. */
+function reporting(how) {
+  const report = (hook, topic, result) => {
+    event('intercepted', { hook, topic, ok: result ? result.status === 'fulfilled' : null });
+    if (how === 'throw') throw new Error('as scripted');
+  };
+  return {
+    beforeSend: (message) => {
+      message.properties.intercepted = 'yes';
+      report('before_send', message.topic);
+    },
+    afterSend: ({ topic }, result) => report('after_send', topic, result),
+    beforeReceive: () => report('before_receive', null),
+    afterReceive: (_, result) => report('after_receive', null, result),
+    beforeSettle: ({ delivery }) => report('before_settle', delivery.topic),
+    afterSettle: ({ delivery }, result) => report('after_settle', delivery.topic, result),
+  };
+}
+
 function certificates({ skip_verification: skip, ...tls }) {
   return { ...camelCased(tls), ...(skip && { dangerouslySkipVerification: true }) };
 }
@@ -120,12 +140,13 @@ const operations = {
   },
 
   async connect({ options }, call) {
-    const { credentials, credentials_provider: provided, tls, ...given } = options;
+    const { credentials, credentials_provider: provided, tls, interceptor, ...given } = options;
     const client = await Client.connect(
       {
         ...camelCased(given),
         ...(credentials && { credentials: camelCased(credentials) }),
         ...(provided && { credentials: provider(provided) }),
+        ...(interceptor && { interceptors: [reporting(interceptor)] }),
         ...(tls && { tls: tls === 'system' ? true : certificates(tls) }),
       },
       call,

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, timezone
 
 import rocketmq_thin
 from rocketmq_thin import Credentials, DeadLetter, Decision, Error, Histogram, Lite, Message, Retry, Sql, Tags, Tls, aio
-from scripted import Answers, event, write
+from scripted import Answers, Reporting, event, write
 
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
 
@@ -36,6 +36,7 @@ FEATURES = [
     "credentials_provider",
     "compression",
     "metrics",
+    "interceptors",
     "trace_context",
     "drop",
 ]
@@ -89,6 +90,8 @@ class Driver:
             given["credentials"] = Credentials(**given["credentials"])
         if provided := given.pop("credentials_provider", None):
             given["credentials"] = provider(provided)
+        if how := given.pop("interceptor", None):
+            given["interceptors"] = [Reporting(how)]
         if "tls" in given:
             given["tls"] = tls(given["tls"])
         return {"handle": self.keep("c", await self.call(self.client, **given))}

@@ -6,6 +6,8 @@ import sys
 import threading
 from collections import Counter
 
+from rocketmq_thin import Interceptor
+
 _output = threading.Lock()
 
 
@@ -41,3 +43,34 @@ class Answers:
 
     def release(self):
         self.released.set()
+
+
+class Reporting(Interceptor):
+    """Reports each of its calls, and raises then if it is to."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def report(self, hook, topic, ok=None):
+        event("intercepted", hook=hook, topic=topic, ok=ok)
+        if self.how == "throw":
+            raise ValueError("as scripted")
+
+    def before_send(self, message):
+        message.properties["intercepted"] = "yes"
+        self.report("before_send", message.topic)
+
+    def after_send(self, message, result):
+        self.report("after_send", message.topic, not isinstance(result, BaseException))
+
+    def before_receive(self, group):
+        self.report("before_receive", None)
+
+    def after_receive(self, group, result):
+        self.report("after_receive", None, not isinstance(result, BaseException))
+
+    def before_settle(self, group, delivery, settlement):
+        self.report("before_settle", delivery.topic)
+
+    def after_settle(self, group, delivery, settlement, error):
+        self.report("after_settle", delivery.topic, error is None)
