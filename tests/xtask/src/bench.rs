@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     artefacts::Profile,
-    installed::Installed,
+    installed::{Installed, KotlinProgram},
     language::Language,
     step,
     tool::{self, Tool},
@@ -43,8 +43,10 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
                 if !source.exists() {
                     continue;
                 }
-                let classes = installed.compile_kotlin(&source, "bench")?;
-                format!("java -cp {} SendKt", installed.class_path(&classes)?.to_string_lossy())
+                let name = "bench".to_owned();
+                let classes = installed.class_path(&installed.kotlin_classes(&name)?)?;
+                installed.compile_kotlin(&[KotlinProgram { name, source }])?;
+                format!("java -cp {} SendKt", classes.to_string_lossy())
             }
         };
         bench.arg("--client").arg(format!("{}={client}", language.key()));

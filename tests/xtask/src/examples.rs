@@ -15,7 +15,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    brokers::Brokers, installed::Installed, language::Language, proxy::Proxy, step, tally::Tally,
+    brokers::Brokers,
+    installed::{Installed, KotlinProgram},
+    language::Language,
+    proxy::Proxy,
+    step,
+    tally::Tally,
     workspace::Workspace,
 };
 
@@ -105,6 +110,9 @@ fn run_on(
     arguments: &[OsString],
 ) -> Result<Tally> {
     let mut tally = Tally::default();
+    if run.languages.contains(&Language::Kotlin) {
+        installed.compile_kotlin(&kotlin_programs(workspace)?)?;
+    }
     for name in folders(workspace)? {
         let folder = workspace.root().join("examples").join(&name);
         if Server::of(&folder)? != server {
@@ -132,6 +140,16 @@ fn run_on(
         }
     }
     Ok(tally)
+}
+
+/// The examples in Kotlin.
+fn kotlin_programs(workspace: &Workspace) -> Result<Vec<KotlinProgram>> {
+    let file = main_file(Language::Kotlin);
+    let programs = folders(workspace)?.into_iter().map(|name| {
+        let source = workspace.root().join("examples").join(&name).join(file);
+        KotlinProgram { name, source }
+    });
+    Ok(programs.filter(|program| program.source.exists()).collect())
 }
 
 /// The name of an example's program.

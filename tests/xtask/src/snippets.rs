@@ -1,11 +1,20 @@
 //! The programs in the READMEs: they run as they are printed, against a merged proxy.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 
 use crate::{
-    examples::Run, installed::Installed, language::Language, step, tally::Tally, workspace::Workspace,
+    examples::Run,
+    installed::{Installed, KotlinProgram},
+    language::Language,
+    step,
+    tally::Tally,
+    workspace::Workspace,
 };
 
 /// The address in the READMEs, which stands for the proxy's.
@@ -19,9 +28,35 @@ const KINDS: &[(Language, &str, &str)] = &[
     (Language::Kotlin, "```java", "Main.java"),
 ];
 
+/// A program of a README.
+struct Snippet {
+    language: Language,
+    /// The folder of what is built of it.
+    name: String,
+    source: PathBuf,
+    /// What its step is called.
+    title: String,
+}
+
 /// Runs the programs of the chosen languages.
 pub(crate) fn run(workspace: &Workspace, installed: &Installed<'_>, run: &Run<'_>) -> Result<Tally> {
+    let snippets = write(workspace, run)?;
+    let kotlin = snippets.iter().filter(|snippet| is_kotlin(&snippet.source));
+    let kotlin: Vec<KotlinProgram> = kotlin
+        .map(|Snippet { name, source, .. }| KotlinProgram { name: name.clone(), source: source.clone() })
+        .collect();
+    installed.compile_kotlin(&kotlin)?;
     let mut tally = Tally::default();
+    for snippet in &snippets {
+        let mut program = program(installed, snippet)?;
+        tally.add_one(step::attempt(workspace, &snippet.title, &mut program)?.ok);
+    }
+    Ok(tally)
+}
+
+/// Saves the programs as files.
+fn write(workspace: &Workspace, run: &Run<'_>) -> Result<Vec<Snippet>> {
+    let mut snippets = Vec::new();
     for (language, fence, file) in KINDS.iter().filter(|(language, ..)| run.languages.contains(language)) {
         let binding = format!("bindings/{}/README.md", language.key());
         for (readme, place) in [("README.md", "root"), (&binding, "binding")] {
@@ -33,20 +68,28 @@ pub(crate) fn run(workspace: &Workspace, installed: &Installed<'_>, run: &Run<'_
                 fs::create_dir_all(&folder)?;
                 let source = folder.join(file);
                 fs::write(&source, code.replace(ADDRESS, run.proxy.endpoint()))?;
-                let mut program = program(installed, *language, &source, &name)?;
-                let step = format!("{file} of {readme}");
-                tally.add_one(step::attempt(workspace, &step, &mut program)?.ok);
+                snippets.push(Snippet {
+                    language: *language,
+                    name,
+                    source,
+                    title: format!("{file} of {readme}"),
+                });
             }
         }
     }
-    Ok(tally)
+    Ok(snippets)
 }
 
-fn program(installed: &Installed<'_>, language: Language, source: &Path, name: &str) -> Result<Command> {
-    if source.extension().is_some_and(|extension| extension == "java") {
+fn is_kotlin(source: &Path) -> bool {
+    source.extension().is_some_and(|extension| extension == "kt")
+}
+
+fn program(installed: &Installed<'_>, snippet: &Snippet) -> Result<Command> {
+    let Snippet { language, name, source, .. } = snippet;
+    if *language == Language::Kotlin && !is_kotlin(source) {
         return installed.java_program(source);
     }
-    installed.program(language, source.parent().context("the program's folder")?, name)
+    installed.program(*language, source.parent().context("the program's folder")?, name)
 }
 
 /// The code blocks of a language in a Markdown text.
