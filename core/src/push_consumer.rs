@@ -153,7 +153,7 @@ impl Closable for Inner {
             let until = crate::options::deadline(start, deadline);
             let waiting = self.stop();
             let mut given_back = 0;
-            let give_back = async { given_back = self.give_back_all(waiting).await };
+            let give_back = async { given_back = self.leases.give_back(waiting).await };
             let work = async { tokio::join!(give_back, self.drained()) };
             let _ = tokio::time::timeout_at(until.into(), work).await;
             let (handled, unfinished) = self.late_results();

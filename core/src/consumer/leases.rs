@@ -8,7 +8,7 @@ use std::{
 
 use futures::{
     StreamExt,
-    future::{BoxFuture, FutureExt},
+    future::{BoxFuture, FutureExt, ready},
     stream::FuturesUnordered,
 };
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use tokio::{runtime::Handle, sync::Notify};
 
 use super::settle::Change;
 use crate::{
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     message::{Lease, Renewal},
     options::Endpoints,
     session::Session,
@@ -30,6 +30,9 @@ const MIN_PAUSE: Duration = Duration::from_millis(250);
 
 /// The shortest pause after a renewal failed.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The most deliveries that are given back at the same time.
+const MAX_GIVEN_BACK: usize = 32;
 
 /// When a lease is due. The number tells apart leases that are due at the same time.
 type Due = (Instant, u64);
@@ -124,6 +127,25 @@ impl Leases {
         if let Some(Renewal { due: Some(due), .. }) = lease.with_renewal(Option::take) {
             state.due.remove(&due);
         }
+    }
+
+    /// Gives back deliveries that the application has not seen, so that another consumer can have them. Returns how many
+    /// of them the servers have taken.
+    pub(crate) async fn give_back(&self, leases: Vec<Arc<Lease>>) -> usize {
+        let give_back = async |lease: Arc<Lease>| {
+            self.release(&lease);
+            // By the handle that a renewal under way brings.
+            let given_back = Change::give_back(self.session.clone(), lease).run().await;
+            given_back.inspect_err(log_not_given_back).is_ok()
+        };
+        let results = futures::stream::iter(leases.into_iter().map(give_back));
+        results.buffer_unordered(MAX_GIVEN_BACK).filter(|taken| ready(*taken)).count().await
+    }
+
+    /// As [`give_back`](Self::give_back), without waiting and without the session, which may have ended.
+    pub(super) fn give_back_late(&self, lease: Arc<Lease>) {
+        let change = Change::give_back(self.session.clone(), lease);
+        self.runtime.spawn(async move { change.run_once().await.inspect_err(log_not_given_back) });
     }
 
     /// Notes the result of a request that settles the delivery.
@@ -279,6 +301,10 @@ fn what_to_do(lease: &Lease, keep_until: Instant, now: Instant) -> Step {
 
 fn is_under_way(lease: &Lease) -> bool {
     matches!(lease.renewal(), Some(Renewal { due: None, .. }))
+}
+
+fn log_not_given_back(error: &Error) {
+    tracing::debug!(%error, "a delivery could not be given back: it comes again after its lease");
 }
 
 fn report_lost(lease: &Lease, reason: &str) {

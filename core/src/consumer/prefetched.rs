@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
@@ -27,9 +26,6 @@ use crate::{
 ///
 /// Longer than most applications work between two receives: giving a delivery back may count as an attempt.
 const MAX_HOLD: Duration = Duration::from_secs(300);
-
-/// The most deliveries given back at the same time.
-const MAX_CONCURRENT_CHANGES: usize = 32;
 
 /// The shortest pause between two attempts to renew the same lease.
 const MIN_RENEWAL_PAUSE: Duration = Duration::from_secs(1);
@@ -184,22 +180,14 @@ impl Prefetched {
     }
 
     async fn give_back(&self, chosen: impl Fn(&Delivery) -> bool) {
-        let unwanted: Vec<Entry> = {
+        let unwanted = {
             let mut state = self.state.lock();
             let (unwanted, waiting) =
                 state.waiting.drain(..).partition::<VecDeque<_>, _>(|entry| chosen(&entry.delivery));
             state.waiting = waiting;
-            unwanted.into()
+            unwanted.into_iter().map(|entry| entry.delivery.lease).collect()
         };
-        futures::stream::iter(unwanted)
-            .for_each_concurrent(MAX_CONCURRENT_CHANGES, async |entry| {
-                self.leases.release(entry.lease());
-                // By the handle that a renewal under way brings.
-                log_failure(
-                    Change::give_back(self.session.clone(), entry.delivery.lease.clone()).run().await,
-                );
-            })
-            .await;
+        self.leases.give_back(unwanted).await;
     }
 
     fn insert(
@@ -213,12 +201,7 @@ impl Prefetched {
         let deliveries = deliveries.filter(|(delivery, _)| !delivery.lease.has_ended(now));
         if closed {
             drop(state);
-            for (delivery, _) in deliveries {
-                // The session may have ended already.
-                let change = Change::give_back(self.session.clone(), delivery.lease.clone());
-                self.runtime.spawn(async move { log_failure(change.run_once().await) });
-            }
-            return;
+            return deliveries.for_each(|(delivery, _)| self.leases.give_back_late(delivery.lease));
         }
         let entry = |(delivery, room): (Delivery, Option<Room>)| {
             self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
@@ -326,12 +309,5 @@ impl Entry {
     /// Whether at least half of `invisible` is left of the lease.
     fn lasts(&self, now: Instant, invisible: Duration) -> bool {
         self.lease().until().saturating_duration_since(now) >= invisible / 2
-    }
-}
-
-/// A delivery that could not be given back comes again when its lease is over.
-fn log_failure(result: Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a delivery could not be given back");
     }
 }

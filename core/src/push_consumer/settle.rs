@@ -5,8 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
-
 use super::{dispatch::Key, inner::Inner, outcome::Step};
 use crate::{
     consumer::{Change, DeadLetter, ack_with_callback, batcher_for, submit_ack},
@@ -19,9 +17,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long settling is tried. The lease of an ordered message is kept as long, so that its group waits.
 const LONGEST: Duration = Duration::from_secs(300);
-
-/// The most messages that are given back at the same time.
-const MAX_GIVEN_BACK: usize = 32;
 
 /// A message that is being settled.
 pub(super) struct Settlement {
@@ -109,24 +104,8 @@ impl Inner {
             let _runtime = self.runtime.enter();
             let inner = self.clone();
             self.session().spawn(async move {
-                inner.give_back_all(leases).await;
+                inner.leases.give_back(leases).await;
             });
         }
-    }
-
-    /// Gives back messages. Returns how many the servers have taken.
-    pub(super) async fn give_back_all(&self, leases: Vec<Arc<Lease>>) -> usize {
-        let give_back = async |lease: Arc<Lease>| {
-            self.leases.release(&lease);
-            match Change::give_back(self.session().clone(), lease).run().await {
-                Ok(()) => 1,
-                Err(error) => {
-                    tracing::debug!(%error, "a message could not be given back: it comes again after its lease");
-                    0
-                }
-            }
-        };
-        let results = futures::stream::iter(leases.into_iter().map(give_back));
-        results.buffer_unordered(MAX_GIVEN_BACK).fold(0, async |sum, one| sum + one).await
     }
 }

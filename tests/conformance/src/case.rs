@@ -11,7 +11,7 @@ use crate::{
     script::{Script, StoredMessage},
 };
 
-/// A step that takes longer hangs, unless its `within_s` says otherwise.
+/// A step that takes longer than this and its `await_ms` hangs, unless its `within_s` says otherwise.
 const HANG: Duration = Duration::from_secs(60);
 
 /// What a case needs a server to be.
@@ -282,7 +282,9 @@ impl<'de> Deserialize<'de> for Step {
 fn step(mut fields: Map<String, Value>) -> Result<Step> {
     let save_as = text(&mut fields, "as")?;
     let within = match fields.remove("within_s") {
-        None => HANG,
+        None => {
+            HANG + Duration::from_millis(fields.get("await_ms").and_then(Value::as_u64).unwrap_or_default())
+        }
         Some(seconds) => Duration::from_secs(seconds.as_u64().context("within_s: a number of seconds")?),
     };
     let expected = match (fields.remove("ok"), fields.remove("error")) {
