@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration, time::Instant};
 
 use super::settle::deadline;
 use crate::{
-    error::{ErrorKind, Result},
+    error::Result,
     interceptor::Settlement,
     message::Lease,
     rpc::{ForwardMessageToDeadLetterQueue, Retry},
@@ -35,11 +35,7 @@ impl DeadLetter {
         let deadline = deadline(&self.lease, options);
         let retry = Retry::new("dead_letter", &options.retry, options.request_timeout, deadline);
         let result = retry.run(&*self.session, |limit| self.forward(limit, deadline)).await;
-        match &result {
-            Ok(()) => self.lease.settled(),
-            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.lease.lost(),
-            Err(_) => {}
-        }
+        self.lease.note(&result);
         result.map_err(|error| error.during("dead_letter"))
     }
 

@@ -150,12 +150,9 @@ impl Leases {
 
     /// Notes the result of a request that settles the delivery.
     pub(crate) fn note(&self, lease: &Lease, result: &Result<()>) {
-        match result {
-            Ok(()) => lease.settled(),
-            Err(error) if error.kind() == ErrorKind::InvalidReceipt => lease.lost(),
-            Err(_) => return,
+        if lease.note(result) {
+            self.release(lease);
         }
-        self.release(lease);
     }
 
     async fn run(self: Arc<Self>) {

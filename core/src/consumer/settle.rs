@@ -7,7 +7,7 @@ use std::{
 
 use super::leases::Leases;
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, Result},
     interceptor::{SettleInfo, Settlement},
     member::Member,
     message::{Delivery, Lease, Settling},
@@ -212,10 +212,8 @@ impl Change {
         let options = session.options();
         let retry = Retry::new(operation, &options.retry, options.request_timeout, deadline);
         let result = retry.run(&**session, |limit| self.attempt(limit, deadline)).await;
-        match &result {
-            Ok(()) if self.settles() => self.lease.settled(),
-            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.lease.lost(),
-            _ => {}
+        if result.is_err() || self.settles() {
+            self.lease.note(&result);
         }
         result.map_err(|error| error.during(operation))
     }

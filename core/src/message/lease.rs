@@ -9,7 +9,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::MutexGuard;
 
-use crate::options::Endpoints;
+use crate::{
+    error::{ErrorKind, Result},
+    options::Endpoints,
+};
 
 /// A consumer group by its full name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +164,16 @@ impl Lease {
     /// Notes that a server says that the lease is over.
     pub(crate) fn lost(&self) {
         self.state.lock().end.get_or_insert(End::Lost);
+    }
+
+    /// Notes the result of a request that settles the delivery. Returns whether the lease has ended with it.
+    pub(crate) fn note(&self, result: &Result<()>) -> bool {
+        match result {
+            Ok(()) => self.settled(),
+            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.lost(),
+            Err(_) => return false,
+        }
+        true
     }
 
     /// Announces a request that settles the delivery.

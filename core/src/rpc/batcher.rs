@@ -18,6 +18,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
+use rocketmq_thin_proto::v2;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -434,8 +435,7 @@ fn batch_length(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
 ///
 /// Some servers answer 50001 for an invalid entry, so that code counts too.
 fn one_may_be_to_blame(error: &Error) -> bool {
-    const INTERNAL_SERVER_ERROR: i32 = 50001;
-    error.code() == Some(INTERNAL_SERVER_ERROR) && verdict(error) != Verdict::Replay
+    error.code() == Some(v2::Code::InternalServerError.into()) && verdict(error) != Verdict::Replay
         || matches!(
             error.kind(),
             ErrorKind::InvalidArgument
