@@ -116,8 +116,8 @@ pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
 pub use metrics::{Histogram, Metric, MetricPoint, MetricValue, Metrics};
 pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, CredentialsProvider, DecodeOptions, Filter, Language,
-    ProducerOptions, PushConsumerOptions, ReceiveOptions, RetryOptions, SimpleConsumerOptions, Startup,
-    StreamOptions, Subscription, Tls,
+    ORPHAN_CHECK_TIMEOUT, ProducerOptions, PushConsumerOptions, ReceiveOptions, RetryOptions,
+    SimpleConsumerOptions, Startup, StreamOptions, Subscription, Tls,
 };
 pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};
 pub use push_consumer::{ConsumeResult, PushConsumer, Task};

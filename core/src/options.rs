@@ -22,8 +22,8 @@ pub(crate) use tls::{ClientCertificate, Roots};
 /// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long an orphan check may take. Afterwards it counts as undecided, and others take its place.
-pub(crate) const ORPHAN_CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an orphan check may take: 60 seconds. Afterwards it counts as undecided, and others take its place.
+pub const ORPHAN_CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longer waits, such as `Duration::MAX`, are cut to this, so that computing a deadline can't overflow.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);

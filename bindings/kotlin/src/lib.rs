@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! control     uniffi          connect, producer, simple consumer, close: take options, return an operation's id
+//!             uniffi          health, metrics, begin: return the outcome at once
 //! hot path    C functions     send, receive, ack, cancel, ...: take bytes, return an operation's id
 //! outcomes    poll (C)        one thread of the JVM waits for outcomes and fetches many at once
 //! ```
@@ -12,12 +13,15 @@
 
 mod completions;
 mod control;
+mod credentials;
 mod encoding;
 mod error;
+mod health;
 mod message;
 mod operations;
 mod options;
 mod outcome;
 mod registry;
+mod transaction;
 
 uniffi::setup_scaffolding!("rocketmq_thin");

@@ -41,6 +41,23 @@ impl From<OutgoingMessage> for core::Message {
     }
 }
 
+impl From<core::Message> for OutgoingMessage {
+    fn from(message: core::Message) -> Self {
+        Self {
+            topic: message.topic,
+            body: Body(message.body),
+            tag: message.tag,
+            keys: message.keys,
+            properties: Properties(message.properties),
+            message_group: message.message_group,
+            deliver_at: message.deliver_at,
+            delay: message.delay,
+            priority: message.priority,
+            lite_topic: message.lite_topic,
+        }
+    }
+}
+
 impl From<OutgoingMessages> for Vec<core::Message> {
     fn from(outgoing: OutgoingMessages) -> Self {
         outgoing.messages.into_iter().map(Into::into).collect()
@@ -84,6 +101,8 @@ pub(crate) struct IncomingMessage {
     deliver_at: Option<SystemTime>,
     priority: Option<i32>,
     lite_topic: Option<String>,
+    dead_letter_origin: Option<Origin>,
+    trace_parent: Option<String>,
     born_at: Option<SystemTime>,
     born_host: String,
     stored_at: Option<SystemTime>,
@@ -91,6 +110,13 @@ pub(crate) struct IncomingMessage {
     corrupted: bool,
     queue_id: i32,
     queue_offset: i64,
+}
+
+/// The message that became a dead letter.
+#[derive(uniffi::Record)]
+pub(crate) struct Origin {
+    topic: String,
+    message_id: String,
 }
 
 /// Several received messages.
@@ -115,6 +141,11 @@ impl IncomingMessage {
             deliver_at: delivery.deliver_at,
             priority: delivery.priority,
             lite_topic: delivery.lite_topic.clone(),
+            dead_letter_origin: delivery
+                .dead_letter_origin
+                .clone()
+                .map(|origin| Origin { topic: origin.topic, message_id: origin.message_id }),
+            trace_parent: delivery.trace_parent.clone(),
             born_at: delivery.born_at,
             born_host: std::mem::take(&mut delivery.born_host),
             stored_at: delivery.stored_at,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rocketmq_thin_bridge as core;
 
+use crate::credentials::AccessKey;
+
 /// How a client connects to its servers.
 #[derive(uniffi::Record)]
 pub(crate) struct ConnectOptions {
@@ -11,40 +13,68 @@ pub(crate) struct ConnectOptions {
     namespace: Option<String>,
     credentials: Option<AccessKey>,
     encryption: Option<Encryption>,
+    startup: Option<StartupMode>,
     request_timeout: Option<Duration>,
     operation_timeout: Option<Duration>,
     startup_timeout: Option<Duration>,
     max_attempts: Option<u32>,
+    initial_retry_delay: Option<Duration>,
+    max_retry_delay: Option<Duration>,
 }
 
+/// How connections are encrypted.
 #[derive(uniffi::Record)]
-pub(crate) struct AccessKey {
-    access_key: String,
-    secret_key: String,
-    session_token: Option<String>,
-}
-
-impl From<AccessKey> for core::Credentials {
-    fn from(given: AccessKey) -> Self {
-        let mut credentials = Self::new(given.access_key, given.secret_key);
-        credentials.session_token = given.session_token;
-        credentials
-    }
+pub(crate) struct Encryption {
+    roots: Roots,
+    identity: Option<Identity>,
+    server_name: Option<String>,
+    skip_verification: bool,
 }
 
 #[derive(uniffi::Enum)]
-pub(crate) enum Encryption {
+pub(crate) enum Roots {
     Off,
-    SystemRoots,
+    System,
     Ca { pem: Vec<u8> },
+}
+
+#[derive(uniffi::Record)]
+pub(crate) struct Identity {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
 }
 
 impl From<Encryption> for core::Tls {
     fn from(given: Encryption) -> Self {
+        let mut tls = match given.roots {
+            Roots::Off => Self::off(),
+            Roots::System => Self::system_roots(),
+            Roots::Ca { pem } => Self::ca(pem),
+        };
+        if let Some(Identity { certificate, key }) = given.identity {
+            tls = tls.identity(certificate, key);
+        }
+        if let Some(name) = given.server_name {
+            tls = tls.server_name(name);
+        }
+        if given.skip_verification { tls.dangerously_skip_verification() } else { tls }
+    }
+}
+
+/// Whether a client waits for its servers when it starts.
+#[derive(uniffi::Enum)]
+pub(crate) enum StartupMode {
+    Eager,
+    Wait,
+    Lazy,
+}
+
+impl From<StartupMode> for core::Startup {
+    fn from(given: StartupMode) -> Self {
         match given {
-            Encryption::Off => Self::off(),
-            Encryption::SystemRoots => Self::system_roots(),
-            Encryption::Ca { pem } => Self::ca(pem),
+            StartupMode::Eager => Self::Eager,
+            StartupMode::Wait => Self::Wait,
+            StartupMode::Lazy => Self::Lazy,
         }
     }
 }
@@ -55,10 +85,13 @@ impl From<ConnectOptions> for core::ClientOptions {
         replace(&mut options.namespace, given.namespace);
         options.credentials = given.credentials.map(Into::into);
         replace(&mut options.tls, given.encryption.map(Into::into));
+        replace(&mut options.startup, given.startup.map(Into::into));
         replace(&mut options.request_timeout, given.request_timeout);
         replace(&mut options.operation_timeout, given.operation_timeout);
         replace(&mut options.startup_timeout, given.startup_timeout);
         replace(&mut options.retry.max_attempts, given.max_attempts);
+        replace(&mut options.retry.initial, given.initial_retry_delay);
+        replace(&mut options.retry.max, given.max_retry_delay);
         options
     }
 }
@@ -69,6 +102,7 @@ pub(crate) struct SendOptions {
     topics: Vec<String>,
     max_in_flight_messages: Option<u64>,
     max_in_flight_bytes: Option<u64>,
+    compress_above: Option<u64>,
 }
 
 impl From<SendOptions> for core::ProducerOptions {
@@ -79,6 +113,7 @@ impl From<SendOptions> for core::ProducerOptions {
             given.max_in_flight_messages.map(|count| count as usize),
         );
         replace(&mut options.max_in_flight_bytes, given.max_in_flight_bytes.map(|bytes| bytes as usize));
+        options.compress_above = given.compress_above.map(|bytes| bytes as usize);
         options
     }
 }

@@ -4,13 +4,15 @@ use std::time::Duration;
 use rocketmq_thin_bridge as core;
 
 use crate::error::Failure;
+use crate::health::{HealthReport, MetricsReport};
 use crate::message::{IncomingMessage, SentMessage};
 use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS};
+use crate::transaction::Question;
 
 /// The result of an operation.
 #[derive(uniffi::Enum)]
 pub(crate) enum Outcome {
-    /// A client, producer or consumer: its key in the registry, and what keeps it there.
+    /// An object: its key in the registry, and what keeps it there.
     Made { key: i64, hold: Arc<Hold> },
     /// The server stored the message.
     Sent { message: SentMessage },
@@ -18,14 +20,22 @@ pub(crate) enum Outcome {
     AllSent { results: Vec<SendResult> },
     /// The received messages, and what keeps them in the registry.
     Received { messages: Vec<IncomingMessage>, hold: Arc<Hold> },
+    /// A question about a transaction that was not decided.
+    OrphanCheck { question: Question },
+    /// The health of a client.
+    Health { health: HealthReport },
+    /// What a client has counted.
+    Metrics { metrics: MetricsReport },
     /// A text, such as a message id.
     Text { text: String },
     /// Success, without a value.
     Done,
+    /// There are no more: what was asked for the next one is closed.
+    End,
     /// The failure for each delivery, or none.
     AllSettled { failures: Vec<Option<Failure>> },
     /// Closed within the deadline.
-    Closed { flushed: i64, abandoned: i64, elapsed: Duration },
+    Closed { flushed: i64, abandoned: i64, handled: i64, given_back: i64, elapsed: Duration },
     /// The operation failed.
     Failed { failure: Failure },
 }
@@ -66,16 +76,36 @@ impl From<core::Outcome> for Outcome {
             core::Outcome::Closed(report) => Self::Closed {
                 flushed: report.flushed as i64,
                 abandoned: report.abandoned as i64,
+                handled: report.handled as i64,
+                given_back: report.given_back as i64,
                 elapsed: report.elapsed,
             },
             core::Outcome::Failed(error) => Self::Failed { failure: error.into() },
-            _ => Self::Done,
+            core::Outcome::OrphanCheck(check) => {
+                Question::register(*check).map_or(Self::End, |question| Self::OrphanCheck { question })
+            }
+            core::Outcome::Health(health) => Self::Health { health: health.into() },
+            core::Outcome::End => Self::End,
+            // No operation of this crate has these outcomes yet.
+            core::Outcome::PushConsumer(_) | core::Outcome::Tasks(_) => Self::Done,
         }
     }
 }
 
 impl Outcome {
-    fn made(key: i64, remove: fn(i64)) -> Self {
+    /// The outcome of a call that does not wait; `None` if an object that it needs does not exist.
+    pub(crate) fn answer<T>(result: Option<Result<T, core::Error>>, convert: impl FnOnce(T) -> Self) -> Self {
+        match result {
+            Some(Ok(value)) => convert(value),
+            Some(Err(error)) => Self::Failed { failure: error.into() },
+            None => {
+                let message = "the object does not exist in the native library";
+                Self::Failed { failure: core::Error::new(core::ErrorKind::Internal, "call", message).into() }
+            }
+        }
+    }
+
+    pub(crate) fn made(key: i64, remove: fn(i64)) -> Self {
         Self::Made { key, hold: Hold::new(vec![key], remove) }
     }
 }

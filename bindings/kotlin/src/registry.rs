@@ -21,7 +21,7 @@ pub(crate) struct Registry<T> {
 }
 
 impl<T: Clone> Registry<T> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { last_key: AtomicI64::new(0), entries: LazyLock::new(RwLock::default) }
     }
 

@@ -6,12 +6,18 @@ import java.util.function.Consumer
 import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.withContext
 import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.clientHealth
+import rocketmq.thin.internal.clientMetrics
+import rocketmq.thin.internal.clientStatusChanges
 import rocketmq.thin.internal.closeClient
 import rocketmq.thin.internal.connect
 import rocketmq.thin.internal.makeConsumer
 import rocketmq.thin.internal.makeProducer
+import rocketmq.thin.internal.nextStatusChange
 
 /**
  * A connection to a RocketMQ service. Its producers and consumers share connections, credentials and namespace.
@@ -25,15 +31,19 @@ import rocketmq.thin.internal.makeProducer
  * Each suspending function has a variant for Java with the suffix `Async`, which returns a [CompletableFuture].
  * Cancelling the coroutine or the future cancels the operation.
  */
-class Client private constructor(private val made: Outcome.Made) {
+class Client private constructor(private val made: Outcome.Made, private val observers: Observers) {
+    private val background = Background(observers)
+
     /**
      * Creates a producer. The topics in [options] must exist.
      *
      * @throws RocketMQException the server's error, such as `TopicNotFound`, or `Timeout` after the startup timeout
      */
     suspend fun producer(options: ProducerOptions.() -> Unit = {}): Producer {
-        val native = ProducerOptions().apply(options).toNative()
-        return Producer(Operations.await(this) { makeProducer(made.key, native) })
+        val given = ProducerOptions().apply(options)
+        val native = given.toNative()
+        val producer = Operations.await<Outcome.Made>(this) { makeProducer(made.key, native) }
+        return Producer(producer, observers, given.checker?.let { background.answerChecks(producer, it) })
     }
 
     /**
@@ -46,9 +56,27 @@ class Client private constructor(private val made: Outcome.Made) {
         return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) })
     }
 
+    /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
+    fun health(): Health = Health(Operations.answer<Outcome.Health>(this) { clientHealth(made.key) }.health)
+
+    /** The present health, then the health after each change of its status, until the client is closed. */
+    fun statusChanges(): Flow<Health> =
+        Operations.each<Outcome.Health>(
+                { Operations.answer<Outcome.Made>(this) { clientStatusChanges(made.key) } },
+                ::nextStatusChange,
+            )
+            .map { Health(it.health) }
+
+    /** Everything that the client has counted since it was made. */
+    fun metrics(): Metrics = Metrics(Operations.answer<Outcome.Metrics>(this) { clientMetrics(made.key) }.metrics)
+
     /** Closes all producers and consumers of this client within one [deadline] (20 s). */
-    suspend fun close(deadline: Duration? = null): CloseReport =
-        CloseReport(Operations.await<Outcome.Closed>(this) { closeClient(made.key, deadline.toJava("deadline")) })
+    suspend fun close(deadline: Duration? = null): CloseReport {
+        val native = deadline.toJava("deadline")
+        val closed = Operations.await<Outcome.Closed>(this) { closeClient(made.key, native) }
+        background.cancel()
+        return CloseReport(closed)
+    }
 
     /** Runs [block] and then closes the client. */
     suspend inline fun <R> use(block: (Client) -> R): R =
@@ -57,6 +85,10 @@ class Client private constructor(private val made: Outcome.Made) {
         } finally {
             withContext(NonCancellable) { close() }
         }
+
+    /** [statusChanges] for Java. The future completes when the client is closed; cancelling it ends the calls of [listener]. */
+    fun statusChangesAsync(listener: Consumer<Health>): CompletableFuture<Unit> =
+        future { statusChanges().collect(listener::accept) }
 
     /** [producer] for Java. */
     fun producerAsync(options: Consumer<ProducerOptions>): CompletableFuture<Producer> =
@@ -81,9 +113,16 @@ class Client private constructor(private val made: Outcome.Made) {
          * @throws UnsatisfiedLinkError if the native library cannot be loaded; the message says what to do
          */
         suspend fun connect(endpoints: String, options: ClientOptions.() -> Unit = {}): Client {
-            val native = ClientOptions(endpoints).apply(options).toNative()
+            val given = ClientOptions(endpoints).apply(options)
+            val checked = given.toNative()
+            val provider = given.provider
+            val native = if (provider == null) checked else checked.copy(credentials = provider().toNative())
             Operations.start()
-            return Client(Operations.await(native) { connect(native) })
+            val made = Operations.await<Outcome.Made>(native) { connect(native) }
+            val client = Client(made, Observers(given.logger, given.interceptors))
+            if (provider != null) client.background.renewCredentials(made, provider)
+            if (given.logger != null) client.background.logStatus(made)
+            return client
         }
 
         /** [connect] for Java. */

@@ -3,6 +3,7 @@ package rocketmq.thin
 import java.time.Duration as JavaDuration
 import java.time.Instant
 import kotlin.time.Duration
+import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
 import rocketmq.thin.internal.Hold
 import rocketmq.thin.internal.IncomingMessage
@@ -40,43 +41,72 @@ constructor(
         properties: Map<String, String> = emptyMap(),
     ) : this(topic, text.encodeToByteArray(), tag, keys, properties)
 
-    private var group: String? = null
-    private var time: Instant? = null
-    private var wait: JavaDuration? = null
-    private var level: Int? = null
-    private var lite: String? = null
+    /** The group of a FIFO message (none). */
+    var messageGroup: String? = null
+        private set
+
+    /** When a delayed message is delivered (at once). */
+    var deliverAt: Instant? = null
+        private set
+
+    /** How long after the call of send a delayed message is delivered (none). */
+    var delay: Duration? = null
+        private set
+
+    /** The priority of a message (none). */
+    var priority: Int? = null
+        private set
+
+    /** The lite topic below [topic] (none). */
+    var liteTopic: String? = null
+        private set
 
     /** A FIFO message: messages of one [group] are delivered in the order in which they were sent. */
-    fun messageGroup(group: String): Message = copy { this.group = group }
+    fun messageGroup(group: String): Message = copy { messageGroup = group }
 
     /** A delayed message that is delivered at [time], or at once if that is in the past. */
-    fun deliverAt(time: Instant): Message = copy { this.time = time }
+    fun deliverAt(time: Instant): Message = copy { deliverAt = time }
 
     /** A delayed message that is delivered [delay] after the call of send. */
-    fun delay(delay: Duration): Message = copy { wait = delay.toJava("delay") }
+    fun delay(delay: Duration): Message = copy { this.delay = delay.notNegative("delay") }
 
     /** [delay] for Java. */
     fun delay(delay: JavaDuration): Message = delay(delay.toKotlinDuration())
 
     /** A message with a priority: 0 or more, the highest first. */
-    fun priority(priority: Int): Message = copy { level = priority }
+    fun priority(priority: Int): Message = copy { this.priority = priority }
 
     /** A message to a lite topic below its topic. */
-    fun liteTopic(liteTopic: String): Message = copy { lite = liteTopic }
+    fun liteTopic(liteTopic: String): Message = copy { this.liteTopic = liteTopic }
 
-    private fun copy(change: Message.() -> Unit): Message {
+    /** A message with one more of its [properties]. */
+    fun property(name: String, value: String): Message = copy(properties + (name to value)) {}
+
+    internal fun copy(properties: Map<String, String> = this.properties, change: Message.() -> Unit): Message {
         val copy = Message(topic, body, tag, keys, properties)
-        copy.group = group
-        copy.time = time
-        copy.wait = wait
-        copy.level = level
-        copy.lite = lite
+        copy.messageGroup = messageGroup
+        copy.deliverAt = deliverAt
+        copy.delay = delay
+        copy.priority = priority
+        copy.liteTopic = liteTopic
         return copy.apply(change)
     }
 
     override fun toString() = "Message($topic, ${body.size} bytes)"
 
-    internal fun toNative() = OutgoingMessage(topic, body, tag, keys, properties, group, time, wait, level, lite)
+    internal fun toNative() =
+        OutgoingMessage(
+            topic,
+            body,
+            tag,
+            keys,
+            properties,
+            messageGroup,
+            deliverAt,
+            delay?.toJavaDuration(),
+            priority,
+            liteTopic,
+        )
 }
 
 /** The confirmation that a message is stored. */
@@ -136,6 +166,12 @@ internal constructor(
     /** The lite topic below [topic], in lite topics. */
     val liteTopic: String? get() = message.liteTopic
 
+    /** What the message was before it became a dead letter, if the server reports it. */
+    val deadLetterOrigin: DeadLetterOrigin? get() = message.deadLetterOrigin?.run { DeadLetterOrigin(topic, messageId) }
+
+    /** The W3C trace context of the sender: its `traceparent`. */
+    val traceParent: String? get() = message.traceParent
+
     /** When the sender created it. */
     val bornAt: Instant? get() = message.bornAt
 
@@ -160,15 +196,33 @@ internal constructor(
     override fun toString() = "Delivery($messageId of $topic, attempt $attempt, ${body.size} bytes)"
 }
 
+/** The message that became a dead letter. */
+data class DeadLetterOrigin(
+    /** Its topic. */
+    val topic: String,
+    /** Its id there. */
+    val messageId: String,
+)
+
 /** The result of a close. */
 data class CloseReport(
     /** How many outstanding sends and acks were completed. */
     val flushed: Long,
     /** How many sends and acks had no answer at the deadline. Each failed with [RocketMQException.Closed]. */
     val abandoned: Long,
+    /** Of push consumers: how many messages were being handled, and were settled in time. */
+    val handled: Long,
+    /** Of push consumers: how many messages no handler had begun, and were given back to the server. */
+    val givenBack: Long,
     /** How long the close took. */
     val elapsed: Duration,
 ) {
     internal constructor(closed: Outcome.Closed) :
-        this(closed.flushed, closed.abandoned, closed.elapsed.toKotlinDuration())
+        this(
+            closed.flushed,
+            closed.abandoned,
+            closed.handled,
+            closed.givenBack,
+            closed.elapsed.toKotlinDuration(),
+        )
 }

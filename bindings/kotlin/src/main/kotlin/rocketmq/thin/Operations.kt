@@ -14,6 +14,8 @@ import kotlinx.coroutines.DelicateCoroutinesApi
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.GlobalScope
 import kotlinx.coroutines.asCoroutineDispatcher
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.future.future
 import kotlinx.coroutines.suspendCancellableCoroutine
 import rocketmq.thin.internal.FfiConverterTypeOutcome
@@ -67,6 +69,31 @@ internal object Operations {
         }
         if (outcome is Outcome.Failed) throw outcome.failure.toException()
         return outcome as T
+    }
+
+    /** Calls a function of the library that does not wait, on [owner]. */
+    inline fun <reified T : Outcome> answer(owner: Any, call: () -> Outcome): T {
+        val outcome = call()
+        Reference.reachabilityFence(owner)
+        if (outcome is Outcome.Failed) throw outcome.failure.toException()
+        return outcome as T
+    }
+
+    /** Collects what operations on the object [open] return, one after the other, until one returns [Outcome.End]. */
+    inline fun <reified T : Outcome> each(
+        crossinline open: () -> Outcome.Made,
+        crossinline next: (Long) -> Long,
+    ): Flow<T> = flow {
+        val opened = open()
+        try {
+            while (true) {
+                val outcome = await<Outcome>(opened) { next(opened.key) }
+                if (outcome is Outcome.End) break
+                emit(outcome as T)
+            }
+        } finally {
+            opened.destroy()
+        }
     }
 
     fun register(operation: Long, waiting: Waiting) {

@@ -4,6 +4,7 @@ import java.time.Duration as JavaDuration
 import java.util.concurrent.CompletableFuture
 import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
+import kotlinx.coroutines.Job
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.withContext
 import rocketmq.thin.NativeFunctions.rocketmq_thin_send
@@ -13,11 +14,18 @@ import rocketmq.thin.internal.FfiConverterTypeOutgoingMessages
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.OutgoingMessages
 import rocketmq.thin.internal.SendResult
+import rocketmq.thin.internal.beginTransaction
 import rocketmq.thin.internal.closeProducer
 import rocketmq.thin.internal.recallMessage
 
 /** Sends messages. Created by [Client.producer]. */
-class Producer internal constructor(private val made: Outcome.Made) {
+class Producer
+internal constructor(
+    private val made: Outcome.Made,
+    private val observers: Observers,
+    /** Answers orphan checks. */
+    private val checking: Job?,
+) {
     /**
      * Sends a message and waits until the server has stored it. Concurrent sends share requests. A cancelled send may
      * still be delivered.
@@ -25,27 +33,31 @@ class Producer internal constructor(private val made: Outcome.Made) {
      * @throws RocketMQException if the server refuses the message or does not answer; see
      *   [RocketMQException.maybeDelivered]
      */
-    suspend fun send(message: Message): Receipt {
-        val encoded = FfiConverterTypeOutgoingMessage.encode(message.toNative())
-        val sent =
-            Operations.await<Outcome.Sent>(this) { rocketmq_thin_send(made.key, encoded.array(), encoded.position()) }
-        return Receipt(sent.message)
-    }
+    suspend fun send(message: Message): Receipt =
+        observers.sending(message) { sent ->
+            val encoded = FfiConverterTypeOutgoingMessage.encode(sent.toNative())
+            Receipt(
+                Operations.await<Outcome.Sent>(this) {
+                    rocketmq_thin_send(made.key, encoded.array(), encoded.position())
+                }.message
+            )
+        }
 
     /** Sends several messages. The results are in the order of the messages. */
-    suspend fun sendAll(messages: List<Message>): List<Result<Receipt>> {
-        val encoded = FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(messages.map { it.toNative() }))
-        val sent =
-            Operations.await<Outcome.AllSent>(this) {
-                rocketmq_thin_send_all(made.key, encoded.array(), encoded.position())
-            }
-        return sent.results.map {
-            when (it) {
-                is SendResult.Stored -> Result.success(Receipt(it.message))
-                is SendResult.Refused -> Result.failure(it.failure.toException())
+    suspend fun sendAll(messages: List<Message>): List<Result<Receipt>> =
+        observers.sendingAll(messages) { sent ->
+            val encoded = FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(sent.map { it.toNative() }))
+            val outcome =
+                Operations.await<Outcome.AllSent>(this) {
+                    rocketmq_thin_send_all(made.key, encoded.array(), encoded.position())
+                }
+            outcome.results.map {
+                when (it) {
+                    is SendResult.Stored -> Result.success(Receipt(it.message))
+                    is SendResult.Refused -> Result.failure(it.failure.toException())
+                }
             }
         }
-    }
 
     /**
      * Takes back a delayed message that has not been delivered, by its [topic] and [Receipt.recallHandle]. Returns its
@@ -54,9 +66,57 @@ class Producer internal constructor(private val made: Outcome.Made) {
     suspend fun recall(topic: String, handle: String): String =
         Operations.await<Outcome.Text>(this) { recallMessage(made.key, topic, handle) }.text
 
+    /**
+     * Takes back a delayed message that has not been delivered. Returns its id.
+     *
+     * @throws IllegalArgumentException if [receipt] has no recall handle, because the message is not delayed
+     */
+    suspend fun recall(receipt: Receipt): String =
+        recall(receipt.topic, requireNotNull(receipt.recallHandle) { "the message cannot be recalled: it has no handle" })
+
+    /**
+     * Begins a transaction. Nothing is sent yet. See also [transaction].
+     *
+     * @throws RocketMQException `Closed` if the producer is closed
+     */
+    fun begin(): Transaction =
+        Transaction(Operations.answer<Outcome.Made>(this) { beginTransaction(made.key) }, observers)
+
+    /**
+     * Runs [block] in a transaction. It is committed when [block] returns, and rolled back if [block] throws or is
+     * cancelled, unless [block] has decided itself.
+     *
+     * ```
+     * producer.transaction {
+     *     send(Message("payments", "payment 1"))
+     *     repository.save(payment)
+     * }
+     * ```
+     *
+     * @throws RocketMQException if it cannot be committed; the server then asks the checkers
+     */
+    suspend fun <R> transaction(block: suspend Transaction.() -> R): R {
+        val transaction = begin()
+        val result =
+            try {
+                transaction.block()
+            } catch (e: Throwable) {
+                withContext(NonCancellable) {
+                    runCatching { transaction.rollbackUnlessDecided() }.onFailure(e::addSuppressed)
+                }
+                throw e
+            }
+        transaction.commitUnlessDecided()
+        return result
+    }
+
     /** Accepts no more sends, and waits up to [deadline] (20 s) for outstanding ones. */
-    suspend fun close(deadline: Duration? = null): CloseReport =
-        CloseReport(Operations.await<Outcome.Closed>(this) { closeProducer(made.key, deadline.toJava("deadline")) })
+    suspend fun close(deadline: Duration? = null): CloseReport {
+        val native = deadline.toJava("deadline")
+        val closed = Operations.await<Outcome.Closed>(this) { closeProducer(made.key, native) }
+        checking?.cancel()
+        return CloseReport(closed)
+    }
 
     /** Runs [block] and then closes the producer. */
     suspend inline fun <R> use(block: (Producer) -> R): R =
@@ -75,6 +135,9 @@ class Producer internal constructor(private val made: Outcome.Made) {
 
     /** [recall] for Java. */
     fun recallAsync(topic: String, handle: String): CompletableFuture<String> = future { recall(topic, handle) }
+
+    /** [recall] for Java. */
+    fun recallAsync(receipt: Receipt): CompletableFuture<String> = future { recall(receipt) }
 
     /** [close] for Java. */
     @JvmOverloads

@@ -1,0 +1,167 @@
+package rocketmq.thin
+
+import java.time.Duration as JavaDuration
+import java.time.Instant
+import java.util.concurrent.CompletionStage
+import java.util.function.Supplier
+import kotlin.time.Duration
+import kotlin.time.toKotlinDuration
+import kotlinx.coroutines.future.await
+import rocketmq.thin.internal.AccessKey
+import rocketmq.thin.internal.ConnectOptions
+import rocketmq.thin.internal.Encryption
+import rocketmq.thin.internal.Identity
+import rocketmq.thin.internal.Roots
+import rocketmq.thin.internal.StartupMode
+
+/** How a [Client] connects to its servers. An option that is null has its default, which is given in parentheses. */
+class ClientOptions internal constructor(private val endpoints: String) {
+    /** The namespace of every topic and group (none). */
+    var namespace: String? = null
+
+    /** The credentials that requests are signed with (none). */
+    var credentials: Credentials? = null
+
+    /** The encryption of connections ([Tls.OFF], except for `https://` endpoints). */
+    var tls: Tls? = null
+
+    /** Whether connecting waits for the servers ([Startup.Eager]). */
+    var startup: Startup? = null
+
+    /** The timeout of one attempt (3 s). A receive waits this much longer than its `awaitDuration`. */
+    var requestTimeout: Duration? = null
+
+    /** The timeout of one call, including all retries (10 s). */
+    var operationTimeout: Duration? = null
+
+    /** The timeout for connecting, and for creating a producer or consumer (10 s). */
+    var startupTimeout: Duration? = null
+
+    /** The maximum number of attempts of one call (16). 1 turns retries off. */
+    var maxAttempts: Int? = null
+
+    /**
+     * The limit of the delay before the first retry (20 ms). Delays are random, below a limit that doubles with each
+     * attempt.
+     */
+    var initialRetryDelay: Duration? = null
+
+    /** The maximum of that limit (1 s). */
+    var maxRetryDelay: Duration? = null
+
+    /**
+     * What is told of failures in the background, and of changes of the status (nothing is logged):
+     * `System.getLogger("rocketmq.thin")`, for example.
+     */
+    var logger: System.Logger? = null
+
+    internal var provider: (suspend () -> Credentials)? = null
+        private set
+
+    internal val interceptors = mutableListOf<Interceptor>()
+
+    /**
+     * A function that provides the credentials: it is called before connecting, before the credentials expire, and after
+     * a server has refused them. If it throws before connecting, so does [Client.connect]; later the client goes on with
+     * the credentials that it has, and asks again.
+     */
+    fun credentialsProvider(provider: suspend () -> Credentials) = apply { this.provider = provider }
+
+    /** [credentialsProvider] for Java. */
+    fun credentialsProviderAsync(provider: Supplier<out CompletionStage<Credentials>>) =
+        credentialsProvider { provider.get().await() }
+
+    /** Adds an interceptor. Of several, the first is called first before an operation, and last after it. */
+    fun interceptor(interceptor: Interceptor) = apply { interceptors += interceptor }
+
+    /** [requestTimeout] for Java. */
+    fun requestTimeout(limit: JavaDuration) = apply { requestTimeout = limit.toKotlinDuration() }
+
+    /** [operationTimeout] for Java. */
+    fun operationTimeout(limit: JavaDuration) = apply { operationTimeout = limit.toKotlinDuration() }
+
+    /** [startupTimeout] for Java. */
+    fun startupTimeout(limit: JavaDuration) = apply { startupTimeout = limit.toKotlinDuration() }
+
+    /** [initialRetryDelay] for Java. */
+    fun initialRetryDelay(limit: JavaDuration) = apply { initialRetryDelay = limit.toKotlinDuration() }
+
+    /** [maxRetryDelay] for Java. */
+    fun maxRetryDelay(limit: JavaDuration) = apply { maxRetryDelay = limit.toKotlinDuration() }
+
+    internal fun toNative() =
+        ConnectOptions(
+            endpoints,
+            namespace,
+            credentials?.toNative(),
+            tls?.encryption,
+            startup?.native,
+            requestTimeout.toJava("requestTimeout"),
+            operationTimeout.toJava("operationTimeout"),
+            startupTimeout.toJava("startupTimeout"),
+            maxAttempts?.notNegative("maxAttempts")?.toUInt(),
+            initialRetryDelay.toJava("initialRetryDelay"),
+            maxRetryDelay.toJava("maxRetryDelay"),
+        )
+}
+
+/** Whether connecting, and creating a producer or consumer, waits for the servers. */
+enum class Startup(internal val native: StartupMode) {
+    /** Connecting fails at once if nobody listens. */
+    Eager(StartupMode.EAGER),
+
+    /** Connecting waits for a server that is not there yet, up to [ClientOptions.startupTimeout]. */
+    Wait(StartupMode.WAIT),
+
+    /** Connecting returns at once. Only the calls that need a server wait for one. */
+    Lazy(StartupMode.LAZY),
+}
+
+/** An access key and its secret, as issued by the server's administrator. */
+class Credentials
+@JvmOverloads
+constructor(
+    /** The name that the server knows. */
+    val accessKey: String,
+    internal val secretKey: String,
+    internal val sessionToken: String? = null,
+    /** When they expire (never). Before that, a client asks its [ClientOptions.credentialsProvider] for new ones. */
+    val expiresAt: Instant? = null,
+) {
+    /** The access key, without the secrets. */
+    override fun toString() = "Credentials($accessKey)"
+
+    internal fun toNative() = AccessKey(accessKey, secretKey, sessionToken, expiresAt)
+}
+
+/**
+ * The encryption of connections: `Tls.ca(authority).identity(certificate, key)`. Texts are in PEM format. What cannot be
+ * used fails with [RocketMQException.InvalidOptions] before the first connection.
+ */
+class Tls private constructor(internal val encryption: Encryption) {
+    private constructor(roots: Roots) : this(Encryption(roots, null, null, false))
+
+    /**
+     * The client authenticates itself by a [certificate], followed by those of intermediate authorities if there are any.
+     * [key] is its private key, not encrypted.
+     */
+    fun identity(certificate: ByteArray, key: ByteArray): Tls =
+        Tls(encryption.copy(identity = Identity(certificate, key)))
+
+    /** The server's certificate must have this [name] (the host of the endpoint). */
+    fun serverName(name: String): Tls = Tls(encryption.copy(serverName = name))
+
+    /** Accepts any certificate, which protects against nobody who can change what is sent. For tests only. */
+    fun dangerouslySkipVerification(): Tls = Tls(encryption.copy(skipVerification = true))
+
+    companion object {
+        /** Plaintext. */
+        @JvmField val OFF = Tls(Roots.Off)
+
+        /** TLS with the certificate authorities of the operating system. */
+        @JvmField val SYSTEM_ROOTS = Tls(Roots.System)
+
+        /** TLS with these certificate authorities only: one or more certificates. */
+        @JvmStatic fun ca(pem: ByteArray) = Tls(Roots.Ca(pem))
+    }
+}

@@ -1,0 +1,45 @@
+package rocketmq.thin
+
+import java.util.function.Function
+import kotlinx.coroutines.runInterruptible
+import rocketmq.thin.internal.SendOptions
+
+/** Which topics a [Producer] sends to, and how much it sends at once. An option that is null has its default. */
+class ProducerOptions internal constructor() {
+    /** Topics that must exist when the producer is created (none). It may send to other topics, too. */
+    var topics: List<String> = emptyList()
+
+    /** The maximum number of messages being sent (4096). Further sends wait. */
+    var maxInFlightMessages: Int? = null
+
+    /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
+    var maxInFlightBytes: Long? = null
+
+    /** Bodies larger than this, in bytes, are compressed (none are). */
+    var compressAbove: Long? = null
+
+    internal var checker: (suspend (OrphanCheck) -> Decision)? = null
+        private set
+
+    /** Sets [topics]. */
+    fun topics(vararg names: String) = apply { topics = names.asList() }
+
+    /**
+     * Decides about transactions that were neither committed nor rolled back in time, also those of other producers of
+     * the topics, and of processes that have died: so it looks at durable state. If it throws, takes longer than a
+     * minute, or returns [Decision.Unknown], the server asks again. Several checks run at the same time.
+     */
+    fun checker(checker: suspend (OrphanCheck) -> Decision) = apply { this.checker = checker }
+
+    /** [checker] for Java: a function that may block. It is interrupted when it takes too long. */
+    fun blockingChecker(checker: Function<OrphanCheck, Decision>) =
+        checker { check -> runInterruptible { checker.apply(check) } }
+
+    internal fun toNative() =
+        SendOptions(
+            topics,
+            maxInFlightMessages?.notNegative("maxInFlightMessages")?.toULong(),
+            maxInFlightBytes?.notNegative("maxInFlightBytes")?.toULong(),
+            compressAbove?.notNegative("compressAbove")?.toULong(),
+        )
+}
