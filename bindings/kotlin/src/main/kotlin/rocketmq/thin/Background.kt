@@ -31,8 +31,8 @@ import rocketmq.thin.internal.updateCredentials
 internal class Background(private val observers: Observers) {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
 
-    /** Runs [work] until it ends, or until the returned job or everything is cancelled. */
-    fun start(work: suspend CoroutineScope.() -> Unit): Job =
+    /** Runs [work] until it ends, or until the returned job or [scope] is cancelled. */
+    private fun start(scope: CoroutineScope = this.scope, work: suspend CoroutineScope.() -> Unit): Job =
         scope.launch {
             try {
                 supervisorScope(work)
@@ -43,7 +43,7 @@ internal class Background(private val observers: Observers) {
             }
         }
 
-    /** Cancels everything. */
+    /** Cancels the application's functions that still run. */
     fun cancel() = scope.cancel()
 
     /** Asks [checker] about orphaned transactions until the producer is closed. */
@@ -72,21 +72,24 @@ internal class Background(private val observers: Observers) {
     }
 
     /** Asks [provider] for new credentials when they are needed, until the client is closed. */
-    fun renewCredentials(client: Outcome.Made, provider: suspend () -> Credentials): Job = start {
-        while (Operations.await<Outcome>(client) { credentialsNeeded(client.key) } !is Outcome.End) {
-            attempt("the provider of credentials failed", { credentialsFailed(client.key, it) }) {
-                val provided = provider().toNative()
-                Operations.answer<Outcome.Done>(client) { updateCredentials(client.key, provided) }
+    fun renewCredentials(client: Outcome.Made, provider: suspend () -> Credentials) {
+        start {
+            while (Operations.await<Outcome>(client) { credentialsNeeded(client.key) } !is Outcome.End) {
+                attempt("the provider of credentials failed", { credentialsFailed(client.key, it) }) {
+                    val provided = provider().toNative()
+                    Operations.answer<Outcome.Done>(client) { updateCredentials(client.key, provided) }
+                }
             }
         }
     }
 
     /** Logs each change of a client's status, until the client is closed. */
-    fun logStatus(client: Outcome.Made): Job {
+    fun logStatus(client: Outcome.Made) {
         val changes = Operations.answer<Outcome.Made>(client) { clientStatusChanges(client.key) }
         // Does not refer to the client, which may be dropped.
         val statuses = Operations.each<Outcome.Health>({ changes }, ::nextStatusChange)
-        return start {
+        // It ends by itself, with the last status.
+        start(CoroutineScope(Dispatchers.IO)) {
             statuses.collect {
                 val (status, error) = Health(it.health)
                 val level = if (status == Status.Lost || status == Status.Degraded) Level.WARNING else Level.INFO

@@ -31,7 +31,7 @@ internal class Observers(private val logger: System.Logger?, private val interce
         messages: List<Message>,
         send: (List<Message>) -> List<Result<Receipt>>,
     ): List<Result<Receipt>> {
-        val sent = messages.map(::outgoing)
+        val sent = messages.map { outgoing(it) }
         val results = send(sent)
         results.forEachIndexed { index, result ->
             after { afterSend(sent[index], result.getOrNull(), result.exceptionOrNull()) }

@@ -10,7 +10,9 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -38,6 +40,34 @@ class JavaFaceTest {
             var late = producer.sendAsync(new Message("java", "late"));
             var failure = assertThrows(CompletionException.class, late::join);
             assertInstanceOf(RocketMQException.Closed.class, failure.getCause());
+        }
+    }
+
+    @Test
+    void producersAndHealthWithFutures(@TempDir Path data) throws Exception {
+        try (var proxy = new MergedProxy(data)) {
+            var client = Client.connectAsync(proxy.getEndpoint(), o -> o
+                .credentialsProviderAsync(() -> CompletableFuture.completedFuture(new Credentials("reader", "s3cret")))
+                .initialRetryDelay(Duration.ofMillis(10))
+                .interceptor(new Interceptor() {
+                    @Override
+                    public Message beforeSend(Message message) {
+                        return message.property("from", "java");
+                    }
+                })).join();
+            var statuses = new LinkedBlockingQueue<Status>();
+            var watching = client.statusChangesAsync(health -> statuses.add(health.getStatus()));
+            assertEquals(Status.Connected, statuses.take());
+
+            var producer = client.producerAsync(o -> o.topics("java").blockingChecker(check -> Decision.Unknown)).join();
+            producer.begin().rollbackAsync().join();
+            producer.sendAsync(new Message("java", "hello").property("a", "b")).join();
+            assertEquals(Status.Connected, client.health().getStatus());
+            assertEquals(1, client.metrics().get("rocketmq_send_cost_time").getPoints().size());
+            assertThrows(IllegalArgumentException.class, () -> new Message("java", "x").delay(Duration.ofSeconds(-1)));
+
+            client.closeAsync().join();
+            watching.join();
         }
     }
 }
