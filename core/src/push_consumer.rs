@@ -150,7 +150,9 @@ impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
         async move {
             let start = Instant::now();
-            let until = crate::options::deadline(start, deadline);
+            let ended = self.session().stop().is_cancelled();
+            // After an earlier close nothing can be settled any more.
+            let until = if ended { start } else { crate::options::deadline(start, deadline) };
             let waiting = self.stop();
             let mut given_back = 0;
             let give_back = async { given_back = self.leases.give_back(waiting).await };

@@ -7,8 +7,8 @@ use rocketmq_thin_bridge::{self as bridge, CLOSE_DEADLINE};
 
 use crate::completions::{self, Completions};
 use crate::error::Failure;
-use crate::options::{ConnectOptions, ConsumeOptions, SendOptions};
-use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, PRODUCERS};
+use crate::options::{ConnectOptions, SendOptions};
+use crate::registry::{CLIENTS, PRODUCERS};
 
 /// Starts the client's runtime if it is not running, which everything else requires. Returns the error if it
 /// cannot start.
@@ -29,28 +29,10 @@ pub(crate) fn make_producer(client: i64, options: SendOptions) -> i64 {
     completions::submit(|| Some(CLIENTS.get(client)?.producer(options.into())))
 }
 
-/// Creates a simple consumer.
-#[uniffi::export]
-pub(crate) fn make_consumer(client: i64, options: ConsumeOptions) -> i64 {
-    completions::submit(|| Some(CLIENTS.get(client)?.simple_consumer(options.into())))
-}
-
 /// Takes back a delayed message.
 #[uniffi::export]
 pub(crate) fn recall_message(producer: i64, topic: String, handle: String) -> i64 {
     completions::submit(|| Some(PRODUCERS.get(producer)?.recall(topic, handle)))
-}
-
-/// Gives a delivery back, to be delivered again after a time.
-#[uniffi::export]
-pub(crate) fn nack_delivery(consumer: i64, delivery: i64, after: Duration) -> i64 {
-    completions::submit(|| Some(CONSUMERS.get(consumer)?.nack(DELIVERIES.get(delivery)?, after)))
-}
-
-/// Stops receiving a topic.
-#[uniffi::export]
-pub(crate) fn unsubscribe_topic(consumer: i64, topic: String) -> i64 {
-    completions::submit(|| Some(CONSUMERS.get(consumer)?.unsubscribe(topic)))
 }
 
 /// Closes a client.
@@ -63,12 +45,6 @@ pub(crate) fn close_client(client: i64, deadline: Option<Duration>) -> i64 {
 #[uniffi::export]
 pub(crate) fn close_producer(producer: i64, deadline: Option<Duration>) -> i64 {
     completions::submit(|| Some(PRODUCERS.get(producer)?.close(within(deadline))))
-}
-
-/// Closes a simple consumer.
-#[uniffi::export]
-pub(crate) fn close_consumer(consumer: i64, deadline: Option<Duration>) -> i64 {
-    completions::submit(|| Some(CONSUMERS.get(consumer)?.close(within(deadline))))
 }
 
 fn within(deadline: Option<Duration>) -> Duration {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! control     uniffi          connect, producer, simple consumer, close: take options, return an operation's id
-//!             uniffi          health, metrics, begin: return the outcome at once
-//! hot path    C functions     send, receive, ack, cancel, ...: take bytes, return an operation's id
+//!             uniffi          health, metrics, begin, messages: return the outcome at once
+//! hot path    C functions     send, receive, ack, next tasks, complete, ...: take bytes, return an operation's id
 //! outcomes    poll (C)        one thread of the JVM waits for outcomes and fetches many at once
 //! ```
 //!
@@ -12,16 +12,20 @@
 //! converters.
 
 mod completions;
+mod consumer;
 mod control;
 mod credentials;
 mod encoding;
 mod error;
 mod health;
+mod lite;
 mod message;
 mod operations;
 mod options;
 mod outcome;
+mod push;
 mod registry;
+mod stream;
 mod transaction;
 
 uniffi::setup_scaffolding!("rocketmq_thin");

@@ -170,7 +170,7 @@ fn append(buffer: &mut Vec<u8>, length_bytes: fn(u64) -> [u8; 8], write: impl Fn
 
 /// # Safety
 /// `encoded` points to `length` bytes.
-unsafe fn decode<E: Lift<UniFfiTag>, T: From<E>>(encoded: *const u8, length: i32) -> Option<T> {
+pub(crate) unsafe fn decode<E: Lift<UniFfiTag>, T: From<E>>(encoded: *const u8, length: i32) -> Option<T> {
     // SAFETY: the caller guarantees it.
     let mut encoded = unsafe { slice(encoded, length) };
     E::try_read(&mut encoded).ok().map(T::from)

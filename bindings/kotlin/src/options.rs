@@ -123,6 +123,7 @@ impl From<SendOptions> for core::ProducerOptions {
 pub(crate) struct ConsumeOptions {
     group: String,
     subscriptions: Vec<TopicFilter>,
+    bind_topic: Option<String>,
     max_body_size: Option<u64>,
 }
 
@@ -130,6 +131,19 @@ pub(crate) struct ConsumeOptions {
 pub(crate) struct TopicFilter {
     topic: String,
     filter: MessageFilter,
+}
+
+impl TopicFilter {
+    /// `None` if the kind of its filter is newer than this crate.
+    pub(crate) fn new(subscription: core::Subscription) -> Option<Self> {
+        let filter = match subscription.filter {
+            core::Filter::All => MessageFilter::All,
+            core::Filter::Tags(tags) => MessageFilter::Tags(tags),
+            core::Filter::Sql(expression) => MessageFilter::Sql(expression),
+            _ => return None,
+        };
+        Some(Self { topic: subscription.topic, filter })
+    }
 }
 
 impl From<TopicFilter> for core::Subscription {
@@ -158,12 +172,41 @@ impl From<MessageFilter> for core::Filter {
 impl From<ConsumeOptions> for core::SimpleConsumerOptions {
     fn from(given: ConsumeOptions) -> Self {
         let mut options = Self::new(given.group, given.subscriptions);
+        options.bind_topic = given.bind_topic;
         replace(&mut options.decode.max_body_size, given.max_body_size.map(|bytes| bytes as usize));
         options
     }
 }
 
-fn replace<T>(default: &mut T, given: Option<T>) {
+/// What a push consumer receives, and how much of it at a time.
+#[derive(uniffi::Record)]
+pub(crate) struct HandleOptions {
+    group: String,
+    subscriptions: Vec<TopicFilter>,
+    bind_topic: Option<String>,
+    concurrency: Option<u64>,
+    max_cached_messages: Option<u64>,
+    max_cached_bytes: Option<u64>,
+    invisible_duration: Option<Duration>,
+    max_rate: Option<f64>,
+    max_body_size: Option<u64>,
+}
+
+impl From<HandleOptions> for core::PushConsumerOptions {
+    fn from(given: HandleOptions) -> Self {
+        let mut options = Self::new(given.group, given.subscriptions);
+        options.bind_topic = given.bind_topic;
+        replace(&mut options.concurrency, given.concurrency.map(|count| count as usize));
+        replace(&mut options.max_cached_messages, given.max_cached_messages.map(|count| count as usize));
+        replace(&mut options.max_cached_bytes, given.max_cached_bytes.map(|bytes| bytes as usize));
+        replace(&mut options.invisible_duration, given.invisible_duration);
+        options.max_rate = given.max_rate;
+        replace(&mut options.decode.max_body_size, given.max_body_size.map(|bytes| bytes as usize));
+        options
+    }
+}
+
+pub(crate) fn replace<T>(default: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *default = given;
     }

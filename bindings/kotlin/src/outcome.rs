@@ -6,7 +6,7 @@ use rocketmq_thin_bridge as core;
 use crate::error::Failure;
 use crate::health::{HealthReport, MetricsReport};
 use crate::message::{IncomingMessage, SentMessage};
-use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS};
+use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS, PUSH_CONSUMERS};
 use crate::transaction::Question;
 
 /// The result of an operation.
@@ -20,6 +20,8 @@ pub(crate) enum Outcome {
     AllSent { results: Vec<SendResult> },
     /// The received messages, and what keeps them in the registry.
     Received { messages: Vec<IncomingMessage>, hold: Arc<Hold> },
+    /// Messages to handle: the key of their tasks in the registry, and what keeps all of them there.
+    Tasks { key: i64, messages: Vec<IncomingMessage>, hold: Arc<Hold> },
     /// A question about a transaction that was not decided.
     OrphanCheck { question: Question },
     /// The health of a client.
@@ -56,9 +58,12 @@ impl From<core::Outcome> for Outcome {
             core::Outcome::Producer(producer) => {
                 Self::made(PRODUCERS.insert(producer), |key| PRODUCERS.remove(key))
             }
-            core::Outcome::SimpleConsumer(consumer) => {
-                Self::made(CONSUMERS.insert(consumer), |key| CONSUMERS.remove(key))
-            }
+            core::Outcome::SimpleConsumer(consumer) => Self::made(CONSUMERS.insert(consumer), |key| {
+                CONSUMERS.take(key).iter().for_each(core::SimpleConsumer::abandon);
+            }),
+            core::Outcome::PushConsumer(consumer) => Self::made(PUSH_CONSUMERS.insert(consumer), |key| {
+                PUSH_CONSUMERS.take(key).iter().for_each(core::PushConsumer::abandon);
+            }),
             core::Outcome::Receipt(receipt) => Self::Sent { message: receipt.into() },
             core::Outcome::Receipts(results) => {
                 Self::AllSent { results: results.into_iter().map(Into::into).collect() }
@@ -86,8 +91,7 @@ impl From<core::Outcome> for Outcome {
             }
             core::Outcome::Health(health) => Self::Health { health: health.into() },
             core::Outcome::End => Self::End,
-            // No operation of this crate has these outcomes yet.
-            core::Outcome::PushConsumer(_) | core::Outcome::Tasks(_) => Self::Done,
+            core::Outcome::Tasks(tasks) => Self::tasks(tasks),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::RwLock;
-use rocketmq_thin_bridge::{Client, Delivery, Producer, SimpleConsumer};
+use rocketmq_thin_bridge::{Client, Delivery, Producer, PushConsumer, SimpleConsumer};
 
 /// The clients of the JVM.
 pub(crate) static CLIENTS: Registry<Client> = Registry::new();
@@ -11,6 +11,8 @@ pub(crate) static CLIENTS: Registry<Client> = Registry::new();
 pub(crate) static PRODUCERS: Registry<Producer> = Registry::new();
 /// The consumers of the JVM.
 pub(crate) static CONSUMERS: Registry<SimpleConsumer> = Registry::new();
+/// The push consumers of the JVM.
+pub(crate) static PUSH_CONSUMERS: Registry<PushConsumer> = Registry::new();
 /// The deliveries of the JVM.
 pub(crate) static DELIVERIES: Registry<Delivery> = Registry::new();
 
@@ -35,9 +37,13 @@ impl<T: Clone> Registry<T> {
         self.entries.read().get(&key).cloned()
     }
 
+    pub(crate) fn take(&self, key: i64) -> Option<T> {
+        self.entries.write().remove(&key)
+    }
+
     pub(crate) fn remove(&self, key: i64) {
         // Dropped without the lock, because dropping the last clone of a producer takes time.
-        let _removed = self.entries.write().remove(&key);
+        drop(self.take(key));
     }
 }
 

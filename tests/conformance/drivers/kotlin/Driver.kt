@@ -17,7 +17,9 @@ import kotlinx.serialization.json.putJsonArray
 import kotlinx.serialization.json.putJsonObject
 import rocketmq.thin.Client
 import rocketmq.thin.CloseReport
+import rocketmq.thin.Messages
 import rocketmq.thin.Producer
+import rocketmq.thin.PushConsumer
 import rocketmq.thin.SimpleConsumer
 
 /** What runs beside the requests, such as the reports of events. */
@@ -105,6 +107,8 @@ private suspend fun close(request: JsonObject): JsonElement {
             is Client -> closing.close(deadline)
             is Producer -> closing.close(deadline)
             is SimpleConsumer -> closing.close(deadline)
+            is PushConsumer -> closing.close(deadline)
+            is Messages -> return nothing { closing.close() }
             else -> error("$closing cannot be closed")
         }
     return buildJsonObject {

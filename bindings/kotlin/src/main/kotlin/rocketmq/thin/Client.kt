@@ -2,6 +2,7 @@ package rocketmq.thin
 
 import java.time.Duration as JavaDuration
 import java.util.concurrent.CompletableFuture
+import java.util.concurrent.ConcurrentHashMap
 import java.util.function.Consumer
 import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
@@ -17,6 +18,7 @@ import rocketmq.thin.internal.closeClient
 import rocketmq.thin.internal.connect
 import rocketmq.thin.internal.makeConsumer
 import rocketmq.thin.internal.makeProducer
+import rocketmq.thin.internal.makePushConsumer
 import rocketmq.thin.internal.nextStatusChange
 
 /**
@@ -33,6 +35,9 @@ import rocketmq.thin.internal.nextStatusChange
  */
 class Client private constructor(private val made: Outcome.Made, private val observers: Observers) {
     private val background = Background(observers)
+
+    /** Those that are not closed. They work even if the application does not refer to them. */
+    private val pushConsumers: MutableSet<PushConsumer> = ConcurrentHashMap.newKeySet()
 
     /**
      * Creates a producer. The topics in [options] must exist.
@@ -53,7 +58,31 @@ class Client private constructor(private val made: Outcome.Made, private val obs
      */
     suspend fun simpleConsumer(group: String, options: SimpleConsumerOptions.() -> Unit): SimpleConsumer {
         val native = SimpleConsumerOptions(group).apply(options).toNative()
-        return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) })
+        return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) }, group, observers)
+    }
+
+    /**
+     * Creates a consumer in [group] that calls a handler for each message, until it or this client is closed.
+     *
+     * ```
+     * client.pushConsumer("billing") {
+     *     subscribe("orders")
+     *     concurrency = 64
+     *     handler { delivery ->
+     *         println(delivery.body.decodeToString())
+     *         ConsumeResult.Ack
+     *     }
+     * }
+     * ```
+     *
+     * @throws RocketMQException as for [producer]
+     * @throws IllegalArgumentException without a handler
+     */
+    suspend fun pushConsumer(group: String, options: PushConsumerOptions.() -> Unit): PushConsumer {
+        val given = PushConsumerOptions(group).apply(options)
+        val (handler, native) = given.requireHandler() to given.toNative()
+        val consumer = Operations.await<Outcome.Made>(this) { makePushConsumer(made.key, native) }
+        return PushConsumer(consumer, Handling(consumer, group, handler, observers), pushConsumers)
     }
 
     /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
@@ -73,9 +102,13 @@ class Client private constructor(private val made: Outcome.Made, private val obs
     /** Closes all producers and consumers of this client within one [deadline] (20 s). */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
-        val closed = Operations.await<Outcome.Closed>(this) { closeClient(made.key, native) }
-        background.cancel()
-        return CloseReport(closed)
+        try {
+            val closed = Operations.await<Outcome.Closed>(this) { closeClient(made.key, native) }
+            background.cancel()
+            return CloseReport(closed)
+        } finally {
+            pushConsumers.forEach { it.stop() }
+        }
     }
 
     /** Runs [block] and then closes the client. */
@@ -97,6 +130,10 @@ class Client private constructor(private val made: Outcome.Made, private val obs
     /** [simpleConsumer] for Java. */
     fun simpleConsumerAsync(group: String, options: Consumer<SimpleConsumerOptions>): CompletableFuture<SimpleConsumer> =
         future { simpleConsumer(group) { options.accept(this) } }
+
+    /** [pushConsumer] for Java. */
+    fun pushConsumerAsync(group: String, options: Consumer<PushConsumerOptions>): CompletableFuture<PushConsumer> =
+        future { pushConsumer(group) { options.accept(this) } }
 
     /** [close] for Java. */
     @JvmOverloads

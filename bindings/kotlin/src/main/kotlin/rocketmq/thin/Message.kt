@@ -10,6 +10,7 @@ import rocketmq.thin.internal.IncomingMessage
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.OutgoingMessage
 import rocketmq.thin.internal.SentMessage
+import rocketmq.thin.internal.isLeaseLost
 
 /**
  * A message to send: `Message("orders", "hello", tag = "new", keys = listOf("42"))`.
@@ -186,6 +187,9 @@ internal constructor(
 
     /** Whether the body does not match its digest or could not be decompressed. */
     val corrupted: Boolean get() = message.corrupted
+
+    /** Whether its lease is over although it was not settled: the message comes, or came, again. */
+    val isLeaseLost: Boolean get() = keeping(this) { isLeaseLost(key) }
 
     /** The id of the queue. */
     val queueId: Int get() = message.queueId

@@ -4,7 +4,7 @@ import com.sun.jna.Pointer
 import java.nio.ByteBuffer
 import rocketmq.thin.internal.FfiConverterRustBuffer
 
-/** The library's C functions, which [NativeLoader] binds. `operations.rs` documents them. */
+/** The library's C functions, which [NativeLoader] binds. `operations.rs`, `stream.rs` and `push.rs` document them. */
 @Suppress("FunctionName")
 internal object NativeFunctions {
     external fun rocketmq_thin_send(producer: Long, message: ByteArray, length: Int): Long
@@ -20,6 +20,14 @@ internal object NativeFunctions {
     external fun rocketmq_thin_ack_all(consumer: Long, deliveries: LongArray, count: Int): Long
 
     external fun rocketmq_thin_change_invisible(consumer: Long, delivery: Long, millis: Long): Long
+
+    external fun rocketmq_thin_next_delivery(stream: Long): Long
+
+    external fun rocketmq_thin_put_back_to_stream(stream: Long, messages: ByteArray, length: Int)
+
+    external fun rocketmq_thin_next_tasks(consumer: Long, max: Int): Long
+
+    external fun rocketmq_thin_complete(batch: Long, index: Int, result: Int, afterMillis: Long)
 
     external fun rocketmq_thin_cancel(operation: Long): Int
 

@@ -180,5 +180,8 @@ internal object Operations {
 internal fun <T> future(block: suspend () -> T): CompletableFuture<T> =
     GlobalScope.future(Operations.dispatcher, CoroutineStart.UNDISPATCHED) { block() }
 
+/** What [call] returns. The library knows [owner] by a key that is valid until then. */
+internal inline fun <T> keeping(owner: Any, call: () -> T): T = call().also { Reference.reachabilityFence(owner) }
+
 internal fun <T> Result<T>.toFuture(): CompletableFuture<T> =
     fold({ CompletableFuture.completedFuture(it) }, { CompletableFuture.failedFuture(it) })

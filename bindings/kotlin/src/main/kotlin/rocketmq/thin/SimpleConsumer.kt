@@ -1,30 +1,42 @@
 package rocketmq.thin
 
-import java.lang.ref.Reference
 import java.time.Duration as JavaDuration
 import java.util.concurrent.CompletableFuture
 import kotlin.time.Duration
 import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.isActive
 import kotlinx.coroutines.withContext
 import rocketmq.thin.NativeFunctions.rocketmq_thin_ack
 import rocketmq.thin.NativeFunctions.rocketmq_thin_ack_all
 import rocketmq.thin.NativeFunctions.rocketmq_thin_change_invisible
 import rocketmq.thin.NativeFunctions.rocketmq_thin_put_back
 import rocketmq.thin.NativeFunctions.rocketmq_thin_receive
-import rocketmq.thin.internal.FfiConverterTypeIncomingMessages
-import rocketmq.thin.internal.IncomingMessage
-import rocketmq.thin.internal.IncomingMessages
+import rocketmq.thin.internal.ConsumerKey
+import rocketmq.thin.internal.FetchOptions
 import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.TopicFilter
 import rocketmq.thin.internal.closeConsumer
+import rocketmq.thin.internal.consumerSubscriptions
+import rocketmq.thin.internal.deadLetterDelivery
+import rocketmq.thin.internal.keepDeliveryLease
 import rocketmq.thin.internal.nackDelivery
+import rocketmq.thin.internal.subscribeTopic
 import rocketmq.thin.internal.unsubscribeTopic
 
-/** Receives messages one call at a time. Created by [Client.simpleConsumer]. */
-class SimpleConsumer internal constructor(private val made: Outcome.Made) {
+/** Receives messages one call at a time, or as a flow. Created by [Client.simpleConsumer]. */
+class SimpleConsumer
+internal constructor(
+    private val made: Outcome.Made,
+    private val group: String,
+    private val observers: Observers,
+) : LiteConsumer(ConsumerKey.Simple(made.key)) {
+    internal val key get() = made.key
+
     /**
      * Waits for messages of any subscribed topic. Returns an empty list if none arrives in time. A parameter that is
      * null has its default. If the coroutine is cancelled, the next receive gets what has arrived.
@@ -43,42 +55,43 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
         maxMessages?.notNegative("maxMessages")
         val invisible = invisibleDuration?.millis("invisibleDuration") ?: DEFAULT.toLong()
         val await = awaitDuration?.millis("awaitDuration") ?: DEFAULT.toLong()
-        val received =
-            Operations.await<Outcome.Received>(this, lost = { putBack(it) }) {
-                rocketmq_thin_receive(made.key, maxMessages ?: DEFAULT, invisible, await)
-            }
-        return received.messages.map { Delivery(it, received.hold) }
+        return receiving {
+            val received =
+                Operations.await<Outcome.Received>(this, lost = ::putBack) {
+                    rocketmq_thin_receive(made.key, maxMessages ?: DEFAULT, invisible, await)
+                }
+            received.messages.map { Delivery(it, received.hold) }
+        }
     }
 
-    private fun putBack(lost: Outcome) {
-        if (lost is Outcome.Received) putBack(lost.messages)
-        lost.destroy()
-    }
+    internal suspend inline fun receiving(receive: () -> List<Delivery>): List<Delivery> =
+        observers.receiving(group, receive)
 
-    /** Leaves messages that nobody processes to the next receive. */
-    private fun putBack(messages: List<IncomingMessage>) {
-        if (messages.isEmpty()) return
-        val encoded = FfiConverterTypeIncomingMessages.encode(IncomingMessages(messages))
-        rocketmq_thin_put_back(made.key, encoded.array(), encoded.position())
-        Reference.reachabilityFence(this)
-    }
+    private fun putBack(lost: Outcome) =
+        lost.putBack(this) { messages, length -> rocketmq_thin_put_back(made.key, messages, length) }
 
     /**
-     * Calls [receive] with these arguments repeatedly, until the collection ends or a receive fails. Deliveries that
-     * were received but not emitted then go to the next receive.
+     * Fetches messages ahead, and emits one at a time until the consumer is closed. A parameter that is null has its
+     * default. The leases of messages that wait are kept. Each collection fetches for itself.
+     *
+     * A collection that ends before, as with `first()` or `take(5)`, gives back what was not emitted. One that is cancelled
+     * does that in the background.
+     *
+     * @param maxMessages the maximum number of messages that wait (128)
+     * @param maxBytes the size of their bodies, in bytes, above which nothing more is fetched (64 MiB)
+     * @param invisibleDuration how long deliveries are invisible to other consumers after they were emitted (30 s), or
+     *   half as long. Servers allow 10 s to 12 h.
+     * @throws RocketMQException from the collection, if the server refuses a receive
      */
-    fun deliveries(
-        maxMessages: Int? = null,
-        invisibleDuration: Duration? = null,
-        awaitDuration: Duration? = null,
-    ): Flow<Delivery> = flow {
-        while (true) {
-            val received = receive(maxMessages, invisibleDuration, awaitDuration)
-            var emitted = 0
+    fun messages(maxMessages: Int? = null, maxBytes: Long? = null, invisibleDuration: Duration? = null): Flow<Delivery> {
+        val options = fetchOptions(maxMessages, maxBytes, invisibleDuration)
+        return flow {
+            val messages = Messages(this@SimpleConsumer, options)
             try {
-                while (emitted < received.size) emit(received[emitted++])
+                while (true) emit(messages.next() ?: break)
             } finally {
-                putBack(received.drop(emitted).map { it.message })
+                // A cancelled collector does not wait for the server.
+                if (currentCoroutineContext().isActive) messages.end() else messages.close()
             }
         }
     }
@@ -89,20 +102,19 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
      * @throws RocketMQException `InvalidReceipt` if its invisible time has expired; the message is delivered again
      */
     suspend fun ack(delivery: Delivery) {
-        Operations.await<Outcome.Done>(this to delivery) { rocketmq_thin_ack(made.key, delivery.key) }
+        settle(delivery, Settlement.Ack) { rocketmq_thin_ack(made.key, delivery.key) }
     }
 
     /** Acknowledges several deliveries. The results are in the order of the deliveries. */
-    suspend fun ackAll(deliveries: List<Delivery>): List<Result<Unit>> {
-        val keys = LongArray(deliveries.size) { deliveries[it].key }
-        val settled =
-            Operations.await<Outcome.AllSettled>(this to deliveries) {
-                rocketmq_thin_ack_all(made.key, keys, keys.size)
-            }
-        return settled.failures.map {
-            if (it == null) Result.success(Unit) else Result.failure(it.toException())
+    suspend fun ackAll(deliveries: List<Delivery>): List<Result<Unit>> =
+        observers.settlingAll(group, deliveries, Settlement.Ack) {
+            val keys = LongArray(deliveries.size) { deliveries[it].key }
+            val settled =
+                Operations.await<Outcome.AllSettled>(this to deliveries) {
+                    rocketmq_thin_ack_all(made.key, keys, keys.size)
+                }
+            settled.failures.map { if (it == null) Result.success(Unit) else Result.failure(it.toException()) }
         }
-    }
 
     /**
      * Makes a delivery invisible to other consumers for [invisibleDuration] from now. Zero makes it visible at once.
@@ -111,7 +123,7 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
      */
     suspend fun changeInvisible(delivery: Delivery, invisibleDuration: Duration) {
         val millis = invisibleDuration.millis("invisibleDuration")
-        Operations.await<Outcome.Done>(this to delivery) {
+        settle(delivery, Settlement.ChangeInvisible) {
             rocketmq_thin_change_invisible(made.key, delivery.key, millis)
         }
     }
@@ -119,10 +131,43 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
     /** Gives a delivery back. The message is delivered again after [after]. */
     suspend fun nack(delivery: Delivery, after: Duration) {
         val native = after.notNegative("after").toJavaDuration()
-        Operations.await<Outcome.Done>(this to delivery) { nackDelivery(made.key, delivery.key, native) }
+        settle(delivery, Settlement.Retry) { nackDelivery(made.key, delivery.key, native) }
     }
 
-    /** Stops receiving [topic]. */
+    /** Gives up on a delivery. It moves to the dead-letter topic: `%DLQ%` and the name of the group. */
+    suspend fun deadLetter(delivery: Delivery) {
+        settle(delivery, Settlement.DeadLetter) { deadLetterDelivery(made.key, delivery.key) }
+    }
+
+    private suspend inline fun settle(delivery: Delivery, settlement: Settlement, crossinline start: () -> Long) =
+        observers.settling(group, delivery, settlement) {
+            Operations.await<Outcome.Done>(this to delivery) { start() }
+        }
+
+    /**
+     * Keeps a delivery invisible to other consumers until it is settled or collected as garbage, for at most [max]. Returns
+     * at once: the lease is renewed in the background, see [Delivery.isLeaseLost].
+     *
+     * @throws RocketMQException `InvalidReceipt` if the lease is over
+     */
+    fun keepLease(delivery: Delivery, max: Duration) {
+        val native = max.notNegative("max").toJavaDuration()
+        Operations.answer<Outcome.Done>(this to delivery) { keepDeliveryLease(made.key, delivery.key, native) }
+    }
+
+    /** [keepLease] for Java. */
+    fun keepLease(delivery: Delivery, max: JavaDuration) = keepLease(delivery, max.toKotlinDuration())
+
+    /** Receives the messages of [topic] that match [filter] from now on, or changes its filter. */
+    suspend fun subscribe(topic: String, filter: Filter = Filter.ALL) {
+        Operations.await<Outcome.Done>(this) { subscribeTopic(made.key, TopicFilter(topic, filter.native)) }
+    }
+
+    /** What it receives now: its topics and their filters. */
+    fun subscriptions(): Map<String, Filter> =
+        keeping(this) { consumerSubscriptions(made.key) }.associate { it.topic to Filter.of(it.filter) }
+
+    /** Stops receiving [topic]. What was received of it can still be settled. */
     suspend fun unsubscribe(topic: String) {
         Operations.await<Outcome.Done>(this) { unsubscribeTopic(made.key, topic) }
     }
@@ -149,6 +194,22 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
         receive(maxMessages, invisibleDuration?.toKotlinDuration(), awaitDuration?.toKotlinDuration())
     }
 
+    /**
+     * [messages] for Java, one at a time:
+     *
+     * ```
+     * try (var messages = consumer.messagesAsync()) {
+     *     for (Delivery next; (next = messages.nextAsync().join()) != null; ) consumer.ackAsync(next).join();
+     * }
+     * ```
+     */
+    @JvmOverloads
+    fun messagesAsync(
+        maxMessages: Int? = null,
+        maxBytes: Long? = null,
+        invisibleDuration: JavaDuration? = null,
+    ): Messages = Messages(this, fetchOptions(maxMessages, maxBytes, invisibleDuration?.toKotlinDuration()))
+
     /** [ack] for Java. */
     fun ackAsync(delivery: Delivery): CompletableFuture<Unit> = future { ack(delivery) }
 
@@ -164,6 +225,14 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
     fun nackAsync(delivery: Delivery, after: JavaDuration): CompletableFuture<Unit> =
         future { nack(delivery, after.toKotlinDuration()) }
 
+    /** [deadLetter] for Java. */
+    fun deadLetterAsync(delivery: Delivery): CompletableFuture<Unit> = future { deadLetter(delivery) }
+
+    /** [subscribe] for Java. */
+    @JvmOverloads
+    fun subscribeAsync(topic: String, filter: Filter = Filter.ALL): CompletableFuture<Unit> =
+        future { subscribe(topic, filter) }
+
     /** [unsubscribe] for Java. */
     fun unsubscribeAsync(topic: String): CompletableFuture<Unit> = future { unsubscribe(topic) }
 
@@ -177,5 +246,12 @@ class SimpleConsumer internal constructor(private val made: Outcome.Made) {
         const val DEFAULT = -1
 
         fun Duration.millis(argument: String): Long = notNegative(argument).inWholeMilliseconds
+
+        fun fetchOptions(maxMessages: Int?, maxBytes: Long?, invisibleDuration: Duration?) =
+            FetchOptions(
+                maxMessages?.notNegative("maxMessages")?.toULong(),
+                maxBytes?.notNegative("maxBytes")?.toULong(),
+                invisibleDuration.toJava("invisibleDuration"),
+            )
     }
 }

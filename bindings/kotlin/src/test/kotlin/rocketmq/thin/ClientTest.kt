@@ -10,10 +10,6 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
-import kotlinx.coroutines.flow.first
-import kotlinx.coroutines.flow.onEach
-import kotlinx.coroutines.flow.take
-import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
@@ -161,20 +157,6 @@ class ClientTest {
     }
 
     @Test
-    fun `deliveries that a collector has not reached go to the next receive`() = test { client ->
-        val topic = unique("rest")
-        val producer = client.producer { topics(topic) }
-        val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
-        val sent = List(5) { Message(topic, "$it", "tag", listOf("a", "b"), mapOf("n" to "$it")) }
-        producer.sendAll(sent).forEach { it.getOrThrow() }
-        val received = List(sent.size) { consumer.deliveries().first().also { consumer.ack(it) } }
-        assertEquals(
-            sent.map { listOf(it.body.decodeToString(), it.tag, it.keys, it.properties, 1) }.toSet(),
-            received.map { listOf(it.body.decodeToString(), it.tag, it.keys, it.properties, it.attempt) }.toSet(),
-        )
-    }
-
-    @Test
     fun `the thread that fetches outcomes ends when there are none, and starts again`() = test { client ->
         val producer = client.producer()
         val topic = unique("thread")
@@ -182,16 +164,6 @@ class ClientTest {
             producer.send(Message(topic, "hello"))
             Thread.getAllStackTraces().keys.filter { it.name == "rocketmq-poll" }.forEach { it.join() }
         }
-    }
-
-    @Test
-    fun `a flow of deliveries continues until the collection ends`() = test { client ->
-        val topic = unique("flow")
-        val producer = client.producer { topics(topic) }
-        val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
-        producer.sendAll(List(5) { Message(topic, "$it") }).forEach { it.getOrThrow() }
-        val bodies = consumer.deliveries(maxMessages = 1).onEach { consumer.ack(it) }.take(5).toList()
-        assertEquals(List(5) { "$it" }, bodies.map { it.body.decodeToString() }.sorted())
     }
 
     @Test

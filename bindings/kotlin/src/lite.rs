@@ -1,0 +1,58 @@
+//! Lite topics, which simple and push consumers subscribe to alike.
+
+use rocketmq_thin_bridge::LiteRevocations;
+
+use crate::completions::submit;
+use crate::outcome::Outcome;
+use crate::registry::{CONSUMERS, PUSH_CONSUMERS, Registry};
+
+static REVOCATIONS: Registry<LiteRevocations> = Registry::new();
+
+/// A consumer's key in its registry.
+#[derive(uniffi::Enum)]
+pub(crate) enum ConsumerKey {
+    Simple { key: i64 },
+    Push { key: i64 },
+}
+
+/// What the bridge does with either consumer; `None` if it does not exist.
+macro_rules! of {
+    ($consumer:expr, $method:ident($($argument:expr)?)) => {
+        match $consumer {
+            ConsumerKey::Simple { key } => CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
+            ConsumerKey::Push { key } => PUSH_CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
+        }
+    };
+}
+
+/// Subscribes to a lite topic.
+#[uniffi::export]
+pub(crate) fn subscribe_lite_topic(consumer: ConsumerKey, lite_topic: String) -> i64 {
+    submit(|| of!(consumer, subscribe_lite(lite_topic)))
+}
+
+/// Ends the subscription of a lite topic.
+#[uniffi::export]
+pub(crate) fn unsubscribe_lite_topic(consumer: ConsumerKey, lite_topic: String) -> i64 {
+    submit(|| of!(consumer, unsubscribe_lite(lite_topic)))
+}
+
+/// The lite topics that a consumer is subscribed to.
+#[uniffi::export]
+pub(crate) fn subscribed_lite_topics(consumer: ConsumerKey) -> Vec<String> {
+    of!(consumer, lite_topics()).and_then(Result::ok).unwrap_or_default()
+}
+
+/// The lite topics whose subscriptions the server ends from now on.
+#[uniffi::export]
+pub(crate) fn lite_revocations(consumer: ConsumerKey) -> Outcome {
+    Outcome::answer(of!(consumer, lite_revocations()), |revocations| {
+        Outcome::made(REVOCATIONS.insert(revocations), |key| REVOCATIONS.remove(key))
+    })
+}
+
+/// Waits for the next lite topic whose subscription the server ends.
+#[uniffi::export]
+pub(crate) fn next_revocation(revocations: i64) -> i64 {
+    submit(|| Some(REVOCATIONS.get(revocations)?.next()))
+}

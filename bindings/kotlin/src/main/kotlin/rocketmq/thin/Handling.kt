@@ -1,0 +1,133 @@
+package rocketmq.thin
+
+import java.lang.System.Logger.Level
+import java.util.concurrent.ConcurrentLinkedQueue
+import java.util.concurrent.atomic.AtomicBoolean
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.SupervisorJob
+import kotlinx.coroutines.cancel
+import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.isActive
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.withContext
+import rocketmq.thin.NativeFunctions.rocketmq_thin_complete
+import rocketmq.thin.NativeFunctions.rocketmq_thin_next_tasks
+import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.sharePushConsumer
+
+/**
+ * Calls the handler of a push consumer for each message. It does not refer to the [PushConsumer], so that one that nobody
+ * uses is collected, which closes it.
+ *
+ * ```
+ * fetch --> waiting --> worker, worker, ...
+ *   ^                      |
+ *   `------ allTaken ------'
+ * ```
+ *
+ * One coroutine fetches messages, others handle them. A worker goes on while messages wait, and starts a further one as
+ * long as there are more. So handlers that never suspend cost no coroutine for each message, and the others run side by
+ * side: the library hands out as many messages as may be handled at the same time.
+ */
+internal class Handling(
+    consumer: Outcome.Made,
+    private val group: String,
+    private val handler: Handler,
+    private val observers: Observers,
+) {
+    private val made = Operations.answer<Outcome.Made>(consumer) { sharePushConsumer(consumer.key) }
+    private val scope = CoroutineScope(SupervisorJob() + handler.dispatcher)
+    private val waiting = ConcurrentLinkedQueue<Task>()
+
+    /** Whether a worker was started that has not begun. */
+    private val workerDue = AtomicBoolean()
+
+    /** Has a value if no message waits. Before that there is no need for more. */
+    private val allTaken = Channel<Unit>(Channel.CONFLATED)
+
+    init {
+        scope.launch(Dispatchers.Default) { fetch() }
+    }
+
+    /** Cancels what runs. Its messages, and those that wait, are delivered again. */
+    fun cancel() {
+        scope.cancel()
+        while (true) (waiting.poll() ?: break).complete(ConsumeResult.Retry)
+    }
+
+    private suspend fun fetch() {
+        var batch = 0L
+        while (true) {
+            val received = observers.receiving(group) {
+                val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(made.key, MAX_TASKS) }
+                if (next is Outcome.Tasks) {
+                    batch = next.key
+                    next.messages.map { Delivery(it, next.hold) }
+                } else emptyList()
+            }
+            // The consumer is closed.
+            if (received.isEmpty()) return
+            received.forEachIndexed { index, delivery -> waiting += Task(batch, index, delivery) }
+            startWorker()
+            allTaken.receive()
+        }
+    }
+
+    private fun startWorker() {
+        if (workerDue.compareAndSet(false, true)) scope.launch { work() }
+    }
+
+    private suspend fun work() {
+        workerDue.set(false)
+        while (true) {
+            val task = waiting.poll() ?: return
+            if (waiting.isEmpty()) allTaken.trySend(Unit) else startWorker()
+            task.complete(handle(task.delivery))
+        }
+    }
+
+    private suspend fun handle(delivery: Delivery): ConsumeResult {
+        val result =
+            try {
+                withContext(observers.traceOf(delivery)) { handler.handle(delivery) }
+            } catch (e: Throwable) {
+                // Otherwise a close has cancelled it.
+                if (currentCoroutineContext().isActive) {
+                    val failure = "a handler failed on message ${delivery.messageId}, which is delivered again"
+                    observers.log(Level.ERROR, failure, e)
+                }
+                ConsumeResult.Retry
+            }
+        observers.handled(group, delivery, result.settlement)
+        return result
+    }
+
+    /** A message to handle: its place in a batch of the library. */
+    private class Task(private val batch: Long, private val index: Int, val delivery: Delivery) {
+        fun complete(result: ConsumeResult) =
+            keeping(delivery) {
+                when (result) {
+                    is ConsumeResult.Ack -> rocketmq_thin_complete(batch, index, 0, 0)
+                    is ConsumeResult.Retry -> rocketmq_thin_complete(batch, index, 1, 0)
+                    is ConsumeResult.RetryAfter ->
+                        rocketmq_thin_complete(batch, index, 2, result.after.inWholeMilliseconds)
+                    is ConsumeResult.DeadLetter -> rocketmq_thin_complete(batch, index, 3, 0)
+                }
+            }
+    }
+
+    private val ConsumeResult.settlement
+        get() =
+            when (this) {
+                is ConsumeResult.Ack -> Settlement.Ack
+                is ConsumeResult.Retry, is ConsumeResult.RetryAfter -> Settlement.Retry
+                is ConsumeResult.DeadLetter -> Settlement.DeadLetter
+            }
+
+    private companion object {
+        /** How many messages are fetched at once. */
+        const val MAX_TASKS = 64
+    }
+}

@@ -1,0 +1,79 @@
+package rocketmq.thin
+
+import java.time.Duration as JavaDuration
+import java.util.concurrent.CompletableFuture
+import kotlin.time.Duration
+import kotlin.time.toKotlinDuration
+import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.withContext
+import rocketmq.thin.internal.ConsumerKey
+import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.closePushConsumer
+import rocketmq.thin.internal.isConsumerPaused
+import rocketmq.thin.internal.pauseConsumer
+import rocketmq.thin.internal.resumeConsumer
+
+/**
+ * Calls a handler for each message, many at a time, and keeps the leases of the messages meanwhile. Created by
+ * [Client.pushConsumer].
+ *
+ * It works until it or its client is closed, or until nobody refers to both any more. Its threads do not keep the JVM
+ * running.
+ */
+class PushConsumer
+internal constructor(
+    private val made: Outcome.Made,
+    private val handling: Handling,
+    /** The consumers of the client that are not closed. */
+    private val siblings: MutableSet<PushConsumer>,
+) : LiteConsumer(ConsumerKey.Push(made.key)) {
+    init {
+        siblings += this
+    }
+
+    /** Whether it is paused. */
+    val isPaused: Boolean
+        get() = keeping(this) { isConsumerPaused(made.key) }
+
+    /** Calls no more handlers, and receives nothing, until [resume]. Handlers that run go on. */
+    fun pause() {
+        Operations.answer<Outcome.Done>(this) { pauseConsumer(made.key) }
+    }
+
+    /** Goes on after a [pause]. */
+    fun resume() {
+        Operations.answer<Outcome.Done>(this) { resumeConsumer(made.key) }
+    }
+
+    /**
+     * Gives back what no handler has begun, waits up to [deadline] (20 s) for handlers that run, and cancels those that run
+     * longer: their messages are delivered again.
+     */
+    suspend fun close(deadline: Duration? = null): CloseReport {
+        val native = deadline.toJava("deadline")
+        try {
+            return CloseReport(Operations.await<Outcome.Closed>(this) { closePushConsumer(made.key, native) })
+        } finally {
+            stop()
+        }
+    }
+
+    /** Cancels the handlers. */
+    internal fun stop() {
+        siblings -= this
+        handling.cancel()
+    }
+
+    /** Runs [block] and then closes the consumer. */
+    suspend inline fun <R> use(block: (PushConsumer) -> R): R =
+        try {
+            block(this)
+        } finally {
+            withContext(NonCancellable) { close() }
+        }
+
+    /** [close] for Java. */
+    @JvmOverloads
+    fun closeAsync(deadline: JavaDuration? = null): CompletableFuture<CloseReport> =
+        future { close(deadline?.toKotlinDuration()) }
+}

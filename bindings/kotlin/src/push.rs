@@ -1,0 +1,113 @@
+//! Push consumers and the messages that they hand out.
+#![allow(unsafe_code, reason = "the JVM finds functions by their plain names")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rocketmq_thin_bridge::{CLOSE_DEADLINE, ConsumeResult, Task};
+
+use crate::completions::submit;
+use crate::message::IncomingMessage;
+use crate::options::HandleOptions;
+use crate::outcome::Outcome;
+use crate::registry::{CLIENTS, DELIVERIES, Hold, PUSH_CONSUMERS, Registry};
+
+static TASKS: Registry<Arc<Tasks>> = Registry::new();
+
+/// The tasks of one batch. What is not completed when they are dropped has failed.
+struct Tasks {
+    tasks: Mutex<Vec<Option<Task>>>,
+    /// The keys of their deliveries.
+    deliveries: Vec<i64>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.deliveries.iter().for_each(|key| DELIVERIES.remove(*key));
+    }
+}
+
+impl Outcome {
+    /// Registers the tasks and returns their messages.
+    pub(crate) fn tasks(tasks: Vec<Task>) -> Self {
+        // A task has no message in a forked child, which a JVM does not have.
+        let deliveries = tasks.iter().filter_map(|task| Some(task.here()?.delivery.clone()));
+        let messages: Vec<_> = deliveries.map(IncomingMessage::register).collect();
+        let tasks = Tasks {
+            tasks: Mutex::new(tasks.into_iter().map(Some).collect()),
+            deliveries: messages.iter().map(|message| message.key).collect(),
+        };
+        let key = TASKS.insert(Arc::new(tasks));
+        Self::Tasks { key, messages, hold: Hold::new(vec![key], |key| TASKS.remove(key)) }
+    }
+}
+
+/// Creates a push consumer.
+#[uniffi::export]
+pub(crate) fn make_push_consumer(client: i64, options: HandleOptions) -> i64 {
+    submit(|| Some(CLIENTS.get(client)?.push_consumer(options.into())))
+}
+
+/// A second key of a push consumer, for the code that calls its handlers: unlike the first one, it does not keep the
+/// consumer open.
+#[uniffi::export]
+pub(crate) fn share_push_consumer(consumer: i64) -> Outcome {
+    Outcome::answer(PUSH_CONSUMERS.get(consumer).map(Ok), |consumer| {
+        Outcome::made(PUSH_CONSUMERS.insert(consumer), |key| PUSH_CONSUMERS.remove(key))
+    })
+}
+
+/// Pauses a push consumer.
+#[uniffi::export]
+pub(crate) fn pause_consumer(consumer: i64) -> Outcome {
+    let pause = || Some(PUSH_CONSUMERS.get(consumer)?.pause());
+    Outcome::answer(pause(), |()| Outcome::Done)
+}
+
+/// Ends the pause of a push consumer.
+#[uniffi::export]
+pub(crate) fn resume_consumer(consumer: i64) -> Outcome {
+    let resume = || Some(PUSH_CONSUMERS.get(consumer)?.resume());
+    Outcome::answer(resume(), |()| Outcome::Done)
+}
+
+/// Whether a push consumer is paused.
+#[uniffi::export]
+pub(crate) fn is_consumer_paused(consumer: i64) -> bool {
+    PUSH_CONSUMERS.get(consumer).is_some_and(|consumer| consumer.is_paused().unwrap_or_default())
+}
+
+/// Closes a push consumer.
+#[uniffi::export]
+pub(crate) fn close_push_consumer(consumer: i64, deadline: Option<Duration>) -> i64 {
+    submit(|| Some(PUSH_CONSUMERS.get(consumer)?.close(deadline.unwrap_or(CLOSE_DEADLINE))))
+}
+
+/// Waits for tasks of a push consumer.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_next_tasks(consumer: i64, max: i32) -> i64 {
+    submit(|| Some(PUSH_CONSUMERS.get(consumer)?.next_tasks(usize::try_from(max).unwrap_or_default())))
+}
+
+/// Tells the result of a task, which is given by the key of its batch and its place there: 0 acknowledges the message,
+/// 1 retries it by the group's policy, 2 retries it after this time, 3 makes it a dead letter. Does nothing if the
+/// task is completed.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_complete(batch: i64, index: i32, result: i32, after_millis: i64) {
+    let result = match result {
+        0 => ConsumeResult::Ack,
+        2 => {
+            ConsumeResult::RetryAfter(Duration::from_millis(u64::try_from(after_millis).unwrap_or_default()))
+        }
+        3 => ConsumeResult::DeadLetter,
+        _ => ConsumeResult::Retry,
+    };
+    let task = TASKS
+        .get(batch)
+        .zip(usize::try_from(index).ok())
+        .and_then(|(batch, index)| batch.tasks.lock().get_mut(index).and_then(Option::take));
+    if let Some(task) = task {
+        task.complete(result);
+    }
+}

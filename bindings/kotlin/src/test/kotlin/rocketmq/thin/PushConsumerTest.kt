@@ -1,0 +1,192 @@
+package rocketmq.thin
+
+import java.util.ResourceBundle
+import java.util.concurrent.ConcurrentLinkedQueue
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.seconds
+import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.awaitAll
+import kotlinx.coroutines.awaitCancellation
+import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.withTimeout
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+
+/** Handlers: coroutines or threads, their results, and what a close does with them. */
+class PushConsumerTest : MergedTest() {
+    @Test
+    fun `handlers run side by side, and not on the thread that fetches`() = test { client ->
+        val topic = unique("crowd")
+        val producer = client.producer { topics(topic) }
+        val begun = List(8) { CompletableDeferred<String>() }
+        client.pushConsumer(unique("group")) {
+            subscribe(topic)
+            concurrency = 8
+            handler { delivery ->
+                begun[delivery.body.decodeToString().toInt()].complete(Thread.currentThread().name)
+                // None goes on before all have begun.
+                begun.awaitAll()
+                ConsumeResult.Ack
+            }
+        }
+        producer.sendAll(List(8) { Message(topic, "$it") })
+        assertFalse("rocketmq-poll" in begun.awaitAll())
+    }
+
+    @Test
+    fun `handlers that block have a thread each`() = test { client ->
+        val topic = unique("blocking")
+        val producer = client.producer { topics(topic) }
+        // More than the usual pools have.
+        val all = java.util.concurrent.CyclicBarrier(80)
+        val handled = Channel<Unit>(Channel.UNLIMITED)
+        client.pushConsumer(unique("group")) {
+            subscribe(topic)
+            concurrency = 80
+            blockingHandler {
+                all.await()
+                handled.trySend(Unit)
+                ConsumeResult.Ack
+            }
+        }
+        producer.sendAll(List(80) { Message(topic, "$it") })
+        repeat(80) { handled.receive() }
+    }
+
+    @Test
+    fun `the results of a handler`() {
+        val log = Log()
+        test({ logger = log }) { client ->
+            val topic = unique("results")
+            val group = unique("group")
+            val handled = Channel<String>(Channel.UNLIMITED)
+            val consumer = client.pushConsumer(group) {
+                subscribe(topic)
+                handler { delivery ->
+                    val text = delivery.body.decodeToString()
+                    handled.send("$text ${delivery.attempt}")
+                    when {
+                        text == "dead" -> ConsumeResult.DeadLetter
+                        delivery.attempt > 1 -> ConsumeResult.Ack
+                        text == "later" -> ConsumeResult.RetryAfter(Duration.ZERO)
+                        // It is a failure of the handler, not a cancellation of the consumer.
+                        text == "slow" -> withTimeout(Duration.ZERO) { awaitCancellation() }
+                        else -> error("as tested")
+                    }
+                }
+            }
+            val producer = client.producer { topics(topic) }
+            producer.sendAll(listOf("dead", "later", "slow", "broken").map { Message(topic, it) })
+            val seen = List(7) { handled.receive() }.sorted()
+            assertEquals(
+                listOf("broken 1", "broken 2", "dead 1", "later 1", "later 2", "slow 1", "slow 2"),
+                seen,
+            )
+            consumer.close()
+            val letters = client.simpleConsumer(unique("readers")) { subscribe("%DLQ%$group") }
+            assertEquals("dead", letters.receive().single().body.decodeToString())
+            assertEquals(2, log.lines.size, "${log.lines}")
+            assertTrue(log.lines.all { it.startsWith("ERROR a handler failed on message ") }, "${log.lines}")
+        }
+    }
+
+    @Test
+    fun `a close waits for handlers, and cancels those that run longer`() = test { client ->
+        val topic = unique("close")
+        val producer = client.producer { topics(topic) }
+        val running = Channel<Unit>(Channel.UNLIMITED)
+        val cancelled = CompletableDeferred<Unit>()
+        val release = CompletableDeferred<Unit>()
+        val quick = client.pushConsumer(unique("group")) {
+            subscribe(topic)
+            handler {
+                running.send(Unit)
+                release.await()
+                ConsumeResult.Ack
+            }
+        }
+        val hung = client.pushConsumer(unique("group")) {
+            subscribe(topic)
+            handler {
+                running.send(Unit)
+                try {
+                    awaitCancellation()
+                } finally {
+                    cancelled.complete(Unit)
+                }
+            }
+        }
+        producer.send(Message(topic, "x"))
+        repeat(2) { running.receive() }
+        release.complete(Unit)
+        assertEquals(0, quick.close(20.seconds).abandoned)
+        assertFalse(cancelled.isCompleted)
+        assertEquals(1, hung.close(Duration.ZERO).abandoned)
+        cancelled.await()
+    }
+
+    @Test
+    fun `the close of a client cancels handlers, too, and interrupts those that block`() {
+        val interrupted = CompletableDeferred<Boolean>()
+        test { client ->
+            val topic = unique("interrupt")
+            val running = Channel<Unit>(Channel.UNLIMITED)
+            client.pushConsumer(unique("group")) {
+                subscribe(topic)
+                blockingHandler {
+                    running.trySend(Unit)
+                    interrupted.complete(runCatching { java.util.concurrent.CountDownLatch(1).await() }.isFailure)
+                    ConsumeResult.Ack
+                }
+            }
+            client.producer { topics(topic) }.send(Message(topic, "x"))
+            running.receive()
+            client.close(Duration.ZERO)
+        }
+        kotlinx.coroutines.runBlocking { assertTrue(interrupted.await()) }
+    }
+
+    @Test
+    fun `a pause`() = test { client ->
+        val topic = unique("pause")
+        val handled = Channel<String>(Channel.UNLIMITED)
+        val consumer = client.pushConsumer(unique("group")) {
+            subscribe(topic)
+            handler { delivery ->
+                handled.send(delivery.body.decodeToString())
+                ConsumeResult.Ack
+            }
+        }
+        consumer.pause()
+        assertTrue(consumer.isPaused)
+        client.producer { topics(topic) }.send(Message(topic, "x"))
+        assertTrue(handled.tryReceive().isFailure)
+        consumer.resume()
+        assertFalse(consumer.isPaused)
+        assertEquals("x", handled.receive())
+    }
+
+    @Test
+    fun `a consumer without a handler is refused`() = test { client ->
+        val error = runCatching { client.pushConsumer(unique("group")) { subscribe("any") } }.exceptionOrNull()
+        assertTrue(error is IllegalArgumentException && "needs a handler" in error.message!!, "$error")
+    }
+
+    private class Log : System.Logger {
+        val lines = ConcurrentLinkedQueue<String>()
+
+        override fun getName() = "test"
+
+        override fun isLoggable(level: System.Logger.Level) = level >= System.Logger.Level.WARNING
+
+        override fun log(level: System.Logger.Level, bundle: ResourceBundle?, message: String, error: Throwable?) {
+            if (isLoggable(level)) lines += "$level $message"
+        }
+
+        override fun log(level: System.Logger.Level, bundle: ResourceBundle?, format: String, vararg params: Any?) {
+            if (isLoggable(level)) lines += "$level $format"
+        }
+    }
+}
