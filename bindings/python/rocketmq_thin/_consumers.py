@@ -63,7 +63,7 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
             max_messages: The maximum number of messages; servers return at most 32. Default: 32.
             invisible_duration: How long the messages are hidden from other consumers before they are delivered
                 again; servers allow 10 s to 12 h. Default: 30 s.
-            await_duration: How long to wait for the first message; servers wait 5 s to 20 s. Default: 20 s.
+            await_duration: How long to wait for the first message. Default: 20 s.
         """
         operation = self._handle.receive(
             max_messages=max_messages,
