@@ -1,6 +1,8 @@
 //! Honest clients: each sends, receives and acknowledges, one message after the other.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,6 +16,7 @@ use tokio::task::JoinHandle;
 /// An honest client at work. Each needs a topic of its own.
 pub struct Honest {
     stop: oneshot::Sender<()>,
+    messages: Arc<AtomicU64>,
     running: JoinHandle<Report>,
 }
 
@@ -35,8 +38,8 @@ pub struct Report {
     pub calls: u64,
     /// How many messages failed on their way.
     pub errors: u64,
-    /// The longest call.
-    pub slowest: Duration,
+    /// The longest call, and which one it was.
+    pub slowest: (Duration, &'static str),
     /// The first error's text.
     pub first_error: Option<String>,
 }
@@ -52,6 +55,8 @@ impl Honest {
         let subscription = Subscription::new(work.topic.as_str(), Filter::All);
         let consumer = client.simple_consumer(SimpleConsumerOptions::new("honest", [subscription])).await?;
         let (stop, mut stopped) = oneshot::channel();
+        let messages = Arc::new(AtomicU64::new(0));
+        let counted = messages.clone();
         let running = tokio::spawn(async move {
             let mut report = Report::default();
             while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
@@ -59,12 +64,19 @@ impl Honest {
                     report.errors += 1;
                     report.first_error.get_or_insert_with(|| format!("{error:#}"));
                 }
+                counted.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(work.pause).await;
             }
             client.close(CLOSE_DEADLINE).await;
             report
         });
-        Ok(Self { stop, running })
+        Ok(Self { stop, messages, running })
+    }
+
+    /// How many messages it has sent so far.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
     }
 
     /// Ends the client after its message under way.
@@ -100,27 +112,32 @@ pub async fn read_back(address: &str, topic: &str, messages: usize, body: usize)
 impl Report {
     async fn exchange(&mut self, producer: &Producer, consumer: &SimpleConsumer, work: &Work) -> Result<()> {
         let message = Message::new(work.topic.as_str(), vec![b'x'; work.body]);
-        self.timed(producer.send(message)).await?;
-        let deliveries = self.timed(consumer.receive(ReceiveOptions::default())).await?;
+        self.timed("send", producer.send(message)).await?;
+        let deliveries = self.timed("receive", consumer.receive(ReceiveOptions::default())).await?;
         anyhow::ensure!(!deliveries.is_empty(), "a message did not arrive");
         for delivery in deliveries {
             anyhow::ensure!(delivery.attempt == 1, "a message was delivered again");
-            self.timed(consumer.ack(&delivery)).await?;
+            self.timed("ack", consumer.ack(&delivery)).await?;
         }
         Ok(())
     }
 
-    async fn timed<T>(&mut self, call: impl Future<Output = rocketmq_thin::Result<T>>) -> Result<T> {
+    async fn timed<T>(
+        &mut self,
+        name: &'static str,
+        call: impl Future<Output = rocketmq_thin::Result<T>>,
+    ) -> Result<T> {
         let started = Instant::now();
         let result = call.await;
         self.calls += 1;
-        self.slowest = self.slowest.max(started.elapsed());
+        self.slowest = self.slowest.max((started.elapsed(), name));
         Ok(result?)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} calls, {} errors, the slowest took {:?}", self.calls, self.errors, self.slowest)
+        let (slowest, name) = self.slowest;
+        write!(f, "{} calls, {} errors, the slowest ({name}) took {slowest:?}", self.calls, self.errors)
     }
 }

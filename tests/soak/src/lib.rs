@@ -2,5 +2,6 @@
 
 pub mod honest;
 pub mod hostile;
+pub mod machine;
 mod peer;
 pub mod server;

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 pub struct Server {
     process: Child,
     address: String,
-    _data: TempDir,
+    data: TempDir,
 }
 
 /// What a process uses.
@@ -42,13 +42,19 @@ impl Server {
         let output = process.stdout.take().context("no output")?;
         let line = BufReader::new(output).lines().next_line().await?.context("the proxy ended")?;
         let address = line.strip_prefix("listening on ").context("the proxy did not say where it listens")?;
-        Ok(Self { process, address: address.to_owned(), _data: data })
+        Ok(Self { process, address: address.to_owned(), data })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The folder of its data.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// What it uses now.
