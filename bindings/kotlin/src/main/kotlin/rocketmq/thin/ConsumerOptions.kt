@@ -1,6 +1,7 @@
 package rocketmq.thin
 
 import java.time.Duration as JavaDuration
+import java.util.Objects.requireNonNull
 import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.CoroutineDispatcher
@@ -83,8 +84,11 @@ class PushConsumerOptions internal constructor(private val group: String) {
     /** Handles each message in a thread, which it may block: for Java, and for code that waits without suspending. */
     fun blockingHandler(handler: BlockingHandler) = apply {
         // This dispatcher has as many threads as are needed: one for each message that is handled.
-        this.handler =
-            Handler(Dispatchers.IO.limitedParallelism(Int.MAX_VALUE)) { runInterruptible { handler.handle(it) } }
+        val threads = Dispatchers.IO.limitedParallelism(Int.MAX_VALUE)
+        this.handler = Handler(threads) { delivery ->
+            // Java's compiler lets it return null.
+            runInterruptible { requireNonNull(handler.handle(delivery), "a handler must return a ConsumeResult") }
+        }
     }
 
     internal fun requireHandler(): Handler =
