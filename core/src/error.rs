@@ -21,7 +21,7 @@ struct Details {
     maybe_delivered: bool,
     /// Whether there was no connection to send the request over.
     unreached: bool,
-    /// Whether nobody listens at the address, or its host name is not known.
+    /// Whether nobody listens at the address, it closes connections at once, or its host name is not known.
     absent: bool,
     operation: &'static str,
     message: String,
@@ -150,13 +150,13 @@ impl Error {
         self.0.unreached
     }
 
-    /// Marks that nobody listens at the address, or that its host name is not known.
+    /// Marks that nobody listens at the address, that it closes connections at once, or that its host name is not known.
     pub(crate) fn absent(mut self) -> Self {
         self.0.absent = true;
         self
     }
 
-    /// Whether nobody listens at the address, or its host name is not known.
+    /// Whether nobody listens at the address, it closes connections at once, or its host name is not known.
     pub(crate) fn is_absent(&self) -> bool {
         self.0.absent
     }

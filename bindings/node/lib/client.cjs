@@ -23,6 +23,7 @@ class Client {
   #observers;
 
   constructor(native, observers) {
+    if (!(observers instanceof Observers)) throw new TypeError('a client is made with `await Client.connect(...)`');
     this.#native = native;
     this.#observers = observers;
   }

@@ -163,6 +163,7 @@ test('an argument of the wrong type is refused by name', async () => {
       () => client.simpleConsumer({ group: 'g', subscriptions: [{ topic, tags: ['a'], sql: 'a = 1' }] }),
       /^options\.subscriptions\[0\] has both tags and sql/,
     ],
+    [async () => new Client(server), /^a client is made with `await Client\.connect\(\.\.\.\)`$/],
     [() => Client.connect(), /^options must be an object with endpoints, .*, not undefined$/],
     [() => Client.connect({ endpoint: 'misspelt' }), /^options has no field endpoint; it takes endpoints, /],
     [() => Client.connect({ endpoints: 8081 }), /^options\.endpoints must be a string or an iterable of strings/],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Iterable, Iterator, Mapping, Optional, Protocol, TypeVar, Union
+from typing import Any, Optional, Protocol, TypeVar, Union
 
 from ._native import Delivery
 from .errors import Error
@@ -69,6 +70,9 @@ class Observers:
     """The interceptors of a client."""
 
     def __init__(self, interceptors: Iterable[Interceptor]) -> None:
+        if not isinstance(interceptors, Iterable):
+            given = type(interceptors).__name__
+            raise TypeError(f"interceptors must be an iterable of rocketmq_thin.Interceptor, got {given}")
         self._interceptors = list(interceptors)
         for number, each in enumerate(self._interceptors):
             if not isinstance(each, Interceptor):

@@ -25,6 +25,17 @@ Provider = Callable[[], Credentials]
 _MAX_THREADS = 1000
 
 
+def plain(function: Any, name: str) -> Any:
+    """A function that a thread can call."""
+    from inspect import iscoroutinefunction
+
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):
+        raise TypeError(f"{name} must be a plain function; an async one needs a client of rocketmq_thin.aio")
+    if not callable(function):
+        raise TypeError(f"{name} must be a function, got {type(function).__name__}")
+    return function
+
+
 def result(function: Callable[..., Any], *arguments: Any) -> Any:
     """What an application's function returns or raises."""
     try:

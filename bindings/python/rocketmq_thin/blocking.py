@@ -8,7 +8,7 @@ from typing import Any, Generic, Iterable, Iterator, Optional, TypeVar, Union
 from . import _native
 from ._native import Delivery, run
 from ._observers import Observers
-from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, provide_credentials, start
+from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, plain, provide_credentials, start
 from .errors import Error
 from .interceptor import Interceptor
 from .values import (
@@ -86,7 +86,8 @@ class Client(_Handle[_native.Client]):
             interceptors: What is told of each send, receive and settlement. Default: nothing.
         """
         self._observers = Observers(interceptors)
-        requests = _native.CredentialRequests() if callable(credentials) else None
+        provider = plain(credentials, "credentials") if callable(credentials) else None
+        requests = _native.CredentialRequests() if provider is not None else None
         opening = _native.connect(
             endpoints,
             requests,
@@ -101,7 +102,7 @@ class Client(_Handle[_native.Client]):
         )
         if requests is not None:
             # The thread ends with the client, or if the client can't connect.
-            start(provide_credentials, requests, credentials)
+            start(provide_credentials, requests, provider)
         super().__init__(opening)
 
     def health(self) -> Health:
@@ -138,6 +139,8 @@ class Client(_Handle[_native.Client]):
                 other producers of the topics, and of processes that have died: so it looks at durable state. If it
                 raises, or returns `Decision.UNKNOWN`, the server asks again. Default: none.
         """
+        if checker is not None:
+            plain(checker, "checker")
         return Producer(
             self._handle.producer(
                 topics=topics,
@@ -192,8 +195,7 @@ class Client(_Handle[_native.Client]):
             max_rate: How many messages a second are handled at most. Default: no limit.
             max_body_size: As for `simple_consumer`. Default: 64 MiB.
         """
-        if not callable(handler):
-            raise TypeError(f"handler must be a function, got {type(handler).__name__}")
+        plain(handler, "handler")
         return PushConsumer(
             self._handle.push_consumer(
                 group,
@@ -218,8 +220,6 @@ class Producer(_Handle[_native.Producer]):
         self, opening: _native.Operation[_native.Producer], checker: Optional[Checker], observers: Observers
     ) -> None:
         self._observers = observers
-        if checker is not None and not callable(checker):
-            raise TypeError(f"checker must be a function, got {type(checker).__name__}")
         super().__init__(opening)
         if checker is not None:
             # The thread ends with the producer.

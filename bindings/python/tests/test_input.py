@@ -31,6 +31,11 @@ class Input(Case):
         with Client(self.server) as client, client.producer() as producer:
             with client.simple_consumer(self.name, self.name) as consumer:
                 send, consume = producer.send, client.simple_consumer
+                plain = "must be a plain function; an async one needs a client of rocketmq_thin.aio"
+
+                async def handler(_):
+                    pass
+
                 duration = "a number of seconds or a timedelta, not negative"
                 for call, expected in [
                     (lambda: Client(7), "endpoints must be a str, got int"),
@@ -50,6 +55,11 @@ class Input(Case):
                     (lambda: consume("g", ["t", b"u"]), "subscriptions[1] must be a str, got bytes"),
                     (lambda: consume("g", {"t": "new"}), 'subscriptions["t"] must be rocketmq_thin.Tags, rocketmq_thin.Sql or None, got str'),
                     (lambda: consume("g", {"t": Tags(7)}), 'subscriptions["t"].tags[0] must be a str, got int'),
+                    (lambda: Client("h", interceptors=7), "interceptors must be an iterable of rocketmq_thin.Interceptor, got int"),
+                    (lambda: Client("h", credentials=handler), f"credentials {plain}"),
+                    (lambda: client.producer(checker=handler), f"checker {plain}"),
+                    (lambda: client.push_consumer("g", "t", handler), f"handler {plain}"),
+                    (lambda: client.push_consumer("g", "t", None), "handler must be a function, got NoneType"),
                     (lambda: send("hello"), "message must be a rocketmq_thin.Message, got str"),
                     (lambda: send(Message(7, b"x")), "Message.topic must be a str, got int"),
                     (lambda: send(Message("t", "x")), "Message.body must be bytes or bytearray, got str"),

@@ -187,8 +187,8 @@ impl Default for ClientOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Startup {
-    /// `connect` fails within about a second if nobody listens at any of the addresses, or if no host name is
-    /// known. Other failures that may pass are waited out until
+    /// `connect` fails within about a second if nobody listens at any of the addresses, if connections are closed at
+    /// once, or if no host name is known. Other failures that may pass are waited out until
     /// [`startup_timeout`](ClientOptions::startup_timeout).
     #[default]
     Eager,

@@ -134,7 +134,7 @@ pub(super) fn of_tls(address: &Address, cause: io::Error) -> Error {
         None => {
             let message =
                 format!("the connection broke in the TLS handshake; does the server speak TLS? ({cause})");
-            error(ErrorKind::Unavailable, address, message).with_source(cause)
+            error(ErrorKind::Unavailable, address, message).with_source(cause).absent()
         }
     }
 }
@@ -234,8 +234,9 @@ fn of_greeting(address: &Address, bytes: &[u8]) -> Error {
         [] => error(
             ErrorKind::Unavailable,
             address,
-            "the server closed the connection at once; if it speaks TLS, use https://",
-        ),
+            "the server closed the connection at once: it is no RocketMQ proxy, or it speaks TLS; then use https://",
+        )
+        .absent(),
         [TLS_ALERT | TLS_HANDSHAKE, 3, ..] => {
             error(ErrorKind::Tls, address, "the server speaks TLS at this port; use https:// or turn TLS on")
         }

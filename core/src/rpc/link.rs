@@ -102,16 +102,20 @@ impl Link {
         connecting: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let connected = tokio::time::timeout_at(deadline.into(), connecting).await;
-        let connected = connected.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Unavailable, "connect", "connect timed out")
-                .with_retryable(true)
-                .with_endpoint(self.name.to_string())
-                .unreached())
-        });
+        // What an earlier attempt has shown says more than that the time is over.
+        let connected = connected.unwrap_or_else(|_| Err(self.error().unwrap_or_else(|| self.timeout())));
         if let Err(error) = &connected {
             self.failed(error);
         }
         connected
+    }
+
+    fn timeout(&self) -> Error {
+        let message = "connect timed out: the server does not answer as a RocketMQ proxy does";
+        Error::new(ErrorKind::Unavailable, "connect", message)
+            .with_retryable(true)
+            .with_endpoint(self.name.to_string())
+            .unreached()
     }
 
     /// Further connections that have answered nothing for `age`.

@@ -186,7 +186,8 @@ impl Pool {
     async fn connect(&self, address: &Address, deadline: Instant, patience: Duration) -> Result<(), Error> {
         let link = self.link(address);
         let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline, patience);
-        let attempt = |limit| link.for_call(crate::options::deadline(Instant::now(), limit));
+        // The connection has a timeout of its own, which says at which step it failed.
+        let attempt = |_| link.for_call(deadline);
         retry.run(&NoSettings, attempt).await?;
         link.reached();
         Ok(())

@@ -129,7 +129,7 @@ pub(crate) struct Retry {
     attempts_left: u32,
     request_timeout: Duration,
     deadline: Instant,
-    /// Until when a server is waited for where nobody listens.
+    /// Until when a server is waited for where nobody listens, or connections are closed at once.
     absent_deadline: Instant,
     maybe_delivered: bool,
     /// Whether the settings were replayed after the latest failure.

@@ -33,6 +33,22 @@ async fn an_address_where_nobody_listens_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn an_address_that_closes_connections_at_once_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let closing = tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    for (scheme, expected) in [("http", "closed the connection at once"), ("https", "in the TLS handshake")] {
+        let error = Client::connect(patient(format!("{scheme}://{address}"))).await.unwrap_err();
+        assert!(error.retryable() && error.message().contains(expected), "{error}");
+    }
+    closing.abort();
+}
+
+#[tokio::test]
 async fn an_unknown_host_name_is_named() {
     let error = Client::connect(patient("no-such-host.invalid:1")).await.unwrap_err();
     assert_eq!((error.kind(), error.endpoint()), (ErrorKind::Unavailable, Some("no-such-host.invalid:1")));
