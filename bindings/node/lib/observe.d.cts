@@ -14,10 +14,12 @@ export interface Logger {
 /** How a delivery is settled. */
 export type Settlement = 'ack' | 'retry' | 'deadLetter' | 'changeInvisible';
 
+type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
+
 /** What an interceptor is told. What it throws is logged, and disturbs nothing. */
 export interface Interceptor {
-  /** Before a send. It may change the message's properties. */
-  beforeSend?(message: { -readonly [Field in keyof Message]: Message[Field] }): void;
+  /** Before a send. What it changes is sent; the caller's own message stays as it is. */
+  beforeSend?(message: Omit<Writable<Message>, 'properties'> & { properties: Record<string, string> }): void;
   afterSend?(message: Message, result: PromiseSettledResult<Receipt>): void;
   beforeReceive?(receive: { readonly group: string }): void;
   afterReceive?(receive: { readonly group: string }, result: PromiseSettledResult<Delivery[]>): void;

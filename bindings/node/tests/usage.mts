@@ -1,6 +1,6 @@
 // What the compiler must accept, and what it must refuse. It is compiled strictly and run.
 
-import { Client, RocketMQError, type Delivery, type ErrorKind, type Receipt, type Settled } from 'rocketmq-thin';
+import { Client, RocketMQError, type Delivery, type ErrorKind, type Interceptor, type Metric, type Receipt, type Settled } from 'rocketmq-thin';
 
 const [endpoints = '', topic = ''] = process.argv.slice(-2);
 
@@ -35,7 +35,17 @@ function advice(kind: ErrorKind): string {
 }
 
 async function main(): Promise<void> {
-  await using client = await Client.connect({ endpoints: [endpoints], tls: false }, { signal: AbortSignal.timeout(60_000) });
+  let received = 0;
+  const interceptor: Interceptor = {
+    beforeSend: (message) => {
+      message.properties['origin'] = 'usage';
+    },
+    afterReceive: (_, result) => {
+      if (result.status === 'fulfilled') received += result.value.length;
+    },
+  };
+  const options = { endpoints: [endpoints], tls: false, interceptors: [interceptor] };
+  await using client = await Client.connect(options, { signal: AbortSignal.timeout(60_000) });
   await using producer = await client.producer({ topics: topic });
   await using consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic, { topic: `${topic}-2`, tags: 'a' }] });
 
@@ -55,6 +65,10 @@ async function main(): Promise<void> {
     console.log(text);
     if (++seen === 2) break;
   }
+
+  if (received < 2) throw new Error(`interceptors saw ${received} messages`);
+  const counted = (metric: Metric) => metric.points.map(({ value }) => (typeof value === 'number' ? value : value.sum));
+  if (client.metrics().flatMap(counted).length === 0) throw new Error('nothing is counted');
 
   const handled = new Promise<string>((resolve) => {
     void client.pushConsumer({
