@@ -123,8 +123,8 @@ impl OrphanChecks {
     /// Waits for the next check; `None` once the producer is closed or dropped, or another receiver has replaced
     /// this one.
     ///
-    /// Waits also while 16 checks are not dropped. One that is older than a minute does not count, unless 256 checks
-    /// are not dropped. A question about a message whose check is under way is not returned again. Cancelling the
+    /// Waits also while 16 checks are neither decided nor dropped. One that is older than a minute does not count, unless
+    /// there are 256 of them. A question about a message whose check is under way is not returned again. Cancelling the
     /// future loses no check.
     pub async fn next(&self) -> Option<OrphanCheck> {
         let Receiver { orphans, open, producer, stop } = &*self.0;
@@ -168,13 +168,26 @@ struct Answer {
     server: Endpoints,
     producer: Weak<Inner>,
     decided: AtomicBool,
-    _place: Place,
+    /// `None` once it is decided. Languages may keep the check for long after that.
+    place: Mutex<Option<Place>>,
+}
+
+impl Answer {
+    fn leave(&self) {
+        let place = self.place.lock().take();
+        drop(place);
+    }
 }
 
 impl OrphanCheck {
     fn new(orphan: Orphan, place: Place, producer: Weak<Inner>) -> Self {
         let Orphan { transaction_id, message_id, message, endpoints } = orphan;
-        let answer = Answer { server: endpoints, producer, decided: AtomicBool::new(false), _place: place };
+        let answer = Answer {
+            server: endpoints,
+            producer,
+            decided: AtomicBool::new(false),
+            place: Mutex::new(Some(place)),
+        };
         Self { message, message_id, transaction_id, answer: Arc::new(answer) }
     }
 
@@ -192,7 +205,10 @@ impl OrphanCheck {
         let (commit, operation) = match decision {
             Decision::Commit => (true, "commit"),
             Decision::Rollback => (false, "rollback"),
-            Decision::Unknown => return Ok(()),
+            Decision::Unknown => {
+                self.answer.leave();
+                return Ok(());
+            }
         };
         let Some(producer) = self.answer.producer.upgrade() else { return Err(Error::closed(operation)) };
         if self.answer.decided.swap(true, Ordering::SeqCst) {
@@ -211,6 +227,9 @@ impl OrphanCheck {
             let end = End { commit, asked: true };
             let result = end_transaction(&session, &half, end, deadline).await;
             answer.decided.store(result.is_ok(), Ordering::SeqCst);
+            if result.is_ok() {
+                answer.leave();
+            }
             result
         };
         producer.member.run(operation, work).await
@@ -231,7 +250,7 @@ impl fmt::Debug for OrphanCheck {
 /// by both.
 type Key = (String, String);
 
-/// The checks that are handed out and not dropped.
+/// The checks that are handed out, and neither decided nor dropped.
 #[derive(Debug, Default)]
 struct OpenChecks {
     state: Mutex<OpenState>,
@@ -246,7 +265,7 @@ struct OpenState {
     held: usize,
 }
 
-/// One of the open checks, until it is dropped.
+/// One of the open checks, until it is decided or dropped.
 struct Place {
     open: Arc<OpenChecks>,
     key: Key,

@@ -212,6 +212,22 @@ async fn orphans_are_checked_and_a_bad_checker_disturbs_nothing() {
 }
 
 #[tokio::test]
+async fn a_check_that_is_decided_but_kept_does_not_hide_the_next_question() {
+    let server = TestServer::start(script());
+    let producer = producer(&server).await;
+    let checks = producer.orphan_checks();
+    ask(&server, "m");
+    let unknown = checks.next().await.unwrap();
+    unknown.decide(Decision::Unknown).await.unwrap();
+    ask(&server, "m");
+    let known = checks.next().await.unwrap();
+    known.decide(Decision::Commit).await.unwrap();
+    ask(&server, "m");
+    assert_eq!(checks.next().await.unwrap().message_id, unknown.message_id);
+    drop(known);
+}
+
+#[tokio::test]
 async fn checks_arrive_after_the_stream_was_lost() {
     let server = TestServer::start(script());
     let producer = producer(&server).await;
