@@ -134,18 +134,12 @@ impl Client {
     ///
     /// `InvalidOptions` without a group or a topic; otherwise as for [`producer`](Self::producer).
     pub async fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<SimpleConsumer> {
-        if options.bind_topic.is_some() && !options.subscriptions.is_empty() {
-            let message = "a lite consumer subscribes to lite topics only";
-            return Err(Error::new(ErrorKind::InvalidOptions, "simple_consumer", message));
-        }
-        let subscriptions = options.sources();
-        check_consumer("simple_consumer", &options.group, &subscriptions)?;
-        let topics: Vec<String> = subscriptions.iter().map(|it| it.topic.clone()).collect();
+        const OPERATION: &str = "simple_consumer";
         let kind = if options.bind_topic.is_some() { ConsumerKind::LiteSimple } else { ConsumerKind::Simple };
-        let role = Role::Consumer { kind, group: options.group.clone(), subscriptions };
-        let session = self.start("simple_consumer", role, &topics).await?;
+        check(OPERATION, options.flaw())?;
+        let session = self.start_consumer(OPERATION, kind, (&options.group, options.sources())).await?;
         let consumer = SimpleConsumer::new(session, self.0.routes.clone(), options);
-        self.register("simple_consumer", consumer.as_member())?;
+        self.register(OPERATION, consumer.as_member())?;
         Ok(consumer)
     }
 
@@ -158,15 +152,9 @@ impl Client {
     /// [`producer`](Self::producer).
     pub async fn push_consumer(&self, options: PushConsumerOptions) -> Result<PushConsumer> {
         const OPERATION: &str = "push_consumer";
-        let subscriptions = options.sources();
-        check_consumer(OPERATION, &options.group, &subscriptions)?;
-        if let Some(flaw) = options.flaw() {
-            return Err(Error::new(ErrorKind::InvalidOptions, OPERATION, flaw));
-        }
-        let topics: Vec<String> = subscriptions.iter().map(|it| it.topic.clone()).collect();
         let kind = if options.bind_topic.is_some() { ConsumerKind::LitePush } else { ConsumerKind::Push };
-        let role = Role::Consumer { kind, group: options.group.clone(), subscriptions };
-        let session = self.start(OPERATION, role, &topics).await?;
+        check(OPERATION, options.flaw())?;
+        let session = self.start_consumer(OPERATION, kind, (&options.group, options.sources())).await?;
         let consumer = PushConsumer::new(session, self.0.routes.clone(), options);
         self.register(OPERATION, consumer.as_member())?;
         Ok(consumer)
@@ -191,6 +179,18 @@ impl Client {
         self.0.servers.pool.clear();
         self.0.servers.monitor.close();
         reports.into_iter().fold(CloseReport::default(), CloseReport::beside).since(start)
+    }
+
+    /// Starts the session of a consumer in a group.
+    async fn start_consumer(
+        &self,
+        operation: &'static str,
+        kind: ConsumerKind,
+        (group, subscriptions): (&str, Vec<Subscription>),
+    ) -> Result<Session> {
+        check_consumer(operation, group, &subscriptions)?;
+        let topics: Vec<String> = subscriptions.iter().map(|it| it.topic.clone()).collect();
+        self.start(operation, Role::Consumer { kind, group: group.to_owned(), subscriptions }, &topics).await
     }
 
     /// Starts a session: its settings have arrived, and the routes of `topics` are known.
@@ -235,6 +235,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.servers.monitor.close();
     }
+}
+
+fn check(operation: &'static str, flaw: Option<&'static str>) -> Result<()> {
+    flaw.map_or(Ok(()), |flaw| Err(Error::new(ErrorKind::InvalidOptions, operation, flaw)))
 }
 
 fn check_consumer(operation: &'static str, group: &str, subscriptions: &[Subscription]) -> Result<()> {

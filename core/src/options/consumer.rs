@@ -69,6 +69,12 @@ impl SimpleConsumerOptions {
         self.decode = decode;
         self
     }
+
+    /// Why they can't be used together, if they can't.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        let both = self.bind_topic.is_some() && !self.subscriptions.is_empty();
+        both.then_some("a lite consumer subscribes to lite topics only")
+    }
 }
 
 /// How received bodies are decompressed.
