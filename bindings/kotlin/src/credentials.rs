@@ -1,12 +1,16 @@
-//! Credentials, and new ones in place of the old ones.
+//! Credentials, and a client's requests for them.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rocketmq_thin_bridge as core;
 
 use crate::completions::submit;
+use crate::options::ConnectOptions;
 use crate::outcome::Outcome;
-use crate::registry::CLIENTS;
+use crate::registry::Registry;
+
+static REQUESTS: Registry<Arc<core::CredentialRequests>> = Registry::new();
 
 #[derive(uniffi::Record)]
 pub(crate) struct AccessKey {
@@ -25,22 +29,36 @@ impl From<AccessKey> for core::Credentials {
     }
 }
 
-/// Waits until a client needs new credentials.
+/// The requests of a client that is about to connect.
 #[uniffi::export]
-pub(crate) fn credentials_needed(client: i64) -> i64 {
-    submit(|| Some(CLIENTS.get(client)?.credentials_needed()))
+pub(crate) fn credential_requests() -> Outcome {
+    Outcome::answer(Some(core::CredentialRequests::new()), |requests| {
+        Outcome::made(REQUESTS.insert(Arc::new(requests)), |key| REQUESTS.remove(key))
+    })
 }
 
-/// Gives a client new credentials.
+/// Connects a client that asks for its credentials.
 #[uniffi::export]
-pub(crate) fn update_credentials(client: i64, credentials: AccessKey) -> Outcome {
-    let update = || Some(CLIENTS.get(client)?.update_credentials(&credentials.into()));
-    Outcome::answer(update(), |()| Outcome::Done)
+pub(crate) fn connect_with_provider(options: ConnectOptions, requests: i64) -> i64 {
+    submit(|| core::connect(REQUESTS.get(requests)?.provide_for(options.into()).ok()?).ok())
 }
 
-/// Tells a client why there are no new credentials.
+/// Waits until the client needs credentials.
 #[uniffi::export]
-pub(crate) fn credentials_failed(client: i64, reason: String) -> Outcome {
-    let failed = || Some(CLIENTS.get(client)?.credentials_failed(reason));
-    Outcome::answer(failed(), |()| Outcome::Done)
+pub(crate) fn next_credential_request(requests: i64) -> i64 {
+    submit(|| Some(REQUESTS.get(requests)?.next()))
+}
+
+/// Answers a request with credentials.
+#[uniffi::export]
+pub(crate) fn provide_credentials(requests: i64, credentials: AccessKey) -> Outcome {
+    let answer = || Some(REQUESTS.get(requests)?.answer(Ok(credentials.into())));
+    Outcome::answer(answer(), |()| Outcome::Done)
+}
+
+/// Answers a request with the reason why there are no credentials.
+#[uniffi::export]
+pub(crate) fn refuse_credentials(requests: i64, reason: String) -> Outcome {
+    let answer = || Some(REQUESTS.get(requests)?.answer(Err(reason)));
+    Outcome::answer(answer(), |()| Outcome::Done)
 }

@@ -19,6 +19,7 @@ mod encoding;
 mod error;
 mod health;
 mod lite;
+mod logs;
 mod message;
 mod operations;
 mod options;

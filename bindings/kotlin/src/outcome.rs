@@ -5,6 +5,7 @@ use rocketmq_thin_bridge as core;
 
 use crate::error::Failure;
 use crate::health::{HealthReport, MetricsReport};
+use crate::logs::LogRecord;
 use crate::message::{IncomingMessage, SentMessage};
 use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS, PUSH_CONSUMERS};
 use crate::transaction::Question;
@@ -28,6 +29,8 @@ pub(crate) enum Outcome {
     Health { health: HealthReport },
     /// What a client has counted.
     Metrics { metrics: MetricsReport },
+    /// What clients have reported.
+    Logged { records: Vec<LogRecord> },
     /// A text, such as a message id.
     Text { text: String },
     /// Success, without a value.

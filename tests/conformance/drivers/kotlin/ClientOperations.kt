@@ -13,11 +13,16 @@ import kotlinx.serialization.json.putJsonObject
 import rocketmq.thin.Client
 import rocketmq.thin.Credentials
 import rocketmq.thin.Decision
+import rocketmq.thin.Delivery
 import rocketmq.thin.Health
+import rocketmq.thin.Interceptor
+import rocketmq.thin.Message
 import rocketmq.thin.Metric
 import rocketmq.thin.MetricValue
 import rocketmq.thin.OrphanCheck
 import rocketmq.thin.Producer
+import rocketmq.thin.Receipt
+import rocketmq.thin.Settlement
 import rocketmq.thin.Startup
 import rocketmq.thin.Tls
 import rocketmq.thin.Transaction
@@ -33,6 +38,7 @@ val CLIENT_FEATURES =
         "credentials_provider",
         "compression",
         "metrics",
+        "interceptors",
         "trace_context",
     )
 
@@ -66,6 +72,10 @@ private suspend fun connect(options: JsonObject): Client =
         options["credentials"].present()?.jsonObject?.let { credentials = credentials(it) }
         options["credentials_provider"].present()?.let { credentialsProvider(provider(it as JsonArray)) }
         options["tls"].present()?.let { tls = tls(it) }
+        options.text("interceptor")?.let {
+            interceptor(Marking)
+            interceptor(Reporting(throwing = it == "throw"))
+        }
         options.text("startup")?.let { startup = Startup.valueOf(it.replaceFirstChar(Char::uppercase)) }
         options.duration("request_timeout_ms")?.let { requestTimeout = it }
         options.duration("operation_timeout_ms")?.let { operationTimeout = it }
@@ -93,6 +103,39 @@ private fun tls(given: JsonElement): Tls {
     given.text("server_name")?.let { tls = tls.serverName(it) }
     if (given["skip_verification"] == JsonPrimitive(true)) tls = tls.dangerouslySkipVerification()
     return tls
+}
+
+/** Adds a property to each message. */
+private object Marking : Interceptor {
+    override fun beforeSend(message: Message) = message.property("intercepted", "yes")
+}
+
+/** Makes each of its calls an event, and throws after that if it is to. */
+private class Reporting(private val throwing: Boolean) : Interceptor {
+    private fun told(hook: String, topic: String?, ok: Boolean? = null) {
+        report("intercepted", null) {
+            put("hook", hook)
+            put("topic", topic)
+            put("ok", ok)
+        }
+        check(!throwing) { "as scripted" }
+    }
+
+    override fun beforeSend(message: Message) = message.also { told("before_send", it.topic) }
+
+    override fun afterSend(message: Message, receipt: Receipt?, error: Throwable?) =
+        told("after_send", message.topic, error == null)
+
+    override fun beforeReceive(group: String) = told("before_receive", null)
+
+    override fun afterReceive(group: String, deliveries: List<Delivery>?, error: Throwable?) =
+        told("after_receive", null, error == null)
+
+    override fun beforeSettle(group: String, delivery: Delivery, settlement: Settlement) =
+        told("before_settle", delivery.topic)
+
+    override fun afterSettle(group: String, delivery: Delivery, settlement: Settlement, error: Throwable?) =
+        told("after_settle", delivery.topic, error == null)
 }
 
 private fun watch(handle: String) {

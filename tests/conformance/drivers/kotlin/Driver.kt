@@ -61,10 +61,10 @@ private fun reply(id: Long, fields: JsonObjectBuilder.() -> Unit) = write {
     fields()
 }
 
-/** Reports an event. */
-fun report(event: String, handle: String, fields: JsonObjectBuilder.() -> Unit) = write {
+/** Reports an event, of what [handle] names if there is one. */
+fun report(event: String, handle: String?, fields: JsonObjectBuilder.() -> Unit) = write {
     put("event", event)
-    put("handle", handle)
+    handle?.let { put("handle", it) }
     fields()
 }
 

@@ -16,13 +16,13 @@ import kotlinx.coroutines.withTimeoutOrNull
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.Question
 import rocketmq.thin.internal.clientStatusChanges
-import rocketmq.thin.internal.credentialsFailed
-import rocketmq.thin.internal.credentialsNeeded
 import rocketmq.thin.internal.decideOrphan
+import rocketmq.thin.internal.nextCredentialRequest
 import rocketmq.thin.internal.nextOrphanCheck
 import rocketmq.thin.internal.nextStatusChange
 import rocketmq.thin.internal.producerOrphanChecks
-import rocketmq.thin.internal.updateCredentials
+import rocketmq.thin.internal.provideCredentials
+import rocketmq.thin.internal.refuseCredentials
 
 /**
  * What a client does beside the application: it calls the application's checkers and its provider of credentials. What
@@ -71,29 +71,31 @@ internal class Background(private val observers: Observers) {
         }
     }
 
-    /** Asks [provider] for new credentials when they are needed, until the client is closed. */
-    fun renewCredentials(client: Outcome.Made, provider: suspend () -> Credentials) {
+    /** Calls [provider] whenever the client needs credentials, until it is closed, or could not connect. */
+    fun answerRequests(requests: Outcome.Made, provider: suspend () -> Credentials) {
         start {
-            while (Operations.await<Outcome>(client) { credentialsNeeded(client.key) } !is Outcome.End) {
-                attempt("the provider of credentials failed", { credentialsFailed(client.key, it) }) {
+            while (Operations.await<Outcome>(requests) { nextCredentialRequest(requests.key) } !is Outcome.End) {
+                attempt("the provider of credentials failed", { refuseCredentials(requests.key, it) }) {
                     val provided = provider().toNative()
-                    Operations.answer<Outcome.Done>(client) { updateCredentials(client.key, provided) }
+                    Operations.answer<Outcome.Done>(requests) { provideCredentials(requests.key, provided) }
                 }
             }
         }
     }
 
-    /** Logs each change of a client's status, until the client is closed. */
-    fun logStatus(client: Outcome.Made) {
+    /** Logs each change of a client's status, until the client is closed. Then [reports] end. */
+    fun logStatus(client: Outcome.Made, reports: AutoCloseable) {
         val changes = Operations.answer<Outcome.Made>(client) { clientStatusChanges(client.key) }
         // Does not refer to the client, which may be dropped.
         val statuses = Operations.each<Outcome.Health>({ changes }, ::nextStatusChange)
         // It ends by itself, with the last status.
         start(CoroutineScope(Dispatchers.IO)) {
-            statuses.collect {
-                val (status, error) = Health(it.health)
-                val level = if (status == Status.Lost || status == Status.Degraded) Level.WARNING else Level.INFO
-                observers.log(level, "the client is ${status.name.lowercase()}", error)
+            reports.use {
+                statuses.collect {
+                    val (status, error) = Health(it.health)
+                    val level = if (status == Status.Lost || status == Status.Degraded) Level.WARNING else Level.INFO
+                    observers.log(level, "the client is ${status.name.lowercase()}", error)
+                }
             }
         }
     }

@@ -10,12 +10,15 @@ import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.withContext
+import rocketmq.thin.internal.ConnectOptions
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.clientHealth
 import rocketmq.thin.internal.clientMetrics
 import rocketmq.thin.internal.clientStatusChanges
 import rocketmq.thin.internal.closeClient
 import rocketmq.thin.internal.connect
+import rocketmq.thin.internal.connectWithProvider
+import rocketmq.thin.internal.credentialRequests
 import rocketmq.thin.internal.makeConsumer
 import rocketmq.thin.internal.makeProducer
 import rocketmq.thin.internal.makePushConsumer
@@ -33,9 +36,12 @@ import rocketmq.thin.internal.nextStatusChange
  * Each suspending function has a variant for Java with the suffix `Async`, which returns a [CompletableFuture].
  * Cancelling the coroutine or the future cancels the operation.
  */
-class Client private constructor(private val made: Outcome.Made, private val observers: Observers) {
-    private val background = Background(observers)
-
+class Client
+private constructor(
+    private val made: Outcome.Made,
+    private val observers: Observers,
+    private val background: Background,
+) {
     /** Those that are not closed. They work even if the application does not refer to them. */
     private val pushConsumers: MutableSet<PushConsumer> = ConcurrentHashMap.newKeySet()
 
@@ -151,15 +157,31 @@ class Client private constructor(private val made: Outcome.Made, private val obs
          */
         suspend fun connect(endpoints: String, options: ClientOptions.() -> Unit = {}): Client {
             val given = ClientOptions(endpoints).apply(options)
-            val checked = given.toNative()
-            val provider = given.provider
-            val native = if (provider == null) checked else checked.copy(credentials = provider().toNative())
+            val native = given.toNative()
             Operations.start()
-            val made = Operations.await<Outcome.Made>(native) { connect(native) }
-            val client = Client(made, Observers(given.logger, given.interceptors))
-            if (provider != null) client.background.renewCredentials(made, provider)
-            if (given.logger != null) client.background.logStatus(made)
-            return client
+            val observers = Observers(given.logger, given.interceptors)
+            val background = Background(observers)
+            val reports = Logs.follow(observers)
+            try {
+                val made = open(native, given.provider, background)
+                if (given.logger != null) background.logStatus(made, reports)
+                return Client(made, observers, background)
+            } catch (e: Throwable) {
+                reports.close()
+                background.cancel()
+                throw e
+            }
+        }
+
+        private suspend fun open(
+            native: ConnectOptions,
+            provider: (suspend () -> Credentials)?,
+            background: Background,
+        ): Outcome.Made {
+            if (provider == null) return Operations.await(native) { connect(native) }
+            val requests = Operations.answer<Outcome.Made>(native) { credentialRequests() }
+            background.answerRequests(requests, provider)
+            return Operations.await(requests) { connectWithProvider(native, requests.key) }
         }
 
         /** [connect] for Java. */

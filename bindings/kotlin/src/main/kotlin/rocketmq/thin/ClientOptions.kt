@@ -50,8 +50,9 @@ class ClientOptions internal constructor(private val endpoints: String) {
     var maxRetryDelay: Duration? = null
 
     /**
-     * What is told of failures in the background, and of changes of the status (nothing is logged):
-     * `System.getLogger("rocketmq.thin")`, for example.
+     * What is told of failures of handlers and checkers, of changes of the status, and of what goes on inside of the
+     * clients of this process, such as lost connections (nothing is logged): `System.getLogger("rocketmq.thin")`, for
+     * example. At most 1,024 reports wait to be logged; beyond that they are counted only.
      */
     var logger: System.Logger? = null
 
@@ -62,8 +63,8 @@ class ClientOptions internal constructor(private val endpoints: String) {
 
     /**
      * A function that provides the credentials: it is called before connecting, before the credentials expire, and after
-     * a server has refused them. If it throws before connecting, so does [Client.connect]; later the client goes on with
-     * the credentials that it has, and asks again.
+     * a server has refused them. If it throws, or takes longer than 30 s, the calls that wait for credentials fail with
+     * [RocketMQException.Unauthenticated]; connecting waits no longer than [startupTimeout].
      */
     fun credentialsProvider(provider: suspend () -> Credentials) = apply { this.provider = provider }
 

@@ -8,11 +8,8 @@ import kotlin.coroutines.EmptyCoroutineContext
  * What an application wants to be told: its logger, its interceptors and its OpenTelemetry. None disturbs a call, so what
  * they throw ends here.
  */
-internal class Observers(private val logger: System.Logger?, private val interceptors: List<Interceptor>) {
+internal class Observers(val logger: System.Logger?, private val interceptors: List<Interceptor>) {
     private val tracing = Tracing.present
-
-    /** Whether there is a logger. */
-    val log: Boolean get() = logger != null
 
     /** Logs a message, if the application has a logger. */
     fun log(level: Level, message: String, error: Throwable? = null) {

@@ -2,9 +2,11 @@ package rocketmq.thin
 
 import java.nio.file.Path
 import java.util.UUID
+import java.util.concurrent.atomic.AtomicInteger
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.awaitCancellation
+import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
@@ -74,18 +76,42 @@ class LifeTest {
     }
 
     @Test
-    fun `a provider of credentials is called before connecting, and its exception comes back`() = runBlocking {
-        val failure = IllegalStateException("no credentials today")
-        val thrown = runCatching { Client.connect(proxy.endpoint) { credentialsProvider { throw failure } } }
-        assertSame(failure, thrown.exceptionOrNull())
+    fun `a provider of credentials is called before connecting, and its failure is the client's`() = runBlocking {
+        val failing = runCatching {
+            Client.connect(proxy.endpoint) { credentialsProvider { error("no credentials today") } }
+        }
+        val failure = failing.exceptionOrNull()
+        assertTrue(failure is RocketMQException.Unauthenticated, "$failure")
+        assertTrue("no credentials today" in failure!!.message!!, failure.message)
 
-        var calls = 0
+        val calls = AtomicInteger()
         val provider: suspend () -> Credentials = {
-            calls++
+            calls.incrementAndGet()
             Credentials("reader", "s3cret")
         }
         Client.connect(proxy.endpoint) { credentialsProvider(provider) }.use { it.producer() }
-        assertEquals(1, calls)
+        assertEquals(1, calls.get())
+    }
+
+    @Test
+    fun `a provider that hangs is cancelled with the connect`() = runBlocking {
+        val asked = CompletableDeferred<Unit>()
+        val ended = CompletableDeferred<Unit>()
+        val connecting = launch {
+            Client.connect(proxy.endpoint) {
+                credentialsProvider {
+                    asked.complete(Unit)
+                    try {
+                        awaitCancellation()
+                    } finally {
+                        ended.complete(Unit)
+                    }
+                }
+            }
+        }
+        asked.await()
+        connecting.cancelAndJoin()
+        ended.await()
     }
 
     @Test
