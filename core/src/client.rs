@@ -96,22 +96,6 @@ impl Client {
         self.0.servers.credentials.update(credentials)
     }
 
-    /// Waits until the credentials have to be replaced: before they expire, and after a server has refused them.
-    /// Returns `false` once the client is closed.
-    ///
-    /// This is for those who can't give a [`CredentialsProvider`](crate::CredentialsProvider), such as a language
-    /// binding. From the first call on, requests whose credentials are refused wait for the answer, which is
-    /// [`update_credentials`](Self::update_credentials) or [`credentials_failed`](Self::credentials_failed).
-    pub async fn credentials_needed(&self) -> bool {
-        self.0.servers.credentials.needed().await
-    }
-
-    /// Tells that no new credentials can be had at the moment, and why. Calls that wait for them fail with
-    /// `Unauthenticated` and this reason. They are asked for again after a pause.
-    pub fn credentials_failed(&self, reason: impl Into<String>) {
-        self.0.servers.credentials.fail(reason.into().into());
-    }
-
     /// Makes a producer. It is ready to send: the server has sent its settings and knows the named topics. If the
     /// client starts [lazily](Startup::Lazy), the producer is returned at once, and sends wait.
     ///

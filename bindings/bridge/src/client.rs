@@ -2,8 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rocketmq_thin::{
-    ClientOptions, Credentials, Error, Health, Metrics, ProducerOptions, PushConsumerOptions,
-    SimpleConsumerOptions,
+    ClientOptions, Error, Health, Metrics, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions,
 };
 use tokio::sync::Mutex;
 
@@ -76,33 +75,6 @@ impl Client {
     /// As for [`health`](Self::health).
     pub fn metrics(&self) -> Result<Metrics, Error> {
         self.call("metrics", rocketmq_thin::Client::metrics)
-    }
-
-    /// Waits until new credentials are needed: [`Outcome::Done`]; [`Outcome::End`] once the client is closed. The
-    /// binding answers with [`update_credentials`](Self::update_credentials) or
-    /// [`credentials_failed`](Self::credentials_failed), and asks again.
-    pub fn credentials_needed(&self) -> Operation {
-        self.operation("credentials_needed", |client| async move {
-            Ok(if client.credentials_needed().await { Outcome::Done } else { Outcome::End })
-        })
-    }
-
-    /// Signs requests from now on with these credentials.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidOptions` if they can't be sent to a server. As for [`health`](Self::health).
-    pub fn update_credentials(&self, credentials: &Credentials) -> Result<(), Error> {
-        self.call("update_credentials", |client| client.update_credentials(credentials))?
-    }
-
-    /// Tells why no new credentials can be had.
-    ///
-    /// # Errors
-    ///
-    /// As for [`health`](Self::health).
-    pub fn credentials_failed(&self, reason: String) -> Result<(), Error> {
-        self.call("credentials_failed", |client| client.credentials_failed(reason))
     }
 
     /// Closes it within the deadline: [`Outcome::Closed`].

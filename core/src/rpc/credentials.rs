@@ -1,12 +1,12 @@
 //! The credentials of a client, and when they are replaced.
 //!
 //! ```text
-//! needed() -> the provider, or the application -> update() / fail()
+//! needed() -> the provider -> update() / fail()
 //!    ^ no credentials yet, they expire soon, or a server refused them
 //! ```
 //!
-//! Whoever answers `needed` is asked for one replacement at a time, and at most every few seconds. Calls wait for
-//! a replacement only if they can't do without it.
+//! The provider is asked for one replacement at a time, and at most every few seconds. Calls wait for a replacement
+//! only if they can't do without it. The application may replace credentials at any time.
 
 use std::{
     error::Error as StdError,
@@ -28,8 +28,6 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long before they expire credentials are replaced at the earliest.
 const LONGEST_LEAD: Duration = Duration::from_secs(300);
-/// How long an answer to a request for credentials may take before it is requested again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Counts the replacements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +47,10 @@ struct State {
     signer: Option<Arc<Signer>>,
     version: Version,
     standing: Standing,
-    /// Whether somebody answers requests for credentials.
+    /// Whether there is a provider.
     replaceable: bool,
     /// When a replacement is due although calls can go on.
     due: Option<Instant>,
-    /// When somebody was last asked, until there is an answer.
-    asked: Option<Instant>,
     /// When a refusal by a server was the reason to ask, the last time.
     refused: Option<Instant>,
 }
@@ -88,7 +84,6 @@ impl CurrentCredentials {
             standing,
             replaceable: options.credentials_provider.is_some(),
             due: given.and_then(lifetime).map(|left| later(lead(left))),
-            asked: None,
             refused: None,
         };
         let closed = CancellationToken::new();
@@ -166,20 +161,14 @@ impl CurrentCredentials {
     }
 
     /// Waits until the credentials have to be replaced. Returns `false` once the client is closed.
-    pub(crate) async fn needed(&self) -> bool {
-        self.state.lock().replaceable = true;
+    async fn needed(&self) -> bool {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let wait = {
-                let mut state = self.state.lock();
-                let wait = state.until_needed();
-                if wait.is_some_and(|wait| wait.is_zero()) && !self.closed.is_cancelled() {
-                    state.asked = Some(Instant::now());
-                    return true;
-                }
-                wait
-            };
+            let wait = self.state.lock().until_needed();
+            if wait.is_some_and(|wait| wait.is_zero()) && !self.closed.is_cancelled() {
+                return true;
+            }
             let sleep = tokio::time::sleep(wait.unwrap_or(crate::options::LONGEST_WAIT));
             tokio::select! {
                 () = self.closed.cancelled() => return false,
@@ -202,7 +191,6 @@ impl CurrentCredentials {
         state.standing = Standing::Good;
         // Credentials that are given out when they have already expired are no reason to ask all the time.
         state.due = lifetime(credentials).map(|left| later(lead(left).max(PAUSE)));
-        state.asked = None;
         drop(state);
         tracing::debug!(access_key = credentials.access_key, "the credentials were replaced");
         self.changed.send_replace(());
@@ -210,7 +198,7 @@ impl CurrentCredentials {
     }
 
     /// Notes that no credentials can be had at the moment. Calls that wait for them fail.
-    pub(crate) fn fail(&self, cause: Box<dyn StdError + Send + Sync>) {
+    fn fail(&self, cause: Box<dyn StdError + Send + Sync>) {
         tracing::warn!(%cause, "the credentials could not be renewed");
         let message = format!("no credentials: the credentials provider failed: {cause}");
         let error = Error::new(ErrorKind::Unauthenticated, "credentials", message).with_boxed_source(cause);
@@ -221,7 +209,6 @@ impl CurrentCredentials {
         if state.due.is_some() {
             state.due = Some(later(PAUSE));
         }
-        state.asked = None;
         drop(state);
         self.changed.send_replace(());
     }
@@ -249,15 +236,11 @@ impl CurrentCredentials {
 }
 
 impl State {
-    /// How long until somebody has to be asked for credentials; `None` without a reason to.
+    /// How long until the provider has to be asked; `None` without a reason to.
     fn until_needed(&self) -> Option<Duration> {
         let at = match self.standing {
             Standing::Awaited => Some(Instant::now()),
             Standing::Good | Standing::Failed { .. } => self.due,
-        };
-        let at = match self.asked {
-            Some(asked) => at.map(|at| at.max(asked + ANSWER_TIMEOUT)),
-            None => at,
         };
         at.map(|at| at.saturating_duration_since(Instant::now()))
     }
@@ -309,7 +292,6 @@ mod tests {
         let mut ready = Box::pin(credentials.ready(soon()));
         assert!(futures::poll!(&mut ready).is_pending());
         assert!(credentials.needed().await);
-        assert!(credentials.needed().now_or_never().is_none(), "somebody was asked already");
         credentials.update(&Credentials::new("a", "s")).unwrap();
         ready.await.unwrap();
         assert!(credentials.needed().now_or_never().is_none());
@@ -344,12 +326,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn credentials_that_nobody_replaces_are_refused_for_good() {
+    async fn credentials_without_a_provider_are_refused_for_good() {
         let options = ClientOptions::default().credentials(Credentials::new("a", "s"));
         let credentials = CurrentCredentials::new(&options).unwrap();
         assert!(!credentials.refused(credentials.current().1));
         assert!(credentials.needed().now_or_never().is_none());
-        assert!(credentials.refused(credentials.current().1), "now somebody does");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_hangs_is_given_up() {
+        let credentials = provided();
+        credentials.keep_current(CredentialsProvider::new(std::future::pending));
+        let error = credentials.ready(soon()).await.unwrap_err();
+        assert!(error.message().contains("did not answer within 30 s"), "{error}");
     }
 
     #[tokio::test]

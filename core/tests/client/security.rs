@@ -13,6 +13,7 @@ use futures::future::try_join_all;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rocketmq_thin::{Client, ClientOptions, Credentials, ErrorKind, Message, ProducerOptions, Startup, Tls};
 use rocketmq_thin_proto::v2::{Code, SendMessageRequest, SendMessageResponse};
+use tokio::sync::Notify;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -210,47 +211,57 @@ async fn a_provider_that_fails_is_the_cause_of_the_failed_start() {
 }
 
 #[tokio::test]
-async fn expiring_credentials_are_pulled_and_replaced() {
+async fn expiring_credentials_are_replaced_while_calls_go_on() {
     let server = TestServer::start(Script::default());
+    let (asked, vault) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let provider = {
+        let (asked, vault) = (asked.clone(), vault.clone());
+        move || {
+            let (asked, vault) = (asked.clone(), vault.clone());
+            async move {
+                asked.notify_one();
+                vault.notified().await;
+                Ok(Credentials::new("new", "secret"))
+            }
+        }
+    };
     let expired = Credentials::new("old", "secret").expires_at(SystemTime::UNIX_EPOCH);
-    let client = Client::connect(ClientOptions::new(server.endpoints()).credentials(expired)).await.unwrap();
+    let options = ClientOptions::new(server.endpoints()).credentials(expired).credentials_provider(provider);
+    let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
-    assert!(client.credentials_needed().await);
-    // Calls go on meanwhile.
+    asked.notified().await;
     producer.send(Message::new("t", "x")).await.unwrap();
     assert_eq!(access_key(&server), "old");
+    vault.notify_one();
+    while access_key(&server) == "old" {
+        producer.send(Message::new("t", "x")).await.unwrap();
+    }
+    assert_eq!(access_key(&server), "new");
+}
+
+#[tokio::test]
+async fn the_application_replaces_credentials() {
+    let server = TestServer::start(Script::default());
+    let options = ClientOptions::new(server.endpoints()).credentials(Credentials::new("old", "secret"));
+    let client = Client::connect(options).await.unwrap();
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     client.update_credentials(&Credentials::new("new", "secret")).unwrap();
     producer.send(Message::new("t", "x")).await.unwrap();
     assert_eq!(access_key(&server), "new");
     let error = client.update_credentials(&Credentials::new("ü", "secret")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOptions);
-
-    let waiting = tokio::spawn({
-        let client = client.clone();
-        async move { client.credentials_needed().await }
-    });
-    client.close(Duration::from_secs(5)).await;
-    assert!(!waiting.await.unwrap());
 }
 
 #[tokio::test]
-async fn refused_credentials_are_pulled_and_the_reason_of_a_failure_is_told() {
+async fn a_refused_call_tells_why_there_are_no_other_credentials() {
     let server = TestServer::start(refuse_sends(usize::MAX));
     let options = ClientOptions::new(server.endpoints()).credentials(Credentials::new("old", "secret"));
+    let options = options.credentials_provider(async || Err("the vault is sealed".into()));
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
-    let puller = tokio::spawn({
-        let client = client.clone();
-        async move {
-            assert!(client.credentials_needed().await);
-            client.credentials_failed("the vault is sealed");
-        }
-    });
-    tokio::task::yield_now().await;
     let error = producer.send(Message::new("t", "x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(error.message().contains("the vault is sealed"), "{error}");
-    puller.await.unwrap();
 }
 
 /// Everything that is logged, down to the lowest level, HTTP/2 included.
