@@ -205,7 +205,7 @@ export interface ReceiveOptions extends CallOptions {
   readonly maxMessages?: number | undefined;
   /** How long the deliveries are invisible to other consumers (30000). Servers allow 10 seconds to 12 hours. */
   readonly invisibleMs?: number | undefined;
-  /** How long to wait for the first message (20000). Servers wait between 5 and 20 seconds. */
+  /** How long to wait for the first message (20000). */
   readonly awaitMs?: number | undefined;
 }
 

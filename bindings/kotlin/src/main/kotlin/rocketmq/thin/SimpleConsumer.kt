@@ -44,7 +44,7 @@ internal constructor(
      * @param maxMessages the maximum number of deliveries (32). Servers return at most 32.
      * @param invisibleDuration how long the deliveries are invisible to other consumers (30 s). Servers allow 10 s to
      *   12 h.
-     * @param awaitDuration how long to wait for the first message (20 s). Servers wait between 5 s and 20 s.
+     * @param awaitDuration how long to wait for the first message (20 s).
      * @throws RocketMQException if the server refuses the call or cannot be reached
      */
     suspend fun receive(
