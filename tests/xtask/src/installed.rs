@@ -23,6 +23,8 @@ use crate::{
 
 /// The Kotlin compiler as a Java package.
 const KOTLIN_COMPILER: &str = "tests/xtask/kotlin/pom.xml";
+/// The program that calls it.
+const COMPILE_ALL: &str = "tests/xtask/kotlin/CompileAll.java";
 
 /// The installed packages of every language.
 #[derive(Debug)]
@@ -178,8 +180,7 @@ impl<'a> Installed<'a> {
         Ok(fs::write(stamp, "")?)
     }
 
-    /// Compiles Kotlin programs against the jar, as far as they have changed. Many at once are much cheaper than
-    /// one by one: most of the time is the compiler's start.
+    /// Compiles Kotlin programs against the jar, as far as they have changed.
     pub(crate) fn compile_kotlin(&self, programs: &[KotlinProgram]) -> Result<()> {
         if programs.is_empty() {
             return Ok(());
@@ -187,36 +188,27 @@ impl<'a> Installed<'a> {
         let jar = self.packages.jar.clone().context("the jar is not packed")?;
         let mut stale = Vec::new();
         for program in programs {
-            let KotlinProgram { name, .. } = program;
-            let stamp = self.kotlin_classes(name)?.join(format!("META-INF/{name}.kotlin_module"));
+            let stamp = self.kotlin_classes(&program.name)?.join("META-INF/main.kotlin_module");
             if !is_fresh(&stamp, &[program.source.clone(), jar.clone()]) {
                 stale.push(program);
             }
         }
-        if stale.is_empty() {
-            return Ok(());
-        }
+        let step = match stale[..] {
+            [] => return Ok(()),
+            [program] => format!("compile the Kotlin program of {}", program.name),
+            _ => format!("compile {} Kotlin programs", stale.len()),
+        };
         // The compiler does not expand `*` in class paths.
         let mut libraries = files(&self.packages.jar_dependencies)?;
         libraries.push(jar);
-        let mut modules = String::from("<modules>\n");
-        for KotlinProgram { name, source } in &stale {
-            modules += &module(name, source, &self.kotlin_classes(name)?, &libraries);
-        }
-        modules += "</modules>\n";
-        let description = self.cache("kotlin")?.join("modules.xml");
-        fs::write(&description, modules)?;
         let mut compile = Command::new("java");
         // The compiler lives for seconds: code for long runs and parallel collection cost it more than they save.
         compile.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
         compile.arg("-cp").arg(maven::class_path(self.workspace, KOTLIN_COMPILER)?);
-        compile.args(["org.jetbrains.kotlin.cli.jvm.K2JVMCompiler", "-no-stdlib", "-no-reflect"]);
-        compile.args(["-jvm-target", "17"]).arg(format!("-Xbuild-file={}", description.display()));
-        let names: Vec<&str> = stale.iter().map(|program| program.name.as_str()).collect();
-        let step = match names[..] {
-            [name] => format!("compile the Kotlin program of {name}"),
-            _ => format!("compile {} Kotlin programs", names.len()),
-        };
+        compile.arg(self.workspace.root().join(COMPILE_ALL)).arg(std::env::join_paths(libraries)?);
+        for KotlinProgram { name, source } in stale {
+            compile.arg(self.kotlin_classes(name)?).arg(source);
+        }
         step::run(self.workspace, &step, &mut compile).map(drop)
     }
 
@@ -232,19 +224,6 @@ pub(crate) struct KotlinProgram {
     /// The folder of its classes.
     pub(crate) name: String,
     pub(crate) source: PathBuf,
-}
-
-/// The entry of a program in the description that the compiler reads.
-fn module(name: &str, source: &Path, classes: &Path, libraries: &[PathBuf]) -> String {
-    let mut module = format!(
-        "<module name=\"{name}\" type=\"java-production\" outputDir=\"{}\">\n<sources path=\"{}\"/>\n",
-        classes.display(),
-        source.display()
-    );
-    for library in libraries {
-        module += &format!("<classpath path=\"{}\"/>\n", library.display());
-    }
-    module + "</module>\n"
 }
 
 /// The files directly in a folder, without subfolders.
