@@ -93,7 +93,7 @@ impl Connection {
             .initial_max_send_streams(0)
             .handshake(TokioIo::new(FirstBytes::new(io, greeting.clone())))
             .await
-            .map_err(|error| diagnosis::no_http2(address, &greeting, Some(error)))?;
+            .map_err(|error| diagnosis::no_http2(address, &origin, &greeting, Some(error)))?;
         let (limit, mut max_streams) = watch::channel(0);
         let Tasks { closed, progress } = tasks.clone();
         // Not by `Tasks`, whose tasks wake this one: it would wake itself for ever.
@@ -113,7 +113,7 @@ impl Connection {
             }
         }));
         if max_streams.wait_for(|streams| *streams > 0).await.is_err() {
-            return Err(diagnosis::no_http2(address, &greeting, None));
+            return Err(diagnosis::no_http2(address, &origin, &greeting, None));
         }
         let now = Instant::now();
         let silence = Silence { last_answer: now, first_timeout: None, last_probe: now };

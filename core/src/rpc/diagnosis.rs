@@ -11,6 +11,7 @@ use std::{
 use parking_lot::Mutex;
 use rustls::{AlertDescription, CertificateError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tonic::codegen::http::{Uri, uri::Scheme};
 
 use super::{failure::deepest, retry};
 use crate::{
@@ -66,8 +67,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
             let mut kept = self.greeting.0.lock();
             let room = KEPT - kept.bytes.len();
             kept.bytes.extend_from_slice(&read[..read.len().min(room)]);
-            if let Poll::Ready(Err(error)) = &result {
-                kept.tls = tls_error(error).cloned();
+            if let Poll::Ready(Err(error)) = &result
+                && let Some(tls) = tls_error(error)
+            {
+                kept.tls = Some(tls.clone());
             }
             let full = kept.bytes.len() == KEPT;
             drop(kept);
@@ -77,13 +80,26 @@ impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
+impl<T: AsyncRead + Unpin> FirstBytes<T> {
+    /// A server that refuses a client writes why and closes the connection. If the client is still writing, that
+    /// fails, and nobody would read the reason.
+    fn read_reason<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if matches!(written, Poll::Ready(Err(_))) && !self.full {
+            let _ = Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut [0; KEPT]));
+        }
+        written
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.read_reason(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.read_reason(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -95,7 +111,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
+        self.read_reason(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -213,11 +230,22 @@ pub(super) fn no_http2_over_tls(address: &Address) -> Error {
     )
 }
 
-/// A connection ended before the server's first HTTP/2 frame.
-pub(super) fn no_http2(address: &Address, greeting: &Greeting, cause: Option<hyper::Error>) -> Error {
+/// A connection ended before the server's first HTTP/2 frame. `origin` tells whether it is one with TLS.
+pub(super) fn no_http2(
+    address: &Address,
+    origin: &Uri,
+    greeting: &Greeting,
+    cause: Option<hyper::Error>,
+) -> Error {
     let beginning = greeting.0.lock();
     let error = match &beginning.tls {
         Some(tls) => refused_by_tls(address, tls),
+        None if beginning.bytes.is_empty() && origin.scheme() == Some(&Scheme::HTTPS) => error(
+            ErrorKind::Unavailable,
+            address,
+            "the server closed the connection after the TLS handshake; it may require a client certificate",
+        )
+        .absent(),
         None => of_greeting(address, &beginning.bytes),
     };
     drop(beginning);
@@ -280,6 +308,8 @@ fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -295,6 +325,53 @@ mod tests {
         ] {
             let error = of_greeting(&address, bytes);
             assert_eq!((error.kind(), error.retryable()), (kind, retryable), "{error}");
+            assert!(error.message().contains(text), "{error}");
+        }
+    }
+
+    /// A connection that the other side has closed after it wrote.
+    struct Closed(&'static [u8]);
+
+    impl AsyncRead for Closed {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            buffer.put_slice(self.0);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Closed {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_refusal_is_read_after_a_failed_write() {
+        let greeting = Greeting::default();
+        let mut stream = FirstBytes::new(Closed(b"HTTP/1.1 400"), greeting.clone());
+        stream.write_all(b"PRI").await.unwrap_err();
+        assert_eq!(greeting.0.lock().bytes, b"HTTP/1.1 400");
+    }
+
+    #[test]
+    fn a_connection_that_ends_tells_what_to_do_about_tls() {
+        let address = Address::new("h", 1);
+        for (origin, text) in
+            [("http://h", "use https://"), ("https://h", "may require a client certificate")]
+        {
+            let error = no_http2(&address, &Uri::from_static(origin), &Greeting::default(), None);
             assert!(error.message().contains(text), "{error}");
         }
     }
