@@ -23,7 +23,9 @@ use crate::{
 
 /// The one set of packages whose unit tests are built: the generator of the Kotlin layer is a tool that runs
 /// in every build, and building it a second time for no test of its own would cost a minute.
-pub(crate) const UNIT_TESTS: &[&str] = &["test", "--workspace", "--exclude", "rocketmq-thin-kotlin-bindgen"];
+/// A failure does not keep the tests of other packages from running.
+pub(crate) const UNIT_TESTS: &[&str] =
+    &["test", "--no-fail-fast", "--workspace", "--exclude", "rocketmq-thin-kotlin-bindgen"];
 
 /// Runs all tests in the chosen languages and closes with one line: `N passed, N failed`. Whether all passed.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language], without_go: bool) -> Result<bool> {
