@@ -116,7 +116,15 @@ async fn merged(proxy: &Path, arguments: &Arguments) -> Result<(), Failure> {
     clients(&table, arguments, &this, &proxy.address).await
 }
 
-/// Each client sends one by one at 32 in flight; prints the client's CPU per message.
+/// The workloads of a client, and the targets for Rust and for the other languages. A push consumer may cost half as
+/// much again as a simple one.
+const WORKLOADS: &[(&str, &str, [&str; 2])] = &[
+    ("send", "send, 32 in flight", ["24", "60"]),
+    ("receive", "receive + ack, 32 in one", ["5", "12"]),
+    ("push", "push consumer, empty handler", ["7.5", "18"]),
+];
+
+/// Prints the CPU per message of each client.
 async fn clients(table: &Table, arguments: &Arguments, this: &PathBuf, address: &str) -> Result<(), Failure> {
     let mut commands = vec![("rust", {
         let mut command = Command::new(this);
@@ -134,12 +142,14 @@ async fn clients(table: &Table, arguments: &Arguments, this: &PathBuf, address: 
         command.arg(address);
         let mut client = Process::start(command)?;
         expect(&mut client, "ready").await?;
-        let (before, begin, messages) = (client.account().cpu()?, Instant::now(), arguments.messages);
-        client.stdin()?.write_all(format!("{messages}\n").as_bytes()).await?;
-        expect(&mut client, "done").await?;
-        let spent = Spent { cpu: client.account().cpu()? - before, wall: begin.elapsed(), messages };
-        let target = if name == "rust" { "24" } else { "60" };
-        table.work(&format!("{name} client: send, 32 in flight"), &spent, target);
+        let messages = arguments.messages;
+        for (workload, title, [rust, other]) in WORKLOADS {
+            let (before, begin) = (client.account().cpu()?, Instant::now());
+            client.stdin()?.write_all(format!("{workload} {messages}\n").as_bytes()).await?;
+            expect(&mut client, "done").await?;
+            let spent = Spent { cpu: client.account().cpu()? - before, wall: begin.elapsed(), messages };
+            table.work(&format!("{name} client: {title}"), &spent, if name == "rust" { rust } else { other });
+        }
     }
     Ok(())
 }

@@ -33,20 +33,20 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
             // The runner always measures the Rust client.
             Language::Rust => continue,
             Language::Python => {
-                format!("{} {}", installed.python()?.display(), sources.join("send.py").display())
+                format!("{} {}", installed.python()?.display(), sources.join("client.py").display())
             }
             Language::Node => {
-                format!("node {}", installed.node_programs(&sources, "bench")?.join("send.mjs").display())
+                format!("node {}", installed.node_programs(&sources, "bench")?.join("client.mjs").display())
             }
             Language::Kotlin => {
-                let source = sources.join("Send.kt");
+                let source = sources.join("Client.kt");
                 if !source.exists() {
                     continue;
                 }
                 let name = "bench".to_owned();
                 let classes = installed.class_path(&installed.kotlin_classes(&name)?)?;
                 installed.compile_kotlin(&[KotlinProgram { name, source }])?;
-                format!("java -cp {} SendKt", classes.to_string_lossy())
+                format!("java -cp {} ClientKt", classes.to_string_lossy())
             }
         };
         bench.arg("--client").arg(format!("{}={client}", language.key()));
