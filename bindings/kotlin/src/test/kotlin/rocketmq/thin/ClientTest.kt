@@ -1,7 +1,6 @@
 package rocketmq.thin
 
 import java.nio.file.Path
-import java.util.UUID
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.minutes
 import kotlin.time.Duration.Companion.seconds
@@ -14,36 +13,17 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
 import kotlinx.coroutines.yield
-import org.junit.jupiter.api.AfterAll
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
-import org.junit.jupiter.api.BeforeAll
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.TestInstance
-import org.junit.jupiter.api.io.CleanupMode
 import org.junit.jupiter.api.io.TempDir
 
 /** The features of Kotlin: coroutines, cancellation, `use`, exceptions, types. */
-@TestInstance(TestInstance.Lifecycle.PER_CLASS)
-class ClientTest {
-    private lateinit var proxy: MergedProxy
-
-    @BeforeAll
-    fun start(@TempDir(cleanup = CleanupMode.NEVER) data: Path) {
-        proxy = MergedProxy(data, "--auto-create-topics", "true")
-    }
-
-    @AfterAll
-    fun stop() = proxy.close()
-
-    private fun unique(name: String) = "$name-${UUID.randomUUID()}"
-
-    private fun test(block: suspend (Client) -> Unit) = runBlocking { Client.connect(proxy.endpoint).use { block(it) } }
-
+class ClientTest : MergedTest() {
     @Test
     fun `a contradiction in a message fails before it is sent`() = test { client ->
         val producer = client.producer()

@@ -1,7 +1,5 @@
 package rocketmq.thin
 
-import java.nio.file.Path
-import java.util.UUID
 import java.util.concurrent.atomic.AtomicInteger
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
@@ -11,34 +9,14 @@ import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
-import org.junit.jupiter.api.AfterAll
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertTrue
-import org.junit.jupiter.api.BeforeAll
 import org.junit.jupiter.api.Test
-import org.junit.jupiter.api.TestInstance
-import org.junit.jupiter.api.io.CleanupMode
-import org.junit.jupiter.api.io.TempDir
 
 /** Health, metrics, credentials and transactions in Kotlin's idioms. */
-@TestInstance(TestInstance.Lifecycle.PER_CLASS)
-class LifeTest {
-    private lateinit var proxy: MergedProxy
-
-    @BeforeAll
-    fun start(@TempDir(cleanup = CleanupMode.NEVER) data: Path) {
-        proxy = MergedProxy(data, "--auto-create-topics", "true")
-    }
-
-    @AfterAll
-    fun stop() = proxy.close()
-
-    private fun unique(name: String) = "$name-${UUID.randomUUID()}"
-
-    private fun test(block: suspend (Client) -> Unit) = runBlocking { Client.connect(proxy.endpoint).use { block(it) } }
-
+class LifeTest : MergedTest() {
     @Test
     fun `the status is a flow that ends when the client is closed`() = runBlocking {
         val client = Client.connect(proxy.endpoint)
