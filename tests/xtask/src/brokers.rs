@@ -26,17 +26,18 @@ impl Brokers {
     /// Starts a cluster of the given version. The first start downloads its packages.
     pub(crate) fn start(workspace: &Workspace, artefacts: &Artefacts, version: Option<&str>) -> Result<Self> {
         let program = artefacts.program("cluster");
-        let folder = workspace.cache("test-cluster")?;
+        // Clusters of different versions may run at the same time.
+        let folder = workspace.cache(&format!("test-cluster/{}", version.unwrap_or("newest")))?;
+        let what = version.map_or_else(String::new, |version| format!(" {version}"));
         // Servers of an earlier run that was killed.
         step::run(
             workspace,
-            "end old brokers",
+            &format!("end brokers{what} of an earlier run"),
             Command::new(&program).arg("down").arg("--folder").arg(&folder),
         )?;
         let mut up = Command::new(&program);
         up.args(["up", "--with-apache-proxy", "--folder"]).arg(&folder);
         up.args(version.iter().flat_map(|version| ["--version", version]));
-        let what = version.map_or_else(String::new, |version| format!(" {version}"));
         step::run(workspace, &format!("start Apache's name server, broker and proxy{what}"), &mut up)?;
         let state = std::fs::read(folder.join("state.json")).context("reading what was started")?;
         let state: Value = serde_json::from_slice(&state)?;

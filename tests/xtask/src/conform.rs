@@ -99,7 +99,9 @@ pub(crate) fn drivers(
         }
         Language::Kotlin => {
             let class_path = installed.class_path(&workspace.root().join(KOTLIN_TEST_CLASSES))?;
-            vec![driver("kotlin", &["java".as_ref(), "-cp".as_ref(), &class_path, KOTLIN_DRIVER.as_ref()])]
+            // A driver lives for seconds: code for long runs and parallel collection cost it more than they save.
+            let flags = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"].map(OsStr::new);
+            vec![driver("kotlin", &[&flags[..], &[&class_path, KOTLIN_DRIVER.as_ref()]].concat())]
         }
     })
 }

@@ -8,7 +8,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -102,32 +102,53 @@ pub(crate) fn run_separated(
     run_on(workspace, installed, (&Run { languages, proxy: &proxy }, Server::Separated), &[])
 }
 
-/// Runs the examples of one kind of server. Each gets the proxy's address and `arguments`.
+/// Runs the examples of one kind of server side by side: some of them mostly wait. Each gets the proxy's address and
+/// `arguments`.
 fn run_on(
     workspace: &Workspace,
     installed: &Installed<'_>,
     (run, server): (&Run<'_>, Server),
     arguments: &[OsString],
 ) -> Result<Tally> {
-    let mut tally = Tally::default();
-    if run.languages.contains(&Language::Kotlin) {
-        installed.compile_kotlin(&kotlin_programs(workspace)?)?;
-    }
+    compile(workspace, installed, run.languages)?;
+    let mut examples = Vec::new();
     for name in folders(workspace)? {
         let folder = workspace.root().join("examples").join(&name);
-        if Server::of(&folder)? != server {
-            continue;
+        if Server::of(&folder)? == server {
+            examples.push(Example { workspace, installed, run, name, folder });
         }
-        set_up(workspace, installed, &folder, run.proxy)?;
+    }
+    let mut tally = Tally::default();
+    for outcome in step::side_by_side(&examples, |example| example.run(arguments)) {
+        tally.add(outcome?);
+    }
+    Ok(tally)
+}
+
+/// An example in the chosen languages.
+struct Example<'a> {
+    workspace: &'a Workspace,
+    installed: &'a Installed<'a>,
+    run: &'a Run<'a>,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Example<'_> {
+    /// Runs the languages one after the other: they use the same topics.
+    fn run(&self, arguments: &[OsString]) -> Result<Tally> {
+        let Self { workspace, installed, run, name, folder } = self;
+        set_up(workspace, installed, folder, run.proxy)?;
         let expected = folder.join("expected.txt");
         let expected =
             fs::read_to_string(&expected).with_context(|| format!("reading {}", expected.display()))?;
+        let mut tally = Tally::default();
         for language in run.languages {
             if !folder.join(main_file(*language)).exists() {
                 println!("  example {name} in {language} … not written yet");
                 continue;
             }
-            let mut program = installed.example(*language, &name)?;
+            let mut program = installed.example(*language, name)?;
             let title = format!("example {name} in {language}");
             let outcome =
                 step::attempt(workspace, &title, program.arg(run.proxy.endpoint()).args(arguments))?;
@@ -138,8 +159,20 @@ fn run_on(
             }
             tally.add_one(outcome.ok && same);
         }
+        Ok(tally)
     }
-    Ok(tally)
+}
+
+/// Compiles the examples that need it. What is compiled already is skipped.
+pub(crate) fn compile(
+    workspace: &Workspace,
+    installed: &Installed<'_>,
+    languages: &[Language],
+) -> Result<()> {
+    if !languages.contains(&Language::Kotlin) {
+        return Ok(());
+    }
+    installed.compile_kotlin(&kotlin_programs(workspace)?)
 }
 
 /// The examples in Kotlin.

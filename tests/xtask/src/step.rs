@@ -2,8 +2,10 @@
 //! shows the end of that log if it fails.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{IsTerminal, Write, stdout},
+    panic::resume_unwind,
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -19,6 +21,28 @@ const TAIL: usize = 40;
 
 /// How often a waiting terminal line is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
+
+thread_local! {
+    /// Whether steps of other threads run at the same time.
+    static BESIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` while steps of other threads run: each of its steps prints its line when it has ended.
+pub(crate) fn beside<T>(work: impl FnOnce() -> T) -> T {
+    let before = BESIDE.replace(true);
+    let result = work();
+    BESIDE.set(before);
+    result
+}
+
+/// Does `work` for each item at the same time, and returns the results in the order of the items.
+pub(crate) fn side_by_side<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    thread::scope(|scope| {
+        let running: Vec<_> = items.iter().map(|item| scope.spawn(move || beside(|| work(item)))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
 
 /// The output of a step: standard output and standard error together.
 #[derive(Debug)]
@@ -83,18 +107,19 @@ impl Running {
     fn end(mut self) -> Result<Outcome> {
         announce(&self.name);
         let ok = self.wait()?;
-        finish(&self.name, if ok { "ok" } else { "FAILED" }, self.started);
         let log = Log(self.log);
+        let mut tail = String::new();
         if !ok {
             let text = log.text()?;
             let lines: Vec<&str> = text.lines().collect();
-            println!("{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
+            tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
         }
+        finish(&self.name, if ok { "ok" } else { "FAILED" }, self.started, &tail);
         Ok(Outcome { ok, log })
     }
 
     fn wait(&mut self) -> Result<bool> {
-        if !stdout().is_terminal() {
+        if BESIDE.get() || !stdout().is_terminal() {
             return Ok(self.child.wait()?.success());
         }
         loop {
@@ -121,20 +146,26 @@ pub(crate) fn perform<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result
     let started = Instant::now();
     announce(name);
     let result = work();
-    finish(name, if result.is_ok() { "ok" } else { "FAILED" }, started);
+    finish(name, if result.is_ok() { "ok" } else { "FAILED" }, started, "");
     result
 }
 
 fn announce(name: &str) {
-    print!("  {name} … ");
-    flush();
+    if !BESIDE.get() {
+        print!("  {name} … ");
+        flush();
+    }
 }
 
-fn finish(name: &str, result: &str, started: Instant) {
-    if stdout().is_terminal() {
-        print!("\r\x1b[2K  {name} … ");
-    }
-    println!("{result} ({:.1} s)", started.elapsed().as_secs_f64());
+/// Prints the end of a step, and the end of its log if it failed, in one piece.
+fn finish(name: &str, result: &str, started: Instant, tail: &str) {
+    let again = match (BESIDE.get(), stdout().is_terminal()) {
+        (true, _) => format!("  {name} … "),
+        (false, true) => format!("\r\x1b[2K  {name} … "),
+        (false, false) => String::new(),
+    };
+    let end = if tail.is_empty() { "" } else { "\n" };
+    println!("{again}{result} ({:.1} s){end}{tail}", started.elapsed().as_secs_f64());
 }
 
 /// Flushes standard output. A closed pipe does not fail a build.

@@ -1,6 +1,10 @@
 //! `cargo x test`: everything, in the order in which failures are cheapest to learn of.
 
-use std::process::Command;
+use std::{
+    panic::resume_unwind,
+    process::Command,
+    thread::{self, ScopedJoinHandle},
+};
 
 use anyhow::Result;
 
@@ -48,6 +52,13 @@ struct Scope<'a> {
     guests: &'a [Guest],
 }
 
+impl Scope<'_> {
+    /// Whether there are Apache's servers: they are where the tools of Apache's Java client are.
+    fn has_brokers(&self) -> bool {
+        self.guests.contains(&Guest::Java)
+    }
+}
+
 fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> Result<()> {
     step::heading("Source");
     tally.add_one(report(step::perform("tidy", || tidy::run(workspace.root()))));
@@ -61,54 +72,31 @@ fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> R
 }
 
 fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Result<()> {
-    let languages = scope.languages;
     step::heading("Packages");
-    let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
+    let installed = Installed::prepare(workspace, scope.languages, Profile::Tested)?;
 
+    // Much of what follows is waiting, so parts that share nothing run side by side.
     step::heading("Bindings");
-    for language in languages {
-        if let Some(mut tests) = bindings::tests(workspace, &installed, *language)? {
-            let name = format!("tests of the {language} binding");
-            tally.count(&step::attempt(workspace, &name, &mut tests)?)?;
-        }
-        if *language == Language::Python {
-            for checked in typed::check(workspace, &installed)? {
-                tally.count(&checked)?;
-            }
-        }
+    for outcome in step::side_by_side(scope.languages, |language| binding(workspace, &installed, *language)) {
+        tally.add(outcome?);
     }
 
-    step::heading("Examples");
-    let proxy = Proxy::start(workspace, installed.artefacts())?;
-    tally.add(examples::run(workspace, &installed, &Run { languages, proxy: &proxy })?);
-    tally.add(snippets::run(workspace, &installed, &Run { languages, proxy: &proxy })?);
-    let letters = step::perform("every language receives what every language sends", || {
-        across::exchange(&mut across::speakers(workspace, &installed, languages, &proxy)?)
+    step::heading("Examples, the contract, and old brokers");
+    examples::compile(workspace, &installed, scope.languages)?;
+    let (examples, old, new) = thread::scope(|threads| {
+        let old = threads.spawn(|| step::beside(|| old_brokers(workspace, &installed, scope)));
+        let new = threads.spawn(|| step::beside(|| brokers(workspace, &installed, scope)));
+        (step::beside(|| examples(workspace, &installed, scope)), joined(old), joined(new))
     });
-    tally.add_one(report(letters));
-    drop(proxy);
-    tally.add(examples::run_with_tls(workspace, &installed, languages)?);
+    let (brokers, with_brokers) = new?;
+    [examples?, old?, with_brokers].into_iter().for_each(|part| tally.add(part));
 
     step::heading("Behaviour");
-    // Apache's servers are there where the tools of Apache's Java client are.
-    if scope.guests.contains(&Guest::Java) && languages.contains(&Language::Rust) {
-        let oldest = Brokers::start(workspace, installed.artefacts(), Some(OLDEST))?;
-        let mut conformance = conform::command(workspace, &installed, &[Language::Rust])?;
-        oldest.tell(&mut conformance);
-        conformance.args(["--server", "separated", "--server", "apache", "--known-failing"]);
-        conformance.arg(workspace.root().join("tests/conformance/known-failing-old-brokers.txt"));
-        tally.count(&step::attempt(workspace, "conformance in front of old brokers", &mut conformance)?)?;
-    }
-    let brokers =
-        scope.guests.contains(&Guest::Java).then(|| Brokers::start(workspace, installed.artefacts(), None));
-    let brokers = brokers.transpose()?;
-    let mut conformance = conform::command(workspace, &installed, languages)?;
+    let mut conformance = conform::command(workspace, &installed, scope.languages)?;
     let mut interop = interop::command(workspace, installed.artefacts(), scope.guests);
     if let Some(brokers) = &brokers {
         brokers.tell(&mut conformance);
         brokers.tell(&mut interop);
-        tally.add(examples::run_separated(workspace, &installed, languages, brokers)?);
-        tally.count(&interop::contract(workspace, brokers)?)?;
     }
     tally.count(&step::attempt(workspace, "conformance", &mut conformance)?)?;
     if !scope.guests.is_empty() {
@@ -119,6 +107,71 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
         )?)?;
     }
     Ok(())
+}
+
+/// The binding's own tests.
+fn binding(workspace: &Workspace, installed: &Installed<'_>, language: Language) -> Result<Tally> {
+    let mut tally = Tally::default();
+    if let Some(mut tests) = bindings::tests(workspace, installed, language)? {
+        let name = format!("tests of the {language} binding");
+        tally.count(&step::attempt(workspace, &name, &mut tests)?)?;
+    }
+    if language == Language::Python {
+        for checked in typed::check(workspace, installed)? {
+            tally.count(&checked)?;
+        }
+    }
+    Ok(tally)
+}
+
+/// The programs of the examples and the READMEs.
+fn examples(workspace: &Workspace, installed: &Installed<'_>, scope: &Scope<'_>) -> Result<Tally> {
+    let languages = scope.languages;
+    let mut tally = Tally::default();
+    let proxy = Proxy::start(workspace, installed.artefacts())?;
+    tally.add(examples::run(workspace, installed, &Run { languages, proxy: &proxy })?);
+    tally.add(snippets::run(workspace, installed, &Run { languages, proxy: &proxy })?);
+    let letters = step::perform("every language receives what every language sends", || {
+        across::exchange(&mut across::speakers(workspace, installed, languages, &proxy)?)
+    });
+    tally.add_one(report(letters));
+    drop(proxy);
+    tally.add(examples::run_with_tls(workspace, installed, languages)?);
+    Ok(tally)
+}
+
+/// What runs in front of the oldest brokers.
+fn old_brokers(workspace: &Workspace, installed: &Installed<'_>, scope: &Scope<'_>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    if scope.has_brokers() && scope.languages.contains(&Language::Rust) {
+        let oldest = Brokers::start(workspace, installed.artefacts(), Some(OLDEST))?;
+        let mut conformance = conform::command(workspace, installed, &[Language::Rust])?;
+        oldest.tell(&mut conformance);
+        conformance.args(["--server", "separated", "--server", "apache", "--known-failing"]);
+        conformance.arg(workspace.root().join("tests/conformance/known-failing-old-brokers.txt"));
+        tally.count(&step::attempt(workspace, "conformance in front of old brokers", &mut conformance)?)?;
+    }
+    Ok(tally)
+}
+
+/// Starts the newest brokers, and runs what needs them alone. They go on running.
+fn brokers(
+    workspace: &Workspace,
+    installed: &Installed<'_>,
+    scope: &Scope<'_>,
+) -> Result<(Option<Brokers>, Tally)> {
+    let mut tally = Tally::default();
+    if !scope.has_brokers() {
+        return Ok((None, tally));
+    }
+    let brokers = Brokers::start(workspace, installed.artefacts(), None)?;
+    tally.add(examples::run_separated(workspace, installed, scope.languages, &brokers)?);
+    tally.count(&interop::contract(workspace, &brokers)?)?;
+    Ok((Some(brokers), tally))
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A failure of our own code is reported like a program's, and the rest goes on.
