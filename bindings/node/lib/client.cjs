@@ -15,6 +15,7 @@ const { RocketMQError } = require('./error.cjs');
 const { followLogs, logStatus } = require('./logs.cjs');
 const { Observers } = require('./observers.cjs');
 const { Producer } = require('./producer.cjs');
+const { promised } = require('./promised.cjs');
 const { PushConsumer } = require('./push.cjs');
 const { SimpleConsumer } = require('./consumer.cjs');
 
@@ -28,7 +29,11 @@ class Client {
     this.#observers = observers;
   }
 
-  static async connect(options, call) {
+  static connect(options, call) {
+    return promised(Client.#connect(options, call), Client, 'Client.connect(...)');
+  }
+
+  static async #connect(options, call) {
     const { logger, interceptors, ...given } = clientOptions(options, 'options');
     const signal = signalOf(call);
     signal?.throwIfAborted();
@@ -50,7 +55,11 @@ class Client {
     }
   }
 
-  async producer(options = {}, call) {
+  producer(options = {}, call) {
+    return promised(this.#producer(options, call), Producer, 'client.producer(...)');
+  }
+
+  async #producer(options, call) {
     const { checker, ...given } = producerOptions(options, 'options');
     const native = await run(() => this.#native.producer(given), signalOf(call));
     if (checker !== undefined) {
@@ -59,13 +68,21 @@ class Client {
     return new Producer(native, this.#observers);
   }
 
-  async simpleConsumer(options, call) {
+  simpleConsumer(options, call) {
+    return promised(this.#simpleConsumer(options, call), SimpleConsumer, 'client.simpleConsumer(...)');
+  }
+
+  async #simpleConsumer(options, call) {
     const given = simpleConsumerOptions(options, 'options');
     const native = await run(() => this.#native.simpleConsumer(given), signalOf(call));
     return new SimpleConsumer(native, given.group, this.#observers);
   }
 
-  async pushConsumer(options, call) {
+  pushConsumer(options, call) {
+    return promised(this.#pushConsumer(options, call), PushConsumer, 'client.pushConsumer(...)');
+  }
+
+  async #pushConsumer(options, call) {
     const { handler, ...given } = pushConsumerOptions(options, 'options');
     const native = await run(() => this.#native.pushConsumer(given), signalOf(call));
     return new PushConsumer(native, { group: given.group, handler }, this.#observers);

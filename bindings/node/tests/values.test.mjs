@@ -210,3 +210,15 @@ test('close reports its result', async () => {
   assert.deepEqual([flushed, abandoned], [0, 0]);
   assert.ok(elapsedMs >= 0);
 });
+
+test('a forgotten await is named', async () => {
+  const connecting = Client.connect(server);
+  assert.throws(() => connecting.producer(), /^TypeError: Client\.connect\(\.\.\.\) returns a promise; write `await Client/);
+  const another = await connecting;
+  const [producer, consumer] = [another.producer(), another.simpleConsumer({ group: name(), subscriptions: [name()] })];
+  assert.throws(() => producer.send({ topic: name(), body: 'x' }), /await client\.producer/);
+  // Also what is inherited.
+  assert.throws(() => consumer.liteTopics(), /await client\.simpleConsumer/);
+  await Promise.all([producer, consumer]);
+  await another.close();
+});
