@@ -52,9 +52,9 @@ pub enum ClientKind {
     SimpleConsumer,
     /// Reserved.
     PullConsumer,
-    /// Consumes lite topics.
+    /// Consumes lite topics, with its own loop.
     LitePushConsumer,
-    /// Reserved.
+    /// Consumes lite topics, message by message.
     LiteSimpleConsumer,
     /// A number this proxy doesn't know.
     Unknown(i32),
@@ -77,7 +77,11 @@ impl ClientKind {
     }
 
     pub(super) fn consumes(self) -> bool {
-        matches!(self, Self::PushConsumer | Self::SimpleConsumer | Self::LitePushConsumer)
+        matches!(self, Self::PushConsumer | Self::SimpleConsumer) || self.consumes_lite()
+    }
+
+    pub(super) fn consumes_lite(self) -> bool {
+        matches!(self, Self::LitePushConsumer | Self::LiteSimpleConsumer)
     }
 }
 

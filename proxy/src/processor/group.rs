@@ -30,10 +30,10 @@ pub(super) async fn for_client(
 ) -> Result<GroupConfig, Error> {
     let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
     let config = existing(services, name).await?;
-    match (kind, &config.lite_bind_topic) {
-        (ClientKind::LitePushConsumer, None) => refuse(format!("regular group cannot use LITE mode: {name}")),
-        (ClientKind::LitePushConsumer, Some(_)) | (_, None) => Ok(config),
-        (_, Some(_)) => refuse(format!("lite group must use LITE mode: {name}")),
+    match (kind.consumes_lite(), config.lite_bind_topic.is_some()) {
+        (true, false) => refuse(format!("regular group cannot use LITE mode: {name}")),
+        (false, true) => refuse(format!("lite group must use LITE mode: {name}")),
+        _ => Ok(config),
     }
 }
 

@@ -231,7 +231,7 @@ impl Command for TerminateCommand {
         let (client, session) = environment.clients.remove(context).ok_or_else(unknown_client)?;
         lease::release(environment, &client).await;
         // Brokers know a lite subscription by the client's id alone: another session of the same id keeps it.
-        if session.kind == ClientKind::LitePushConsumer && environment.clients.find(context).is_none() {
+        if session.kind.consumes_lite() && environment.clients.find(context).is_none() {
             unsubscribe_lite(environment, context, session.subscription).await;
         }
         match session.kind {

@@ -76,6 +76,35 @@ async fn settings_come_back_with_the_servers_values() {
 }
 
 #[tokio::test]
+async fn both_kinds_of_lite_consumers_need_a_lite_group_and_no_others_may_use_it() {
+    let proxy = Proxy::configured(|config| {
+        config.groups = vec![toml::from_str("name = 'lite'\nlite_bind_topic = 't'").expect("a group")];
+    })
+    .await;
+    let mut client = proxy.client().await;
+    for kind in [
+        pb::ClientType::LitePushConsumer,
+        pb::ClientType::LiteSimpleConsumer,
+        pb::ClientType::PushConsumer,
+        pb::ClientType::SimpleConsumer,
+    ] {
+        let is_lite = matches!(kind, pb::ClientType::LitePushConsumer | pb::ClientType::LiteSimpleConsumer);
+        for (group, fits) in [("lite", is_lite), ("plain", !is_lite)] {
+            let subscription = pb::Subscription { group: resource(group), ..Default::default() };
+            let (commands, mut answers) = open(&mut client, "client").await;
+            commands.send(settings(kind, PubSub::Subscription(subscription))).await.expect("sent");
+            match answers.message().await {
+                Ok(answer) => assert!(fits && answer.is_some(), "{kind:?} {group}"),
+                Err(refused) => {
+                    assert!(!fits, "{kind:?} {group}: {refused}");
+                    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_closes_its_side_gets_an_orderly_end() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
