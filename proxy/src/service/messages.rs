@@ -27,9 +27,13 @@ pub trait Messages: Send + Sync {
     /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
     ///
     /// Only messages that pass the filter are delivered; the others count as consumed. A message whose lease
-    /// expired is delivered again with `attempt` raised by one, also after a restart of the backend. In a FIFO group, a
-    /// queue delivers nothing while one of its messages is leased, except that a receive with the same `attempt_id`
-    /// gets its unsettled batch again at once.
+    /// expired is delivered again with `attempt` raised by one, also after a restart of the backend.
+    ///
+    /// In a FIFO group, the messages of a message group are delivered in order; those of a queue that have none are a
+    /// group of their own. A receive may take several messages of a group. The next ones wait until these are settled,
+    /// or until all their leases are over: then what is not settled is delivered again, in order. Messages of other
+    /// groups in the queue need not wait, though Apache's brokers let them. A receive with the same `attempt_id` gets
+    /// its unsettled batch again at once.
     ///
     /// # Errors
     /// `TopicNotFound`, `GroupNotFound`, `Forbidden`, `IllegalFilter`, `Busy` (too many waiting), `Timeout`,

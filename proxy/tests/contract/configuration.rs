@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::poll;
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
-use rocketmq_thin_proxy::service::{Message, ServiceErrorKind};
+use rocketmq_thin_proxy::service::{Message, Receive, ServiceErrorKind};
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, LONG, ids, plain};
+use crate::client::{Client, LONG, ids, of_group, plain};
 
 #[tokio::test]
 async fn requests_create_nothing_if_so_configured() {
@@ -118,6 +118,24 @@ async fn a_group_with_too_much_unsettled_gets_nothing_new() {
     let (next, _) = tokio::join!(client.next(LONG), client.acknowledge(&deliveries[..1]));
     assert_eq!(next.message.id, "3");
     client.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_group_reads_ahead_of_a_blocked_message_group_up_to_the_limit() {
+    let backend =
+        Embedded::with(EmbeddedConfig { max_unsettled_per_queue: 3, ..EmbeddedConfig::default() }).await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    for (id, group) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a"), ("a4", "a"), ("a5", "a")] {
+        client.send(vec![of_group(id, group)]).await;
+    }
+    client.send(vec![of_group("c1", "c")]).await;
+    let a1 = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    assert_eq!(ids(&client.now(client.in_order()).await), ["b1"]);
+    assert!(client.now(client.in_order()).await.is_empty(), "c1 is beyond the limit");
+    let (next, _) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&a1));
+    assert_eq!(ids(&next), ["a2", "a3", "a4"]);
+    let (next, _) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&next));
+    assert_eq!(ids(&next), ["a5", "c1"]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use rocketmq_thin_proxy::service::{AckOutcome, NextAttempt, Receive};
 
 use crate::backend::Backend;
 use crate::client::{Client, LONG, SHORT, changed, ids, of_group};
+use crate::restart::client_after_restart;
 
 /// Sends these ids in one message group, and so to one queue.
 async fn send_in_order(client: &Client, ids: &[&str]) {
@@ -106,6 +107,93 @@ pub(crate) async fn a_suspended_lease_counts<B: Backend>(backend: B) {
     let first = client.receive(client.in_order()).await;
     client.change(&first[0], SHORT, NextAttempt::Suspended).await;
     assert_eq!(client.receive(client.in_order()).await[0].attempt, 2);
+}
+
+/// A client with one queue, and these messages of message groups in it.
+async fn with_messages<B: Backend>(backend: &B, messages: &[(&str, &str)]) -> Client {
+    let client = Client::with_queues(backend.services(), 1).await;
+    for (id, group) in messages {
+        client.send(vec![of_group(id, group)]).await;
+    }
+    client
+}
+
+const TWO_GROUPS: [(&str, &str); 4] = [("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b")];
+
+pub(crate) async fn a_batch_may_have_several_message_groups<B: Backend>(backend: B) {
+    let client = with_messages(&backend, &TWO_GROUPS).await;
+    let batch = client.receive(client.in_order()).await;
+    assert_eq!(ids(&batch), ["a1", "b1", "a2", "b2"]);
+    client.acknowledge(&batch).await;
+    assert!(client.now(client.in_order()).await.is_empty());
+}
+
+pub(crate) async fn message_groups_do_not_block_each_other<B: Backend>(backend: B) {
+    let client = with_messages(&backend, &TWO_GROUPS).await;
+    let a1 = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    let b = client.now(client.in_order()).await;
+    assert_eq!((ids(&a1), ids(&b)), (vec!["a1"], vec!["b1", "b2"]));
+    client.send(vec![of_group("a3", "a")]).await;
+    assert!(client.now(client.in_order()).await.is_empty());
+    // The message that was passed over comes before the one behind it.
+    let (a, outcomes) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&a1));
+    assert_eq!((ids(&a), outcomes), (vec!["a2", "a3"], vec![AckOutcome::Done]));
+    client.acknowledge(&b).await;
+    assert!(client.now(client.in_order()).await.is_empty());
+}
+
+pub(crate) async fn what_waits_for_its_message_group_survives_a_restart<B: Backend>(backend: B) {
+    let client = with_messages(&backend, &TWO_GROUPS).await;
+    let a1 = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    let b = client.now(client.in_order()).await;
+    client.acknowledge(&b).await;
+    let (client, _backend) = client_after_restart(client, backend).await;
+    assert!(client.now(client.in_order()).await.is_empty());
+    client.acknowledge(&a1).await;
+    let a2 = client.now(client.in_order()).await;
+    assert_eq!((ids(&b), ids(&a2), a2[0].attempt), (vec!["b1", "b2"], vec!["a2"], 1));
+}
+
+pub(crate) async fn a_message_group_is_free_when_nothing_of_it_is_leased<B: Backend>(backend: B) {
+    let client = with_messages(&backend, &[("a1", "a"), ("a2", "a"), ("b1", "b")]).await;
+    let batch = client.receive(Receive { max: 2, ..client.in_order() }).await;
+    assert_eq!(ids(&batch), ["a1", "a2"]);
+    client.change(&batch[0], Duration::ZERO, NextAttempt::Counts).await;
+    // The second message of the group is still under its lease.
+    assert_eq!(ids(&client.now(client.in_order()).await), ["b1"]);
+    let (again, _) = tokio::join!(
+        client.receive(client.in_order()),
+        client.change(&batch[1], Duration::ZERO, NextAttempt::Counts)
+    );
+    assert_eq!(ids(&again), ["a1", "a2"]);
+    assert!(again.iter().all(|delivery| delivery.attempt == 2));
+}
+
+pub(crate) async fn the_same_attempt_gets_several_message_groups_again<B: Backend>(backend: B) {
+    let client = with_messages(&backend, &TWO_GROUPS).await;
+    let named = || Receive { max: 4, attempt_id: Some("one".to_owned()), ..client.in_order() };
+    client.receive(named()).await;
+    let again = client.receive(named()).await;
+    assert_eq!(ids(&again), ["a1", "b1", "a2", "b2"]);
+    assert!(again.iter().all(|delivery| delivery.attempt == 1));
+    assert_eq!(client.acknowledge(&again).await, [const { AckOutcome::Done }; 4]);
+}
+
+pub(crate) async fn a_dead_letter_unblocks_its_message_group<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    send_in_order(&client, &["a", "b"]).await;
+    let first = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    let (next, ()) = tokio::join!(client.receive(client.in_order()), client.forward(&first[0]));
+    assert_eq!(ids(&next), ["b"]);
+}
+
+pub(crate) async fn messages_without_a_message_group_wait_for_each_other<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send_ids(["a", "b"]).await;
+    let first = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    assert!(client.now(client.in_order()).await.is_empty());
+    client.acknowledge(&first).await;
+    assert_eq!(ids(&client.receive(client.in_order()).await), ["b"]);
 }
 
 pub(crate) async fn queues_do_not_block_each_other<B: Backend>(backend: B) {

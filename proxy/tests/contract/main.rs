@@ -109,6 +109,13 @@ contract! {
         a_changed_lease_begins_with_the_change,
         an_unsettled_batch_comes_again_in_order,
         a_suspended_lease_counts,
+        a_batch_may_have_several_message_groups,
+        message_groups_do_not_block_each_other,
+        what_waits_for_its_message_group_survives_a_restart,
+        a_message_group_is_free_when_nothing_of_it_is_leased,
+        the_same_attempt_gets_several_message_groups_again,
+        a_dead_letter_unblocks_its_message_group,
+        messages_without_a_message_group_wait_for_each_other,
         queues_do_not_block_each_other;
     delay:
         a_delayed_message_is_not_delivered_early,

@@ -130,6 +130,36 @@ pub(super) fn tag(bytes: &[u8]) -> Result<Option<&str>, Malformed> {
     if flags & TAG != 0 { binary::text(&mut input).map(Some) } else { Ok(None) }
 }
 
+/// Decodes the message group alone.
+pub(super) fn message_group(bytes: &[u8]) -> Result<Option<&str>, Malformed> {
+    let mut input = bytes;
+    let flags = take_flags(&mut input)?;
+    let is_of = |kind| (flags >> KIND_SHIFT) & KIND_MASK == kind_number(kind);
+    if flags & GROUP == 0 && !is_of(TopicKind::Fifo) {
+        return Ok(None);
+    }
+    if flags & TAG != 0 {
+        binary::text(&mut input)?;
+    }
+    let _id = binary::text(&mut input)?;
+    let _born_host = binary::text(&mut input)?;
+    if flags & BORN_AT != 0 {
+        binary::signed(&mut input)?;
+    }
+    if flags & TRACE != 0 {
+        binary::text(&mut input)?;
+    }
+    for flag in [EARLIER_ATTEMPTS, RECOVERY] {
+        if flags & flag != 0 {
+            binary::number(&mut input)?;
+        }
+    }
+    if flags & DELAY != 0 || is_of(TopicKind::Delay) {
+        binary::signed(&mut input)?;
+    }
+    binary::text(&mut input).map(Some)
+}
+
 fn flags(message: &Message, earlier_attempts: u32) -> u16 {
     let kind = message.kind();
     let mut flags = kind_number(kind) << KIND_SHIFT;
@@ -283,6 +313,7 @@ mod tests {
             let encoded = encode(&message, earlier_attempts);
             let bytes = Bytes::from([encoded.head.as_slice(), encoded.body.as_ref()].concat());
             prop_assert_eq!(tag(&bytes), Ok(message.tag.as_deref()));
+            prop_assert_eq!(message_group(&bytes), Ok(message.group.as_deref()));
             prop_assert_eq!(decode(&bytes), Ok(Stored { message, earlier_attempts }));
         }
 
@@ -290,6 +321,7 @@ mod tests {
         fn any_bytes_are_decoded_without_a_panic(junk in prop::collection::vec(any::<u8>(), 0..100)) {
             let bytes = Bytes::from(junk);
             let _ = tag(&bytes);
+            let _ = message_group(&bytes);
             let _ = decode(&bytes);
         }
     }

@@ -28,7 +28,8 @@ pub struct EmbeddedConfig {
     /// The most bytes of messages that wait to be stored. Sends beyond that are refused as busy.
     pub max_pending_bytes: usize,
     /// The most unsettled deliveries of a group in one queue. The group gets no new messages beyond that. Each takes
-    /// about 200 bytes of memory.
+    /// about 200 bytes of memory. In a FIFO group, as many messages more may wait behind others of their message group: the
+    /// group does not read further ahead.
     pub max_unsettled_per_queue: usize,
     /// The most receives that may wait for one topic and group.
     pub max_waiting_per_group: usize,

@@ -84,7 +84,7 @@ impl Expiry {
         state.scheduled = None;
         let in_order = state.in_order;
         let deliverable = state.queues().iter().map(|queue| match in_order {
-            true => usize::from(!queue.leases().is_empty() && queue.is_open(now)),
+            true => queue.count_free(now, MAX_COUNTED),
             false => queue.leases().count_over(now, MAX_COUNTED),
         });
         let deliverable: usize = deliverable.sum();
@@ -97,7 +97,7 @@ impl Expiry {
     }
 }
 
-/// Leases of a queue are counted no further: so many receives are not woken at once.
+/// Leases or message groups of a queue are counted no further: so many receives are not woken at once.
 const MAX_COUNTED: usize = 64;
 
 impl Wakeups {

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::binary::{self, Malformed};
 use super::clock;
+use super::message_groups::{GroupHash, MessageGroups};
 
-/// A message that was delivered and is not settled. Once `visible_at` has passed, it may be delivered again.
+/// A message that was delivered and is not settled. Once `visible_at` has passed, it may be delivered again. Or a message
+/// that a receive in order has passed over because its message group was blocked: its attempt is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     /// When it may be delivered again, in ms of [`clock::monotonic`].
@@ -18,8 +22,11 @@ pub(super) struct Lease {
     pub(super) token: u64,
     /// The next delivery does not count as another attempt.
     pub(super) uncounted: bool,
-    /// The message was delivered in order, so the lease blocks its queue.
+    /// The message was delivered in order, so the lease blocks its message group.
     pub(super) fifo: bool,
+    /// Its message group, if it was delivered in order. Leases of older versions do not tell it, and block the whole
+    /// queue.
+    pub(super) group: Option<GroupHash>,
     /// The attempt id of the receive, if it had one and was in order.
     pub(super) attempt_id: Option<Box<str>>,
 }
@@ -29,6 +36,7 @@ const FIFO: u64 = 1 << 1;
 const NAMED: u64 = 1 << 2;
 /// The record tells the length. Records of older versions do not.
 const LENGTH: u64 = 1 << 3;
+const GROUP: u64 = 1 << 4;
 
 /// The same moment by both clocks, in ms.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +57,26 @@ impl Lease {
         self.visible_at <= now
     }
 
-    /// The value to store: flags, end by the wall clock, attempt, token, attempt id, remaining length in ms.
+    /// A message of a blocked message group that is passed over now.
+    pub(super) fn passed_over(group: GroupHash, now: u64) -> Self {
+        Self {
+            visible_at: now,
+            attempt: 0,
+            token: 0,
+            uncounted: false,
+            fifo: true,
+            group: Some(group),
+            attempt_id: None,
+        }
+    }
+
+    /// Whether the message was not delivered yet.
+    pub(super) fn is_passed_over(&self) -> bool {
+        self.attempt == 0
+    }
+
+    /// The value to store: flags, end by the wall clock, attempt, token, attempt id, remaining length in ms, message
+    /// group.
     pub(super) fn encode(&self) -> Vec<u8> {
         self.encode_at(Moment::now())
     }
@@ -66,7 +93,8 @@ impl Lease {
         let since = now.monotonic.saturating_sub(self.visible_at);
         let flag = |flag, on: bool| if on { flag } else { 0 };
         let named = flag(NAMED, self.attempt_id.is_some());
-        let flags = flag(UNCOUNTED, self.uncounted) | flag(FIFO, self.fifo) | named | LENGTH;
+        let grouped = flag(GROUP, self.group.is_some());
+        let flags = flag(UNCOUNTED, self.uncounted) | flag(FIFO, self.fifo) | named | LENGTH | grouped;
         binary::put_number(&mut out, flags);
         binary::put_number(&mut out, now.wall.saturating_add(length).saturating_sub(since));
         binary::put_number(&mut out, self.attempt.into());
@@ -75,6 +103,9 @@ impl Lease {
             binary::put_text(&mut out, attempt_id);
         }
         binary::put_number(&mut out, length);
+        if let Some(GroupHash(group)) = self.group {
+            out.extend_from_slice(&group.to_le_bytes());
+        }
         out
     }
 
@@ -83,28 +114,40 @@ impl Lease {
         let flags = binary::number(input)?;
         let ends = binary::number(input)?;
         let attempt = u32::try_from(binary::number(input)?).map_err(|_| Malformed)?;
-        let (token, rest) = input.split_first_chunk::<8>().ok_or(Malformed)?;
-        *input = rest;
+        let token = eight_bytes(input)?;
         let attempt_id = if flags & NAMED != 0 { Some(binary::text(input)?.into()) } else { None };
         let length = if flags & LENGTH != 0 { binary::number(input)? } else { u64::MAX };
+        let group = if flags & GROUP != 0 { Some(GroupHash(eight_bytes(input)?)) } else { None };
         let left = ends.saturating_sub(now.wall).min(length);
         let since = now.wall.saturating_sub(ends);
         Ok(Self {
             visible_at: now.monotonic.saturating_add(left).saturating_sub(since),
             attempt,
-            token: u64::from_le_bytes(*token),
+            token,
             uncounted: flags & UNCOUNTED != 0,
             fifo: flags & FIFO != 0,
+            group,
             attempt_id,
         })
     }
 }
 
-/// The leases of one group on one queue, by offset and by end.
+fn eight_bytes(input: &mut &[u8]) -> Result<u64, Malformed> {
+    let (bytes, rest) = input.split_first_chunk().ok_or(Malformed)?;
+    *input = rest;
+    Ok(u64::from_le_bytes(*bytes))
+}
+
+/// The leases of one group on one queue, by offset, by end, by message group and by attempt id.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_offset: BTreeMap<u64, Lease>,
     by_time: BTreeSet<(u64, u64)>,
+    groups: MessageGroups,
+    // By the hash of the attempt id.
+    by_attempt: BTreeSet<(u64, u64)>,
+    passed_over: usize,
+    without_group: usize,
 }
 
 impl Leases {
@@ -115,18 +158,59 @@ impl Leases {
 
     /// Sets or removes the lease on a message. Returns the one that it had.
     pub(super) fn replace(&mut self, offset: u64, lease: Option<Lease>) -> Option<Lease> {
-        let visible_at = lease.as_ref().map(|lease| lease.visible_at);
-        let old = match lease {
-            Some(lease) => self.by_offset.insert(offset, lease),
-            None => self.by_offset.remove(&offset),
-        };
+        let old = self.by_offset.remove(&offset);
         if let Some(old) = &old {
             self.by_time.remove(&(old.visible_at, offset));
+            self.passed_over -= usize::from(old.is_passed_over());
+            match old.group {
+                Some(group) => self.groups.remove(group, offset, old.visible_at),
+                None => self.without_group -= 1,
+            }
+            if let Some(attempt_id) = &old.attempt_id {
+                self.by_attempt.remove(&(hash(attempt_id), offset));
+            }
         }
-        if let Some(visible_at) = visible_at {
-            self.by_time.insert((visible_at, offset));
+        if let Some(new) = lease {
+            self.by_time.insert((new.visible_at, offset));
+            self.passed_over += usize::from(new.is_passed_over());
+            match new.group {
+                Some(group) => self.groups.insert(group, offset, new.visible_at),
+                None => self.without_group += 1,
+            }
+            if let Some(attempt_id) = &new.attempt_id {
+                self.by_attempt.insert((hash(attempt_id), offset));
+            }
+            self.by_offset.insert(offset, new);
         }
         old
+    }
+
+    /// The message groups.
+    pub(super) fn groups(&self) -> &MessageGroups {
+        &self.groups
+    }
+
+    /// Whether the message group of a lease is not known.
+    pub(super) fn has_unknown_group(&self) -> bool {
+        self.without_group > 0
+    }
+
+    /// How many messages were delivered and are not settled.
+    pub(super) fn delivered(&self) -> usize {
+        self.by_offset.len() - self.passed_over
+    }
+
+    /// How many messages wait behind others of their message group.
+    pub(super) fn passed_over(&self) -> usize {
+        self.passed_over
+    }
+
+    /// The messages that receives with this attempt id have got and that are not settled, in order.
+    pub(super) fn of_attempt(&self, attempt_id: &str) -> impl Iterator<Item = (u64, &Lease)> {
+        let hash = hash(attempt_id);
+        let offsets = self.by_attempt.range((hash, 0)..=(hash, u64::MAX)).map(|(_, offset)| *offset);
+        let leases = offsets.filter_map(|offset| Some((offset, self.get(offset)?)));
+        leases.filter(move |(_, lease)| lease.attempt_id.as_deref() == Some(attempt_id))
     }
 
     /// The lease that ends first.
@@ -164,15 +248,14 @@ impl Leases {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.by_offset.len()
-    }
-
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()
     }
+}
+
+fn hash(attempt_id: &str) -> u64 {
+    xxh3_64(attempt_id.as_bytes())
 }
 
 /// When the lease on a message ends.
@@ -217,14 +300,15 @@ mod tests {
     use super::*;
 
     fn leases() -> impl Strategy<Value = Lease> {
-        let id = prop::option::of(".*");
-        (0u64..1 << 50, 0u32..1 << 20, any::<u64>(), any::<bool>(), any::<bool>(), id).prop_map(
-            |(visible_at, attempt, token, uncounted, fifo, id)| Lease {
+        let (group, id) = (prop::option::of(any::<u64>()), prop::option::of(".*"));
+        (0u64..1 << 50, 0u32..1 << 20, any::<u64>(), any::<bool>(), any::<bool>(), group, id).prop_map(
+            |(visible_at, attempt, token, uncounted, fifo, group, id)| Lease {
                 visible_at,
                 attempt,
                 token,
                 uncounted,
                 fifo,
+                group: group.map(GroupHash),
                 attempt_id: id.map(Into::into),
             },
         )
@@ -233,7 +317,15 @@ mod tests {
     const NOW: Moment = Moment { wall: 1 << 49, monotonic: 1 << 48 };
 
     fn running_until(visible_at: u64) -> Lease {
-        Lease { visible_at, attempt: 1, token: 0, uncounted: false, fifo: false, attempt_id: None }
+        Lease {
+            visible_at,
+            attempt: 1,
+            token: 0,
+            uncounted: false,
+            fifo: false,
+            group: None,
+            attempt_id: None,
+        }
     }
 
     proptest! {
@@ -255,15 +347,18 @@ mod tests {
         }
 
         #[test]
-        fn both_orders_hold_the_same_leases(
-            steps in prop::collection::vec((0u64..8, prop::option::of(0u64..8)), 0..40),
+        fn all_orders_hold_the_same_leases(
+            steps in prop::collection::vec((0u64..8, prop::option::of(0u64..8), 0u64..3), 0..40),
         ) {
             let mut leases = Leases::default();
             let mut model = BTreeMap::new();
-            for (offset, visible_at) in steps {
+            for (offset, visible_at, group) in steps {
                 match visible_at {
                     Some(visible_at) => {
-                        leases.replace(offset, Some(running_until(visible_at)));
+                        let attempt_id = (group > 0).then(|| group.to_string().into());
+                        let group = (group > 0).then_some(GroupHash(group));
+                        let lease = Lease { group, attempt_id, ..running_until(visible_at) };
+                        leases.replace(offset, Some(lease));
                         model.insert(offset, visible_at);
                     }
                     None => {
@@ -276,6 +371,17 @@ mod tests {
                 prop_assert_eq!(leases.by_time.iter().copied().collect::<Vec<_>>(), by_time);
                 let by_offset = leases.iter().map(|(offset, lease)| (offset, lease.visible_at));
                 prop_assert!(by_offset.eq(model.iter().map(|(offset, at)| (*offset, *at))));
+                let mut found = leases.without_group;
+                for group in 1..3 {
+                    let offsets: Vec<_> = leases.groups.offsets(GroupHash(group)).collect();
+                    found += offsets.len();
+                    let last = offsets.iter().map(|offset| model[offset]).max();
+                    prop_assert_eq!(last.is_some_and(|last| last <= 4), leases.groups.is_free(GroupHash(group), 4));
+                    let attempt_id = group.to_string();
+                    let of_attempt: Vec<_> = leases.of_attempt(&attempt_id).map(|(offset, _)| offset).collect();
+                    prop_assert_eq!(of_attempt, offsets);
+                }
+                prop_assert_eq!(found, model.len());
             }
         }
     }

@@ -22,14 +22,18 @@ mod config;
 mod dead_letter;
 mod directory;
 mod expiry;
+#[cfg(test)]
+mod fifo_model;
 mod filter;
 mod idle;
 mod inbox;
 mod journal;
 mod keys;
 mod lease;
+mod message_groups;
 mod progress;
 mod queue;
+mod queue_progress;
 mod read_cache;
 mod receive;
 mod recovery;

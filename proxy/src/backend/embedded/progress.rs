@@ -1,6 +1,5 @@
 //! A group's progress in a topic: cursors and leases, and the receives that wait for messages.
 
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,8 +10,9 @@ use tokio::sync::futures::Notified;
 
 use super::changes::Changes;
 use super::keys;
-use super::lease::{Lease, Leases};
+use super::lease::Lease;
 use super::queue::Queue;
+use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
 use super::waiting::{Place, Waiting, WaitingLimits};
 use crate::service::ServiceError;
@@ -50,35 +50,6 @@ pub(super) struct State {
     pub(super) in_order: bool,
     /// The wake-up that is scheduled with [`super::expiry`].
     pub(super) scheduled: Option<u64>,
-}
-
-/// A group's progress in one queue. It is changed within a [`Change`].
-#[derive(Default)]
-pub(super) struct QueueProgress {
-    cursor: u64,
-    is_touched: bool,
-    leases: Leases,
-    // The cursor on the disk. It may be lower than the cursor: leases above it tell the difference.
-    recorded: Option<u64>,
-    // What the change under way has replaced, in order.
-    replaced: Replaced,
-    /// Messages that are being moved to the dead-letter topic, by offset.
-    pub(super) forwards: BTreeMap<u64, ForwardState>,
-}
-
-#[derive(Default)]
-struct Replaced {
-    cursor: Option<u64>,
-    leases: Vec<(u64, Option<Lease>)>,
-}
-
-/// How far a move to the dead-letter topic has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ForwardState {
-    /// The dead letter is being stored.
-    Storing,
-    /// The dead letter is stored, and the message is not settled yet.
-    Stored,
 }
 
 /// A change of a group's progress. It is visible to others only when this is dropped, and undone unless it was
@@ -155,21 +126,14 @@ impl Progress {
             let progress = state.queue(queue as usize);
             if let Some(offset) = offset {
                 let lease = Lease::decode(&value).map_err(|_| corrupt("lease"))?;
-                progress.leases.replace(offset, Some(lease));
+                progress.load_lease(offset, lease);
             } else {
                 let cursor = value.as_ref().try_into().map_err(|_| corrupt("cursor"))?;
-                progress.recorded = Some(u64::from_be_bytes(cursor));
+                progress.load_cursor(u64::from_be_bytes(cursor));
             }
         }
         for queue in queues {
-            let progress = state.queue(queue.id() as usize);
-            let known = progress.recorded.is_some();
-            progress.cursor = if known { progress.derived_cursor() } else { start_of_new_group(queue) };
-            // A power failure may have lost messages that were not flushed, but not the progress in them.
-            while let Some(offset) = progress.leases.last_offset().filter(|offset| *offset >= queue.end()) {
-                progress.end_lease(offset);
-            }
-            progress.advance(progress.cursor.min(queue.end()));
+            state.queue(queue.id() as usize).begin(queue);
         }
         self.commit(store, &mut state)?;
         *slot = Some(state);
@@ -185,20 +149,20 @@ impl Progress {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
             if let Some(offset) = offset
-                && state.queue(queue as usize).leases.get(offset).is_none()
+                && state.queue(queue as usize).leases().get(offset).is_none()
             {
                 changes.no_lease(queue, offset);
             }
         }
         for (id, queue) in (0..).zip(&state.queues) {
-            changes.cursor(id, queue.cursor);
-            for (offset, lease) in queue.leases.iter() {
+            changes.cursor(id, queue.cursor());
+            for (offset, lease) in queue.leases().iter() {
                 changes.lease(id, offset, lease);
             }
         }
         changes.commit()?;
         for queue in &mut state.queues {
-            queue.recorded = Some(queue.cursor);
+            queue.set_recorded();
         }
         Ok(())
     }
@@ -302,7 +266,9 @@ impl State {
     /// The progress in a queue. In a queue that is new the group begins at its start.
     pub(super) fn queue(&mut self, id: usize) -> &mut QueueProgress {
         for new in self.queues.len()..=id {
-            self.queues.push(QueueProgress { is_touched: true, ..QueueProgress::default() });
+            let mut queue = QueueProgress::default();
+            queue.is_touched = true;
+            self.queues.push(queue);
             self.touched.push(new);
         }
         let queue = &mut self.queues[id];
@@ -319,145 +285,16 @@ impl State {
             let queue = &mut queues[*id];
             end(queue);
             // The next change records where the group begins in a new queue.
-            queue.is_touched = queue.recorded.is_none();
+            queue.is_touched = !queue.is_recorded();
             queue.is_touched
         });
     }
 }
 
-impl QueueProgress {
-    /// The next offset that the group has not got.
-    pub(super) fn cursor(&self) -> u64 {
-        self.cursor
-    }
-
-    /// The leases on delivered messages.
-    pub(super) fn leases(&self) -> &Leases {
-        &self.leases
-    }
-
-    /// Moves the cursor.
-    pub(super) fn advance(&mut self, cursor: u64) {
-        self.replaced.cursor.get_or_insert(self.cursor);
-        self.cursor = cursor;
-    }
-
-    /// Sets the lease on a message, in place of one that it had.
-    pub(super) fn lease(&mut self, offset: u64, lease: Lease) {
-        let old = self.leases.replace(offset, Some(lease));
-        self.replaced.leases.push((offset, old));
-    }
-
-    /// Ends a lease for good: the message is consumed.
-    pub(super) fn end_lease(&mut self, offset: u64) {
-        let old = self.leases.replace(offset, None);
-        self.replaced.leases.push((offset, old));
-    }
-
-    /// Whether a receive in order gets something here, if there is something: no lease that is not over blocks it.
-    pub(super) fn is_open(&self, now: u64) -> bool {
-        self.leases.all_over(now)
-    }
-
-    /// Adds what has changed to a change of the disk.
-    fn write(&self, id: u32, changes: &mut Changes<'_>) {
-        for (offset, _) in &self.replaced.leases {
-            match self.leases.get(*offset) {
-                Some(lease) => changes.lease(id, *offset, lease),
-                None => changes.no_lease(id, *offset),
-            }
-        }
-        if self.must_record_cursor() {
-            changes.cursor(id, self.cursor);
-        }
-    }
-
-    fn must_record_cursor(&self) -> bool {
-        self.recorded.is_none() || self.derived_cursor() != self.cursor
-    }
-
-    /// The cursor that the next start finds on the disk: the recorded one, or the offset after the last lease.
-    fn derived_cursor(&self) -> u64 {
-        let after_leases = self.leases.last_offset().map_or(0, |last| last.saturating_add(1));
-        self.recorded.unwrap_or(0).max(after_leases)
-    }
-
-    fn keep(&mut self) {
-        if self.must_record_cursor() {
-            self.recorded = Some(self.cursor);
-        }
-        let replaced = std::mem::take(&mut self.replaced);
-        if !self.forwards.is_empty() {
-            for (offset, _) in replaced.leases {
-                if self.leases.get(offset).is_none() {
-                    self.forwards.remove(&offset);
-                }
-            }
-        }
-    }
-
-    fn undo(&mut self) {
-        let replaced = std::mem::take(&mut self.replaced);
-        for (offset, lease) in replaced.leases.into_iter().rev() {
-            self.leases.replace(offset, lease);
-        }
-        self.cursor = replaced.cursor.unwrap_or(self.cursor);
-    }
-}
-
-/// Like RocketMQ: at the beginning if the queue still has everything, else at its newest message.
-fn start_of_new_group(queue: &Queue) -> u64 {
-    match queue.range() {
-        (0, _) => 0,
-        (start, end) => start.max(end.saturating_sub(1)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::message_groups::GroupHash;
     use super::*;
-
-    fn lease(visible_at: u64) -> Lease {
-        Lease { visible_at, attempt: 1, token: 0, uncounted: false, fifo: false, attempt_id: None }
-    }
-
-    #[test]
-    fn a_change_that_is_not_kept_is_undone() {
-        let mut queue = QueueProgress::default();
-        queue.advance(5);
-        queue.lease(3, lease(10));
-        queue.lease(4, lease(20));
-        queue.keep();
-        queue.end_lease(3);
-        queue.lease(4, lease(30));
-        queue.lease(4, lease(40));
-        queue.lease(5, lease(50));
-        queue.advance(6);
-        queue.advance(7);
-        queue.undo();
-        let leases: Vec<_> = queue.leases.iter().map(|(offset, lease)| (offset, lease.visible_at)).collect();
-        assert_eq!((queue.cursor, leases), (5, vec![(3, 10), (4, 20)]));
-    }
-
-    #[test]
-    fn the_cursor_is_recorded_only_when_no_lease_tells_it() {
-        let mut queue = QueueProgress::default();
-        assert!(queue.must_record_cursor(), "a new queue");
-        queue.keep();
-        queue.advance(2);
-        queue.lease(0, lease(10));
-        queue.lease(1, lease(10));
-        assert!(!queue.must_record_cursor());
-        queue.keep();
-        queue.end_lease(0);
-        assert!(!queue.must_record_cursor());
-        queue.end_lease(1);
-        assert!(queue.must_record_cursor());
-        queue.keep();
-        assert_eq!(queue.recorded, Some(2));
-        queue.advance(4);
-        assert!(queue.must_record_cursor(), "messages that did not pass the filter");
-    }
 
     #[test]
     fn a_change_looks_only_at_queues_that_were_touched() {
@@ -465,14 +302,14 @@ mod tests {
         state.queue(2).advance(5);
         assert_eq!(state.touched, [0, 1, 2], "new queues are recorded");
         state.end_change(QueueProgress::undo);
-        assert_eq!((state.queues[2].cursor, state.touched.len()), (0, 3), "they still are to be recorded");
+        assert_eq!((state.queues[2].cursor(), state.touched.len()), (0, 3), "they still are to be recorded");
         state.end_change(QueueProgress::keep);
         assert!(state.touched.is_empty());
         state.queue(1).advance(7);
-        state.queue(1).lease(6, lease(10));
+        state.queue(1).lease(6, Lease::passed_over(GroupHash(1), 10));
         assert_eq!(state.touched, [1]);
         state.end_change(QueueProgress::undo);
         assert!(state.touched.is_empty());
-        assert_eq!((state.queues[1].cursor, state.queues[1].leases.len()), (0, 0));
+        assert_eq!((state.queues[1].cursor(), state.queues[1].leases().passed_over()), (0, 0));
     }
 }

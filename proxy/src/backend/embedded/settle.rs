@@ -1,10 +1,12 @@
 //! Settling: acknowledging a delivery, and changing its invisible time. See [`super::dead_letter`] for the third way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::broker::Broker;
 use super::clock;
 use super::lease::{Coordinates, Lease};
+use super::message_groups::GroupHash;
 use super::progress::{Progress, State};
 use super::queue::Queue;
 use super::topic::not_found;
@@ -95,6 +97,7 @@ impl Broker {
             NextAttempt::Suspended => !old.fifo,
             NextAttempt::GivenBack => true,
         };
+        let old_group = old.group;
         let lease = Lease { visible_at, token: coordinates.token, uncounted, ..old };
         change.queue(queue).lease(at.offset, lease);
         change.commit(&self.store)?;
@@ -102,7 +105,7 @@ impl Broker {
             self.expiry.schedule(&group.progress, &mut change, visible_at);
             return Ok(changed);
         }
-        let is_deliverable = !change.in_order || change.queue(queue).is_open(now);
+        let is_deliverable = !change.in_order || change.queue(queue).is_free(old_group, now);
         drop(change);
         group.progress.wake(usize::from(is_deliverable));
         Ok(changed)
@@ -132,32 +135,36 @@ impl GroupProgress {
 /// What the end of leases makes deliverable.
 pub(super) struct Freed {
     max_leases: usize,
-    queues: Vec<usize>,
-    was_full: bool,
+    // The queues and message groups in which leases have ended.
+    groups: BTreeSet<(usize, Option<GroupHash>)>,
+    // The queues that had too many unsettled messages.
+    full: BTreeSet<usize>,
 }
 
 impl Freed {
     /// Nothing yet. A queue may have `max_leases` unsettled messages.
     pub(super) fn new(max_leases: usize) -> Self {
-        Self { max_leases, queues: Vec::new(), was_full: false }
+        Self { max_leases, groups: BTreeSet::new(), full: BTreeSet::new() }
     }
 
     /// Ends a lease for good.
     pub(super) fn end_lease(&mut self, state: &mut State, queue: usize, offset: u64) {
         let progress = state.queue(queue);
-        self.was_full |= progress.leases().len() >= self.max_leases;
-        progress.end_lease(offset);
-        if !self.queues.contains(&queue) {
-            self.queues.push(queue);
+        if progress.is_full(self.max_leases) {
+            self.full.insert(queue);
         }
+        self.groups.insert((queue, progress.leases().get(offset).and_then(|lease| lease.group)));
+        progress.end_lease(offset);
     }
 
-    /// How many waiting receives may find something now: a queue that is consumed in order goes on when nothing blocks
-    /// it, and a queue that had too many unsettled messages when it has fewer.
+    /// How many waiting receives may find something now: a message group goes on when nothing blocks it, and a queue that
+    /// had too many unsettled messages when it has fewer.
     pub(super) fn deliverable(&self, state: &mut State, now: u64) -> usize {
         let in_order = state.in_order;
-        let open = self.queues.iter().filter(|queue| in_order && state.queue(**queue).is_open(now)).count();
-        open.max(usize::from(self.was_full))
+        let is_free = |(queue, group): &&(usize, _)| in_order && state.queue(*queue).is_free(*group, now);
+        let free = self.groups.iter().filter(is_free).count();
+        let has_room = self.full.iter().any(|queue| !state.queue(*queue).is_full(self.max_leases));
+        free.max(usize::from(has_room))
     }
 }
 

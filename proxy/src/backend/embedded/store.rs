@@ -18,8 +18,9 @@
 //! - Offsets of a queue are consecutive. The next one is the end of the last chunk, which is therefore kept on the disk
 //!   when it has expired, until another one follows.
 //! - A message below a group's cursor is consumed if it has no lease. If it has one, a consumer has it, or it waits for
-//!   its next delivery. The cursor is the higher one of its record and the offset after the last lease. Its record is
-//!   written when a lease at or above it ends, not with every delivery.
+//!   its next delivery, or in a FIFO group for its first one, behind others of its message group. The cursor is the
+//!   higher one of its record and the offset after the last lease. Its record is written when a lease at or above it
+//!   ends, not with every delivery.
 //! - There are two databases because a commit locks its database's journal. Leases and acknowledgements never wait for
 //!   the fsync of messages. They are handed to the operating system before they are answered, so they survive
 //!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. The catalog is synced, and

@@ -8,10 +8,13 @@ use bytes::Bytes;
 
 use super::binary::Malformed;
 use super::chunk::Chunk;
+use super::codec;
 use super::filter::Matcher;
 use super::lease::{Lease, LeaseEnd};
-use super::progress::{QueueProgress, State};
+use super::message_groups::GroupHash;
+use super::progress::State;
 use super::queue::Queue;
+use super::queue_progress::QueueProgress;
 use super::read_cache::ReadCache;
 
 /// What a receive asks for, and where it finds messages.
@@ -117,7 +120,7 @@ impl Wanted<'_> {
                 }
             }
         }
-        batch.more = batch.is_enough(self);
+        batch.more = batch.is_enough(self) || batch.missing.is_some();
         Ok(batch)
     }
 
@@ -148,7 +151,8 @@ impl Wanted<'_> {
     }
 
     fn look<'a>(&'a self, state: &'a mut State, queue: &'a Queue, batch: &'a mut Batch) -> Look<'a> {
-        Look { wanted: self, queue, progress: state.queue(queue.id() as usize), batch }
+        let progress = state.queue(queue.id() as usize);
+        Look { wanted: self, queue, progress, batch, open: Vec::new() }
     }
 }
 
@@ -170,13 +174,34 @@ struct Look<'a> {
     queue: &'a Queue,
     progress: &'a mut QueueProgress,
     batch: &'a mut Batch,
+    // The message groups of which the batch has the first unsettled messages, so that later ones may follow.
+    open: Vec<GroupHash>,
 }
 
 impl Look<'_> {
-    /// Takes from a queue that is consumed in order: what is not settled, if it may be delivered again, or new
-    /// messages if everything is settled.
+    /// Takes from a queue that is consumed in order. A message group is blocked while one of its messages is under a lease,
+    /// whoever has it. Once all of these leases are over or ended, what is not settled is delivered again, in order.
     fn take_in_order(&mut self) -> Result<(), Malformed> {
-        let all_over = self.progress.is_open(self.wanted.now);
+        if self.progress.leases().has_unknown_group() {
+            return self.take_from_whole_queue();
+        }
+        if !self.take_same_attempt()? {
+            return Ok(());
+        }
+        while !self.batch.is_enough(self.wanted)
+            && let Some(group) = self.progress.leases().groups().first_free(self.wanted.now)
+        {
+            if !self.take_group(group)? {
+                return Ok(());
+            }
+        }
+        self.take_new()
+    }
+
+    /// Takes what is not settled if no lease is running, or new messages if everything is settled: where the message groups
+    /// of leases are not known, the whole queue is one.
+    fn take_from_whole_queue(&mut self) -> Result<(), Malformed> {
+        let all_over = self.progress.is_free(None, self.wanted.now);
         let asked = self.wanted.attempt_id;
         let same_attempt = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
         let leases = self.progress.leases().iter();
@@ -189,6 +214,61 @@ impl Look<'_> {
         }
         // The filter may have passed over all of it.
         if self.progress.leases().is_empty() { self.take_new() } else { Ok(()) }
+    }
+
+    /// Takes again what a receive with the same attempt id has got: its answer was lost. Groups of which somebody else has
+    /// got messages since are left out. Returns false if a message is not in memory.
+    fn take_same_attempt(&mut self) -> Result<bool, Malformed> {
+        let Some(asked) = self.wanted.attempt_id else { return Ok(true) };
+        let (now, leases) = (self.wanted.now, self.progress.leases());
+        let is_own =
+            |offset| leases.get(offset).is_some_and(|lease| lease.attempt_id.as_deref() == Some(asked));
+        let mut groups: Vec<_> = leases
+            .of_attempt(asked)
+            .filter(|(_, lease)| !lease.is_over(now))
+            .filter_map(|(_, lease)| lease.group)
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups.retain(|group| leases.groups().running(*group, now).all(is_own));
+        let in_groups = |lease: &Lease| lease.group.is_some_and(|group| groups.binary_search(&group).is_ok());
+        let lost = leases.of_attempt(asked).filter(|(_, lease)| in_groups(lease));
+        for offset in lost.map(|(offset, _)| offset).collect::<Vec<_>>() {
+            if self.batch.is_enough(self.wanted) {
+                break;
+            }
+            if !self.take_again(offset)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes from a message group without a running lease: what was delivered before, or else what was passed over.
+    /// Returns false if a message is not in memory.
+    fn take_group(&mut self, group: GroupHash) -> Result<bool, Malformed> {
+        let leases = self.progress.leases();
+        let mut offsets: Vec<_> = leases.groups().offsets(group).take(self.wanted.max).collect();
+        let was_passed_over = |offset: &u64| leases.get(*offset).is_some_and(Lease::is_passed_over);
+        let delivered = offsets.iter().take_while(|offset| !was_passed_over(offset)).count();
+        if delivered > 0 {
+            offsets.truncate(delivered);
+        }
+        for offset in offsets {
+            if self.batch.is_enough(self.wanted) {
+                return Ok(true);
+            }
+            if !self.take_again(offset)? {
+                return Ok(false);
+            }
+        }
+        let mut left = self.progress.leases().groups().offsets(group);
+        let is_taken =
+            |offset| self.progress.leases().get(offset).is_some_and(|lease| !lease.is_passed_over());
+        if delivered == 0 && left.next_back().is_some_and(is_taken) {
+            self.open.push(group);
+        }
+        Ok(true)
     }
 
     /// Takes a message that was delivered before. Returns false if it is not in memory.
@@ -209,17 +289,20 @@ impl Look<'_> {
         // If the lease is not over, the answer was lost and this is the same delivery again.
         let same = !lease.is_over(self.wanted.now) || lease.uncounted;
         let attempt = if same { lease.attempt } else { lease.attempt.saturating_add(1) };
+        let known_group = lease.group;
         self.batch.looked_at += self.wanted.filter.cost();
         if self.wanted.filter.passes(&message)? {
+            let group = if known_group.is_some() { known_group } else { self.group_of(&message)? };
             let (queue, stored_at) = (self.queue.id(), chunk.stored_at());
-            self.lease(Taken { queue, offset, attempt, stored_at, message });
+            self.lease(Taken { queue, offset, attempt, stored_at, message }, group);
         } else {
             self.progress.end_lease(offset);
         }
         Ok(true)
     }
 
-    /// Takes messages that the group has not got yet.
+    /// Takes messages that the group has not got yet. In order, those of blocked message groups are passed over: what is
+    /// kept of them is their offsets, so that nothing is read twice to find them.
     fn take_new(&mut self) -> Result<(), Malformed> {
         let (start, end) = self.queue.range();
         if self.progress.cursor() < start {
@@ -227,7 +310,7 @@ impl Look<'_> {
         }
         let mut current: Option<Chunk> = None;
         while self.progress.cursor() < end
-            && self.progress.leases().len() < self.wanted.max_leases
+            && !self.progress.is_full(self.wanted.max_leases)
             && !self.batch.is_enough(self.wanted)
         {
             let offset = self.progress.cursor();
@@ -240,15 +323,41 @@ impl Look<'_> {
             self.progress.advance(offset + 1);
             self.batch.looked_at += self.wanted.filter.cost();
             if self.wanted.filter.passes(&message)? {
-                let (queue, stored_at) = (self.queue.id(), chunk.stored_at());
-                self.lease(Taken { queue, offset, attempt: 1, stored_at, message });
+                self.take_or_pass_over(Taken {
+                    queue: self.queue.id(),
+                    offset,
+                    attempt: 1,
+                    stored_at: chunk.stored_at(),
+                    message,
+                })?;
             }
             current = Some(chunk);
         }
         Ok(())
     }
 
-    fn lease(&mut self, taken: Taken) {
+    fn take_or_pass_over(&mut self, new: Taken) -> Result<(), Malformed> {
+        let group = self.group_of(&new.message)?;
+        if let Some(group) = group
+            && !self.open.contains(&group)
+        {
+            if self.progress.leases().groups().contains(group) {
+                self.progress.lease(new.offset, Lease::passed_over(group, self.wanted.now));
+                return Ok(());
+            }
+            self.open.push(group);
+        }
+        self.lease(new, group);
+        Ok(())
+    }
+
+    /// The message group, which matters in order only.
+    fn group_of(&self, message: &[u8]) -> Result<Option<GroupHash>, Malformed> {
+        let group = || codec::message_group(message).map(GroupHash::of);
+        self.wanted.fifo.then(group).transpose()
+    }
+
+    fn lease(&mut self, taken: Taken, group: Option<GroupHash>) {
         let attempt_id = self.wanted.attempt_id.filter(|_| self.wanted.fifo);
         let lease = Lease {
             visible_at: self.wanted.visible_at,
@@ -256,6 +365,7 @@ impl Look<'_> {
             token: self.wanted.token,
             uncounted: false,
             fifo: self.wanted.fifo,
+            group: group.filter(|_| self.wanted.fifo),
             attempt_id: attempt_id.map(Into::into),
         };
         self.progress.lease(taken.offset, lease);

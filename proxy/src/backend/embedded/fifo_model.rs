@@ -1,0 +1,338 @@
+//! Random receives in order, settlements and restarts, compared with the rules of message groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::broker::Broker;
+use super::chunk::Chunk;
+use super::clock;
+use super::codec;
+use super::config::EmbeddedConfig;
+use super::filter::Matcher;
+use super::lease::{Coordinates, Lease};
+use super::progress::{Change, Progress};
+use super::queue::Queue;
+use super::read_cache::ReadCache;
+use super::settle::{Freed, Referent, referent};
+use super::store::Store;
+use super::take::{Batch, Order, Wanted};
+use crate::service::Message;
+
+const QUEUES: usize = 2;
+/// The time between two steps, in ms: much longer than a test takes, because a restart reads the real clock.
+const STEP: u64 = 10_000_000;
+const NO_LIMIT: usize = 1000;
+
+#[derive(Clone, Debug)]
+enum Operation {
+    /// Messages of these groups; 0 is none.
+    Send {
+        queue: usize,
+        groups: Vec<u8>,
+    },
+    Receive {
+        max: usize,
+        steps: u64,
+        attempt_id: Option<u8>,
+    },
+    /// A receive whose write fails.
+    FailToReceive {
+        max: usize,
+    },
+    /// Settles the nth delivery that is known, which may be an old one.
+    Acknowledge(prop::sample::Index),
+    Nack(prop::sample::Index),
+    Extend(prop::sample::Index),
+    Pass,
+    Restart,
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let index = any::<prop::sample::Index>;
+    let operation = prop_oneof![
+        3 => (0..QUEUES, prop::collection::vec(0u8..4, 1..6))
+            .prop_map(|(queue, groups)| Operation::Send { queue, groups }),
+        4 => (1usize..7, 1u64..4, prop::option::of(0u8..3))
+            .prop_map(|(max, steps, attempt_id)| Operation::Receive { max, steps, attempt_id }),
+        1 => (1usize..7).prop_map(|max| Operation::FailToReceive { max }),
+        6 => index().prop_map(Operation::Acknowledge),
+        2 => index().prop_map(Operation::Nack),
+        1 => index().prop_map(Operation::Extend),
+        2 => Just(Operation::Pass),
+        1 => Just(Operation::Restart),
+    ];
+    prop::collection::vec(operation, 1..80)
+}
+
+/// A message that was sent.
+struct Sent {
+    group: u8,
+    settled: bool,
+    lease: Option<ModelLease>,
+}
+
+struct ModelLease {
+    token: u64,
+    until: u64,
+    attempt: u32,
+    attempt_id: Option<u8>,
+}
+
+struct Model<'a> {
+    store: &'a Store,
+    cache: ReadCache,
+    topic: u32,
+    queues: Vec<Arc<Queue>>,
+    progress: Progress,
+    sent: Vec<Vec<Sent>>,
+    deliveries: Vec<Coordinates>,
+    now: u64,
+    max_leases: usize,
+    next_token: u64,
+    // Whether the last receive left nothing that can be delivered.
+    is_drained: bool,
+}
+
+impl<'a> Model<'a> {
+    fn new(store: &'a Store, topic: u32, max_leases: usize) -> Self {
+        let queue = |id| Arc::new(Queue::load(store, topic, id as u32).expect("an empty queue"));
+        let queues: Vec<_> = (0..QUEUES).map(queue).collect();
+        let progress = Progress::new(1, topic);
+        progress.load(store, &queues).expect("nothing");
+        Self {
+            store,
+            cache: ReadCache::default(),
+            topic,
+            queues,
+            progress,
+            sent: (0..QUEUES).map(|_| Vec::new()).collect(),
+            deliveries: Vec::new(),
+            now: clock::monotonic() + STEP / 2,
+            max_leases,
+            next_token: 1,
+            is_drained: true,
+        }
+    }
+
+    fn run(&mut self, operation: Operation) {
+        match operation {
+            Operation::Send { queue, groups } => self.send(queue, &groups),
+            Operation::Receive { max, steps, attempt_id } => {
+                self.receive(max, steps, attempt_id);
+            }
+            Operation::FailToReceive { max } => {
+                self.look(max);
+            }
+            Operation::Acknowledge(index) => self.settle(index, None),
+            Operation::Nack(index) => self.settle(index, Some(0)),
+            Operation::Extend(index) => self.settle(index, Some(2)),
+            Operation::Pass => self.pass(),
+            Operation::Restart => self.restart(),
+        }
+    }
+
+    fn send(&mut self, queue: usize, groups: &[u8]) {
+        let encoded: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                let group = (*group > 0).then(|| format!("group {group}"));
+                codec::encode(&Message { group, ..Message::default() }, 0)
+            })
+            .collect();
+        self.queues[queue].publish(Chunk::build(self.queues[queue].end(), 0, encoded.iter()));
+        let sent = groups.iter().map(|group| Sent { group: *group, settled: false, lease: None });
+        self.sent[queue].extend(sent);
+        self.is_drained = false;
+    }
+
+    /// Takes messages. The change is undone unless it is committed.
+    fn take(&self, max: usize, visible_at: u64, attempt_id: Option<&str>) -> (Change<'_>, Batch) {
+        let wanted = Wanted {
+            max,
+            now: self.now,
+            visible_at,
+            token: self.next_token,
+            fifo: true,
+            attempt_id,
+            filter: &Matcher::All,
+            max_leases: self.max_leases,
+            order: Order::From(self.next_token as usize),
+            cache: &self.cache,
+            read: None,
+        };
+        let mut change = self.progress.change();
+        change.in_order = true;
+        let batch = wanted.take(&mut change, &self.queues).expect("sound messages");
+        assert!(batch.missing.is_none(), "all is in memory");
+        (change, batch)
+    }
+
+    /// Whether a receive would get something.
+    fn look(&self, max: usize) -> bool {
+        let (_undone, batch) = self.take(max, self.now + STEP, None);
+        !batch.taken.is_empty()
+    }
+
+    fn receive(&mut self, max: usize, steps: u64, attempt_id: Option<u8>) -> usize {
+        let visible_at = self.now + steps * STEP - STEP / 4;
+        let name = attempt_id.map(|id| id.to_string());
+        let (mut change, batch) = self.take(max, visible_at, name.as_deref());
+        change.commit(self.store).expect("written");
+        drop(change);
+        let token = self.next_token;
+        self.next_token += 1;
+        assert!(batch.taken.len() <= max);
+        let mut in_batch = BTreeSet::new();
+        let mut blocked = BTreeMap::new();
+        for (queue, sent) in self.sent.iter().enumerate() {
+            for sent in sent {
+                let running = sent.lease.iter().filter(|lease| lease.until > self.now);
+                let foreign = running.filter(|lease| attempt_id.is_none() || lease.attempt_id != attempt_id);
+                *blocked.entry((queue, sent.group)).or_insert(false) |= foreign.count() > 0;
+            }
+        }
+        for taken in &batch.taken {
+            let (queue, offset) = (taken.queue as usize, taken.offset as usize);
+            let sent = &self.sent[queue];
+            let group = sent[offset].group;
+            assert!(!sent[offset].settled, "a settled message came again");
+            assert!(!blocked[&(queue, group)], "its message group is blocked");
+            for (earlier, other) in sent[..offset].iter().enumerate() {
+                let is_first = other.group != group || other.settled || in_batch.contains(&(queue, earlier));
+                assert!(is_first, "{offset} comes before {earlier} of the same message group");
+            }
+            assert!(in_batch.insert((queue, offset)), "twice in a batch");
+            let attempt = sent[offset]
+                .lease
+                .as_ref()
+                .map_or(1, |lease| if lease.until > self.now { lease.attempt } else { lease.attempt + 1 });
+            assert_eq!(taken.attempt, attempt);
+        }
+        for taken in &batch.taken {
+            let lease = ModelLease { token, until: visible_at, attempt: taken.attempt, attempt_id };
+            self.sent[taken.queue as usize][taken.offset as usize].lease = Some(lease);
+            self.deliveries.push(Coordinates { queue: taken.queue, offset: taken.offset, token });
+        }
+        self.is_drained = batch.taken.len() < max;
+        if self.is_drained && self.max_leases == NO_LIMIT {
+            self.assert_no_group_waits();
+        }
+        batch.taken.len()
+    }
+
+    /// Every message group with unsettled messages has some of them under a lease.
+    fn assert_no_group_waits(&self) {
+        for sent in &self.sent {
+            let of = |wanted: fn(&Sent, u64) -> bool| -> BTreeSet<u8> {
+                sent.iter().filter(|sent| wanted(sent, self.now)).map(|sent| sent.group).collect()
+            };
+            let running = of(|sent, now| sent.lease.as_ref().is_some_and(|lease| lease.until > now));
+            assert_eq!(of(|sent, _| !sent.settled), running);
+        }
+    }
+
+    /// Acknowledges a delivery, or changes its lease to so many steps from now.
+    fn settle(&mut self, index: prop::sample::Index, steps: Option<u64>) {
+        if self.deliveries.is_empty() {
+            return;
+        }
+        let at = *index.get(&self.deliveries);
+        let (queue, offset) = (at.queue as usize, at.offset as usize);
+        let until = steps.map(|steps| if steps == 0 { self.now } else { self.now + steps * STEP - STEP / 4 });
+        let mut change = self.progress.change();
+        let found = referent(&mut change, queue, at, self.now);
+        let message = &mut self.sent[queue][offset];
+        let lease = message.lease.as_mut().filter(|lease| lease.token == at.token && lease.until > self.now);
+        let Referent::Running(old) = found else {
+            assert!(lease.is_none(), "a lease is lost");
+            return;
+        };
+        let lease = lease.expect("the lease is over");
+        self.next_token += 1;
+        let deliverable = if let Some(until) = until {
+            lease.until = until;
+            lease.token = self.next_token;
+            let group = old.group;
+            change.queue(queue).lease(at.offset, Lease { visible_at: until, token: self.next_token, ..old });
+            change.commit(self.store).expect("written");
+            self.deliveries.push(Coordinates { token: self.next_token, ..at });
+            usize::from(change.queue(queue).is_free(group, self.now))
+        } else {
+            message.settled = true;
+            message.lease = None;
+            let mut freed = Freed::new(self.max_leases);
+            freed.end_lease(&mut change, queue, at.offset);
+            change.commit(self.store).expect("written");
+            freed.deliverable(&mut change, self.now)
+        };
+        drop(change);
+        self.assert_wakes(deliverable);
+    }
+
+    /// If receives wait, they are woken if there is something for them, and only then.
+    fn assert_wakes(&mut self, deliverable: usize) {
+        if self.is_drained && self.max_leases == NO_LIMIT {
+            assert_eq!(deliverable > 0, self.look(1), "{deliverable}");
+        }
+        self.is_drained &= deliverable == 0;
+    }
+
+    fn pass(&mut self) {
+        self.now += STEP;
+        let change = self.progress.change();
+        let deliverable = change.queues().iter().map(|queue| queue.count_free(self.now, 9)).sum();
+        drop(change);
+        self.assert_wakes(deliverable);
+    }
+
+    fn restart(&mut self) {
+        self.progress = Progress::new(1, self.topic);
+        self.progress.load(self.store, &self.queues).expect("what was written");
+        self.pass();
+    }
+
+    /// Receives and acknowledges everything, and asserts that nothing was lost.
+    fn drain(&mut self) {
+        for _ in 0..4 {
+            self.pass();
+        }
+        loop {
+            let before = self.deliveries.len();
+            if self.receive(5, 1, None) == 0 {
+                break;
+            }
+            for delivery in before..self.deliveries.len() {
+                let at = self.deliveries[delivery];
+                let mut change = self.progress.change();
+                change.queue(at.queue as usize).end_lease(at.offset);
+                change.commit(self.store).expect("written");
+                let message = &mut self.sent[at.queue as usize][at.offset as usize];
+                (message.settled, message.lease) = (true, None);
+            }
+        }
+        assert!(self.sent.iter().flatten().all(|sent| sent.settled), "a message is lost");
+    }
+}
+
+#[test]
+fn message_groups_stay_in_order_and_do_not_wait_for_each_other() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+    let broker = Broker::open(config).expect("a fresh directory opens");
+    let next_topic = std::cell::Cell::new(1000);
+    let limits = prop_oneof![Just(NO_LIMIT), 1usize..4];
+    let mut runner = TestRunner::new(Config::with_cases(512));
+    let tested = runner.run(&(limits, operations()), |(max_leases, operations)| {
+        next_topic.set(next_topic.get() + 1);
+        let mut model = Model::new(&broker.store, next_topic.get(), max_leases);
+        for operation in operations {
+            model.run(operation);
+        }
+        model.drain();
+        Ok(())
+    });
+    tested.unwrap_or_else(|error| panic!("{error}"));
+}
