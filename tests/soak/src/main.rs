@@ -28,6 +28,9 @@ const RECOVERY: Duration = Duration::from_secs(180);
 const WARM_UP: Duration = Duration::from_secs(60);
 /// How many messages a busy load sends before its memory counts: they fill the proxy's cache of 32 MiB.
 const FILL: u64 = 10_000;
+/// How many it sends when it is the first one. Without any hostile peer, the most memory of each next 30,000 messages rises
+/// from 60 MiB to 108 MiB in the course of the first 350,000, and no more after them.
+const FIRST_FILL: u64 = 350_000;
 /// How many messages it sends while memory is measured. The storage collects progress in memory before it writes it out, as
 /// much as about 50,000 messages cause: memory rises and falls by 25 MiB meanwhile, and its highest point counts.
 const MEASURE: u64 = 60_000;
@@ -83,7 +86,7 @@ async fn run(arguments: Arguments, apart: &Runtime) -> Result<()> {
     let warm_up = Hostile::start(server.address());
     sleep(WARM_UP).await;
     println!("warm-up: {}", warm_up.stop().await);
-    let before = under_load(&server, "old-1").await?;
+    let before = under_load(&server, "old-1", FIRST_FILL).await?;
     println!("before: {before}");
 
     let hostile = Hostile::start(server.address());
@@ -91,7 +94,7 @@ async fn run(arguments: Arguments, apart: &Runtime) -> Result<()> {
     println!("during: {}; highest memory {:.0} MiB", server.usage()?, server.highest_memory()?);
     println!("hostile: {}", hostile.stop().await);
     settle(&server, before).await?;
-    let after = under_load(&server, "old-2").await?;
+    let after = under_load(&server, "old-2", FILL).await?;
     println!("after: {after}");
     let report = honest.stop().await;
     println!("honest: {report}");
@@ -120,8 +123,8 @@ async fn settle(server: &Server, wanted: Usage) -> Result<()> {
     Ok(())
 }
 
-/// The most memory while some clients are busy, and the descriptors once they are gone.
-async fn under_load(server: &Server, old: &str) -> Result<Usage> {
+/// The most memory while some clients are busy, once they have sent `fill` messages, and the descriptors once they are gone.
+async fn under_load(server: &Server, old: &str, fill: u64) -> Result<Usage> {
     read_back(server.address(), old, OLD_MESSAGES, OLD_BODY).await?;
     let busy = try_join_all((0..BUSY_CLIENTS).map(|number| {
         let work = Work { topic: format!("busy-{number}"), body: BUSY_BODY, pause: Duration::ZERO };
@@ -129,11 +132,11 @@ async fn under_load(server: &Server, old: &str) -> Result<Usage> {
     }));
     let busy = busy.await?;
     let sent = || busy.iter().map(Honest::messages).sum::<u64>();
-    while sent() < FILL {
+    while sent() < fill {
         sleep(SAMPLE).await;
     }
     let mut memory_mib = 0.0f64;
-    while sent() < FILL + MEASURE {
+    while sent() < fill + MEASURE {
         memory_mib = memory_mib.max(server.usage()?.memory_mib);
         sleep(SAMPLE).await;
     }
