@@ -159,6 +159,7 @@ fn into_message(mut draft: Draft, peer: &str) -> Message {
         born_at: draft.born_at,
         born_host: if validate::is_blank(&draft.born_host) { peer.to_owned() } else { draft.born_host },
         trace_context,
+        dead_letter_origin: None,
     }
 }
 

@@ -26,6 +26,15 @@ pub enum Delay {
     Untold,
 }
 
+/// Where a dead letter was before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The topic.
+    pub topic: String,
+    /// The message's id there.
+    pub message_id: String,
+}
+
 /// A validated message, free of any protocol's types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
@@ -59,6 +68,8 @@ pub struct Message {
     pub born_host: String,
     /// W3C trace context, verbatim.
     pub trace_context: Option<String>,
+    /// Where it was before it became a dead letter, if the backend tells.
+    pub dead_letter_origin: Option<Origin>,
 }
 
 impl Message {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use broker_requests::{BrokerRequest, BrokerRequests};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
-pub use message::{Body, BodyEncoding, Delay, Delivery, Message};
+pub use message::{Body, BodyEncoding, Delay, Delivery, Message, Origin};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
     NextAttempt, Persistence, Receive, Sent, Settle,

@@ -78,6 +78,10 @@ pub mod properties {
     pub const LITE_TOPIC: &str = "__LITE_TOPIC";
     /// A message's offset in its lite topic.
     pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+    /// The topic in which a dead letter was before.
+    pub const DEAD_LETTER_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
+    /// The id of a dead letter before.
+    pub const DEAD_LETTER_ORIGIN_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
     /// The lease, as the broker made it.
     pub const POP_CHECK_POINT: &str = "POP_CK";
 

@@ -3,7 +3,7 @@
 use rocketmq_thin_proxy::service::{Filter, Message, Receive, ServiceErrorKind};
 
 use crate::backend::Backend;
-use crate::client::{Client, plain, sorted_ids};
+use crate::client::{Client, ids, plain, sorted_ids};
 
 fn tagged(id: &str, tag: &str) -> Message {
     Message { tag: Some(tag.to_owned()), ..plain(id) }
@@ -61,4 +61,40 @@ pub(crate) async fn an_expression_selects<B: Backend>(backend: B) {
     assert_eq!(error.kind, ServiceErrorKind::IllegalFilter);
     assert_eq!(sorted_ids(&client.receive(filter("n BETWEEN 2 AND 3")).await), ["three", "two"]);
     client.expect_nothing().await;
+}
+
+pub(crate) async fn an_expression_searches_texts<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    if !client.services.metadata.capabilities().sql_filter {
+        return;
+    }
+    let of_city = |id: &str, city: &str| Message {
+        properties: vec![("city".to_owned(), city.to_owned())],
+        ..plain(id)
+    };
+    let messages = vec![of_city("u", "Ulm"), of_city("k", "Kulmbach"), of_city("h", "Halle"), plain("none")];
+    client.send(messages).await;
+    for (number, (filter, expected)) in [
+        ("city CONTAINS 'ulm'", vec!["k"]),
+        ("city NOT CONTAINS 'ulm'", vec!["h", "u"]),
+        ("city STARTSWITH 'Ul' OR city ENDSWITH 'le'", vec!["h", "u"]),
+        ("city NOT STARTSWITH 'K' AND city NOT ENDSWITH 'm'", vec!["h"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let group = Client {
+            services: client.services.clone(),
+            topic: client.topic.clone(),
+            group: format!("{}-{number}", client.group),
+        };
+        let mut found = Vec::new();
+        while found.len() < expected.len() {
+            let request = Receive { filter: Filter::Sql(filter.to_owned()), ..group.request() };
+            let deliveries = group.receive(request).await;
+            assert!(!deliveries.is_empty(), "{filter}: only {:?}", ids(&found));
+            found.extend(deliveries);
+        }
+        assert_eq!(sorted_ids(&found), expected, "{filter}");
+    }
 }

@@ -85,7 +85,9 @@ contract! {
         a_lease_can_be_ended_at_once,
         a_suspended_lease_does_not_count,
         changing_what_is_settled_brings_nothing_back,
-        a_dead_letter_moves_to_its_own_topic;
+        a_dead_letter_moves_to_its_own_topic,
+        a_dead_letter_tells_where_it_was,
+        receipts_of_a_deleted_topic_are_invalid;
     polling:
         a_waiting_receive_gets_the_next_message,
         waiting_receives_share_what_arrives,
@@ -100,7 +102,8 @@ contract! {
         filtered_messages_are_consumed,
         many_unwanted_messages_do_not_hide_a_wanted_one,
         several_tags_may_be_wanted,
-        an_expression_selects;
+        an_expression_selects,
+        an_expression_searches_texts;
     fifo:
         a_message_group_stays_in_one_queue,
         the_next_message_waits_for_the_acknowledgement,

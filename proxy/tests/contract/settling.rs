@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, ChangeInvisible, InvisibleOutcome, NextAttempt, Receive, ServiceErrorKind, Settle,
+    AckOutcome, ChangeInvisible, InvisibleOutcome, NextAttempt, Origin, Receive, ServiceErrorKind, Settle,
 };
 
 use crate::backend::Backend;
@@ -165,4 +165,35 @@ pub(crate) async fn a_dead_letter_moves_to_its_own_topic<B: Backend>(backend: B)
     assert_eq!(letters[0].attempt, 2, "earlier deliveries count");
     let route = client.services.routes.route(&dead.topic).await.expect("a route");
     assert_eq!((route.queues[0].read_queues, route.queues[0].write_queues), (1, 1));
+}
+
+pub(crate) async fn a_dead_letter_tells_where_it_was<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    client.send_ids(["a"]).await;
+    client.forward(&client.next(LONG).await).await;
+    let dead = Client {
+        services: client.services.clone(),
+        topic: format!("%DLQ%{}", client.group),
+        group: format!("{}-dead", client.group),
+    };
+    let letter = dead.next(LONG).await;
+    let origin = Origin { topic: client.topic.clone(), message_id: "a".to_owned() };
+    assert_eq!(letter.message.dead_letter_origin, Some(origin));
+}
+
+pub(crate) async fn receipts_of_a_deleted_topic_are_invalid<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send_ids(["old"]).await;
+    let old = client.next(LONG).await;
+    client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
+    client.services.metadata.create_topic(client.topic_config(1), false).await.expect("a new topic");
+    client.send_ids(["new"]).await;
+    let new = client.next(LONG).await;
+    let outcomes = client.acknowledge(std::slice::from_ref(&old)).await;
+    assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{outcomes:?}");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let change = ChangeInvisible::give_back(&client.topic, &client.group, &old, deadline);
+    let error = client.services.messages.change_invisible(change).await.expect_err("of the old topic");
+    assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);
+    assert_eq!(client.acknowledge(&[new]).await, [AckOutcome::Done]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::binary::{self, Malformed};
-use crate::service::{BodyEncoding, Delay, Message, TopicKind, millis, time};
+use crate::service::{BodyEncoding, Delay, Message, Origin, TopicKind, millis, time};
 
 const TAG: u16 = 1;
 const GZIP: u16 = 1 << 1;
@@ -24,6 +24,8 @@ const DELAY: u16 = 1 << 11;
 const GROUP: u16 = 1 << 12;
 const PRIORITY: u16 = 1 << 13;
 const LITE: u16 = 1 << 14;
+/// Where a dead letter was before.
+const ORIGIN: u16 = 1 << 15;
 /// In place of the time of a delay that has none.
 const UNTOLD: i64 = 0;
 
@@ -70,6 +72,10 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     if earlier_attempts > 0 {
         binary::put_number(&mut head, earlier_attempts.into());
     }
+    if let Some(origin) = &message.dead_letter_origin {
+        binary::put_text(&mut head, &origin.topic);
+        binary::put_text(&mut head, &origin.message_id);
+    }
     put_properties_of_kinds(&mut head, message);
     binary::put_number(&mut head, message.keys.len() as u64);
     for key in &message.keys {
@@ -97,6 +103,12 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     } else {
         0
     };
+    let dead_letter_origin = if flags & ORIGIN != 0 {
+        let topic = binary::text(&mut input)?.to_owned();
+        Some(Origin { topic, message_id: binary::text(&mut input)?.to_owned() })
+    } else {
+        None
+    };
     let kinds = take_properties_of_kinds(&mut input, flags)?;
     let mut keys = Vec::with_capacity(count(&mut input)?);
     for _ in 0..keys.capacity() {
@@ -118,6 +130,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
         born_at,
         born_host,
         trace_context,
+        dead_letter_origin,
         ..kinds
     };
     Ok(Stored { message, earlier_attempts })
@@ -149,10 +162,15 @@ pub(super) fn message_group(bytes: &[u8]) -> Result<Option<&str>, Malformed> {
     if flags & TRACE != 0 {
         binary::text(&mut input)?;
     }
-    for flag in [EARLIER_ATTEMPTS, RECOVERY] {
-        if flags & flag != 0 {
-            binary::number(&mut input)?;
-        }
+    if flags & EARLIER_ATTEMPTS != 0 {
+        binary::number(&mut input)?;
+    }
+    if flags & ORIGIN != 0 {
+        let _topic = binary::text(&mut input)?;
+        let _message_id = binary::text(&mut input)?;
+    }
+    if flags & RECOVERY != 0 {
+        binary::number(&mut input)?;
     }
     if flags & DELAY != 0 || is_of(TopicKind::Delay) {
         binary::signed(&mut input)?;
@@ -170,6 +188,7 @@ fn flags(message: &Message, earlier_attempts: u32) -> u16 {
     set(TRACE, message.trace_context.is_some());
     set(EARLIER_ATTEMPTS, earlier_attempts > 0);
     set(RECOVERY, message.recovery.is_some());
+    set(ORIGIN, message.dead_letter_origin.is_some());
     set(DELAY, message.delay.is_some() && kind != TopicKind::Delay);
     set(GROUP, message.group.is_some() && kind != TopicKind::Fifo);
     set(PRIORITY, message.priority.is_some() && kind != TopicKind::Priority);
@@ -290,19 +309,23 @@ mod tests {
             prop::collection::vec(any::<u8>(), 0..200),
             prop::option::of(-1_000i64..1 << 44),
             any::<bool>(),
+            prop::option::of((".*", ".*")),
         );
         (kinds(), texts, rest).prop_map(
-            |(kinds, (id, tag, keys, born_host, trace_context), (properties, body, born, gzip))| Message {
-                id,
-                tag,
-                keys,
-                properties,
-                body: body.into(),
-                body_encoding: if gzip { BodyEncoding::Gzip } else { BodyEncoding::Identity },
-                born_at: born.map(time),
-                born_host,
-                trace_context,
-                ..kinds
+            |(kinds, (id, tag, keys, born_host, trace_context), (properties, body, born, gzip, origin))| {
+                Message {
+                    id,
+                    tag,
+                    keys,
+                    properties,
+                    body: body.into(),
+                    body_encoding: if gzip { BodyEncoding::Gzip } else { BodyEncoding::Identity },
+                    born_at: born.map(time),
+                    born_host,
+                    trace_context,
+                    dead_letter_origin: origin.map(|(topic, message_id)| Origin { topic, message_id }),
+                    ..kinds
+                }
             },
         )
     }

@@ -16,7 +16,7 @@ use super::queue_progress::ForwardState;
 use super::settle::{Freed, GroupProgress, Referent, parse, referent};
 use super::store::{Store, corrupt};
 use super::writer::{Entry, Job};
-use crate::service::{Delay, Forward, ServiceError, ServiceErrorKind, names};
+use crate::service::{Delay, Forward, Origin, ServiceError, ServiceErrorKind, names};
 
 /// A move under way. It holds off others of the same message until it is dropped.
 struct Move {
@@ -34,6 +34,7 @@ impl Broker {
     pub(super) async fn move_to_dead_letters(&self, request: Forward) -> Result<(), ServiceError> {
         let at = parse(&request.entry)?;
         let Some(group) = self.group_progress(&request.topic, &request.group).await? else { return Ok(()) };
+        group.check_topic(at)?;
         let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(()) };
         if moved.is_stored {
             return moved.settle();
@@ -43,6 +44,9 @@ impl Broker {
         let mut letter = stored.message;
         // As Apache's brokers do.
         letter.delay = Some(Delay::Untold);
+        // A dead letter that becomes one again keeps its first origin.
+        let origin = Origin { topic: request.topic, message_id: letter.id.clone() };
+        letter.dead_letter_origin.get_or_insert(origin);
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };
         let (reply, answer) = oneshot::channel();

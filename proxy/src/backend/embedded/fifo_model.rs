@@ -214,7 +214,12 @@ impl<'a> Model<'a> {
         for taken in &batch.taken {
             let lease = ModelLease { token, until: visible_at, attempt: taken.attempt, attempt_id };
             self.sent[taken.queue as usize][taken.offset as usize].lease = Some(lease);
-            self.deliveries.push(Coordinates { queue: taken.queue, offset: taken.offset, token });
+            self.deliveries.push(Coordinates {
+                queue: taken.queue,
+                offset: taken.offset,
+                token,
+                topic: None,
+            });
         }
         self.is_drained = batch.taken.len() < max;
         if self.is_drained && self.max_leases == NO_LIMIT {

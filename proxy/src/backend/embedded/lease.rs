@@ -266,17 +266,20 @@ pub(super) struct LeaseEnd {
     pub(super) offset: u64,
 }
 
-/// The coordinates of a delivery: `queue.offset.token`, the token in hexadecimal.
+/// The coordinates of a delivery: `queue.offset.token.topic`, the token in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Coordinates {
     pub(super) queue: u32,
     pub(super) offset: u64,
     pub(super) token: u64,
+    /// The topic's id, which another topic of the same name does not have. Older versions did not tell it.
+    pub(super) topic: Option<u32>,
 }
 
 impl fmt::Display for Coordinates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{:x}", self.queue, self.offset, self.token)
+        write!(f, "{}.{}.{:x}", self.queue, self.offset, self.token)?;
+        self.topic.map_or(Ok(()), |topic| write!(f, ".{topic}"))
     }
 }
 
@@ -289,7 +292,8 @@ impl FromStr for Coordinates {
         let queue = part()?.parse().map_err(|_| Malformed)?;
         let offset = part()?.parse().map_err(|_| Malformed)?;
         let token = u64::from_str_radix(part()?, 16).map_err(|_| Malformed)?;
-        if parts.next().is_some() { Err(Malformed) } else { Ok(Self { queue, offset, token }) }
+        let topic = parts.next().map(|topic| topic.parse().map_err(|_| Malformed)).transpose()?;
+        if parts.next().is_some() { Err(Malformed) } else { Ok(Self { queue, offset, token, topic }) }
     }
 }
 
@@ -335,8 +339,13 @@ mod tests {
         }
 
         #[test]
-        fn coordinates_come_back(queue in any::<u32>(), offset in any::<u64>(), token in any::<u64>()) {
-            let coordinates = Coordinates { queue, offset, token };
+        fn coordinates_come_back(
+            queue in any::<u32>(),
+            offset in any::<u64>(),
+            token in any::<u64>(),
+            topic in prop::option::of(any::<u32>()),
+        ) {
+            let coordinates = Coordinates { queue, offset, token, topic };
             prop_assert_eq!(coordinates.to_string().parse(), Ok(coordinates));
         }
 

@@ -222,7 +222,12 @@ impl Request<'_> {
 
     fn delivery(&self, taken: Taken, wanted: &Wanted<'_>) -> Result<Delivery, ServiceError> {
         let stored = codec::decode(&taken.message).map_err(|_| corrupt("message"))?;
-        let coordinates = Coordinates { queue: taken.queue, offset: taken.offset, token: wanted.token };
+        let coordinates = Coordinates {
+            queue: taken.queue,
+            offset: taken.offset,
+            token: wanted.token,
+            topic: Some(self.topic.id()),
+        };
         Ok(Delivery {
             message: stored.message,
             topic: self.asked.topic.clone(),

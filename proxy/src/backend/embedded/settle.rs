@@ -45,9 +45,12 @@ impl Broker {
         let mut outcomes = Vec::with_capacity(request.entries.len());
         let mut freed = Freed::new(self.config.max_unsettled_per_queue);
         for entry in &request.entries {
-            let Ok(at) = entry.coordinates.parse::<Coordinates>() else {
-                outcomes.push(outcome_of_unknown(entry));
-                continue;
+            let at = match parse(entry).and_then(|at| group.check_topic(at)) {
+                Ok(at) => at,
+                Err(error) => {
+                    outcomes.push(AckOutcome::Invalid(error.message));
+                    continue;
+                }
             };
             let queue = group.queue_index(at);
             outcomes.push(match referent(&mut change, queue, at, now) {
@@ -79,6 +82,7 @@ impl Broker {
         let Some(group) = self.group_progress(&request.topic, &request.group).await? else {
             return Ok(changed);
         };
+        group.check_topic(at)?;
         let now = clock::monotonic();
         let queue = group.queue_index(at);
         let mut change = group.progress.change();
@@ -126,6 +130,18 @@ impl Broker {
 }
 
 impl GroupProgress {
+    /// Returns coordinates that are of this topic.
+    ///
+    /// # Errors
+    /// `InvalidHandle` for those of a deleted topic with the same name.
+    pub(super) fn check_topic(&self, at: Coordinates) -> Result<Coordinates, ServiceError> {
+        if at.topic.is_some_and(|topic| topic != self.progress.topic()) {
+            let text = "the topic of this receipt was deleted, and created again since";
+            return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, text));
+        }
+        Ok(at)
+    }
+
     /// The index of the queue that coordinates name. Those of another topic may name a queue that is not there.
     pub(super) fn queue_index(&self, at: Coordinates) -> usize {
         (at.queue as usize).min(self.queues.len().saturating_sub(1))

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties;
 use crate::service::names::properties as names;
-use crate::service::{BodyEncoding, Delay, Delivery, Message, ServiceError, ServiceErrorKind, millis, time};
+use crate::service::{
+    BodyEncoding, Delay, Delivery, Message, Origin, ServiceError, ServiceErrorKind, millis, time,
+};
 
 /// How many bytes the bodies of one answer may take when they are inflated here.
 const MAX_INFLATED: u64 = 64 << 20;
@@ -95,6 +97,7 @@ pub(super) fn system_flags(message: &Message) -> i32 {
 /// `apache.rocketmq.v2` can't express, are inflated here.
 fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     let mut message = Message::default();
+    let (mut origin_topic, mut origin_id) = (None, None);
     for (key, value) in properties::decode(&stored.properties) {
         match key {
             names::UNIQUE_KEY => message.id = value.to_owned(),
@@ -117,6 +120,8 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
             names::PRIORITY => message.priority = value.parse().ok(),
             names::LITE_TOPIC => message.lite_topic = Some(value.to_owned()),
             names::SHARDING_KEY => message.group = Some(value.to_owned()),
+            names::DEAD_LETTER_ORIGIN_TOPIC => origin_topic = Some(value.to_owned()),
+            names::DEAD_LETTER_ORIGIN_ID => origin_id = Some(value.to_owned()),
             names::TRACE_CONTEXT => message.trace_context = Some(value.to_owned()),
             names::CHECK_IMMUNITY_SECONDS => {
                 message.recovery = value.parse().ok().map(Duration::from_secs);
@@ -127,6 +132,8 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
             _ => message.properties.push((key.to_owned(), value.to_owned())),
         }
     }
+    let origin = origin_topic.zip(origin_id);
+    message.dead_letter_origin = origin.map(|(topic, message_id)| Origin { topic, message_id });
     if message.id.is_empty() {
         message.id = stored.offset_id();
     }

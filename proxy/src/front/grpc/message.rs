@@ -75,6 +75,9 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>) -> pb::Messa
         },
         priority: message.priority,
         lite_topic: message.lite_topic,
+        dead_letter_queue: message
+            .dead_letter_origin
+            .map(|origin| pb::DeadLetterQueue { topic: origin.topic, message_id: origin.message_id }),
         ..pb::SystemProperties::default()
     };
     // Apache's proxy shows these two among the user's properties.

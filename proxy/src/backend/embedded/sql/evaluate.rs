@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Comparison, Constant, Operation};
+use super::{Comparison, Constant, Operation, Place};
 use crate::service::Message;
 use crate::service::names::properties;
 
@@ -51,6 +51,17 @@ impl<'a> Stack<'a> {
                     Value::Bool(texts.binary_search_by(|listed| listed.as_str().cmp(&text)).is_ok())
                 }
                 _ => Value::Null,
+            },
+            Operation::Search { place, text: searched, negated } => match self.pop() {
+                Value::Text(text) if !searched.is_empty() => {
+                    let found = match place {
+                        Place::Anywhere => text.contains(searched),
+                        Place::Start => text.starts_with(searched),
+                        Place::End => text.ends_with(searched),
+                    };
+                    Value::Bool(found != *negated)
+                }
+                _ => Value::Bool(false),
             },
             Operation::IsNull => Value::Bool(self.pop() == Value::Null),
             Operation::And => {

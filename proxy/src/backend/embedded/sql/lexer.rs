@@ -17,7 +17,7 @@ const SIGNS: [&str; 13] = ["<>", "!=", "<=", ">=", "=", "<", ">", "(", ")", ",",
 
 /// Takes the next token off the text. Returns `None` at its end.
 pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
-    *text = text.trim_start();
+    skip_blanks_and_comments(text)?;
     let Some(first) = text.chars().next() else { return Ok(None) };
     if first == '\'' {
         return quoted(text).map(Some);
@@ -36,6 +36,23 @@ pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
         }
     }
     Err(SyntaxError(format!("unexpected {first:?}")))
+}
+
+/// `-- to the end of the line` and `/* between these */`.
+fn skip_blanks_and_comments(text: &mut &str) -> Result<(), SyntaxError> {
+    loop {
+        *text = text.trim_start();
+        if let Some(comment) = text.strip_prefix("--") {
+            *text = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
+        } else if let Some(comment) = text.strip_prefix("/*") {
+            let Some((_, after)) = comment.split_once("*/") else {
+                return Err(SyntaxError("a comment has no end".to_owned()));
+            };
+            *text = after;
+        } else {
+            return Ok(());
+        }
+    }
 }
 
 /// A text in single quotes. Two quotes in it stand for one.

@@ -1,7 +1,8 @@
 //! RocketMQ's SQL92 filters: comparisons of a message's properties, with three-valued logic.
 //!
-//! `=` `<>` `<` `>` `<=` `>=` `BETWEEN` `IN` `IS NULL` `AND` `OR` `NOT`, numbers, 'texts', `TRUE` and `FALSE`. The
-//! grammar is that of Apache's brokers. It is small and differs from SQL, so a general SQL parser doesn't fit.
+//! `=` `<>` `<` `>` `<=` `>=` `BETWEEN` `IN` `CONTAINS` `STARTSWITH` `ENDSWITH` `IS NULL` `AND` `OR` `NOT`, numbers,
+//! 'texts', `TRUE` and `FALSE`, and comments. The grammar is that of Apache's brokers. It is small and differs from SQL,
+//! so a general SQL parser doesn't fit.
 //!
 //! An expression comes from a stranger and runs on every message, so its length, its nesting and the number of its
 //! operations are limited. It is compiled to a flat list of operations on a stack: evaluating and dropping it never
@@ -19,10 +20,15 @@ const MAX_LENGTH: usize = 64 << 10;
 const MAX_OPERATIONS: usize = 4096;
 /// How many operations cost about as much as decoding a message.
 const OPERATIONS_PER_DECODE: usize = 16;
+/// How many operations cost about as much as searching the text of a property.
+const OPERATIONS_PER_SEARCH: usize = OPERATIONS_PER_DECODE;
 
 /// A compiled expression.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Expression(Vec<Operation>);
+pub(super) struct Expression {
+    operations: Vec<Operation>,
+    cost: usize,
+}
 
 /// Why a text is not a valid expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +50,13 @@ enum Operation {
     },
     /// Whether the topmost value is one of these texts, which are sorted.
     In(Vec<String>),
+    /// Whether the topmost value is a text that has this one at that place, or does not have it if `negated`. As in
+    /// Apache's brokers, both are false for a value that is no text, and for an empty text to search.
+    Search {
+        place: Place,
+        text: String,
+        negated: bool,
+    },
     IsNull,
     And,
     Or,
@@ -59,6 +72,14 @@ enum Constant {
     Integer(i64),
     Float(f64),
     Text(String),
+}
+
+/// Where a text is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Anywhere,
+    Start,
+    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,17 +101,21 @@ impl Expression {
         if text.len() > MAX_LENGTH {
             return Err(SyntaxError(format!("it is longer than {MAX_LENGTH} bytes")));
         }
-        parser::parse(text).map(Self)
+        let operations = parser::parse(text)?;
+        let is_search = |operation: &&Operation| matches!(operation, Operation::Search { .. });
+        let searches = operations.iter().filter(is_search).count();
+        let weight = operations.len() + searches * (OPERATIONS_PER_SEARCH - 1);
+        Ok(Self { operations, cost: 1 + weight / OPERATIONS_PER_DECODE })
     }
 
     /// Whether it is true for this message. False, unknown and values without a truth are not.
     pub(super) fn is_true_for(&self, message: &Message) -> bool {
-        evaluate::is_true(&self.0, message)
+        evaluate::is_true(&self.operations, message)
     }
 
     /// The cost of evaluating it for one message, in units of decoding one.
     pub(super) fn cost(&self) -> usize {
-        1 + self.0.len() / OPERATIONS_PER_DECODE
+        self.cost
     }
 }
 
@@ -146,6 +171,19 @@ mod tests {
             "n > -1",
             "x > n",
             "n = 2 -- and what follows",
+            "n = /* two */ 2 -- more\n AND color = 'red'",
+            "color CONTAINS 'e'",
+            "color contains 'red'",
+            "color NOT CONTAINS 'x'",
+            "color STARTSWITH 're'",
+            "color NOT STARTSWITH 'ed'",
+            "color ENDSWITH 'ed'",
+            "color NOT ENDSWITH 're'",
+            "color CONTAINS 'e' AND n CONTAINS '2'",
+            "KEYS CONTAINS 'k2'",
+            "NOT (nope CONTAINS 'a')",
+            "NOT nope CONTAINS 'a'",
+            "color CONTAINS 'x' = FALSE",
         ] {
             assert!(passes(text), "{text}");
         }
@@ -169,6 +207,17 @@ mod tests {
             "FALSE",
             "nope = 1 AND TRUE",
             "n BETWEEN 2.1 AND 9",
+            "color CONTAINS 'x'",
+            "color NOT CONTAINS 'red'",
+            "color STARTSWITH 'ed'",
+            "color ENDSWITH 're'",
+            "nope CONTAINS 'a'",
+            "nope NOT CONTAINS 'a'",
+            "nope NOT STARTSWITH 'a'",
+            "color CONTAINS ''",
+            "color NOT CONTAINS ''",
+            "2 CONTAINS '2'",
+            "2 NOT ENDSWITH '3'",
         ] {
             assert!(!passes(text), "{text}");
         }
@@ -188,6 +237,11 @@ mod tests {
             "color > 'a'",
             "AND",
             "n IN (1)",
+            "color CONTAINS",
+            "color CONTAINS red",
+            "color STARTSWITH 1",
+            "CONTAINS = 'a'",
+            "n = 1 /* open",
         ] {
             assert!(Expression::parse(text).is_err(), "{text}");
         }
@@ -212,10 +266,11 @@ mod tests {
             ("n", " IS NOT NULL"),
             ("n", " < 3"),
             ("color IN ('red'", ", 'blue'"),
+            ("color CONTAINS 'e'", " OR color CONTAINS 'e'"),
         ] {
             let chain = |length: usize| format!("{first}{})", more.repeat(length));
             let small = Expression::parse(&chain(500)).unwrap_or_else(|error| panic!("{more}: {error}"));
-            assert!(small.0.len() <= 5_000, "{more}");
+            assert!(small.operations.len() <= 5_000, "{more}");
             small.is_true_for(&Message::default());
             for length in [5_000, 20_000, 1_000_000] {
                 assert!(Expression::parse(&chain(length)).is_err(), "{more}");
@@ -229,9 +284,44 @@ mod tests {
         assert!(error.to_string().len() < 200, "{error}");
     }
 
-    const WORDS: [&str; 26] = [
-        "n", "color", "TAGS", "KEYS", "nope", "1", "2.5", "'red'", "'it''s'", "TRUE", "FALSE", "NULL", "AND",
-        "OR", "NOT", "BETWEEN", "IN", "IS", "(", ")", ",", "=", "<>", "<", ">=", "-",
+    #[test]
+    fn a_search_costs_as_much_as_a_message() {
+        let cost = |text: &str| Expression::parse(text).expect(text).cost();
+        assert_eq!(cost("n = 1"), 1);
+        assert!(cost(&format!("{}TRUE", "color CONTAINS 'e' OR ".repeat(100))) > 100);
+    }
+
+    const WORDS: [&str; 30] = [
+        "n",
+        "color",
+        "TAGS",
+        "KEYS",
+        "nope",
+        "1",
+        "2.5",
+        "'red'",
+        "'it''s'",
+        "TRUE",
+        "FALSE",
+        "NULL",
+        "AND",
+        "OR",
+        "NOT",
+        "BETWEEN",
+        "IN",
+        "IS",
+        "(",
+        ")",
+        ",",
+        "=",
+        "<>",
+        "<",
+        ">=",
+        "-",
+        "CONTAINS",
+        "STARTSWITH",
+        "ENDSWITH",
+        "/**/",
     ];
 
     proptest! {
@@ -239,7 +329,7 @@ mod tests {
         fn any_words_are_parsed_and_evaluated_or_refused(words in prop::collection::vec(0..WORDS.len(), 0..200)) {
             let text: Vec<&str> = words.iter().map(|word| WORDS[*word]).collect();
             if let Ok(expression) = Expression::parse(&text.join(" ")) {
-                prop_assert!(expression.0.len() <= 2 * words.len());
+                prop_assert!(expression.operations.len() <= 2 * words.len());
                 expression.is_true_for(&Message::default());
             }
         }

@@ -1,5 +1,5 @@
 use super::lexer::{self, Token};
-use super::{Comparison, Constant, MAX_OPERATIONS, Operation, SyntaxError};
+use super::{Comparison, Constant, MAX_OPERATIONS, Operation, Place, SyntaxError};
 
 /// The deepest nesting: the parser recurses once per level.
 const MAX_DEPTH: usize = 100;
@@ -38,6 +38,9 @@ const ORDERS: [(&str, Comparison); 4] = [
     (">", Comparison::Greater),
     (">=", Comparison::GreaterOrEqual),
 ];
+
+const PLACES: [(&str, Place); 3] =
+    [("CONTAINS", Place::Anywhere), ("STARTSWITH", Place::Start), ("ENDSWITH", Place::End)];
 
 impl Parser<'_> {
     fn advance(&mut self) -> Result<Option<Token>, SyntaxError> {
@@ -144,7 +147,7 @@ impl Parser<'_> {
                     continue 'next;
                 }
             }
-            // A NOT that neither BETWEEN nor IN follows is what comes after a complete expression.
+            // A NOT that none of these keywords follows is what comes after a complete expression.
             let before = if self.is_keyword("NOT") { Some((self.text, self.token.clone())) } else { None };
             let negated = self.keyword("NOT")?;
             if self.keyword("BETWEEN")? {
@@ -153,6 +156,9 @@ impl Parser<'_> {
                 let texts = self.texts()?;
                 self.emit(Operation::In(texts))?;
                 left = self.negate_if(negated)?;
+            } else if let Some(place) = self.place()? {
+                let text = self.text()?;
+                left = self.emit(Operation::Search { place, text, negated })?;
             } else {
                 if let Some(before) = before {
                     (self.text, self.token) = before;
@@ -172,6 +178,26 @@ impl Parser<'_> {
         self.emit(Operation::Between { negated })
     }
 
+    /// Takes the next token if it is the keyword of a search.
+    fn place(&mut self) -> Result<Option<Place>, SyntaxError> {
+        for (keyword, place) in PLACES {
+            if self.keyword(keyword)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    fn text(&mut self) -> Result<String, SyntaxError> {
+        match self.advance()? {
+            Some(Token::Text(text)) => Ok(text),
+            other => {
+                self.token = other;
+                self.unexpected("a text")
+            }
+        }
+    }
+
     /// The texts of an `IN`, sorted.
     fn texts(&mut self) -> Result<Vec<String>, SyntaxError> {
         if !self.sign("(")? {
@@ -179,13 +205,7 @@ impl Parser<'_> {
         }
         let mut texts = Vec::new();
         loop {
-            match self.advance()? {
-                Some(Token::Text(text)) => texts.push(text),
-                other => {
-                    self.token = other;
-                    return self.unexpected("a text");
-                }
-            }
+            texts.push(self.text()?);
             self.listed += 1;
             self.check_size()?;
             if self.sign(")")? {
@@ -256,7 +276,9 @@ impl Parser<'_> {
 }
 
 fn is_reserved(word: &str) -> bool {
-    ["AND", "OR", "NOT", "BETWEEN", "IN", "IS"].iter().any(|reserved| word.eq_ignore_ascii_case(reserved))
+    let searches = PLACES.iter().map(|(keyword, _)| *keyword);
+    let mut reserved = ["AND", "OR", "NOT", "BETWEEN", "IN", "IS"].into_iter().chain(searches);
+    reserved.any(|reserved| word.eq_ignore_ascii_case(reserved))
 }
 
 /// Texts have no order in RocketMQ's expressions.
