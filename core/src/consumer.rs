@@ -35,7 +35,7 @@ use crate::{
     message::{CloseReport, Delivery, Group},
     options::{ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
     route::Routes,
-    rpc::Answer,
+    rpc::{Answer, wait_all},
     session::Session,
 };
 
@@ -204,7 +204,7 @@ impl SimpleConsumer {
     /// Acknowledges many deliveries. The results are in the order of the deliveries.
     pub async fn ack_all(&self, deliveries: &[Delivery]) -> Vec<Result<()>> {
         let answers: Vec<_> = deliveries.iter().map(|delivery| self.submit_ack(delivery)).collect();
-        join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
+        wait_all(answers).await
     }
 
     /// Hides a delivery from others for `invisible` from now; zero gives it back at once.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::future::{BoxFuture, FutureExt};
 
 use self::{
     lanes::Lanes,
@@ -32,7 +32,7 @@ use crate::{
     message::{CloseReport, Message, MessageType, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Answer, Batcher, PendingItem},
+    rpc::{Answer, Batcher, PendingItem, wait_all},
     session::Session,
     wire::{MessageIds, Outgoing, compress},
 };
@@ -98,7 +98,7 @@ impl Producer {
         for message in messages {
             answers.push(self.submit(message, None).await);
         }
-        join_all(answers.into_iter().map(|answer| async { answer?.wait().await })).await
+        wait_all(answers).await
     }
 
     /// Accepts no more sends, waits at most `deadline` for those in flight, and tells the servers that the

@@ -188,6 +188,20 @@ impl<T> Answer<T> {
     }
 }
 
+/// The results of many items, in their order.
+pub(crate) async fn wait_all<T>(answers: Vec<Result<Answer<T>, Error>>) -> Vec<Result<T, Error>> {
+    let mut results = Vec::with_capacity(answers.len());
+    // The last one first: when it has its result, most others have theirs, so that one wake-up does for all.
+    for answer in answers.into_iter().rev() {
+        results.push(match answer {
+            Ok(answer) => answer.wait().await,
+            Err(error) => Err(error),
+        });
+    }
+    results.reverse();
+    results
+}
+
 fn queued_too_long(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation, "deadline expired while queued").with_retryable(true)
 }
@@ -396,6 +410,9 @@ impl<C: BatchCall> Batcher<C> {
     /// Answers the items whose deadline has passed, and returns the others.
     fn in_time(&self, items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
         let now = Instant::now();
+        if items.iter().all(|pending| pending.deadline > now) {
+            return items;
+        }
         let (in_time, late): (Vec<_>, Vec<_>) = items.into_iter().partition(|pending| pending.deadline > now);
         for mut pending in late {
             let error = pending.error.take().unwrap_or_else(|| queued_too_long(C::OPERATION));

@@ -299,8 +299,7 @@ impl Rpc {
 
     /// A request with its metadata, and which credentials signed it.
     fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>, Version) {
-        // From the thread's own generator: the system's would cost a system call for each request.
-        let request_id = Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+        let request_id = new_id();
         let mut request = Request::new(body);
         let (metadata, version) = self.identity.metadata(&request_id);
         *request.metadata_mut() = metadata;
@@ -323,6 +322,11 @@ async fn gather(
         }
     }
     Ok(())
+}
+
+/// A random UUID. From the thread's own generator: the system's would cost a system call for each request.
+pub(crate) fn new_id() -> String {
+    Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 /// Remembers which addresses have failed. A refusal by the server itself does not count.

@@ -36,6 +36,7 @@ use tonic::{
 use super::{
     diagnosis::{self, FirstBytes, Greeting},
     failure::CallFailure,
+    write_buffer::WriteBuffer,
 };
 use crate::{error::Error, options::Address};
 
@@ -91,7 +92,7 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             // Shows when the server's settings have arrived: they always set it.
             .initial_max_send_streams(0)
-            .handshake(TokioIo::new(FirstBytes::new(io, greeting.clone())))
+            .handshake(TokioIo::new(WriteBuffer::new(FirstBytes::new(io, greeting.clone()))))
             .await
             .map_err(|error| diagnosis::no_http2(address, &origin, &greeting, Some(error)))?;
         let (limit, mut max_streams) = watch::channel(0);

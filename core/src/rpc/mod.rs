@@ -24,9 +24,10 @@ mod servers;
 mod signer;
 mod tls;
 mod transport;
+mod write_buffer;
 
-pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem};
-pub(crate) use call::{Received, Rpc};
+pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem, wait_all};
+pub(crate) use call::{Received, Rpc, new_id};
 pub(crate) use connections::PollSlot;
 pub(crate) use credentials::CurrentCredentials;
 pub(crate) use failure::{Origin, Outcome};

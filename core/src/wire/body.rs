@@ -41,15 +41,23 @@ pub(crate) fn compress(body: &[u8]) -> Option<Bytes> {
 
 fn matches_digest(body: &[u8], digest: Option<&v2::Digest>) -> bool {
     let Some(digest) = digest.filter(|digest| !digest.checksum.is_empty()) else { return true };
-    let actual = match digest.r#type() {
+    let mut text = [0; 40];
+    let mut hex = |bytes: &[u8]| {
+        hex::encode_to_slice(bytes, &mut text[..2 * bytes.len()]).expect("no digest has more than 20 bytes");
+        2 * bytes.len()
+    };
+    let length = match digest.r#type() {
         v2::DigestType::Unspecified => return true,
-        v2::DigestType::Crc32 => format!("{:08X}", crc32fast::hash(body)),
-        v2::DigestType::Md5 => hex::encode_upper(Md5::digest(body)),
-        v2::DigestType::Sha1 => hex::encode_upper(Sha1::digest(body)),
+        v2::DigestType::Crc32 => hex(&crc32fast::hash(body).to_be_bytes()),
+        v2::DigestType::Md5 => hex(&Md5::digest(body)),
+        v2::DigestType::Sha1 => hex(&Sha1::digest(body)),
     };
     // Some senders omit the leading zeros of a CRC.
-    let trim = |text: &str| text.trim_start_matches('0').to_ascii_uppercase();
-    trim(&actual) == trim(&digest.checksum)
+    without_zeros(&text[..length]).eq_ignore_ascii_case(without_zeros(digest.checksum.as_bytes()))
+}
+
+fn without_zeros(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| **byte == b'0').count()..]
 }
 
 fn decompress(body: &[u8], max_size: usize) -> Option<Vec<u8>> {

@@ -5,18 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-use uuid::Uuid;
-
 use crate::{
     error::{Error, Result},
     interceptor::ReceiveInfo,
     message::Delivery,
     route::Routes,
-    rpc::{Backoff, Link, Verdict, verdict},
+    rpc::{Backoff, Link, Verdict, new_id, verdict},
     session::Session,
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
+use parking_lot::Mutex;
 
 /// One topic at one broker. Polls may run side by side.
 pub(crate) struct Poller {
@@ -130,7 +128,7 @@ impl Poller {
 
     fn open_attempt(&self) -> AttemptId<'_> {
         let open = self.state.lock().open_attempts.pop();
-        AttemptId { poller: self, id: open.unwrap_or_else(|| Uuid::new_v4().to_string()) }
+        AttemptId { poller: self, id: open.unwrap_or_else(new_id) }
     }
 
     fn next_turn(&self) -> usize {
