@@ -24,16 +24,26 @@ Provider = Callable[[], Union[Awaitable[Credentials], Credentials]]
 """What provides credentials: an async function, or a plain one, which is called in a thread."""
 
 
-async def result_of(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What an application's function returns or raises."""
-    try:
-        # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
-        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
+def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """An async function that returns what an application's function returns or raises."""
+
+    async def called(*arguments: Any) -> Any:
+        try:
             return await function(*arguments)
-        result = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
-        return await result if isinstance(result, Awaitable) else result
-    except Exception as error:
-        return error
+        except Exception as error:
+            return error
+
+    async def called_in_thread(*arguments: Any) -> Any:
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+            return await result if isinstance(result, Awaitable) else result
+        except Exception as error:
+            return error
+
+    # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
+        return called
+    return called_in_thread
 
 
 class Work:
@@ -55,9 +65,12 @@ class Work:
 async def handle_tasks(
     consumer: _native.PushConsumer, group: str, handler: Handler, work: Work, observers: Observers
 ) -> None:
+    # Looked up once: it takes longer than the rest of what happens here for a message.
+    result = results_of(handler)
+
     async def handle(task: _native.Task) -> None:
         with within_trace(task.delivery):
-            complete(observers, group, task, await result_of(handler, task.delivery))
+            complete(observers, group, task, await result(task.delivery))
 
     while True:
         with observers.receiving(group) as received:
@@ -79,11 +92,11 @@ async def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
     asked = question(check)
     if asked is not None:
         try:
-            await run(check.decide(decision(await result_of(checker, asked))))
+            await run(check.decide(decision(await results_of(checker)(asked))))
         except Error as error:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
 async def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
     while await run(requests.next()):
-        answer_credentials(requests, await result_of(provider))
+        answer_credentials(requests, await results_of(provider)())

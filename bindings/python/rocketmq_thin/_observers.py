@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, Optional, Protocol, TypeVar, Union
@@ -58,6 +58,10 @@ class _Untold(Told):
 
     def __init__(self) -> None:
         pass
+
+    def _done(self, value: _T, /) -> _T:
+        # It is shared, and must not keep the value.
+        return value
 
     def __exit__(self, *_: object) -> None:
         pass
@@ -156,12 +160,18 @@ def _traced(message: Message) -> Message:
     return replace(message, properties={**message.properties, **added}) if added else message
 
 
-@contextmanager
-def within_trace(delivery: Delivery) -> Iterator[None]:
+_NO_TRACE = nullcontext()
+
+
+def within_trace(delivery: Delivery) -> AbstractContextManager[None]:
     """The trace context of the sender while a message is handled, if the program uses OpenTelemetry."""
     if "opentelemetry" not in sys.modules or delivery.trace_parent is None:
-        yield
-        return
+        return _NO_TRACE
+    return _within_trace(delivery)
+
+
+@contextmanager
+def _within_trace(delivery: Delivery) -> Iterator[None]:
     try:
         context, propagate = import_module("opentelemetry.context"), import_module("opentelemetry.propagate")
         token = context.attach(propagate.extract(delivery.properties))

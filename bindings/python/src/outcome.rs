@@ -23,7 +23,8 @@ pub(crate) fn value(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAn
         }
         Outcome::PushConsumer(consumer) => PushConsumer(consumer).into_bound_py_any(py)?,
         Outcome::Tasks(tasks) => {
-            tasks.into_iter().filter_map(Task::new).collect::<Vec<_>>().into_bound_py_any(py)?
+            let tasks = tasks.into_iter().filter_map(|task| Task::new(py, task).transpose());
+            tasks.collect::<PyResult<Vec<_>>>()?.into_bound_py_any(py)?
         }
         Outcome::OrphanCheck(check) => OrphanCheck(*check).into_bound_py_any(py)?,
         Outcome::Health(status) => health(py, status)?,

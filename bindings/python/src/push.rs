@@ -64,15 +64,15 @@ impl PushConsumer {
 /// A message to handle. Dropping it without a result counts as a failure.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
 pub(crate) struct Task {
-    delivery: bridge::Delivery,
+    delivery: Py<Delivery>,
     task: Mutex<Option<bridge::Task>>,
 }
 
 impl Task {
     /// `None` in a forked child, where nobody may handle it.
-    pub(crate) fn new(task: bridge::Task) -> Option<Self> {
-        let delivery = task.here()?.delivery.clone();
-        Some(Self { delivery, task: Mutex::new(Some(task)) })
+    pub(crate) fn new(py: Python<'_>, task: bridge::Task) -> PyResult<Option<Self>> {
+        let Some(delivery) = task.here().map(|task| Delivery(task.delivery.clone())) else { return Ok(None) };
+        Ok(Some(Self { delivery: Py::new(py, delivery)?, task: Mutex::new(Some(task)) }))
     }
 
     fn complete(&self, result: bridge::ConsumeResult) {
@@ -86,8 +86,8 @@ impl Task {
 #[pymethods]
 impl Task {
     #[getter]
-    fn delivery(&self) -> Delivery {
-        Delivery(self.delivery.clone())
+    fn delivery(&self, py: Python<'_>) -> Py<Delivery> {
+        self.delivery.clone_ref(py)
     }
 
     fn ack(&self) {
