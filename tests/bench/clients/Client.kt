@@ -2,6 +2,7 @@
 // handles messages with a push consumer.
 
 import java.util.concurrent.atomic.AtomicInteger
+import kotlin.system.exitProcess
 import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.launch
@@ -53,8 +54,20 @@ private fun push(client: Client, count: Int) = runBlocking(Dispatchers.Default) 
     consumer.close()
 }
 
+/** That many clients with a receive each, until standard input ends. */
+private fun idle(endpoints: String, count: Int): Nothing = runBlocking(Dispatchers.Default) {
+    repeat(count) {
+        val consumer = Client.connect(endpoints).simpleConsumer("bench-idle-$it") { subscribe("bench-idle") }
+        launch { while (true) consumer.receive() }
+    }
+    println("ready")
+    readlnOrNull()
+    exitProcess(0)
+}
+
 fun main(arguments: Array<String>) {
-    val client = runBlocking { Client.connect(arguments[0]) }
+    if (arguments.size > 1) idle(arguments.last(), arguments[1].toInt())
+    val client = runBlocking { Client.connect(arguments.last()) }
     val producer = runBlocking { client.producer { topics("bench") } }
     val consumer = runBlocking { client.simpleConsumer("bench-kotlin") { subscribe("bench") } }
     send(producer, WARM_UP)

@@ -7,7 +7,11 @@ const IN_FLIGHT = 32;
 const WARM_UP = 5_000;
 const body = Buffer.alloc(1024, 'x');
 
-const client = await Client.connect({ endpoints: process.argv[2] });
+const [endpoints, ...role] = process.argv.slice(2).reverse();
+
+if (role.length > 0) await idle(Number(role[0]));
+
+const client = await Client.connect({ endpoints });
 const producer = await client.producer({ topics: ['bench'] });
 const consumer = await client.simpleConsumer({ group: 'bench-node', subscriptions: 'bench' });
 
@@ -43,6 +47,20 @@ const workloads = {
     await pushed.close();
   },
 };
+
+/** That many clients with a receive each, until standard input ends. */
+async function idle(count) {
+  for (let number = 0; number < count; number++) {
+    const client = await Client.connect({ endpoints });
+    const consumer = await client.simpleConsumer({ group: `bench-idle-${number}`, subscriptions: 'bench-idle' });
+    void (async () => {
+      for (;;) await consumer.receive();
+    })();
+  }
+  console.log('ready');
+  for await (const _ of process.stdin);
+  process.exit();
+}
 
 /** `Promise.withResolvers()`, which Node 20 lacks. */
 function withResolvers() {

@@ -42,6 +42,20 @@ async def push(client, count):
         await done.wait()
 
 
+async def idle(endpoint, count):
+    async def keep_receiving(consumer):
+        while True:
+            await consumer.receive()
+
+    receiving = []
+    for number in range(count):
+        client = await aio.Client(endpoint)
+        consumer = await client.simple_consumer(f"bench-idle-{number}", "bench-idle")
+        receiving.append(asyncio.create_task(keep_receiving(consumer)))
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+
 async def main(endpoint):
     async with aio.Client(endpoint) as client:
         producer = await client.producer(topics=["bench"])
@@ -60,4 +74,5 @@ async def main(endpoint):
             print("done", flush=True)
 
 
-asyncio.run(main(sys.argv[1]))
+*role, address = sys.argv[1:]
+asyncio.run(idle(address, int(role[1])) if role else main(address))

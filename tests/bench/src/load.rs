@@ -14,6 +14,8 @@ use tonic::{Request, Status, Streaming};
 
 /// The topic that clients send to.
 pub(crate) const TOPIC: &str = "bench";
+/// The topic of idle consumers.
+pub(crate) const IDLE_TOPIC: &str = "bench-idle";
 /// Bytes of a message's body.
 pub(crate) const BODY: usize = 1024;
 

@@ -1,7 +1,10 @@
 //! `cargo x bench`: CPU per 1 KiB message of the proxy and of each client, beside a raw tonic echo, in one
-//! run. Figures of one run can be compared with each other; between runs the machine changes.
+//! run. Figures of one run can be compared with each other; between runs the machine changes. So figures of clients
+//! are also given as multiples of what the echo costs in the same run.
 
+mod clients;
 mod echo;
+mod footprint;
 mod load;
 mod process;
 mod rust_client;
@@ -9,16 +12,14 @@ mod separated;
 mod subject;
 mod table;
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use clap::{Parser, Subcommand};
+use clients::Client;
 use load::Names;
 use process::Process;
 use subject::{Subject, Targets};
-use table::{Spent, Table};
-use tokio::io::AsyncWriteExt;
+use table::Table;
 use tokio::process::Command;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -31,9 +32,12 @@ struct Arguments {
     /// The proxy's binary.
     #[arg(long)]
     proxy: Option<PathBuf>,
-    /// A client to measure, as NAME=COMMAND; the proxy's address is added as the last argument.
-    #[arg(long = "client")]
-    clients: Vec<String>,
+    /// A JSON file with the clients to measure, see `clients::Client`.
+    #[arg(long)]
+    clients: Option<PathBuf>,
+    /// Measure nothing but the clients.
+    #[arg(long)]
+    only_clients: bool,
     /// Measure the proxy in front of a real broker instead, beside Apache's own; the list of Apache's jars is kept
     /// in this folder.
     #[arg(long)]
@@ -50,8 +54,9 @@ enum Role {
     Echo,
     /// The Rust client at 32 in flight.
     RustClient {
-        /// The proxy's address.
-        endpoint: String,
+        /// `idle N` for idle clients, and the proxy's address.
+        #[arg(required = true)]
+        arguments: Vec<String>,
     },
 }
 
@@ -61,7 +66,18 @@ fn main() -> Result<(), Failure> {
     runtime.block_on(async {
         match &arguments.role {
             Some(Role::Echo) => echo::serve().await,
-            Some(Role::RustClient { endpoint }) => rust_client::run(endpoint).await,
+            Some(Role::RustClient { arguments }) => {
+                let arguments = arguments.clone();
+                // As applications call a client: from a task of the runtime. This thread is not one of its workers.
+                tokio::spawn(async move {
+                    match &arguments[..] {
+                        [_, count, endpoint] => rust_client::idle(endpoint, count.parse()?).await,
+                        [endpoint, ..] => rust_client::run(endpoint).await,
+                        [] => Err("no address".into()),
+                    }
+                })
+                .await?
+            }
             None => measure(&arguments).await,
         }
     })
@@ -90,10 +106,11 @@ async fn merged(proxy: &Path, arguments: &Arguments) -> Result<(), Failure> {
 
     let mut echo = Command::new(&this);
     echo.arg("echo");
-    let (server, address, _) = Process::serve(echo).await?;
-    let echo = subject("raw tonic echo", (server.account(), address), Targets::all("the floor"));
-    echo.sends(&table, messages).await?;
-    drop(server);
+    let (echo_server, address, _) = Process::serve(echo).await?;
+    let echo = subject("raw tonic echo", (echo_server.account(), address), Targets::all("the floor"));
+    if !arguments.only_clients {
+        echo.sends(&table, messages).await?;
+    }
 
     let data = tempfile::tempdir()?;
     let mut command = Command::new(proxy);
@@ -110,51 +127,12 @@ async fn merged(proxy: &Path, arguments: &Arguments) -> Result<(), Failure> {
         latency: "p99 4 ms",
     };
     let proxy = subject("proxy", (server.account(), address), targets);
-    proxy.started(&table, started)?;
-    proxy.run(&table, messages).await?;
-
-    clients(&table, arguments, &this, &proxy.address).await
-}
-
-/// The workloads of a client, and the targets for Rust and for the other languages. A push consumer may cost half as
-/// much again as a simple one.
-const WORKLOADS: &[(&str, &str, [&str; 2])] = &[
-    ("send", "send, 32 in flight", ["24", "60"]),
-    ("receive", "receive + ack, 32 in one", ["5", "12"]),
-    ("push", "push consumer, empty handler", ["7.5", "18"]),
-];
-
-/// Prints the CPU per message of each client.
-async fn clients(table: &Table, arguments: &Arguments, this: &PathBuf, address: &str) -> Result<(), Failure> {
-    let mut commands = vec![("rust", {
-        let mut command = Command::new(this);
-        command.arg("rust-client");
-        command
-    })];
-    for client in &arguments.clients {
-        let (name, words) = client.split_once('=').ok_or("--client takes NAME=COMMAND")?;
-        let mut words = words.split_whitespace();
-        let mut command = Command::new(words.next().ok_or("--client takes NAME=COMMAND")?);
-        command.args(words);
-        commands.push((name, command));
+    if !arguments.only_clients {
+        proxy.started(&table, started)?;
+        proxy.run(&table, messages).await?;
     }
-    for (name, mut command) in commands {
-        command.arg(address);
-        let mut client = Process::start(command)?;
-        expect(&mut client, "ready").await?;
-        let messages = arguments.messages;
-        for (workload, title, [rust, other]) in WORKLOADS {
-            let (before, begin) = (client.account().cpu()?, Instant::now());
-            client.stdin()?.write_all(format!("{workload} {messages}\n").as_bytes()).await?;
-            expect(&mut client, "done").await?;
-            let spent = Spent { cpu: client.account().cpu()? - before, wall: begin.elapsed(), messages };
-            table.work(&format!("{name} client: {title}"), &spent, if name == "rust" { rust } else { other });
-        }
-    }
-    Ok(())
-}
-
-async fn expect(client: &mut Process, word: &str) -> io::Result<()> {
-    let line = client.line().await?;
-    if line == word { Ok(()) } else { Err(io::Error::other(format!("expected \"{word}\", got \"{line}\""))) }
+    let Some(list) = &arguments.clients else { return Ok(()) };
+    let clients: Vec<Client> = serde_json::from_slice(&std::fs::read(list)?)?;
+    clients::measure(&clients, &echo, &proxy.address, messages / 5).await?;
+    footprint::measure(&clients, &proxy.address).await
 }

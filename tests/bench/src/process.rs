@@ -1,8 +1,9 @@
 //! A measured process: its start, its CPU time and memory, its end.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ impl Account {
 
     /// CPU time used so far by all its threads, from `/proc/PID/stat`, in steps of 10 ms.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join("stat"))?;
+        let stat = fs::read_to_string(self.folder().join("stat"))?;
         // The second field is the command in parentheses and may hold blanks: count from behind it.
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let ticks: u64 =
@@ -85,14 +86,47 @@ impl Account {
         self.status_mib("VmHWM:")
     }
 
-    /// A line of `/proc/PID/status`.
+    /// Its threads now.
+    pub(crate) fn threads(&self) -> io::Result<usize> {
+        Ok(self.status("Threads:")? as usize)
+    }
+
+    /// Its established TCP connections now.
+    pub(crate) fn connections(&self) -> io::Result<usize> {
+        let mut sockets = HashSet::new();
+        for descriptor in fs::read_dir(self.folder().join("fd"))? {
+            // It may have been closed meanwhile.
+            let Ok(target) = fs::read_link(descriptor?.path()) else { continue };
+            let target = target.to_string_lossy();
+            let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+            sockets.extend(inode.map(str::to_owned));
+        }
+        let established = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(3) == Some(&"01") && fields.get(9).is_some_and(|inode| sockets.contains(*inode))
+        };
+        let count = |table: &str| {
+            fs::read_to_string(self.folder().join(table))
+                .map(|table| table.lines().filter(|line| established(line)).count())
+        };
+        Ok(count("net/tcp")? + count("net/tcp6").unwrap_or(0))
+    }
+
     fn status_mib(&self, name: &str) -> io::Result<f64> {
-        let status = fs::read_to_string(Path::new("/proc").join(self.pid.to_string()).join("status"))?;
-        let kib = status
+        Ok(self.status(name)? / 1024.0)
+    }
+
+    /// The number in a line of `/proc/PID/status`.
+    fn status(&self, name: &str) -> io::Result<f64> {
+        let status = fs::read_to_string(self.folder().join("status"))?;
+        status
             .lines()
             .find_map(|line| line.strip_prefix(name))
             .and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok())
-            .ok_or_else(|| io::Error::other(format!("no line {name}")))?;
-        Ok(kib / 1024.0)
+            .ok_or_else(|| io::Error::other(format!("no line {name}")))
+    }
+
+    fn folder(&self) -> PathBuf {
+        Path::new("/proc").join(self.pid.to_string())
     }
 }

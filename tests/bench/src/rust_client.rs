@@ -12,12 +12,28 @@ use rocketmq_thin::{
     PushConsumerOptions, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions,
 };
 
-use crate::load::{BODY, TOPIC};
+use crate::load::{BODY, IDLE_TOPIC, TOPIC};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const IN_FLIGHT: usize = 32;
 const WARM_UP: usize = 5_000;
+
+/// Starts that many clients with a receive each, and prints `ready`. Ends with standard input.
+#[allow(clippy::print_stdout)]
+pub(crate) async fn idle(endpoint: &str, count: usize) -> Result<(), Failure> {
+    let mut clients = Vec::new();
+    for number in 0..count {
+        let client = Client::connect(ClientOptions::new(endpoint)).await?;
+        let options = SimpleConsumerOptions::new(format!("bench-idle-{number}"), [IDLE_TOPIC]);
+        let consumer = client.simple_consumer(options).await?;
+        tokio::spawn(async move { while consumer.receive(ReceiveOptions::default()).await.is_ok() {} });
+        clients.push(client);
+    }
+    println!("ready");
+    BufReader::new(tokio::io::stdin()).lines().next_line().await?;
+    Ok(())
+}
 
 /// Warms up and prints `ready`. Then reads lines with a workload and a number of messages, and prints `done` after
 /// each.

@@ -81,6 +81,13 @@ impl Subject {
         Ok(())
     }
 
+    /// What sends cost at 64 in flight.
+    pub(crate) async fn echo(&self, messages: usize) -> Result<Spent, Failure> {
+        let load = self.connect().await?;
+        load.send(messages / 10, 1, 64).await?;
+        self.spent(messages, load.send(messages, 1, 64)).await
+    }
+
     /// Receives and acknowledges the messages of the sends, first one by one, then 32 at a time.
     async fn consumes(&self, table: &Table, messages: usize) -> Result<(), Failure> {
         let load = self.connect().await?;

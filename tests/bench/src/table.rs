@@ -9,6 +9,39 @@ pub(crate) struct Spent {
     pub(crate) messages: usize,
 }
 
+impl Spent {
+    /// CPU per message, in microseconds.
+    pub(crate) fn micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.messages as f64
+    }
+
+    /// Messages a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.messages as f64 / self.wall.as_secs_f64()
+    }
+}
+
+/// Prints rows with our figure and Apache's.
+pub(crate) struct Beside;
+
+#[allow(clippy::print_stdout)]
+impl Beside {
+    pub(crate) fn begin(what: &str) -> Self {
+        println!();
+        Self::print(what, ["ours", "Apache's"], "to reach");
+        Self
+    }
+
+    pub(crate) fn row(&self, what: &str, figures: &[String], target: &str) {
+        let figure = |at: usize| figures.get(at).map_or("", String::as_str);
+        Self::print(what, [figure(0), figure(1)], target);
+    }
+
+    fn print(what: &str, [ours, apaches]: [&str; 2], target: &str) {
+        println!("{what:<52} {ours:>42} {apaches:>42}   {target}");
+    }
+}
+
 /// Prints rows as they are measured.
 pub(crate) struct Table;
 
@@ -29,8 +62,6 @@ impl Table {
     }
 
     pub(crate) fn work(&self, what: &str, spent: &Spent, target: &str) {
-        let micros = spent.cpu.as_secs_f64() * 1e6 / spent.messages as f64;
-        let rate = spent.messages as f64 / spent.wall.as_secs_f64();
-        self.row(what, format!("{micros:.1} us  {rate:>8.0} msg/s"), target);
+        self.row(what, format!("{:.1} us  {:>8.0} msg/s", spent.micros(), spent.rate()), target);
     }
 }

@@ -1,8 +1,12 @@
 //! `cargo x bench`: CPU per message of the release build.
 
-use std::process::Command;
+mod apache;
+mod footprint;
+
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 
 use crate::{
     artefacts::Profile,
@@ -13,46 +17,31 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The clients under measurement.
-const CLIENTS: &str = "tests/bench/clients";
+/// The programs of the benchmark.
+const SOURCES: &str = "tests/bench";
 
 /// Builds, installs and measures. The tables are written to standard output.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     step::heading("Getting ready");
     let installed = Installed::prepare(workspace, languages, Profile::Release)?;
+    let mut clients = Vec::new();
+    for language in languages {
+        clients.push(json!({
+            "language": language.key(),
+            "ours": ours(workspace, &installed, *language)?,
+            "apache": apache::side(workspace, *language)?,
+        }));
+    }
+    let list = workspace.cache("bench")?.join("clients.json");
+    fs::write(&list, serde_json::to_string_pretty(&clients)?)?;
     let program = || {
         let mut bench = Command::new(installed.artefacts().program("bench"));
         bench.current_dir(workspace.root()).arg("--proxy");
         bench.arg(installed.artefacts().program("rocketmq-thin-proxy"));
         bench
     };
-    let mut bench = program();
-    let sources = workspace.root().join(CLIENTS);
-    for language in languages {
-        let client = match language {
-            // The runner always measures the Rust client.
-            Language::Rust => continue,
-            Language::Python => {
-                format!("{} {}", installed.python()?.display(), sources.join("client.py").display())
-            }
-            Language::Node => {
-                format!("node {}", installed.node_programs(&sources, "bench")?.join("client.mjs").display())
-            }
-            Language::Kotlin => {
-                let source = sources.join("Client.kt");
-                if !source.exists() {
-                    continue;
-                }
-                let name = "bench".to_owned();
-                let classes = installed.class_path(&installed.kotlin_classes(&name)?)?;
-                installed.compile_kotlin(&[KotlinProgram { name, source }])?;
-                format!("java -cp {} ClientKt", classes.to_string_lossy())
-            }
-        };
-        bench.arg("--client").arg(format!("{}={client}", language.key()));
-    }
     step::heading("CPU per message");
-    ensure!(bench.status()?.success(), "the benchmark failed");
+    ensure!(program().arg("--clients").arg(list).status()?.success(), "the benchmark failed");
 
     step::heading("In front of a real broker, beside Apache's own proxy");
     let missing = tool::missing(&[Tool::Jdk, Tool::Maven]);
@@ -61,4 +50,45 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     beside.arg("--cluster").arg(workspace.cache("cluster")?);
     ensure!(beside.status()?.success(), "the benchmark in front of a real broker failed");
     Ok(())
+}
+
+/// Our client of a language in the list for the benchmark.
+fn ours(workspace: &Workspace, installed: &Installed<'_>, language: Language) -> Result<Value> {
+    let sources = workspace.root().join(SOURCES).join("clients");
+    Ok(match language {
+        Language::Rust => {
+            json!({ "command": [apache::text(&installed.artefacts().program("bench")), "rust-client"] })
+        }
+        Language::Python => {
+            let python = installed.python()?;
+            let environment = python.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+            let python = apache::text(&python);
+            json!({
+                "command": [python, apache::text(&sources.join("client.py"))],
+                "import": [python, "-c", "import rocketmq_thin.aio"],
+                "installed": footprint::python(&environment)?,
+            })
+        }
+        Language::Node => {
+            let folder = installed.node_programs(&sources, "bench")?;
+            let packages = folder.parent().map(PathBuf::from).unwrap_or_default();
+            let load =
+                format!("require({})", json!(apache::text(&packages.join("node_modules/rocketmq-thin"))));
+            json!({
+                "command": ["node", apache::text(&folder.join("client.mjs"))],
+                "import": ["node", "-e", load],
+                "installed": footprint::node(&packages)?,
+            })
+        }
+        Language::Kotlin => {
+            let name = "bench".to_owned();
+            let classes = installed.class_path(&installed.kotlin_classes(&name)?)?;
+            let source = sources.join("Client.kt");
+            installed.compile_kotlin(&[KotlinProgram { name, source }])?;
+            json!({
+                "command": ["java", "-cp", classes.to_string_lossy(), "ClientKt"],
+                "installed": footprint::jars(&installed.jars()?)?,
+            })
+        }
+    })
 }

@@ -101,6 +101,13 @@ impl<'a> Installed<'a> {
         Ok(std::env::join_paths([jar, &libraries, classes])?)
     }
 
+    /// The jar and those that it depends on.
+    pub(crate) fn jars(&self) -> Result<Vec<PathBuf>> {
+        let mut jars = files(&self.packages.jar_dependencies)?;
+        jars.push(self.packages.jar.clone().context("the jar is not packed")?);
+        Ok(jars)
+    }
+
     /// The command of the example in `folder` for a language, without its arguments.
     pub(crate) fn example(&self, language: Language, folder: &str) -> Result<Command> {
         self.program(language, &self.workspace.root().join("examples").join(folder), folder)
@@ -199,8 +206,7 @@ impl<'a> Installed<'a> {
             _ => format!("compile {} Kotlin programs", stale.len()),
         };
         // The compiler does not expand `*` in class paths.
-        let mut libraries = files(&self.packages.jar_dependencies)?;
-        libraries.push(jar);
+        let libraries = self.jars()?;
         let mut compile = Command::new("java");
         // The compiler lives for seconds: code for long runs and parallel collection cost it more than they save.
         compile.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
