@@ -15,6 +15,7 @@ mod filter;
 mod journal;
 mod kill;
 mod metadata;
+mod offsets;
 mod polling;
 mod receiving;
 mod redelivery;
@@ -135,6 +136,15 @@ contract! {
         a_group_keeps_its_configuration,
         added_queues_are_used,
         the_route_tells_the_queues;
+    offsets:
+        messages_are_read_without_leases,
+        a_waiting_pull_gets_the_next_message,
+        a_pull_ends_at_its_deadline,
+        an_offset_outside_the_queue_is_told,
+        a_pull_may_filter,
+        a_queue_that_does_not_exist_is_refused,
+        a_group_keeps_its_offset,
+        the_offsets_of_a_queue_are_told;
     restart:
         messages_survive,
         acknowledgements_survive,

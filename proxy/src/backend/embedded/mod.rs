@@ -31,6 +31,7 @@ mod journal;
 mod keys;
 mod lease;
 mod message_groups;
+mod offsets;
 mod progress;
 mod queue;
 mod queue_progress;

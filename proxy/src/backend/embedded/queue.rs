@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::chunk::Chunk;
 use super::keys;
@@ -15,6 +17,7 @@ pub(super) struct Queue {
     topic: u32,
     id: u32,
     state: Mutex<State>,
+    arrived: Notify,
 }
 
 struct State {
@@ -40,7 +43,8 @@ impl Queue {
             };
             end = parse(&key, value.into())?.end();
         }
-        Ok(Self { topic, id, state: Mutex::new(State { start, end, recent: VecDeque::new() }) })
+        let state = Mutex::new(State { start, end, recent: VecDeque::new() });
+        Ok(Self { topic, id, state, arrived: Notify::new() })
     }
 
     /// The topic's id.
@@ -74,6 +78,8 @@ impl Queue {
         let mut state = self.state.lock();
         let found = end.saturating_sub(state.end);
         state.end += found;
+        drop(state);
+        self.wake_pulls();
         Ok(usize::try_from(found).unwrap_or(usize::MAX))
     }
 
@@ -126,6 +132,26 @@ impl Queue {
         }))
     }
 
+    /// The offset of the first message that was stored at this time or later, in ms since 1970. Reads the disk.
+    pub(super) fn first_stored_at(&self, store: &Store, at: u64) -> Result<u64, ServiceError> {
+        // What is before `low` is older, and what is at `high` or behind it is not.
+        let (mut low, mut high) = self.range();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let chunk = match self.recent(middle) {
+                Some(chunk) => Some(chunk),
+                None => self.chunk_holding(store, middle)?,
+            };
+            match chunk {
+                Some(chunk) if chunk.stored_at() >= at => high = chunk.first(),
+                Some(chunk) => low = chunk.end(),
+                // Retention has removed it.
+                None => low = middle + 1,
+            }
+        }
+        Ok(low)
+    }
+
     /// The key of one of its chunks.
     pub(super) fn chunk_key(&self, chunk: &Chunk) -> [u8; 16] {
         keys::chunk(self.topic, self.id, chunk.first())
@@ -145,6 +171,18 @@ impl Queue {
         let mut state = self.state.lock();
         state.end = chunk.end();
         state.recent.push_back(chunk);
+        drop(state);
+        self.wake_pulls();
+    }
+
+    /// Resolves when messages have arrived since it was enabled, for those who read by offset.
+    pub(super) fn arrived(&self) -> Notified<'_> {
+        self.arrived.notified()
+    }
+
+    /// Wakes those who wait for [`Queue::arrived`].
+    pub(super) fn wake_pulls(&self) {
+        self.arrived.notify_waiters();
     }
 
     /// Forgets the oldest chunk in memory. Returns about how many bytes that frees.

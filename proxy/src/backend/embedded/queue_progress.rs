@@ -73,6 +73,19 @@ impl QueueProgress {
         self.cursor
     }
 
+    /// The first offset that is not settled: everything before it is consumed.
+    pub(super) fn first_unsettled(&self) -> u64 {
+        self.leases.iter().next().map_or(self.cursor, |(offset, _)| offset.min(self.cursor))
+    }
+
+    /// Goes on from this offset: what is before it is consumed, and what is not comes again.
+    pub(super) fn go_to(&mut self, offset: u64) {
+        while let Some(last) = self.leases.last_offset() {
+            self.end_lease(last);
+        }
+        self.advance(offset);
+    }
+
     /// The leases on delivered messages.
     pub(super) fn leases(&self) -> &Leases {
         &self.leases

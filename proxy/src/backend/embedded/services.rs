@@ -9,8 +9,8 @@ use super::broker::Broker;
 use super::catalog::Existing;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, QueueRange, Receive, Route,
-    Routes, Sent, ServiceError, TopicConfig, Transactions,
+    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, QueueRange, Receive, Route, Routes,
+    Sent, ServiceError, TopicConfig, Transactions,
 };
 
 #[async_trait]
@@ -73,7 +73,7 @@ impl Metadata for Broker {
             lite: false,
             sql_filter: true,
             recall: false,
-            offsets: false,
+            offsets: true,
         }
     }
 
@@ -118,7 +118,6 @@ impl Metadata for Broker {
 impl Transactions for Broker {}
 impl BrokerRequests for Broker {}
 impl LiteSubscriptions for Broker {}
-impl Offsets for Broker {}
 
 fn existing(replace: bool) -> Existing {
     if replace { Existing::Replace } else { Existing::Refuse }

@@ -186,6 +186,9 @@ impl Topic {
         for consumer in self.consumers.read().values() {
             consumer.wake_all();
         }
+        for queue in self.peek_loaded().iter().flat_map(|queues| queues.iter()) {
+            queue.wake_pulls();
+        }
     }
 
     /// An error if it was deleted.

@@ -63,14 +63,19 @@ impl Drop for Place<'_> {
 
 /// About how many bytes a waiting receive takes for what its client chose.
 pub(super) fn bytes_of(request: &Receive) -> usize {
-    let filter = match &request.filter {
-        Filter::All => 0,
-        Filter::Tags(tags) => tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum(),
-        Filter::Sql(text) => text.len() * EXPRESSION_FACTOR,
-    };
+    let filter = bytes_of_filter(&request.filter);
     let attempt_id = request.attempt_id.as_ref().map_or(0, String::len);
     let lite_client = request.lite_client.as_ref().map_or(0, String::len);
     request.topic.len() + request.group.len() + filter + attempt_id + lite_client
+}
+
+/// About how many bytes a compiled filter takes.
+pub(super) fn bytes_of_filter(filter: &Filter) -> usize {
+    match filter {
+        Filter::All => 0,
+        Filter::Tags(tags) => tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum(),
+        Filter::Sql(text) => text.len() * EXPRESSION_FACTOR,
+    }
 }
 
 #[cfg(test)]

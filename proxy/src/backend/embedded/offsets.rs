@@ -1,0 +1,225 @@
+//! Reading a queue by offset, without leases, and how far a group has got.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use tokio::time::timeout_at;
+
+use super::blocking::blocking;
+use super::broker::Broker;
+use super::catalog::group_not_found;
+use super::chunk::Chunk;
+use super::codec;
+use super::filter::Matcher;
+use super::keys;
+use super::queue::Queue;
+use super::store::{corrupt, unavailable};
+use super::topic::{Topic, not_found};
+use super::waiting;
+use crate::service::{
+    Delivery, Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis, time,
+};
+
+/// How many bytes are read from the disk at once.
+const READ_AHEAD: usize = 128 << 10;
+/// A pull takes no more messages once it has so many bytes.
+const MAX_BYTES: usize = 8 << 20;
+/// A pull lets others run after it has looked at so many messages, or fewer if its filter is complex.
+const MAX_LOOKED_AT: usize = 4096;
+
+/// A queue that requests may read.
+struct Source {
+    topic: Arc<Topic>,
+    queue: Arc<Queue>,
+}
+
+#[async_trait]
+impl Offsets for Broker {
+    async fn pull(&self, mut pull: Pull) -> Result<Pulled, ServiceError> {
+        let bytes = pull.topic.len() + pull.group.len() + waiting::bytes_of_filter(&pull.filter);
+        let filter = Matcher::new(std::mem::take(&mut pull.filter))?;
+        let source = self.source(&pull.topic, &pull.broker, pull.queue_id).await?;
+        let mut place = None;
+        loop {
+            // Registered before it looks: what arrives after the look wakes this pull.
+            let arrived = source.queue.arrived();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            source.topic.check_alive()?;
+            let (start, end) = source.queue.range();
+            let inside = pull.offset.clamp(start as i64, end as i64);
+            if inside != pull.offset {
+                return Ok(Pulled { found: Found::OffsetIllegal, next_offset: inside });
+            }
+            let read = self.read_from(&pull, &source, &filter).await?;
+            pull.offset = read.next_offset as i64;
+            if !read.messages.is_empty() {
+                return Ok(Pulled { found: Found::Messages(read.messages), next_offset: pull.offset });
+            }
+            if read.next_offset < end {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if place.is_none() {
+                place = Some(self.waiting.enter(self.config.max_waiting, bytes)?);
+            }
+            if timeout_at(pull.deadline.into(), arrived).await.is_err() {
+                return Ok(Pulled { found: Found::Nothing, next_offset: pull.offset });
+            }
+        }
+    }
+
+    /// The group goes on from the offset, whether it receives or pulls. What was delivered and not settled is consumed
+    /// if it is before the offset, and is delivered again if it is not.
+    async fn commit(&self, queue: QueueOf<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
+        let source = self.source(queue.topic, queue.broker, queue.id).await?;
+        let end = source.queue.end();
+        let Some(offset) = u64::try_from(offset).ok().filter(|offset| *offset <= end) else {
+            return Err(rejected(format!("offset {offset} is not in the queue, which ends at {end}")));
+        };
+        let known = self.group(group).await?;
+        let progress = source.topic.consumer(known.id);
+        // As for a receive: the group may just have been deleted.
+        if self.catalog.group(group).is_none_or(|now| now.id != known.id) {
+            source.topic.forget_consumer(known.id);
+            return Err(group_not_found(group));
+        }
+        self.loaded(&source.topic, &progress).await?;
+        let mut change = progress.change();
+        change.queue(source.queue.id() as usize).go_to(offset);
+        change.commit(&self.store)?;
+        drop(change);
+        progress.wake(1);
+        Ok(())
+    }
+
+    async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
+        let source = self.source(queue.topic, queue.broker, queue.id).await?;
+        let Some(group) = self.catalog.group(group) else { return Ok(None) };
+        let progress = source.topic.consumer(group.id);
+        if !progress.is_loaded() {
+            // Loading the progress of a group that has none would begin it.
+            let key = keys::cursor(group.id, source.topic.id(), source.queue.id());
+            let store = self.store.clone();
+            let begun =
+                blocking(move || store.state()?.contains_key(key).map_err(|e| unavailable(&e))).await?;
+            if !begun {
+                return Ok(None);
+            }
+        }
+        self.loaded(&source.topic, &progress).await?;
+        let state = progress.lock();
+        let queues = state.as_ref().map(|state| state.queues()).unwrap_or_default();
+        let own = queues.get(source.queue.id() as usize);
+        Ok(own.map(|queue| queue.first_unsettled() as i64))
+    }
+
+    async fn offset(&self, queue: QueueOf<'_>, whence: Whence) -> Result<i64, ServiceError> {
+        let queue = self.source(queue.topic, queue.broker, queue.id).await?.queue;
+        let offset = match whence {
+            Whence::Beginning => queue.range().0,
+            Whence::End => queue.end(),
+            Whence::Time(time) => {
+                let (store, at) = (self.store.clone(), u64::try_from(millis(time)).unwrap_or(0));
+                blocking(move || queue.first_stored_at(&store, at)).await?
+            }
+        };
+        Ok(offset as i64)
+    }
+}
+
+/// What a pull has found so far.
+struct Read {
+    messages: Vec<Delivery>,
+    /// The offset after the last message that it looked at.
+    next_offset: u64,
+}
+
+impl Broker {
+    async fn source(&self, topic: &str, broker: &str, id: i32) -> Result<Source, ServiceError> {
+        let found = self.catalog.topic(topic).ok_or_else(|| not_found(topic))?;
+        if broker != self.config.broker_name {
+            return Err(rejected(format!("broker {broker} has no queues of topic {topic}")));
+        }
+        if found.read_queues() == 0 {
+            return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"));
+        }
+        let queues = match found.loaded() {
+            Some(queues) => queues,
+            None => {
+                let (store, found) = (self.store.clone(), found.clone());
+                blocking(move || found.load(&store)).await?
+            }
+        };
+        let index = usize::try_from(id).ok().filter(|index| *index < found.read_queues());
+        let queue = index.and_then(|index| queues.get(index)).cloned();
+        let queue = queue.ok_or_else(|| rejected(format!("topic {topic} has no queue {id}")))?;
+        Ok(Source { topic: found, queue })
+    }
+
+    /// Reads messages that pass the filter, from the pull's offset on, which is in the queue.
+    async fn read_from(&self, pull: &Pull, source: &Source, filter: &Matcher) -> Result<Read, ServiceError> {
+        let mut read = Read { messages: Vec::new(), next_offset: pull.offset as u64 };
+        let (mut bytes, mut looked_at) = (0, 0);
+        let mut current: Option<Chunk> = None;
+        let end = source.queue.end();
+        while read.next_offset < end
+            && read.messages.len() < pull.max
+            && bytes < MAX_BYTES
+            && looked_at < MAX_LOOKED_AT
+        {
+            let offset = read.next_offset;
+            let chunk = match current.take().filter(|chunk| offset < chunk.end()) {
+                Some(chunk) => chunk,
+                None => match self.chunk_at(&source.queue, offset).await? {
+                    Some(chunk) => chunk,
+                    // Retention has removed it.
+                    None => break,
+                },
+            };
+            let message = chunk.message(offset).map_err(|_| corrupt("message"))?;
+            read.next_offset += 1;
+            looked_at += filter.cost();
+            if filter.passes(&message).map_err(|_| corrupt("message"))? {
+                bytes += message.len();
+                let stored = codec::decode(&message).map_err(|_| corrupt("message"))?;
+                read.messages.push(Delivery {
+                    message: stored.message,
+                    topic: pull.topic.clone(),
+                    queue_id: pull.queue_id,
+                    queue_offset: offset as i64,
+                    stored_at: time(chunk.stored_at() as i64),
+                    store_host: self.config.store_host.clone(),
+                    attempt: stored.earlier_attempts.saturating_add(1) as i32,
+                    received_at: SystemTime::now(),
+                    invisible: Duration::ZERO,
+                    coordinates: String::new(),
+                });
+            }
+            current = Some(chunk);
+        }
+        Ok(read)
+    }
+
+    /// The chunk that holds this offset, from the memory or the disk. `None` if retention has removed it.
+    async fn chunk_at(&self, queue: &Arc<Queue>, offset: u64) -> Result<Option<Chunk>, ServiceError> {
+        let (topic, id) = (queue.topic(), queue.id());
+        if let Some(chunk) = queue.recent(offset).or_else(|| self.read_cache.find(topic, id, offset)) {
+            return Ok(Some(chunk));
+        }
+        let _permit = self.read_cache.permit().await;
+        let (store, source) = (self.store.clone(), queue.clone());
+        let chunks = blocking(move || source.read(&store, offset, READ_AHEAD)).await?;
+        self.read_cache.insert(topic, id, &chunks);
+        let found = chunks.into_iter().next().filter(|chunk| chunk.first() <= offset);
+        if found.is_none() && offset >= queue.range().0 {
+            return Err(corrupt("hole in a queue"));
+        }
+        Ok(found)
+    }
+}
+
+fn rejected(message: String) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Rejected, message)
+}
