@@ -113,6 +113,44 @@ async fn a_waiting_receive_goes_on_when_nothing_blocks_its_queue() {
 }
 
 #[tokio::test]
+async fn a_long_backlog_of_a_blocked_message_group_hides_nothing_and_stays_in_order() {
+    const COUNT: usize = 6000;
+    let backend = without_cache().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    let of_a = |from: usize| (from..from + 1000).map(|id| of_group(id, "a")).collect();
+    for from in (0..COUNT).step_by(1000) {
+        client.send(of_a(from)).await;
+    }
+    client.send(vec![of_group("b", "b")]).await;
+    let mut batch = client.receive(Receive { max: 1, ..client.in_order() }).await;
+    assert_eq!(ids(&client.receive(client.in_order()).await), ["b"]);
+    let (client, _backend) = client_after_restart(client, backend).await;
+    assert!(client.now(client.in_order()).await.is_empty());
+    let mut received = Vec::new();
+    loop {
+        client.acknowledge(&batch).await;
+        received.extend(batch.into_iter().map(|delivery| delivery.message.id));
+        if received.len() == COUNT {
+            break;
+        }
+        batch = client.receive(client.in_order()).await;
+        assert!(!batch.is_empty(), "lost after {}", received.len());
+    }
+    assert!(received.iter().eq((0..COUNT).map(|id| id.to_string()).collect::<Vec<_>>().iter()));
+}
+
+#[tokio::test]
+async fn a_lease_that_was_not_taken_in_order_blocks_the_whole_queue() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send(vec![of_group("a", "a"), of_group("b", "b")]).await;
+    let a = [client.next(LONG).await];
+    assert!(client.now(client.in_order()).await.is_empty());
+    let (b, _) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&a));
+    assert_eq!(ids(&b), ["b"]);
+}
+
+#[tokio::test]
 async fn a_delivery_that_is_given_back_is_no_attempt() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 1).await;

@@ -12,6 +12,7 @@ pub(crate) fn of(target: Target) -> Vec<Vec<u8>> {
             "a > 3 AND b <> 'x'",
             "TRUE OR NOT (a IS NULL)",
             "n BETWEEN 1 AND 2 OR n NOT BETWEEN -1.5 AND 9e3",
+            "a CONTAINS 'x' AND a NOT STARTSWITH '' /* or */ OR a NOT ENDSWITH 'y' -- end",
             "region IN ('east', 'it''s') AND n = -9223372036854775808",
             "((((a))))",
         ]),

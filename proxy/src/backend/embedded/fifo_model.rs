@@ -186,7 +186,7 @@ impl<'a> Model<'a> {
         self.next_token += 1;
         assert!(batch.taken.len() <= max);
         let mut in_batch = BTreeSet::new();
-        let mut blocked = BTreeMap::new();
+        let (mut blocked, mut first) = (BTreeMap::new(), BTreeMap::new());
         for (queue, sent) in self.sent.iter().enumerate() {
             for sent in sent {
                 let running = sent.lease.iter().filter(|lease| lease.until > self.now);
@@ -210,6 +210,9 @@ impl<'a> Model<'a> {
                 .as_ref()
                 .map_or(1, |lease| if lease.until > self.now { lease.attempt } else { lease.attempt + 1 });
             assert_eq!(taken.attempt, attempt);
+            let is_first = sent[offset].lease.is_none();
+            let all_are_first = *first.entry((queue, group)).or_insert(is_first);
+            assert_eq!(is_first, all_are_first, "a new message follows unsettled ones");
         }
         for taken in &batch.taken {
             let lease = ModelLease { token, until: visible_at, attempt: taken.attempt, attempt_id };
