@@ -36,6 +36,7 @@ use tonic::{
 use super::{
     diagnosis::{self, FirstBytes, Greeting},
     failure::CallFailure,
+    request_body::RequestBody,
     write_buffer::WriteBuffer,
 };
 use crate::{error::Error, options::Address};
@@ -55,7 +56,7 @@ pub(crate) type Stub = MessagingServiceClient<Caller>;
 
 /// One open connection.
 pub(crate) struct Connection {
-    sender: SendRequest<Body>,
+    sender: SendRequest<RequestBody>,
     origin: Uri,
     tasks: Tasks,
     /// How many streams the server allows at the same time.
@@ -248,7 +249,7 @@ impl Service<Request<Body>> for Caller {
             HeaderValue::from_static(concat!("rocketmq-thin/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, AGENT);
         let closed = self.0.tasks.closed.clone();
-        let response = self.0.sender.clone().send_request(request);
+        let response = self.0.sender.clone().send_request(request.map(RequestBody::new));
         Box::pin(async move {
             match response.await {
                 Ok(response) => check_http(response),

@@ -19,6 +19,7 @@ mod in_flight;
 mod link;
 mod operation;
 mod pool;
+mod request_body;
 mod retry;
 mod servers;
 mod signer;
