@@ -10,8 +10,8 @@ pub trait Offsets: Send + Sync {
     /// Reads messages from an offset on, waiting until the deadline for the first.
     ///
     /// # Errors
-    /// `TopicNotFound`, `InvalidHandle` (no such broker), `Forbidden`, `IllegalFilter`, `Rejected` (no such
-    /// queue), `Unsupported`, `Timeout`, `Unavailable`.
+    /// `TopicNotFound`, `Forbidden`, `IllegalFilter`, `Rejected` (no such broker or queue), `Busy` (too many waiting),
+    /// `Unsupported`, `Timeout`, `Unavailable`.
     async fn pull(&self, _: Pull) -> Result<Pulled, ServiceError> {
         Err(unsupported())
     }
@@ -19,7 +19,7 @@ pub trait Offsets: Send + Sync {
     /// Stores how far a group has got in a queue: the offset of the next message that it wants.
     ///
     /// # Errors
-    /// As [`Offsets::pull`].
+    /// As [`Offsets::pull`]; `Rejected` also for an offset beyond the end, if the backend checks it.
     async fn commit(&self, _: QueueOf<'_>, _group: &str, _offset: i64) -> Result<(), ServiceError> {
         Err(unsupported())
     }
