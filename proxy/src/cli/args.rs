@@ -176,6 +176,9 @@ pub(super) struct NewTopic {
     /// What it allows
     #[arg(long, value_name = "PERM", default_value = "rw")]
     perm: Perm,
+    /// Remove a lite topic, with its messages, this long after its last use [default: never]
+    #[arg(long, value_name = "DURATION")]
+    lite_expiration: Option<humantime::Duration>,
 }
 
 impl From<NewTopic> for TopicSpec {
@@ -187,6 +190,7 @@ impl From<NewTopic> for TopicSpec {
             read_queues: Some(new.read_queues),
             write_queues: Some(new.write_queues),
             perm: new.perm,
+            lite_expiration: new.lite_expiration.map(Into::into),
         }
     }
 }
@@ -224,6 +228,12 @@ pub(super) struct NewGroup {
     /// Consume lite topics of this topic, which has the type lite
     #[arg(long, value_name = "TOPIC")]
     lite_bind_topic: Option<String>,
+    /// The most lite topics that a client may subscribe to
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    lite_quota: i32,
+    /// Let a lite topic have one subscriber at a time: a later one takes it over
+    #[arg(long)]
+    lite_exclusive: bool,
 }
 
 impl From<NewGroup> for GroupSpec {
@@ -233,6 +243,8 @@ impl From<NewGroup> for GroupSpec {
             max_retries: new.max_retries,
             consume: !new.no_consume,
             lite_bind_topic: new.lite_bind_topic,
+            lite_quota: new.lite_quota,
+            lite_exclusive: new.lite_exclusive,
             ..Self::named(new.name)
         }
     }

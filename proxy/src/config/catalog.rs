@@ -41,6 +41,9 @@ pub struct TopicSpec {
     /// Its permissions.
     #[serde(default)]
     pub perm: Perm,
+    /// How long a lite topic is kept after its last use, in a topic of type `lite`; for ever by default.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub lite_expiration: Option<Duration>,
 }
 
 /// The type of a topic's messages.
@@ -105,6 +108,9 @@ pub struct GroupSpec {
     /// The most lite topics that a client may subscribe to.
     #[serde(default = "lite_quota")]
     pub lite_quota: i32,
+    /// Whether a lite topic has one subscriber at a time, and a later one takes it over.
+    #[serde(default)]
+    pub lite_exclusive: bool,
 }
 
 /// The pauses between deliveries of a message.
@@ -150,6 +156,7 @@ impl GroupSpec {
             retry: None,
             lite_bind_topic: None,
             lite_quota: DEFAULT_LITE_QUOTA,
+            lite_exclusive: false,
         }
     }
 }
@@ -163,6 +170,7 @@ impl From<TopicSpec> for TopicConfig {
             read_queues: spec.read_queues.unwrap_or(queues),
             write_queues: spec.write_queues.unwrap_or(queues),
             permission: spec.perm.into(),
+            lite_expiration: spec.lite_expiration,
         }
     }
 }
@@ -204,6 +212,7 @@ impl From<GroupSpec> for GroupConfig {
             },
             lite_bind_topic: spec.lite_bind_topic,
             lite_quota: spec.lite_quota,
+            lite_exclusive: spec.lite_exclusive,
         }
     }
 }
@@ -231,6 +240,7 @@ impl From<TopicConfig> for TopicSpec {
                 (false, true) => Perm::W,
                 (false, false) => Perm::None,
             },
+            lite_expiration: config.lite_expiration,
         }
     }
 }
@@ -250,6 +260,7 @@ impl From<GroupConfig> for GroupSpec {
             }),
             lite_bind_topic: config.lite_bind_topic,
             lite_quota: config.lite_quota,
+            lite_exclusive: config.lite_exclusive,
         }
     }
 }

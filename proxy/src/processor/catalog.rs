@@ -5,7 +5,9 @@ use futures::future::{join_all, try_join_all};
 use super::cluster_router::{ClusterRouter, Origin};
 use super::validate;
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, Metadata, ServiceError, ServiceErrorKind, Services, TopicConfig};
+use crate::service::{
+    GroupConfig, Metadata, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
+};
 
 pub(super) async fn apply(
     clusters: &ClusterRouter,
@@ -19,6 +21,7 @@ pub(super) async fn apply(
             let message = format!("topic {} can't have a negative number of queues", topic.name);
             return Err(Error::new(ErrorKind::BadRequest, message));
         }
+        check_lite_expiration(topic)?;
     }
     groups.iter().try_for_each(|group| validate::group(&group.name))?;
     let created = topics.into_iter().map(|topic| {
@@ -30,6 +33,21 @@ pub(super) async fn apply(
     let groups = clusters.all().map(|cluster| create_groups(&*cluster.services.metadata, &groups, replace));
     created.extend(join_all(groups).await.concat());
     first_failure(created)
+}
+
+fn check_lite_expiration(topic: &TopicConfig) -> Result<(), Error> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::BadRequest, message));
+    let Some(expiration) = topic.lite_expiration else { return Ok(()) };
+    if topic.kind != TopicKind::Lite {
+        return refuse(format!(
+            "topic {} has no lite topics that could expire: its type is not lite",
+            topic.name
+        ));
+    }
+    if expiration.is_zero() {
+        return refuse(format!("the lite topics of topic {} can't expire at once", topic.name));
+    }
+    Ok(())
 }
 
 pub(super) async fn topics(clusters: &ClusterRouter) -> Result<Vec<TopicConfig>, Error> {

@@ -79,6 +79,7 @@ impl Command for SyncLiteCommand {
             group: self.group,
             action,
             lite_topics: self.lite_topics,
+            quota,
             start,
             deadline: context.deadline_within(limits.call),
         };

@@ -363,6 +363,7 @@ mod tests {
             retry: RetryPolicy::default(),
             lite_bind_topic: None,
             lite_quota: 0,
+            lite_exclusive: false,
         };
         let last_attempt = group::max_attempts(&config);
         let deliveries = [("first", 1), ("dead", last_attempt + 1), ("last", last_attempt)];

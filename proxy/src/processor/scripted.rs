@@ -164,6 +164,7 @@ impl Metadata for Scripted {
             read_queues: 1,
             write_queues: 1,
             permission: Permission { read: true, write: true },
+            lite_expiration: None,
         })
     }
 

@@ -299,6 +299,7 @@ async fn unsubscribe_lite(
         group,
         action: LiteAction::Clear,
         lite_topics: Vec::new(),
+        quota: 0,
         start: None,
         deadline: context.deadline_within(environment.limits.call),
     };

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{ServiceError, ServiceErrorKind};
 
-/// Which lite topics a client receives from. This is stored at the brokers, not in the proxy.
+/// Which lite topics a client receives from. Brokers keep it in memory, and forget a client that is silent for minutes.
 #[async_trait]
 pub trait LiteSubscriptions: Send + Sync {
     /// Changes a client's lite topics, on every broker of the topic.
@@ -30,6 +30,8 @@ pub struct LiteChange {
     pub action: LiteAction,
     /// The lite topics.
     pub lite_topics: Vec<String>,
+    /// The most lite topics that the client may have.
+    pub quota: usize,
     /// Where to begin in what is added.
     pub start: Option<LiteStart>,
     /// When the caller stops waiting for the answer.

@@ -112,6 +112,9 @@ pub struct TopicConfig {
     pub write_queues: i32,
     /// What it allows.
     pub permission: Permission,
+    /// How long a lite topic of this LITE topic is kept after its last use (`lite.topic.expiration`). `None` means for
+    /// ever.
+    pub lite_expiration: Option<Duration>,
 }
 
 /// A consumer group.
@@ -131,6 +134,8 @@ pub struct GroupConfig {
     pub lite_bind_topic: Option<String>,
     /// How many lite topics a client may subscribe to (`lite.sub.client.quota`).
     pub lite_quota: i32,
+    /// Whether a lite topic has one subscriber at a time, and a later one takes it over (`lite.sub.model`).
+    pub lite_exclusive: bool,
 }
 
 /// The pauses between the deliveries of a message.

@@ -57,6 +57,7 @@ impl Client {
             read_queues: queues,
             write_queues: queues,
             permission: Permission { read: true, write: true },
+            lite_expiration: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod fifo;
 mod filter;
 mod journal;
 mod kill;
+mod lite;
 mod metadata;
 mod offsets;
 mod polling;
@@ -127,6 +128,19 @@ contract! {
         delayed_messages_come_in_order_of_time,
         a_batch_may_have_delayed_messages,
         many_delayed_to_the_same_time_all_come;
+    lite:
+        only_subscribed_lite_topics_are_delivered_each_in_order,
+        a_lite_topic_waits_until_its_messages_are_settled,
+        an_unsettled_message_comes_again_before_later_ones,
+        a_waiting_receive_gets_the_first_message_of_a_lite_topic,
+        subscribers_share_a_lite_topic,
+        an_exclusive_lite_topic_is_taken_over,
+        the_same_attempt_gets_its_messages_again,
+        a_lite_delivery_becomes_a_dead_letter,
+        a_group_begins_where_its_client_says,
+        an_abandoned_lite_receive_loses_nothing,
+        what_is_deleted_ends_the_wait_for_lite_topics,
+        lite_topics_survive_a_restart;
     metadata:
         topics_are_made_when_named,
         a_topic_is_created_once_unless_replaced,

@@ -86,6 +86,7 @@ pub(crate) async fn a_group_keeps_its_configuration<B: Backend>(backend: B) {
         },
         lite_bind_topic: None,
         lite_quota: 7,
+        lite_exclusive: false,
     };
     metadata.create_group(config.clone(), false).await.expect("a new group");
     assert_eq!(metadata.group(&client.group).await, Ok(config.clone()));

@@ -11,6 +11,8 @@ use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::expiry::Expiry;
 use super::idle;
+use super::lite_subscriptions::Subscriptions;
+use super::lite_topics::LiteTopics;
 use super::read_cache::ReadCache;
 use super::recovery;
 use super::retention::Retention;
@@ -36,7 +38,9 @@ impl Broker {
     pub(super) fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(DataDirectory::take(&config.data_dir)?, config.flush)?);
         let damaged = |error: ServiceError| OpenError::Damaged(config.data_dir.clone(), error.to_string());
-        let catalog = Arc::new(Catalog::open(store.clone()).map_err(damaged)?);
+        let subscriptions = Subscriptions::new(config.max_lite_subscriptions);
+        let lite = LiteTopics::new(store.clone(), subscriptions, config.max_lite_topics);
+        let catalog = Arc::new(Catalog::open(store.clone(), lite).map_err(damaged)?);
         let options =
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
         let writer = Writer::start(store.clone(), catalog.clone(), options)?;
@@ -99,6 +103,7 @@ impl Broker {
             read_queues: queues,
             write_queues: queues,
             permission: Permission { read: true, write: true },
+            lite_expiration: None,
         };
         let catalog = self.catalog.clone();
         blocking(move || catalog.put_topic(config, Existing::Keep { limit })).await
@@ -128,5 +133,6 @@ fn new_group(name: &str) -> GroupConfig {
         retry: RetryPolicy::default(),
         lite_bind_topic: None,
         lite_quota: 2000,
+        lite_exclusive: false,
     }
 }

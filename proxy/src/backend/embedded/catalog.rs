@@ -2,16 +2,18 @@
 //!
 //! Records in the database `state`, after the id 0: `t` + name (topic), `g` + name (group), `n` (the next id),
 //! `d` + kind + id (a deleted topic or group whose data is to be removed by [`super::retention`]), `r` (the retention
-//! clock, [`super::retention_clock`]).
+//! clock, [`super::retention_clock`]), `l` + the id of a LITE topic + name (lite topic, [`super::lite_topics`]).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fjall::{OwnedWriteBatch, PersistMode};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::catalog_record::{GroupRecord, TopicRecord};
 use super::keys;
+use super::lite_topics::{self, LiteTopics};
 use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
 use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
@@ -50,6 +52,8 @@ pub(super) enum Existing {
 
 /// All topics and groups. Methods that change something write to the disk; call them on a thread that may block.
 pub(super) struct Catalog {
+    /// The lite topics, which are no part of the lists.
+    pub(super) lite: LiteTopics,
     store: Arc<Store>,
     topics: RwLock<Topics>,
     groups: RwLock<HashMap<String, Group>>,
@@ -65,9 +69,9 @@ struct Topics {
 
 impl Catalog {
     /// Reads all topics and groups.
-    pub(super) fn open(store: Arc<Store>) -> Result<Self, ServiceError> {
+    pub(super) fn open(store: Arc<Store>, lite: LiteTopics) -> Result<Self, ServiceError> {
         let (mut topics, mut groups, mut next_id) = (Topics::default(), HashMap::new(), 1);
-        for entry in store.state()?.prefix(keys::NOBODY) {
+        for entry in records(&*store.state()?) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let key = key.get(keys::NOBODY.len()..).unwrap_or_default();
             let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
@@ -89,6 +93,7 @@ impl Catalog {
             }
         }
         Ok(Self {
+            lite,
             store,
             topics: RwLock::new(topics),
             groups: RwLock::new(groups),
@@ -117,6 +122,18 @@ impl Catalog {
             self.topics.read().by_name.iter().map(|(n, t)| (n.clone(), t.clone())).collect();
         topics.sort_by(|a, b| a.0.cmp(&b.0));
         topics.into_iter().map(|(_, topic)| topic).collect()
+    }
+
+    /// All topics, and the lite topics that are in memory.
+    pub(super) fn topics_and_lite_topics(&self) -> Vec<Arc<Topic>> {
+        let mut topics = self.topics();
+        topics.extend(self.lite.all_loaded());
+        topics
+    }
+
+    /// New ids.
+    pub(super) fn new_ids(&self) -> NewIds<'_> {
+        NewIds(self.next_id.lock())
     }
 
     /// All groups, by name.
@@ -188,7 +205,7 @@ impl Catalog {
 
     /// Deletes a topic. Its messages are removed later.
     pub(super) fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {
-        let _one_at_a_time = self.next_id.lock();
+        let one_at_a_time = self.next_id.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
@@ -200,6 +217,8 @@ impl Catalog {
         topics.by_id.remove(&topic.id());
         drop(topics);
         topic.delete();
+        drop(one_at_a_time);
+        self.lite.forget(topic.id());
         Ok(())
     }
 
@@ -213,7 +232,7 @@ impl Catalog {
         batch.insert(&state, deleted_key(Deleted::Group(group.id)), Vec::new());
         self.store.commit_catalog(batch)?;
         self.groups.write().remove(name);
-        for topic in self.topics() {
+        for topic in self.topics_and_lite_topics() {
             topic.forget_consumer(group.id);
         }
         Ok(())
@@ -253,7 +272,7 @@ impl Catalog {
         }
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        for entry in state.prefix(keys::NOBODY) {
+        for entry in self::records(&state) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             let is_record = matches!(key.get(keys::NOBODY.len()), Some(b't' | b'g'));
             if is_record && !records.contains_key(&*key) {
@@ -263,6 +282,11 @@ impl Catalog {
         for (key, record) in records {
             batch.insert(&state, key, record);
         }
+        for topic in self.lite.all_loaded().iter().filter(|topic| topic.check_alive().is_ok()) {
+            let lite = topic.lite_membership().expect("lite topics have one");
+            batch.insert(&state, lite_topics::key(lite.parent.id(), &lite.name), topic.id().to_be_bytes());
+            batch.remove(&state, deleted_key(Deleted::Topic(topic.id())));
+        }
         // Their data must not be removed.
         let topics = topics.iter().map(|topic| Deleted::Topic(topic.id()));
         for kept in topics.chain(groups.iter().map(|group| Deleted::Group(group.id))) {
@@ -271,6 +295,25 @@ impl Catalog {
         batch.insert(&state, record_key(b'n', &[]), next_id.to_be_bytes());
         self.store.commit_catalog(batch)
     }
+}
+
+/// New ids, for records that are committed before this is dropped. There is no other change of the catalog meanwhile.
+pub(super) struct NewIds<'a>(MutexGuard<'a, u32>);
+
+impl NewIds<'_> {
+    /// Takes so many ids, and adds to the commit that they are taken.
+    pub(super) fn take(&mut self, count: usize, state: &Opened, batch: &mut OwnedWriteBatch) -> Range<u32> {
+        let first = *self.0;
+        *self.0 += u32::try_from(count).expect("a request names fewer");
+        batch.insert(state, record_key(b'n', &[]), self.0.to_be_bytes());
+        first..*self.0
+    }
+}
+
+/// All records but those of lite topics, which may be a million.
+fn records(state: &Opened) -> impl Iterator<Item = fjall::Guard> {
+    let below = state.range(record_key(0, &[])..record_key(lite_topics::KIND, &[]));
+    below.chain(state.range(record_key(lite_topics::KIND + 1, &[])..record_key(u8::MAX, &[])))
 }
 
 impl Topics {
@@ -315,7 +358,7 @@ fn take_id(state: &Opened, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u
     }
 }
 
-fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
+pub(super) fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&keys::NOBODY, [kind].as_slice(), rest].concat()
 }
 
@@ -323,7 +366,7 @@ fn named(kind: u8, name: &str) -> Vec<u8> {
     record_key(kind, name.as_bytes())
 }
 
-fn deleted_key(deleted: Deleted) -> Vec<u8> {
+pub(super) fn deleted_key(deleted: Deleted) -> Vec<u8> {
     let (kind, id) = match deleted {
         Deleted::Topic(id) => (b't', id),
         Deleted::Group(id) => (b'g', id),
@@ -331,6 +374,6 @@ fn deleted_key(deleted: Deleted) -> Vec<u8> {
     record_key(b'd', &[[kind].as_slice(), &id.to_be_bytes()].concat())
 }
 
-fn read_id(bytes: &[u8]) -> Result<u32, ServiceError> {
+pub(super) fn read_id(bytes: &[u8]) -> Result<u32, ServiceError> {
     bytes.try_into().map(u32::from_be_bytes).map_err(|_| corrupt("id"))
 }

@@ -43,6 +43,8 @@ impl TopicRecord {
         let Permission { read, write } = self.config.permission;
         binary::put_number(&mut out, u64::from(read) | u64::from(write) << 1);
         binary::put_number(&mut out, self.most_queues as u64);
+        binary::put_number(&mut out, self.config.lite_expiration.is_some().into());
+        put_duration(&mut out, self.config.lite_expiration.unwrap_or_default());
         out
     }
 
@@ -56,8 +58,12 @@ impl TopicRecord {
         let permission = binary::number(input)?;
         let permission = Permission { read: permission & 1 != 0, write: permission & 2 != 0 };
         let most_queues = narrow(binary::number(input)?)?;
+        // Records of older versions end here.
+        let expires = !input.is_empty() && binary::number(input)? != 0;
+        let lite_expiration = if expires { Some(duration(input)?) } else { None };
+        let name = name.to_owned();
         let config =
-            TopicConfig { name: name.to_owned(), kind: *kind, read_queues, write_queues, permission };
+            TopicConfig { name, kind: *kind, read_queues, write_queues, permission, lite_expiration };
         Ok(Self { id, config, most_queues })
     }
 }
@@ -85,6 +91,7 @@ impl GroupRecord {
         binary::put_number(&mut out, self.config.lite_bind_topic.is_some().into());
         binary::put_text(&mut out, self.config.lite_bind_topic.as_deref().unwrap_or_default());
         binary::put_signed(&mut out, self.config.lite_quota.into());
+        binary::put_number(&mut out, self.config.lite_exclusive.into());
         out
     }
 
@@ -110,6 +117,8 @@ impl GroupRecord {
         let bound = binary::number(input)? != 0;
         let lite_topic = binary::text(input)?.to_owned();
         let lite_quota = i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?;
+        // Records of older versions end here.
+        let lite_exclusive = !input.is_empty() && binary::number(input)? != 0;
         let config = GroupConfig {
             name: name.to_owned(),
             fifo: flags & 1 != 0,
@@ -118,6 +127,7 @@ impl GroupRecord {
             retry,
             lite_bind_topic: bound.then_some(lite_topic),
             lite_quota,
+            lite_exclusive,
         };
         Ok(Self { id, config })
     }
@@ -161,10 +171,11 @@ mod tests {
             (read_queues, write_queues) in (0i32..99, -1i32..99),
             most_queues in 0..99usize,
             (read, write) in any::<(bool, bool)>(),
+            lite_expiration in prop::option::of((0u64..1 << 40).prop_map(Duration::from_millis)),
         ) {
             let permission = Permission { read, write };
-            let config =
-                TopicConfig { name: "t".into(), kind: KINDS[kind], read_queues, write_queues, permission };
+            let (name, kind) = ("t".into(), KINDS[kind]);
+            let config = TopicConfig { name, kind, read_queues, write_queues, permission, lite_expiration };
             let record = TopicRecord { id, config, most_queues };
             prop_assert_eq!(TopicRecord::decode("t", &record.encode()), Ok(record));
         }
@@ -176,9 +187,18 @@ mod tests {
             max_retries in -1i32..99,
             retry in retries(),
             lite_bind_topic in prop::option::of(".*"),
+            lite_exclusive in any::<bool>(),
         ) {
-            let name = "g".into();
-            let config = GroupConfig { name, fifo, consume, max_retries, retry, lite_bind_topic, lite_quota: 7 };
+            let config = GroupConfig {
+                name: "g".into(),
+                fifo,
+                consume,
+                max_retries,
+                retry,
+                lite_bind_topic,
+                lite_quota: 7,
+                lite_exclusive,
+            };
             let record = GroupRecord { id, config };
             prop_assert_eq!(GroupRecord::decode("g", &record.encode()), Ok(record));
         }
@@ -188,5 +208,12 @@ mod tests {
             let _ = TopicRecord::decode("t", &junk);
             let _ = GroupRecord::decode("g", &junk);
         }
+    }
+
+    #[test]
+    fn a_topic_of_an_older_version_is_read() {
+        // Id 1, LITE, one queue for reading and one for writing, both permissions, one queue ever.
+        let record = TopicRecord::decode("t", &[1, 7, 2, 2, 3, 1]).expect("a record");
+        assert_eq!((record.config.kind, record.config.lite_expiration), (TopicKind::Lite, None));
     }
 }

@@ -35,6 +35,11 @@ pub struct EmbeddedConfig {
     pub max_waiting_per_group: usize,
     /// The most receives that may wait in all.
     pub max_waiting: usize,
+    /// The most lite topics of one topic. Sends to others beyond that are refused.
+    pub max_lite_topics: usize,
+    /// The most lite topics that all clients together may be subscribed to, counted once for each client. Each takes about
+    /// 200 bytes of memory.
+    pub max_lite_subscriptions: usize,
     /// The broker's name in routes.
     pub broker_name: String,
     /// The `host:port` that deliveries name as the one that stores the message.
@@ -67,6 +72,8 @@ impl Default for EmbeddedConfig {
             max_unsettled_per_queue: 50_000,
             max_waiting_per_group: 1024,
             max_waiting: 100_000,
+            max_lite_topics: 1_000_000,
+            max_lite_subscriptions: 100_000,
             broker_name: "embedded".to_owned(),
             store_host: "127.0.0.1:8081".to_owned(),
         }

@@ -11,6 +11,7 @@ use super::broker::Broker;
 use super::clock;
 use super::codec::{self, Stored};
 use super::lease::Coordinates;
+use super::lite_settle::topic_of_client;
 use super::progress::Progress;
 use super::queue_progress::ForwardState;
 use super::settle::{Freed, GroupProgress, Referent, parse, referent};
@@ -45,7 +46,8 @@ impl Broker {
         // As Apache's brokers do.
         letter.delay = Some(Delay::Untold);
         // A dead letter that becomes one again keeps its first origin.
-        let origin = Origin { topic: request.topic, message_id: letter.id.clone() };
+        let topic = topic_of_client(&request.topic).to_owned();
+        let origin = Origin { topic, message_id: letter.id.clone() };
         letter.dead_letter_origin.get_or_insert(origin);
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };

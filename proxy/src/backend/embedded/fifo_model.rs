@@ -156,6 +156,7 @@ impl<'a> Model<'a> {
             visible_at,
             token: self.next_token,
             fifo: true,
+            whole_queues: false,
             attempt_id,
             filter: &Matcher::All,
             max_leases: self.max_leases,

@@ -1,7 +1,8 @@
-//! Unloads topics and groups that nobody uses: the next request reads them from the disk again.
+//! Unloads topics and groups that nobody uses: the next request reads them from the disk again. Forgets the lite
+//! subscriptions of clients that are gone.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ pub(super) fn unload(catalog: &Catalog) {
     for topic in catalog.topics() {
         topic.unload_idle();
     }
+    catalog.lite.unload_idle();
+    catalog.lite.subscriptions().forget_silent(Instant::now());
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 //! settle ──> lease changed ──> progress written               expiry: wakes receives when leases expire
 //! ```
 //!
+//! A lite topic (`lite_topics`) is a topic of its own with one queue. Receives from lite topics (`lite_receive`) wait for all
+//! lite topics of a client at once (`lite_subscriptions`).
+//!
 //! `store.rs` describes the storage layout and its invariants, `lease.rs` the coordinates of a delivery.
 
 mod binary;
@@ -30,6 +33,14 @@ mod inbox;
 mod journal;
 mod keys;
 mod lease;
+mod lite_member;
+mod lite_receive;
+mod lite_retention;
+mod lite_send;
+mod lite_settle;
+mod lite_subscriptions;
+mod lite_sync;
+mod lite_topics;
 mod message_groups;
 mod offsets;
 mod progress;

@@ -14,6 +14,7 @@ use super::lease::Lease;
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
+use super::topic::LiteMembership;
 use super::waiting::{Place, Waiting, WaitingLimits};
 use crate::service::ServiceError;
 
@@ -37,6 +38,8 @@ pub(super) struct Progress {
     deleted: AtomicBool,
     // Since the last check for what is idle.
     used: AtomicBool,
+    // In a lite topic nobody waits here.
+    lite: Option<Arc<LiteMembership>>,
 }
 
 /// What the lock protects. It is held while a change is written, so that memory and disk change in the same order.
@@ -74,7 +77,19 @@ impl Progress {
             waiting: Waiting::default(),
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(true),
+            lite: None,
         }
+    }
+
+    /// The same, in a lite topic. Receives wait for many lite topics at once, and are woken there.
+    pub(super) fn in_lite_topic(self, lite: Option<Arc<LiteMembership>>) -> Self {
+        Self { lite, ..self }
+    }
+
+    /// Whether it must stay in memory, so that receives which wait elsewhere are woken when leases end.
+    pub(super) fn must_wake_others(&self) -> bool {
+        let has_leases = |state: &State| state.queues.iter().any(|queue| !queue.leases().is_empty());
+        self.lite.is_some() && self.lock().is_some_and(|state| has_leases(&state))
     }
 
     /// Notes that a request uses it.
@@ -205,6 +220,9 @@ impl Progress {
     /// Wakes up to `count` waiting receives, the longest waiting first. Those that find more than they may take wake
     /// others.
     pub(super) fn wake(&self, count: usize) {
+        if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
+            return lite.deliverable(Some(self.group));
+        }
         for _ in 0..count.min(MAX_WOKEN).min(self.waiting.count()) {
             self.more.notify_one();
         }

@@ -20,19 +20,31 @@ use super::waiting;
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind, time};
 
 /// A receive under way.
-struct Request<'a> {
-    broker: &'a Broker,
-    topic: Arc<Topic>,
-    progress: Arc<Progress>,
-    filter: Matcher,
-    asked: &'a Receive,
+pub(super) struct Request<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) topic: Arc<Topic>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) filter: &'a Matcher,
+    pub(super) asked: &'a Receive,
+}
+
+/// What a look for messages finds.
+enum Look {
+    /// Messages, under new leases.
+    Found(Vec<Delivery>),
+    /// A message that is not in memory comes first.
+    OnDisk(Position),
+    /// Nothing, but there is more to look at.
+    Unfinished,
+    /// No message that can be delivered now.
+    Nothing,
 }
 
 /// How many bytes are read from the disk at once for a consumer that is behind the messages in memory.
 const READ_AHEAD: usize = 128 << 10;
 
 /// Longer attempt ids are ignored: leases keep them, in memory and on the disk.
-const MAX_ATTEMPT_ID: usize = 256;
+pub(super) const MAX_ATTEMPT_ID: usize = 256;
 
 impl Broker {
     /// See [`crate::service::Messages::receive`].
@@ -40,7 +52,7 @@ impl Broker {
         asked.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
         let bytes = waiting::bytes_of(&asked);
         let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
-        let request = self.prepare(&asked, filter).await?;
+        let request = self.prepare(&asked, &filter).await?;
         if let Some(deliveries) = request.try_now().await? {
             return Ok(Delivered::Messages(deliveries));
         }
@@ -65,11 +77,19 @@ impl Broker {
         }
     }
 
-    async fn prepare<'a>(&'a self, asked: &'a Receive, filter: Matcher) -> Result<Request<'a>, ServiceError> {
+    async fn prepare<'a>(
+        &'a self,
+        asked: &'a Receive,
+        filter: &'a Matcher,
+    ) -> Result<Request<'a>, ServiceError> {
         let topic = self.topic(&asked.topic).await?;
         let group = self.group(&asked.group).await?;
         if topic.read_queues() == 0 {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"));
+        }
+        if topic.kind() == TopicKind::Lite {
+            let text = "this broker delivers the messages of a LITE topic to groups that are bound to it, and to no others";
+            return Err(ServiceError::new(ServiceErrorKind::Unsupported, text));
         }
         let progress = topic.consumer(group.id);
         // A group that was deleted just before has had its progress removed from all topics, but not this one.
@@ -124,48 +144,77 @@ impl Drop for Woken<'_> {
 
 impl Request<'_> {
     /// Takes the messages that are there, reading the disk if necessary. Returns `None` if there are none.
-    async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
+    pub(super) async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
         let order = self.order();
         let mut read = None;
         loop {
-            self.topic.check_alive()?;
-            if self.progress.is_deleted() {
-                return Err(group_not_found(&self.asked.group));
-            }
+            self.check_exists()?;
             let queues = self.broker.loaded(&self.topic, &self.progress).await?;
-            let now = clock::monotonic();
-            let invisible = u64::try_from(self.asked.invisible.as_millis()).unwrap_or(u64::MAX);
-            let wanted = Wanted {
-                max: self.asked.max,
-                now,
-                // One that is over at once would be taken again and again.
-                visible_at: now.saturating_add(invisible.max(1)),
-                token: rand::random(),
-                fifo: self.asked.fifo,
-                attempt_id: self.asked.attempt_id.as_deref(),
-                filter: &self.filter,
-                max_leases: self.broker.config.max_unsettled_per_queue,
-                order,
-                cache: &self.broker.read_cache,
-                read: read.as_ref(),
-            };
-            let batch = self.take(&wanted, &queues)?;
-            if !batch.taken.is_empty() {
-                if batch.more {
-                    self.progress.wake(1);
+            match self.look(&queues, order, read.as_ref())? {
+                Look::Found(deliveries) => return Ok(Some(deliveries)),
+                Look::OnDisk(missing) => {
+                    read = self.read_ahead(&queues[missing.queue as usize], missing).await?;
                 }
-                let deliveries = batch.taken.into_iter().map(|taken| self.delivery(taken, &wanted));
-                return deliveries.collect::<Result<_, _>>().map(Some);
-            }
-            if let Some(missing) = batch.missing {
-                read = self.read_ahead(&queues[missing.queue as usize], missing).await?;
-            } else if batch.more {
                 // It has looked at many messages that did not pass the filter.
-                tokio::task::yield_now().await;
-            } else {
-                return Ok(None);
+                Look::Unfinished => tokio::task::yield_now().await,
+                Look::Nothing => return Ok(None),
             }
         }
+    }
+
+    /// Takes the messages that are in memory. Returns `None` if the disk must be read.
+    pub(super) fn try_in_memory(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
+        let Some(queues) = self.topic.loaded().filter(|_| self.progress.is_loaded()) else { return Ok(None) };
+        self.check_exists()?;
+        match self.look(&queues, self.order(), None)? {
+            Look::Found(deliveries) => Ok(Some(deliveries)),
+            Look::Nothing => Ok(Some(Vec::new())),
+            Look::OnDisk(_) | Look::Unfinished => Ok(None),
+        }
+    }
+
+    fn check_exists(&self) -> Result<(), ServiceError> {
+        self.topic.check_alive()?;
+        if self.progress.is_deleted() { Err(group_not_found(&self.asked.group)) } else { Ok(()) }
+    }
+
+    /// Takes what is in memory, or was read.
+    fn look(
+        &self,
+        queues: &[Arc<Queue>],
+        order: Order,
+        read: Option<&ReadChunks>,
+    ) -> Result<Look, ServiceError> {
+        let now = clock::monotonic();
+        let invisible = u64::try_from(self.asked.invisible.as_millis()).unwrap_or(u64::MAX);
+        let wanted = Wanted {
+            max: self.asked.max,
+            now,
+            // One that is over at once would be taken again and again.
+            visible_at: now.saturating_add(invisible.max(1)),
+            token: rand::random(),
+            fifo: self.asked.fifo,
+            whole_queues: self.topic.lite_membership().is_some(),
+            attempt_id: self.asked.attempt_id.as_deref(),
+            filter: self.filter,
+            max_leases: self.broker.config.max_unsettled_per_queue,
+            order,
+            cache: &self.broker.read_cache,
+            read,
+        };
+        let batch = self.take(&wanted, queues)?;
+        if !batch.taken.is_empty() {
+            if batch.more {
+                self.progress.wake(1);
+            }
+            let deliveries = batch.taken.into_iter().map(|taken| self.delivery(taken, &wanted));
+            return deliveries.collect::<Result<_, _>>().map(Look::Found);
+        }
+        Ok(match batch.missing {
+            Some(missing) => Look::OnDisk(missing),
+            None if batch.more => Look::Unfinished,
+            None => Look::Nothing,
+        })
     }
 
     fn order(&self) -> Order {

@@ -58,7 +58,7 @@ pub(super) fn check(store: &Store, catalog: &Catalog) -> Result<(), ServiceError
         }
     }
     catalog.rewrite()?;
-    for topic in catalog.topics() {
+    for topic in catalog.topics_and_lite_topics() {
         topic.rewrite_progress(store)?;
     }
     store.set_failure(None);

@@ -1,7 +1,7 @@
 //! Removes expired messages, and what is left of deleted topics and groups, in the background and step by step.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +10,7 @@ use super::blocking::blocking;
 use super::catalog::{Catalog, Deleted};
 use super::clock;
 use super::keys;
+use super::lite_subscriptions;
 use super::queue::{self, Queue};
 use super::retention_clock::RetentionClock;
 use super::store::{Opened, Store, unavailable};
@@ -24,15 +25,16 @@ const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// Removes what is expired or deleted.
 pub(super) struct Retention {
-    store: Arc<Store>,
-    catalog: Arc<Catalog>,
+    pub(super) store: Arc<Store>,
+    pub(super) catalog: Arc<Catalog>,
     keep: Duration,
+    started: Instant,
 }
 
 impl Retention {
     /// Removal of messages that are older than `keep`.
     pub(super) fn new(store: Arc<Store>, catalog: Arc<Catalog>, keep: Duration) -> Self {
-        Self { store, catalog, keep }
+        Self { store, catalog, keep, started: Instant::now() }
     }
 
     /// Makes one pass after the other until it is told to stop. A pass under way is finished first.
@@ -63,7 +65,11 @@ impl Retention {
         let now = clock.advance(clock::now());
         clock.save(&self.store)?;
         let keep = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
-        self.remove_stored_before(now.saturating_sub(keep))?;
+        let oldest = now.saturating_sub(keep);
+        self.remove_stored_before(oldest)?;
+        // After a start, clients need some time to repeat what they are subscribed to.
+        let are_subscriptions_known = self.started.elapsed() >= lite_subscriptions::SILENCE;
+        self.review_lite_topics(are_subscriptions_known.then_some(now), oldest)?;
         Ok(clock)
     }
 
@@ -96,7 +102,7 @@ impl Retention {
 
     /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it tells which
     /// offset comes next. It is removed by a later pass, once another chunk follows it.
-    fn remove_from_queue(&self, queue: &Queue, oldest: u64) -> Result<(), ServiceError> {
+    pub(super) fn remove_from_queue(&self, queue: &Queue, oldest: u64) -> Result<(), ServiceError> {
         loop {
             let (start, end) = queue.range();
             let log = self.store.log()?;
@@ -130,22 +136,28 @@ impl Retention {
         }
     }
 
-    fn remove_deleted(&self) -> Result<(), ServiceError> {
+    pub(super) fn remove_deleted(&self) -> Result<(), ServiceError> {
         for deleted in self.catalog.deleted()? {
             match deleted {
                 Deleted::Topic(topic) => {
-                    let durability = self.store.message_durability();
-                    remove_prefix(&*self.store.log()?, &topic.to_be_bytes(), durability)?;
-                    for group in self.catalog.groups() {
-                        let prefix = keys::group_topic(group.id, topic);
-                        remove_prefix(&*self.store.state()?, &prefix, PersistMode::Buffer)?;
-                    }
+                    self.remove_lite_topics_of(topic)?;
+                    self.remove_topic_data(topic)?;
                 }
                 Deleted::Group(group) => {
                     remove_prefix(&*self.store.state()?, &group.to_be_bytes(), PersistMode::Buffer)?;
                 }
             }
             self.catalog.removed(deleted)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the messages of a topic and the progress of all groups in it.
+    pub(super) fn remove_topic_data(&self, topic: u32) -> Result<(), ServiceError> {
+        remove_prefix(&*self.store.log()?, &topic.to_be_bytes(), self.store.message_durability())?;
+        for group in self.catalog.groups() {
+            let prefix = keys::group_topic(group.id, topic);
+            remove_prefix(&*self.store.state()?, &prefix, PersistMode::Buffer)?;
         }
         Ok(())
     }

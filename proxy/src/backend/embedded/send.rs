@@ -63,7 +63,6 @@ impl Broker {
 fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, ServiceError> {
     match message.kind() {
         TopicKind::Transaction => Err(unsupported("transactions are")),
-        TopicKind::Lite => Err(unsupported("lite topics are")),
         TopicKind::Fifo => {
             let group = message.group.as_deref().expect("a FIFO message has a group");
             Ok(queue_choice::of_group(group, queues))

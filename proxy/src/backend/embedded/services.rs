@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::Existing;
+use super::lite_settle::LiteCoordinates;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Forward, GroupConfig,
-    InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, QueueRange, Receive, Route, Routes,
-    Sent, ServiceError, TopicConfig, Transactions,
+    AckOutcome, Acknowledge, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible, Delivered,
+    Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes,
+    Sent, ServiceError, TopicConfig, TopicKind, Transactions,
 };
 
 #[async_trait]
@@ -21,25 +22,45 @@ impl Messages for Broker {
         messages: Vec<Message>,
         deadline: Instant,
     ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+        if messages.iter().any(|message| message.lite_topic.is_some()) {
+            let topic = self.topic(topic).await?;
+            if topic.kind() == TopicKind::Lite {
+                return self.store_lite_messages(&topic, messages, deadline).await;
+            }
+        }
         // All messages are stored, or none.
         let stored = self.store_messages(topic, messages, deadline).await?;
         Ok(stored.into_iter().map(Ok).collect())
     }
 
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
-        self.receive_messages(request).await
+        match request.lite_client.clone() {
+            Some(client) => self.receive_from_lite_topics(request, &client).await,
+            None => self.receive_messages(request).await,
+        }
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
+        if request.entries.iter().any(|entry| LiteCoordinates::of(&entry.coordinates).is_some()) {
+            return self.acknowledge_lite_entries(request).await;
+        }
         self.acknowledge_entries(request).await
     }
 
     async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
-        self.change_lease(request).await
+        let coordinates = request.entry.coordinates.clone();
+        match LiteCoordinates::of(&coordinates) {
+            Some(at) => self.change_lite_lease(request, at).await,
+            None => self.change_lease(request).await,
+        }
     }
 
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
-        self.move_to_dead_letters(request).await
+        let coordinates = request.entry.coordinates.clone();
+        match LiteCoordinates::of(&coordinates) {
+            Some(at) => self.move_lite_to_dead_letters(request, at).await,
+            None => self.move_to_dead_letters(request).await,
+        }
     }
 }
 
@@ -70,7 +91,7 @@ impl Metadata for Broker {
             delay: true,
             transaction: false,
             priority: true,
-            lite: false,
+            lite: true,
             sql_filter: true,
             recall: false,
             offsets: true,
@@ -114,10 +135,15 @@ impl Metadata for Broker {
     }
 }
 
+#[async_trait]
+impl BrokerRequests for Broker {
+    async fn next(&self) -> BrokerRequest {
+        self.catalog.lite.subscriptions().next_revocation().await
+    }
+}
+
 // Not offered yet: see `capabilities`.
 impl Transactions for Broker {}
-impl BrokerRequests for Broker {}
-impl LiteSubscriptions for Broker {}
 
 fn existing(replace: bool) -> Existing {
     if replace { Existing::Replace } else { Existing::Refuse }

@@ -9,7 +9,6 @@ use super::lease::{Coordinates, Lease};
 use super::message_groups::GroupHash;
 use super::progress::{Progress, State};
 use super::queue::Queue;
-use super::topic::not_found;
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, InvisibleOutcome, NextAttempt, ServiceError, ServiceErrorKind,
     Settle, millis, time,
@@ -121,7 +120,7 @@ impl Broker {
         topic: &str,
         group: &str,
     ) -> Result<Option<GroupProgress>, ServiceError> {
-        let topic = self.catalog.topic(topic).ok_or_else(|| not_found(topic))?;
+        let topic = self.topic_to_settle(topic).await?;
         let Some(group) = self.catalog.group(group) else { return Ok(None) };
         let progress = topic.consumer(group.id);
         let queues = self.loaded(&topic, &progress).await?;

@@ -29,6 +29,8 @@ pub(super) struct Wanted<'a> {
     pub(super) token: u64,
     /// Whether the group consumes in order.
     pub(super) fifo: bool,
+    /// Whether a queue is consumed as if all its messages were of one message group.
+    pub(super) whole_queues: bool,
     /// The attempt id of the receive.
     pub(super) attempt_id: Option<&'a str>,
     /// Which messages are delivered.
@@ -182,7 +184,7 @@ impl Look<'_> {
     /// Takes from a queue that is consumed in order. A message group is blocked while one of its messages is under a lease,
     /// whoever has it. Once all of these leases are over or ended, what is not settled is delivered again, in order.
     fn take_in_order(&mut self) -> Result<(), Malformed> {
-        if self.progress.leases().has_unknown_group() {
+        if self.wanted.whole_queues || self.progress.leases().has_unknown_group() {
             return self.take_from_whole_queue();
         }
         if !self.take_same_attempt()? {
@@ -198,10 +200,10 @@ impl Look<'_> {
         self.take_new()
     }
 
-    /// Takes what is not settled if no lease is running, or new messages if everything is settled: where the message groups
-    /// of leases are not known, the whole queue is one.
+    /// Takes what is not settled if no lease is running, or new messages if everything is settled: in a lite topic, or where
+    /// the message groups of leases are not known, the whole queue is one.
     fn take_from_whole_queue(&mut self) -> Result<(), Malformed> {
-        let all_over = self.progress.is_free(None, self.wanted.now);
+        let all_over = self.progress.leases().all_over(self.wanted.now);
         let asked = self.wanted.attempt_id;
         let same_attempt = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
         let leases = self.progress.leases().iter();
@@ -351,10 +353,10 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The message group, which matters in order only.
+    /// The message group, which matters in order only. Leases without one block the whole queue.
     fn group_of(&self, message: &[u8]) -> Result<Option<GroupHash>, Malformed> {
         let group = || codec::message_group(message).map(GroupHash::of);
-        self.wanted.fifo.then(group).transpose()
+        (self.wanted.fifo && !self.wanted.whole_queues).then(group).transpose()
     }
 
     fn lease(&mut self, taken: Taken, group: Option<GroupHash>) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::lite_subscriptions::Subscriptions;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::store::Store;
@@ -25,6 +26,25 @@ pub(super) struct Topic {
     queues_used: AtomicBool,
     turn: AtomicUsize,
     deleted: AtomicBool,
+    /// For a lite topic.
+    lite: Option<Arc<LiteMembership>>,
+}
+
+/// Which LITE topic a lite topic belongs to, and who is told of its messages.
+pub(super) struct LiteMembership {
+    /// The LITE topic.
+    pub(super) parent: Arc<Topic>,
+    /// The name of the lite topic.
+    pub(super) name: Arc<str>,
+    /// Its subscribers.
+    pub(super) subscriptions: Arc<Subscriptions>,
+}
+
+impl LiteMembership {
+    /// Says that there may be messages for one group, or for all.
+    pub(super) fn deliverable(&self, group: Option<u32>) {
+        self.subscriptions.deliverable(self.parent.id(), group, &self.name);
+    }
 }
 
 impl Topic {
@@ -41,7 +61,25 @@ impl Topic {
             // Topics begin at different queues, so that single messages to many topics are spread over them.
             turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
             deleted: AtomicBool::new(false),
+            lite: None,
         }
+    }
+
+    /// A lite topic, which has one queue. Errors name the LITE topic.
+    pub(super) fn lite(id: u32, membership: LiteMembership) -> Self {
+        let config = TopicConfig {
+            read_queues: 1,
+            write_queues: 1,
+            permission: Permission { read: true, write: true },
+            lite_expiration: None,
+            ..membership.parent.config()
+        };
+        Self { lite: Some(Arc::new(membership)), ..Self::new(id, config, 1) }
+    }
+
+    /// Where a lite topic belongs.
+    pub(super) fn lite_membership(&self) -> Option<&LiteMembership> {
+        self.lite.as_deref()
     }
 
     /// Its id, which its keys on the disk begin with.
@@ -115,7 +153,9 @@ impl Topic {
     /// next request.
     pub(super) fn unload_idle(&self) {
         // References are only taken from the map, so nobody has one to what is removed here.
-        self.consumers.write().retain(|_, progress| progress.take_used() || Arc::strong_count(progress) > 1);
+        self.consumers.write().retain(|_, progress| {
+            progress.take_used() || Arc::strong_count(progress) > 1 || progress.must_wake_others()
+        });
         let mut queues = self.queues.write();
         let used = self.queues_used.swap(false, Ordering::Relaxed) || !self.consumers.read().is_empty();
         if let Some(loaded) = queues.as_ref()
@@ -125,6 +165,11 @@ impl Topic {
         {
             *queues = None;
         }
+    }
+
+    /// Whether it has neither queues nor groups in memory.
+    pub(super) fn is_unloaded(&self) -> bool {
+        self.queues.read().is_none() && self.consumers.read().is_empty()
     }
 
     /// Reads the ends of its queues from the disk, if they are loaded. Returns how many messages are there beyond the
@@ -163,7 +208,8 @@ impl Topic {
             return found.clone();
         }
         let mut consumers = self.consumers.write();
-        consumers.entry(group).or_insert_with(|| Arc::new(Progress::new(group, self.id))).clone()
+        let progress = || Arc::new(Progress::new(group, self.id).in_lite_topic(self.lite.clone()));
+        consumers.entry(group).or_insert_with(progress).clone()
     }
 
     /// Removes the progress of a group that was deleted, and ends its waiting receives.
@@ -175,6 +221,10 @@ impl Topic {
 
     /// Wakes waiting receives of each group, as many as there are messages at most.
     pub(super) fn messages_arrived(&self, count: usize) {
+        if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
+            // Groups whose progress is not in memory hear of it, too.
+            return lite.deliverable(None);
+        }
         for consumer in self.consumers.read().values() {
             consumer.wake(count);
         }
@@ -191,8 +241,9 @@ impl Topic {
         }
     }
 
-    /// An error if it was deleted.
+    /// An error if it was deleted. A lite topic is deleted with its LITE topic.
     pub(super) fn check_alive(&self) -> Result<(), ServiceError> {
+        self.lite.as_ref().map_or(Ok(()), |lite| lite.parent.check_alive())?;
         if self.deleted.load(Ordering::Acquire) { Err(not_found(&self.config.read().name)) } else { Ok(()) }
     }
 }

@@ -281,7 +281,7 @@ impl Worker {
         if openings == self.log_openings {
             return Ok(());
         }
-        for topic in self.catalog.topics() {
+        for topic in self.catalog.topics_and_lite_topics() {
             let found = topic.find_ends(&self.store)?;
             topic.messages_arrived(found);
         }

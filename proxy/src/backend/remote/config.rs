@@ -12,6 +12,11 @@ const MESSAGE_TYPE: &str = "message.type";
 const LITE_BIND_TOPIC: &str = "lite.bind.topic";
 const LITE_QUOTA: &str = "lite.sub.client.quota";
 const DEFAULT_LITE_QUOTA: i32 = 2000;
+const LITE_MODEL: &str = "lite.sub.model";
+const SHARED: &str = "Shared";
+const EXCLUSIVE: &str = "Exclusive";
+/// In minutes; -1 means never.
+const LITE_EXPIRATION: &str = "lite.topic.expiration";
 const PERM_WRITE: i32 = 2;
 const PERM_READ: i32 = 4;
 
@@ -45,12 +50,14 @@ pub(super) struct BrokerTopic {
 impl From<BrokerTopic> for TopicConfig {
     fn from(topic: BrokerTopic) -> Self {
         let kind = topic.attributes.get(MESSAGE_TYPE).map_or(TopicKind::Normal, |name| kind_of(name));
+        let minutes = topic.attributes.get(LITE_EXPIRATION).and_then(|minutes| minutes.parse::<u64>().ok());
         Self {
             name: topic.topic_name,
             kind,
             read_queues: topic.read_queue_nums,
             write_queues: topic.write_queue_nums,
             permission: Permission { read: topic.perm & PERM_READ != 0, write: topic.perm & PERM_WRITE != 0 },
+            lite_expiration: minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
         }
     }
 }
@@ -59,10 +66,22 @@ fn kind_of(name: &str) -> TopicKind {
     KINDS.iter().find(|(known, _)| *known == name).map_or(TopicKind::Unspecified, |(_, kind)| *kind)
 }
 
-/// The attribute that gives a topic its type.
-pub(super) fn kind_attribute(kind: TopicKind) -> String {
-    let name = KINDS.iter().find(|(_, known)| *known == kind).map_or("NORMAL", |(name, _)| name);
-    format!("+{MESSAGE_TYPE}={name}")
+/// The attributes that give a topic its type, and tell when its lite topics expire.
+///
+/// # Errors
+/// What brokers can't do.
+pub(super) fn topic_attributes(topic: &TopicConfig) -> Result<String, String> {
+    let name = KINDS.iter().find(|(_, known)| *known == topic.kind).map_or("NORMAL", |(name, _)| name);
+    let kind = format!("+{MESSAGE_TYPE}={name}");
+    if topic.kind != TopicKind::Lite {
+        return Ok(kind);
+    }
+    let minutes = match topic.lite_expiration {
+        None => "-1".to_owned(),
+        Some(expiration) if expiration.as_millis() % 60_000 == 0 => (expiration.as_secs() / 60).to_string(),
+        Some(_) => return Err("brokers support only whole minutes until lite topics expire".to_owned()),
+    };
+    Ok(format!("{kind},+{LITE_EXPIRATION}={minutes}"))
 }
 
 /// A topic's permissions as bits.
@@ -140,6 +159,7 @@ impl From<BrokerGroup> for GroupConfig {
                 .get(LITE_QUOTA)
                 .and_then(|quota| quota.parse().ok())
                 .unwrap_or(DEFAULT_LITE_QUOTA),
+            lite_exclusive: attributes.get(LITE_MODEL).is_some_and(|model| model == EXCLUSIVE),
         }
     }
 }
@@ -172,7 +192,11 @@ pub(super) fn group_body(group: &GroupConfig) -> Value {
         }),
     };
     let quota = (group.lite_quota != DEFAULT_LITE_QUOTA).then(|| (LITE_QUOTA, group.lite_quota.to_string()));
-    let bound = group.lite_bind_topic.iter().map(|topic| (LITE_BIND_TOPIC, topic.clone()));
+    let model = if group.lite_exclusive { EXCLUSIVE } else { SHARED };
+    let bound = group
+        .lite_bind_topic
+        .iter()
+        .flat_map(|topic| [(LITE_BIND_TOPIC, topic.clone()), (LITE_MODEL, model.to_owned())]);
     let attributes: BTreeMap<_, _> =
         bound.chain(quota).map(|(key, value)| (format!("+{key}"), value)).collect();
     json!({
@@ -216,6 +240,25 @@ mod tests {
         let group: GroupConfig = serde_json::from_str::<BrokerGroup>(r#"{"groupName":"g"}"#).unwrap().into();
         assert_eq!(group.max_retries, 16);
         assert!(matches!(group.retry, RetryPolicy::Customized(pauses) if pauses.len() == 18));
+    }
+
+    #[test]
+    fn what_a_lite_group_and_a_lite_topic_have_comes_back() {
+        let body = r#"{"attributes":{"lite.bind.topic":"t","lite.sub.model":"Exclusive"},"groupName":"g"}"#;
+        let group: GroupConfig = serde_json::from_str::<BrokerGroup>(body).unwrap().into();
+        assert!(group.lite_exclusive);
+        assert_eq!(group_body(&group)["attributes"]["+lite.sub.model"], "Exclusive");
+        for (minutes, expiration) in [("-1", None), ("90", Some(Duration::from_secs(5400)))] {
+            let body = format!(
+                r#"{{"topicName":"t","attributes":{{"message.type":"LITE","lite.topic.expiration":"{minutes}"}}}}"#
+            );
+            let topic: TopicConfig = serde_json::from_str::<BrokerTopic>(&body).unwrap().into();
+            assert_eq!(topic.lite_expiration, expiration);
+            let attributes = format!("+message.type=LITE,+lite.topic.expiration={minutes}");
+            assert_eq!(topic_attributes(&topic), Ok(attributes));
+            let odd = TopicConfig { lite_expiration: Some(Duration::from_secs(90)), ..topic };
+            assert!(topic_attributes(&odd).is_err());
+        }
     }
 
     #[test]

@@ -77,6 +77,7 @@ impl Cluster {
             // Brokers would accept it.
             return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
         }
+        let attributes = config::topic_attributes(topic).map_err(rejected)?;
         let command = Command::request(request::UPDATE_AND_CREATE_TOPIC)
             .field("topic", &topic.name)
             .field("defaultTopic", TEMPLATE_TOPIC)
@@ -86,7 +87,7 @@ impl Cluster {
             .field("topicFilterType", "SINGLE_TAG")
             .field("topicSysFlag", 0)
             .field("order", false)
-            .field("attributes", config::kind_attribute(topic.kind));
+            .field("attributes", attributes);
         self.every_master(&command, done).await?;
         self.forget_route(&topic.name);
         Ok(())
@@ -105,6 +106,7 @@ impl Cluster {
                 read_queues: QUEUES,
                 write_queues: QUEUES,
                 permission: Permission { read: true, write: true },
+                lite_expiration: None,
             })
             .await?;
         }

@@ -27,7 +27,7 @@ impl Administration {
 impl Admin for Administration {
     async fn apply(&self, request: Request<pb::ApplyRequest>) -> Result<Response<pb::ApplyResponse>, Status> {
         let pb::ApplyRequest { topics, groups, replace } = request.into_inner();
-        let topics = topics.into_iter().map(topic_config).collect();
+        let topics = topics.into_iter().map(topic_config).collect::<Result<_, Status>>()?;
         let groups = groups.into_iter().map(group_config).collect::<Result<_, Status>>()?;
         self.processor.apply(topics, groups, replace).await.map_err(refused)?;
         Ok(Response::new(pb::ApplyResponse {}))
@@ -98,11 +98,12 @@ pub(super) fn topic(config: TopicConfig) -> pb::Topic {
         write_queues: config.write_queues,
         readable: config.permission.read,
         writable: config.permission.write,
+        lite_expiration: config.lite_expiration.map(convert::duration),
     }
 }
 
-pub(super) fn topic_config(topic: pb::Topic) -> TopicConfig {
-    TopicConfig {
+pub(super) fn topic_config(topic: pb::Topic) -> Result<TopicConfig, Status> {
+    Ok(TopicConfig {
         kind: match topic.r#type() {
             pb::TopicType::Unspecified => TopicKind::Unspecified,
             pb::TopicType::Normal => TopicKind::Normal,
@@ -117,7 +118,8 @@ pub(super) fn topic_config(topic: pb::Topic) -> TopicConfig {
         read_queues: topic.read_queues,
         write_queues: topic.write_queues,
         permission: Permission { read: topic.readable, write: topic.writable },
-    }
+        lite_expiration: topic.lite_expiration.as_ref().map(duration).transpose()?,
+    })
 }
 
 pub(super) fn group(config: GroupConfig) -> pb::Group {
@@ -141,6 +143,7 @@ pub(super) fn group(config: GroupConfig) -> pb::Group {
         }),
         lite_bind_topic: config.lite_bind_topic,
         lite_quota: config.lite_quota,
+        lite_exclusive: config.lite_exclusive,
     }
 }
 
@@ -167,10 +170,11 @@ pub(super) fn group_config(group: pb::Group) -> Result<GroupConfig, Status> {
         retry,
         lite_bind_topic: group.lite_bind_topic,
         lite_quota: group.lite_quota,
+        lite_exclusive: group.lite_exclusive,
     })
 }
 
 fn duration(duration: &prost_types::Duration) -> Result<Duration, Status> {
     let millis = u64::try_from(convert::millis(Some(duration)));
-    millis.map(Duration::from_millis).map_err(|_| Status::invalid_argument("a pause must not be negative"))
+    millis.map(Duration::from_millis).map_err(|_| Status::invalid_argument("a duration must not be negative"))
 }

@@ -63,7 +63,7 @@ impl RemoteAdmin {
     /// The proxy's refusal.
     pub async fn topics(&mut self) -> Result<Vec<TopicConfig>, RemoteError> {
         let answer = self.client.list_topics(pb::ListTopicsRequest {}).await?.into_inner();
-        Ok(answer.topics.into_iter().map(topic_config).collect())
+        Ok(answer.topics.into_iter().map(topic_config).collect::<Result<_, Status>>()?)
     }
 
     /// All groups, by name.

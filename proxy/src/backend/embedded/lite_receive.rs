@@ -1,0 +1,273 @@
+//! Receiving from the lite topics of a client: looks at those in which something may have happened, or waits.
+
+use std::collections::{HashSet, VecDeque};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use tokio::time::timeout_at;
+
+use super::blocking::blocking;
+use super::broker::Broker;
+use super::catalog::group_not_found;
+use super::filter::Matcher;
+use super::lite_settle::LiteCoordinates;
+use super::lite_subscriptions::{Attendance, MemberKey};
+use super::progress::Progress;
+use super::receive::{MAX_ATTEMPT_ID, Request};
+use super::topic::Topic;
+use super::waiting;
+use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
+
+/// A receive under way.
+struct LiteReceive<'a> {
+    broker: &'a Broker,
+    topic: Arc<Topic>,
+    /// The group's in the LITE topic itself. It has no messages, but tells when the topic or the group is deleted.
+    line: Arc<Progress>,
+    filter: Matcher,
+    asked: Receive,
+    attendance: Attendance,
+}
+
+impl Broker {
+    /// See [`crate::service::Messages::receive`], for a client with lite topics. Each lite topic is consumed in order.
+    pub(super) async fn receive_from_lite_topics(
+        &self,
+        mut asked: Receive,
+        client: &str,
+    ) -> Result<Delivered, ServiceError> {
+        asked.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
+        asked.fifo = true;
+        let bytes = waiting::bytes_of(&asked);
+        let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
+        let topic = self.topic(&asked.topic).await?;
+        let group = self.group(&asked.group).await?;
+        if group.config.lite_bind_topic.as_deref() != Some(&asked.topic) {
+            let text = format!("group {} is not bound to topic {}", asked.group, asked.topic);
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+        }
+        if topic.read_queues() == 0 {
+            return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"));
+        }
+        let line = topic.consumer(group.id);
+        if self.catalog.group(&asked.group).is_none_or(|now| now.id != group.id) {
+            topic.forget_consumer(group.id);
+            return Err(group_not_found(&asked.group));
+        }
+        let key = MemberKey { topic: topic.id(), group: group.id, client: client.into() };
+        let attendance = self.catalog.lite.subscriptions().attend(key);
+        if let Some(id) = &asked.attempt_id {
+            attendance.with_member(|member| member.begin_attempt(id));
+        }
+        let receive = LiteReceive { broker: self, topic, line, filter, asked, attendance };
+        receive.run(bytes).await
+    }
+}
+
+impl LiteReceive<'_> {
+    async fn run(&self, bytes: usize) -> Result<Delivered, ServiceError> {
+        if let Some(deliveries) = self.try_now().await? {
+            return Ok(Delivered::Messages(deliveries));
+        }
+        let _place = self.line.wait_in_line(&self.broker.waiting, bytes, self.broker.waiting_limits())?;
+        let mut woken = None;
+        loop {
+            // Registered before it looks: what arrives after the look wakes this receive.
+            let (more, deleted) = (self.attendance.more(), self.line.more());
+            tokio::pin!(more, deleted);
+            more.as_mut().enable();
+            deleted.as_mut().enable();
+            let found = self.try_now().await?;
+            if let Some(woken) = woken.take() {
+                Woken::has_looked(woken);
+            }
+            if let Some(deliveries) = found {
+                return Ok(Delivered::Messages(deliveries));
+            }
+            let something = async {
+                tokio::select! { () = more => {}, () = deleted => {} }
+            };
+            if timeout_at(self.asked.deadline.into(), something).await.is_err() {
+                return Ok(Delivered::Nothing);
+            }
+            woken = Some(Woken { attendance: &self.attendance });
+        }
+    }
+
+    /// Takes the messages that are there, reading the disk if necessary. Returns `None` if there are none.
+    async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
+        let max = self.asked.max;
+        loop {
+            self.topic.check_alive()?;
+            if self.line.is_deleted() {
+                return Err(group_not_found(&self.asked.group));
+            }
+            let mut looks = Looks::begin(&self.attendance, max);
+            if looks.names.is_empty() {
+                return Ok(None);
+            }
+            self.load(&mut looks).await;
+            let (mut deliveries, mut lite_topics) = (Vec::new(), Vec::new());
+            while deliveries.len() < max
+                && let Some(name) = looks.names.front().cloned()
+            {
+                let left = max - deliveries.len();
+                // Once there are messages, this must not wait: if it were dropped meanwhile, they would come again only
+                // when their leases end.
+                let found = match deliveries.is_empty() {
+                    true => self.take(&name, left).await,
+                    false => self.take_in_memory(&name, left),
+                };
+                match found {
+                    Ok(Found::Messages(more)) => {
+                        deliveries.extend(more);
+                        lite_topics.push(name);
+                    }
+                    Ok(Found::Nothing) => {}
+                    Err(error) if deliveries.is_empty() => {
+                        // Others may still be readable.
+                        looks.names.pop_front();
+                        self.attendance.with_member(|member| member.set_ready(&name));
+                        return Err(error);
+                    }
+                    Ok(Found::OnDisk) | Err(_) => break,
+                }
+                looks.names.pop_front();
+            }
+            drop(looks);
+            if deliveries.is_empty() {
+                continue;
+            }
+            if let Some(id) = &self.asked.attempt_id {
+                self.attendance.with_member(|member| member.end_attempt(id, lite_topics));
+            }
+            self.attendance.wake_another();
+            return Ok(Some(deliveries));
+        }
+    }
+
+    /// Loads lite topics that are not in memory, all of them at once, and leaves out those that do not exist: their first
+    /// message will make them ready. What fails here fails again when it is looked at.
+    async fn load(&self, looks: &mut Looks<'_>) {
+        let (broker, group) = (self.broker, self.line.group());
+        let is_loaded = |name: &str| {
+            let lite_topic = broker.catalog.lite.loaded(self.topic.id(), name);
+            lite_topic.is_some_and(|t| t.peek_loaded().is_some() && t.consumer(group).is_loaded())
+        };
+        let names: Vec<_> = looks.names.iter().filter(|name| !is_loaded(name)).cloned().collect();
+        if names.is_empty() {
+            return;
+        }
+        let (catalog, store, expiry) = (broker.catalog.clone(), broker.store.clone(), broker.expiry.clone());
+        let parent = self.topic.clone();
+        let absent = blocking(move || {
+            let mut absent = HashSet::new();
+            for name in names {
+                let Some(lite_topic) = catalog.lite.load(&parent, &name)? else {
+                    absent.insert(name);
+                    continue;
+                };
+                let queues = lite_topic.load(&store)?;
+                let progress = lite_topic.consumer(group);
+                progress.load(&store, &queues)?;
+                expiry.review(&progress);
+            }
+            Ok(absent)
+        });
+        if let Ok(absent) = absent.await {
+            looks.names.retain(|name| !absent.contains(name));
+        }
+    }
+
+    /// Takes up to `max` messages of a lite topic.
+    async fn take(&self, name: &str, max: usize) -> Result<Found, ServiceError> {
+        let lite_topic = match self.broker.catalog.lite.loaded(self.topic.id(), name) {
+            Some(loaded) => Some(loaded),
+            None => {
+                let (catalog, parent, name) =
+                    (self.broker.catalog.clone(), self.topic.clone(), name.to_owned());
+                blocking(move || catalog.lite.load(&parent, &name)).await?
+            }
+        };
+        let Some(lite_topic) = lite_topic else { return Ok(Found::Nothing) };
+        let asked = Receive { max, ..self.asked.clone() };
+        let found = self.request(&lite_topic, &asked).try_now().await?;
+        Ok(found.map_or(Found::Nothing, |deliveries| found_in(name, deliveries)))
+    }
+
+    /// Takes up to `max` messages of a lite topic without reading the disk.
+    fn take_in_memory(&self, name: &str, max: usize) -> Result<Found, ServiceError> {
+        let Some(lite_topic) = self.broker.catalog.lite.loaded(self.topic.id(), name) else {
+            return Ok(Found::OnDisk);
+        };
+        let asked = Receive { max, ..self.asked.clone() };
+        let found = self.request(&lite_topic, &asked).try_in_memory()?;
+        Ok(found.map_or(Found::OnDisk, |deliveries| found_in(name, deliveries)))
+    }
+
+    fn request<'a>(&'a self, lite_topic: &Arc<Topic>, asked: &'a Receive) -> Request<'a> {
+        let progress = lite_topic.consumer(self.line.group());
+        Request { broker: self.broker, topic: lite_topic.clone(), progress, filter: &self.filter, asked }
+    }
+}
+
+/// What a look at a lite topic finds.
+enum Found {
+    /// Messages, under new leases.
+    Messages(Vec<Delivery>),
+    /// No message that can be delivered now.
+    Nothing,
+    /// It must be read from the disk.
+    OnDisk,
+}
+
+fn found_in(name: &str, mut deliveries: Vec<Delivery>) -> Found {
+    if deliveries.is_empty() {
+        return Found::Nothing;
+    }
+    for delivery in &mut deliveries {
+        let at = LiteCoordinates { name, inner: &delivery.coordinates };
+        delivery.coordinates = at.to_string();
+    }
+    Found::Messages(deliveries)
+}
+
+/// The lite topics that are being looked at. Those that remain when it is dropped are the next to be looked at.
+struct Looks<'a> {
+    attendance: &'a Attendance,
+    names: VecDeque<Arc<str>>,
+}
+
+impl<'a> Looks<'a> {
+    /// Up to `max` lite topics that are ready.
+    fn begin(attendance: &'a Attendance, max: usize) -> Self {
+        let names = attendance.with_member(|m| std::iter::from_fn(|| m.next_ready()).take(max).collect());
+        Self { attendance, names }
+    }
+}
+
+impl Drop for Looks<'_> {
+    fn drop(&mut self) {
+        self.attendance.with_member(|member| {
+            self.names.iter().rev().for_each(|name| member.set_ready_first(name));
+        });
+    }
+}
+
+/// A waiting receive that was woken and has not looked for messages yet. If it is cancelled before, another one is
+/// woken in its place.
+struct Woken<'a> {
+    attendance: &'a Attendance,
+}
+
+impl Woken<'_> {
+    fn has_looked(self) {
+        let _ = ManuallyDrop::new(self);
+    }
+}
+
+impl Drop for Woken<'_> {
+    fn drop(&mut self) {
+        self.attendance.wake_another();
+    }
+}

@@ -1,0 +1,225 @@
+//! Removes expired lite topics, and expired messages of the others.
+
+use super::catalog::Catalog;
+use super::keys;
+use super::lite_topics::LiteRecord;
+use super::queue::{self, Queue};
+use super::retention::Retention;
+use super::store::{Store, unavailable};
+use crate::service::ServiceError;
+
+/// How many records are read at once.
+const PAGE: usize = 512;
+
+impl Retention {
+    /// Removes lite topics that nobody has used for the time that their LITE topic says, if `now` is given, in ms since
+    /// 1970, and the messages of others that were stored before `oldest`. Reads and writes the disk.
+    pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: u64) -> Result<(), ServiceError> {
+        each_record(&self.catalog, None, |record| {
+            let parent = self.catalog.topic_by_id(record.parent);
+            let expiration = parent.and_then(|parent| parent.config().lite_expiration);
+            let millis = expiration.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            if let Some(since) = now.zip(millis).map(|(now, millis)| now.saturating_sub(millis))
+                && self.is_unused_since(record, since)?
+                && self.catalog.lite.remove_if(record, || self.is_unused_since(record, since))?
+            {
+                return Ok(());
+            }
+            // Its own view of the queue is enough: only the writer appends, and it is here that messages are removed.
+            let queue = match self.catalog.lite.loaded(record.parent, &record.name) {
+                Some(topic) => topic.peek_loaded().map(|queues| queues[0].clone()),
+                None => None,
+            };
+            if let Some(queue) = queue {
+                return self.remove_from_queue(&queue, oldest);
+            }
+            if first_stored_at(&self.store, record.id)?.is_some_and(|stored_at| stored_at < oldest) {
+                self.remove_from_queue(&Queue::load(&self.store, record.id, 0)?, oldest)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether nobody has sent to a lite topic since this time, and nobody is subscribed to it.
+    fn is_unused_since(&self, record: &LiteRecord, since: u64) -> Result<bool, ServiceError> {
+        if self.catalog.lite.subscriptions().has_subscribers(record.parent, &record.name) {
+            return Ok(false);
+        }
+        // A message that was never stored leaves a lite topic without any.
+        Ok(last_stored_at(&self.store, record.id)?.is_none_or(|last| last < since))
+    }
+
+    /// Removes the lite topics of a LITE topic that was deleted.
+    pub(super) fn remove_lite_topics_of(&self, parent: u32) -> Result<(), ServiceError> {
+        each_record(&self.catalog, Some(parent), |record| {
+            self.remove_topic_data(record.id)?;
+            self.catalog.lite.remove_record(record)
+        })
+    }
+}
+
+fn each_record(
+    catalog: &Catalog,
+    parent: Option<u32>,
+    mut act: impl FnMut(&LiteRecord) -> Result<(), ServiceError>,
+) -> Result<(), ServiceError> {
+    let mut after = None;
+    loop {
+        let page = catalog.lite.records(parent, after.as_ref(), PAGE)?;
+        page.iter().try_for_each(&mut act)?;
+        match page.into_iter().last() {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn first_stored_at(store: &Store, topic: u32) -> Result<Option<u64>, ServiceError> {
+    store.log()?.prefix(keys::queue(topic, 0)).next().map(stored_at).transpose()
+}
+
+fn last_stored_at(store: &Store, topic: u32) -> Result<Option<u64>, ServiceError> {
+    store.log()?.prefix(keys::queue(topic, 0)).next_back().map(stored_at).transpose()
+}
+
+fn stored_at(entry: fjall::Guard) -> Result<u64, ServiceError> {
+    let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+    Ok(queue::parse(&key, value.into())?.stored_at())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::backend::embedded::broker::Broker;
+    use crate::backend::embedded::catalog::Existing;
+    use crate::backend::embedded::clock;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::testing::open;
+    use crate::service::{
+        LiteAction, LiteChange, LiteSubscriptions, Message, Messages, Permission, TopicConfig, TopicKind,
+    };
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn broker(directory: &tempfile::TempDir) -> Broker {
+        let config = EmbeddedConfig {
+            data_dir: directory.path().to_owned(),
+            cache_bytes: 0,
+            max_lite_topics: 3,
+            ..EmbeddedConfig::default()
+        };
+        open(config).await
+    }
+
+    fn create(broker: &Broker) {
+        let config = TopicConfig {
+            name: "topic".to_owned(),
+            kind: TopicKind::Lite,
+            read_queues: 1,
+            write_queues: 1,
+            permission: Permission { read: true, write: true },
+            lite_expiration: Some(MINUTE),
+        };
+        broker.catalog.put_topic(config, Existing::Refuse).expect("a new topic");
+    }
+
+    async fn send(broker: &Broker, lite_topic: &str) -> Result<i64, ServiceError> {
+        let message = Message { lite_topic: Some(lite_topic.to_owned()), ..Message::default() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let sent = Messages::send(broker, "topic", vec![message], deadline).await?.remove(0)?;
+        Ok(sent.queue_offset)
+    }
+
+    fn retention(broker: &Broker) -> Retention {
+        Retention::new(broker.store.clone(), broker.catalog.clone(), Duration::from_secs(3600))
+    }
+
+    fn names(broker: &Broker) -> BTreeSet<String> {
+        let records = broker.catalog.lite.records(None, None, 99).expect("records");
+        records.into_iter().map(|record| record.name).collect()
+    }
+
+    #[tokio::test]
+    async fn a_lite_topic_expires_when_nobody_sends_to_it_or_is_subscribed_to_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        create(&broker);
+        broker.group("group").await.expect("a group");
+        for name in ["subscribed", "unused", "unused"] {
+            send(&broker, name).await.expect("a send");
+        }
+        let change = LiteChange {
+            client_id: "c".to_owned(),
+            topic: "topic".to_owned(),
+            group: "group".to_owned(),
+            action: LiteAction::Add,
+            lite_topics: vec!["subscribed".to_owned()],
+            quota: 10,
+            start: None,
+            deadline: Instant::now(),
+        };
+        broker.sync(change).await.expect("a subscription");
+        let retention = retention(&broker);
+        let now = clock::now();
+        retention.review_lite_topics(Some(now + 59_000), 0).expect("a pass");
+        retention.review_lite_topics(None, 0).expect("a pass");
+        assert_eq!(names(&broker).len(), 2);
+        // The writer thread may still hold it for a moment.
+        while names(&broker).contains("unused") {
+            retention.review_lite_topics(Some(now + 600_000), 0).expect("a pass");
+        }
+        assert!(names(&broker).contains("subscribed"));
+        // The next message begins it anew.
+        assert_eq!(send(&broker, "unused").await, Ok(0));
+        retention.remove_deleted().expect("a pass");
+        assert_eq!(send(&broker, "unused").await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn expired_messages_are_removed_and_offsets_go_on() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        create(&broker);
+        for _ in 0..3 {
+            send(&broker, "a").await.expect("a send");
+        }
+        let id = broker.catalog.lite.records(None, None, 1).expect("records").remove(0).id;
+        let chunks = || broker.store.log().expect("open").prefix(keys::queue(id, 0)).count();
+        let retention = retention(&broker);
+        for is_loaded in [true, false] {
+            assert_eq!(broker.catalog.lite.all_loaded().len(), usize::from(is_loaded));
+            retention.review_lite_topics(None, clock::now() + 1000).expect("a pass");
+            assert_eq!(chunks(), 1, "the last one tells the next offset");
+            for _ in 0..2 {
+                broker.catalog.lite.unload_idle();
+            }
+        }
+        assert_eq!(send(&broker, "a").await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_the_lite_topics_of_a_deleted_topic() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        create(&broker);
+        for name in ["a", "b", "c"] {
+            send(&broker, name).await.expect("a send");
+        }
+        let refused = send(&broker, "d").await.expect_err("too many");
+        assert_eq!(refused.kind, crate::service::ServiceErrorKind::LiteTopicQuota);
+        assert_eq!(broker.catalog.topics().len(), 1, "they are no part of the list");
+        broker.catalog.delete_topic("topic").expect("deleted");
+        create(&broker);
+        assert_eq!(send(&broker, "a").await, Ok(0), "it is another topic");
+        let retention = retention(&broker);
+        retention.remove_deleted().expect("a pass");
+        assert_eq!(names(&broker).len(), 1);
+        assert_eq!(broker.store.log().expect("open").iter().count(), 1);
+        for name in ["b", "c"] {
+            send(&broker, name).await.expect("there is room again");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Sending to lite topics, which the first message creates.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::join_all;
+
+use super::blocking::blocking;
+use super::broker::Broker;
+use super::codec;
+use super::topic::Topic;
+use super::writer::Entry;
+use crate::service::{Message, Sent, ServiceError, ServiceErrorKind, TopicKind};
+
+impl Broker {
+    /// Stores messages in the lite topics that they name. Those of one lite topic are stored in order, all of them or
+    /// none. Returns an outcome for each message.
+    ///
+    /// # Errors
+    /// See [`crate::service::Messages::send`], and `LiteTopicQuota`. Nothing is stored then.
+    pub(super) async fn store_lite_messages(
+        &self,
+        topic: &Arc<Topic>,
+        messages: Vec<Message>,
+        deadline: Instant,
+    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+        if topic.write_queues() == 0 {
+            return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"));
+        }
+        let mut by_lite_topic = BTreeMap::<String, Vec<usize>>::new();
+        for (index, message) in messages.iter().enumerate() {
+            match &message.lite_topic {
+                Some(name) if message.kind() == TopicKind::Lite => {
+                    by_lite_topic.entry(name.clone()).or_default().push(index);
+                }
+                _ => {
+                    let text = "a LITE topic takes only messages of lite topics";
+                    return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+                }
+            }
+        }
+        let topics = self.lite_topics(topic, by_lite_topic.keys().cloned().collect()).await?;
+        let sends = by_lite_topic.iter().map(async |(name, indexes)| {
+            let encode = |index: &usize| codec::encode(&messages[*index], 0);
+            let entries = indexes.iter().map(|index| Entry { message: encode(index), queue: 0, due: None });
+            self.append(topics[name].clone(), entries.collect(), deadline).await
+        });
+        let stored = join_all(sends).await;
+        let mut outcomes = BTreeMap::new();
+        for (indexes, stored) in by_lite_topic.into_values().zip(stored) {
+            match stored {
+                Ok(sent) => outcomes.extend(indexes.into_iter().zip(sent.into_iter().map(Ok))),
+                Err(error) => outcomes.extend(indexes.into_iter().map(|index| (index, Err(error.clone())))),
+            }
+        }
+        Ok(outcomes.into_values().collect())
+    }
+
+    async fn lite_topics(
+        &self,
+        parent: &Arc<Topic>,
+        names: BTreeSet<String>,
+    ) -> Result<HashMap<String, Arc<Topic>>, ServiceError> {
+        let loaded = |name: &String| Some((name.clone(), self.catalog.lite.loaded(parent.id(), name)?));
+        if let Some(topics) = names.iter().map(loaded).collect() {
+            return Ok(topics);
+        }
+        let (catalog, parent) = (self.catalog.clone(), parent.clone());
+        blocking(move || catalog.lite.load_or_create(&catalog, &parent, &names)).await
+    }
+}

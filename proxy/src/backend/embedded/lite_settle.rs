@@ -1,0 +1,163 @@
+//! Settling deliveries from lite topics. Their coordinates tell the lite topic, whatever the client says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::blocking::blocking;
+use super::broker::Broker;
+use super::topic::{Topic, not_found};
+use crate::service::{
+    AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, ServiceError, Settle,
+};
+
+/// The coordinates of a delivery from a lite topic: `name/coordinates`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LiteCoordinates<'a> {
+    /// The name of the lite topic.
+    pub(super) name: &'a str,
+    /// The coordinates in it.
+    pub(super) inner: &'a str,
+}
+
+impl<'a> LiteCoordinates<'a> {
+    /// Those of a delivery, if it is from a lite topic.
+    pub(super) fn of(coordinates: &'a str) -> Option<Self> {
+        let (name, inner) = coordinates.split_once('/')?;
+        Some(Self { name, inner })
+    }
+}
+
+impl fmt::Display for LiteCoordinates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.inner)
+    }
+}
+
+/// How [`Broker::topic_to_settle`] is told a lite topic.
+fn name_in(topic: &str, lite_topic: &str) -> String {
+    format!("{topic}/{lite_topic}")
+}
+
+/// The name that clients have for a topic of [`Broker::topic_to_settle`]: the one of the LITE topic.
+pub(super) fn topic_of_client(topic: &str) -> &str {
+    topic.split('/').next().unwrap_or(topic)
+}
+
+impl Broker {
+    /// The topic of deliveries that are being settled. Names of lite topics have a slash, which those of clients can't have.
+    ///
+    /// # Errors
+    /// `TopicNotFound`.
+    pub(super) async fn topic_to_settle(&self, topic: &str) -> Result<Arc<Topic>, ServiceError> {
+        let found = match topic.split_once('/') {
+            Some((parent, name)) => self.lite_topic(parent, name).await?,
+            None => self.catalog.topic(topic),
+        };
+        found.ok_or_else(|| not_found(topic_of_client(topic)))
+    }
+
+    /// A lite topic, if it exists.
+    async fn lite_topic(&self, parent: &str, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
+        let parent = self.catalog.topic(parent).ok_or_else(|| not_found(parent))?;
+        if let Some(loaded) = self.catalog.lite.loaded(parent.id(), name) {
+            return Ok(Some(loaded));
+        }
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.lite.load(&parent, &name)).await
+    }
+
+    /// Acknowledges deliveries from lite topics.
+    pub(super) async fn acknowledge_lite_entries(
+        &self,
+        request: Acknowledge,
+    ) -> Result<Vec<AckOutcome>, ServiceError> {
+        let mut outcomes = vec![AckOutcome::Expired; request.entries.len()];
+        let mut by_lite_topic = BTreeMap::<&str, Vec<usize>>::new();
+        for (index, entry) in request.entries.iter().enumerate() {
+            match LiteCoordinates::of(&entry.coordinates) {
+                Some(at) => by_lite_topic.entry(at.name).or_default().push(index),
+                None => outcomes[index] = AckOutcome::Invalid("not a receipt of a lite topic".to_owned()),
+            }
+        }
+        for (name, indexes) in by_lite_topic {
+            // What was removed with its lite topic can't be settled any more.
+            if self.lite_topic(&request.topic, name).await?.is_none() {
+                continue;
+            }
+            let of_lite_topic = Acknowledge {
+                topic: name_in(&request.topic, name),
+                entries: indexes.iter().map(|index| inner(&request.entries[*index])).collect(),
+                ..request.clone()
+            };
+            let acknowledged = match self.acknowledge_entries(of_lite_topic).await {
+                Ok(acknowledged) => acknowledged,
+                Err(error) => vec![AckOutcome::Failed(error); indexes.len()],
+            };
+            for (index, outcome) in indexes.into_iter().zip(acknowledged) {
+                outcomes[index] = outcome;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Changes the lease of a delivery from a lite topic, which is in force for the whole lite topic. A suspended one does
+    /// not count as an attempt, as with Apache's brokers.
+    pub(super) async fn change_lite_lease(
+        &self,
+        request: ChangeInvisible,
+        at: LiteCoordinates<'_>,
+    ) -> Result<InvisibleOutcome, ServiceError> {
+        if self.lite_topic(&request.topic, at.name).await?.is_none() {
+            return Ok(InvisibleOutcome::Expired);
+        }
+        let changed = self.change_lease(ChangeInvisible {
+            topic: name_in(&request.topic, at.name),
+            entry: inner(&request.entry),
+            next_attempt: match request.next_attempt {
+                NextAttempt::Suspended => NextAttempt::GivenBack,
+                other => other,
+            },
+            ..request.clone()
+        });
+        Ok(match changed.await? {
+            InvisibleOutcome::Changed { coordinates, received_at } => {
+                let coordinates = LiteCoordinates { inner: &coordinates, ..at }.to_string();
+                InvisibleOutcome::Changed { coordinates, received_at }
+            }
+            InvisibleOutcome::Expired => InvisibleOutcome::Expired,
+        })
+    }
+
+    /// Moves a delivery from a lite topic to the dead letters.
+    pub(super) async fn move_lite_to_dead_letters(
+        &self,
+        request: Forward,
+        at: LiteCoordinates<'_>,
+    ) -> Result<(), ServiceError> {
+        if self.lite_topic(&request.topic, at.name).await?.is_none() {
+            return Ok(());
+        }
+        let (topic, entry) = (name_in(&request.topic, at.name), inner(&request.entry));
+        self.move_to_dead_letters(Forward { topic, entry, ..request.clone() }).await
+    }
+}
+
+/// The entry as the lite topic knows it.
+fn inner(entry: &Settle) -> Settle {
+    let coordinates = LiteCoordinates::of(&entry.coordinates).map(|at| at.inner.to_owned());
+    Settle { coordinates: coordinates.unwrap_or_default(), ..entry.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinates_come_back_and_those_of_other_topics_are_told_apart() {
+        let coordinates = LiteCoordinates { name: "eu-1_x", inner: "0.12.abc.7" };
+        assert_eq!(LiteCoordinates::of(&coordinates.to_string()), Some(coordinates));
+        assert_eq!(LiteCoordinates::of("0.12.abc.7"), None);
+        assert_eq!(["t", "t/a"].map(topic_of_client), ["t", "t"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Changes of the lite topics that a client receives from, and where its group begins in those that are added.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::blocking::blocking;
+use super::broker::Broker;
+use super::catalog::group_not_found;
+use super::lite_subscriptions::MemberKey;
+use super::progress::State;
+use super::queue::Queue;
+use super::queue_progress::QueueProgress;
+use super::store::Store;
+use super::topic::{Topic, not_found};
+use crate::service::{LiteAction, LiteChange, LiteStart, LiteSubscriptions, ServiceError};
+
+#[async_trait]
+impl LiteSubscriptions for Broker {
+    async fn sync(&self, change: LiteChange) -> Result<(), ServiceError> {
+        let topic = self.catalog.topic(&change.topic).ok_or_else(|| not_found(&change.topic))?;
+        let group = self.catalog.group(&change.group).ok_or_else(|| group_not_found(&change.group))?;
+        let client = change.client_id.as_str().into();
+        let key = MemberKey { topic: topic.id(), group: group.id, client };
+        let subscriptions = self.catalog.lite.subscriptions();
+        let start = change.start.filter(|start| *start != LiteStart::Last);
+        let added = match (change.action, start) {
+            (LiteAction::Add, Some(_)) => subscriptions.missing(&key, &change.lite_topics),
+            _ => Vec::new(),
+        };
+        subscriptions.change(&key, &change, group.config.lite_exclusive)?;
+        let Some(start) = start else { return Ok(()) };
+        let beginning = Beginning { parent: topic, group: group.id, start };
+        for name in added {
+            self.begin_lite_topic(beginning.clone(), name).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a group begins in lite topics.
+#[derive(Clone)]
+struct Beginning {
+    parent: Arc<Topic>,
+    group: u32,
+    start: LiteStart,
+}
+
+impl Broker {
+    /// Has a group begin elsewhere in a lite topic. One that does not exist yet has no other place than its beginning.
+    async fn begin_lite_topic(&self, beginning: Beginning, name: String) -> Result<(), ServiceError> {
+        let (catalog, store) = (self.catalog.clone(), self.store.clone());
+        blocking(move || {
+            let Beginning { parent, group, start } = beginning;
+            let Some(lite_topic) = catalog.lite.load(&parent, &name)? else { return Ok(()) };
+            let queues = lite_topic.load(&store)?;
+            let progress = lite_topic.consumer(group);
+            progress.load(&store, &queues)?;
+            let queue = &queues[0];
+            // Not with the progress locked: it may read the disk.
+            let at_time = match start {
+                LiteStart::Timestamp(millis) => Some(first_stored_at(&store, queue, millis)?),
+                _ => None,
+            };
+            let mut change = progress.change();
+            let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut change));
+            begin_at(change.queue(0), offset);
+            change.commit(&store)?;
+            drop(change);
+            progress.wake(1);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn offset_of(start: LiteStart, queue: &Queue, state: &mut State) -> u64 {
+    let (first, end) = queue.range();
+    let progress = state.queue(0);
+    let unsettled = progress.leases().iter().next().map(|(offset, _)| offset);
+    let consumed = unsettled.unwrap_or(progress.cursor());
+    let offset = match start {
+        LiteStart::Last | LiteStart::Timestamp(_) => consumed,
+        LiteStart::Min => first,
+        LiteStart::Max => end,
+        LiteStart::Offset(offset) => u64::try_from(offset).unwrap_or_default(),
+        LiteStart::Tail(count) => consumed.saturating_sub(u64::try_from(count).unwrap_or_default()),
+    };
+    offset.clamp(first, end)
+}
+
+/// The first message that was stored at this time or later, in ms since 1970, or the end. Reads the disk.
+fn first_stored_at(store: &Store, queue: &Queue, millis: i64) -> Result<u64, ServiceError> {
+    let millis = u64::try_from(millis).unwrap_or_default();
+    let (first, end) = queue.range();
+    for chunk in queue.chunks_from(store, 0)? {
+        let chunk = chunk?;
+        if chunk.stored_at() >= millis {
+            return Ok(chunk.first().clamp(first, end));
+        }
+    }
+    Ok(end)
+}
+
+/// Forgets what is delivered and not settled, too: it would come again.
+fn begin_at(progress: &mut QueueProgress, offset: u64) {
+    while let Some(unsettled) = progress.leases().last_offset() {
+        progress.end_lease(unsettled);
+    }
+    progress.advance(offset);
+}

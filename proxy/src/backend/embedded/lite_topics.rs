@@ -1,0 +1,257 @@
+//! The lite topics: each is a topic of its own with one queue, found by the LITE topic that it belongs to and its name.
+//!
+//! They are no part of the lists of topics. Those that nobody uses are on the disk alone: `l` + the id of the LITE topic +
+//! name -> id, beside the records of [`super::catalog`]. A send creates what is missing.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use fjall::PersistMode;
+use parking_lot::{Mutex, RwLock};
+
+use super::catalog::{Catalog, Deleted, deleted_key, read_id, record_key};
+use super::keys;
+use super::lite_subscriptions::Subscriptions;
+use super::store::{Store, corrupt, unavailable};
+use super::topic::{LiteMembership, Topic};
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// The lite topics of all LITE topics. Methods that read or write the disk are for threads that may block.
+pub(super) struct LiteTopics {
+    store: Arc<Store>,
+    subscriptions: Arc<Subscriptions>,
+    max_per_topic: usize,
+    /// Those in memory, by the id of the LITE topic.
+    loaded: RwLock<HashMap<u32, ByName>>,
+    /// How many each LITE topic has, where they were counted. Locked for each load, creation and removal, so that there
+    /// is one at a time.
+    counts: Mutex<HashMap<u32, usize>>,
+}
+
+type ByName = HashMap<Arc<str>, Arc<Topic>>;
+type NamedTopic = (Arc<str>, Arc<Topic>);
+
+/// A lite topic as the disk has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LiteRecord {
+    /// The id of the LITE topic.
+    pub(super) parent: u32,
+    /// Its name.
+    pub(super) name: String,
+    /// Its own id.
+    pub(super) id: u32,
+}
+
+impl LiteRecord {
+    fn decode(key: &[u8], value: &[u8]) -> Result<Self, ServiceError> {
+        let malformed = || corrupt("lite topic");
+        let (parent, name) =
+            key.get(keys::NOBODY.len() + 1..).and_then(<[u8]>::split_first_chunk).ok_or_else(malformed)?;
+        let name = String::from_utf8(name.to_vec()).map_err(|_| malformed())?;
+        Ok(Self { parent: u32::from_be_bytes(*parent), name, id: read_id(value)? })
+    }
+}
+
+impl LiteTopics {
+    /// The lite topics on the disk. A LITE topic may have `max_per_topic`.
+    pub(super) fn new(store: Arc<Store>, subscriptions: Arc<Subscriptions>, max_per_topic: usize) -> Self {
+        Self { store, subscriptions, max_per_topic, loaded: RwLock::default(), counts: Mutex::default() }
+    }
+
+    /// Who is subscribed to them.
+    pub(super) fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
+    }
+
+    /// A lite topic that is in memory.
+    pub(super) fn loaded(&self, parent: u32, name: &str) -> Option<Arc<Topic>> {
+        self.loaded.read().get(&parent)?.get(name).cloned()
+    }
+
+    /// All that are in memory.
+    pub(super) fn all_loaded(&self) -> Vec<Arc<Topic>> {
+        self.loaded.read().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    /// A lite topic, if it exists. Reads the disk.
+    pub(super) fn load(&self, parent: &Arc<Topic>, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
+        let _one_at_a_time = self.counts.lock();
+        self.load_locked(parent, name)
+    }
+
+    fn load_locked(&self, parent: &Arc<Topic>, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
+        if let Some(found) = self.loaded(parent.id(), name) {
+            return Ok(Some(found));
+        }
+        let record = self.store.state()?.get(key(parent.id(), name)).map_err(|e| unavailable(&e))?;
+        record.map(|id| Ok(self.insert(parent, name, read_id(&id)?))).transpose()
+    }
+
+    fn insert(&self, parent: &Arc<Topic>, name: &str, id: u32) -> Arc<Topic> {
+        let name: Arc<str> = name.into();
+        let subscriptions = self.subscriptions.clone();
+        let topic =
+            Topic::lite(id, LiteMembership { parent: parent.clone(), name: name.clone(), subscriptions });
+        let topic = Arc::new(topic);
+        self.loaded.write().entry(parent.id()).or_default().insert(name, topic.clone());
+        topic
+    }
+
+    /// Lite topics of a LITE topic. Those that are missing are created in one commit.
+    ///
+    /// # Errors
+    /// `LiteTopicQuota` if there would be too many, `TopicNotFound` if the LITE topic was deleted, `Unavailable`.
+    pub(super) fn load_or_create(
+        &self,
+        catalog: &Catalog,
+        parent: &Arc<Topic>,
+        names: &BTreeSet<String>,
+    ) -> Result<HashMap<String, Arc<Topic>>, ServiceError> {
+        let mut counts = self.counts.lock();
+        let mut topics = HashMap::with_capacity(names.len());
+        let mut missing = Vec::new();
+        for name in names {
+            match self.load_locked(parent, name)? {
+                Some(topic) => drop(topics.insert(name.clone(), topic)),
+                None => missing.push(name),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(topics);
+        }
+        let count = match counts.get(&parent.id()) {
+            Some(count) => *count,
+            None => self.count(parent.id())?,
+        };
+        if count + missing.len() > self.max_per_topic {
+            let max = self.max_per_topic;
+            let text = format!("topic {} has {max} lite topics (max_lite_topics)", parent.config().name);
+            return Err(ServiceError::new(ServiceErrorKind::LiteTopicQuota, text));
+        }
+        let mut ids = catalog.new_ids();
+        parent.check_alive()?;
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::Buffer);
+        let created: Vec<_> = missing.iter().zip(ids.take(missing.len(), &state, &mut batch)).collect();
+        for (name, id) in &created {
+            batch.insert(&state, key(parent.id(), name), id.to_be_bytes());
+        }
+        // If this fails, the records may be on the disk all the same: so they are counted again.
+        counts.remove(&parent.id());
+        self.store.commit_catalog(batch)?;
+        drop(ids);
+        counts.insert(parent.id(), count + created.len());
+        for (name, id) in created {
+            topics.insert((*name).clone(), self.insert(parent, name, id));
+        }
+        Ok(topics)
+    }
+
+    fn count(&self, parent: u32) -> Result<usize, ServiceError> {
+        let mut count = 0;
+        for entry in self.store.state()?.prefix(key(parent, "")) {
+            entry.key().map_err(|e| unavailable(&e))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The records after the one that is given, in order, up to `max`: of one LITE topic, or of all. Reads the disk.
+    pub(super) fn records(
+        &self,
+        parent: Option<u32>,
+        after: Option<&LiteRecord>,
+        max: usize,
+    ) -> Result<Vec<LiteRecord>, ServiceError> {
+        let begin = match (after, parent) {
+            (Some(record), _) => Bound::Excluded(key(record.parent, &record.name)),
+            (None, Some(parent)) => Bound::Included(key(parent, "")),
+            (None, None) => Bound::Included(record_key(KIND, &[])),
+        };
+        let end = match parent.and_then(|parent| parent.checked_add(1)) {
+            Some(next) => key(next, ""),
+            None => record_key(KIND + 1, &[]),
+        };
+        let mut records = Vec::new();
+        for entry in self.store.state()?.range((begin, Bound::Excluded(end))).take(max) {
+            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            records.push(LiteRecord::decode(&key, &value)?);
+        }
+        Ok(records)
+    }
+
+    /// Removes a lite topic and what is in it, if nobody uses it now and it is to be removed: that is asked while nobody
+    /// can begin to use it. Returns whether it was removed. Reads and writes the disk.
+    pub(super) fn remove_if(
+        &self,
+        record: &LiteRecord,
+        is_wanted: impl FnOnce() -> Result<bool, ServiceError>,
+    ) -> Result<bool, ServiceError> {
+        // Whoever wants to use it from now on waits for this lock.
+        let mut counts = self.counts.lock();
+        let Ok(unloaded) = self.unload(record) else { return Ok(false) };
+        let wanted = is_wanted();
+        if !matches!(wanted, Ok(true)) {
+            if let Some((name, topic)) = unloaded {
+                self.loaded.write().entry(record.parent).or_default().insert(name, topic);
+            }
+            return wanted;
+        }
+        let state = self.store.state()?;
+        let mut batch = state.batch(PersistMode::Buffer);
+        batch.remove(&state, key(record.parent, &record.name));
+        batch.insert(&state, deleted_key(Deleted::Topic(record.id)), Vec::new());
+        counts.remove(&record.parent);
+        self.store.commit_catalog(batch)?;
+        Ok(true)
+    }
+
+    /// Unloads a lite topic if it is in memory.
+    ///
+    /// # Errors
+    /// `InUse`.
+    fn unload(&self, record: &LiteRecord) -> Result<Option<NamedTopic>, InUse> {
+        let mut loaded = self.loaded.write();
+        let Some(topics) = loaded.get_mut(&record.parent) else { return Ok(None) };
+        // References are only taken from the map, so nobody gets one meanwhile.
+        if topics.get(record.name.as_str()).is_some_and(|topic| Arc::strong_count(topic) > 1) {
+            return Err(InUse);
+        }
+        Ok(topics.remove_entry(record.name.as_str()))
+    }
+
+    /// Removes the record of a lite topic whose data was removed.
+    pub(super) fn remove_record(&self, record: &LiteRecord) -> Result<(), ServiceError> {
+        self.store.state()?.remove(key(record.parent, &record.name)).map_err(|e| unavailable(&e))
+    }
+
+    /// Unloads what nobody has used since the last call.
+    pub(super) fn unload_idle(&self) {
+        for topic in self.all_loaded() {
+            topic.unload_idle();
+        }
+        let mut loaded = self.loaded.write();
+        for topics in loaded.values_mut() {
+            topics.retain(|_, topic| Arc::strong_count(topic) > 1 || !topic.is_unloaded());
+        }
+        loaded.retain(|_, topics| !topics.is_empty());
+    }
+
+    /// Forgets the lite topics of a LITE topic that was deleted.
+    pub(super) fn forget(&self, parent: u32) {
+        self.loaded.write().remove(&parent);
+        self.counts.lock().remove(&parent);
+    }
+}
+
+/// Somebody uses a lite topic.
+struct InUse;
+
+/// The kind of the records.
+pub(super) const KIND: u8 = b'l';
+
+/// The key of a lite topic's record.
+pub(super) fn key(parent: u32, name: &str) -> Vec<u8> {
+    record_key(KIND, &[&parent.to_be_bytes(), name.as_bytes()].concat())
+}
