@@ -50,7 +50,11 @@ def start(function: Callable[..., None], *args: Any) -> None:
 
 
 def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, observers: Observers) -> None:
-    from concurrent.futures import ThreadPoolExecutor
+    try:
+        from concurrent.futures import ThreadPoolExecutor
+    except RuntimeError:
+        # The interpreter is ending.
+        return
 
     def handle(task: _native.Task) -> None:
         with within_trace(task.delivery):
