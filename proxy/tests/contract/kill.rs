@@ -1,13 +1,13 @@
 //! What survives SIGKILL of a real process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use rocketmq_thin_proxy::backend::embedded::{EmbeddedConfig, Flush, open};
-use rocketmq_thin_proxy::service::{Receive, Services};
+use rocketmq_thin_proxy::service::{Delivery, NextAttempt, Receive, Services};
 
-use crate::client::{Client, LONG, delayed, ids, plain};
+use crate::client::{Client, LONG, delayed, ids, of_group, plain};
 
 const TOPIC: &str = "topic";
 const GROUP: &str = "group";
@@ -19,6 +19,103 @@ fn client(services: Services) -> Client {
 /// A client that receives messages and does not settle them.
 fn holder(services: Services) -> Client {
     Client { services, topic: "held".to_owned(), group: GROUP.to_owned() }
+}
+
+/// A client that receives messages in order from a topic with one queue.
+fn ordered(services: Services) -> Client {
+    Client { services, topic: "ordered".to_owned(), group: "ordered".to_owned() }
+}
+
+/// The message group of which the first message stays under a lease.
+const BLOCKED: &str = "blocked";
+const FREE: [&str; 2] = ["free", "other"];
+
+/// What the child printed about messages in order: `verb group number`.
+#[derive(Default)]
+struct Order {
+    sent: BTreeMap<String, BTreeSet<u32>>,
+    settling: BTreeMap<String, BTreeSet<u32>>,
+    settled: BTreeMap<String, BTreeSet<u32>>,
+}
+
+impl Order {
+    fn read(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let list = match words.next()? {
+            "sent-in-order" => &mut self.sent,
+            "settling-in-order" => &mut self.settling,
+            "settled-in-order" => &mut self.settled,
+            _ => return None,
+        };
+        let group = words.next()?.to_owned();
+        list.entry(group).or_default().insert(words.next()?.parse().ok()?);
+        Some(())
+    }
+
+    /// Receives what is left and asserts that it comes in order, without the blocked group.
+    async fn check(&self, client: &Client) {
+        let empty = BTreeSet::new();
+        let of =
+            |list: &BTreeMap<String, BTreeSet<u32>>, group: &str| list.get(group).unwrap_or(&empty).clone();
+        let mut expected: BTreeMap<_, BTreeSet<u32>> = BTreeMap::new();
+        for group in FREE {
+            expected.insert(group, &of(&self.sent, group) - &of(&self.settling, group));
+        }
+        let mut seen: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        while !expected.iter().all(|(group, ids)| {
+            let seen = seen.get(*group).cloned().unwrap_or_default();
+            ids.iter().all(|id| seen.contains(id))
+        }) {
+            let deliveries = client.receive(client.in_order()).await;
+            assert!(!deliveries.is_empty(), "lost: {expected:?}, seen {seen:?}");
+            client.acknowledge(&deliveries).await;
+            for delivery in &deliveries {
+                seen.entry(group_of(delivery).to_owned()).or_default().push(number_of(delivery));
+            }
+        }
+        for (group, numbers) in seen {
+            assert_ne!(group, BLOCKED, "a message group did not stay blocked");
+            assert!(numbers.is_sorted(), "{group} came as {numbers:?}");
+            let settled = of(&self.settled, &group);
+            assert!(
+                numbers.iter().all(|number| !settled.contains(number)),
+                "{group}: settled and came again"
+            );
+        }
+    }
+}
+
+fn group_of(delivery: &Delivery) -> &str {
+    delivery.message.group.as_deref().expect("a message in order")
+}
+
+fn number_of(delivery: &Delivery) -> u32 {
+    delivery.message.id.parse().expect("a number")
+}
+
+/// Sends to each message group, and receives, settles and prints.
+#[expect(clippy::print_stdout, reason = "the test that kills this process reads it")]
+async fn one_round_in_order(client: &Client, round: u32) {
+    for group in FREE.into_iter().chain([BLOCKED]) {
+        for id in [2 * round, 2 * round + 1] {
+            client.send(vec![of_group(id, group)]).await;
+            println!("sent-in-order {group} {id}");
+        }
+    }
+    let deliveries = client.now(Receive { max: 3, invisible: LONG / 300, ..client.in_order() }).await;
+    let (blocked, free): (Vec<_>, Vec<_>) =
+        deliveries.into_iter().partition(|delivery| group_of(delivery) == BLOCKED);
+    for delivery in blocked {
+        client.change(&delivery, LONG, NextAttempt::Counts).await;
+    }
+    let print = |what: &str| {
+        for delivery in &free {
+            println!("{what} {} {}", group_of(delivery), delivery.message.id);
+        }
+    };
+    print("settling-in-order");
+    client.acknowledge(&free).await;
+    print("settled-in-order");
 }
 
 #[tokio::test]
@@ -44,9 +141,13 @@ async fn what_was_answered_survives(flush: &str) {
     writeln!(stdin, "{}\n{flush}", directory.path().display()).expect("it reads");
     let (mut sent, mut settling, mut settled, mut leased) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut order = Order::default();
     let told = BufReader::new(child.stdout.take().expect("its output"));
     for line in told.lines() {
         let line = line.expect("text");
+        if order.read(&line).is_some() {
+            continue;
+        }
         if let Some(id) = line.strip_prefix("sent ") {
             sent.insert(id.to_owned());
         } else if let Some(id) = line.strip_prefix("settling ") {
@@ -80,6 +181,7 @@ async fn what_was_answered_survives(flush: &str) {
         !leased.is_empty() && seen.is_disjoint(&leased),
         "a message under a lease came to another consumer"
     );
+    order.check(&ordered(broker.services())).await;
 }
 
 #[tokio::test]
@@ -91,6 +193,8 @@ async fn the_process_that_is_killed() {
     let config = EmbeddedConfig { data_dir, flush, ..EmbeddedConfig::default() };
     let broker = open(config).await.expect("a new directory opens");
     let (client, holder) = (client(broker.services()), holder(broker.services()));
+    let ordered = ordered(broker.services());
+    ordered.services.metadata.create_topic(ordered.topic_config(1), false).await.expect("a new topic");
     // Ends if the test above has ended: its input is closed then.
     std::thread::spawn(move || {
         let _ = std::io::stdin().lines().last();
@@ -114,5 +218,6 @@ async fn the_process_that_is_killed() {
         for delivery in deliveries {
             println!("settled {}", delivery.message.id);
         }
+        one_round_in_order(&ordered, round).await;
     }
 }
