@@ -5,6 +5,7 @@ mod drain;
 mod limits;
 mod port;
 mod process;
+mod pull;
 mod raw;
 mod receive;
 mod send;

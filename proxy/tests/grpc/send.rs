@@ -136,12 +136,3 @@ async fn the_largest_body_passes_and_a_byte_more_does_not() {
     let received = receive(&mut client, receive_request("t", "g")).await;
     assert_eq!(received.messages[0].body.len(), 4 << 20);
 }
-
-#[tokio::test]
-async fn calls_of_a_later_day_are_unimplemented() {
-    let proxy = Proxy::start().await;
-    let mut client = proxy.client().await;
-    let refused = client.get_offset(request(pb::GetOffsetRequest::default())).await.expect_err("no answer");
-    assert_eq!(refused.code(), tonic::Code::Unimplemented);
-    assert_eq!(refused.message(), "Method apache.rocketmq.v2.MessagingService/GetOffset is unimplemented");
-}

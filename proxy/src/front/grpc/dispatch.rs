@@ -258,3 +258,21 @@ impl Inbound {
         telemetry::serve(self.shared, context, self.reader)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_the_backend_does_not_offer_are_unimplemented() {
+        for (name, text) in [
+            ("GetOffset", "Method apache.rocketmq.v2.MessagingService/GetOffset is unimplemented"),
+            ("OfALaterDay", "Method not found: apache.rocketmq.v2.MessagingService/OfALaterDay"),
+        ] {
+            let Err(Refusal::Status(code, message)) = Method::of(name, Capabilities::default()) else {
+                panic!("{name} is served")
+            };
+            assert_eq!((code, message.as_str()), (Code::Unimplemented, text));
+        }
+    }
+}
