@@ -9,6 +9,7 @@ use tokio::time::timeout_at;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::group_not_found;
+use super::chunk::Chunk;
 use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
 use super::lite_subscriptions::{Attendance, MemberKey};
@@ -28,6 +29,10 @@ struct LiteReceive<'a> {
     asked: Receive,
     attendance: Attendance,
 }
+
+/// How many bytes of messages are read at once for lite topics that are not in memory. More are read when they are looked
+/// at.
+const MAX_READ: usize = 1 << 20;
 
 impl Broker {
     /// See [`crate::service::Messages::receive`], for a client with lite topics. Each lite topic is consumed in order.
@@ -146,8 +151,8 @@ impl LiteReceive<'_> {
         }
     }
 
-    /// Loads lite topics that are not in memory, all of them at once, and leaves out those that do not exist: their first
-    /// message will make them ready. What fails here fails again when it is looked at.
+    /// Loads lite topics that are not in memory, with their next messages, all of them at once, and leaves out those that do
+    /// not exist: their first message will make them ready. What fails here fails again when it is looked at.
     async fn load(&self, looks: &mut Looks<'_>) {
         let (broker, group) = (self.broker, self.line.group());
         let is_loaded = |name: &str| {
@@ -160,8 +165,10 @@ impl LiteReceive<'_> {
         }
         let (catalog, store, expiry) = (broker.catalog.clone(), broker.store.clone(), broker.expiry.clone());
         let parent = self.topic.clone();
-        let absent = blocking(move || {
+        let _permit = broker.read_cache.permit().await;
+        let read = blocking(move || {
             let mut absent = HashSet::new();
+            let (mut chunks, mut bytes) = (Vec::new(), 0);
             for name in names {
                 let Some(lite_topic) = catalog.lite.load(&parent, &name)? else {
                     absent.insert(name);
@@ -171,12 +178,21 @@ impl LiteReceive<'_> {
                 let progress = lite_topic.consumer(group);
                 progress.load(&store, &queues)?;
                 expiry.review(&progress);
+                let next = progress.change().queue(0).first_unsettled();
+                let queue = &queues[0];
+                if next < queue.end() && queue.recent(next).is_none() && bytes < MAX_READ {
+                    let read = queue.read(&store, next, 1)?;
+                    bytes += read.iter().map(Chunk::memory).sum::<usize>();
+                    chunks.push((queue.topic(), read));
+                }
             }
-            Ok(absent)
+            Ok((absent, chunks))
         });
-        if let Ok(absent) = absent.await {
-            looks.names.retain(|name| !absent.contains(name));
+        let Ok((absent, chunks)) = read.await else { return };
+        for (topic, read) in chunks {
+            broker.read_cache.insert(topic, 0, &read);
         }
+        looks.names.retain(|name| !absent.contains(name));
     }
 
     /// Takes up to `max` messages of a lite topic.

@@ -10,7 +10,6 @@ use super::catalog::group_not_found;
 use super::lite_subscriptions::MemberKey;
 use super::progress::State;
 use super::queue::Queue;
-use super::queue_progress::QueueProgress;
 use super::store::Store;
 use super::topic::{Topic, not_found};
 use crate::service::{LiteAction, LiteChange, LiteStart, LiteSubscriptions, ServiceError};
@@ -64,7 +63,7 @@ impl Broker {
             };
             let mut change = progress.change();
             let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut change));
-            begin_at(change.queue(0), offset);
+            change.queue(0).go_to(offset);
             change.commit(&store)?;
             drop(change);
             progress.wake(1);
@@ -77,8 +76,7 @@ impl Broker {
 fn offset_of(start: LiteStart, queue: &Queue, state: &mut State) -> u64 {
     let (first, end) = queue.range();
     let progress = state.queue(0);
-    let unsettled = progress.leases().iter().next().map(|(offset, _)| offset);
-    let consumed = unsettled.unwrap_or(progress.cursor());
+    let consumed = progress.first_unsettled();
     let offset = match start {
         LiteStart::Last | LiteStart::Timestamp(_) => consumed,
         LiteStart::Min => first,
@@ -100,12 +98,4 @@ fn first_stored_at(store: &Store, queue: &Queue, millis: i64) -> Result<u64, Ser
         }
     }
     Ok(end)
-}
-
-/// Forgets what is delivered and not settled, too: it would come again.
-fn begin_at(progress: &mut QueueProgress, offset: u64) {
-    while let Some(unsettled) = progress.leases().last_offset() {
-        progress.end_lease(unsettled);
-    }
-    progress.advance(offset);
 }
