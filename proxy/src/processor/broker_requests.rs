@@ -10,7 +10,7 @@ use super::cluster_router::{Cluster, Origin};
 use super::environment::Environment;
 use super::handle::TransactionPlace;
 use super::stream::Push;
-use crate::service::{BrokerRequest, Delivery, Services, TopicConfig, TopicKind};
+use crate::service::{BrokerRequest, CheckOutcome, Delivery, Services, TopicConfig, TopicKind};
 
 /// How often brokers are told which producers are here; they forget after two minutes.
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
@@ -57,7 +57,11 @@ async fn announce_producers(environment: &Environment, cluster: &Cluster) {
 async fn pass_on(environment: &Environment, cluster: &Cluster) {
     loop {
         match cluster.services.broker_requests.next().await {
-            BrokerRequest::Check(delivery) => ask_producer(environment, cluster, delivery),
+            BrokerRequest::Check(delivery) => {
+                let coordinates = delivery.coordinates.clone();
+                let outcome = ask_producer(environment, cluster, delivery);
+                cluster.services.broker_requests.checked(&coordinates, outcome).await;
+            }
             BrokerRequest::LiteUnsubscribed { client_id, lite_topic } => {
                 for stream in environment.clients.streams_of(&client_id) {
                     // A client that reads too slowly learns it from its next synchronisation.
@@ -71,7 +75,7 @@ async fn pass_on(environment: &Environment, cluster: &Cluster) {
 // Any producer that sends to the topic in this cluster may know the answer; one of the same topic in another cluster
 // would roll back what it never sent. A producer that reads too slowly is skipped. If none is left, the broker
 // asks again, maybe another proxy.
-fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Delivery>) {
+fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Delivery>) -> CheckOutcome {
     let topic = delivery.topic.clone();
     let place = TransactionPlace {
         cluster: cluster.name.as_ref().to_owned(),
@@ -83,11 +87,12 @@ fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Deli
     let here = |origin: Origin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
     for stream in environment.clients.producers_of(&topic, here) {
         match stream.try_send(push) {
-            Ok(()) => return,
+            Ok(()) => return CheckOutcome::Asked,
             Err(unsent) => push = unsent,
         }
     }
     tracing::debug!(topic, "no producer here can be asked about a transaction");
+    CheckOutcome::NobodyAsked
 }
 
 /// The topics that take half messages, of these.

@@ -16,6 +16,19 @@ pub trait BrokerRequests: Send + Sync {
     async fn next(&self) -> BrokerRequest {
         pending().await
     }
+
+    /// Tells the broker what became of a check with these coordinates, so that it counts only checks that somebody was
+    /// asked.
+    async fn checked(&self, _coordinates: &str, _outcome: CheckOutcome) {}
+}
+
+/// What became of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// A producer was asked.
+    Asked,
+    /// No producer is here, or all read too slowly.
+    NobodyAsked,
 }
 
 /// A request of the broker to a client.

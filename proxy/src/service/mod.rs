@@ -18,7 +18,7 @@ mod transactions;
 
 use std::sync::Arc;
 
-pub use broker_requests::{BrokerRequest, BrokerRequests};
+pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, Delay, Delivery, Message, Origin};

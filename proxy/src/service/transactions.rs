@@ -10,14 +10,15 @@ use super::{ServiceError, ServiceErrorKind};
 /// those of a [`super::BrokerRequest::Check`]) carry all that is needed.
 #[async_trait]
 pub trait Transactions: Send + Sync {
-    /// Delivers a half message, or drops it.
+    /// Delivers a half message, or drops it. The first decision counts: a later one is answered as if it were the first, and
+    /// has no effect.
     ///
     /// Not idempotent on Apache's brokers, which deliver a message once for every commit. A caller that gets
     /// no answer must not repeat the call: the broker will check.
     ///
     /// # Errors
     /// `InvalidHandle` (not this backend's coordinates), `Rejected` (the broker has no such half message),
-    /// `Unsupported`, `Timeout`, `Unavailable`.
+    /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
     async fn end(&self, _: EndTransaction) -> Result<(), ServiceError> {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, "transactions are not supported by this server"))
     }

@@ -5,12 +5,13 @@
 use std::process::Command;
 
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
-use rocketmq_thin_proxy::service::{AckOutcome, Message, ServiceErrorKind};
+use rocketmq_thin_proxy::service::{AckOutcome, Message, Resolution, ServiceErrorKind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, plain, sorted_ids};
+use crate::client::{Client, LONG, delayed, plain, sorted_ids};
+use crate::transactions::half;
 
 #[test]
 fn it_goes_on_once_there_is_room() {
@@ -30,7 +31,9 @@ async fn the_process_with_a_full_disk() {
     let client = Client::with_queues(backend.services(), 1).await;
     let big = |id: &str| Message { body: vec![7; 16 << 10].into(), ..plain(id) };
     client.send(vec![big("before-1"), big("before-2")]).await;
-    let delivery = client.next(crate::client::LONG).await;
+    let delivery = client.next(LONG).await;
+    let transaction = client.send_half(half("half")).await;
+    let handle = client.send_later(delayed("recalled", LONG)).await;
 
     let unlimited = getrlimit(Resource::Fsize);
     setrlimit(Resource::Fsize, Rlimit { current: Some(4096), ..unlimited }).expect("a lower limit");
@@ -39,6 +42,9 @@ async fn the_process_with_a_full_disk() {
         assert_eq!(error.kind, ServiceErrorKind::Unavailable);
         assert!(error.message.contains("disk"), "{error}");
     }
+    let error = client.end(&transaction, Resolution::Commit).await.expect_err("no room");
+    assert_eq!(error.kind, ServiceErrorKind::Unavailable);
+    assert_eq!(client.recall(&handle).await.expect_err("no room").kind, ServiceErrorKind::Unavailable);
     while client.services.routes.ready().await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -48,14 +54,16 @@ async fn the_process_with_a_full_disk() {
         tokio::task::yield_now().await;
     }
     client.send(vec![big("after")]).await;
+    client.commit(&transaction).await;
+    assert_eq!(client.recall(&handle).await.expect("in time"), "recalled");
     assert_eq!(client.acknowledge(&[delivery]).await, [AckOutcome::Done]);
     let (topic, group) = (client.topic.clone(), client.group.clone());
     drop(client);
     let backend = backend.restart().await;
     let client = Client { services: backend.services(), topic, group };
-    let deliveries = client.receive_all(2).await;
+    let deliveries = client.receive_all(3).await;
     let mut ids = sorted_ids(&deliveries);
     // A send that was refused may be stored for all that.
     ids.retain(|id| *id != "refused");
-    assert_eq!(ids, ["after", "before-2"]);
+    assert_eq!(ids, ["after", "before-2", "half"]);
 }

@@ -8,6 +8,7 @@ use rocketmq_thin_proxy::backend::embedded::{EmbeddedConfig, Flush, open};
 use rocketmq_thin_proxy::service::{Delivery, NextAttempt, Receive, Services};
 
 use crate::client::{Client, LONG, delayed, ids, of_group, plain};
+use crate::transactions::half;
 
 const TOPIC: &str = "topic";
 const GROUP: &str = "group";
@@ -177,6 +178,7 @@ async fn what_was_answered_survives(flush: &str) {
         seen.extend(ids(&deliveries).into_iter().map(str::to_owned));
     }
     assert!(seen.is_disjoint(&settled), "an acknowledged message came again");
+    assert!(!seen.iter().any(|id| id.ends_with("-dropped")), "a message that was rolled back came");
     assert!(
         !leased.is_empty() && seen.is_disjoint(&leased),
         "a message under a lease came to another consumer"
@@ -208,6 +210,11 @@ async fn the_process_that_is_killed() {
             println!("sent {id}");
         }
         println!("sent {round}-delayed");
+        let committed = client.send_half(half(format!("{round}-committed"))).await;
+        let dropped = client.send_half(half(format!("{round}-dropped"))).await;
+        client.commit(&committed).await;
+        println!("sent {round}-committed");
+        client.roll_back(&dropped).await;
         holder.send_ids([round]).await;
         println!("leased {}", holder.next(LONG).await.message.id);
         let deliveries = client.receive(Receive { max: 6, invisible: LONG / 300, ..client.request() }).await;

@@ -10,6 +10,7 @@ mod data_directory;
 mod delay;
 mod differences;
 mod disk_full;
+mod embedded_transactions;
 mod fifo;
 mod filter;
 mod journal;
@@ -18,11 +19,13 @@ mod lite;
 mod metadata;
 mod offsets;
 mod polling;
+mod recall;
 mod receiving;
 mod redelivery;
 mod restart;
 mod sending;
 mod settling;
+mod transactions;
 mod unwritten_settling;
 
 /// Turns cases into tests of every backend. `cargo x interop contract` starts a cluster and runs those that need real
@@ -141,6 +144,17 @@ contract! {
         an_abandoned_lite_receive_loses_nothing,
         what_is_deleted_ends_the_wait_for_lite_topics,
         lite_topics_survive_a_restart;
+    transactions:
+        a_half_message_comes_once_it_is_committed,
+        a_message_that_was_rolled_back_does_not_come,
+        a_committed_message_comes_as_it_was_sent,
+        half_messages_survive_a_restart,
+        coordinates_of_another_backend_are_invalid;
+    recall:
+        a_recalled_message_does_not_come,
+        a_recall_may_be_repeated,
+        a_delivered_message_can_not_be_recalled,
+        a_handle_recalls_only_in_its_own_topic;
     metadata:
         topics_are_made_when_named,
         a_topic_is_created_once_unless_replaced,

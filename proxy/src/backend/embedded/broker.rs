@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::catalog::{Catalog, Existing, Group, group_not_found};
+use super::checks::Checks;
 use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::expiry::Expiry;
@@ -28,6 +29,7 @@ pub(super) struct Broker {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) writer: Writer,
+    pub(super) checks: Arc<Checks>,
     pub(super) expiry: Arc<Expiry>,
     pub(super) read_cache: ReadCache,
     pub(super) waiting: Waiting,
@@ -43,12 +45,14 @@ impl Broker {
         let catalog = Arc::new(Catalog::open(store.clone(), lite).map_err(damaged)?);
         let options =
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
-        let writer = Writer::start(store.clone(), catalog.clone(), options)?;
+        let checks = Arc::new(Checks::default());
+        let writer = Writer::start(store.clone(), catalog.clone(), checks.clone(), options)?;
         Ok(Self {
             config,
             store,
             catalog,
             writer,
+            checks,
             expiry: Arc::default(),
             read_cache: ReadCache::default(),
             waiting: Waiting::default(),

@@ -23,6 +23,15 @@ pub struct EmbeddedConfig {
     /// How long messages are kept, consumed or not.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
+    /// How long the producer of a half message may take to decide, if the message doesn't say, before it is asked.
+    #[serde(with = "humantime_serde")]
+    pub transaction_timeout: Duration,
+    /// How long after a question about a half message the next one follows.
+    #[serde(with = "humantime_serde")]
+    pub transaction_check_interval: Duration,
+    /// How often a producer is asked about a half message. If nobody has decided an interval after the last question,
+    /// the message is discarded, with a warning.
+    pub transaction_check_max: u32,
     /// The most bytes of recent messages in memory. Consumers that keep up never read the disk.
     pub cache_bytes: usize,
     /// The most bytes of messages that wait to be stored. Sends beyond that are refused as busy.
@@ -67,6 +76,9 @@ impl Default for EmbeddedConfig {
             auto_create_limit: 10_000,
             default_queues: 8,
             retention: Duration::from_secs(72 * 3600),
+            transaction_timeout: Duration::from_secs(6),
+            transaction_check_interval: Duration::from_secs(30),
+            transaction_check_max: 15,
             cache_bytes: 32 << 20,
             max_pending_bytes: 64 << 20,
             max_unsettled_per_queue: 50_000,

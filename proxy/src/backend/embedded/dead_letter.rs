@@ -50,7 +50,7 @@ impl Broker {
         let origin = Origin { topic, message_id: letter.id.clone() };
         letter.dead_letter_origin.get_or_insert(origin);
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
-        let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None };
+        let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
         let (reply, answer) = oneshot::channel();
         self.writer.submit(Job { topic, entries: vec![entry], reply })?;
         // Goes on if the caller gives up: the letter may be stored all the same, and must not be stored twice.

@@ -30,6 +30,53 @@ pub(super) const NOBODY: [u8; 4] = [0; 4];
 /// The retention clock, stored beside the catalog.
 pub(super) const RETENTION_CLOCK: [u8; 5] = [0, 0, 0, 0, b'r'];
 
+/// In place of a queue, in the keys of half messages and of their checks. A topic has fewer queues.
+const HALF_MESSAGES: u32 = u32::MAX;
+const CHECKS: u32 = u32::MAX - 1;
+
+/// In place of a topic's id, in the keys of decisions. No topic has it.
+pub(super) const DECISIONS: [u8; 4] = [u8::MAX; 4];
+
+/// A half message of a topic.
+pub(super) fn half_message(topic: u32, sequence: u64) -> [u8; 16] {
+    chunk(topic, HALF_MESSAGES, sequence)
+}
+
+/// The prefix of a topic's half messages.
+pub(super) fn half_messages(topic: u32) -> [u8; 8] {
+    queue(topic, HALF_MESSAGES)
+}
+
+/// A check of a half message at this time, in ms.
+pub(super) fn check(topic: u32, at: u64, sequence: u64) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..16].copy_from_slice(&chunk(topic, CHECKS, at));
+    key[16..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+/// The time and the sequence in the key of a check.
+pub(super) fn check_parts(key: &[u8]) -> Option<(u64, u64)> {
+    pair(key.get(8..)?)
+}
+
+/// A decision that was taken at this time, in ms since 1970, about the half message with this sequence.
+pub(super) fn decision(at: u64, sequence: u64) -> [u8; 20] {
+    let mut key = timer(at, sequence);
+    key[..4].copy_from_slice(&DECISIONS);
+    key
+}
+
+/// The time and the sequence in the key of a decision.
+pub(super) fn decision_parts(key: &[u8]) -> Option<(u64, u64)> {
+    pair(key.strip_prefix(&DECISIONS)?)
+}
+
+fn pair(bytes: &[u8]) -> Option<(u64, u64)> {
+    let (first, second) = bytes.split_at_checked(8)?;
+    Some((u64::from_be_bytes(first.try_into().ok()?), u64::from_be_bytes(second.try_into().ok()?)))
+}
+
 /// A message that is due at this time, in ms since 1970. `sequence` distinguishes those of one millisecond.
 pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
     let mut key = [0; 20];
@@ -40,8 +87,7 @@ pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
 
 /// The due time and the sequence of a timer's key.
 pub(super) fn timer_parts(key: &[u8]) -> Option<(u64, u64)> {
-    let (due, sequence) = key.strip_prefix(&NOBODY)?.split_at_checked(8)?;
-    Some((u64::from_be_bytes(due.try_into().ok()?), u64::from_be_bytes(sequence.try_into().ok()?)))
+    pair(key.strip_prefix(&NOBODY)?)
 }
 
 /// The prefix of a group's cursors and leases in a topic.
@@ -94,6 +140,16 @@ mod tests {
             let (a, b) = ((due.0, sequence.0), (due.1, sequence.1));
             prop_assert_eq!(timer(a.0, a.1).cmp(&timer(b.0, b.1)), a.cmp(&b));
             prop_assert_eq!(timer_parts(&timer(a.0, a.1)), Some(a));
+        }
+
+        #[test]
+        fn checks_of_a_topic_are_ordered_by_time(t in 0u32.., a in any::<(u64, u64)>(), b in any::<(u64, u64)>()) {
+            let (first, second) = (check(t, a.0, a.1), check(t, b.0, b.1));
+            prop_assert_eq!(first.cmp(&second), a.cmp(&b));
+            prop_assert_eq!(check_parts(&first), Some(a));
+            prop_assert_eq!(decision_parts(&decision(a.0, a.1)), Some(a));
+            let half = half_message(t, a.0);
+            prop_assert!(half.starts_with(&half_messages(t)) && !first.starts_with(&half_messages(t)));
         }
 
         #[test]

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::codec;
+use super::send::sent;
 use super::topic::Topic;
 use super::writer::Entry;
 use crate::service::{Message, Sent, ServiceError, ServiceErrorKind, TopicKind};
@@ -43,14 +44,22 @@ impl Broker {
         let topics = self.lite_topics(topic, by_lite_topic.keys().cloned().collect()).await?;
         let sends = by_lite_topic.iter().map(async |(name, indexes)| {
             let encode = |index: &usize| codec::encode(&messages[*index], 0);
-            let entries = indexes.iter().map(|index| Entry { message: encode(index), queue: 0, due: None });
+            let entries = indexes.iter().map(|index| Entry {
+                message: encode(index),
+                queue: 0,
+                due: None,
+                immunity: None,
+            });
             self.append(topics[name].clone(), entries.collect(), deadline).await
         });
         let stored = join_all(sends).await;
         let mut outcomes = BTreeMap::new();
         for (indexes, stored) in by_lite_topic.into_values().zip(stored) {
             match stored {
-                Ok(sent) => outcomes.extend(indexes.into_iter().zip(sent.into_iter().map(Ok))),
+                Ok(placed) => {
+                    let sent = |(index, placed)| (index, Ok(sent(placed, &messages[index])));
+                    outcomes.extend(indexes.into_iter().zip(placed).map(sent));
+                }
                 Err(error) => outcomes.extend(indexes.into_iter().map(|index| (index, Err(error.clone())))),
             }
         }

@@ -5,6 +5,7 @@
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
 //! receive ──> take (cursor and leases, under the group's lock) ──> progress written ──> delivery
 //! settle ──> lease changed ──> progress written               expiry: wakes receives when leases expire
+//! end transaction, recall ──> a change of the writer thread   checks: asks for half messages that nobody decided about
 //! ```
 //!
 //! A lite topic (`lite_topics`) is a topic of its own with one queue. Receives from lite topics (`lite_receive`) wait for all
@@ -18,16 +19,20 @@ mod broker;
 mod catalog;
 mod catalog_record;
 mod changes;
+mod checks;
 mod chunk;
 mod clock;
 mod codec;
+mod commit;
 mod config;
 mod dead_letter;
+mod decisions;
 mod directory;
 mod expiry;
 #[cfg(test)]
 mod fifo_model;
 mod filter;
+mod half_message;
 mod idle;
 mod inbox;
 mod journal;
@@ -47,6 +52,7 @@ mod progress;
 mod queue;
 mod queue_progress;
 mod read_cache;
+mod recall;
 mod receive;
 mod recovery;
 mod retention;
@@ -56,11 +62,13 @@ mod services;
 mod settle;
 mod sql;
 mod store;
+mod tables;
 mod take;
 #[cfg(test)]
 mod testing;
 mod timer;
 mod topic;
+mod transaction;
 mod waiting;
 mod writer;
 

@@ -1,5 +1,6 @@
 //! Removes expired messages, and what is left of deleted topics and groups, in the background and step by step.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::blocking::blocking;
 use super::catalog::{Catalog, Deleted};
 use super::clock;
+use super::half_message;
 use super::keys;
 use super::lite_subscriptions;
 use super::queue::{self, Queue};
 use super::retention_clock::RetentionClock;
-use super::store::{Opened, Store, unavailable};
+use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
@@ -76,6 +78,7 @@ impl Retention {
     /// Removes the messages at the front of each queue that were stored before this time, in ms since 1970.
     pub(super) fn remove_stored_before(&self, oldest: u64) -> Result<(), ServiceError> {
         for topic in self.catalog.topics() {
+            self.remove_half_messages(&topic, oldest)?;
             // Topics that nobody uses are loaded only if something is expired.
             let queues = match topic.peek_loaded() {
                 Some(queues) => queues,
@@ -85,6 +88,47 @@ impl Retention {
             for queue in queues.iter() {
                 self.remove_from_queue(queue, oldest)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Removes half messages that nobody decided about: those that were stored before this time, and those whose check was
+    /// due then.
+    fn remove_half_messages(&self, topic: &Topic, oldest: u64) -> Result<(), ServiceError> {
+        let mut count = 0;
+        loop {
+            let log = self.store.log()?;
+            let mut batch = log.batch(self.store.message_durability());
+            let mut expired = HashSet::new();
+            for entry in log.prefix(keys::half_messages(topic.id())).take(STEP) {
+                let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+                if half_message::Record::decode(value.into())?.stored_at >= oldest {
+                    break;
+                }
+                expired.insert(key);
+            }
+            let checks = keys::check(topic.id(), 0, 0)..keys::check(topic.id(), oldest, 0);
+            for entry in log.range(checks).take(STEP) {
+                let key = entry.key().map_err(|e| unavailable(&e))?;
+                let (_, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
+                let half = keys::half_message(topic.id(), sequence);
+                if log.contains_key(half).map_err(|e| unavailable(&e))? {
+                    expired.insert(half.into());
+                }
+                batch.remove(&log, key);
+            }
+            count += expired.len();
+            for key in expired {
+                batch.remove(&log, key);
+            }
+            if batch.is_empty() {
+                break;
+            }
+            batch.commit().map_err(|e| unavailable(&e))?;
+        }
+        if count > 0 {
+            let topic = topic.config().name;
+            tracing::warn!(topic, count, "half messages have expired: nobody decided about them");
         }
         Ok(())
     }

@@ -8,6 +8,9 @@ use tokio::time::timeout_at;
 use super::broker::Broker;
 use super::clock;
 use super::codec;
+use super::commit::Commit;
+use super::recall;
+use super::tables::Tables;
 use super::topic::Topic;
 use super::writer::{Entry, Job, Placed};
 use crate::backend::queue_choice;
@@ -32,12 +35,15 @@ impl Broker {
         let entries = messages
             .iter()
             .map(|message| {
-                let queue = choose_queue(message, queues, turn)?;
+                let queue = choose_queue(message, queues, turn);
                 let due = due(message).filter(|due| *due > now);
-                Ok(Entry { message: codec::encode(message, 0), queue: queue as u32, due })
+                let immunity =
+                    message.half.then(|| message.recovery.unwrap_or(self.config.transaction_timeout));
+                Entry { message: codec::encode(message, 0), queue: queue as u32, due, immunity }
             })
-            .collect::<Result<Vec<_>, ServiceError>>()?;
-        self.append(topic, entries, deadline).await
+            .collect();
+        let placed = self.append(topic, entries, deadline).await?;
+        Ok(placed.into_iter().zip(&messages).map(|(placed, message)| sent(placed, message)).collect())
     }
 
     /// Stores entries through the writer thread.
@@ -46,32 +52,42 @@ impl Broker {
         topic: std::sync::Arc<Topic>,
         entries: Vec<Entry>,
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError> {
+    ) -> Result<Vec<Placed>, ServiceError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
         self.writer.submit(Job { topic, entries, reply })?;
-        match timeout_at(deadline.into(), answer).await {
-            Ok(Ok(placed)) => Ok(placed?.into_iter().map(sent).collect()),
-            Ok(Err(_)) => Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped")),
-            Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time")),
-        }
+        until(deadline, answer).await
+    }
+
+    /// Makes a change through the writer thread: see [`super::writer::Writer::change`].
+    pub(super) async fn change<T, F>(&self, deadline: Instant, make: F) -> Result<T, ServiceError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tables, &mut Commit) -> Result<T, ServiceError> + Send + 'static,
+    {
+        until(deadline, self.writer.change(make)?).await
     }
 }
 
-fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, ServiceError> {
-    match message.kind() {
-        TopicKind::Transaction => Err(unsupported("transactions are")),
-        TopicKind::Fifo => {
-            let group = message.group.as_deref().expect("a FIFO message has a group");
-            Ok(queue_choice::of_group(group, queues))
-        }
-        TopicKind::Priority => {
-            let priority = message.priority.expect("a PRIORITY message has a priority");
-            Ok(queue_choice::of_priority(priority, queues))
-        }
-        _ => Ok(turn),
+async fn until<T>(
+    deadline: Instant,
+    answer: oneshot::Receiver<Result<T, ServiceError>>,
+) -> Result<T, ServiceError> {
+    match timeout_at(deadline.into(), answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped")),
+        Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time")),
+    }
+}
+
+fn choose_queue(message: &Message, queues: usize, turn: usize) -> usize {
+    match (message.kind(), &message.group, message.priority) {
+        // A half message will be in order with the other messages of its group.
+        (TopicKind::Fifo | TopicKind::Transaction, Some(group), _) => queue_choice::of_group(group, queues),
+        (TopicKind::Priority, _, Some(priority)) => queue_choice::of_priority(priority, queues),
+        _ => turn,
     }
 }
 
@@ -82,24 +98,21 @@ fn due(message: &Message) -> Option<u64> {
     }
 }
 
-fn sent(placed: Placed) -> Sent {
+/// What a send returns for a message.
+pub(super) fn sent(placed: Placed, message: &Message) -> Sent {
     match placed {
         Placed::Queued { queue, offset } => {
             Sent { queue_id: queue as i32, queue_offset: offset as i64, ..Sent::default() }
         }
-        // It has no offset before it is due. A recall needs its timer.
-        Placed::Waiting { queue, timer: (due, sequence) } => Sent {
+        // It has no offset before it is due.
+        Placed::Waiting { queue, timer } => Sent {
             queue_id: queue as i32,
-            queue_offset: 0,
-            recall_handle: Some(format!("{due}.{sequence:x}")),
+            recall_handle: Some(recall::handle(timer, &message.id)),
             ..Sent::default()
         },
+        // It has no offset before it is committed.
+        Placed::Half { queue, place } => {
+            Sent { queue_id: queue as i32, transaction: Some(place.to_string()), ..Sent::default() }
+        }
     }
-}
-
-fn unsupported(what: &str) -> ServiceError {
-    ServiceError::new(
-        ServiceErrorKind::Unsupported,
-        format!("{what} not supported by the embedded broker yet"),
-    )
 }

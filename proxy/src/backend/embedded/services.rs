@@ -9,9 +9,9 @@ use super::broker::Broker;
 use super::catalog::Existing;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible, Delivered,
-    Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes,
-    Sent, ServiceError, TopicConfig, TopicKind, Transactions,
+    AckOutcome, Acknowledge, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible, CheckOutcome,
+    Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata,
+    QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind, Transactions,
 };
 
 #[async_trait]
@@ -62,6 +62,10 @@ impl Messages for Broker {
             None => self.move_to_dead_letters(request).await,
         }
     }
+
+    async fn recall(&self, topic: &str, handle: &str, deadline: Instant) -> Result<String, ServiceError> {
+        self.recall_message(topic, handle, deadline).await
+    }
 }
 
 #[async_trait]
@@ -89,11 +93,11 @@ impl Metadata for Broker {
         Capabilities {
             fifo: true,
             delay: true,
-            transaction: false,
+            transaction: true,
             priority: true,
             lite: true,
             sql_filter: true,
-            recall: false,
+            recall: true,
             offsets: true,
         }
     }
@@ -136,14 +140,30 @@ impl Metadata for Broker {
 }
 
 #[async_trait]
-impl BrokerRequests for Broker {
-    async fn next(&self) -> BrokerRequest {
-        self.catalog.lite.subscriptions().next_revocation().await
+impl Transactions for Broker {
+    async fn end(&self, end: EndTransaction) -> Result<(), ServiceError> {
+        self.end_transaction(end).await
     }
 }
 
-// Not offered yet: see `capabilities`.
-impl Transactions for Broker {}
+#[async_trait]
+impl BrokerRequests for Broker {
+    async fn announce_producers(&self, topics: &[String]) {
+        self.watch_half_messages(topics);
+    }
+
+    async fn next(&self) -> BrokerRequest {
+        // Both lose nothing if the other one is first.
+        tokio::select! {
+            check = self.next_check() => BrokerRequest::Check(Box::new(check)),
+            revocation = self.catalog.lite.subscriptions().next_revocation() => revocation,
+        }
+    }
+
+    async fn checked(&self, coordinates: &str, outcome: CheckOutcome) {
+        self.count_check(coordinates, outcome);
+    }
+}
 
 fn existing(replace: bool) -> Existing {
     if replace { Existing::Replace } else { Existing::Refuse }

@@ -4,6 +4,9 @@
 //! |---|---|---|
 //! | `log` | topic id, queue, first offset | a chunk: consecutive messages of the queue ([`super::chunk`]) |
 //! | `log` | 0, due time in ms, sequence | a delayed message ([`super::timer`]) |
+//! | `log` | topic id, 2^32 - 1, sequence | a half message ([`super::half_message`]) |
+//! | `log` | topic id, 2^32 - 2, time in ms, sequence | its next check |
+//! | `log` | 2^32 - 1, time in ms, sequence | a decision about a half message ([`super::decisions`]) |
 //! | `state` | group id, topic id, queue | the cursor: the first offset that was not delivered to the group |
 //! | `state` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
 //! | `state` | 0, kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog`]) |
@@ -13,8 +16,9 @@
 //! of keys is the order of offsets or times.
 //!
 //! Invariants
-//! - Only the writer thread appends to `log`. A send is answered after its batch is committed. With
-//!   [`Flush::Sync`] every commit to `log` ends in an fdatasync. Concurrent sends share a batch.
+//! - Only the writer thread adds to `log`; retention removes what has expired. A send is answered after its batch is
+//!   committed. With [`Flush::Sync`] every commit to `log` ends in an fdatasync. Concurrent sends share a batch.
+//! - A half message, its check, the decision about it and the message in its queue change in one commit.
 //! - Offsets of a queue are consecutive. The next one is the end of the last chunk, which is therefore kept on the disk
 //!   when it has expired, until another one follows.
 //! - A message below a group's cursor is consumed if it has no lease. If it has one, a consumer has it, or it waits for
@@ -119,7 +123,7 @@ impl Store {
         })
     }
 
-    /// Messages and timers.
+    /// Messages, timers and transactions.
     ///
     /// # Errors
     /// `Unavailable` while the database is being opened again.

@@ -1,33 +1,35 @@
 //! Delayed messages: stored in order of the time they are due, and moved to their queues then.
 //!
-//! The value is the topic's id (4 bytes) and the queue (4 bytes), big-endian, then the message ([`super::codec`]).
+//! The value is the topic's id (4 bytes) and the queue (4 bytes), big-endian, then the message ([`super::codec`]). A
+//! recalled message leaves its timer with its id in place of the message, so that a recall can be repeated.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use fjall::OwnedWriteBatch;
 
-use super::clock;
-use super::codec::Encoded;
+use super::codec::{self, Encoded};
+use super::commit::Commit;
 use super::keys;
-use super::store::{Opened, Store, corrupt, unavailable};
+use super::store::{Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
 /// A delayed message to store.
 pub(super) struct Waiting<'a> {
     /// When it may be delivered, in ms since 1970.
     pub(super) due: u64,
+    /// Distinguishes it from others of that millisecond.
+    pub(super) sequence: u64,
     pub(super) topic: u32,
     pub(super) queue: u32,
     pub(super) message: &'a Encoded,
 }
 
-/// A delayed message that is due.
+/// A timer that is due.
 pub(super) struct Due {
     pub(super) at: (u64, u64),
     pub(super) topic: u32,
-    pub(super) queue: u32,
-    pub(super) message: Encoded,
+    /// `None` if it was recalled.
+    pub(super) message: Option<(u32, Encoded)>,
 }
 
 /// The delayed messages on the disk, as the writer thread knows them.
@@ -37,25 +39,23 @@ pub(super) struct Timers {
     next_due: Option<u64>,
     // After a failure.
     paused_until: Option<Instant>,
-    sequence: u64,
 }
 
 /// How many messages are moved in one commit.
-const MAX_AT_ONCE: usize = 512;
+pub(super) const MAX_AT_ONCE: usize = 512;
 /// No more are added to a commit that has so many bytes: messages may have 4 MiB each.
-const MAX_BYTES_AT_ONCE: usize = 4 << 20;
+pub(super) const MAX_BYTES_AT_ONCE: usize = 4 << 20;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
+/// In place of the queue, in the timer of a recalled message. A topic has fewer queues.
+const RECALLED: u32 = u32::MAX;
 /// The wall clock is looked at this often: it may be set, or run on while the machine is suspended.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 impl Timers {
     /// Finds the first due time. Reads the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
-        // Two timers with the same due time and sequence would take a million timers in a millisecond, or a clock that
-        // was set back to that very millisecond.
-        let sequence = clock::now() << 20;
-        let mut timers = Self { from: (0, 0), next_due: None, paused_until: None, sequence };
+        let mut timers = Self { from: (0, 0), next_due: None, paused_until: None };
         timers.look_ahead(store)?;
         Ok(timers)
     }
@@ -75,25 +75,15 @@ impl Timers {
         !paused && self.next_due.is_some_and(|due| due < now)
     }
 
-    /// Adds a message to a batch. Returns its due time and sequence, which are its key.
-    pub(super) fn add(
-        &mut self,
-        waiting: &Waiting<'_>,
-        log: &Opened,
-        batch: &mut OwnedWriteBatch,
-    ) -> (u64, u64) {
-        let due = waiting.due;
-        self.sequence += 1;
-        let mut value = Vec::with_capacity(8 + waiting.message.len());
-        value.extend_from_slice(&waiting.topic.to_be_bytes());
-        value.extend_from_slice(&waiting.queue.to_be_bytes());
-        value.extend_from_slice(&waiting.message.head);
-        value.extend_from_slice(&waiting.message.body);
-        batch.insert(log, keys::timer(due, self.sequence), value);
+    /// Adds a message to a commit. Returns its due time and sequence, which are its key.
+    pub(super) fn add(&mut self, waiting: &Waiting<'_>, commit: &mut Commit) -> (u64, u64) {
+        let Waiting { due, sequence, topic, queue, message } = *waiting;
+        let at = (due, sequence);
+        commit.put(&keys::timer(due, sequence), record(topic, queue, &[&message.head, &message.body]));
         // If the commit fails, this causes one needless read.
-        self.from = self.from.min((due, self.sequence));
+        self.from = self.from.min(at);
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-        (due, self.sequence)
+        at
     }
 
     /// Messages that are due, the earliest first: as many as one commit may move. Reads the disk.
@@ -109,7 +99,8 @@ impl Timers {
             }
             bytes += value.len();
             let (topic, queue) = (value.get_u32(), value.get_u32());
-            due.push(Due { at, topic, queue, message: Encoded { head: Vec::new(), body: value } });
+            let message = (queue != RECALLED).then_some((queue, Encoded { head: Vec::new(), body: value }));
+            due.push(Due { at, topic, message });
             if bytes >= MAX_BYTES_AT_ONCE {
                 break;
             }
@@ -147,6 +138,39 @@ impl Timers {
     pub(super) fn postpone(&mut self) {
         self.paused_until = Some(Instant::now() + PAUSE);
     }
+}
+
+/// Recalls the message of a timer, if it belongs to the topic and has this id. Returns whether it did, now or before.
+/// Reads the disk.
+pub(super) fn recall(
+    at: (u64, u64),
+    topic: u32,
+    message_id: &str,
+    commit: &mut Commit,
+) -> Result<bool, ServiceError> {
+    let key = keys::timer(at.0, at.1);
+    let Some(mut value) = commit.get(&key)?.filter(|value| value.len() >= 8) else { return Ok(false) };
+    let (of_topic, queue) = (value.get_u32(), value.get_u32());
+    let is_recalled = queue == RECALLED;
+    let is_same = match is_recalled {
+        true => value == message_id.as_bytes(),
+        false => codec::decode(&value).map_err(|_| corrupt("timer"))?.message.id == message_id,
+    };
+    if of_topic != topic || !is_same {
+        return Ok(false);
+    }
+    if !is_recalled {
+        commit.put(&key, record(topic, RECALLED, &[message_id.as_bytes()]));
+    }
+    Ok(true)
+}
+
+fn record(topic: u32, queue: u32, rest: &[&[u8]]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(8 + rest.iter().map(|part| part.len()).sum::<usize>());
+    value.extend_from_slice(&topic.to_be_bytes());
+    value.extend_from_slice(&queue.to_be_bytes());
+    rest.iter().for_each(|part| value.extend_from_slice(part));
+    value
 }
 
 #[cfg(test)]

@@ -1,27 +1,32 @@
 //! The writer thread: the only one that appends, so that offsets have an order and concurrent sends share an fsync.
 //!
-//! It takes all jobs that wait, puts the messages of each queue together ([`super::chunk`]), commits everything as one
+//! It takes all changes that wait, puts the messages of each queue together ([`super::chunk`]), commits everything as one
 //! batch, makes the messages visible, and only then answers. It also delivers delayed messages when they are due.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fjall::OwnedWriteBatch;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::catalog::Catalog;
+use super::checks::Checks;
 use super::chunk::Chunk;
 use super::clock;
 use super::codec::Encoded;
+use super::commit::Commit;
+use super::decisions::Decisions;
 use super::directory::OpenError;
+use super::half_message::HalfMessage;
 use super::inbox::Inbox;
 use super::keys;
 use super::queue::Queue;
-use super::store::{Opened, Store, unavailable};
-use super::timer::{Timers, Waiting};
+use super::store::{Store, unavailable};
+use super::tables::{Tables, nth};
+use super::timer::Timers;
 use super::topic::Topic;
 use crate::service::ServiceError;
 
@@ -38,6 +43,8 @@ pub(super) struct Entry {
     pub(super) queue: u32,
     /// When it may be delivered, in ms since 1970; `None` means at once.
     pub(super) due: Option<u64>,
+    /// For a half message: how long its producer may take before it is asked.
+    pub(super) immunity: Option<Duration>,
 }
 
 /// Where a message was stored.
@@ -57,11 +64,18 @@ pub(super) enum Placed {
         /// Its timer.
         timer: (u64, u64),
     },
+    /// With the half messages.
+    Half {
+        /// The queue that a commit moves it to.
+        queue: u32,
+        /// Where it is.
+        place: HalfMessage,
+    },
 }
 
 /// The handle of the writer thread.
 pub(super) struct Writer {
-    inbox: Arc<Inbox<Job>>,
+    inbox: Arc<Inbox<Box<dyn Change>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,7 +89,7 @@ pub(super) struct WriterOptions {
 
 /// A chunk is closed once it has this many bytes, so that reading a message never reads much else.
 const CHUNK_BYTES: usize = 128 << 10;
-/// What a message takes in memory beside its bytes.
+/// What a message, or another change, takes in memory beside its bytes.
 const ENTRY_OVERHEAD: usize = 256;
 /// The longest time that a send waits for other sends to share its commit.
 const MAX_PAUSE: Duration = Duration::from_micros(500);
@@ -85,17 +99,20 @@ impl Writer {
     pub(super) fn start(
         store: Arc<Store>,
         catalog: Arc<Catalog>,
+        checks: Arc<Checks>,
         options: WriterOptions,
     ) -> Result<Self, OpenError> {
         let inbox = Arc::new(Inbox::new(options.max_pending_bytes));
         let directory = store.path().to_owned();
-        let timers =
-            Timers::open(&store).map_err(|e| OpenError::Damaged(directory.clone(), e.to_string()))?;
+        let damaged = |error: ServiceError| OpenError::Damaged(directory.clone(), error.to_string());
+        let timers = Timers::open(&store).map_err(damaged)?;
+        let decisions = Decisions::open(&store).map_err(damaged)?;
+        // The same number is used twice only after a million in a millisecond, or if the clock was set back to that
+        // very millisecond.
+        let sequence = clock::now() << 20;
         let mut worker = Worker {
-            store,
-            catalog,
+            tables: Tables { store, catalog, timers, decisions, checks, sequence },
             inbox: inbox.clone(),
-            timers,
             log_openings: 0,
             cache: Cache { limit: options.cache_bytes, bytes: 0, order: VecDeque::new() },
         };
@@ -111,8 +128,25 @@ impl Writer {
     /// # Errors
     /// `Busy` if too many bytes wait to be stored, `Unavailable` after [`Writer::stop`].
     pub(super) fn submit(&self, job: Job) -> Result<(), ServiceError> {
-        let bytes = job.entries.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum();
-        self.inbox.put(job, bytes)
+        let Job { topic, entries, reply } = job;
+        let bytes = entries.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum();
+        let make = move |tables: &mut Tables, commit: &mut Commit| tables.place(&topic, entries, commit);
+        self.inbox.put(Box::new(Request { make: Some(make), made: None, reply }), bytes)
+    }
+
+    /// Has the writer thread run `make`, which adds changes to the next commit. What it returns is the answer once the commit
+    /// is stored. If it returns an error it must have changed nothing.
+    ///
+    /// # Errors
+    /// As [`Writer::submit`].
+    pub(super) fn change<T, F>(&self, make: F) -> Result<oneshot::Receiver<Answer<T>>, ServiceError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tables, &mut Commit) -> Answer<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.put(Box::new(Request { make: Some(make), made: None, reply }), ENTRY_OVERHEAD)?;
+        Ok(answer)
     }
 
     /// Stores what was submitted, and ends the thread. Blocks until then.
@@ -132,98 +166,114 @@ impl Drop for Writer {
     }
 }
 
+/// The answer to a request.
+type Answer<T> = Result<T, ServiceError>;
+
+/// What a request changes, as a part of a commit.
+trait Change: Send {
+    /// Adds it to a commit.
+    fn add_to(&mut self, tables: &mut Tables, commit: &mut Commit);
+    /// Answers the request once the commit is stored, or has failed.
+    fn answer(self: Box<Self>, committed: &Answer<()>);
+}
+
+struct Request<T, F> {
+    make: Option<F>,
+    made: Option<Answer<T>>,
+    reply: oneshot::Sender<Answer<T>>,
+}
+
+impl<T, F> Change for Request<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Tables, &mut Commit) -> Answer<T> + Send,
+{
+    fn add_to(&mut self, tables: &mut Tables, commit: &mut Commit) {
+        self.made = self.make.take().map(|make| make(tables, commit));
+    }
+
+    fn answer(self: Box<Self>, committed: &Answer<()>) {
+        let answer = match committed {
+            Ok(()) => self.made.expect("what was not added to a commit was not stored"),
+            Err(error) => Err(error.clone()),
+        };
+        // The caller may have given up.
+        let _ = self.reply.send(answer);
+    }
+}
+
 struct Worker {
-    store: Arc<Store>,
-    catalog: Arc<Catalog>,
-    inbox: Arc<Inbox<Job>>,
-    timers: Timers,
+    tables: Tables,
+    inbox: Arc<Inbox<Box<dyn Change>>>,
     /// The value of [`Store::log_openings`] when the ends of the queues were read.
     log_openings: u64,
     cache: Cache,
 }
 
-/// What is about to be committed together.
-struct Commit<'a> {
-    log: Arc<Opened>,
-    batch: OwnedWriteBatch,
-    // By topic and queue id.
-    appends: HashMap<(u32, u32), Append<'a>>,
-}
-
-/// Messages to be appended to a queue.
-struct Append<'a> {
-    topic: &'a Arc<Topic>,
-    queue: Arc<Queue>,
-    first: u64,
-    messages: Vec<&'a Encoded>,
-}
-
 impl Worker {
     fn run(&mut self) {
         let mut pause = Duration::ZERO;
-        while let Some(jobs) = self.inbox.take(self.timers.wait(clock::now()), pause) {
-            if !jobs.is_empty() {
+        while let Some(changes) = self.inbox.take(self.tables.timers.wait(clock::now()), pause) {
+            if !changes.is_empty() {
                 let start = Instant::now();
-                self.store_jobs(jobs);
+                self.make_all(changes);
                 // Waiting pays as long as it takes less time than another commit.
                 pause = (start.elapsed() / 2).min(MAX_PAUSE);
             }
-            if self.timers.is_due(clock::now()) {
+            if self.tables.timers.is_due(clock::now()) {
                 self.deliver_due();
             }
         }
     }
 
-    fn store_jobs(&mut self, jobs: Vec<Job>) {
-        let answers = self.try_store_jobs(&jobs).unwrap_or_else(|error| vec![Err(error); jobs.len()]);
-        for (job, answer) in jobs.into_iter().zip(answers) {
-            // The caller may have given up.
-            let _ = job.reply.send(answer);
-        }
-    }
-
-    /// Stores all jobs in one commit. Returns for each where its messages were stored, or why it was refused.
-    fn try_store_jobs(
-        &mut self,
-        jobs: &[Job],
-    ) -> Result<Vec<Result<Vec<Placed>, ServiceError>>, ServiceError> {
-        self.catch_up()?;
-        let mut commit = Commit::new(&self.store)?;
-        let placed = jobs.iter().map(|job| self.place(job, &mut commit)).collect();
-        self.commit(commit)?;
-        Ok(placed)
-    }
-
-    /// Gives the messages of a job their offsets.
-    fn place<'a>(&mut self, job: &'a Job, commit: &mut Commit<'a>) -> Result<Vec<Placed>, ServiceError> {
-        job.topic.check_alive()?;
-        let queues = match job.topic.loaded() {
-            Some(queues) => queues,
-            None => job.topic.load(&self.store)?,
-        };
-        let mut placed = Vec::with_capacity(job.entries.len());
-        for Entry { message, queue, due } in &job.entries {
-            if let Some(due) = *due {
-                let waiting = Waiting { due, topic: job.topic.id(), queue: *queue, message };
-                let timer = self.timers.add(&waiting, &commit.log, &mut commit.batch);
-                placed.push(Placed::Waiting { queue: *queue, timer });
-            } else {
-                let offset = commit.append(&job.topic, nth(&queues, *queue), message);
-                placed.push(Placed::Queued { queue: *queue, offset });
+    fn make_all(&mut self, changes: Vec<Box<dyn Change>>) {
+        let mut waiting = changes.into_iter().peekable();
+        while waiting.peek().is_some() {
+            let mut made = Vec::with_capacity(waiting.len());
+            let committed = self.make_some(&mut waiting, &mut made);
+            for change in made {
+                change.answer(&committed);
             }
         }
-        Ok(placed)
+    }
+
+    /// Makes the changes that fit in one commit. Adds them to `made`, also if the commit fails.
+    fn make_some(
+        &mut self,
+        waiting: &mut Peekable<impl Iterator<Item = Box<dyn Change>>>,
+        made: &mut Vec<Box<dyn Change>>,
+    ) -> Result<(), ServiceError> {
+        let mut commit = match self.catch_up().and_then(|()| Commit::new(&self.tables.store)) {
+            Ok(commit) => commit,
+            Err(error) => {
+                made.extend(waiting);
+                return Err(error);
+            }
+        };
+        while let Some(mut change) = waiting.next_if(|_| !commit.is_full()) {
+            change.add_to(&mut self.tables, &mut commit);
+            made.push(change);
+        }
+        self.commit(commit)
     }
 
     /// Makes everything durable, then visible.
-    fn commit(&mut self, commit: Commit<'_>) -> Result<(), ServiceError> {
-        let Commit { log, mut batch, appends } = commit;
+    fn commit(&mut self, mut commit: Commit) -> Result<(), ServiceError> {
+        let forgotten = self.tables.decisions.write(&mut commit);
+        let Commit { log, appends, records, decided, checks, .. } = commit;
+        let mut batch = log.batch(self.tables.store.message_durability());
+        for (key, value) in records {
+            match value {
+                Some(value) => batch.insert(&log, &*key, value),
+                None => batch.remove(&log, &*key),
+            }
+        }
         let now = clock::now();
         let mut chunks = Vec::with_capacity(appends.len());
         for (&(topic, queue), append) in &appends {
             let mut first = append.first;
             for messages in split(&append.messages) {
-                let chunk = Chunk::build(first, now, messages.iter().copied());
+                let chunk = Chunk::build(first, now, messages.iter());
                 batch.insert(&log, keys::chunk(topic, queue, first), chunk.data().clone());
                 first = chunk.end();
                 chunks.push((append, chunk));
@@ -237,87 +287,68 @@ impl Worker {
             append.topic.messages_arrived(append.messages.len());
         }
         self.cache.shrink();
+        self.tables.decisions.committed(decided, forgotten);
+        self.tables.checks.added(&checks);
         Ok(())
     }
 
     /// Moves the delayed messages that are due to their queues.
     fn deliver_due(&mut self) {
         if let Err(error) = self.try_deliver_due() {
-            if self.store.failure().is_none() {
+            if self.tables.store.failure().is_none() {
                 tracing::error!(%error, "delayed messages can't be delivered now");
             }
-            self.timers.postpone();
+            self.tables.timers.postpone();
         }
     }
 
     fn try_deliver_due(&mut self) -> Result<(), ServiceError> {
         self.catch_up()?;
-        let due = self.timers.due(&self.store, clock::now())?;
-        let mut commit = Commit::new(&self.store)?;
-        let mut topics = Vec::with_capacity(due.len());
-        for timer in &due {
-            commit.batch.remove(&commit.log, keys::timer(timer.at.0, timer.at.1));
-            let topic = self.catalog.topic_by_id(timer.topic);
-            let queues = topic.as_ref().map(|topic| topic.load(&self.store)).transpose()?;
+        let Tables { store, catalog, timers, .. } = &self.tables;
+        let due = timers.due(store, clock::now())?;
+        let last = due.last().map(|timer| timer.at);
+        let mut commit = Commit::new(store)?;
+        for timer in due {
+            commit.remove(&keys::timer(timer.at.0, timer.at.1));
+            let Some((queue, message)) = timer.message else { continue };
             // The messages of a deleted topic are deleted with it.
-            topics.push(topic.zip(queues).filter(|(_, queues)| !queues.is_empty()));
-        }
-        for (timer, topic) in due.iter().zip(&topics) {
-            let Some((topic, queues)) = topic else { continue };
-            commit.append(topic, nth(queues, timer.queue), &timer.message);
+            let Some(topic) = catalog.topic_by_id(timer.topic) else { continue };
+            let queues = topic.load(store)?;
+            if !queues.is_empty() {
+                commit.append(&topic, nth(&queues, queue), message);
+            }
         }
         self.commit(commit)?;
-        match due.last() {
-            Some(last) => self.timers.delivered(&self.store, last.at),
+        let Tables { store, timers, .. } = &mut self.tables;
+        match last {
+            Some(last) => timers.delivered(store, last),
             // The send that set the timer was not stored.
-            None => self.timers.look_ahead(&self.store),
+            None => timers.look_ahead(store),
         }
     }
 
-    /// Reads the ends of the queues and the timers again after the log was opened again: messages whose sends were
-    /// answered with an error may be in it.
+    /// Reads the ends of the queues, the timers and the decisions again after the log was opened again: messages whose
+    /// sends were answered with an error may be in it.
     fn catch_up(&mut self) -> Result<(), ServiceError> {
-        let openings = self.store.log_openings();
+        let Tables { store, catalog, timers, decisions, checks, .. } = &mut self.tables;
+        let openings = store.log_openings();
         if openings == self.log_openings {
             return Ok(());
         }
-        for topic in self.catalog.topics_and_lite_topics() {
-            let found = topic.find_ends(&self.store)?;
+        for topic in catalog.topics_and_lite_topics() {
+            let found = topic.find_ends(store)?;
             topic.messages_arrived(found);
         }
-        self.timers.start_over(&self.store)?;
+        timers.start_over(store)?;
+        *decisions = Decisions::open(store)?;
+        checks.start_over();
         self.log_openings = openings;
         Ok(())
     }
 }
 
-impl<'a> Commit<'a> {
-    fn new(store: &Store) -> Result<Self, ServiceError> {
-        let log = store.log()?;
-        let batch = log.batch(store.message_durability());
-        Ok(Self { log, batch, appends: HashMap::new() })
-    }
-
-    /// Adds a message to a queue of a topic. Returns its offset.
-    fn append(&mut self, topic: &'a Arc<Topic>, queue: &Arc<Queue>, message: &'a Encoded) -> u64 {
-        let append = self.appends.entry((topic.id(), queue.id())).or_insert_with(|| Append {
-            topic,
-            first: queue.end(),
-            queue: queue.clone(),
-            messages: Vec::new(),
-        });
-        append.messages.push(message);
-        append.first + append.messages.len() as u64 - 1
-    }
-}
-
-/// The queue with this number, or another one if the topic has fewer.
-fn nth(queues: &[Arc<Queue>], number: u32) -> &Arc<Queue> {
-    &queues[number as usize % queues.len()]
-}
-
 /// Cuts messages into pieces, one for each chunk.
-fn split<'a, 'b>(messages: &'a [&'b Encoded]) -> impl Iterator<Item = &'a [&'b Encoded]> {
+fn split(messages: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
     let mut rest = messages;
     std::iter::from_fn(move || {
         let mut bytes = 0;

@@ -1,0 +1,96 @@
+//! What the writer thread writes together: messages that are appended to queues, and changed records.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::codec::Encoded;
+use super::decisions::Decision;
+use super::queue::Queue;
+use super::store::{Opened, Store, unavailable};
+use super::timer::MAX_BYTES_AT_ONCE;
+use super::topic::Topic;
+use crate::service::ServiceError;
+
+/// What is about to be committed. All of it is stored, or nothing.
+pub(super) struct Commit {
+    pub(super) log: Arc<Opened>,
+    // By topic and queue id.
+    pub(super) appends: HashMap<(u32, u32), Append>,
+    /// New values; `None` removes the record.
+    pub(super) records: HashMap<Box<[u8]>, Option<Bytes>>,
+    /// Decisions about half messages, by their sequence.
+    pub(super) decided: HashMap<u64, Decision>,
+    /// Checks of half messages that were added, by topic: the earliest time of each.
+    pub(super) checks: HashMap<u32, u64>,
+    bytes_read: usize,
+}
+
+/// Messages to be appended to a queue.
+pub(super) struct Append {
+    pub(super) topic: Arc<Topic>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) first: u64,
+    pub(super) messages: Vec<Encoded>,
+}
+
+impl Commit {
+    /// Nothing to commit yet.
+    ///
+    /// # Errors
+    /// `Unavailable` while the database is being opened again.
+    pub(super) fn new(store: &Store) -> Result<Self, ServiceError> {
+        Ok(Self {
+            log: store.log()?,
+            appends: HashMap::new(),
+            records: HashMap::new(),
+            decided: HashMap::new(),
+            checks: HashMap::new(),
+            bytes_read: 0,
+        })
+    }
+
+    /// Appends a message to a queue of a topic. Returns its offset.
+    pub(super) fn append(&mut self, topic: &Arc<Topic>, queue: &Arc<Queue>, message: Encoded) -> u64 {
+        let append = self.appends.entry((topic.id(), queue.id())).or_insert_with(|| Append {
+            topic: topic.clone(),
+            first: queue.end(),
+            queue: queue.clone(),
+            messages: Vec::new(),
+        });
+        append.messages.push(message);
+        append.first + append.messages.len() as u64 - 1
+    }
+
+    /// A record as it will be after this commit. Reads the disk.
+    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, ServiceError> {
+        if let Some(changed) = self.records.get(key) {
+            return Ok(changed.clone());
+        }
+        let found = self.log.get(key).map_err(|e| unavailable(&e))?.map(Bytes::from);
+        self.bytes_read += found.as_ref().map_or(0, Bytes::len);
+        Ok(found)
+    }
+
+    /// Sets a record.
+    pub(super) fn put(&mut self, key: &[u8], value: Vec<u8>) {
+        self.records.insert(key.into(), Some(value.into()));
+    }
+
+    /// Removes a record.
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.records.insert(key.into(), None);
+    }
+
+    /// Notes that a check of a half message was added.
+    pub(super) fn check_added(&mut self, topic: u32, at: u64) {
+        self.checks.entry(topic).and_modify(|first| *first = at.min(*first)).or_insert(at);
+    }
+
+    /// Whether so much was read from the disk that the next request should be a part of another commit: messages may
+    /// have 4 MiB each.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes_read >= MAX_BYTES_AT_ONCE
+    }
+}

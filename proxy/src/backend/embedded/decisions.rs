@@ -1,0 +1,152 @@
+//! The decisions about half messages that are remembered, so that the first one counts: for an hour, and 100,000 of them
+//! at most. They are in memory and on the disk.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::clock;
+use super::commit::Commit;
+use super::keys;
+use super::store::{Store, corrupt, unavailable};
+use crate::service::{Resolution, ServiceError};
+
+/// A decision, and when it was taken, in ms since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) at: u64,
+    pub(super) resolution: Resolution,
+}
+
+/// The decisions that are remembered.
+#[derive(Default)]
+pub(super) struct Decisions {
+    by_sequence: HashMap<u64, Resolution>,
+    // Time and sequence, oldest first.
+    order: VecDeque<(u64, u64)>,
+}
+
+/// How long a decision is remembered, in ms.
+const KEPT: u64 = 3_600_000;
+/// How many decisions are remembered.
+const MAX_DECISIONS: usize = 100_000;
+/// How many more than are added may be removed in one commit.
+const MAX_REMOVED: usize = 256;
+
+impl Decisions {
+    /// Reads the decisions. Reads the disk.
+    pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
+        let mut decisions = Self::default();
+        for entry in store.log()?.prefix(keys::DECISIONS) {
+            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let (at, sequence) = keys::decision_parts(&key).ok_or_else(|| corrupt("decision key"))?;
+            let resolution = read(&value).ok_or_else(|| corrupt("decision"))?;
+            decisions.add(sequence, Decision { at, resolution });
+        }
+        Ok(decisions)
+    }
+
+    /// What was decided about the half message with this sequence.
+    pub(super) fn get(&self, sequence: u64) -> Option<Resolution> {
+        self.by_sequence.get(&sequence).copied()
+    }
+
+    /// Adds the records of a commit's decisions to it, and removes those of the oldest ones if they are too many or too
+    /// old. Returns how many it removes.
+    pub(super) fn write(&self, commit: &mut Commit) -> usize {
+        let outdated = self.outdated(commit.decided.len(), clock::now());
+        let decided: Vec<_> =
+            commit.decided.iter().map(|(sequence, decision)| (*sequence, *decision)).collect();
+        for (sequence, Decision { at, resolution }) in &decided {
+            commit.put(&keys::decision(*at, *sequence), vec![number(*resolution)]);
+        }
+        for (at, sequence) in self.order.iter().take(outdated) {
+            commit.remove(&keys::decision(*at, *sequence));
+        }
+        outdated
+    }
+
+    /// Notes the decisions of a commit that was stored, and that it removed so many.
+    pub(super) fn committed(&mut self, decided: HashMap<u64, Decision>, removed: usize) {
+        for (_, sequence) in self.order.drain(..removed) {
+            self.by_sequence.remove(&sequence);
+        }
+        for (sequence, decision) in decided {
+            self.add(sequence, decision);
+        }
+    }
+
+    /// How many of the oldest are to be forgotten when so many are added at this time.
+    fn outdated(&self, added: usize, now: u64) -> usize {
+        if added == 0 {
+            return 0;
+        }
+        let too_many = (self.order.len() + added).saturating_sub(MAX_DECISIONS).min(self.order.len());
+        let since = now.saturating_sub(KEPT);
+        let too_old =
+            self.order.iter().take(too_many + MAX_REMOVED).take_while(|(at, _)| *at < since).count();
+        too_many.max(too_old)
+    }
+
+    fn add(&mut self, sequence: u64, decision: Decision) {
+        self.by_sequence.insert(sequence, decision.resolution);
+        self.order.push_back((decision.at, sequence));
+    }
+}
+
+fn number(resolution: Resolution) -> u8 {
+    match resolution {
+        Resolution::Commit => 1,
+        Resolution::Rollback => 2,
+    }
+}
+
+fn read(value: &[u8]) -> Option<Resolution> {
+    match value {
+        [1] => Some(Resolution::Commit),
+        [2] => Some(Resolution::Rollback),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: Resolution = Resolution::Commit;
+
+    #[test]
+    fn the_oldest_of_too_many_are_forgotten() {
+        let mut decisions = Decisions::default();
+        for sequence in 0..MAX_DECISIONS as u64 {
+            decisions.add(sequence, Decision { at: 10_000, resolution: COMMIT });
+        }
+        assert_eq!(decisions.outdated(0, 10_000), 0);
+        assert_eq!(decisions.outdated(3, 10_000), 3);
+        let added = [(1 << 40, Decision { at: 10_000, resolution: COMMIT })].into();
+        decisions.committed(added, 3);
+        assert_eq!(
+            (decisions.get(2), decisions.get(3), decisions.get(1 << 40)),
+            (None, Some(COMMIT), Some(COMMIT))
+        );
+        assert_eq!(decisions.by_sequence.len(), decisions.order.len());
+    }
+
+    #[test]
+    fn old_ones_are_forgotten_step_by_step() {
+        let mut decisions = Decisions::default();
+        for sequence in 0..1000 {
+            decisions
+                .add(sequence, Decision { at: if sequence < 700 { 0 } else { KEPT }, resolution: COMMIT });
+        }
+        assert_eq!(decisions.outdated(1, KEPT), 0);
+        let mut removed = Vec::new();
+        loop {
+            let outdated = decisions.outdated(1, KEPT + 1);
+            decisions.committed(HashMap::new(), outdated);
+            removed.push(outdated);
+            if outdated == 0 {
+                break;
+            }
+        }
+        assert_eq!(removed, [256, 256, 188, 0]);
+    }
+}

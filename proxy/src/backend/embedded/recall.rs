@@ -1,0 +1,76 @@
+//! Recalling delayed messages. A handle is base64 of `v1 DUE SEQUENCE ID`: the timer in hexadecimal, and the message's id.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::broker::Broker;
+use super::commit::Commit;
+use super::tables::Tables;
+use super::timer;
+use super::topic::not_found;
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// The handle of a message that waits for this timer.
+pub(super) fn handle(timer: (u64, u64), message_id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("v1 {:x} {:x} {message_id}", timer.0, timer.1))
+}
+
+/// The timer and the message's id in a handle, which may be forged.
+fn parse(handle: &str) -> Option<((u64, u64), String)> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(handle).ok()?).ok()?;
+    let mut parts = text.strip_prefix("v1 ")?.splitn(3, ' ');
+    let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
+    let timer = (number()?, number()?);
+    Some((timer, parts.next()?.to_owned()))
+}
+
+impl Broker {
+    /// See [`crate::service::Messages::recall`].
+    pub(super) async fn recall_message(
+        &self,
+        topic: &str,
+        handle: &str,
+        deadline: Instant,
+    ) -> Result<String, ServiceError> {
+        let (timer, id) = parse(handle).ok_or_else(|| rejected("recall handle is invalid"))?;
+        let topic = self.catalog.topic(topic).ok_or_else(|| not_found(topic))?;
+        let message_id: Arc<str> = id.into();
+        let wanted = message_id.clone();
+        // The writer thread delivers what is due, too: a message is recalled or delivered, never both.
+        let recall = move |_: &mut Tables, commit: &mut Commit| {
+            topic.check_alive()?;
+            timer::recall(timer, topic.id(), &wanted, commit)
+        };
+        match self.change(deadline, recall).await? {
+            true => Ok(message_id.as_ref().to_owned()),
+            false => Err(rejected("there is no such delayed message: it may have been delivered")),
+        }
+    }
+}
+
+fn rejected(text: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Rejected, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_handle_is_read_as_it_was_made(timer: (u64, u64), id in ".{0,40}") {
+            prop_assert_eq!(parse(&handle(timer, &id)), Some((timer, id)));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,40}", bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = parse(&text);
+            let _ = parse(&URL_SAFE_NO_PAD.encode(bytes));
+        }
+    }
+}
