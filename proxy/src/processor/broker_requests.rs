@@ -97,7 +97,7 @@ fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Deli
 
 /// The topics that take half messages, of these.
 async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Vec<String> {
-    let configs = topics.iter().map(async |topic| services.metadata.topic(topic).await);
+    let configs = topics.iter().map(async |topic| services.metadata.existing_topic(topic).await);
     let configs = join_all(configs).await.into_iter().flatten();
     let takes = |config: &TopicConfig| matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed);
     configs.filter(takes).map(|config| config.name).collect()

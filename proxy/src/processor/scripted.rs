@@ -168,6 +168,10 @@ impl Metadata for Scripted {
         })
     }
 
+    async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
+        self.topic(name).await
+    }
+
     async fn group(&self, _: &str) -> Result<GroupConfig, ServiceError> {
         Err(unscripted())
     }

@@ -19,6 +19,9 @@ pub trait Metadata: Send + Sync {
     /// `TopicNotFound` only if it surely does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
 
+    /// As [`Metadata::topic`], but never creates the topic: for what the proxy asks by itself, again and again.
+    async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
+
     /// A group's configuration.
     ///
     /// # Errors

@@ -222,12 +222,15 @@ fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use tempfile::TempDir;
 
     use super::*;
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::testing::{open, receive, send};
+    use crate::service::Message;
 
     fn retention(broker: &Broker) -> Retention {
         Retention::new(broker.store.clone(), broker.catalog.clone(), Duration::ZERO)
@@ -310,5 +313,26 @@ mod tests {
         let topic = broker.topic("topic").await.expect("a topic");
         let log = broker.store.log().expect("open");
         assert_eq!(log.prefix(keys::queue(topic.id(), 0)).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn half_messages_expire_and_go_with_their_topic() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(config(&directory)).await;
+        let half = |id: &str| Message { id: id.to_owned(), half: true, ..Message::default() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let store = |id| broker.store_messages("topic", vec![half(id)], deadline);
+        store("old").await.expect("a send");
+        let topic = broker.topic("topic").await.expect("a topic").id();
+        let records = || broker.store.log().expect("open").prefix(topic.to_be_bytes()).count();
+        assert_eq!(records(), 2);
+        retention(&broker).remove_stored_before(clock::now() - 60_000).expect("removed");
+        assert_eq!(records(), 2);
+        remove_all_but_the_last(&broker);
+        assert_eq!(records(), 0);
+        store("of a deleted topic").await.expect("a send");
+        broker.catalog.delete_topic("topic").expect("deleted");
+        retention(&broker).remove_deleted().expect("removed");
+        assert_eq!(records(), 0);
     }
 }

@@ -8,6 +8,7 @@ use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::Existing;
 use super::lite_settle::LiteCoordinates;
+use super::topic::not_found;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible, CheckOutcome,
     Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata,
@@ -104,6 +105,10 @@ impl Metadata for Broker {
 
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
         Ok(self.topic(name).await?.config())
+    }
+
+    async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
+        self.catalog.topic(name).map(|topic| topic.config()).ok_or_else(|| not_found(name))
     }
 
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {

@@ -182,6 +182,10 @@ impl Metadata for Remote {
 
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
         self.ensure(name).await?;
+        self.existing_topic(name).await
+    }
+
+    async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
         let (cluster, topic) = (self.cluster.clone(), name.to_owned());
         let found = self.topics.get(name, || async move { cluster.ask_topic(&topic).await }).await?;
         found.ok_or_else(|| no_route(name))
