@@ -24,6 +24,8 @@ const STEP: usize = 256;
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// A pause is at least so many times as long as the pass before it, which takes seconds for a million lite topics.
+const PAUSE_FACTOR: u32 = 20;
 
 /// Removes what is expired or deleted.
 pub(super) struct Retention {
@@ -45,6 +47,7 @@ impl Retention {
         let this = Arc::new(self);
         let mut clock = None;
         while !stop.is_cancelled() {
+            let start = Instant::now();
             let (pass, before) = (this.clone(), clock.take());
             match blocking(move || pass.pass(before)).await {
                 Ok(now) => clock = Some(now),
@@ -53,6 +56,7 @@ impl Retention {
                 }
                 Err(_) => {}
             }
+            let pause = pause.max(start.elapsed() * PAUSE_FACTOR);
             stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
     }
