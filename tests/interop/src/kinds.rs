@@ -1,4 +1,4 @@
-//! Apache's Java client with every message type, through a proxy in front of real brokers.
+//! Apache's Java client with every message type, through a proxy.
 
 use std::path::Path;
 

@@ -104,13 +104,14 @@ async fn main() -> Result<ExitCode> {
         outcomes
     };
     let kinds = async {
-        match &arguments.name_server {
-            Some(name_server) if wanted(Guest::Java) => {
-                all_kinds(&cache, &Place::Separated(&proxy, name_server), arguments.apache_proxy.as_deref())
-                    .await
-            }
-            _ => Ok(Tally::default()),
+        let mut tally = Tally::default();
+        for place in places.iter().filter(|_| wanted(Guest::Java)) {
+            let apache_proxy = arguments.apache_proxy.as_deref();
+            let outcome = all_kinds(&cache, place, apache_proxy).await?;
+            tally.passed += outcome.passed;
+            tally.failed += outcome.failed;
         }
+        Ok(tally)
     };
     let (visits, replays, kinds) = tokio::join!(visits, replays, kinds);
     for outcome in visits.into_iter().chain(replays).chain([kinds]) {
@@ -169,13 +170,14 @@ async fn visit(clients: &[Client], place: &Place<'_>) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Runs Apache's Java client with every message type through our proxy and through Apache's, in front of the same
-/// brokers. A check that fails on both is a fault of the check.
+/// Runs Apache's Java client with every message type through our proxy, and in separated mode through Apache's in front
+/// of the same brokers. A check that fails on both is a fault of the check.
 async fn all_kinds(cache: &Path, place: &Place<'_>, apache_proxy: Option<&str>) -> Result<Tally> {
     let mut tally = Tally::default();
     let (Place::Merged(program) | Place::Separated(program, _)) = place;
     let server = place.start(&[]).await?;
-    let endpoints = [("ours", Some(server.address())), ("apaches", apache_proxy)];
+    let apache_proxy = apache_proxy.filter(|_| matches!(place, Place::Separated(..)));
+    let endpoints = [(place.mode(), Some(server.address())), ("apaches", apache_proxy)];
     for (whose, endpoint) in endpoints {
         let Some(endpoint) = endpoint else { continue };
         let client = kinds::prepare(cache, &format!("kinds-{whose}-{}", std::process::id())).await?;
