@@ -17,7 +17,7 @@ use crate::{
 /// change the features of the dependencies, and cargo would build those again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// For running and testing.
+    /// For running and testing. Unit tests have it, too.
     Tested,
     /// For publishing and measuring. Link-time optimisation takes minutes.
     Release,
@@ -34,7 +34,8 @@ impl Profile {
     /// The packages, as arguments for cargo.
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Tested => &["--workspace", "--exclude=xtask"],
+            // With a test among the targets, dependencies get the features that the unit tests need.
+            Self::Tested => &["--workspace", "--exclude=xtask", "--lib", "--bins", "--test=published"],
             // The tools of the tests are not published.
             Self::Release => &[
                 "--package=bench",
