@@ -15,7 +15,6 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    brokers::Brokers,
     installed::{Installed, KotlinProgram},
     language::Language,
     proxy::Proxy,
@@ -44,8 +43,6 @@ pub(crate) enum Server {
     Merged,
     /// A merged proxy with a certificate. The example gets the file of its authority as a second argument.
     Tls,
-    /// A separated proxy in front of a real broker, for what the merged proxy does not do yet.
-    Separated,
 }
 
 impl Server {
@@ -56,7 +53,6 @@ impl Server {
         }
         match fs::read_to_string(&file)?.trim() {
             "tls" => Ok(Self::Tls),
-            "separated" => Ok(Self::Separated),
             other => bail!("{} names no kind of server: {other}", file.display()),
         }
     }
@@ -88,18 +84,6 @@ pub(crate) fn run_with_tls(
     let proxy = Proxy::start_with(workspace, installed.artefacts(), &arguments)?;
     let ca = [folder.join("ca.pem").into_os_string()];
     run_on(workspace, installed, (&Run { languages, proxy: &proxy }, Server::Tls), &ca)
-}
-
-/// Runs the examples that need a real broker.
-pub(crate) fn run_separated(
-    workspace: &Workspace,
-    installed: &Installed<'_>,
-    languages: &[Language],
-    brokers: &Brokers,
-) -> Result<Tally> {
-    let arguments = [OsStr::new("--name-server"), OsStr::new(&brokers.name_server)];
-    let proxy = Proxy::start_with(workspace, installed.artefacts(), &arguments)?;
-    run_on(workspace, installed, (&Run { languages, proxy: &proxy }, Server::Separated), &[])
 }
 
 /// Runs the examples of one kind of server side by side: some of them mostly wait. Each gets the proxy's address and

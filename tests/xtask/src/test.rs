@@ -167,7 +167,6 @@ fn brokers(
         return Ok((None, tally));
     }
     let brokers = Brokers::start(workspace, installed.artefacts(), None)?;
-    tally.add(examples::run_separated(workspace, installed, scope.languages, &brokers)?);
     tally.count(&interop::contract(workspace, &brokers)?)?;
     Ok((Some(brokers), tally))
 }
