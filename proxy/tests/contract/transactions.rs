@@ -1,6 +1,6 @@
 //! What transactions promise.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
     EndTransaction, Message, Resolution, Sent, ServiceError, ServiceErrorKind, TopicKind,
@@ -72,6 +72,8 @@ pub(crate) async fn a_committed_message_comes_as_it_was_sent<B: Backend>(backend
         properties: vec![("color".to_owned(), "red".to_owned())],
         group: Some("a message group".to_owned()),
         recovery: Some(Duration::from_secs(600)),
+        // Apache's brokers count the recovery time from here.
+        born_at: Some(SystemTime::now()),
         ..half("id")
     };
     let transaction = client.send_half(message.clone()).await;

@@ -83,22 +83,25 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
         tally.add(outcome?);
     }
 
-    step::heading("Examples, the contract, and old brokers");
+    step::heading("Examples, and what runs in front of old brokers");
     examples::compile(workspace, &installed, scope.languages)?;
-    let (examples, old, new) = thread::scope(|threads| {
+    let (examples, old) = thread::scope(|threads| {
         let old = threads.spawn(|| step::beside(|| old_brokers(workspace, &installed, scope)));
-        let new = threads.spawn(|| step::beside(|| brokers(workspace, &installed, scope)));
-        (step::beside(|| examples(workspace, &installed, scope)), joined(old), joined(new))
+        (step::beside(|| examples(workspace, &installed, scope)), joined(old))
     });
-    let (brokers, with_brokers) = new?;
-    [examples?, old?, with_brokers].into_iter().for_each(|part| tally.add(part));
+    tally.add(examples?);
+    tally.add(old?);
 
     step::heading("Behaviour");
+    let brokers =
+        scope.has_brokers().then(|| Brokers::start(workspace, installed.artefacts(), None)).transpose()?;
     let mut conformance = conform::command(workspace, &installed, scope.languages)?;
     let mut interop = interop::command(workspace, installed.artefacts(), scope.guests);
     if let Some(brokers) = &brokers {
         brokers.tell(&mut conformance);
         brokers.tell(&mut interop);
+        // Alone: a broker that is busy refuses messages.
+        tally.count(&interop::contract(workspace, brokers)?)?;
     }
     tally.count(&step::attempt(workspace, "conformance", &mut conformance)?)?;
     if !scope.guests.is_empty() {
@@ -154,21 +157,6 @@ fn old_brokers(workspace: &Workspace, installed: &Installed<'_>, scope: &Scope<'
         tally.count(&step::attempt(workspace, "conformance in front of old brokers", &mut conformance)?)?;
     }
     Ok(tally)
-}
-
-/// Starts the newest brokers, and runs what needs them alone. They go on running.
-fn brokers(
-    workspace: &Workspace,
-    installed: &Installed<'_>,
-    scope: &Scope<'_>,
-) -> Result<(Option<Brokers>, Tally)> {
-    let mut tally = Tally::default();
-    if !scope.has_brokers() {
-        return Ok((None, tally));
-    }
-    let brokers = Brokers::start(workspace, installed.artefacts(), None)?;
-    tally.count(&interop::contract(workspace, &brokers)?)?;
-    Ok((Some(brokers), tally))
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
