@@ -14,6 +14,7 @@ use super::expiry::Expiry;
 use super::idle;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
+use super::progress::Progress;
 use super::read_cache::ReadCache;
 use super::recovery;
 use super::retention::Retention;
@@ -92,6 +93,14 @@ impl Broker {
         }
     }
 
+    /// A topic, if it exists.
+    ///
+    /// # Errors
+    /// `TopicNotFound`.
+    pub(super) fn known_topic(&self, name: &str) -> Result<Arc<Topic>, ServiceError> {
+        self.catalog.topic(name).ok_or_else(|| not_found(name))
+    }
+
     /// A topic. It is created if it is missing, whatever the configuration says.
     pub(super) async fn make_topic(&self, name: &str, queues: i32) -> Result<Arc<Topic>, ServiceError> {
         match self.catalog.topic(name) {
@@ -124,6 +133,22 @@ impl Broker {
                 blocking(move || catalog.put_group(config, Existing::Keep { limit })).await
             }
         }
+    }
+
+    /// A group, which is created as by [`Broker::group`], and its progress in a topic.
+    pub(super) async fn group_in(
+        &self,
+        topic: &Arc<Topic>,
+        name: &str,
+    ) -> Result<(Group, Arc<Progress>), ServiceError> {
+        let group = self.group(name).await?;
+        let progress = topic.consumer(group.id);
+        // A group that was deleted just before has had its progress removed from all topics, but not this one.
+        if self.catalog.group(name).is_none_or(|now| now.id != group.id) {
+            topic.forget_consumer(group.id);
+            return Err(group_not_found(name));
+        }
+        Ok((group, progress))
     }
 }
 

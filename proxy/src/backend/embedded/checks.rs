@@ -30,7 +30,7 @@ use crate::service::{CheckOutcome, Delivery, ServiceError, ServiceErrorKind, tim
 pub(super) struct Checks {
     watched: Mutex<Watched>,
     changed: Notify,
-    handed_out: tokio::sync::Mutex<HandedOut>,
+    pending: tokio::sync::Mutex<Pending>,
     discarded: AtomicU64,
 }
 
@@ -65,9 +65,9 @@ enum Look {
     Nothing,
 }
 
-/// Checks that were taken and not handed out yet.
+/// Checks that were taken from the disk and are not passed on yet.
 #[derive(Default)]
-struct HandedOut {
+struct Pending {
     ready: VecDeque<Delivery>,
     // Kept if the caller gives up.
     under_way: Option<(Arc<Topic>, Answer)>,
@@ -183,19 +183,19 @@ impl Broker {
 
     /// Waits for the next half message that is to be checked. Nothing is lost if the caller gives up.
     pub(super) async fn next_check(&self) -> Delivery {
-        let mut handed_out = self.checks.handed_out.lock().await;
+        let mut pending = self.checks.pending.lock().await;
         loop {
-            if let Some(delivery) = handed_out.ready.pop_front() {
+            if let Some(delivery) = pending.ready.pop_front() {
                 return delivery;
             }
-            if let Some((topic, answer)) = &mut handed_out.under_way {
+            if let Some((topic, answer)) = &mut pending.under_way {
                 let taken = answer.await;
                 let topic = topic.clone();
-                handed_out.under_way = None;
+                pending.under_way = None;
                 let stopped =
                     |_| Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped"));
                 match taken.unwrap_or_else(stopped) {
-                    Ok(taken) => handed_out.ready.extend(self.checks_of(&topic, taken)),
+                    Ok(taken) => pending.ready.extend(self.checks_of(&topic, taken)),
                     Err(error) => self.checks_failed(&topic, &error),
                 }
                 continue;
@@ -207,7 +207,7 @@ impl Broker {
                     let take =
                         move |tables: &mut Tables, commit: &mut Commit| take(&of, rules, tables, commit);
                     match self.writer.change(take) {
-                        Ok(answer) => handed_out.under_way = Some((topic, answer)),
+                        Ok(answer) => pending.under_way = Some((topic, answer)),
                         Err(error) => self.checks_failed(&topic, &error),
                     }
                 }
@@ -375,7 +375,7 @@ mod tests {
             assert_eq!(taken(&broker, "topic").await, expected);
         }
         // None is left in memory but the times of the topics.
-        assert!(broker.checks.handed_out.try_lock().is_ok_and(|handed_out| handed_out.ready.is_empty()));
+        assert!(broker.checks.pending.try_lock().is_ok_and(|pending| pending.ready.is_empty()));
     }
 
     #[tokio::test]

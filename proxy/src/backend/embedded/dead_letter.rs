@@ -11,11 +11,11 @@ use super::broker::Broker;
 use super::clock;
 use super::codec::{self, Stored};
 use super::lease::Coordinates;
-use super::lite_settle::topic_of_client;
 use super::progress::Progress;
 use super::queue_progress::ForwardState;
 use super::settle::{Freed, GroupProgress, Referent, parse, referent};
 use super::store::{Store, corrupt};
+use super::topic::Topic;
 use super::writer::{Entry, Job};
 use crate::service::{Delay, Forward, Origin, ServiceError, ServiceErrorKind, names};
 
@@ -31,10 +31,14 @@ struct Move {
 }
 
 impl Broker {
-    /// See [`crate::service::Messages::forward_to_dead_letter`].
-    pub(super) async fn move_to_dead_letters(&self, request: Forward) -> Result<(), ServiceError> {
+    /// See [`crate::service::Messages::forward_to_dead_letter`], and [`Broker::acknowledge_entries`] for the topic.
+    pub(super) async fn move_to_dead_letters(
+        &self,
+        topic: &Arc<Topic>,
+        request: Forward,
+    ) -> Result<(), ServiceError> {
         let at = parse(&request.entry)?;
-        let Some(group) = self.group_progress(&request.topic, &request.group).await? else { return Ok(()) };
+        let Some(group) = self.group_progress(topic, &request.group).await? else { return Ok(()) };
         group.check_topic(at)?;
         let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(()) };
         if moved.is_stored {
@@ -46,8 +50,7 @@ impl Broker {
         // As Apache's brokers do.
         letter.delay = Some(Delay::Untold);
         // A dead letter that becomes one again keeps its first origin.
-        let topic = topic_of_client(&request.topic).to_owned();
-        let origin = Origin { topic, message_id: letter.id.clone() };
+        let origin = Origin { topic: request.topic, message_id: letter.id.clone() };
         letter.dead_letter_origin.get_or_insert(origin);
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };

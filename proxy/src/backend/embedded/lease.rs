@@ -298,6 +298,22 @@ impl FromStr for Coordinates {
 }
 
 #[cfg(test)]
+impl Lease {
+    /// A first delivery, not in order, until this time.
+    pub(super) fn until(visible_at: u64) -> Self {
+        Self {
+            visible_at,
+            attempt: 1,
+            token: 0,
+            uncounted: false,
+            fifo: false,
+            group: None,
+            attempt_id: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -319,18 +335,6 @@ mod tests {
     }
 
     const NOW: Moment = Moment { wall: 1 << 49, monotonic: 1 << 48 };
-
-    fn running_until(visible_at: u64) -> Lease {
-        Lease {
-            visible_at,
-            attempt: 1,
-            token: 0,
-            uncounted: false,
-            fifo: false,
-            group: None,
-            attempt_id: None,
-        }
-    }
 
     proptest! {
         #[test]
@@ -366,7 +370,7 @@ mod tests {
                     Some(visible_at) => {
                         let attempt_id = (group > 0).then(|| group.to_string().into());
                         let group = (group > 0).then_some(GroupHash(group));
-                        let lease = Lease { group, attempt_id, ..running_until(visible_at) };
+                        let lease = Lease { group, attempt_id, ..Lease::until(visible_at) };
                         leases.replace(offset, Some(lease));
                         model.insert(offset, visible_at);
                     }
@@ -398,7 +402,7 @@ mod tests {
     #[test]
     fn a_stored_lease_ends_in_time_however_the_wall_clock_was_set() {
         const HOUR: u64 = 3_600_000;
-        let stored = running_until(NOW.monotonic + 60_000).encode_at(NOW);
+        let stored = Lease::until(NOW.monotonic + 60_000).encode_at(NOW);
         // The process starts again ten seconds later, and its monotonic clock with it.
         for (wall, left) in [(NOW.wall + 10_000, 50_000), (NOW.wall + 10_000 - HOUR, 60_000), (0, 60_000)] {
             let loaded = Lease::decode_at(&stored, Moment { wall, monotonic: wall + HOUR }).expect("a lease");

@@ -1,7 +1,6 @@
 //! Receiving from the lite topics of a client: looks at those in which something may have happened, or waits.
 
 use std::collections::{HashSet, VecDeque};
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use tokio::time::timeout_at;
@@ -12,22 +11,23 @@ use super::catalog::group_not_found;
 use super::chunk::Chunk;
 use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
-use super::lite_subscriptions::{Attendance, MemberKey};
+use super::lite_subscriptions::{MemberKey, ReceivingMember};
 use super::progress::Progress;
 use super::receive::{MAX_ATTEMPT_ID, Request};
 use super::topic::Topic;
-use super::waiting;
+use super::waiting::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
 
 /// A receive under way.
 struct LiteReceive<'a> {
     broker: &'a Broker,
     topic: Arc<Topic>,
-    /// The group's in the LITE topic itself. It has no messages, but tells when the topic or the group is deleted.
-    line: Arc<Progress>,
+    /// The group's progress in the LITE topic itself. There are no messages, but it tells when the topic or the group is
+    /// deleted, and counts the waiting receives.
+    parent_progress: Arc<Progress>,
     filter: Matcher,
     asked: Receive,
-    attendance: Attendance,
+    member: ReceivingMember,
 }
 
 /// How many bytes of messages are read at once for lite topics that are not in memory. More are read when they are looked
@@ -46,7 +46,7 @@ impl Broker {
         let bytes = waiting::bytes_of(&asked);
         let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
         let topic = self.topic(&asked.topic).await?;
-        let group = self.group(&asked.group).await?;
+        let (group, parent_progress) = self.group_in(&topic, &asked.group).await?;
         if group.config.lite_bind_topic.as_deref() != Some(&asked.topic) {
             let text = format!("group {} is not bound to topic {}", asked.group, asked.topic);
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
@@ -54,17 +54,12 @@ impl Broker {
         if topic.read_queues() == 0 {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"));
         }
-        let line = topic.consumer(group.id);
-        if self.catalog.group(&asked.group).is_none_or(|now| now.id != group.id) {
-            topic.forget_consumer(group.id);
-            return Err(group_not_found(&asked.group));
-        }
         let key = MemberKey { topic: topic.id(), group: group.id, client: client.into() };
-        let attendance = self.catalog.lite.subscriptions().attend(key);
+        let member = self.catalog.lite.subscriptions().begin_receive(key);
         if let Some(id) = &asked.attempt_id {
-            attendance.with_member(|member| member.begin_attempt(id));
+            member.with(|member| member.begin_attempt(id));
         }
-        let receive = LiteReceive { broker: self, topic, line, filter, asked, attendance };
+        let receive = LiteReceive { broker: self, topic, parent_progress, filter, asked, member };
         receive.run(bytes).await
     }
 }
@@ -74,11 +69,12 @@ impl LiteReceive<'_> {
         if let Some(deliveries) = self.try_now().await? {
             return Ok(Delivered::Messages(deliveries));
         }
-        let _place = self.line.wait_in_line(&self.broker.waiting, bytes, self.broker.waiting_limits())?;
+        let _place =
+            self.parent_progress.wait_in_line(&self.broker.waiting, bytes, self.broker.waiting_limits())?;
         let mut woken = None;
         loop {
             // Registered before it looks: what arrives after the look wakes this receive.
-            let (more, deleted) = (self.attendance.more(), self.line.more());
+            let (more, deleted) = (self.member.more(), self.parent_progress.more());
             tokio::pin!(more, deleted);
             more.as_mut().enable();
             deleted.as_mut().enable();
@@ -95,7 +91,7 @@ impl LiteReceive<'_> {
             if timeout_at(self.asked.deadline.into(), something).await.is_err() {
                 return Ok(Delivered::Nothing);
             }
-            woken = Some(Woken { attendance: &self.attendance });
+            woken = Some(Woken::new(|| self.member.wake_another()));
         }
     }
 
@@ -104,10 +100,10 @@ impl LiteReceive<'_> {
         let max = self.asked.max;
         loop {
             self.topic.check_alive()?;
-            if self.line.is_deleted() {
+            if self.parent_progress.is_deleted() {
                 return Err(group_not_found(&self.asked.group));
             }
-            let mut looks = Looks::begin(&self.attendance, max);
+            let mut looks = Looks::begin(&self.member, max);
             if looks.names.is_empty() {
                 return Ok(None);
             }
@@ -132,7 +128,7 @@ impl LiteReceive<'_> {
                     Err(error) if deliveries.is_empty() => {
                         // Others may still be readable.
                         looks.names.pop_front();
-                        self.attendance.with_member(|member| member.set_ready(&name));
+                        self.member.with(|member| member.set_ready(&name));
                         return Err(error);
                     }
                     Ok(Found::OnDisk) | Err(_) => break,
@@ -144,9 +140,9 @@ impl LiteReceive<'_> {
                 continue;
             }
             if let Some(id) = &self.asked.attempt_id {
-                self.attendance.with_member(|member| member.end_attempt(id, lite_topics));
+                self.member.with(|member| member.end_attempt(id, lite_topics));
             }
-            self.attendance.wake_another();
+            self.member.wake_another();
             return Ok(Some(deliveries));
         }
     }
@@ -154,7 +150,7 @@ impl LiteReceive<'_> {
     /// Loads lite topics that are not in memory, with their next messages, all of them at once, and leaves out those that do
     /// not exist: their first message will make them ready. What fails here fails again when it is looked at.
     async fn load(&self, looks: &mut Looks<'_>) {
-        let (broker, group) = (self.broker, self.line.group());
+        let (broker, group) = (self.broker, self.parent_progress.group());
         let is_loaded = |name: &str| {
             let lite_topic = broker.catalog.lite.loaded(self.topic.id(), name);
             lite_topic.is_some_and(|t| t.peek_loaded().is_some() && t.consumer(group).is_loaded())
@@ -222,7 +218,7 @@ impl LiteReceive<'_> {
     }
 
     fn request<'a>(&'a self, lite_topic: &Arc<Topic>, asked: &'a Receive) -> Request<'a> {
-        let progress = lite_topic.consumer(self.line.group());
+        let progress = lite_topic.consumer(self.parent_progress.group());
         Request { broker: self.broker, topic: lite_topic.clone(), progress, filter: &self.filter, asked }
     }
 }
@@ -250,40 +246,22 @@ fn found_in(name: &str, mut deliveries: Vec<Delivery>) -> Found {
 
 /// The lite topics that are being looked at. Those that remain when it is dropped are the next to be looked at.
 struct Looks<'a> {
-    attendance: &'a Attendance,
+    member: &'a ReceivingMember,
     names: VecDeque<Arc<str>>,
 }
 
 impl<'a> Looks<'a> {
     /// Up to `max` lite topics that are ready.
-    fn begin(attendance: &'a Attendance, max: usize) -> Self {
-        let names = attendance.with_member(|m| std::iter::from_fn(|| m.next_ready()).take(max).collect());
-        Self { attendance, names }
+    fn begin(member: &'a ReceivingMember, max: usize) -> Self {
+        let names = member.with(|m| std::iter::from_fn(|| m.next_ready()).take(max).collect());
+        Self { member, names }
     }
 }
 
 impl Drop for Looks<'_> {
     fn drop(&mut self) {
-        self.attendance.with_member(|member| {
+        self.member.with(|member| {
             self.names.iter().rev().for_each(|name| member.set_ready_first(name));
         });
-    }
-}
-
-/// A waiting receive that was woken and has not looked for messages yet. If it is cancelled before, another one is
-/// woken in its place.
-struct Woken<'a> {
-    attendance: &'a Attendance,
-}
-
-impl Woken<'_> {
-    fn has_looked(self) {
-        let _ = ManuallyDrop::new(self);
-    }
-}
-
-impl Drop for Woken<'_> {
-    fn drop(&mut self) {
-        self.attendance.wake_another();
     }
 }

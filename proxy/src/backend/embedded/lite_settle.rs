@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::blocking::blocking;
 use super::broker::Broker;
-use super::topic::{Topic, not_found};
+use super::topic::Topic;
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, ServiceError, Settle,
 };
@@ -34,32 +34,10 @@ impl fmt::Display for LiteCoordinates<'_> {
     }
 }
 
-/// How [`Broker::topic_to_settle`] is told a lite topic.
-fn name_in(topic: &str, lite_topic: &str) -> String {
-    format!("{topic}/{lite_topic}")
-}
-
-/// The name that clients have for a topic of [`Broker::topic_to_settle`]: the one of the LITE topic.
-pub(super) fn topic_of_client(topic: &str) -> &str {
-    topic.split('/').next().unwrap_or(topic)
-}
-
 impl Broker {
-    /// The topic of deliveries that are being settled. Names of lite topics have a slash, which those of clients can't have.
-    ///
-    /// # Errors
-    /// `TopicNotFound`.
-    pub(super) async fn topic_to_settle(&self, topic: &str) -> Result<Arc<Topic>, ServiceError> {
-        let found = match topic.split_once('/') {
-            Some((parent, name)) => self.lite_topic(parent, name).await?,
-            None => self.catalog.topic(topic),
-        };
-        found.ok_or_else(|| not_found(topic_of_client(topic)))
-    }
-
     /// A lite topic, if it exists.
     async fn lite_topic(&self, parent: &str, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
-        let parent = self.catalog.topic(parent).ok_or_else(|| not_found(parent))?;
+        let parent = self.known_topic(parent)?;
         if let Some(loaded) = self.catalog.lite.loaded(parent.id(), name) {
             return Ok(Some(loaded));
         }
@@ -82,15 +60,12 @@ impl Broker {
         }
         for (name, indexes) in by_lite_topic {
             // What was removed with its lite topic can't be settled any more.
-            if self.lite_topic(&request.topic, name).await?.is_none() {
-                continue;
-            }
+            let Some(lite_topic) = self.lite_topic(&request.topic, name).await? else { continue };
             let of_lite_topic = Acknowledge {
-                topic: name_in(&request.topic, name),
                 entries: indexes.iter().map(|index| inner(&request.entries[*index])).collect(),
                 ..request.clone()
             };
-            let acknowledged = match self.acknowledge_entries(of_lite_topic).await {
+            let acknowledged = match self.acknowledge_entries(&lite_topic, of_lite_topic).await {
                 Ok(acknowledged) => acknowledged,
                 Err(error) => vec![AckOutcome::Failed(error); indexes.len()],
             };
@@ -108,19 +83,18 @@ impl Broker {
         request: ChangeInvisible,
         at: LiteCoordinates<'_>,
     ) -> Result<InvisibleOutcome, ServiceError> {
-        if self.lite_topic(&request.topic, at.name).await?.is_none() {
+        let Some(lite_topic) = self.lite_topic(&request.topic, at.name).await? else {
             return Ok(InvisibleOutcome::Expired);
-        }
-        let changed = self.change_lease(ChangeInvisible {
-            topic: name_in(&request.topic, at.name),
+        };
+        let change = ChangeInvisible {
             entry: inner(&request.entry),
             next_attempt: match request.next_attempt {
                 NextAttempt::Suspended => NextAttempt::GivenBack,
                 other => other,
             },
-            ..request.clone()
-        });
-        Ok(match changed.await? {
+            ..request
+        };
+        Ok(match self.change_lease(&lite_topic, change).await? {
             InvisibleOutcome::Changed { coordinates, received_at } => {
                 let coordinates = LiteCoordinates { inner: &coordinates, ..at }.to_string();
                 InvisibleOutcome::Changed { coordinates, received_at }
@@ -135,11 +109,9 @@ impl Broker {
         request: Forward,
         at: LiteCoordinates<'_>,
     ) -> Result<(), ServiceError> {
-        if self.lite_topic(&request.topic, at.name).await?.is_none() {
-            return Ok(());
-        }
-        let (topic, entry) = (name_in(&request.topic, at.name), inner(&request.entry));
-        self.move_to_dead_letters(Forward { topic, entry, ..request.clone() }).await
+        let Some(lite_topic) = self.lite_topic(&request.topic, at.name).await? else { return Ok(()) };
+        let entry = inner(&request.entry);
+        self.move_to_dead_letters(&lite_topic, Forward { entry, ..request }).await
     }
 }
 
@@ -158,6 +130,5 @@ mod tests {
         let coordinates = LiteCoordinates { name: "eu-1_x", inner: "0.12.abc.7" };
         assert_eq!(LiteCoordinates::of(&coordinates.to_string()), Some(coordinates));
         assert_eq!(LiteCoordinates::of("0.12.abc.7"), None);
-        assert_eq!(["t", "t/a"].map(topic_of_client), ["t", "t"]);
     }
 }

@@ -17,8 +17,9 @@ use crate::service::{BrokerRequest, LiteAction, LiteChange, ServiceError, Servic
 
 /// A client that has not repeated its subscriptions for so long has none.
 pub(super) const SILENCE: Duration = Duration::from_secs(180);
-/// The longest id of a client, in bytes.
-const MAX_CLIENT_ID: usize = 1024;
+/// The longest id of a client and name of a lite topic, in bytes: both are kept. Names are not validated before, unless they
+/// are added one by one.
+const MAX_NAME: usize = 1024;
 /// How many clients can be told at the same time that they lost a lite topic. Those beyond learn it from their next
 /// synchronisation.
 const MAX_REVOCATIONS: usize = 4096;
@@ -63,8 +64,8 @@ pub(super) struct MemberKey {
     pub(super) client: Arc<str>,
 }
 
-/// A receive of a client. While there is one, the client is known, with or without subscriptions.
-pub(super) struct Attendance {
+/// A client that receives. As long as this exists, the client is known, with or without subscriptions.
+pub(super) struct ReceivingMember {
     subscriptions: Arc<Subscriptions>,
     key: MemberKey,
     more: Arc<Notify>,
@@ -92,17 +93,24 @@ impl Subscriptions {
     /// told.
     ///
     /// # Errors
-    /// `LiteSubscriptionQuota` if the client or all together would have too many, `Rejected` for a client id that is
-    /// too long. Nothing is changed then.
+    /// `LiteSubscriptionQuota` if the client or all together would have too many, `Rejected` for a client id
+    /// or a name that is too long. Nothing is changed then.
     pub(super) fn change(
         &self,
         key: &MemberKey,
         change: &LiteChange,
         exclusive: bool,
     ) -> Result<(), ServiceError> {
-        if key.client.len() > MAX_CLIENT_ID {
-            let text = format!("the client id is longer than {MAX_CLIENT_ID} bytes");
-            return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+        let reject = |what: &str| {
+            let text = format!("{what} is longer than {MAX_NAME} bytes");
+            Err(ServiceError::new(ServiceErrorKind::Rejected, text))
+        };
+        if key.client.len() > MAX_NAME {
+            return reject("the client id");
+        }
+        let keeps_names = matches!(change.action, LiteAction::Add | LiteAction::Replace);
+        if keeps_names && change.lite_topics.iter().any(|name| name.len() > MAX_NAME) {
+            return reject("the name of a lite topic");
         }
         let asked: HashSet<&str> = change.lite_topics.iter().map(String::as_str).collect();
         let mut state = self.state.lock();
@@ -184,9 +192,9 @@ impl Subscriptions {
     }
 
     /// Notes that a client receives, until the result is dropped.
-    pub(super) fn attend(self: &Arc<Self>, key: MemberKey) -> Attendance {
+    pub(super) fn begin_receive(self: &Arc<Self>, key: MemberKey) -> ReceivingMember {
         let more = self.state.lock().member_or_new(&key).more.clone();
-        Attendance { subscriptions: self.clone(), key, more }
+        ReceivingMember { subscriptions: self.clone(), key, more }
     }
 
     /// Forgets the clients that have been silent for long.
@@ -312,7 +320,7 @@ impl Group {
     }
 }
 
-impl Attendance {
+impl ReceivingMember {
     /// Resolves when there may be more messages. Nothing is missed after it was enabled. If it is dropped after it was
     /// woken, another receive of the client is woken instead.
     pub(super) fn more(&self) -> Notified<'_> {
@@ -321,18 +329,18 @@ impl Attendance {
 
     /// Wakes another receive of the client, or the next one, if any lite topic is ready.
     pub(super) fn wake_another(&self) {
-        if self.with_member(|member| member.has_ready()) {
+        if self.with(|member| member.has_ready()) {
             self.more.notify_one();
         }
     }
 
     /// Reads or changes what is known of the client.
-    pub(super) fn with_member<T>(&self, act: impl FnOnce(&mut Member) -> T) -> T {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Member) -> T) -> T {
         act(self.subscriptions.state.lock().member_or_new(&self.key))
     }
 }
 
-impl Drop for Attendance {
+impl Drop for ReceivingMember {
     fn drop(&mut self) {
         let mut state = self.subscriptions.state.lock();
         // The reference that counts this receive.
@@ -374,10 +382,9 @@ mod tests {
         subscriptions.change(&key(client), &change, false).map_err(|error| error.kind)
     }
 
-    fn ready(attendance: &Attendance) -> Vec<String> {
-        let mut names: Vec<_> = std::iter::from_fn(|| attendance.with_member(Member::next_ready))
-            .map(|n| n.to_string())
-            .collect();
+    fn ready(receiving: &ReceivingMember) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::iter::from_fn(|| receiving.with(Member::next_ready)).map(|n| n.to_string()).collect();
         names.sort_unstable();
         names
     }
@@ -386,8 +393,8 @@ mod tests {
     fn a_lite_topic_is_ready_once_from_an_event_until_it_is_looked_at() {
         let subscriptions = Subscriptions::new(100);
         apply(&subscriptions, "c", LiteAction::Add, &["a", "b"]).expect("added");
-        let attendance = subscriptions.attend(key("c"));
-        assert_eq!(ready(&attendance), ["a", "b"], "there may be messages from before");
+        let receiving = subscriptions.begin_receive(key("c"));
+        assert_eq!(ready(&receiving), ["a", "b"], "there may be messages from before");
         for _ in 0..3 {
             subscriptions.deliverable(1, None, "b");
             subscriptions.deliverable(1, Some(2), "b");
@@ -395,12 +402,12 @@ mod tests {
         subscriptions.deliverable(1, Some(9), "a");
         subscriptions.deliverable(9, None, "a");
         subscriptions.deliverable(1, None, "other");
-        assert_eq!(ready(&attendance), ["b"]);
+        assert_eq!(ready(&receiving), ["b"]);
         apply(&subscriptions, "c", LiteAction::Replace, &["a", "b"]).expect("repeated");
-        assert_eq!(ready(&attendance), [""; 0], "what is repeated is not new");
+        assert_eq!(ready(&receiving), [""; 0], "what is repeated is not new");
         subscriptions.deliverable(1, None, "b");
         apply(&subscriptions, "c", LiteAction::Remove, &["b"]).expect("removed");
-        assert_eq!(ready(&attendance), [""; 0]);
+        assert_eq!(ready(&receiving), [""; 0]);
     }
 
     #[test]
@@ -417,8 +424,12 @@ mod tests {
         let small = LiteChange { quota: 1, ..change("c", LiteAction::Replace, &["a", "b"]) };
         subscriptions.change(&key("c"), &small, false).expect("no more than before");
         apply(&subscriptions, "d", LiteAction::Add, &["z"]).expect("room");
-        let long = "x".repeat(MAX_CLIENT_ID + 1);
+        let long = "x".repeat(MAX_NAME + 1);
         assert_eq!(apply(&subscriptions, &long, LiteAction::Add, &["a"]), Err(ServiceErrorKind::Rejected));
+        for action in [LiteAction::Add, LiteAction::Replace] {
+            assert_eq!(apply(&subscriptions, "e", action, &[&long]), Err(ServiceErrorKind::Rejected));
+        }
+        apply(&subscriptions, "e", LiteAction::Remove, &[&long]).expect("nothing is kept of it");
     }
 
     #[test]
@@ -427,16 +438,16 @@ mod tests {
         apply(&subscriptions, "c", LiteAction::Add, &["a", "b"]).expect("added");
         apply(&subscriptions, "c", LiteAction::Clear, &[]).expect("cleared");
         apply(&subscriptions, "c", LiteAction::Replace, &["a"]).expect("added");
-        let attendance = subscriptions.attend(key("c"));
+        let receiving = subscriptions.begin_receive(key("c"));
         subscriptions.forget_silent(Instant::now());
         assert!(subscriptions.has_subscribers(1, "a"));
         subscriptions.forget_silent(Instant::now() + SILENCE);
         assert!(!subscriptions.has_subscribers(1, "a"));
         subscriptions.deliverable(1, None, "a");
-        assert_eq!(ready(&attendance), [""; 0]);
+        assert_eq!(ready(&receiving), [""; 0]);
         assert_eq!(subscriptions.state.lock().topics.len(), 1, "it receives");
-        drop(attendance);
-        drop(subscriptions.attend(key("d")));
+        drop(receiving);
+        drop(subscriptions.begin_receive(key("d")));
         let state = subscriptions.state.lock();
         assert_eq!((state.topics.len(), state.count), (0, 0));
     }
@@ -465,7 +476,7 @@ mod tests {
             assert_eq!((client_id.as_str(), lite_topic.as_str()), ("first", "b"));
         }
         assert!(subscriptions.revocations.lock().await.try_recv().is_err());
-        let [first, second] = ["first", "second"].map(|client| subscriptions.attend(key(client)));
+        let [first, second] = ["first", "second"].map(|client| subscriptions.begin_receive(key(client)));
         assert_eq!(
             (ready(&first), ready(&second)),
             (vec!["a".to_owned()], vec!["b".to_owned(), "c".to_owned()])

@@ -10,14 +10,13 @@ use super::catalog::group_not_found;
 use super::lite_subscriptions::MemberKey;
 use super::progress::State;
 use super::queue::Queue;
-use super::store::Store;
-use super::topic::{Topic, not_found};
+use super::topic::Topic;
 use crate::service::{LiteAction, LiteChange, LiteStart, LiteSubscriptions, ServiceError};
 
 #[async_trait]
 impl LiteSubscriptions for Broker {
     async fn sync(&self, change: LiteChange) -> Result<(), ServiceError> {
-        let topic = self.catalog.topic(&change.topic).ok_or_else(|| not_found(&change.topic))?;
+        let topic = self.known_topic(&change.topic)?;
         let group = self.catalog.group(&change.group).ok_or_else(|| group_not_found(&change.group))?;
         let client = change.client_id.as_str().into();
         let key = MemberKey { topic: topic.id(), group: group.id, client };
@@ -58,7 +57,9 @@ impl Broker {
             let queue = &queues[0];
             // Not with the progress locked: it may read the disk.
             let at_time = match start {
-                LiteStart::Timestamp(millis) => Some(first_stored_at(&store, queue, millis)?),
+                LiteStart::Timestamp(millis) => {
+                    Some(queue.first_stored_at(&store, u64::try_from(millis).unwrap_or_default())?)
+                }
                 _ => None,
             };
             let mut change = progress.change();
@@ -85,17 +86,4 @@ fn offset_of(start: LiteStart, queue: &Queue, state: &mut State) -> u64 {
         LiteStart::Tail(count) => consumed.saturating_sub(u64::try_from(count).unwrap_or_default()),
     };
     offset.clamp(first, end)
-}
-
-/// The first message that was stored at this time or later, in ms since 1970, or the end. Reads the disk.
-fn first_stored_at(store: &Store, queue: &Queue, millis: i64) -> Result<u64, ServiceError> {
-    let millis = u64::try_from(millis).unwrap_or_default();
-    let (first, end) = queue.range();
-    for chunk in queue.chunks_from(store, 0)? {
-        let chunk = chunk?;
-        if chunk.stored_at() >= millis {
-            return Ok(chunk.first().clamp(first, end));
-        }
-    }
-    Ok(end)
 }

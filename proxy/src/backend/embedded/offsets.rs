@@ -8,25 +8,19 @@ use tokio::time::timeout_at;
 
 use super::blocking::blocking;
 use super::broker::Broker;
-use super::catalog::group_not_found;
 use super::chunk::Chunk;
 use super::codec;
 use super::filter::Matcher;
 use super::keys;
 use super::queue::Queue;
+use super::receive::READ_AHEAD;
 use super::store::{corrupt, unavailable};
-use super::topic::{Topic, not_found};
+use super::take::{MAX_BYTES, MAX_LOOKED_AT};
+use super::topic::Topic;
 use super::waiting;
 use crate::service::{
     Delivery, Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis, time,
 };
-
-/// How many bytes are read from the disk at once.
-const READ_AHEAD: usize = 128 << 10;
-/// A pull takes no more messages once it has so many bytes.
-const MAX_BYTES: usize = 8 << 20;
-/// A pull lets others run after it has looked at so many messages, or fewer if its filter is complex.
-const MAX_LOOKED_AT: usize = 4096;
 
 /// A queue that requests may read.
 struct Source {
@@ -78,13 +72,7 @@ impl Offsets for Broker {
         let Some(offset) = u64::try_from(offset).ok().filter(|offset| *offset <= end) else {
             return Err(rejected(format!("offset {offset} is not in the queue, which ends at {end}")));
         };
-        let known = self.group(group).await?;
-        let progress = source.topic.consumer(known.id);
-        // As for a receive: the group may just have been deleted.
-        if self.catalog.group(group).is_none_or(|now| now.id != known.id) {
-            source.topic.forget_consumer(known.id);
-            return Err(group_not_found(group));
-        }
+        let (_, progress) = self.group_in(&source.topic, group).await?;
         self.loaded(&source.topic, &progress).await?;
         let mut change = progress.change();
         change.queue(source.queue.id() as usize).go_to(offset);
@@ -138,7 +126,7 @@ struct Read {
 
 impl Broker {
     async fn source(&self, topic: &str, broker: &str, id: i32) -> Result<Source, ServiceError> {
-        let found = self.catalog.topic(topic).ok_or_else(|| not_found(topic))?;
+        let found = self.known_topic(topic)?;
         if broker != self.config.broker_name {
             return Err(rejected(format!("broker {broker} has no queues of topic {topic}")));
         }

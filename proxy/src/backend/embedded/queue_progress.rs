@@ -192,29 +192,17 @@ fn start_of_new_group(queue: &Queue) -> u64 {
 mod tests {
     use super::*;
 
-    fn lease(visible_at: u64) -> Lease {
-        Lease {
-            visible_at,
-            attempt: 1,
-            token: 0,
-            uncounted: false,
-            fifo: false,
-            group: None,
-            attempt_id: None,
-        }
-    }
-
     #[test]
     fn a_change_that_is_not_kept_is_undone() {
         let mut queue = QueueProgress::default();
         queue.advance(5);
-        queue.lease(3, lease(10));
-        queue.lease(4, lease(20));
+        queue.lease(3, Lease::until(10));
+        queue.lease(4, Lease::until(20));
         queue.keep();
         queue.end_lease(3);
-        queue.lease(4, lease(30));
-        queue.lease(4, lease(40));
-        queue.lease(5, lease(50));
+        queue.lease(4, Lease::until(30));
+        queue.lease(4, Lease::until(40));
+        queue.lease(5, Lease::until(50));
         queue.advance(6);
         queue.advance(7);
         queue.undo();
@@ -228,8 +216,8 @@ mod tests {
         assert!(queue.must_record_cursor(), "a new queue");
         queue.keep();
         queue.advance(2);
-        queue.lease(0, lease(10));
-        queue.lease(1, lease(10));
+        queue.lease(0, Lease::until(10));
+        queue.lease(1, Lease::until(10));
         assert!(!queue.must_record_cursor());
         queue.keep();
         queue.end_lease(0);

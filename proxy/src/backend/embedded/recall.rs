@@ -10,7 +10,6 @@ use super::broker::Broker;
 use super::commit::Commit;
 use super::tables::Tables;
 use super::timer;
-use super::topic::not_found;
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// The handle of a message that waits for this timer.
@@ -36,7 +35,7 @@ impl Broker {
         deadline: Instant,
     ) -> Result<String, ServiceError> {
         let (timer, id) = parse(handle).ok_or_else(|| rejected("recall handle is invalid"))?;
-        let topic = self.catalog.topic(topic).ok_or_else(|| not_found(topic))?;
+        let topic = self.known_topic(topic)?;
         let message_id: Arc<str> = id.into();
         let wanted = message_id.clone();
         // The writer thread delivers what is due, too: a message is recalled or delivered, never both.

@@ -16,7 +16,7 @@ use super::queue::Queue;
 use super::store::corrupt;
 use super::take::{Batch, Order, Position, ReadChunks, Taken, Wanted};
 use super::topic::Topic;
-use super::waiting;
+use super::waiting::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind, time};
 
 /// A receive under way.
@@ -41,7 +41,7 @@ enum Look {
 }
 
 /// How many bytes are read from the disk at once for a consumer that is behind the messages in memory.
-const READ_AHEAD: usize = 128 << 10;
+pub(super) const READ_AHEAD: usize = 128 << 10;
 
 /// Longer attempt ids are ignored: leases keep them, in memory and on the disk.
 pub(super) const MAX_ATTEMPT_ID: usize = 256;
@@ -73,7 +73,7 @@ impl Broker {
             if timeout_at(asked.deadline.into(), more).await.is_err() {
                 return Ok(Delivered::Nothing);
             }
-            woken = Some(Woken { progress: &request.progress });
+            woken = Some(Woken::new(|| request.progress.wake(1)));
         }
     }
 
@@ -83,19 +83,13 @@ impl Broker {
         filter: &'a Matcher,
     ) -> Result<Request<'a>, ServiceError> {
         let topic = self.topic(&asked.topic).await?;
-        let group = self.group(&asked.group).await?;
+        let (_, progress) = self.group_in(&topic, &asked.group).await?;
         if topic.read_queues() == 0 {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"));
         }
         if topic.kind() == TopicKind::Lite {
             let text = "this broker delivers the messages of a LITE topic to groups that are bound to it, and to no others";
             return Err(ServiceError::new(ServiceErrorKind::Unsupported, text));
-        }
-        let progress = topic.consumer(group.id);
-        // A group that was deleted just before has had its progress removed from all topics, but not this one.
-        if self.catalog.group(&asked.group).is_none_or(|now| now.id != group.id) {
-            topic.forget_consumer(group.id);
-            return Err(group_not_found(&asked.group));
         }
         Ok(Request { broker: self, topic, progress, filter, asked })
     }
@@ -121,24 +115,6 @@ impl Broker {
             Ok(queues)
         })
         .await
-    }
-}
-
-/// A waiting receive that was woken and has not looked for messages yet. If it is cancelled before, another one is
-/// woken in its place.
-struct Woken<'a> {
-    progress: &'a Progress,
-}
-
-impl Woken<'_> {
-    fn has_looked(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Woken<'_> {
-    fn drop(&mut self) {
-        self.progress.wake(1);
     }
 }
 

@@ -8,7 +8,6 @@ use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::Existing;
 use super::lite_settle::LiteCoordinates;
-use super::topic::not_found;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible, CheckOutcome,
     Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata,
@@ -45,14 +44,15 @@ impl Messages for Broker {
         if request.entries.iter().any(|entry| LiteCoordinates::of(&entry.coordinates).is_some()) {
             return self.acknowledge_lite_entries(request).await;
         }
-        self.acknowledge_entries(request).await
+        let topic = self.known_topic(&request.topic)?;
+        self.acknowledge_entries(&topic, request).await
     }
 
     async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
         let coordinates = request.entry.coordinates.clone();
         match LiteCoordinates::of(&coordinates) {
             Some(at) => self.change_lite_lease(request, at).await,
-            None => self.change_lease(request).await,
+            None => self.change_lease(&self.known_topic(&request.topic)?, request).await,
         }
     }
 
@@ -60,7 +60,7 @@ impl Messages for Broker {
         let coordinates = request.entry.coordinates.clone();
         match LiteCoordinates::of(&coordinates) {
             Some(at) => self.move_lite_to_dead_letters(request, at).await,
-            None => self.move_to_dead_letters(request).await,
+            None => self.move_to_dead_letters(&self.known_topic(&request.topic)?, request).await,
         }
     }
 
@@ -108,7 +108,7 @@ impl Metadata for Broker {
     }
 
     async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
-        self.catalog.topic(name).map(|topic| topic.config()).ok_or_else(|| not_found(name))
+        Ok(self.known_topic(name)?.config())
     }
 
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {

@@ -9,6 +9,7 @@ use super::lease::{Coordinates, Lease};
 use super::message_groups::GroupHash;
 use super::progress::{Progress, State};
 use super::queue::Queue;
+use super::topic::Topic;
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, InvisibleOutcome, NextAttempt, ServiceError, ServiceErrorKind,
     Settle, millis, time,
@@ -31,12 +32,14 @@ pub(super) struct GroupProgress {
 }
 
 impl Broker {
-    /// See [`crate::service::Messages::acknowledge`].
+    /// See [`crate::service::Messages::acknowledge`]. The topic is the one that the deliveries are from, which may be a lite
+    /// topic of the one that the request names.
     pub(super) async fn acknowledge_entries(
         &self,
+        topic: &Arc<Topic>,
         request: Acknowledge,
     ) -> Result<Vec<AckOutcome>, ServiceError> {
-        let Some(group) = self.group_progress(&request.topic, &request.group).await? else {
+        let Some(group) = self.group_progress(topic, &request.group).await? else {
             return Ok(request.entries.iter().map(outcome_of_unknown).collect());
         };
         let now = clock::monotonic();
@@ -69,16 +72,17 @@ impl Broker {
         Ok(outcomes)
     }
 
-    /// See [`crate::service::Messages::change_invisible`].
+    /// See [`crate::service::Messages::change_invisible`], and [`Broker::acknowledge_entries`] for the topic.
     pub(super) async fn change_lease(
         &self,
+        topic: &Arc<Topic>,
         request: ChangeInvisible,
     ) -> Result<InvisibleOutcome, ServiceError> {
         let at = parse(&request.entry)?;
         let coordinates = Coordinates { token: rand::random(), ..at };
         let received_at = time(clock::now() as i64);
         let changed = InvisibleOutcome::Changed { coordinates: coordinates.to_string(), received_at };
-        let Some(group) = self.group_progress(&request.topic, &request.group).await? else {
+        let Some(group) = self.group_progress(topic, &request.group).await? else {
             return Ok(changed);
         };
         group.check_topic(at)?;
@@ -117,13 +121,12 @@ impl Broker {
     /// Where a group stands in a topic. `None` if there is no such group: settling creates neither topic nor group.
     pub(super) async fn group_progress(
         &self,
-        topic: &str,
+        topic: &Arc<Topic>,
         group: &str,
     ) -> Result<Option<GroupProgress>, ServiceError> {
-        let topic = self.topic_to_settle(topic).await?;
         let Some(group) = self.catalog.group(group) else { return Ok(None) };
         let progress = topic.consumer(group.id);
-        let queues = self.loaded(&topic, &progress).await?;
+        let queues = self.loaded(topic, &progress).await?;
         Ok(Some(GroupProgress { progress, queues }))
     }
 }

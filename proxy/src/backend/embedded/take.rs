@@ -90,9 +90,9 @@ pub(super) struct Batch {
 }
 
 /// A receive takes no more messages once it has so many bytes, as 32 messages may have 4 MiB each.
-const MAX_BYTES: usize = 8 << 20;
+pub(super) const MAX_BYTES: usize = 8 << 20;
 /// A receive looks at no more messages at once, or fewer if the filter is complex: it holds the group's lock.
-const MAX_LOOKED_AT: usize = 4096;
+pub(super) const MAX_LOOKED_AT: usize = 4096;
 
 impl Wanted<'_> {
     /// Takes messages: first those whose leases are over, then new ones.

@@ -9,7 +9,7 @@ use super::commit::Commit;
 use super::decisions::Decision;
 use super::half_message::{HalfMessage, Record};
 use super::tables::Tables;
-use super::topic::{Topic, not_found};
+use super::topic::Topic;
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
 impl Broker {
@@ -18,7 +18,7 @@ impl Broker {
         let half: HalfMessage = end.coordinates.parse().map_err(|_| {
             ServiceError::new(ServiceErrorKind::InvalidHandle, "not the coordinates of a half message")
         })?;
-        let topic = self.catalog.topic(&end.topic).ok_or_else(|| not_found(&end.topic))?;
+        let topic = self.known_topic(&end.topic)?;
         if topic.id() != half.topic {
             return Err(no_half_message());
         }

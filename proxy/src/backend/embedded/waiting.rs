@@ -61,6 +61,28 @@ impl Drop for Place<'_> {
     }
 }
 
+/// A waiting receive that was woken and has not looked for messages yet. If it is cancelled before, another one is woken
+/// in its place.
+pub(super) struct Woken<W: Fn()> {
+    wake_another: W,
+}
+
+impl<W: Fn()> Woken<W> {
+    pub(super) fn new(wake_another: W) -> Self {
+        Self { wake_another }
+    }
+
+    pub(super) fn has_looked(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<W: Fn()> Drop for Woken<W> {
+    fn drop(&mut self) {
+        (self.wake_another)();
+    }
+}
+
 /// About how many bytes a waiting receive takes for what its client chose.
 pub(super) fn bytes_of(request: &Receive) -> usize {
     let filter = bytes_of_filter(&request.filter);
