@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// Does `work` while steps of other threads run: each of its steps prints its line when it has ended.
-pub(crate) fn beside<T>(work: impl FnOnce() -> T) -> T {
+fn beside<T>(work: impl FnOnce() -> T) -> T {
     let before = BESIDE.replace(true);
     let result = work();
     BESIDE.set(before);

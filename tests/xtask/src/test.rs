@@ -1,10 +1,6 @@
 //! `cargo x test`: everything, in the order in which failures are cheapest to learn of.
 
-use std::{
-    panic::resume_unwind,
-    process::Command,
-    thread::{self, ScopedJoinHandle},
-};
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -85,12 +81,10 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
 
     step::heading("Examples, and what runs in front of old brokers");
     examples::compile(workspace, &installed, scope.languages)?;
-    let (examples, old) = thread::scope(|threads| {
-        let old = threads.spawn(|| step::beside(|| old_brokers(workspace, &installed, scope)));
-        (step::beside(|| examples(workspace, &installed, scope)), joined(old))
-    });
-    tally.add(examples?);
-    tally.add(old?);
+    let parts: [Part; 2] = [examples, old_brokers];
+    for outcome in step::side_by_side(&parts, |part| part(workspace, &installed, scope)) {
+        tally.add(outcome?);
+    }
 
     step::heading("Behaviour");
     let brokers =
@@ -113,6 +107,9 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
     }
     Ok(())
 }
+
+/// Tests that run beside others.
+type Part = fn(&Workspace, &Installed<'_>, &Scope<'_>) -> Result<Tally>;
 
 /// The binding's own tests.
 fn binding(workspace: &Workspace, installed: &Installed<'_>, language: Language) -> Result<Tally> {
@@ -157,10 +154,6 @@ fn old_brokers(workspace: &Workspace, installed: &Installed<'_>, scope: &Scope<'
         tally.count(&step::attempt(workspace, "conformance in front of old brokers", &mut conformance)?)?;
     }
     Ok(tally)
-}
-
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A failure of our own code is reported like a program's, and the rest goes on.

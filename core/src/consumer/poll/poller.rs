@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+
 use crate::{
     error::{Error, Result},
     interceptor::ReceiveInfo,
@@ -14,7 +16,6 @@ use crate::{
     session::Session,
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
-use parking_lot::Mutex;
 
 /// One topic at one broker. Polls may run side by side.
 pub(crate) struct Poller {

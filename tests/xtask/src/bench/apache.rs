@@ -13,7 +13,7 @@ use super::{SOURCES, footprint};
 use crate::{
     fresh::is_fresh,
     language::Language,
-    maven, step,
+    maven, registry, step,
     tool::Tool,
     workspace::{Workspace, cargo},
 };
@@ -84,25 +84,13 @@ fn python(workspace: &Workspace) -> Result<Value> {
     let named = fs::read_to_string(&requirements)?;
     let client = named.lines().find(|line| line.starts_with("rocketmq-python-client"));
     let client = client.context("the requirements name no client of Apache's")?;
-    let folder = workspace.cache("bench/python")?;
-    let (interpreter, stamp) = (folder.join("bin/python"), folder.join("installed"));
-    if !is_fresh(&stamp, &[requirements]) {
-        let mut environment = Tool::Python.command();
-        step::run(
-            workspace,
-            "make an environment for Apache's",
-            environment.args(["-m", "venv"]).arg(&folder),
-        )?;
-        let mut install = Command::new(&interpreter);
-        install.args(["-m", "pip", "install", "--disable-pip-version-check", client]);
-        step::run(workspace, "install Apache's Python client", &mut install)?;
-        fs::write(stamp, "")?;
-    }
-    let interpreter = text(&interpreter);
+    let programs = registry::python_programs(workspace, "apache-client", &[client])?;
+    let interpreter = text(&programs.join("python"));
+    let environment = programs.parent().context("the environment of the programs")?;
     Ok(json!({
         "command": at_home(workspace, &[&interpreter, &text(&source(workspace, "client.py"))])?,
         "import": at_home(workspace, &[&interpreter, "-c", "import rocketmq"])?,
-        "installed": footprint::python(&folder)?,
+        "installed": footprint::python(environment)?,
     }))
 }
 
