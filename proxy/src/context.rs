@@ -16,6 +16,8 @@ pub struct Context {
     pub client_id: String,
     /// The version the client claims, such as `5.0.7`; may be empty.
     pub client_version: String,
+    /// The language the client claims to be written in, such as `RUST`; may be empty.
+    pub client_language: String,
     /// The namespace the client works in; mostly empty.
     pub namespace: String,
     /// What the client sent to prove who it is. Nobody has checked it.
@@ -87,6 +89,7 @@ impl Context {
         Self {
             client_id: client_id.to_owned(),
             client_version: String::new(),
+            client_language: String::new(),
             namespace: String::new(),
             credentials: None,
             peer: "127.0.0.1:1".into(),

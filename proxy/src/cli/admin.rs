@@ -1,15 +1,19 @@
 //! The subcommands that administer a running proxy.
 
-use std::fmt::Write;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::args::{Command, GroupCommand, Named, TopicCommand};
-use super::print;
+use super::catalog_reports::{GroupList, TopicList};
+use super::commands::{ClientCommand, Command, GroupCommand, Named, Server, StoreCommand, TopicCommand};
+use super::messages;
+use super::output::{Done, show};
+use super::stat_reports::{GroupReport, TopicReport};
+use super::store_reports::{ClientReport, StoreReport};
 use crate::config::{Catalog, GroupSpec, TopicSpec};
 use crate::front::grpc::{RemoteAdmin, RemoteError};
+use crate::processor::ClientFilter;
 use crate::service::{GroupConfig, TopicConfig};
 
 /// Why a subcommand failed.
@@ -34,12 +38,15 @@ pub(super) enum AdminError {
         /// The position and the cause.
         reason: String,
     },
-    /// There is no such topic or group.
+    /// What the command names is not there.
     #[error("{0} does not exist")]
     Missing(String),
-    /// The topic or group can't be written as TOML.
+    /// What the command names is not unique.
+    #[error("{0}")]
+    Ambiguous(String),
+    /// The answer can't be written as JSON.
     #[error(transparent)]
-    Show(#[from] toml::ser::Error),
+    Show(#[from] serde_json::Error),
 }
 
 /// Runs one subcommand.
@@ -47,13 +54,26 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
     match command {
         Command::Topic(command) => topic(command).await,
         Command::Group(command) => group(command).await,
+        Command::Message(command) => messages::run(command).await,
+        Command::Client(ClientCommand::List { group, topic, server }) => {
+            let (clients, truncated) = connect(&server).await?.clients(ClientFilter { group, topic }).await?;
+            Ok(show(&ClientReport::new(clients, truncated), server.json)?)
+        }
+        Command::Store(StoreCommand::Stats(server)) => {
+            let stats = connect(&server).await?.store_stats().await?;
+            Ok(show(&StoreReport::from(stats), server.json)?)
+        }
         Command::Apply { file, server } => {
             let Catalog { topics, groups } = read(&file)?;
             let topics = topics.into_iter().map(Into::into).collect();
             let groups = groups.into_iter().map(Into::into).collect();
-            Ok(RemoteAdmin::connect(&server.address).await?.apply(topics, groups, true).await?)
+            Ok(connect(&server).await?.apply(topics, groups, true).await?)
         }
     }
+}
+
+async fn connect(server: &Server) -> Result<RemoteAdmin, RemoteError> {
+    RemoteAdmin::connect(&server.address).await
 }
 
 async fn topic(command: TopicCommand) -> Result<(), AdminError> {
@@ -61,25 +81,28 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
         TopicCommand::Create { topic, server } => {
             let topic = TopicConfig::from(TopicSpec::from(topic));
             let name = topic.name.clone();
-            RemoteAdmin::connect(&server.address).await?.apply(vec![topic], Vec::new(), false).await?;
-            print(&format!("created topic {name}"));
+            connect(&server).await?.apply(vec![topic], Vec::new(), false).await?;
+            done("created", "topic", name, &server)
         }
         TopicCommand::List(server) => {
-            let topics = RemoteAdmin::connect(&server.address).await?.topics().await?;
-            print(&topic_table(topics));
+            let topics = connect(&server).await?.topics().await?;
+            Ok(show(&TopicList(topics.into_iter().map(Into::into).collect()), server.json)?)
         }
         TopicCommand::Show(Named { name, server }) => {
-            let topics = RemoteAdmin::connect(&server.address).await?.topics().await?;
+            let topics = connect(&server).await?.topics().await?;
             let found = topics.into_iter().find(|topic| topic.name == name);
             let topic = found.ok_or_else(|| AdminError::Missing(format!("topic {name}")))?;
-            print(&toml::to_string(&Catalog { topics: vec![topic.into()], groups: Vec::new() })?);
+            Ok(show(&Catalog { topics: vec![topic.into()], groups: Vec::new() }, server.json)?)
+        }
+        TopicCommand::Stats(Named { name, server }) => {
+            let stats = connect(&server).await?.topic_stats(&name).await?;
+            Ok(show(&TopicReport::new(name, stats), server.json)?)
         }
         TopicCommand::Delete(Named { name, server }) => {
-            RemoteAdmin::connect(&server.address).await?.delete_topic(name.clone()).await?;
-            print(&format!("deleted topic {name}"));
+            connect(&server).await?.delete_topic(name.clone()).await?;
+            done("deleted", "topic", name, &server)
         }
     }
-    Ok(())
 }
 
 async fn group(command: GroupCommand) -> Result<(), AdminError> {
@@ -87,25 +110,32 @@ async fn group(command: GroupCommand) -> Result<(), AdminError> {
         GroupCommand::Create { group, server } => {
             let group = GroupConfig::from(GroupSpec::from(group));
             let name = group.name.clone();
-            RemoteAdmin::connect(&server.address).await?.apply(Vec::new(), vec![group], false).await?;
-            print(&format!("created group {name}"));
+            connect(&server).await?.apply(Vec::new(), vec![group], false).await?;
+            done("created", "group", name, &server)
         }
         GroupCommand::List(server) => {
-            let groups = RemoteAdmin::connect(&server.address).await?.groups().await?;
-            print(&group_table(groups));
+            let groups = connect(&server).await?.groups().await?;
+            Ok(show(&GroupList(groups.into_iter().map(Into::into).collect()), server.json)?)
         }
         GroupCommand::Show(Named { name, server }) => {
-            let groups = RemoteAdmin::connect(&server.address).await?.groups().await?;
+            let groups = connect(&server).await?.groups().await?;
             let found = groups.into_iter().find(|group| group.name == name);
             let group = found.ok_or_else(|| AdminError::Missing(format!("group {name}")))?;
-            print(&toml::to_string(&Catalog { topics: Vec::new(), groups: vec![group.into()] })?);
+            Ok(show(&Catalog { topics: Vec::new(), groups: vec![group.into()] }, server.json)?)
+        }
+        GroupCommand::Stats { group: Named { name, server }, topic, queues } => {
+            let stats = connect(&server).await?.group_stats(&name, topic).await?;
+            Ok(show(&GroupReport::new(name, stats, queues), server.json)?)
         }
         GroupCommand::Delete(Named { name, server }) => {
-            RemoteAdmin::connect(&server.address).await?.delete_group(name.clone()).await?;
-            print(&format!("deleted group {name}"));
+            connect(&server).await?.delete_group(name.clone()).await?;
+            done("deleted", "group", name, &server)
         }
     }
-    Ok(())
+}
+
+fn done(done: &'static str, kind: &'static str, name: String, server: &Server) -> Result<(), AdminError> {
+    Ok(show(&Done { done, kind, name }, server.json)?)
 }
 
 fn read(file: &Path) -> Result<Catalog, AdminError> {
@@ -122,52 +152,4 @@ fn read(file: &Path) -> Result<Catalog, AdminError> {
         toml::from_str(&text).map_err(|error| error.to_string())
     };
     parsed.map_err(|reason| AdminError::Parse { path: file.to_owned(), reason })
-}
-
-fn topic_table(topics: Vec<TopicConfig>) -> String {
-    let header = ["TOPIC", "TYPE", "READ QUEUES", "WRITE QUEUES", "PERM"].map(str::to_owned);
-    let row = |topic: TopicConfig| {
-        let (kind, perm) = (topic.kind, topic.permission);
-        let perm = match (perm.read, perm.write) {
-            (true, true) => "rw",
-            (true, false) => "r",
-            (false, true) => "w",
-            (false, false) => "none",
-        };
-        let queues = [topic.read_queues.to_string(), topic.write_queues.to_string()];
-        let [read, write] = queues;
-        [topic.name, format!("{kind:?}").to_lowercase(), read, write, perm.to_owned()]
-    };
-    table(std::iter::once(header).chain(topics.into_iter().map(row)).collect())
-}
-
-fn group_table(groups: Vec<GroupConfig>) -> String {
-    let header = ["GROUP", "FIFO", "CONSUME", "MAX RETRIES"].map(str::to_owned);
-    let yes = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
-    let row =
-        |group: GroupConfig| [group.name, yes(group.fifo), yes(group.consume), group.max_retries.to_string()];
-    table(std::iter::once(header).chain(groups.into_iter().map(row)).collect())
-}
-
-fn table<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let rows = vec![["A", "BB"].map(str::to_owned), ["long", "x"].map(str::to_owned)];
-        assert_eq!(table(rows), "A     BB\nlong  x\n");
-    }
 }

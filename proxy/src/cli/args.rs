@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgAction, Args as ClapArgs, Parser};
 use ipnet::IpNet;
 
-use crate::config::{Config, ConfigError, GroupSpec, LogFormat, Perm, TopicSpec, TopicType};
+use super::commands::Command;
+use crate::config::{Config, ConfigError, LogFormat};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +18,9 @@ Examples:
   rocketmq-thin-proxy topic create orders --type fifo
   rocketmq-thin-proxy group create billing --fifo --max-retries 3
       Create a topic and a group on the running proxy.
+  rocketmq-thin-proxy topic stats orders
+  rocketmq-thin-proxy message peek orders
+      See how much a topic holds, and what. `rocketmq-thin-proxy help message` and so on tell more.
   rocketmq-thin-proxy --print-config > proxy.toml
   rocketmq-thin-proxy --config proxy.toml
       See every setting with its default, change some, and use them.
@@ -110,164 +114,6 @@ fn overwrite<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *setting = given;
     }
-}
-
-#[derive(Subcommand)]
-pub(super) enum Command {
-    /// Create, list, show and delete topics on a running proxy
-    #[command(subcommand)]
-    Topic(TopicCommand),
-    /// Create, list, show and delete consumer groups on a running proxy
-    #[command(subcommand)]
-    Group(GroupCommand),
-    /// Create or change the topics and groups that a TOML or JSON file declares
-    #[command(after_help = "\
-The file has tables as in the configuration:
-  [[topics]]
-  name = \"orders\"
-  type = \"fifo\"       # normal fifo delay transaction mixed priority lite unspecified
-  queues = 4          # or read_queues and write_queues
-  perm = \"rw\"         # rw r w none
-
-  [[groups]]
-  name = \"billing\"
-  fifo = true
-  max_retries = 3
-  retry = [\"1s\", \"30s\", \"5m\"]")]
-    Apply {
-        /// The file; - reads standard input
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        #[command(flatten)]
-        server: Server,
-    },
-}
-
-#[derive(Subcommand)]
-pub(super) enum TopicCommand {
-    /// Create a topic
-    Create {
-        #[command(flatten)]
-        topic: NewTopic,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// List all topics
-    List(#[command(flatten)] Server),
-    /// Show one topic
-    Show(#[command(flatten)] Named),
-    /// Delete a topic and its messages
-    Delete(#[command(flatten)] Named),
-}
-
-#[derive(ClapArgs)]
-pub(super) struct NewTopic {
-    /// Its name
-    name: String,
-    /// What it takes
-    #[arg(long = "type", value_name = "TYPE", default_value = "normal")]
-    kind: TopicType,
-    /// How many queues can be read
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    read_queues: i32,
-    /// How many queues can be written
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    write_queues: i32,
-    /// What it allows
-    #[arg(long, value_name = "PERM", default_value = "rw")]
-    perm: Perm,
-    /// Remove a lite topic, with its messages, this long after its last use [default: never]
-    #[arg(long, value_name = "DURATION")]
-    lite_expiration: Option<humantime::Duration>,
-}
-
-impl From<NewTopic> for TopicSpec {
-    fn from(new: NewTopic) -> Self {
-        Self {
-            name: new.name,
-            kind: new.kind,
-            queues: None,
-            read_queues: Some(new.read_queues),
-            write_queues: Some(new.write_queues),
-            perm: new.perm,
-            lite_expiration: new.lite_expiration.map(Into::into),
-        }
-    }
-}
-
-#[derive(Subcommand)]
-pub(super) enum GroupCommand {
-    /// Create a consumer group
-    Create {
-        #[command(flatten)]
-        group: NewGroup,
-        #[command(flatten)]
-        server: Server,
-    },
-    /// List all groups
-    List(#[command(flatten)] Server),
-    /// Show one group
-    Show(#[command(flatten)] Named),
-    /// Delete a group and its progress
-    Delete(#[command(flatten)] Named),
-}
-
-#[derive(ClapArgs)]
-pub(super) struct NewGroup {
-    /// Its name
-    name: String,
-    /// Consume in order
-    #[arg(long)]
-    fifo: bool,
-    /// Deliveries after the first, before a message becomes a dead letter
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    max_retries: i32,
-    /// Create the group disabled: nobody can consume
-    #[arg(long)]
-    no_consume: bool,
-    /// Consume lite topics of this topic, which has the type lite
-    #[arg(long, value_name = "TOPIC")]
-    lite_bind_topic: Option<String>,
-    /// The most lite topics that a client may subscribe to
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    lite_quota: i32,
-    /// Let a lite topic have one subscriber at a time: a later one takes it over
-    #[arg(long)]
-    lite_exclusive: bool,
-}
-
-impl From<NewGroup> for GroupSpec {
-    fn from(new: NewGroup) -> Self {
-        Self {
-            fifo: new.fifo,
-            max_retries: new.max_retries,
-            consume: !new.no_consume,
-            lite_bind_topic: new.lite_bind_topic,
-            lite_quota: new.lite_quota,
-            lite_exclusive: new.lite_exclusive,
-            ..Self::named(new.name)
-        }
-    }
-}
-
-#[derive(ClapArgs)]
-pub(super) struct Named {
-    /// Its name
-    pub(super) name: String,
-    #[command(flatten)]
-    pub(super) server: Server,
-}
-
-#[derive(ClapArgs)]
-pub(super) struct Server {
-    /// The address of the proxy
-    #[arg(
-        long = "server",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8081",
-        env = "ROCKETMQ_THIN_PROXY_SERVER"
-    )]
-    pub(super) address: String,
 }
 
 #[cfg(test)]

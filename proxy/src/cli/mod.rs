@@ -2,8 +2,16 @@
 
 mod admin;
 mod args;
+mod catalog_reports;
+mod commands;
 mod logging;
 mod memory;
+mod message_reports;
+mod messages;
+mod output;
+mod stat_reports;
+mod store_reports;
+mod times;
 
 use std::process::ExitCode;
 
@@ -12,7 +20,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::app;
 use crate::config::Config;
-use args::{Args, Command};
+use args::Args;
+use commands::Command;
 
 /// Parses the command line and runs the command.
 #[must_use]

@@ -2,12 +2,11 @@
 
 use futures::future::{join_all, try_join_all};
 
-use super::cluster_router::{ClusterRouter, Origin};
+use super::administration::services_of;
+use super::cluster_router::ClusterRouter;
 use super::validate;
 use crate::error::{Error, ErrorKind};
-use crate::service::{
-    GroupConfig, Metadata, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
-};
+use crate::service::{GroupConfig, Metadata, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
 
 pub(super) async fn apply(
     clusters: &ClusterRouter,
@@ -78,11 +77,6 @@ pub(super) async fn delete_group(clusters: &ClusterRouter, name: &str) -> Result
         return failed.map_or(Ok(()), |error| Err(error.into()));
     }
     Ok(deleted.into_iter().collect::<Result<(), _>>()?)
-}
-
-// An administrator has no client id and no namespace: placement rules that ask for these don't apply.
-fn services_of<'a>(clusters: &'a ClusterRouter, topic: &str) -> &'a Services {
-    &clusters.route(Origin::default(), topic).services
 }
 
 /// Creates a cluster's groups. One list tells which exist already: declarations are repeated while another cluster is

@@ -12,13 +12,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
+use super::administration::{ClientFilter, ConnectedClient};
 use super::byte_budget::{ByteBudget, TakenBytes};
+use super::client_kind::ClientKind;
 use super::cluster_router::Origin;
 use super::stream::PushStream;
 use crate::context::{Context, Host};
@@ -35,55 +37,12 @@ const SESSION_BYTES: usize = 512;
 const TOPIC_BYTES: usize = 64;
 /// Topics that one producer may name.
 const MAX_TOPICS: usize = 2000;
+/// Subscriptions that are kept of one consumer.
+const MAX_SUBSCRIBED: usize = 64;
+/// Characters of the language and of the version that a client tells, each.
+const MAX_LABEL: usize = 32;
 /// Bytes of a client's id and of its namespace, each.
 const MAX_NAME: usize = 1024;
-
-/// What a client says it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ClientKind {
-    /// It doesn't say.
-    #[default]
-    Unspecified,
-    /// Sends.
-    Producer,
-    /// Consumes, with its own loop.
-    PushConsumer,
-    /// Consumes, message by message.
-    SimpleConsumer,
-    /// Reserved.
-    PullConsumer,
-    /// Consumes lite topics, with its own loop.
-    LitePushConsumer,
-    /// Consumes lite topics, message by message.
-    LiteSimpleConsumer,
-    /// A number this proxy doesn't know.
-    Unknown(i32),
-}
-
-impl ClientKind {
-    /// The kind's name in the contract.
-    #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Self::Unspecified => "CLIENT_TYPE_UNSPECIFIED".to_owned(),
-            Self::Producer => "PRODUCER".to_owned(),
-            Self::PushConsumer => "PUSH_CONSUMER".to_owned(),
-            Self::SimpleConsumer => "SIMPLE_CONSUMER".to_owned(),
-            Self::PullConsumer => "PULL_CONSUMER".to_owned(),
-            Self::LitePushConsumer => "LITE_PUSH_CONSUMER".to_owned(),
-            Self::LiteSimpleConsumer => "LITE_SIMPLE_CONSUMER".to_owned(),
-            Self::Unknown(number) => format!("UNKNOWN_{number}"),
-        }
-    }
-
-    pub(super) fn consumes(self) -> bool {
-        matches!(self, Self::PushConsumer | Self::SimpleConsumer) || self.consumes_lite()
-    }
-
-    pub(super) fn consumes_lite(self) -> bool {
-        matches!(self, Self::LitePushConsumer | Self::LiteSimpleConsumer)
-    }
-}
 
 /// Identifies a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +62,14 @@ pub(super) struct Session {
     pub(super) namespace: String,
     /// `None` once the stream has ended. The client may open another, here or at another proxy.
     pub(super) stream: Option<PushStream>,
+    /// A consumer's group, or empty.
+    pub(super) group: String,
+    /// What a consumer subscribes to, as far as it is kept for administrators.
+    subscribed: Vec<String>,
+    language: String,
+    version: String,
+    address: Arc<str>,
+    since: SystemTime,
     seen: Instant,
     /// What it takes, from the budget once it is in the table.
     bytes: usize,
@@ -171,6 +138,12 @@ impl Session {
             subscription: None,
             namespace: context.namespace.clone(),
             stream: Some(stream.clone()),
+            group: String::new(),
+            subscribed: Vec::new(),
+            language: shortened(&context.client_language),
+            version: shortened(&context.client_version),
+            address: context.peer.clone(),
+            since: SystemTime::now(),
             seen: Instant::now(),
             bytes: SESSION_BYTES + context.client_id.len() + context.namespace.len(),
             taken: None,
@@ -198,8 +171,31 @@ impl Session {
         Ok(())
     }
 
+    /// Notes what the client subscribes to, as far as there is room.
+    pub(super) fn subscribe_to<'a>(&mut self, topics: impl Iterator<Item = &'a str>) {
+        for topic in topics.take(MAX_SUBSCRIBED) {
+            self.bytes += topic.len() + TOPIC_BYTES;
+            self.subscribed.push(topic.to_owned());
+        }
+    }
+
     fn alive(&self) -> bool {
         self.seen.elapsed() < EXPIRY
+    }
+
+    fn described(&self, id: &str) -> ConnectedClient {
+        ConnectedClient {
+            id: id.to_owned(),
+            address: self.address.to_string(),
+            language: self.language.clone(),
+            version: self.version.clone(),
+            namespace: self.namespace.clone(),
+            kind: self.kind.name(),
+            group: self.group.clone(),
+            topics: self.topics.iter().chain(&self.subscribed).cloned().collect(),
+            since: self.since,
+            connected: self.stream.is_some(),
+        }
     }
 
     fn origin<'a>(&'a self, client_id: &'a str) -> Origin<'a> {
@@ -353,6 +349,18 @@ impl Clients {
         hosts.filter_map(|session| session.stream.clone()).collect()
     }
 
+    /// The clients that the filter selects, in no particular order.
+    pub(super) fn list(&self, filter: &ClientFilter) -> Vec<ConnectedClient> {
+        let sessions = self.sessions.lock();
+        let wanted = |session: &Session| {
+            let is_named = |topic| session.topics.contains(topic) || session.subscribed.contains(topic);
+            filter.group.as_ref().is_none_or(|group| session.group == *group)
+                && filter.topic.as_ref().is_none_or(is_named)
+        };
+        let wanted = sessions.iter().filter(|(_, session)| wanted(session));
+        wanted.map(|(id, session)| session.described(id)).collect()
+    }
+
     pub(super) fn stream_ended(&self, context: &Context, stream: &PushStream) {
         let mut sessions = self.sessions.lock();
         let Some(session) = sessions.get_mut(&context.client_id, &context.host()) else { return };
@@ -363,6 +371,11 @@ impl Clients {
             }
         }
     }
+}
+
+/// The beginning of a label that a client tells.
+fn shortened(label: &str) -> String {
+    label.chars().take(MAX_LABEL).collect()
 }
 
 fn too_many_clients() -> Error {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::administration::AdministrationTurns;
 use super::clients::Clients;
 use super::cluster_router::ClusterRouter;
 use super::handle::Handles;
@@ -20,6 +21,7 @@ pub struct Environment {
     pub(super) clients: Clients,
     pub(super) leases: RenewedLeases,
     pub(super) transactions: Arc<RecentTransactions>,
+    pub(super) administration: AdministrationTurns,
     pub(super) health: ClusterHealth,
     pub(super) draining: CancellationToken,
 }

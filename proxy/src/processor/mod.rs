@@ -6,9 +6,11 @@
 //!
 //! Each kind of request is a [`Command`] in a file of its own, with a handler over the [`environment`].
 
+mod administration;
 mod broker_requests;
 mod byte_budget;
 mod catalog;
+mod client_kind;
 mod clients;
 mod cluster_router;
 mod command;
@@ -40,7 +42,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use clients::ClientKind;
+pub use administration::{ClientFilter, ConnectedClient};
+pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
 pub use draft::{Draft, TopicName};
@@ -67,6 +70,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{Layers, Operation};
 use crate::service::{Capabilities, GroupConfig, TopicConfig};
+use administration::AdministrationTurns;
 use clients::Clients;
 use environment::Environment;
 use handle::Handles;
@@ -97,6 +101,7 @@ impl Processor {
             clients: Clients::default(),
             leases: RenewedLeases::default(),
             transactions: Arc::default(),
+            administration: AdministrationTurns::default(),
             health: ClusterHealth::default(),
             limits: rules.limits,
             draining,

@@ -13,10 +13,10 @@ use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceive
 use crate::context::Context;
 use crate::layer::Layers;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerRequests, Capabilities, ChangeInvisible, Delivered, Delivery, Forward,
-    GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata, Offsets, Permission,
-    Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle, TopicConfig, TopicKind,
-    Transactions,
+    AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, ChangeInvisible, Delivered,
+    Delivery, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata,
+    Offsets, Permission, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle,
+    TopicConfig, TopicKind, Transactions,
 };
 
 /// What the rules ask of the backend.
@@ -212,3 +212,4 @@ impl BrokerRequests for Scripted {
 impl Transactions for Scripted {}
 impl LiteSubscriptions for Scripted {}
 impl Offsets for Scripted {}
+impl Administration for Scripted {}

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::clients::{ClientKind, GroupSubscription, Session};
+use super::client_kind::ClientKind;
+use super::clients::{GroupSubscription, Session};
 use super::command::Command;
 use super::environment::Environment;
 use super::stream::PushStream;
@@ -177,6 +178,8 @@ impl Command for RegisterCommand {
             Role::Subscribing { group, subscriptions } => {
                 let consumer = Consumer { kind, group: &group, subscriptions: &subscriptions };
                 let policy = consumer.check(environment, context).await?;
+                session.group.clone_from(&group);
+                session.subscribe_to(subscriptions.iter().map(|subscription| subscription.topic.as_str()));
                 let topic = subscriptions.into_iter().next().map(|subscription| subscription.topic);
                 session.subscription = topic
                     .filter(|topic| validate::topic(topic).is_ok())

@@ -2,6 +2,8 @@
 
 /// Stores one message; short field names.
 pub const SEND_MESSAGE_V2: i32 = 310;
+/// A broker's counts of what happened lately.
+pub const VIEW_BROKER_STATS_DATA: i32 = 315;
 /// Stores several messages of one topic.
 pub const SEND_BATCH_MESSAGE: i32 = 320;
 /// Reads a queue from an offset on.
@@ -44,6 +46,8 @@ pub const DELETE_SUBSCRIPTION_GROUP: i32 = 207;
 pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
 /// Deletes a topic's route.
 pub const DELETE_TOPIC_IN_NAMESRV: i32 = 216;
+/// The topics that a group has received from.
+pub const QUERY_TOPICS_BY_CONSUMER: i32 = 343;
 /// One topic's configuration.
 pub const GET_TOPIC_CONFIG: i32 = 351;
 /// One group's configuration.

@@ -4,6 +4,7 @@
 //! may be slow, fail, or be several. The processor knows only these traits. One test suite
 //! (`proxy/tests/contract`) defines what every backend must do. This module imports no other.
 
+mod administration;
 mod broker_requests;
 mod error;
 mod lite;
@@ -18,6 +19,10 @@ mod transactions;
 
 use std::sync::Arc;
 
+pub use administration::{
+    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueStats, ReadMessage, ReadPage,
+    ReadQueue, StoreStats, StoredBytes, TopicStats, TopicUsage, WantedMessage,
+};
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
@@ -49,6 +54,8 @@ pub struct Services {
     pub lite: Arc<dyn LiteSubscriptions>,
     /// Reading by offset.
     pub offsets: Arc<dyn Offsets>,
+    /// What an administrator asks besides the configuration.
+    pub administration: Arc<dyn Administration>,
 }
 
 impl Services {
@@ -63,6 +70,7 @@ impl Services {
             + BrokerRequests
             + LiteSubscriptions
             + Offsets
+            + Administration
             + 'static,
     {
         Self {
@@ -72,7 +80,8 @@ impl Services {
             transactions: backend.clone(),
             broker_requests: backend.clone(),
             lite: backend.clone(),
-            offsets: backend,
+            offsets: backend.clone(),
+            administration: backend,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::Proxy;
 
-async fn run(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn run(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"));
     command.args(arguments).args(["--server", &proxy.address.to_string()]);
     let input = input.to_owned();
@@ -22,7 +22,7 @@ async fn run(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
     finished.await.expect("a result")
 }
 
-fn text(output: &[u8]) -> &str {
+pub(crate) fn text(output: &[u8]) -> &str {
     std::str::from_utf8(output).expect("UTF-8")
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod drain;
+mod inspect;
 mod limits;
 mod port;
 mod process;

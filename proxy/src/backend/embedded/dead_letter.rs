@@ -153,6 +153,7 @@ impl Move {
         change.commit(&self.store)?;
         let deliverable = freed.deliverable(&mut change, now);
         drop(change);
+        self.progress.settled.add(freed.count);
         self.progress.wake(deliverable);
         Ok(())
     }

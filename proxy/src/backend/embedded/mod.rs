@@ -13,6 +13,7 @@
 //!
 //! `store.rs` describes the storage layout and its invariants, `lease.rs` the coordinates of a delivery.
 
+mod administration;
 mod binary;
 mod blocking;
 mod broker;
@@ -47,6 +48,7 @@ mod lite_subscriptions;
 mod lite_sync;
 mod lite_topics;
 mod message_groups;
+mod meter;
 mod offsets;
 mod progress;
 mod queue;
@@ -57,6 +59,7 @@ mod receive;
 mod recovery;
 mod retention;
 mod retention_clock;
+mod search;
 mod send;
 mod services;
 mod settle;
@@ -69,6 +72,7 @@ mod testing;
 mod timer;
 mod topic;
 mod transaction;
+mod usage;
 mod waiting;
 mod writer;
 

@@ -11,6 +11,7 @@ use tokio::sync::futures::Notified;
 use super::changes::Changes;
 use super::keys;
 use super::lease::Lease;
+use super::meter::Meter;
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
@@ -33,6 +34,10 @@ pub(super) struct Progress {
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Notified when a move to the dead-letter topic ends.
     pub(super) forward_ended: Notify,
+    /// Messages that were delivered.
+    pub(super) delivered: Meter,
+    /// Deliveries that were settled.
+    pub(super) settled: Meter,
     more: Notify,
     waiting: Waiting,
     deleted: AtomicBool,
@@ -73,6 +78,8 @@ impl Progress {
             turn: AtomicUsize::new(0),
             reading: tokio::sync::Mutex::new(()),
             forward_ended: Notify::new(),
+            delivered: Meter::default(),
+            settled: Meter::default(),
             more: Notify::new(),
             waiting: Waiting::default(),
             deleted: AtomicBool::new(false),

@@ -212,6 +212,7 @@ impl Request<'_> {
         change.commit(&self.broker.store)?;
         if !batch.taken.is_empty() {
             self.broker.expiry.schedule(&self.progress, &mut change, wanted.visible_at);
+            self.progress.delivered.add(batch.taken.len());
         }
         Ok(batch)
     }

@@ -68,6 +68,7 @@ impl Broker {
         change.commit(&self.store)?;
         let deliverable = freed.deliverable(&mut change, now);
         drop(change);
+        group.progress.settled.add(freed.count);
         group.progress.wake(deliverable);
         Ok(outcomes)
     }
@@ -153,6 +154,8 @@ impl GroupProgress {
 /// What the end of leases makes deliverable.
 pub(super) struct Freed {
     max_leases: usize,
+    /// How many leases have ended.
+    pub(super) count: usize,
     // The queues and message groups in which leases have ended.
     groups: BTreeSet<(usize, Option<GroupHash>)>,
     // The queues that had too many unsettled messages.
@@ -162,7 +165,7 @@ pub(super) struct Freed {
 impl Freed {
     /// Nothing yet. A queue may have `max_leases` unsettled messages.
     pub(super) fn new(max_leases: usize) -> Self {
-        Self { max_leases, groups: BTreeSet::new(), full: BTreeSet::new() }
+        Self { max_leases, count: 0, groups: BTreeSet::new(), full: BTreeSet::new() }
     }
 
     /// Ends a lease for good.
@@ -173,6 +176,7 @@ impl Freed {
         }
         self.groups.insert((queue, progress.leases().get(offset).and_then(|lease| lease.group)));
         progress.end_lease(offset);
+        self.count += 1;
     }
 
     /// How many waiting receives may find something now: a message group goes on when nothing blocks it, and a queue that

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use super::lite_subscriptions::Subscriptions;
+use super::meter::Meter;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::store::Store;
@@ -26,6 +27,7 @@ pub(super) struct Topic {
     queues_used: AtomicBool,
     turn: AtomicUsize,
     deleted: AtomicBool,
+    arrivals: Meter,
     /// For a lite topic.
     lite: Option<Arc<LiteMembership>>,
 }
@@ -61,6 +63,7 @@ impl Topic {
             // Topics begin at different queues, so that single messages to many topics are spread over them.
             turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
             deleted: AtomicBool::new(false),
+            arrivals: Meter::default(),
             lite: None,
         }
     }
@@ -221,6 +224,7 @@ impl Topic {
 
     /// Wakes waiting receives of each group, as many as there are messages at most.
     pub(super) fn messages_arrived(&self, count: usize) {
+        self.lite.as_ref().map_or(&self.arrivals, |lite| &lite.parent.arrivals).add(count);
         if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
             // Groups whose progress is not in memory hear of it, too.
             return lite.deliverable(None);
@@ -228,6 +232,11 @@ impl Topic {
         for consumer in self.consumers.read().values() {
             consumer.wake(count);
         }
+    }
+
+    /// The messages that were stored in it, or in its lite topics.
+    pub(super) fn arrivals(&self) -> &Meter {
+        &self.arrivals
     }
 
     /// Marks it as deleted, and ends all waiting receives.

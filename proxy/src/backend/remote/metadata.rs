@@ -170,7 +170,7 @@ impl Cluster {
     }
 
     /// Calls every master. All answers must be readable.
-    async fn every_master<T>(
+    pub(super) async fn every_master<T>(
         &self,
         command: &Command,
         read: impl Fn(Command) -> Result<T, ServiceError>,
@@ -203,7 +203,8 @@ fn rejected(message: String) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Rejected, message)
 }
 
-fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
+/// Reads the JSON body of an answer.
+pub(super) fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
     lenient::from_slice(&answer.body).map_err(|error| {
         ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer can't be read: {error}"))
     })

@@ -10,6 +10,7 @@
 //! No request needs what an earlier one left here: a lease carries its broker's coordinates, and
 //! routes and configurations are only cached. The protocol is that of Apache's `remoting` and `broker` modules, 5.5.0.
 
+mod administration;
 mod answer;
 mod batch_ack;
 mod broker_requests;

@@ -7,9 +7,9 @@ use rocketmq_thin_proto::thin as pb;
 use rocketmq_thin_proto::thin::admin_server::Admin;
 use tonic::{Code, Request, Response, Status};
 
-use super::convert;
+use super::{admin_messages, admin_stats, convert};
 use crate::error::{Error, ErrorKind};
-use crate::processor::Processor;
+use crate::processor::{ClientFilter, Processor};
 use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
 
 /// Serves administrators.
@@ -63,6 +63,50 @@ impl Admin for Administration {
     ) -> Result<Response<pb::DeleteGroupResponse>, Status> {
         self.processor.delete_group(&request.into_inner().name).await.map_err(refused)?;
         Ok(Response::new(pb::DeleteGroupResponse {}))
+    }
+
+    async fn topic_stats(
+        &self,
+        request: Request<pb::TopicStatsRequest>,
+    ) -> Result<Response<pb::TopicStatsResponse>, Status> {
+        let stats = self.processor.topic_stats(&request.into_inner().name).await.map_err(refused)?;
+        Ok(Response::new(admin_stats::topic_stats_to_wire(stats)))
+    }
+
+    async fn group_stats(
+        &self,
+        request: Request<pb::GroupStatsRequest>,
+    ) -> Result<Response<pb::GroupStatsResponse>, Status> {
+        let pb::GroupStatsRequest { name, topic } = request.into_inner();
+        let stats = self.processor.group_stats(&name, topic.as_deref()).await.map_err(refused)?;
+        Ok(Response::new(admin_stats::group_stats_to_wire(stats)))
+    }
+
+    async fn read_messages(
+        &self,
+        request: Request<pb::ReadMessagesRequest>,
+    ) -> Result<Response<pb::ReadMessagesResponse>, Status> {
+        let read = admin_messages::read(request.into_inner())?;
+        let page = self.processor.read(read).await.map_err(refused)?;
+        Ok(Response::new(admin_messages::page_to_wire(page)))
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<pb::ListClientsRequest>,
+    ) -> Result<Response<pb::ListClientsResponse>, Status> {
+        let pb::ListClientsRequest { group, topic } = request.into_inner();
+        let (clients, truncated) = self.processor.connected_clients(&ClientFilter { group, topic });
+        let clients = clients.into_iter().map(admin_stats::client_to_wire).collect();
+        Ok(Response::new(pb::ListClientsResponse { clients, truncated }))
+    }
+
+    async fn store_stats(
+        &self,
+        _: Request<pb::StoreStatsRequest>,
+    ) -> Result<Response<pb::StoreStatsResponse>, Status> {
+        let stats = self.processor.store_stats().await.map_err(refused)?;
+        Ok(Response::new(admin_stats::store_stats_to_wire(stats)))
     }
 }
 

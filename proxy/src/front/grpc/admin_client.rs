@@ -5,13 +5,17 @@ use std::time::Duration;
 use rocketmq_thin_proto::thin as pb;
 use rocketmq_thin_proto::thin::admin_client::AdminClient;
 use thiserror::Error;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
-use crate::service::{GroupConfig, TopicConfig};
+use super::{admin_messages, admin_stats};
+use crate::processor::{ClientFilter, ConnectedClient};
+use crate::service::{GroupConfig, GroupStats, ReadPage, ReadQueue, StoreStats, TopicConfig, TopicStats};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of an answer: one message may have 4 MiB, and there are up to 10,000 clients.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// A connection to a running proxy.
 pub struct RemoteAdmin {
@@ -25,8 +29,19 @@ pub enum RemoteError {
     #[error("cannot reach a proxy at {0}; is it running? (--server HOST:PORT says where)")]
     Unreachable(String),
     /// The proxy refused.
-    #[error("{}", .0.message())]
+    #[error("{}{}", .0.message(), hint(.0))]
     Refused(#[from] Status),
+}
+
+/// What to do about a refusal, where its text doesn't say it.
+fn hint(status: &Status) -> &'static str {
+    match status.code() {
+        Code::NotFound => "; `topic list` and `group list` show what there is",
+        Code::Unimplemented if status.message().starts_with("Method not found") => {
+            "; is --server the address of administration (admin_listen), and the proxy as new as this program?"
+        }
+        _ => "",
+    }
 }
 
 impl RemoteAdmin {
@@ -38,7 +53,7 @@ impl RemoteAdmin {
         let unreachable = |_| RemoteError::Unreachable(server.to_owned());
         let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(unreachable)?;
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(unreachable)?;
-        Ok(Self { client: AdminClient::new(channel) })
+        Ok(Self { client: AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER) })
     }
 
     /// Creates topics and groups; with `replace` those that exist are changed.
@@ -91,5 +106,57 @@ impl RemoteAdmin {
     pub async fn delete_group(&mut self, name: String) -> Result<(), RemoteError> {
         self.client.delete_group(pb::DeleteGroupRequest { name }).await?;
         Ok(())
+    }
+
+    /// What a topic holds.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn topic_stats(&mut self, name: &str) -> Result<TopicStats, RemoteError> {
+        let answer = self.client.topic_stats(pb::TopicStatsRequest { name: name.to_owned() }).await?;
+        Ok(admin_stats::topic_stats(answer.into_inner()))
+    }
+
+    /// How far a group has got, in one topic or in all from which it has received.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn group_stats(
+        &mut self,
+        name: &str,
+        topic: Option<String>,
+    ) -> Result<GroupStats, RemoteError> {
+        let answer = self.client.group_stats(pb::GroupStatsRequest { name: name.to_owned(), topic }).await?;
+        Ok(admin_stats::group_stats(answer.into_inner()))
+    }
+
+    /// Reads a part of a queue.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn read(&mut self, read: ReadQueue) -> Result<ReadPage, RemoteError> {
+        let answer = self.client.read_messages(admin_messages::read_to_wire(read)).await?;
+        Ok(admin_messages::page(answer.into_inner()))
+    }
+
+    /// The clients of this proxy, and whether some were left out.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn clients(
+        &mut self,
+        filter: ClientFilter,
+    ) -> Result<(Vec<ConnectedClient>, bool), RemoteError> {
+        let ClientFilter { group, topic } = filter;
+        let answer = self.client.list_clients(pb::ListClientsRequest { group, topic }).await?.into_inner();
+        Ok((answer.clients.into_iter().map(admin_stats::client).collect(), answer.truncated))
+    }
+
+    /// What the store takes on the disk.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn store_stats(&mut self) -> Result<StoreStats, RemoteError> {
+        Ok(admin_stats::store_stats(self.client.store_stats(pb::StoreStatsRequest {}).await?.into_inner()))
     }
 }

@@ -16,6 +16,7 @@ use crate::processor::is_blank;
 
 const CLIENT_ID: &str = "x-mq-client-id";
 const CLIENT_VERSION: &str = "x-mq-client-version";
+const CLIENT_LANGUAGE: &str = "x-mq-language";
 const NAMESPACE: &str = "x-mq-namespace";
 const AUTHORIZATION: &str = "authorization";
 const DATE_TIME: &str = "x-mq-date-time";
@@ -80,6 +81,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
     Ok(Context {
         client_id: client_id.to_owned(),
         client_version: text(headers, CLIENT_VERSION).to_owned(),
+        client_language: text(headers, CLIENT_LANGUAGE).to_owned(),
         namespace: text(headers, NAMESPACE).to_owned(),
         credentials: credentials(headers).map(Box::new),
         peer: peer.clone(),

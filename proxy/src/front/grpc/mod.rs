@@ -11,6 +11,8 @@
 
 mod admin;
 mod admin_client;
+mod admin_messages;
+mod admin_stats;
 mod budget;
 mod calls;
 mod client;

@@ -1,0 +1,234 @@
+//! Statistics and stored messages, as far as brokers tell them (Apache's `AdminBrokerProcessor`).
+
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::Deserialize;
+
+use super::answer::success;
+use super::metadata::parse;
+use super::services::Remote;
+use crate::remoting::{Command, request};
+use crate::service::{
+    Administration, Delivery, Filter, Found, GroupQueueStats, GroupStats, GroupTopicStats, Metadata, Offsets,
+    Pull, Pulled, QueueOf, QueueStats, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind,
+    TopicStats, Whence, millis,
+};
+
+/// A group that every broker has, for tools.
+const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
+/// Calls about queues that are under way at the same time.
+const CONCURRENT: usize = 8;
+/// How long the calls of one request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A call looks at no more messages, and has no more bytes of bodies, apart from one message.
+const MAX_LOOKED_AT: u64 = 20_000;
+const MAX_BYTES: usize = 2 << 20;
+/// Nor does it take longer, apart from one pull.
+const MAX_TIME: Duration = Duration::from_millis(500);
+/// Messages of one pull.
+const PULL: usize = 32;
+
+/// Statistics of brokers (Apache's `Stats`).
+const STORED: &str = "TOPIC_PUT_NUMS";
+const DELIVERED: &str = "GROUP_GET_NUMS";
+const SETTLED: &str = "GROUP_ACK_NUMS";
+
+#[async_trait]
+impl Administration for Remote {
+    async fn topic_stats(&self, topic: &str) -> Result<TopicStats, ServiceError> {
+        let queues = stream::iter(self.queues(topic).await?)
+            .map(|(broker, id)| self.queue_stats(topic, broker, id))
+            .buffered(CONCURRENT)
+            .try_collect()
+            .await?;
+        Ok(TopicStats { queues, bytes: None, rate_in: self.rate(STORED, topic).await })
+    }
+
+    async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, ServiceError> {
+        if !self.cluster.list_groups().await?.iter().any(|known| known.name == group) {
+            let text = format!("group not found: {group}");
+            return Err(ServiceError::new(ServiceErrorKind::GroupNotFound, text));
+        }
+        let names = match topic {
+            Some(topic) => vec![topic.to_owned()],
+            None => self.topics_of(group).await?,
+        };
+        let mut topics = Vec::new();
+        for name in names {
+            // A topic that was deleted since has no route.
+            let queues = match self.queues(&name).await {
+                Err(error) if error.kind == ServiceErrorKind::TopicNotFound && topic.is_none() => continue,
+                queues => queues?,
+            };
+            let progress: Vec<Option<GroupQueueStats>> = stream::iter(queues)
+                .map(async |(broker, id)| self.group_queue_stats(group, queue_of(&name, &broker, id)).await)
+                .buffered(CONCURRENT)
+                .try_collect()
+                .await?;
+            let queues: Vec<_> = progress.into_iter().flatten().collect();
+            if queues.is_empty() {
+                continue;
+            }
+            let key = format!("{name}@{group}");
+            topics.push(GroupTopicStats {
+                rate_delivered: self.rate(DELIVERED, &key).await,
+                rate_settled: self.rate(SETTLED, &key).await,
+                topic: name,
+                queues,
+            });
+        }
+        Ok(GroupStats { topics, truncated: false })
+    }
+
+    async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {
+        let started = Instant::now();
+        let queue = queue_of(&read.topic, &read.broker, read.queue_id);
+        let end = self.offset(queue, Whence::End).await?;
+        let mut next = read.offset.max(self.offset(queue, Whence::Beginning).await?);
+        if let Some(from) = read.from {
+            next = next.max(self.offset(queue, Whence::Time(from)).await?);
+        }
+        let mut page = ReadPage::default();
+        let mut bytes = 0;
+        'pages: while next < end {
+            let pulled = self.pull_page(queue, next, PULL).await?;
+            let Found::Messages(messages) = pulled.found else {
+                // Nothing that can be read, or an offset that the broker corrects.
+                if pulled.next_offset <= next {
+                    next = end;
+                    break;
+                }
+                next = pulled.next_offset;
+                continue;
+            };
+            for mut delivery in messages {
+                if read.to.is_some_and(|to| millis(delivery.stored_at) > millis(to)) {
+                    next = end;
+                    break 'pages;
+                }
+                let is_full = page.messages.len() >= read.max || bytes >= MAX_BYTES;
+                if is_full || page.looked_at >= MAX_LOOKED_AT || started.elapsed() >= MAX_TIME {
+                    break 'pages;
+                }
+                page.looked_at += 1;
+                next = delivery.queue_offset + 1;
+                if !read.wanted.matches(&delivery.message.id, &delivery.message.keys) {
+                    continue;
+                }
+                let body_bytes = delivery.message.body.len();
+                let body = &delivery.message.body[..body_bytes.min(read.max_body)];
+                delivery.message.body = Bytes::copy_from_slice(body);
+                bytes += delivery.message.body.len();
+                page.messages.push(ReadMessage { delivery, broker: read.broker.clone(), body_bytes });
+            }
+        }
+        page.next_offset = next;
+        page.finished = next >= end;
+        Ok(page)
+    }
+}
+
+impl Remote {
+    /// The readable queues of a topic.
+    async fn queues(&self, topic: &str) -> Result<Vec<(String, i32)>, ServiceError> {
+        // Without this, a client's first use would create the topic.
+        self.existing_topic(topic).await?;
+        let route = self.cluster.route(topic).await?;
+        let readable = route.queues.iter().filter(|queues| queues.readable());
+        let queues = readable.flat_map(|queues| {
+            (0..queues.read.max(0)).map(|id| (queues.broker_name.clone(), id)).collect::<Vec<_>>()
+        });
+        Ok(queues.collect())
+    }
+
+    async fn queue_stats(&self, topic: &str, broker: String, id: i32) -> Result<QueueStats, ServiceError> {
+        let queue = queue_of(topic, &broker, id);
+        let first = self.offset(queue, Whence::Beginning).await?;
+        let next = self.offset(queue, Whence::End).await?;
+        let (mut oldest, mut newest) = (None, None);
+        if first < next {
+            oldest = self.stored_at(queue, first).await?;
+            newest = self.stored_at(queue, next - 1).await?;
+        }
+        Ok(QueueStats { broker, id, first, next, oldest, newest })
+    }
+
+    /// `None` if the group has not begun in this queue.
+    async fn group_queue_stats(
+        &self,
+        group: &str,
+        queue: QueueOf<'_>,
+    ) -> Result<Option<GroupQueueStats>, ServiceError> {
+        let Some(settled) = self.committed(queue, group).await? else { return Ok(None) };
+        let end = self.offset(queue, Whence::End).await?;
+        let lag = (end - settled).max(0);
+        let oldest = if lag > 0 { self.stored_at(queue, settled).await? } else { None };
+        let (broker, id) = (queue.broker.to_owned(), queue.id);
+        let stats =
+            GroupQueueStats { broker, id, settled, next: settled, end, lag, oldest, ..Default::default() };
+        Ok(Some(stats))
+    }
+
+    async fn stored_at(&self, queue: QueueOf<'_>, offset: i64) -> Result<Option<SystemTime>, ServiceError> {
+        let pulled = self.pull_page(queue, offset, 1).await?;
+        Ok(match pulled.found {
+            Found::Messages(messages) => messages.first().map(|delivery: &Delivery| delivery.stored_at),
+            Found::Nothing | Found::OffsetIllegal => None,
+        })
+    }
+
+    async fn pull_page(&self, queue: QueueOf<'_>, offset: i64, max: usize) -> Result<Pulled, ServiceError> {
+        let pull = Pull {
+            topic: queue.topic.to_owned(),
+            group: TOOLS_GROUP.to_owned(),
+            broker: queue.broker.to_owned(),
+            queue_id: queue.id,
+            offset,
+            max,
+            filter: Filter::All,
+            deadline: Instant::now(),
+        };
+        self.pull(pull).await
+    }
+
+    /// The topics that a group has received from.
+    async fn topics_of(&self, group: &str) -> Result<Vec<String>, ServiceError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Topics {
+            topic_list: Vec<String>,
+        }
+        let command = Command::request(request::QUERY_TOPICS_BY_CONSUMER).field("group", group);
+        let lists = self.cluster.every_master(&command, |answer| parse::<Topics>(&success(answer)?)).await?;
+        let mut topics: Vec<_> = lists.into_iter().flat_map(|list| list.topic_list).collect();
+        topics.sort();
+        topics.dedup();
+        Ok(topics)
+    }
+
+    /// Events per second over the last minute, on all brokers. `None` if a broker can't be asked.
+    async fn rate(&self, name: &str, key: &str) -> Option<f64> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Stats {
+            stats_minute: Minute,
+        }
+        #[derive(Deserialize)]
+        struct Minute {
+            tps: f64,
+        }
+        let command =
+            Command::request(request::VIEW_BROKER_STATS_DATA).field("statsName", name).field("statsKey", key);
+        // A broker on which nothing has happened has no such statistics.
+        let tps =
+            |answer| Ok(success(answer).and_then(|a| parse::<Stats>(&a)).map_or(0.0, |s| s.stats_minute.tps));
+        Some(self.cluster.every_master(&command, tps).await.ok()?.into_iter().sum())
+    }
+}
+
+fn queue_of<'a>(topic: &'a str, broker: &'a str, id: i32) -> QueueOf<'a> {
+    QueueOf { topic, broker, id, deadline: Instant::now() + PATIENCE }
+}

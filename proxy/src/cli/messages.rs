@@ -1,0 +1,319 @@
+//! Looking at stored messages.
+
+use std::time::SystemTime;
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use super::admin::AdminError;
+use super::commands::Server;
+use super::message_reports::{FoundMessages, ShownMessage};
+use super::output::show;
+use super::times;
+use crate::front::grpc::RemoteAdmin;
+use crate::service::{QueueStats, ReadMessage, ReadQueue, WantedMessage};
+
+/// Bytes of a body that are fetched for a line of a table.
+const PREVIEW_BYTES: usize = 120;
+/// Messages of one call.
+const PAGE: usize = 100;
+
+#[derive(Subcommand)]
+pub(super) enum MessageCommand {
+    /// Show messages of a topic: the oldest ones, or those from an offset on
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy message peek orders
+      The ten oldest messages of all queues.
+  rocketmq-thin-proxy message peek orders --newest --count 3
+  rocketmq-thin-proxy message peek orders --queue 2 --offset 1500
+  rocketmq-thin-proxy message peek %DLQ%billing
+      Dead letters of a group; `dlq` has commands for them.")]
+    Peek {
+        #[command(flatten)]
+        topic: TopicName,
+        /// Only this queue
+        #[arg(long, value_name = "N")]
+        queue: Option<i32>,
+        /// From this offset on
+        #[arg(long, value_name = "N", requires = "queue", conflicts_with = "newest")]
+        offset: Option<i64>,
+        /// The newest messages instead of the oldest
+        #[arg(long)]
+        newest: bool,
+        /// How many messages
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        count: usize,
+    },
+    /// Search the messages of a topic by id, key, or the time when they were stored
+    #[command(after_help = "\
+A TIME is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it is, such as 15m or 2h. The search reads
+the queues from the oldest message on, and stops at --limit messages; --from and --to shorten it.
+
+Examples:
+  rocketmq-thin-proxy message find orders --id 01A2B3C4D5
+  rocketmq-thin-proxy message find orders --key customer-17 --from 2h
+  rocketmq-thin-proxy message find orders --from 2026-11-29T10:00:00Z --to 2026-11-29T10:05:00Z --count 100")]
+    Find(#[command(flatten)] Find),
+    /// Show everything of one message: properties and body
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy message show orders --queue 2 --offset 1500
+  rocketmq-thin-proxy message show orders --id 01A2B3C4D5")]
+    Show {
+        #[command(flatten)]
+        topic: TopicName,
+        /// Its queue
+        #[arg(long, value_name = "N", requires = "offset", required_unless_present = "id")]
+        queue: Option<i32>,
+        /// Its offset
+        #[arg(long, value_name = "N", requires = "queue")]
+        offset: Option<i64>,
+        /// Its id; this searches the topic
+        #[arg(long, value_name = "ID", conflicts_with_all = ["queue", "offset"])]
+        id: Option<String>,
+    },
+}
+
+#[derive(ClapArgs)]
+pub(super) struct TopicName {
+    /// The topic
+    topic: String,
+    /// The broker, where several have queues of the topic
+    #[arg(long, value_name = "NAME")]
+    broker: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+#[derive(ClapArgs)]
+pub(super) struct Find {
+    #[command(flatten)]
+    topic: TopicName,
+    #[command(flatten)]
+    wanted: Search,
+}
+
+#[derive(ClapArgs)]
+pub(super) struct Search {
+    /// The message's id
+    #[arg(long, value_name = "ID", conflicts_with = "key", required_unless_present_any = ["key", "from", "to"])]
+    pub(super) id: Option<String>,
+    /// One of the message's keys
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: Option<String>,
+    /// Stored at this time or later
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    pub(super) from: Option<SystemTime>,
+    /// Stored at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    pub(super) to: Option<SystemTime>,
+    /// How many messages to find
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) count: usize,
+    /// How many messages to look at
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(super) limit: u64,
+}
+
+/// Runs one command.
+pub(super) async fn run(command: MessageCommand) -> Result<(), AdminError> {
+    match command {
+        MessageCommand::Peek { topic, queue, offset, newest, count } => {
+            let json = topic.server.json;
+            let mut reader = Reader::open(topic).await?;
+            reader.only(queue)?;
+            let start = match (offset, newest) {
+                (Some(offset), _) => Start::At(offset),
+                (None, true) => Start::Newest,
+                (None, false) => Start::Oldest,
+            };
+            Ok(show(&reader.peek(start, count).await?, json)?)
+        }
+        MessageCommand::Find(Find { topic, wanted }) => {
+            let json = topic.server.json;
+            let mut reader = Reader::open(topic).await?;
+            Ok(show(&reader.find(&wanted).await?, json)?)
+        }
+        MessageCommand::Show { topic, queue, offset, id } => {
+            let json = topic.server.json;
+            let mut reader = Reader::open(topic).await?;
+            let message = match (id, offset) {
+                (Some(id), _) => reader.by_id(&id).await?,
+                (None, offset) => {
+                    reader.only(queue)?;
+                    reader.at(offset.unwrap_or_default()).await?
+                }
+            };
+            Ok(show(&ShownMessage::new(message), json)?)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    Oldest,
+    Newest,
+    At(i64),
+}
+
+/// Reads the queues of a topic.
+pub(super) struct Reader {
+    admin: RemoteAdmin,
+    topic: String,
+    queues: Vec<QueueStats>,
+}
+
+impl Reader {
+    async fn open(topic: TopicName) -> Result<Self, AdminError> {
+        let TopicName { topic, broker, server } = topic;
+        let mut reader = Self::new(RemoteAdmin::connect(&server.address).await?, topic).await?;
+        reader.queues.retain(|queue| broker.as_ref().is_none_or(|broker| queue.broker == *broker));
+        Ok(reader)
+    }
+
+    /// A reader of all queues of a topic.
+    pub(super) async fn new(mut admin: RemoteAdmin, topic: String) -> Result<Self, AdminError> {
+        let queues = admin.topic_stats(&topic).await?.queues;
+        Ok(Self { admin, topic, queues })
+    }
+
+    /// Leaves the other queues out.
+    fn only(&mut self, queue: Option<i32>) -> Result<(), AdminError> {
+        let Some(id) = queue else { return Ok(()) };
+        self.queues.retain(|queue| queue.id == id);
+        match self.queues.len() {
+            0 => Err(AdminError::Missing(format!("queue {id} of topic {}", self.topic))),
+            1 => Ok(()),
+            _ => {
+                let brokers: Vec<_> = self.queues.iter().map(|queue| queue.broker.as_str()).collect();
+                Err(AdminError::Ambiguous(format!(
+                    "several brokers have a queue {id} of topic {}: name one with --broker ({})",
+                    self.topic,
+                    brokers.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// The first or the last messages of all queues, in order of time.
+    pub(super) async fn peek(&mut self, start: Start, count: usize) -> Result<FoundMessages, AdminError> {
+        let mut found = Vec::new();
+        for queue in self.queues.clone() {
+            let offset = match start {
+                Start::Oldest => queue.first,
+                Start::Newest => queue.next - i64::try_from(count).unwrap_or(i64::MAX),
+                Start::At(offset) => offset,
+            };
+            let mut read = self.read_from(&queue, offset, PREVIEW_BYTES);
+            let mut wanted = count;
+            while wanted > 0 {
+                read.max = wanted.min(PAGE);
+                let page = self.admin.read(read.clone()).await?;
+                wanted -= page.messages.len().min(wanted);
+                found.extend(page.messages);
+                read.offset = page.next_offset;
+                if page.finished {
+                    break;
+                }
+            }
+        }
+        found.sort_by_key(|message| message.delivery.stored_at);
+        match start {
+            Start::Newest => found.drain(..found.len().saturating_sub(count)).for_each(drop),
+            Start::Oldest | Start::At(_) => found.truncate(count),
+        }
+        let looked_at = found.len() as u64;
+        Ok(FoundMessages::new(found, looked_at, None))
+    }
+
+    /// Searches one queue after the other.
+    pub(super) async fn find(&mut self, search: &Search) -> Result<FoundMessages, AdminError> {
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        for queue in self.queues.clone() {
+            let mut read = self.read_from(&queue, queue.first, PREVIEW_BYTES);
+            (read.from, read.to) = (search.from, search.to);
+            read.wanted = match (&search.id, &search.key) {
+                (Some(id), _) => WantedMessage::Id(id.clone()),
+                (None, Some(key)) => WantedMessage::Key(key.clone()),
+                (None, None) => WantedMessage::Any,
+            };
+            loop {
+                let left = search.count.saturating_sub(found.len());
+                if left == 0 {
+                    let text = format!("there may be more than these {}: see --count", found.len());
+                    return Ok(FoundMessages::new(found, looked_at, Some(text)));
+                }
+                if looked_at >= search.limit {
+                    let text = format!(
+                        "stopped after looking at {looked_at} messages, in queue {} at offset {}: narrow the search \
+                         with --from and --to, or raise --limit",
+                        queue.id, read.offset
+                    );
+                    return Ok(FoundMessages::new(found, looked_at, Some(text)));
+                }
+                read.max = left.min(PAGE);
+                let page = self.admin.read(read.clone()).await?;
+                looked_at += page.looked_at;
+                found.extend(page.messages);
+                read.offset = page.next_offset;
+                if page.finished {
+                    break;
+                }
+            }
+        }
+        found.sort_by_key(|message| message.delivery.stored_at);
+        Ok(FoundMessages::new(found, looked_at, None))
+    }
+
+    async fn by_id(&mut self, id: &str) -> Result<ReadMessage, AdminError> {
+        for queue in self.queues.clone() {
+            let mut read = self.read_from(&queue, queue.first, usize::MAX);
+            read.wanted = WantedMessage::Id(id.to_owned());
+            loop {
+                read.max = 1;
+                let page = self.admin.read(read.clone()).await?;
+                if let Some(message) = page.messages.into_iter().next() {
+                    return Ok(message);
+                }
+                read.offset = page.next_offset;
+                if page.finished {
+                    break;
+                }
+            }
+        }
+        Err(AdminError::Missing(format!("message {id} in topic {}", self.topic)))
+    }
+
+    async fn at(&mut self, offset: i64) -> Result<ReadMessage, AdminError> {
+        let missing = || format!("a message at offset {offset} of topic {}", self.topic);
+        let Some(queue) = self.queues.first().cloned() else { return Err(AdminError::Missing(missing())) };
+        if !(queue.first..queue.next).contains(&offset) {
+            return Err(AdminError::Missing(format!(
+                "offset {offset} in queue {} of topic {}, which has the offsets {} to {},",
+                queue.id,
+                self.topic,
+                queue.first,
+                queue.next - 1
+            )));
+        }
+        let mut read = self.read_from(&queue, offset, usize::MAX);
+        read.max = 1;
+        let page = self.admin.read(read).await?;
+        let found = page.messages.into_iter().find(|message| message.delivery.queue_offset == offset);
+        found.ok_or_else(|| AdminError::Missing(missing()))
+    }
+
+    fn read_from(&self, queue: &QueueStats, offset: i64, max_body: usize) -> ReadQueue {
+        ReadQueue {
+            topic: self.topic.clone(),
+            broker: queue.broker.clone(),
+            queue_id: queue.id,
+            offset,
+            max: PAGE,
+            max_body,
+            from: None,
+            to: None,
+            wanted: WantedMessage::Any,
+        }
+    }
+}

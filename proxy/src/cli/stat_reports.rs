@@ -1,0 +1,283 @@
+//! How statistics are shown.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::output::{Report, Table};
+use super::times;
+use crate::service::{GroupQueueStats, GroupStats, QueueStats, StoredBytes, TopicStats};
+
+/// What a topic holds.
+#[derive(Serialize)]
+pub(super) struct TopicReport {
+    topic: String,
+    messages: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<BytesView>,
+    /// Messages stored per second, over the last minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+    queues: Vec<QueueView>,
+    #[serde(skip)]
+    age: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct BytesView {
+    count: u64,
+    estimated: bool,
+}
+
+impl From<StoredBytes> for BytesView {
+    fn from(bytes: StoredBytes) -> Self {
+        Self { count: bytes.count, estimated: bytes.estimated }
+    }
+}
+
+impl BytesView {
+    /// The size, marked if it is an estimate.
+    pub(super) fn text(&self) -> String {
+        let about = if self.estimated { "about " } else { "" };
+        format!("{about}{}", times::bytes(self.count))
+    }
+}
+
+#[derive(Serialize)]
+struct QueueView {
+    broker: String,
+    queue: i32,
+    first_offset: i64,
+    next_offset: i64,
+    messages: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+}
+
+impl TopicReport {
+    pub(super) fn new(topic: String, stats: TopicStats) -> Self {
+        let oldest = stats.queues.iter().filter_map(|queue| queue.oldest).min();
+        let queues: Vec<_> = stats.queues.iter().map(QueueView::new).collect();
+        Self {
+            topic,
+            messages: queues.iter().map(|queue| queue.messages).sum(),
+            bytes: stats.bytes.map(Into::into),
+            rate_in: stats.rate_in.map(rounded),
+            oldest: oldest.map(times::at),
+            newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(times::at),
+            queues,
+            age: oldest.map(times::age),
+        }
+    }
+}
+
+impl QueueView {
+    fn new(queue: &QueueStats) -> Self {
+        Self {
+            broker: queue.broker.clone(),
+            queue: queue.id,
+            first_offset: queue.first,
+            next_offset: queue.next,
+            messages: queue.next - queue.first,
+            oldest: queue.oldest.map(times::at),
+            newest: queue.newest.map(times::at),
+        }
+    }
+}
+
+impl Report for TopicReport {
+    fn text(&self) -> String {
+        let mut text = format!("{}: {} messages", self.topic, self.messages);
+        // Writing to a String can't fail.
+        if let Some(bytes) = &self.bytes {
+            let _ = write!(text, ", {}", bytes.text());
+        }
+        if let Some(rate) = self.rate_in {
+            let _ = write!(text, ", {rate} per second in the last minute");
+        }
+        if let Some(age) = &self.age {
+            let _ = write!(text, ", the oldest {age} old");
+        }
+        text.push_str("\n\n");
+        let mut table = Table::new(["BROKER", "QUEUE", "MESSAGES", "FIRST", "NEXT", "OLDEST", "NEWEST"]);
+        for queue in &self.queues {
+            table.row([
+                queue.broker.clone(),
+                queue.queue.to_string(),
+                queue.messages.to_string(),
+                queue.first_offset.to_string(),
+                queue.next_offset.to_string(),
+                or_dash(queue.oldest.as_ref()),
+                or_dash(queue.newest.as_ref()),
+            ]);
+        }
+        text + &table.text()
+    }
+}
+
+/// How far a group has got.
+#[derive(Serialize)]
+pub(super) struct GroupReport {
+    group: String,
+    topics: Vec<GroupTopicView>,
+    truncated: bool,
+    #[serde(skip)]
+    with_queues: bool,
+}
+
+#[derive(Serialize)]
+struct GroupTopicView {
+    topic: String,
+    #[serde(flatten)]
+    progress: ProgressView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_delivered: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_settled: Option<f64>,
+    queues: Vec<GroupQueueView>,
+}
+
+#[derive(Serialize)]
+struct GroupQueueView {
+    broker: String,
+    queue: i32,
+    settled_offset: i64,
+    next_offset: i64,
+    end_offset: i64,
+    #[serde(flatten)]
+    progress: ProgressView,
+}
+
+#[derive(Serialize)]
+struct ProgressView {
+    lag: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_unsettled: Option<String>,
+    #[serde(skip)]
+    age: Option<String>,
+}
+
+impl ProgressView {
+    fn of(queues: &[GroupQueueStats]) -> Self {
+        let sum = |count: fn(&GroupQueueStats) -> Option<i64>| queues.iter().map(count).sum::<Option<i64>>();
+        let oldest = queues.iter().filter_map(|queue| queue.oldest).min();
+        Self {
+            lag: queues.iter().map(|queue| queue.lag).sum(),
+            in_flight: sum(|queue| queue.in_flight),
+            retry: sum(|queue| queue.retry),
+            blocked: sum(|queue| queue.blocked),
+            oldest_unsettled: oldest.map(times::at),
+            age: oldest.map(times::age),
+        }
+    }
+
+    fn cells(&self) -> [String; 5] {
+        let count = |count: Option<i64>| or_dash(count);
+        let age = or_dash(self.age.as_ref());
+        [self.lag.to_string(), count(self.in_flight), count(self.retry), count(self.blocked), age]
+    }
+}
+
+impl GroupReport {
+    pub(super) fn new(group: String, stats: GroupStats, with_queues: bool) -> Self {
+        let queue = |queue: &GroupQueueStats| GroupQueueView {
+            broker: queue.broker.clone(),
+            queue: queue.id,
+            settled_offset: queue.settled,
+            next_offset: queue.next,
+            end_offset: queue.end,
+            progress: ProgressView::of(std::slice::from_ref(queue)),
+        };
+        let topics = stats.topics.into_iter().map(|topic| GroupTopicView {
+            progress: ProgressView::of(&topic.queues),
+            queues: topic.queues.iter().map(queue).collect(),
+            topic: topic.topic,
+            rate_delivered: topic.rate_delivered.map(rounded),
+            rate_settled: topic.rate_settled.map(rounded),
+        });
+        Self { group, topics: topics.collect(), truncated: stats.truncated, with_queues }
+    }
+}
+
+impl Report for GroupReport {
+    fn text(&self) -> String {
+        if self.topics.is_empty() {
+            return format!("group {} has not received from any topic yet", self.group);
+        }
+        let mut table = Table::new([
+            "TOPIC",
+            "LAG",
+            "IN FLIGHT",
+            "RETRY",
+            "BLOCKED",
+            "OLDEST",
+            "DELIVERED/S",
+            "SETTLED/S",
+        ]);
+        for topic in &self.topics {
+            let [lag, in_flight, retry, blocked, age] = topic.progress.cells();
+            let rates = [or_dash(topic.rate_delivered), or_dash(topic.rate_settled)];
+            let [delivered, settled] = rates;
+            table.row([topic.topic.clone(), lag, in_flight, retry, blocked, age, delivered, settled]);
+        }
+        let mut text = table.text();
+        if self.with_queues {
+            let mut table = Table::new([
+                "TOPIC",
+                "BROKER",
+                "QUEUE",
+                "SETTLED TO",
+                "NEXT",
+                "END",
+                "LAG",
+                "IN FLIGHT",
+                "RETRY",
+                "BLOCKED",
+                "OLDEST",
+            ]);
+            for (topic, queue) in
+                self.topics.iter().flat_map(|topic| topic.queues.iter().map(move |q| (topic, q)))
+            {
+                let [lag, in_flight, retry, blocked, age] = queue.progress.cells();
+                table.row([
+                    topic.topic.clone(),
+                    queue.broker.clone(),
+                    queue.queue.to_string(),
+                    queue.settled_offset.to_string(),
+                    queue.next_offset.to_string(),
+                    queue.end_offset.to_string(),
+                    lag,
+                    in_flight,
+                    retry,
+                    blocked,
+                    age,
+                ]);
+            }
+            text = format!("{text}\n{}", table.text());
+        }
+        if self.truncated {
+            text.push_str("There are more topics than are shown: ask for one with --topic.\n");
+        }
+        text
+    }
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 10.0).round() / 10.0
+}

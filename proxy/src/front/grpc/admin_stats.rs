@@ -1,0 +1,163 @@
+//! Statistics and clients on the wire <-> in the rules' terms.
+
+use std::time::SystemTime;
+
+use rocketmq_thin_proto::thin as pb;
+
+use super::convert;
+use crate::processor::ConnectedClient;
+use crate::service::{
+    self, GroupQueueStats, GroupStats, GroupTopicStats, QueueStats, StoreStats, StoredBytes, TopicStats,
+    TopicUsage,
+};
+
+pub(super) fn topic_stats_to_wire(stats: TopicStats) -> pb::TopicStatsResponse {
+    let queue = |queue: QueueStats| pb::QueueStats {
+        broker: queue.broker,
+        id: queue.id,
+        first_offset: queue.first,
+        next_offset: queue.next,
+        oldest: queue.oldest.map(convert::timestamp),
+        newest: queue.newest.map(convert::timestamp),
+    };
+    pb::TopicStatsResponse {
+        queues: stats.queues.into_iter().map(queue).collect(),
+        stored_bytes: stats.bytes.map(|bytes| bytes.count),
+        estimated: stats.bytes.is_some_and(|bytes| bytes.estimated),
+        rate_in: stats.rate_in,
+    }
+}
+
+pub(super) fn topic_stats(stats: pb::TopicStatsResponse) -> TopicStats {
+    let queue = |queue: pb::QueueStats| QueueStats {
+        broker: queue.broker,
+        id: queue.id,
+        first: queue.first_offset,
+        next: queue.next_offset,
+        oldest: time(queue.oldest),
+        newest: time(queue.newest),
+    };
+    let estimated = stats.estimated;
+    TopicStats {
+        queues: stats.queues.into_iter().map(queue).collect(),
+        bytes: stats.stored_bytes.map(|count| StoredBytes { count, estimated }),
+        rate_in: stats.rate_in,
+    }
+}
+
+pub(super) fn group_stats_to_wire(stats: GroupStats) -> pb::GroupStatsResponse {
+    let queue = |queue: GroupQueueStats| pb::GroupQueueStats {
+        broker: queue.broker,
+        id: queue.id,
+        settled_offset: queue.settled,
+        next_offset: queue.next,
+        end_offset: queue.end,
+        lag: queue.lag,
+        in_flight: queue.in_flight,
+        retry: queue.retry,
+        blocked: queue.blocked,
+        oldest_unsettled: queue.oldest.map(convert::timestamp),
+    };
+    let topic = |topic: GroupTopicStats| pb::GroupTopicStats {
+        topic: topic.topic,
+        queues: topic.queues.into_iter().map(queue).collect(),
+        rate_delivered: topic.rate_delivered,
+        rate_settled: topic.rate_settled,
+    };
+    pb::GroupStatsResponse {
+        topics: stats.topics.into_iter().map(topic).collect(),
+        truncated: stats.truncated,
+    }
+}
+
+pub(super) fn group_stats(stats: pb::GroupStatsResponse) -> GroupStats {
+    let queue = |queue: pb::GroupQueueStats| GroupQueueStats {
+        broker: queue.broker,
+        id: queue.id,
+        settled: queue.settled_offset,
+        next: queue.next_offset,
+        end: queue.end_offset,
+        lag: queue.lag,
+        in_flight: queue.in_flight,
+        retry: queue.retry,
+        blocked: queue.blocked,
+        oldest: time(queue.oldest_unsettled),
+    };
+    let topic = |topic: pb::GroupTopicStats| GroupTopicStats {
+        topic: topic.topic,
+        queues: topic.queues.into_iter().map(queue).collect(),
+        rate_delivered: topic.rate_delivered,
+        rate_settled: topic.rate_settled,
+    };
+    GroupStats { topics: stats.topics.into_iter().map(topic).collect(), truncated: stats.truncated }
+}
+
+pub(super) fn store_stats_to_wire(stats: StoreStats) -> pb::StoreStatsResponse {
+    let topic = |topic: TopicUsage| pb::TopicUsage {
+        name: topic.name,
+        messages: topic.messages,
+        bytes: topic.bytes.count,
+        estimated: topic.bytes.estimated,
+    };
+    pb::StoreStatsResponse {
+        directory: stats.directory,
+        usage: stats.usage.into_iter().map(|(kind, bytes)| pb::DiskUsage { kind, bytes }).collect(),
+        free_bytes: stats.free_bytes,
+        total_bytes: stats.total_bytes,
+        failure: stats.failure,
+        topics: stats.topics.into_iter().map(topic).collect(),
+        truncated: stats.truncated,
+    }
+}
+
+pub(super) fn store_stats(stats: pb::StoreStatsResponse) -> StoreStats {
+    let topic = |topic: pb::TopicUsage| TopicUsage {
+        name: topic.name,
+        messages: topic.messages,
+        bytes: StoredBytes { count: topic.bytes, estimated: topic.estimated },
+    };
+    StoreStats {
+        directory: stats.directory,
+        usage: stats.usage.into_iter().map(|usage| (usage.kind, usage.bytes)).collect(),
+        free_bytes: stats.free_bytes,
+        total_bytes: stats.total_bytes,
+        failure: stats.failure,
+        topics: stats.topics.into_iter().map(topic).collect(),
+        truncated: stats.truncated,
+    }
+}
+
+pub(super) fn client_to_wire(client: ConnectedClient) -> pb::Client {
+    pb::Client {
+        id: client.id,
+        address: client.address,
+        language: client.language,
+        version: client.version,
+        namespace: client.namespace,
+        r#type: client.kind,
+        group: client.group,
+        topics: client.topics,
+        since: Some(convert::timestamp(client.since)),
+        connected: client.connected,
+    }
+}
+
+pub(super) fn client(client: pb::Client) -> ConnectedClient {
+    ConnectedClient {
+        id: client.id,
+        address: client.address,
+        language: client.language,
+        version: client.version,
+        namespace: client.namespace,
+        kind: client.r#type,
+        group: client.group,
+        topics: client.topics,
+        since: time(client.since).unwrap_or(SystemTime::UNIX_EPOCH),
+        connected: client.connected,
+    }
+}
+
+/// A time on the wire; `None` if it is absent or invalid.
+pub(super) fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {
+    timestamp.and_then(convert::timestamp_millis).map(service::time)
+}

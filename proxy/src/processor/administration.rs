@@ -1,0 +1,140 @@
+//! The administrator's requests about what is stored, consumed and connected.
+
+use tokio::sync::Semaphore;
+
+use super::Processor;
+use super::cluster_router::{ClusterRouter, Origin};
+use crate::error::{Error, ErrorKind};
+use crate::service::{GroupStats, ReadPage, ReadQueue, ServiceErrorKind, Services, StoreStats, TopicStats};
+
+/// Requests that read much are carried out so many at a time. The others wait.
+const CONCURRENT: usize = 4;
+/// Messages of one read.
+const MAX_READ: usize = 100;
+/// Clients in one answer.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Bounds what administrators read at the same time.
+pub(super) struct AdministrationTurns(Semaphore);
+
+impl Default for AdministrationTurns {
+    fn default() -> Self {
+        Self(Semaphore::new(CONCURRENT))
+    }
+}
+
+impl AdministrationTurns {
+    pub(super) async fn take(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.0.acquire().await.expect("the semaphore is never closed")
+    }
+}
+
+/// Which clients to list.
+#[derive(Clone, Debug, Default)]
+pub struct ClientFilter {
+    /// Those of this group.
+    pub group: Option<String>,
+    /// Those that name this topic.
+    pub topic: Option<String>,
+}
+
+/// What is known of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectedClient {
+    /// The client's name for itself.
+    pub id: String,
+    /// Where its settings came from.
+    pub address: String,
+    /// The language it says it is written in; may be empty.
+    pub language: String,
+    /// The version it says it has; may be empty.
+    pub version: String,
+    /// The namespace it works in; mostly empty.
+    pub namespace: String,
+    /// What it says it is: `PRODUCER` and so on.
+    pub kind: String,
+    /// The group of a consumer, or empty.
+    pub group: String,
+    /// The topics that it sends to or subscribes to, as far as it named them.
+    pub topics: Vec<String>,
+    /// When it sent its settings.
+    pub since: std::time::SystemTime,
+    /// Whether its stream is open.
+    pub connected: bool,
+}
+
+/// Administration of what is stored and consumed. Like the rest of administration, it bypasses the layers.
+impl Processor {
+    /// What a topic holds.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `NotImplemented`, or the backend's failure.
+    pub async fn topic_stats(&self, topic: &str) -> Result<TopicStats, Error> {
+        let _turn = self.environment.administration.take().await;
+        Ok(self.services_of(topic).administration.topic_stats(topic).await?)
+    }
+
+    /// How far a group has got, in one topic or in all from which it has received.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `TopicNotFound`, `NotImplemented`, or the backend's failure.
+    pub async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, Error> {
+        let _turn = self.environment.administration.take().await;
+        if let Some(name) = topic {
+            return Ok(self.services_of(name).administration.group_stats(group, topic).await?);
+        }
+        let mut merged: Option<GroupStats> = None;
+        for cluster in self.environment.clusters.all() {
+            match cluster.services.administration.group_stats(group, None).await {
+                Ok(stats) => {
+                    let merged = merged.get_or_insert_default();
+                    merged.topics.extend(stats.topics);
+                    merged.truncated |= stats.truncated;
+                }
+                // Another cluster may have it.
+                Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        merged.ok_or_else(|| Error::new(ErrorKind::GroupNotFound, format!("no consumer group {group}")))
+    }
+
+    /// Reads a part of a queue, without consuming it.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `BadRequest`, `NotImplemented`, or the backend's failure.
+    pub async fn read(&self, mut read: ReadQueue) -> Result<ReadPage, Error> {
+        let _turn = self.environment.administration.take().await;
+        read.max = read.max.min(MAX_READ);
+        Ok(self.services_of(&read.topic).administration.read(read).await?)
+    }
+
+    /// The clients that have a session at this proxy, by id, and whether some were left out.
+    #[must_use]
+    pub fn connected_clients(&self, filter: &ClientFilter) -> (Vec<ConnectedClient>, bool) {
+        let mut clients = self.environment.clients.list(filter);
+        clients.sort_by(|a, b| (&a.id, &a.address).cmp(&(&b.id, &b.address)));
+        let truncated = clients.len() > MAX_CLIENTS;
+        clients.truncate(MAX_CLIENTS);
+        (clients, truncated)
+    }
+
+    /// What the store takes on the disk.
+    ///
+    /// # Errors
+    /// `NotImplemented`, or the backend's failure.
+    pub async fn store_stats(&self) -> Result<StoreStats, Error> {
+        let _turn = self.environment.administration.take().await;
+        Ok(self.environment.clusters.default_services().administration.store_stats().await?)
+    }
+
+    pub(super) fn services_of(&self, topic: &str) -> &Services {
+        services_of(&self.environment.clusters, topic)
+    }
+}
+
+/// The services of a topic's cluster. An administrator has no client id and no namespace: placement rules that ask for
+/// these don't apply.
+pub(super) fn services_of<'a>(clusters: &'a ClusterRouter, topic: &str) -> &'a Services {
+    &clusters.route(Origin::default(), topic).services
+}
