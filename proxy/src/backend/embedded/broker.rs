@@ -15,6 +15,7 @@ use super::idle;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
 use super::progress::Progress;
+use super::progress_writer::ProgressWriter;
 use super::read_cache::ReadCache;
 use super::recovery;
 use super::retention::Retention;
@@ -30,6 +31,7 @@ pub(super) struct Broker {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) writer: Writer,
+    pub(super) progress_writer: Arc<ProgressWriter>,
     pub(super) checks: Arc<Checks>,
     pub(super) expiry: Arc<Expiry>,
     pub(super) read_cache: ReadCache,
@@ -37,7 +39,7 @@ pub(super) struct Broker {
 }
 
 impl Broker {
-    /// Opens the data directory and starts the writer thread. Reads the disk.
+    /// Opens the data directory and starts the writer threads. Reads the disk.
     pub(super) fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
         let store = Arc::new(Store::open(DataDirectory::take(&config.data_dir)?, config.flush)?);
         let damaged = |error: ServiceError| OpenError::Damaged(config.data_dir.clone(), error.to_string());
@@ -48,11 +50,14 @@ impl Broker {
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
         let checks = Arc::new(Checks::default());
         let writer = Writer::start(store.clone(), catalog.clone(), checks.clone(), options)?;
+        let progress_writer = ProgressWriter::start(store.clone())
+            .map_err(|error| OpenError::Io(config.data_dir.clone(), error))?;
         Ok(Self {
             config,
             store,
             catalog,
             writer,
+            progress_writer: Arc::new(progress_writer),
             checks,
             expiry: Arc::default(),
             read_cache: ReadCache::default(),

@@ -1,6 +1,6 @@
-//! A change of a group's progress that is about to be written. The next start sees all of it or nothing.
+//! Changes of groups' progress that are about to be written. The next start sees all of a change or nothing.
 
-use fjall::{PersistMode, UserKey};
+use fjall::{PersistMode, UserKey, UserValue};
 
 use super::keys;
 use super::lease::Lease;
@@ -8,30 +8,31 @@ use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
 /// Changed cursors and leases of one group in one topic.
-pub(super) struct Changes<'a> {
-    store: &'a Store,
+pub(super) struct Changes {
     group: u32,
     topic: u32,
-    // A record's new value; `None` removes it.
-    records: Vec<(UserKey, Option<Vec<u8>>)>,
+    records: Vec<Record>,
 }
 
-impl<'a> Changes<'a> {
+/// A record's key, and its new value; `None` removes it.
+pub(super) type Record = (UserKey, Option<UserValue>);
+
+impl Changes {
     /// No changes yet.
-    pub(super) fn new(store: &'a Store, group: u32, topic: u32) -> Self {
-        Self { store, group, topic, records: Vec::new() }
+    pub(super) fn new(group: u32, topic: u32) -> Self {
+        Self { group, topic, records: Vec::new() }
     }
 
     /// Sets the cursor of a queue.
     pub(super) fn cursor(&mut self, queue: u32, cursor: u64) {
         let key = keys::cursor(self.group, self.topic, queue);
-        self.records.push((key.into(), Some(cursor.to_be_bytes().to_vec())));
+        self.records.push((key.into(), Some(cursor.to_be_bytes().into())));
     }
 
     /// Sets the lease on a message.
     pub(super) fn lease(&mut self, queue: u32, offset: u64, lease: &Lease) {
         let key = keys::lease(self.group, self.topic, queue, offset);
-        self.records.push((key.into(), Some(lease.encode())));
+        self.records.push((key.into(), Some(lease.encode().into())));
     }
 
     /// Removes the lease on a message.
@@ -39,26 +40,38 @@ impl<'a> Changes<'a> {
         self.records.push((keys::lease(self.group, self.topic, queue, offset).into(), None));
     }
 
-    /// Writes the changes. Once this returns they survive the end of the process.
-    pub(super) fn commit(mut self) -> Result<(), ServiceError> {
-        let state = self.store.state()?;
-        let written = if self.records.len() > 1 {
-            let mut batch = state.batch(PersistMode::Buffer);
-            for (key, value) in self.records {
-                match value {
-                    Some(value) => batch.insert(&state, key, value),
-                    None => batch.remove(&state, key),
-                }
-            }
-            batch.commit()
-        } else {
-            // The common case, at half the cost of a batch.
-            match self.records.pop() {
-                Some((key, Some(value))) => state.insert(key, value),
-                Some((key, None)) => state.remove(key),
-                None => Ok(()),
-            }
-        };
-        written.map_err(|e| unavailable(&e))
+    /// The records to write.
+    pub(super) fn into_records(self) -> Vec<Record> {
+        self.records
     }
+}
+
+/// Writes records: all of them, or none. Once this returns they survive the end of the process. Blocks: besides the write
+/// it may wait for an fsync, during which fjall holds the database's lock.
+///
+/// # Errors
+/// `Unavailable`. The records may be on the disk all the same once the database was opened again.
+pub(super) fn commit(store: &Store, mut records: Vec<Record>) -> Result<(), ServiceError> {
+    let state = store.state()?;
+    let written = if records.len() > 1 {
+        let mut batch = state.batch(PersistMode::Buffer);
+        for (key, value) in records {
+            match value {
+                Some(value) => batch.insert(&state, key, value),
+                None => batch.remove(&state, key),
+            }
+        }
+        batch.commit()
+    } else {
+        // The common case, at half the cost of a batch.
+        match records.pop() {
+            Some((key, Some(value))) => state.insert(key, value),
+            Some((key, None)) => state.remove(key),
+            None => Ok(()),
+        }
+    };
+    written.map_err(|error| {
+        store.set_state_failed();
+        unavailable(&error)
+    })
 }

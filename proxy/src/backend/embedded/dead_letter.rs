@@ -11,23 +11,32 @@ use super::broker::Broker;
 use super::clock;
 use super::codec::{self, Stored};
 use super::lease::Coordinates;
-use super::progress::Progress;
-use super::queue_progress::ForwardState;
+use super::progress::{ForwardState, Progress};
+use super::progress_writer::{ProgressWriter, Written};
 use super::settle::{Freed, GroupProgress, Referent, parse, referent};
-use super::store::{Store, corrupt};
+use super::store::corrupt;
 use super::topic::Topic;
 use super::writer::{Entry, Job};
 use crate::service::{Delay, Forward, Origin, ServiceError, ServiceErrorKind, names};
 
 /// A move under way. It holds off others of the same message until it is dropped.
 struct Move {
-    store: Arc<Store>,
+    progress_writer: Arc<ProgressWriter>,
     progress: Arc<Progress>,
     queue: usize,
     at: Coordinates,
     max_leases: usize,
     attempt: u32,
     is_stored: bool,
+}
+
+/// What begins when a move is asked for.
+enum Begun {
+    Move(Move),
+    /// Another move of the same message is under way.
+    UnderWay,
+    /// Nothing: the message was settled, by a change that may not be written yet.
+    Nothing(Written),
 }
 
 impl Broker {
@@ -42,7 +51,7 @@ impl Broker {
         group.check_topic(at)?;
         let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(()) };
         if moved.is_stored {
-            return moved.settle();
+            return moved.settle().await;
         }
         let Some(stored) = self.read_message(&group, at).await? else { return Ok(()) };
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
@@ -55,7 +64,7 @@ impl Broker {
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
         let (reply, answer) = oneshot::channel();
-        self.writer.submit(Job { topic, entries: vec![entry], reply })?;
+        drop(self.writer.submit(Job { topic, entries: vec![entry], reply })?);
         // Goes on if the caller gives up: the letter may be stored all the same, and must not be stored twice.
         let finished = tokio::spawn(async move {
             let placed = answer.await.unwrap_or_else(|_| {
@@ -63,7 +72,7 @@ impl Broker {
             });
             placed?;
             moved.set_stored();
-            moved.settle()
+            moved.settle().await
         });
         match timeout_at(request.deadline.into(), finished).await {
             Ok(Ok(finished)) => finished,
@@ -87,31 +96,43 @@ impl Broker {
             let ended = group.progress.forward_ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            {
-                let mut change = group.progress.change();
-                let lease = match referent(&mut change, queue, at, clock::monotonic()) {
-                    Referent::Running(lease) | Referent::Over(lease) => lease,
-                    Referent::Nothing => return Ok(None),
-                };
-                let forwards = &mut change.queue(queue).forwards;
-                let state = forwards.get(&at.offset).copied();
-                if state != Some(ForwardState::Storing) {
-                    forwards.entry(at.offset).or_insert(ForwardState::Storing);
-                    return Ok(Some(Move {
-                        store: self.store.clone(),
-                        progress: group.progress.clone(),
-                        queue,
-                        at,
-                        max_leases: self.config.max_unsettled_per_queue,
-                        attempt: lease.attempt,
-                        is_stored: state == Some(ForwardState::Stored),
-                    }));
-                }
+            match self.try_begin_move(group, queue, at)? {
+                Begun::Move(moved) => return Ok(Some(moved)),
+                Begun::Nothing(written) => return written.done().await.map(|()| None),
+                Begun::UnderWay => {}
             }
             if timeout_at(deadline.into(), ended).await.is_err() {
                 return Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time"));
             }
         }
+    }
+
+    fn try_begin_move(
+        &self,
+        group: &GroupProgress,
+        queue: usize,
+        at: Coordinates,
+    ) -> Result<Begun, ServiceError> {
+        let mut change = group.progress.change()?;
+        let lease = match referent(&mut change, queue, at, clock::monotonic()) {
+            Referent::Running(lease) | Referent::Over(lease) => lease,
+            Referent::Nothing => return Ok(Begun::Nothing(change.commit(&self.progress_writer))),
+        };
+        let mut forwards = group.progress.forwards.lock();
+        let state = forwards.get(&(queue, at.offset)).copied();
+        if state == Some(ForwardState::Storing) {
+            return Ok(Begun::UnderWay);
+        }
+        forwards.entry((queue, at.offset)).or_insert(ForwardState::Storing);
+        Ok(Begun::Move(Move {
+            progress_writer: self.progress_writer.clone(),
+            progress: group.progress.clone(),
+            queue,
+            at,
+            max_leases: self.config.max_unsettled_per_queue,
+            attempt: lease.attempt,
+            is_stored: state == Some(ForwardState::Stored),
+        }))
     }
 
     async fn read_message(
@@ -138,36 +159,44 @@ impl Move {
     /// Notes that the dead letter is stored. If the lease can't be ended, a later move does only that.
     fn set_stored(&mut self) {
         self.is_stored = true;
-        self.progress.change().queue(self.queue).forwards.insert(self.at.offset, ForwardState::Stored);
+        self.progress.forwards.lock().insert((self.queue, self.at.offset), ForwardState::Stored);
     }
 
     /// Ends the lease, if it is still the one that was to be moved.
-    fn settle(self) -> Result<(), ServiceError> {
+    async fn settle(self) -> Result<(), ServiceError> {
+        let (has_lease, written) = self.end_lease()?;
+        written.done().await?;
+        if !has_lease {
+            // Nobody moves the message again.
+            self.progress.forwards.lock().remove(&(self.queue, self.at.offset));
+        }
+        Ok(())
+    }
+
+    /// Returns whether the message has a lease of another consumer.
+    fn end_lease(&self) -> Result<(bool, Written), ServiceError> {
         let now = clock::monotonic();
-        let mut change = self.progress.change();
+        let mut change = self.progress.change()?;
         if matches!(referent(&mut change, self.queue, self.at, now), Referent::Nothing) {
-            return Ok(());
+            let has_lease = change.queue(self.queue).leases().get(self.at.offset).is_some();
+            return Ok((has_lease, change.commit(&self.progress_writer)));
         }
         let mut freed = Freed::new(self.max_leases);
         freed.end_lease(&mut change, self.queue, self.at.offset);
-        change.commit(&self.store)?;
+        let written = change.commit(&self.progress_writer);
         let deliverable = freed.deliverable(&mut change, now);
         drop(change);
         self.progress.settled.add(freed.count);
         self.progress.wake(deliverable);
-        Ok(())
+        Ok((false, written))
     }
 }
 
 impl Drop for Move {
     fn drop(&mut self) {
-        let mut change = self.progress.change();
-        let queue = change.queue(self.queue);
-        // Without a lease nobody moves the message again.
-        if !self.is_stored || queue.leases().get(self.at.offset).is_none() {
-            queue.forwards.remove(&self.at.offset);
+        if !self.is_stored {
+            self.progress.forwards.lock().remove(&(self.queue, self.at.offset));
         }
-        drop(change);
         self.progress.forward_ended.notify_waiters();
     }
 }

@@ -17,7 +17,6 @@ use super::progress::{Change, Progress};
 use super::queue::Queue;
 use super::read_cache::ReadCache;
 use super::settle::{Freed, Referent, referent};
-use super::store::Store;
 use super::take::{Batch, Order, Wanted};
 use crate::service::Message;
 
@@ -82,11 +81,11 @@ struct ModelLease {
 }
 
 struct Model<'a> {
-    store: &'a Store,
+    broker: &'a Broker,
     cache: ReadCache,
     topic: u32,
     queues: Vec<Arc<Queue>>,
-    progress: Progress,
+    progress: Arc<Progress>,
     sent: Vec<Vec<Sent>>,
     deliveries: Vec<Coordinates>,
     now: u64,
@@ -97,13 +96,13 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(store: &'a Store, topic: u32, max_leases: usize) -> Self {
-        let queue = |id| Arc::new(Queue::load(store, topic, id as u32).expect("an empty queue"));
+    fn new(broker: &'a Broker, topic: u32, max_leases: usize) -> Self {
+        let queue = |id| Arc::new(Queue::load(&broker.store, topic, id as u32).expect("an empty queue"));
         let queues: Vec<_> = (0..QUEUES).map(queue).collect();
-        let progress = Progress::new(1, topic);
-        progress.load(store, &queues).expect("nothing");
+        let progress = Arc::new(Progress::new(1, topic));
+        progress.load(&broker.store, &queues).expect("nothing");
         Self {
-            store,
+            broker,
             cache: ReadCache::default(),
             topic,
             queues,
@@ -164,7 +163,7 @@ impl<'a> Model<'a> {
             cache: &self.cache,
             read: None,
         };
-        let mut change = self.progress.change();
+        let mut change = self.progress.change().expect("loaded");
         change.in_order = true;
         let batch = wanted.take(&mut change, &self.queues).expect("sound messages");
         assert!(batch.missing.is_none(), "all is in memory");
@@ -181,7 +180,7 @@ impl<'a> Model<'a> {
         let visible_at = self.now + steps * STEP - STEP / 4;
         let name = attempt_id.map(|id| id.to_string());
         let (mut change, batch) = self.take(max, visible_at, name.as_deref());
-        change.commit(self.store).expect("written");
+        change.commit(&self.broker.progress_writer).wait().expect("written");
         drop(change);
         let token = self.next_token;
         self.next_token += 1;
@@ -251,7 +250,7 @@ impl<'a> Model<'a> {
         let at = *index.get(&self.deliveries);
         let (queue, offset) = (at.queue as usize, at.offset as usize);
         let until = steps.map(|steps| if steps == 0 { self.now } else { self.now + steps * STEP - STEP / 4 });
-        let mut change = self.progress.change();
+        let mut change = self.progress.change().expect("loaded");
         let found = referent(&mut change, queue, at, self.now);
         let message = &mut self.sent[queue][offset];
         let lease = message.lease.as_mut().filter(|lease| lease.token == at.token && lease.until > self.now);
@@ -266,7 +265,7 @@ impl<'a> Model<'a> {
             lease.token = self.next_token;
             let group = old.group;
             change.queue(queue).lease(at.offset, Lease { visible_at: until, token: self.next_token, ..old });
-            change.commit(self.store).expect("written");
+            change.commit(&self.broker.progress_writer).wait().expect("written");
             self.deliveries.push(Coordinates { token: self.next_token, ..at });
             usize::from(change.queue(queue).is_free(group, self.now))
         } else {
@@ -274,7 +273,7 @@ impl<'a> Model<'a> {
             message.lease = None;
             let mut freed = Freed::new(self.max_leases);
             freed.end_lease(&mut change, queue, at.offset);
-            change.commit(self.store).expect("written");
+            change.commit(&self.broker.progress_writer).wait().expect("written");
             freed.deliverable(&mut change, self.now)
         };
         drop(change);
@@ -291,15 +290,15 @@ impl<'a> Model<'a> {
 
     fn pass(&mut self) {
         self.now += STEP;
-        let change = self.progress.change();
+        let change = self.progress.change().expect("loaded");
         let deliverable = change.queues().iter().map(|queue| queue.count_free(self.now, 9)).sum();
         drop(change);
         self.assert_wakes(deliverable);
     }
 
     fn restart(&mut self) {
-        self.progress = Progress::new(1, self.topic);
-        self.progress.load(self.store, &self.queues).expect("what was written");
+        self.progress = Arc::new(Progress::new(1, self.topic));
+        self.progress.load(&self.broker.store, &self.queues).expect("what was written");
         self.pass();
     }
 
@@ -315,9 +314,9 @@ impl<'a> Model<'a> {
             }
             for delivery in before..self.deliveries.len() {
                 let at = self.deliveries[delivery];
-                let mut change = self.progress.change();
+                let mut change = self.progress.change().expect("loaded");
                 change.queue(at.queue as usize).end_lease(at.offset);
-                change.commit(self.store).expect("written");
+                change.commit(&self.broker.progress_writer).wait().expect("written");
                 let message = &mut self.sent[at.queue as usize][at.offset as usize];
                 (message.settled, message.lease) = (true, None);
             }
@@ -336,7 +335,7 @@ fn message_groups_stay_in_order_and_do_not_wait_for_each_other() {
     let mut runner = TestRunner::new(Config::with_cases(512));
     let tested = runner.run(&(limits, operations()), |(max_leases, operations)| {
         next_topic.set(next_topic.get() + 1);
-        let mut model = Model::new(&broker.store, next_topic.get(), max_leases);
+        let mut model = Model::new(&broker, next_topic.get(), max_leases);
         for operation in operations {
             model.run(operation);
         }

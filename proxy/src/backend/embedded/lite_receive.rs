@@ -10,10 +10,11 @@ use super::broker::Broker;
 use super::catalog::group_not_found;
 use super::chunk::Chunk;
 use super::filter::Matcher;
+use super::leased_batch::LeasedBatch;
 use super::lite_settle::LiteCoordinates;
 use super::lite_subscriptions::{MemberKey, ReceivingMember};
 use super::progress::Progress;
-use super::receive::{MAX_ATTEMPT_ID, Request};
+use super::receive::{InMemory, MAX_ATTEMPT_ID, Request};
 use super::topic::Topic;
 use super::waiting::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
@@ -108,43 +109,58 @@ impl LiteReceive<'_> {
                 return Ok(None);
             }
             self.load(&mut looks).await;
-            let (mut deliveries, mut lite_topics) = (Vec::new(), Vec::new());
-            while deliveries.len() < max
+            let (mut batches, mut left) = (Vec::new(), max);
+            while left > 0
                 && let Some(name) = looks.names.front().cloned()
             {
-                let left = max - deliveries.len();
-                // Once there are messages, this must not wait: if it were dropped meanwhile, they would come again only
-                // when their leases end.
-                let found = match deliveries.is_empty() {
+                // Once there are messages, they do not wait until others are read from the disk.
+                let found = match batches.is_empty() {
                     true => self.take(&name, left).await,
                     false => self.take_in_memory(&name, left),
                 };
                 match found {
-                    Ok(Found::Messages(more)) => {
-                        deliveries.extend(more);
-                        lite_topics.push(name);
+                    Ok(InMemory::Found(batch)) => {
+                        left = left.saturating_sub(batch.deliveries.len());
+                        batches.push((name, batch));
                     }
-                    Ok(Found::Nothing) => {}
-                    Err(error) if deliveries.is_empty() => {
+                    Ok(InMemory::Nothing) => {}
+                    Err(error) if batches.is_empty() => {
                         // Others may still be readable.
                         looks.names.pop_front();
                         self.member.with(|member| member.set_ready(&name));
                         return Err(error);
                     }
-                    Ok(Found::OnDisk) | Err(_) => break,
+                    Ok(InMemory::OnDisk) | Err(_) => break,
                 }
                 looks.names.pop_front();
             }
             drop(looks);
-            if deliveries.is_empty() {
+            if batches.is_empty() {
                 continue;
             }
-            if let Some(id) = &self.asked.attempt_id {
-                self.member.with(|member| member.end_attempt(id, lite_topics));
-            }
             self.member.wake_another();
-            return Ok(Some(deliveries));
+            return self.written(batches).await.map(Some);
         }
+    }
+
+    /// Waits until the leases are written. If some can't be written, the others are delivered.
+    async fn written(
+        &self,
+        mut batches: Vec<(Arc<str>, LeasedBatch)>,
+    ) -> Result<Vec<Delivery>, ServiceError> {
+        let mut failure = None;
+        for (_, batch) in &mut batches {
+            failure = batch.written().await.err().or(failure);
+        }
+        batches.retain(|(_, batch)| !batch.deliveries.is_empty());
+        if let Some(failure) = failure.filter(|_| batches.is_empty()) {
+            return Err(failure);
+        }
+        if let Some(id) = &self.asked.attempt_id {
+            let lite_topics = batches.iter().map(|(name, _)| name.clone()).collect();
+            self.member.with(|member| member.end_attempt(id, lite_topics));
+        }
+        Ok(batches.into_iter().flat_map(|(_, batch)| batch.into_deliveries()).collect())
     }
 
     /// Loads lite topics that are not in memory, with their next messages, all of them at once, and leaves out those that do
@@ -174,7 +190,7 @@ impl LiteReceive<'_> {
                 let progress = lite_topic.consumer(group);
                 progress.load(&store, &queues)?;
                 expiry.review(&progress);
-                let next = progress.change().queue(0).first_unsettled();
+                let next = progress.change()?.queue(0).first_unsettled();
                 let queue = &queues[0];
                 if next < queue.end() && queue.recent(next).is_none() && bytes < MAX_READ {
                     let read = queue.read(&store, next, 1)?;
@@ -192,7 +208,7 @@ impl LiteReceive<'_> {
     }
 
     /// Takes up to `max` messages of a lite topic.
-    async fn take(&self, name: &str, max: usize) -> Result<Found, ServiceError> {
+    async fn take(&self, name: &str, max: usize) -> Result<InMemory, ServiceError> {
         let lite_topic = match self.broker.catalog.lite.loaded(self.topic.id(), name) {
             Some(loaded) => Some(loaded),
             None => {
@@ -201,20 +217,22 @@ impl LiteReceive<'_> {
                 blocking(move || catalog.lite.load(&parent, &name)).await?
             }
         };
-        let Some(lite_topic) = lite_topic else { return Ok(Found::Nothing) };
+        let Some(lite_topic) = lite_topic else { return Ok(InMemory::Nothing) };
         let asked = Receive { max, ..self.asked.clone() };
         let found = self.request(&lite_topic, &asked).try_now().await?;
-        Ok(found.map_or(Found::Nothing, |deliveries| found_in(name, deliveries)))
+        Ok(found.map_or(InMemory::Nothing, |batch| InMemory::Found(named(name, batch))))
     }
 
     /// Takes up to `max` messages of a lite topic without reading the disk.
-    fn take_in_memory(&self, name: &str, max: usize) -> Result<Found, ServiceError> {
+    fn take_in_memory(&self, name: &str, max: usize) -> Result<InMemory, ServiceError> {
         let Some(lite_topic) = self.broker.catalog.lite.loaded(self.topic.id(), name) else {
-            return Ok(Found::OnDisk);
+            return Ok(InMemory::OnDisk);
         };
         let asked = Receive { max, ..self.asked.clone() };
-        let found = self.request(&lite_topic, &asked).try_in_memory()?;
-        Ok(found.map_or(Found::OnDisk, |deliveries| found_in(name, deliveries)))
+        Ok(match self.request(&lite_topic, &asked).try_in_memory()? {
+            InMemory::Found(batch) => InMemory::Found(named(name, batch)),
+            other => other,
+        })
     }
 
     fn request<'a>(&'a self, lite_topic: &Arc<Topic>, asked: &'a Receive) -> Request<'a> {
@@ -223,25 +241,13 @@ impl LiteReceive<'_> {
     }
 }
 
-/// What a look at a lite topic finds.
-enum Found {
-    /// Messages, under new leases.
-    Messages(Vec<Delivery>),
-    /// No message that can be delivered now.
-    Nothing,
-    /// It must be read from the disk.
-    OnDisk,
-}
-
-fn found_in(name: &str, mut deliveries: Vec<Delivery>) -> Found {
-    if deliveries.is_empty() {
-        return Found::Nothing;
-    }
-    for delivery in &mut deliveries {
+/// Has the coordinates tell the lite topic.
+fn named(name: &str, mut batch: LeasedBatch) -> LeasedBatch {
+    for delivery in &mut batch.deliveries {
         let at = LiteCoordinates { name, inner: &delivery.coordinates };
         delivery.coordinates = at.to_string();
     }
-    Found::Messages(deliveries)
+    batch
 }
 
 /// The lite topics that are being looked at. Those that remain when it is dropped are the next to be looked at.

@@ -48,6 +48,7 @@ impl Broker {
     /// Has a group begin elsewhere in a lite topic. One that does not exist yet has no other place than its beginning.
     async fn begin_lite_topic(&self, beginning: Beginning, name: String) -> Result<(), ServiceError> {
         let (catalog, store) = (self.catalog.clone(), self.store.clone());
+        let progress_writer = self.progress_writer.clone();
         blocking(move || {
             let Beginning { parent, group, start } = beginning;
             let Some(lite_topic) = catalog.lite.load(&parent, &name)? else { return Ok(()) };
@@ -62,13 +63,13 @@ impl Broker {
                 }
                 _ => None,
             };
-            let mut change = progress.change();
+            let mut change = progress.change()?;
             let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut change));
             change.queue(0).go_to(offset);
-            change.commit(&store)?;
+            let written = change.commit(&progress_writer);
             drop(change);
             progress.wake(1);
-            Ok(())
+            written.wait()
         })
         .await
     }

@@ -3,8 +3,8 @@
 //! ```text
 //! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all that waited)
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
-//! receive ──> take (cursor and leases, under the group's lock) ──> progress written ──> delivery
-//! settle ──> lease changed ──> progress written               expiry: wakes receives when leases expire
+//! receive ──> take (cursor and leases, under the group's lock) ──> progress writer thread ──> delivery
+//! settle ──> lease changed ──> progress writer thread         expiry: wakes receives when leases expire
 //! end transaction, recall ──> a change of the writer thread   checks: asks for half messages that nobody decided about
 //! ```
 //!
@@ -39,6 +39,7 @@ mod inbox;
 mod journal;
 mod keys;
 mod lease;
+mod leased_batch;
 mod lite_member;
 mod lite_receive;
 mod lite_retention;
@@ -51,6 +52,7 @@ mod message_groups;
 mod meter;
 mod offsets;
 mod progress;
+mod progress_writer;
 mod queue;
 mod queue_progress;
 mod read_cache;
@@ -133,6 +135,7 @@ impl Embedded {
         }
         let stopped = spawn_blocking(move || {
             broker.writer.stop();
+            broker.progress_writer.stop();
             broker.store.sync()
         });
         match stopped.await {

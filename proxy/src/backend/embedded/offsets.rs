@@ -74,12 +74,13 @@ impl Offsets for Broker {
         };
         let (_, progress) = self.group_in(&source.topic, group).await?;
         self.loaded(&source.topic, &progress).await?;
-        let mut change = progress.change();
-        change.queue(source.queue.id() as usize).go_to(offset);
-        change.commit(&self.store)?;
-        drop(change);
+        let written = {
+            let mut change = progress.change()?;
+            change.queue(source.queue.id() as usize).go_to(offset);
+            change.commit(&self.progress_writer)
+        };
         progress.wake(1);
-        Ok(())
+        written.done().await
     }
 
     async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
@@ -97,9 +98,8 @@ impl Offsets for Broker {
             }
         }
         self.loaded(&source.topic, &progress).await?;
-        let state = progress.lock();
-        let queues = state.as_ref().map(|state| state.queues()).unwrap_or_default();
-        let own = queues.get(source.queue.id() as usize);
+        let state = progress.change()?;
+        let own = state.queues().get(source.queue.id() as usize);
         Ok(own.map(|queue| queue.first_unsettled() as i64))
     }
 

@@ -1,17 +1,19 @@
 //! A group's progress in a topic: cursors and leases, and the receives that wait for messages.
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::changes::Changes;
+use super::changes::{self, Changes};
 use super::keys;
 use super::lease::Lease;
 use super::meter::Meter;
+use super::progress_writer::{ProgressWriter, Written, earlier_write_failed};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
@@ -28,10 +30,18 @@ pub(super) struct Progress {
     topic: u32,
     // Read from the disk by the group's first request, on a blocking thread.
     state: Mutex<Option<State>>,
+    // Held while the disk is read. Async threads take the other lock.
+    loading: Mutex<()>,
     loaded: AtomicBool,
+    // How often the state was dropped because a write had failed.
+    generation: AtomicU64,
+    /// How many changes are not written yet.
+    pub(super) unwritten: AtomicUsize,
     turn: AtomicUsize,
     /// Held while the disk is read for this group: concurrent receives need the same messages.
     pub(super) reading: tokio::sync::Mutex<()>,
+    /// Messages that are being moved to the dead-letter topic, by queue and offset.
+    pub(super) forwards: Mutex<BTreeMap<(usize, u64), ForwardState>>,
     /// Notified when a move to the dead-letter topic ends.
     pub(super) forward_ended: Notify,
     /// Messages that were delivered.
@@ -47,7 +57,16 @@ pub(super) struct Progress {
     lite: Option<Arc<LiteMembership>>,
 }
 
-/// What the lock protects. It is held while a change is written, so that memory and disk change in the same order.
+/// How far a move to the dead-letter topic has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForwardState {
+    /// The dead letter is being stored.
+    Storing,
+    /// The dead letter is stored, and the message is not settled yet.
+    Stored,
+}
+
+/// What the lock protects. Changes are written in the order in which they are made.
 #[derive(Default)]
 pub(super) struct State {
     /// By queue id.
@@ -63,7 +82,7 @@ pub(super) struct State {
 /// A change of a group's progress. It is visible to others only when this is dropped, and undone unless it was
 /// committed.
 pub(super) struct Change<'a> {
-    progress: &'a Progress,
+    progress: &'a Arc<Progress>,
     state: MappedMutexGuard<'a, State>,
 }
 
@@ -74,9 +93,13 @@ impl Progress {
             group,
             topic,
             state: Mutex::new(None),
+            loading: Mutex::new(()),
             loaded: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            unwritten: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             reading: tokio::sync::Mutex::new(()),
+            forwards: Mutex::default(),
             forward_ended: Notify::new(),
             delivered: Meter::default(),
             settled: Meter::default(),
@@ -124,10 +147,32 @@ impl Progress {
         MutexGuard::try_map(self.state.lock(), Option::as_mut).ok()
     }
 
-    /// Begins a change.
-    pub(super) fn change(&self) -> Change<'_> {
-        let state = self.lock().expect("requests load the progress before they change it");
-        Change { progress: self, state }
+    /// Begins a change, after the state was loaded.
+    ///
+    /// # Errors
+    /// `Unavailable` if a write has failed since.
+    pub(super) fn change(self: &Arc<Self>) -> Result<Change<'_>, ServiceError> {
+        Ok(Change { progress: self, state: self.lock().ok_or_else(earlier_write_failed)? })
+    }
+
+    /// Drops the state, as a write has failed and the state is not what the disk holds. The next request loads it again.
+    pub(super) fn drop_state(&self) {
+        {
+            let mut state = self.state.lock();
+            *state = None;
+            self.loaded.store(false, Ordering::Release);
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
+        // They load it, which schedules the wake-ups for the ends of leases.
+        match &self.lite {
+            Some(lite) => lite.deliverable(Some(self.group)),
+            None => self.wake_all(),
+        }
+    }
+
+    /// How often the state was dropped. Changes of a state that was dropped must not be written.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// Whether the state is loaded. Never waits for one that is just being loaded.
@@ -135,12 +180,13 @@ impl Progress {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// Loads the state. Reads the disk, and records where a new group starts.
+    /// Loads the state. Reads the disk, and records where a new group starts. Blocks.
     pub(super) fn load(&self, store: &Store, queues: &[Arc<Queue>]) -> Result<(), ServiceError> {
-        let mut slot = self.state.lock();
-        if slot.is_some() {
+        let _loading = self.loading.lock();
+        if self.is_loaded() {
             return Ok(());
         }
+        store.check_state()?;
         let mut state = State::default();
         for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
@@ -157,47 +203,17 @@ impl Progress {
         for queue in queues {
             state.queue(queue.id() as usize).begin(queue);
         }
-        self.commit(store, &mut state)?;
-        *slot = Some(state);
+        changes::commit(store, state.changes(self.group, self.topic).into_records())?;
+        state.end_change(QueueProgress::keep);
+        let has_lease = |queue: usize, offset| {
+            state.queues.get(queue).is_some_and(|queue| queue.leases().get(offset).is_some())
+        };
+        self.forwards.lock().retain(|(queue, offset), forward| {
+            *forward == ForwardState::Storing || has_lease(*queue, *offset)
+        });
+        *self.state.lock() = Some(state);
         self.loaded.store(true, Ordering::Release);
         Ok(())
-    }
-
-    /// Writes what is in memory to the disk, which may differ after failed writes.
-    pub(super) fn rewrite(&self, store: &Store) -> Result<(), ServiceError> {
-        let Some(mut state) = self.lock() else { return Ok(()) };
-        let mut changes = Changes::new(store, self.group, self.topic);
-        for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
-            let key = entry.key().map_err(|e| unavailable(&e))?;
-            let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
-            if let Some(offset) = offset
-                && state.queue(queue as usize).leases().get(offset).is_none()
-            {
-                changes.no_lease(queue, offset);
-            }
-        }
-        for (id, queue) in (0..).zip(&state.queues) {
-            changes.cursor(id, queue.cursor());
-            for (offset, lease) in queue.leases().iter() {
-                changes.lease(id, offset, lease);
-            }
-        }
-        changes.commit()?;
-        for queue in &mut state.queues {
-            queue.set_recorded();
-        }
-        Ok(())
-    }
-
-    /// Writes what was changed, or undoes it if that fails.
-    fn commit(&self, store: &Store, state: &mut State) -> Result<(), ServiceError> {
-        let mut changes = Changes::new(store, self.group, self.topic);
-        for id in &state.touched {
-            state.queues[*id].write(*id as u32, &mut changes);
-        }
-        let written = changes.commit();
-        state.end_change(if written.is_ok() { QueueProgress::keep } else { QueueProgress::undo });
-        written
     }
 
     /// The number of the queue, modulo their count, that a receive looks at first.
@@ -253,12 +269,12 @@ impl Progress {
 }
 
 impl Change<'_> {
-    /// Writes the change. What follows belongs to another change.
-    ///
-    /// # Errors
-    /// `Unavailable`; the change is undone in memory.
-    pub(super) fn commit(&mut self, store: &Store) -> Result<(), ServiceError> {
-        self.progress.commit(store, &mut self.state)
+    /// Keeps the change, and has it written after those that were committed before. What follows belongs to another
+    /// change.
+    pub(super) fn commit(&mut self, writer: &ProgressWriter) -> Written {
+        let changes = self.state.changes(self.progress.group, self.progress.topic);
+        self.state.end_change(QueueProgress::keep);
+        writer.submit(self.progress, changes.into_records())
     }
 }
 
@@ -301,6 +317,15 @@ impl State {
             self.touched.push(id);
         }
         queue
+    }
+
+    /// What has changed, to be written to the disk.
+    fn changes(&self, group: u32, topic: u32) -> Changes {
+        let mut changes = Changes::new(group, topic);
+        for id in &self.touched {
+            self.queues[*id].write(*id as u32, &mut changes);
+        }
+        changes
     }
 
     /// Keeps or undoes what was changed.

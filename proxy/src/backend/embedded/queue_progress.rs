@@ -1,7 +1,5 @@
 //! A group's progress in one queue: its cursor and its leases, with what a change has replaced.
 
-use std::collections::BTreeMap;
-
 use super::changes::Changes;
 use super::lease::{Lease, Leases};
 use super::message_groups::GroupHash;
@@ -12,29 +10,18 @@ use super::queue::Queue;
 pub(super) struct QueueProgress {
     cursor: u64,
     leases: Leases,
-    // The cursor on the disk. It may be lower than the cursor: leases above it tell the difference.
+    // The cursor on the disk, or about to be written. It may be lower than the cursor: leases above it tell the difference.
     recorded: Option<u64>,
     // What the change under way has replaced, in order.
     replaced: Replaced,
     /// Whether it may have changed since the last commit.
     pub(super) is_touched: bool,
-    /// Messages that are being moved to the dead-letter topic, by offset.
-    pub(super) forwards: BTreeMap<u64, ForwardState>,
 }
 
 #[derive(Default)]
 struct Replaced {
     cursor: Option<u64>,
     leases: Vec<(u64, Option<Lease>)>,
-}
-
-/// How far a move to the dead-letter topic has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ForwardState {
-    /// The dead letter is being stored.
-    Storing,
-    /// The dead letter is stored, and the message is not settled yet.
-    Stored,
 }
 
 impl QueueProgress {
@@ -61,11 +48,6 @@ impl QueueProgress {
     /// Whether the disk holds the group's cursor.
     pub(super) fn is_recorded(&self) -> bool {
         self.recorded.is_some()
-    }
-
-    /// Notes that the disk holds the cursor.
-    pub(super) fn set_recorded(&mut self) {
-        self.recorded = Some(self.cursor);
     }
 
     /// The next offset that the group has not got.
@@ -133,7 +115,7 @@ impl QueueProgress {
     }
 
     /// Adds what has changed to a change of the disk.
-    pub(super) fn write(&self, id: u32, changes: &mut Changes<'_>) {
+    pub(super) fn write(&self, id: u32, changes: &mut Changes) {
         for (offset, _) in &self.replaced.leases {
             match self.leases.get(*offset) {
                 Some(lease) => changes.lease(id, *offset, lease),
@@ -155,19 +137,13 @@ impl QueueProgress {
         self.recorded.unwrap_or(0).max(after_leases)
     }
 
-    /// Keeps what was changed and is written.
+    /// Keeps what was changed, which is about to be written.
     pub(super) fn keep(&mut self) {
         if self.must_record_cursor() {
-            self.set_recorded();
+            self.recorded = Some(self.cursor);
         }
-        let replaced = std::mem::take(&mut self.replaced);
-        if !self.forwards.is_empty() {
-            for (offset, _) in replaced.leases {
-                if self.leases.get(offset).is_none() {
-                    self.forwards.remove(&offset);
-                }
-            }
-        }
+        self.replaced.cursor = None;
+        self.replaced.leases.clear();
     }
 
     /// Undoes what was changed.

@@ -11,7 +11,9 @@ use super::clock;
 use super::codec;
 use super::filter::Matcher;
 use super::lease::Coordinates;
+use super::leased_batch::LeasedBatch;
 use super::progress::Progress;
+use super::progress_writer::Written;
 use super::queue::Queue;
 use super::store::corrupt;
 use super::take::{Batch, Order, Position, ReadChunks, Taken, Wanted};
@@ -31,13 +33,23 @@ pub(super) struct Request<'a> {
 /// What a look for messages finds.
 enum Look {
     /// Messages, under new leases.
-    Found(Vec<Delivery>),
+    Found(LeasedBatch),
     /// A message that is not in memory comes first.
     OnDisk(Position),
     /// Nothing, but there is more to look at.
     Unfinished,
     /// No message that can be delivered now.
     Nothing,
+}
+
+/// What a look at messages in memory finds.
+pub(super) enum InMemory {
+    /// Messages, under new leases.
+    Found(LeasedBatch),
+    /// No message that can be delivered now.
+    Nothing,
+    /// The disk must be read.
+    OnDisk,
 }
 
 /// How many bytes are read from the disk at once for a consumer that is behind the messages in memory.
@@ -53,8 +65,9 @@ impl Broker {
         let bytes = waiting::bytes_of(&asked);
         let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
         let request = self.prepare(&asked, &filter).await?;
-        if let Some(deliveries) = request.try_now().await? {
-            return Ok(Delivered::Messages(deliveries));
+        if let Some(mut batch) = request.try_now().await? {
+            batch.written().await?;
+            return Ok(Delivered::Messages(batch.into_deliveries()));
         }
         let _place = request.progress.wait_in_line(&self.waiting, bytes, self.waiting_limits())?;
         let mut woken = None;
@@ -67,8 +80,9 @@ impl Broker {
             if let Some(woken) = woken.take() {
                 Woken::has_looked(woken);
             }
-            if let Some(deliveries) = found {
-                return Ok(Delivered::Messages(deliveries));
+            if let Some(mut batch) = found {
+                batch.written().await?;
+                return Ok(Delivered::Messages(batch.into_deliveries()));
             }
             if timeout_at(asked.deadline.into(), more).await.is_err() {
                 return Ok(Delivered::Nothing);
@@ -100,7 +114,7 @@ impl Broker {
         topic: &Arc<Topic>,
         progress: &Arc<Progress>,
     ) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
-        self.store.wait_for_background_work().await;
+        self.progress_writer.check_room()?;
         if let Some(queues) = topic.loaded()
             && progress.is_loaded()
         {
@@ -120,14 +134,14 @@ impl Broker {
 
 impl Request<'_> {
     /// Takes the messages that are there, reading the disk if necessary. Returns `None` if there are none.
-    pub(super) async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
+    pub(super) async fn try_now(&self) -> Result<Option<LeasedBatch>, ServiceError> {
         let order = self.order();
         let mut read = None;
         loop {
             self.check_exists()?;
             let queues = self.broker.loaded(&self.topic, &self.progress).await?;
             match self.look(&queues, order, read.as_ref())? {
-                Look::Found(deliveries) => return Ok(Some(deliveries)),
+                Look::Found(batch) => return Ok(Some(batch)),
                 Look::OnDisk(missing) => {
                     read = self.read_ahead(&queues[missing.queue as usize], missing).await?;
                 }
@@ -138,15 +152,17 @@ impl Request<'_> {
         }
     }
 
-    /// Takes the messages that are in memory. Returns `None` if the disk must be read.
-    pub(super) fn try_in_memory(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
-        let Some(queues) = self.topic.loaded().filter(|_| self.progress.is_loaded()) else { return Ok(None) };
+    /// Takes the messages that are in memory.
+    pub(super) fn try_in_memory(&self) -> Result<InMemory, ServiceError> {
+        let Some(queues) = self.topic.loaded().filter(|_| self.progress.is_loaded()) else {
+            return Ok(InMemory::OnDisk);
+        };
         self.check_exists()?;
-        match self.look(&queues, self.order(), None)? {
-            Look::Found(deliveries) => Ok(Some(deliveries)),
-            Look::Nothing => Ok(Some(Vec::new())),
-            Look::OnDisk(_) | Look::Unfinished => Ok(None),
-        }
+        Ok(match self.look(&queues, self.order(), None)? {
+            Look::Found(batch) => InMemory::Found(batch),
+            Look::Nothing => InMemory::Nothing,
+            Look::OnDisk(_) | Look::Unfinished => InMemory::OnDisk,
+        })
     }
 
     fn check_exists(&self) -> Result<(), ServiceError> {
@@ -178,13 +194,20 @@ impl Request<'_> {
             cache: &self.broker.read_cache,
             read,
         };
-        let batch = self.take(&wanted, queues)?;
+        let (batch, written) = self.take(&wanted, queues)?;
         if !batch.taken.is_empty() {
             if batch.more {
                 self.progress.wake(1);
             }
             let deliveries = batch.taken.into_iter().map(|taken| self.delivery(taken, &wanted));
-            return deliveries.collect::<Result<_, _>>().map(Look::Found);
+            let deliveries = deliveries.collect::<Result<_, _>>()?;
+            return Ok(Look::Found(LeasedBatch {
+                writer: self.broker.progress_writer.clone(),
+                progress: self.progress.clone(),
+                token: wanted.token,
+                deliveries,
+                written: Some(written),
+            }));
         }
         Ok(match batch.missing {
             Some(missing) => Look::OnDisk(missing),
@@ -201,20 +224,20 @@ impl Request<'_> {
         }
     }
 
-    /// Takes what is in memory, and writes the leases.
-    fn take(&self, wanted: &Wanted<'_>, queues: &[Arc<Queue>]) -> Result<Batch, ServiceError> {
+    /// Takes what is in memory, and has the leases written.
+    fn take(&self, wanted: &Wanted<'_>, queues: &[Arc<Queue>]) -> Result<(Batch, Written), ServiceError> {
         let readable = self.topic.read_queues().min(queues.len());
-        let mut change = self.progress.change();
+        let mut change = self.progress.change()?;
         change.in_order = wanted.fifo;
         // The progress in queues that were added since is recorded with this change.
         change.queue(queues.len().saturating_sub(1));
         let batch = wanted.take(&mut change, &queues[..readable]).map_err(|_| corrupt("message"))?;
-        change.commit(&self.broker.store)?;
+        let written = change.commit(&self.broker.progress_writer);
         if !batch.taken.is_empty() {
             self.broker.expiry.schedule(&self.progress, &mut change, wanted.visible_at);
             self.progress.delivered.add(batch.taken.len());
         }
-        Ok(batch)
+        Ok((batch, written))
     }
 
     /// Reads the chunk that holds this message. If the group gets it for the first time, those that follow are read as
@@ -231,7 +254,7 @@ impl Request<'_> {
             return Ok(None);
         }
         let _permit = cache.permit().await;
-        let is_new = offset >= self.progress.change().queue(id as usize).cursor();
+        let is_new = offset >= self.progress.change()?.queue(id as usize).cursor();
         let bytes = if is_new { READ_AHEAD } else { 1 };
         let (store, source) = (self.broker.store.clone(), queue.clone());
         let chunks = blocking(move || source.read(&store, offset, bytes)).await?;

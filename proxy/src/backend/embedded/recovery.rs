@@ -1,8 +1,9 @@
 //! Opens the storage again after a failed write.
 //!
 //! fjall refuses all writes to a database once one has failed, for example because the disk was full. As soon as the
-//! disk can be written again, the database is closed and opened, and what is in memory is written to it: a write that
-//! was answered with an error may or may not be on the disk.
+//! disk can be written again, the database is closed and opened. A write that was answered with an error may or may not
+//! be on the disk. So the catalog in memory is written to it, and the progress of groups that could not be written is read
+//! from it ([`super::progress_writer`]).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -58,9 +59,6 @@ pub(super) fn check(store: &Store, catalog: &Catalog) -> Result<(), ServiceError
         }
     }
     catalog.rewrite()?;
-    for topic in catalog.topics_and_lite_topics() {
-        topic.rewrite_progress(store)?;
-    }
     store.set_failure(None);
     tracing::info!("the storage can be written again");
     Ok(())

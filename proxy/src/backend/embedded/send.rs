@@ -57,7 +57,8 @@ impl Broker {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        self.writer.submit(Job { topic, entries, reply })?;
+        let wake_up = self.writer.submit(Job { topic, entries, reply })?;
+        wake_up.after_ready_tasks().await;
         until(deadline, answer).await
     }
 

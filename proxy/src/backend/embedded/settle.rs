@@ -8,6 +8,7 @@ use super::clock;
 use super::lease::{Coordinates, Lease};
 use super::message_groups::GroupHash;
 use super::progress::{Progress, State};
+use super::progress_writer::Written;
 use super::queue::Queue;
 use super::topic::Topic;
 use crate::service::{
@@ -42,8 +43,19 @@ impl Broker {
         let Some(group) = self.group_progress(topic, &request.group).await? else {
             return Ok(request.entries.iter().map(outcome_of_unknown).collect());
         };
+        let (outcomes, written) = self.end_leases(&group, &request)?;
+        // If this fails nothing was acknowledged, and the leases go on.
+        written.done().await?;
+        Ok(outcomes)
+    }
+
+    fn end_leases(
+        &self,
+        group: &GroupProgress,
+        request: &Acknowledge,
+    ) -> Result<(Vec<AckOutcome>, Written), ServiceError> {
         let now = clock::monotonic();
-        let mut change = group.progress.change();
+        let mut change = group.progress.change()?;
         let mut outcomes = Vec::with_capacity(request.entries.len());
         let mut freed = Freed::new(self.config.max_unsettled_per_queue);
         for entry in &request.entries {
@@ -64,13 +76,12 @@ impl Broker {
                 Referent::Nothing => outcome_of_unknown(entry),
             });
         }
-        // If this fails nothing was acknowledged, and the leases go on.
-        change.commit(&self.store)?;
+        let written = change.commit(&self.progress_writer);
         let deliverable = freed.deliverable(&mut change, now);
         drop(change);
         group.progress.settled.add(freed.count);
         group.progress.wake(deliverable);
-        Ok(outcomes)
+        Ok((outcomes, written))
     }
 
     /// See [`crate::service::Messages::change_invisible`], and [`Broker::acknowledge_entries`] for the topic.
@@ -80,22 +91,34 @@ impl Broker {
         request: ChangeInvisible,
     ) -> Result<InvisibleOutcome, ServiceError> {
         let at = parse(&request.entry)?;
-        let coordinates = Coordinates { token: rand::random(), ..at };
-        let received_at = time(clock::now() as i64);
-        let changed = InvisibleOutcome::Changed { coordinates: coordinates.to_string(), received_at };
         let Some(group) = self.group_progress(topic, &request.group).await? else {
-            return Ok(changed);
+            return Ok(changed(Coordinates { token: rand::random(), ..at }));
         };
         group.check_topic(at)?;
+        let (outcome, written) = self.replace_lease(&group, at, &request)?;
+        written.done().await?;
+        Ok(outcome)
+    }
+
+    fn replace_lease(
+        &self,
+        group: &GroupProgress,
+        at: Coordinates,
+        request: &ChangeInvisible,
+    ) -> Result<(InvisibleOutcome, Written), ServiceError> {
+        let coordinates = Coordinates { token: rand::random(), ..at };
+        let changed = changed(coordinates);
         let now = clock::monotonic();
         let queue = group.queue_index(at);
-        let mut change = group.progress.change();
+        let mut change = group.progress.change()?;
         let old = match referent(&mut change, queue, at, now) {
             Referent::Running(lease) => lease,
-            Referent::Over(_) => return Ok(InvisibleOutcome::Expired),
-            Referent::Nothing if is_past(&request.entry) => return Ok(InvisibleOutcome::Expired),
-            // Apache's brokers agree to this, too. The new coordinates settle nothing either.
-            Referent::Nothing => return Ok(changed),
+            unsettleable => {
+                let expired = matches!(unsettleable, Referent::Over(_)) || is_past(&request.entry);
+                // Apache's brokers agree to a change of nothing, too. The new coordinates settle nothing either.
+                let outcome = if expired { InvisibleOutcome::Expired } else { changed };
+                return Ok((outcome, change.commit(&self.progress_writer)));
+            }
         };
         let invisible = u64::try_from(request.invisible.as_millis()).unwrap_or(u64::MAX);
         let visible_at = now.saturating_add(invisible);
@@ -108,15 +131,15 @@ impl Broker {
         let old_group = old.group;
         let lease = Lease { visible_at, token: coordinates.token, uncounted, ..old };
         change.queue(queue).lease(at.offset, lease);
-        change.commit(&self.store)?;
+        let written = change.commit(&self.progress_writer);
         if invisible > 0 {
             self.expiry.schedule(&group.progress, &mut change, visible_at);
-            return Ok(changed);
+            return Ok((changed, written));
         }
         let is_deliverable = !change.in_order || change.queue(queue).is_free(old_group, now);
         drop(change);
         group.progress.wake(usize::from(is_deliverable));
-        Ok(changed)
+        Ok((changed, written))
     }
 
     /// Where a group stands in a topic. `None` if there is no such group: settling creates neither topic nor group.
@@ -149,6 +172,10 @@ impl GroupProgress {
     pub(super) fn queue_index(&self, at: Coordinates) -> usize {
         (at.queue as usize).min(self.queues.len().saturating_sub(1))
     }
+}
+
+fn changed(coordinates: Coordinates) -> InvisibleOutcome {
+    InvisibleOutcome::Changed { coordinates: coordinates.to_string(), received_at: time(clock::now() as i64) }
 }
 
 /// What the end of leases makes deliverable.

@@ -29,6 +29,8 @@
 //!   the fsync of messages. They are handed to the operating system before they are answered, so they survive
 //!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. The catalog is synced, and
 //!   progress does not wait for that either.
+//! - Async threads don't wait for the disk: messages are written by the writer thread, progress by another thread
+//!   ([`super::progress_writer`]).
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
 //!   ([`super::recovery`]), so that what was answered and what is on the disk can't differ. Clients are told
 //!   `Unavailable` meanwhile.
@@ -76,8 +78,8 @@ pub(super) struct Opened {
 struct Part {
     /// `None` while it is being opened again.
     opened: RwLock<Option<Arc<Opened>>>,
-    /// A sync has failed since it was opened, so that what it should have written may be lost.
-    sync_failed: AtomicBool,
+    /// A write or a sync has failed since it was opened: it may hold less than it should, or more.
+    failed: AtomicBool,
 }
 
 /// The folder of the database `state`.
@@ -144,18 +146,37 @@ impl Store {
     pub(super) fn commit_catalog(&self, batch: OwnedWriteBatch) -> Result<(), ServiceError> {
         batch.commit().map_err(|e| unavailable(&e))?;
         journal::sync_newest(&self.directory.part(STATE)).map_err(|error| {
-            self.state.sync_failed.store(true, Ordering::Release);
+            self.set_state_failed();
             unavailable(&error.into())
         })
     }
 
-    /// Waits while fjall would hold up a commit of progress: it lets the caller's thread sleep until its background
-    /// threads have caught up.
-    pub(super) async fn wait_for_background_work(&self) {
+    /// Waits while fjall would hold up a commit of progress until its background threads have caught up. Unlike fjall, it
+    /// gives up if they fail. Blocks.
+    pub(super) fn wait_for_background_work(&self) {
         let is_behind = || self.state.get().is_some_and(|state| state.is_behind());
         while is_behind() && self.failure().is_none() {
-            tokio::time::sleep(BACKGROUND_PAUSE).await;
+            std::thread::sleep(BACKGROUND_PAUSE);
         }
+    }
+
+    /// Notes that a write to the database `state` has failed. It will be opened again.
+    pub(super) fn set_state_failed(&self) {
+        self.state.failed.store(true, Ordering::Release);
+    }
+
+    /// An error after a failed write to the database `state`, until it is opened again: it may hold something else then.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) fn check_state(&self) -> Result<(), ServiceError> {
+        if self.state.failed.load(Ordering::Acquire) { Err(self.refusal()) } else { Ok(()) }
+    }
+
+    /// Holds up everything that uses the database `state`, as a disk that does not answer would.
+    #[cfg(test)]
+    pub(super) fn hold_up_state(&self) -> impl Drop + '_ {
+        self.state.opened.write()
     }
 
     /// How durable messages are when their commit returns.
@@ -242,7 +263,7 @@ pub(super) enum ReopenError {
 
 impl Part {
     fn new(opened: Opened) -> Self {
-        Self { opened: RwLock::new(Some(Arc::new(opened))), sync_failed: AtomicBool::new(false) }
+        Self { opened: RwLock::new(Some(Arc::new(opened))), failed: AtomicBool::new(false) }
     }
 
     fn get(&self) -> Option<Arc<Opened>> {
@@ -250,7 +271,7 @@ impl Part {
     }
 
     fn has_failed(&self) -> bool {
-        self.sync_failed.load(Ordering::Acquire)
+        self.failed.load(Ordering::Acquire)
             || self.get().is_none_or(|opened| opened.database.persist(PersistMode::Buffer).is_err())
     }
 
@@ -267,7 +288,7 @@ impl Part {
             }
         }
         *self.opened.write() = Some(Arc::new(open()?));
-        self.sync_failed.store(false, Ordering::Release);
+        self.failed.store(false, Ordering::Release);
         Ok(())
     }
 }

@@ -185,12 +185,6 @@ impl Topic {
         Ok(found)
     }
 
-    /// Writes the progress of its groups that is in memory to the disk, which may differ after failed writes.
-    pub(super) fn rewrite_progress(&self, store: &Store) -> Result<(), ServiceError> {
-        let consumers: Vec<_> = self.consumers.read().values().cloned().collect();
-        consumers.iter().try_for_each(|progress| progress.rewrite(store))
-    }
-
     /// Its queues. Reads the disk the first time.
     pub(super) fn load(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
         let _loading = self.loading.lock();

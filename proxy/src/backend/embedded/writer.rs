@@ -6,10 +6,8 @@
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::catalog::Catalog;
@@ -21,7 +19,7 @@ use super::commit::Commit;
 use super::decisions::Decisions;
 use super::directory::OpenError;
 use super::half_message::HalfMessage;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::keys;
 use super::queue::Queue;
 use super::store::{Store, unavailable};
@@ -75,8 +73,7 @@ pub(super) enum Placed {
 
 /// The handle of the writer thread.
 pub(super) struct Writer {
-    inbox: Arc<Inbox<Box<dyn Change>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: InboxThread<Box<dyn Change>>,
 }
 
 /// Limits of the writer thread.
@@ -102,7 +99,6 @@ impl Writer {
         checks: Arc<Checks>,
         options: WriterOptions,
     ) -> Result<Self, OpenError> {
-        let inbox = Arc::new(Inbox::new(options.max_pending_bytes));
         let directory = store.path().to_owned();
         let damaged = |error: ServiceError| OpenError::Damaged(directory.clone(), error.to_string());
         let timers = Timers::open(&store).map_err(damaged)?;
@@ -112,26 +108,24 @@ impl Writer {
         let sequence = clock::now() << 20;
         let mut worker = Worker {
             tables: Tables { store, catalog, timers, decisions, checks, sequence },
-            inbox: inbox.clone(),
             log_openings: 0,
             cache: Cache { limit: options.cache_bytes, bytes: 0, order: VecDeque::new() },
         };
-        let thread = std::thread::Builder::new()
-            .name("embedded-writer".to_owned())
-            .spawn(move || worker.run())
+        let inbox = Inbox::new(options.max_pending_bytes);
+        let thread = InboxThread::start("embedded-writer", inbox, move |inbox| worker.run(inbox))
             .map_err(|error| OpenError::Io(directory, error))?;
-        Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
+        Ok(Self { thread })
     }
 
     /// Queues messages to be stored.
     ///
     /// # Errors
     /// `Busy` if too many bytes wait to be stored, `Unavailable` after [`Writer::stop`].
-    pub(super) fn submit(&self, job: Job) -> Result<(), ServiceError> {
+    pub(super) fn submit(&self, job: Job) -> Result<WakeUp<Box<dyn Change>>, ServiceError> {
         let Job { topic, entries, reply } = job;
         let bytes = entries.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum();
         let make = move |tables: &mut Tables, commit: &mut Commit| tables.place(&topic, entries, commit);
-        self.inbox.put(Box::new(Request { make: Some(make), made: None, reply }), bytes)
+        self.thread.put(Box::new(Request { make: Some(make), made: None, reply }), bytes)
     }
 
     /// Has the writer thread run `make`, which adds changes to the next commit. What it returns is the answer once the commit
@@ -145,24 +139,13 @@ impl Writer {
         F: FnOnce(&mut Tables, &mut Commit) -> Answer<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.inbox.put(Box::new(Request { make: Some(make), made: None, reply }), ENTRY_OVERHEAD)?;
+        drop(self.thread.put(Box::new(Request { make: Some(make), made: None, reply }), ENTRY_OVERHEAD)?);
         Ok(answer)
     }
 
     /// Stores what was submitted, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
-        self.inbox.close();
-        if let Some(thread) = self.thread.lock().take() {
-            // A panic of the thread has been reported by the panic hook.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // Without a stop nobody waits for the thread. It ends by itself and releases the directory.
-        self.inbox.close();
+        self.thread.stop();
     }
 }
 
@@ -170,7 +153,7 @@ impl Drop for Writer {
 type Answer<T> = Result<T, ServiceError>;
 
 /// What a request changes, as a part of a commit.
-trait Change: Send {
+pub(super) trait Change: Send {
     /// Adds it to a commit.
     fn add_to(&mut self, tables: &mut Tables, commit: &mut Commit);
     /// Answers the request once the commit is stored, or has failed.
@@ -204,16 +187,15 @@ where
 
 struct Worker {
     tables: Tables,
-    inbox: Arc<Inbox<Box<dyn Change>>>,
     /// The value of [`Store::log_openings`] when the ends of the queues were read.
     log_openings: u64,
     cache: Cache,
 }
 
 impl Worker {
-    fn run(&mut self) {
+    fn run(&mut self, inbox: &Inbox<Box<dyn Change>>) {
         let mut pause = Duration::ZERO;
-        while let Some(changes) = self.inbox.take(self.tables.timers.wait(clock::now()), pause) {
+        while let Some(changes) = inbox.take(self.tables.timers.wait(clock::now()), pause) {
             if !changes.is_empty() {
                 let start = Instant::now();
                 self.make_all(changes);

@@ -1,0 +1,65 @@
+//! Messages that a receive has taken, until their leases are written.
+
+use std::sync::Arc;
+
+use super::clock;
+use super::lease::Lease;
+use super::progress::Progress;
+use super::progress_writer::{ProgressWriter, Written};
+use crate::service::{Delivery, ServiceError};
+
+/// Messages under new leases. They are given back if this is dropped before [`LeasedBatch::into_deliveries`]: the receive
+/// was cancelled.
+pub(super) struct LeasedBatch {
+    pub(super) writer: Arc<ProgressWriter>,
+    pub(super) progress: Arc<Progress>,
+    /// Of the leases.
+    pub(super) token: u64,
+    pub(super) deliveries: Vec<Delivery>,
+    /// The write of the leases, until it has ended.
+    pub(super) written: Option<Written>,
+}
+
+impl LeasedBatch {
+    /// Waits until the leases are written.
+    ///
+    /// # Errors
+    /// `Unavailable`. Then it has no messages any more.
+    pub(super) async fn written(&mut self) -> Result<(), ServiceError> {
+        let Some(written) = self.written.take() else { return Ok(()) };
+        let written = written.done().await;
+        if written.is_err() {
+            // The leases are dropped with the group's progress.
+            self.deliveries.clear();
+        }
+        written
+    }
+
+    /// The messages, whose leases are written.
+    pub(super) fn into_deliveries(mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+}
+
+impl Drop for LeasedBatch {
+    fn drop(&mut self) {
+        if self.deliveries.is_empty() {
+            return;
+        }
+        // Without a state the leases are not written.
+        let Ok(mut change) = self.progress.change() else { return };
+        let visible_at = clock::monotonic();
+        for delivery in &self.deliveries {
+            let queue = change.queue(delivery.queue_id as usize);
+            let offset = delivery.queue_offset as u64;
+            let lease = queue.leases().get(offset).filter(|lease| lease.token == self.token).cloned();
+            if let Some(lease) = lease {
+                queue.lease(offset, Lease { visible_at, uncounted: true, ..lease });
+            }
+        }
+        // Nobody waits for it. If it can't be written the messages come again all the same.
+        drop(change.commit(&self.writer));
+        drop(change);
+        self.progress.wake(self.deliveries.len());
+    }
+}

@@ -1,0 +1,235 @@
+//! The thread that writes the progress of groups. Async threads never wait for the disk: fjall writes under a lock that it
+//! also holds during an fsync whenever it writes out a memtable, and it lets writers sleep while it is behind.
+//!
+//! Changes take effect in memory when they are committed, and are written in that order, as many at once as there are. A
+//! request is answered after its change is written, and after those that its answer depends on. After a failed write the
+//! progress in memory is dropped, and loaded again once the database was opened again.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::changes::{self, Record};
+use super::inbox::{Inbox, InboxThread, WakeUp};
+use super::progress::Progress;
+use super::store::Store;
+use crate::service::{ServiceError, ServiceErrorKind};
+
+/// From this many records on that wait to be written, requests are refused. Each takes about 150 bytes.
+const MAX_PENDING: usize = 200_000;
+
+/// The handle of the thread.
+pub(super) struct ProgressWriter {
+    thread: InboxThread<Job>,
+}
+
+/// A change to be written.
+struct Job {
+    progress: Arc<Progress>,
+    /// Of the progress when it was changed.
+    generation: u64,
+    records: Vec<Record>,
+    reply: oneshot::Sender<Result<(), ServiceError>>,
+}
+
+/// A change that is being written.
+#[must_use = "a request is answered after its change is written"]
+pub(super) struct Written(Result<Option<Pending>, ServiceError>);
+
+struct Pending {
+    wake_up: WakeUp<Job>,
+    reply: oneshot::Receiver<Result<(), ServiceError>>,
+}
+
+impl ProgressWriter {
+    /// Starts the thread.
+    pub(super) fn start(store: Arc<Store>) -> io::Result<Self> {
+        let run = move |inbox: &Inbox<Job>| {
+            while let Some(jobs) = inbox.take(None, Duration::ZERO) {
+                store.wait_for_background_work();
+                write(&store, jobs);
+            }
+        };
+        // What was changed in memory must be written. Requests are refused before they change anything.
+        Ok(Self { thread: InboxThread::start("embedded-progress", Inbox::new(usize::MAX), run)? })
+    }
+
+    /// An error if too much waits to be written.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub(super) fn check_room(&self) -> Result<(), ServiceError> {
+        if !self.thread.holds(MAX_PENDING) {
+            return Ok(());
+        }
+        Err(ServiceError::new(ServiceErrorKind::Busy, "too many changes wait for the disk"))
+    }
+
+    /// Adds the records of a change. Called with the progress's state locked, so that the order is that of the changes.
+    pub(super) fn submit(&self, progress: &Arc<Progress>, records: Vec<Record>) -> Written {
+        // What a change without records found may not be written yet.
+        if records.is_empty() && progress.unwritten.load(Ordering::SeqCst) == 0 {
+            return Written(Ok(None));
+        }
+        let (sender, reply) = oneshot::channel();
+        progress.unwritten.fetch_add(1, Ordering::SeqCst);
+        let size = records.len() + 1;
+        let (progress, generation) = (progress.clone(), progress.generation());
+        let job = Job { progress, generation, records, reply: sender };
+        Written(self.thread.put(job, size).map(|wake_up| Some(Pending { wake_up, reply })))
+    }
+
+    /// Writes what was submitted, and ends the thread. Blocks until then.
+    pub(super) fn stop(&self) {
+        self.thread.stop();
+    }
+}
+
+impl Written {
+    /// Waits until the change is written.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) async fn done(self) -> Result<(), ServiceError> {
+        let Some(Pending { wake_up, reply }) = self.0? else { return Ok(()) };
+        wake_up.after_ready_tasks().await;
+        reply.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// As [`Written::done`]. Blocks.
+    pub(super) fn wait(self) -> Result<(), ServiceError> {
+        let Some(Pending { wake_up, reply }) = self.0? else { return Ok(()) };
+        drop(wake_up);
+        reply.blocking_recv().unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+fn stopped() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped")
+}
+
+/// Writes all changes together.
+fn write(store: &Store, mut jobs: Vec<Job>) {
+    let current = jobs.iter_mut().filter(|job| job.generation == job.progress.generation());
+    let records = current.flat_map(|job| std::mem::take(&mut job.records)).collect();
+    let written = changes::commit(store, records);
+    for Job { progress, generation, reply, .. } in jobs {
+        let outcome = match &written {
+            // It builds on a change that was not written.
+            _ if generation != progress.generation() => Err(earlier_write_failed()),
+            Ok(()) => Ok(()),
+            Err(error) => {
+                progress.drop_state();
+                Err(error.clone())
+            }
+        };
+        progress.unwritten.fetch_sub(1, Ordering::SeqCst);
+        // Progress that is referred to can't be unloaded.
+        drop(progress);
+        // The caller may have been cancelled.
+        let _ = reply.send(outcome);
+    }
+}
+
+/// The error for what builds on a change that was not written.
+pub(super) fn earlier_write_failed() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unavailable, "an earlier write failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::time::Instant;
+
+    use futures::poll;
+
+    use super::*;
+    use crate::backend::embedded::broker::Broker;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::testing::{deliveries, open, receive, send};
+    use crate::service::{AckOutcome, Acknowledge, Delivery, Messages, Settle};
+
+    async fn broker(directory: &tempfile::TempDir) -> Broker {
+        let data_dir = directory.path().to_owned();
+        open(EmbeddedConfig { data_dir, default_queues: 1, ..EmbeddedConfig::default() }).await
+    }
+
+    fn acknowledgement(delivery: &Delivery) -> Acknowledge {
+        Acknowledge {
+            topic: "topic".to_owned(),
+            group: "group".to_owned(),
+            entries: vec![Settle::from(delivery)],
+            deadline: Instant::now() + Duration::from_secs(30),
+        }
+    }
+
+    // These tests have one async thread: they would hang if it waited for the disk.
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_holds_up_no_async_thread() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        send(&broker, ["a", "b"]).await;
+        let request = acknowledgement(&deliveries(&broker, 1).await[0]);
+
+        let disk = broker.store.hold_up_state();
+        let mut acknowledged = pin!(broker.acknowledge(request.clone()));
+        assert!(poll!(acknowledged.as_mut()).is_pending());
+        let mut again = pin!(broker.acknowledge(request));
+        assert!(poll!(again.as_mut()).is_pending(), "it depends on the first one");
+        let mut received = pin!(receive(&broker, 1));
+        assert!(poll!(received.as_mut()).is_pending());
+        for _ in 0..10 {
+            send(&broker, ["c"]).await;
+            broker.known_topic("topic").expect("a topic");
+            assert!(poll!(acknowledged.as_mut()).is_pending() && poll!(received.as_mut()).is_pending());
+        }
+
+        drop(disk);
+        assert_eq!(acknowledged.await.expect("an answer"), [AckOutcome::Done]);
+        assert_eq!(again.await.expect("an answer"), [AckOutcome::Done]);
+        assert_eq!(received.await, ["b"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_cancelled_receive_took_is_given_back_uncounted() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        send(&broker, ["a", "b"]).await;
+        assert_eq!(receive(&broker, 1).await, ["a"]);
+
+        let disk = broker.store.hold_up_state();
+        let mut cancelled = Box::pin(deliveries(&broker, 1));
+        assert!(poll!(cancelled.as_mut()).is_pending());
+        drop(cancelled);
+        drop(disk);
+
+        let again = deliveries(&broker, 32).await;
+        let seen: Vec<_> = again.iter().map(|d| (d.message.id.as_str(), d.attempt)).collect();
+        assert_eq!(seen, [("b", 1)]);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_the_memory_is_what_the_disk_is() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        send(&broker, ["a"]).await;
+        let request = acknowledgement(&deliveries(&broker, 1).await[0]);
+        let group = broker.catalog.group("group").expect("a group").id;
+        let progress = broker.known_topic("topic").expect("a topic").consumer(group);
+        let disk = broker.store.hold_up_state();
+        let mut first = pin!(broker.acknowledge(request.clone()));
+        let mut second = pin!(broker.acknowledge(request.clone()));
+        assert!(poll!(first.as_mut()).is_pending() && poll!(second.as_mut()).is_pending());
+        // As if the first one had failed.
+        progress.drop_state();
+        drop(disk);
+        for refused in [first.await, second.await] {
+            assert_eq!(refused.expect_err("not written").kind, ServiceErrorKind::Unavailable);
+        }
+        assert_eq!(broker.acknowledge(request).await.expect("the lease is in force"), [AckOutcome::Done]);
+        assert_eq!(progress.unwritten.load(Ordering::SeqCst), 0);
+    }
+}
