@@ -96,12 +96,14 @@ async fn main() -> Result<ExitCode> {
     // These run at the same time: they mostly wait for long polls and leases.
     let visits = join_all(places.iter().map(|place| visit(&clients, place)));
     let replays = async {
-        let mut outcomes = Vec::new();
-        // One after the other: the recorded times hold on a quiet machine only.
-        for place in places.iter().filter(|_| wanted(Guest::Transcripts)) {
-            outcomes.push(transcripts::replay(place, &cache, &arguments.case).await.context(place.mode()));
+        if !wanted(Guest::Transcripts) {
+            return Ok(Vec::new());
         }
-        outcomes
+        let replayer = transcripts::prepare(&cache).await?;
+        let replays = places.iter().map(async |place| {
+            transcripts::replay(&replayer, place, &arguments.case).await.context(place.mode())
+        });
+        anyhow::Ok(join_all(replays).await)
     };
     let kinds = async {
         let mut tally = Tally::default();
@@ -114,6 +116,7 @@ async fn main() -> Result<ExitCode> {
         Ok(tally)
     };
     let (visits, replays, kinds) = tokio::join!(visits, replays, kinds);
+    let replays = replays.unwrap_or_else(|error| vec![Err(error)]);
     for outcome in visits.into_iter().chain(replays).chain([kinds]) {
         let outcome = outcome.unwrap_or_else(|error| {
             println!("FAILED {error:#}");

@@ -27,19 +27,30 @@ const CONTRACTS: &[&str] = &[
     "rocketmq/thin/v1/admin.proto",
 ];
 
-/// Replays the matching cases and prints the differences.
-#[expect(clippy::print_stdout, reason = "part of a command line program")]
-pub(crate) async fn replay(place: &Place<'_>, cache: &Path, case: &str) -> Result<Tally> {
+/// The program that replays, with what it needs.
+pub(crate) struct Replayer {
+    interpreter: String,
+    stubs: PathBuf,
+}
+
+/// Installs what the replays need.
+pub(crate) async fn prepare(cache: &Path) -> Result<Replayer> {
     let interpreter = python_environment(cache).await?;
     let stubs = stubs(cache, &interpreter).await?;
+    Ok(Replayer { interpreter, stubs })
+}
+
+/// Replays the matching cases and prints the differences.
+#[expect(clippy::print_stdout, reason = "part of a command line program")]
+pub(crate) async fn replay(replayer: &Replayer, place: &Place<'_>, case: &str) -> Result<Tally> {
     let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     let server = place.start(&flags).await?;
-    let mut replay = Command::new(&interpreter);
+    let mut replay = Command::new(&replayer.interpreter);
     // No compiled modules beside the sources.
     replay.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     replay.arg(source("transcripts/replay.py")).args(["--endpoint", server.address(), "--only", case]);
     replay.args(["--mode", place.mode()]);
-    let output = replay.arg("--stubs").arg(stubs).output().await.context("starting the replay")?;
+    let output = replay.arg("--stubs").arg(&replayer.stubs).output().await.context("starting the replay")?;
     let printed = text(&output.stdout);
     let (report, last) = printed.trim_end().rsplit_once('\n').unwrap_or(("", printed.trim_end()));
     println!("{report}");
