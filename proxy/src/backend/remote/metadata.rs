@@ -15,6 +15,8 @@ use crate::service::{
 
 /// The template topic that UPDATE_AND_CREATE_TOPIC requires, and ignores.
 const TEMPLATE_TOPIC: &str = "TBW102";
+/// How long a master may take. For each change it writes all its topics or groups to the disk.
+const MASTER_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Cluster {
     /// A topic's configuration, from the first broker of its route that answers; `None` if surely absent.
@@ -177,7 +179,7 @@ impl Cluster {
     ) -> Result<Vec<T>, ServiceError> {
         let mut answers = Vec::new();
         for address in self.masters().await? {
-            let answer = self.peers.call(&address, command.clone(), self.options.lookup_timeout).await?;
+            let answer = self.peers.call(&address, command.clone(), MASTER_TIMEOUT).await?;
             answers.push(read(answer)?);
         }
         Ok(answers)

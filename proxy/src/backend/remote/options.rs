@@ -31,7 +31,7 @@ pub struct RemoteConfig {
     /// How long connecting may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a lookup of routes and configurations may take.
+    /// How long a lookup of a route or of one topic's or group's configuration may take.
     #[serde(with = "humantime_serde")]
     pub lookup_timeout: Duration,
     /// How long a broker may take to store or settle a message.
