@@ -10,6 +10,7 @@ mod check;
 mod cluster;
 mod conform;
 mod contract;
+mod crash;
 mod docs;
 mod examples;
 mod fleet;
@@ -107,6 +108,13 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Kill a proxy under load of every message type, or take its disk's power away, and check what it had promised
+    #[command(disable_help_flag = true)]
+    Crash {
+        /// --minutes N, --seed S; --help tells the rest
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Fuzz the code that reads bytes from strangers, with libFuzzer
     Fuzz {
         /// The target
@@ -174,6 +182,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Interop { visit } => interop::run(workspace, &visit),
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
         Verb::Fleet { arguments } => fleet::run(workspace, &arguments),
+        Verb::Crash { arguments } => crash::run(workspace, &arguments),
         Verb::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
         Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
