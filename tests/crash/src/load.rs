@@ -94,8 +94,7 @@ impl Source {
         };
         let due = (self.kind == Kind::Delay)
             .then(|| SystemTime::now() + Duration::from_millis(random.random_range(0..MAX_DELAY)));
-        let group =
-            (!self.groups.is_empty()).then(|| self.groups[random.random_range(0..self.groups.len())]);
+        let group = (!self.groups.is_empty()).then(|| self.groups[random.random_range(0..self.groups.len())]);
         let plan = Plan { kind: self.kind, group, due: due.map(whole_milliseconds), length };
         let (number, body) = self.ledger.lock().plan(plan);
         let mut message = Message::new(self.kind.name(), body);

@@ -91,11 +91,7 @@ async fn main() -> ExitCode {
 }
 
 /// A round of kills and a round of power losses side by side: much of both is waiting.
-async fn both(
-    arguments: &Arguments,
-    random: &mut StdRng,
-    (kills, losses): (u32, u32),
-) -> [Option<bool>; 2] {
+async fn both(arguments: &Arguments, random: &mut StdRng, (kills, losses): (u32, u32)) -> [Option<bool>; 2] {
     let rounds = [(Crash::Kill, kills), (Crash::PowerLoss, losses)].map(|(crash, crashes)| {
         let is_possible = crash == Crash::Kill || arguments.shim.is_some();
         (is_possible && crashes > 0).then(|| Round {
@@ -144,7 +140,8 @@ impl Round {
         launch.prepare(&configuration(flush))?;
         let ledger = Arc::new(Mutex::new(Ledger::new(self.crash)));
         let outcome = self.crash_and_check(&launch, &ledger).await;
-        let outcome = outcome.with_context(|| format!("flush = {flush}; the proxy's log: {}", launch.log_tail()));
+        let outcome =
+            outcome.with_context(|| format!("flush = {flush}; the proxy's log: {}", launch.log_tail()));
         if outcome.is_err() && arguments.keep {
             return outcome.with_context(|| format!("the data is in {}", folder.keep().display()));
         }

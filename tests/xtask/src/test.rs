@@ -9,7 +9,7 @@ use crate::{
     artefacts::Profile,
     bindings,
     brokers::{Brokers, OLDEST},
-    conform, contract,
+    conform, contract, crash,
     examples::{self, Run},
     installed::Installed,
     interop::{self, Guest},
@@ -79,9 +79,9 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
         tally.add(outcome?);
     }
 
-    step::heading("Examples, and what runs in front of old brokers");
+    step::heading("Examples, what runs in front of old brokers, and crashes");
     examples::compile(workspace, &installed, scope.languages)?;
-    let parts: [Part; 2] = [examples, old_brokers];
+    let parts: [Part; 3] = [examples, old_brokers, crashes];
     for outcome in step::side_by_side(&parts, |part| part(workspace, &installed, scope)) {
         tally.add(outcome?);
     }
@@ -153,6 +153,14 @@ fn old_brokers(workspace: &Workspace, installed: &Installed<'_>, scope: &Scope<'
         conformance.arg(workspace.root().join("tests/conformance/known-failing-old-brokers.txt"));
         tally.count(&step::attempt(workspace, "conformance in front of old brokers", &mut conformance)?)?;
     }
+    Ok(tally)
+}
+
+/// Kills and power losses under load: a short run of `cargo x crash`.
+fn crashes(workspace: &Workspace, installed: &Installed<'_>, _: &Scope<'_>) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut command = crash::command(workspace, installed.artefacts())?;
+    tally.count(&step::attempt(workspace, "crashes under load", &mut command)?)?;
     Ok(tally)
 }
 

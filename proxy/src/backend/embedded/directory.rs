@@ -78,6 +78,11 @@ impl DataDirectory {
         self.path.join(name)
     }
 
+    /// Syncs the names in a folder of the directory.
+    pub(super) fn sync_names(&self, folder: &str) -> Result<(), OpenError> {
+        sync(&self.path.join(folder)).map_err(|error| OpenError::Io(self.path.clone(), error))
+    }
+
     /// The directory itself.
     pub(super) fn path(&self) -> &Path {
         &self.path

@@ -115,6 +115,11 @@ impl Store {
         let panicked =
             |_| OpenError::Damaged(directory.path().to_owned(), "its storage engine failed".to_owned());
         let (log, state) = (log?, state.map_err(panicked)??);
+        // fjall syncs neither the folder that its keyspaces are in nor the one that a database is in. Without their names a
+        // power failure takes all that was synced below them.
+        for folder in ["log/keyspaces", "state/keyspaces", ""] {
+            directory.sync_names(folder)?;
+        }
         Ok(Self {
             log: Part::new(log),
             state: Part::new(state),
