@@ -7,6 +7,7 @@
  *   files/INODE        the content of a file when it was last synced
  *   folders/INODE/     the names in a folder when it was last synced: a file is a hard link to its content, a folder is a
  *                      symbolic link to its inode number
+ *   complete           exists once all that was there at the start is copied; only then the process goes on
  *
  * Writes are followed by the functions that write, and copied at the next sync of the file. Names need no functions: when
  * a folder is synced its names are read. What exists at the start counts as synced. Not followed, because the proxy does
@@ -272,6 +273,10 @@ __attribute__((constructor)) static void begin(void) {
     snprintf(path, sizeof path, "%s/folders", shadow);
     if (mkdir(path, 0700) != 0) give_up(path);
     copy_all(root);
+    snprintf(path, sizeof path, "%s/complete", shadow);
+    int complete = sys_open(path, O_WRONLY | O_CREAT, 0600);
+    if (complete < 0) give_up(path);
+    close(complete);
     data = root;
 }
 

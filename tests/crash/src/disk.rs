@@ -56,6 +56,10 @@ impl Disk<'_> {
     /// # Errors
     /// If a file can't be read or written.
     pub(crate) fn lose_power(mut self) -> Result<()> {
+        if !self.synced.join("complete").exists() {
+            // The process has not begun.
+            return Ok(());
+        }
         let mut present = Present::new();
         find(&self.data, &mut present)?;
         let root = fs::metadata(&self.data)?.ino();
@@ -185,6 +189,7 @@ mod tests {
         for made in [data.join("inner"), synced.join("files"), synced.join("folders")] {
             fs::create_dir_all(made).expect("a folder");
         }
+        fs::write(synced.join("complete"), "").expect("written");
         let number = |path: &Path| fs::metadata(path).expect("a file").ino().to_string();
         let file = data.join("inner/file");
         fs::write(&file, [2; 10_000]).expect("written");

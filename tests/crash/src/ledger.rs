@@ -176,11 +176,12 @@ impl Ledger {
                 faults.push("an attempt was not counted");
             }
         }
-        if !self.is_in_turn(number, before) {
-            faults.push("a message came before an earlier one of its group");
+        let told = format!("attempt {attempt}, {}", self.describe(number));
+        self.faults.extend(faults.into_iter().map(|fault| format!("{fault}: {told}")));
+        if let Some(earlier) = self.overtaken(number, before) {
+            let earlier = self.describe(earlier);
+            self.faults.push(format!("it came before an earlier one of its group: {told}; {earlier}"));
         }
-        let told = format!("attempt {attempt}, {:?}", self.entries[number]);
-        self.faults.extend(faults.into_iter().map(|fault| format!("{fault}: message {number}, {told}")));
         let entry = &mut self.entries[number];
         entry.deliveries += 1;
         entry.attempt = attempt;
@@ -188,17 +189,16 @@ impl Ledger {
         Some(number)
     }
 
-    /// Whether all earlier messages of its group are settled or came with it.
-    fn is_in_turn(&self, number: usize, before: &[usize]) -> bool {
+    /// An earlier message of its group that is neither settled nor came with it.
+    fn overtaken(&self, number: usize, before: &[usize]) -> Option<usize> {
         let plan = self.entries[number].plan;
-        let Some(of_group) = plan.group.and_then(|group| self.groups.get(&(plan.kind, group))) else {
-            return true;
-        };
+        let of_group = self.groups.get(&(plan.kind, plan.group?))?;
         let mut earlier = of_group.iter().take_while(|other| **other < number);
-        earlier.all(|other| {
-            let entry = &self.entries[*other];
-            entry.sent == Step::Asked || entry.settled.is_some() || before.contains(other)
-        })
+        let is_open = |other: &&usize| {
+            let entry = &self.entries[**other];
+            entry.sent == Step::Answered && entry.settled.is_none() && !before.contains(other)
+        };
+        earlier.find(is_open).copied()
     }
 
     /// Notes a dead letter.
