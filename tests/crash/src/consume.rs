@@ -9,7 +9,7 @@ use rocketmq_thin::{Client, Delivery, ErrorKind, ReceiveOptions, SimpleConsumer,
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::ledger::{Kind, Settlement};
+use crate::ledger::{Kind, Received, Settlement};
 use crate::load::{GROUPS, SharedLedger, connect, group_name};
 
 /// How long a delivery is leased. What is left unsettled comes again afterwards.
@@ -30,9 +30,8 @@ pub(crate) enum Manner {
 
 /// Starts consumers of every type and of the dead letters. They run until they are aborted.
 pub(crate) async fn consume(
-    address: &str,
+    (address, manner): (&str, Manner),
     ledger: &SharedLedger,
-    manner: Manner,
     random: &mut StdRng,
     tasks: &mut JoinSet<()>,
 ) -> Result<()> {
@@ -126,7 +125,8 @@ impl Worker {
             let mut ledger = self.ledger.lock();
             let mut before = Vec::new();
             for delivery in deliveries {
-                let number = ledger.received(&delivery.body, delivery.attempt, now, &before);
+                let received = Received { bytes: &delivery.body, attempt: delivery.attempt, now };
+                let number = ledger.received(received, &before);
                 before.extend(number);
                 known.extend(number.map(|number| (number, delivery)));
             }

@@ -179,7 +179,7 @@ impl Round {
         let server = launch.start().await?;
         let mut tasks = JoinSet::new();
         let address = server.address().to_owned();
-        consume::consume(&address, ledger, Manner::Mixed, &mut self.random, &mut tasks).await?;
+        consume::consume((&address, Manner::Mixed), ledger, &mut self.random, &mut tasks).await?;
         load::produce(&address, ledger, &mut self.random, &mut tasks).await?;
         sleep(Duration::from_millis(self.random.random_range(50..1_200))).await;
         self.end(server, launch, tasks).await
@@ -208,7 +208,7 @@ impl Round {
         let start = start.elapsed();
         let mut tasks = JoinSet::new();
         let address = server.address().to_owned();
-        consume::consume(&address, ledger, Manner::Diligent, &mut self.random, &mut tasks).await?;
+        consume::consume((&address, Manner::Diligent), ledger, &mut self.random, &mut tasks).await?;
         consume::read_dead_letters(&address, ledger, &mut tasks).await?;
         let all_here = async {
             let mut looks = interval(Duration::from_millis(100));
