@@ -9,12 +9,12 @@ use super::catalog_reports::{GroupList, TopicList};
 use super::commands::{ClientCommand, Command, GroupCommand, Named, Server, StoreCommand, TopicCommand};
 use super::messages;
 use super::output::{Done, show};
-use super::stat_reports::{GroupReport, TopicReport};
+use super::stat_reports::{GroupReport, ResetReport, TopicReport};
 use super::store_reports::{ClientReport, StoreReport};
 use crate::config::{Catalog, GroupSpec, TopicSpec};
 use crate::front::grpc::{RemoteAdmin, RemoteError};
 use crate::processor::ClientFilter;
-use crate::service::{GroupConfig, TopicConfig};
+use crate::service::{GroupConfig, ResetGroup, TopicConfig};
 
 /// Why a subcommand failed.
 #[derive(Debug, Error)]
@@ -76,22 +76,37 @@ async fn connect(server: &Server) -> Result<RemoteAdmin, RemoteError> {
     RemoteAdmin::connect(&server.address).await
 }
 
+async fn known_topic(admin: &mut RemoteAdmin, name: &str) -> Result<TopicConfig, AdminError> {
+    let found = admin.topics().await?.into_iter().find(|topic| topic.name == name);
+    found.ok_or_else(|| AdminError::Missing(format!("topic {name}")))
+}
+
+async fn known_group(admin: &mut RemoteAdmin, name: &str) -> Result<GroupConfig, AdminError> {
+    let found = admin.groups().await?.into_iter().find(|group| group.name == name);
+    found.ok_or_else(|| AdminError::Missing(format!("group {name}")))
+}
+
 async fn topic(command: TopicCommand) -> Result<(), AdminError> {
     match command {
-        TopicCommand::Create { topic, server } => {
-            let topic = TopicConfig::from(TopicSpec::from(topic));
-            let name = topic.name.clone();
-            connect(&server).await?.apply(vec![topic], Vec::new(), false).await?;
+        TopicCommand::Create { topic: Named { name, server }, settings } => {
+            let mut topic = TopicSpec { name: name.clone(), ..TopicSpec::default() };
+            settings.apply_to(&mut topic);
+            connect(&server).await?.apply(vec![topic.into()], Vec::new(), false).await?;
             done("created", "topic", name, &server)
+        }
+        TopicCommand::Update { topic: Named { name, server }, settings } => {
+            let mut admin = connect(&server).await?;
+            let mut topic = TopicSpec::from(known_topic(&mut admin, &name).await?);
+            settings.apply_to(&mut topic);
+            admin.apply(vec![topic.into()], Vec::new(), true).await?;
+            done("updated", "topic", name, &server)
         }
         TopicCommand::List(server) => {
             let topics = connect(&server).await?.topics().await?;
             Ok(show(&TopicList(topics.into_iter().map(Into::into).collect()), server.json)?)
         }
         TopicCommand::Show(Named { name, server }) => {
-            let topics = connect(&server).await?.topics().await?;
-            let found = topics.into_iter().find(|topic| topic.name == name);
-            let topic = found.ok_or_else(|| AdminError::Missing(format!("topic {name}")))?;
+            let topic = known_topic(&mut connect(&server).await?, &name).await?;
             Ok(show(&Catalog { topics: vec![topic.into()], groups: Vec::new() }, server.json)?)
         }
         TopicCommand::Stats(Named { name, server }) => {
@@ -107,20 +122,30 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
 
 async fn group(command: GroupCommand) -> Result<(), AdminError> {
     match command {
-        GroupCommand::Create { group, server } => {
-            let group = GroupConfig::from(GroupSpec::from(group));
-            let name = group.name.clone();
-            connect(&server).await?.apply(Vec::new(), vec![group], false).await?;
+        GroupCommand::Create { group: Named { name, server }, settings } => {
+            let mut group = GroupSpec::named(&name);
+            settings.apply_to(&mut group);
+            connect(&server).await?.apply(Vec::new(), vec![group.into()], false).await?;
             done("created", "group", name, &server)
+        }
+        GroupCommand::Update { group: Named { name, server }, settings } => {
+            let mut admin = connect(&server).await?;
+            let mut group = GroupSpec::from(known_group(&mut admin, &name).await?);
+            settings.apply_to(&mut group);
+            admin.apply(Vec::new(), vec![group.into()], true).await?;
+            done("updated", "group", name, &server)
+        }
+        GroupCommand::Reset { group, topic, target, server } => {
+            let reset = ResetGroup { group: group.clone(), topic: topic.clone(), target: target.into() };
+            let queues = connect(&server).await?.reset_group(reset).await?;
+            Ok(show(&ResetReport::new(group, topic, queues), server.json)?)
         }
         GroupCommand::List(server) => {
             let groups = connect(&server).await?.groups().await?;
             Ok(show(&GroupList(groups.into_iter().map(Into::into).collect()), server.json)?)
         }
         GroupCommand::Show(Named { name, server }) => {
-            let groups = connect(&server).await?.groups().await?;
-            let found = groups.into_iter().find(|group| group.name == name);
-            let group = found.ok_or_else(|| AdminError::Missing(format!("group {name}")))?;
+            let group = known_group(&mut connect(&server).await?, &name).await?;
             Ok(show(&Catalog { topics: Vec::new(), groups: vec![group.into()] }, server.json)?)
         }
         GroupCommand::Stats { group: Named { name, server }, topic, queues } => {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::messages::MessageCommand;
-use crate::config::{GroupSpec, Perm, TopicSpec, TopicType};
+use super::settings::{GroupSettings, TopicSettings};
+use super::times;
+use crate::service::ResetTarget;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -50,11 +52,26 @@ The file has tables as in the configuration:
 #[derive(Subcommand)]
 pub(super) enum TopicCommand {
     /// Create a topic
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy topic create orders
+  rocketmq-thin-proxy topic create payments --type fifo --queues 4")]
     Create {
         #[command(flatten)]
-        topic: NewTopic,
+        topic: Named,
         #[command(flatten)]
-        server: Server,
+        settings: TopicSettings,
+    },
+    /// Change settings of a topic; the others stay as they are
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy topic update orders --queues 16
+  rocketmq-thin-proxy topic update orders --perm r")]
+    Update {
+        #[command(flatten)]
+        topic: Named,
+        #[command(flatten)]
+        settings: TopicSettings,
     },
     /// List all topics
     List(#[command(flatten)] Server),
@@ -70,47 +87,59 @@ Examples:
     Delete(#[command(flatten)] Named),
 }
 
-#[derive(ClapArgs)]
-pub(super) struct NewTopic {
-    /// Its name
-    pub(super) name: String,
-    /// What it takes
-    #[arg(long = "type", value_name = "TYPE", default_value = "normal")]
-    kind: TopicType,
-    /// How many queues can be read
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    read_queues: i32,
-    /// How many queues can be written
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    write_queues: i32,
-    /// What it allows
-    #[arg(long, value_name = "PERM", default_value = "rw")]
-    perm: Perm,
-    /// Remove a lite topic, with its messages, this long after its last use [default: never]
-    #[arg(long, value_name = "DURATION")]
-    lite_expiration: Option<humantime::Duration>,
-}
-
-impl From<NewTopic> for TopicSpec {
-    fn from(new: NewTopic) -> Self {
-        Self {
-            name: new.name,
-            kind: new.kind,
-            queues: None,
-            read_queues: Some(new.read_queues),
-            write_queues: Some(new.write_queues),
-            perm: new.perm,
-            lite_expiration: new.lite_expiration.map(Into::into),
-        }
-    }
-}
-
 #[derive(Subcommand)]
 pub(super) enum GroupCommand {
     /// Create a consumer group
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy group create billing
+  rocketmq-thin-proxy group create billing --fifo --max-retries 3 --retry 1s,30s,5m
+      The second delivery follows after 1 s, the third after 30 s, each further one after 5 min.
+  rocketmq-thin-proxy group create audit --retry-initial 1s --retry-max 10m --retry-multiplier 2
+      Pauses of 1 s, 2 s, 4 s and so on, up to 10 min.
+  rocketmq-thin-proxy group create audit --start latest
+      Begin with the messages that are sent after its first receive.
+  rocketmq-thin-proxy group create audit --start 2026-11-29T10:00:00Z")]
     Create {
         #[command(flatten)]
-        group: NewGroup,
+        group: Named,
+        #[command(flatten)]
+        settings: GroupSettings,
+    },
+    /// Change settings of a consumer group; the others stay as they are
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy group update billing --max-retries 5
+  rocketmq-thin-proxy group update billing --retry 1s,30s,5m
+  rocketmq-thin-proxy group update billing --consume=false
+      Nobody can consume until --consume=true.")]
+    Update {
+        #[command(flatten)]
+        group: Named,
+        #[command(flatten)]
+        settings: GroupSettings,
+    },
+    /// Have a group go on elsewhere in a topic
+    #[command(after_help = "\
+Messages before the new position count as consumed; those behind it come again, also if they were settled. What
+consumers hold at this moment is not settled by them any more. Attempts are counted from 1 again.
+
+A TIME is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it is, such as 15m or 2h.
+
+Examples:
+  rocketmq-thin-proxy group reset billing orders --to earliest
+  rocketmq-thin-proxy group reset billing orders --to latest
+  rocketmq-thin-proxy group reset billing orders --to 2h
+      Again everything that was stored in the last two hours.
+  rocketmq-thin-proxy group reset billing orders --queue 3 --offset 1500
+      One queue only; `group stats billing --queues` shows the offsets.")]
+    Reset {
+        /// The group
+        group: String,
+        /// The topic
+        topic: String,
+        #[command(flatten)]
+        target: Target,
         #[command(flatten)]
         server: Server,
     },
@@ -142,40 +171,37 @@ Examples:
 }
 
 #[derive(ClapArgs)]
-pub(super) struct NewGroup {
-    /// Its name
-    name: String,
-    /// Consume in order
-    #[arg(long)]
-    fifo: bool,
-    /// Deliveries after the first, before a message becomes a dead letter
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    max_retries: i32,
-    /// Create the group disabled: nobody can consume
-    #[arg(long)]
-    no_consume: bool,
-    /// Consume lite topics of this topic, which has the type lite
-    #[arg(long, value_name = "TOPIC")]
-    lite_bind_topic: Option<String>,
-    /// The most lite topics that a client may subscribe to
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    lite_quota: i32,
-    /// Let a lite topic have one subscriber at a time: a later one takes it over
-    #[arg(long)]
-    lite_exclusive: bool,
+pub(super) struct Target {
+    /// earliest, latest, or a time
+    #[arg(long, value_name = "PLACE", value_parser = target, required_unless_present = "offset")]
+    to: Option<ResetTarget>,
+    /// The queue
+    #[arg(long, value_name = "N", requires = "offset", conflicts_with = "to")]
+    queue: Option<i32>,
+    /// The offset of the next message that the group gets from the queue
+    #[arg(long, value_name = "N", requires = "queue", conflicts_with = "to")]
+    offset: Option<i64>,
+    /// The broker, where several have this queue
+    #[arg(long, value_name = "NAME", requires = "queue")]
+    broker: Option<String>,
 }
 
-impl From<NewGroup> for GroupSpec {
-    fn from(new: NewGroup) -> Self {
-        Self {
-            fifo: new.fifo,
-            max_retries: new.max_retries,
-            consume: !new.no_consume,
-            lite_bind_topic: new.lite_bind_topic,
-            lite_quota: new.lite_quota,
-            lite_exclusive: new.lite_exclusive,
-            ..Self::named(new.name)
-        }
+impl From<Target> for ResetTarget {
+    fn from(target: Target) -> Self {
+        let Target { to, queue, offset, broker } = target;
+        to.unwrap_or_else(|| Self::Offset {
+            broker,
+            queue: queue.unwrap_or_default(),
+            offset: offset.unwrap_or_default(),
+        })
+    }
+}
+
+fn target(text: &str) -> Result<ResetTarget, String> {
+    match text {
+        "earliest" => Ok(ResetTarget::Earliest),
+        "latest" => Ok(ResetTarget::Latest),
+        text => times::parse(text).map(ResetTarget::Time),
     }
 }
 

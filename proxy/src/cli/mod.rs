@@ -9,6 +9,7 @@ mod memory;
 mod message_reports;
 mod messages;
 mod output;
+mod settings;
 mod stat_reports;
 mod store_reports;
 mod times;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::{Report, Table};
 use super::times;
-use crate::service::{GroupQueueStats, GroupStats, QueueStats, StoredBytes, TopicStats};
+use crate::service::{GroupQueueStats, GroupStats, QueueReset, QueueStats, StoredBytes, TopicStats};
 
 /// What a topic holds.
 #[derive(Serialize)]
@@ -271,6 +271,49 @@ impl Report for GroupReport {
             text.push_str("There are more topics than are shown: ask for one with --topic.\n");
         }
         text
+    }
+}
+
+/// Where a group goes on in a topic.
+#[derive(Serialize)]
+pub(super) struct ResetReport {
+    group: String,
+    topic: String,
+    queues: Vec<ResetView>,
+}
+
+#[derive(Serialize)]
+struct ResetView {
+    broker: String,
+    queue: i32,
+    settled_before: Option<i64>,
+    next_offset: i64,
+}
+
+impl ResetReport {
+    pub(super) fn new(group: String, topic: String, queues: Vec<QueueReset>) -> Self {
+        let queue = |reset: QueueReset| ResetView {
+            broker: reset.broker,
+            queue: reset.queue,
+            settled_before: reset.before,
+            next_offset: reset.offset,
+        };
+        Self { group, topic, queues: queues.into_iter().map(queue).collect() }
+    }
+}
+
+impl Report for ResetReport {
+    fn text(&self) -> String {
+        let mut table = Table::new(["BROKER", "QUEUE", "SETTLED BEFORE", "GOES ON AT"]);
+        for queue in &self.queues {
+            table.row([
+                queue.broker.clone(),
+                queue.queue.to_string(),
+                or_dash(queue.settled_before),
+                queue.next_offset.to_string(),
+            ]);
+        }
+        format!("group {} was reset in topic {}\n\n{}", self.group, self.topic, table.text())
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+use super::start::StartSpec;
+use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
 
 const DEFAULT_QUEUES: i32 = 8;
 const DEFAULT_RETRIES: i32 = 16;
@@ -111,6 +112,9 @@ pub struct GroupSpec {
     /// Whether a lite topic has one subscriber at a time, and a later one takes it over.
     #[serde(default)]
     pub lite_exclusive: bool,
+    /// Where it begins in a topic that it has not received from; by default, as RocketMQ's groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartSpec>,
 }
 
 /// The pauses between deliveries of a message.
@@ -157,6 +161,7 @@ impl GroupSpec {
             lite_bind_topic: None,
             lite_quota: DEFAULT_LITE_QUOTA,
             lite_exclusive: false,
+            start: None,
         }
     }
 }
@@ -213,6 +218,7 @@ impl From<GroupSpec> for GroupConfig {
             lite_bind_topic: spec.lite_bind_topic,
             lite_quota: spec.lite_quota,
             lite_exclusive: spec.lite_exclusive,
+            start: spec.start.map(|StartSpec(start)| start).unwrap_or_default(),
         }
     }
 }
@@ -261,6 +267,7 @@ impl From<GroupConfig> for GroupSpec {
             lite_bind_topic: config.lite_bind_topic,
             lite_quota: config.lite_quota,
             lite_exclusive: config.lite_exclusive,
+            start: Some(StartSpec(config.start)).filter(|StartSpec(start)| *start != GroupStart::Default),
         }
     }
 }

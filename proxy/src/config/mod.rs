@@ -1,6 +1,7 @@
 //! The proxy's configuration. Flags override the environment, which overrides the file, which overrides the defaults.
 
 mod catalog;
+mod start;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::front::grpc::RoutePort;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
+pub use start::StartSpec;
 
 /// All settings. `--print-config` prints those in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

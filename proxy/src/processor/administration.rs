@@ -5,7 +5,10 @@ use tokio::sync::Semaphore;
 use super::Processor;
 use super::cluster_router::{ClusterRouter, Origin};
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupStats, ReadPage, ReadQueue, ServiceErrorKind, Services, StoreStats, TopicStats};
+use crate::service::{
+    GroupStats, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind, Services, StoreStats,
+    TopicStats,
+};
 
 /// Requests that read much are carried out so many at a time. The others wait.
 const CONCURRENT: usize = 4;
@@ -107,6 +110,15 @@ impl Processor {
         let _turn = self.environment.administration.take().await;
         read.max = read.max.min(MAX_READ);
         Ok(self.services_of(&read.topic).administration.read(read).await?)
+    }
+
+    /// Has a group go on elsewhere in a topic.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `TopicNotFound`, `BadRequest`, `NotImplemented`, or the backend's failure.
+    pub async fn reset_group(&self, reset: ResetGroup) -> Result<Vec<QueueReset>, Error> {
+        let _turn = self.environment.administration.take().await;
+        Ok(self.services_of(&reset.topic).administration.reset(reset).await?)
     }
 
     /// The clients that have a session at this proxy, by id, and whether some were left out.

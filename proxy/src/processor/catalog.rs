@@ -6,7 +6,9 @@ use super::administration::services_of;
 use super::cluster_router::ClusterRouter;
 use super::validate;
 use crate::error::{Error, ErrorKind};
-use crate::service::{GroupConfig, Metadata, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
+use crate::service::{
+    GroupConfig, Metadata, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
+};
 
 pub(super) async fn apply(
     clusters: &ClusterRouter,
@@ -23,6 +25,7 @@ pub(super) async fn apply(
         check_lite_expiration(topic)?;
     }
     groups.iter().try_for_each(|group| validate::group(&group.name))?;
+    groups.iter().try_for_each(check_retry)?;
     let created = topics.into_iter().map(|topic| {
         let services = services_of(clusters, &topic.name);
         services.metadata.create_topic(topic, replace)
@@ -32,6 +35,26 @@ pub(super) async fn apply(
     let groups = clusters.all().map(|cluster| create_groups(&*cluster.services.metadata, &groups, replace));
     created.extend(join_all(groups).await.concat());
     first_failure(created)
+}
+
+fn check_retry(group: &GroupConfig) -> Result<(), Error> {
+    const MOST_PAUSES: usize = 100;
+    let refuse = |reason: String| {
+        let message = format!("the retry policy of group {} {reason}", group.name);
+        Err(Error::new(ErrorKind::BadRequest, message))
+    };
+    match &group.retry {
+        RetryPolicy::Customized(pauses) if pauses.len() > MOST_PAUSES => {
+            refuse(format!("has more than {MOST_PAUSES} pauses"))
+        }
+        RetryPolicy::Exponential { multiplier, .. } if !multiplier.is_finite() || *multiplier < 1.0 => {
+            refuse(format!("needs a multiplier of 1 or more, not {multiplier}"))
+        }
+        RetryPolicy::Exponential { initial, max, .. } if initial > max => {
+            refuse("has a first pause that is longer than the longest".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_lite_expiration(topic: &TopicConfig) -> Result<(), Error> {

@@ -346,7 +346,7 @@ mod tests {
     use super::super::ClusterRouter;
     use super::super::scripted::{self, Asked};
     use super::*;
-    use crate::service::{NextAttempt, RetryPolicy};
+    use crate::service::{GroupStart, NextAttempt, RetryPolicy};
 
     #[tokio::test]
     async fn a_receive_that_is_cancelled_during_a_move_to_the_dead_letters_gives_the_rest_back() {
@@ -364,6 +364,7 @@ mod tests {
             lite_bind_topic: None,
             lite_quota: 0,
             lite_exclusive: false,
+            start: GroupStart::Default,
         };
         let last_attempt = group::max_attempts(&config);
         let deliveries = [("first", 1), ("dead", last_attempt + 1), ("last", last_attempt)];

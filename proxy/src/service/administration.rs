@@ -32,6 +32,15 @@ pub trait Administration: Send + Sync {
         Err(unsupported("reading of stored messages"))
     }
 
+    /// Has a group go on elsewhere in a topic, all queues at once where the backend can. What was delivered is not settled
+    /// by its old coordinates any more: what is before the new position is consumed, and what is not comes again.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, `TopicNotFound`, `Rejected` (no such queue or offset), `Unsupported`, `Timeout`, `Unavailable`.
+    async fn reset(&self, _: ResetGroup) -> Result<Vec<QueueReset>, ServiceError> {
+        Err(unsupported("resets of groups"))
+    }
+
     /// What the store takes on the disk.
     ///
     /// # Errors
@@ -201,6 +210,50 @@ pub struct ReadMessage {
     pub broker: String,
     /// How long the whole body is.
     pub body_bytes: usize,
+}
+
+/// A reset of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetGroup {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// Where to go on.
+    pub target: ResetTarget,
+}
+
+/// Where a group is to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResetTarget {
+    /// At the first message of each queue.
+    Earliest,
+    /// Behind the last message of each queue.
+    Latest,
+    /// At the first message of each queue that was stored at this time or later.
+    Time(SystemTime),
+    /// At an offset of one queue. The others stay as they are.
+    Offset {
+        /// The broker that holds the queue; may be left out where only one has it.
+        broker: Option<String>,
+        /// The queue's id there.
+        queue: i32,
+        /// The offset of the next message.
+        offset: i64,
+    },
+}
+
+/// Where a group goes on in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueReset {
+    /// The broker that holds the queue.
+    pub broker: String,
+    /// Its id there.
+    pub queue: i32,
+    /// Up to where all was settled before; `None` if the group had not begun.
+    pub before: Option<i64>,
+    /// The offset of the next message.
+    pub offset: i64,
 }
 
 /// What the store takes on the disk.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -139,6 +139,22 @@ pub struct GroupConfig {
     pub lite_quota: i32,
     /// Whether a lite topic has one subscriber at a time, and a later one takes it over (`lite.sub.model`).
     pub lite_exclusive: bool,
+    /// Where it begins in a topic that it has not received from. Lite groups begin where their clients say.
+    pub start: GroupStart,
+}
+
+/// Where a group begins in a topic that it has not received from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupStart {
+    /// Like RocketMQ: at the first message of a queue that still has all its messages, else at the last one.
+    #[default]
+    Default,
+    /// At the first message that is stored.
+    Earliest,
+    /// Behind the last message that is stored when it first receives.
+    Latest,
+    /// At the first message that was stored at this time or later. The time has whole milliseconds.
+    Time(SystemTime),
 }
 
 /// The pauses between the deliveries of a message.

@@ -20,8 +20,9 @@ mod transactions;
 use std::sync::Arc;
 
 pub use administration::{
-    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueStats, ReadMessage, ReadPage,
-    ReadQueue, StoreStats, StoredBytes, TopicStats, TopicUsage, WantedMessage,
+    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ReadMessage,
+    ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats, StoredBytes, TopicStats, TopicUsage,
+    WantedMessage,
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};
@@ -31,7 +32,7 @@ pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
     NextAttempt, Persistence, Receive, Sent, Settle,
 };
-pub use metadata::{Capabilities, GroupConfig, Metadata, RetryPolicy, TopicConfig, TopicKind};
+pub use metadata::{Capabilities, GroupConfig, GroupStart, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use offsets::{Found, Offsets, Pull, Pulled, QueueOf, Whence};
 pub use routes::{Permission, QueueRange, Route, Routes};
 pub use time::{millis, time};

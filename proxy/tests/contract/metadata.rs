@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rocketmq_thin_proxy::service::{
-    GroupConfig, Permission, QueueRange, RetryPolicy, ServiceErrorKind, TopicConfig, TopicKind,
+    GroupConfig, GroupStart, Permission, QueueRange, RetryPolicy, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
 use crate::backend::Backend;
@@ -90,6 +90,7 @@ pub(crate) async fn a_group_keeps_its_configuration<B: Backend>(backend: B) {
         lite_bind_topic: None,
         lite_quota: 7,
         lite_exclusive: false,
+        start: GroupStart::Default,
     };
     metadata.create_group(config.clone(), false).await.expect("a new group");
     assert_eq!(metadata.group(&client.group).await, Ok(config.clone()));

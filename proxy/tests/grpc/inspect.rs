@@ -6,7 +6,7 @@ use crate::admin::{run, text};
 use crate::support::{self, Client, Proxy, ack, handle, receive, receive_request, send};
 use crate::telemetry;
 
-async fn json(proxy: &Proxy, arguments: &[&str]) -> Value {
+pub(crate) async fn json(proxy: &Proxy, arguments: &[&str]) -> Value {
     let output = run(proxy, &[arguments, &["--json"]].concat(), "").await;
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
@@ -19,7 +19,7 @@ async fn refusal(proxy: &Proxy, arguments: &[&str]) -> String {
 }
 
 /// Sends messages m0, m1, … with the keys k0, k1, k2, k0, …
-async fn send_keyed(client: &mut Client, topic: &str, count: usize) {
+pub(crate) async fn send_keyed(client: &mut Client, topic: &str, count: usize) {
     for index in 0..count {
         let mut message = support::message(topic, &format!("m{index}"), &format!("body {index}"));
         message.system_properties.as_mut().expect("properties").keys = vec![format!("k{}", index % 3)];

@@ -2,6 +2,7 @@
 
 mod admin;
 mod drain;
+mod groups;
 mod inspect;
 mod limits;
 mod port;

@@ -16,8 +16,8 @@ use super::store::{Store, unavailable};
 use super::topic::Topic;
 use super::usage;
 use crate::service::{
-    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueStats, ReadPage, ReadQueue,
-    ServiceError, StoreStats, TopicStats, time,
+    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ReadPage,
+    ReadQueue, ResetGroup, ServiceError, StoreStats, TopicStats, time,
 };
 
 /// An answer about a group has no more topics.
@@ -81,6 +81,10 @@ impl Administration for Broker {
 
     async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {
         self.read_stored(read).await
+    }
+
+    async fn reset(&self, reset: ResetGroup) -> Result<Vec<QueueReset>, ServiceError> {
+        self.reset_group(reset).await
     }
 
     async fn store_stats(&self) -> Result<StoreStats, ServiceError> {

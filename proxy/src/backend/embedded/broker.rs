@@ -23,7 +23,9 @@ use super::store::Store;
 use super::topic::{Topic, not_found};
 use super::waiting::{Waiting, WaitingLimits};
 use super::writer::{Writer, WriterOptions};
-use crate::service::{GroupConfig, Permission, RetryPolicy, ServiceError, TopicConfig, TopicKind, names};
+use crate::service::{
+    GroupConfig, GroupStart, Permission, RetryPolicy, ServiceError, TopicConfig, TopicKind, names,
+};
 
 /// The embedded broker.
 pub(super) struct Broker {
@@ -168,5 +170,6 @@ fn new_group(name: &str) -> GroupConfig {
         lite_bind_topic: None,
         lite_quota: 2000,
         lite_exclusive: false,
+        start: GroupStart::Default,
     }
 }

@@ -16,7 +16,7 @@ use super::keys;
 use super::lite_topics::{self, LiteTopics};
 use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
-use crate::service::{GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
+use crate::service::{GroupConfig, GroupStart, ServiceError, ServiceErrorKind, TopicConfig};
 
 /// A consumer group in memory.
 #[derive(Clone, Debug)]
@@ -114,6 +114,15 @@ impl Catalog {
     /// A group by its name.
     pub(super) fn group(&self, name: &str) -> Option<Group> {
         self.groups.read().get(name).cloned()
+    }
+
+    /// Where the group with this id begins in a topic that it has not received from.
+    pub(super) fn start_of(&self, group: u32) -> GroupStart {
+        let groups = self.groups.read();
+        groups
+            .values()
+            .find(|known| known.id == group)
+            .map_or(GroupStart::Default, |known| known.config.start)
     }
 
     /// All topics, by name.

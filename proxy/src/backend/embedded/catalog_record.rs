@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::binary::{self, Malformed};
-use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+use crate::service::{
+    GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind, millis, time,
+};
 
 /// A topic's record: its id, its configuration, and the most queues it ever had.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +94,7 @@ impl GroupRecord {
         binary::put_text(&mut out, self.config.lite_bind_topic.as_deref().unwrap_or_default());
         binary::put_signed(&mut out, self.config.lite_quota.into());
         binary::put_number(&mut out, self.config.lite_exclusive.into());
+        put_start(&mut out, self.config.start);
         out
     }
 
@@ -119,6 +122,7 @@ impl GroupRecord {
         let lite_quota = i32::try_from(binary::signed(input)?).map_err(|_| Malformed)?;
         // Records of older versions end here.
         let lite_exclusive = !input.is_empty() && binary::number(input)? != 0;
+        let start = if input.is_empty() { GroupStart::Default } else { start(input)? };
         let config = GroupConfig {
             name: name.to_owned(),
             fifo: flags & 1 != 0,
@@ -128,9 +132,32 @@ impl GroupRecord {
             lite_bind_topic: bound.then_some(lite_topic),
             lite_quota,
             lite_exclusive,
+            start,
         };
         Ok(Self { id, config })
     }
+}
+
+fn put_start(out: &mut Vec<u8>, start: GroupStart) {
+    match start {
+        GroupStart::Default => binary::put_number(out, 0),
+        GroupStart::Earliest => binary::put_number(out, 1),
+        GroupStart::Latest => binary::put_number(out, 2),
+        GroupStart::Time(at) => {
+            binary::put_number(out, 3);
+            binary::put_signed(out, millis(at));
+        }
+    }
+}
+
+fn start(input: &mut &[u8]) -> Result<GroupStart, Malformed> {
+    Ok(match binary::number(input)? {
+        0 => GroupStart::Default,
+        1 => GroupStart::Earliest,
+        2 => GroupStart::Latest,
+        3 => GroupStart::Time(time(binary::signed(input)?)),
+        _ => return Err(Malformed),
+    })
 }
 
 fn put_duration(out: &mut Vec<u8>, duration: Duration) {
@@ -163,6 +190,15 @@ mod tests {
         ]
     }
 
+    fn starts() -> impl Strategy<Value = GroupStart> {
+        prop_oneof![
+            Just(GroupStart::Default),
+            Just(GroupStart::Earliest),
+            Just(GroupStart::Latest),
+            (0i64..1 << 45).prop_map(|at| GroupStart::Time(time(at))),
+        ]
+    }
+
     proptest! {
         #[test]
         fn topics_are_decoded_as_they_were_encoded(
@@ -188,6 +224,7 @@ mod tests {
             retry in retries(),
             lite_bind_topic in prop::option::of(".*"),
             lite_exclusive in any::<bool>(),
+            start in starts(),
         ) {
             let config = GroupConfig {
                 name: "g".into(),
@@ -198,6 +235,7 @@ mod tests {
                 lite_bind_topic,
                 lite_quota: 7,
                 lite_exclusive,
+                start,
             };
             let record = GroupRecord { id, config };
             prop_assert_eq!(GroupRecord::decode("g", &record.encode()), Ok(record));

@@ -18,7 +18,7 @@ use super::queue::Queue;
 use super::read_cache::ReadCache;
 use super::settle::{Freed, Referent, referent};
 use super::take::{Batch, Order, Wanted};
-use crate::service::Message;
+use crate::service::{GroupStart, Message};
 
 const QUEUES: usize = 2;
 /// The time between two steps, in ms: much longer than a test takes, because a restart reads the real clock.
@@ -100,7 +100,7 @@ impl<'a> Model<'a> {
         let queue = |id| Arc::new(Queue::load(&broker.store, topic, id as u32).expect("an empty queue"));
         let queues: Vec<_> = (0..QUEUES).map(queue).collect();
         let progress = Arc::new(Progress::new(1, topic));
-        progress.load(&broker.store, &queues).expect("nothing");
+        progress.load(&broker.store, &queues, GroupStart::Default).expect("nothing");
         Self {
             broker,
             cache: ReadCache::default(),
@@ -298,7 +298,7 @@ impl<'a> Model<'a> {
 
     fn restart(&mut self) {
         self.progress = Arc::new(Progress::new(1, self.topic));
-        self.progress.load(&self.broker.store, &self.queues).expect("what was written");
+        self.progress.load(&self.broker.store, &self.queues, GroupStart::Default).expect("what was written");
         self.pass();
     }
 

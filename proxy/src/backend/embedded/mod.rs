@@ -59,6 +59,7 @@ mod read_cache;
 mod recall;
 mod receive;
 mod recovery;
+mod reset;
 mod retention;
 mod retention_clock;
 mod search;

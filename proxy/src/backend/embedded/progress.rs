@@ -19,7 +19,7 @@ use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
 use super::topic::LiteMembership;
 use super::waiting::{Place, Waiting, WaitingLimits};
-use crate::service::ServiceError;
+use crate::service::{GroupStart, ServiceError};
 
 /// No more waiting receives are woken at once. One that takes messages and leaves others wakes the next.
 const MAX_WOKEN: usize = 8;
@@ -181,7 +181,12 @@ impl Progress {
     }
 
     /// Loads the state. Reads the disk, and records where a new group starts. Blocks.
-    pub(super) fn load(&self, store: &Store, queues: &[Arc<Queue>]) -> Result<(), ServiceError> {
+    pub(super) fn load(
+        &self,
+        store: &Store,
+        queues: &[Arc<Queue>],
+        start: GroupStart,
+    ) -> Result<(), ServiceError> {
         let _loading = self.loading.lock();
         if self.is_loaded() {
             return Ok(());
@@ -201,7 +206,7 @@ impl Progress {
             }
         }
         for queue in queues {
-            state.queue(queue.id() as usize).begin(queue);
+            state.queue(queue.id() as usize).begin(queue, start, store)?;
         }
         changes::commit(store, state.changes(self.group, self.topic).into_records())?;
         state.end_change(QueueProgress::keep);

@@ -4,6 +4,8 @@ use super::changes::Changes;
 use super::lease::{Lease, Leases};
 use super::message_groups::GroupHash;
 use super::queue::Queue;
+use super::store::Store;
+use crate::service::{GroupStart, ServiceError, millis};
 
 /// A group's progress in one queue. It is changed within a [`super::progress::Change`].
 #[derive(Default)]
@@ -35,14 +37,23 @@ impl QueueProgress {
         self.recorded = Some(cursor);
     }
 
-    /// Ends the loading. A new group begins where RocketMQ's do.
-    pub(super) fn begin(&mut self, queue: &Queue) {
-        self.cursor = if self.is_recorded() { self.derived_cursor() } else { start_of_new_group(queue) };
+    /// Ends the loading. A new group begins where its configuration says, which may read the disk.
+    pub(super) fn begin(
+        &mut self,
+        queue: &Queue,
+        start: GroupStart,
+        store: &Store,
+    ) -> Result<(), ServiceError> {
+        self.cursor = match self.is_recorded() {
+            true => self.derived_cursor(),
+            false => start_of_new_group(queue, start, store)?,
+        };
         // A power failure may have lost messages that were not flushed, but not the progress in them.
         while let Some(offset) = self.leases.last_offset().filter(|offset| *offset >= queue.end()) {
             self.end_lease(offset);
         }
         self.advance(self.cursor.min(queue.end()));
+        Ok(())
     }
 
     /// Whether the disk holds the group's cursor.
@@ -156,12 +167,16 @@ impl QueueProgress {
     }
 }
 
-/// Like RocketMQ: at the beginning if the queue still has everything, else at its newest message.
-fn start_of_new_group(queue: &Queue) -> u64 {
-    match queue.range() {
-        (0, _) => 0,
-        (start, end) => start.max(end.saturating_sub(1)),
-    }
+fn start_of_new_group(queue: &Queue, start: GroupStart, store: &Store) -> Result<u64, ServiceError> {
+    Ok(match (start, queue.range()) {
+        (GroupStart::Default, (0, _)) => 0,
+        (GroupStart::Default, (first, end)) => first.max(end.saturating_sub(1)),
+        (GroupStart::Earliest, (first, _)) => first,
+        (GroupStart::Latest, (_, end)) => end,
+        (GroupStart::Time(at), _) => {
+            queue.first_stored_at(store, u64::try_from(millis(at)).unwrap_or_default())?
+        }
+    })
 }
 
 #[cfg(test)]

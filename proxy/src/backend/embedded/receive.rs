@@ -121,10 +121,10 @@ impl Broker {
             return Ok(queues);
         }
         let (store, topic, progress) = (self.store.clone(), topic.clone(), progress.clone());
-        let expiry = self.expiry.clone();
+        let (expiry, catalog) = (self.expiry.clone(), self.catalog.clone());
         blocking(move || {
             let queues = topic.load(&store)?;
-            progress.load(&store, &queues)?;
+            progress.load(&store, &queues, catalog.start_of(progress.group()))?;
             expiry.review(&progress);
             Ok(queues)
         })

@@ -13,8 +13,8 @@ use super::services::Remote;
 use crate::remoting::{Command, request};
 use crate::service::{
     Administration, Delivery, Filter, Found, GroupQueueStats, GroupStats, GroupTopicStats, Metadata, Offsets,
-    Pull, Pulled, QueueOf, QueueStats, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind,
-    TopicStats, Whence, millis,
+    Pull, Pulled, QueueOf, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget,
+    ServiceError, ServiceErrorKind, TopicStats, Whence, millis,
 };
 
 /// A group that every broker has, for tools.
@@ -49,8 +49,7 @@ impl Administration for Remote {
 
     async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, ServiceError> {
         if !self.cluster.list_groups().await?.iter().any(|known| known.name == group) {
-            let text = format!("group not found: {group}");
-            return Err(ServiceError::new(ServiceErrorKind::GroupNotFound, text));
+            return Err(no_group(group));
         }
         let names = match topic {
             Some(topic) => vec![topic.to_owned()],
@@ -81,6 +80,36 @@ impl Administration for Remote {
             });
         }
         Ok(GroupStats { topics, truncated: false })
+    }
+
+    // Queue by queue: a failure leaves the rest as it was, and the reset can be repeated.
+    async fn reset(&self, reset: ResetGroup) -> Result<Vec<QueueReset>, ServiceError> {
+        if !self.cluster.list_groups().await?.iter().any(|known| known.name == reset.group) {
+            return Err(no_group(&reset.group));
+        }
+        let mut queues = self.queues(&reset.topic).await?;
+        let whence = match &reset.target {
+            ResetTarget::Earliest => Some(Whence::Beginning),
+            ResetTarget::Latest => Some(Whence::End),
+            ResetTarget::Time(at) => Some(Whence::Time(*at)),
+            ResetTarget::Offset { broker, queue, .. } => {
+                queues
+                    .retain(|(name, id)| id == queue && broker.as_ref().is_none_or(|broker| broker == name));
+                None
+            }
+        };
+        if whence.is_none() && queues.len() != 1 {
+            let text = match queues.is_empty() {
+                true => format!("topic {} has no such queue", reset.topic),
+                false => "several brokers have this queue: name one of them".to_owned(),
+            };
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+        }
+        let mut resets = Vec::with_capacity(queues.len());
+        for (broker, id) in queues {
+            resets.push(self.reset_queue(&reset, queue_of(&reset.topic, &broker, id), whence).await?);
+        }
+        Ok(resets)
     }
 
     async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {
@@ -132,6 +161,36 @@ impl Administration for Remote {
 }
 
 impl Remote {
+    async fn reset_queue(
+        &self,
+        reset: &ResetGroup,
+        queue: QueueOf<'_>,
+        whence: Option<Whence>,
+    ) -> Result<QueueReset, ServiceError> {
+        let (first, end) =
+            (self.offset(queue, Whence::Beginning).await?, self.offset(queue, Whence::End).await?);
+        let offset = match (whence, &reset.target) {
+            (Some(whence), _) => self.offset(queue, whence).await?.clamp(first, end),
+            (None, ResetTarget::Offset { offset, .. }) if (first..=end).contains(offset) => *offset,
+            (None, _) => {
+                let text = format!("the offset is not in queue {}, which has {first} to {end}", queue.id);
+                return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+            }
+        };
+        let before = self.committed(queue, &reset.group).await?;
+        let command = Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET)
+            .field("topic", &reset.topic)
+            .field("group", &reset.group)
+            .field("queueId", queue.id)
+            .field("offset", offset)
+            // Ignored, and required.
+            .field("timestamp", 0)
+            .field("isForce", true);
+        let master = self.cluster.master(queue.broker).await?;
+        success(self.cluster.call(&master, command, self.cluster.time_left(queue.deadline)).await?)?;
+        Ok(QueueReset { broker: queue.broker.to_owned(), queue: queue.id, before, offset })
+    }
+
     /// The readable queues of a topic.
     async fn queues(&self, topic: &str) -> Result<Vec<(String, i32)>, ServiceError> {
         // Without this, a client's first use would create the topic.
@@ -231,4 +290,8 @@ impl Remote {
 
 fn queue_of<'a>(topic: &'a str, broker: &'a str, id: i32) -> QueueOf<'a> {
     QueueOf { topic, broker, id, deadline: Instant::now() + PATIENCE }
+}
+
+fn no_group(name: &str) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::GroupNotFound, format!("group not found: {name}"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
 
 const MESSAGE_TYPE: &str = "message.type";
 const LITE_BIND_TOPIC: &str = "lite.bind.topic";
@@ -160,6 +160,8 @@ impl From<BrokerGroup> for GroupConfig {
                 .and_then(|quota| quota.parse().ok())
                 .unwrap_or(DEFAULT_LITE_QUOTA),
             lite_exclusive: attributes.get(LITE_MODEL).is_some_and(|model| model == EXCLUSIVE),
+            // Brokers know no other.
+            start: GroupStart::Default,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::config::{self, BrokerGroup, BrokerTopic};
 use crate::remoting::{Command, lenient, request, response};
 use crate::service::names::RETRY_PREFIX;
 use crate::service::{
-    GroupConfig, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
+    GroupConfig, GroupStart, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
 /// The template topic that UPDATE_AND_CREATE_TOPIC requires, and ignores.
@@ -128,6 +128,12 @@ impl Cluster {
 
     /// Creates or changes a group on every master.
     pub(super) async fn write_group(&self, group: &GroupConfig) -> Result<(), ServiceError> {
+        if group.start != GroupStart::Default {
+            return Err(rejected(
+                "Apache's brokers don't keep where a group begins: let it receive once, then use `group reset`"
+                    .to_owned(),
+            ));
+        }
         if let RetryPolicy::Exponential { multiplier, .. } = group.retry
             && multiplier.fract() != 0.0
         {

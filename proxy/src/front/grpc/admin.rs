@@ -10,7 +10,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{admin_messages, admin_stats, convert};
 use crate::error::{Error, ErrorKind};
 use crate::processor::{ClientFilter, Processor};
-use crate::service::{GroupConfig, Permission, RetryPolicy, TopicConfig, TopicKind};
+use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
 
 /// Serves administrators.
 pub(super) struct Administration {
@@ -89,6 +89,15 @@ impl Admin for Administration {
         let read = admin_messages::read(request.into_inner())?;
         let page = self.processor.read(read).await.map_err(refused)?;
         Ok(Response::new(admin_messages::page_to_wire(page)))
+    }
+
+    async fn reset_group(
+        &self,
+        request: Request<pb::ResetGroupRequest>,
+    ) -> Result<Response<pb::ResetGroupResponse>, Status> {
+        let reset = admin_stats::reset(request.into_inner())?;
+        let queues = self.processor.reset_group(reset).await.map_err(refused)?;
+        Ok(Response::new(admin_stats::resets_to_wire(queues)))
     }
 
     async fn list_clients(
@@ -188,6 +197,7 @@ pub(super) fn group(config: GroupConfig) -> pb::Group {
         lite_bind_topic: config.lite_bind_topic,
         lite_quota: config.lite_quota,
         lite_exclusive: config.lite_exclusive,
+        start: Some(start_to_wire(config.start)),
     }
 }
 
@@ -215,6 +225,32 @@ pub(super) fn group_config(group: pb::Group) -> Result<GroupConfig, Status> {
         lite_bind_topic: group.lite_bind_topic,
         lite_quota: group.lite_quota,
         lite_exclusive: group.lite_exclusive,
+        start: start(group.start)?,
+    })
+}
+
+fn start_to_wire(start: GroupStart) -> pb::GroupStart {
+    use pb::group_start::Place;
+    let (place, time) = match start {
+        GroupStart::Default => (Place::Default, None),
+        GroupStart::Earliest => (Place::Earliest, None),
+        GroupStart::Latest => (Place::Latest, None),
+        GroupStart::Time(at) => (Place::Time, Some(convert::timestamp(at))),
+    };
+    pb::GroupStart { place: place.into(), time }
+}
+
+fn start(start: Option<pb::GroupStart>) -> Result<GroupStart, Status> {
+    use pb::group_start::Place;
+    let start = start.unwrap_or_default();
+    Ok(match start.place() {
+        Place::Default => GroupStart::Default,
+        Place::Earliest => GroupStart::Earliest,
+        Place::Latest => GroupStart::Latest,
+        Place::Time => {
+            let at = admin_stats::time(start.time);
+            GroupStart::Time(at.ok_or_else(|| Status::invalid_argument("a start needs a valid time"))?)
+        }
     })
 }
 

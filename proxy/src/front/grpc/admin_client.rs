@@ -11,7 +11,9 @@ use tonic::{Code, Status};
 use super::admin::{group, group_config, topic, topic_config};
 use super::{admin_messages, admin_stats};
 use crate::processor::{ClientFilter, ConnectedClient};
-use crate::service::{GroupConfig, GroupStats, ReadPage, ReadQueue, StoreStats, TopicConfig, TopicStats};
+use crate::service::{
+    GroupConfig, GroupStats, QueueReset, ReadPage, ReadQueue, ResetGroup, StoreStats, TopicConfig, TopicStats,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of an answer: one message may have 4 MiB, and there are up to 10,000 clients.
@@ -137,6 +139,15 @@ impl RemoteAdmin {
     pub async fn read(&mut self, read: ReadQueue) -> Result<ReadPage, RemoteError> {
         let answer = self.client.read_messages(admin_messages::read_to_wire(read)).await?;
         Ok(admin_messages::page(answer.into_inner()))
+    }
+
+    /// Has a group go on elsewhere in a topic.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn reset_group(&mut self, reset: ResetGroup) -> Result<Vec<QueueReset>, RemoteError> {
+        let answer = self.client.reset_group(admin_stats::reset_to_wire(reset)).await?;
+        Ok(admin_stats::resets(answer.into_inner()))
     }
 
     /// The clients of this proxy, and whether some were left out.

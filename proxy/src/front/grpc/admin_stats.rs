@@ -3,12 +3,13 @@
 use std::time::SystemTime;
 
 use rocketmq_thin_proto::thin as pb;
+use tonic::Status;
 
 use super::convert;
 use crate::processor::ConnectedClient;
 use crate::service::{
-    self, GroupQueueStats, GroupStats, GroupTopicStats, QueueStats, StoreStats, StoredBytes, TopicStats,
-    TopicUsage,
+    self, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ResetGroup, ResetTarget,
+    StoreStats, StoredBytes, TopicStats, TopicUsage,
 };
 
 pub(super) fn topic_stats_to_wire(stats: TopicStats) -> pb::TopicStatsResponse {
@@ -155,6 +156,55 @@ pub(super) fn client(client: pb::Client) -> ConnectedClient {
         since: time(client.since).unwrap_or(SystemTime::UNIX_EPOCH),
         connected: client.connected,
     }
+}
+
+pub(super) fn reset_to_wire(reset: ResetGroup) -> pb::ResetGroupRequest {
+    use pb::reset_group_request::{Edge, Target};
+    let target = match reset.target {
+        ResetTarget::Earliest => Target::Edge(Edge::Earliest.into()),
+        ResetTarget::Latest => Target::Edge(Edge::Latest.into()),
+        ResetTarget::Time(at) => Target::Time(convert::timestamp(at)),
+        ResetTarget::Offset { broker, queue, offset } => {
+            Target::Offset(pb::QueueOffset { broker, queue_id: queue, offset })
+        }
+    };
+    pb::ResetGroupRequest { group: reset.group, topic: reset.topic, target: Some(target) }
+}
+
+pub(super) fn reset(request: pb::ResetGroupRequest) -> Result<ResetGroup, Status> {
+    use pb::reset_group_request::{Edge, Target};
+    let missing = || Status::invalid_argument("a reset needs a valid target");
+    let target = match request.target.ok_or_else(missing)? {
+        Target::Edge(edge) => match Edge::try_from(edge).map_err(|_| missing())? {
+            Edge::Earliest => ResetTarget::Earliest,
+            Edge::Latest => ResetTarget::Latest,
+        },
+        Target::Time(at) => ResetTarget::Time(time(Some(at)).ok_or_else(missing)?),
+        Target::Offset(pb::QueueOffset { broker, queue_id, offset }) => {
+            ResetTarget::Offset { broker, queue: queue_id, offset }
+        }
+    };
+    Ok(ResetGroup { group: request.group, topic: request.topic, target })
+}
+
+pub(super) fn resets_to_wire(queues: Vec<QueueReset>) -> pb::ResetGroupResponse {
+    let queue = |QueueReset { broker, queue, before, offset }| pb::QueueReset {
+        broker,
+        queue_id: queue,
+        before,
+        offset,
+    };
+    pb::ResetGroupResponse { queues: queues.into_iter().map(queue).collect() }
+}
+
+pub(super) fn resets(response: pb::ResetGroupResponse) -> Vec<QueueReset> {
+    let queue = |pb::QueueReset { broker, queue_id, before, offset }| QueueReset {
+        broker,
+        queue: queue_id,
+        before,
+        offset,
+    };
+    response.queues.into_iter().map(queue).collect()
 }
 
 /// A time on the wire; `None` if it is absent or invalid.
