@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server, Services};
 use crate::front::port::{Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::layer::Layers;
+use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
 /// The file in the data directory that holds a generated handle key.
@@ -83,6 +84,15 @@ impl App {
     /// # Errors
     /// [`AppError`].
     pub async fn start(config: Config) -> Result<Self, AppError> {
+        Self::start_with_log(config, LogControl::none()).await
+    }
+
+    /// The same, with a log whose level administrators may change.
+    ///
+    /// # Errors
+    /// [`AppError`].
+    pub async fn start_with_log(config: Config, log: LogControl) -> Result<Self, AppError> {
+        let log = Arc::new(log);
         if config.limits.min_polling > config.limits.max_polling {
             return Err(contradiction("limits.min_polling is above limits.max_polling"));
         }
@@ -140,7 +150,7 @@ impl App {
 
         let endpoint = |port, services| {
             let face = Face { route_port: config.route_port, listen_port: address.port(), services };
-            let server = Server::new(processor.clone(), face, options.transport.clone());
+            let server = Server::new(processor.clone(), face, options.transport.clone(), &log);
             Endpoint { port, server }
         };
         let services = Services { messaging: true, administration: admin_port.is_none() };
@@ -204,10 +214,10 @@ impl App {
 ///
 /// # Errors
 /// [`AppError`].
-pub async fn serve(config: Config) -> Result<(), AppError> {
+pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     raise_file_limit();
-    let app = App::start(config).await?;
+    let app = App::start_with_log(config, log).await?;
     announce(&format!("listening on {}", app.address()?))?;
     if let Some(address) = app.admin_address()? {
         announce(&format!("administration on {address}"))?;

@@ -12,6 +12,7 @@ pub mod context;
 pub mod error;
 pub mod front;
 pub mod layer;
+pub mod log_level;
 pub mod processor;
 pub mod remoting;
 pub mod service;

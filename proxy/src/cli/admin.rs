@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::catalog_reports::{GroupList, TopicList};
 use super::commands::{ClientCommand, Command, GroupCommand, Named, Server, StoreCommand, TopicCommand};
+use super::dead_letters;
 use super::messages;
 use super::output::{Done, show};
 use super::stat_reports::{GroupReport, ResetReport, TopicReport};
@@ -44,6 +45,9 @@ pub(super) enum AdminError {
     /// What the command names is not unique.
     #[error("{0}")]
     Ambiguous(String),
+    /// Dead letters were not sent.
+    #[error("{0} dead letters could not be sent; they stay, and the command can be repeated after a minute")]
+    NotSent(usize),
     /// The answer can't be written as JSON.
     #[error(transparent)]
     Show(#[from] serde_json::Error),
@@ -55,6 +59,11 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
         Command::Topic(command) => topic(command).await,
         Command::Group(command) => group(command).await,
         Command::Message(command) => messages::run(command).await,
+        Command::Dlq(command) => dead_letters::run(command).await,
+        Command::LogLevel { level, server } => {
+            connect(&server).await?.change_log_level(level).await?;
+            done("set", "log level", level.name().to_owned(), &server)
+        }
         Command::Client(ClientCommand::List { group, topic, server }) => {
             let (clients, truncated) = connect(&server).await?.clients(ClientFilter { group, topic }).await?;
             Ok(show(&ClientReport::new(clients, truncated), server.json)?)

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
 use super::settings::{GroupSettings, TopicSettings};
 use super::times;
+use crate::log_level::LogLevel;
 use crate::service::ResetTarget;
 
 #[derive(Subcommand)]
@@ -20,12 +22,22 @@ pub(super) enum Command {
     /// Look at stored messages, without consuming them
     #[command(subcommand)]
     Message(MessageCommand),
+    /// Dead letters of consumer groups: look at them, and send them again
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Clients that are connected to a running proxy
     #[command(subcommand)]
     Client(ClientCommand),
     /// The store of a running proxy
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Set how much a running proxy logs, until its next start
+    LogLevel {
+        /// The level
+        level: LogLevel,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Create or change the topics and groups that a TOML or JSON file declares
     #[command(after_help = "\
 The file has tables as in the configuration:

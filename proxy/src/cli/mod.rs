@@ -4,6 +4,7 @@ mod admin;
 mod args;
 mod catalog_reports;
 mod commands;
+mod dead_letters;
 mod logging;
 mod memory;
 mod message_reports;
@@ -57,9 +58,9 @@ fn serve(args: Args) -> Outcome {
         print(&toml::to_string(&config)?);
         return Ok(());
     }
-    logging::start(&config.log)?;
+    let log = logging::start(&config.log)?;
     memory::return_freed_memory();
-    Ok(runtime(&config)?.block_on(app::serve(config))?)
+    Ok(runtime(&config)?.block_on(app::serve(config, log))?)
 }
 
 // On the machines this was measured on, more threads cost more in wake-ups than they gain.

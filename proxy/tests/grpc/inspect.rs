@@ -27,7 +27,7 @@ pub(crate) async fn send_keyed(client: &mut Client, topic: &str, count: usize) {
     }
 }
 
-fn ids(found: &Value) -> Vec<&str> {
+pub(crate) fn ids(found: &Value) -> Vec<&str> {
     let messages = found["messages"].as_array().expect("messages");
     messages.iter().map(|message| message["id"].as_str().expect("an id")).collect()
 }

@@ -1,6 +1,7 @@
 //! The proxy over real sockets: what its clients and its operator rely on.
 
 mod admin;
+mod dead_letters;
 mod drain;
 mod groups;
 mod inspect;

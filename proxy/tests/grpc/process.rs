@@ -74,3 +74,23 @@ async fn the_printed_configuration_is_what_the_environment_and_the_flags_make_it
         assert!(printed.contains(setting), "{setting} is not in\n{printed}");
     }
 }
+
+#[tokio::test]
+async fn the_log_level_is_changed_while_it_runs() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut child = command(data.path(), &["--log", "error"]).spawn().expect("the binary");
+    let line = first_line(&mut child).await;
+    let address = line.strip_prefix("listening on ").expect("the announcement").trim();
+    let mut log_level = Command::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"));
+    let changed =
+        log_level.args(["log-level", "debug", "--server", address]).output().await.expect("the binary");
+    assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
+    // This call is logged.
+    let again = log_level.output().await.expect("the binary");
+    assert!(again.status.success());
+    let mut errors = child.stderr.take().expect("an error output");
+    assert!(terminate(child).await.success());
+    let mut log = String::new();
+    errors.read_to_string(&mut log).await.expect("UTF-8");
+    assert!(log.contains("DEBUG"), "{log}");
+}

@@ -91,3 +91,29 @@ async fn a_group_keeps_its_offset() {
     let after = client.get_offset(request(get)).await.expect("an answer").into_inner();
     assert_eq!((code(after.status), after.offset), (pb::Code::Ok, 1));
 }
+
+/// Reads a queue from its beginning to its end, as a broadcasting consumer that keeps its position itself.
+async fn read_all(mut client: Client, queue: pb::MessageQueue, end: i64) -> Vec<String> {
+    let (mut next, mut all) = (0, Vec::new());
+    while next < end {
+        let (status, ids, then) = pull(&mut client, &queue, next).await;
+        assert_eq!(status, pb::Code::Ok);
+        all.extend(ids);
+        next = then;
+    }
+    all
+}
+
+#[tokio::test]
+async fn consumers_of_a_group_that_keep_their_positions_themselves_read_everything_each() {
+    let proxy = Proxy::start().await;
+    let mut client = proxy.client().await;
+    let sent = ["a", "b", "c", "d", "e"];
+    let queue = queue_with(&mut client, &sent).await;
+    let end = query_end(&mut client, &queue).await;
+    let (one, other) = tokio::join!(
+        read_all(proxy.client().await, queue.clone(), end),
+        read_all(proxy.client().await, queue.clone(), end)
+    );
+    assert_eq!((one, other), (sent.map(str::to_owned).to_vec(), sent.map(str::to_owned).to_vec()));
+}

@@ -100,6 +100,15 @@ impl Admin for Administration {
         Ok(Response::new(admin_stats::resets_to_wire(queues)))
     }
 
+    async fn resend_dead_letters(
+        &self,
+        request: Request<pb::ResendDeadLettersRequest>,
+    ) -> Result<Response<pb::ResendDeadLettersResponse>, Status> {
+        let (group, selection) = admin_messages::resend(request.into_inner())?;
+        let page = self.processor.resend_dead_letters(&group, selection).await.map_err(refused)?;
+        Ok(Response::new(admin_messages::resent_to_wire(page)))
+    }
+
     async fn list_clients(
         &self,
         request: Request<pb::ListClientsRequest>,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use rocketmq_thin_proto::thin as pb;
 use rocketmq_thin_proto::thin::admin_client::AdminClient;
+use rocketmq_thin_proto::v2;
 use thiserror::Error;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
 use super::{admin_messages, admin_stats};
-use crate::processor::{ClientFilter, ConnectedClient};
+use crate::log_level::LogLevel;
+use crate::processor::{ClientFilter, ConnectedClient, ResendSelection, ResentPage};
 use crate::service::{
     GroupConfig, GroupStats, QueueReset, ReadPage, ReadQueue, ResetGroup, StoreStats, TopicConfig, TopicStats,
 };
@@ -22,6 +24,7 @@ const MAX_ANSWER: usize = 64 << 20;
 /// A connection to a running proxy.
 pub struct RemoteAdmin {
     client: AdminClient<Channel>,
+    server: v2::admin_client::AdminClient<Channel>,
 }
 
 /// Why a call failed.
@@ -55,7 +58,8 @@ impl RemoteAdmin {
         let unreachable = |_| RemoteError::Unreachable(server.to_owned());
         let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(unreachable)?;
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(unreachable)?;
-        Ok(Self { client: AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER) })
+        let server = v2::admin_client::AdminClient::new(channel.clone());
+        Ok(Self { client: AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER), server })
     }
 
     /// Creates topics and groups; with `replace` those that exist are changed.
@@ -148,6 +152,36 @@ impl RemoteAdmin {
     pub async fn reset_group(&mut self, reset: ResetGroup) -> Result<Vec<QueueReset>, RemoteError> {
         let answer = self.client.reset_group(admin_stats::reset_to_wire(reset)).await?;
         Ok(admin_stats::resets(answer.into_inner()))
+    }
+
+    /// Sends dead letters of a group again.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn resend_dead_letters(
+        &mut self,
+        group: &str,
+        selection: ResendSelection,
+    ) -> Result<ResentPage, RemoteError> {
+        let request = admin_messages::resend_to_wire(group.to_owned(), selection);
+        Ok(admin_messages::resent(self.client.resend_dead_letters(request).await?.into_inner()))
+    }
+
+    /// Sets how much the proxy logs. Returns what it says about that.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn change_log_level(&mut self, level: LogLevel) -> Result<String, RemoteError> {
+        use v2::change_log_level_request::Level;
+        let level = match level {
+            LogLevel::Error => Level::Error,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Info => Level::Info,
+            LogLevel::Debug => Level::Debug,
+            LogLevel::Trace => Level::Trace,
+        };
+        let request = v2::ChangeLogLevelRequest { level: level.into() };
+        Ok(self.server.change_log_level(request).await?.into_inner().remark)
     }
 
     /// The clients of this proxy, and whether some were left out.

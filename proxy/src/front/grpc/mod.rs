@@ -11,6 +11,7 @@
 
 mod admin;
 mod admin_client;
+mod admin_log;
 mod admin_messages;
 mod admin_stats;
 mod budget;
@@ -45,6 +46,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
 use crate::front::port::{Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig};
+use crate::log_level::LogControl;
 use crate::processor::Processor;
 use budget::{Budget, ConnectionBudget};
 use calls::Calls;
@@ -125,9 +127,14 @@ pub struct Face {
 impl Server {
     /// A front end over these rules.
     #[must_use]
-    pub fn new(processor: Arc<Processor>, face: Face, transport: TransportConfig) -> Self {
+    pub fn new(
+        processor: Arc<Processor>,
+        face: Face,
+        transport: TransportConfig,
+        log: &Arc<LogControl>,
+    ) -> Self {
         let route_port = (face.route_port == RoutePort::Listen).then_some(face.listen_port);
-        let side = SideServices::new(&processor, face.services.administration);
+        let side = SideServices::new(&processor, face.services.administration.then_some(log));
         let limits = RequestLimits {
             bytes: transport.request_bytes,
             fields: transport.request_fields,

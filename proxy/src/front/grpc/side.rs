@@ -10,8 +10,8 @@ use http::{Request, Response};
 use http_body::Frame;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use rocketmq_thin_proto::DESCRIPTORS;
 use rocketmq_thin_proto::thin::admin_server::AdminServer;
+use rocketmq_thin_proto::{DESCRIPTORS, v2};
 use tokio::sync::watch;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
@@ -23,7 +23,9 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower_service::Service;
 
 use super::admin::Administration;
+use super::admin_log::LogAdministration;
 use super::budget::Charge;
+use crate::log_level::LogControl;
 use crate::processor::{Health, Processor};
 
 /// Bytes of all messages of one request to a generated service.
@@ -32,7 +34,7 @@ const MAX_REQUEST: usize = 4 << 20;
 /// The messaging service's name in health checks.
 const MESSAGING: &str = "apache.rocketmq.v2.MessagingService";
 
-const ADMINISTRATION: &str = "rocketmq.thin.v1.Admin";
+const ADMINISTRATION: [&str; 2] = ["rocketmq.thin.v1.Admin", "apache.rocketmq.v2.Admin"];
 const SERVICES: [&str; 3] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -105,15 +107,18 @@ pub(super) struct SideServices {
 }
 
 impl SideServices {
-    pub(super) fn new(processor: &Arc<Processor>, administration: bool) -> Self {
+    /// With a log's control, administration is among them.
+    pub(super) fn new(processor: &Arc<Processor>, administration: Option<&Arc<LogControl>>) -> Self {
         // The overall status is for load balancers. It is SERVING as long as the process answers: without its brokers it
         // still tells clients what is missing.
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         tokio::spawn(report(reporter, processor.health()));
         let mut routes = Routes::new(health);
-        if administration {
-            routes = routes.add_service(AdminServer::new(Administration::new(processor.clone())));
+        if let Some(log) = administration {
+            let log = v2::admin_server::AdminServer::new(LogAdministration(log.clone()));
+            let administration = AdminServer::new(Administration::new(processor.clone()));
+            routes = routes.add_service(administration).add_service(log);
         }
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -124,7 +129,9 @@ impl SideServices {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "reflection is not available"),
         }
-        let services = SERVICES.iter().copied().chain(administration.then_some(ADMINISTRATION));
+        let services = SERVICES
+            .into_iter()
+            .chain(administration.map_or([].as_slice(), |_| &ADMINISTRATION).iter().copied());
         Self { routes: routes.prepare(), services: services.collect() }
     }
 

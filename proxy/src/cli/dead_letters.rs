@@ -1,0 +1,262 @@
+//! Dead letters of groups.
+
+use std::fmt::Write;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::admin::AdminError;
+use super::commands::Server;
+use super::messages::{Reader, Search, Start};
+use super::output::{Report, Table, one_line, show};
+use super::{print, times};
+use crate::front::grpc::RemoteAdmin;
+use crate::processor::{RESEND_GROUP, ResendSelection, ResentLetter};
+use crate::service::names::{DEAD_LETTER_PREFIX, dead_letter_topic};
+
+/// Letters of one call.
+const PAGE: usize = 100;
+
+#[derive(Subcommand)]
+pub(super) enum DlqCommand {
+    /// List the groups that have dead letters
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy dlq list
+  rocketmq-thin-proxy dlq list billing --json")]
+    List {
+        /// Only this group
+        group: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show the oldest or newest dead letters of a group
+    #[command(after_help = "\
+`message show %DLQ%GROUP --id ID` shows everything of one.
+
+Examples:
+  rocketmq-thin-proxy dlq peek billing
+  rocketmq-thin-proxy dlq peek billing --newest --count 3")]
+    Peek {
+        /// The group
+        group: String,
+        /// The newest ones instead of the oldest
+        #[arg(long)]
+        newest: bool,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        count: usize,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Search the dead letters of a group by id, key, or the time when they became dead letters
+    #[command(after_help = "\
+Examples:
+  rocketmq-thin-proxy dlq find billing --key customer-17
+  rocketmq-thin-proxy dlq find billing --from 2h --count 100")]
+    Find {
+        /// The group
+        group: String,
+        #[command(flatten)]
+        wanted: Search,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Send dead letters again to the topics in which they failed
+    #[command(after_help = "\
+Every group of such a topic gets them, not only the one that failed. What was sent is remembered (as the progress of
+the group `dlq-resend`), so an interrupted command can be repeated: a letter is sent twice at most, and none is lost.
+The dead letters stay readable until their retention has passed.
+
+Examples:
+  rocketmq-thin-proxy dlq resend billing --id 01A2B3C4D5
+  rocketmq-thin-proxy dlq resend billing --all
+  rocketmq-thin-proxy dlq resend billing --all --count 10
+      The next ten, to see how they fare.")]
+    Resend {
+        /// The group
+        group: String,
+        /// The letter with this id, also if it was sent again before; may be repeated
+        #[arg(long, value_name = "ID", required_unless_present = "all")]
+        id: Vec<String>,
+        /// All letters that were not sent again yet
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+        /// No more than this
+        #[arg(long, value_name = "N", requires = "all")]
+        count: Option<usize>,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Runs one command.
+pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
+    match command {
+        DlqCommand::List { group, server } => {
+            let mut admin = RemoteAdmin::connect(&server.address).await?;
+            Ok(show(&DeadLetterList(list(&mut admin, group).await?), server.json)?)
+        }
+        DlqCommand::Peek { group, newest, count, server } => {
+            let mut reader = reader(&group, &server).await?;
+            let start = if newest { Start::Newest } else { Start::Oldest };
+            Ok(show(&reader.peek(start, count).await?, server.json)?)
+        }
+        DlqCommand::Find { group, wanted, server } => {
+            let mut reader = reader(&group, &server).await?;
+            Ok(show(&reader.find(&wanted).await?, server.json)?)
+        }
+        DlqCommand::Resend { group, id, all: _, count, server } => {
+            let mut admin = RemoteAdmin::connect(&server.address).await?;
+            let mut resent = Resent { json: server.json, letters: Vec::new() };
+            let done = match id.is_empty() {
+                true => resent.next(&mut admin, &group, count.unwrap_or(usize::MAX)).await,
+                false => resent.each(&mut admin, &group, id).await,
+            };
+            // What was sent is told in any case.
+            show(&resent, server.json)?;
+            done?;
+            match resent.failed() {
+                0 => Ok(()),
+                failed => Err(AdminError::NotSent(failed)),
+            }
+        }
+    }
+}
+
+async fn reader(group: &str, server: &Server) -> Result<Reader, AdminError> {
+    let admin = RemoteAdmin::connect(&server.address).await?;
+    Reader::new(admin, dead_letter_topic(group)).await
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct DeadLetterList(Vec<GroupView>);
+
+#[derive(Serialize)]
+struct GroupView {
+    group: String,
+    dead_letters: i64,
+    /// Those that `resend --all` would send.
+    not_resent: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+}
+
+async fn list(admin: &mut RemoteAdmin, wanted: Option<String>) -> Result<Vec<GroupView>, AdminError> {
+    let mut groups = Vec::new();
+    for topic in admin.topics().await? {
+        let Some(group) = topic.name.strip_prefix(DEAD_LETTER_PREFIX) else { continue };
+        if wanted.as_deref().is_some_and(|wanted| wanted != group) {
+            continue;
+        }
+        let stats = admin.topic_stats(&topic.name).await?;
+        let dead_letters = stats.queues.iter().map(|queue| queue.next - queue.first).sum();
+        // Before the first letter is sent again, the group does not exist.
+        let resent = admin.group_stats(RESEND_GROUP, Some(topic.name.clone())).await.ok();
+        let lag = resent.and_then(|stats| {
+            stats.topics.first().map(|topic| topic.queues.iter().map(|queue| queue.lag).sum())
+        });
+        groups.push(GroupView {
+            group: group.to_owned(),
+            dead_letters,
+            not_resent: lag.unwrap_or(dead_letters),
+            oldest: stats.queues.iter().filter_map(|queue| queue.oldest).min().map(times::at),
+            newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(times::at),
+        });
+    }
+    Ok(groups)
+}
+
+impl Report for DeadLetterList {
+    fn text(&self) -> String {
+        if self.0.is_empty() {
+            return "no dead letters".to_owned();
+        }
+        let mut table = Table::new(["GROUP", "DEAD LETTERS", "NOT RESENT", "OLDEST", "NEWEST"]);
+        for group in &self.0 {
+            table.row([
+                group.group.clone(),
+                group.dead_letters.to_string(),
+                group.not_resent.to_string(),
+                group.oldest.clone().unwrap_or_default(),
+                group.newest.clone().unwrap_or_default(),
+            ]);
+        }
+        table.text()
+    }
+}
+
+/// What was sent again.
+#[derive(Serialize)]
+struct Resent {
+    #[serde(skip)]
+    json: bool,
+    letters: Vec<LetterView>,
+}
+
+#[derive(Serialize)]
+struct LetterView {
+    id: String,
+    queue: i32,
+    offset: i64,
+    topic: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl Resent {
+    async fn next(&mut self, admin: &mut RemoteAdmin, group: &str, count: usize) -> Result<(), AdminError> {
+        let mut left = count;
+        while left > 0 {
+            let page = admin.resend_dead_letters(group, ResendSelection::Next(left.min(PAGE))).await?;
+            left = left.saturating_sub(page.letters.len());
+            let none_sent = page.letters.iter().all(|letter| letter.failure.is_some());
+            page.letters.into_iter().for_each(|letter| self.add(letter));
+            if page.finished || none_sent {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn each(
+        &mut self,
+        admin: &mut RemoteAdmin,
+        group: &str,
+        ids: Vec<String>,
+    ) -> Result<(), AdminError> {
+        for id in ids {
+            let page = admin.resend_dead_letters(group, ResendSelection::Id(id)).await?;
+            page.letters.into_iter().for_each(|letter| self.add(letter));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, letter: ResentLetter) {
+        let ResentLetter { id, queue, offset, topic, failure } = letter;
+        if !self.json {
+            // At once: the command may be interrupted.
+            let mut line = format!("{}  ", one_line(&id, 64));
+            // Writing to a String can't fail.
+            let _ = match &failure {
+                None => write!(line, "sent to {topic}"),
+                Some(failure) => write!(line, "not sent: {failure}"),
+            };
+            print(&line);
+        }
+        self.letters.push(LetterView { id, queue, offset, topic, failure });
+    }
+
+    fn failed(&self) -> usize {
+        self.letters.iter().filter(|letter| letter.failure.is_some()).count()
+    }
+}
+
+impl Report for Resent {
+    fn text(&self) -> String {
+        format!("{} dead letters were sent again", self.letters.len() - self.failed())
+    }
+}
