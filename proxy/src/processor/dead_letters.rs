@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::Processor;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, GroupStart, Message, QueueOf,
-    ReadQueue, Receive, RetryPolicy, ServiceError, ServiceErrorKind, Services, Settle, WantedMessage, Whence,
-    names,
+    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, GroupStart, Message, Origin,
+    QueueOf, ReadQueue, Receive, RetryPolicy, ServiceError, ServiceErrorKind, Services, Settle,
+    WantedMessage, Whence, names,
 };
 
 /// The group that receives dead letters.
@@ -242,9 +242,13 @@ impl Resend<'_> {
     /// Sends a letter, and then acknowledges it if it is leased.
     async fn send(&self, delivery: Delivery, leased: bool) -> Result<ResentLetter, Error> {
         let entry = Settle::from(&delivery);
+        let origin = match delivery.message.dead_letter_origin.clone() {
+            Some(origin) => Some(origin),
+            None => self.origin(&delivery).await?,
+        };
         let Delivery { message, queue_id: queue, queue_offset: offset, .. } = delivery;
         let id = message.id.clone();
-        let Some(origin) = message.dead_letter_origin.clone() else {
+        let Some(origin) = origin else {
             let failure = Some("the topic in which it failed is not known".to_owned());
             return Ok(ResentLetter { id, queue, offset, topic: String::new(), failure });
         };
@@ -259,6 +263,30 @@ impl Resend<'_> {
             self.services.messages.acknowledge(acknowledge).await?;
         }
         Ok(ResentLetter { id, queue, offset, topic: origin.topic, failure })
+    }
+
+    /// Where a letter was before, as far as an administrator may see more than a consumer.
+    async fn origin(&self, delivery: &Delivery) -> Result<Option<Origin>, Error> {
+        for queues in self.services.routes.route(&self.topic).await?.queues {
+            let read = ReadQueue {
+                topic: self.topic.clone(),
+                broker: queues.broker,
+                queue_id: delivery.queue_id,
+                offset: delivery.queue_offset,
+                max: 1,
+                max_body: 0,
+                from: None,
+                to: None,
+                wanted: WantedMessage::Any,
+            };
+            let page = self.services.administration.read(read).await?;
+            let found = page.messages.into_iter().map(|read| read.delivery.message);
+            let same = |message: &Message| message.id == delivery.message.id;
+            if let Some(origin) = found.filter(same).find_map(|message| message.dead_letter_origin) {
+                return Ok(Some(origin));
+            }
+        }
+        Ok(None)
     }
 
     async fn store(&self, topic: &str, letter: Message) -> Result<(), ServiceError> {

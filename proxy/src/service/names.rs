@@ -78,6 +78,8 @@ pub mod properties {
     pub const LITE_TOPIC: &str = "__LITE_TOPIC";
     /// A message's offset in its lite topic.
     pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+    /// The topic from which a broker moved a message to a retry or dead-letter topic.
+    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     /// The topic in which a dead letter was before.
     pub const DEAD_LETTER_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
     /// The id of a dead letter before.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, Delivery, Forward, GroupConfig,
+    AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, Delivery, Forward, GroupConfig, GroupStart,
     InvisibleOutcome, LiteAction, LiteChange, LiteStart, Message, NextAttempt, Receive, RetryPolicy,
     ServiceErrorKind, Settle, TopicConfig, TopicKind, names,
 };
@@ -25,6 +25,7 @@ async fn lite<B: Backend>(backend: &B, lite_exclusive: bool) -> Client {
         lite_bind_topic: Some(client.topic.clone()),
         lite_quota: 2000,
         lite_exclusive,
+        start: GroupStart::Default,
     };
     client.services.metadata.create_group(group, false).await.expect("a new group");
     client

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use super::answer::success;
+use super::convert;
 use super::metadata::parse;
 use super::services::Remote;
 use crate::remoting::{Command, request};
@@ -250,7 +251,7 @@ impl Remote {
             filter: Filter::All,
             deadline: Instant::now(),
         };
-        self.pull(pull).await
+        self.cluster.pull(&pull, convert::delivery_with_origin).await
     }
 
     /// The topics that a group has received from.

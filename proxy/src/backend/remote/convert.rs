@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties;
 use crate::service::names::properties as names;
+use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 use crate::service::{
     BodyEncoding, Delay, Delivery, Message, Origin, ServiceError, ServiceErrorKind, millis, time,
 };
@@ -159,6 +160,32 @@ pub(super) fn delivery(stored: &StoredMessage, topic: String, budget: &mut Infla
         invisible: Duration::ZERO,
         coordinates: String::new(),
     }
+}
+
+/// The same for an administrator, who also sees where a dead letter was before. Apache's proxy does not tell clients.
+pub(super) fn delivery_with_origin(
+    stored: &StoredMessage,
+    topic: String,
+    budget: &mut InflateBudget,
+) -> Delivery {
+    let mut delivery = delivery(stored, topic, budget);
+    if delivery.message.dead_letter_origin.is_none()
+        && let Some(group) = delivery.topic.strip_prefix(DEAD_LETTER_PREFIX)
+    {
+        let mut pairs = properties::decode(&stored.properties);
+        let topic =
+            pairs.find(|(key, _)| *key == names::RETRY_TOPIC).map(|(_, from)| normal_topic(from, group));
+        let message_id = delivery.message.id.clone();
+        delivery.message.dead_letter_origin = topic.map(|topic| Origin { topic, message_id });
+    }
+    delivery
+}
+
+/// The topic that a group's retry topic is for: the part after its name, in both forms that brokers use.
+fn normal_topic(topic: &str, group: &str) -> String {
+    let retry = topic.strip_prefix(RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group));
+    let normal = retry.and_then(|rest| rest.strip_prefix(['_', '+']));
+    normal.unwrap_or(topic).to_owned()
 }
 
 fn body(stored: &StoredMessage, budget: &mut InflateBudget) -> (Bytes, BodyEncoding) {

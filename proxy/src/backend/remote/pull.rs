@@ -11,9 +11,11 @@ use super::pop;
 use super::pop::{TRAVEL, expression};
 use super::services::Remote;
 use super::topology::BrokerAddress;
-use crate::remoting::message::decode_all;
+use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::{Command, request, response};
-use crate::service::{Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis};
+use crate::service::{
+    Delivery, Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis,
+};
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
 const SUSPEND: i32 = 0x2;
@@ -22,7 +24,7 @@ const WITH_FILTER: i32 = 0x4;
 #[async_trait]
 impl Offsets for Remote {
     async fn pull(&self, pull: Pull) -> Result<Pulled, ServiceError> {
-        self.cluster.pull(&pull).await
+        self.cluster.pull(&pull, convert::delivery).await
     }
 
     async fn commit(&self, queue: QueueOf<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
@@ -60,13 +62,17 @@ fn about(code: i32, queue: QueueOf<'_>) -> Command {
     Command::request(code).field("topic", queue.topic).field("queueId", queue.id).field("bname", queue.broker)
 }
 
+/// The domain's form of a stored message, by its topic.
+type Convert = fn(&StoredMessage, String, &mut InflateBudget) -> Delivery;
+
 impl Cluster {
     async fn call_about(&self, queue: QueueOf<'_>, command: Command) -> Result<Command, ServiceError> {
         let broker = self.broker_of(queue.topic, queue.broker).await?;
         Ok(self.call(&broker, command, self.time_left(queue.deadline)).await?)
     }
 
-    async fn pull(&self, pull: &Pull) -> Result<Pulled, ServiceError> {
+    /// Reads from a queue, and converts the messages with this function.
+    pub(super) async fn pull(&self, pull: &Pull, convert: Convert) -> Result<Pulled, ServiceError> {
         let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
         let (kind, expression) = expression(&pull.filter);
@@ -88,8 +94,7 @@ impl Cluster {
             response::SUCCESS => {
                 let mut budget = InflateBudget::default();
                 let stored = decode_all(answer.body.clone());
-                let read =
-                    stored.iter().map(|stored| convert::delivery(stored, pull.topic.clone(), &mut budget));
+                let read = stored.iter().map(|stored| convert(stored, pull.topic.clone(), &mut budget));
                 Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
             }
             response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
