@@ -58,12 +58,6 @@ pub(super) fn bound_elsewhere(config: &GroupConfig, topic: &str) -> Error {
     Error::new(ErrorKind::IllegalTopic, message)
 }
 
-/// Deliveries that a group allows one message, the first included. At least one: a negative number of retries
-/// would otherwise send every message to the dead letters before it was delivered once.
-pub(super) fn max_attempts(group: &GroupConfig) -> i32 {
-    group.max_retries.saturating_add(1).max(1)
-}
-
 /// The pause that a retry policy asks for between this attempt and the next.
 pub(super) fn pause_after(retry: &RetryPolicy, attempt: i32) -> Duration {
     let retries = u32::try_from(attempt.saturating_sub(1)).unwrap_or_default();

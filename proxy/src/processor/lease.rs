@@ -320,7 +320,7 @@ async fn retry_pause(environment: &Environment, renewal: &Renewal) -> Duration {
     let Ok(config) = cluster.services.metadata.group(group).await else {
         return environment.limits.renewed_lease;
     };
-    group::pause_after(&config.retry, renewal.attempt.min(group::max_attempts(&config)))
+    group::pause_after(&config.retry, renewal.attempt.min(config.max_attempts()))
 }
 
 #[cfg(test)]

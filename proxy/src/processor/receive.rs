@@ -241,7 +241,7 @@ impl Source<'_> {
         let mut leased = Vec::with_capacity(pending.deliveries.len());
         for _ in 0..pending.deliveries.len() {
             let Some(delivery) = pending.deliveries.pop_front() else { break };
-            if delivery.attempt > group::max_attempts(group) {
+            if delivery.attempt > group.max_attempts() {
                 self.forward(&delivery, Instant::now() + environment.limits.call).await;
             } else {
                 // It stays among those that are given back until the whole batch is ready.
@@ -366,7 +366,7 @@ mod tests {
             lite_exclusive: false,
             start: GroupStart::Default,
         };
-        let last_attempt = group::max_attempts(&config);
+        let last_attempt = config.max_attempts();
         let deliveries = [("first", 1), ("dead", last_attempt + 1), ("last", last_attempt)];
         let deliveries = deliveries.map(|(coordinates, attempt)| Delivery {
             coordinates: coordinates.to_owned(),

@@ -273,7 +273,7 @@ impl Consumer<'_> {
             return Err(group::bound_elsewhere(&config, topic));
         }
         Ok(ConsumerPolicy {
-            max_attempts: group::max_attempts(&config),
+            max_attempts: config.max_attempts(),
             retry: config.retry,
             fifo: config.fifo,
             receive_batch: environment.limits.receive_batch,

@@ -157,6 +157,15 @@ pub enum GroupStart {
     Time(SystemTime),
 }
 
+impl GroupConfig {
+    /// Deliveries that a message may have, the first included. At least one: a negative number of retries would otherwise
+    /// make every message a dead letter before it was delivered once.
+    #[must_use]
+    pub fn max_attempts(&self) -> i32 {
+        self.max_retries.saturating_add(1).max(1)
+    }
+}
+
 /// The pauses between the deliveries of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryPolicy {

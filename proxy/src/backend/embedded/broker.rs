@@ -12,6 +12,7 @@ use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::expiry::Expiry;
 use super::idle;
+use super::last_attempts;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
 use super::progress::Progress;
@@ -74,10 +75,11 @@ impl Broker {
             stopped.run_until_cancelled(expiry.run()).await;
         };
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
-        let retention = Retention::new(store.clone(), catalog.clone(), self.config.retention);
+        let retention = Retention::new(store.clone(), catalog.clone(), &self.config);
         vec![
             tokio::spawn(wake_up),
             tokio::spawn(retention.run(stop.clone())),
+            tokio::spawn(last_attempts::run(self.clone(), stop.clone())),
             tokio::spawn(idle::run(catalog.clone(), stop.clone())),
             tokio::spawn(recovery::run(store, catalog, stop.clone())),
         ]
@@ -150,6 +152,7 @@ impl Broker {
     ) -> Result<(Group, Arc<Progress>), ServiceError> {
         let group = self.group(name).await?;
         let progress = topic.consumer(group.id);
+        progress.set_max_attempts(group.config.max_attempts().unsigned_abs());
         // A group that was deleted just before has had its progress removed from all topics, but not this one.
         if self.catalog.group(name).is_none_or(|now| now.id != group.id) {
             topic.forget_consumer(group.id);

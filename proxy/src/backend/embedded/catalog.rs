@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use fjall::{OwnedWriteBatch, PersistMode};
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::Notify;
 
 use super::catalog_record::{GroupRecord, TopicRecord};
 use super::keys;
@@ -54,6 +55,8 @@ pub(super) enum Existing {
 pub(super) struct Catalog {
     /// The lite topics, which are no part of the lists.
     pub(super) lite: LiteTopics,
+    /// Notified when a topic or a group was deleted, whose data is to be removed.
+    pub(super) something_deleted: Notify,
     store: Arc<Store>,
     topics: RwLock<Topics>,
     groups: RwLock<HashMap<String, Group>>,
@@ -94,6 +97,7 @@ impl Catalog {
         }
         Ok(Self {
             lite,
+            something_deleted: Notify::new(),
             store,
             topics: RwLock::new(topics),
             groups: RwLock::new(groups),
@@ -118,11 +122,12 @@ impl Catalog {
 
     /// Where the group with this id begins in a topic that it has not received from.
     pub(super) fn start_of(&self, group: u32) -> GroupStart {
-        let groups = self.groups.read();
-        groups
-            .values()
-            .find(|known| known.id == group)
-            .map_or(GroupStart::Default, |known| known.config.start)
+        self.group_by_id(group).map_or(GroupStart::Default, |group| group.config.start)
+    }
+
+    /// A group by its id.
+    pub(super) fn group_by_id(&self, id: u32) -> Option<Group> {
+        self.groups.read().values().find(|group| group.id == id).cloned()
     }
 
     /// All topics, by name.
@@ -228,6 +233,7 @@ impl Catalog {
         topic.delete();
         drop(one_at_a_time);
         self.lite.forget(topic.id());
+        self.something_deleted.notify_one();
         Ok(())
     }
 
@@ -244,6 +250,7 @@ impl Catalog {
         for topic in self.topics_and_lite_topics() {
             topic.forget_consumer(group.id);
         }
+        self.something_deleted.notify_one();
         Ok(())
     }
 

@@ -47,6 +47,8 @@ struct WatchedTopic {
     // There is no check before: those that were made are not read over again.
     from: u64,
     next: Next,
+    // Later checks than this one are to be reviewed: if the clock was set back before this start, they are too far ahead.
+    review: Option<u64>,
 }
 
 /// When the checks of a topic are to be read.
@@ -89,6 +91,8 @@ struct Rules {
     max: u32,
 }
 
+/// How many checks are reviewed in one commit after a start.
+const MAX_REVIEWED: usize = 4096;
 /// The pause of a topic after a failure, or if its producers read too slowly, in ms.
 const PAUSE: u64 = 1_000;
 
@@ -99,7 +103,7 @@ impl Checks {
         let mut before = std::mem::take(&mut watched.topics);
         for topic in topics {
             let id = topic.id();
-            let unknown = || WatchedTopic { topic, from: 0, next: Next::At(0) };
+            let unknown = || WatchedTopic { topic, from: 0, next: Next::At(0), review: Some(0) };
             let entry = before.remove(&id).unwrap_or_else(unknown);
             watched.topics.insert(id, entry);
         }
@@ -165,7 +169,7 @@ impl Checks {
             return;
         }
         let again = Next::At(clock::monotonic() + PAUSE);
-        self.update(topic, |watched| (watched.from, watched.next) = (0, again));
+        self.update(topic, |watched| (watched.from, watched.next, watched.review) = (0, again, Some(0)));
     }
 
     fn update(&self, topic: u32, update: impl FnOnce(&mut WatchedTopic)) {
@@ -229,7 +233,7 @@ impl Broker {
         let count = move |_: &mut Tables, commit: &mut Commit| {
             // Without a record the transaction has ended meanwhile.
             if let Some(record) = commit.get(&half.check_key())? {
-                half.add_check(half_message::checks(&record)?.saturating_add(1), commit);
+                half.add_check(half_message::decode_check(&record)?.0.saturating_add(1), commit);
             }
             Ok(())
         };
@@ -299,7 +303,8 @@ fn take(
 ) -> Result<Taken, ServiceError> {
     topic.check_alive()?;
     let now = clock::monotonic();
-    let mut from = tables.checks.watched.lock().topics.get(&topic.id()).map_or(0, |watched| watched.from);
+    let known = tables.checks.watched.lock().topics.get(&topic.id()).map(|known| (known.from, known.review));
+    let (mut from, mut review) = known.unwrap_or_default();
     let mut next = Next::Never;
     let mut due = Vec::new();
     let log = commit.log.clone();
@@ -313,7 +318,7 @@ fn take(
         }
         from = check_at;
         let half = HalfMessage { topic: topic.id(), sequence, check_at };
-        due.push((half, half_message::checks(&value)?, commit.get(&half.key())?));
+        due.push((half, half_message::decode_check(&value)?.0, commit.get(&half.key())?));
     }
     let mut taken = Taken { checks: Vec::new(), discarded: Vec::new() };
     for (half, checks, record) in due {
@@ -329,9 +334,48 @@ fn take(
             taken.checks.push((half, record));
         }
     }
+    if let Some(reviewed) = review {
+        let is_known = |first: u64| matches!(next, Next::At(at) if at <= first);
+        let (rest, first) = bring_forward(topic.id(), reviewed.max(now), now, commit)?;
+        if let Some(first) = first.filter(|first| !is_known(*first)) {
+            next = Next::At(first);
+        }
+        review = rest;
+    }
     // Before the commit, so that it does not replace an earlier time that is noted after it.
-    tables.checks.update(topic.id(), |watched| (watched.from, watched.next) = (from, next));
+    tables.checks.update(topic.id(), |watched| {
+        (watched.from, watched.next, watched.review) = (from, next, review);
+    });
     Ok(taken)
+}
+
+/// Sets the checks after `from` that are further ahead than when they were set, as the clock was set back since, to times
+/// that are not. Returns the time of the check from which on the others are still to be reviewed, and when there is
+/// something to do next.
+fn bring_forward(
+    topic: u32,
+    from: u64,
+    now: u64,
+    commit: &mut Commit,
+) -> Result<(Option<u64>, Option<u64>), ServiceError> {
+    let mut first: Option<u64> = None;
+    let log = commit.log.clone();
+    let later = keys::check(topic, from.saturating_add(1), 0)..=keys::check(topic, u64::MAX, u64::MAX);
+    for (looked_at, entry) in log.range(later).enumerate() {
+        let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+        let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
+        if looked_at >= MAX_REVIEWED {
+            return Ok((Some(check_at.saturating_sub(1)), Some(now)));
+        }
+        let (checks, Some(ahead)) = half_message::decode_check(&value)? else { continue };
+        let latest = now.saturating_add(ahead);
+        if check_at > latest {
+            commit.remove(&key);
+            HalfMessage { topic, sequence, check_at: latest }.add_check(checks, commit);
+            first = Some(first.map_or(latest, |first| first.min(latest)));
+        }
+    }
+    Ok((None, first))
 }
 
 #[cfg(test)]
@@ -406,5 +450,28 @@ mod tests {
             assert!(futures::poll!(next).is_pending());
         }
         assert_eq!(broker.next_check().await.message.id, "a");
+    }
+
+    #[tokio::test]
+    async fn a_check_comes_in_time_though_the_clock_was_set_back_before_the_start() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        for id in ["a", "b"] {
+            store(&broker, "topic", id, 1).await;
+        }
+        // As they were stored by a clock that was an hour ahead.
+        let topic = broker.topic("topic").await.expect("a topic").id();
+        let all = keys::check(topic, 0, 0)..=keys::check(topic, u64::MAX, u64::MAX);
+        let log = broker.store.log().expect("open");
+        for entry in log.range(all).collect::<Vec<_>>() {
+            let (key, value) = entry.into_inner().expect("readable");
+            let (at, sequence) = keys::check_parts(&key).expect("a check");
+            log.remove(key).expect("removed");
+            log.insert(keys::check(topic, at + 3_600_000, sequence), value).expect("written");
+        }
+        broker.watch_half_messages(&["topic".to_owned()]);
+        for id in ["a", "b"] {
+            assert_eq!(broker.next_check().await.message.id, id);
+        }
     }
 }

@@ -10,6 +10,8 @@ use super::binary::Malformed;
 use super::codec::Encoded;
 
 const HEADER: usize = 12;
+/// A chunk has fewer messages: it is closed at 128 KiB, and each takes more than two bytes.
+pub(super) const MAX_COUNT: u64 = 1 << 16;
 /// What a chunk in memory takes beside its data.
 const OVERHEAD: usize = 128;
 

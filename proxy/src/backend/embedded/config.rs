@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ pub struct EmbeddedConfig {
     /// How long messages are kept, consumed or not.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
+    /// The most bytes of messages that a topic keeps, consumed or not; 0 means no limit. The oldest go first, whole chunks
+    /// of up to 128 KiB at a time. The newest chunk of each queue stays.
+    pub retention_bytes: u64,
+    /// The most bytes of messages that all topics keep together; 0 means no limit. The oldest of all go first.
+    pub store_retention_bytes: u64,
     /// How long the producer of a half message may take to decide, if the message doesn't say, before it is asked.
     #[serde(with = "humantime_serde")]
     pub transaction_timeout: Duration,
@@ -53,6 +59,9 @@ pub struct EmbeddedConfig {
     pub broker_name: String,
     /// The `host:port` that deliveries name as the one that stores the message.
     pub store_host: String,
+    /// `retention_bytes` for single topics, by name; 0 means no limit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub topic_retention_bytes: BTreeMap<String, u64>,
 }
 
 /// How durable an acknowledged send is.
@@ -76,6 +85,8 @@ impl Default for EmbeddedConfig {
             auto_create_limit: 10_000,
             default_queues: 8,
             retention: Duration::from_secs(72 * 3600),
+            retention_bytes: 0,
+            store_retention_bytes: 0,
             transaction_timeout: Duration::from_secs(6),
             transaction_check_interval: Duration::from_secs(30),
             transaction_check_max: 15,
@@ -88,6 +99,7 @@ impl Default for EmbeddedConfig {
             max_lite_subscriptions: 100_000,
             broker_name: "embedded".to_owned(),
             store_host: "127.0.0.1:8081".to_owned(),
+            topic_retention_bytes: BTreeMap::new(),
         }
     }
 }

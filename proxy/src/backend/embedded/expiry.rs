@@ -1,4 +1,4 @@
-//! Wakes a group's waiting receives when its leases end.
+//! Wakes a group's waiting receives when its leases end, and finds the messages that become dead letters then.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::clock;
+use super::last_attempts::LastAttempts;
 use super::progress::{Progress, State};
 
 /// The scheduled wake-ups: one for each group and topic at most.
@@ -15,6 +16,8 @@ use super::progress::{Progress, State};
 pub(super) struct Expiry {
     wakeups: Mutex<Wakeups>,
     earlier: Notify,
+    /// The messages that had their last delivery.
+    pub(super) last_attempts: LastAttempts,
 }
 
 #[derive(Default)]
@@ -88,6 +91,7 @@ impl Expiry {
             false => queue.leases().count_over(now, MAX_COUNTED),
         });
         let deliverable: usize = deliverable.sum();
+        self.last_attempts.find(progress, &mut state, now);
         let next = state.queues().iter().filter_map(|queue| queue.leases().next_end_after(now)).min();
         if let Some(next) = next {
             self.schedule(progress, &mut state, next);

@@ -1,7 +1,8 @@
 //! Half messages: stored apart from the queues until their transactions are committed or rolled back.
 //!
-//! A half message has two records: the message itself, and the time of its next check with the number of checks so far
-//! (4 bytes, big-endian). The message's record is its queue (4 bytes), the time of its storage and the time when it is due
+//! A half message has two records: the message itself, and the time of its next check. The value of that one is the number
+//! of checks so far (4 bytes) and how far ahead the time was when it was set, in ms (8 bytes), big-endian. The message's
+//! record is its queue (4 bytes), the time of its storage and the time when it is due
 //! if it is delayed, or 0 (8 bytes each, ms since 1970), big-endian, and the message ([`super::codec`]).
 
 use std::fmt;
@@ -68,7 +69,8 @@ impl HalfMessage {
 
     /// Adds its next check to a commit, after so many checks.
     pub(super) fn add_check(&self, checks: u32, commit: &mut Commit) {
-        commit.put(&self.check_key(), checks.to_be_bytes().to_vec());
+        let ahead = self.check_at.saturating_sub(clock::monotonic());
+        commit.put(&self.check_key(), [&checks.to_be_bytes()[..], &ahead.to_be_bytes()].concat());
         commit.check_added(self.topic, self.check_at);
     }
 
@@ -123,9 +125,16 @@ impl Record {
     }
 }
 
-/// The number of checks in the record of a check.
-pub(super) fn checks(value: &[u8]) -> Result<u32, ServiceError> {
-    value.try_into().map(u32::from_be_bytes).map_err(|_| corrupt("check"))
+/// The number of checks in the record of a check, and how far ahead its time was when it was set, in ms. Older versions did
+/// not tell that.
+pub(super) fn decode_check(value: &[u8]) -> Result<(u32, Option<u64>), ServiceError> {
+    let malformed = || corrupt("check");
+    let (checks, ahead) = value.split_first_chunk().ok_or_else(malformed)?;
+    let ahead = match ahead {
+        [] => None,
+        ahead => Some(u64::from_be_bytes(ahead.try_into().map_err(|_| malformed())?)),
+    };
+    Ok((u32::from_be_bytes(*checks), ahead))
 }
 
 #[cfg(test)]
@@ -164,5 +173,14 @@ mod tests {
             assert_eq!(record.message.body.as_ref(), b"\x01\x02body");
         }
         assert!(Record::decode(Bytes::from_static(&[0; HEADER - 1])).is_err());
+    }
+
+    #[test]
+    fn checks_of_older_versions_are_read() {
+        assert_eq!(decode_check(&[0, 0, 0, 3]), Ok((3, None)));
+        assert_eq!(decode_check(&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 9]), Ok((3, Some(9))));
+        for malformed in [&[][..], &[1, 2, 3], &[0, 0, 0, 3, 9]] {
+            assert!(decode_check(malformed).is_err(), "{malformed:?}");
+        }
     }
 }

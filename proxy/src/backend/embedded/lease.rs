@@ -57,6 +57,11 @@ impl Lease {
         self.visible_at <= now
     }
 
+    /// Whether the message becomes a dead letter when this is over, if it may have so many deliveries.
+    pub(super) fn is_last(&self, max_attempts: u32) -> bool {
+        !self.uncounted && self.attempt >= max_attempts
+    }
+
     /// A message of a blocked message group that is passed over now.
     pub(super) fn passed_over(group: GroupHash, now: u64) -> Self {
         Self {
@@ -222,6 +227,12 @@ impl Leases {
     /// How many leases are over, up to `max`.
     pub(super) fn count_over(&self, now: u64, max: usize) -> usize {
         self.by_time.iter().take(max).take_while(|(visible_at, _)| *visible_at <= now).count()
+    }
+
+    /// The leases that ended after `from`, up to `to`.
+    pub(super) fn ended_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Lease)> {
+        let ended = self.by_time.range((from.saturating_add(1), 0)..=(to.max(from), u64::MAX));
+        ended.filter_map(|(_, offset)| Some((*offset, self.get(*offset)?)))
     }
 
     /// When the next lease ends that ends after this time.

@@ -237,6 +237,7 @@ impl LiteReceive<'_> {
 
     fn request<'a>(&'a self, lite_topic: &Arc<Topic>, asked: &'a Receive) -> Request<'a> {
         let progress = lite_topic.consumer(self.parent_progress.group());
+        progress.set_max_attempts(self.parent_progress.max_attempts());
         Request { broker: self.broker, topic: lite_topic.clone(), progress, filter: &self.filter, asked }
     }
 }

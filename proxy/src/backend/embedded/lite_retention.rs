@@ -1,10 +1,12 @@
 //! Removes expired lite topics, and expired messages of the others.
 
+use std::sync::Arc;
+
 use super::catalog::Catalog;
 use super::keys;
 use super::lite_topics::LiteRecord;
 use super::queue::{self, Queue};
-use super::retention::Retention;
+use super::retention::{Expired, Retention};
 use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
@@ -15,6 +17,7 @@ impl Retention {
     /// Removes lite topics that nobody has used for the time that their LITE topic says, if `now` is given, in ms since
     /// 1970, and the messages of others that were stored before `oldest`. Reads and writes the disk.
     pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: u64) -> Result<(), ServiceError> {
+        let expired = Expired { stored_before: oldest, below: 0 };
         each_record(&self.catalog, None, |record| {
             let parent = self.catalog.topic_by_id(record.parent);
             let expiration = parent.and_then(|parent| parent.config().lite_expiration);
@@ -25,19 +28,22 @@ impl Retention {
             {
                 return Ok(());
             }
-            // Its own view of the queue is enough: only the writer appends, and it is here that messages are removed.
-            let queue = match self.catalog.lite.loaded(record.parent, &record.name) {
-                Some(topic) => topic.peek_loaded().map(|queues| queues[0].clone()),
-                None => None,
-            };
-            if let Some(queue) = queue {
-                return self.remove_from_queue(&queue, oldest);
-            }
-            if first_stored_at(&self.store, record.id)?.is_some_and(|stored_at| stored_at < oldest) {
-                self.remove_from_queue(&Queue::load(&self.store, record.id, 0)?, oldest)?;
+            let is_loaded = self.catalog.lite.loaded(record.parent, &record.name).is_some();
+            if is_loaded || first_stored_at(&self.store, record.id)?.is_some_and(|first| first < oldest) {
+                self.remove_from_queue(&*self.lite_queue(record)?, expired)?;
             }
             Ok(())
         })
+    }
+
+    /// The queue of a lite topic. An own view of one that is not in memory is enough: only the writer appends, and only
+    /// retention removes messages.
+    pub(super) fn lite_queue(&self, record: &LiteRecord) -> Result<Arc<Queue>, ServiceError> {
+        let topic = self.catalog.lite.loaded(record.parent, &record.name);
+        match topic.and_then(|topic| topic.peek_loaded()) {
+            Some(queues) => Ok(queues[0].clone()),
+            None => Queue::load(&self.store, record.id, 0).map(Arc::new),
+        }
     }
 
     /// Whether nobody has sent to a lite topic since this time, and nobody is subscribed to it.
@@ -58,7 +64,8 @@ impl Retention {
     }
 }
 
-fn each_record(
+/// Acts on the records of the lite topics of one LITE topic, or of all. Reads the disk.
+pub(super) fn each_record(
     catalog: &Catalog,
     parent: Option<u32>,
     mut act: impl FnMut(&LiteRecord) -> Result<(), ServiceError>,
@@ -134,7 +141,7 @@ mod tests {
     }
 
     fn retention(broker: &Broker) -> Retention {
-        Retention::new(broker.store.clone(), broker.catalog.clone(), Duration::from_secs(3600))
+        Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
     }
 
     fn names(broker: &Broker) -> BTreeSet<String> {

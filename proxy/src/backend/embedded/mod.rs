@@ -5,6 +5,7 @@
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
 //! receive ──> take (cursor and leases, under the group's lock) ──> progress writer thread ──> delivery
 //! settle ──> lease changed ──> progress writer thread         expiry: wakes receives when leases expire
+//!                                                              last_attempts: makes dead letters of what expired too often
 //! end transaction, recall ──> a change of the writer thread   checks: asks for half messages that nobody decided about
 //! ```
 //!
@@ -26,6 +27,7 @@ mod clock;
 mod codec;
 mod commit;
 mod config;
+mod damage;
 mod dead_letter;
 mod decisions;
 mod directory;
@@ -38,6 +40,7 @@ mod idle;
 mod inbox;
 mod journal;
 mod keys;
+mod last_attempts;
 mod lease;
 mod leased_batch;
 mod lite_member;
@@ -58,9 +61,11 @@ mod queue_progress;
 mod read_cache;
 mod recall;
 mod receive;
+mod reclaim;
 mod recovery;
 mod reset;
 mod retention;
+mod retention_bytes;
 mod retention_clock;
 mod search;
 mod send;

@@ -162,8 +162,14 @@ impl Broker {
                 Some(chunk) => chunk,
                 None => match self.chunk_at(&source.queue, offset).await? {
                     Some(chunk) => chunk,
-                    // Retention has removed it.
-                    None => break,
+                    None => match source.queue.after_lost(offset) {
+                        Some(next) => {
+                            read.next_offset = next;
+                            continue;
+                        }
+                        // Retention has removed it.
+                        None => break,
+                    },
                 },
             };
             let message = chunk.message(offset).map_err(|_| corrupt("message"))?;
@@ -201,7 +207,7 @@ impl Broker {
         let chunks = blocking(move || source.read(&store, offset, READ_AHEAD)).await?;
         self.read_cache.insert(topic, id, &chunks);
         let found = chunks.into_iter().next().filter(|chunk| chunk.first() <= offset);
-        if found.is_none() && offset >= queue.range().0 {
+        if found.is_none() && offset >= queue.range().0 && queue.after_lost(offset).is_none() {
             return Err(corrupt("hole in a queue"));
         }
         Ok(found)

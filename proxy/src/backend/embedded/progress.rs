@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -12,12 +12,13 @@ use tokio::sync::futures::Notified;
 use super::changes::{self, Changes};
 use super::keys;
 use super::lease::Lease;
+use super::lite_topics::LiteTopics;
 use super::meter::Meter;
 use super::progress_writer::{ProgressWriter, Written, earlier_write_failed};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
-use super::topic::LiteMembership;
+use super::topic::{LiteMembership, Topic};
 use super::waiting::{Place, Waiting, WaitingLimits};
 use crate::service::{GroupStart, ServiceError};
 
@@ -55,6 +56,8 @@ pub(super) struct Progress {
     used: AtomicBool,
     // In a lite topic nobody waits here.
     lite: Option<Arc<LiteMembership>>,
+    // As the group's configuration was when it was used last.
+    max_attempts: AtomicU32,
 }
 
 /// How far a move to the dead-letter topic has come.
@@ -77,6 +80,8 @@ pub(super) struct State {
     pub(super) in_order: bool,
     /// The wake-up that is scheduled with [`super::expiry`].
     pub(super) scheduled: Option<u64>,
+    /// The last time up to which [`super::last_attempts`] has looked at leases that are over.
+    pub(super) looked_until: u64,
 }
 
 /// A change of a group's progress. It is visible to others only when this is dropped, and undone unless it was
@@ -108,6 +113,7 @@ impl Progress {
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(true),
             lite: None,
+            max_attempts: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -116,10 +122,35 @@ impl Progress {
         Self { lite, ..self }
     }
 
+    /// The lite topic that it is in, as long as that is in memory.
+    pub(super) fn lite_topic(&self, lite_topics: &LiteTopics) -> Option<Arc<Topic>> {
+        let lite = self.lite.as_ref()?;
+        lite_topics.loaded(lite.parent.id(), &lite.name)
+    }
+
     /// Whether it must stay in memory, so that receives which wait elsewhere are woken when leases end.
     pub(super) fn must_wake_others(&self) -> bool {
         let has_leases = |state: &State| state.queues.iter().any(|queue| !queue.leases().is_empty());
         self.lite.is_some() && self.lock().is_some_and(|state| has_leases(&state))
+    }
+
+    /// Notes how many deliveries the group allows a message.
+    pub(super) fn set_max_attempts(&self, max: u32) {
+        self.max_attempts.store(max, Ordering::Relaxed);
+    }
+
+    /// How many deliveries the group allows a message.
+    pub(super) fn max_attempts(&self) -> u32 {
+        self.max_attempts.load(Ordering::Relaxed)
+    }
+
+    /// Whether it must stay in memory, so that messages become dead letters when leases end.
+    pub(super) fn has_last_attempts(&self) -> bool {
+        let max = self.max_attempts();
+        let is_last = |state: &State| {
+            state.queues.iter().any(|queue| queue.leases().iter().any(|(_, lease)| lease.is_last(max)))
+        };
+        self.lock().is_some_and(|state| is_last(&state))
     }
 
     /// Notes that a request uses it.

@@ -259,9 +259,9 @@ impl Request<'_> {
         let (store, source) = (self.broker.store.clone(), queue.clone());
         let chunks = blocking(move || source.read(&store, offset, bytes)).await?;
         if chunks.first().is_none_or(|chunk| chunk.first() > offset) {
-            // Retention may have removed it since; if not, the queue has a hole.
+            // Retention may have removed it since, or it is damaged; if not, the queue has a hole.
             let (start, _) = queue.range();
-            if offset >= start {
+            if offset >= start && queue.after_lost(offset).is_none() {
                 return Err(corrupt("hole in a queue"));
             }
         }

@@ -1,29 +1,39 @@
-//! Removes expired messages, and what is left of deleted topics and groups, in the background and step by step.
+//! Removes expired messages, and what is left of deleted topics and groups, in the background and step by step. The limits
+//! by size are in [`super::retention_bytes`]; [`super::reclaim`] gives the space back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::catalog::{Catalog, Deleted};
 use super::clock;
+use super::config::EmbeddedConfig;
+use super::damage::{self, Piece};
 use super::half_message;
 use super::keys;
 use super::lite_subscriptions;
-use super::queue::{self, Queue};
+use super::queue::Queue;
+use super::reclaim::Reclaim;
+use super::retention_bytes::{Limits, Sizes};
 use super::retention_clock::RetentionClock;
 use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
 /// How many records are removed in one batch: sends wait no longer than that takes.
-const STEP: usize = 256;
+const STEP: usize = 1024;
+/// The size of one in so many records is looked up.
+const MEASURED_EVERY: usize = 8;
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause if sizes are limited: they grow faster than time passes.
+const MAX_PAUSE_WITH_LIMITS: Duration = Duration::from_secs(5);
 /// A pause is at least so many times as long as the pass before it, which takes seconds for a million lite topics.
 const PAUSE_FACTOR: u32 = 20;
 
@@ -32,18 +42,39 @@ pub(super) struct Retention {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     keep: Duration,
+    pub(super) limits: Limits,
+    pub(super) sizes: Mutex<Sizes>,
+    pub(super) reclaim: Mutex<Reclaim>,
     started: Instant,
 }
 
+/// What is expired in a queue.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Expired {
+    /// What was stored before this time, in ms since 1970.
+    pub(super) stored_before: u64,
+    /// What has an offset below this one.
+    pub(super) below: u64,
+}
+
 impl Retention {
-    /// Removal of messages that are older than `keep`.
-    pub(super) fn new(store: Arc<Store>, catalog: Arc<Catalog>, keep: Duration) -> Self {
-        Self { store, catalog, keep, started: Instant::now() }
+    /// Removal of messages that are older, or more, than the configuration says.
+    pub(super) fn new(store: Arc<Store>, catalog: Arc<Catalog>, config: &EmbeddedConfig) -> Self {
+        Self {
+            store,
+            catalog,
+            keep: config.retention,
+            limits: Limits::new(config),
+            sizes: Mutex::default(),
+            reclaim: Mutex::new(Reclaim::new()),
+            started: Instant::now(),
+        }
     }
 
     /// Makes one pass after the other until it is told to stop. A pass under way is finished first.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let pause = (self.keep / 100).clamp(MIN_PAUSE, MAX_PAUSE);
+        let longest = if self.limits.is_none() { MAX_PAUSE } else { MAX_PAUSE_WITH_LIMITS };
+        let pause = (self.keep / 100).clamp(MIN_PAUSE, longest);
         let this = Arc::new(self);
         let mut clock = None;
         while !stop.is_cancelled() {
@@ -56,8 +87,14 @@ impl Retention {
                 }
                 Err(_) => {}
             }
-            let pause = pause.max(start.elapsed() * PAUSE_FACTOR);
-            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            let least = MIN_PAUSE.max(start.elapsed() * PAUSE_FACTOR);
+            // What was deleted takes space until the next pass.
+            let pause = async {
+                tokio::time::sleep(least).await;
+                let deleted = this.catalog.something_deleted.notified();
+                let _: Result<(), _> = tokio::time::timeout(pause.saturating_sub(least), deleted).await;
+            };
+            stop.run_until_cancelled(pause).await;
         }
     }
 
@@ -76,6 +113,8 @@ impl Retention {
         // After a start, clients need some time to repeat what they are subscribed to.
         let are_subscriptions_known = self.started.elapsed() >= lite_subscriptions::SILENCE;
         self.review_lite_topics(are_subscriptions_known.then_some(now), oldest)?;
+        self.remove_beyond_limits()?;
+        self.reclaim.lock().run(&self.store)?;
         Ok(clock)
     }
 
@@ -90,7 +129,7 @@ impl Retention {
                 None => continue,
             };
             for queue in queues.iter() {
-                self.remove_from_queue(queue, oldest)?;
+                self.remove_from_queue(queue, Expired { stored_before: oldest, below: 0 })?;
             }
         }
         Ok(())
@@ -140,9 +179,12 @@ impl Retention {
     fn has_expired(&self, topic: &Topic, oldest: u64) -> Result<bool, ServiceError> {
         for id in 0..topic.most_queues() as u32 {
             let Some(first) = self.store.log()?.prefix(keys::queue(topic.id(), id)).next() else { continue };
-            let (key, value) = first.into_inner().map_err(|e| unavailable(&e))?;
-            if queue::parse(&key, value.into())?.stored_at() < oldest {
-                return Ok(true);
+            match damage::piece(first) {
+                Ok(Piece::Chunk(chunk)) if chunk.stored_at() >= oldest => {}
+                // The age of what is damaged is found out from what follows it.
+                Ok(_) => return Ok(true),
+                Err(error) if damage::is_damage(&error) => return Ok(true),
+                Err(error) => return Err(unavailable(&error)),
             }
         }
         Ok(false)
@@ -150,27 +192,39 @@ impl Retention {
 
     /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it tells which
     /// offset comes next. It is removed by a later pass, once another chunk follows it.
-    pub(super) fn remove_from_queue(&self, queue: &Queue, oldest: u64) -> Result<(), ServiceError> {
+    pub(super) fn remove_from_queue(&self, queue: &Queue, expired: Expired) -> Result<(), ServiceError> {
         loop {
             let (start, end) = queue.range();
             let log = self.store.log()?;
             let mut batch = log.batch(self.store.message_durability());
             let (mut new_start, now) = (start, clock::now());
-            // Chunks that were stored while the wall clock was ahead. They are older than those that follow.
+            // Chunks that were stored while the wall clock was ahead, and damaged ones. They are older than those that
+            // follow.
             let mut of_unknown_age = Vec::new();
+            let mut bytes = 0;
             // From the first chunk on the disk, which may be an earlier pass's last chunk, before the queue's start.
-            for chunk in queue.chunks_from(&self.store, 0)?.take(STEP) {
-                let chunk = chunk?;
-                if chunk.end() <= start || chunk.stored_at() < oldest {
+            for piece in queue.pieces_from(&self.store, 0)?.take(STEP) {
+                let chunk = match piece? {
+                    Piece::Chunk(chunk) => chunk,
+                    Piece::Damaged(first) => {
+                        of_unknown_age.push((queue.chunk_key(first), 0));
+                        continue;
+                    }
+                };
+                let (key, size) = (queue.chunk_key(chunk.first()), chunk.data().len() as u64);
+                let is_below = chunk.end() <= start.max(expired.below);
+                if is_below || chunk.stored_at() < expired.stored_before {
                     new_start = new_start.max(chunk.end());
-                    for key in of_unknown_age.drain(..) {
+                    for (key, size) in of_unknown_age.drain(..) {
                         batch.remove(&log, key);
+                        bytes += size;
                     }
                     if chunk.end() < end {
-                        batch.remove(&log, queue.chunk_key(&chunk));
+                        batch.remove(&log, key);
+                        bytes += size;
                     }
                 } else if chunk.stored_at() > now {
-                    of_unknown_age.push(queue.chunk_key(&chunk));
+                    of_unknown_age.push((key, size));
                 } else {
                     break;
                 }
@@ -181,6 +235,8 @@ impl Retention {
                 return Ok(());
             }
             batch.commit().map_err(|e| unavailable(&e))?;
+            self.sizes.lock().removed((queue.topic(), queue.id()), bytes);
+            self.reclaim.lock().removed(bytes);
         }
     }
 
@@ -202,7 +258,9 @@ impl Retention {
 
     /// Removes the messages of a topic and the progress of all groups in it.
     pub(super) fn remove_topic_data(&self, topic: u32) -> Result<(), ServiceError> {
-        remove_prefix(&*self.store.log()?, &topic.to_be_bytes(), self.store.message_durability())?;
+        let bytes =
+            remove_prefix(&*self.store.log()?, &topic.to_be_bytes(), self.store.message_durability())?;
+        self.reclaim.lock().removed(bytes);
         for group in self.catalog.groups() {
             let prefix = keys::group_topic(group.id, topic);
             remove_prefix(&*self.store.state()?, &prefix, PersistMode::Buffer)?;
@@ -211,14 +269,22 @@ impl Retention {
     }
 }
 
-fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Result<(), ServiceError> {
+/// Removes the records whose keys begin with this. Returns about how many bytes they had.
+fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Result<u64, ServiceError> {
+    let mut bytes = 0u64;
     loop {
         let mut removals = part.batch(durability);
-        for entry in part.prefix(prefix).take(STEP) {
-            removals.remove(part, entry.key().map_err(|e| unavailable(&e))?);
+        for (index, entry) in part.prefix(prefix).take(STEP).enumerate() {
+            let key = entry.key().map_err(|e| unavailable(&e))?;
+            // Each look costs as much as a removal.
+            if index % MEASURED_EVERY == 0 {
+                let size = part.size_of(&key).map_err(|e| unavailable(&e))?.unwrap_or_default();
+                bytes = bytes.saturating_add(u64::from(size) * MEASURED_EVERY as u64);
+            }
+            removals.remove(part, key);
         }
         if removals.is_empty() {
-            return Ok(());
+            return Ok(bytes);
         }
         removals.commit().map_err(|e| unavailable(&e))?;
     }
@@ -237,7 +303,7 @@ mod tests {
     use crate::service::Message;
 
     fn retention(broker: &Broker) -> Retention {
-        Retention::new(broker.store.clone(), broker.catalog.clone(), Duration::ZERO)
+        Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
     }
 
     fn remove_all_but_the_last(broker: &Broker) {

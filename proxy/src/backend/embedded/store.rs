@@ -304,6 +304,11 @@ impl Opened {
             || self.keyspace.sealed_memtable_count() >= MAX_SEALED_MEMTABLES
     }
 
+    /// A number that grows with every commit.
+    pub(super) fn commits(&self) -> u64 {
+        self.database.seqno()
+    }
+
     /// A batch that is as durable as `mode` when its commit returns.
     pub(super) fn batch(&self, mode: PersistMode) -> OwnedWriteBatch {
         self.database.batch().durability(Some(mode))
@@ -333,7 +338,9 @@ fn open_log(directory: &DataDirectory, flush: Flush) -> Result<Opened, OpenError
             .open()?;
         let separated = KvSeparationOptions::default()
             .compression(CompressionType::None)
-            .separation_threshold(SEPARATED_FROM);
+            .separation_threshold(SEPARATED_FROM)
+            // Values are moved from all files that hold many outdated ones. By default some of these files stay.
+            .age_cutoff(1.0);
         let keyspace =
             database.keyspace("log", || plain(LOG_MEMTABLE).with_kv_separation(Some(separated)))?;
         Ok(Opened { database, keyspace })

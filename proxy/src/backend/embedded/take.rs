@@ -284,6 +284,11 @@ impl Look<'_> {
             return Ok(true);
         }
         let Some(chunk) = self.find(offset) else {
+            if self.queue.after_lost(offset).is_some() {
+                self.progress.end_lease(offset);
+                self.batch.looked_at += 1;
+                return Ok(true);
+            }
             self.batch.missing = Some(Position { queue: self.queue.id(), offset });
             return Ok(false);
         };
@@ -318,6 +323,10 @@ impl Look<'_> {
             let offset = self.progress.cursor();
             let Some(chunk) = current.take().filter(|c| offset < c.end()).or_else(|| self.find(offset))
             else {
+                if let Some(next) = self.queue.after_lost(offset) {
+                    self.progress.advance(next);
+                    continue;
+                }
                 self.batch.missing = Some(Position { queue: self.queue.id(), offset });
                 break;
             };

@@ -157,7 +157,10 @@ impl Topic {
     pub(super) fn unload_idle(&self) {
         // References are only taken from the map, so nobody has one to what is removed here.
         self.consumers.write().retain(|_, progress| {
-            progress.take_used() || Arc::strong_count(progress) > 1 || progress.must_wake_others()
+            progress.take_used()
+                || Arc::strong_count(progress) > 1
+                || progress.must_wake_others()
+                || progress.has_last_attempts()
         });
         let mut queues = self.queues.write();
         let used = self.queues_used.swap(false, Ordering::Relaxed) || !self.consumers.read().is_empty();

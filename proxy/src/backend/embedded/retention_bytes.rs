@@ -1,0 +1,326 @@
+//! Removes the oldest messages where topics, or all of them together, hold more bytes than the configuration allows.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use super::config::EmbeddedConfig;
+use super::damage::{self, Piece, Pieces};
+use super::keys;
+use super::lite_retention::each_record;
+use super::lite_topics::LiteRecord;
+use super::queue::Queue;
+use super::retention::{Expired, Retention};
+use super::store::{Store, corrupt, unavailable};
+use super::topic::Topic;
+use crate::service::ServiceError;
+
+/// How many bytes may be stored.
+pub(super) struct Limits {
+    store: Option<u64>,
+    topic: Option<u64>,
+    by_name: BTreeMap<String, Option<u64>>,
+}
+
+/// The bytes in each queue, by topic and queue. Each pass counts only what was added since the pass before.
+#[derive(Default)]
+pub(super) struct Sizes {
+    queues: HashMap<(u32, u32), Counted>,
+    pass: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    bytes: u64,
+    /// Chunks that begin here or later are not counted yet.
+    next: u64,
+    /// The last pass that saw the queue.
+    pass: u64,
+}
+
+/// A queue that holds messages.
+struct Source {
+    holder: Holder,
+    topic: u32,
+    queue: u32,
+}
+
+enum Holder {
+    Topic(Arc<Topic>),
+    Lite(LiteRecord),
+}
+
+/// The first chunk of a queue, from an offset on. The one that was stored first is the least.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    stored_at: u64,
+    /// The index of the queue's source.
+    source: usize,
+    first: u64,
+    size: u64,
+}
+
+impl Limits {
+    /// The limits that the configuration sets.
+    pub(super) fn new(config: &EmbeddedConfig) -> Self {
+        let limit = |bytes: u64| (bytes > 0).then_some(bytes);
+        Self {
+            store: limit(config.store_retention_bytes),
+            topic: limit(config.retention_bytes),
+            by_name: config.topic_retention_bytes.iter().map(|(name, b)| (name.clone(), limit(*b))).collect(),
+        }
+    }
+
+    /// Whether there are none, so that nothing needs to be counted.
+    pub(super) fn is_none(&self) -> bool {
+        self.store.is_none() && self.topic.is_none() && self.by_name.values().all(Option::is_none)
+    }
+
+    fn of(&self, topic: &str) -> Option<u64> {
+        self.by_name.get(topic).copied().unwrap_or(self.topic)
+    }
+}
+
+impl Sizes {
+    /// Notes that so many bytes of a queue were removed.
+    pub(super) fn removed(&mut self, queue: (u32, u32), bytes: u64) {
+        if let Some(counted) = self.queues.get_mut(&queue) {
+            counted.bytes = counted.bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Counts what was added to a queue. Returns its size. Reads the disk.
+    fn count(&mut self, store: &Store, topic: u32, queue: u32) -> Result<u64, ServiceError> {
+        let counted = self.queues.entry((topic, queue)).or_default();
+        counted.pass = self.pass;
+        let log = store.log()?;
+        let upper = keys::chunk(topic, queue, u64::MAX);
+        // Damage is left out.
+        while let Some(first) = Pieces::new(log.clone(), topic, queue, counted.next).next_first()? {
+            let chunks = || log.range(keys::chunk(topic, queue, first)..upper);
+            // The key and the size of an entry can't both be read from it without its value.
+            for (key, size) in chunks().zip(chunks()) {
+                match (key.key(), size.size()) {
+                    (Ok(key), Ok(size)) => {
+                        let first = keys::chunk_first(&key).ok_or_else(|| corrupt("chunk key"))?;
+                        counted.next = first.saturating_add(1);
+                        counted.bytes = counted.bytes.saturating_add(size.into());
+                    }
+                    (Err(error), _) | (_, Err(error)) if damage::is_damage(&error) => break,
+                    (Err(error), _) | (_, Err(error)) => return Err(unavailable(&error)),
+                }
+            }
+            counted.next = counted.next.max(first.saturating_add(1));
+        }
+        Ok(counted.bytes)
+    }
+}
+
+impl Retention {
+    /// Removes what is beyond the limits. Reads and writes the disk.
+    pub(super) fn remove_beyond_limits(&self) -> Result<(), ServiceError> {
+        if self.limits.is_none() {
+            return Ok(());
+        }
+        self.sizes.lock().pass += 1;
+        for topic in self.catalog.topics() {
+            let limit = self.limits.of(&topic.config().name);
+            if limit.is_none() && self.limits.store.is_none() {
+                continue;
+            }
+            let sources = self.sources(&topic)?;
+            let mut bytes = 0u64;
+            for source in &sources {
+                bytes =
+                    bytes.saturating_add(self.sizes.lock().count(&self.store, source.topic, source.queue)?);
+            }
+            if let Some(excess) =
+                limit.and_then(|limit| bytes.checked_sub(limit)).filter(|excess| *excess > 0)
+            {
+                self.remove_oldest(&sources, excess)?;
+            }
+        }
+        let total = {
+            let mut sizes = self.sizes.lock();
+            let pass = sizes.pass;
+            sizes.queues.retain(|_, counted| counted.pass == pass);
+            sizes.queues.values().map(|counted| counted.bytes).fold(0, u64::saturating_add)
+        };
+        let Some(excess) = self.limits.store.and_then(|limit| total.checked_sub(limit)) else {
+            return Ok(());
+        };
+        if excess == 0 {
+            return Ok(());
+        }
+        let mut sources = Vec::new();
+        for topic in self.catalog.topics() {
+            sources.extend(self.sources(&topic)?);
+        }
+        self.remove_oldest(&sources, excess)
+    }
+
+    /// The queues of a topic, with those of its lite topics.
+    fn sources(&self, topic: &Arc<Topic>) -> Result<Vec<Source>, ServiceError> {
+        let own = (0..topic.most_queues() as u32).map(|queue| Source {
+            holder: Holder::Topic(topic.clone()),
+            topic: topic.id(),
+            queue,
+        });
+        let mut sources: Vec<_> = own.collect();
+        each_record(&self.catalog, Some(topic.id()), |record| {
+            sources.push(Source { holder: Holder::Lite(record.clone()), topic: record.id, queue: 0 });
+            Ok(())
+        })?;
+        Ok(sources)
+    }
+
+    /// Removes the oldest chunks of these queues, together so many bytes or a little more.
+    fn remove_oldest(&self, sources: &[Source], excess: u64) -> Result<(), ServiceError> {
+        let mut heads = BinaryHeap::new();
+        for (index, source) in sources.iter().enumerate() {
+            heads.extend(self.head(source, index, 0)?.map(Reverse));
+        }
+        // The offset below which each queue loses its messages.
+        let mut below = BTreeMap::new();
+        let mut bytes = 0u64;
+        while bytes < excess
+            && let Some(Reverse(head)) = heads.pop()
+        {
+            // The newest chunk of a queue stays.
+            let Some(next) = self.head(&sources[head.source], head.source, head.first + 1)? else { continue };
+            bytes = bytes.saturating_add(head.size);
+            below.insert(head.source, next.first);
+            heads.push(Reverse(next));
+        }
+        for (index, below) in below {
+            let queue = self.queue(&sources[index])?;
+            if let Some(queue) = queue {
+                self.remove_from_queue(&queue, Expired { stored_before: 0, below })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn head(&self, source: &Source, index: usize, from: u64) -> Result<Option<Head>, ServiceError> {
+        let Some(piece) = Pieces::new(self.store.log()?, source.topic, source.queue, from).next() else {
+            return Ok(None);
+        };
+        Ok(Some(match piece? {
+            Piece::Chunk(chunk) => Head {
+                stored_at: chunk.stored_at(),
+                source: index,
+                first: chunk.first(),
+                size: chunk.data().len() as u64,
+            },
+            // Nobody can read it.
+            Piece::Damaged(first) => Head { stored_at: 0, source: index, first, size: 0 },
+        }))
+    }
+
+    fn queue(&self, source: &Source) -> Result<Option<Arc<Queue>>, ServiceError> {
+        match &source.holder {
+            Holder::Topic(topic) => Ok(topic.load(&self.store)?.get(source.queue as usize).cloned()),
+            Holder::Lite(record) => self.lite_queue(record).map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::{Duration, Instant};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::backend::embedded::broker::Broker;
+    use crate::backend::embedded::testing::{deliveries, open, receive, send};
+    use crate::service::Message;
+
+    fn config(directory: &TempDir) -> EmbeddedConfig {
+        EmbeddedConfig {
+            data_dir: directory.path().to_owned(),
+            default_queues: 1,
+            cache_bytes: 0,
+            ..EmbeddedConfig::default()
+        }
+    }
+
+    fn enforce(broker: &Broker) -> Retention {
+        let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
+        retention.remove_beyond_limits().expect("a pass");
+        retention
+    }
+
+    /// Sends messages of a kilobyte, each in a chunk of its own.
+    async fn store(broker: &Broker, topic: &str, ids: &[&str]) {
+        for id in ids {
+            let message = Message { id: (*id).to_owned(), body: vec![7; 1000].into(), ..Message::default() };
+            let deadline = Instant::now() + Duration::from_secs(30);
+            broker.store_messages(topic, vec![message], deadline).await.expect("a send");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_messages_of_a_topic_go_first_and_a_slow_group_goes_on_after_them() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(EmbeddedConfig { retention_bytes: 3_200, ..config(&directory) }).await;
+        store(&broker, "topic", &["a", "b"]).await;
+        // One message is leased, the group has not got the other one.
+        assert_eq!(deliveries(&broker, 1).await[0].message.id, "a");
+        let retention = enforce(&broker);
+        store(&broker, "topic", &["c", "d", "e"]).await;
+        retention.remove_beyond_limits().expect("a pass");
+        assert_eq!(receive(&broker, 32).await, ["c", "d", "e"]);
+        retention.remove_beyond_limits().expect("a pass");
+        store(&broker, "topic", &["f"]).await;
+        retention.remove_beyond_limits().expect("a pass");
+        let topic = broker.topic("topic").await.expect("a topic");
+        let chunks = broker.store.log().expect("open").prefix(keys::queue(topic.id(), 0)).count();
+        assert_eq!(chunks, 3);
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_a_single_topic_wins_and_the_newest_chunk_stays() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let by_name = BTreeMap::from([("topic".to_owned(), 0), ("small".to_owned(), 1)]);
+        let limited =
+            EmbeddedConfig { retention_bytes: 1, topic_retention_bytes: by_name, ..config(&directory) };
+        let broker = open(limited).await;
+        store(&broker, "topic", &["a", "b", "c"]).await;
+        store(&broker, "small", &["d", "e", "f"]).await;
+        enforce(&broker);
+        assert_eq!(receive(&broker, 32).await, ["a", "b", "c"]);
+        let small = broker.topic("small").await.expect("a topic");
+        let range = small.load(&broker.store).expect("queues")[0].range();
+        assert_eq!(range, (2, 3));
+    }
+
+    #[tokio::test]
+    async fn the_limit_of_the_store_takes_the_oldest_of_all_topics() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(EmbeddedConfig { store_retention_bytes: 4_200, ..config(&directory) }).await;
+        store(&broker, "other", &["a", "b", "c"]).await;
+        // The order of what is stored in the same millisecond is not known.
+        let stored = super::super::clock::now();
+        while super::super::clock::now() == stored {
+            tokio::task::yield_now().await;
+        }
+        store(&broker, "topic", &["d", "e", "f"]).await;
+        enforce(&broker);
+        assert_eq!(receive(&broker, 32).await, ["d", "e", "f"]);
+        let other = broker.topic("other").await.expect("a topic");
+        assert_eq!(other.load(&broker.store).expect("queues")[0].range(), (2, 3));
+    }
+
+    #[tokio::test]
+    async fn messages_that_were_sent_together_are_removed_together() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(EmbeddedConfig { retention_bytes: 1, ..config(&directory) }).await;
+        send(&broker, ["a", "b"]).await;
+        send(&broker, ["c", "d"]).await;
+        enforce(&broker);
+        let topic = broker.topic("topic").await.expect("a topic");
+        assert_eq!(topic.load(&broker.store).expect("queues")[0].range(), (2, 4));
+    }
+}
