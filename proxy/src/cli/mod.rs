@@ -12,6 +12,7 @@ mod messages;
 mod output;
 mod settings;
 mod stat_reports;
+mod store_check;
 mod store_reports;
 mod times;
 
@@ -23,12 +24,16 @@ use tokio::runtime::{Builder, Runtime};
 use crate::app;
 use crate::config::Config;
 use args::Args;
-use commands::Command;
+use commands::{Command, StoreCommand};
 
 /// Parses the command line and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
+    // It tells by its exit code what it has found.
+    if let Some(Command::Store(StoreCommand::Check(check))) = &args.command {
+        return store_check::run(check);
+    }
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,6 +78,11 @@ fn runtime(config: &Config) -> std::io::Result<Runtime> {
 #[allow(clippy::print_stdout, reason = "a command line answers on standard output")]
 fn print(text: &str) {
     println!("{}", text.trim_end());
+}
+
+#[allow(clippy::print_stderr, reason = "progress is no part of the answer")]
+fn note(text: &str) {
+    eprintln!("{text}");
 }
 
 #[allow(clippy::print_stderr, reason = "a command line complains on standard error")]

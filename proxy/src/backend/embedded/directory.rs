@@ -18,6 +18,14 @@ pub enum OpenError {
     /// Another process uses it.
     #[error("the data directory {0} is in use by another process; give each proxy its own (--data-dir)")]
     InUse(PathBuf),
+    /// A proxy uses the directory that was to be read.
+    #[error(
+        "the data directory {0} is in use by a proxy: stop the proxy first, or read a copy of the directory"
+    )]
+    Running(PathBuf),
+    /// The directory that was to be read is none of this program.
+    #[error("{0} is not a data directory of rocketmq-thin-proxy")]
+    NoData(PathBuf),
     /// It holds something else.
     #[error(
         "{0} is not empty and not a data directory of rocketmq-thin-proxy; give another one (--data-dir)"
@@ -70,6 +78,32 @@ impl DataDirectory {
             TryLockError::Error(error) => io(error),
         })?;
         check_format(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Locks a directory that exists, without writing to it. Others may do the same meanwhile, but no proxy can use it.
+    pub(super) fn take_to_read(path: &Path) -> Result<Self, OpenError> {
+        let io = |error| OpenError::Io(path.to_owned(), error);
+        match fs::read_to_string(path.join(FORMAT_FILE)) {
+            Ok(found) if found.trim() == FORMAT => {}
+            Ok(found) => return Err(OpenError::OtherFormat(path.to_owned(), found.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_dir() => {
+                return Err(OpenError::NoData(path.to_owned()));
+            }
+            Err(error) => return Err(io(error)),
+        }
+        let lock = match File::open(path.join(LOCK_FILE)) {
+            Ok(lock) => lock,
+            // A copy without the file, which nobody uses.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                File::open(path.join(FORMAT_FILE)).map_err(io)?
+            }
+            Err(error) => return Err(io(error)),
+        };
+        lock.try_lock_shared().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::Running(path.to_owned()),
+            TryLockError::Error(error) => io(error),
+        })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

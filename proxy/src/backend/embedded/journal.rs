@@ -45,37 +45,66 @@ pub(super) struct Batch<'a> {
     pub(super) keys: Vec<&'a [u8]>,
 }
 
-/// Cuts what an interrupted write left at the end of the newest journal in this folder. `was_synced` tells whether a
-/// batch was on the disk, with all before it, when it was acknowledged.
+/// What is wrong with a journal.
+pub(super) struct Flaw {
+    /// The journal.
+    pub(super) file: PathBuf,
+    /// Where its first broken batch begins.
+    pub(super) at: usize,
+    /// How much follows, in bytes.
+    pub(super) rest: usize,
+    /// The keys in whole batches that follow.
+    pub(super) later_keys: Vec<Vec<u8>>,
+    /// How many whole batches follow.
+    pub(super) later_batches: usize,
+    /// Acknowledged data is damaged. Otherwise a write was interrupted that was never acknowledged.
+    pub(super) is_damage: bool,
+}
+
+/// Finds what is wrong with the journals in this folder, without changing them. `was_synced` tells whether a batch was on the
+/// disk, with all before it, when it was acknowledged.
+pub(super) fn inspect(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> io::Result<Vec<Flaw>> {
+    let journals = find(folder)?;
+    let newest = journals.len().saturating_sub(1);
+    let mut flaws = Vec::new();
+    for (index, file) in journals.into_iter().enumerate() {
+        let bytes = read(&file)?;
+        let Err(broken) = check(&bytes) else { continue };
+        let later = later_batches(&bytes, &broken);
+        let region_end = later.first().map_or(bytes.len(), |later| later.start);
+        let lost_in_hole = has_zeroed_sector(&bytes, broken.at, region_end);
+        let ends_early = later.is_empty() && broken.reached_end;
+        // fjall syncs a journal before it begins the next one.
+        let is_damage = index < newest || !(lost_in_hole || ends_early) || later.iter().any(&was_synced);
+        flaws.push(Flaw {
+            at: broken.at,
+            rest: bytes.len() - broken.at,
+            later_keys: later.iter().flat_map(|batch| &batch.keys).map(|key| key.to_vec()).collect(),
+            later_batches: later.len(),
+            is_damage,
+            file,
+        });
+    }
+    Ok(flaws)
+}
+
+/// Cuts what an interrupted write left at the end of the newest journal in this folder. For `was_synced` see [`inspect`].
 ///
 /// # Errors
 /// [`JournalError`]; then no file was changed.
 pub(super) fn repair(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> Result<(), JournalError> {
-    let mut journals = find(folder)?;
-    let Some(newest) = journals.pop() else { return Ok(()) };
-    for file in journals {
-        // fjall syncs a journal before it begins the next one.
-        let bytes = read(&file)?;
-        if let Err(broken) = check(&bytes) {
-            return Err(JournalError::Damaged { file, at: broken.at });
+    for Flaw { file, at, rest, later_batches, is_damage, .. } in inspect(folder, was_synced)? {
+        if is_damage {
+            return Err(JournalError::Damaged { file, at });
         }
+        cut(&file, at)?;
+        tracing::warn!(
+            journal = %file.display(),
+            dropped_bytes = rest,
+            dropped_whole_batches = later_batches,
+            "a write was interrupted: dropped what was never acknowledged from the end of the journal"
+        );
     }
-    let bytes = read(&newest)?;
-    let Err(broken) = check(&bytes) else { return Ok(()) };
-    let later = later_batches(&bytes, &broken);
-    let region_end = later.first().map_or(bytes.len(), |later| later.start);
-    let lost_in_hole = has_zeroed_sector(&bytes, broken.at, region_end);
-    let ends_early = later.is_empty() && broken.reached_end;
-    if !(lost_in_hole || ends_early) || later.iter().any(was_synced) {
-        return Err(JournalError::Damaged { file: newest, at: broken.at });
-    }
-    cut(&newest, &bytes, broken.at)?;
-    tracing::warn!(
-        journal = %newest.display(),
-        dropped_bytes = bytes.len() - broken.at,
-        dropped_whole_batches = later.len(),
-        "a write was interrupted: dropped what was never acknowledged from the end of the journal"
-    );
     Ok(())
 }
 
@@ -122,7 +151,8 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Keeps what is cut off in a file beside the journal, as far as there is room.
-fn cut(journal: &Path, bytes: &[u8], at: usize) -> io::Result<()> {
+fn cut(journal: &Path, at: usize) -> io::Result<()> {
+    let bytes = read(journal)?;
     let kept = journal.with_extension("dropped");
     if let Err(error) = fs::write(&kept, &bytes[at..]) {
         tracing::warn!(%error, "what is dropped from the journal could not be copied to a file");

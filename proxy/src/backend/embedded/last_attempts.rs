@@ -46,7 +46,8 @@ impl LastAttempts {
         }
         let from = state.looked_until;
         let mut found = Vec::new();
-        let mut until = now;
+        // Others may still end in this millisecond.
+        let mut until = now.saturating_sub(1);
         for (queue, leases) in (0..).zip(state.queues().iter().map(|queue| queue.leases())) {
             for (offset, lease) in leases.ended_within(from, now).filter(|(_, lease)| lease.is_last(max)) {
                 if found.len() >= MAX_FOUND {
@@ -141,7 +142,7 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
             let queues = topic.load(&broker.store)?;
             let progress = topic.consumer(group);
             progress.set_max_attempts(max_attempts);
-            progress.load(&broker.store, &queues)?;
+            progress.load(&broker.store, &queues, broker.catalog.start_of(group))?;
             broker.expiry.review(&progress);
         }
         Ok(())

@@ -21,6 +21,7 @@ mod broker;
 mod catalog;
 mod catalog_record;
 mod changes;
+mod check;
 mod checks;
 mod chunk;
 mod clock;
@@ -87,6 +88,7 @@ mod writer;
 use std::io;
 use std::sync::Arc;
 
+pub use check::{CheckReport, Finding, check as check_store};
 pub use config::{EmbeddedConfig, Flush};
 pub use directory::OpenError;
 use tokio::task::{JoinHandle, spawn_blocking};

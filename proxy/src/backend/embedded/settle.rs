@@ -130,9 +130,10 @@ impl Broker {
         };
         let old_group = old.group;
         let lease = Lease { visible_at, token: coordinates.token, uncounted, ..old };
+        let is_last = lease.is_last(group.progress.max_attempts());
         change.queue(queue).lease(at.offset, lease);
         let written = change.commit(&self.progress_writer);
-        if invisible > 0 {
+        if invisible > 0 || is_last {
             self.expiry.schedule(&group.progress, &mut change, visible_at);
             return Ok((changed, written));
         }

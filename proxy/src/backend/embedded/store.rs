@@ -82,8 +82,9 @@ struct Part {
     failed: AtomicBool,
 }
 
-/// The folder of the database `state`.
-const STATE: &str = "state";
+/// The folders of the databases.
+pub(super) const LOG: &str = "log";
+pub(super) const STATE: &str = "state";
 /// Memtables are small: the journal replays them at the start, and an idle process keeps them in memory.
 const LOG_MEMTABLE: u64 = 16 << 20;
 const STATE_MEMTABLE: u64 = 8 << 20;
@@ -324,46 +325,52 @@ impl Deref for Opened {
 }
 
 fn open_log(directory: &DataDirectory, flush: Flush) -> Result<Opened, OpenError> {
-    let folder = directory.part("log");
-    // With `Flush::Sync` the commit of each batch ends in an fdatasync.
+    let folder = directory.part(LOG);
     repair(directory, &folder, |_| flush == Flush::Sync)?;
-    let open = || {
-        let database = Database::builder(folder)
-            .cache_size(8 << 20)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(JOURNALS)
-            .max_cached_files(Some(OPEN_FILES))
-            .manual_journal_persist(true)
-            .worker_threads(2)
-            .open()?;
-        let separated = KvSeparationOptions::default()
-            .compression(CompressionType::None)
-            .separation_threshold(SEPARATED_FROM)
-            // Values are moved from all files that hold many outdated ones. By default some of these files stay.
-            .age_cutoff(1.0);
-        let keyspace =
-            database.keyspace("log", || plain(LOG_MEMTABLE).with_kv_separation(Some(separated)))?;
-        Ok(Opened { database, keyspace })
-    };
-    open().map_err(|error| open_error(directory, error))
+    open_log_in(&folder, 2).map_err(|error| open_error(directory, error))
+}
+
+/// Opens the database `log` in this folder. Without worker threads nothing but a journal is written.
+pub(super) fn open_log_in(folder: &Path, workers: usize) -> fjall::Result<Opened> {
+    let database = Database::builder(folder)
+        .cache_size(8 << 20)
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNALS)
+        .max_cached_files(Some(OPEN_FILES))
+        .manual_journal_persist(true)
+        .worker_threads_unchecked(workers)
+        .open()?;
+    let separated = KvSeparationOptions::default()
+        .compression(CompressionType::None)
+        .separation_threshold(SEPARATED_FROM)
+        // Values are moved from all files that hold many outdated ones. By default some of these files stay.
+        .age_cutoff(1.0);
+    let keyspace = database.keyspace("log", || plain(LOG_MEMTABLE).with_kv_separation(Some(separated)))?;
+    Ok(Opened { database, keyspace })
 }
 
 fn open_state(directory: &DataDirectory) -> Result<Opened, OpenError> {
     let folder = directory.part(STATE);
-    // Only changes of the catalog are synced.
-    repair(directory, &folder, |batch| batch.keys.iter().any(|key| key.starts_with(&keys::NOBODY)))?;
-    let open = || {
-        let database = Database::builder(folder)
-            .cache_size(2 << 20)
-            .journal_compression(CompressionType::None)
-            .max_journaling_size(JOURNALS)
-            .max_cached_files(Some(OPEN_FILES))
-            .worker_threads(1)
-            .open()?;
-        let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE))?;
-        Ok(Opened { database, keyspace })
-    };
-    open().map_err(|error| open_error(directory, error))
+    repair(directory, &folder, is_synced_in_state)?;
+    open_state_in(&folder, 1).map_err(|error| open_error(directory, error))
+}
+
+/// As [`open_log_in`], for the database `state`.
+pub(super) fn open_state_in(folder: &Path, workers: usize) -> fjall::Result<Opened> {
+    let database = Database::builder(folder)
+        .cache_size(2 << 20)
+        .journal_compression(CompressionType::None)
+        .max_journaling_size(JOURNALS)
+        .max_cached_files(Some(OPEN_FILES))
+        .worker_threads_unchecked(workers)
+        .open()?;
+    let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE))?;
+    Ok(Opened { database, keyspace })
+}
+
+/// Whether a batch of the database `state` was synced: only changes of the catalog are.
+pub(super) fn is_synced_in_state(batch: &journal::Batch<'_>) -> bool {
+    batch.keys.iter().any(|key| key.starts_with(&keys::NOBODY))
 }
 
 fn plain(memtable: u64) -> KeyspaceCreateOptions {

@@ -1,0 +1,164 @@
+//! The database `state`: what the catalog and the progress of groups say, and whether all of it can be read.
+
+use std::collections::HashMap;
+
+use super::super::catalog_record::{GroupRecord, TopicRecord};
+use super::super::keys;
+use super::super::lease::Lease;
+use super::super::lite_topics;
+use super::super::store::Opened;
+use super::scan::{Item, Scan};
+use super::{Finding, Progress};
+
+/// The names of topics and groups by their ids.
+#[derive(Default)]
+pub(super) struct Names {
+    topics: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+    // The topic, name and id of each lite topic: their records come before those of topics.
+    lite_topics: Vec<(u32, String, u32)>,
+    /// How many leases there are.
+    pub(super) leases: u64,
+}
+
+impl Names {
+    /// Reads the whole database.
+    pub(super) fn read(
+        state: &Opened,
+        findings: &mut Vec<Finding>,
+        progress: &mut Progress<'_>,
+    ) -> Result<Self, fjall::Error> {
+        let mut names = Self::default();
+        let mut damaged = Vec::new();
+        for item in Scan::new(state) {
+            match item? {
+                Item::Entry(key, value) => {
+                    progress.add(key.len() + value.len());
+                    if names.add(&key, &value).is_none() {
+                        damaged.push((key, None));
+                    }
+                }
+                Item::Damaged(key) => damaged.push((key, None)),
+                Item::Gap(before, after) => damaged.push((before, Some(after))),
+            }
+        }
+        for (parent, name, id) in std::mem::take(&mut names.lite_topics) {
+            let parent =
+                names.topics.get(&parent).cloned().unwrap_or_else(|| format!("with the id {parent}"));
+            names.topics.insert(id, format!("{parent}, lite topic {name}"));
+        }
+        for (key, gap) in damaged {
+            findings.push(names.finding(&key, gap));
+        }
+        Ok(names)
+    }
+
+    /// How many topics there are, and how many groups. Lite topics count.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.topics.len() as u64, self.groups.len() as u64)
+    }
+
+    /// A topic's name, or what is known of it.
+    pub(super) fn topic(&self, id: u32) -> String {
+        let unknown = || format!("a deleted or lost topic with the id {id}");
+        self.topics.get(&id).map_or_else(unknown, |name| format!("topic {name}"))
+    }
+
+    /// The topic and the queue of a key of a chunk.
+    pub(super) fn topic_of(&self, key: &[u8]) -> String {
+        let number =
+            |from: usize| key.get(from..from + 4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
+        let (topic, queue) = (number(0).unwrap_or_default(), number(4).unwrap_or_default());
+        format!("{}, queue {queue}", self.topic(topic))
+    }
+
+    fn group(&self, id: u32) -> String {
+        let unknown = || format!("a deleted or lost group with the id {id}");
+        self.groups.get(&id).map_or_else(unknown, |name| format!("group {name}"))
+    }
+
+    /// Notes a record. `None` if it can't be decoded.
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        if let Some(key) = key.strip_prefix(&keys::NOBODY) {
+            return self.add_to_catalog(key, value);
+        }
+        match keys::progress_parts(key)? {
+            (_, Some(_)) => {
+                Lease::decode(value).ok()?;
+                self.leases += 1;
+            }
+            (_, None) => {
+                <[u8; 8]>::try_from(value).ok()?;
+            }
+        }
+        Some(())
+    }
+
+    fn add_to_catalog(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (kind, name) = key.split_first()?;
+        let text = || std::str::from_utf8(name).ok();
+        match *kind {
+            b't' => {
+                let record = TopicRecord::decode(text()?, value).ok()?;
+                self.topics.insert(record.id, record.config.name);
+            }
+            b'g' => {
+                let record = GroupRecord::decode(text()?, value).ok()?;
+                self.groups.insert(record.id, record.config.name);
+            }
+            lite_topics::KIND => {
+                let (parent, name) = name.split_first_chunk()?;
+                let name = std::str::from_utf8(name).ok()?.to_owned();
+                let id = u32::from_be_bytes(value.try_into().ok()?);
+                self.lite_topics.push((u32::from_be_bytes(*parent), name, id));
+            }
+            b'n' => {
+                <[u8; 4]>::try_from(value).ok()?;
+            }
+            b'd' | b'r' => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn finding(&self, key: &[u8], gap: Option<Option<Vec<u8>>>) -> Finding {
+        let what = self.describe(key);
+        let (place, is_catalog) = match gap {
+            None => (what, key.starts_with(&keys::NOBODY)),
+            Some(Some(after)) => (
+                format!("records between {what} and {}", self.describe(&after)),
+                key.is_empty() || key.starts_with(&keys::NOBODY),
+            ),
+            Some(None) => (format!("all records after {what}"), key.is_empty()),
+        };
+        let (cost, advice) = if is_catalog {
+            let cost = "topics or groups are lost, with their settings, and the proxy does not start";
+            (cost, "restore the data directory from a backup")
+        } else {
+            let cost = "a group does not know what it has consumed: its requests fail";
+            (cost, "restore the data directory from a backup, or delete the group and create it again")
+        };
+        Finding::damage(format!("database state, {place}"), cost, advice)
+    }
+
+    fn describe(&self, key: &[u8]) -> String {
+        if let Some(key) = key.strip_prefix(&keys::NOBODY) {
+            let (kind, name) = key.split_first().unwrap_or((&0, &[]));
+            let name = String::from_utf8_lossy(name);
+            return match kind {
+                b't' => format!("the record of topic {name}"),
+                b'g' => format!("the record of group {name}"),
+                b'l' => "the record of a lite topic".to_owned(),
+                _ => "a record of the catalog".to_owned(),
+            };
+        }
+        let id =
+            |from: usize| key.get(from..from + 4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
+        match (id(0), id(4), id(8)) {
+            (Some(group), Some(topic), Some(queue)) => {
+                format!("the progress of {} in {}, queue {queue}", self.group(group), self.topic(topic))
+            }
+            _ => "the beginning".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::backend::embedded::broker::Broker;
+use crate::backend::embedded::config::EmbeddedConfig;
+use crate::backend::embedded::reclaim;
+use crate::backend::embedded::testing::{deliveries, open as open_broker};
+use crate::service::Message;
+
+async fn broker(directory: &TempDir) -> Broker {
+    let data_dir = directory.path().to_owned();
+    open_broker(EmbeddedConfig { data_dir, default_queues: 1, ..EmbeddedConfig::default() }).await
+}
+
+/// A directory with messages of this size, each in a chunk of its own, and one that is delivered.
+async fn filled(count: usize, size: usize) -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let broker = broker(&directory).await;
+    for id in 0..count {
+        let message = Message { id: id.to_string(), body: vec![7; size].into(), ..Message::default() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        broker.store_messages("topic", vec![message], deadline).await.expect("a send");
+    }
+    deliveries(&broker, 1).await;
+    reclaim::flush(&broker.store.log().expect("open"), &broker.store).expect("written");
+    broker.writer.stop();
+    directory
+}
+
+/// Waits until the writer thread has left the directory.
+fn checked(directory: &TempDir) -> CheckReport {
+    loop {
+        match check(directory.path(), &mut |_, _| {}) {
+            Err(OpenError::Running(_)) => std::thread::yield_now(),
+            checked => return checked.expect("a report"),
+        }
+    }
+}
+
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("readable").path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), fs::read(path).expect("readable"))),
+        }
+    }
+    found
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(file).expect("readable");
+    change(&mut bytes);
+    fs::write(file, bytes).expect("writable");
+}
+
+fn first_file(directory: &TempDir, folder: &str) -> PathBuf {
+    let folder = directory.path().join("log/keyspaces/1").join(folder);
+    fs::read_dir(folder).expect("a folder").next().expect("a file").expect("readable").path()
+}
+
+#[tokio::test]
+async fn a_sound_directory_is_read_whole_and_not_changed() {
+    let directory = filled(3, 2_000).await;
+    let report = checked(&directory);
+    let before = files(directory.path());
+    let again = checked(&directory);
+    assert_eq!(before, files(directory.path()));
+    assert!(report.findings.is_empty() && again.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!((report.topics, report.groups, report.messages, report.leases), (1, 1, 3, 1));
+    assert!(report.bytes > 6_000);
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_named() {
+    let directory = filled(9, 2_000).await;
+    let file = first_file(&directory, "blobs");
+    change(&file, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    let report = checked(&directory);
+    let [finding] = &report.findings[..] else { panic!("{:?}", report.findings) };
+    assert_eq!((finding.topic.as_deref(), finding.queue), (Some("topic topic"), Some(0)));
+    assert_eq!((finding.first_offset, finding.last_offset), (Some(4), Some(4)));
+    assert!(report.is_damaged());
+    assert_eq!(report.messages, 8);
+}
+
+#[tokio::test]
+async fn the_messages_of_a_damaged_block_are_named() {
+    let directory = filled(300, 30).await;
+    change(&first_file(&directory, "tables"), |bytes| bytes[6_000] ^= 1);
+    let report = checked(&directory);
+    let lost = report.findings.iter().find(|finding| finding.first_offset.is_some()).expect("lost messages");
+    let (first, last) = (lost.first_offset.expect("an offset"), lost.last_offset.expect("an offset"));
+    assert!(first > 0 && last < 299, "{lost:?}");
+    assert_eq!(report.messages, 300 - (last - first + 1));
+}
+
+#[tokio::test]
+async fn journals_are_checked() {
+    let directory = filled(1, 10).await;
+    let journal = || {
+        let files = files(directory.path()).into_keys();
+        let mut journals = files.filter(|file| file.starts_with(directory.path().join("state")));
+        journals.find(|file| file.extension().is_some_and(|extension| extension == "jnl")).expect("a journal")
+    };
+    assert!(checked(&directory).findings.is_empty());
+    let used = fs::read(journal()).expect("readable").iter().rposition(|byte| *byte != 0).expect("bytes");
+    change(&journal(), |bytes| bytes.truncate(used - 2));
+    let report = checked(&directory);
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert!(!report.is_damaged());
+    change(&journal(), |bytes| bytes[40] ^= 1);
+    let report = checked(&directory);
+    assert!(report.is_damaged(), "{:?}", report.findings);
+    assert!(report.findings.iter().any(|finding| finding.advice.contains("truncate --size=0")));
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused_and_others_too() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let refused = check(directory.path(), &mut |_, _| {}).expect_err("nothing is there");
+    assert!(matches!(refused, OpenError::NoData(_)), "{refused}");
+    let _broker = broker(&directory).await;
+    let refused = check(directory.path(), &mut |_, _| {}).expect_err("in use");
+    assert!(matches!(refused, OpenError::Running(_)), "{refused}");
+}
