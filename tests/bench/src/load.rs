@@ -118,6 +118,17 @@ impl Load {
         .collect()
     }
 
+    /// Sends messages one after the other, and returns how long each took.
+    pub(crate) async fn send_timed(&self, count: usize) -> Result<Vec<Duration>, Failure> {
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let begin = Instant::now();
+            self.send_request(1).await?;
+            times.push(begin.elapsed());
+        }
+        Ok(times)
+    }
+
     /// Sends single messages at a fixed rate for a while, and returns how long each took from the moment it
     /// was due, so that a stall counts for all that had to wait behind it.
     pub(crate) async fn send_at(&self, rate: u32, lasting: Duration) -> Result<Vec<Duration>, Failure> {
@@ -139,13 +150,10 @@ impl Load {
 
     async fn send_request(&self, messages: usize) -> Result<(), Failure> {
         let messages = (0..messages).map(|_| self.message()).collect();
-        let answer = self
-            .client
-            .clone()
-            .send_message(request(pb::SendMessageRequest { messages }))
-            .await?
-            .into_inner();
-        expect_ok(answer.status)
+        let mut send = request(pb::SendMessageRequest { messages });
+        // A busy disk may take seconds.
+        send.set_timeout(Duration::from_secs(30));
+        expect_ok(self.client.clone().send_message(send).await?.into_inner().status)
     }
 
     fn message(&self) -> pb::Message {

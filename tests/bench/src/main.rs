@@ -2,11 +2,14 @@
 //! run. Figures of one run can be compared with each other; between runs the machine changes. So figures of clients
 //! are also given as multiples of what the echo costs in the same run.
 
+mod broker;
 mod clients;
 mod echo;
 mod footprint;
 mod load;
+mod nats;
 mod process;
+mod raw_append;
 mod rust_client;
 mod separated;
 mod subject;
@@ -42,6 +45,12 @@ struct Arguments {
     /// in this folder.
     #[arg(long)]
     cluster: Option<PathBuf>,
+    /// Measure the embedded broker instead, beside Apache's local mode if `--cluster` is given, and NATS.
+    #[arg(long)]
+    broker: bool,
+    /// A NATS server and the program in `nats`, for `--broker`.
+    #[arg(long, num_args = 2, value_names = ["SERVER", "CLIENT"])]
+    nats: Option<Vec<PathBuf>>,
     /// Messages per workload.
     #[arg(long, default_value_t = 100_000)]
     messages: usize,
@@ -85,8 +94,13 @@ fn main() -> Result<(), Failure> {
 
 async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let proxy = arguments.proxy.as_ref().ok_or("--proxy PATH says which proxy to measure")?;
+    let messages = arguments.messages;
+    if arguments.broker {
+        let (apache, nats) = (arguments.cluster.as_deref(), arguments.nats.as_deref());
+        return broker::measure(&broker::Subjects { proxy, apache, nats, messages }).await;
+    }
     match &arguments.cluster {
-        Some(cache) => separated::measure(proxy, cache, arguments.messages).await,
+        Some(cache) => separated::measure(proxy, cache, messages).await,
         None => merged(proxy, arguments).await,
     }
 }

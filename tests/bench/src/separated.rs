@@ -77,17 +77,26 @@ fn ours(proxy: &Path, cluster: &Cluster) -> Command {
 async fn prepare(proxy: &Path, cluster: &Cluster, names: &[&Names], messages: usize) -> Result<(), Failure> {
     let (_process, address, _) = Process::serve(ours(proxy, cluster)).await?;
     for names in names {
-        let create = ["topic", "create", &names.topic, "--server", &address];
-        let created = Command::new(proxy).args(create).stdout(Stdio::null()).status().await?;
-        if !created.success() {
-            return Err("the topic could not be created".into());
-        }
+        create(proxy, &address, ["topic", &names.topic]).await?;
     }
     let warm_up = names.last().ok_or("no topic")?;
     let load = Load::connect(&address, warm_up).await?;
     load.serving(START).await?;
     load.send(messages, 1, 64).await?;
     load.consume(messages * 9 / 10, 32, 16).await
+}
+
+/// Creates a topic and a group on the cluster.
+pub(crate) async fn create_names(proxy: &Path, cluster: &Cluster, names: &Names) -> Result<(), Failure> {
+    let (_process, address, _) = Process::serve(ours(proxy, cluster)).await?;
+    create(proxy, &address, ["topic", &names.topic]).await?;
+    create(proxy, &address, ["group", &names.group]).await
+}
+
+async fn create(proxy: &Path, address: &str, [what, name]: [&str; 2]) -> Result<(), Failure> {
+    let mut create = Command::new(proxy);
+    create.args([what, "create", name, "--server", address]).stdout(Stdio::null());
+    if create.status().await?.success() { Ok(()) } else { Err(format!("no {what} could be created").into()) }
 }
 
 /// Measures one proxy and prints its rows.

@@ -42,6 +42,36 @@ impl Beside {
     }
 }
 
+/// The figures of a server.
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) figures: Vec<String>,
+}
+
+/// Prints servers beside each other.
+pub(crate) struct Columns;
+
+#[allow(clippy::print_stdout)]
+impl Columns {
+    /// Rows have a name and a target.
+    pub(crate) fn print(rows: &[(&str, &str)], columns: &[Column]) {
+        let names = columns.iter().map(|column| column.name);
+        Self::line("CPU is the server's, per 1 KiB message", names, "to reach");
+        for (row, (name, target)) in rows.iter().enumerate() {
+            Self::line(name, columns.iter().map(|column| column.figures[row].as_str()), target);
+        }
+    }
+
+    pub(crate) fn note(what: &str, text: &str) {
+        println!("{what:<40} {text}");
+    }
+
+    fn line<'a>(what: &str, figures: impl Iterator<Item = &'a str>, target: &str) {
+        let figures: String = figures.map(|figure| format!("{figure:>26}")).collect();
+        println!("{what:<40}{figures}   {target}");
+    }
+}
+
 /// Prints rows as they are measured.
 pub(crate) struct Table;
 

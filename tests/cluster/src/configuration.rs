@@ -114,7 +114,21 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
     })
 }
 
+/// Apache's proxy with a broker in its process.
+pub(crate) fn local_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, String)> {
+    let broker = broker(place, (name_servers, 0))?;
+    let file = broker.folder.join("broker.conf").display().to_string();
+    let (mut launch, address) = proxy(place, name_servers, "local")?;
+    launch.memory = broker.memory;
+    launch.arguments.extend(["-bc".to_owned(), file]);
+    Ok((launch, address))
+}
+
 pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, String)> {
+    proxy(place, name_servers, "cluster")
+}
+
+fn proxy(place: Place<'_>, name_servers: &str, mode: &str) -> Result<(Launch, String)> {
     let folder = place.folder.join("apache-proxy");
     fs::create_dir_all(&folder)?;
     let (grpc, remoting) = (ports::free(&[])?, ports::free(&[])?);
@@ -122,7 +136,7 @@ pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Laun
     let configuration = json!({
         "rocketMQClusterName": CLUSTER,
         "namesrvAddr": name_servers,
-        "proxyMode": "cluster",
+        "proxyMode": mode,
         "localServeAddr": "127.0.0.1",
         "grpcServerPort": grpc,
         "remotingListenPort": remoting,
@@ -140,7 +154,7 @@ pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Laun
         system: Vec::new(),
         memory: &["-Xms128m", "-Xmx512m"],
         main: "org.apache.rocketmq.proxy.ProxyStartup",
-        arguments: ["-n", name_servers, "-pm", "cluster", "-pc", &file].map(str::to_owned).to_vec(),
+        arguments: ["-n", name_servers, "-pm", mode, "-pc", &file].map(str::to_owned).to_vec(),
         ready: "rocketmq-proxy startup successfully",
         folder,
     };

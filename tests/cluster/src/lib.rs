@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use certificates::Certificates;
-use configuration::{Place, apache_proxy, broker, name_server};
+use configuration::{Place, apache_proxy, broker, local_proxy, name_server};
 use guard::Guard;
 pub use guard::{ACCESS_KEY, SECRET_KEY};
 use server::Server;
@@ -38,6 +38,8 @@ pub struct Options {
     pub version: String,
     /// Whether to start Apache's proxy, too. It does not work with `guarded`.
     pub apache_proxy: bool,
+    /// Whether Apache's proxy runs in local mode: it is the only broker.
+    pub local: bool,
     /// Whether brokers require TLS and accept [`ACCESS_KEY`] only.
     pub guarded: bool,
     /// The folder that keeps the list of Apache's jars between runs.
@@ -53,6 +55,7 @@ impl Options {
             brokers: 1,
             version: VERSION.to_owned(),
             apache_proxy: false,
+            local: false,
             guarded: false,
             cache: cache.to_owned(),
         }
@@ -113,18 +116,20 @@ impl Cluster {
         }
         let joined = addresses.join(";");
         let mut brokers = Vec::new();
-        for number in 0..options.brokers {
+        for number in 0..if options.local { 0 } else { options.brokers } {
             brokers.push(broker(place, (&joined, number))?.start(detached).await?);
         }
         for address in &addresses {
-            registration::wait(address, options.brokers).await?;
+            registration::wait(address, brokers.len()).await?;
         }
-        let apache_proxy = match options.apache_proxy {
-            true => {
-                let (launch, address) = apache_proxy(place, &joined)?;
-                Some((launch.start(detached).await?, address))
-            }
-            false => None,
+        let proxy = match (options.local, options.apache_proxy) {
+            (true, _) => Some(local_proxy(place, &joined)?),
+            (false, true) => Some(apache_proxy(place, &joined)?),
+            (false, false) => None,
+        };
+        let apache_proxy = match proxy {
+            Some((launch, address)) => Some((launch.start(detached).await?, address)),
+            None => None,
         };
         Ok(Self { name_servers, addresses: joined, brokers, apache_proxy, guard, _folder: None })
     }

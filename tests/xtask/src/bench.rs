@@ -2,6 +2,7 @@
 
 mod apache;
 mod footprint;
+mod nats;
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -9,7 +10,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    artefacts::Profile,
+    artefacts::{Artefacts, Profile},
     installed::{Installed, KotlinProgram},
     language::Language,
     step,
@@ -49,6 +50,24 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language]) -> Result<()> {
     let mut beside = program();
     beside.arg("--cluster").arg(workspace.cache("cluster")?);
     ensure!(beside.status()?.success(), "the benchmark in front of a real broker failed");
+    Ok(())
+}
+
+/// Measures the embedded broker beside others. What can't be had is left out.
+pub(crate) fn broker(workspace: &Workspace) -> Result<()> {
+    step::heading("Getting ready");
+    let artefacts = Artefacts::build(workspace, Profile::Release)?;
+    let mut bench = Command::new(artefacts.program("bench"));
+    bench.current_dir(workspace.root()).arg("--broker");
+    bench.arg("--proxy").arg(artefacts.program("rocketmq-thin-proxy"));
+    if tool::missing(&[Tool::Jdk, Tool::Maven]).is_empty() {
+        bench.arg("--cluster").arg(workspace.cache("cluster")?);
+    }
+    if let Some(programs) = nats::programs(workspace)? {
+        bench.arg("--nats").args(programs);
+    }
+    step::heading("The embedded broker, every send on the disk");
+    ensure!(bench.status()?.success(), "the benchmark failed");
     Ok(())
 }
 

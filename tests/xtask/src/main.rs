@@ -55,6 +55,14 @@ struct Arguments {
     verb: Verb,
 }
 
+/// What can be measured alone.
+#[derive(Debug, Subcommand)]
+enum Measured {
+    /// The embedded broker with every send on the disk, beside Apache's local mode and a NATS server. What can't be had is
+    /// left out
+    Broker,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// A first look: start a proxy; send, receive, change the invisible time and acknowledge in each language
@@ -133,6 +141,8 @@ enum Verb {
     },
     /// Measure CPU per message, beside a raw gRPC echo and beside Apache's proxy
     Bench {
+        #[command(subcommand)]
+        only: Option<Measured>,
         #[command(flatten)]
         languages: Selection,
     },
@@ -185,7 +195,8 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Crash { arguments } => crash::run(workspace, &arguments),
         Verb::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
         Verb::Soak { minutes } => soak::run(workspace, minutes),
-        Verb::Bench { languages } => bench::run(workspace, &languages.resolve()?),
+        Verb::Bench { only: Some(Measured::Broker), .. } => bench::broker(workspace),
+        Verb::Bench { only: None, languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release: false, .. } => package::run(workspace, &languages.resolve()?),
         Verb::Package { languages, choice, .. } => publish::run(workspace, &languages.resolve()?, &choice),
         Verb::Docs { languages } => docs::run(workspace, &languages.resolve()?),

@@ -131,7 +131,7 @@ fn java(workspace: &Workspace) -> Result<Value> {
 }
 
 /// Leaves the file alone if it is the same, so that cargo does not build again.
-fn write_if_changed(path: &Path, content: &str) -> Result<()> {
+pub(super) fn write_if_changed(path: &Path, content: &str) -> Result<()> {
     if fs::read_to_string(path).is_ok_and(|written| written == content) {
         return Ok(());
     }
