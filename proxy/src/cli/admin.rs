@@ -46,7 +46,7 @@ pub(super) enum AdminError {
     #[error("{0}")]
     Ambiguous(String),
     /// Dead letters were not sent.
-    #[error("{0} dead letters could not be sent; they stay, and the command can be repeated after a minute")]
+    #[error("not all dead letters could be sent ({0} are left); the command can be repeated after a minute")]
     NotSent(usize),
     /// The answer can't be written as JSON.
     #[error(transparent)]

@@ -147,6 +147,8 @@ struct GroupView {
 
 async fn list(admin: &mut RemoteAdmin, wanted: Option<String>) -> Result<Vec<GroupView>, AdminError> {
     let mut groups = Vec::new();
+    // Before the first letter is sent again, the group does not exist.
+    let resent = admin.group_stats(RESEND_GROUP, None).await.unwrap_or_default().topics;
     for topic in admin.topics().await? {
         let Some(group) = topic.name.strip_prefix(DEAD_LETTER_PREFIX) else { continue };
         if wanted.as_deref().is_some_and(|wanted| wanted != group) {
@@ -154,15 +156,13 @@ async fn list(admin: &mut RemoteAdmin, wanted: Option<String>) -> Result<Vec<Gro
         }
         let stats = admin.topic_stats(&topic.name).await?;
         let dead_letters = stats.queues.iter().map(|queue| queue.next - queue.first).sum();
-        // Before the first letter is sent again, the group does not exist.
-        let resent = admin.group_stats(RESEND_GROUP, Some(topic.name.clone())).await.ok();
-        let lag = resent.and_then(|stats| {
-            stats.topics.first().map(|topic| topic.queues.iter().map(|queue| queue.lag).sum())
-        });
+        // Apache's brokers have retry topics, whose names end with that of the topic.
+        let of_topic = resent.iter().filter(|resent| resent.topic.ends_with(&topic.name));
+        let lags: Vec<_> = of_topic.flat_map(|resent| &resent.queues).map(|queue| queue.lag).collect();
         groups.push(GroupView {
             group: group.to_owned(),
             dead_letters,
-            not_resent: lag.unwrap_or(dead_letters),
+            not_resent: if lags.is_empty() { dead_letters } else { lags.iter().sum() },
             oldest: stats.queues.iter().filter_map(|queue| queue.oldest).min().map(times::at),
             newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(times::at),
         });
@@ -257,6 +257,9 @@ impl Resent {
 
 impl Report for Resent {
     fn text(&self) -> String {
-        format!("{} dead letters were sent again", self.letters.len() - self.failed())
+        match self.letters.len() - self.failed() {
+            1 => "1 dead letter was sent again".to_owned(),
+            sent => format!("{sent} dead letters were sent again"),
+        }
     }
 }

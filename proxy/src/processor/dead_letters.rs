@@ -286,7 +286,9 @@ impl Resend<'_> {
                 return Ok(Some(origin));
             }
         }
-        Ok(None)
+        // Apache's brokers deliver a copy from another topic once the lease of an earlier delivery was over.
+        let found = self.search(&delivery.message.id).await?;
+        Ok(found.and_then(|delivery| delivery.message.dead_letter_origin))
     }
 
     async fn store(&self, topic: &str, letter: Message) -> Result<(), ServiceError> {
