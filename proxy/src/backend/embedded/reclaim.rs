@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use fjall::{AbstractTree, AnyTree};
 
-use super::store::{Opened, Store, unavailable};
+use super::store::{Opened, ROOM_TO_OPEN, Store, unavailable};
+use super::usage;
 use crate::service::ServiceError;
 
 /// Less than this is left to the engine.
@@ -97,6 +98,11 @@ impl Known {
             self.is_new && removals > 0 && size >= WORTHWHILE && tables <= COPIED_ANY_TIME;
         let copied = tables.saturating_sub(in_tables).saturating_add(stale);
         if !(is_worthwhile || may_be_worthwhile) || (copied > COPIED_ANY_TIME && rate > FEW_COMMITS) {
+            return Ok(());
+        }
+        // Files are removed only after what is left of them was copied.
+        let room = usage::space(store.path()).map_or(0, |space| space.free);
+        if room < copied.saturating_add(ROOM_TO_OPEN) {
             return Ok(());
         }
         self.merge(part, store, size)

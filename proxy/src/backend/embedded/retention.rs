@@ -193,6 +193,9 @@ impl Retention {
     /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it tells which
     /// offset comes next. It is removed by a later pass, once another chunk follows it.
     pub(super) fn remove_from_queue(&self, queue: &Queue, expired: Expired) -> Result<(), ServiceError> {
+        // The first chunk on the disk may be an earlier pass's last chunk, before the queue's start. Later steps go on where
+        // the one before has ended: what is removed makes a search slow until it is merged away.
+        let mut from = 0;
         loop {
             let (start, end) = queue.range();
             let log = self.store.log()?;
@@ -202,8 +205,7 @@ impl Retention {
             // follow.
             let mut of_unknown_age = Vec::new();
             let mut bytes = 0;
-            // From the first chunk on the disk, which may be an earlier pass's last chunk, before the queue's start.
-            for piece in queue.pieces_from(&self.store, 0)?.take(STEP) {
+            for piece in queue.pieces_from(&self.store, from)?.take(STEP) {
                 let chunk = match piece? {
                     Piece::Chunk(chunk) => chunk,
                     Piece::Damaged(first) => {
@@ -215,6 +217,7 @@ impl Retention {
                 let is_below = chunk.end() <= start.max(expired.below);
                 if is_below || chunk.stored_at() < expired.stored_before {
                     new_start = new_start.max(chunk.end());
+                    from = chunk.end();
                     for (key, size) in of_unknown_age.drain(..) {
                         batch.remove(&log, key);
                         bytes += size;
@@ -272,10 +275,17 @@ impl Retention {
 /// Removes the records whose keys begin with this. Returns about how many bytes they had.
 fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Result<u64, ServiceError> {
     let mut bytes = 0u64;
+    // Each step goes on where the one before has ended: a search from the beginning reads all removals again.
+    let mut from = prefix.to_vec();
     loop {
         let mut removals = part.batch(durability);
-        for (index, entry) in part.prefix(prefix).take(STEP).enumerate() {
+        for (index, entry) in part.range(from.clone()..).take(STEP).enumerate() {
             let key = entry.key().map_err(|e| unavailable(&e))?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            // The least key that follows.
+            from = [&key[..], &[0]].concat();
             // Each look costs as much as a removal.
             if index % MEASURED_EVERY == 0 {
                 let size = part.size_of(&key).map_err(|e| unavailable(&e))?.unwrap_or_default();

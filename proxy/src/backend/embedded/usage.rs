@@ -44,6 +44,18 @@ fn bytes_of(queue: &Queue, store: &Store) -> Result<StoredBytes, ServiceError> {
     Ok(StoredBytes { count: count as u64, estimated: true })
 }
 
+/// The room on a file system, in bytes.
+pub(super) struct Space {
+    pub(super) free: u64,
+    pub(super) total: u64,
+}
+
+/// The room on the file system that holds this path.
+pub(super) fn space(path: &Path) -> io::Result<Space> {
+    let space = rustix::fs::statvfs(path)?;
+    Ok(Space { free: space.f_bavail * space.f_frsize, total: space.f_blocks * space.f_frsize })
+}
+
 /// What the store takes. Reads the disk.
 pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats, ServiceError> {
     let path = store.path();
@@ -51,7 +63,7 @@ pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats
         let text = format!("{} can't be examined: {error}", path.display());
         ServiceError::new(ServiceErrorKind::Unavailable, text)
     };
-    let space = rustix::fs::statvfs(path).map_err(|error| failed(error.into()))?;
+    let space = space(path).map_err(failed)?;
     let mut topics = Vec::new();
     for topic in catalog.topics() {
         let queues = topic.load(store)?;
@@ -67,8 +79,8 @@ pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats
     Ok(StoreStats {
         directory: path.display().to_string(),
         usage: usage_by_kind(path).map_err(failed)?,
-        free_bytes: space.f_bavail * space.f_frsize,
-        total_bytes: space.f_blocks * space.f_frsize,
+        free_bytes: space.free,
+        total_bytes: space.total,
         failure: store.failure(),
         topics,
         truncated,
