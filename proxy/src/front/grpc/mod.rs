@@ -29,6 +29,7 @@ mod route;
 mod send;
 mod settle;
 mod shape;
+mod shared_writes;
 mod side;
 mod status;
 mod telemetry;
@@ -51,6 +52,7 @@ use crate::processor::Processor;
 use budget::{Budget, ConnectionBudget};
 use calls::Calls;
 use reader::RequestLimits;
+use shared_writes::SharedWrites;
 use side::SideServices;
 
 pub use admin_client::{RemoteAdmin, RemoteError};
@@ -197,11 +199,11 @@ impl Protocol for Server {
         };
         let executor = Calls::new(Arc::new(connection), self.transport.answer_timeout);
         let http2 = self.http2(executor).serve_connection(TokioIo::new(stream), service);
-        let mut http2 = std::pin::pin!(http2);
+        let mut http2 = std::pin::pin!(SharedWrites::new(http2, calls.clone()));
         let ended = tokio::select! {
             ended = http2.as_mut() => ended,
             () = closing.cancelled() => {
-                http2.as_mut().graceful_shutdown();
+                http2.as_mut().connection().graceful_shutdown();
                 tokio::select! {
                     ended = http2.as_mut() => ended,
                     () = idle(&calls) => return Ok(()),
