@@ -3,6 +3,7 @@
 //! A case is an async function that gets a fresh [`backend::Backend`]. [`contract!`] turns it into a test of each
 //! backend. Cases wait for events (a message, the end of a lease), never for time to pass.
 
+mod administration;
 mod backend;
 mod client;
 mod configuration;
@@ -164,6 +165,10 @@ contract! {
         a_group_keeps_its_configuration,
         added_queues_are_used,
         the_route_tells_the_queues;
+    administration:
+        stored_messages_are_read_without_being_consumed,
+        a_group_that_is_reset_goes_on_there,
+        a_reset_of_what_is_not_there_is_refused;
     offsets:
         messages_are_read_without_leases,
         a_waiting_pull_gets_the_next_message,
