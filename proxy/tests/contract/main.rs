@@ -100,6 +100,7 @@ contract! {
         a_waiting_receive_gets_what_becomes_visible,
         a_dropped_receive_loses_nothing,
         many_producers_and_impatient_consumers_lose_nothing,
+        a_stuck_consumer_holds_up_only_what_it_has,
         nothing_by_the_deadline_is_no_error,
         a_deleted_topic_ends_the_wait,
         a_deleted_group_ends_the_wait;

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, PATIENCE, plain, sorted_ids};
+use crate::client::{Client, LONG, PATIENCE, SHORT, plain, sorted_ids};
 
 pub(crate) async fn a_waiting_receive_gets_the_next_message<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
@@ -101,6 +101,47 @@ pub(crate) async fn many_producers_and_impatient_consumers_lose_nothing<B: Backe
         .expect("all messages come")
         .into_iter()
         .for_each(|c| c.expect("no panic"));
+    client.expect_nothing().await;
+}
+
+pub(crate) async fn a_stuck_consumer_holds_up_only_what_it_has<B: Backend>(backend: B) {
+    const OTHERS: usize = 7;
+    const MESSAGES: usize = 200;
+    let client = Arc::new(Client::with_queues(backend.services(), 4).await);
+    for first in (0..MESSAGES).step_by(20) {
+        client.send((first..first + 20).map(plain).collect()).await;
+    }
+    // It settles nothing.
+    let stuck = client.receive(client.request()).await;
+    let left = Arc::new(Mutex::new((0..MESSAGES).map(|id| id.to_string()).collect::<BTreeSet<_>>()));
+    left.lock().retain(|id| stuck.iter().all(|delivery| delivery.message.id != *id));
+    let drain = async || {
+        let done = CancellationToken::new();
+        let others = (0..OTHERS).map(|_| async {
+            while !left.lock().is_empty() {
+                let deliveries = tokio::select! {
+                    deliveries = client.receive(Receive { max: 3, ..client.request() }) => deliveries,
+                    () = done.cancelled() => break,
+                };
+                client.acknowledge(&deliveries).await;
+                let mut left = left.lock();
+                for delivery in deliveries {
+                    assert!(left.remove(&delivery.message.id), "{} came too", delivery.message.id);
+                }
+                if left.is_empty() {
+                    done.cancel();
+                }
+            }
+        });
+        timeout(PATIENCE, join_all(others)).await.expect("the others get everything");
+    };
+    drain().await;
+    left.lock().extend(stuck.iter().map(|delivery| delivery.message.id.clone()));
+    // Once its leases are over, the others get those, too.
+    for delivery in &stuck {
+        client.change(delivery, SHORT, NextAttempt::Counts).await;
+    }
+    drain().await;
     client.expect_nothing().await;
 }
 

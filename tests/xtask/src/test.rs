@@ -60,7 +60,8 @@ fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> R
     tally.add_one(report(step::perform("tidy", || tidy::run(workspace.root()))));
     for (name, tests) in [("unit tests of cargo x", OWN_UNIT_TESTS), ("unit tests", UNIT_TESTS)] {
         let mut unit = Command::new(cargo());
-        unit.current_dir(workspace.root()).args(tests);
+        // More steps than where the build is not optimised.
+        unit.current_dir(workspace.root()).args(tests).env("MODEL_STEPS", "100000");
         tally.count(&step::attempt(workspace, name, &mut unit)?)?;
     }
     if languages.contains(&Language::Kotlin) {

@@ -2,6 +2,7 @@
 
 use tokio::task::spawn_blocking;
 
+use super::clock;
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// Runs what reads or writes the disk on a thread that may block.
@@ -10,7 +11,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, ServiceError> + Send + 'static,
 {
-    spawn_blocking(work).await.unwrap_or_else(|error| {
+    spawn_blocking(clock::inherited(work)).await.unwrap_or_else(|error| {
         Err(ServiceError::new(ServiceErrorKind::Internal, format!("the broker failed: {error}")))
     })
 }

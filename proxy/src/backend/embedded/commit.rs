@@ -1,6 +1,6 @@
 //! What the writer thread writes together: messages that are appended to queues, and changed records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::service::ServiceError;
 pub(super) struct Commit {
     pub(super) log: Arc<Opened>,
     // By topic and queue id.
-    pub(super) appends: HashMap<(u32, u32), Append>,
+    pub(super) appends: BTreeMap<(u32, u32), Append>,
     /// New values; `None` removes the record.
     pub(super) records: HashMap<Box<[u8]>, Option<Bytes>>,
     /// Decisions about half messages, by their sequence.
@@ -43,7 +43,7 @@ impl Commit {
     pub(super) fn new(store: &Store) -> Result<Self, ServiceError> {
         Ok(Self {
             log: store.log()?,
-            appends: HashMap::new(),
+            appends: BTreeMap::new(),
             records: HashMap::new(),
             decided: HashMap::new(),
             checks: HashMap::new(),

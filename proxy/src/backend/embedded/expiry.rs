@@ -73,6 +73,16 @@ impl Expiry {
         }
     }
 
+    /// Wakes receives for all leases that are over now.
+    #[cfg(test)]
+    pub(super) fn wake_due(&self) {
+        let is_due =
+            |wakeups: &Wakeups| wakeups.by_time.first().is_some_and(|(at, _)| *at <= clock::monotonic());
+        while is_due(&self.wakeups.lock()) {
+            self.wake_next();
+        }
+    }
+
     fn wake_next(&self) {
         let next = self.wakeups.lock().pop();
         if let Some(progress) = next.and_then(|wakeup| wakeup.progress.upgrade()) {

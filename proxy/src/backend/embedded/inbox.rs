@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::clock;
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// From this many items in the last take on it may pay to wait for more.
@@ -59,7 +60,7 @@ impl<T: Send + 'static> InboxThread<T> {
     ) -> io::Result<Self> {
         let inbox = Arc::new(inbox);
         let abandoned = Abandoned(inbox.clone());
-        let run = move || run(&abandoned.0);
+        let run = clock::inherited(move || run(&abandoned.0));
         let handle = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { inbox, handle: Mutex::new(Some(handle)) })
     }

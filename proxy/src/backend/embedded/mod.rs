@@ -54,6 +54,8 @@ mod lite_sync;
 mod lite_topics;
 mod message_groups;
 mod meter;
+#[cfg(test)]
+mod model;
 mod offsets;
 mod progress;
 mod progress_writer;

@@ -119,6 +119,9 @@ impl Wanted<'_> {
                         break;
                     }
                     self.look(state, queue, &mut batch).take_new()?;
+                    if batch.must_stop(self) {
+                        break;
+                    }
                 }
             }
         }

@@ -61,7 +61,7 @@ impl Topic {
             consumers: RwLock::default(),
             queues_used: AtomicBool::new(false),
             // Topics begin at different queues, so that single messages to many topics are spread over them.
-            turn: AtomicUsize::new(rand::random_range(0..1 << 16)),
+            turn: AtomicUsize::new(id as usize),
             deleted: AtomicBool::new(false),
             arrivals: Meter::default(),
             lite: None,

@@ -1,0 +1,189 @@
+//! The rules of a broker, in memory: which messages a receive may get, and what settles them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::service::Resolution;
+
+/// The number of a message, in the order in which messages were sent. It is the message's id, too.
+pub(super) type Number = u32;
+
+/// How a group consumes a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// In no order.
+    None,
+    /// The highest class first.
+    HighestFirst,
+    /// The messages of a class in order, while no other of them is under a lease.
+    ByClass,
+}
+
+/// A message that a group has not settled.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    /// The message group, the lite topic or the priority.
+    pub(super) class: u32,
+    /// Its attempts before it became a dead letter.
+    pub(super) earlier_attempts: u32,
+    pub(super) lease: Option<Lease>,
+}
+
+/// The last lease on a message, which may be over.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    pub(super) until: u64,
+    pub(super) attempt: u32,
+    /// The next delivery has the same attempt.
+    pub(super) uncounted: bool,
+    pub(super) coordinates: String,
+}
+
+/// A delivery, as the one who got it knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    pub(super) group: usize,
+    pub(super) number: Number,
+    pub(super) coordinates: String,
+    pub(super) received_at: u64,
+    pub(super) invisible: u64,
+}
+
+/// What a handle refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Referent {
+    Running,
+    /// Its lease is over, but nobody has got the message since.
+    Over,
+    /// The message is settled, or has another lease.
+    Nothing {
+        /// Whether the lease is over by what its owner knows.
+        is_past: bool,
+    },
+}
+
+/// What was delivered.
+#[derive(Clone, Debug)]
+pub(super) struct Delivered {
+    pub(super) number: Number,
+    pub(super) attempt: u32,
+    pub(super) coordinates: String,
+}
+
+/// A group that consumes a topic.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) order: Order,
+    pub(super) open: BTreeMap<Number, Open>,
+}
+
+impl Group {
+    pub(super) fn new(order: Order) -> Self {
+        Self { order, open: BTreeMap::new() }
+    }
+
+    pub(super) fn add(&mut self, number: Number, class: u32, earlier_attempts: u32) {
+        self.open.insert(number, Open { class, earlier_attempts, lease: None });
+    }
+
+    /// What may be delivered now.
+    fn visible(&self, now: u64) -> BTreeSet<Number> {
+        let is_running = |open: &Open| open.lease.as_ref().is_some_and(|lease| lease.until > now);
+        let blocked: BTreeSet<_> =
+            self.open.values().filter(|open| is_running(open)).map(|open| open.class).collect();
+        let is_visible = |open: &Open| match self.order {
+            Order::ByClass => !blocked.contains(&open.class),
+            Order::None | Order::HighestFirst => !is_running(open),
+        };
+        self.open.iter().filter(|(_, open)| is_visible(open)).map(|(number, _)| *number).collect()
+    }
+
+    /// Checks what a receive got, and leases it.
+    pub(super) fn receive(&mut self, now: u64, max: usize, until: u64, batch: &[Delivered]) {
+        let visible = self.visible(now);
+        assert!(batch.len() <= max, "more than were asked for");
+        assert_eq!(batch.is_empty(), visible.is_empty(), "visible are {visible:?}");
+        let mut came = BTreeSet::new();
+        for delivered in batch {
+            let number = delivered.number;
+            assert!(self.open.contains_key(&number), "{number} was settled, or never stored");
+            assert!(visible.contains(&number), "{number} is under a lease, or behind one: {:?}", self.open);
+            let class = self.open[&number].class;
+            if self.order == Order::ByClass {
+                let mut earlier = self.open.range(..number).filter(|(_, open)| open.class == class);
+                let is_first = earlier.all(|(earlier, _)| came.contains(earlier));
+                assert!(is_first, "{number} came before an earlier one of {class}");
+            }
+            assert!(came.insert(number), "{number} came twice");
+            let open = self.open.get_mut(&number).expect("checked above");
+            let attempt = open.lease.as_ref().map_or(1, |lease| lease.attempt + u32::from(!lease.uncounted));
+            assert_eq!(delivered.attempt, attempt + open.earlier_attempts, "the attempt of {number}");
+            let coordinates = delivered.coordinates.clone();
+            open.lease = Some(Lease { until, attempt, uncounted: false, coordinates });
+        }
+        if let (Order::HighestFirst, Some(first)) = (self.order, batch.first()) {
+            let highest = visible.iter().map(|number| self.open[number].class).max();
+            let told = || visible.iter().map(|number| (number, &self.open[number])).collect::<Vec<_>>();
+            let class = self.open[&first.number].class;
+            assert_eq!(Some(class), highest, "a higher priority is left: {:?}", told());
+        }
+    }
+
+    pub(super) fn referent(&self, now: u64, handle: &Handle) -> Referent {
+        let lease = self.open.get(&handle.number).and_then(|open| open.lease.as_ref());
+        match lease.filter(|lease| lease.coordinates == handle.coordinates) {
+            Some(lease) if lease.until > now => Referent::Running,
+            Some(_) => Referent::Over,
+            // Clocks may differ by a millisecond.
+            None => Referent::Nothing { is_past: handle.received_at + handle.invisible <= now + 1 },
+        }
+    }
+}
+
+/// A half message that nobody has decided about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Half {
+    pub(super) check_at: u64,
+    pub(super) checks: u32,
+}
+
+/// Transactions and delayed messages.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) halves: BTreeMap<Number, Half>,
+    /// The decisions, and when they were taken.
+    pub(super) decided: BTreeMap<Number, (Resolution, u64)>,
+    /// When each is due, and whether it was recalled.
+    pub(super) delayed: BTreeMap<Number, (u64, bool)>,
+}
+
+impl Waiting {
+    /// Decides about a half message. Returns whether the broker knows it, and whether the message is delivered now.
+    pub(super) fn decide(&mut self, number: Number, resolution: Resolution, now: u64) -> (bool, bool) {
+        if self.halves.remove(&number).is_none() {
+            return (self.decided.contains_key(&number), false);
+        }
+        self.decided.insert(number, (resolution, now));
+        (true, resolution == Resolution::Commit)
+    }
+
+    /// The delayed messages that are delivered now.
+    pub(super) fn take_due(&mut self, now: u64) -> Vec<Number> {
+        let due: Vec<_> =
+            self.delayed.iter().filter(|(_, (due, _))| *due < now).map(|(number, _)| *number).collect();
+        let delivered = |number: &Number| matches!(self.delayed.remove(number), Some((_, false)));
+        due.into_iter().filter(delivered).collect()
+    }
+
+    /// The half messages whose producer is asked now. Those that had all their checks are discarded.
+    pub(super) fn take_checks(&mut self, now: u64, interval: u64, max: u32) -> BTreeSet<Number> {
+        self.halves.retain(|_, half| half.check_at > now || half.checks < max);
+        let mut asked = BTreeSet::new();
+        for (number, half) in &mut self.halves {
+            if half.check_at <= now {
+                *half = Half { check_at: now + interval, checks: half.checks + 1 };
+                asked.insert(*number);
+            }
+        }
+        asked
+    }
+}

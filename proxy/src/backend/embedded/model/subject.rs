@@ -1,0 +1,309 @@
+//! The broker under test: short forms of its services, and ways to start it again.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::super::broker::Broker;
+use super::super::clock;
+use super::super::config::{EmbeddedConfig, Flush};
+use super::super::testing;
+use crate::service::{
+    self, AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, CheckOutcome, Delivery, EndTransaction,
+    Filter, Forward, GroupConfig, GroupStart, InvisibleOutcome, LiteAction, LiteChange, Message, NextAttempt,
+    Permission, Receive, Resolution, RetryPolicy, Sent, ServiceError, Services, Settle, TopicConfig,
+    TopicKind,
+};
+
+/// How long the producer of a half message may take before it is asked, and after each question, in ms.
+pub(super) const CHECK_INTERVAL: u64 = 10_000;
+/// How often it is asked.
+pub(super) const MAX_CHECKS: u32 = 2;
+
+/// A broker with a directory and a clock of its own.
+pub(super) struct Subject {
+    directory: TempDir,
+    // `None` only while it is started again.
+    broker: Option<Arc<Broker>>,
+    clock: Arc<AtomicU64>,
+}
+
+/// A topic, and a group that consumes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    pub(super) topic: &'static str,
+    pub(super) group: &'static str,
+    pub(super) kind: TopicKind,
+}
+
+/// The lite topics, and the message groups.
+pub(super) const CLASSES: u32 = 3;
+const CLIENT: &str = "client";
+
+impl Subject {
+    /// A broker with these topics and groups.
+    pub(super) async fn new(sources: &[Source]) -> Self {
+        let clock = clock::controlled::begin(1_700_000_000_000);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = Some(Arc::new(testing::open(config(directory.path())).await));
+        let subject = Self { directory, broker, clock };
+        let metadata = subject.services().metadata;
+        for source in sources {
+            let topic = TopicConfig {
+                name: source.topic.to_owned(),
+                kind: source.kind,
+                read_queues: 3,
+                write_queues: 3,
+                permission: Permission { read: true, write: true },
+                lite_expiration: None,
+            };
+            // Several groups consume the same topic.
+            let _ = metadata.create_topic(topic, false).await;
+            let group = GroupConfig {
+                name: source.group.to_owned(),
+                fifo: source.kind == TopicKind::Fifo,
+                consume: true,
+                max_retries: 16,
+                retry: RetryPolicy::default(),
+                lite_bind_topic: (source.kind == TopicKind::Lite).then(|| source.topic.to_owned()),
+                lite_quota: 100,
+                lite_exclusive: false,
+                start: GroupStart::Default,
+            };
+            metadata.create_group(group, false).await.expect("a new group");
+        }
+        subject.announce(sources).await;
+        subject
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    fn services(&self) -> Services {
+        Services::of(self.broker().clone())
+    }
+
+    /// Tells the broker what it keeps only in memory.
+    async fn announce(&self, sources: &[Source]) {
+        let services = self.services();
+        let topics: Vec<_> = sources.iter().map(|source| source.topic.to_owned()).collect();
+        services.broker_requests.announce_producers(&topics).await;
+        let lite = sources.iter().filter(|source| source.kind == TopicKind::Lite);
+        for (source, class) in lite.flat_map(|source| (0..CLASSES).map(move |class| (source, class))) {
+            let change = LiteChange {
+                client_id: CLIENT.to_owned(),
+                topic: source.topic.to_owned(),
+                group: source.group.to_owned(),
+                action: LiteAction::Add,
+                lite_topics: vec![class_name(class)],
+                quota: 100,
+                start: None,
+                deadline: deadline(),
+            };
+            services.lite.sync(change).await.expect("a subscription");
+        }
+    }
+
+    /// Lets time pass, and everything happen that is due.
+    pub(super) async fn pass(&self, time: u64) {
+        self.clock.fetch_add(time, Ordering::SeqCst);
+        self.broker().expiry.wake_due();
+        // The writer thread looks at the timers after each change: at as many at once as fit in a commit.
+        for _ in 0..2 {
+            self.broker().change(deadline(), |_, _| Ok(())).await.expect("an empty change");
+        }
+    }
+
+    /// Stops the broker and starts it again.
+    pub(super) async fn restart(&mut self, sources: &[Source]) {
+        self.broker().writer.stop();
+        self.broker().progress_writer.stop();
+        self.broker().store.sync().expect("a sync");
+        self.start(sources).await;
+    }
+
+    /// Starts a broker on what the operating system has of the files, as after a SIGKILL of this one.
+    pub(super) async fn kill(&mut self, sources: &[Source]) {
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        copy_files(self.directory.path(), copy.path()).expect("a copy");
+        self.broker = None;
+        self.directory = copy;
+        self.start(sources).await;
+    }
+
+    async fn start(&mut self, sources: &[Source]) {
+        self.broker = None;
+        self.broker = Some(Arc::new(testing::open(config(self.directory.path())).await));
+        self.announce(sources).await;
+        // No two starts are in the same millisecond.
+        self.pass(1).await;
+    }
+
+    fn broker(&self) -> &Arc<Broker> {
+        self.broker.as_ref().expect("it is started")
+    }
+
+    pub(super) async fn send(&self, topic: &str, message: Message) -> Sent {
+        let sent = self.services().messages.send(topic, vec![message], deadline()).await;
+        sent.expect("a send").remove(0).expect("a message")
+    }
+
+    /// The messages that are there now, or `None` if there is no such topic.
+    pub(super) async fn receive(&self, source: Source, max: usize, invisible: u64) -> Option<Vec<Delivery>> {
+        let request = Receive {
+            topic: source.topic.to_owned(),
+            group: source.group.to_owned(),
+            broker: None,
+            filter: Filter::All,
+            max,
+            invisible: Duration::from_millis(invisible),
+            deadline: Instant::now(),
+            fifo: source.kind == TopicKind::Fifo,
+            attempt_id: None,
+            lite_client: (source.kind == TopicKind::Lite).then(|| CLIENT.to_owned()),
+        };
+        match self.services().messages.receive(request).await {
+            Ok(service::Delivered::Messages(deliveries)) => Some(deliveries),
+            Ok(_) => Some(Vec::new()),
+            Err(error) if error.kind == service::ServiceErrorKind::TopicNotFound => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(super) async fn acknowledge(&self, source: Source, entry: Settle) -> AckOutcome {
+        let request = Acknowledge {
+            topic: source.topic.to_owned(),
+            group: source.group.to_owned(),
+            entries: vec![entry],
+            deadline: deadline(),
+        };
+        self.services().messages.acknowledge(request).await.expect("an acknowledgement").remove(0)
+    }
+
+    pub(super) async fn change(
+        &self,
+        source: Source,
+        entry: Settle,
+        invisible: u64,
+        next_attempt: NextAttempt,
+    ) -> InvisibleOutcome {
+        let request = ChangeInvisible {
+            topic: source.topic.to_owned(),
+            group: source.group.to_owned(),
+            entry,
+            invisible: Duration::from_millis(invisible),
+            next_attempt,
+            deadline: deadline(),
+        };
+        self.services().messages.change_invisible(request).await.expect("a change")
+    }
+
+    pub(super) async fn forward(&self, source: Source, entry: Settle) {
+        let (topic, group) = (source.topic.to_owned(), source.group.to_owned());
+        let request = Forward { topic, group, entry, deadline: deadline() };
+        self.services().messages.forward_to_dead_letter(request).await.expect("a forward");
+    }
+
+    pub(super) async fn end(
+        &self,
+        topic: &str,
+        coordinates: &str,
+        resolution: Resolution,
+    ) -> Result<(), ServiceError> {
+        let end = EndTransaction {
+            topic: topic.to_owned(),
+            message_id: String::new(),
+            coordinates: coordinates.to_owned(),
+            resolution,
+            asked: false,
+            deadline: deadline(),
+        };
+        self.services().transactions.end(end).await
+    }
+
+    pub(super) async fn recall(&self, topic: &str, handle: &str) -> Result<String, ServiceError> {
+        self.services().messages.recall(topic, handle, deadline()).await
+    }
+
+    /// Takes the checks that are due, as asked. Returns the ids.
+    pub(super) async fn checks(&self) -> Vec<String> {
+        let requests = self.services().broker_requests;
+        let mut asked = Vec::new();
+        // Each look takes the checks of one topic through the writer thread.
+        let mut looks = 0;
+        while looks < 10 {
+            let next = requests.next();
+            tokio::pin!(next);
+            match futures::poll!(next) {
+                Poll::Ready(BrokerRequest::Check(check)) => {
+                    requests.checked(&check.coordinates, CheckOutcome::Asked).await;
+                    asked.push(check.message.id);
+                    looks = 0;
+                }
+                Poll::Ready(BrokerRequest::LiteUnsubscribed { .. }) => {}
+                Poll::Pending => {
+                    looks += 1;
+                    self.broker().change(deadline(), |_, _| Ok(())).await.expect("an empty change");
+                }
+            }
+        }
+        asked
+    }
+}
+
+/// The name of a message group or lite topic.
+pub(super) fn class_name(class: u32) -> String {
+    format!("class-{class}")
+}
+
+fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+fn config(data_dir: &Path) -> EmbeddedConfig {
+    EmbeddedConfig {
+        data_dir: data_dir.to_owned(),
+        flush: Flush::Async,
+        // Small, so that consumers read the disk, too.
+        cache_bytes: 40_000,
+        transaction_timeout: Duration::from_millis(CHECK_INTERVAL),
+        transaction_check_interval: Duration::from_millis(CHECK_INTERVAL),
+        transaction_check_max: MAX_CHECKS,
+        ..EmbeddedConfig::default()
+    }
+}
+
+/// Copies a folder. Blocks of zeros become holes: journals are allocated before they are written.
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&target)?;
+            copy_files(&entry.path(), &target)?;
+            continue;
+        }
+        let (mut source, mut copy) = (File::open(entry.path())?, File::create(target)?);
+        let mut block = vec![0; 1 << 18];
+        loop {
+            let length = source.read(&mut block)?;
+            if length == 0 {
+                break;
+            }
+            if block[..length].iter().all(|byte| *byte == 0) {
+                copy.seek(SeekFrom::Current(length as i64))?;
+            } else {
+                copy.write_all(&block[..length])?;
+            }
+        }
+        copy.set_len(source.metadata()?.len())?;
+    }
+    Ok(())
+}
