@@ -110,12 +110,18 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         loop {
-            let max = self.random.random_range(1..=32);
+            // A receive may get what an earlier one has asked for. With the same maximum it gets all of it: the messages of a
+            // group that came together are seen together.
+            let max = if self.is_ordered() { 16 } else { self.random.random_range(1..=32) };
             match self.consumer.receive(options_of_receive(max)).await {
                 Ok(deliveries) => self.handle(deliveries).await,
                 Err(_) => sleep(PAUSE).await,
             }
         }
+    }
+
+    fn is_ordered(&self) -> bool {
+        matches!(self.kind, Kind::Fifo | Kind::Lite)
     }
 
     async fn handle(&mut self, deliveries: Vec<Delivery>) {
@@ -135,8 +141,7 @@ impl Worker {
         let together = self.random.random_range(0..100);
         let mut acknowledged = Vec::new();
         for (number, delivery) in known {
-            let is_ordered = matches!(self.kind, Kind::Fifo | Kind::Lite);
-            let choice = if is_ordered { together } else { self.random.random_range(0..100) };
+            let choice = if self.is_ordered() { together } else { self.random.random_range(0..100) };
             match (self.manner, self.kind, choice) {
                 (Manner::Diligent, ..) | (_, _, 0..80) => acknowledged.push((number, delivery)),
                 (_, Kind::Normal, 80..87) => self.make_dead_letter(number, &delivery).await,
