@@ -176,7 +176,7 @@ impl World {
         let now = self.now();
         let batch: Vec<_> = deliveries.iter().map(delivered).collect();
         self.note(format!("-> {:?}", batch.iter().map(|one| (one.number, one.attempt)).collect::<Vec<_>>()));
-        self.groups[group].receive(now, max, now + invisible, &batch);
+        self.groups[group].receive(now, (max, now + invisible), &batch);
         for Delivered { number, coordinates, .. } in batch {
             let handle = Handle { group, number, coordinates, received_at: now, invisible };
             remember(&mut self.handles, Some(handle));
@@ -216,7 +216,7 @@ impl World {
         };
         let told = format!("{} of {}: {referent:?}", handle.number, handle.group);
         self.note(format!("change {told}, {invisible} ms, {next_attempt:?}"));
-        let outcome = self.subject.change(source, settle(&handle), invisible, next_attempt).await;
+        let outcome = self.subject.change(source, settle(&handle), (invisible, next_attempt)).await;
         let is_changed = matches!(referent, Referent::Running | Referent::Nothing { is_past: false });
         let InvisibleOutcome::Changed { coordinates, received_at } = outcome else {
             assert!(!is_changed, "not changed");

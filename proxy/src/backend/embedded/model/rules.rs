@@ -97,8 +97,8 @@ impl Group {
         self.open.iter().filter(|(_, open)| is_visible(open)).map(|(number, _)| *number).collect()
     }
 
-    /// Checks what a receive got, and leases it.
-    pub(super) fn receive(&mut self, now: u64, max: usize, until: u64, batch: &[Delivered]) {
+    /// Checks what a receive of up to `max` messages got, and leases it until then.
+    pub(super) fn receive(&mut self, now: u64, (max, until): (usize, u64), batch: &[Delivered]) {
         let visible = self.visible(now);
         assert!(batch.len() <= max, "more than were asked for");
         assert_eq!(batch.is_empty(), visible.is_empty(), "visible are {visible:?}");

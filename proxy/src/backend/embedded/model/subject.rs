@@ -191,8 +191,7 @@ impl Subject {
         &self,
         source: Source,
         entry: Settle,
-        invisible: u64,
-        next_attempt: NextAttempt,
+        (invisible, next_attempt): (u64, NextAttempt),
     ) -> InvisibleOutcome {
         let request = ChangeInvisible {
             topic: source.topic.to_owned(),
