@@ -65,19 +65,10 @@ impl Subject {
             };
             // Several groups consume the same topic.
             let _ = metadata.create_topic(topic, false).await;
-            let group = GroupConfig {
-                name: source.group.to_owned(),
-                fifo: source.kind == TopicKind::Fifo,
-                consume: true,
-                max_retries: 16,
-                retry: RetryPolicy::default(),
-                lite_bind_topic: (source.kind == TopicKind::Lite).then(|| source.topic.to_owned()),
-                lite_quota: 100,
-                lite_exclusive: false,
-                start: GroupStart::Default,
-            };
-            metadata.create_group(group, false).await.expect("a new group");
+            metadata.create_group(group(source), false).await.expect("a new group");
         }
+        let dead = Source { topic: "", group: "dead", kind: TopicKind::Normal };
+        metadata.create_group(group(&dead), false).await.expect("a new group");
         subject.announce(sources).await;
         subject
     }
@@ -254,6 +245,21 @@ impl Subject {
             }
         }
         asked
+    }
+}
+
+/// A group in which no message becomes a dead letter by itself.
+fn group(source: &Source) -> GroupConfig {
+    GroupConfig {
+        name: source.group.to_owned(),
+        fifo: source.kind == TopicKind::Fifo,
+        consume: true,
+        max_retries: 1_000_000,
+        retry: RetryPolicy::default(),
+        lite_bind_topic: (source.kind == TopicKind::Lite).then(|| source.topic.to_owned()),
+        lite_quota: 100,
+        lite_exclusive: false,
+        start: GroupStart::Default,
     }
 }
 
