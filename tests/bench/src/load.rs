@@ -150,9 +150,7 @@ impl Load {
 
     async fn send_request(&self, messages: usize) -> Result<(), Failure> {
         let messages = (0..messages).map(|_| self.message()).collect();
-        let mut send = request(pb::SendMessageRequest { messages });
-        // A busy disk may take seconds.
-        send.set_timeout(Duration::from_secs(30));
+        let send = request(pb::SendMessageRequest { messages });
         expect_ok(self.client.clone().send_message(send).await?.into_inner().status)
     }
 
