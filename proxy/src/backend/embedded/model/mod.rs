@@ -38,7 +38,7 @@ const MIXED: &str = "mixed";
 /// The deliveries, half messages and delayed messages that are known, old ones among them.
 const KNOWN: usize = 60;
 /// With more unsettled messages than this, no more are sent.
-const MAX_OPEN: usize = 400;
+const MAX_OPEN: usize = 100;
 /// How long decisions are remembered, in ms.
 const REMEMBERED: u64 = 3_600_000;
 /// The steps that a failure shows.
@@ -165,7 +165,9 @@ impl World {
 
     async fn receive(&mut self) {
         let group = self.random.random_range(0..SOURCES.len() + DEAD.len());
-        let (max, invisible) = (self.random.random_range(1..8), self.random.random_range(1..20_000));
+        // Some receives ask for more than there is, and find what should not be there yet.
+        let max = if self.random.random_bool(0.2) { MAX_OPEN } else { self.random.random_range(1..8) };
+        let invisible = self.random.random_range(1..20_000);
         self.receive_from(group, max, invisible).await;
     }
 
@@ -297,9 +299,21 @@ impl World {
         let time = match self.random.random_range(0..100) {
             0 => self.random.random_range(1..120_000),
             1..20 => self.random.random_range(1..5_000),
+            20..50 => self.until_change(),
             _ => self.random.random_range(1..300),
         };
         self.pass_exactly(time).await;
+    }
+
+    /// The time until a lease ends or a message is due, give or take a millisecond.
+    fn until_change(&mut self) -> u64 {
+        let leases =
+            self.groups.iter().flat_map(|group| group.open.values()).filter_map(|open| open.lease.as_ref());
+        let due = self.waiting.delayed.values().map(|(due, _)| *due);
+        let now = self.now();
+        let changes: Vec<u64> = leases.map(|lease| lease.until).chain(due).filter(|at| *at > now).collect();
+        let at = changes.get(self.random.random_range(0..changes.len().max(1))).copied().unwrap_or(now);
+        (at + self.random.random_range(0..3)).saturating_sub(now + 1).max(1)
     }
 
     async fn pass_exactly(&mut self, time: u64) {
