@@ -38,9 +38,14 @@ impl Client {
     /// The same, with an existing topic of this many queues.
     pub(crate) async fn with_queues(services: Services, queues: i32) -> Self {
         let client = Self::new(services);
-        let config = client.topic_config(queues);
-        client.services.metadata.create_topic(config, false).await.expect("a new topic");
-        client
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let made = client.services.metadata.create_topic(client.topic_config(queues), false).await;
+            if !is_flow_control(&made, deadline) {
+                made.expect("a new topic");
+                return client;
+            }
+        }
     }
 
     /// The same topic, for another group.

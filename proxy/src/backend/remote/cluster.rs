@@ -32,7 +32,7 @@ pub(super) struct ClusterOptions {
     pub(super) connect_timeout: Duration,
     /// How long a call to a name server, or one about configuration, may take.
     pub(super) lookup_timeout: Duration,
-    /// How long a broker may take to store or settle.
+    /// How long a broker may take to store or settle, or to answer a receive beyond its wait.
     pub(super) call_timeout: Duration,
 }
 

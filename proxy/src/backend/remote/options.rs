@@ -34,7 +34,8 @@ pub struct RemoteConfig {
     /// How long a lookup of a route or of one topic's or group's configuration may take.
     #[serde(with = "humantime_serde")]
     pub lookup_timeout: Duration,
-    /// How long a broker may take to store or settle a message.
+    /// How long a broker may take to store or settle a message, or to answer a receive beyond the time that it waits for
+    /// messages.
     #[serde(with = "humantime_serde")]
     pub call_timeout: Duration,
 }

@@ -14,8 +14,6 @@ use crate::service::{
     Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
 };
 
-/// Time for the broker's answer to arrive.
-pub(super) const TRAVEL: Duration = Duration::from_millis(500);
 /// The queue id that means any queue of the broker.
 const ANY_QUEUE: i32 = -1;
 /// A new group begins at the end of the queues. (Brokers serve young topics from their beginning all the same.)
@@ -37,7 +35,7 @@ impl Cluster {
             Some(client_id) => lite::pop_command(receive, client_id, left),
             None => command(receive, left),
         };
-        let answer = self.call(broker, command, left + TRAVEL * 4).await?;
+        let answer = self.call(broker, command, left + self.options.call_timeout).await?;
         self.receives.breaker.answered(&broker.name, Duration::ZERO);
         match answer.code {
             response::SUCCESS => {

@@ -8,7 +8,7 @@ use super::answer::{refusal, required, success};
 use super::cluster::Cluster;
 use super::convert::{self, InflateBudget};
 use super::pop;
-use super::pop::{TRAVEL, expression};
+use super::pop::expression;
 use super::services::Remote;
 use super::topology::BrokerAddress;
 use crate::remoting::message::{StoredMessage, decode_all};
@@ -89,7 +89,7 @@ impl Cluster {
             .field("subVersion", 0)
             .field("expressionType", kind)
             .field("bname", &pull.broker);
-        let answer = self.peers.call(&broker.address, command, left + TRAVEL * 4).await?;
+        let answer = self.peers.call(&broker.address, command, left + self.options.call_timeout).await?;
         let found = match answer.code {
             response::SUCCESS => {
                 let mut budget = InflateBudget::default();
