@@ -10,7 +10,8 @@
  *   complete           exists once all that was there at the start is copied; only then the process goes on
  *
  * Writes are followed by the functions that write, and copied at the next sync of the file. Names need no functions: when
- * a folder is synced its names are read. What exists at the start counts as synced. Not followed, because the proxy does
+ * a folder is synced its names are read. A file that is synced keeps its name, too, which POSIX leaves open and ext4, XFS,
+ * Btrfs and F2FS do: the storage engine relies on it for its blob files. What exists at the start counts as synced. Not followed, because the proxy does
  * not use them below its data directory: mapped files, copy_file_range, sendfile, splice.
  *
  * The functions make system calls directly and so never call each other.
@@ -102,15 +103,20 @@ static void add_range(struct file *file, off_t from, off_t to) {
     file->ranges[file->count++] = (struct range){from, to};
 }
 
-/* Whether the descriptor is of something below the data directory. */
-static int is_ours(int fd) {
-    char link[64], path[PATH_MAX];
+/* Whether the descriptor is of something below the data directory, whose path is then written to `path`. */
+static int path_of_ours(int fd, char path[PATH_MAX]) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
     if (!data || length < 0) return 0;
     path[length] = 0;
     size_t root = strlen(data);
     return strncmp(path, data, root) == 0 && (path[root] == '/' || path[root] == 0);
+}
+
+static int is_ours(int fd) {
+    char path[PATH_MAX];
+    return path_of_ours(fd, path);
 }
 
 static void written(int fd, off_t from, ssize_t length) {
@@ -206,6 +212,19 @@ static void name_synced(const char *path, ino_t folder, const char *name) {
     unlink(fresh);
 }
 
+/* Keeps the name of the file at `path`, which was synced. */
+static void own_name_synced(char *path) {
+    char copy[PATH_MAX];
+    struct stat status;
+    char *name = strrchr(path, '/');
+    if (!name) return;
+    *name++ = 0;
+    if (stat(path, &status) != 0) return;
+    folder_path(copy, status.st_ino);
+    mkdir(copy, 0700);
+    name_synced(path, status.st_ino, name);
+}
+
 static int is_entry(const struct dirent *entry) {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
@@ -232,15 +251,15 @@ static void folder_synced(const char *path, ino_t inode) {
 }
 
 static void synced(int fd) {
+    char path[PATH_MAX];
     struct stat status;
-    if (!data || fstat(fd, &status) != 0) return;
+    if (!path_of_ours(fd, path) || fstat(fd, &status) != 0) return;
     pthread_mutex_lock(&lock);
     if (S_ISREG(status.st_mode)) {
         file_synced(fd, status.st_ino);
-    } else if (S_ISDIR(status.st_mode) && is_ours(fd)) {
-        char link[64];
-        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-        folder_synced(link, status.st_ino);
+        own_name_synced(path);
+    } else if (S_ISDIR(status.st_mode)) {
+        folder_synced(path, status.st_ino);
     }
     pthread_mutex_unlock(&lock);
 }
