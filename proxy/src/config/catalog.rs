@@ -8,8 +8,6 @@ use super::start::StartSpec;
 use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
 
 const DEFAULT_QUEUES: i32 = 8;
-const DEFAULT_RETRIES: i32 = 16;
-const DEFAULT_LITE_QUOTA: i32 = 2000;
 
 /// The content of a file for `apply`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -141,11 +139,11 @@ fn yes() -> bool {
 }
 
 fn retries() -> i32 {
-    DEFAULT_RETRIES
+    GroupConfig::DEFAULT_MAX_RETRIES
 }
 
 fn lite_quota() -> i32 {
-    DEFAULT_LITE_QUOTA
+    GroupConfig::DEFAULT_LITE_QUOTA
 }
 
 impl GroupSpec {
@@ -156,10 +154,10 @@ impl GroupSpec {
             name: name.into(),
             fifo: false,
             consume: true,
-            max_retries: DEFAULT_RETRIES,
+            max_retries: GroupConfig::DEFAULT_MAX_RETRIES,
             retry: None,
             lite_bind_topic: None,
-            lite_quota: DEFAULT_LITE_QUOTA,
+            lite_quota: GroupConfig::DEFAULT_LITE_QUOTA,
             lite_exclusive: false,
             start: None,
         }

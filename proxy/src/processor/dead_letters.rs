@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 use super::Processor;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, GroupStart, Message, Origin,
-    QueueOf, ReadQueue, Receive, RetryPolicy, ServiceError, ServiceErrorKind, Services, Settle,
-    WantedMessage, Whence, names,
+    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, Message, Origin, QueueOf,
+    ReadQueue, Receive, ServiceError, ServiceErrorKind, Services, Settle, WantedMessage, Whence, names,
 };
 
 /// The group that receives dead letters.
@@ -100,18 +99,7 @@ struct Resend<'a> {
 impl Resend<'_> {
     /// Has the group begin with the first letter. Returns how many brokers have letters.
     async fn begin(&self) -> Result<usize, Error> {
-        let group = GroupConfig {
-            name: RESEND_GROUP.to_owned(),
-            fifo: false,
-            consume: true,
-            max_retries: 16,
-            retry: RetryPolicy::default(),
-            lite_bind_topic: None,
-            lite_quota: 2000,
-            lite_exclusive: false,
-            start: GroupStart::Default,
-        };
-        match self.services.metadata.create_group(group, false).await {
+        match self.services.metadata.create_group(GroupConfig::named(RESEND_GROUP), false).await {
             Err(error) if error.kind != ServiceErrorKind::AlreadyExists => return Err(error.into()),
             _ => {}
         }

@@ -158,6 +158,27 @@ pub enum GroupStart {
 }
 
 impl GroupConfig {
+    /// RocketMQ's default for `max_retries`.
+    pub const DEFAULT_MAX_RETRIES: i32 = 16;
+    /// RocketMQ's default for `lite_quota`.
+    pub const DEFAULT_LITE_QUOTA: i32 = 2000;
+
+    /// A group with RocketMQ's defaults.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            fifo: false,
+            consume: true,
+            max_retries: Self::DEFAULT_MAX_RETRIES,
+            retry: RetryPolicy::default(),
+            lite_bind_topic: None,
+            lite_quota: Self::DEFAULT_LITE_QUOTA,
+            lite_exclusive: false,
+            start: GroupStart::Default,
+        }
+    }
+
     /// Deliveries that a message may have, the first included. At least one: a negative number of retries would otherwise
     /// make every message a dead letter before it was delivered once.
     #[must_use]

@@ -93,10 +93,16 @@ async fn main() -> Result<ExitCode> {
     }
     let mut places = vec![Place::Merged(&proxy)];
     places.extend(arguments.name_server.as_deref().map(|name_server| Place::Separated(&proxy, name_server)));
-    let replayer = match wanted(Guest::Transcripts) {
-        true => Some(transcripts::prepare(&cache).await?),
-        false => None,
-    };
+    let mut replayer = None;
+    if wanted(Guest::Transcripts) {
+        match transcripts::prepare(&cache).await {
+            Ok(ready) => replayer = Some(ready),
+            Err(error) => {
+                println!("FAILED Transcripts: {error:#}");
+                tally.failed += 1;
+            }
+        }
+    }
     // These run at the same time: they mostly wait for long polls and leases.
     let visits = join_all(places.iter().map(async |place| {
         let mut outcomes = vec![visit(&clients, place).await.context(place.mode())];

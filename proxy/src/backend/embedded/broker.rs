@@ -24,9 +24,7 @@ use super::store::Store;
 use super::topic::{Topic, not_found};
 use super::waiting::{Waiting, WaitingLimits};
 use super::writer::{Writer, WriterOptions};
-use crate::service::{
-    GroupConfig, GroupStart, Permission, RetryPolicy, ServiceError, TopicConfig, TopicKind, names,
-};
+use crate::service::{GroupConfig, Permission, ServiceError, TopicConfig, TopicKind, names};
 
 /// The embedded broker.
 pub(super) struct Broker {
@@ -138,7 +136,7 @@ impl Broker {
             None if !self.config.auto_create_groups => Err(group_not_found(name)),
             None => {
                 let catalog = self.catalog.clone();
-                let (config, limit) = (new_group(name), self.config.auto_create_limit);
+                let (config, limit) = (GroupConfig::named(name), self.config.auto_create_limit);
                 blocking(move || catalog.put_group(config, Existing::Keep { limit })).await
             }
         }
@@ -159,20 +157,5 @@ impl Broker {
             return Err(group_not_found(name));
         }
         Ok((group, progress))
-    }
-}
-
-/// A group with RocketMQ's defaults.
-fn new_group(name: &str) -> GroupConfig {
-    GroupConfig {
-        name: name.to_owned(),
-        fifo: false,
-        consume: true,
-        max_retries: 16,
-        retry: RetryPolicy::default(),
-        lite_bind_topic: None,
-        lite_quota: 2000,
-        lite_exclusive: false,
-        start: GroupStart::Default,
     }
 }

@@ -155,8 +155,8 @@ mod tests {
     use super::*;
     use crate::backend::embedded::catalog::Existing;
     use crate::backend::embedded::config::EmbeddedConfig;
-    use crate::backend::embedded::testing::{open, send};
-    use crate::service::{Delivered, Delivery, Filter, Receive};
+    use crate::backend::embedded::testing::{deliver, open, request, send};
+    use crate::service::{Delivery, Receive};
 
     async fn broker(directory: &tempfile::TempDir) -> Arc<Broker> {
         let data_dir = directory.path().to_owned();
@@ -164,22 +164,8 @@ mod tests {
     }
 
     async fn receive(broker: &Broker, topic: &str, group: &str, invisible: Duration) -> Vec<Delivery> {
-        let request = Receive {
-            topic: topic.to_owned(),
-            group: group.to_owned(),
-            broker: None,
-            filter: Filter::All,
-            max: 1,
-            invisible,
-            deadline: Instant::now() + Duration::from_secs(30),
-            fifo: false,
-            attempt_id: None,
-            lite_client: None,
-        };
-        match broker.receive_messages(request).await.expect("a receive") {
-            Delivered::Messages(deliveries) => deliveries,
-            other => panic!("{other:?}"),
-        }
+        let (topic, group) = (topic.to_owned(), group.to_owned());
+        deliver(broker, Receive { topic, group, invisible, ..request(1) }).await
     }
 
     /// Takes a message for the only time that its group allows.

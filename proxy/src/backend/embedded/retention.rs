@@ -304,12 +304,9 @@ fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Resul
 mod tests {
     use std::time::Instant;
 
-    use tempfile::TempDir;
-
     use super::*;
     use crate::backend::embedded::broker::Broker;
-    use crate::backend::embedded::config::EmbeddedConfig;
-    use crate::backend::embedded::testing::{open, receive, send};
+    use crate::backend::embedded::testing::{open, receive, send, uncached};
     use crate::service::Message;
 
     fn retention(broker: &Broker) -> Retention {
@@ -320,19 +317,10 @@ mod tests {
         retention(broker).remove_stored_before(u64::MAX).expect("removed");
     }
 
-    fn config(directory: &TempDir) -> EmbeddedConfig {
-        EmbeddedConfig {
-            data_dir: directory.path().to_owned(),
-            default_queues: 1,
-            cache_bytes: 0,
-            ..EmbeddedConfig::default()
-        }
-    }
-
     #[tokio::test]
     async fn a_group_that_was_away_goes_on_after_what_expired() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(config(&directory)).await;
+        let broker = open(uncached(&directory)).await;
         send(&broker, ["early"]).await;
         assert_eq!(receive(&broker, 32).await, ["early"]);
         send(&broker, ["a"]).await;
@@ -344,7 +332,7 @@ mod tests {
         broker.writer.stop();
         drop(broker);
 
-        let broker = open(config(&directory)).await;
+        let broker = open(uncached(&directory)).await;
         assert_eq!(receive(&broker, 32).await, ["c"]);
         send(&broker, ["d"]).await;
         assert_eq!(receive(&broker, 32).await, ["d"]);
@@ -353,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn a_read_goes_on_after_a_hole() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(config(&directory)).await;
+        let broker = open(uncached(&directory)).await;
         for id in ["a", "b", "c"] {
             send(&broker, [id]).await;
         }
@@ -367,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn messages_from_a_clock_that_was_ahead_expire_with_those_that_follow() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(config(&directory)).await;
+        let broker = open(uncached(&directory)).await;
         for id in ["old", "ahead", "later"] {
             send(&broker, [id]).await;
         }
@@ -385,7 +373,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_later_pass_finds_expired_is_removed_from_the_disk() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(config(&directory)).await;
+        let broker = open(uncached(&directory)).await;
         for id in ["a", "b", "c"] {
             send(&broker, [id]).await;
             remove_all_but_the_last(&broker);
@@ -398,7 +386,7 @@ mod tests {
     #[tokio::test]
     async fn half_messages_expire_and_go_with_their_topic() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(config(&directory)).await;
+        let broker = open(uncached(&directory)).await;
         let half = |id: &str| Message { id: id.to_owned(), half: true, ..Message::default() };
         let deadline = Instant::now() + Duration::from_secs(30);
         let store = |id| broker.store_messages("topic", vec![half(id)], deadline);

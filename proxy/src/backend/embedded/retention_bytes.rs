@@ -230,21 +230,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::time::{Duration, Instant};
 
-    use tempfile::TempDir;
-
     use super::*;
     use crate::backend::embedded::broker::Broker;
-    use crate::backend::embedded::testing::{deliveries, open, receive, send};
+    use crate::backend::embedded::testing::{deliveries, open, receive, send, uncached};
     use crate::service::Message;
-
-    fn config(directory: &TempDir) -> EmbeddedConfig {
-        EmbeddedConfig {
-            data_dir: directory.path().to_owned(),
-            default_queues: 1,
-            cache_bytes: 0,
-            ..EmbeddedConfig::default()
-        }
-    }
 
     fn enforce(broker: &Broker) -> Retention {
         let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
@@ -264,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_messages_of_a_topic_go_first_and_a_slow_group_goes_on_after_them() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(EmbeddedConfig { retention_bytes: 3_200, ..config(&directory) }).await;
+        let broker = open(EmbeddedConfig { retention_bytes: 3_200, ..uncached(&directory) }).await;
         store(&broker, "topic", &["a", "b"]).await;
         // One message is leased, the group has not got the other one.
         assert_eq!(deliveries(&broker, 1).await[0].message.id, "a");
@@ -285,7 +274,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let by_name = BTreeMap::from([("topic".to_owned(), 0), ("small".to_owned(), 1)]);
         let limited =
-            EmbeddedConfig { retention_bytes: 1, topic_retention_bytes: by_name, ..config(&directory) };
+            EmbeddedConfig { retention_bytes: 1, topic_retention_bytes: by_name, ..uncached(&directory) };
         let broker = open(limited).await;
         store(&broker, "topic", &["a", "b", "c"]).await;
         store(&broker, "small", &["d", "e", "f"]).await;
@@ -299,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn the_limit_of_the_store_takes_the_oldest_of_all_topics() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(EmbeddedConfig { store_retention_bytes: 4_200, ..config(&directory) }).await;
+        let broker = open(EmbeddedConfig { store_retention_bytes: 4_200, ..uncached(&directory) }).await;
         store(&broker, "other", &["a", "b", "c"]).await;
         // The order of what is stored in the same millisecond is not known.
         let stored = super::super::clock::now();
@@ -316,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn messages_that_were_sent_together_are_removed_together() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let broker = open(EmbeddedConfig { retention_bytes: 1, ..config(&directory) }).await;
+        let broker = open(EmbeddedConfig { retention_bytes: 1, ..uncached(&directory) }).await;
         send(&broker, ["a", "b"]).await;
         send(&broker, ["c", "d"]).await;
         enforce(&broker);

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::broker::Broker;
 use super::config::EmbeddedConfig;
 use super::directory::OpenError;
@@ -17,6 +19,16 @@ pub(super) async fn open(config: EmbeddedConfig) -> Broker {
     }
 }
 
+/// A broker with one queue, that reads all messages from the disk.
+pub(super) fn uncached(directory: &TempDir) -> EmbeddedConfig {
+    EmbeddedConfig {
+        data_dir: directory.path().to_owned(),
+        default_queues: 1,
+        cache_bytes: 0,
+        ..EmbeddedConfig::default()
+    }
+}
+
 /// Sends messages with these ids together.
 pub(super) async fn send<const N: usize>(broker: &Broker, ids: [&str; N]) {
     let messages = ids.map(|id| Message { id: id.to_owned(), ..Message::default() });
@@ -29,9 +41,9 @@ pub(super) async fn receive(broker: &Broker, max: usize) -> Vec<String> {
     deliveries(broker, max).await.into_iter().map(|delivery| delivery.message.id).collect()
 }
 
-/// Receives messages under a long lease.
-pub(super) async fn deliveries(broker: &Broker, max: usize) -> Vec<Delivery> {
-    let request = Receive {
+/// A receive of up to so many messages under a long lease.
+pub(super) fn request(max: usize) -> Receive {
+    Receive {
         topic: "topic".to_owned(),
         group: "group".to_owned(),
         broker: None,
@@ -42,7 +54,16 @@ pub(super) async fn deliveries(broker: &Broker, max: usize) -> Vec<Delivery> {
         fifo: false,
         attempt_id: None,
         lite_client: None,
-    };
+    }
+}
+
+/// Receives messages under a long lease.
+pub(super) async fn deliveries(broker: &Broker, max: usize) -> Vec<Delivery> {
+    deliver(broker, request(max)).await
+}
+
+/// The messages that a receive gets.
+pub(super) async fn deliver(broker: &Broker, request: Receive) -> Vec<Delivery> {
     match broker.receive_messages(request).await.expect("a receive") {
         Delivered::Messages(deliveries) => deliveries,
         other => panic!("{other:?}"),

@@ -11,7 +11,6 @@ use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConf
 const MESSAGE_TYPE: &str = "message.type";
 const LITE_BIND_TOPIC: &str = "lite.bind.topic";
 const LITE_QUOTA: &str = "lite.sub.client.quota";
-const DEFAULT_LITE_QUOTA: i32 = 2000;
 const LITE_MODEL: &str = "lite.sub.model";
 const SHARED: &str = "Shared";
 const EXCLUSIVE: &str = "Exclusive";
@@ -158,7 +157,7 @@ impl From<BrokerGroup> for GroupConfig {
             lite_quota: attributes
                 .get(LITE_QUOTA)
                 .and_then(|quota| quota.parse().ok())
-                .unwrap_or(DEFAULT_LITE_QUOTA),
+                .unwrap_or(GroupConfig::DEFAULT_LITE_QUOTA),
             lite_exclusive: attributes.get(LITE_MODEL).is_some_and(|model| model == EXCLUSIVE),
             // Brokers know no other.
             start: GroupStart::Default,
@@ -193,7 +192,8 @@ pub(super) fn group_body(group: &GroupConfig) -> Value {
                 {"initial": initial.as_millis() as u64, "max": max.as_millis() as u64, "multiplier": multiplier},
         }),
     };
-    let quota = (group.lite_quota != DEFAULT_LITE_QUOTA).then(|| (LITE_QUOTA, group.lite_quota.to_string()));
+    let quota = (group.lite_quota != GroupConfig::DEFAULT_LITE_QUOTA)
+        .then(|| (LITE_QUOTA, group.lite_quota.to_string()));
     let model = if group.lite_exclusive { EXCLUSIVE } else { SHARED };
     let bound = group
         .lite_bind_topic
