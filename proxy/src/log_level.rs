@@ -3,15 +3,15 @@
 /// How much the program logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
-    /// Failures.
+    /// Errors only.
     Error,
-    /// And what needs attention.
+    /// Errors, and what needs attention.
     Warn,
-    /// And what happens.
+    /// Also what happens normally.
     Info,
-    /// And details.
+    /// Also details for developers.
     Debug,
-    /// And each step.
+    /// Everything.
     Trace,
 }
 
@@ -29,7 +29,7 @@ impl LogLevel {
     }
 }
 
-/// Changes how much is logged. The program's main has made the log, and says how.
+/// Changes how much is logged, by a function of the program that set up the log.
 pub struct LogControl(Option<Change>);
 
 type Change = Box<dyn Fn(LogLevel) -> Result<(), String> + Send + Sync>;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::catalog_reports::{GroupList, TopicList};
+use super::catalog_reports::{Applied, GroupList, TopicList};
 use super::commands::{ClientCommand, Command, GroupCommand, Named, Server, StoreCommand, TopicCommand};
 use super::dead_letters;
 use super::messages;
@@ -39,18 +39,21 @@ pub(super) enum AdminError {
         /// The position and the cause.
         reason: String,
     },
-    /// What the command names is not there.
+    /// What the command names does not exist.
     #[error("{0} does not exist")]
     Missing(String),
-    /// What the command names is not unique.
+    /// The arguments don't fit what is there; the text says why.
     #[error("{0}")]
-    Ambiguous(String),
+    Invalid(String),
+    /// The group has no dead letters.
+    #[error("group {0} has no dead letters")]
+    NoDeadLetters(String),
     /// Dead letters were not sent.
-    #[error("not all dead letters could be sent ({0} are left); the command can be repeated after a minute")]
+    #[error("{0} dead letters could not be sent; the command can be repeated after a minute")]
     NotSent(usize),
-    /// The answer can't be written as JSON.
-    #[error(transparent)]
-    Show(#[from] serde_json::Error),
+    /// The answer can't be printed.
+    #[error("cannot print the answer: {0}")]
+    Print(#[from] std::io::Error),
 }
 
 /// Runs one subcommand.
@@ -76,9 +79,11 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
         Command::Store(StoreCommand::Check(_)) => Ok(()),
         Command::Apply { file, server } => {
             let Catalog { topics, groups } = read(&file)?;
+            let applied = Applied { topics: topics.len(), groups: groups.len() };
             let topics = topics.into_iter().map(Into::into).collect();
             let groups = groups.into_iter().map(Into::into).collect();
-            Ok(connect(&server).await?.apply(topics, groups, true).await?)
+            connect(&server).await?.apply(topics, groups, true).await?;
+            Ok(show(&applied, server.json)?)
         }
     }
 }

@@ -14,28 +14,28 @@ Examples:
   rocketmq-thin-proxy --listen 0.0.0.0:8081 --data-dir /var/lib/rocketmq-thin
       Serve other machines.
   rocketmq-thin-proxy --name-server 10.0.0.5:9876 --handle-key SECRET
-      Stand in front of Apache RocketMQ; run as many as you like, all with the same secret.
+      Run in front of Apache RocketMQ. Start as many proxies as you like, all with the same secret.
   rocketmq-thin-proxy topic create orders --type fifo
   rocketmq-thin-proxy group create billing --fifo --max-retries 3
       Create a topic and a group on the running proxy.
   rocketmq-thin-proxy topic stats orders
   rocketmq-thin-proxy message peek orders
-      See how much a topic holds, and what. `rocketmq-thin-proxy help message` and so on tell more.
+      See how many messages a topic holds, and the oldest ones. `rocketmq-thin-proxy help COMMAND` explains a command.
   rocketmq-thin-proxy --print-config > proxy.toml
   rocketmq-thin-proxy --config proxy.toml
-      See every setting with its default, change some, and use them.
+      Write all settings to a file, change some, and start with them.
 
-A setting is taken from the flag, else the environment (ROCKETMQ_THIN_PROXY_LISTEN and so on), else the
-configuration file, else its default. The first line on standard output is `listening on HOST:PORT`.";
+A flag overrides the environment (ROCKETMQ_THIN_PROXY_LISTEN and so on), which overrides the configuration file,
+which overrides the default. The first line on standard output is `listening on HOST:PORT`.";
 
-/// The RocketMQ 5 proxy in one binary: with a durable broker inside, no other server needed.
+/// A RocketMQ 5 proxy in one binary, with a durable broker inside or in front of Apache RocketMQ
 #[derive(Parser)]
-#[command(name = "rocketmq-thin-proxy", version, about, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "rocketmq-thin-proxy", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) serve: Serve,
 
-    /// Show the configuration in force, as TOML, and exit
+    /// Print the configuration in force as TOML, and exit
     #[arg(long)]
     pub(super) print_config: bool,
 
@@ -45,15 +45,15 @@ pub(super) struct Args {
 
 #[derive(ClapArgs)]
 pub(super) struct Serve {
-    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8081]
+    /// The address to listen on; port 0 picks a free port [default: 127.0.0.1:8081]
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_LISTEN")]
     listen: Option<String>,
 
-    /// Where to listen for administration, so that clients can't reach it [default: it shares --listen]
+    /// A separate address for administration, which clients need not reach [default: that of --listen]
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
-    /// Believe PROXY protocol headers from load balancers in these networks, such as 10.0.0.0/8 [default: none]
+    /// Trust PROXY protocol headers from load balancers in these networks, such as 10.0.0.0/8 [default: none]
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
     trusted_proxies: Option<Vec<IpNet>>,
 
@@ -82,7 +82,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECRET", env = "ROCKETMQ_THIN_PROXY_HANDLE_KEY", hide_env_values = true)]
     handle_key: Option<String>,
 
-    /// What to log to standard error: error, warn, info, debug, trace, or filters by module [default: warn]
+    /// What is logged to standard error: error, warn, info, debug, trace, or filters by module [default: warn]
     #[arg(long, value_name = "LEVEL", env = "ROCKETMQ_THIN_PROXY_LOG")]
     log: Option<String>,
 

@@ -15,6 +15,20 @@ pub(super) struct TopicList(pub(super) Vec<TopicSpec>);
 #[serde(transparent)]
 pub(super) struct GroupList(pub(super) Vec<GroupSpec>);
 
+/// How much a file has declared.
+#[derive(Serialize)]
+pub(super) struct Applied {
+    pub(super) topics: usize,
+    pub(super) groups: usize,
+}
+
+impl Report for Applied {
+    fn text(&self) -> String {
+        let count = |number, what| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        format!("applied {} and {}", count(self.topics, "topic"), count(self.groups, "group"))
+    }
+}
+
 impl Report for TopicList {
     fn text(&self) -> String {
         let mut table = Table::new(["TOPIC", "TYPE", "READ QUEUES", "WRITE QUEUES", "PERM"]);

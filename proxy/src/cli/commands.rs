@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 
 use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
@@ -14,27 +14,27 @@ use crate::service::ResetTarget;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Topics of a running proxy
+    /// Manage the topics of a running proxy
     #[command(subcommand)]
     Topic(TopicCommand),
-    /// Consumer groups of a running proxy
+    /// Manage the consumer groups of a running proxy
     #[command(subcommand)]
     Group(GroupCommand),
-    /// Look at stored messages, without consuming them
+    /// Look at stored messages without consuming them
     #[command(subcommand)]
     Message(MessageCommand),
-    /// Dead letters of consumer groups: look at them, and send them again
+    /// Look at the dead letters of consumer groups, and send them again
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Clients that are connected to a running proxy
+    /// Look at the clients of a running proxy
     #[command(subcommand)]
     Client(ClientCommand),
-    /// The store of the embedded broker
+    /// Inspect the store of the embedded broker
     #[command(subcommand)]
     Store(StoreCommand),
     /// Set how much a running proxy logs, until its next start
     LogLevel {
-        /// The level
+        /// What is logged
         level: LogLevel,
         #[command(flatten)]
         server: Server,
@@ -77,6 +77,9 @@ Examples:
     },
     /// Change settings of a topic; the others stay as they are
     #[command(after_help = "\
+With fewer queues, the messages in the others stay stored, but nobody receives them until there are as many queues
+again.
+
 Examples:
   rocketmq-thin-proxy topic update orders --queues 16
   rocketmq-thin-proxy topic update orders --perm r")]
@@ -132,18 +135,18 @@ Examples:
         #[command(flatten)]
         settings: GroupSettings,
     },
-    /// Have a group go on elsewhere in a topic
+    /// Move a group to another position in a topic
     #[command(after_help = "\
-Messages before the new position count as consumed; those behind it come again, also if they were settled. What
-consumers hold at this moment is not settled by them any more. Attempts are counted from 1 again.
+Messages before the new position count as consumed. Those after it are delivered again, even if they were settled.
+Consumers can no longer settle what they hold at this moment. Attempts are counted from 1 again.
 
-A TIME is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it is, such as 15m or 2h.
+A time is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it was, such as 15m or 2h.
 
 Examples:
   rocketmq-thin-proxy group reset billing orders --to earliest
   rocketmq-thin-proxy group reset billing orders --to latest
   rocketmq-thin-proxy group reset billing orders --to 2h
-      Again everything that was stored in the last two hours.
+      Deliver everything that was stored in the last two hours again.
   rocketmq-thin-proxy group reset billing orders --queue 3 --offset 1500
       One queue only; `group stats billing --queues` shows the offsets.")]
     Reset {
@@ -163,8 +166,8 @@ Examples:
     /// Show how far a group has got: lag, deliveries in flight, rates
     #[command(after_help = "\
 LAG is the number of messages that are not settled: undelivered, in flight, or to be delivered again. A delivery
-that was given back with a delay is in flight until the delay is over. RETRY are those that the next receive gets
-again; BLOCKED are those of a FIFO group that wait for others of their message group.
+that was given back with a delay is in flight until the delay is over. RETRY counts the messages that are ready to be
+delivered again. BLOCKED counts those of a FIFO group that wait for earlier ones of their message group.
 
 Examples:
   rocketmq-thin-proxy group stats billing
@@ -184,17 +187,18 @@ Examples:
 }
 
 #[derive(ClapArgs)]
+#[command(group = ArgGroup::new("position").args(["to", "offset"]).required(true))]
 pub(super) struct Target {
-    /// earliest, latest, or a time
-    #[arg(long, value_name = "PLACE", value_parser = target, required_unless_present = "offset")]
+    /// The new position in every queue: earliest, latest, or a time
+    #[arg(long, value_name = "PLACE", value_parser = target)]
     to: Option<ResetTarget>,
-    /// The queue
+    /// The queue to move in; it needs --offset
     #[arg(long, value_name = "N", requires = "offset", conflicts_with = "to")]
     queue: Option<i32>,
     /// The offset of the next message that the group gets from the queue
     #[arg(long, value_name = "N", requires = "queue", conflicts_with = "to")]
     offset: Option<i64>,
-    /// The broker, where several have this queue
+    /// The broker, if several have this queue
     #[arg(long, value_name = "NAME", requires = "queue")]
     broker: Option<String>,
 }
@@ -220,7 +224,7 @@ fn target(text: &str) -> Result<ResetTarget, String> {
 
 #[derive(ClapArgs)]
 pub(super) struct Named {
-    /// Its name
+    /// The name
     pub(super) name: String,
     #[command(flatten)]
     pub(super) server: Server,
@@ -245,17 +249,17 @@ pub(super) struct Server {
 pub(super) enum ClientCommand {
     /// List clients: producers and consumers with a session at this proxy
     #[command(after_help = "\
-Other proxies in front of the same brokers have clients of their own.
+Clients of other proxies in front of the same brokers are not listed.
 
 Examples:
   rocketmq-thin-proxy client list
   rocketmq-thin-proxy client list --group billing
   rocketmq-thin-proxy client list --topic orders --json")]
     List {
-        /// Only those of this group
+        /// Only clients of this group
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
-        /// Only those that name this topic
+        /// Only clients that use this topic
         #[arg(long, value_name = "TOPIC")]
         topic: Option<String>,
         #[command(flatten)]
@@ -265,15 +269,16 @@ Examples:
 
 #[derive(Subcommand)]
 pub(super) enum StoreCommand {
-    /// Show what the store of a running proxy takes on the disk, and whether it is healthy
+    /// Show how much disk space the store of a running proxy takes, and whether it is healthy
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy store stats
   rocketmq-thin-proxy store stats --json")]
     Stats(#[command(flatten)] Server),
-    /// Check a data directory that no proxy uses: reads all of it, and says what is damaged, what that costs and what to do
+    /// Check a data directory that no proxy uses, and report what is damaged, what that costs and what to do
     #[command(after_help = "\
-It never writes to the directory. Exit codes: 0 sound, 1 it could not be checked, 2 damaged.
+It reads all of the directory and never writes to it. The exit code is 0 if the directory is sound, 1 if it could not
+be checked, and 2 if it is damaged.
 
 Examples:
   rocketmq-thin-proxy store check /var/lib/rocketmq-thin

@@ -1,8 +1,8 @@
-//! Dead letters of groups.
+//! The subcommands for dead letters.
 
 use std::fmt::Write;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde::Serialize;
 
 use super::admin::AdminError;
@@ -32,7 +32,7 @@ Examples:
     },
     /// Show the oldest or newest dead letters of a group
     #[command(after_help = "\
-`message show %DLQ%GROUP --id ID` shows everything of one.
+`message show %DLQ%GROUP --id ID` shows one of them with its properties and body.
 
 Examples:
   rocketmq-thin-proxy dlq peek billing
@@ -40,17 +40,19 @@ Examples:
     Peek {
         /// The group
         group: String,
-        /// The newest ones instead of the oldest
+        /// The newest letters instead of the oldest
         #[arg(long)]
         newest: bool,
-        /// How many
+        /// The number of letters
         #[arg(long, value_name = "N", default_value_t = 10)]
         count: usize,
         #[command(flatten)]
         server: Server,
     },
-    /// Search the dead letters of a group by id, key, or the time when they became dead letters
+    /// Search the dead letters of a group by id, key, or the time at which they became dead letters
     #[command(after_help = "\
+A time is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it was, such as 15m or 2h.
+
 Examples:
   rocketmq-thin-proxy dlq find billing --key customer-17
   rocketmq-thin-proxy dlq find billing --from 2h --count 100")]
@@ -64,25 +66,26 @@ Examples:
     },
     /// Send dead letters again to the topics in which they failed
     #[command(after_help = "\
-Every group of such a topic gets them, not only the one that failed. What was sent is remembered (as the progress of
-the group `dlq-resend`), so an interrupted command can be repeated: a letter is sent twice at most, and none is lost.
-The dead letters stay readable until their retention has passed.
+Every group of such a topic gets them, not only the one that failed. The progress of the group `dlq-resend` records
+what was sent, so an interrupted command can be repeated: a letter is sent twice at most, and none is lost. The dead
+letters stay readable until their retention has passed.
 
 Examples:
   rocketmq-thin-proxy dlq resend billing --id 01A2B3C4D5
   rocketmq-thin-proxy dlq resend billing --all
   rocketmq-thin-proxy dlq resend billing --all --count 10
-      The next ten, to see how they fare.")]
+      Send the next ten, to see whether they succeed.")]
+    #[command(group = ArgGroup::new("letters").args(["id", "all"]).required(true))]
     Resend {
         /// The group
         group: String,
-        /// The letter with this id, also if it was sent again before; may be repeated
-        #[arg(long, value_name = "ID", required_unless_present = "all")]
+        /// The letter with this id, even if it was sent again before; may be repeated
+        #[arg(long, value_name = "ID")]
         id: Vec<String>,
-        /// All letters that were not sent again yet
+        /// All letters that have not been sent again yet
         #[arg(long, conflicts_with = "id")]
         all: bool,
-        /// No more than this
+        /// The most letters to send
         #[arg(long, value_name = "N", requires = "all")]
         count: Option<usize>,
         #[command(flatten)]
@@ -113,7 +116,7 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
                 true => resent.next(&mut admin, &group, count.unwrap_or(usize::MAX)).await,
                 false => resent.each(&mut admin, &group, id).await,
             };
-            // What was sent is told in any case.
+            // Even if it fails, some letters may have been sent.
             show(&resent, server.json)?;
             done?;
             match resent.failed() {
@@ -126,7 +129,12 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
 
 async fn reader(group: &str, server: &Server) -> Result<Reader, AdminError> {
     let admin = RemoteAdmin::connect(&server.address).await?;
-    Reader::new(admin, dead_letter_topic(group)).await
+    match Reader::new(admin, dead_letter_topic(group)).await {
+        Err(AdminError::Remote(error)) if error.is_not_found() => {
+            Err(AdminError::NoDeadLetters(group.to_owned()))
+        }
+        opened => opened,
+    }
 }
 
 #[derive(Serialize)]
@@ -238,14 +246,15 @@ impl Resent {
     fn add(&mut self, letter: ResentLetter) {
         let ResentLetter { id, queue, offset, topic, failure } = letter;
         if !self.json {
-            // At once: the command may be interrupted.
+            // Printed at once, because the command may be interrupted.
             let mut line = format!("{}  ", one_line(&id, 64));
             // Writing to a String can't fail.
             let _ = match &failure {
                 None => write!(line, "sent to {topic}"),
                 Some(failure) => write!(line, "not sent: {failure}"),
             };
-            print(&line);
+            // What can't be printed must not stop the others.
+            let _ = print(&line);
         }
         self.letters.push(LetterView { id, queue, offset, topic, failure });
     }

@@ -206,7 +206,7 @@ impl MessageView {
             None => "(binary)".to_owned(),
         };
         match &self.origin {
-            Some(origin) if dead => format!("{body}  from {}", one_line(&origin.topic, 127)),
+            Some(origin) if dead => format!("{body}  (from {})", one_line(&origin.topic, 127)),
             _ => body,
         }
     }

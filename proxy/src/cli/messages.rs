@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 
 use super::admin::AdminError;
 use super::commands::Server;
@@ -40,35 +40,36 @@ Examples:
         /// The newest messages instead of the oldest
         #[arg(long)]
         newest: bool,
-        /// How many messages
+        /// The number of messages
         #[arg(long, value_name = "N", default_value_t = 10)]
         count: usize,
     },
-    /// Search the messages of a topic by id, key, or the time when they were stored
+    /// Search the messages of a topic by id, key, or the time at which they were stored
     #[command(after_help = "\
-A TIME is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it is, such as 15m or 2h. The search reads
-the queues from the oldest message on, and stops at --limit messages; --from and --to shorten it.
+A time is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it was, such as 15m or 2h. The search reads
+each queue from its oldest message on, and stops after --limit messages. --from and --to shorten it.
 
 Examples:
   rocketmq-thin-proxy message find orders --id 01A2B3C4D5
   rocketmq-thin-proxy message find orders --key customer-17 --from 2h
   rocketmq-thin-proxy message find orders --from 2026-11-29T10:00:00Z --to 2026-11-29T10:05:00Z --count 100")]
     Find(#[command(flatten)] Find),
-    /// Show everything of one message: properties and body
+    /// Show one message with its properties and body
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy message show orders --queue 2 --offset 1500
   rocketmq-thin-proxy message show orders --id 01A2B3C4D5")]
+    #[command(group = ArgGroup::new("place").args(["queue", "id"]).required(true))]
     Show {
         #[command(flatten)]
         topic: TopicName,
-        /// Its queue
-        #[arg(long, value_name = "N", requires = "offset", required_unless_present = "id")]
+        /// The queue of the message
+        #[arg(long, value_name = "N", requires = "offset")]
         queue: Option<i32>,
-        /// Its offset
+        /// The offset of the message
         #[arg(long, value_name = "N", requires = "queue")]
         offset: Option<i64>,
-        /// Its id; this searches the topic
+        /// The id of the message; finding it takes a search of the topic
         #[arg(long, value_name = "ID", conflicts_with_all = ["queue", "offset"])]
         id: Option<String>,
     },
@@ -94,11 +95,12 @@ pub(super) struct Find {
 }
 
 #[derive(ClapArgs)]
+#[command(group = ArgGroup::new("criteria").args(["id", "key", "from", "to"]).required(true).multiple(true))]
 pub(super) struct Search {
-    /// The message's id
-    #[arg(long, value_name = "ID", conflicts_with = "key", required_unless_present_any = ["key", "from", "to"])]
+    /// The id of the message
+    #[arg(long, value_name = "ID", conflicts_with = "key")]
     pub(super) id: Option<String>,
-    /// One of the message's keys
+    /// One of the keys of the message
     #[arg(long, value_name = "KEY")]
     pub(super) key: Option<String>,
     /// Stored at this time or later
@@ -107,10 +109,10 @@ pub(super) struct Search {
     /// Stored at this time or earlier
     #[arg(long, value_name = "TIME", value_parser = times::parse)]
     pub(super) to: Option<SystemTime>,
-    /// How many messages to find
+    /// The number of messages to find
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) count: usize,
-    /// How many messages to look at
+    /// The number of messages to look at
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(super) limit: u64,
 }
@@ -167,7 +169,13 @@ impl Reader {
     async fn open(topic: TopicName) -> Result<Self, AdminError> {
         let TopicName { topic, broker, server } = topic;
         let mut reader = Self::new(RemoteAdmin::connect(&server.address).await?, topic).await?;
-        reader.queues.retain(|queue| broker.as_ref().is_none_or(|broker| queue.broker == *broker));
+        if let Some(broker) = broker {
+            reader.queues.retain(|queue| queue.broker == broker);
+            if reader.queues.is_empty() {
+                let text = format!("broker {broker} has no queue of topic {}", reader.topic);
+                return Err(AdminError::Invalid(text));
+            }
+        }
         Ok(reader)
     }
 
@@ -186,7 +194,7 @@ impl Reader {
             1 => Ok(()),
             _ => {
                 let brokers: Vec<_> = self.queues.iter().map(|queue| queue.broker.as_str()).collect();
-                Err(AdminError::Ambiguous(format!(
+                Err(AdminError::Invalid(format!(
                     "several brokers have a queue {id} of topic {}: name one with --broker ({})",
                     self.topic,
                     brokers.join(", ")
@@ -240,13 +248,13 @@ impl Reader {
             loop {
                 let left = search.count.saturating_sub(found.len());
                 if left == 0 {
-                    let text = format!("there may be more than these {}: see --count", found.len());
+                    let text = "there may be more: raise --count to see them".to_owned();
                     return Ok(FoundMessages::new(found, looked_at, Some(text)));
                 }
                 if looked_at >= search.limit {
                     let text = format!(
-                        "stopped after looking at {looked_at} messages, in queue {} at offset {}: narrow the search \
-                         with --from and --to, or raise --limit",
+                        "the search stopped at --limit, in queue {} at offset {}: narrow it with --from and --to, or \
+                         raise --limit",
                         queue.id, read.offset
                     );
                     return Ok(FoundMessages::new(found, looked_at, Some(text)));
@@ -287,9 +295,12 @@ impl Reader {
     async fn at(&mut self, offset: i64) -> Result<ReadMessage, AdminError> {
         let missing = || format!("a message at offset {offset} of topic {}", self.topic);
         let Some(queue) = self.queues.first().cloned() else { return Err(AdminError::Missing(missing())) };
+        if queue.first == queue.next {
+            return Err(AdminError::Invalid(format!("queue {} of topic {} is empty", queue.id, self.topic)));
+        }
         if !(queue.first..queue.next).contains(&offset) {
-            return Err(AdminError::Missing(format!(
-                "offset {offset} in queue {} of topic {}, which has the offsets {} to {},",
+            return Err(AdminError::Invalid(format!(
+                "queue {} of topic {} has the offsets {} to {}, not {offset}",
                 queue.id,
                 self.topic,
                 queue.first,

@@ -16,6 +16,7 @@ mod store_check;
 mod store_reports;
 mod times;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -60,24 +61,26 @@ fn administer(command: Command) -> Outcome {
 fn serve(args: Args) -> Outcome {
     let config = args.serve.into_config()?;
     if args.print_config {
-        print(&toml::to_string(&config)?);
-        return Ok(());
+        return Ok(print(&toml::to_string(&config)?)?);
     }
     let log = logging::start(&config.log)?;
     memory::return_freed_memory();
     Ok(runtime(&config)?.block_on(app::serve(config, log))?)
 }
 
-// On the machines this was measured on, more threads cost more in wake-ups than they gain.
+// In measurements, more threads cost more in wake-ups than they gained.
 fn runtime(config: &Config) -> std::io::Result<Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.workers == 0 { (processors / 2).max(1) } else { config.workers };
     Builder::new_multi_thread().worker_threads(workers).thread_name("proxy").enable_all().build()
 }
 
-#[allow(clippy::print_stdout, reason = "a command line answers on standard output")]
-fn print(text: &str) {
-    println!("{}", text.trim_end());
+/// Prints an answer. It is no error if its reader ends first, as `head` does.
+fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
 }
 
 #[allow(clippy::print_stderr, reason = "progress is no part of the answer")]

@@ -13,12 +13,11 @@ pub(super) trait Report: Serialize {
 }
 
 /// Prints an answer.
-pub(super) fn show(report: &impl Report, json: bool) -> Result<(), serde_json::Error> {
+pub(super) fn show(report: &impl Report, json: bool) -> std::io::Result<()> {
     match json {
         true => print(&serde_json::to_string_pretty(report)?),
         false => print(&report.text()),
     }
-    Ok(())
 }
 
 /// That something was done.

@@ -14,19 +14,19 @@ const MULTIPLIER: f32 = 2.0;
 
 #[derive(ClapArgs)]
 pub(super) struct TopicSettings {
-    /// What it takes [default: normal]
+    /// The type of its messages [default of a new topic: normal]
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<TopicType>,
-    /// How many queues it has [default: 8]
+    /// The number of queues [default of a new topic: 8]
     #[arg(long, value_name = "N", conflicts_with_all = ["read_queues", "write_queues"])]
     queues: Option<i32>,
-    /// How many queues can be read, if it differs
+    /// The number of queues for reading, if it differs
     #[arg(long, value_name = "N")]
     read_queues: Option<i32>,
-    /// How many queues can be written, if it differs
+    /// The number of queues for writing, if it differs
     #[arg(long, value_name = "N")]
     write_queues: Option<i32>,
-    /// What it allows [default: rw]
+    /// What clients may do with it [default of a new topic: rw]
     #[arg(long, value_name = "PERM")]
     perm: Option<Perm>,
     /// Remove a lite topic, with its messages, this long after its last use [default: never]
@@ -47,13 +47,14 @@ impl TopicSettings {
 
 #[derive(ClapArgs)]
 pub(super) struct GroupSettings {
-    /// Consume in order [default: false]
+    /// Consume in order [default of a new group: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     fifo: Option<bool>,
-    /// Deliveries after the first, before a message becomes a dead letter [default: 16]
+    /// Deliveries after the first, before a message becomes a dead letter [default of a new group: 16]
     #[arg(long, value_name = "N")]
     max_retries: Option<i32>,
-    /// The pauses between the deliveries of a message; the last one repeats [default: 1s,5s,10s,30s,1m,… 2h]
+    /// The pauses between the deliveries of a message; the last one repeats [default of a new group:
+    /// 1s,5s,10s,30s,1m,… 2h]
     #[arg(
         long,
         value_name = "DURATION[,DURATION]",
@@ -61,32 +62,32 @@ pub(super) struct GroupSettings {
         conflicts_with_all = ["retry_initial", "retry_max", "retry_multiplier"]
     )]
     retry: Option<Vec<humantime::Duration>>,
-    /// Growing pauses: the first [default: 1s]
+    /// The first of growing pauses [default: 1s]
     #[arg(long, value_name = "DURATION")]
     retry_initial: Option<humantime::Duration>,
-    /// Growing pauses: the longest [default: 2h]
+    /// The longest of growing pauses [default: 2h]
     #[arg(long, value_name = "DURATION")]
     retry_max: Option<humantime::Duration>,
-    /// Growing pauses: the factor from one to the next [default: 2]
+    /// The factor from one growing pause to the next [default: 2]
     #[arg(long, value_name = "FACTOR")]
     retry_multiplier: Option<f32>,
-    /// Where it begins in a topic that it has not received from: earliest, latest or a time [default: like RocketMQ,
-    /// at the first message, or at the last one if the queue has lost messages to its retention]
+    /// Where it begins in a topic that it has not received from: earliest, latest or a time [default of a new group: at
+    /// the first message, or at the last one if retention has removed messages of the queue, like RocketMQ]
     #[arg(long, value_name = "PLACE", value_parser = start)]
     start: Option<StartSpec>,
-    /// Whether it may consume [default: true]
+    /// Whether it may consume [default of a new group: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     consume: Option<bool>,
     /// The same as --consume=false
     #[arg(long, conflicts_with = "consume")]
     no_consume: bool,
-    /// Consume lite topics of this topic, which has the type lite
+    /// Consume the lite topics of this topic, whose type is lite
     #[arg(long, value_name = "TOPIC")]
     lite_bind_topic: Option<String>,
-    /// The most lite topics that a client may subscribe to [default: 2000]
+    /// The most lite topics that a client may subscribe to [default of a new group: 2000]
     #[arg(long, value_name = "N")]
     lite_quota: Option<i32>,
-    /// Let a lite topic have one subscriber at a time: a later one takes it over [default: false]
+    /// Let a lite topic have one subscriber at a time: a later one takes it over [default of a new group: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     lite_exclusive: Option<bool>,
 }

@@ -22,7 +22,7 @@ pub(super) struct Check {
     /// The data directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Answer with JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

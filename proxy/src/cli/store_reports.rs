@@ -85,7 +85,7 @@ impl Report for StoreReport {
             let _ = write!(text, "\n{}", table.text());
         }
         if self.truncated {
-            text.push_str("There are more topics than the proxy tells.\n");
+            text.push_str("There are more topics than the proxy reports.\n");
         } else if self.topics.len() > SHOWN_TOPICS {
             let _ = writeln!(
                 text,

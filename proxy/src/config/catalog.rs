@@ -52,7 +52,7 @@ pub enum TopicType {
     /// Unordered messages.
     #[default]
     Normal,
-    /// Messages in order within their group.
+    /// Messages that are ordered within their message group.
     Fifo,
     /// Delayed messages.
     Delay,
@@ -64,7 +64,7 @@ pub enum TopicType {
     Priority,
     /// Messages of lite topics.
     Lite,
-    /// Unknown.
+    /// No known type: nothing can be sent.
     Unspecified,
 }
 
@@ -107,7 +107,7 @@ pub struct GroupSpec {
     /// The most lite topics that a client may subscribe to.
     #[serde(default = "lite_quota")]
     pub lite_quota: i32,
-    /// Whether a lite topic has one subscriber at a time, and a later one takes it over.
+    /// Whether a lite topic has one subscriber at a time. A later one takes it over.
     #[serde(default)]
     pub lite_exclusive: bool,
     /// Where it begins in a topic that it has not received from; by default, as RocketMQ's groups.

@@ -102,7 +102,7 @@ pub(super) async fn delete_group(clusters: &ClusterRouter, name: &str) -> Result
     Ok(deleted.into_iter().collect::<Result<(), _>>()?)
 }
 
-/// Creates a cluster's groups. One list tells which exist already: declarations are repeated while another cluster is
+/// Creates a cluster's groups. One list says which exist already: declarations are repeated while another cluster is
 /// down.
 async fn create_groups(
     metadata: &dyn Metadata,
@@ -116,7 +116,7 @@ async fn create_groups(
     };
     join_all(groups.iter().map(|group| async move {
         if known.iter().any(|known| known.name == group.name) {
-            let message = format!("group {} exists already", group.name);
+            let message = format!("group {} already exists", group.name);
             return Err(ServiceError::new(ServiceErrorKind::AlreadyExists, message));
         }
         metadata.create_group(group.clone(), replace).await

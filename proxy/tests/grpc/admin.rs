@@ -63,7 +63,8 @@ async fn a_group_is_created_listed_shown_and_deleted() {
 async fn apply_creates_and_changes() {
     let proxy = Proxy::start().await;
     let file = r#"{"topics": [{"name": "t", "queues": 2}], "groups": [{"name": "g", "max_retries": 1}]}"#;
-    assert!(run(&proxy, &["apply", "-"], file).await.status.success());
+    let applied = run(&proxy, &["apply", "-"], file).await;
+    assert_eq!(text(&applied.stdout), "applied 1 topic and 1 group\n", "{}", text(&applied.stderr));
     let changed = "[[groups]]\nname = 'g'\nmax_retries = 5\nretry = ['1s', '2500ms']";
     assert!(run(&proxy, &["apply", "-"], changed).await.status.success());
     let shown = run(&proxy, &["group", "show", "g"], "").await;
@@ -72,6 +73,34 @@ async fn apply_creates_and_changes() {
     let misspelt = run(&proxy, &["apply", "-"], "[[topics]]\nname = 't'\nquees = 1").await;
     assert!(!misspelt.status.success());
     assert!(text(&misspelt.stderr).contains("quees"), "{}", text(&misspelt.stderr));
+}
+
+#[test]
+fn an_answer_that_nobody_reads_is_no_error() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"));
+    let output = command.arg("--print-config").stdout(writer).output().expect("the binary");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn what_a_command_lacks_is_named() {
+    let proxy = Proxy::start().await;
+    for (command, named) in [
+        (&["message", "find", "t"][..], "<--id <ID>|--key <KEY>|--from <TIME>|--to <TIME>>"),
+        (&["message", "show", "t"], "<--queue <N>|--id <ID>>"),
+        (&["group", "reset", "g", "t"], "<--to <PLACE>|--offset <N>>"),
+        (&["dlq", "resend", "g"], "<--id <ID>|--all>"),
+        (&["dlq", "peek", "g"], "group g has no dead letters"),
+    ] {
+        let refused = run(&proxy, command, "").await;
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains(named),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
 }
 
 #[tokio::test]

@@ -317,7 +317,7 @@ impl Catalog {
 pub(super) struct NewIds<'a>(MutexGuard<'a, u32>);
 
 impl NewIds<'_> {
-    /// Takes so many ids, and adds to the commit that they are taken.
+    /// Takes this many ids, and records that in the commit.
     pub(super) fn take(&mut self, count: usize, state: &Opened, batch: &mut OwnedWriteBatch) -> Range<u32> {
         let first = *self.0;
         *self.0 += u32::try_from(count).expect("a request names fewer");
@@ -345,7 +345,7 @@ pub(super) fn group_not_found(name: &str) -> ServiceError {
 }
 
 fn exists(what: &str, name: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::AlreadyExists, format!("the {what} {name} exists already"))
+    ServiceError::new(ServiceErrorKind::AlreadyExists, format!("{what} {name} already exists"))
 }
 
 fn too_many(what: &str, name: &str, limit: usize) -> ServiceError {

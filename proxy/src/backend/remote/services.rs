@@ -247,5 +247,5 @@ impl Metadata for Remote {
 }
 
 fn exists(what: &str, name: &str) -> ServiceError {
-    ServiceError::new(ServiceErrorKind::AlreadyExists, format!("{what} {name} exists already"))
+    ServiceError::new(ServiceErrorKind::AlreadyExists, format!("{what} {name} already exists"))
 }

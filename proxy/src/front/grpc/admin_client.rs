@@ -31,7 +31,7 @@ pub struct RemoteAdmin {
 #[derive(Debug, Error)]
 pub enum RemoteError {
     /// No proxy can be reached at this address.
-    #[error("cannot reach a proxy at {0}; is it running? (--server HOST:PORT says where)")]
+    #[error("cannot reach a proxy at {0}; is it running there? --server HOST:PORT names another address")]
     Unreachable(String),
     /// The proxy refused.
     #[error("{}{}", .0.message(), hint(.0))]
@@ -41,11 +41,20 @@ pub enum RemoteError {
 /// What to do about a refusal, where its text doesn't say it.
 fn hint(status: &Status) -> &'static str {
     match status.code() {
-        Code::NotFound => "; `topic list` and `group list` show what there is",
+        Code::NotFound if status.message().contains("dead letter") => "",
+        Code::NotFound => "; `topic list` and `group list` show what exists",
         Code::Unimplemented if status.message().starts_with("Method not found") => {
             "; is --server the address of administration (admin_listen), and the proxy as new as this program?"
         }
         _ => "",
+    }
+}
+
+impl RemoteError {
+    /// Whether the proxy does not have what the call names.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == Code::NotFound)
     }
 }
 
@@ -145,7 +154,7 @@ impl RemoteAdmin {
         Ok(admin_messages::page(answer.into_inner()))
     }
 
-    /// Has a group go on elsewhere in a topic.
+    /// Moves a group to another position in a topic.
     ///
     /// # Errors
     /// The proxy's refusal.
