@@ -1,6 +1,6 @@
 //! Sending.
 
-mod lanes;
+mod fifo_order;
 mod orphan_checks;
 mod recall;
 mod room;
@@ -17,7 +17,7 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 
 use self::{
-    lanes::Lanes,
+    fifo_order::FifoOrder,
     room::Room,
     send_batcher::{PendingSend, SendBatcher},
     transaction::HalfSlot,
@@ -52,7 +52,7 @@ struct Inner {
     routes: Arc<Routes>,
     ids: MessageIds,
     room: Room,
-    lanes: Arc<Lanes>,
+    lanes: Arc<FifoOrder>,
     compress_above: Option<usize>,
 }
 
@@ -77,7 +77,7 @@ impl Producer {
     /// Sends one message and waits until the server has stored it.
     ///
     /// NORMAL messages that are sent at the same time may share a request, if the server supports it. FIFO messages
-    /// of one group are sent one after the other, in the order of the calls, also if one of them has to be sent
+    /// of one group are sent one after the other, in the order of the calls, even if one of them has to be sent
     /// again; those of different groups are sent side by side. If a FIFO message fails for good, the next one of
     /// its group is sent. The other types travel alone. See [`Message`] for the types.
     ///

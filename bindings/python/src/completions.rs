@@ -9,7 +9,7 @@ use crate::error::raised;
 use crate::exit::is_daemon_at_exit;
 use crate::operation::Operation;
 use crate::outcome::value;
-use crate::signal::Signal;
+use crate::wake_fd::WakeFd;
 
 /// The operations of one event loop: submitted by id, resolved in batches. The loop watches
 /// [`fileno`](Self::fileno) and calls [`drain`](Self::drain) when it is readable.
@@ -19,7 +19,7 @@ pub(crate) struct Completions(Mutex<Option<Open>>);
 #[derive(Clone)]
 struct Open {
     queue: Arc<Queue>,
-    signal: Arc<Signal>,
+    wake_fd: Arc<WakeFd>,
 }
 
 /// The id of an operation, whether it failed, and its value or exception.
@@ -39,14 +39,14 @@ fn open(open: &Option<Open>) -> PyResult<&Open> {
 impl Completions {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
-        let signal = Arc::new(Signal::new()?);
-        let wake = Arc::clone(&signal);
+        let wake_fd = Arc::new(WakeFd::new()?);
+        let wake = Arc::clone(&wake_fd);
         let queue = Queue::new(move || wake.set()).map_err(|error| raised(py, &error))?;
-        Ok(Self(Mutex::new(Some(Open { queue, signal }))))
+        Ok(Self(Mutex::new(Some(Open { queue, wake_fd }))))
     }
 
     fn fileno(&self) -> PyResult<RawFd> {
-        Ok(open(&self.lock())?.signal.as_raw_fd())
+        Ok(open(&self.lock())?.wake_fd.as_raw_fd())
     }
 
     /// Starts an operation and returns its id.
@@ -66,12 +66,12 @@ impl Completions {
 
     /// Up to `max` completions. If there are more, the descriptor stays readable.
     fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Completion<'py>>> {
-        let Open { queue, signal } = open(&self.lock())?.clone();
+        let Open { queue, wake_fd } = open(&self.lock())?.clone();
         // A forked child shares the descriptor with its parent, and must not take the parent's wake-up.
         if queue.is_forked() {
             return Ok(Vec::new());
         }
-        signal.clear();
+        wake_fd.clear();
         if is_daemon_at_exit() {
             return Ok(Vec::new());
         }

@@ -16,8 +16,8 @@ mod outcome;
 mod output;
 mod pulled;
 mod push;
-mod signal;
 mod transaction;
+mod wake_fd;
 
 use pyo3::prelude::*;
 

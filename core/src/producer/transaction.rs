@@ -98,7 +98,7 @@ impl Transaction {
         self.producer.submit(message, Some(slot)).await?.wait().await
     }
 
-    /// Has the messages delivered. Waits first for sends of the transaction that are under way.
+    /// Commits: the messages are delivered. Waits first for sends of the transaction that are under way.
     ///
     /// Cancelling the future stops waiting, but does not cancel the commit.
     ///
@@ -113,7 +113,7 @@ impl Transaction {
         self.decide(true).await
     }
 
-    /// Has the messages dropped. Otherwise as [`commit`](Self::commit).
+    /// Rolls back: the messages are dropped. Otherwise as [`commit`](Self::commit).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Where a topic's queues are.
+//! Where a topic's queues are, and which of them gets a message.
 
 mod table;
 

@@ -16,14 +16,14 @@ use super::lite_subscriptions::{MemberKey, ReceivingMember};
 use super::progress::Progress;
 use super::receive::{InMemory, MAX_ATTEMPT_ID, Request};
 use super::topic::Topic;
-use super::waiting::{self, Woken};
+use super::waiting_limits::{self, Woken};
 use crate::service::{Delivered, Delivery, GroupStart, Receive, ServiceError, ServiceErrorKind};
 
 /// A receive under way.
 struct LiteReceive<'a> {
     broker: &'a Broker,
     topic: Arc<Topic>,
-    /// The group's progress in the LITE topic itself. There are no messages, but it tells when the topic or the group is
+    /// The group's progress in the LITE topic itself. There are no messages, but it says when the topic or the group is
     /// deleted, and counts the waiting receives.
     parent_progress: Arc<Progress>,
     filter: Matcher,
@@ -44,7 +44,7 @@ impl Broker {
     ) -> Result<Delivered, ServiceError> {
         asked.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
         asked.fifo = true;
-        let bytes = waiting::bytes_of(&asked);
+        let bytes = waiting_limits::bytes_of(&asked);
         let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
         let topic = self.topic(&asked.topic).await?;
         let (group, parent_progress) = self.group_in(&topic, &asked.group).await?;
@@ -242,7 +242,7 @@ impl LiteReceive<'_> {
     }
 }
 
-/// Has the coordinates tell the lite topic.
+/// Adds the lite topic to the coordinates.
 fn named(name: &str, mut batch: LeasedBatch) -> LeasedBatch {
     for delivery in &mut batch.deliveries {
         let at = LiteCoordinates { name, inner: &delivery.coordinates };

@@ -4,9 +4,9 @@
 //! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all that waited)
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
 //! receive ──> take (cursor and leases, under the group's lock) ──> progress writer thread ──> delivery
-//! settle ──> lease changed ──> progress writer thread         expiry: wakes receives when leases expire
-//!                                                              last_attempts: makes dead letters of what expired too often
-//! end transaction, recall ──> a change of the writer thread   checks: asks for half messages that nobody decided about
+//! settle ──> lease changed ──> progress writer thread   lease_expiry: wakes receives when leases end
+//!                                                              last_attempts: makes dead letters after the last attempt
+//! end transaction, recall ──> a change of the writer thread   checks: asks producers about undecided half messages
 //! ```
 //!
 //! A lite topic (`lite_topics`) is a topic of its own with one queue. Receives from lite topics (`lite_receive`) wait for all
@@ -32,7 +32,6 @@ mod damage;
 mod dead_letter;
 mod decisions;
 mod directory;
-mod expiry;
 #[cfg(test)]
 mod fifo_model;
 mod filter;
@@ -43,6 +42,7 @@ mod journal;
 mod keys;
 mod last_attempts;
 mod lease;
+mod lease_expiry;
 mod leased_batch;
 mod lite_member;
 mod lite_receive;
@@ -84,7 +84,7 @@ mod timer;
 mod topic;
 mod transaction;
 mod usage;
-mod waiting;
+mod waiting_limits;
 mod writer;
 
 use std::io;

@@ -17,7 +17,7 @@ use super::receive::READ_AHEAD;
 use super::store::{corrupt, unavailable};
 use super::take::{MAX_BYTES, MAX_LOOKED_AT};
 use super::topic::Topic;
-use super::waiting;
+use super::waiting_limits;
 use crate::service::{
     Delivery, Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis, time,
 };
@@ -31,7 +31,7 @@ struct Source {
 #[async_trait]
 impl Offsets for Broker {
     async fn pull(&self, mut pull: Pull) -> Result<Pulled, ServiceError> {
-        let bytes = pull.topic.len() + pull.group.len() + waiting::bytes_of_filter(&pull.filter);
+        let bytes = pull.topic.len() + pull.group.len() + waiting_limits::bytes_of_filter(&pull.filter);
         let filter = Matcher::new(std::mem::take(&mut pull.filter))?;
         let source = self.source(&pull.topic, &pull.broker, pull.queue_id).await?;
         let mut place = None;

@@ -19,7 +19,7 @@ use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
 use super::topic::{LiteMembership, Topic};
-use super::waiting::{Place, Waiting, WaitingLimits};
+use super::waiting_limits::{Place, Waiting, WaitingLimits};
 use crate::service::{GroupStart, ServiceError};
 
 /// No more waiting receives are woken at once. One that takes messages and leaves others wakes the next.
@@ -78,7 +78,7 @@ pub(super) struct State {
     touched: Vec<usize>,
     /// Whether the latest receive asked for messages in order.
     pub(super) in_order: bool,
-    /// The wake-up that is scheduled with [`super::expiry`].
+    /// The wake-up that is scheduled with [`super::lease_expiry`].
     pub(super) scheduled: Option<u64>,
     /// The last time up to which [`super::last_attempts`] has looked at leases that are over.
     pub(super) looked_until: u64,

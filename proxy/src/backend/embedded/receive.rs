@@ -18,7 +18,7 @@ use super::queue::Queue;
 use super::store::corrupt;
 use super::take::{Batch, Order, Position, ReadChunks, Taken, Wanted};
 use super::topic::Topic;
-use super::waiting::{self, Woken};
+use super::waiting_limits::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind, time};
 
 /// A receive under way.
@@ -62,7 +62,7 @@ impl Broker {
     /// See [`crate::service::Messages::receive`].
     pub(super) async fn receive_messages(&self, mut asked: Receive) -> Result<Delivered, ServiceError> {
         asked.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
-        let bytes = waiting::bytes_of(&asked);
+        let bytes = waiting_limits::bytes_of(&asked);
         let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
         let request = self.prepare(&asked, &filter).await?;
         if let Some(mut batch) = request.try_now().await? {

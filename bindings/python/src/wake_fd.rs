@@ -1,16 +1,16 @@
-//! A file descriptor that an event loop watches and that any thread can make readable.
+//! A file descriptor that wakes an event loop: the loop watches it, and any thread can make it readable.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// An eventfd, or a socket pair on systems without it.
-pub(crate) struct Signal {
+pub(crate) struct WakeFd {
     read: OwnedFd,
     #[cfg(not(target_os = "linux"))]
     write: OwnedFd,
 }
 
-impl Signal {
+impl WakeFd {
     #[cfg(target_os = "linux")]
     pub(crate) fn new() -> io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
@@ -40,7 +40,7 @@ impl Signal {
     }
 }
 
-impl AsRawFd for Signal {
+impl AsRawFd for WakeFd {
     fn as_raw_fd(&self) -> RawFd {
         self.read.as_raw_fd()
     }

@@ -1,4 +1,5 @@
-//! Wakes a group's waiting receives when its leases end, and finds the messages that become dead letters then.
+//! What happens when leases end: waiting receives of the group are woken, and messages that had their last delivery are
+//! found, so that they become dead letters. [`super::take`] delivers the others again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -111,7 +112,7 @@ impl Expiry {
     }
 }
 
-/// Leases or message groups of a queue are counted no further: so many receives are not woken at once.
+/// The most leases or message groups of a queue that are counted: no more receives are woken at once.
 const MAX_COUNTED: usize = 64;
 
 impl Wakeups {

@@ -1,14 +1,15 @@
-//! How many receives wait, and how much memory what they ask for takes.
+//! The limits of waiting receives: how many there may be, and how much memory their requests may take. They are woken by
+//! [`super::progress`] and [`super::lease_expiry`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::service::{Filter, Receive, ServiceError, ServiceErrorKind};
 
-/// The most bytes that the requests of waiting receives take, in one group of a topic or in all.
+/// The most bytes that the requests of waiting receives may take, in one group of a topic or in all.
 const MAX_BYTES: usize = 64 << 20;
-/// What each tag of a filter takes beside its bytes.
+/// The memory of a tag in a filter, in addition to its bytes.
 const TAG_OVERHEAD: usize = 48;
-/// A compiled expression takes about this many times the bytes of its text.
+/// The memory of a compiled expression, as a multiple of the bytes of its text.
 const EXPRESSION_FACTOR: usize = 16;
 
 /// The waiting receives, of one group in a topic or of all.
@@ -27,14 +28,14 @@ pub(super) struct WaitingLimits {
     pub(super) altogether: usize,
 }
 
-/// A place among the waiting receives. It is free again when this is dropped.
+/// A place among the waiting receives, which is given back when this is dropped.
 pub(super) struct Place<'a> {
     waiting: &'a Waiting,
     bytes: usize,
 }
 
 impl Waiting {
-    /// Takes a place for a receive whose request takes so many bytes.
+    /// Takes a place for a receive whose request takes this many bytes.
     ///
     /// # Errors
     /// `Busy` if there are `max` already, or if they take too much memory.
@@ -48,7 +49,7 @@ impl Waiting {
         Ok(place)
     }
 
-    /// How many receives wait.
+    /// The number of waiting receives.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
@@ -83,7 +84,7 @@ impl<W: Fn()> Drop for Woken<W> {
     }
 }
 
-/// About how many bytes a waiting receive takes for what its client chose.
+/// About how many bytes the names and the filter in a receive take.
 pub(super) fn bytes_of(request: &Receive) -> usize {
     let filter = bytes_of_filter(&request.filter);
     let attempt_id = request.attempt_id.as_ref().map_or(0, String::len);
