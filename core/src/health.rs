@@ -97,7 +97,7 @@ impl Health {
     }
 }
 
-/// Tells that the health of a client may have changed, and knows what its sessions say.
+/// Announces that the health of a client may have changed, and knows what its sessions say.
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
     changed: watch::Sender<()>,
@@ -114,7 +114,7 @@ pub(crate) struct SessionHealth {
 }
 
 impl Monitor {
-    /// Tells that something may have changed.
+    /// Announces that something may have changed.
     pub(crate) fn poke(&self) {
         self.changed.send_replace(());
     }

@@ -34,7 +34,7 @@ pub(crate) struct LiteTopics {
     state: Mutex<State>,
     /// Held by the request under way, so that a complete set does not overtake a change.
     turn: tokio::sync::Mutex<()>,
-    /// Has the complete set sent.
+    /// Makes the task send the complete set.
     incomplete: Notify,
     /// Changes when a server has revoked a subscription, or the consumer is closed.
     revocations: watch::Sender<u64>,

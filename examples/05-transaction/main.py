@@ -1,4 +1,4 @@
-"""Deliver a message only if a local change succeeded, also if the program forgets to say so.
+"""Deliver a message only if a local change succeeded, even if the program forgets to say so.
 
     rocketmq-thin-proxy topic create payments --type transaction
     python main.py HOST:PORT

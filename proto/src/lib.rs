@@ -30,7 +30,7 @@ pub mod otlp {
 /// own ids, tags, keys and properties.
 ///
 /// Apache's proxies do not announce it: brokers up to 5.3 overwrite those of all messages with those of the first
-/// (`MessageExtEncoder`), and no answer tells which brokers are behind a proxy.
+/// (`MessageExtEncoder`), and no answer says which brokers are behind a proxy.
 pub const KEEPS_BATCHES: &str = "x-mq-keeps-batches";
 
 /// The descriptors of both packages as an encoded `google.protobuf.FileDescriptorSet`, for server

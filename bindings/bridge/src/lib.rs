@@ -15,7 +15,7 @@
 //!
 //! Languages with threads may wait instead: [`start`] and [`Call::wait`].
 //!
-//! Neither side calls the other's code for a message: the wake-up only tells that there are outcomes to fetch,
+//! Neither side calls the other's code for a message: the wake-up only says that there are outcomes to fetch,
 //! and is made once for many of them.
 //!
 //! # Cancelling

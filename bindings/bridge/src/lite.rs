@@ -1,4 +1,4 @@
-//! Lite topics, which simple and push consumers subscribe to alike.
+//! Lite topics, which both simple and push consumers can subscribe to.
 
 use rocketmq_thin::Error;
 

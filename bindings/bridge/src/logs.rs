@@ -1,7 +1,7 @@
 //! What clients report about themselves, for the logging of a language.
 //!
-//! The core reports with `tracing`. This library has a copy of `tracing` of its own, so its one subscriber sees the
-//! events of the core alone, and disturbs no other library of the process. Without a [`Logs`] it is not installed.
+//! The core reports with `tracing`. This library links its own copy of `tracing`, so its subscriber sees only the events
+//! of the core, and does not affect other libraries in the process. It is installed with the first [`Logs`].
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
@@ -26,15 +26,15 @@ use crate::process::Process;
 /// The most records that wait to be fetched. Beyond these, new ones are dropped and counted.
 const MAX_RECORDS: usize = 1024;
 
-/// The most bytes of one text of a record. What servers say goes into it.
+/// The most bytes of a text in a record, which may contain what a server says.
 const MAX_TEXT: usize = 2048;
 
-/// How much a record matters.
+/// The severity of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Something is lost.
     Error,
-    /// Something failed that the client makes up for, or that the application should know.
+    /// Something failed and the client goes on, or the application should know of it.
     Warn,
     /// Something changed.
     Info,
@@ -75,16 +75,16 @@ impl LogLevel {
 /// One thing that a client reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
-    /// How much it matters.
+    /// The severity.
     pub level: LogLevel,
-    /// What happened, without the particulars.
+    /// What happened, without the details.
     pub message: String,
-    /// The particulars, by name.
+    /// The details, by name.
     pub fields: Vec<(&'static str, String)>,
 }
 
 impl fmt::Display for LogRecord {
-    /// The message and the particulars, as `name=value`.
+    /// The message and the details, as `name=value`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
@@ -95,7 +95,7 @@ impl fmt::Display for LogRecord {
 pub struct Logs(Bound<Arc<Records>>);
 
 impl Logs {
-    /// What they report from now on, up to this level. Many may follow it side by side.
+    /// What they report from now on, up to this level. There may be several at the same time.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Logs {
         let (waiting, arrived, closed) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
         let records = Arc::new(Records { level, waiting, arrived, closed });
         process.log_listeners().lock().push(Arc::downgrade(&records));
-        // It fails if there is a subscriber already. Then this library is a part of a Rust program, which has its own.
+        // Fails if there is a subscriber already: this library may be a part of a Rust program that has its own.
         INSTALLED.call_once(|| drop(tracing::subscriber::set_global_default(Reports)));
         Ok(Self(Bound::new(records, process)))
     }
@@ -136,7 +136,7 @@ impl Logs {
         self.0.call("logs", |records| records.waiting.lock().take())
     }
 
-    /// Follows the reports no longer. Does nothing in a forked child.
+    /// Stops following the reports. Does nothing in a forked child.
     pub fn close(&self) {
         if let Some(records) = self.0.here() {
             records.closed.store(true, Ordering::SeqCst);
@@ -153,7 +153,7 @@ pub(crate) struct Records {
     closed: AtomicBool,
 }
 
-/// Those who follow the reports of a process.
+/// The records of every open [`Logs`] of a process.
 pub(crate) type Listeners = Mutex<Vec<Weak<Records>>>;
 
 #[derive(Default)]
@@ -175,7 +175,7 @@ impl Waiting {
         }
     }
 
-    /// All of them, and as the last one how many were dropped.
+    /// Takes all records. If some were dropped, a last one says how many.
     fn take(&mut self) -> Vec<LogRecord> {
         let dropped = mem::take(&mut self.dropped);
         let lost = (dropped > 0).then(|| LogRecord {
@@ -252,7 +252,7 @@ impl Visit for LogRecord {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = Bounded(String::new());
-        // It fails where the text is full.
+        // Fails once the text is full.
         let _ = write!(text, "{value:?}");
         match field.name() {
             "message" => self.message = text.0,
@@ -261,7 +261,7 @@ impl Visit for LogRecord {
     }
 }
 
-/// A text that takes no more than [`MAX_TEXT`] bytes.
+/// A text of at most [`MAX_TEXT`] bytes.
 struct Bounded(String);
 
 impl Write for Bounded {

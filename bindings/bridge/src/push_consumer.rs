@@ -46,7 +46,7 @@ impl PushConsumer {
         self.call("is_paused", rocketmq_thin::PushConsumer::is_paused)
     }
 
-    /// Closes the consumer in the background, for an application that is gone. Never blocks, and does nothing in a
+    /// Closes the consumer in the background, because the application has dropped it. Never blocks, and does nothing in a
     /// forked child.
     pub fn abandon(&self) {
         let consumer = self.clone();
@@ -65,7 +65,7 @@ impl PushConsumer {
 }
 
 impl Task {
-    /// Tells how the message was handled. Never blocks, and does nothing in a forked child.
+    /// Reports how the message was handled. Never blocks, and does nothing in a forked child.
     pub fn complete(self, result: ConsumeResult) {
         self.consume(|task| task.complete(result));
     }

@@ -13,7 +13,7 @@ impl Transaction {
         )
     }
 
-    /// Has the messages delivered: [`Outcome::Done`].
+    /// Commits, so that the messages are delivered: [`Outcome::Done`].
     pub fn commit(&self) -> Operation {
         self.operation(
             "commit",
@@ -21,7 +21,7 @@ impl Transaction {
         )
     }
 
-    /// Has the messages dropped: [`Outcome::Done`].
+    /// Rolls back, so that the messages are dropped: [`Outcome::Done`].
     pub fn rollback(&self) -> Operation {
         self.operation("rollback", |transaction| async move {
             transaction.rollback().await.map(|()| Outcome::Done)

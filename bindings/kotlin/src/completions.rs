@@ -43,7 +43,7 @@ impl Completions {
         self.queue.drain(1).pop()
     }
 
-    /// The next outcome; waits for it until the timeout.
+    /// Waits for the next outcome, until the timeout.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<(u64, Outcome)> {
         let deadline = Instant::now() + timeout;
         loop {

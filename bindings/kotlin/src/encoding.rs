@@ -8,7 +8,7 @@ use uniffi::{FfiConverter, MetadataBuffer, Result, TypeId, check_remaining};
 
 use crate::UniFfiTag;
 
-/// A message's body. It is encoded like a `Vec<u8>`, but copied at once, where uniffi copies byte by byte.
+/// A message's body. It is encoded like a `Vec<u8>`, but copied as a whole, while uniffi copies byte by byte.
 pub(crate) struct Body(pub(crate) Bytes);
 
 // SAFETY: the encoding is that of a `Vec<u8>`, and so is the type announced to the generator.

@@ -32,7 +32,7 @@ pub(crate) struct Failure {
     retryable: bool,
     maybe_delivered: bool,
     operation: String,
-    /// The reason alone.
+    /// Only the reason.
     reason: String,
     /// Operation, reason, kind, code and endpoint on one line.
     summary: String,

@@ -110,7 +110,7 @@ impl MetricReport {
 }
 
 impl PointReport {
-    /// `None` if the kind of its value is newer than this crate.
+    /// `None` if this crate does not know the kind of the value.
     fn new(point: core::MetricPoint) -> Option<Self> {
         let value = match point.value {
             core::MetricValue::Counter(count) => ValueReport::Counter { count: count.cast_signed() },

@@ -1,4 +1,4 @@
-//! Lite topics, which simple and push consumers subscribe to alike.
+//! Lite topics, which both simple and push consumers can subscribe to.
 
 use rocketmq_thin_bridge::LiteRevocations;
 
@@ -15,7 +15,7 @@ pub(crate) enum ConsumerKey {
     Push { key: i64 },
 }
 
-/// What the bridge does with either consumer; `None` if it does not exist.
+/// Calls a method of a consumer of either kind; `None` if the consumer does not exist.
 macro_rules! of {
     ($consumer:expr, $method:ident($($argument:expr)?)) => {
         match $consumer {

@@ -35,9 +35,9 @@ pub(crate) enum Outcome {
     Text { text: String },
     /// Success, without a value.
     Done,
-    /// There are no more: what was asked for the next one is closed.
+    /// Nothing more will come, because its source is closed.
     End,
-    /// The failure for each delivery, or none.
+    /// For each delivery its failure, or `None` if it was settled.
     AllSettled { failures: Vec<Option<Failure>> },
     /// Closed within the deadline.
     Closed { flushed: i64, abandoned: i64, handled: i64, given_back: i64, elapsed: Duration },
@@ -100,7 +100,7 @@ impl From<core::Outcome> for Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a call that does not wait; `None` if an object that it needs does not exist.
+    /// The outcome of a call that does not wait. `result` is `None` if an object that it needs does not exist.
     pub(crate) fn answer<T>(result: Option<Result<T, core::Error>>, convert: impl FnOnce(T) -> Self) -> Self {
         match result {
             Some(Ok(value)) => convert(value),

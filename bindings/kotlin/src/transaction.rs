@@ -72,13 +72,13 @@ pub(crate) fn send_half(transaction: i64, message: OutgoingMessage) -> i64 {
     submit(|| Some(TRANSACTIONS.get(transaction)?.send(message.into())))
 }
 
-/// Has the messages of a transaction delivered.
+/// Commits a transaction.
 #[uniffi::export]
 pub(crate) fn commit_transaction(transaction: i64) -> i64 {
     submit(|| Some(TRANSACTIONS.get(transaction)?.commit()))
 }
 
-/// Has the messages of a transaction dropped.
+/// Rolls a transaction back.
 #[uniffi::export]
 pub(crate) fn rollback_transaction(transaction: i64) -> i64 {
     submit(|| Some(TRANSACTIONS.get(transaction)?.rollback()))

@@ -1,7 +1,7 @@
 'use strict';
 
-// The application's functions that a client calls: handlers, checkers and providers of credentials. What they do wrong
-// is logged, and disturbs nothing else.
+// The application's functions that a client calls: handlers, checkers and providers of credentials. What they throw
+// is logged and has no other effect.
 
 const { run } = require('./operations.cjs');
 const { credentials, milliseconds, oneOf } = require('./arguments.cjs');

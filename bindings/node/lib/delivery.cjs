@@ -48,7 +48,7 @@ class Delivery {
 function pairs(flat) {
   const object = {};
   for (let i = 0; i < flat.length; i += 2) {
-    // Not by assignment, which would set the prototype for `__proto__`.
+    // Defined and not assigned: assigning `__proto__` would set the prototype.
     Object.defineProperty(object, flat[i], {
       value: flat[i + 1],
       enumerable: true,
@@ -71,5 +71,5 @@ function deliveriesOf(list) {
 
 const deliveries = listOf((delivery, path) => leaseOf(delivery, path) && delivery, 'an iterable of deliveries');
 
-// All but `Delivery` is for this package alone.
+// Everything except `Delivery` is internal.
 module.exports = { Delivery, deliveries, deliveriesOf, leaseOf, pairs };

@@ -12,7 +12,7 @@ class RocketMQError extends Error {
     super(failure.summary, cause && { cause });
     // The stack is made when it is first read, and begins with the message: with the summary, if it is read now.
     void this.stack;
-    // As in every language, `message` is the reason alone.
+    // As in every language, `message` is only the reason.
     this.message = failure.message;
     this.kind = failure.kind;
     this.code = failure.code;

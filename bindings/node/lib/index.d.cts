@@ -85,7 +85,7 @@ export interface Credentials {
 
 /** How failed attempts are retried. The delays are random, below a limit that doubles with each attempt. */
 export interface RetryOptions {
-  /** The maximum number of attempts of one call (16). 1 turns retries off. */
+  /** The maximum number of attempts of one call (16). With 1, a request that a server may have received is not repeated. */
   readonly maxAttempts?: number | undefined;
   /** The limit of the first delay (20). */
   readonly initialMs?: number | undefined;
@@ -320,9 +320,9 @@ export class Transaction implements AsyncDisposable {
   private constructor();
   /** Sends a message that is delivered once the transaction is committed. */
   send(message: Message, call?: CallOptions): Promise<Receipt>;
-  /** Has the messages delivered. A second decision rejects with `InvalidArgument`. */
+  /** Commits: the messages are delivered. A second decision rejects with `InvalidArgument`. */
   commit(call?: CallOptions): Promise<void>;
-  /** Has the messages dropped. A second decision rejects with `InvalidArgument`. */
+  /** Rolls back: the messages are dropped. A second decision rejects with `InvalidArgument`. */
   rollback(call?: CallOptions): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }

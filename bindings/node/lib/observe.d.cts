@@ -16,7 +16,7 @@ export type Settlement = 'ack' | 'retry' | 'deadLetter' | 'changeInvisible';
 
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
-/** What an interceptor is told. What it throws is logged, and disturbs nothing. */
+/** Functions that are called before and after operations. What they throw is logged and has no other effect. */
 export interface Interceptor {
   /** Before a send. What it changes is sent; the caller's own message stays as it is. */
   beforeSend?(message: Omit<Writable<Message>, 'properties'> & { properties: Record<string, string> }): void;

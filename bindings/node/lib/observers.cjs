@@ -16,7 +16,7 @@ function telemetry() {
   return openTelemetry;
 }
 
-/** What an application wants to be told: its logger, its interceptors and its OpenTelemetry. None disturbs a call. */
+/** The application's logger, interceptors and OpenTelemetry. Their failures have no effect on a call. */
 class Observers {
   #logger;
   #interceptors;

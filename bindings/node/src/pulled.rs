@@ -37,7 +37,7 @@ impl CredentialRequests {
         self.requests.answer(Ok(credentials.try_into()?)).map_err(reason)
     }
 
-    /// Tells why there are no credentials.
+    /// Reports why there are no credentials.
     #[napi]
     pub fn refuse(&self, why: String) -> Result<()> {
         self.requests.answer(Err(why)).map_err(reason)

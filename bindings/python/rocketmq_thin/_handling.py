@@ -13,7 +13,7 @@ MAX_TASKS = 64
 
 
 def complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
-    """Tells what a handler returned or raised; `None` means that the message is done."""
+    """Reports what a handler returned or raised; `None` means that the message is done."""
     if isinstance(result, Retry):
         observers.settling(group, task.delivery, "retry")
         try:

@@ -1,4 +1,4 @@
-"""What an application is told, by its logging, its interceptors and its OpenTelemetry. None of them disturbs a call."""
+"""The application's logging, interceptors and OpenTelemetry. Their failures have no effect on a call."""
 
 from __future__ import annotations
 

@@ -82,8 +82,9 @@ class Client(_Handle[_native.Client]):
             request_timeout: How long one attempt waits for its response. Default: 3 s.
             operation_timeout: How long a call may take, including all attempts and pauses. Default: 10 s.
             startup_timeout: How long connecting, or making a producer or consumer, may take. Default: 10 s.
-            max_attempts: The maximum number of attempts of one call; 1 never retries. Default: 16.
-            interceptors: What is told of each send, receive and settlement. Default: nothing.
+            max_attempts: The maximum number of attempts of one call. With 1, a request that a server may have received is
+                not repeated. Default: 16.
+            interceptors: They are called before and after each send, receive and settlement. Default: none.
         """
         self._observers = Observers(interceptors)
         provider = plain(credentials, "credentials") if callable(credentials) else None

@@ -1,4 +1,4 @@
-"""What an application is told of each send, receive and settlement."""
+"""Code of the application around each send, receive and settlement."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ Settlement = Literal["ack", "retry", "dead_letter", "change_invisible"]
 
 
 class Interceptor:
-    """Is told before and after each send, receive and settlement of a client: `Client(..., interceptors=[Mine()])`.
+    """Its functions are called before and after each send, receive and settlement of a client:
+    `Client(..., interceptors=[Mine()])`.
 
-    Override what you need. The functions are called where the operation is called, in both APIs, so they must be quick
-    and must not wait. What they raise is logged, and disturbs nothing. Of several interceptors, the first is told first
-    before an operation, and last after it.
+    Override what you need. In both APIs, the functions run in the thread that calls the operation, so they must be quick
+    and must not wait. Exceptions that they raise are logged and have no other effect. Of several interceptors, the first
+    is called first before an operation, and last after it.
     """
 
     def before_send(self, message: Message) -> None:
@@ -29,7 +30,7 @@ class Interceptor:
         """A consumer of this group is about to wait for messages."""
 
     def after_receive(self, group: str, result: Union[list[Delivery], BaseException]) -> None:
-        """It has messages, or nothing arrived in time, or it raised."""
+        """A receive has ended, with messages, with an empty list if nothing arrived in time, or with what it raised."""
 
     def before_settle(self, group: str, delivery: Delivery, settlement: Settlement) -> None:
         """A delivery is about to be settled."""
@@ -37,4 +38,4 @@ class Interceptor:
     def after_settle(
         self, group: str, delivery: Delivery, settlement: Settlement, error: Optional[BaseException]
     ) -> None:
-        """It is settled, or that failed. Is not called for messages of push consumers, which settle in the background."""
+        """It was settled, or that failed. Not called for messages of push consumers, which settle in the background."""

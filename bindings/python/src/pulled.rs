@@ -31,7 +31,7 @@ impl CredentialRequests {
         self.0.answer(Ok(credentials)).map_err(|error| raised(py, &error))
     }
 
-    /// Tells why there are no credentials.
+    /// Reports why there are no credentials.
     fn refuse(&self, py: Python<'_>, reason: String) -> PyResult<()> {
         self.0.answer(Err(reason)).map_err(|error| raised(py, &error))
     }

@@ -1,4 +1,4 @@
-//! Leases that the client keeps: each is renewed when half of it is over.
+//! Leases that the client keeps: each is renewed when half of it is over, and reported when it is lost.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -34,13 +34,13 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The most deliveries that are given back at the same time.
 const MAX_GIVEN_BACK: usize = 32;
 
-/// When a lease is due. The number tells apart leases that are due at the same time.
+/// When a lease is due. The number distinguishes leases that are due at the same time.
 type Due = (Instant, u64);
 
 /// The leases that one consumer keeps. One task renews all of them; it runs while there are any.
 ///
 /// A lease is kept until it is [released](Self::release), settled or lost, until the last clone of its delivery is
-/// dropped, or as long as was asked.
+/// dropped, or until the requested time is over.
 pub(crate) struct Leases {
     session: Arc<Session>,
     state: Mutex<State>,
@@ -134,7 +134,7 @@ impl Leases {
     pub(crate) async fn give_back(&self, leases: Vec<Arc<Lease>>) -> usize {
         let give_back = async |lease: Arc<Lease>| {
             self.release(&lease);
-            // By the handle that a renewal under way brings.
+            // Uses the handle that a renewal under way brings.
             let given_back = Change::give_back(self.session.clone(), lease).run().await;
             given_back.inspect_err(log_not_given_back).is_ok()
         };
@@ -288,7 +288,10 @@ fn what_to_do(lease: &Lease, keep_until: Instant, now: Instant) -> Step {
         return if lease.is_settled() { Step::Stop } else { Step::Wait(now + FAILURE_PAUSE) };
     }
     if keep_until <= now {
-        tracing::debug!(message_id = lease.message().message_id, "a lease was kept as long as was asked");
+        tracing::debug!(
+            message_id = lease.message().message_id,
+            "a lease is kept no longer: the requested time is over"
+        );
         return Step::Stop;
     }
     // The application may have changed the invisible time.

@@ -42,7 +42,7 @@ impl Messages {
     ///
     /// # Errors
     ///
-    /// As the items of the stream. The next call goes on.
+    /// The same as for the items of the stream. The next call continues.
     pub async fn next_batch(&self, max: usize) -> Option<Result<Vec<Delivery>>> {
         let feed = &self.stream.feed;
         let mut news = feed.news();
@@ -54,10 +54,10 @@ impl Messages {
         }
     }
 
-    /// Takes back deliveries that the application has not seen, for those who build on this crate, such as a
-    /// language's binding whose call was cancelled after its deliveries had arrived.
+    /// Takes back deliveries that the application has not seen. This is for libraries on top of this crate, such as a
+    /// language binding whose call was cancelled after its deliveries had arrived.
     ///
-    /// They come next again, in their order. After a close they are given back to the server at once. May be called
+    /// They are returned next, in their order. After a close they are given back to the server at once. May be called
     /// from any thread.
     pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
         deliveries.retain(|delivery| self.stream.consumer.is_own(delivery));

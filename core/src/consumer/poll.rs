@@ -1,8 +1,8 @@
 //! Long polls: one for each topic, broker and waiting receive.
 //!
 //! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. The next
-//! receive gets its deliveries, and waits for it if it still runs. A receive that waits longer than a server holds
-//! a poll polls again.
+//! receive gets its deliveries, and waits for it if it still runs. A receive polls
+//! again if it waits longer than a server holds a poll.
 
 pub(crate) mod poller;
 mod running;
@@ -70,7 +70,7 @@ impl Polls {
         self.prefetched.close().await;
     }
 
-    /// Has receives look for new polls, and gives back the deliveries of a topic that is no longer subscribed to.
+    /// Makes receives look for new polls, and gives back the deliveries of a topic that is no longer subscribed to.
     pub(super) async fn resubscribed(&self, topic: Option<&str>) {
         self.prefetched.announce();
         if let Some(topic) = topic {
@@ -78,14 +78,14 @@ impl Polls {
         }
     }
 
-    /// Returns deliveries that wait, or else the first that polls of all topics and brokers bring.
+    /// Returns waiting deliveries, or else the first ones that the polls of all topics and brokers bring.
     pub(super) async fn receive(self: &Arc<Self>, options: &ReceiveOptions) -> Result<Vec<Delivery>> {
         let wait = options.await_duration;
         let deadline = crate::options::deadline(Instant::now(), wait);
         let receive = self.wait_for_deliveries(options, deadline);
         let stop = self.subscriptions.stop();
         match stop.run_until_cancelled(receive).await {
-            // A close ends the polls, too, which looks as if they had found nothing.
+            // A close ends the polls, as if they had found nothing.
             Some(Ok(deliveries)) if deliveries.is_empty() && stop.is_cancelled() => {
                 Err(Error::closed("receive"))
             }

@@ -32,7 +32,7 @@ const MIN_RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Deliveries that wait for the application. Their leases are kept.
 ///
-/// Those who fetch limit how many there are.
+/// The code that fetches them limits their number.
 pub(crate) struct Prefetched {
     session: Arc<Session>,
     leases: Arc<Leases>,
@@ -95,12 +95,12 @@ impl Prefetched {
         self.news.subscribe()
     }
 
-    /// Has all who wait look again.
+    /// Makes all waiting receives look again.
     pub(crate) fn announce(&self) {
         self.news.send_modify(|news| *news += 1);
     }
 
-    /// Keeps what a poll has brought.
+    /// Keeps the deliveries of a poll.
     pub(crate) fn keep(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), Place::Back);
     }
@@ -111,7 +111,7 @@ impl Prefetched {
         self.insert(deliveries.into_iter().zip(rooms), Place::Back);
     }
 
-    /// Keeps what was taken and has not been seen. It goes first, because it was received first.
+    /// Keeps deliveries that were taken but not seen. They go first, because they were received first.
     pub(crate) fn put_back(self: &Arc<Self>, deliveries: Vec<Delivery>) {
         self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), Place::Front);
     }
@@ -165,7 +165,7 @@ impl Prefetched {
         }
     }
 
-    /// Gives back what waits of `topic`.
+    /// Gives back the waiting deliveries of `topic`.
     pub(super) async fn give_back_topic(&self, topic: &str) {
         self.give_back(|delivery| delivery.topic == topic).await;
     }
@@ -251,7 +251,7 @@ impl Prefetched {
                 state.idle
             };
             if expired {
-                tracing::debug!("the application takes no deliveries; what waits for it is given back");
+                tracing::debug!("the application takes no deliveries; those that wait for it are given back");
                 self.give_back(|_| true).await;
             }
         }

@@ -88,7 +88,7 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// Nothing has changed then.
+    /// If it fails, nothing has changed.
     pub(super) async fn subscribe(&self, subscription: Subscription) -> Result<bool> {
         if let Some(flaw) = subscription.flaw() {
             return Err(Error::new(ErrorKind::InvalidArgument, "subscribe", flaw));
@@ -117,7 +117,7 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// Nothing has changed then.
+    /// If it fails, nothing has changed.
     pub(super) async fn unsubscribe(&self, topic: &str) -> Result<bool> {
         let _turn = self.change.lock().await;
         if !self.current.borrow().iter().any(|it| *it.source.topic == *topic) {

@@ -29,7 +29,7 @@ pub struct Delivery {
     pub properties: Vec<(String, String)>,
     /// The message group, within which messages of FIFO topics are ordered.
     pub message_group: Option<String>,
-    /// When the sender asked the server to deliver it. Only of delayed messages, and not every server reports it.
+    /// The time for which the sender scheduled a delayed message. Not every server reports it.
     pub deliver_at: Option<SystemTime>,
     /// The priority; larger goes first. Only in PRIORITY topics.
     pub priority: Option<i32>,
@@ -47,7 +47,7 @@ pub struct Delivery {
     pub stored_at: Option<SystemTime>,
     /// How many times it has been delivered, including this time.
     pub attempt: u32,
-    /// Whether the body failed its digest or could not be decompressed.
+    /// Whether the body does not match its digest or could not be decompressed.
     pub corrupted: bool,
     /// The queue it is in.
     pub queue_id: i32,
@@ -57,11 +57,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether the lease is over although the delivery was not settled: the message comes, or came, again, and
-    /// settling this delivery fails with kind `InvalidReceipt`.
+    /// Whether the lease ended before the delivery was settled. Then the message is delivered again, and settling this
+    /// delivery fails with kind `InvalidReceipt`.
     ///
     /// True as soon as the client knows it: when the invisible time has passed, or when a server has refused to
-    /// renew the lease. All clones tell the same.
+    /// renew the lease. It is the same for all clones.
     #[must_use]
     pub fn is_lease_lost(&self) -> bool {
         self.lease.is_lost(Instant::now())

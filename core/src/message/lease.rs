@@ -73,7 +73,7 @@ enum End {
     Lost,
 }
 
-/// That the client renews a lease, and when next.
+/// The renewal of a lease by the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Renewal {
     /// Until when the lease is kept.

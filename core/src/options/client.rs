@@ -44,7 +44,7 @@ pub struct ClientOptions {
     pub retry: RetryOptions,
     /// The language of the application, as told to the server. Default: Rust. Set by language bindings.
     pub language: Language,
-    /// What is told before and after every operation. Default: none.
+    /// Called before and after every send, receive and settlement. Default: none.
     pub interceptors: Vec<Arc<dyn Interceptor>>,
 }
 
@@ -182,13 +182,13 @@ impl Default for ClientOptions {
 
 /// Whether a client waits for its servers when it starts, and what it does if they can't be reached.
 ///
-/// The options are checked first in any case. What will not pass by itself, such as a server that speaks another
-/// protocol or has an untrusted certificate, fails at once, except with `Lazy`.
+/// The options are checked first in any case. A permanent failure, such as a server that speaks another protocol or has
+/// an untrusted certificate, is returned at once, except with `Lazy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Startup {
     /// `connect` fails within about a second if nobody listens at any of the addresses, if connections are closed at
-    /// once, or if no host name is known. Other failures that may pass are waited out until
+    /// once, or if no host name is known. Other temporary failures are retried until
     /// [`startup_timeout`](ClientOptions::startup_timeout).
     #[default]
     Eager,

@@ -195,7 +195,7 @@ impl Inner {
         }
     }
 
-    /// Takes what a poll has brought. The order is that of the queue.
+    /// Takes the deliveries of a poll, which are in the order of the queue.
     pub(super) fn arrived(
         self: &Arc<Self>,
         reservation: Reservation<'_>,

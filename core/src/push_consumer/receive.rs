@@ -54,7 +54,7 @@ impl Inner {
                 }
                 Err(error) => {
                     let topic = &*source.topic;
-                    tracing::warn!(%error, topic, "the topic can't be received from; it is tried again");
+                    tracing::warn!(%error, topic, "receiving from the topic failed; trying again");
                     (known, wanted) = (None, HashSet::new());
                     self.routes.suspect(topic);
                 }
@@ -126,7 +126,11 @@ impl Broker {
 
     fn succeeded(&mut self) {
         if std::mem::take(&mut self.failing) {
-            tracing::info!(topic = &*self.topic, broker = &*self.name, "the topic is received from again");
+            tracing::info!(
+                topic = &*self.topic,
+                broker = &*self.name,
+                "receiving from the topic works again"
+            );
         }
     }
 
@@ -135,7 +139,7 @@ impl Broker {
         if std::mem::replace(&mut self.failing, true) {
             tracing::debug!(%error, topic, broker, "a receive failed again");
         } else {
-            tracing::warn!(%error, topic, broker, "a receive failed; it is tried again");
+            tracing::warn!(%error, topic, broker, "a receive failed; trying again");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Telling the server what became of a message, until it knows or the lease is over.
+//! Tells the server what became of a message, and repeats it until the server answers, the lease is over, or five minutes
+//! have passed.
 
 use std::{
     sync::Arc,

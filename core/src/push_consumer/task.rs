@@ -1,4 +1,4 @@
-//! A message and what tells its result.
+//! A message, and the object that reports its result.
 
 use std::{fmt, sync::Arc};
 
@@ -17,13 +17,13 @@ pub struct Task {
 }
 
 impl Task {
-    /// Tells how the message was handled. Returns at once; may be called from any thread.
+    /// Reports how the message was handled. Returns at once; may be called from any thread.
     pub fn complete(self, result: ConsumeResult) {
         self.completion.complete(result);
     }
 }
 
-/// Tells the result of a message; when dropped, that it failed.
+/// Reports the result of a message. Dropping it reports a failure.
 pub(super) struct Completion {
     /// Taken when the result is told.
     inner: Option<Arc<Inner>>,

@@ -230,7 +230,7 @@ pub(super) fn no_http2_over_tls(address: &Address) -> Error {
     )
 }
 
-/// A connection ended before the server's first HTTP/2 frame. `origin` tells whether it is one with TLS.
+/// A connection ended before the server's first HTTP/2 frame. `origin` says whether it uses TLS.
 pub(super) fn no_http2(
     address: &Address,
     origin: &Uri,

@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes at most so many bytes at a time, and counts the writes.
+    /// Takes at most this many bytes at a time, and counts the writes.
     struct Narrow {
         width: usize,
         writes: usize,

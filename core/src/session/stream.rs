@@ -41,9 +41,9 @@ pub(super) struct Stream {
 /// The state of a stream.
 #[derive(Debug)]
 pub(super) enum StreamState {
-    /// The server has sent no settings on this stream. `error` tells why the stream before it ended.
+    /// The server has sent no settings on this stream. `error` says why the stream before it ended.
     ///
-    /// `settings_since` is set if an earlier stream brought settings, and tells when that stream ended.
+    /// `settings_since` is set if an earlier stream brought settings, and says when that stream ended.
     Opening { failures: u64, error: Option<Error>, settings_since: Option<Instant> },
     /// The server has the settings of the client, and has sent its own `received` times.
     Ready { received: u64 },
@@ -241,7 +241,7 @@ impl StreamTask {
         }
     }
 
-    /// Has a push consumer handle a message. Returns the answer of a client that can't.
+    /// Lets a push consumer handle a message. Returns the answer of a client that can't.
     fn verify(
         &self,
         command: v2::VerifyMessageCommand,

@@ -25,7 +25,7 @@ impl VerificationReply {
         Self { nonce, commands: commands.downgrade() }
     }
 
-    /// Tells whether the message was consumed. Does not wait: without the stream, nobody waits for the reply.
+    /// Reports whether the message was consumed. Does not wait: without the stream, nobody waits for the reply.
     pub(crate) fn send(self, consumed: bool) {
         let command = build_verified(self.nonce, consumed);
         let sent = self.commands.upgrade().is_some_and(|commands| commands.try_send(command).is_ok());

@@ -1,6 +1,6 @@
-//! What every request passes before the rules handle it, whatever its protocol.
+//! What every request of a client passes before the rules handle it, whatever its protocol.
 //!
-//! [`crate::processor::Processor::run`] is the only way to the rules, and it runs every request through [`Layers`].
+//! [`crate::processor::Processor::run`] runs each of them through [`Layers`]. Administration bypasses them.
 
 mod limit;
 mod operation;

@@ -50,7 +50,7 @@ pub enum OperationKind {
     QueryOffset,
     /// Reports that a client is alive.
     Heartbeat,
-    /// Brings a client's settings.
+    /// Sends a client's settings.
     Register,
     /// Reports that a client closes.
     Terminate,

@@ -10,7 +10,7 @@ use crate::service::{
     TopicStats,
 };
 
-/// Requests that read much are carried out so many at a time. The others wait.
+/// How many requests that read much are carried out at a time. The others wait.
 const CONCURRENT: usize = 4;
 /// Messages of one read.
 const MAX_READ: usize = 100;
@@ -112,7 +112,7 @@ impl Processor {
         Ok(self.services_of(&read.topic).administration.read(read).await?)
     }
 
-    /// Has a group go on elsewhere in a topic.
+    /// Moves a group to another position in a topic.
     ///
     /// # Errors
     /// `GroupNotFound`, `TopicNotFound`, `BadRequest`, `NotImplemented`, or the backend's failure.

@@ -39,7 +39,7 @@ const TOPIC_BYTES: usize = 64;
 const MAX_TOPICS: usize = 2000;
 /// Subscriptions that are kept of one consumer.
 const MAX_SUBSCRIBED: usize = 64;
-/// Characters of the language and of the version that a client tells, each.
+/// The most characters of the language, and of the version, that a client reports.
 const MAX_LABEL: usize = 32;
 /// Bytes of a client's id and of its namespace, each.
 const MAX_NAME: usize = 1024;
@@ -373,7 +373,7 @@ impl Clients {
     }
 }
 
-/// The beginning of a label that a client tells.
+/// The beginning of a label that a client reports.
 fn shortened(label: &str) -> String {
     label.chars().take(MAX_LABEL).collect()
 }

@@ -1,5 +1,5 @@
-//! Which clusters can be reached. Asked periodically, so that a proxy that starts before its brokers, or loses
-//! them, says what is missing and recovers by itself.
+//! Checks periodically which clusters can be reached. A proxy that starts before its brokers, or loses them, reports
+//! what is missing and recovers by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl ClusterHealth {
 
 /// Checks all clusters until the proxy drains.
 pub(super) async fn watch_clusters(environment: &Environment) {
-    // Each cluster on its own, so that one that does not answer delays no other.
+    // Each cluster is checked on its own, so that one that does not answer does not delay the others.
     join_all(environment.clusters.all().map(|cluster| watch_cluster(environment, cluster))).await;
 }
 

@@ -67,7 +67,7 @@ impl Command for SyncLiteCommand {
         if config.lite_bind_topic.as_ref() != Some(&self.topic) {
             return Err(group::bound_elsewhere(&config, &self.topic));
         }
-        // A negative quota is none.
+        // A negative quota means no limit.
         let quota = usize::try_from(config.lite_quota).unwrap_or(usize::MAX).saturating_add(QUOTA_MARGIN);
         if self.lite_topics.len() > quota {
             let message = format!("lite subscription quota exceeded: {}", config.lite_quota);

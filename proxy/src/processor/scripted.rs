@@ -55,7 +55,7 @@ pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Reply<Inv
     }
 }
 
-/// The next question, which tells of producers.
+/// The next question, which must be about producers.
 pub(super) async fn announcement(asked: &mut Questions) -> (Vec<String>, Reply<()>) {
     match asked.recv().await {
         Some(Asked::Announce(topics, heard)) => (topics, heard),

@@ -23,7 +23,7 @@ pub enum Push {
         /// What ends its transaction.
         transaction_id: String,
     },
-    /// Tells that another client took over this lite topic.
+    /// Announces that another client took over this lite topic.
     LiteUnsubscribed(String),
 }
 

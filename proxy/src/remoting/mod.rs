@@ -1,7 +1,7 @@
 //! RocketMQ's remoting protocol: how commands are encoded. What they mean is decided elsewhere.
 //!
 //! A frame is `total length (4) | header type (1) and length (3) | header | body`, big-endian; the header is
-//! JSON or RocketMQ's own binary form, which each frame tells (Apache's `RemotingCommand`, `RocketMQSerializable`).
+//! JSON or RocketMQ's own binary form, as each frame says (Apache's `RemotingCommand`, `RocketMQSerializable`).
 //! The remote backend speaks it to name servers and brokers, and the remoting front end to classic clients.
 
 mod binary;

@@ -4,7 +4,7 @@
 pub const SEND_MESSAGE_V2: i32 = 310;
 /// A broker's counts of what happened lately.
 pub const VIEW_BROKER_STATS_DATA: i32 = 315;
-/// Has a group go on elsewhere in a topic.
+/// Moves a group to another position in a topic.
 pub const INVOKE_BROKER_TO_RESET_OFFSET: i32 = 222;
 /// Stores several messages of one topic.
 pub const SEND_BATCH_MESSAGE: i32 = 320;

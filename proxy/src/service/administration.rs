@@ -32,7 +32,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("reading of stored messages"))
     }
 
-    /// Has a group go on elsewhere in a topic, all queues at once where the backend can. What was delivered is not settled
+    /// Moves a group to another position in a topic, in all queues at once where the backend can. What was delivered is not settled
     /// by its old coordinates any more: what is before the new position is consumed, and what is not comes again.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ fn unsupported(what: &str) -> ServiceError {
 pub struct TopicStats {
     /// Its queues.
     pub queues: Vec<QueueStats>,
-    /// Bytes of its messages, if the backend tells them.
+    /// Bytes of its messages, if the backend reports them.
     pub bytes: Option<StoredBytes>,
     /// Messages that were stored per second, over the last minute.
     pub rate_in: Option<f64>,
@@ -131,7 +131,7 @@ pub struct GroupQueueStats {
     pub end: i64,
     /// Messages that are not settled.
     pub lag: i64,
-    /// Deliveries under a lease, if the backend tells them.
+    /// Deliveries under a lease, if the backend reports them.
     pub in_flight: Option<i64>,
     /// Messages whose lease is over and that the next receive gets again.
     pub retry: Option<i64>,

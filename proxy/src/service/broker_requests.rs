@@ -36,7 +36,7 @@ pub enum CheckOutcome {
 pub enum BrokerRequest {
     /// Asks whether to commit this half message. Its coordinates are those of the transaction.
     Check(Box<Delivery>),
-    /// Tells that another client took over a lite topic of an exclusive group.
+    /// Announces that another client took over a lite topic of an exclusive group.
     LiteUnsubscribed {
         /// The client that lost it.
         client_id: String,

@@ -68,7 +68,7 @@ pub struct Message {
     pub born_host: String,
     /// W3C trace context, verbatim.
     pub trace_context: Option<String>,
-    /// Where it was before it became a dead letter, if the backend tells.
+    /// Where it was before it became a dead letter, if the backend reports it.
     pub dead_letter_origin: Option<Origin>,
 }
 

@@ -16,16 +16,16 @@ pub trait Metadata: Send + Sync {
     /// A topic's configuration.
     ///
     /// # Errors
-    /// `TopicNotFound` only if it surely does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
+    /// `TopicNotFound` only if it certainly does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
 
-    /// As [`Metadata::topic`], but never creates the topic: for what the proxy asks by itself, again and again.
+    /// As [`Metadata::topic`], but never creates the topic. For what the proxy asks periodically by itself.
     async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
 
     /// A group's configuration.
     ///
     /// # Errors
-    /// `GroupNotFound` only if it surely does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
+    /// `GroupNotFound` only if it certainly does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError>;
 
     /// All topics, by name.
@@ -107,13 +107,13 @@ pub enum TopicKind {
 pub struct TopicConfig {
     /// Its name, namespace included.
     pub name: String,
-    /// What it takes.
+    /// The type of its messages.
     pub kind: TopicKind,
-    /// How many queues can be read.
+    /// The number of queues for reading.
     pub read_queues: i32,
-    /// How many queues can be written.
+    /// The number of queues for writing.
     pub write_queues: i32,
-    /// What it allows.
+    /// Its permission.
     pub permission: Permission,
     /// How long a lite topic of this LITE topic is kept after its last use (`lite.topic.expiration`). `None` means for
     /// ever.

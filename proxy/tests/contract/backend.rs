@@ -76,12 +76,12 @@ pub(crate) struct Remote {
 impl Backend for Remote {
     async fn start() -> Self {
         let name_server = std::env::var(NAME_SERVER).unwrap_or_else(|_| {
-            panic!("{NAME_SERVER} says where a name server listens: see cargo x cluster")
+            panic!("set {NAME_SERVER} to the address of a name server; see cargo x cluster")
         });
         let config = RemoteConfig {
             name_server,
             auto_create_topics: true,
-            // Other suites run beside this one.
+            // Other suites run at the same time and may delay the brokers.
             lookup_timeout: PATIENCE,
             call_timeout: PATIENCE,
             ..RemoteConfig::default()

@@ -91,7 +91,7 @@ async fn messages_are_found_by_id_key_and_time_and_shown() {
     assert_eq!(json(&proxy, &same).await, shown);
     let missing = refusal(&proxy, &["message", "show", "t", "--queue", "0", "--offset", "99"]).await;
     assert!(missing.contains("offsets 0 to"), "{missing}");
-    // Nothing of this was consumed.
+    // None of this has consumed a message.
     assert_eq!(receive(&mut client, receive_request("t", "g")).await.messages.len(), 30);
 }
 
@@ -105,7 +105,7 @@ async fn a_search_stops_at_its_limits_and_says_so() {
     assert_eq!(found["complete"], false);
     let limited = run(&proxy, &["message", "find", "t", "--id", "absent", "--limit", "1"], "").await;
     assert!(text(&limited.stdout).contains("no messages"), "{}", text(&limited.stdout));
-    // More than one answer may hold.
+    // More messages than fit in one answer.
     let all = json(&proxy, &["message", "peek", "t", "--count", "300"]).await;
     assert_eq!(ids(&all).len(), 300);
 }

@@ -23,7 +23,7 @@ pub(crate) async fn start(servers: Vec<String>) -> io::Result<String> {
 async fn join(mut client: TcpStream, servers: Arc<Vec<String>>, first: usize) {
     for step in 0..servers.len() {
         if let Ok(mut server) = TcpStream::connect(&servers[(first + step) % servers.len()]).await {
-            // A broken connection is reported by the client.
+            // The client reports a broken connection.
             let _ = copy_bidirectional(&mut client, &mut server).await;
             return;
         }

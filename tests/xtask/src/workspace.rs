@@ -42,7 +42,7 @@ impl Workspace {
         &self.target
     }
 
-    /// What `cargo x` keeps between runs: virtual environments, packages, logs. Made when missing.
+    /// What `cargo x` keeps between runs: virtual environments, packages, logs. The folder is created if it is missing.
     pub(crate) fn cache(&self, name: &str) -> Result<PathBuf> {
         let folder = self.target.join("x").join(name);
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;

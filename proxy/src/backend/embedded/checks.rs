@@ -127,7 +127,7 @@ impl Checks {
         }
     }
 
-    /// Has the checks of all topics read again, after the log was opened again.
+    /// Makes the checks of all topics be read again, after the log was opened again.
     pub(super) fn start_over(&self) {
         for watched in self.watched.lock().topics.values_mut() {
             (watched.from, watched.next) = (0, Next::At(0));

@@ -24,7 +24,7 @@ pub(super) fn monotonic() -> u64 {
     wall.saturating_add(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Has work for another thread go by the clock of this one, which tests control.
+/// Makes work for another thread use the clock of this one, which tests control.
 #[cfg(not(test))]
 pub(super) fn inherited<F>(work: F) -> F {
     work
@@ -48,7 +48,7 @@ pub(super) mod controlled {
         CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.load(Ordering::SeqCst)))
     }
 
-    /// Has this thread go by a clock that only the returned value moves. It is in ms since 1970.
+    /// Makes this thread use a clock that only the returned value moves. It is in ms since 1970.
     pub(in super::super) fn begin(now: u64) -> Arc<AtomicU64> {
         let clock = Arc::new(AtomicU64::new(now));
         CLOCK.set(Some(clock.clone()));

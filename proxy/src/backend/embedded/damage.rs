@@ -1,4 +1,4 @@
-//! Reads the chunks of a queue also where the disk has changed some of them.
+//! Reads the chunks of a queue even if the disk has changed some of them.
 //!
 //! The storage engine finds damage by checksums: of one value, or of a block with the keys and values of several chunks. What
 //! is damaged can't be read any more. What follows it can, once it is known where that is.
@@ -250,7 +250,7 @@ mod tests {
         broker.store_messages("topic", vec![message], deadline).await.expect("a send");
     }
 
-    /// Stores so many messages of this size in files, each in a chunk of its own.
+    /// Stores this many messages of this size in files, each in its own chunk.
     async fn fill(directory: &tempfile::TempDir, count: usize, size: usize) {
         let broker = broker(directory).await;
         for id in 0..count {

@@ -64,7 +64,7 @@ impl Decisions {
         outdated
     }
 
-    /// Notes the decisions of a commit that was stored, and that it removed so many.
+    /// Records the decisions of a commit that was stored, and how many it removed.
     pub(super) fn committed(&mut self, decided: HashMap<u64, Decision>, removed: usize) {
         for (_, sequence) in self.order.drain(..removed) {
             self.by_sequence.remove(&sequence);
@@ -74,7 +74,7 @@ impl Decisions {
         }
     }
 
-    /// How many of the oldest are to be forgotten when so many are added at this time.
+    /// How many of the oldest are removed when this many are added at this time.
     fn outdated(&self, added: usize, now: u64) -> usize {
         if added == 0 {
             return 0;

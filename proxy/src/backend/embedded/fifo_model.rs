@@ -27,7 +27,7 @@ const NO_LIMIT: usize = 1000;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Messages of these groups; 0 is none.
+    /// Messages of these groups; 0 means no group.
     Send {
         queue: usize,
         groups: Vec<u8>,
@@ -242,7 +242,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Acknowledges a delivery, or changes its lease to so many steps from now.
+    /// Acknowledges a delivery, or makes its lease end this many steps from now.
     fn settle(&mut self, index: prop::sample::Index, steps: Option<u64>) {
         if self.deliveries.is_empty() {
             return;
@@ -280,7 +280,7 @@ impl<'a> Model<'a> {
         self.assert_wakes(deliverable);
     }
 
-    /// If receives wait, they are woken if there is something for them, and only then.
+    /// Asserts that waiting receives are woken exactly if there is something for them.
     fn assert_wakes(&mut self, deliverable: usize) {
         if self.is_drained && self.max_leases == NO_LIMIT {
             assert_eq!(deliverable > 0, self.look(1), "{deliverable}");

@@ -67,7 +67,7 @@ impl HalfMessage {
         self.add_check(0, commit);
     }
 
-    /// Adds its next check to a commit, after so many checks.
+    /// Adds its next check to a commit, after this many checks.
     pub(super) fn add_check(&self, checks: u32, commit: &mut Commit) {
         let ahead = self.check_at.saturating_sub(clock::monotonic());
         commit.put(&self.check_key(), [&checks.to_be_bytes()[..], &ahead.to_be_bytes()].concat());

@@ -10,9 +10,9 @@ use parking_lot::{Condvar, Mutex};
 use super::clock;
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// From this many items in the last take on it may pay to wait for more.
+/// Waiting for more items may pay if the last take had at least this many.
 const MANY: usize = 8;
-/// After waits that did not pay, this many opportunities to wait are left out at most.
+/// After waits without success, at most this many opportunities to wait are left out.
 const MAX_LEFT_OUT: u32 = 255;
 /// The thread is awake, or somebody is about to wake it.
 const AWAKE: usize = usize::MAX;
@@ -27,21 +27,21 @@ pub(super) struct Inbox<T> {
 struct Waiting<T> {
     items: Vec<T>,
     bytes: usize,
-    /// The thread sleeps until there are so many items.
+    /// The thread sleeps until there are this many items.
     wake_at: usize,
     closed: bool,
     last_taken: usize,
     company: Company,
 }
 
-/// Whether it has paid lately to wait for more items.
+/// Whether recent waits for more items have succeeded.
 #[derive(Default)]
 struct Company {
     left_out: u32,
     to_leave_out: u32,
 }
 
-/// The end of the thread's sleep, when this is dropped.
+/// Wakes the thread when it is dropped.
 #[must_use = "the thread is woken when this is dropped"]
 pub(super) struct WakeUp<T>(Option<Arc<Inbox<T>>>);
 
@@ -73,7 +73,7 @@ impl<T> InboxThread<T> {
         Ok(WakeUp(wake.then(|| self.inbox.clone())))
     }
 
-    /// Whether the items that wait take so many bytes.
+    /// Whether the waiting items take at least this many bytes.
     pub(super) fn holds(&self, bytes: usize) -> bool {
         let holds = self.inbox.waiting.lock().bytes >= bytes;
         if holds {
@@ -100,7 +100,7 @@ impl<T> Drop for InboxThread<T> {
     }
 }
 
-/// Drops what nobody handles any more, should the thread end by a panic.
+/// Drops the remaining items if the thread ends by a panic.
 struct Abandoned<T>(Arc<Inbox<T>>);
 
 impl<T> Drop for Abandoned<T> {
@@ -143,7 +143,7 @@ impl<T> Inbox<T> {
         Self { waiting: Mutex::new(waiting), arrived: Condvar::new(), max_bytes }
     }
 
-    /// Adds an item that takes so many bytes of memory. Returns whether the thread must be woken.
+    /// Adds an item that takes this many bytes of memory. Returns whether the thread must be woken.
     ///
     /// # Errors
     /// `Busy` if there is no room, unless the inbox is empty; `Unavailable` if it is closed.

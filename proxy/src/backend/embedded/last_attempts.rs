@@ -1,4 +1,4 @@
-//! Makes dead letters of messages whose last allowed delivery was not settled in time, also if their group does not receive
+//! Makes dead letters of messages whose last allowed delivery was not settled in time, even if their group does not receive
 //! any more.
 
 use std::collections::{BTreeSet, VecDeque};

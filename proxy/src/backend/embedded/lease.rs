@@ -24,7 +24,7 @@ pub(super) struct Lease {
     pub(super) uncounted: bool,
     /// The message was delivered in order, so the lease blocks its message group.
     pub(super) fifo: bool,
-    /// Its message group, if it was delivered in order. Leases of older versions do not tell it, and block the whole
+    /// Its message group, if it was delivered in order. Leases of older versions do not contain it, and block the whole
     /// queue.
     pub(super) group: Option<GroupHash>,
     /// The attempt id of the receive, if it had one and was in order.
@@ -34,7 +34,7 @@ pub(super) struct Lease {
 const UNCOUNTED: u64 = 1;
 const FIFO: u64 = 1 << 1;
 const NAMED: u64 = 1 << 2;
-/// The record tells the length. Records of older versions do not.
+/// The record contains the length. Records of older versions do not.
 const LENGTH: u64 = 1 << 3;
 const GROUP: u64 = 1 << 4;
 
@@ -57,7 +57,7 @@ impl Lease {
         self.visible_at <= now
     }
 
-    /// Whether the message becomes a dead letter when this is over, if it may have so many deliveries.
+    /// Whether the message becomes a dead letter when this lease ends, if it may have this many deliveries.
     pub(super) fn is_last(&self, max_attempts: u32) -> bool {
         !self.uncounted && self.attempt >= max_attempts
     }
@@ -283,7 +283,7 @@ pub(super) struct Coordinates {
     pub(super) queue: u32,
     pub(super) offset: u64,
     pub(super) token: u64,
-    /// The topic's id, which another topic of the same name does not have. Older versions did not tell it.
+    /// The topic's id, which another topic of the same name does not have. Older versions did not include it.
     pub(super) topic: Option<u32>,
 }
 

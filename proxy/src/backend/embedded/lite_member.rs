@@ -97,7 +97,7 @@ impl Member {
         }
     }
 
-    /// Has the lite topics looked at first that a receive with this attempt id got messages from.
+    /// Puts the lite topics from which a receive with this attempt id got messages first.
     pub(super) fn begin_attempt(&mut self, id: &str) {
         let Some(same) = self.attempts.iter().position(|attempt| *attempt.id == *id) else { return };
         let attempt = self.attempts.remove(same).expect("it was found");

@@ -45,7 +45,7 @@ struct Beginning {
 }
 
 impl Broker {
-    /// Has a group begin elsewhere in a lite topic. One that does not exist yet has no other place than its beginning.
+    /// Lets a group begin at another position in a lite topic. A lite topic that does not exist yet has only its beginning.
     async fn begin_lite_topic(&self, beginning: Beginning, name: String) -> Result<(), ServiceError> {
         let (catalog, store) = (self.catalog.clone(), self.store.clone());
         let progress_writer = self.progress_writer.clone();

@@ -281,7 +281,7 @@ fn report_lost(topic: u32, queue: u32, first: u64, end: u64) {
         queue,
         first,
         last = end.saturating_sub(1),
-        "messages are lost: the disk has changed what was stored. Consumers go on after them; `store check` tells more"
+        "messages are lost: the disk has changed what was stored. Consumers go on after them; `store check` says more"
     );
 }
 

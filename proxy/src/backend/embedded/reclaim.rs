@@ -60,7 +60,7 @@ impl Reclaim {
         Self { log: Known::new(), state: Known::new() }
     }
 
-    /// Notes that so many bytes of messages were removed.
+    /// Records that this many bytes of messages were removed.
     pub(super) fn removed(&mut self, bytes: u64) {
         self.log.removed = self.log.removed.saturating_add(bytes);
     }

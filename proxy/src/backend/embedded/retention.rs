@@ -27,14 +27,14 @@ use crate::service::ServiceError;
 
 /// How many records are removed in one batch: sends wait no longer than that takes.
 const STEP: usize = 1024;
-/// The size of one in so many records is looked up.
+/// The size of one in this many records is looked up.
 const MEASURED_EVERY: usize = 8;
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// The longest pause if sizes are limited: they grow faster than time passes.
 const MAX_PAUSE_WITH_LIMITS: Duration = Duration::from_secs(5);
-/// A pause is at least so many times as long as the pass before it, which takes seconds for a million lite topics.
+/// A pause is at least this many times as long as the pass before it, which takes seconds for a million lite topics.
 const PAUSE_FACTOR: u32 = 20;
 
 /// Removes what is expired or deleted.
@@ -190,7 +190,7 @@ impl Retention {
         Ok(false)
     }
 
-    /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it tells which
+    /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it determines which
     /// offset comes next. It is removed by a later pass, once another chunk follows it.
     pub(super) fn remove_from_queue(&self, queue: &Queue, expired: Expired) -> Result<(), ServiceError> {
         // The first chunk on the disk may be an earlier pass's last chunk, before the queue's start. Later steps go on where

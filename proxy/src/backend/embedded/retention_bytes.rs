@@ -82,7 +82,7 @@ impl Limits {
 }
 
 impl Sizes {
-    /// Notes that so many bytes of a queue were removed.
+    /// Records that this many bytes of a queue were removed.
     pub(super) fn removed(&mut self, queue: (u32, u32), bytes: u64) {
         if let Some(counted) = self.queues.get_mut(&queue) {
             counted.bytes = counted.bytes.saturating_sub(bytes);
@@ -95,7 +95,7 @@ impl Sizes {
         counted.pass = self.pass;
         let log = store.log()?;
         let upper = keys::chunk(topic, queue, u64::MAX);
-        // Damage is left out.
+        // Damaged chunks are not counted.
         while let Some(first) = Pieces::new(log.clone(), topic, queue, counted.next).next_first()? {
             let chunks = || log.range(keys::chunk(topic, queue, first)..upper);
             // The key and the size of an entry can't both be read from it without its value.
@@ -174,7 +174,7 @@ impl Retention {
         Ok(sources)
     }
 
-    /// Removes the oldest chunks of these queues, together so many bytes or a little more.
+    /// Removes the oldest chunks of these queues: this many bytes together, or a little more.
     fn remove_oldest(&self, sources: &[Source], excess: u64) -> Result<(), ServiceError> {
         let mut heads = BinaryHeap::new();
         for (index, source) in sources.iter().enumerate() {

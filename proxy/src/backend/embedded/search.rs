@@ -17,9 +17,9 @@ use crate::service::{
     Delivery, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind, TopicKind, millis, time,
 };
 
-/// A call looks at no more messages.
+/// The most messages that a call looks at.
 const MAX_LOOKED_AT: u64 = 20_000;
-/// Nor does it take longer, apart from one read of the disk.
+/// The longest time of a call, apart from one read of the disk.
 const MAX_TIME: Duration = Duration::from_millis(500);
 /// Bytes of bodies in an answer, apart from one message.
 const MAX_BYTES: usize = 2 << 20;

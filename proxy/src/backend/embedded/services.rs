@@ -158,7 +158,7 @@ impl BrokerRequests for Broker {
     }
 
     async fn next(&self) -> BrokerRequest {
-        // Both lose nothing if the other one is first.
+        // Neither loses anything if it is cancelled because the other one is first.
         tokio::select! {
             check = self.next_check() => BrokerRequest::Check(Box::new(check)),
             revocation = self.catalog.lite.subscriptions().next_revocation() => revocation,

@@ -1,4 +1,4 @@
-//! What the writer thread alone knows and changes: where a message is placed, and where it goes when it is released.
+//! State that only the writer thread reads and changes: where a message is placed, and where it goes when it is released.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::topic::Topic;
 use super::writer::{Entry, Placed};
 use crate::service::ServiceError;
 
-/// What the writer thread alone knows and changes.
+/// State that only the writer thread reads and changes.
 pub(super) struct Tables {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
@@ -27,7 +27,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// A number that nothing else has.
+    /// A unique number.
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence

@@ -89,9 +89,9 @@ pub(super) struct Batch {
     looked_at: usize,
 }
 
-/// A receive takes no more messages once it has so many bytes, as 32 messages may have 4 MiB each.
+/// A receive takes no more messages once it has this many bytes, as 32 messages may have 4 MiB each.
 pub(super) const MAX_BYTES: usize = 8 << 20;
-/// A receive looks at no more messages at once, or fewer if the filter is complex: it holds the group's lock.
+/// The most messages that a receive looks at while it holds the group's lock. Fewer if the filter is complex.
 pub(super) const MAX_LOOKED_AT: usize = 4096;
 
 impl Wanted<'_> {

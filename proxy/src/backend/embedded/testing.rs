@@ -41,7 +41,7 @@ pub(super) async fn receive(broker: &Broker, max: usize) -> Vec<String> {
     deliveries(broker, max).await.into_iter().map(|delivery| delivery.message.id).collect()
 }
 
-/// A receive of up to so many messages under a long lease.
+/// A receive of up to this many messages under a long lease.
 pub(super) fn request(max: usize) -> Receive {
     Receive {
         topic: "topic".to_owned(),

@@ -43,7 +43,7 @@ pub(super) struct Timers {
 
 /// How many messages are moved in one commit.
 pub(super) const MAX_AT_ONCE: usize = 512;
-/// No more are added to a commit that has so many bytes: messages may have 4 MiB each.
+/// No more are added to a commit that has this many bytes, as messages may have 4 MiB each.
 pub(super) const MAX_BYTES_AT_ONCE: usize = 4 << 20;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -87,7 +87,7 @@ impl Cluster {
         self.find_route(topic).await?.ok_or_else(|| no_route(topic))
     }
 
-    /// A broker's master. Brokers register a topic of their own name, whose route tells it even after other topics have
+    /// A broker's master. Brokers register a topic of their own name, whose route names it even after other topics have
     /// moved away from the broker.
     ///
     /// The name comes from sealed coordinates, so the broker has existed: if the name servers don't know it, it is

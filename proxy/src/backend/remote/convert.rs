@@ -146,7 +146,7 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     message
 }
 
-/// A delivery of a stored message, without a lease. The attempt is what the message itself tells.
+/// A delivery of a stored message, without a lease. The attempt is the one in the message itself.
 pub(super) fn delivery(stored: &StoredMessage, topic: String, budget: &mut InflateBudget) -> Delivery {
     Delivery {
         message: message(stored, budget),

@@ -37,7 +37,7 @@ impl Offsets for Remote {
     async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
         let command = about(request::QUERY_CONSUMER_OFFSET, queue)
             .field("consumerGroup", group)
-            // A group that has not begun has no offset, also where the queue begins at 0.
+            // A group that has not begun has no offset, even if the queue begins at 0.
             .field("setZeroIfNotFound", false);
         let answer = self.cluster.call_about(queue, command).await?;
         match answer.code {

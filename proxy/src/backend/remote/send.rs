@@ -228,7 +228,7 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("k", false)
 }
 
-/// Reads the answer to a send; for a half message on this broker, also where it is stored.
+/// Reads the answer to a send. For a half message on this broker, it includes where the message is stored.
 fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError> {
     Ok(Sent {
         queue_id: required(answer, "queueId")?,

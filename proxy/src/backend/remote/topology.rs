@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::remoting::lenient;
 
-/// A topic's route, as a name server tells it (Apache's `TopicRouteData`).
+/// A topic's route, as a name server returns it (Apache's `TopicRouteData`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct TopicRoute {

@@ -79,7 +79,7 @@ pub(super) enum Misshapen {
     Malformed,
 }
 
-/// Checks that a request has at most so many fields, including those of the messages in it.
+/// Checks that a request has at most this many fields, including those of the messages in it.
 pub(super) fn check<M: Request>(request: &[u8], max_fields: usize) -> Result<(), Misshapen> {
     // A field has at least two bytes.
     if request.len() / 2 <= max_fields {

@@ -24,7 +24,7 @@ pub(super) fn of(error: &Error) -> pb::Status {
     pb::Status { code: code(error.kind).into(), message }
 }
 
-/// The status of a stored message. It tells if the message is stored less durably than configured, as Apache's proxy
+/// The status of a stored message. It says if the message is stored less durably than configured, as Apache's proxy
 /// does.
 pub(super) fn of_persistence(persistence: Persistence) -> pb::Status {
     let (code, send_status) = match persistence {

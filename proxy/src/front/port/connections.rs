@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::TransportConfig;
 
-/// Connections above the limit while idle ones that were told to end are still closing.
+/// The most connections above the limit, while idle ones that were told to end are still closing.
 const CLOSING: usize = 64;
 
 /// All open connections of a port.
@@ -48,9 +48,9 @@ struct State {
 /// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
-    /// There are as many connections as there may be, and all of them have calls under way.
+    /// The limit of all connections is reached, and each of them has calls under way.
     All,
-    /// The same, for those of the peer's address.
+    /// The limit of the peer's address is reached, and each of its connections has calls under way.
     Peer,
 }
 

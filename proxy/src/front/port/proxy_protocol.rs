@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer tells the address of the client behind it.
+//! The PROXY protocol, versions 1 and 2: a load balancer announces the address of the client behind it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

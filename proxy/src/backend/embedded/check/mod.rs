@@ -157,7 +157,7 @@ fn open(name: &str, opened: fjall::Result<Opened>, findings: &mut Vec<Finding>) 
         .ok()
 }
 
-/// Describes a flaw. `place` tells the queue and the offset of a key.
+/// Describes a flaw. `place` returns the queue and the offset of a key.
 fn journal_finding(flaw: &Flaw, place: impl Fn(&[u8]) -> Option<(String, u64)>) -> Finding {
     let Flaw { file, at, rest, later_keys, later_batches, is_damage } = flaw;
     let text = format!("journal {}, from byte {at} on", file.display());

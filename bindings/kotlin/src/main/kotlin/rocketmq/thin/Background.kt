@@ -26,7 +26,7 @@ import rocketmq.thin.internal.refuseCredentials
 
 /**
  * What a client does beside the application: it calls the application's checkers and its provider of credentials. What
- * these do wrong is logged, and disturbs nothing else. They run on threads that may block.
+ * these throw is logged and has no other effect. They run on threads that may block.
  */
 internal class Background(private val observers: Observers) {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)

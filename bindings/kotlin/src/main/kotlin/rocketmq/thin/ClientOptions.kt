@@ -37,7 +37,7 @@ class ClientOptions internal constructor(private val endpoints: String) {
     /** The timeout for connecting, and for creating a producer or consumer (10 s). */
     var startupTimeout: Duration? = null
 
-    /** The maximum number of attempts of one call (16). 1 turns retries off. */
+    /** The maximum number of attempts of one call (16). With 1, a request that a server may have received is not repeated. */
     var maxAttempts: Int? = null
 
     /**

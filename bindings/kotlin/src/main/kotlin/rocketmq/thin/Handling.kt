@@ -44,7 +44,7 @@ internal class Handling(
     /** Whether a worker was started that has not begun. */
     private val workerDue = AtomicBoolean()
 
-    /** Has a value if no message waits. Before that there is no need for more. */
+    /** Holds a value once no message waits. Until then, no more are needed. */
     private val allTaken = Channel<Unit>(Channel.CONFLATED)
 
     init {

@@ -1,8 +1,8 @@
 package rocketmq.thin
 
 /**
- * Is told of each send, receive and settlement of a client. Its functions run on the thread of the call, so they must not
- * block. What they throw is logged, and disturbs nothing. See [ClientOptions.interceptor].
+ * Its functions are called before and after each send, receive and settlement of a client. They run on the thread of the
+ * call, so they must not block. What they throw is logged and has no other effect. See [ClientOptions.interceptor].
  */
 interface Interceptor {
     /** Before a send. Returns the message that is sent: [message], or one with further properties. */

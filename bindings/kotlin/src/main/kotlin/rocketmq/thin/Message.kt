@@ -25,14 +25,14 @@ constructor(
     val topic: String,
     /** The content. Servers refuse an empty one and, by default, one above 4 MiB. */
     val body: ByteArray,
-    /** A tag that consumers can filter by (none). */
+    /** A tag that consumers can filter by. Default: none. */
     val tag: String? = null,
-    /** Keys that the message can be looked up by (none). Servers split a key at spaces. */
+    /** Keys that the message can be looked up by. Servers split a key at spaces. Default: none. */
     val keys: List<String> = emptyList(),
-    /** The application's own properties (none). */
+    /** The application's own properties. Default: none. */
     val properties: Map<String, String> = emptyMap(),
 ) {
-    /** A message with a text, which is sent as UTF-8. */
+    /** A message whose body is [text] in UTF-8. */
     @JvmOverloads
     constructor(
         topic: String,
@@ -42,23 +42,23 @@ constructor(
         properties: Map<String, String> = emptyMap(),
     ) : this(topic, text.encodeToByteArray(), tag, keys, properties)
 
-    /** The group of a FIFO message (none). */
+    /** The group of a FIFO message. Default: none. */
     var messageGroup: String? = null
         private set
 
-    /** When a delayed message is delivered (at once). */
+    /** When a delayed message is delivered. Default: at once. */
     var deliverAt: Instant? = null
         private set
 
-    /** How long after the call of send a delayed message is delivered (none). */
+    /** The time from the call of send to the delivery of a delayed message. Default: none. */
     var delay: Duration? = null
         private set
 
-    /** The priority of a message (none). */
+    /** The priority of a message. Default: none. */
     var priority: Int? = null
         private set
 
-    /** The lite topic below [topic] (none). */
+    /** The lite topic below [topic]. Default: none. */
     var liteTopic: String? = null
         private set
 
@@ -80,7 +80,7 @@ constructor(
     /** A message to a lite topic below its topic. */
     fun liteTopic(liteTopic: String): Message = copy { this.liteTopic = liteTopic }
 
-    /** A message with one more of its [properties]. */
+    /** A copy of the message with one more of its [properties]. */
     fun property(name: String, value: String): Message = copy(properties + (name to value)) {}
 
     internal fun copy(properties: Map<String, String> = this.properties, change: Message.() -> Unit): Message {
@@ -120,7 +120,7 @@ data class Receipt(
     val queueOffset: Long,
     /** The server's transaction id. Servers set it for normal messages, too. */
     val transactionId: String,
-    /** What [Producer.recall] needs to take a delayed message back, or null for other messages. */
+    /** The handle with which [Producer.recall] takes a delayed message back; null for other messages. */
     val recallHandle: String? = null,
 ) {
     internal constructor(
@@ -132,12 +132,12 @@ data class Receipt(
 class Delivery
 internal constructor(
     internal val message: IncomingMessage,
-    /** The library knows the delivery as long as this is reachable. */
+    /** Keeps the delivery in the native library as long as it is reachable. */
     @Suppress("unused") private val hold: Hold,
 ) {
     internal val key get() = message.key
 
-    /** The id that the sender's [Receipt] has, too. */
+    /** The id of the message, the same as in the sender's [Receipt]. */
     val messageId: String get() = message.messageId
 
     /** The topic. */
@@ -158,7 +158,7 @@ internal constructor(
     /** The group of a FIFO message. Messages of one group are delivered in order. */
     val messageGroup: String? get() = message.messageGroup
 
-    /** When the sender asked for the delivery of a delayed message, if the server reports it. */
+    /** The time for which the sender scheduled a delayed message, if the server reports it. */
     val deliverAt: Instant? get() = message.deliverAt
 
     /** The priority, in topics with priorities. */
@@ -173,22 +173,22 @@ internal constructor(
     /** The W3C trace context of the sender: its `traceparent`. */
     val traceParent: String? get() = message.traceParent
 
-    /** When the sender created it. */
+    /** When the sender created the message. */
     val bornAt: Instant? get() = message.bornAt
 
     /** The sender's host. */
     val bornHost: String get() = message.bornHost
 
-    /** When the server stored it. */
+    /** When the server stored the message. */
     val storedAt: Instant? get() = message.storedAt
 
-    /** How many times it has been delivered, including this time. */
+    /** How many times the message has been delivered, including this time. */
     val attempt: Int get() = message.attempt
 
     /** Whether the body does not match its digest or could not be decompressed. */
     val corrupted: Boolean get() = message.corrupted
 
-    /** Whether its lease is over although it was not settled: the message comes, or came, again. */
+    /** Whether its lease has ended before it was settled, so that the message is delivered again. */
     val isLeaseLost: Boolean get() = keeping(this) { isLeaseLost(key) }
 
     /** The id of the queue. */
@@ -214,9 +214,9 @@ data class CloseReport(
     val flushed: Long,
     /** How many sends and acks had no answer at the deadline. Each failed with [RocketMQException.Closed]. */
     val abandoned: Long,
-    /** Of push consumers: how many messages were being handled, and were settled in time. */
+    /** In push consumers, how many messages were being handled and were settled in time. */
     val handled: Long,
-    /** Of push consumers: how many messages no handler had begun, and were given back to the server. */
+    /** In push consumers, how many messages no handler had begun, so that they were given back to the server. */
     val givenBack: Long,
     /** How long the close took. */
     val elapsed: Duration,

@@ -5,8 +5,8 @@ import kotlin.coroutines.CoroutineContext
 import kotlin.coroutines.EmptyCoroutineContext
 
 /**
- * What an application wants to be told: its logger, its interceptors and its OpenTelemetry. None disturbs a call, so what
- * they throw ends here.
+ * The application's logger, interceptors and OpenTelemetry. What they throw is caught here, so that it has no effect on a
+ * call.
  */
 internal class Observers(val logger: System.Logger?, private val interceptors: List<Interceptor>) {
     private val tracing = Tracing.present
@@ -86,7 +86,7 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
     private fun traced(tracing: Tracing, message: Message): Message {
         val trace =
             undisturbed("the trace context could not be added to a message") { tracing.inject() }.orEmpty()
-        // What the application has set itself counts.
+        // A value that the application has set itself takes precedence.
         return if (trace.isEmpty()) message else message.copy(trace + message.properties) {}
     }
 

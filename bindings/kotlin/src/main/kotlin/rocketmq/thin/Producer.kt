@@ -72,7 +72,7 @@ internal constructor(
      * @throws IllegalArgumentException if [receipt] has no recall handle, because the message is not delayed
      */
     suspend fun recall(receipt: Receipt): String =
-        recall(receipt.topic, requireNotNull(receipt.recallHandle) { "the message cannot be recalled: it has no handle" })
+        recall(receipt.topic, requireNotNull(receipt.recallHandle) { "the message cannot be recalled: it has no recall handle" })
 
     /**
      * Begins a transaction. Nothing is sent yet. See also [transaction].
@@ -110,7 +110,7 @@ internal constructor(
         return result
     }
 
-    /** Accepts no more sends, and waits up to [deadline] (20 s) for outstanding ones. */
+    /** Accepts no more sends, and waits up to [deadline] for outstanding ones. Default: 20 s. */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
         val closed = Operations.await<Outcome.Closed>(this) { closeProducer(made.key, native) }
@@ -129,7 +129,7 @@ internal constructor(
     /** [send] for Java. */
     fun sendAsync(message: Message): CompletableFuture<Receipt> = future { send(message) }
 
-    /** [sendAll] for Java. The futures in the list are completed, each with a receipt or a [RocketMQException]. */
+    /** [sendAll] for Java. Each future in the list is completed with a receipt or a [RocketMQException]. */
     fun sendAllAsync(messages: List<Message>): CompletableFuture<List<CompletableFuture<Receipt>>> =
         future { sendAll(messages).map { it.toFuture() } }
 

@@ -49,7 +49,7 @@ sealed class RocketMQException(
     /** The address of the server, as `host:port`. */
     val endpoint: String? = failure.endpoint
 
-    /** The id of the request, which the server's logs show, too. */
+    /** The id of the request, which is also in the server's logs. */
     val requestId: String? = failure.requestId
 
     private val summary = failure.summary
@@ -93,7 +93,7 @@ sealed class RocketMQException(
     /** The server does not support this operation. */
     class Unsupported internal constructor(failure: Failure) : RocketMQException(ErrorKind.Unsupported, failure)
 
-    /** No response in time. */
+    /** The server did not respond in time. */
     class Timeout internal constructor(failure: Failure) : RocketMQException(ErrorKind.Timeout, failure)
 
     /** The server's response is invalid. */

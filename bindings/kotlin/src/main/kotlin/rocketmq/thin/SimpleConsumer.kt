@@ -79,8 +79,8 @@ internal constructor(
      *
      * @param maxMessages the maximum number of messages that wait (128)
      * @param maxBytes the size of their bodies, in bytes, above which nothing more is fetched (64 MiB)
-     * @param invisibleDuration how long deliveries are invisible to other consumers after they were emitted (30 s), or
-     *   half as long. Servers allow 10 s to 12 h.
+     * @param invisibleDuration how long deliveries are invisible to other consumers (30 s). At least half of it is left
+     *   when a delivery is emitted. Servers allow 10 s to 12 h.
      * @throws RocketMQException from the collection, if the server refuses a receive
      */
     fun messages(maxMessages: Int? = null, maxBytes: Long? = null, invisibleDuration: Duration? = null): Flow<Delivery> {

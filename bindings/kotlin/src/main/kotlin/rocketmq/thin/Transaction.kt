@@ -9,7 +9,7 @@ import rocketmq.thin.internal.rollbackTransaction
 import rocketmq.thin.internal.sendHalf
 
 /**
- * Messages that are delivered together with a local change, or not at all. Made by [Producer.begin] and
+ * Messages that are delivered together with a local change, or not at all. Created by [Producer.begin] and
  * [Producer.transaction].
  *
  * If it is dropped without a decision, or the process dies, the server keeps its messages hidden and asks the checkers
@@ -31,7 +31,7 @@ class Transaction internal constructor(private val made: Outcome.Made, private v
         }
 
     /**
-     * Has the messages delivered. Cancelling it cancels the wait, but not the commit.
+     * Commits: the messages are delivered. Cancelling it cancels the wait, but not the commit.
      *
      * @throws RocketMQException `InvalidArgument` if there is a decision already. After another failure only a further
      *   commit is possible; the server also asks the checkers.
@@ -42,7 +42,7 @@ class Transaction internal constructor(private val made: Outcome.Made, private v
     }
 
     /**
-     * Has the messages dropped. Otherwise as [commit].
+     * Rolls back: the messages are dropped. Otherwise as [commit].
      *
      * @throws RocketMQException as [commit]
      */
