@@ -3,8 +3,8 @@
 //   node package.mjs --out DIR --binary [PLATFORM=]PATH [--binary ...] [--licenses PATH] [--separate]
 //
 // One tarball, rocketmq-thin-VERSION.tgz, with the native packages bundled in it: it installs without a registry,
-// on the platforms given. With --separate, what a registry wants: a tarball for each native package, and
-// rocketmq-thin, which names them all as optional, so that npm fetches the one that fits.
+// on the platforms given. With --separate, the tarballs for a registry: one for each native package, and one for
+// rocketmq-thin, which names them all as optional dependencies, so that npm fetches the one that fits.
 // --licenses is a file with the licences of what the libraries contain.
 // PLATFORM is like linux-x64-gnu, darwin-arm64 or win32-x64-msvc, and otherwise the platform of this machine.
 // The path of each tarball is printed, one on a line.

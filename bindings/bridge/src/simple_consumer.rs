@@ -41,7 +41,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// Returns a delivery that could not be processed; it comes again after this time: [`Outcome::Done`].
+    /// Returns a delivery that could not be processed, to be delivered again after this time: [`Outcome::Done`].
     pub fn nack(&self, delivery: Delivery, after: Duration) -> Operation {
         self.operation("nack", |consumer| async move {
             consumer.nack(&delivery, after).await?;
@@ -82,7 +82,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// The subscriptions of now.
+    /// The current subscriptions.
     ///
     /// # Errors
     ///
@@ -115,8 +115,8 @@ impl SimpleConsumer {
         }
     }
 
-    /// Closes the consumer in the background, for an application that is gone: messages that it has not seen go
-    /// back to the server at once. Never blocks, and does nothing in a forked child.
+    /// Closes the consumer in the background, because the application has dropped it. Messages that the application has
+    /// not seen go back to the server at once. Never blocks, and does nothing in a forked child.
     pub fn abandon(&self) {
         let consumer = self.clone();
         if let Some(value) = consumer.here().cloned() {
@@ -146,7 +146,7 @@ impl Messages {
         })
     }
 
-    /// Returns deliveries that nobody will process: they come next again. Never blocks, and does nothing in a forked
+    /// Returns deliveries that nobody will process: they are received next. Never blocks, and does nothing in a forked
     /// child.
     pub fn put_back(&self, deliveries: Vec<Delivery>) {
         match self.here() {

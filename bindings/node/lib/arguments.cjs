@@ -257,7 +257,7 @@ const message = record(
   },
   {
     required: ['topic', 'body'],
-    // What a delivery has beside, so that a program can send one on: `send({ ...delivery, topic })`.
+    // Further fields of a delivery, which are ignored so that a program can send one on: `send({ ...delivery, topic })`.
     ignored: [
       'messageId',
       'bornAt',

@@ -3,7 +3,7 @@
 const { answer, logs, run } = require('./operations.cjs');
 const { start } = require('./background.cjs');
 
-// From the finest on.
+// From the finest to the coarsest.
 const LEVELS = ['debug', 'info', 'warn', 'error'];
 
 // Each logger, the reports that it follows, and how many clients have it. The reports are those of all clients.

@@ -33,7 +33,7 @@ class PushConsumer extends LiteConsumer {
     try {
       return await run(() => this.#native.close(deadlineMs), signal);
     } finally {
-      // Handlers that still run are told.
+      // Aborts the signal of handlers that still run.
       this.#controller.abort();
     }
   }

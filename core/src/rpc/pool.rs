@@ -95,7 +95,7 @@ impl Pool {
         self.links.lock().values().map(|link| link.connections()).sum()
     }
 
-    /// How the addresses in use are doing, sorted by name.
+    /// The health of the addresses in use, sorted by name.
     ///
     /// An address is in use while a telemetry stream or a call needs it. Without any, all that were tried count.
     pub(crate) fn endpoints(&self) -> Vec<EndpointHealth> {
@@ -149,7 +149,7 @@ impl Pool {
         link
     }
 
-    /// A link to something else than a server: it counts neither for the health of the client nor in its metrics.
+    /// A link to something other than a server: it counts neither for the health of the client nor in its metrics.
     pub(super) fn apart(&self, address: &Address) -> Arc<Link> {
         Link::new(address.clone(), self.transport.clone(), Arc::default(), Arc::default())
     }

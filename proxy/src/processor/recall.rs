@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::layer::{NamesTopics, OperationKind};
 use crate::service::TopicKind;
 
-/// Recalls a DELAY message that is not delivered yet. Returns its id.
+/// Recalls a DELAY message that has not been delivered yet. Returns its id.
 ///
 /// # Errors
 /// In this order: `IllegalTopic`, `TypeMismatch` (a topic without DELAY messages, or none), `BadRequest` (no such

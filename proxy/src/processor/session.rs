@@ -81,7 +81,7 @@ pub enum Role {
         /// What it subscribes to.
         subscriptions: Vec<Subscription>,
     },
-    /// It doesn't say.
+    /// Unknown, because the client doesn't say.
     None,
 }
 

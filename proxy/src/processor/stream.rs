@@ -10,7 +10,7 @@ use crate::service::Delivery;
 const MAX_COMMANDS: usize = 64;
 /// Bytes of the messages in these commands. Any one message fits.
 const MAX_BYTES: usize = 8 << 20;
-/// What a command takes besides its message's body.
+/// The bytes that a command takes in addition to the body of its message.
 const COMMAND_BYTES: usize = 1 << 10;
 
 /// A command that the server sends to a client on its own account.

@@ -50,9 +50,9 @@ class ClientOptions internal constructor(private val endpoints: String) {
     var maxRetryDelay: Duration? = null
 
     /**
-     * What is told of failures of handlers and checkers, of changes of the status, and of what goes on inside of the
-     * clients of this process, such as lost connections (nothing is logged): `System.getLogger("rocketmq.thin")`, for
-     * example. At most 1,024 reports wait to be logged; beyond that they are counted only.
+     * Gets failures of handlers and checkers, changes of the status, and what the clients of this process report, such as
+     * lost connections (nothing is logged): `System.getLogger("rocketmq.thin")`, for example. At most 1,024 reports wait to
+     * be logged; beyond that they are only counted.
      */
     var logger: System.Logger? = null
 

@@ -25,7 +25,7 @@ internal object Logs {
     @Synchronized
     fun follow(observers: Observers): AutoCloseable {
         val logger = observers.logger ?: return AutoCloseable {}
-        // From the finest on.
+        // From the finest to the coarsest.
         val level = LEVELS.entries.lastOrNull { logger.isLoggable(it.value) }?.key ?: return AutoCloseable {}
         val follower = followers.getOrPut(logger) { Follower(forward(level, observers), 0) }
         follower.clients++

@@ -26,7 +26,7 @@ internal constructor(
     private val calls = CoroutineScope(SupervisorJob() + Operations.dispatcher)
 
     /**
-     * The next delivery, or null once the consumer is closed. What arrives after the future was cancelled comes next. It fails
+     * The next delivery, or null once the consumer is closed. A delivery that arrives after the future was cancelled comes next. It fails
      * with a [RocketMQException] if the server refuses a receive; the next call goes on.
      */
     fun nextAsync(): CompletableFuture<Delivery?> = calls.future(start = CoroutineStart.UNDISPATCHED) { next() }

@@ -14,10 +14,9 @@ import rocketmq.thin.internal.pauseConsumer
 import rocketmq.thin.internal.resumeConsumer
 
 /**
- * Calls a handler for each message, many at a time, and keeps the leases of the messages meanwhile. Created by
- * [Client.pushConsumer].
+ * Calls a handler for many messages at a time, and renews their leases while it runs. Created by [Client.pushConsumer].
  *
- * It works until it or its client is closed, or until nobody refers to both any more. Its threads do not keep the JVM
+ * It runs until it or its client is closed, or until both are unreachable. Its threads do not keep the JVM
  * running.
  */
 class PushConsumer
