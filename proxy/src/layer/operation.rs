@@ -48,6 +48,10 @@ pub enum OperationKind {
     GetOffset,
     /// Asks for an offset of a queue.
     QueryOffset,
+    /// Locks queues for one client.
+    LockQueues,
+    /// Ends such locks.
+    UnlockQueues,
     /// Reports that a client is alive.
     Heartbeat,
     /// Sends a client's settings.

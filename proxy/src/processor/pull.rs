@@ -126,7 +126,8 @@ impl Command for PullCommand {
             filter,
             deadline: context.end_of_wait(wait.min(limits.max_polling)),
         };
-        let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset };
+        let range = pull.offset..pull.offset;
+        let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset, range };
         let pulled = tokio::select! {
             biased;
             pulled = services.offsets.pull(pull) => pulled,
@@ -212,7 +213,7 @@ fn queue_of<'a>(environment: &Environment, context: &Context, queue: &'a QueueNa
     QueueOf { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline }
 }
 
-fn check_queue(queue: &QueueName) -> Result<(), Error> {
+pub(super) fn check_queue(queue: &QueueName) -> Result<(), Error> {
     validate::topic(&queue.topic)?;
     if validate::is_blank(&queue.broker) {
         return Err(Error::new(ErrorKind::BadRequest, "the message queue names no broker"));

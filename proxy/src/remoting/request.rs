@@ -34,6 +34,10 @@ pub const CONSUMER_SEND_MSG_BACK: i32 = 36;
 pub const END_TRANSACTION: i32 = 37;
 /// From a broker: asks whether to commit a half message.
 pub const CHECK_TRANSACTION_STATE: i32 = 39;
+/// Locks queues for a client of a group.
+pub const LOCK_BATCH_MQ: i32 = 41;
+/// Ends such locks.
+pub const UNLOCK_BATCH_MQ: i32 = 42;
 /// A topic's brokers and queues, from a name server.
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 /// Every broker that a name server knows.

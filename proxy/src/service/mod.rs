@@ -33,7 +33,7 @@ pub use messages::{
     NextAttempt, Persistence, Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, GroupStart, Metadata, RetryPolicy, TopicConfig, TopicKind};
-pub use offsets::{Found, Offsets, Pull, Pulled, QueueOf, Whence};
+pub use offsets::{Found, LOCK_TIME, Offsets, Pull, Pulled, QueueLock, QueueOf, TopicQueue, Whence};
 pub use routes::{Permission, QueueRange, Route, Routes};
 pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};

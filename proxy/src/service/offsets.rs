@@ -1,10 +1,14 @@
-use std::time::{Instant, SystemTime};
+use std::ops::Range;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
 use super::{Delivery, Filter, ServiceError, ServiceErrorKind};
 
-/// Reading queues by offset, without leases, and storing how far a group has got.
+/// How long a client keeps a queue that it has locked, unless it locks it again.
+pub const LOCK_TIME: Duration = Duration::from_secs(60);
+
+/// Reading queues by offset, without leases, storing how far a group has got, and which of its clients reads a queue.
 #[async_trait]
 pub trait Offsets: Send + Sync {
     /// Reads messages from an offset on, waiting until the deadline for the first.
@@ -39,6 +43,25 @@ pub trait Offsets: Send + Sync {
     async fn offset(&self, _: QueueOf<'_>, _: Whence) -> Result<i64, ServiceError> {
         Err(unsupported())
     }
+
+    /// Locks queues for one client of a group, for [`LOCK_TIME`] from now. Returns those that the client has now: not those
+    /// that another client of the group has locked, nor those that don't exist.
+    ///
+    /// A lock stops nobody from reading. It is lost when the backend restarts.
+    ///
+    /// # Errors
+    /// `Busy` (too many locks), `Unsupported`, `Timeout`, `Unavailable`.
+    async fn lock(&self, _: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
+        Err(unsupported())
+    }
+
+    /// Ends a client's locks, so that others can have the queues at once.
+    ///
+    /// # Errors
+    /// As [`Offsets::lock`].
+    async fn unlock(&self, _: QueueLock) -> Result<(), ServiceError> {
+        Err(unsupported())
+    }
 }
 
 fn unsupported() -> ServiceError {
@@ -56,6 +79,30 @@ pub struct QueueOf<'a> {
     pub id: i32,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
+}
+
+/// Queues of one broker, and the client that wants them for itself.
+#[derive(Clone, Debug)]
+pub struct QueueLock {
+    /// The client's group.
+    pub group: String,
+    /// The client.
+    pub client_id: String,
+    /// The broker that holds the queues.
+    pub broker: String,
+    /// The queues.
+    pub queues: Vec<TopicQueue>,
+    /// When the caller stops waiting for the answer.
+    pub deadline: Instant,
+}
+
+/// A queue of a known broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopicQueue {
+    /// The topic.
+    pub topic: String,
+    /// The queue's id.
+    pub id: i32,
 }
 
 /// Which offset of a queue.
@@ -97,6 +144,8 @@ pub struct Pulled {
     pub found: Found,
     /// The offset to go on from.
     pub next_offset: i64,
+    /// The offsets that the queue holds.
+    pub range: Range<i64>,
 }
 
 /// What a read by offset found.

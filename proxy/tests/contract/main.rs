@@ -178,7 +178,8 @@ contract! {
         a_pull_may_filter,
         a_queue_that_does_not_exist_is_refused,
         a_group_keeps_its_offset,
-        the_offsets_of_a_queue_are_told;
+        the_offsets_of_a_queue_are_told,
+        one_client_of_a_group_locks_a_queue;
     restart:
         messages_survive,
         acknowledgements_survive,

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, Delivery, Filter, Found, Message, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind,
-    Whence,
+    AckOutcome, Delivery, Filter, Found, Message, Pull, Pulled, QueueLock, QueueOf, ServiceError,
+    ServiceErrorKind, TopicQueue, Whence,
 };
 
 use crate::backend::{Backend, Embedded};
@@ -47,7 +47,7 @@ impl Reader {
     }
 
     async fn pull(&self, pull: Pull) -> (Vec<Delivery>, i64) {
-        let Pulled { found, next_offset } = self.try_pull(pull).await.expect("a pull");
+        let Pulled { found, next_offset, .. } = self.try_pull(pull).await.expect("a pull");
         match found {
             Found::Messages(messages) => (messages, next_offset),
             Found::Nothing | Found::OffsetIllegal => panic!("{found:?}, go on from {next_offset}"),
@@ -98,18 +98,19 @@ pub(crate) async fn a_pull_ends_at_its_deadline<B: Backend>(backend: B) {
     let reader = Reader::new(&backend).await;
     reader.client.send_ids(["a"]).await;
     let deadline = Instant::now() + SHORT;
-    let Pulled { found, next_offset } =
+    let Pulled { found, next_offset, range } =
         reader.try_pull(Pull { deadline, ..reader.from(1) }).await.expect("a pull");
     assert!(matches!(found, Found::Nothing), "{found:?}");
-    assert_eq!(next_offset, 1);
+    assert_eq!((next_offset, range), (1, 0..1));
 }
 
 pub(crate) async fn an_offset_outside_the_queue_is_told<B: Backend>(backend: B) {
     let reader = Reader::new(&backend).await;
     reader.client.send_ids(["a", "b"]).await;
-    let Pulled { found, next_offset } = reader.try_pull(reader.from(9)).await.expect("a pull");
+    let Pulled { found, next_offset, range } = reader.try_pull(reader.from(9)).await.expect("a pull");
     assert!(matches!(found, Found::OffsetIllegal), "{found:?}");
     assert!((0..=2).contains(&next_offset), "{next_offset}");
+    assert_eq!(range, 0..2);
 }
 
 pub(crate) async fn a_pull_may_filter<B: Backend>(backend: B) {
@@ -159,6 +160,28 @@ pub(crate) async fn the_offsets_of_a_queue_are_told<B: Backend>(backend: B) {
     assert_eq!(reader.offset(Whence::End).await, 3);
     assert_eq!(reader.offset(Whence::Time(before)).await, 0);
     assert_eq!(reader.offset(Whence::Time(sent + APART)).await, 2);
+}
+
+pub(crate) async fn one_client_of_a_group_locks_a_queue<B: Backend>(backend: B) {
+    let reader = Reader::new(&backend).await;
+    let queue = TopicQueue { topic: reader.client.topic.clone(), id: 0 };
+    let lock = |group: &str, client_id: &str| QueueLock {
+        group: group.to_owned(),
+        client_id: client_id.to_owned(),
+        broker: reader.broker.clone(),
+        queues: vec![queue.clone()],
+        deadline: Instant::now() + PATIENCE,
+    };
+    let offsets = &reader.client.services.offsets;
+    let group = reader.client.group.as_str();
+    for (group, client, locked) in
+        [(group, "a", true), (group, "a", true), (group, "b", false), ("another_group", "b", true)]
+    {
+        let had = offsets.lock(lock(group, client)).await.expect("an answer");
+        assert_eq!(had == std::slice::from_ref(&queue), locked, "{group} {client}: {had:?}");
+    }
+    offsets.unlock(lock(group, "a")).await.expect("an answer");
+    assert_eq!(offsets.lock(lock(group, "b")).await.expect("an answer"), std::slice::from_ref(&queue));
 }
 
 #[tokio::test]

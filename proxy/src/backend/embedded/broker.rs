@@ -17,6 +17,7 @@ use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
 use super::progress::Progress;
 use super::progress_writer::ProgressWriter;
+use super::queue_locks::QueueLocks;
 use super::read_cache::ReadCache;
 use super::recovery;
 use super::retention::Retention;
@@ -37,6 +38,7 @@ pub(super) struct Broker {
     pub(super) expiry: Arc<Expiry>,
     pub(super) read_cache: ReadCache,
     pub(super) waiting: Waiting,
+    pub(super) queue_locks: QueueLocks,
 }
 
 impl Broker {
@@ -63,6 +65,7 @@ impl Broker {
             expiry: Arc::default(),
             read_cache: ReadCache::default(),
             waiting: Waiting::default(),
+            queue_locks: QueueLocks::default(),
         })
     }
 

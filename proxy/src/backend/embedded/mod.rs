@@ -60,6 +60,7 @@ mod offsets;
 mod progress;
 mod progress_writer;
 mod queue;
+mod queue_locks;
 mod queue_progress;
 mod read_cache;
 mod recall;

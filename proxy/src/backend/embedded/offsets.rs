@@ -1,7 +1,7 @@
 //! Reading a queue by offset, without leases, and how far a group has got.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use tokio::time::timeout_at;
@@ -13,13 +13,15 @@ use super::codec;
 use super::filter::Matcher;
 use super::keys;
 use super::queue::Queue;
+use super::queue_locks::GroupQueue;
 use super::receive::READ_AHEAD;
 use super::store::{corrupt, unavailable};
 use super::take::{MAX_BYTES, MAX_LOOKED_AT};
 use super::topic::Topic;
 use super::waiting_limits;
 use crate::service::{
-    Delivery, Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis, time,
+    Delivery, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, ServiceError, ServiceErrorKind, TopicQueue,
+    Whence, millis, time,
 };
 
 /// A queue that requests may read.
@@ -42,14 +44,15 @@ impl Offsets for Broker {
             arrived.as_mut().enable();
             source.topic.check_alive()?;
             let (start, end) = source.queue.range();
-            let inside = pull.offset.clamp(start as i64, end as i64);
+            let range = start as i64..end as i64;
+            let inside = pull.offset.clamp(range.start, range.end);
             if inside != pull.offset {
-                return Ok(Pulled { found: Found::OffsetIllegal, next_offset: inside });
+                return Ok(Pulled { found: Found::OffsetIllegal, next_offset: inside, range });
             }
             let read = self.read_from(&pull, &source, &filter).await?;
             pull.offset = read.next_offset as i64;
             if !read.messages.is_empty() {
-                return Ok(Pulled { found: Found::Messages(read.messages), next_offset: pull.offset });
+                return Ok(Pulled { found: Found::Messages(read.messages), next_offset: pull.offset, range });
             }
             if read.next_offset < end {
                 tokio::task::yield_now().await;
@@ -59,7 +62,7 @@ impl Offsets for Broker {
                 place = Some(self.waiting.enter(self.config.max_waiting, bytes)?);
             }
             if timeout_at(pull.deadline.into(), arrived).await.is_err() {
-                return Ok(Pulled { found: Found::Nothing, next_offset: pull.offset });
+                return Ok(Pulled { found: Found::Nothing, next_offset: pull.offset, range });
             }
         }
     }
@@ -114,6 +117,25 @@ impl Offsets for Broker {
             }
         };
         Ok(offset as i64)
+    }
+
+    async fn lock(&self, lock: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
+        let mut locked = Vec::new();
+        for queue in lock.queues {
+            let exists = self.source(&queue.topic, &lock.broker, queue.id).await.is_ok();
+            let key = GroupQueue { group: lock.group.clone(), queue: queue.clone() };
+            if exists && self.queue_locks.lock(key, &lock.client_id, Instant::now())? {
+                locked.push(queue);
+            }
+        }
+        Ok(locked)
+    }
+
+    async fn unlock(&self, lock: QueueLock) -> Result<(), ServiceError> {
+        for queue in lock.queues {
+            self.queue_locks.unlock(&GroupQueue { group: lock.group.clone(), queue }, &lock.client_id);
+        }
+        Ok(())
     }
 }
 

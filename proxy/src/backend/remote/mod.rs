@@ -32,6 +32,7 @@ mod options;
 mod peers;
 mod pop;
 mod pull;
+mod queue_locks;
 mod recall;
 mod round_robin;
 #[cfg(test)]

@@ -14,7 +14,8 @@ use super::topology::BrokerAddress;
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::{Command, request, response};
 use crate::service::{
-    Delivery, Found, Offsets, Pull, Pulled, QueueOf, ServiceError, ServiceErrorKind, Whence, millis,
+    Delivery, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, ServiceError, ServiceErrorKind, TopicQueue,
+    Whence, millis,
 };
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
@@ -55,6 +56,14 @@ impl Offsets for Remote {
             }
         };
         required(&success(self.cluster.call_about(queue, command).await?)?, "offset")
+    }
+
+    async fn lock(&self, lock: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
+        self.cluster.lock_queues(&lock).await
+    }
+
+    async fn unlock(&self, lock: QueueLock) -> Result<(), ServiceError> {
+        self.cluster.unlock_queues(&lock).await
     }
 }
 
@@ -101,11 +110,12 @@ impl Cluster {
             response::PULL_OFFSET_MOVED => Found::OffsetIllegal,
             _ => return Err(refusal(&answer)),
         };
-        Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")? })
+        let range = required(&answer, "minOffset")?..required(&answer, "maxOffset")?;
+        Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")?, range })
     }
 
     /// Where to read a topic's queues on this broker, which a client has named.
-    async fn broker_of(&self, topic: &str, broker: &str) -> Result<BrokerAddress, ServiceError> {
+    pub(super) async fn broker_of(&self, topic: &str, broker: &str) -> Result<BrokerAddress, ServiceError> {
         let route = self.route(topic).await?;
         let address = route.broker(broker).and_then(|broker| broker.master().or(broker.readable_address()));
         let address = address.ok_or_else(|| {

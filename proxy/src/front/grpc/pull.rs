@@ -25,7 +25,7 @@ pub(super) async fn pull(
         Ok(context) => shared.processor.run(&context, command(request)).await,
         Err(error) => Err(error),
     };
-    let Pulled { found, next_offset } = match pulled {
+    let Pulled { found, next_offset, .. } = match pulled {
         Ok(pulled) => pulled,
         Err(error) => return frames(std::iter::once(Content::Status(status::of(&error)))),
     };

@@ -1,0 +1,61 @@
+//! Locking queues for one client of a group: the brokers keep the locks (Apache's `AdminBrokerProcessor`).
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::success;
+use super::cluster::Cluster;
+use crate::remoting::{Command, lenient, request};
+use crate::service::{QueueLock, ServiceError, ServiceErrorKind, TopicQueue};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Locked {
+    #[serde(rename = "lockOKMQSet", default)]
+    queues: Vec<LockedQueue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LockedQueue {
+    topic: String,
+    queue_id: i32,
+}
+
+impl Cluster {
+    pub(super) async fn lock_queues(&self, lock: &QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
+        let answer = self.call_about_lock(request::LOCK_BATCH_MQ, lock).await?;
+        let locked: Locked = lenient::from_slice(&answer.body).map_err(|error| {
+            let message = format!("the broker's answer about locked queues can't be read: {error}");
+            ServiceError::new(ServiceErrorKind::Internal, message)
+        })?;
+        let queues = locked.queues.into_iter();
+        Ok(queues.map(|queue| TopicQueue { topic: queue.topic, id: queue.queue_id }).collect())
+    }
+
+    pub(super) async fn unlock_queues(&self, lock: &QueueLock) -> Result<(), ServiceError> {
+        self.call_about_lock(request::UNLOCK_BATCH_MQ, lock).await.map(drop)
+    }
+
+    async fn call_about_lock(&self, code: i32, lock: &QueueLock) -> Result<Command, ServiceError> {
+        let Some(first) = lock.queues.first() else {
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, "there is no queue to lock"));
+        };
+        let broker = self.broker_of(&first.topic, &lock.broker).await?;
+        let command = Command::request(code).field("bname", &lock.broker).body(body(lock).to_string());
+        success(self.call(&broker, command, self.time_left(lock.deadline)).await?)
+    }
+}
+
+fn body(lock: &QueueLock) -> Value {
+    let queues = lock
+        .queues
+        .iter()
+        .map(|queue| json!({"brokerName": lock.broker, "queueId": queue.id, "topic": queue.topic}));
+    json!({
+        "clientId": lock.client_id,
+        "consumerGroup": lock.group,
+        "mqSet": queues.collect::<Vec<_>>(),
+        "onlyThisBroker": false,
+    })
+}

@@ -1,0 +1,130 @@
+//! Which client of a group reads a queue by offset, for consumers that read each queue in order.
+
+use super::command::Command;
+use super::environment::Environment;
+use super::pull::{QueueName, check_queue};
+use super::{group, validate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::layer::{NamesTopics, OperationKind};
+use crate::service::{QueueLock, TopicQueue};
+
+/// Queues that one request may name.
+const MAX_QUEUES: usize = 1024;
+
+/// Locks queues for the client, for [`crate::service::LOCK_TIME`]. Returns those that it has now.
+///
+/// # Errors
+/// In this order: `IllegalGroup`, `BadRequest` (too many queues, no broker, no queue), `IllegalTopic`, then what the group
+/// and the backend say.
+#[derive(Clone, Debug)]
+pub struct LockCommand {
+    /// The consumer group.
+    pub group: String,
+    /// The queues.
+    pub queues: Vec<QueueName>,
+}
+
+/// Ends the client's locks.
+///
+/// # Errors
+/// As [`LockCommand`].
+#[derive(Clone, Debug)]
+pub struct UnlockCommand {
+    /// The consumer group.
+    pub group: String,
+    /// The queues.
+    pub queues: Vec<QueueName>,
+}
+
+impl NamesTopics for Vec<QueueName> {
+    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        self.iter().for_each(|queue| visit(&queue.topic));
+    }
+}
+
+impl Command for LockCommand {
+    type Answer = Vec<QueueName>;
+    const KIND: OperationKind = OperationKind::LockQueues;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queues
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<Vec<QueueName>, Error> {
+        let mut locked = Vec::new();
+        check(&self.group, &self.queues)?;
+        for lock in by_broker(environment, context, &self.group, self.queues) {
+            let services = environment.services(context, topic_of(&lock));
+            group::consuming(services, &lock.group).await?;
+            let broker = lock.broker.clone();
+            for TopicQueue { topic, id } in services.offsets.lock(lock).await? {
+                locked.push(QueueName { topic, broker: broker.clone(), id });
+            }
+        }
+        Ok(locked)
+    }
+}
+
+impl Command for UnlockCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::UnlockQueues;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queues
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        check(&self.group, &self.queues)?;
+        for lock in by_broker(environment, context, &self.group, self.queues) {
+            environment.services(context, topic_of(&lock)).offsets.unlock(lock).await?;
+        }
+        Ok(())
+    }
+}
+
+fn check(group: &str, queues: &[QueueName]) -> Result<(), Error> {
+    validate::group(group)?;
+    if queues.len() > MAX_QUEUES {
+        let message = format!("a request can't name more than {MAX_QUEUES} queues");
+        return Err(Error::new(ErrorKind::BadRequest, message));
+    }
+    queues.iter().try_for_each(check_queue)
+}
+
+// Nearly always one: clients ask each broker for its own queues. Queues of different topics may be in different clusters.
+fn by_broker(
+    environment: &Environment,
+    context: &Context,
+    group: &str,
+    queues: Vec<QueueName>,
+) -> Vec<QueueLock> {
+    let mut locks: Vec<QueueLock> = Vec::new();
+    for QueueName { topic, broker, id } in queues {
+        let queue = TopicQueue { topic, id };
+        let known = locks.iter_mut().find(|lock| lock.broker == broker && topic_of(lock) == queue.topic);
+        match known {
+            Some(lock) => lock.queues.push(queue),
+            None => locks.push(QueueLock {
+                group: group.to_owned(),
+                client_id: context.client_id.clone(),
+                broker,
+                queues: vec![queue],
+                deadline: context.deadline_within(environment.limits.call),
+            }),
+        }
+    }
+    locks
+}
+
+fn topic_of(lock: &QueueLock) -> &str {
+    lock.queues.first().map_or("", |queue| queue.topic.as_str())
+}
