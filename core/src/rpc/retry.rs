@@ -114,6 +114,12 @@ impl Backoff {
         Self { floor: 0.8, ..Self::new(Duration::from_millis(250), Duration::from_secs(2)) }
     }
 
+    /// For a queue whose polls a server ends at once although there is nothing: at most four requests a second after
+    /// the first ones.
+    pub(crate) fn for_early_answers() -> Self {
+        Self { floor: 0.5, ..Self::new(Duration::from_millis(10), Duration::from_millis(500)) }
+    }
+
     /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let limit = self.limits.next().unwrap_or(self.longest);
@@ -361,6 +367,14 @@ mod tests {
             for _ in 0..rounds {
                 prop_assert!(backoff.next() <= max);
             }
+        }
+
+        #[test]
+        fn polls_that_end_early_become_few(rounds in 7usize..40) {
+            let mut backoff = Backoff::for_early_answers();
+            let pauses: Vec<_> = (0..rounds).map(|_| backoff.next()).collect();
+            prop_assert!(pauses[0] <= Duration::from_millis(10));
+            prop_assert!(pauses[6..].iter().all(|pause| *pause >= Duration::from_millis(250)));
         }
 
         #[test]

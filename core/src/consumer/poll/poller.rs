@@ -17,6 +17,9 @@ use crate::{
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
+/// A server that answers an empty poll sooner than this did not wait for a message.
+const EARLY: Duration = Duration::from_secs(1);
+
 /// One topic at one broker. Polls may run side by side.
 pub(crate) struct Poller {
     session: Arc<Session>,
@@ -30,13 +33,29 @@ struct State {
     /// Ids of attempts without an answer. The server may have reserved messages for them.
     open_attempts: Vec<String>,
     turn: usize,
-    failures: Option<Failures>,
+    /// After a failure, until a poll succeeds.
+    failures: Option<Pace>,
+    /// After an answer that came early without a message, until a poll waits or brings one.
+    early_answers: Option<Pace>,
 }
 
-/// Consecutive failures. Polls are paced until one succeeds.
-struct Failures {
+/// Keeps polls apart, more and more.
+struct Pace {
     backoff: Backoff,
     next: Instant,
+}
+
+impl Pace {
+    fn new(mut backoff: Backoff, now: Instant) -> Self {
+        Self { next: now + backoff.next(), backoff }
+    }
+
+    /// When the next poll may start.
+    fn turn(&mut self, now: Instant) -> Instant {
+        let start = self.next.max(now);
+        self.next = start + self.backoff.next();
+        start
+    }
 }
 
 /// The id of an attempt. The next attempt takes it over unless the server has answered.
@@ -53,21 +72,28 @@ impl Poller {
         broker: Arc<str>,
     ) -> Self {
         let turn = rand::random::<u16>().into();
-        let state = Mutex::new(State { open_attempts: Vec::new(), turn, failures: None });
+        let state =
+            Mutex::new(State { open_attempts: Vec::new(), turn, failures: None, early_answers: None });
         Self { session, routes, source, broker, state }
     }
 
-    /// Polls once. After a failure it first waits for its turn, so that there are at most five requests a second.
+    /// Polls once. After a failure it first waits for its turn, so that there are at most five requests a second, and
+    /// also after answers that came early without a message.
     ///
     /// `report` gets the errors that delay the poll, and `None` when it goes on. A broker that is no longer in the
     /// route has no messages.
     pub(crate) async fn poll(&self, poll: Poll, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
         let attempt = self.open_attempt();
+        if let Some(time) = self.turn(|state| &mut state.early_answers) {
+            tokio::time::sleep_until(time.into()).await;
+        }
+        let start = Instant::now();
         let result = self.attempt(poll, &attempt.id, report).await;
         match &result {
-            Ok(_) => {
+            Ok(deliveries) => {
                 attempt.answered();
-                self.state.lock().failures = None;
+                let now = Instant::now();
+                self.state.lock().answered(deliveries.is_empty() && now < start + EARLY, now);
             }
             Err(error) => {
                 self.session.metrics().failed("receive", error.kind());
@@ -87,7 +113,7 @@ impl Poller {
 
     async fn attempt(&self, poll: Poll, id: &str, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
         let session = &self.session;
-        let paced_until = self.paced_until();
+        let paced_until = self.turn(|state| &mut state.failures);
         if let Some(time) = paced_until {
             tokio::time::sleep_until(time.into()).await;
         }
@@ -138,20 +164,26 @@ impl Poller {
         state.turn
     }
 
-    /// When the next attempt may start, if the last one failed.
-    fn paced_until(&self) -> Option<Instant> {
-        let mut state = self.state.lock();
-        let failures = state.failures.as_mut()?;
-        let start = failures.next.max(Instant::now());
-        failures.next = start + failures.backoff.next();
-        Some(start)
+    /// When this poll may start, if polls are kept apart.
+    fn turn(&self, pace: impl FnOnce(&mut State) -> &mut Option<Pace>) -> Option<Instant> {
+        pace(&mut self.state.lock()).as_mut().map(|pace| pace.turn(Instant::now()))
     }
 
     fn count_failure(&self) {
-        self.state.lock().failures.get_or_insert_with(|| {
-            let mut backoff = Backoff::for_receiving();
-            Failures { next: Instant::now() + backoff.next(), backoff }
-        });
+        let pace = || Pace::new(Backoff::for_receiving(), Instant::now());
+        self.state.lock().failures.get_or_insert_with(pace);
+    }
+}
+
+impl State {
+    /// Notes an answer, and whether it came early without a message.
+    fn answered(&mut self, early: bool, now: Instant) {
+        self.failures = None;
+        if !early {
+            self.early_answers = None;
+        } else if self.early_answers.is_none() {
+            self.early_answers = Some(Pace::new(Backoff::for_early_answers(), now));
+        }
     }
 }
 
@@ -168,5 +200,24 @@ impl Drop for AttemptId<'_> {
             let id = std::mem::take(&mut self.id);
             self.poller.state.lock().open_attempts.push(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_are_kept_apart_while_answers_come_early() {
+        let mut state = State { open_attempts: Vec::new(), turn: 0, failures: None, early_answers: None };
+        let start = Instant::now();
+        let mut now = start;
+        for _ in 0..100 {
+            state.answered(true, now);
+            now = state.early_answers.as_mut().unwrap().turn(now);
+        }
+        assert!(now - start > Duration::from_secs(20));
+        state.answered(false, now);
+        assert!(state.early_answers.is_none());
     }
 }
