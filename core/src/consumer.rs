@@ -211,10 +211,10 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the lease is over; `InvalidArgument` above 12 h, or if a consumer of another group
-    /// received the delivery.
+    /// `InvalidReceipt` if the lease is over or the delivery is settled; `InvalidArgument` above 12 h, or if a consumer
+    /// of another group received the delivery.
     pub async fn change_invisible(&self, delivery: &Delivery, invisible: Duration) -> Result<()> {
-        self.check_group(delivery, "change_invisible")?;
+        self.check_unsettled(delivery, "change_invisible")?;
         if invisible.is_zero() {
             self.0.leases.release(&delivery.lease);
         }
@@ -232,7 +232,7 @@ impl SimpleConsumer {
     ///
     /// As for [`change_invisible`](Self::change_invisible).
     pub async fn nack(&self, delivery: &Delivery, after: Duration) -> Result<()> {
-        self.check_group(delivery, "nack")?;
+        self.check_unsettled(delivery, "nack")?;
         let change = Change::nack(self.0.member.session().clone(), delivery.lease.clone(), after);
         self.settle("nack", delivery, change.run()).await
     }
@@ -245,10 +245,10 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the server does not accept the receipt handle; `InvalidArgument` if a consumer of another
-    /// group received the delivery.
+    /// `InvalidReceipt` if the server does not accept the receipt handle, or the delivery is settled; `InvalidArgument`
+    /// if a consumer of another group received the delivery.
     pub async fn dead_letter(&self, delivery: &Delivery) -> Result<()> {
-        self.check_group(delivery, "dead_letter")?;
+        self.check_unsettled(delivery, "dead_letter")?;
         let forward =
             DeadLetter::new(self.0.member.session().clone(), delivery.lease.clone(), delivery.attempt);
         self.settle("dead_letter", delivery, forward.run()).await
@@ -326,6 +326,15 @@ impl SimpleConsumer {
 
     fn is_own(&self, delivery: &Delivery) -> bool {
         *delivery.lease.message().group == *self.0.group
+    }
+
+    /// Servers answer OK to what comes after an ack, and do nothing.
+    fn check_unsettled(&self, delivery: &Delivery, operation: &'static str) -> Result<()> {
+        self.check_group(delivery, operation)?;
+        if delivery.lease.is_settled() {
+            return Err(Error::new(ErrorKind::InvalidReceipt, operation, "the delivery is settled already"));
+        }
+        Ok(())
     }
 
     /// A server may answer OK to a group that doesn't hold the lease, and deliver the message again.

@@ -62,6 +62,25 @@ async fn a_dead_letter_carries_what_servers_ask_for() {
 }
 
 #[tokio::test]
+async fn a_settled_delivery_can_only_be_acked_again() {
+    let server = TestServer::start(once(&["1"]));
+    let (consumer, deliveries) = receiving(&server).await;
+    let delivery = &deliveries[0];
+    consumer.ack(delivery).await.unwrap();
+    consumer.ack(delivery).await.unwrap();
+    let refused = [
+        consumer.nack(delivery, Duration::ZERO).await,
+        consumer.change_invisible(delivery, Duration::from_secs(60)).await,
+        consumer.dead_letter(delivery).await,
+    ];
+    for result in refused {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidReceipt);
+    }
+    assert!(server.seen.changed.lock().unwrap().is_empty());
+    assert!(server.seen.forwarded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_lite_topic_goes_with_every_request_about_its_delivery() {
     let receive = |_: &_, _| {
         let mut lite = message("1", "x");
