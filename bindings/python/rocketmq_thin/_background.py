@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from contextvars import copy_context
+from functools import partial
 from typing import Any, Awaitable, Callable, Union
 
 from . import _native
@@ -24,8 +26,16 @@ Provider = Callable[[], Union[Awaitable[Credentials], Credentials]]
 """What provides credentials: an async function, or a plain one, which is called in a thread."""
 
 
+# The client itself limits how many messages are handled at the same time.
+_MAX_THREADS = 1000
+
+
 def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """An async function that returns what an application's function returns or raises."""
+    """An async function that returns what an application's function returns or raises.
+
+    A plain function is called in threads of its own: those of the loop are few, and the application needs them. They end
+    when nobody refers to the async function any more.
+    """
 
     async def called(*arguments: Any) -> Any:
         try:
@@ -34,8 +44,9 @@ def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
             return error
 
     async def called_in_thread(*arguments: Any) -> Any:
+        call = partial(copy_context().run, function, *arguments)
         try:
-            result = await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+            result = await asyncio.get_running_loop().run_in_executor(threads, call)
             return await result if isinstance(result, Awaitable) else result
         except Exception as error:
             return error
@@ -43,6 +54,10 @@ def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
         return called
+    # Not before it is needed: it takes a part of the time that the import of this package takes.
+    from concurrent.futures import ThreadPoolExecutor
+
+    threads = ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler")
     return called_in_thread
 
 
@@ -83,20 +98,21 @@ async def handle_tasks(
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
-    work = Work()
+    work, result = Work(), results_of(checker)
     while (check := await run(checks.next())) is not None:
-        work.start(_answer_check(check, checker))
+        work.start(_answer_check(check, result))
 
 
-async def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
+async def _answer_check(check: _native.OrphanCheck, result: Callable[..., Awaitable[Any]]) -> None:
     asked = question(check)
     if asked is not None:
         try:
-            await run(check.decide(decision(await results_of(checker)(asked))))
+            await run(check.decide(decision(await result(asked))))
         except Error as error:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
 async def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
+    result = results_of(provider)
     while await run(requests.next()):
-        answer_credentials(requests, await results_of(provider)())
+        answer_credentials(requests, await result())

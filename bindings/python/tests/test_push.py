@@ -1,6 +1,7 @@
 """Push consumers: handlers, their results, and how they end."""
 
 import asyncio
+import contextvars
 import gc
 import queue
 import threading
@@ -42,6 +43,30 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 await producer.send(Message(self.name, b"x"))
                 thread = await asyncio.get_running_loop().run_in_executor(None, threads.get)
                 self.assertNotEqual(thread, threading.get_ident())
+
+    async def test_plain_handlers_have_threads_of_their_own(self):
+        # More than the loop has for all, of which none is left here.
+        together, released = threading.Barrier(40), threading.Event()
+        handled, trace = queue.SimpleQueue(), contextvars.ContextVar("trace", default="none")
+        loop = asyncio.get_running_loop()
+        trace.set("kept")
+
+        def handler(delivery):
+            together.wait()
+            handled.put((delivery.body, trace.get()))
+
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            others = [loop.run_in_executor(None, released.wait) for _ in range(40)]
+            async with client.push_consumer(self.name, self.name, handler, concurrency=40):
+                await producer.send_all([Message(self.name, b"%d" % number) for number in range(40)])
+                seen = set()
+                while len(seen) < 40:
+                    while handled.empty():
+                        await asyncio.sleep(0)
+                    seen.add(handled.get())
+                self.assertEqual({trace for _, trace in seen}, {"kept"})
+            released.set()
+            await asyncio.gather(*others)
 
     async def test_a_close_waits_for_handlers_and_cancels_late_ones(self):
         begun, released, cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
