@@ -19,10 +19,11 @@ pub(crate) enum Outcome {
     Sent { message: SentMessage },
     /// The result for each message.
     AllSent { results: Vec<SendResult> },
-    /// The received messages, and what keeps them in the registry.
-    Received { messages: Vec<IncomingMessage>, hold: Arc<Hold> },
+    /// The received messages, and what keeps them in the registry. That comes first: if there is not enough memory for the
+    /// rest, it is collected.
+    Received { hold: Arc<Hold>, messages: Vec<IncomingMessage> },
     /// Messages to handle: the key of their tasks in the registry, and what keeps all of them there.
-    Tasks { key: i64, messages: Vec<IncomingMessage>, hold: Arc<Hold> },
+    Tasks { hold: Arc<Hold>, key: i64, messages: Vec<IncomingMessage> },
     /// A question about a transaction that was not decided.
     OrphanCheck { question: Question },
     /// The health of a client.

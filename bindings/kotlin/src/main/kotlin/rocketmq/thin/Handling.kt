@@ -9,6 +9,7 @@ import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.isActive
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
@@ -57,34 +58,57 @@ internal class Handling(
         while (true) (waiting.poll() ?: break).complete(ConsumeResult.Retry)
     }
 
+    /** Goes on after an [Error], such as a lack of memory: what was fetched and not handled is delivered again. */
     private suspend fun fetch() {
-        var batch = 0L
         while (true) {
-            val received = observers.receiving(group) {
-                val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(made.key, MAX_TASKS) }
-                if (next is Outcome.Tasks) {
-                    batch = next.key
-                    next.messages.map { Delivery(it, next.hold) }
-                } else emptyList()
+            try {
+                if (!fetchBatch()) return
+            } catch (e: Error) {
+                observers.log(Level.ERROR, "messages could not be handed out", e)
+                runCatching { startWorker() }
             }
-            // The consumer is closed.
-            if (received.isEmpty()) return
-            received.forEachIndexed { index, delivery -> waiting += Task(batch, index, delivery) }
-            startWorker()
-            allTaken.receive()
         }
     }
 
+    /** Returns false once the consumer is closed. */
+    private suspend fun fetchBatch(): Boolean {
+        var batch = 0L
+        val received = observers.receiving(group) {
+            val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(made.key, MAX_TASKS) }
+            if (next is Outcome.Tasks) {
+                batch = next.key
+                next.messages.map { Delivery(it, next.hold) }
+            } else emptyList()
+        }
+        if (received.isEmpty()) return false
+        received.forEachIndexed { index, delivery -> waiting += Task(batch, index, delivery) }
+        startWorker()
+        allTaken.receive()
+        return true
+    }
+
     private fun startWorker() {
-        if (workerDue.compareAndSet(false, true)) scope.launch { work() }
+        if (!workerDue.compareAndSet(false, true)) return
+        try {
+            scope.launch { work() }
+        } catch (e: Throwable) {
+            workerDue.set(false)
+            throw e
+        }
     }
 
     private suspend fun work() {
         workerDue.set(false)
         while (true) {
             val task = waiting.poll() ?: return
-            if (waiting.isEmpty()) allTaken.trySend(Unit) else startWorker()
-            task.complete(handle(task.delivery))
+            try {
+                if (waiting.isEmpty()) allTaken.trySend(Unit) else startWorker()
+                task.complete(handle(task.delivery))
+            } catch (e: Throwable) {
+                // There was no memory or no thread to go on. This worker handles what waits.
+                task.complete(ConsumeResult.Retry)
+                currentCoroutineContext().ensureActive()
+            }
         }
     }
 

@@ -156,8 +156,8 @@ internal object Operations {
             while (encoded.hasRemaining()) {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
-                // A dispatcher of the application may throw. That must not affect other operations.
-                runCatching { arrive(operation, decode(encoded)) }.onFailure { report(it) }
+                // A dispatcher of the application may throw, or memory be short. That must not affect other operations.
+                runCatching { arrive(operation, decode(encoded)) }.onFailure { runCatching { report(it) } }
                 encoded.position(end)
             }
         }

@@ -93,6 +93,29 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
+    fun `an error of the virtual machine in a handler stops nothing else`() = test { client ->
+        val topic = unique("errors")
+        val handled = Channel<Int>(Channel.UNLIMITED)
+        client.pushConsumer(unique("group")) {
+            subscribe(topic)
+            concurrency = 2
+            blockingHandler { delivery ->
+                val number = delivery.body.decodeToString().toInt()
+                when {
+                    delivery.attempt > 1 -> handled.trySend(number)
+                    number % 3 == 0 -> throw OutOfMemoryError("as tested")
+                    number % 3 == 1 -> throw StackOverflowError("as tested")
+                    // More than any heap has.
+                    else -> handled.trySend(LongArray(Int.MAX_VALUE - 8).size)
+                }
+                ConsumeResult.Ack
+            }
+        }
+        client.producer { topics(topic) }.sendAll(List(30) { Message(topic, "$it") })
+        assertEquals(List(30) { it }, List(30) { handled.receive() }.sorted())
+    }
+
+    @Test
     fun `a close waits for handlers, and cancels those that run longer`() = test { client ->
         val topic = unique("close")
         val producer = client.producer { topics(topic) }
