@@ -33,6 +33,11 @@ pub mod otlp {
 /// (`MessageExtEncoder`), and no answer says which brokers are behind a proxy.
 pub const KEEPS_BATCHES: &str = "x-mq-keeps-batches";
 
+/// Metadata of a receive, with which a client that checks every type of digest asks for one, by the name of its
+/// [`DigestType`](v2::DigestType). Servers that don't know it, such as Apache's, take the one that they like: MD5, whose
+/// computation takes a large part of the time that a receive takes in all.
+pub const BODY_DIGEST: &str = "x-mq-body-digest";
+
 /// The descriptors of both packages as an encoded `google.protobuf.FileDescriptorSet`, for server
 /// reflection and for the comparison with the published package.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

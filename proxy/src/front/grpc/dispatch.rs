@@ -240,7 +240,9 @@ impl Inbound {
         match self.reader.only().await {
             Ok(request) => {
                 let context = self.context();
-                Ok(receive::receive(&self.shared, context, request, self.reader.into_charge()).await)
+                let digest = metadata::body_digest(&self.headers);
+                let charge = self.reader.into_charge();
+                Ok(receive::receive(&self.shared, context, request, (digest, charge)).await)
             }
             Err(refusal) => wire::refuse(refusal),
         }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use h2::Reason;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
+use rocketmq_thin_proto::BODY_DIGEST;
 use tonic::Code;
 
+use super::message::BodyDigest;
 use super::reader::Compression;
 use super::wire::Refusal;
 use crate::context::{Context, Credentials};
@@ -100,6 +102,14 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
         signed: text(headers, DATE_TIME).to_owned(),
         session_token: text(headers, SESSION_TOKEN).to_owned(),
     })
+}
+
+/// The digest that the client asks for.
+pub(super) fn body_digest(headers: &HeaderMap) -> BodyDigest {
+    match text(headers, BODY_DIGEST) {
+        "CRC32" => BodyDigest::Crc32,
+        _ => BodyDigest::Md5,
+    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

@@ -9,6 +9,7 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::pull_message_response::Content;
 use tonic::Code;
 
+use super::message::BodyDigest;
 use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
@@ -34,7 +35,8 @@ pub(super) async fn pull(
         Found::Messages(_) | Found::Nothing => (of(pb::Code::MessageNotFound, "no new message"), Vec::new()),
         Found::OffsetIllegal => (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new()),
     };
-    let messages = messages.into_iter().map(|delivery| Content::Message(message::delivered(delivery, None)));
+    let message = |delivery| message::delivered(delivery, None, BodyDigest::Md5);
+    let messages = messages.into_iter().map(move |delivery| Content::Message(message(delivery)));
     let parts = std::iter::once(Content::Status(status)).chain(messages);
     frames(parts.chain([Content::NextOffset(next_offset)]))
 }

@@ -16,6 +16,7 @@ use rocketmq_thin_proto::v2::receive_message_response::Content;
 use tonic::Code;
 
 use super::budget::Charge;
+use super::message::BodyDigest;
 use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
@@ -26,7 +27,7 @@ pub(super) async fn receive(
     shared: &Arc<Shared>,
     context: Result<Context, Error>,
     request: pb::ReceiveMessageRequest,
-    charge: Charge,
+    (digest, charge): (BodyDigest, Charge),
 ) -> Response<Body> {
     let context = match context {
         Ok(context) => context,
@@ -41,7 +42,7 @@ pub(super) async fn receive(
     wire::streaming(match received {
         Ok(Received::Messages(deliveries)) => {
             let undelivered = Undelivered { topic, group, deliveries };
-            Answer::new(shared, status::ok()).with(undelivered, charge)
+            Answer::new(shared, status::ok()).with(undelivered, digest, charge)
         }
         Ok(Received::NoMatch) => Answer::new(shared, not_found("no match message")),
         Ok(Received::Nothing) => Answer::new(shared, not_found("no new message")),
@@ -84,6 +85,7 @@ struct Answer {
     deliveries: VecDeque<LeasedDelivery>,
     delivery_timestamp: bool,
     trailers: bool,
+    digest: BodyDigest,
     /// The memory that the deliveries hold.
     charge: Option<Charge>,
 }
@@ -98,6 +100,7 @@ impl Answer {
             deliveries: VecDeque::new(),
             delivery_timestamp: true,
             trailers: true,
+            digest: BodyDigest::Md5,
             charge: None,
         }
     }
@@ -109,7 +112,9 @@ impl Answer {
 
     /// Answers with as many deliveries as the connection may hold, and gives the others back. The first one is always
     /// among them, so that a consumer gets ahead.
-    fn with(mut self, Undelivered { topic, group, deliveries }: Undelivered, mut charge: Charge) -> Self {
+    fn with(mut self, undelivered: Undelivered, digest: BodyDigest, mut charge: Charge) -> Self {
+        let Undelivered { topic, group, deliveries } = undelivered;
+        self.digest = digest;
         let mut bytes = 0;
         let fits = |leased: &LeasedDelivery| {
             bytes += message::size_hint(&leased.delivery.message);
@@ -146,7 +151,7 @@ impl Answer {
         }
         while !packer.is_full() {
             let Some(LeasedDelivery { delivery, handle }) = self.deliveries.pop_front() else { break };
-            packer.push(&part(Content::Message(message::delivered(delivery, Some(handle)))));
+            packer.push(&part(Content::Message(message::delivered(delivery, Some(handle), self.digest))));
         }
         if self.deliveries.is_empty() && std::mem::take(&mut self.delivery_timestamp) {
             packer.push(&part(Content::DeliveryTimestamp(convert::timestamp(SystemTime::now()))));

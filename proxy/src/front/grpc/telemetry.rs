@@ -14,6 +14,7 @@ use rocketmq_thin_proto::v2::settings::PubSub;
 use rocketmq_thin_proto::v2::telemetry_command::Command;
 use tonic::Code;
 
+use super::message::BodyDigest;
 use super::reader::Reader;
 use super::wire::{self, Body, Refusal};
 use super::{Shared, convert, message, status};
@@ -122,7 +123,7 @@ impl Drop for Telemetry {
 fn telemetry_command(push: Push) -> pb::TelemetryCommand {
     let command = match push {
         Push::RecoverTransaction { delivery, transaction_id } => {
-            let message = Some(message::delivered(*delivery, None));
+            let message = Some(message::delivered(*delivery, None, BodyDigest::Md5));
             Command::RecoverOrphanedTransactionCommand(pb::RecoverOrphanedTransactionCommand {
                 message,
                 transaction_id,
