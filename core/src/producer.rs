@@ -15,6 +15,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt};
+use tokio::sync::MutexGuard;
 
 use self::{
     fifo_order::FifoOrder,
@@ -32,7 +33,7 @@ use crate::{
     message::{CloseReport, Message, MessageType, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Answer, Batcher, PendingItem, wait_all},
+    rpc::{Answer, Batcher, InFlightGuard, PendingItem, wait_all},
     session::Session,
     wire::{MessageIds, Outgoing, compress},
 };
@@ -54,6 +55,13 @@ struct Inner {
     room: Room,
     lanes: Arc<FifoOrder>,
     compress_above: Option<usize>,
+}
+
+/// A message on its way into the queue.
+enum Queueing<'a> {
+    Done(Answer<Receipt>),
+    /// There is no room for it yet, or it has to be compressed.
+    Waiting(BoxFuture<'a, Result<Answer<Receipt>>>),
 }
 
 impl Producer {
@@ -114,18 +122,32 @@ impl Producer {
     }
 
     /// Queues a message once there is room for it. A half message has a place in its transaction.
-    async fn submit(&self, mut message: Message, half: Option<HalfSlot>) -> Result<Answer<Receipt>> {
+    ///
+    /// What can be done at once is done in the call, and the rest is boxed: the futures of sends, of which there are many,
+    /// are small that way.
+    fn submit(
+        &self,
+        mut message: Message,
+        half: Option<HalfSlot>,
+    ) -> impl Future<Output = Result<Answer<Receipt>>> + Send {
         let session = self.0.member.session();
-        let copy = session.sending(&mut message);
-        let answer = self.queue(message, half).await;
-        if let Err(error) = &answer {
-            session.refused(copy.as_ref(), error);
+        let copy = session.sending(&mut message).map(Box::new);
+        let queueing = self.queue(message, half);
+        async move {
+            let answer = match queueing {
+                Ok(Queueing::Done(answer)) => Ok(answer),
+                Ok(Queueing::Waiting(queued)) => queued.await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = &answer {
+                session.refused(copy.as_deref(), error);
+            }
+            answer
         }
-        answer
     }
 
-    async fn queue(&self, message: Message, half: Option<HalfSlot>) -> Result<Answer<Receipt>> {
-        let Inner { member, ids, room, lanes, compress_above, .. } = &*self.0;
+    fn queue(&self, message: Message, half: Option<HalfSlot>) -> Result<Queueing<'_>> {
+        let Inner { member, ids, room, compress_above, .. } = &*self.0;
         let timeout = member.session().options().operation_timeout;
         let deadline = crate::options::deadline(Instant::now(), timeout);
         let guard = member.begin("send")?;
@@ -135,27 +157,43 @@ impl Producer {
         let compresses = compress_above.is_some_and(|limit| size > limit);
         if !compresses {
             self.check_size(&outgoing)?;
+            if let Some((share, door)) = room.try_enter(size) {
+                let send = PendingSend { outgoing, half, _share: share };
+                return Ok(Queueing::Done(self.enter(send, door, (deadline, guard))));
+            }
         }
-        let (share, door) = room.enter(size, deadline).await?;
-        if compresses {
-            outgoing = compressed(outgoing).await?;
-            self.check_size(&outgoing)?;
-        }
-        let Message { topic, message_group, .. } = &outgoing.message;
+        let waiting = async move {
+            let (share, door) = room.enter(size, deadline).await?;
+            if compresses {
+                outgoing = compressed(outgoing).await?;
+                self.check_size(&outgoing)?;
+            }
+            let send = PendingSend { outgoing, half, _share: share };
+            Ok(self.enter(send, door, (deadline, guard)))
+        };
+        Ok(Queueing::Waiting(waiting.boxed()))
+    }
+
+    /// Hands a message for which there is room to the batcher of its topic. `door` keeps the order of the calls.
+    fn enter(
+        &self,
+        send: PendingSend,
+        door: MutexGuard<'_, ()>,
+        (deadline, guard): (Instant, InFlightGuard),
+    ) -> Answer<Receipt> {
+        let Message { topic, message_group, .. } = &send.outgoing.message;
         let batcher = self.batcher(topic);
-        let turn = message_group.as_ref().map(|group| lanes.join(topic.clone(), group.clone()));
+        let turn = message_group.as_ref().map(|group| self.0.lanes.join(topic.clone(), group.clone()));
         drop(door);
-        let together = outgoing.message_type == MessageType::Normal;
-        let send = PendingSend { outgoing, half, _share: share };
-        if together {
-            return Ok(batcher.submit(send, deadline, guard));
+        if send.outgoing.message_type == MessageType::Normal {
+            return batcher.submit(send, deadline, guard);
         }
         let (pending, answer) = PendingItem::new(send, deadline, guard);
         match turn {
             Some(turn) => batcher.submit_alone(pending, turn),
             None => batcher.submit_alone(pending, ready(())),
         }
-        Ok(answer)
+        answer
     }
 
     fn check_size(&self, outgoing: &Outgoing) -> Result<()> {

@@ -39,13 +39,10 @@ impl Room {
     ///
     /// `Timeout` at the deadline; `Closed` after [`close`](Self::close).
     pub(super) async fn enter(&self, size: usize, deadline: Instant) -> Result<(Share, MutexGuard<'_, ()>)> {
-        let size = u32::try_from(size).unwrap_or(u32::MAX).min(self.max_bytes);
-        if let Ok(door) = self.door.try_lock()
-            && let Ok(message) = self.messages.clone().try_acquire_owned()
-            && let Ok(bytes) = self.bytes.clone().try_acquire_many_owned(size)
-        {
-            return Ok(([message, bytes], door));
+        if let Some(entry) = self.try_enter(size) {
+            return Ok(entry);
         }
+        let size = self.share_of(size);
         let wait = async {
             let door = self.door.lock().await;
             let message = self.messages.clone().acquire_owned().await?;
@@ -62,6 +59,18 @@ impl Room {
             )
             .with_retryable(true)),
         }
+    }
+
+    /// As [`enter`](Self::enter), if that is possible at once.
+    pub(super) fn try_enter(&self, size: usize) -> Option<(Share, MutexGuard<'_, ()>)> {
+        let door = self.door.try_lock().ok()?;
+        let message = self.messages.clone().try_acquire_owned().ok()?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(self.share_of(size)).ok()?;
+        Some(([message, bytes], door))
+    }
+
+    fn share_of(&self, size: usize) -> u32 {
+        u32::try_from(size).unwrap_or(u32::MAX).min(self.max_bytes)
     }
 
     /// Lets those who wait fail.

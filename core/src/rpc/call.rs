@@ -6,11 +6,11 @@ use std::{
 };
 
 use rocketmq_thin_proto::{
-    otlp,
+    BODY_DIGEST, otlp,
     v2::{self, receive_message_response::Content},
 };
 use tokio::time::timeout_at;
-use tonic::{Request, Status, Streaming};
+use tonic::{Request, Status, Streaming, metadata::MetadataValue};
 use tracing::{Instrument, debug_span};
 use uuid::Builder;
 
@@ -20,7 +20,7 @@ use super::{
     failure::{self, Origin},
     identity::Identity,
     link::Link,
-    operation::{Heartbeat, Operation},
+    operation::{Heartbeat, Operation, invoke},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -140,7 +140,7 @@ impl Rpc {
             request_id = origin.request_id.as_str()
         );
         let answer =
-            timeout_at(deadline.into(), O::invoke(connection.stub(), request)).instrument(span).await;
+            timeout_at(deadline.into(), invoke::<O>(connection.caller(), request)).instrument(span).await;
         match answer {
             Ok(Ok(response)) => {
                 connection.answered();
@@ -197,6 +197,7 @@ impl Rpc {
         let path = Path { link, connection };
         let start = Instant::now();
         let (origin, mut request, version) = self.request("receive", link, body);
+        request.metadata_mut().insert(BODY_DIGEST, MetadataValue::from_static("CRC32"));
         request.set_timeout(deadline.saturating_duration_since(start));
         let span = debug_span!("rpc", operation = "receive", endpoint = &*origin.endpoint);
         let mut received = Received::default();

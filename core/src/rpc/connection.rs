@@ -27,6 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{
     body::Body,
+    client::Grpc,
     codegen::{
         Service, StdError,
         http::{Request, Response, StatusCode, Uri},
@@ -48,6 +49,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Room for a receive of 32 large bodies without waiting for window updates.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Servers send the messages of a receive in parts of up to this size, each of which is read at once.
+const FRAME: u32 = 64 * 1024;
 /// A larger response is an error.
 const MAX_RESPONSE: usize = 64 * 1024 * 1024;
 
@@ -91,6 +94,7 @@ impl Connection {
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             // Shows when the server's settings have arrived: they always set it.
             .initial_max_send_streams(0)
             .handshake(TokioIo::new(WriteBuffer::new(FirstBytes::new(io, greeting.clone()))))
@@ -121,6 +125,11 @@ impl Connection {
         let silence = Silence { last_answer: now, first_timeout: None, last_probe: now };
         let polls = AtomicUsize::new(0);
         Ok(Self { sender, origin, tasks, max_streams, polls, silence: Mutex::new(silence), opened_at: now })
+    }
+
+    /// What sends requests over this connection.
+    pub(super) fn caller(self: &Arc<Self>) -> Caller {
+        Caller(self.clone())
     }
 
     /// The generated client over this connection.
@@ -234,6 +243,14 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
 /// Sends requests over a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller(Arc<Connection>);
+
+impl Caller {
+    /// A client of any service at the other end.
+    pub(super) fn grpc(self) -> Grpc<Self> {
+        let origin = self.0.origin.clone();
+        Grpc::with_origin(self, origin).max_decoding_message_size(MAX_RESPONSE)
+    }
+}
 
 impl Service<Request<Body>> for Caller {
     type Response = Response<Incoming>;

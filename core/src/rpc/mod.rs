@@ -8,6 +8,7 @@
 
 mod batcher;
 mod call;
+mod codec;
 mod connection;
 mod connections;
 mod credentials;

@@ -1,46 +1,48 @@
 //! The unary RPCs as types, so that one function can call all of them.
 
+use prost::Message;
 use rocketmq_thin_proto::v2;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, codegen::http::uri::PathAndQuery};
 
-use super::connection::Stub;
+use super::{codec::SizedCodec, connection::Caller};
 
 /// A unary RPC.
 pub(crate) trait Operation {
     /// The operation as users know it.
     const NAME: &'static str;
+    /// The path of its URL.
+    const PATH: &'static str;
     /// Its request.
-    type Request: Send;
+    type Request: Message + 'static;
     /// Its response.
-    type Response: Send;
-
-    /// Sends one request.
-    fn invoke(
-        stub: Stub,
-        request: Request<Self::Request>,
-    ) -> impl Future<Output = Result<Response<Self::Response>, Status>> + Send;
+    type Response: Message + Default + 'static;
 
     /// The status of a response.
     fn status(response: &Self::Response) -> Option<&v2::Status>;
 }
 
+/// Sends one request.
+pub(super) async fn invoke<O: Operation>(
+    caller: Caller,
+    request: Request<O::Request>,
+) -> Result<Response<O::Response>, Status> {
+    let mut grpc = caller.grpc();
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    grpc.unary(request, PathAndQuery::from_static(O::PATH), SizedCodec::default()).await
+}
+
 macro_rules! operations {
-    ($($name:ident as $text:literal: $method:ident($request:ident) -> $response:ident;)*) => {$(
+    ($($name:ident as $text:literal: ($request:ident) -> $response:ident;)*) => {$(
         #[doc = concat!("The RPC `", stringify!($name), "`.")]
         #[derive(Debug)]
         pub(crate) enum $name {}
 
         impl Operation for $name {
             const NAME: &'static str = $text;
+            const PATH: &'static str =
+                concat!("/apache.rocketmq.v2.MessagingService/", stringify!($name));
             type Request = v2::$request;
             type Response = v2::$response;
-
-            async fn invoke(
-                mut stub: Stub,
-                request: Request<Self::Request>,
-            ) -> Result<Response<Self::Response>, Status> {
-                stub.$method(request).await
-            }
 
             fn status(response: &Self::Response) -> Option<&v2::Status> {
                 response.status.as_ref()
@@ -50,20 +52,16 @@ macro_rules! operations {
 }
 
 operations! {
-    QueryRoute as "query_route": query_route(QueryRouteRequest) -> QueryRouteResponse;
-    Heartbeat as "heartbeat": heartbeat(HeartbeatRequest) -> HeartbeatResponse;
-    SendMessage as "send": send_message(SendMessageRequest) -> SendMessageResponse;
-    EndTransaction as "end_transaction":
-        end_transaction(EndTransactionRequest) -> EndTransactionResponse;
-    RecallMessage as "recall": recall_message(RecallMessageRequest) -> RecallMessageResponse;
-    AckMessage as "ack": ack_message(AckMessageRequest) -> AckMessageResponse;
+    QueryRoute as "query_route": (QueryRouteRequest) -> QueryRouteResponse;
+    Heartbeat as "heartbeat": (HeartbeatRequest) -> HeartbeatResponse;
+    SendMessage as "send": (SendMessageRequest) -> SendMessageResponse;
+    EndTransaction as "end_transaction": (EndTransactionRequest) -> EndTransactionResponse;
+    RecallMessage as "recall": (RecallMessageRequest) -> RecallMessageResponse;
+    AckMessage as "ack": (AckMessageRequest) -> AckMessageResponse;
     ChangeInvisibleDuration as "change_invisible":
-        change_invisible_duration(ChangeInvisibleDurationRequest) -> ChangeInvisibleDurationResponse;
+        (ChangeInvisibleDurationRequest) -> ChangeInvisibleDurationResponse;
     ForwardMessageToDeadLetterQueue as "dead_letter":
-        forward_message_to_dead_letter_queue(ForwardMessageToDeadLetterQueueRequest)
-            -> ForwardMessageToDeadLetterQueueResponse;
-    SyncLiteSubscription as "sync_lite":
-        sync_lite_subscription(SyncLiteSubscriptionRequest) -> SyncLiteSubscriptionResponse;
-    NotifyClientTermination as "close":
-        notify_client_termination(NotifyClientTerminationRequest) -> NotifyClientTerminationResponse;
+        (ForwardMessageToDeadLetterQueueRequest) -> ForwardMessageToDeadLetterQueueResponse;
+    SyncLiteSubscription as "sync_lite": (SyncLiteSubscriptionRequest) -> SyncLiteSubscriptionResponse;
+    NotifyClientTermination as "close": (NotifyClientTerminationRequest) -> NotifyClientTerminationResponse;
 }
