@@ -53,6 +53,12 @@ impl<T> Bound<T> {
         self.value.as_ref().filter(|_| self.process.is_current())
     }
 
+    /// As [`here`](Self::here), to change it.
+    #[must_use]
+    pub fn here_mut(&mut self) -> Option<&mut T> {
+        self.value.as_mut().filter(|_| self.process.is_current())
+    }
+
     /// Calls a function of the object that does not wait, on the runtime of the process.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ const MAX_TASKS = 64;
 
 const decision = oneOf('commit', 'rollback', 'unknown');
 const word = oneOf('ack', 'retry', 'deadLetter');
+const ACK = ['ack'];
+const RETRY = ['retry'];
 
 /** Runs beside the application. */
 function start(work, observers) {
@@ -25,21 +27,22 @@ function outcome(result) {
     return ['retry', milliseconds(result.retryAfterMs, 'retryAfterMs')];
   }
   // What a function happens to return.
-  return ['ack'];
+  return ACK;
 }
 
 /** Calls the handler of a push consumer for each message, until the consumer is closed. */
 async function handleTasks(native, { group, handler }, signal, observers) {
-  const handle = async (delivery, complete) => {
+  const handle = async (delivery, tasks, index) => {
     let result;
     try {
-      result = outcome(await observers.within(delivery, () => handler(delivery, { signal })));
+      result = outcome(await observers.within(delivery, handler, { signal }));
     } catch (error) {
       observers.log('error', `a handler failed on message ${delivery.messageId}, which is delivered again`, error);
-      result = ['retry'];
+      result = RETRY;
     }
-    observers.handled(group, delivery, result[0]);
-    complete(...result);
+    const [settlement, afterMs] = result;
+    observers.handled(group, delivery, settlement);
+    tasks.complete(index, settlement, afterMs);
   };
   for (;;) {
     let tasks;
@@ -50,10 +53,9 @@ async function handleTasks(native, { group, handler }, signal, observers) {
       return list === null ? [] : deliveriesOf(list);
     });
     if (tasks === undefined) return;
-    const batch = tasks;
-    received.forEach((delivery, index) => {
-      start(handle(delivery, (...result) => batch.complete(index, ...result)), observers);
-    });
+    for (let index = 0; index < received.length; index++) {
+      start(handle(received[index], tasks, index), observers);
+    }
   }
 }
 

@@ -21,8 +21,8 @@ class Producer {
     this.#observers = observers;
   }
 
-  async send(given, call) {
-    return await send(this.#native, this.#observers, given, call);
+  send(given, call) {
+    return send(this.#native, this.#observers, given, call);
   }
 
   async sendAll(given, call) {
@@ -63,8 +63,8 @@ class Transaction {
     this.#observers = observers;
   }
 
-  async send(given, call) {
-    return await send(this.#native, this.#observers, given, call);
+  send(given, call) {
+    return send(this.#native, this.#observers, given, call);
   }
 
   async commit(call) {

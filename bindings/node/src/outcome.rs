@@ -84,23 +84,25 @@ fn each<'env, T>(
 }
 
 /// A list of the deliveries, and their leases as its last entry.
-fn deliveries_and_leases(env: &Env, deliveries: Vec<bridge::Delivery>) -> Result<Unknown<'_>> {
-    listed(env, deliveries)?.into_unknown(env)
+fn deliveries_and_leases(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Result<Unknown<'_>> {
+    let mut list = listed(env, deliveries.iter_mut())?;
+    list.push(Leases(deliveries).into_unknown(env)?);
+    list.into_unknown(env)
 }
 
 /// A list of the deliveries, with their leases and tasks as its last entries.
-fn deliveries_and_tasks(env: &Env, tasks: Vec<bridge::Task>) -> Result<Unknown<'_>> {
-    let deliveries = tasks.iter().filter_map(|task| Some(task.here()?.delivery.clone())).collect();
-    let mut list = listed(env, deliveries)?;
+fn deliveries_and_tasks(env: &Env, mut tasks: Vec<bridge::Task>) -> Result<Unknown<'_>> {
+    let mut list = listed(env, tasks.iter_mut().filter_map(|task| Some(&mut task.here_mut()?.delivery)))?;
+    // Without their contents, which would have to be copied.
+    let leases = tasks.iter().filter_map(|task| Some(task.here()?.delivery.clone())).collect();
+    list.push(Leases(leases).into_unknown(env)?);
     list.push(Tasks::new(tasks).into_unknown(env)?);
     list.into_unknown(env)
 }
 
-fn listed(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Result<Vec<Unknown<'_>>> {
-    let mut list = Vec::with_capacity(deliveries.len() + 2);
-    for delivery in &mut deliveries {
-        list.push(Delivery::taken(env, delivery)?.into_unknown(env)?);
-    }
-    list.push(Leases(deliveries).into_unknown(env)?);
-    Ok(list)
+fn listed<'env, 'a>(
+    env: &'env Env,
+    deliveries: impl Iterator<Item = &'a mut bridge::Delivery>,
+) -> Result<Vec<Unknown<'env>>> {
+    deliveries.map(|delivery| Delivery::taken(env, delivery)?.into_unknown(env)).collect()
 }

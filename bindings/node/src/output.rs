@@ -111,12 +111,12 @@ pub struct Delivery<'env> {
 }
 
 impl<'env> Delivery<'env> {
-    /// Moves the content out of `delivery`, which keeps what an ack needs. The body is copied into a buffer of
+    /// Moves the content out of `delivery`, which keeps its lease. The body is copied into a buffer of
     /// JavaScript.
     pub(crate) fn taken(env: &'env Env, delivery: &mut bridge::Delivery) -> Result<Self> {
         Ok(Self {
-            message_id: delivery.message_id.clone(),
-            topic: delivery.topic.clone(),
+            message_id: std::mem::take(&mut delivery.message_id),
+            topic: std::mem::take(&mut delivery.topic),
             body: BufferSlice::copy_from(env, std::mem::take(&mut delivery.body))?,
             tag: delivery.tag.take(),
             keys: std::mem::take(&mut delivery.keys),
