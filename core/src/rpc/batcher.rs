@@ -6,6 +6,8 @@
 //! submit_alone -> a task of its own: await its turn -> BatchCall::execute, with retries -> the result
 //! ```
 
+mod answer;
+
 use std::{
     collections::VecDeque,
     mem,
@@ -23,6 +25,8 @@ use rocketmq_thin_proto::v2;
 use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::answer::queued_too_long;
+pub(crate) use self::answer::{Answer, wait_all};
 use super::{
     in_flight::InFlightGuard,
     retry::{ReplaySettings, Retry, Verdict, verdict},
@@ -41,10 +45,6 @@ const WORKERS: usize = 4;
 /// A request costs about as much as ten of its items. If the server answers quickly, those who wait for the answer and
 /// those who are queued can go on together.
 const PATIENCE: Duration = Duration::from_millis(1);
-
-/// How long after its deadline a caller is answered without a result. A request that runs into the deadline
-/// fails by itself before that, with an error that knows more.
-const ANSWER_SLACK: Duration = Duration::from_millis(100);
 
 /// What a batcher sends, and how.
 pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
@@ -168,54 +168,6 @@ impl<C: BatchCall> PendingItem<C> {
         self.error = Some(error);
         self
     }
-}
-
-/// The result of a submitted item, as its caller waits for it.
-#[derive(Debug)]
-pub(crate) struct Answer<T> {
-    operation: &'static str,
-    deadline: Instant,
-    sent: Arc<AtomicBool>,
-    result: oneshot::Receiver<Result<T, Error>>,
-}
-
-impl<T> Answer<T> {
-    /// Waits for the result, at most until the deadline of the item.
-    ///
-    /// # Errors
-    ///
-    /// `Closed` if the batcher was stopped first; `Timeout` at the deadline.
-    pub(crate) async fn wait(self) -> Result<T, Error> {
-        let deadline = self.deadline + ANSWER_SLACK;
-        match tokio::time::timeout_at(deadline.into(), self.result).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::closed(self.operation).maybe()),
-            Err(_) if self.sent.load(Ordering::Relaxed) => {
-                Err(Error::new(ErrorKind::Timeout, self.operation, "the server did not answer in time")
-                    .with_retryable(true)
-                    .maybe())
-            }
-            Err(_) => Err(queued_too_long(self.operation)),
-        }
-    }
-}
-
-/// The results of many items, in their order.
-pub(crate) async fn wait_all<T>(answers: Vec<Result<Answer<T>, Error>>) -> Vec<Result<T, Error>> {
-    let mut results = Vec::with_capacity(answers.len());
-    // The last one first: when it has its result, most others have theirs, so that one wake-up does for all.
-    for answer in answers.into_iter().rev() {
-        results.push(match answer {
-            Ok(answer) => answer.wait().await,
-            Err(error) => Err(error),
-        });
-    }
-    results.reverse();
-    results
-}
-
-fn queued_too_long(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Timeout, operation, "deadline expired while queued").with_retryable(true)
 }
 
 /// A queue of items for one destination.
