@@ -39,8 +39,6 @@ pub(super) struct SendBatcher {
     series: Arc<SendSeries>,
     turn: AtomicUsize,
     published: AtomicBool,
-    /// Whether the server took the latest messages in one request.
-    shares_requests: AtomicBool,
 }
 
 impl SendBatcher {
@@ -54,7 +52,6 @@ impl SendBatcher {
             // Random, so that the producers of a topic don't all start with its first queue.
             turn: AtomicUsize::new(rand::random::<u16>().into()),
             published: AtomicBool::new(false),
-            shares_requests: AtomicBool::new(false),
         }
     }
 
@@ -117,9 +114,7 @@ impl SendBatcher {
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
         let (queue, link) = self.destination(&first.item, deadline).await?;
-        let shares_requests = link.keeps_batches();
-        self.shares_requests.store(shares_requests, Ordering::Relaxed);
-        if items.len() == 1 || shares_requests {
+        if items.len() == 1 || link.keeps_batches() {
             return self.send_request(items, (queue, &link), deadline).await;
         }
         let each = items.chunks(1).map(async |pending| {
@@ -180,10 +175,6 @@ impl BatchCall for SendBatcher {
     /// knows.
     fn may_repeat(send: &PendingSend, error: &Error) -> bool {
         send.half.is_none() || !error.maybe_delivered()
-    }
-
-    fn shares_requests(&self) -> bool {
-        self.shares_requests.load(Ordering::Relaxed)
     }
 
     fn finished(&self, send: &PendingSend, submitted: Instant, result: Result<&Receipt, &Error>) {

@@ -11,7 +11,6 @@ mod answer;
 use std::{
     collections::VecDeque,
     mem,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +21,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use rocketmq_thin_proto::v2;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use self::answer::queued_too_long;
@@ -39,12 +38,6 @@ use crate::{
 /// Requests of one batcher that run at the same time. More than one, so that a slow request does not delay the
 /// rest; few, so that batches form.
 const WORKERS: usize = 4;
-
-/// How long the items that queue up wait for the answer of a request that has just begun, unless they fill the next one.
-///
-/// A request costs about as much as ten of its items. If the server answers quickly, those who wait for the answer and
-/// those who are queued can go on together.
-const PATIENCE: Duration = Duration::from_millis(1);
 
 /// What a batcher sends, and how.
 pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
@@ -65,11 +58,6 @@ pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
 
     /// Whether an item that failed with this retryable error may be sent again.
     fn may_repeat(_item: &Self::Item, _error: &Error) -> bool {
-        true
-    }
-
-    /// Whether items really share requests, so that it makes sense to wait for more.
-    fn shares_requests(&self) -> bool {
         true
     }
 
@@ -180,8 +168,6 @@ pub(crate) struct Batcher<C: BatchCall> {
 struct State<C: BatchCall> {
     queue: VecDeque<PendingItem<C>>,
     workers: usize,
-    /// Requests that have begun less than [`PATIENCE`] ago and have no answer yet.
-    fresh: usize,
     /// Whether a worker is about to take a batch; it also takes what is queued until then.
     worker_due: bool,
 }
@@ -189,7 +175,7 @@ struct State<C: BatchCall> {
 impl<C: BatchCall> Batcher<C> {
     /// An empty batcher whose tasks end with `stop`.
     pub(crate) fn new(call: C, stop: CancellationToken) -> Arc<Self> {
-        let state = State { queue: VecDeque::new(), workers: 0, fresh: 0, worker_due: false };
+        let state = State { queue: VecDeque::new(), workers: 0, worker_due: false };
         Arc::new(Self { call, state: Mutex::new(state), stop })
     }
 
@@ -236,17 +222,11 @@ impl<C: BatchCall> Batcher<C> {
     }
 
     fn start_worker(self: &Arc<Self>, state: &mut State<C>) {
-        if !state.worker_due && state.workers < WORKERS && self.is_due(state) {
+        if !state.worker_due && state.workers < WORKERS && !state.queue.is_empty() {
             state.worker_due = true;
             state.workers += 1;
             self.spawn(self.clone().run());
         }
-    }
-
-    /// Whether a request should begin with what is queued.
-    fn is_due(&self, state: &State<C>) -> bool {
-        let waits = state.fresh > 0 && state.queue.len() < C::MAX_ITEMS && self.call.shares_requests();
-        !state.queue.is_empty() && !waits
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -254,24 +234,14 @@ impl<C: BatchCall> Batcher<C> {
         tokio::spawn(async move { stop.run_until_cancelled(work).await });
     }
 
-    /// Sends batches until the queue is empty, or waits for another worker's answer.
+    /// Sends batches until the queue is empty.
     async fn run(self: Arc<Self>) {
         loop {
             // Lets every task that is ready submit before the batch is taken. This takes no time, it only
             // changes the order in which ready tasks run.
             tokio::task::yield_now().await;
             let Some(batch) = self.take() else { return };
-            let mut attempt = pin!(self.attempt(batch, self.call.request_timeout()));
-            let failed = match timeout(PATIENCE, &mut attempt).await {
-                Ok(failed) => {
-                    self.state.lock().fresh -= 1;
-                    failed
-                }
-                Err(_) => {
-                    self.wait_no_longer();
-                    attempt.await
-                }
-            };
+            let failed = self.attempt(batch, self.call.request_timeout()).await;
             if !failed.items.is_empty() {
                 let batcher = self.clone();
                 self.spawn(async move { batcher.retry(failed).await });
@@ -280,24 +250,18 @@ impl<C: BatchCall> Batcher<C> {
         }
     }
 
-    /// Starts the next request beside one that takes long.
-    fn wait_no_longer(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        state.fresh -= 1;
-        self.start_worker(&mut state);
-    }
-
     fn take(self: &Arc<Self>) -> Option<Vec<PendingItem<C>>> {
         let mut state = self.state.lock();
         state.worker_due = false;
-        if !self.is_due(&state) {
+        let count = {
+            let sizes = state.queue.iter().map(|pending| C::size(&pending.item));
+            batch_length(sizes, C::MAX_BYTES).min(C::MAX_ITEMS)
+        };
+        if count == 0 {
             state.workers -= 1;
             return None;
         }
-        let sizes = state.queue.iter().map(|pending| C::size(&pending.item));
-        let count = batch_length(sizes, C::MAX_BYTES).min(C::MAX_ITEMS);
         let batch = state.queue.drain(..count).collect();
-        state.fresh += 1;
         self.start_worker(&mut state);
         Some(batch)
     }

@@ -2,7 +2,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
 use proptest::prelude::*;
-use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -180,20 +179,7 @@ async fn a_stopped_batcher_answers_with_closed() {
 }
 
 /// Never answers.
-struct Silent {
-    /// A permit for each item of a request that has begun.
-    begun: Semaphore,
-}
-
-impl Silent {
-    fn batcher() -> Arc<Batcher<Self>> {
-        Batcher::new(Self { begun: Semaphore::new(0) }, CancellationToken::new())
-    }
-
-    async fn has_begun(&self, items: u32) {
-        self.begun.acquire_many(items).await.unwrap().forget();
-    }
-}
+struct Silent;
 
 impl ReplaySettings for Silent {
     async fn replay_settings(&self, _: &Error, _: Instant) -> Result<(), Error> {
@@ -221,19 +207,14 @@ impl BatchCall for Silent {
         Duration::from_secs(600)
     }
 
-    async fn execute(
-        &self,
-        items: &[PendingItem<Self>],
-        _: Duration,
-    ) -> Result<Vec<Result<(), Error>>, Error> {
-        self.begun.add_permits(items.len());
+    async fn execute(&self, _: &[PendingItem<Self>], _: Duration) -> Result<Vec<Result<(), Error>>, Error> {
         std::future::pending().await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_is_answered_at_its_own_deadline() {
-    let batcher = Silent::batcher();
+    let batcher = Batcher::new(Silent, CancellationToken::new());
     let now = Instant::now();
     let early = batcher.submit((), now + Duration::from_secs(1), guard());
     let _late = batcher.submit((), now + Duration::from_secs(600), guard());
@@ -241,24 +222,6 @@ async fn a_caller_is_answered_at_its_own_deadline() {
     let error = early.wait().await.unwrap_err();
     assert_eq!((error.kind(), error.maybe_delivered()), (ErrorKind::Timeout, true));
     assert!(start.elapsed() < Duration::from_secs(2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn items_wait_a_moment_for_a_request_that_has_just_begun() {
-    let batcher = Silent::batcher();
-    let submit = || batcher.submit((), Instant::now() + Duration::from_secs(600), guard());
-    let start = tokio::time::Instant::now();
-    let _first = submit();
-    batcher.call.has_begun(1).await;
-    assert!(start.elapsed().is_zero());
-    let _second = submit();
-    batcher.call.has_begun(1).await;
-    assert!(start.elapsed() >= PATIENCE);
-    // A full request waits for nothing.
-    let start = tokio::time::Instant::now();
-    let _others: Vec<_> = (0..Silent::MAX_ITEMS).map(|_| submit()).collect();
-    batcher.call.has_begun(4).await;
-    assert!(start.elapsed().is_zero());
 }
 
 #[tokio::test]
