@@ -141,6 +141,8 @@ impl PushConsumer {
     /// Stops receiving, gives back what no handler has begun, waits at most `deadline` for running handlers and until
     /// their messages are settled, and tells the servers that the consumer is gone. Handlers that run longer are
     /// dropped at their next `await`.
+    ///
+    /// A handler that closes its own consumer waits for itself, until the deadline. Its message is delivered again.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         self.0.0.clone().close(deadline).await
     }

@@ -35,7 +35,7 @@ pub const KEEPS_BATCHES: &str = "x-mq-keeps-batches";
 
 /// Metadata of a receive, with which a client that checks every type of digest asks for one, by the name of its
 /// [`DigestType`](v2::DigestType). Servers that don't know it, such as Apache's, take the one that they like: MD5, whose
-/// computation takes a large part of the time that a receive takes in all.
+/// computation is the largest single part of what it costs a client to receive a message.
 pub const BODY_DIGEST: &str = "x-mq-body-digest";
 
 /// The descriptors of both packages as an encoded `google.protobuf.FileDescriptorSet`, for server

@@ -358,7 +358,10 @@ export class PushConsumer implements LiteConsumer, AsyncDisposable {
   /** Goes on after a `pause`. */
   resume(): void;
   readonly isPaused: boolean;
-  /** Gives back what no handler has begun, and waits for handlers that run. */
+  /**
+   * Gives back what no handler has begun, and waits for handlers that run. A handler should not wait for the close of its
+   * own consumer, which waits for the handler.
+   */
   close(options?: CloseOptions): Promise<CloseReport>;
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;

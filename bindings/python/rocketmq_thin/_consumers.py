@@ -206,7 +206,7 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
 
     async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Gives back what no handler has begun, waits up to `deadline` (default 20 s) for handlers that run, and cancels
-        those that run longer."""
+        those that run longer. A handler should not wait for the close of its own consumer, which waits for the handler."""
         try:
             return await super().close(deadline)
         finally:

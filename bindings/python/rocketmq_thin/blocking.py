@@ -466,5 +466,6 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
 
     def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Gives back what no handler has begun, and waits up to `deadline` (default 20 s) for handlers that run. Those
-        that run longer can't be ended; their messages are delivered again."""
+        that run longer can't be ended; their messages are delivered again. A handler should not close its own consumer,
+        which waits for the handler."""
         return super().close(deadline)

@@ -46,7 +46,8 @@ internal constructor(
 
     /**
      * Gives back what no handler has begun, waits up to [deadline] (20 s) for handlers that run, and cancels those that run
-     * longer: their messages are delivered again.
+     * longer: their messages are delivered again. A handler should not wait for the close of its own consumer, which waits
+     * for the handler.
      */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
