@@ -15,7 +15,8 @@ use crate::backend::{BackendConfig, remote};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server, Services};
-use crate::front::port::{Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
+use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
+use crate::front::remoting::Server as RemotingServer;
 use crate::layer::Layers;
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
@@ -60,6 +61,7 @@ pub enum AppError {
 pub struct App {
     port: Endpoint,
     admin_port: Option<Endpoint>,
+    remoting_port: Option<Endpoint>,
     processor: Arc<Processor>,
     backend: Backend,
     draining: CancellationToken,
@@ -69,7 +71,7 @@ pub struct App {
 /// A port and what is served on it.
 struct Endpoint {
     port: Port,
-    server: Server,
+    protocols: Vec<Arc<dyn Protocol>>,
 }
 
 /// The backend in use, to be closed at the end.
@@ -105,6 +107,10 @@ impl App {
         let port = bind(&config.listen, &options).await?;
         let address = port.address()?;
         let admin_port = match &config.admin_listen {
+            Some(listen) => Some(bind(listen, &options).await?),
+            None => None,
+        };
+        let remoting_port = match &config.remoting.listen {
             Some(listen) => Some(bind(listen, &options).await?),
             None => None,
         };
@@ -148,16 +154,31 @@ impl App {
             Backend::Separated => drop(tokio::spawn(declare_until_done(processor.clone(), config.clone()))),
         }
 
-        let endpoint = |port, services| {
+        let budget = Budget::new(&options.transport);
+        // An overloaded proxy can still be administered.
+        let admin_budget = Budget::new(&options.transport);
+        let grpc = |services, budget: &Arc<Budget>| {
             let face = Face { route_port: config.route_port, listen_port: address.port(), services };
-            let server = Server::new(processor.clone(), face, options.transport.clone(), &log);
-            Endpoint { port, server }
+            let transport = (options.transport.clone(), budget.clone());
+            Arc::new(Server::new(processor.clone(), face, transport, &log)) as Arc<dyn Protocol>
         };
-        let services = Services { messaging: true, administration: admin_port.is_none() };
-        let port = endpoint(port, services);
-        let admin_port =
-            admin_port.map(|port| endpoint(port, Services { messaging: false, administration: true }));
-        Ok(Self { port, admin_port, processor, backend, draining, config })
+        let administration = admin_port.is_none();
+        let remoting: Arc<dyn Protocol> = Arc::new(RemotingServer::new(
+            processor.clone(),
+            &config.remoting,
+            (options.transport.clone(), budget.clone()),
+            administration,
+        ));
+        let mut protocols = vec![grpc(Services { messaging: true, administration }, &budget)];
+        protocols.extend(config.remoting.enabled.then(|| remoting.clone()));
+        let port = Endpoint { port, protocols };
+        let admin_port = admin_port.map(|port| {
+            let services = Services { messaging: false, administration: true };
+            let protocols = vec![grpc(services, &admin_budget)];
+            Endpoint { port, protocols }
+        });
+        let remoting_port = remoting_port.map(|port| Endpoint { port, protocols: vec![remoting] });
+        Ok(Self { port, admin_port, remoting_port, processor, backend, draining, config })
     }
 
     /// The address it listens on.
@@ -176,18 +197,23 @@ impl App {
         self.admin_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
     }
 
+    /// The address it listens on for the remoting protocol alone, if there is one.
+    ///
+    /// # Errors
+    /// Errors of the system.
+    pub fn remoting_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
+        self.remoting_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
+    }
+
     /// Serves until `stop` completes, then waits for the requests in progress, at most for the configured time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let maintenance = tokio::spawn({
             let processor = self.processor.clone();
             async move { processor.run_maintenance().await }
         });
-        let endpoints = std::iter::once(self.port).chain(self.admin_port);
+        let endpoints = std::iter::once(self.port).chain(self.admin_port).chain(self.remoting_port);
         let serving: Vec<_> = endpoints
-            .map(|Endpoint { port, server }| {
-                let protocols: Vec<Arc<dyn Protocol>> = vec![Arc::new(server)];
-                tokio::spawn(port.serve(protocols, self.draining.clone()))
-            })
+            .map(|Endpoint { port, protocols }| tokio::spawn(port.serve(protocols, self.draining.clone())))
             .collect();
         stop.await;
         // Waiting receives are answered, telemetry streams end, and connections send GOAWAY.
@@ -221,6 +247,9 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     announce(&format!("listening on {}", app.address()?))?;
     if let Some(address) = app.admin_address()? {
         announce(&format!("administration on {address}"))?;
+    }
+    if let Some(address) = app.remoting_address()? {
+        announce(&format!("remoting protocol on {address}"))?;
     }
     app.run(async move {
         tokio::select! {

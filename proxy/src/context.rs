@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 /// A wait ends this much before the client's deadline, so that the answer arrives in time.
 const ANSWER_TIME: Duration = Duration::from_millis(40);
 
@@ -35,8 +37,8 @@ pub struct Context {
 pub struct Credentials {
     /// Scheme, access key and signature, as in the `authorization` header of gRPC.
     pub authorization: String,
-    /// The text that the signature covers; for gRPC the time of the request.
-    pub signed: String,
+    /// What the signature covers: for gRPC the time of the request, for the remoting protocol the fields and the body.
+    pub signed: Bytes,
     /// A session token, for example of a security token service.
     pub session_token: String,
 }
@@ -83,19 +85,25 @@ impl Context {
         self.deadline.map_or(ours, |theirs| theirs.min(ours))
     }
 
-    /// A request of this client that came in now, from nowhere, without a deadline.
-    #[cfg(test)]
-    pub(crate) fn of_client(client_id: &str) -> Self {
+    /// What the end of a connection is for the rules: something of this client that comes in now.
+    #[must_use]
+    pub fn of_connection(client_id: &str, peer: &Arc<str>) -> Self {
         Self {
             client_id: client_id.to_owned(),
             client_version: String::new(),
             client_language: String::new(),
             namespace: String::new(),
             credentials: None,
-            peer: "127.0.0.1:1".into(),
+            peer: peer.clone(),
             received: Instant::now(),
             deadline: None,
         }
+    }
+
+    /// A request of this client that came in now, from nowhere, without a deadline.
+    #[cfg(test)]
+    pub(crate) fn of_client(client_id: &str) -> Self {
+        Self::of_connection(client_id, &"127.0.0.1:1".into())
     }
 }
 
@@ -141,7 +149,7 @@ mod tests {
     fn credentials_are_not_logged() {
         let credentials = Credentials {
             authorization: "MQv2-HMAC-SHA1 Credential=AK, Signature=5EC2E7".to_owned(),
-            signed: "now".to_owned(),
+            signed: "now".into(),
             session_token: "T0KEN".to_owned(),
         };
         let context = Context { credentials: Some(Box::new(credentials)), ..Context::of_client("c") };

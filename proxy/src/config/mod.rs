@@ -14,6 +14,7 @@ use crate::backend::BackendConfig;
 use crate::backend::embedded::EmbeddedConfig;
 use crate::front::grpc::RoutePort;
 use crate::front::port::{TlsConfig, TransportConfig};
+use crate::front::remoting::RemotingConfig;
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 pub use start::StartSpec;
@@ -52,6 +53,8 @@ pub struct Config {
     pub limits: Limits,
     /// Limits on connections: their number, memory and time.
     pub transport: TransportConfig,
+    /// The remoting protocol of classic clients.
+    pub remoting: RemotingConfig,
     /// The broker: embedded, or Apache's.
     pub backend: BackendConfig,
     /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
@@ -122,6 +125,7 @@ impl Default for Config {
             tls: TlsConfig::default(),
             limits: Limits::default(),
             transport: TransportConfig::default(),
+            remoting: RemotingConfig::default(),
             backend: BackendConfig {
                 embedded: EmbeddedConfig {
                     // The name that a single broker of Apache's has.

@@ -44,7 +44,12 @@ async fn announce_producers(environment: &Environment, cluster: &Cluster) {
                 // Never fails: the table of clients outlives this loop.
                 _ = changed.changed() => {}
             }
-            let published = environment.clients.published(here);
+            let mut published = environment.clients.published(here);
+            if environment.clients.has_producer_groups() {
+                // These producers don't say what they send to.
+                let topics = cluster.services.metadata.topics().await.unwrap_or_default();
+                published.extend(topics.into_iter().filter(takes_half_messages).map(|topic| topic.name));
+            }
             let topics = with_transactions(&cluster.services, &published).await;
             cluster.services.broker_requests.announce_producers(&topics).await;
         }
@@ -73,7 +78,7 @@ async fn pass_on(environment: &Environment, cluster: &Cluster) {
 }
 
 // Any producer that sends to the topic in this cluster may know the answer; one of the same topic in another cluster
-// would roll back what it never sent. A producer that reads too slowly is skipped. If none is left, the broker
+// would roll back what it never sent. A classic producer is asked about the half messages of its own group only. A producer that reads too slowly is skipped. If none is left, the broker
 // asks again, maybe another proxy.
 fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Delivery>) -> CheckOutcome {
     let topic = delivery.topic.clone();
@@ -83,9 +88,10 @@ fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Deli
     };
     let transaction_id = environment.handles.seal_transaction(&topic, &place);
     environment.transactions.checked(&topic, &delivery.message.id, place);
+    let group = delivery.message.producer_group().map(str::to_owned);
     let mut push = Push::RecoverTransaction { delivery, transaction_id };
     let here = |origin: Origin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
-    for stream in environment.clients.producers_of(&topic, here) {
+    for stream in environment.clients.producers_of(&topic, group.as_deref(), here) {
         match stream.try_send(push) {
             Ok(()) => return CheckOutcome::Asked,
             Err(unsent) => push = unsent,
@@ -99,8 +105,11 @@ fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Deli
 async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Vec<String> {
     let configs = topics.iter().map(async |topic| services.metadata.existing_topic(topic).await);
     let configs = join_all(configs).await.into_iter().flatten();
-    let takes = |config: &TopicConfig| matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed);
-    configs.filter(takes).map(|config| config.name).collect()
+    configs.filter(takes_half_messages).map(|config| config.name).collect()
+}
+
+fn takes_half_messages(config: &TopicConfig) -> bool {
+    matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed)
 }
 
 #[cfg(test)]

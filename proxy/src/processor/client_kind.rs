@@ -16,6 +16,8 @@ pub enum ClientKind {
     LitePushConsumer,
     /// Consumes lite topics, message by message.
     LiteSimpleConsumer,
+    /// Speaks the remoting protocol, and may produce and consume in several groups.
+    Classic,
     /// A number this proxy doesn't know.
     Unknown(i32),
 }
@@ -32,6 +34,7 @@ impl ClientKind {
             Self::PullConsumer => "PULL_CONSUMER".to_owned(),
             Self::LitePushConsumer => "LITE_PUSH_CONSUMER".to_owned(),
             Self::LiteSimpleConsumer => "LITE_SIMPLE_CONSUMER".to_owned(),
+            Self::Classic => "CLASSIC".to_owned(),
             Self::Unknown(number) => format!("UNKNOWN_{number}"),
         }
     }

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::administration::{ClientFilter, ConnectedClient};
 use super::byte_budget::{ByteBudget, TakenBytes};
+use super::classic_clients::ClassicGroups;
 use super::client_kind::ClientKind;
 use super::cluster_router::Origin;
 use super::stream::PushStream;
@@ -64,15 +65,17 @@ pub(super) struct Session {
     pub(super) stream: Option<PushStream>,
     /// A consumer's group, or empty.
     pub(super) group: String,
+    /// The groups of a client of the remoting protocol.
+    pub(super) classic: ClassicGroups,
     /// What a consumer subscribes to, as far as it is kept for administrators.
     subscribed: Vec<String>,
     language: String,
     version: String,
     address: Arc<str>,
-    since: SystemTime,
+    pub(super) since: SystemTime,
     seen: Instant,
     /// What it takes, from the budget once it is in the table.
-    bytes: usize,
+    pub(super) bytes: usize,
     taken: Option<TakenBytes>,
 }
 
@@ -92,13 +95,13 @@ pub(super) struct GroupSubscription {
 
 /// The clients that gave a sign of life lately.
 pub(super) struct Clients {
-    sessions: Mutex<Sessions>,
+    pub(super) sessions: Mutex<Sessions>,
     budget: Arc<ByteBudget>,
-    producers_changed: watch::Sender<()>,
+    pub(super) producers_changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Sessions {
+pub(super) struct Sessions {
     by_id: HashMap<Arc<str>, HashMap<Host, Session>>,
 }
 
@@ -139,6 +142,7 @@ impl Session {
             namespace: context.namespace.clone(),
             stream: Some(stream.clone()),
             group: String::new(),
+            classic: ClassicGroups::default(),
             subscribed: Vec::new(),
             language: shortened(&context.client_language),
             version: shortened(&context.client_version),
@@ -191,7 +195,12 @@ impl Session {
             version: self.version.clone(),
             namespace: self.namespace.clone(),
             kind: self.kind.name(),
-            group: self.group.clone(),
+            group: match self.kind {
+                ClientKind::Classic => {
+                    self.classic.consumers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+                }
+                _ => self.group.clone(),
+            },
             topics: self.topics.iter().chain(&self.subscribed).cloned().collect(),
             since: self.since,
             connected: self.stream.is_some(),
@@ -204,18 +213,18 @@ impl Session {
 }
 
 impl Sessions {
-    fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut Session> {
+    pub(super) fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut Session> {
         self.by_id.get_mut(id)?.get_mut(host).filter(|session| session.alive())
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
         let alive = |session: &&Session| session.alive();
         self.by_id.iter().flat_map(move |(id, hosts)| {
             hosts.values().filter(alive).map(move |session| (id.as_ref(), session))
         })
     }
 
-    fn remove(&mut self, id: &str, host: &Host) -> Option<Session> {
+    pub(super) fn remove(&mut self, id: &str, host: &Host) -> Option<Session> {
         let hosts = self.by_id.get_mut(id)?;
         let removed = hosts.remove(host);
         if hosts.is_empty() {
@@ -279,12 +288,15 @@ impl Clients {
     pub(super) fn insert(&self, context: &Context, mut session: Session) -> Result<(), Error> {
         let host = context.host();
         let mut sessions = self.sessions.lock();
-        let produces = |session: &Session| !session.topics.is_empty();
+        let published = |session: &Session| {
+            let reachable = session.stream.is_some();
+            reachable.then(|| (session.topics.clone(), session.classic.producers.clone())).unwrap_or_default()
+        };
         // Gives its bytes back before the new one takes them.
-        let produced = sessions.remove(&context.client_id, &host).is_some_and(|before| produces(&before));
+        let before = sessions.remove(&context.client_id, &host).map(|before| published(&before));
         let taken = self.budget.take(host.clone(), session.bytes);
         session.taken = Some(taken.ok_or_else(too_many_clients)?);
-        let changed = produced || produces(&session);
+        let changed = before.unwrap_or_default() != published(&session);
         sessions.by_id.entry(context.client_id.as_str().into()).or_default().insert(host, session);
         drop(sessions);
         if changed {
@@ -331,12 +343,22 @@ impl Clients {
         topics.cloned().collect()
     }
 
-    /// The streams of those of a topic's producers that are `wanted`, in random order.
-    pub(super) fn producers_of(&self, topic: &str, wanted: impl Fn(Origin<'_>) -> bool) -> Vec<PushStream> {
+    /// The streams of those of a topic's producers that are `wanted`, in random order; of those in this group if the
+    /// message has one.
+    pub(super) fn producers_of(
+        &self,
+        topic: &str,
+        group: Option<&str>,
+        wanted: impl Fn(Origin<'_>) -> bool,
+    ) -> Vec<PushStream> {
         let sessions = self.sessions.lock();
-        let producers = sessions.iter().filter(|(client_id, session)| {
-            session.topics.contains(topic) && wanted(session.origin(client_id))
-        });
+        let sends = |session: &Session| match group {
+            Some(group) => session.classic.producers.contains(group),
+            None => session.kind != ClientKind::Classic && session.topics.contains(topic),
+        };
+        let producers = sessions
+            .iter()
+            .filter(|(client_id, session)| sends(session) && wanted(session.origin(client_id)));
         let mut streams: Vec<_> = producers.filter_map(|(_, session)| session.stream.clone()).collect();
         streams.shuffle(&mut rand::rng());
         streams
@@ -354,8 +376,8 @@ impl Clients {
         let sessions = self.sessions.lock();
         let wanted = |session: &Session| {
             let is_named = |topic| session.topics.contains(topic) || session.subscribed.contains(topic);
-            filter.group.as_ref().is_none_or(|group| session.group == *group)
-                && filter.topic.as_ref().is_none_or(is_named)
+            let is_in = |group: &String| session.group == *group || session.classic.consumers.contains(group);
+            filter.group.as_ref().is_none_or(is_in) && filter.topic.as_ref().is_none_or(is_named)
         };
         let wanted = sessions.iter().filter(|(_, session)| wanted(session));
         wanted.map(|(id, session)| session.described(id)).collect()
@@ -409,11 +431,11 @@ mod tests {
         assert!(clients.heard(&stranger).is_none());
         assert!(clients.remove(&stranger).is_none());
         let stranger_stream = connect(&clients, &stranger, &["t"]).expect("room");
-        assert_eq!(clients.producers_of("t", |_| true).len(), 2);
+        assert_eq!(clients.producers_of("t", None, |_| true).len(), 2);
         assert_ne!(clients.find(&stranger), Some(key.clone()));
         clients.stream_ended(&stranger, &stranger_stream);
         assert!(clients.remove(&stranger).is_some());
-        assert_eq!(clients.producers_of("t", |_| true).len(), 1);
+        assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
         assert!(clients.is_present(&key));
     }
 
@@ -434,7 +456,7 @@ mod tests {
         let moved = context("c", "10.0.0.9:1000");
         connect(&clients, &moved, &["t"]).expect("room");
         assert!(clients.heard(&moved).is_some());
-        assert_eq!(clients.producers_of("t", |_| true).len(), 1);
+        assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
     }
 
     #[test]
@@ -444,7 +466,7 @@ mod tests {
         let old = connect(&clients, &client, &["t"]).expect("room");
         connect(&clients, &client, &["t"]).expect("room");
         clients.stream_ended(&client, &old);
-        assert_eq!(clients.producers_of("t", |_| true).len(), 1);
+        assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
     }
 
     #[test]

@@ -288,7 +288,8 @@ impl Resend<'_> {
             }
             _ => error,
         })?;
-        let message = Message { delay: None, dead_letter_origin: None, ..letter };
+        let message =
+            Message { delay: None, dead_letter_origin: None, system_properties: Vec::new(), ..letter };
         let sent = services.messages.send(topic, vec![message], Instant::now() + PATIENCE).await?;
         sent.into_iter().try_for_each(|sent| sent.map(drop))
     }

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use crate::service::{Body, BodyEncoding};
+use crate::service::{Body, BodyEncoding, ChosenQueue};
 
 /// A topic as a request names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,16 @@ pub struct TopicName {
     pub namespace: String,
     /// The name.
     pub name: String,
+}
+
+/// What the properties of a message may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PropertyRules {
+    /// What `apache.rocketmq.v2` allows: bounded by [`super::Limits`], and without control characters.
+    #[default]
+    Contract,
+    /// Whatever brokers can store. The older protocol promises this.
+    Broker,
 }
 
 /// A message as a producer sent it, not yet checked.
@@ -24,6 +34,12 @@ pub struct Draft {
     pub keys: Vec<String>,
     /// The user's properties; keys are unique.
     pub properties: Vec<(String, String)>,
+    /// Properties with names that belong to brokers, which clients of the remoting protocol may set.
+    pub system_properties: Vec<(String, String)>,
+    /// What its properties may be.
+    pub property_rules: PropertyRules,
+    /// The queue that the producer chose.
+    pub queue: Option<ChosenQueue>,
     /// The payload.
     pub body: Body,
     /// How the payload is encoded.

@@ -10,6 +10,8 @@ mod administration;
 mod broker_requests;
 mod byte_budget;
 mod catalog;
+mod classic;
+mod classic_clients;
 mod client_kind;
 mod clients;
 mod cluster_router;
@@ -45,11 +47,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use administration::{ClientFilter, ConnectedClient};
+pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupCommand};
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
 pub use dead_letters::{RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
-pub use draft::{Draft, TopicName};
+pub use draft::{Draft, PropertyRules, TopicName};
 pub use filter::Expression;
 pub use handle::HandleKey;
 pub use health::Health;
@@ -59,7 +62,10 @@ pub use lock::{LockCommand, UnlockCommand};
 pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 pub use recall::RecallCommand;
 pub use receive::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
-pub use route::{AssignmentCommand, QueueAssignment, QueueRoute, RouteCommand, TopicQueues};
+pub use route::{
+    AssignmentCommand, BrokersCommand, ListBrokersCommand, QueueAssignment, QueueRoute, RouteCommand,
+    TopicQueues,
+};
 pub use send::{SendCommand, Stored};
 pub use session::{
     ClientPolicy, ClientSettings, ConsumerPolicy, HeartbeatCommand, ProducerPolicy, RegisterCommand, Role,
@@ -139,6 +145,11 @@ impl Processor {
     /// at another proxy: it is gone once it says so ([`TerminateCommand`]), or is silent for long.
     pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
         self.environment.clients.stream_ended(context, stream);
+    }
+
+    /// Forgets the client of a connection that is gone, unless it has another one by now.
+    pub fn client_gone(&self, context: &Context, stream: &PushStream) {
+        self.environment.clients.gone(context, stream);
     }
 
     /// Maintains soft state: renews leases, forgets clients that are gone, passes on what brokers say to clients, checks

@@ -6,7 +6,7 @@ use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{NamesTopics, OperationKind};
-use crate::service::{GroupConfig, Permission, QueueRange, ServiceErrorKind, TopicKind};
+use crate::service::{BrokerOf, GroupConfig, Permission, QueueRange, Route, ServiceErrorKind, TopicKind};
 
 /// Returns the route of a topic.
 ///
@@ -14,6 +14,16 @@ use crate::service::{GroupConfig, Permission, QueueRange, ServiceErrorKind, Topi
 /// `IllegalTopic`, `TopicNotFound`, or the backend's failure.
 #[derive(Clone, Debug)]
 pub struct RouteCommand {
+    /// The topic.
+    pub topic: String,
+}
+
+/// Returns the route of a topic, broker by broker.
+///
+/// # Errors
+/// As [`RouteCommand`].
+#[derive(Clone, Debug)]
+pub struct BrokersCommand {
     /// The topic.
     pub topic: String,
 }
@@ -73,11 +83,48 @@ impl Command for RouteCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<TopicQueues, Error> {
+        let route = BrokersCommand { topic: self.topic }.handle(environment, context).await?;
+        Ok(TopicQueues { kind: route.kind, queues: route.queues.iter().flat_map(expand).collect() })
+    }
+}
+
+impl Command for BrokersCommand {
+    type Answer = Route;
+    const KIND: OperationKind = OperationKind::QueryRoute;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<Route, Error> {
         let topic = &self.topic;
         validate::topic(topic)?;
         let route = environment.services(context, topic).routes.route(topic).await;
-        let route = route.map_err(|error| Error::on_topic(error, topic))?;
-        Ok(TopicQueues { kind: route.kind, queues: route.queues.iter().flat_map(expand).collect() })
+        route.map_err(|error| Error::on_topic(error, topic))
+    }
+}
+
+/// Lists the brokers of all clusters, for tools.
+///
+/// # Errors
+/// `NotImplemented`, or the backend's failure.
+#[derive(Clone, Copy, Debug)]
+pub struct ListBrokersCommand;
+
+impl Command for ListBrokersCommand {
+    type Answer = Vec<BrokerOf>;
+    const KIND: OperationKind = OperationKind::QueryRoute;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &()
+    }
+
+    async fn handle(self, environment: &Environment, _: &Context) -> Result<Vec<BrokerOf>, Error> {
+        let mut brokers = Vec::new();
+        for cluster in environment.clusters.all() {
+            brokers.extend(cluster.services.routes.brokers().await?);
+        }
+        Ok(brokers)
     }
 }
 
@@ -163,7 +210,8 @@ mod tests {
     use super::*;
 
     fn range(read_queues: i32, write_queues: i32, permission: Permission) -> QueueRange {
-        QueueRange { broker: "b".to_owned(), replicas: vec![0], read_queues, write_queues, permission }
+        let (broker, cluster) = ("b".to_owned(), "c".to_owned());
+        QueueRange { broker, cluster, replicas: vec![0], read_queues, write_queues, permission }
     }
 
     #[test]

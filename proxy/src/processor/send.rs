@@ -33,6 +33,8 @@ pub struct Stored {
     pub message_id: String,
     /// The id that ends the transaction of a half message. For other messages, as with Apache's proxy, the message's id.
     pub transaction_id: String,
+    /// Its queue.
+    pub queue_id: i32,
     /// Its position in its queue.
     pub queue_offset: i64,
     /// What recalls it, for a message that waits for its delivery time.
@@ -105,6 +107,7 @@ impl Command for SendCommand {
             Ok(Stored {
                 message_id,
                 transaction_id,
+                queue_id: sent.queue_id,
                 queue_offset: sent.queue_offset,
                 recall_handle: sent.recall_handle,
                 persistence: sent.persistence,
@@ -154,6 +157,8 @@ fn into_message(mut draft: Draft, peer: &str) -> Message {
         tag: given(draft.tag),
         keys: split_keys(draft.keys),
         properties: draft.properties,
+        system_properties: draft.system_properties,
+        queue: draft.queue,
         body: draft.body,
         body_encoding: draft.body_encoding,
         born_at: draft.born_at,

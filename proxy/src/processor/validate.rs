@@ -1,6 +1,6 @@
 //! What a name or a message must look like. Pure functions, which check in the order that clients can observe.
 
-use super::draft::Draft;
+use super::draft::{Draft, PropertyRules};
 use super::limits::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::service::names::properties::is_reserved;
@@ -136,7 +136,29 @@ fn body(bytes: usize, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
+/// The longest properties that brokers can store, minus room for those that they add.
+const STORED_PROPERTY_BYTES: usize = i16::MAX as usize - 512;
+
 fn properties(draft: &Draft, limits: &Limits) -> Result<(), Error> {
+    match draft.property_rules {
+        PropertyRules::Contract => properties_by_contract(draft, limits),
+        PropertyRules::Broker => storable_properties(draft),
+    }
+}
+
+fn storable_properties(draft: &Draft) -> Result<(), Error> {
+    let pairs = draft.properties.iter().chain(&draft.system_properties);
+    let pairs: usize = pairs.map(|(key, value)| key.len() + value.len() + 2).sum();
+    let keys: usize = draft.keys.iter().map(|key| key.len() + 1).sum();
+    let tag = draft.tag.as_ref().map_or(0, String::len);
+    if pairs + keys + tag > STORED_PROPERTY_BYTES {
+        let message = format!("the properties of the message are longer than {STORED_PROPERTY_BYTES} bytes");
+        return Err(Error::new(ErrorKind::PropertiesTooLarge, message));
+    }
+    Ok(())
+}
+
+fn properties_by_contract(draft: &Draft, limits: &Limits) -> Result<(), Error> {
     if draft.properties.len() > limits.properties {
         let message = format!("too many user properties, max is {}", limits.properties);
         return Err(Error::new(ErrorKind::PropertiesTooLarge, message));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 const RESPONSE: i32 = 1;
+const ONE_WAY: i32 = 2;
 
 /// The protocol version this implementation speaks: the ordinal of 5.5.0 in Apache's `MQVersion`.
 pub(super) const VERSION: i32 = 513;
@@ -51,6 +52,8 @@ pub struct Language(pub u8);
 impl Language {
     /// Rust.
     pub const RUST: Self = Self(12);
+    /// None of those that have a number.
+    pub const OTHER: Self = Self(7);
 
     const NAMES: [&'static str; 14] = [
         "JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY", "OTHER", "HTTP", "GO", "PHP", "OMS",
@@ -67,7 +70,7 @@ impl Language {
     #[must_use]
     pub fn of(name: &str) -> Self {
         let known = Self::NAMES.iter().position(|known| *known == name);
-        Self(known.and_then(|index| u8::try_from(index).ok()).unwrap_or(7))
+        Self(known.and_then(|index| u8::try_from(index).ok()).unwrap_or(Self::OTHER.0))
     }
 }
 
@@ -82,6 +85,18 @@ impl Command {
     #[must_use]
     pub fn request(code: i32) -> Self {
         Self { code, version: VERSION, ..Self::default() }
+    }
+
+    /// A response with a JSON header. Its language is OTHER: old clients don't know ours.
+    #[must_use]
+    pub fn response(code: i32) -> Self {
+        Self { code, version: VERSION, flag: RESPONSE, language: Language::OTHER, ..Self::default() }
+    }
+
+    /// Makes a request one that is not answered.
+    #[must_use]
+    pub fn one_way(self) -> Self {
+        Self { flag: ONE_WAY, ..self }
     }
 
     /// Adds a header field.
@@ -108,6 +123,12 @@ impl Command {
     #[must_use]
     pub fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0
+    }
+
+    /// Whether this is a request that is not answered.
+    #[must_use]
+    pub fn is_one_way(&self) -> bool {
+        self.flag & ONE_WAY != 0
     }
 
     /// Approximately how many bytes the header takes.

@@ -54,7 +54,7 @@ pub struct StoredMessage {
 /// A record that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("a malformed message record: {0}")]
-struct RecordError(String);
+pub struct RecordError(String);
 
 impl From<TryGetError> for RecordError {
     fn from(_: TryGetError) -> Self {
@@ -153,7 +153,7 @@ impl StoredMessage {
     /// the commit-log offset.
     #[must_use]
     pub fn offset_id(&self) -> String {
-        offset_id(self.store_host, self.commit_log_offset)
+        message_id(self.store_host, self.commit_log_offset)
     }
 
     /// Writes the record as a broker does.
@@ -199,11 +199,43 @@ fn put_address(record: &mut BytesMut, address: SocketAddr) {
     record.put_i32(address.port().into());
 }
 
-fn offset_id(host: SocketAddr, offset: i64) -> String {
+/// The id of the message at a position of a broker: the address of the broker, and the position.
+#[must_use]
+pub fn message_id(host: SocketAddr, position: i64) -> String {
     let mut raw = BytesMut::new();
     put_address(&mut raw, host);
-    raw.put_i64(offset);
+    raw.put_i64(position);
     raw.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// A message of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchEntry {
+    /// The properties as text.
+    pub properties: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Reads a batch, in the form of SEND_BATCH_MESSAGE.
+///
+/// # Errors
+/// If an entry can't be read.
+pub fn read_batch(mut batch: Bytes) -> Result<Vec<BatchEntry>, RecordError> {
+    let mut entries = Vec::new();
+    while !batch.is_empty() {
+        let mut entry = next_record(&mut batch)?;
+        entry.try_get_u32()?; // size
+        entry.try_get_u32()?; // magic
+        entry.try_get_u32()?; // checksum
+        entry.try_get_u32()?; // the sender's own flag
+        let body_length = entry.try_get_i32()?;
+        let body = take(&mut entry, body_length)?;
+        let properties_length = entry.try_get_u16()?;
+        let properties = text(take(&mut entry, properties_length.into())?);
+        entries.push(BatchEntry { properties, body });
+    }
+    Ok(entries)
 }
 
 /// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. It can't hold

@@ -7,6 +7,7 @@
 mod binary;
 mod codec;
 mod command;
+pub mod compression;
 mod json;
 pub mod lenient;
 pub mod message;

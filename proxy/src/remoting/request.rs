@@ -1,5 +1,7 @@
 //! Request codes (Apache's `RequestCode`).
 
+/// Stores one message.
+pub const SEND_MESSAGE: i32 = 10;
 /// Stores one message; short field names.
 pub const SEND_MESSAGE_V2: i32 = 310;
 /// A broker's counts of what happened lately.
@@ -74,3 +76,35 @@ pub const POP_LITE_MESSAGE: i32 = 200_070;
 pub const LITE_SUBSCRIPTION_CTL: i32 = 200_071;
 /// From a broker: another client took over a lite topic.
 pub const NOTIFY_UNSUBSCRIBE_LITE: i32 = 200_073;
+/// From a client: whether a subscription's filter can be parsed.
+pub const CHECK_CLIENT_CONFIG: i32 = 46;
+/// The ids of a consumer group's members.
+pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+/// To a client: the members of a group have changed.
+pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
+/// An entry of a name server's key-value configuration.
+pub const GET_KV_CONFIG: i32 = 100;
+/// The entries of a namespace of a name server's key-value configuration.
+pub const GET_KVLIST_BY_NAMESPACE: i32 = 219;
+/// Every topic that a name server knows.
+pub const GET_ALL_TOPIC_LIST_FROM_NAMESERVER: i32 = 206;
+/// Every topic of a cluster.
+pub const GET_TOPICS_BY_CLUSTER: i32 = 224;
+/// A reply to a message; long field names.
+pub const SEND_REPLY_MESSAGE: i32 = 324;
+/// A reply to a message; short field names.
+pub const SEND_REPLY_MESSAGE_V2: i32 = 325;
+/// To a client: a reply to its message.
+pub const PUSH_REPLY_MESSAGE_TO_CLIENT: i32 = 326;
+/// The clients that consume in a group.
+pub const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
+/// The clients that produce in a group.
+pub const GET_PRODUCER_CONNECTION_LIST: i32 = 204;
+/// What a topic's queues hold.
+pub const GET_TOPIC_STATS_INFO: i32 = 202;
+/// How far a group has got.
+pub const GET_CONSUME_STATS: i32 = 208;
+/// The message at a position.
+pub const VIEW_MESSAGE_BY_ID: i32 = 33;
+/// Messages with a key.
+pub const QUERY_MESSAGE: i32 = 12;

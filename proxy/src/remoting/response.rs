@@ -2,6 +2,8 @@
 
 /// Success.
 pub const SUCCESS: i32 = 0;
+/// Another failure.
+pub const SYSTEM_ERROR: i32 = 1;
 /// The broker is overloaded.
 pub const SYSTEM_BUSY: i32 = 2;
 /// The peer does not know this request.
@@ -20,6 +22,8 @@ pub const SERVICE_NOT_AVAILABLE: i32 = 14;
 pub const NO_PERMISSION: i32 = 16;
 /// No such topic.
 pub const TOPIC_NOT_EXIST: i32 = 17;
+/// The topic exists already.
+pub const TOPIC_EXIST_ALREADY: i32 = 18;
 /// Nothing to pull.
 pub const PULL_NOT_FOUND: i32 = 19;
 /// Nothing matched the filter; go on at once.
@@ -34,6 +38,8 @@ pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
 pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
 /// A field is out of range.
 pub const INVALID_PARAMETER: i32 = 29;
+/// No client consumes in the group.
+pub const CONSUMER_NOT_ONLINE: i32 = 206;
 /// The offset is not in the queue.
 pub const NO_MESSAGE: i32 = 208;
 /// Too many are waiting.

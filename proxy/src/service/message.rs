@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 
 use super::TopicKind;
+use super::names::properties::PRODUCER_GROUP;
 
 /// The bytes of a message, as the sender sent them.
 pub type Body = Bytes;
@@ -24,6 +25,15 @@ pub enum Delay {
     Until(SystemTime),
     /// Unknown: a dead letter has the type of a delayed message, but no time.
     Untold,
+}
+
+/// A queue that a sender chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenQueue {
+    /// The broker; any one of those that have such a queue if the sender doesn't tell.
+    pub broker: Option<String>,
+    /// The queue's id there.
+    pub id: i32,
 }
 
 /// Where a dead letter was before.
@@ -58,6 +68,11 @@ pub struct Message {
     pub keys: Vec<String>,
     /// The user's properties, in no particular order; keys are unique.
     pub properties: Vec<(String, String)>,
+    /// Properties with names that belong to brokers, as far as no field here is for them. Clients of the remoting protocol
+    /// send and receive them; others don't.
+    pub system_properties: Vec<(String, String)>,
+    /// The queue that the sender chose. It is not kept.
+    pub queue: Option<ChosenQueue>,
     /// The payload.
     pub body: Body,
     /// How the payload is encoded.
@@ -73,6 +88,13 @@ pub struct Message {
 }
 
 impl Message {
+    /// The group of its producer, if that has one: only classic clients have.
+    #[must_use]
+    pub fn producer_group(&self) -> Option<&str> {
+        let group = self.system_properties.iter().find(|(key, _)| key == PRODUCER_GROUP);
+        group.map(|(_, group)| group.as_str())
+    }
+
     /// Its type, which decides how it is stored and delivered. Properties of several types may be present: the first in
     /// this order counts (Apache's `TopicMessageType`).
     #[must_use]

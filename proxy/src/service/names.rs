@@ -64,6 +64,8 @@ pub mod properties {
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
     /// The group to ask about a transaction.
     pub const PRODUCER_GROUP: &str = "PGROUP";
+    /// The group of a producer that has one of its own, where brokers are told another one to ask.
+    pub const OWN_PRODUCER_GROUP: &str = "__PRODUCER_GROUP";
     /// How long a producer may take before it is asked.
     pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Trace context.
@@ -84,6 +86,18 @@ pub mod properties {
     pub const DEAD_LETTER_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
     /// The id of a dead letter before.
     pub const DEAD_LETTER_ORIGIN_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+    /// When the message was popped first.
+    pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
+    /// The region of the broker.
+    pub const REGION: &str = "MSG_REGION";
+    /// The client that waits for a reply.
+    pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// When a reply was passed on to the client that waits for it.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
+    /// Whether clients trace the message.
+    pub const TRACE_ON: &str = "TRACE_ON";
+    /// The broker's cluster.
+    pub const CLUSTER: &str = "CLUSTER";
     /// The lease, as the broker made it.
     pub const POP_CHECK_POINT: &str = "POP_CK";
 

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::{ServiceError, TopicKind};
+use super::{ServiceError, ServiceErrorKind, TopicKind};
 
 /// Where a topic's queues are.
 #[async_trait]
@@ -11,6 +11,14 @@ pub trait Routes: Send + Sync {
     /// `TopicNotFound`, `Timeout`, `Unavailable`.
     async fn route(&self, topic: &str) -> Result<Route, ServiceError>;
 
+    /// Every broker.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Timeout`, `Unavailable`.
+    async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, "this server does not list its brokers"))
+    }
+
     /// Whether requests can be served now.
     ///
     /// # Errors
@@ -18,6 +26,15 @@ pub trait Routes: Send + Sync {
     async fn ready(&self) -> Result<(), ServiceError> {
         Ok(())
     }
+}
+
+/// A broker, and the cluster that it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerOf {
+    /// The broker's name.
+    pub name: String,
+    /// The cluster's name.
+    pub cluster: String,
 }
 
 /// A topic's queues.
@@ -34,6 +51,8 @@ pub struct Route {
 pub struct QueueRange {
     /// The broker's name.
     pub broker: String,
+    /// The name of the broker's cluster.
+    pub cluster: String,
     /// The ids of its replicas; 0 is the master.
     pub replicas: Vec<i32>,
     /// How many queues can be read. Their ids begin at 0.

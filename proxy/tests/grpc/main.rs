@@ -1,6 +1,7 @@
 //! The proxy over real sockets: what its clients and its operator rely on.
 
 mod admin;
+mod classic;
 mod dead_letters;
 mod drain;
 mod groups;
@@ -11,6 +12,7 @@ mod process;
 mod pull;
 mod raw;
 mod receive;
+mod remoting;
 mod send;
 mod settle;
 mod support;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::binary::{self, Malformed};
+use crate::service::names::properties::is_reserved;
 use crate::service::{BodyEncoding, Delay, Message, Origin, TopicKind, millis, time};
 
 const TAG: u16 = 1;
@@ -81,8 +82,9 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     for key in &message.keys {
         binary::put_text(&mut head, key);
     }
-    binary::put_number(&mut head, message.properties.len() as u64);
-    for (key, value) in &message.properties {
+    let properties = message.properties.iter().chain(&message.system_properties);
+    binary::put_number(&mut head, properties.clone().count() as u64);
+    for (key, value) in properties {
         binary::put_text(&mut head, key);
         binary::put_text(&mut head, value);
     }
@@ -114,9 +116,11 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     for _ in 0..keys.capacity() {
         keys.push(binary::text(&mut input)?.to_owned());
     }
-    let mut properties = Vec::with_capacity(count(&mut input)?);
-    for _ in 0..properties.capacity() {
-        properties.push((binary::text(&mut input)?.to_owned(), binary::text(&mut input)?.to_owned()));
+    let number = count(&mut input)?;
+    let (mut properties, mut system_properties) = (Vec::with_capacity(number), Vec::new());
+    for _ in 0..number {
+        let pair = (binary::text(&mut input)?.to_owned(), binary::text(&mut input)?.to_owned());
+        if is_reserved(&pair.0) { system_properties.push(pair) } else { properties.push(pair) }
     }
     let body = bytes.slice(bytes.len() - input.len()..);
     let body_encoding = if flags & GZIP != 0 { BodyEncoding::Gzip } else { BodyEncoding::Identity };
@@ -125,6 +129,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
         tag,
         keys,
         properties,
+        system_properties,
         body,
         body_encoding,
         born_at,

@@ -35,13 +35,13 @@ impl Broker {
         let entries = messages
             .iter()
             .map(|message| {
-                let queue = choose_queue(message, queues, turn);
+                let queue = choose_queue(message, queues, turn)?;
                 let due = due(message).filter(|due| *due > now);
                 let immunity =
                     message.half.then(|| message.recovery.unwrap_or(self.config.transaction_timeout));
-                Entry { message: codec::encode(message, 0), queue: queue as u32, due, immunity }
+                Ok(Entry { message: codec::encode(message, 0), queue: queue as u32, due, immunity })
             })
-            .collect();
+            .collect::<Result<_, ServiceError>>()?;
         let placed = self.append(topic, entries, deadline).await?;
         Ok(placed.into_iter().zip(&messages).map(|(placed, message)| sent(placed, message)).collect())
     }
@@ -83,12 +83,22 @@ async fn until<T>(
     }
 }
 
-fn choose_queue(message: &Message, queues: usize, turn: usize) -> usize {
-    match (message.kind(), &message.group, message.priority) {
+fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, ServiceError> {
+    match (message.kind(), &message.queue, &message.group, message.priority) {
+        (TopicKind::Priority, _, _, Some(priority)) => Ok(queue_choice::of_priority(priority, queues)),
+        (_, Some(chosen), ..) => {
+            let queue = usize::try_from(chosen.id).ok().filter(|queue| *queue < queues);
+            queue.ok_or_else(|| {
+                let text =
+                    format!("request queueId[{}] is illegal, the topic has {queues} queues", chosen.id);
+                ServiceError::new(ServiceErrorKind::Rejected, text)
+            })
+        }
         // A half message will be in order with the other messages of its group.
-        (TopicKind::Fifo | TopicKind::Transaction, Some(group), _) => queue_choice::of_group(group, queues),
-        (TopicKind::Priority, _, Some(priority)) => queue_choice::of_priority(priority, queues),
-        _ => turn,
+        (TopicKind::Fifo | TopicKind::Transaction, _, Some(group), _) => {
+            Ok(queue_choice::of_group(group, queues))
+        }
+        _ => Ok(turn),
     }
 }
 

@@ -9,10 +9,13 @@ use super::broker::Broker;
 use super::catalog::Existing;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible, CheckOutcome,
-    Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata,
-    QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind, Transactions,
+    AckOutcome, Acknowledge, BrokerOf, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible,
+    CheckOutcome, Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages,
+    Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind, Transactions,
 };
+
+/// The name that a cluster of Apache's brokers has by default.
+const CLUSTER: &str = "DefaultCluster";
 
 #[async_trait]
 impl Messages for Broker {
@@ -75,12 +78,17 @@ impl Routes for Broker {
         let config = self.topic(topic).await?.config();
         let queues = QueueRange {
             broker: self.config.broker_name.clone(),
+            cluster: CLUSTER.to_owned(),
             replicas: vec![0],
             read_queues: config.read_queues,
             write_queues: config.write_queues,
             permission: config.permission,
         };
         Ok(Route { kind: config.kind, queues: vec![queues] })
+    }
+
+    async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+        Ok(vec![BrokerOf { name: self.config.broker_name.clone(), cluster: CLUSTER.to_owned() }])
     }
 
     async fn ready(&self) -> Result<(), ServiceError> {

@@ -16,7 +16,7 @@ use super::round_robin::RoundRobin;
 use super::topology::{Broker, BrokerAddress, TopicRoute};
 use crate::remoting::Command;
 use crate::remoting::sign::Signer;
-use crate::service::{ServiceError, ServiceErrorKind};
+use crate::service::{BrokerOf, ServiceError, ServiceErrorKind};
 
 /// How a cluster is reached.
 pub(super) struct ClusterOptions {
@@ -80,6 +80,11 @@ impl Cluster {
     pub(super) async fn find_route(&self, topic: &str) -> Result<Option<Arc<TopicRoute>>, LookupError> {
         let (servers, name) = (self.name_servers.clone(), topic.to_owned());
         self.routes.get(topic, || async move { Ok(servers.route(&name).await?.map(Arc::new)) }).await
+    }
+
+    /// Every broker.
+    pub(super) async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+        Ok(self.name_servers.brokers().await?)
     }
 
     /// A topic's route, which must exist.

@@ -1,13 +1,12 @@
 //! Messages between the domain's form and the brokers' (Apache's `SendMessageActivity`, `GrpcConverter`).
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use crate::remoting::message::{StoredMessage, flags};
-use crate::remoting::properties;
+use crate::remoting::{compression, properties};
 use crate::service::names::properties as names;
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 use crate::service::{
@@ -56,7 +55,8 @@ fn properties_bound(topic: &str, message: &Message) -> usize {
     let texts = [topic, &message.id, &message.born_host].into_iter();
     let texts = texts.chain(optional.into_iter().flatten().map(String::as_str));
     let keys = message.keys.iter().map(|key| key.len() + 1);
-    let user = message.properties.iter().map(|(key, value)| key.len() + value.len() + 2);
+    let user = message.properties.iter().chain(&message.system_properties);
+    let user = user.map(|(key, value)| key.len() + value.len() + 2);
     NAMES_AND_NUMBERS + texts.map(str::len).chain(keys).chain(user).sum::<usize>()
 }
 
@@ -83,8 +83,14 @@ pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
     add(names::CHECK_IMMUNITY_SECONDS, recovery.map(|recovery| recovery.as_secs().to_string().into()));
     add(names::PRIORITY, message.priority.map(|priority| priority.to_string().into()));
     add(names::LITE_TOPIC, message.lite_topic.as_deref().map(Cow::from));
-    let user = message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    properties::encode(user.chain(system.iter().map(|(key, value)| (*key, value.as_ref()))))
+    let own = message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let senders = message.system_properties.iter().map(|(key, value)| match key.as_str() {
+        names::PRODUCER_GROUP => (names::OWN_PRODUCER_GROUP, value.as_str()),
+        key => (key, value.as_str()),
+    });
+    let system = system.iter().map(|(key, value)| (*key, value.as_ref()));
+    // Of those with the same name the last one counts.
+    properties::encode(own.chain(senders).chain(system))
 }
 
 /// The `sysFlag` of a message.
@@ -129,7 +135,15 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
                 // Apache's proxy shows it among the user's properties.
                 message.properties.push((key.to_owned(), value.to_owned()));
             }
-            _ if names::is_reserved(key) => {}
+            // It is the topic: see [`properties`].
+            names::PRODUCER_GROUP => {}
+            names::OWN_PRODUCER_GROUP => {
+                message.system_properties.push((names::PRODUCER_GROUP.to_owned(), value.to_owned()));
+            }
+            names::POP_CHECK_POINT | names::FIRST_POP_TIME | names::REGION | names::TRACE_ON => {}
+            _ if names::is_reserved(key) => {
+                message.system_properties.push((key.to_owned(), value.to_owned()));
+            }
             _ => message.properties.push((key.to_owned(), value.to_owned())),
         }
     }
@@ -198,13 +212,7 @@ fn body(stored: &StoredMessage, budget: &mut InflateBudget) -> (Bytes, BodyEncod
         return (body, BodyEncoding::Gzip);
     }
     let limit = budget.0;
-    let inflated = match stored.system_flags >> flags::COMPRESSION_SHIFT & 0x7 {
-        1 => inflate(lz4_flex::frame::FrameDecoder::new(body.as_ref()), limit),
-        2 => ruzstd::decoding::StreamingDecoder::new(body.as_ref())
-            .ok()
-            .and_then(|decoder| inflate(decoder, limit)),
-        _ => inflate(flate2::read::ZlibDecoder::new(body.as_ref()), limit),
-    };
+    let inflated = compression::inflate(stored.system_flags, &body, limit);
     match inflated {
         Some(inflated) => {
             budget.0 -= inflated.len() as u64;
@@ -213,13 +221,6 @@ fn body(stored: &StoredMessage, budget: &mut InflateBudget) -> (Bytes, BodyEncod
         // The client fails to decode it, and can still get the bytes.
         None => (body, BodyEncoding::Gzip),
     }
-}
-
-/// `None` for what can't be inflated, or grows beyond the limit.
-fn inflate(reader: impl Read, limit: u64) -> Option<Vec<u8>> {
-    let mut inflated = Vec::new();
-    let length = reader.take(limit + 1).read_to_end(&mut inflated).ok()?;
-    (length as u64 <= limit).then_some(inflated)
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::error::CallError;
 use super::peers::Peers;
 use super::topology::TopicRoute;
 use crate::remoting::{Command, lenient, request, response};
+use crate::service::BrokerOf;
 
 /// The name servers: equal peers, each of which knows every broker. The same one is asked as long as it answers.
 pub(super) struct NameServers {
@@ -123,6 +123,28 @@ impl NameServers {
         Ok(blank)
     }
 
+    /// Every broker that a name server knows.
+    pub(super) async fn brokers(&self) -> Result<Vec<BrokerOf>, LookupError> {
+        let mut failed = LookupError::NoneConfigured;
+        for server in &self.servers {
+            match self.ask(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await {
+                Ok(answer) => {
+                    let table: BrokerTable =
+                        lenient::from_slice(&answer.body).map_err(|error| LookupError::Refused {
+                            address: server.address.clone(),
+                            code: answer.code,
+                            text: error.to_string(),
+                        })?;
+                    let named =
+                        |(name, broker): (String, NamedCluster)| BrokerOf { name, cluster: broker.cluster };
+                    return Ok(table.by_name.into_iter().map(named).collect());
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
     /// Removes a cluster's topic from every name server. Other clusters may have a topic of the same name.
     pub(super) async fn forget_topic(&self, topic: &str, cluster: &str) -> Result<(), LookupError> {
         let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV)
@@ -143,7 +165,14 @@ impl NameServers {
 #[derive(Deserialize)]
 struct BrokerTable {
     #[serde(rename = "brokerAddrTable", default)]
-    by_name: BTreeMap<String, IgnoredAny>,
+    by_name: BTreeMap<String, NamedCluster>,
+}
+
+/// What matters here of a broker.
+#[derive(Default, Deserialize)]
+struct NamedCluster {
+    #[serde(default)]
+    cluster: String,
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use super::topology::{Queue, TopicRoute};
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, put_batch_entry};
 use crate::remoting::{Command, HeaderType, request, response};
-use crate::service::{Message, Persistence, Sent, ServiceError, ServiceErrorKind, TopicKind, millis};
+use crate::service::{
+    ChosenQueue, Message, Persistence, Sent, ServiceError, ServiceErrorKind, TopicKind, millis,
+};
 
 /// The header field of a message's `sysFlag`.
 const FLAGS: &str = "f";
@@ -36,7 +38,8 @@ impl Cluster {
             let single = SingleSends { topic, messages, queues, deadline };
             return Ok(self.send_each(&single).await);
         }
-        let first = self.store(|| batch(topic, messages), &self.choices(None, queues), deadline).await?;
+        let choices = self.choices(&messages[0], queues)?;
+        let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
         // The broker returns the offset of the first; the others follow it.
         let place = |n| Sent { queue_offset: first.queue_offset + n, ..first.clone() };
         Ok((0..messages.len() as i64).map(|n| Ok(place(n))).collect())
@@ -53,8 +56,10 @@ impl Cluster {
                     Some((_, Err(error))) => Err(error.clone()),
                     _ => {
                         let message = &messages[place];
-                        let choices = self.choices(has_its_queue(message), queues);
-                        self.store(|| single(topic, message), &choices, deadline).await
+                        match self.choices(message, queues) {
+                            Ok(choices) => self.store(|| single(topic, message), &choices, deadline).await,
+                            Err(error) => Err(error),
+                        }
                     }
                 };
                 outcomes.push((place, outcome));
@@ -67,14 +72,28 @@ impl Cluster {
     }
 
     /// The queues to try, in this order. Only one, if the message has a fixed queue.
-    fn choices<'a>(&self, fixed_by: Option<&str>, queues: &'a [Queue]) -> Vec<&'a Queue> {
-        match fixed_by {
+    fn choices<'a>(&self, message: &Message, queues: &'a [Queue]) -> Result<Vec<&'a Queue>, ServiceError> {
+        if let Some(chosen) = &message.queue {
+            return self.chosen(chosen, queues).map(|queue| vec![queue]);
+        }
+        Ok(match has_its_queue(message) {
             Some(key) => queues.get(queue_choice::of_group(key, queues.len())).into_iter().collect(),
             None => {
                 let queue = self.sends.next(queues, |queue| &queue.broker.name);
                 queue.map(|queue| one_per_broker(queue, queues)).unwrap_or_default()
             }
-        }
+        })
+    }
+
+    /// The queue that a sender chose.
+    fn chosen<'a>(&self, chosen: &ChosenQueue, queues: &'a [Queue]) -> Result<&'a Queue, ServiceError> {
+        let named = |queue: &&Queue| chosen.broker.as_ref().is_none_or(|name| queue.broker.name == *name);
+        let mut found = queues.iter().filter(|queue| queue.id == chosen.id).filter(named);
+        found.next().ok_or_else(|| {
+            let broker = chosen.broker.as_deref().unwrap_or("any broker");
+            let text = format!("request queueId[{}] is illegal, {broker} has no such queue", chosen.id);
+            ServiceError::new(ServiceErrorKind::Rejected, text)
+        })
     }
 
     /// Sends to the first of these queues. The next one is tried only if the one before surely has not stored the
@@ -177,6 +196,10 @@ fn rows(messages: &[Message]) -> Vec<Vec<usize>> {
 
 /// The key that fixes the queue of a message, whatever its type (Apache's `SendMessageQueueSelector`).
 fn has_its_queue(message: &Message) -> Option<&str> {
+    if message.queue.is_some() {
+        // Their senders decide about the order, too.
+        return None;
+    }
     message.group.as_deref().or(message.lite_topic.as_deref())
 }
 

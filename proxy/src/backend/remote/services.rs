@@ -10,9 +10,9 @@ use super::convert;
 use super::options::{self, RemoteConfig};
 use crate::remoting::sign::Signer;
 use crate::service::{
-    AckOutcome, Acknowledge, Capabilities, ChangeInvisible, Delivered, Delivery, Forward, GroupConfig,
-    InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route, Routes, Sent,
-    ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
+    AckOutcome, Acknowledge, BrokerOf, Capabilities, ChangeInvisible, Delivered, Delivery, Forward,
+    GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route,
+    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
 };
 
 /// The services of a cluster. Does not connect yet: the cluster may start later.
@@ -145,15 +145,21 @@ impl Routes for Remote {
         // If the configuration can't be read, the route is still usable, without the topic's type.
         let kind = self.topic(topic).await.map_or(TopicKind::Unspecified, |topic| topic.kind);
         let queues = route.queues.iter().filter_map(|queues| {
+            let broker = route.broker(&queues.broker_name)?;
             Some(QueueRange {
                 broker: queues.broker_name.clone(),
-                replicas: replicas(route.broker(&queues.broker_name)?.addresses.keys()),
+                cluster: broker.cluster.clone(),
+                replicas: replicas(broker.addresses.keys()),
                 read_queues: queues.read,
                 write_queues: queues.write,
                 permission: Permission { read: queues.readable(), write: queues.writable() },
             })
         });
         Ok(Route { kind, queues: queues.collect() })
+    }
+
+    async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+        self.cluster.brokers().await
     }
 
     async fn ready(&self) -> Result<(), ServiceError> {

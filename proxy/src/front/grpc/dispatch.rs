@@ -9,7 +9,6 @@ use hyper::body::Incoming;
 use prost::Message;
 use tonic::Code;
 
-use super::budget::{Charge, ConnectionBudget};
 use super::metadata::{self, Call};
 use super::reader::{Reader, RequestLimits};
 use super::shape::Request as WireRequest;
@@ -17,6 +16,7 @@ use super::wire::{self, Body, Refusal};
 use super::{Shared, client, lite, pull, receive, route, send, settle, status, telemetry, transaction};
 use crate::context::Context;
 use crate::error::Error;
+use crate::front::port::{Charge, ConnectionBudget};
 use crate::service::Capabilities;
 use rocketmq_thin_proto::v2 as pb;
 

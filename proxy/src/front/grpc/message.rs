@@ -42,6 +42,7 @@ pub(super) fn draft(message: pb::Message) -> Draft {
             .map(|timestamp| convert::timestamp_millis(timestamp).map_or_else(SystemTime::now, time)),
         born_host: system.born_host,
         trace_context: system.trace_context,
+        ..Draft::default()
     }
 }
 

@@ -99,7 +99,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     }
     Some(Credentials {
         authorization: text(headers, AUTHORIZATION).to_owned(),
-        signed: text(headers, DATE_TIME).to_owned(),
+        signed: text(headers, DATE_TIME).to_owned().into(),
         session_token: text(headers, SESSION_TOKEN).to_owned(),
     })
 }

@@ -14,7 +14,6 @@ mod admin_client;
 mod admin_log;
 mod admin_messages;
 mod admin_stats;
-mod budget;
 mod calls;
 mod client;
 mod convert;
@@ -46,10 +45,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
-use crate::front::port::{Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig};
+use crate::front::port::{
+    Budget, Connection, ConnectionBudget, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
+};
 use crate::log_level::LogControl;
 use crate::processor::Processor;
-use budget::{Budget, ConnectionBudget};
 use calls::Calls;
 use reader::RequestLimits;
 use shared_writes::SharedWrites;
@@ -132,7 +132,7 @@ impl Server {
     pub fn new(
         processor: Arc<Processor>,
         face: Face,
-        transport: TransportConfig,
+        (transport, budget): (TransportConfig, Arc<Budget>),
         log: &Arc<LogControl>,
     ) -> Self {
         let route_port = (face.route_port == RoutePort::Listen).then_some(face.listen_port);
@@ -144,7 +144,7 @@ impl Server {
         };
         let messaging = face.services.messaging;
         let shared = Shared { processor, side, messaging, limits, route_port };
-        Self { shared: Arc::new(shared), budget: Budget::new(&transport), transport }
+        Self { shared: Arc::new(shared), budget, transport }
     }
 
     fn http2(&self, calls: Calls) -> http2::Builder<Calls> {

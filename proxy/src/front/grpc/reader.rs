@@ -12,9 +12,9 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::budget::Charge;
 use super::shape::{self, Misshapen, Request};
 use super::wire::{PREFIX, Refusal};
+use crate::front::port::{Charge, Exhausted};
 
 /// How much is allocated at once for a message whose length is only announced.
 const TRUSTED: usize = 256 << 10;
@@ -174,7 +174,7 @@ where
         let evicted = self.charge.incomplete();
         tokio::select! {
             frame = self.body.frame() => Ok(frame),
-            () = evicted.cancelled() => Err(super::budget::Exhausted::Evicted.into()),
+            () = evicted.cancelled() => Err(Exhausted::Evicted.into()),
             () = tokio::time::sleep_until(deadline) => {
                 let message = format!("the request did not arrive within {:?}", self.limits.timeout);
                 Err(Refusal::status(Code::DeadlineExceeded, message))
@@ -256,10 +256,10 @@ mod tests {
     use http_body_util::StreamBody;
     use rocketmq_thin_proto::v2 as pb;
 
-    use super::super::budget::{Budget, ConnectionBudget};
     use super::super::wire::encode;
     use super::*;
     use crate::front::port::TransportConfig;
+    use crate::front::port::{Budget, ConnectionBudget};
 
     type Frames = UnboundedSender<Result<Frame<Bytes>, Infallible>>;
 

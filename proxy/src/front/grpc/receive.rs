@@ -15,12 +15,12 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::receive_message_response::Content;
 use tonic::Code;
 
-use super::budget::Charge;
 use super::message::BodyDigest;
 use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::front::port::Charge;
 use crate::processor::{LeasedDelivery, ReceiveCommand, Received, Undelivered, is_blank};
 
 pub(super) async fn receive(

@@ -24,7 +24,7 @@ use tower_service::Service;
 
 use super::admin::Administration;
 use super::admin_log::LogAdministration;
-use super::budget::Charge;
+use crate::front::port::Charge;
 use crate::log_level::LogControl;
 use crate::processor::{Health, Processor};
 

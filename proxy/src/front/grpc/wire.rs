@@ -13,8 +13,8 @@ use prost::Message;
 use rocketmq_thin_proto::KEEPS_BATCHES;
 use tonic::Code;
 
-use super::budget::Charge;
 use super::calls;
+use crate::front::port::{Charge, Exhausted};
 
 /// The largest part of an answer in bytes. The next part is made when the client has room for it.
 const PART: usize = 64 << 10;
@@ -42,6 +42,12 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn status(code: Code, message: impl Into<String>) -> Self {
         Self::Status(code, message.into())
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::status(Code::ResourceExhausted, exhausted.reason())
     }
 }
 

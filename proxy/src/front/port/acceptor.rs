@@ -36,6 +36,7 @@ impl Acceptor {
     /// Serves one connection until it ends.
     pub(super) async fn handle(&self, stream: TcpStream, mut connection: Connection) -> io::Result<()> {
         stream.set_nodelay(true)?;
+        connection.set_local(stream.local_addr()?);
         // Ends connections to peers that are gone or stop reading.
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.send_timeout))?;

@@ -59,6 +59,7 @@ pub struct Connection {
     connections: Arc<Connections>,
     id: u64,
     peer: SocketAddr,
+    local: SocketAddr,
     state: Arc<State>,
 }
 
@@ -92,7 +93,8 @@ impl Connections {
         open.by_id.insert(id, Entry { peer: ip, state: state.clone() });
         *open.per_peer.entry(ip).or_default() += 1;
         drop(open);
-        Ok(Connection { connections: self.clone(), id, peer, state })
+        let local = SocketAddr::from(([0; 4], 0));
+        Ok(Connection { connections: self.clone(), id, peer, local, state })
     }
 
     /// Tells connections that have been idle for too long to end.
@@ -145,6 +147,16 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// The address that the peer, or a balancer before this port, has connected to.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(super) fn set_local(&mut self, local: SocketAddr) {
+        self.local = local;
     }
 
     /// The tasks of the calls under way. A connection without any is idle.

@@ -6,6 +6,7 @@
 //! The bracketed parts are optional and recognized by their first bytes, so one port serves all clients.
 
 mod acceptor;
+mod budget;
 mod config;
 mod connections;
 mod log_limit;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use acceptor::Acceptor;
+pub use budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use config::TransportConfig;
 pub use connections::Connection;
 use connections::{Connections, Full};

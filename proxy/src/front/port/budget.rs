@@ -9,13 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
-use super::wire::Refusal;
-use crate::front::port::TransportConfig;
+use super::TransportConfig;
 
 /// The budget of all connections.
-pub(super) struct Budget {
+pub struct Budget {
     max_bytes: usize,
     max_bytes_per_connection: usize,
     max_calls: usize,
@@ -38,13 +36,13 @@ struct Incomplete {
 }
 
 /// The part of the budget that one connection uses.
-pub(super) struct ConnectionBudget {
+pub struct ConnectionBudget {
     budget: Arc<Budget>,
     bytes: AtomicUsize,
 }
 
 /// The part of the budget that one call uses. Released when dropped.
-pub(super) struct Charge {
+pub struct Charge {
     connection: Arc<ConnectionBudget>,
     bytes: usize,
     incomplete: Option<u64>,
@@ -53,7 +51,7 @@ pub(super) struct Charge {
 
 /// Why a charge is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exhausted {
+pub enum Exhausted {
     /// The proxy serves as many calls as it may.
     Calls,
     /// All connections together hold as many bytes as they may.
@@ -65,7 +63,7 @@ pub(super) enum Exhausted {
 }
 
 impl Budget {
-    pub(super) fn new(config: &TransportConfig) -> Arc<Self> {
+    pub fn new(config: &TransportConfig) -> Arc<Self> {
         Arc::new(Self {
             max_bytes: config.bytes,
             max_bytes_per_connection: config.bytes_per_connection,
@@ -75,14 +73,14 @@ impl Budget {
         })
     }
 
-    pub(super) fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
+    pub fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
         Arc::new(ConnectionBudget { budget: self.clone(), bytes: AtomicUsize::new(0) })
     }
 }
 
 impl ConnectionBudget {
     /// Gives up the requests of this connection that have not arrived completely.
-    pub(super) fn evict_incomplete(&self) {
+    pub fn evict_incomplete(&self) {
         let mut state = self.budget.state.lock();
         let own = state.incomplete.iter().filter(|(_, request)| std::ptr::eq(&*request.connection, self));
         for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -127,7 +125,7 @@ impl State {
 
 impl Charge {
     /// Counts a call that holds nothing yet.
-    pub(super) fn new(connection: &Arc<ConnectionBudget>) -> Result<Self, Exhausted> {
+    pub fn new(connection: &Arc<ConnectionBudget>) -> Result<Self, Exhausted> {
         let budget = &connection.budget;
         if budget.calls.fetch_add(1, Ordering::Relaxed) >= budget.max_calls {
             budget.calls.fetch_sub(1, Ordering::Relaxed);
@@ -142,7 +140,7 @@ impl Charge {
     }
 
     /// Changes the number of bytes held.
-    pub(super) fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
+    pub fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.connection.budget;
         let mut state = budget.state.lock();
         if self.incomplete.is_some_and(|id| !state.incomplete.contains_key(&id)) {
@@ -164,12 +162,12 @@ impl Charge {
     }
 
     /// Bytes held.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Marks the request as incomplete. Until [`Charge::completed`] it may be evicted, which cancels the token.
-    pub(super) fn incomplete(&mut self) -> CancellationToken {
+    pub fn incomplete(&mut self) -> CancellationToken {
         if self.incomplete.is_none() {
             let mut state = self.connection.budget.state.lock();
             let id = state.next_id;
@@ -182,7 +180,7 @@ impl Charge {
     }
 
     /// Marks the request as complete, so that it can't be evicted.
-    pub(super) fn completed(&mut self) -> Result<(), Exhausted> {
+    pub fn completed(&mut self) -> Result<(), Exhausted> {
         let Some(id) = self.incomplete else { return Ok(()) };
         let removed = self.connection.budget.state.lock().incomplete.remove(&id);
         removed.ok_or(Exhausted::Evicted)?;
@@ -208,19 +206,17 @@ impl Drop for Charge {
     }
 }
 
-impl From<Exhausted> for Refusal {
-    fn from(exhausted: Exhausted) -> Self {
-        Self::status(
-            Code::ResourceExhausted,
-            match exhausted {
-                Exhausted::Calls => "the proxy serves too many calls (transport.calls)",
-                Exhausted::Bytes => "the proxy holds too many bytes of requests (transport.bytes)",
-                Exhausted::ConnectionBytes => {
-                    "the connection holds too many bytes of requests (transport.bytes_per_connection)"
-                }
-                Exhausted::Evicted => "the request did not arrive in time, and others needed the memory",
-            },
-        )
+impl Exhausted {
+    /// The reason, for logs and clients.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Calls => "the proxy serves too many calls (transport.calls)",
+            Self::Bytes => "the proxy holds too many bytes of requests (transport.bytes)",
+            Self::ConnectionBytes => {
+                "the connection holds too many bytes of requests (transport.bytes_per_connection)"
+            }
+            Self::Evicted => "the request did not arrive in time, and others needed the memory",
+        }
     }
 }
 

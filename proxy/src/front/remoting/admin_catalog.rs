@@ -1,0 +1,256 @@
+//! Topics and groups, for tools.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::request::{Answered, Refusal, Request, json, success};
+use super::topic_route::perm;
+use crate::error::{Error, ErrorKind};
+use crate::remoting::response;
+use crate::service::{GroupConfig, Permission, TopicConfig, TopicKind, millis};
+
+/// A topic's configuration (Apache's `TopicConfig`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicBody {
+    attributes: BTreeMap<String, String>,
+    order: bool,
+    perm: i32,
+    read_queue_nums: i32,
+    topic_filter_type: &'static str,
+    topic_name: String,
+    topic_sys_flag: i32,
+    write_queue_nums: i32,
+}
+
+/// A group's configuration (Apache's `SubscriptionGroupConfig`). What is not here has no meaning in this proxy.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupBody {
+    group_name: String,
+    #[serde(default = "yes")]
+    consume_enable: bool,
+    #[serde(default)]
+    consume_message_orderly: bool,
+    #[serde(default = "default_retries")]
+    retry_max_times: i32,
+    #[serde(default = "yes", skip_deserializing)]
+    consume_broadcast_enable: bool,
+    #[serde(default = "yes", skip_deserializing)]
+    consume_from_min_enable: bool,
+    #[serde(default = "one", skip_deserializing)]
+    retry_queue_nums: i32,
+    #[serde(default, skip_deserializing)]
+    broker_id: i64,
+    #[serde(default = "one", skip_deserializing)]
+    which_broker_when_consume_slowly: i32,
+}
+
+/// What tools compare to learn whether something has changed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DataVersion {
+    counter: i64,
+    state_version: i64,
+    timestamp: i64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn one<T: From<u8>>() -> T {
+    1.into()
+}
+
+fn default_retries() -> i32 {
+    GroupConfig::DEFAULT_MAX_RETRIES
+}
+
+impl DataVersion {
+    fn now() -> Self {
+        Self { counter: 1, state_version: 0, timestamp: millis(SystemTime::now()) }
+    }
+}
+
+impl From<TopicConfig> for TopicBody {
+    fn from(topic: TopicConfig) -> Self {
+        let mut attributes = BTreeMap::from([("message.type".to_owned(), kind_name(topic.kind).to_owned())]);
+        if let Some(expiration) = topic.lite_expiration {
+            attributes.insert("lite.topic.expiration".to_owned(), (expiration.as_secs() / 60).to_string());
+        }
+        Self {
+            attributes,
+            order: false,
+            perm: perm(topic.permission),
+            read_queue_nums: topic.read_queues,
+            topic_filter_type: "SINGLE_TAG",
+            topic_name: topic.name,
+            topic_sys_flag: 0,
+            write_queue_nums: topic.write_queues,
+        }
+    }
+}
+
+impl From<GroupConfig> for GroupBody {
+    fn from(group: GroupConfig) -> Self {
+        Self {
+            group_name: group.name,
+            consume_enable: group.consume,
+            consume_message_orderly: group.fifo,
+            retry_max_times: group.max_retries,
+            consume_broadcast_enable: true,
+            consume_from_min_enable: true,
+            retry_queue_nums: 1,
+            broker_id: 0,
+            which_broker_when_consume_slowly: 1,
+        }
+    }
+}
+
+const KINDS: [(&str, TopicKind); 8] = [
+    ("NORMAL", TopicKind::Normal),
+    ("FIFO", TopicKind::Fifo),
+    ("DELAY", TopicKind::Delay),
+    ("TRANSACTION", TopicKind::Transaction),
+    ("MIXED", TopicKind::Mixed),
+    ("PRIORITY", TopicKind::Priority),
+    ("LITE", TopicKind::Lite),
+    ("UNSPECIFIED", TopicKind::Unspecified),
+];
+
+fn kind_name(kind: TopicKind) -> &'static str {
+    KINDS.iter().find(|(_, known)| *known == kind).map_or("UNSPECIFIED", |(name, _)| name)
+}
+
+/// UPDATE_AND_CREATE_TOPIC. A topic that exists keeps its type unless the request names one.
+pub(super) async fn put_topic(request: Request) -> Answered {
+    let name = request.text("topic")?.to_owned();
+    let processor = &request.shared.processor;
+    let known = processor.topics().await.map_err(Refusal::from)?.into_iter().find(|topic| topic.name == name);
+    let mut topic = known.unwrap_or(TopicConfig {
+        name,
+        kind: TopicKind::Normal,
+        read_queues: 0,
+        write_queues: 0,
+        permission: Permission::default(),
+        lite_expiration: None,
+    });
+    topic.read_queues = request.number("readQueueNums")?;
+    topic.write_queues = request.number("writeQueueNums")?;
+    let bits: i32 = request.number("perm")?;
+    topic.permission = Permission { read: bits & 4 != 0, write: bits & 2 != 0 };
+    let refuse =
+        |what: &str| Err(Refusal::new(response::INVALID_PARAMETER, format!("{what} is not supported")));
+    let attributes = request.command.text("attributes").unwrap_or_default();
+    for change in attributes.split(',').filter(|change| !change.is_empty()) {
+        match change.strip_prefix('+').and_then(|change| change.split_once('=')) {
+            Some(("message.type", wanted)) => match KINDS.iter().find(|(name, _)| *name == wanted) {
+                Some((_, kind)) => topic.kind = *kind,
+                None => return refuse(&format!("the message type {wanted}")),
+            },
+            _ => return refuse(&format!("the attribute {change}")),
+        }
+    }
+    processor.apply(vec![topic], Vec::new(), true).await.map_err(Refusal::from)?;
+    Ok(success())
+}
+
+/// DELETE_TOPIC_IN_BROKER. A topic that does not exist is no error, as at Apache's brokers.
+pub(super) async fn delete_topic(request: Request) -> Answered {
+    let deleted = request.shared.processor.delete_topic(request.text("topic")?).await;
+    absent_is_fine(deleted, ErrorKind::TopicNotFound)
+}
+
+/// DELETE_SUBSCRIPTIONGROUP.
+pub(super) async fn delete_group(request: Request) -> Answered {
+    let deleted = request.shared.processor.delete_group(request.text("groupName")?).await;
+    absent_is_fine(deleted, ErrorKind::GroupNotFound)
+}
+
+fn absent_is_fine(deleted: Result<(), Error>, absent: ErrorKind) -> Answered {
+    match deleted {
+        Err(error) if error.kind != absent => Err(error.into()),
+        _ => Ok(success()),
+    }
+}
+
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. A group that exists keeps what the request can't tell.
+pub(super) async fn put_group(request: Request) -> Answered {
+    let body: GroupBody = request.json()?;
+    let processor = &request.shared.processor;
+    let groups = processor.groups().await.map_err(Refusal::from)?;
+    let known = groups.into_iter().find(|group| group.name == body.group_name);
+    let group = GroupConfig {
+        fifo: body.consume_message_orderly,
+        consume: body.consume_enable,
+        max_retries: body.retry_max_times,
+        ..known.unwrap_or_else(|| GroupConfig::named(body.group_name))
+    };
+    processor.apply(Vec::new(), vec![group], true).await.map_err(Refusal::from)?;
+    Ok(success())
+}
+
+/// GET_TOPIC_CONFIG.
+pub(super) async fn topic(request: Request) -> Answered {
+    let name = request.text("topic")?;
+    let topics = request.shared.processor.topics().await.map_err(Refusal::from)?;
+    match topics.into_iter().find(|topic| topic.name == name) {
+        Some(topic) => json(&TopicBody::from(topic)),
+        None => {
+            Err(Refusal::new(response::TOPIC_NOT_EXIST, format!("No topic in this broker. topic: {name}")))
+        }
+    }
+}
+
+/// GET_ALL_TOPIC_CONFIG.
+pub(super) async fn topics(request: Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        data_version: DataVersion,
+        topic_config_table: BTreeMap<String, TopicBody>,
+    }
+    let topics = request.shared.processor.topics().await.map_err(Refusal::from)?;
+    let number = topics.len();
+    let table = topics.into_iter().map(|topic| (topic.name.clone(), topic.into())).collect();
+    let answer = json(&Body { data_version: DataVersion::now(), topic_config_table: table })?;
+    Ok(answer.field("totalTopicNum", number))
+}
+
+/// GET_SUBSCRIPTIONGROUP_CONFIG.
+pub(super) async fn group(request: Request) -> Answered {
+    let name = request.text("group")?;
+    let groups = request.shared.processor.groups().await.map_err(Refusal::from)?;
+    match groups.into_iter().find(|group| group.name == name) {
+        Some(group) => json(&GroupBody::from(group)),
+        None => {
+            let text = format!("No group in this broker. group: {name}");
+            Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, text))
+        }
+    }
+}
+
+/// GET_ALL_SUBSCRIPTIONGROUP_CONFIG.
+pub(super) async fn groups(request: Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        data_version: DataVersion,
+        forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
+        subscription_group_table: BTreeMap<String, GroupBody>,
+    }
+    let groups = request.shared.processor.groups().await.map_err(Refusal::from)?;
+    let number = groups.len();
+    let answer = json(&Body {
+        data_version: DataVersion::now(),
+        forbidden_table: BTreeMap::new(),
+        subscription_group_table: groups
+            .into_iter()
+            .map(|group| (group.name.clone(), group.into()))
+            .collect(),
+    })?;
+    Ok(answer.field("totalGroupNum", number))
+}

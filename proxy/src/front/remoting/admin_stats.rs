@@ -1,0 +1,145 @@
+//! How much is stored and consumed, and stored messages, for tools.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use bytes::BytesMut;
+use serde_json::json;
+
+use super::message::{self, Place};
+use super::position;
+use super::request::{Answered, Refusal, Request, success};
+use crate::processor::BrokersCommand;
+use crate::remoting::response;
+use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis, time};
+
+/// Messages that a search returns at most.
+const MAX_FOUND: usize = 64;
+/// Parts of a queue that a search reads at most.
+const MAX_PAGES: usize = 50;
+
+/// A queue, as tools write it where it is the key of a table. The form is not JSON: keys are objects.
+fn queue_key(topic: &str, broker: &str, queue: i32) -> String {
+    json!({"brokerName": broker, "queueId": queue, "topic": topic}).to_string()
+}
+
+fn since_1970(at: Option<SystemTime>) -> i64 {
+    at.map(millis).unwrap_or_default()
+}
+
+/// GET_TOPIC_STATS_INFO.
+pub(super) async fn topic_stats(request: Request) -> Answered {
+    let topic = request.text("topic")?;
+    let stats = request.shared.processor.topic_stats(topic).await.map_err(Refusal::from)?;
+    let mut table = String::new();
+    for queue in &stats.queues {
+        let value = json!({
+            "lastUpdateTimestamp": since_1970(queue.newest),
+            "maxOffset": queue.next,
+            "minOffset": queue.first,
+        });
+        let separator = if table.is_empty() { "" } else { "," };
+        let _ = write!(table, "{separator}{}:{value}", queue_key(topic, &queue.broker, queue.id));
+    }
+    let rate = stats.rate_in.unwrap_or_default();
+    Ok(success().body(format!("{{\"offsetTable\":{{{table}}},\"topicPutTps\":{rate:?}}}")))
+}
+
+/// GET_CONSUME_STATS.
+pub(super) async fn consume_stats(request: Request) -> Answered {
+    let group = request.text("consumerGroup")?;
+    let topic = request.command.text("topic").filter(|topic| !topic.is_empty());
+    let stats = request.shared.processor.group_stats(group, topic).await.map_err(Refusal::from)?;
+    let (mut table, mut rate) = (String::new(), 0.0);
+    for topic in &stats.topics {
+        rate += topic.rate_settled.unwrap_or_default();
+        for queue in &topic.queues {
+            let value = json!({
+                "brokerOffset": queue.end,
+                "consumerOffset": queue.settled,
+                "lastTimestamp": since_1970(queue.oldest),
+                "pullOffset": queue.next,
+            });
+            let separator = if table.is_empty() { "" } else { "," };
+            let _ = write!(table, "{separator}{}:{value}", queue_key(&topic.topic, &queue.broker, queue.id));
+        }
+    }
+    Ok(success().body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{{{table}}}}}")))
+}
+
+/// VIEW_MESSAGE_BY_ID: the message at a position.
+pub(super) async fn view(request: Request) -> Answered {
+    let at: i64 = request.number("offset")?;
+    let (queue_id, offset) = position::parts(at);
+    let not_found =
+        || Refusal::new(response::SYSTEM_ERROR, format!("can not find message by the offset, {at}"));
+    let topic = request.command.text("topic").ok_or_else(not_found)?.to_owned();
+    let route = request.run(BrokersCommand { topic: topic.clone() }).await?;
+    for range in &route.queues {
+        let read = ReadQueue { max: 1, ..whole_queue(&topic, &range.broker, queue_id, offset) };
+        let Ok(page) = request.shared.processor.read(read).await else { continue };
+        let found = page.messages.iter().find(|message| message.delivery.queue_offset == offset);
+        if let Some(ReadMessage { delivery, .. }) = found {
+            let place = Place::stored(delivery, request.session.local(), &range.cluster);
+            return Ok(success().body(message::record(delivery, place).encode()));
+        }
+    }
+    Err(not_found())
+}
+
+/// QUERY_MESSAGE: messages with a key, or with an id.
+pub(super) async fn query(request: Request) -> Answered {
+    let (topic, key) = (request.text("topic")?.to_owned(), request.text("key")?.to_owned());
+    let most: usize = request.number("maxNum")?;
+    let (begin, end): (i64, i64) = (request.number("beginTimestamp")?, request.number("endTimestamp")?);
+    let wanted = match request.flag("_UNIQUE_KEY_QUERY") {
+        true => WantedMessage::Id(key),
+        false => WantedMessage::Key(key),
+    };
+    let route = request.run(BrokersCommand { topic: topic.clone() }).await?;
+    let mut found = BytesMut::new();
+    let (mut number, most) = (0, most.min(MAX_FOUND));
+    for range in &route.queues {
+        for queue_id in 0..range.read_queues {
+            let mut read = ReadQueue {
+                from: Some(time(begin)),
+                to: Some(time(end)),
+                wanted: wanted.clone(),
+                ..whole_queue(&topic, &range.broker, queue_id, 0)
+            };
+            for _ in 0..MAX_PAGES {
+                let page = request.shared.processor.read(read.clone()).await.map_err(Refusal::from)?;
+                for ReadMessage { delivery, .. } in page.messages.iter().take(most - number) {
+                    let place = Place::stored(delivery, request.session.local(), &range.cluster);
+                    found.extend_from_slice(&message::record(delivery, place).encode());
+                    number += 1;
+                }
+                if page.finished || number >= most {
+                    break;
+                }
+                read.offset = page.next_offset;
+            }
+        }
+    }
+    if number == 0 {
+        let text = "can not find message, maybe time range not correct";
+        return Err(Refusal::new(response::QUERY_NOT_FOUND, text));
+    }
+    let now = millis(SystemTime::now());
+    Ok(success().field("indexLastUpdateTimestamp", now).field("indexLastUpdatePhyoffset", 0).body(found))
+}
+
+/// A read of a queue from an offset on.
+fn whole_queue(topic: &str, broker: &str, queue_id: i32, offset: i64) -> ReadQueue {
+    ReadQueue {
+        topic: topic.to_owned(),
+        broker: broker.to_owned(),
+        queue_id,
+        offset,
+        max: MAX_FOUND,
+        max_body: usize::MAX,
+        from: None,
+        to: None,
+        wanted: WantedMessage::Any,
+    }
+}

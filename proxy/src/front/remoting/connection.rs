@@ -1,0 +1,233 @@
+//! One connection: reads its frames, runs each request as a task, and ends without losing an answer.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::codec::Decoder;
+use tokio_util::sync::CancellationToken;
+
+use super::link::Frames;
+use super::request::Request;
+use super::session::Session;
+use super::{Shared, dispatch, frames, pushes};
+use crate::front::port::{Charge, Connection, ConnectionBudget, Exhausted, Stream, TransportConfig};
+use crate::processor::PushReceiver;
+use crate::remoting::{Command, CommandCodec, FrameError};
+
+/// How long a peer may take to close a connection after the last answer. Until then what it sends is discarded: closing
+/// earlier could destroy answers that it has not read yet.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection that is served.
+pub(super) struct Serving {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    connection: Connection,
+    budget: Arc<ConnectionBudget>,
+    written: Frames,
+    pushed: PushReceiver,
+}
+
+/// A frame that has not arrived completely.
+struct Incomplete {
+    charge: Charge,
+    evicted: CancellationToken,
+    deadline: Instant,
+}
+
+/// How reading ends.
+enum Ended {
+    /// The peer has closed the connection.
+    ByPeer,
+    /// The connection is to be closed: the proxy drains, or it was idle for long.
+    Closing,
+}
+
+/// Reads requests.
+struct Requests<'a> {
+    shared: &'a Arc<Shared>,
+    session: &'a Arc<Session>,
+    connection: &'a Connection,
+    budget: &'a Arc<ConnectionBudget>,
+    transport: &'a TransportConfig,
+}
+
+impl Serving {
+    pub(super) fn new(shared: Arc<Shared>, budget: Arc<ConnectionBudget>, connection: Connection) -> Self {
+        let (session, written, pushed) = Session::open(&connection);
+        Self { shared, session: Arc::new(session), connection, budget, written, pushed }
+    }
+
+    pub(super) async fn run(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
+        let Self { shared, session, connection, budget, written, pushed } = self;
+        // However this ends, also when the future is dropped.
+        let _leaving = Leaving { shared: &shared, session: &session };
+        let (mut read, write) = tokio::io::split(stream);
+        let mut writing = std::pin::pin!(written.write_to(write, transport.answer_timeout));
+        let mut pushing = std::pin::pin!(pushes::pass_on(&session, pushed));
+        let requests = Requests {
+            shared: &shared,
+            session: &session,
+            connection: &connection,
+            budget: &budget,
+            transport,
+        };
+        let reading = tokio::select! {
+            ended = requests.read(&mut read) => ended,
+            ended = writing.as_mut() => return ended,
+            () = pushing.as_mut() => return Ok(()),
+        };
+        if let Ended::ByPeer = reading? {
+            return Ok(());
+        }
+        let calls = connection.calls();
+        calls.close();
+        let answering = async {
+            calls.wait().await;
+            session.link().finish();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = writing.as_mut() => ended?,
+            () = answering => {}
+            () = pushing.as_mut() => {}
+        }
+        let mut discarded = BytesMut::with_capacity(4 << 10);
+        let discarding = async {
+            while read.read_buf(&mut discarded).await? > 0 {
+                discarded.clear();
+            }
+            io::Result::Ok(())
+        };
+        timeout(CLOSING_TIMEOUT, discarding).await.unwrap_or(Ok(()))
+    }
+}
+
+/// Forgets a connection's client when the connection ends.
+struct Leaving<'a> {
+    shared: &'a Arc<Shared>,
+    session: &'a Arc<Session>,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.session.close();
+        self.shared.leave(self.session);
+    }
+}
+
+impl Requests<'_> {
+    async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Ended> {
+        let mut buffer = BytesMut::new();
+        let mut incomplete = None;
+        loop {
+            let length = loop {
+                match frames::length(&buffer).map_err(broken)? {
+                    Some(length) if length <= buffer.len() => {
+                        if let Some(command) = CommandCodec.decode(&mut buffer).map_err(broken)? {
+                            self.take(command, length, incomplete.take());
+                        }
+                    }
+                    length => break length,
+                }
+            };
+            if buffer.is_empty() {
+                // The memory of a large frame would stay with an idle connection.
+                buffer = BytesMut::with_capacity(frames::room(None, 0));
+            } else {
+                buffer.reserve(frames::room(length, buffer.len()));
+            }
+            let received = match self.receive(stream, &mut buffer, &mut incomplete).await? {
+                Some(received) => received,
+                None => return Ok(Ended::Closing),
+            };
+            if received == 0 {
+                return Ok(Ended::ByPeer);
+            }
+        }
+    }
+
+    /// Reads more; `None` if the connection is to be closed.
+    async fn receive(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut BytesMut,
+        incomplete: &mut Option<Incomplete>,
+    ) -> io::Result<Option<usize>> {
+        let closing = self.connection.closing();
+        if buffer.is_empty() {
+            return tokio::select! {
+                received = stream.read_buf(buffer) => received.map(Some),
+                () = closing.cancelled() => Ok(None),
+            };
+        }
+        if incomplete.is_none() {
+            let mut charge = Charge::new(self.budget).map_err(exhausted)?;
+            let evicted = charge.incomplete();
+            *incomplete = Some(Incomplete {
+                charge,
+                evicted,
+                deadline: Instant::now() + self.transport.request_timeout,
+            });
+        }
+        let Some(Incomplete { charge, evicted, deadline }) = incomplete else { return Ok(None) };
+        charge.set(buffer.len()).map_err(exhausted)?;
+        tokio::select! {
+            received = timeout_at(*deadline, stream.read_buf(buffer)) => {
+                received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(Some)
+            }
+            () = evicted.cancelled() => Err(exhausted(Exhausted::Evicted)),
+            () = closing.cancelled() => Ok(None),
+        }
+    }
+
+    fn take(&self, command: Command, length: usize, incomplete: Option<Incomplete>) {
+        if command.is_response() {
+            self.session.link().answered(command);
+            return;
+        }
+        self.connection.touch();
+        let calls = self.connection.calls();
+        let most = usize::try_from(self.transport.streams_per_connection).unwrap_or(usize::MAX);
+        let charge = match incomplete {
+            _ if calls.len() >= most => Err("too many requests of this connection are in flight"),
+            Some(Incomplete { mut charge, .. }) => {
+                let held = charge.completed().and_then(|()| charge.set(length));
+                held.map(|()| charge).map_err(Exhausted::reason)
+            }
+            None => self.charge(length).map_err(Exhausted::reason),
+        };
+        let charge = match charge {
+            Ok(charge) => charge,
+            Err(reason) => {
+                if let Some(answer) = dispatch::busy(&command, reason) {
+                    self.session.link().refuse(&answer);
+                }
+                return;
+            }
+        };
+        let request = Request { shared: self.shared.clone(), session: self.session.clone(), command };
+        let closed = self.session.closed().clone();
+        calls.spawn(async move {
+            closed.run_until_cancelled(dispatch::serve(request, charge)).await;
+        });
+    }
+
+    fn charge(&self, bytes: usize) -> Result<Charge, Exhausted> {
+        let mut charge = Charge::new(self.budget)?;
+        charge.set(bytes)?;
+        Ok(charge)
+    }
+}
+
+fn broken(error: FrameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn exhausted(exhausted: Exhausted) -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, exhausted.reason())
+}

@@ -1,0 +1,108 @@
+//! Dispatches requests by their codes.
+
+use super::request::{Answered, Refusal, Request};
+use super::{
+    admin_catalog, admin_stats, client, consume, members_list, name_server, reply, send, topic_route,
+    transaction,
+};
+use crate::front::port::Charge;
+use crate::remoting::{Command, HeaderType, request, response};
+
+/// What an answer repeats of its request.
+#[derive(Clone, Copy)]
+struct Envelope {
+    opaque: i32,
+    header_type: HeaderType,
+}
+
+impl Envelope {
+    /// `None` for a request that is not answered.
+    fn of(request: &Command) -> Option<Self> {
+        let Command { opaque, header_type, .. } = *request;
+        (!request.is_one_way()).then_some(Self { opaque, header_type })
+    }
+
+    fn address(self, answer: Command) -> Command {
+        Command { opaque: self.opaque, header_type: self.header_type, ..answer }
+    }
+}
+
+/// Serves a request, and answers it.
+pub(super) async fn serve(request: Request, charge: Charge) {
+    let envelope = Envelope::of(&request.command);
+    let session = request.session.clone();
+    let code = request.command.code;
+    let answered = dispatch(request).await;
+    let Some(envelope) = envelope else {
+        if let Err(Refusal { code: refused, remark, .. }) = answered {
+            tracing::debug!(peer = %session.peer(), code, refused, remark, "a one-way request is refused");
+        }
+        return;
+    };
+    let answer = envelope.address(answered.unwrap_or_else(Refusal::into_command));
+    if let Err((charge, reason)) = session.link().answer(&answer, charge) {
+        drop(charge);
+        let busy = Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}"));
+        session.link().refuse(&envelope.address(busy.into_command()));
+    }
+}
+
+/// The answer to a request that is not carried out because there is too much to do. `None` if it is not answered.
+pub(super) fn busy(request: &Command, reason: &str) -> Option<Command> {
+    let envelope = Envelope::of(request)?;
+    // Clients try again, as after any answer of this code.
+    let refusal = Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}"));
+    Some(envelope.address(refusal.into_command()))
+}
+
+// The futures of handlers are boxed one by one, as a common one would be as large as the largest.
+async fn dispatch(request: Request) -> Answered {
+    match request.command.code {
+        request::GET_ROUTEINFO_BY_TOPIC => Box::pin(topic_route::route(request)).await,
+        request::GET_BROKER_CLUSTER_INFO => Box::pin(name_server::cluster_info(request)).await,
+        request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => Box::pin(name_server::topics(request)).await,
+        request::GET_TOPICS_BY_CLUSTER => Box::pin(name_server::topics_of_cluster(request)).await,
+        request::GET_KV_CONFIG => name_server::key_value(&request),
+        request::GET_KVLIST_BY_NAMESPACE => name_server::key_values(&request),
+        request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
+            Box::pin(send::send(request)).await
+        }
+        request::SEND_REPLY_MESSAGE | request::SEND_REPLY_MESSAGE_V2 => Box::pin(reply::send(request)).await,
+        request::END_TRANSACTION => Box::pin(transaction::end(request)).await,
+        request::RECALL_MESSAGE => Box::pin(send::recall(request)).await,
+        request::HEART_BEAT => Box::pin(client::heartbeat(request)).await,
+        request::UNREGISTER_CLIENT => Box::pin(client::unregister(request)).await,
+        request::CHECK_CLIENT_CONFIG => Box::pin(client::check(request)).await,
+        request::GET_CONSUMER_LIST_BY_GROUP => members_list::consumer_ids(&request),
+        _ if request.shared.administration => administer(request).await,
+        _ => consume::dispatch(request).await,
+    }
+}
+
+/// What only administrators ask.
+async fn administer(request: Request) -> Answered {
+    match request.command.code {
+        request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
+        request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),
+        request::UPDATE_AND_CREATE_TOPIC => Box::pin(admin_catalog::put_topic(request)).await,
+        request::DELETE_TOPIC_IN_BROKER => Box::pin(admin_catalog::delete_topic(request)).await,
+        request::DELETE_TOPIC_IN_NAMESRV => name_server::forget_topic(),
+        request::GET_TOPIC_CONFIG => Box::pin(admin_catalog::topic(request)).await,
+        request::GET_ALL_TOPIC_CONFIG => Box::pin(admin_catalog::topics(request)).await,
+        request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP => Box::pin(admin_catalog::put_group(request)).await,
+        request::DELETE_SUBSCRIPTION_GROUP => Box::pin(admin_catalog::delete_group(request)).await,
+        request::GET_SUBSCRIPTION_GROUP_CONFIG => Box::pin(admin_catalog::group(request)).await,
+        request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG => Box::pin(admin_catalog::groups(request)).await,
+        request::GET_TOPIC_STATS_INFO => Box::pin(admin_stats::topic_stats(request)).await,
+        request::GET_CONSUME_STATS => Box::pin(admin_stats::consume_stats(request)).await,
+        request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
+        request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
+        _ => consume::dispatch(request).await,
+    }
+}
+
+/// The answer to a code without a handler.
+pub(super) fn unsupported(request: &Request) -> Answered {
+    let text = format!(" request type {} not supported", request.command.code);
+    Err(Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, text))
+}

@@ -1,0 +1,90 @@
+//! Who is in a group, for clients and administrators.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
+use super::request::{Answered, Refusal, Request, json};
+use super::session::Session;
+use crate::remoting::response;
+
+/// A connection, as tools read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection {
+    client_addr: String,
+    client_id: String,
+    language: &'static str,
+    version: i32,
+}
+
+impl Connection {
+    fn of(session: &Session) -> Self {
+        let client = session.client();
+        Self {
+            client_addr: session.peer().to_string(),
+            client_id: client.id.to_string(),
+            language: client.language.name(),
+            version: client.version,
+        }
+    }
+}
+
+/// GET_CONSUMER_CONNECTION_LIST.
+pub(super) fn consumers(request: &Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        connection_set: Vec<Connection>,
+        consume_from_where: ConsumeFrom,
+        consume_type: ConsumeType,
+        message_model: MessageModel,
+        subscription_table: BTreeMap<String, SubscriptionData>,
+    }
+    let group = request.text("consumerGroup")?;
+    let members = request.shared.members.of(group);
+    let Some(first) = members.first() else {
+        let text = format!("the consumer group[{group}] not online");
+        return Err(Refusal::new(response::CONSUMER_NOT_ONLINE, text));
+    };
+    let subscriptions = members.iter().flat_map(|member| member.consumer.subscriptions.clone());
+    json(&Body {
+        connection_set: members.iter().map(|member| Connection::of(&member.session)).collect(),
+        consume_from_where: first.consumer.from,
+        consume_type: first.consumer.consume_type,
+        message_model: first.consumer.model,
+        subscription_table: subscriptions.collect(),
+    })
+}
+
+/// GET_PRODUCER_CONNECTION_LIST.
+pub(super) fn producers(request: &Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        connection_set: Vec<Connection>,
+    }
+    let group = request.text("producerGroup")?;
+    let producers = request.shared.members.producers(group);
+    if producers.is_empty() {
+        let text = format!("the producer group[{group}] not exist");
+        return Err(Refusal::new(response::SYSTEM_ERROR, text));
+    }
+    json(&Body { connection_set: producers.iter().map(|session| Connection::of(session)).collect() })
+}
+
+/// GET_CONSUMER_LIST_BY_GROUP: the ids of a group's members, among which clients divide its queues.
+pub(super) fn consumer_ids(request: &Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a> {
+        consumer_id_list: Vec<&'a str>,
+    }
+    let group = request.text("consumerGroup")?;
+    let ids = request.shared.members.client_ids(group);
+    if ids.is_empty() {
+        return Err(Refusal::new(response::SYSTEM_ERROR, format!("no consumer for this group, {group}")));
+    }
+    json(&Body { consumer_id_list: ids.iter().map(|id| &**id).collect() })
+}

@@ -1,0 +1,232 @@
+//! Messages as classic clients send and read them <-> messages of the rules.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use super::{delay_level, position};
+use crate::processor::{Draft, PropertyRules, TopicName};
+use crate::remoting::compression;
+use crate::remoting::message::{StoredMessage, flags};
+use crate::remoting::properties;
+use crate::service::names::properties as names;
+use crate::service::{BodyEncoding, ChosenQueue, Delivery, Message, millis, time};
+
+/// What a send tells of all its messages.
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    pub(super) topic: String,
+    pub(super) producer_group: String,
+    pub(super) system_flags: i32,
+    /// In milliseconds since 1970.
+    pub(super) born_at: i64,
+    pub(super) queue: Option<ChosenQueue>,
+}
+
+/// A body that can't be decompressed, or has more bytes than allowed.
+#[derive(Debug)]
+pub(super) struct UnreadableBody;
+
+/// A message as a producer sent it.
+///
+/// Bodies are stored uncompressed: consumers of all protocols can read them then.
+pub(super) fn draft(
+    header: &Header,
+    properties: &str,
+    body: Bytes,
+    max_body: usize,
+) -> Result<Draft, UnreadableBody> {
+    let body = match header.system_flags & flags::COMPRESSED {
+        0 => body,
+        _ => compression::inflate(header.system_flags, &body, max_body as u64).ok_or(UnreadableBody)?.into(),
+    };
+    let mut draft = Draft {
+        topic: TopicName { namespace: String::new(), name: header.topic.clone() },
+        property_rules: PropertyRules::Broker,
+        queue: header.queue.clone(),
+        born_at: Some(time(header.born_at)),
+        body,
+        ..Draft::default()
+    };
+    let now = millis(SystemTime::now());
+    let mut level = None;
+    for (key, value) in properties::decode(properties) {
+        let after =
+            |unit: i64| value.parse().ok().map(|delay: i64| now.saturating_add(delay.saturating_mul(unit)));
+        match key {
+            names::UNIQUE_KEY => value.clone_into(&mut draft.id),
+            names::TAGS => draft.tag = Some(value.to_owned()),
+            names::KEYS => draft.keys = value.split(' ').map(str::to_owned).collect(),
+            names::SHARDING_KEY => draft.message_group = Some(value.to_owned()),
+            names::TRACE_CONTEXT => draft.trace_context = Some(value.to_owned()),
+            names::PRIORITY => draft.priority = value.parse().ok(),
+            names::LITE_TOPIC => draft.lite_topic = Some(value.to_owned()),
+            names::TRANSACTION_PREPARED => draft.transaction = value.eq_ignore_ascii_case("true"),
+            names::CHECK_IMMUNITY_SECONDS => draft.recovery_secs = value.parse().ok(),
+            names::DELAY_LEVEL => level = value.parse().ok().and_then(delay_level::duration),
+            names::TIMER_DELIVER_MS => draft.deliver_at_ms = value.parse().ok(),
+            names::TIMER_DELAY_SEC => draft.deliver_at_ms = after(1000),
+            names::TIMER_DELAY_MS => draft.deliver_at_ms = after(1),
+            // Only brokers set these.
+            names::POP_CHECK_POINT | names::BORN_HOST | names::BORN_TIMESTAMP => {}
+            _ if names::is_reserved(key) => draft.system_properties.push((key.to_owned(), value.to_owned())),
+            _ => draft.properties.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    if let Some(delay) = level {
+        draft.deliver_at_ms = Some(now.saturating_add(delay.as_millis().try_into().unwrap_or(i64::MAX)));
+    }
+    if draft.transaction {
+        // As brokers do.
+        draft.deliver_at_ms = None;
+        if !draft.system_properties.iter().any(|(key, _)| key == names::PRODUCER_GROUP) {
+            draft.system_properties.push((names::PRODUCER_GROUP.to_owned(), header.producer_group.clone()));
+        }
+    }
+    if draft.id.is_empty() {
+        draft.id = new_id();
+    }
+    Ok(draft)
+}
+
+/// An id for a message whose producer gave it none.
+fn new_id() -> String {
+    let random: [u8; 16] = rand::random();
+    random.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// What a record tells besides its delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The address that the client has connected to: to it, this is the broker.
+    pub(super) store_host: SocketAddr,
+    /// The cluster, which a reply to the message is sent to.
+    pub(super) cluster: &'a str,
+    /// The offset to show.
+    pub(super) queue_offset: i64,
+    /// The queue to show.
+    pub(super) queue_id: i32,
+}
+
+impl<'a> Place<'a> {
+    /// Where the message is stored.
+    pub(super) fn stored(delivery: &Delivery, store_host: SocketAddr, cluster: &'a str) -> Self {
+        Self { store_host, cluster, queue_offset: delivery.queue_offset, queue_id: delivery.queue_id }
+    }
+}
+
+/// A delivery as a record of a broker.
+pub(super) fn record(delivery: &Delivery, place: Place<'_>) -> StoredMessage {
+    let Delivery { message, .. } = delivery;
+    let born_host = message.born_host.parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let (body, compressed) = plain_body(message);
+    let v6 = |host: SocketAddr, flag| if host.is_ipv6() { flag } else { 0 };
+    StoredMessage {
+        topic: delivery.topic.clone(),
+        queue_id: place.queue_id,
+        queue_offset: place.queue_offset,
+        commit_log_offset: position::of(delivery.queue_id, delivery.queue_offset),
+        system_flags: compressed
+            | v6(born_host, flags::BORN_HOST_V6)
+            | v6(place.store_host, flags::STORE_HOST_V6),
+        born_at: message.born_at.map(millis).unwrap_or_default(),
+        born_host,
+        stored_at: millis(delivery.stored_at),
+        store_host: place.store_host,
+        reconsume_times: delivery.attempt.saturating_sub(1).max(0),
+        properties: properties_of(message, place.cluster),
+        body,
+    }
+}
+
+fn properties_of(message: &Message, cluster: &str) -> String {
+    let keys = message.keys.join(" ");
+    let recovery = message.recovery.map(|recovery: Duration| recovery.as_secs().to_string());
+    let priority = message.priority.map(|priority| priority.to_string());
+    let system = [
+        (names::UNIQUE_KEY, Some(message.id.as_str())),
+        (names::TAGS, message.tag.as_deref()),
+        (names::KEYS, Some(keys.as_str())),
+        (names::SHARDING_KEY, message.group.as_deref()),
+        (names::TRACE_CONTEXT, message.trace_context.as_deref()),
+        (names::CHECK_IMMUNITY_SECONDS, recovery.as_deref()),
+        (names::PRIORITY, priority.as_deref()),
+        (names::LITE_TOPIC, message.lite_topic.as_deref()),
+        (names::CLUSTER, Some(cluster)),
+    ];
+    let system = system.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let sent = message.properties.iter().chain(&message.system_properties);
+    properties::encode(sent.map(|(key, value)| (key.as_str(), value.as_str())).chain(system))
+}
+
+/// The body without the compression of clients of `apache.rocketmq.v2`, which classic clients can't undo, and the flag of
+/// a body that is compressed even so.
+fn plain_body(message: &Message) -> (Bytes, i32) {
+    const MOST: u64 = 16 << 20;
+    match message.body_encoding {
+        BodyEncoding::Identity => (message.body.clone(), 0),
+        BodyEncoding::Gzip => match compression::gunzip(&message.body, MOST) {
+            Some(body) => (body.into(), 0),
+            None => (message.body.clone(), flags::COMPRESSED),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            topic: "t".to_owned(),
+            producer_group: "pg".to_owned(),
+            system_flags: 0,
+            born_at: 5,
+            queue: Some(ChosenQueue { broker: None, id: 3 }),
+        }
+    }
+
+    fn drafted(pairs: &[(&str, &str)]) -> Draft {
+        draft(&header(), &properties::encode(pairs.iter().copied()), "b".into(), 100).expect("a body")
+    }
+
+    #[test]
+    fn properties_with_a_meaning_become_fields_and_the_others_stay() {
+        let draft = drafted(&[
+            ("UNIQ_KEY", "id"),
+            ("TAGS", "a"),
+            ("KEYS", "k1 k2"),
+            ("WAIT", "true"),
+            ("own", "x\ny"),
+            ("POP_CK", "forged"),
+        ]);
+        assert_eq!((draft.id.as_str(), draft.tag.as_deref()), ("id", Some("a")));
+        assert_eq!(draft.keys, ["k1", "k2"]);
+        assert_eq!(draft.properties, [("own".to_owned(), "x\ny".to_owned())]);
+        assert_eq!(draft.system_properties, [("WAIT".to_owned(), "true".to_owned())]);
+        assert_eq!(draft.queue.map(|queue| queue.id), Some(3));
+    }
+
+    #[test]
+    fn a_level_counts_before_a_time_and_neither_delays_a_half_message() {
+        let soon = |draft: Draft| draft.deliver_at_ms.map(|at| at - millis(SystemTime::now()) < 11_000);
+        assert_eq!(soon(drafted(&[("DELAY", "3"), ("TIMER_DELAY_SEC", "900")])), Some(true));
+        assert_eq!(soon(drafted(&[("TIMER_DELAY_SEC", "900")])), Some(false));
+        let half = drafted(&[("DELAY", "3"), ("TRAN_MSG", "true")]);
+        assert!(half.transaction && half.deliver_at_ms.is_none());
+        assert_eq!(half.system_properties, [("PGROUP".to_owned(), "pg".to_owned())]);
+    }
+
+    #[test]
+    fn a_compressed_body_is_stored_as_it_was_before() {
+        use std::io::Write;
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&[7; 50]).expect("memory");
+        let body = Bytes::from(zlib.finish().expect("memory"));
+        let header = Header { system_flags: flags::COMPRESSED, ..header() };
+        assert_eq!(draft(&header, "", body.clone(), 50).expect("a body").body.as_ref(), [7; 50]);
+        assert!(draft(&header, "", body, 49).is_err());
+        assert!(draft(&header, "", "junk".into(), 100).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! The remoting front end: RocketMQ's older protocol, as classic clients (4.x and 5.x) and `mqadmin` speak it. To them, the
+//! proxy is the name server and every broker at once.
+//!
+//! ```text
+//! connection (frames, tasks, drain) -> dispatch (code) -> one file per family of requests -> Processor::run
+//!      link: answers, and requests to the client      session, members: what is known of a connection's client
+//! ```
+//! What is known of a connection is soft state. Codes and texts are those of Apache's brokers, where these have one.
+
+mod admin_catalog;
+mod admin_stats;
+mod client;
+mod config;
+mod connection;
+mod consume;
+mod delay_level;
+mod dispatch;
+mod frames;
+mod heartbeat;
+mod link;
+mod members;
+mod members_list;
+mod message;
+mod name_server;
+mod position;
+mod pushes;
+mod reply;
+mod request;
+mod send;
+mod session;
+mod status;
+mod topic_route;
+mod transaction;
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use config::RemotingConfig;
+
+use crate::front::port::{
+    Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
+};
+use crate::processor::Processor;
+use members::Members;
+
+/// Serves connections.
+pub struct Server {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    transport: TransportConfig,
+}
+
+/// What all connections share.
+struct Shared {
+    processor: Arc<Processor>,
+    /// The configured addresses of the fleet. May be empty.
+    addresses: Vec<String>,
+    /// Whether administrators' requests are served here.
+    administration: bool,
+    members: Members,
+    consume: consume::Server,
+}
+
+impl Server {
+    /// A front end over these rules.
+    #[must_use]
+    pub fn new(
+        processor: Arc<Processor>,
+        config: &RemotingConfig,
+        (transport, budget): (TransportConfig, Arc<Budget>),
+        administration: bool,
+    ) -> Self {
+        let shared = Shared {
+            processor,
+            addresses: config.addresses.clone(),
+            administration,
+            members: Members::default(),
+            consume: consume::Server::default(),
+        };
+        Self { shared: Arc::new(shared), budget, transport }
+    }
+}
+
+#[async_trait]
+impl Protocol for Server {
+    fn alpn(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    fn recognize(&self, greeting: Greeting<'_>) -> Recognition {
+        recognize(greeting)
+    }
+
+    /// Nothing can be said before a request. Clients try again, here or at another proxy.
+    fn refusal(&self, _: Refused) -> Vec<u8> {
+        Vec::new()
+    }
+
+    async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
+        let serving = connection::Serving::new(self.shared.clone(), self.budget.connection(), connection);
+        serving.run(stream, &self.transport).await
+    }
+}
+
+/// A frame begins with its length. The first of the four bytes is 0, as frames are shorter than 16 MiB.
+fn recognize(greeting: Greeting<'_>) -> Recognition {
+    match greeting.first.first() {
+        _ if greeting.alpn.is_some() => Recognition::No,
+        None => Recognition::Undecided,
+        Some(0) => Recognition::Yes,
+        Some(_) => Recognition::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_tells_a_frame() {
+        let recognize = |first, alpn| recognize(Greeting { first, encrypted: false, alpn });
+        assert_eq!(recognize(&[][..], None), Recognition::Undecided);
+        assert_eq!(recognize(&[0, 0, 1][..], None), Recognition::Yes);
+        assert_eq!(recognize(&b"PRI * HTTP/2.0"[..], None), Recognition::No);
+        assert_eq!(recognize(&[0][..], Some(&b"h2"[..])), Recognition::No);
+    }
+}

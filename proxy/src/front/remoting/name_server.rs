@@ -1,0 +1,71 @@
+//! What tools ask a name server besides routes: brokers, topics, and the key-value configuration, which is empty here.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::request::{Answered, Refusal, Request, json, success};
+use super::topic_route::{BrokerData, addresses};
+use crate::processor::ListBrokersCommand;
+use crate::remoting::response;
+
+/// All brokers, as tools read them (Apache's `ClusterInfo`).
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClusterInfo {
+    broker_addr_table: BTreeMap<String, BrokerData>,
+    cluster_addr_table: BTreeMap<String, Vec<String>>,
+}
+
+/// The names of topics (Apache's `TopicList`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicList {
+    topic_list: Vec<String>,
+}
+
+/// GET_BROKER_CLUSTER_INFO.
+pub(super) async fn cluster_info(request: Request) -> Answered {
+    let mut info = ClusterInfo::default();
+    for broker in request.run(ListBrokersCommand).await? {
+        let data =
+            BrokerData::new(&broker.name, &broker.cluster, addresses(&request.shared, &request.session));
+        info.cluster_addr_table.entry(broker.cluster).or_default().push(broker.name.clone());
+        info.broker_addr_table.insert(broker.name, data);
+    }
+    json(&info)
+}
+
+/// GET_ALL_TOPIC_LIST_FROM_NAMESERVER.
+pub(super) async fn topics(request: Request) -> Answered {
+    let topics = request.shared.processor.topics().await.map_err(Refusal::from)?;
+    json(&TopicList { topic_list: topics.into_iter().map(|topic| topic.name).collect() })
+}
+
+/// GET_TOPICS_BY_CLUSTER.
+pub(super) async fn topics_of_cluster(request: Request) -> Answered {
+    let cluster = request.text("cluster")?;
+    let brokers = request.run(ListBrokersCommand).await?;
+    if !brokers.iter().any(|broker| broker.cluster == cluster) {
+        return json(&TopicList { topic_list: Vec::new() });
+    }
+    topics(request).await
+}
+
+/// GET_KV_CONFIG.
+pub(super) fn key_value(request: &Request) -> Answered {
+    let (namespace, key) = (request.text("namespace")?, request.text("key")?);
+    let text = format!("No config item, Namespace: {namespace} Key: {key}");
+    Err(Refusal::new(response::QUERY_NOT_FOUND, text))
+}
+
+/// GET_KVLIST_BY_NAMESPACE.
+pub(super) fn key_values(request: &Request) -> Answered {
+    let text = format!("No config item, Namespace: {}", request.text("namespace")?);
+    Err(Refusal::new(response::QUERY_NOT_FOUND, text))
+}
+
+/// DELETE_TOPIC_IN_NAMESRV: tools ask for it after they have deleted a topic on its brokers, which ends its route.
+pub(super) fn forget_topic() -> Answered {
+    Ok(success())
+}

@@ -1,0 +1,151 @@
+//! What handlers get and return.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Shared;
+use super::session::Session;
+use super::status;
+use crate::context::{Context, Credentials};
+use crate::processor;
+use crate::remoting::{Command, Fields, lenient, response};
+
+/// A request with all that its handler needs.
+pub(super) struct Request {
+    pub(super) shared: Arc<Shared>,
+    /// The connection that it came by.
+    pub(super) session: Arc<Session>,
+    pub(super) command: Command,
+}
+
+/// What a handler returns: an answer, whatever its code.
+pub(super) type Answered = Result<Command, Refusal>;
+
+/// Why a request is not carried out.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) code: i32,
+    pub(super) remark: String,
+    /// Fields that the client expects even so.
+    pub(super) fields: Fields,
+}
+
+impl Refusal {
+    pub(super) fn new(code: i32, remark: impl Into<String>) -> Self {
+        Self { code, remark: remark.into(), fields: Fields::new() }
+    }
+
+    /// The answer.
+    pub(super) fn into_command(self) -> Command {
+        Command { remark: Some(self.remark), fields: self.fields, ..Command::response(self.code) }
+    }
+}
+
+/// The answer to a request that was carried out.
+pub(super) fn success() -> Command {
+    Command::response(response::SUCCESS)
+}
+
+/// The same with a JSON body.
+pub(super) fn json(body: &impl Serialize) -> Answered {
+    let body = serde_json::to_vec(body).map_err(|error| {
+        Refusal::new(response::SYSTEM_ERROR, format!("the answer can't be encoded: {error}"))
+    })?;
+    Ok(success().body(body))
+}
+
+impl Request {
+    /// A required field.
+    ///
+    /// # Errors
+    /// `SYSTEM_ERROR` if it is absent.
+    pub(super) fn text(&self, key: &str) -> Result<&str, Refusal> {
+        self.command.text(key).ok_or_else(|| missing(key))
+    }
+
+    /// A required number.
+    ///
+    /// # Errors
+    /// `SYSTEM_ERROR` if it is absent or unreadable.
+    pub(super) fn number<T: FromStr>(&self, key: &str) -> Result<T, Refusal> {
+        self.command.number(key).ok_or_else(|| missing(key))
+    }
+
+    /// An optional truth value.
+    pub(super) fn flag(&self, key: &str) -> bool {
+        self.command.text(key).is_some_and(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    /// The body as JSON, with or without quotes around numbers as keys.
+    ///
+    /// # Errors
+    /// `SYSTEM_ERROR` if it can't be read.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        lenient::from_slice(&self.command.body)
+            .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("the body can't be read: {error}")))
+    }
+
+    /// The broker that the client's route named; old clients don't tell it.
+    pub(super) fn broker(&self) -> Option<&str> {
+        let named = |key| self.command.text(key).filter(|name| !name.is_empty());
+        named("bname").or_else(|| named("n"))
+    }
+
+    /// Who asks, and since when.
+    pub(super) fn context(&self) -> Context {
+        let client = self.session.client();
+        let client_id = if client.id.is_empty() { &**self.session.peer() } else { &*client.id };
+        self.context_of(client_id)
+    }
+
+    /// The same for a client that names itself in this request.
+    pub(super) fn context_of(&self, client_id: &str) -> Context {
+        Context {
+            client_id: client_id.to_owned(),
+            client_version: self.command.version.to_string(),
+            client_language: self.command.language.name().to_owned(),
+            namespace: self.command.text("ns").unwrap_or_default().to_owned(),
+            credentials: self.credentials(),
+            peer: self.session.peer().clone(),
+            received: Instant::now(),
+            deadline: None,
+        }
+    }
+
+    /// Carries a command out.
+    ///
+    /// # Errors
+    /// The processor's refusal, by [`status`].
+    pub(super) async fn run<C: processor::Command>(&self, command: C) -> Result<C::Answer, Refusal> {
+        self.shared.processor.run(&self.context(), command).await.map_err(Refusal::from)
+    }
+
+    /// The signature covers the values of all other fields in the order of their names, and then the body.
+    fn credentials(&self) -> Option<Box<Credentials>> {
+        const SIGNATURE: &str = "Signature";
+        let access_key = self.command.text("AccessKey")?;
+        let signature = self.command.text(SIGNATURE).unwrap_or_default();
+        let signed = self.command.fields.iter().filter(|(key, _)| *key != SIGNATURE);
+        let signed = signed.map(|(_, value)| value.as_bytes()).chain([self.command.body.as_ref()]);
+        Some(Box::new(Credentials {
+            authorization: format!("HmacSHA1 Credential={access_key}, Signature={signature}"),
+            signed: Bytes::from(signed.collect::<Vec<_>>().concat()),
+            session_token: self.command.text("SecurityToken").unwrap_or_default().to_owned(),
+        }))
+    }
+}
+
+impl From<crate::error::Error> for Refusal {
+    fn from(error: crate::error::Error) -> Self {
+        Self::new(status::code(error.kind), error.message)
+    }
+}
+
+fn missing(key: &str) -> Refusal {
+    Refusal::new(response::SYSTEM_ERROR, format!("the field {key} is missing or can't be read"))
+}

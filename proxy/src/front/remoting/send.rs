@@ -1,0 +1,118 @@
+//! Sending messages, one or a batch, and recalling delayed ones.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::message::{self, Header};
+use super::request::{Answered, Refusal, Request, success};
+use super::{position, status, transaction};
+use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
+use crate::remoting::message::{BatchEntry, message_id, read_batch};
+use crate::remoting::{Command, request, response};
+use crate::service::ChosenQueue;
+use crate::service::names::properties as names;
+
+/// What clients take for a region if they are told none.
+const REGION: &str = "DefaultRegion";
+
+/// The fields of a send, by their short and their long names.
+mod field {
+    pub(super) const PRODUCER_GROUP: (&str, &str) = ("a", "producerGroup");
+    pub(super) const TOPIC: (&str, &str) = ("b", "topic");
+    pub(super) const QUEUE_ID: (&str, &str) = ("e", "queueId");
+    pub(super) const FLAGS: (&str, &str) = ("f", "sysFlag");
+    pub(super) const BORN_AT: (&str, &str) = ("g", "bornTimestamp");
+    pub(super) const PROPERTIES: (&str, &str) = ("i", "properties");
+    pub(super) const BATCH: (&str, &str) = ("m", "batch");
+}
+
+/// SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE.
+pub(super) async fn send(mut request: Request) -> Answered {
+    let header = header(&request)?;
+    let is_batch =
+        request.command.code == request::SEND_BATCH_MESSAGE || request.flag(name(&request, field::BATCH));
+    let body = std::mem::take(&mut request.command.body);
+    let messages = if is_batch {
+        batch(&request, &header, body)?
+    } else {
+        vec![draft(&request, &header, properties(&request), body)?]
+    };
+    let stored = request.run(SendCommand { messages }).await?;
+    let stored = stored.into_iter().collect::<Result<Vec<_>, _>>().map_err(Refusal::from)?;
+    answer(&header, &stored, request.session.local())
+}
+
+/// RECALL_MESSAGE: takes back a delayed message that is not delivered yet.
+pub(super) async fn recall(request: Request) -> Answered {
+    let (topic, handle) = (request.text("topic")?.to_owned(), request.text("recallHandle")?.to_owned());
+    let message_id = request.run(RecallCommand { topic, handle }).await?;
+    Ok(success().field("msgId", message_id))
+}
+
+fn name(request: &Request, (short, long): (&'static str, &'static str)) -> &'static str {
+    match request.command.code {
+        request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE => long,
+        _ => short,
+    }
+}
+
+/// What a send or a reply tells of its messages.
+pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
+    let name = |field| name(request, field);
+    let queue_id: i32 = request.number(name(field::QUEUE_ID))?;
+    let broker = request.broker().map(str::to_owned);
+    Ok(Header {
+        topic: request.text(name(field::TOPIC))?.to_owned(),
+        producer_group: request.text(name(field::PRODUCER_GROUP))?.to_owned(),
+        system_flags: request.command.number(name(field::FLAGS)).unwrap_or_default(),
+        born_at: request.number(name(field::BORN_AT))?,
+        // A negative one leaves the choice to the broker.
+        queue: (queue_id >= 0).then_some(ChosenQueue { broker, id: queue_id }),
+    })
+}
+
+/// The properties of a message, as text.
+pub(super) fn properties(request: &Request) -> &str {
+    request.command.text(name(request, field::PROPERTIES)).unwrap_or_default()
+}
+
+/// The answer to a reply, which is stored nowhere.
+pub(super) fn fields(command: Command, local: SocketAddr) -> Command {
+    let command = command.field("msgId", message_id(local, 0)).field("queueId", 0).field("queueOffset", 0);
+    command.field(names::REGION, REGION).field(names::TRACE_ON, true)
+}
+
+fn batch(request: &Request, header: &Header, body: Bytes) -> Result<Vec<Draft>, Refusal> {
+    let entries =
+        read_batch(body).map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
+    let drafts = entries.into_iter();
+    drafts.map(|BatchEntry { properties, body }| draft(request, header, &properties, body)).collect()
+}
+
+fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
+    let max_body = request.shared.processor.limits().body_bytes;
+    message::draft(header, properties, body, max_body).map_err(|_| {
+        let text = format!("the body can't be decompressed, or is longer than {max_body} bytes");
+        Refusal::new(response::MESSAGE_ILLEGAL, text)
+    })
+}
+
+/// Clients need the region among the fields of every answer to a send.
+fn answer(header: &Header, stored: &[Stored], local: SocketAddr) -> Answered {
+    let none = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
+    let first = stored.first().ok_or_else(none)?;
+    let ids =
+        stored.iter().map(|stored| message_id(local, position::of(stored.queue_id, stored.queue_offset)));
+    let command = Command::response(status::of_persistence(first.persistence))
+        .field("msgId", ids.collect::<Vec<_>>().join(","))
+        .field("queueId", first.queue_id)
+        .field("queueOffset", first.queue_offset)
+        .field("transactionId", transaction::id(&header.topic, first))
+        .field(names::REGION, REGION)
+        .field(names::TRACE_ON, true);
+    Ok(match &first.recall_handle {
+        Some(handle) => command.field("recallHandle", handle),
+        None => command,
+    })
+}

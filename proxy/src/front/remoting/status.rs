@@ -1,0 +1,54 @@
+//! The codes of answers. This is the one place that turns refusals into those of the remoting protocol.
+
+use crate::error::ErrorKind;
+use crate::remoting::response;
+use crate::service::Persistence;
+
+/// The code of a refusal.
+pub(super) fn code(kind: ErrorKind) -> i32 {
+    match kind {
+        ErrorKind::BadRequest
+        | ErrorKind::IllegalTopic
+        | ErrorKind::IllegalGroup
+        | ErrorKind::IllegalInvisibleTime
+        | ErrorKind::IllegalPollingTime
+        | ErrorKind::ClientIdRequired
+        | ErrorKind::UnknownClient
+        | ErrorKind::NotAConsumer => response::INVALID_PARAMETER,
+        ErrorKind::IllegalTag
+        | ErrorKind::IllegalKey
+        | ErrorKind::IllegalMessageGroup
+        | ErrorKind::IllegalPropertyKey
+        | ErrorKind::IllegalMessageId
+        | ErrorKind::IllegalDeliveryTime
+        | ErrorKind::IllegalLiteTopic
+        | ErrorKind::TypeMismatch
+        | ErrorKind::Corrupted
+        | ErrorKind::BodyTooLarge
+        | ErrorKind::BodyEmpty
+        | ErrorKind::PropertiesTooLarge => response::MESSAGE_ILLEGAL,
+        ErrorKind::IllegalFilter => response::SUBSCRIPTION_PARSE_FAILED,
+        ErrorKind::InvalidHandle => response::INVALID_PARAMETER,
+        ErrorKind::IllegalOffset => response::PULL_OFFSET_MOVED,
+        ErrorKind::OffsetNotFound => response::QUERY_NOT_FOUND,
+        ErrorKind::Forbidden => response::NO_PERMISSION,
+        ErrorKind::TopicNotFound => response::TOPIC_NOT_EXIST,
+        ErrorKind::GroupNotFound => response::SUBSCRIPTION_GROUP_NOT_EXIST,
+        ErrorKind::AlreadyExists => response::TOPIC_EXIST_ALREADY,
+        ErrorKind::LiteTopicQuota => response::LMQ_QUOTA_EXCEEDED,
+        ErrorKind::LiteSubscriptionQuota => response::LITE_SUBSCRIPTION_QUOTA_EXCEEDED,
+        ErrorKind::Busy => response::SYSTEM_BUSY,
+        ErrorKind::NotImplemented => response::REQUEST_CODE_NOT_SUPPORTED,
+        ErrorKind::InvalidTransactionId | ErrorKind::Internal | ErrorKind::Timeout => response::SYSTEM_ERROR,
+    }
+}
+
+/// The code of a message that was stored. Clients turn it into their `SendStatus`.
+pub(super) fn of_persistence(persistence: Persistence) -> i32 {
+    match persistence {
+        Persistence::Done => response::SUCCESS,
+        Persistence::MasterTimeout => response::FLUSH_DISK_TIMEOUT,
+        Persistence::ReplicaTimeout => response::FLUSH_SLAVE_TIMEOUT,
+        Persistence::NoReplica => response::SLAVE_NOT_AVAILABLE,
+    }
+}

@@ -1,0 +1,119 @@
+//! Routes: to clients, the proxies are the name servers and the brokers.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Shared;
+use super::request::{Answered, Request, json};
+use super::session::Session;
+use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand};
+use crate::remoting::response;
+use crate::service::names::RETRY_PREFIX;
+use crate::service::{BrokerOf, Permission, QueueRange, Route, TopicKind};
+
+/// Bits of a topic's permission (Apache's `PermName`).
+const PERM_READ: i32 = 4;
+const PERM_WRITE: i32 = 2;
+
+/// A topic's route, as clients read it (Apache's `TopicRouteData`).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicRoute {
+    broker_datas: Vec<BrokerData>,
+    filter_server_table: BTreeMap<String, Vec<String>>,
+    queue_datas: Vec<QueueData>,
+}
+
+/// A broker, and where it is reached.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BrokerData {
+    broker_addrs: BTreeMap<usize, String>,
+    broker_name: String,
+    cluster: String,
+    enable_acting_master: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QueueData {
+    broker_name: String,
+    perm: i32,
+    read_queue_nums: i32,
+    topic_sys_flag: i32,
+    write_queue_nums: i32,
+}
+
+/// GET_ROUTEINFO_BY_TOPIC. Keys of the addresses are always quoted, which clients of all versions read.
+pub(super) async fn route(request: Request) -> Answered {
+    let topic = request.text("topic")?.to_owned();
+    let route = match request.run(BrokersCommand { topic: topic.clone() }).await {
+        Err(refusal) if refusal.code == response::TOPIC_NOT_EXIST => {
+            retry_route(&request, &topic).await.ok_or(refusal)?
+        }
+        route => route?,
+    };
+    let brokers = route.queues.iter().map(|range| {
+        BrokerData::new(&range.broker, &range.cluster, addresses(&request.shared, &request.session))
+    });
+    json(&TopicRoute {
+        broker_datas: brokers.collect(),
+        filter_server_table: BTreeMap::new(),
+        queue_datas: route.queues.iter().map(QueueData::of).collect(),
+    })
+}
+
+/// The route of a group's retry topic where there is none: it names all brokers and has no queue. Tools look for the brokers
+/// of a group there.
+async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
+    let group = topic.strip_prefix(RETRY_PREFIX)?.to_owned();
+    request.run(GroupCommand { group }).await.ok()?;
+    let brokers = request.run(ListBrokersCommand).await.ok()?;
+    let queues = brokers.into_iter().map(|BrokerOf { name, cluster }| QueueRange {
+        broker: name,
+        cluster,
+        replicas: vec![0],
+        read_queues: 1,
+        write_queues: 1,
+        permission: Permission::default(),
+    });
+    Some(Route { kind: TopicKind::Normal, queues: queues.collect() })
+}
+
+impl BrokerData {
+    /// A broker that is reached at these addresses. The first one is the master's.
+    pub(super) fn new(name: &str, cluster: &str, addresses: Vec<String>) -> Self {
+        Self {
+            broker_addrs: addresses.into_iter().enumerate().collect(),
+            broker_name: name.to_owned(),
+            cluster: cluster.to_owned(),
+            enable_acting_master: false,
+        }
+    }
+}
+
+impl QueueData {
+    fn of(range: &QueueRange) -> Self {
+        Self {
+            broker_name: range.broker.clone(),
+            perm: perm(range.permission),
+            read_queue_nums: range.read_queues,
+            topic_sys_flag: 0,
+            write_queue_nums: range.write_queues,
+        }
+    }
+}
+
+/// A topic's permission as a number.
+pub(super) fn perm(Permission { read, write }: Permission) -> i32 {
+    i32::from(read) * PERM_READ + i32::from(write) * PERM_WRITE
+}
+
+/// Where the proxies are reached: first the address that the client has connected to, which surely works, then the others
+/// of the fleet. Clients take the first for the master, and send their consumers' heartbeats to all.
+pub(super) fn addresses(shared: &Shared, session: &Session) -> Vec<String> {
+    let own = session.local().to_string();
+    let others = shared.addresses.iter().filter(|address| **address != own).cloned();
+    std::iter::once(own.clone()).chain(others).collect()
+}

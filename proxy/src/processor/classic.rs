@@ -1,0 +1,127 @@
+//! Clients of the remoting protocol: one connection may produce and consume in several groups.
+
+use std::collections::BTreeSet;
+
+use super::classic_clients::ClassicGroups;
+use super::command::Command;
+use super::environment::Environment;
+use super::stream::PushStream;
+use super::{ClientKind, Expression, filter, group, validate};
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::{NamesTopics, OperationKind};
+use crate::service::GroupConfig;
+
+/// Notes what a client does, and that it is alive. Replaces what was noted before.
+///
+/// # Errors
+/// `IllegalGroup` (also: it does not exist, or is for other clients), `BadRequest` (too much to keep), `Busy`.
+#[derive(Debug)]
+pub struct ClassicClientCommand {
+    /// Its producer groups.
+    pub producers: BTreeSet<String>,
+    /// Its consumer groups.
+    pub consumers: Vec<ClassicGroup>,
+    /// Bytes that are kept of it elsewhere, about.
+    pub bytes: usize,
+    /// How the client is reached.
+    pub stream: PushStream,
+}
+
+/// A consumer group of a client.
+#[derive(Clone, Debug)]
+pub struct ClassicGroup {
+    /// Its name.
+    pub name: String,
+    /// What the client subscribes to.
+    pub topics: BTreeSet<String>,
+}
+
+impl NamesTopics for Vec<ClassicGroup> {
+    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        self.iter().flat_map(|group| &group.topics).for_each(|topic| visit(topic));
+    }
+}
+
+impl Command for ClassicClientCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::Heartbeat;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.consumers
+    }
+
+    fn group(&self) -> Option<&str> {
+        self.consumers.first().map(|group| group.name.as_str())
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        self.producers.iter().try_for_each(|name| validate::group(name))?;
+        for ClassicGroup { name, topics } in &self.consumers {
+            validate::group(name)?;
+            // A group is in the cluster of its topics.
+            let topic = topics.first().map(String::as_str).unwrap_or_default();
+            group::for_client(environment.services(context, topic), ClientKind::Classic, name).await?;
+        }
+        let topics = self.consumers.iter().flat_map(|group| &group.topics);
+        let topics: BTreeSet<_> = topics.map(String::as_str).collect();
+        let groups = ClassicGroups {
+            producers: self.producers,
+            consumers: self.consumers.iter().map(|group| group.name.clone()).collect(),
+        };
+        environment.clients.heard_classic(context, &self.stream, groups, (&topics, self.bytes))
+    }
+}
+
+/// Checks the filter of a subscription, as far as the rules can without the broker.
+///
+/// # Errors
+/// `IllegalFilter`.
+#[derive(Clone, Debug)]
+pub struct CheckFilterCommand {
+    /// The topic.
+    pub topic: String,
+    /// The filter.
+    pub expression: Expression,
+}
+
+impl Command for CheckFilterCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::Register;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.topic
+    }
+
+    async fn handle(self, _: &Environment, _: &Context) -> Result<(), Error> {
+        filter::parse(self.expression).map(drop)
+    }
+}
+
+/// Returns the configuration of a group.
+///
+/// # Errors
+/// `IllegalGroup`, `GroupNotFound`, or the backend's failure.
+#[derive(Clone, Debug)]
+pub struct GroupCommand {
+    /// The group.
+    pub group: String,
+}
+
+impl Command for GroupCommand {
+    type Answer = GroupConfig;
+    const KIND: OperationKind = OperationKind::Register;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &()
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<GroupConfig, Error> {
+        validate::group(&self.group)?;
+        Ok(environment.services(context, "").metadata.group(&self.group).await?)
+    }
+}

@@ -1,0 +1,146 @@
+//! A client of the remoting protocol, frame by frame.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::codec::{Decoder, Encoder};
+
+/// Codes of requests and answers (Apache's `RequestCode` and `ResponseCode`).
+pub(crate) mod code {
+    pub(crate) const SEND_MESSAGE_V2: i32 = 310;
+    pub(crate) const SEND_REPLY_MESSAGE_V2: i32 = 325;
+    pub(crate) const HEART_BEAT: i32 = 34;
+    pub(crate) const UNREGISTER_CLIENT: i32 = 35;
+    pub(crate) const END_TRANSACTION: i32 = 37;
+    pub(crate) const CONSUMER_LIST: i32 = 38;
+    pub(crate) const CHECK_TRANSACTION_STATE: i32 = 39;
+    pub(crate) const CONSUMERS_CHANGED: i32 = 40;
+    pub(crate) const ROUTE: i32 = 105;
+    pub(crate) const PUSH_REPLY: i32 = 326;
+    pub(crate) const SUCCESS: i32 = 0;
+    pub(crate) const SYSTEM_ERROR: i32 = 1;
+    pub(crate) const NOT_SUPPORTED: i32 = 3;
+    pub(crate) const MESSAGE_ILLEGAL: i32 = 13;
+    pub(crate) const INVALID_PARAMETER: i32 = 29;
+}
+
+/// A connection.
+pub(crate) struct Classic {
+    stream: TcpStream,
+    buffer: BytesMut,
+    pushed: VecDeque<Command>,
+    next: i32,
+}
+
+impl Classic {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self { stream, buffer: BytesMut::new(), pushed: VecDeque::new(), next: 0 }
+    }
+
+    /// Sends a request, and returns its number.
+    pub(crate) async fn start(&mut self, mut request: Command) -> i32 {
+        self.next += 1;
+        request.opaque = self.next;
+        self.write(&request).await;
+        self.next
+    }
+
+    pub(crate) async fn write(&mut self, command: &Command) {
+        let mut frame = BytesMut::new();
+        CommandCodec.encode(command, &mut frame).expect("a frame");
+        self.stream.write_all(&frame).await.expect("a connection");
+    }
+
+    /// Sends a request, and waits for its answer. Requests of the proxy that come before are kept.
+    pub(crate) async fn call(&mut self, request: Command) -> Command {
+        let opaque = self.start(request).await;
+        loop {
+            let command = self.read().await.expect("an answer");
+            if !command.is_response() {
+                self.pushed.push_back(command);
+                continue;
+            }
+            assert_eq!(command.opaque, opaque);
+            return command;
+        }
+    }
+
+    /// The next request of the proxy.
+    pub(crate) async fn pushed(&mut self) -> Command {
+        match self.pushed.pop_front() {
+            Some(command) => command,
+            None => self.read().await.expect("a request of the proxy"),
+        }
+    }
+
+    /// The next frame; `None` once the proxy has closed the connection.
+    pub(crate) async fn read(&mut self) -> Option<Command> {
+        loop {
+            if let Some(command) = CommandCodec.decode(&mut self.buffer).expect("a frame") {
+                return Some(command);
+            }
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Bytes as they are.
+    pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) {
+        // The proxy may have closed the connection already.
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Reports as a client in these groups.
+    pub(crate) async fn heartbeat(&mut self, client: &str, producers: &[&str], consumers: &[&str]) {
+        let consumers: Vec<_> = consumers.iter().map(|group| consumer(group)).collect();
+        let producers: Vec<_> = producers.iter().map(|group| json!({"groupName": group})).collect();
+        let body = json!({"clientID": client, "producerDataSet": producers, "consumerDataSet": consumers});
+        let answer = self.call(Command::request(code::HEART_BEAT).body(body.to_string())).await;
+        assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+    }
+
+    /// The ids of a group's members, or why there are none.
+    pub(crate) async fn members(&mut self, group: &str) -> Result<Vec<String>, String> {
+        let answer = self.call(Command::request(code::CONSUMER_LIST).field("consumerGroup", group)).await;
+        if answer.code != code::SUCCESS {
+            return Err(answer.remark.unwrap_or_default());
+        }
+        let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let ids = body["consumerIdList"].as_array().expect("a list").iter();
+        Ok(ids.map(|id| id.as_str().expect("an id").to_owned()).collect())
+    }
+}
+
+fn consumer(group: &str) -> Value {
+    json!({
+        "groupName": group,
+        "consumeType": "CONSUME_PASSIVELY",
+        "messageModel": "CLUSTERING",
+        "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET",
+        "subscriptionDataSet": [{"topic": "t", "subString": "*", "subVersion": 1}],
+    })
+}
+
+/// A send of one message to a queue.
+pub(crate) fn send(topic: &str, queue: i32, pairs: &[(&str, &str)], body: &str) -> Command {
+    Command::request(code::SEND_MESSAGE_V2)
+        .header(HeaderType::Binary)
+        .field("a", "pg")
+        .field("b", topic)
+        .field("c", "TBW102")
+        .field("d", 4)
+        .field("e", queue)
+        .field("f", 0)
+        .field("g", 1_700_000_000_000i64)
+        .field("h", 0)
+        .field("i", properties::encode(pairs.iter().copied()))
+        .body(body.to_owned())
+}

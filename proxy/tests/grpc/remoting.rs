@@ -1,0 +1,212 @@
+//! The remoting protocol: what clients of it rely on, and what hostile ones can't do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rocketmq_thin_proxy::config::{TopicSpec, TopicType};
+use rocketmq_thin_proxy::remoting::{Command, HeaderType, message};
+use serde_json::Value;
+
+use crate::classic::{Classic, code, send};
+use crate::support::{Proxy, receive, receive_request};
+
+async fn proxy() -> Proxy {
+    Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        let topic = |name: &str, kind| TopicSpec { name: name.to_owned(), kind, ..TopicSpec::default() };
+        config.topics = vec![topic("tx", TopicType::Transaction), topic("late", TopicType::Delay)];
+        config.backend.embedded.transaction_timeout = Duration::from_millis(1);
+    })
+    .await
+}
+
+fn route(topic: &str) -> Command {
+    Command::request(code::ROUTE).field("topic", topic)
+}
+
+#[tokio::test]
+async fn routes_name_the_address_that_the_client_uses_in_both_kinds_of_headers() {
+    let proxy = proxy().await;
+    let mut client = Classic::connect(proxy.address).await;
+    for header in [HeaderType::Json, HeaderType::Binary] {
+        let answer = client.call(route("t").header(header)).await;
+        assert_eq!((answer.code, answer.header_type), (code::SUCCESS, header));
+        let body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert_eq!(body["brokerDatas"][0]["brokerAddrs"]["0"], proxy.address.to_string());
+        assert_eq!(body["queueDatas"][0]["brokerName"], body["brokerDatas"][0]["brokerName"]);
+        assert_eq!(body["queueDatas"][0]["perm"], 6);
+    }
+    assert_eq!(client.call(route("TBW102")).await.code, code::INVALID_PARAMETER);
+}
+
+#[tokio::test]
+async fn a_message_is_stored_in_the_queue_that_its_producer_chose() {
+    let proxy = proxy().await;
+    let mut producer = Classic::connect(proxy.address).await;
+    for offset in 0..2 {
+        let sent =
+            producer.call(send("t", 3, &[("UNIQ_KEY", "id"), ("TAGS", "a"), ("WAIT", "true")], "body")).await;
+        assert_eq!(sent.code, code::SUCCESS, "{:?}", sent.remark);
+        assert_eq!((sent.text("queueId"), sent.number("queueOffset")), (Some("3"), Some(offset)));
+        assert_eq!(sent.text("MSG_REGION"), Some("DefaultRegion"));
+    }
+    assert_eq!(producer.call(send("t", 99, &[], "body")).await.code, code::INVALID_PARAMETER);
+    assert_eq!(producer.call(send("t", 0, &[], "")).await.code, code::MESSAGE_ILLEGAL);
+
+    let mut consumer = proxy.client().await;
+    let received = receive(&mut consumer, receive_request("t", "g")).await;
+    let system = received.messages[0].system_properties.clone().expect("properties");
+    assert_eq!((system.message_id.as_str(), system.tag.as_deref(), system.queue_id), ("id", Some("a"), 3));
+    assert!(received.messages[0].user_properties.is_empty());
+}
+
+#[tokio::test]
+async fn a_topic_takes_its_own_type_only() {
+    let proxy = proxy().await;
+    let mut producer = Classic::connect(proxy.address).await;
+    let delayed = [("DELAY", "18")];
+    let refused = producer.call(send("t", 0, &delayed, "body")).await;
+    assert_eq!(refused.code, code::MESSAGE_ILLEGAL);
+    let sent = producer.call(send("late", 0, &delayed, "body")).await;
+    assert_eq!(sent.code, code::SUCCESS);
+    assert!(sent.text("recallHandle").is_some());
+}
+
+#[tokio::test]
+async fn members_of_a_group_are_told_of_each_other() {
+    let proxy = proxy().await;
+    let (mut one, mut other) = (Classic::connect(proxy.address).await, Classic::connect(proxy.address).await);
+    assert!(one.members("g").await.is_err());
+    one.heartbeat("one", &[], &["g"]).await;
+    assert_eq!(one.pushed().await.text("consumerGroup"), Some("g"));
+    other.heartbeat("other", &[], &["g"]).await;
+    let told = one.pushed().await;
+    assert_eq!((told.code, told.text("consumerGroup")), (code::CONSUMERS_CHANGED, Some("g")));
+    assert_eq!(one.members("g").await.expect("members"), ["one", "other"]);
+
+    let unregister = Command::request(code::UNREGISTER_CLIENT);
+    let unregister = unregister.field("clientID", "other").field("consumerGroup", "g");
+    assert_eq!(other.call(unregister).await.code, code::SUCCESS);
+    assert_eq!(one.pushed().await.code, code::CONSUMERS_CHANGED);
+    assert_eq!(one.members("g").await.expect("members"), ["one"]);
+    other.heartbeat("other", &[], &["g"]).await;
+    assert_eq!(one.pushed().await.code, code::CONSUMERS_CHANGED);
+    drop(other);
+    assert_eq!(one.pushed().await.code, code::CONSUMERS_CHANGED);
+    assert_eq!(one.members("g").await.expect("members"), ["one"]);
+}
+
+#[tokio::test]
+async fn an_undecided_transaction_is_asked_about_and_ends_without_its_topic() {
+    let proxy = proxy().await;
+    let mut producer = Classic::connect(proxy.address).await;
+    producer.heartbeat("p", &["txg"], &[]).await;
+    let half = [("UNIQ_KEY", "half"), ("TRAN_MSG", "true"), ("PGROUP", "txg")];
+    let sent = producer.call(send("tx", 0, &half, "body")).await;
+    assert_eq!(sent.code, code::SUCCESS, "{:?}", sent.remark);
+
+    let check = producer.pushed().await;
+    assert_eq!((check.code, check.text("msgId")), (code::CHECK_TRANSACTION_STATE, Some("half")));
+    let record = message::decode_all(check.body.clone()).remove(0);
+    assert_eq!((record.topic.as_str(), record.body.as_ref()), ("tx", &b"body"[..]));
+    assert!(record.properties.contains("PGROUP\u{1}txg\u{2}"));
+    // As clients before 5.0 answer.
+    let end = Command::request(code::END_TRANSACTION)
+        .field("producerGroup", "txg")
+        .field("commitOrRollback", 8)
+        .field("fromTransactionCheck", true)
+        .field("msgId", "half")
+        .field("transactionId", check.text("transactionId").expect("an id"));
+    assert_eq!(producer.call(end).await.code, code::SUCCESS);
+    let mut consumer = proxy.client().await;
+    let received = receive(&mut consumer, receive_request("tx", "g")).await;
+    assert_eq!(received.messages[0].body.as_ref(), b"body");
+}
+
+#[tokio::test]
+async fn a_reply_goes_to_the_client_that_waits_for_it() {
+    let proxy = proxy().await;
+    let mut requester = Classic::connect(proxy.address).await;
+    let mut replier = Classic::connect(proxy.address).await;
+    requester.heartbeat("asks", &["pg"], &[]).await;
+    let pairs = [("REPLY_TO_CLIENT", "asks"), ("CORRELATION_ID", "7")];
+    let reply = Command { code: code::SEND_REPLY_MESSAGE_V2, ..send("c_REPLY_TOPIC", 0, &pairs, "answer") };
+    let replying = replier.start(reply.clone()).await;
+    let push = requester.pushed().await;
+    assert_eq!((push.code, push.body.as_ref()), (code::PUSH_REPLY, &b"answer"[..]));
+    assert!(push.text("properties").expect("properties").contains("CORRELATION_ID\u{1}7"));
+    let accepted = Command { opaque: push.opaque, flag: 1, ..Command::default() };
+    requester.write(&accepted).await;
+    let answer = replier.read().await.expect("an answer");
+    assert_eq!((answer.opaque, answer.code), (replying, code::SUCCESS));
+    drop(requester);
+    // Its end is noticed sooner or later.
+    while replier.call(reply.clone()).await.code != code::SYSTEM_ERROR {}
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_refused_as_at_apaches_brokers() {
+    let proxy = proxy().await;
+    let mut client = Classic::connect(proxy.address).await;
+    let answer = client.call(Command::request(9999)).await;
+    assert_eq!(answer.code, code::NOT_SUPPORTED);
+    assert_eq!(answer.remark.as_deref(), Some(" request type 9999 not supported"));
+    // Nobody waits for the answer to a one-way request: the next frame belongs to the next request.
+    client.write(&Command::request(9999).one_way()).await;
+    assert_eq!(client.call(route("t")).await.code, code::SUCCESS);
+}
+
+/// Whether the proxy closes a connection that sends this.
+async fn is_closed(address: SocketAddr, bytes: &[u8]) -> bool {
+    let mut client = Classic::connect(address).await;
+    client.write_bytes(bytes).await;
+    client.read().await.is_none()
+}
+
+#[tokio::test]
+async fn frames_that_can_not_be_end_their_connection_and_no_other() {
+    let proxy = proxy().await;
+    let mut honest = Classic::connect(proxy.address).await;
+    assert_eq!(honest.call(route("t")).await.code, code::SUCCESS);
+    let stopped: Vec<_> = futures::future::join_all((0..100).map(async |cut: usize| {
+        let mut stopped = Classic::connect(proxy.address).await;
+        // A frame of 15 MiB that never comes.
+        let frame = [0, 0xF0, 0, 0, 0, 0, 0, 10, b'{'];
+        stopped.write_bytes(&frame[..1 + cut % frame.len()]).await;
+        stopped
+    }))
+    .await;
+    for bytes in [
+        // Longer than 16 MiB.
+        &[0, 0xFF, 0xFF, 0xFF, 0, 0, 0, 1][..],
+        // A header that is longer than its frame.
+        &[0, 0, 0, 8, 0, 0, 0, 9, 1, 2, 3, 4],
+        // An unknown kind of header.
+        &[0, 0, 0, 8, 7, 0, 0, 2, b'{', b'}', 0, 0],
+        // A header that is not JSON.
+        &[0, 0, 0, 6, 0, 0, 0, 2, b'{', b'!'],
+        // A binary header that ends too early.
+        &[0, 0, 0, 6, 1, 0, 0, 2, 0, 1],
+    ] {
+        assert!(is_closed(proxy.address, bytes).await, "{bytes:?}");
+    }
+    assert_eq!(honest.call(route("t")).await.code, code::SUCCESS);
+    drop(stopped);
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_is_under_way_and_closes_connections() {
+    let mut proxy = proxy().await;
+    let mut client = Classic::connect(proxy.address).await;
+    assert_eq!(client.call(route("t")).await.code, code::SUCCESS);
+    proxy.ask_to_stop();
+    assert!(client.read().await.is_none());
+    drop(client);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn the_protocol_is_served_only_where_the_configuration_says_so() {
+    let proxy = Proxy::start().await;
+    assert!(is_closed(proxy.address, &[0, 0, 0, 6, 0, 0, 0, 2, b'{', b'}']).await);
+}
