@@ -53,6 +53,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
+    /// Serve classic clients and `mqadmin`, too: speak the remoting protocol on --listen [default: false]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_REMOTING")]
+    remoting: Option<bool>,
+
     /// Trust PROXY protocol headers from load balancers in these networks, such as 10.0.0.0/8 [default: none]
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
     trusted_proxies: Option<Vec<IpNet>>,
@@ -102,6 +106,7 @@ impl Serve {
         overwrite(&mut config.backend.remote.auto_create_topics, self.auto_create_topics);
         overwrite(&mut config.backend.embedded.auto_create_groups, self.auto_create_groups);
         overwrite(&mut config.trusted_proxies, self.trusted_proxies);
+        overwrite(&mut config.remoting.enabled, self.remoting);
         config.admin_listen = self.admin_listen.or(config.admin_listen);
         config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);

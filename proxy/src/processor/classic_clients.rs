@@ -15,6 +15,13 @@ pub(super) struct ClassicGroups {
     pub(super) consumers: BTreeSet<String>,
 }
 
+impl ClassicGroups {
+    /// The consumer groups, for administrators.
+    pub(super) fn consumers(&self) -> String {
+        self.consumers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl Clients {
     /// Begins the session of a client of the remoting protocol, or goes on with it. Takes the topics that it subscribes to,
     /// and what else is kept of it, in bytes.

@@ -195,11 +195,10 @@ impl Session {
             version: self.version.clone(),
             namespace: self.namespace.clone(),
             kind: self.kind.name(),
-            group: match self.kind {
-                ClientKind::Classic => {
-                    self.classic.consumers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-                }
-                _ => self.group.clone(),
+            group: if self.kind == ClientKind::Classic {
+                self.classic.consumers()
+            } else {
+                self.group.clone()
             },
             topics: self.topics.iter().chain(&self.subscribed).cloned().collect(),
             since: self.since,

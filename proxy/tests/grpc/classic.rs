@@ -25,6 +25,7 @@ pub(crate) mod code {
     pub(crate) const SUCCESS: i32 = 0;
     pub(crate) const SYSTEM_ERROR: i32 = 1;
     pub(crate) const NOT_SUPPORTED: i32 = 3;
+    pub(crate) const TOPIC_NOT_EXIST: i32 = 17;
     pub(crate) const MESSAGE_ILLEGAL: i32 = 13;
     pub(crate) const INVALID_PARAMETER: i32 = 29;
 }
@@ -90,6 +91,13 @@ impl Classic {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Waits until the proxy closes the connection, whatever it sends before.
+    pub(crate) async fn closed(&mut self) {
+        let mut ignored = Vec::new();
+        // A connection may also be reset.
+        let _ = self.stream.read_to_end(&mut ignored).await;
     }
 
     /// Bytes as they are.

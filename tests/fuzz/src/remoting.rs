@@ -1,6 +1,7 @@
 //! The remoting protocol: whatever is accepted must be the same after it is written and read again.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use rocketmq_thin_proxy::front::remoting::fuzz_frames;
 use rocketmq_thin_proxy::remoting::{Command, CommandCodec, lenient, message, properties};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -25,6 +26,7 @@ pub(crate) fn run(input: &[u8]) {
 
 /// A connection's bytes, as they come.
 fn stream(bytes: &[u8]) {
+    fuzz_frames(bytes);
     let mut buffer = BytesMut::from(bytes);
     while let Ok(Some(command)) = CommandCodec.decode(&mut buffer) {
         again(&command);
@@ -39,6 +41,7 @@ fn frame(header_type: u8, bytes: &[u8]) {
     buffer.put_u32(u32::try_from(content.len()).unwrap_or(u32::MAX).saturating_add(4));
     buffer.put_u32(u32::from(header_type) << 24 | header_length);
     buffer.put_slice(content);
+    fuzz_frames(&buffer);
     if let Ok(Some(command)) = CommandCodec.decode(&mut buffer) {
         again(&command);
     }

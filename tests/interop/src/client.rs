@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    Guest,
+    Guest, classic,
     install::{Installation, source},
     kinds, succeed,
 };
@@ -55,7 +55,7 @@ pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
         Guest::Go => ("go", go(cache).await?, vec![Some("tls"), Some("plaintext")]),
         Guest::Python => ("python", python(cache).await?, vec![None]),
         Guest::Node => ("node", node(cache).await?, vec![None]),
-        Guest::Transcripts => bail!("the transcripts are not a client"),
+        Guest::Classic | Guest::Transcripts => bail!("not a client of apache.rocketmq.v2"),
     };
     let home = home(cache)?;
     let client = |transport: Option<&'static str>| Client {
@@ -79,6 +79,18 @@ pub(crate) async fn java_program(cache: &Path, program: &str, name: &str) -> Res
     })
 }
 
+/// A program of Apache's classic Java client in this version.
+pub(crate) async fn classic_program(cache: &Path, version: &str, name: &str) -> Result<Client> {
+    let pom = format!("java/classic-{version}.xml");
+    Ok(Client {
+        name: name.to_owned(),
+        checks: classic::CHECKS,
+        command: java_with(cache, &pom, "java/Classic.java").await?,
+        transport: None,
+        home: home(cache)?,
+    })
+}
+
 fn home(cache: &Path) -> Result<String> {
     let home = cache.join("home");
     fs::create_dir_all(&home)?;
@@ -86,13 +98,16 @@ fn home(cache: &Path) -> Result<String> {
 }
 
 async fn java(cache: &Path, program: &str) -> Result<Vec<String>> {
-    let installation = Installation::new(cache, "java", &["java/pom.xml"])?;
+    java_with(cache, "java/pom.xml", program).await
+}
+
+async fn java_with(cache: &Path, pom: &str, program: &str) -> Result<Vec<String>> {
+    let folder = pom.trim_end_matches(".xml").trim_end_matches("/pom").replace('/', "-");
+    let installation = Installation::new(cache, &folder, &[pom])?;
     let class_path = installation.folder.join("class-path");
     if !installation.is_fresh() {
         let mut maven = Command::new("mvn");
-        maven
-            .args(["--batch-mode", "--quiet", "dependency:build-classpath", "--file"])
-            .arg(source("java/pom.xml"));
+        maven.args(["--batch-mode", "--quiet", "dependency:build-classpath", "--file"]).arg(source(pom));
         maven.arg(format!("-Dmdep.outputFile={}", class_path.display()));
         succeed(&mut maven).await?;
         installation.done()?;

@@ -46,6 +46,6 @@ pub(crate) async fn make_topics(proxy: &Path, server: &str, name: &str) -> Resul
     create(proxy, server, &["group", "create", &lite, "--lite-bind-topic", &lite]).await
 }
 
-async fn create(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
+pub(crate) async fn create(proxy: &Path, server: &str, arguments: &[&str]) -> Result<()> {
     succeed(Command::new(proxy).args(arguments).args(["--server", server])).await
 }

@@ -1,6 +1,7 @@
 //! `interop`: runs Apache's clients and the recorded answers of Apache's proxy against our proxy, merged and in front of
 //! Apache's brokers.
 
+mod classic;
 mod client;
 mod install;
 mod kinds;
@@ -30,6 +31,7 @@ const JOBS: usize = 6;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Guest {
     Java,
+    Classic,
     Go,
     Python,
     Node,
@@ -123,8 +125,17 @@ async fn main() -> Result<ExitCode> {
         }
         Ok(tally)
     };
-    let (visits, kinds) = tokio::join!(visits, kinds);
-    for outcome in visits.into_iter().flatten().chain([kinds]) {
+    let classic = async {
+        let mut tally = Tally::default();
+        for place in places.iter().filter(|_| wanted(Guest::Classic)) {
+            let outcome = classic::visit(&cache, place).await?;
+            tally.passed += outcome.passed;
+            tally.failed += outcome.failed;
+        }
+        Ok(tally)
+    };
+    let (visits, kinds, classic) = tokio::join!(visits, kinds, classic);
+    for outcome in visits.into_iter().flatten().chain([kinds, classic]) {
         let outcome = outcome.unwrap_or_else(|error| {
             println!("FAILED {error:#}");
             Tally { passed: 0, failed: 1 }
@@ -150,6 +161,11 @@ impl Place<'_> {
             Self::Merged(_) => "merged",
             Self::Separated(..) => "separated",
         }
+    }
+
+    fn program(&self) -> &Path {
+        let (Self::Merged(program) | Self::Separated(program, _)) = self;
+        program
     }
 
     /// The arguments of the proxy.
@@ -184,7 +200,7 @@ async fn visit(clients: &[Client], place: &Place<'_>) -> Result<Tally> {
 /// of the same brokers. A check that fails on both is a fault of the check.
 async fn all_kinds(cache: &Path, place: &Place<'_>, apache_proxy: Option<&str>) -> Result<Tally> {
     let mut tally = Tally::default();
-    let (Place::Merged(program) | Place::Separated(program, _)) = place;
+    let program = place.program();
     let server = place.start(&[]).await?;
     let apache_proxy = apache_proxy.filter(|_| matches!(place, Place::Separated(..)));
     let endpoints = [(place.mode(), Some(server.address())), ("apaches", apache_proxy)];

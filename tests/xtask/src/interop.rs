@@ -24,6 +24,8 @@ use crate::{
 pub(crate) enum Guest {
     /// Apache's Java client.
     Java,
+    /// Apache's classic Java client, which speaks the remoting protocol.
+    Classic,
     /// Apache's Go client.
     Go,
     /// Apache's Python client.
@@ -56,6 +58,7 @@ impl Guest {
     fn key(self) -> &'static str {
         match self {
             Self::Java => "java",
+            Self::Classic => "classic",
             Self::Go => "go",
             Self::Python => "python",
             Self::Node => "node",
@@ -67,7 +70,7 @@ impl Guest {
 
     fn tools(self) -> &'static [Tool] {
         match self {
-            Self::Java => &[Tool::Jdk, Tool::Maven],
+            Self::Java | Self::Classic => &[Tool::Jdk, Tool::Maven],
             Self::Go => &[Tool::Go],
             Self::Python | Self::Transcripts => &[Tool::Python],
             Self::Node => &[Tool::Node, Tool::Npm],
@@ -86,7 +89,7 @@ impl Guest {
         let has = |language| languages.contains(&language);
         let mut guests = Self::value_variants().to_vec();
         guests.retain(|guest| match guest {
-            Self::Java => has(Language::Kotlin),
+            Self::Java | Self::Classic => has(Language::Kotlin),
             Self::Go => !without_go,
             Self::Python | Self::Transcripts => has(Language::Python),
             Self::Node => has(Language::Node),

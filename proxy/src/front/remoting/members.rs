@@ -33,7 +33,10 @@ impl Members {
             return Vec::new();
         }
         let before = session.change(|registered| std::mem::replace(registered, now.clone()));
-        self.clients.lock().insert(now.client.id.clone(), session.clone());
+        let mut clients = self.clients.lock();
+        forget(&mut clients, &before.client.id, session);
+        clients.insert(now.client.id.clone(), session.clone());
+        drop(clients);
         let left: Vec<_> =
             before.consumers.keys().filter(|group| !now.consumers.contains_key(*group)).cloned().collect();
         let mut changed = BTreeSet::new();
@@ -70,11 +73,7 @@ impl Members {
     pub(super) fn leave(&self, session: &Arc<Session>) -> Vec<String> {
         let mut groups = self.groups.lock();
         let Registered { client, consumers, .. } = session.change(std::mem::take);
-        let mut clients = self.clients.lock();
-        if clients.get(&client.id).is_some_and(|known| Arc::ptr_eq(known, session)) {
-            clients.remove(&client.id);
-        }
-        drop(clients);
+        forget(&mut self.clients.lock(), &client.id, session);
         let left: Vec<String> = consumers.into_keys().collect();
         let changed: BTreeSet<_> =
             left.iter().filter_map(|group| remove(&mut groups, group, session)).collect();
@@ -111,6 +110,13 @@ impl Member {
     /// The client's id.
     pub(super) fn client_id(&self) -> &Arc<str> {
         &self.client_id
+    }
+}
+
+/// Removes a connection of a client, unless the client has a newer one.
+fn forget(clients: &mut HashMap<Arc<str>, Arc<Session>>, id: &str, session: &Arc<Session>) {
+    if clients.get(id).is_some_and(|known| Arc::ptr_eq(known, session)) {
+        clients.remove(id);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::consume;
 use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
 use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
@@ -82,7 +83,10 @@ pub(super) fn consumer_ids(request: &Request) -> Answered {
         consumer_id_list: Vec<&'a str>,
     }
     let group = request.text("consumerGroup")?;
-    let ids = request.shared.members.client_ids(group);
+    let mut ids = request.shared.members.client_ids(group);
+    if consume::sees_itself_alone(&request.shared, &request.session, group) {
+        ids.retain(|id| *id == request.session.client().id);
+    }
     if ids.is_empty() {
         return Err(Refusal::new(response::SYSTEM_ERROR, format!("no consumer for this group, {group}")));
     }

@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod connection;
 mod consume;
+mod decode;
 mod delay_level;
 mod dispatch;
 mod frames;
@@ -38,6 +39,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use config::RemotingConfig;
+#[doc(hidden)]
+pub use decode::decode as fuzz_frames;
 
 use crate::front::port::{
     Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
@@ -55,8 +58,7 @@ pub struct Server {
 /// What all connections share.
 struct Shared {
     processor: Arc<Processor>,
-    /// The configured addresses of the fleet. May be empty.
-    addresses: Vec<String>,
+    config: RemotingConfig,
     /// Whether administrators' requests are served here.
     administration: bool,
     members: Members,
@@ -74,7 +76,7 @@ impl Server {
     ) -> Self {
         let shared = Shared {
             processor,
-            addresses: config.addresses.clone(),
+            config: config.clone(),
             administration,
             members: Members::default(),
             consume: consume::Server::default(),

@@ -25,8 +25,8 @@ pub(super) async fn send(request: Request) -> Answered {
             format!("push reply message to requester fail, the client {requester} is not connected here");
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     };
-    let mut text = text.to_owned();
-    text.push_str(&properties::encode([(names::PUSH_REPLY_TIME, &*millis(SystemTime::now()).to_string())]));
+    let now = millis(SystemTime::now()).to_string();
+    let text = properties::encode(properties::decode(text).chain([(names::PUSH_REPLY_TIME, now.as_str())]));
     let local = request.session.local();
     let push = Command::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
         .field("bornHost", request.session.peer())

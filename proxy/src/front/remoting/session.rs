@@ -83,6 +83,7 @@ impl Session {
         &self.pushes
     }
 
+    #[expect(dead_code, reason = "for requests that wait for messages")]
     /// Cancelled when requests that wait should be answered, because the connection will be closed.
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.closing
@@ -108,6 +109,7 @@ impl Session {
         self.registered.lock().producers.contains(group)
     }
 
+    #[expect(dead_code, reason = "for requests of consumers")]
     /// A group in which the client consumes.
     pub(super) fn consumer(&self, group: &str) -> Option<Arc<Consumer>> {
         self.registered.lock().consumers.get(group).cloned()

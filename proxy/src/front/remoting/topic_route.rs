@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Shared;
-use super::request::{Answered, Request, json};
+use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand};
 use crate::remoting::response;
@@ -51,6 +51,10 @@ pub(super) async fn route(request: Request) -> Answered {
     let route = match request.run(BrokersCommand { topic: topic.clone() }).await {
         Err(refusal) if refusal.code == response::TOPIC_NOT_EXIST => {
             retry_route(&request, &topic).await.ok_or(refusal)?
+        }
+        // Clients ask for the route of a system topic when they don't find that of their own.
+        Err(refusal) if refusal.code == response::INVALID_PARAMETER => {
+            return Err(Refusal { code: response::TOPIC_NOT_EXIST, ..refusal });
         }
         route => route?,
     };
@@ -114,6 +118,6 @@ pub(super) fn perm(Permission { read, write }: Permission) -> i32 {
 /// of the fleet. Clients take the first for the master, and send their consumers' heartbeats to all.
 pub(super) fn addresses(shared: &Shared, session: &Session) -> Vec<String> {
     let own = session.local().to_string();
-    let others = shared.addresses.iter().filter(|address| **address != own).cloned();
+    let others = shared.config.addresses.iter().filter(|address| **address != own).cloned();
     std::iter::once(own.clone()).chain(others).collect()
 }

@@ -19,5 +19,10 @@ pub(super) async fn dispatch(request: Request) -> Answered {
     front::unsupported(&request)
 }
 
+/// Whether a client is told that it is the only one in its group, so that it pulls from all queues.
+pub(super) fn sees_itself_alone(_: &Arc<Shared>, _: &Arc<Session>, _group: &str) -> bool {
+    false
+}
+
 /// A client has left a group, or its connection is gone.
 pub(super) fn left(_: &Arc<Shared>, _: &Arc<Session>, _group: &str) {}

@@ -1,0 +1,46 @@
+//! Decodes what strangers send, as far as it needs nothing else: for the fuzzer.
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::codec::Decoder;
+
+use super::frames;
+use super::heartbeat::{Consumer, Heartbeat};
+use super::message::{self, Header};
+use crate::remoting::message::{BatchEntry, read_batch};
+use crate::remoting::{Command, CommandCodec, lenient};
+
+/// Decodes the frames of a connection, and their bodies as everything that they may be.
+pub fn decode(bytes: &[u8]) {
+    let mut buffer = BytesMut::from(bytes);
+    while let Ok(Some(length)) = frames::length(&buffer) {
+        if length > buffer.len() {
+            return;
+        }
+        let Ok(Some(command)) = CommandCodec.decode(&mut buffer) else { return };
+        heartbeat(&command.body);
+        send(&command);
+    }
+}
+
+fn heartbeat(body: &[u8]) {
+    let Ok(heartbeat) = lenient::from_slice::<Heartbeat>(body) else { return };
+    for consumer in heartbeat.consumers.into_iter().map(Consumer::from) {
+        consumer.subscriptions.values().for_each(|subscription| drop(subscription.expression()));
+    }
+}
+
+fn send(command: &Command) {
+    const MAX_BODY: usize = 1 << 20;
+    let header = Header {
+        topic: command.text("b").unwrap_or_default().to_owned(),
+        producer_group: command.text("a").unwrap_or_default().to_owned(),
+        system_flags: command.number("f").unwrap_or_default(),
+        born_at: command.number("g").unwrap_or_default(),
+        queue: None,
+    };
+    let draft = |properties: &str, body: Bytes| drop(message::draft(&header, properties, body, MAX_BODY));
+    draft(command.text("i").unwrap_or_default(), command.body.clone());
+    for BatchEntry { properties, body } in read_batch(command.body.clone()).unwrap_or_default() {
+        draft(&properties, body);
+    }
+}
