@@ -108,3 +108,5 @@ pub const GET_CONSUME_STATS: i32 = 208;
 pub const VIEW_MESSAGE_BY_ID: i32 = 33;
 /// Messages with a key.
 pub const QUERY_MESSAGE: i32 = 12;
+/// To a client: how it is doing.
+pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;

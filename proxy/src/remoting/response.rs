@@ -40,6 +40,8 @@ pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
 pub const INVALID_PARAMETER: i32 = 29;
 /// No client consumes in the group.
 pub const CONSUMER_NOT_ONLINE: i32 = 206;
+/// A client did not answer in time.
+pub const CONSUME_MSG_TIMEOUT: i32 = 207;
 /// The offset is not in the queue.
 pub const NO_MESSAGE: i32 = 208;
 /// Too many are waiting.

@@ -19,7 +19,7 @@ const MAX_FOUND: usize = 64;
 const MAX_PAGES: usize = 50;
 
 /// A queue, as tools write it where it is the key of a table. The form is not JSON: keys are objects.
-fn queue_key(topic: &str, broker: &str, queue: i32) -> String {
+pub(super) fn queue_key(topic: &str, broker: &str, queue: i32) -> String {
     json!({"brokerName": broker, "queueId": queue, "topic": topic}).to_string()
 }
 

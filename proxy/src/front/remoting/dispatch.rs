@@ -2,8 +2,8 @@
 
 use super::request::{Answered, Refusal, Request};
 use super::{
-    admin_catalog, admin_stats, client, consume, members_list, name_server, reply, send, topic_route,
-    transaction,
+    admin_catalog, admin_reset, admin_stats, client, consume, members_list, name_server, relay, reply, send,
+    topic_route, transaction,
 };
 use crate::front::port::Charge;
 use crate::remoting::{Command, HeaderType, request, response};
@@ -84,6 +84,7 @@ async fn administer(request: Request) -> Answered {
     match request.command.code {
         request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
         request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),
+        request::GET_CONSUMER_RUNNING_INFO => Box::pin(relay::running_info(request)).await,
         request::UPDATE_AND_CREATE_TOPIC => Box::pin(admin_catalog::put_topic(request)).await,
         request::DELETE_TOPIC_IN_BROKER => Box::pin(admin_catalog::delete_topic(request)).await,
         request::DELETE_TOPIC_IN_NAMESRV => name_server::forget_topic(),
@@ -95,6 +96,7 @@ async fn administer(request: Request) -> Answered {
         request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG => Box::pin(admin_catalog::groups(request)).await,
         request::GET_TOPIC_STATS_INFO => Box::pin(admin_stats::topic_stats(request)).await,
         request::GET_CONSUME_STATS => Box::pin(admin_stats::consume_stats(request)).await,
+        request::INVOKE_BROKER_TO_RESET_OFFSET => Box::pin(admin_reset::reset(request)).await,
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
         _ => consume::dispatch(request).await,

@@ -8,6 +8,7 @@
 //! What is known of a connection is soft state. Codes and texts are those of Apache's brokers, where these have one.
 
 mod admin_catalog;
+mod admin_reset;
 mod admin_stats;
 mod client;
 mod config;
@@ -25,6 +26,7 @@ mod message;
 mod name_server;
 mod position;
 mod pushes;
+mod relay;
 mod reply;
 mod request;
 mod send;
