@@ -63,6 +63,8 @@ pub enum Exhausted {
 }
 
 impl Budget {
+    /// A budget of this size.
+    #[must_use]
     pub fn new(config: &TransportConfig) -> Arc<Self> {
         Arc::new(Self {
             max_bytes: config.bytes,
@@ -73,6 +75,8 @@ impl Budget {
         })
     }
 
+    /// The part of a new connection.
+    #[must_use]
     pub fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
         Arc::new(ConnectionBudget { budget: self.clone(), bytes: AtomicUsize::new(0) })
     }
@@ -125,6 +129,9 @@ impl State {
 
 impl Charge {
     /// Counts a call that holds nothing yet.
+    ///
+    /// # Errors
+    /// `Calls`.
     pub fn new(connection: &Arc<ConnectionBudget>) -> Result<Self, Exhausted> {
         let budget = &connection.budget;
         if budget.calls.fetch_add(1, Ordering::Relaxed) >= budget.max_calls {
@@ -140,6 +147,9 @@ impl Charge {
     }
 
     /// Changes the number of bytes held.
+    ///
+    /// # Errors
+    /// What is used up, or `Evicted`.
     pub fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.connection.budget;
         let mut state = budget.state.lock();
@@ -162,6 +172,7 @@ impl Charge {
     }
 
     /// Bytes held.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -180,6 +191,9 @@ impl Charge {
     }
 
     /// Marks the request as complete, so that it can't be evicted.
+    ///
+    /// # Errors
+    /// `Evicted`.
     pub fn completed(&mut self) -> Result<(), Exhausted> {
         let Some(id) = self.incomplete else { return Ok(()) };
         let removed = self.connection.budget.state.lock().incomplete.remove(&id);
@@ -208,6 +222,7 @@ impl Drop for Charge {
 
 impl Exhausted {
     /// The reason, for logs and clients.
+    #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
             Self::Calls => "the proxy serves too many calls (transport.calls)",

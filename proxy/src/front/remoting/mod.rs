@@ -64,6 +64,7 @@ struct Shared {
     /// Whether administrators' requests are served here.
     administration: bool,
     members: Members,
+    #[expect(dead_code, reason = "for requests of consumers")]
     consume: consume::Server,
 }
 

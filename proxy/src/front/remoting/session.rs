@@ -25,6 +25,7 @@ pub(super) struct Session {
     closed: CancellationToken,
     registered: Mutex<Registered>,
     /// What the client consumes.
+    #[expect(dead_code, reason = "for requests of consumers")]
     pub(super) consuming: Consuming,
 }
 
