@@ -27,6 +27,8 @@ pub(crate) mod code {
     pub(crate) const NOT_SUPPORTED: i32 = 3;
     pub(crate) const TOPIC_NOT_EXIST: i32 = 17;
     pub(crate) const MESSAGE_ILLEGAL: i32 = 13;
+    pub(crate) const NOT_FOUND: i32 = 22;
+    pub(crate) const NOT_ONLINE: i32 = 206;
     pub(crate) const INVALID_PARAMETER: i32 = 29;
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod classic;
+mod classic_tools;
 mod dead_letters;
 mod drain;
 mod groups;

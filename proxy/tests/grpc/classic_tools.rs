@@ -1,0 +1,126 @@
+//! What tools of the remoting protocol rely on.
+
+use rocketmq_thin_proxy::remoting::{Command, lenient, message};
+use serde_json::{Value, json};
+
+use crate::classic::{Classic, code, send};
+use crate::support::Proxy;
+
+const CLUSTER_INFO: i32 = 106;
+const TOPIC_LIST: i32 = 206;
+const PUT_TOPIC: i32 = 17;
+const DELETE_TOPIC: i32 = 215;
+const PUT_GROUP: i32 = 200;
+const GROUP: i32 = 352;
+const TOPIC_STATS: i32 = 202;
+const CONSUMER_CONNECTIONS: i32 = 203;
+const QUERY_MESSAGE: i32 = 12;
+const VIEW_MESSAGE: i32 = 33;
+
+async fn connected(proxy: &Proxy) -> Classic {
+    Classic::connect(proxy.address).await
+}
+
+async fn proxy() -> Proxy {
+    Proxy::configured(|config| config.remoting.enabled = true).await
+}
+
+fn body(answer: &Command) -> Value {
+    assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+    lenient::from_slice(&answer.body).expect("JSON")
+}
+
+#[tokio::test]
+async fn topics_are_created_changed_listed_and_deleted() {
+    let proxy = proxy().await;
+    let mut tool = connected(&proxy).await;
+    let cluster = body(&tool.call(Command::request(CLUSTER_INFO)).await);
+    let broker = cluster["clusterAddrTable"]["DefaultCluster"][0].as_str().expect("a broker").to_owned();
+    assert_eq!(cluster["brokerAddrTable"][&broker]["brokerAddrs"]["0"], proxy.address.to_string());
+
+    let put = |attributes: &str| {
+        let put = Command::request(PUT_TOPIC).field("topic", "made").field("perm", 6);
+        put.field("readQueueNums", 4).field("writeQueueNums", 4).field("attributes", attributes)
+    };
+    assert_eq!(tool.call(put("+message.type=DELAY")).await.code, code::SUCCESS);
+    assert_eq!(tool.call(put("+message.type=NONSENSE")).await.code, code::INVALID_PARAMETER);
+    assert_eq!(tool.call(put("+cleanup.policy=COMPACTION")).await.code, code::INVALID_PARAMETER);
+    let topics = body(&tool.call(Command::request(TOPIC_LIST)).await);
+    assert_eq!(topics["topicList"], json!(["made"]));
+    // The type stays if a change does not name it.
+    assert_eq!(tool.call(put("")).await.code, code::SUCCESS);
+    assert_eq!(tool.call(send("made", 3, &[("DELAY", "18")], "later")).await.code, code::SUCCESS);
+
+    let delete = Command::request(DELETE_TOPIC).field("topic", "made");
+    assert_eq!(tool.call(delete).await.code, code::SUCCESS);
+    assert_eq!(body(&tool.call(Command::request(TOPIC_LIST)).await)["topicList"], json!([]));
+}
+
+#[tokio::test]
+async fn groups_are_created_and_their_members_shown() {
+    let proxy = proxy().await;
+    let mut tool = connected(&proxy).await;
+    let group = json!({"groupName": "g", "consumeEnable": true, "retryMaxTimes": 3});
+    assert_eq!(tool.call(Command::request(PUT_GROUP).body(group.to_string())).await.code, code::SUCCESS);
+    let shown = body(&tool.call(Command::request(GROUP).field("group", "g")).await);
+    assert_eq!(shown["retryMaxTimes"], 3);
+
+    // Tools look for a group's brokers in the route of its retry topic, which clients find no queue in.
+    let route = body(&tool.call(Command::request(code::ROUTE).field("topic", "%RETRY%g")).await);
+    assert_eq!(
+        (&route["queueDatas"][0]["perm"], route["brokerDatas"].as_array().map(Vec::len)),
+        (&json!(0), Some(1))
+    );
+
+    let connections = Command::request(CONSUMER_CONNECTIONS).field("consumerGroup", "g");
+    assert_eq!(tool.call(connections.clone()).await.code, code::NOT_ONLINE);
+    let mut member = connected(&proxy).await;
+    member.heartbeat("one", &[], &["g"]).await;
+    let shown = body(&tool.call(connections).await);
+    assert_eq!(shown["connectionSet"][0]["clientId"], "one");
+    assert_eq!(shown["subscriptionTable"]["t"]["subString"], "*");
+}
+
+#[tokio::test]
+async fn messages_are_found_by_key_by_id_and_by_position() {
+    let proxy = proxy().await;
+    let mut tool = connected(&proxy).await;
+    let sent =
+        tool.call(send("t", 5, &[("UNIQ_KEY", "id-1"), ("KEYS", "red blue"), ("own", "x")], "body")).await;
+    assert_eq!(sent.code, code::SUCCESS, "{:?}", sent.remark);
+    let query = |key: &str| {
+        let query = Command::request(QUERY_MESSAGE).field("topic", "t").field("key", key).field("maxNum", 10);
+        query.field("beginTimestamp", 0).field("endTimestamp", i64::MAX / 1000)
+    };
+    let by_id = query("id-1").field("_UNIQUE_KEY_QUERY", true);
+    // The id of the message contains the address, and its position in the last 16 digits.
+    let id = sent.text("msgId").expect("an id");
+    let position = i64::from_str_radix(&id[id.len() - 16..], 16).expect("a position");
+    let view = Command::request(VIEW_MESSAGE).field("topic", "t").field("offset", position);
+    for request in [query("blue"), by_id, view] {
+        let found = tool.call(request).await;
+        assert_eq!(found.code, code::SUCCESS, "{:?}", found.remark);
+        let record = message::decode_all(found.body).remove(0);
+        assert_eq!((record.topic.as_str(), record.queue_id, record.body.as_ref()), ("t", 5, &b"body"[..]));
+        assert_eq!(record.offset_id(), id);
+        assert!(record.properties.contains("own\u{1}x\u{2}"));
+    }
+    assert_eq!(tool.call(query("green")).await.code, code::NOT_FOUND);
+    let stats = tool.call(Command::request(TOPIC_STATS).field("topic", "t")).await;
+    let stats = String::from_utf8(stats.body.to_vec()).expect("text");
+    // Apache's tools read objects as keys, which are not JSON.
+    let queue = r#"{"brokerName":"broker-a","queueId":5,"topic":"t"}:{"lastUpdateTimestamp":"#;
+    assert!(stats.contains(queue) && stats.contains(r#""maxOffset":1,"minOffset":0"#), "{stats}");
+}
+
+#[tokio::test]
+async fn where_administration_has_its_own_port_tools_are_refused() {
+    let proxy = Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        config.admin_listen = Some("127.0.0.1:0".to_owned());
+    })
+    .await;
+    let mut tool = connected(&proxy).await;
+    let delete = Command::request(DELETE_TOPIC).field("topic", "t");
+    assert_eq!(tool.call(delete).await.code, code::NOT_SUPPORTED);
+}
