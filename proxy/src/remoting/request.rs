@@ -110,3 +110,5 @@ pub const VIEW_MESSAGE_BY_ID: i32 = 33;
 pub const QUERY_MESSAGE: i32 = 12;
 /// To a client: how it is doing.
 pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
+/// Deletes an entry of a name server's key-value configuration.
+pub const DELETE_KV_CONFIG: i32 = 102;

@@ -88,6 +88,7 @@ async fn administer(request: Request) -> Answered {
         request::UPDATE_AND_CREATE_TOPIC => Box::pin(admin_catalog::put_topic(request)).await,
         request::DELETE_TOPIC_IN_BROKER => Box::pin(admin_catalog::delete_topic(request)).await,
         request::DELETE_TOPIC_IN_NAMESRV => name_server::forget_topic(),
+        request::DELETE_KV_CONFIG => name_server::forget_key_value(),
         request::GET_TOPIC_CONFIG => Box::pin(admin_catalog::topic(request)).await,
         request::GET_ALL_TOPIC_CONFIG => Box::pin(admin_catalog::topics(request)).await,
         request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP => Box::pin(admin_catalog::put_group(request)).await,

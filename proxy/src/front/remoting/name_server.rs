@@ -69,3 +69,8 @@ pub(super) fn key_values(request: &Request) -> Answered {
 pub(super) fn forget_topic() -> Answered {
     Ok(success())
 }
+
+/// DELETE_KV_CONFIG: there is nothing to delete. Tools ask for it when they delete a topic.
+pub(super) fn forget_key_value() -> Answered {
+    Ok(success())
+}
