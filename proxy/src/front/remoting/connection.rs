@@ -63,9 +63,19 @@ impl Serving {
     }
 
     pub(super) async fn run(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
-        let Self { shared, session, connection, budget, written, pushed } = self;
         // However this ends, also when the future is dropped.
-        let _leaving = Leaving { shared: &shared, session: &session };
+        let _leaving = Leaving { shared: self.shared.clone(), session: self.session.clone() };
+        let (session, calls) = (self.session.clone(), self.connection.calls().clone());
+        let ended = self.exchange(stream, transport).await;
+        session.close();
+        // What was under way ends before the connection does, so that nothing uses the broker after a shutdown.
+        calls.close();
+        calls.wait().await;
+        ended
+    }
+
+    async fn exchange(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
+        let Self { shared, session, connection, budget, written, pushed } = self;
         let (mut read, write) = tokio::io::split(stream);
         let mut writing = std::pin::pin!(written.write_to(write, transport.answer_timeout));
         let mut pushing = std::pin::pin!(pushes::pass_on(&session, pushed));
@@ -108,15 +118,15 @@ impl Serving {
 }
 
 /// Forgets a connection's client when the connection ends.
-struct Leaving<'a> {
-    shared: &'a Arc<Shared>,
-    session: &'a Arc<Session>,
+struct Leaving {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
 }
 
-impl Drop for Leaving<'_> {
+impl Drop for Leaving {
     fn drop(&mut self) {
         self.session.close();
-        self.shared.leave(self.session);
+        self.shared.leave(&self.session);
     }
 }
 
