@@ -179,7 +179,10 @@ pub(super) fn wire_types(source: &Source) -> Vec<Finding> {
     away.flat_map(|edge| {
         let paths =
             edge.names.iter().flat_map(|name| [source.find(&[name, "::"]), source.find(&["::", name])]);
-        let mut lines: Vec<usize> = paths.flatten().collect();
+        // A front end that is named after its protocol hides the protocol.
+        let fronts: Vec<usize> =
+            edge.names.iter().flat_map(|name| source.find(&["front", "::", name])).collect();
+        let mut lines: Vec<usize> = paths.flatten().filter(|line| !fronts.contains(line)).collect();
         lines.sort_unstable();
         lines.dedup();
         lines.into_iter().map(|line| Finding::new(source, line, edge.why)).collect::<Vec<_>>()
@@ -226,6 +229,9 @@ mod tests {
         assert_eq!(wire_types(&Source::of("core/src/producer.rs", text)).len(), 2);
         assert!(wire_types(&Source::of("core/src/wire/send.rs", text)).is_empty());
         assert!(wire_types(&Source::of("proxy/src/front/grpc/send.rs", text)).is_empty());
+        assert!(
+            wire_types(&Source::of("proxy/src/app.rs", "use crate::front::remoting::Server;")).is_empty()
+        );
         let text = "use crate::remoting::Command;";
         assert_eq!(wire_types(&Source::of("proxy/src/processor/send.rs", text)).len(), 1);
         assert!(wire_types(&Source::of("proxy/src/backend/remote/send.rs", text)).is_empty());
