@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::classic_clients::ClassicGroups;
+use super::classic_clients::{ClassicClient, ClassicGroups};
 use super::command::Command;
 use super::environment::Environment;
 use super::stream::PushStream;
@@ -69,7 +69,8 @@ impl Command for ClassicClientCommand {
             producers: self.producers,
             consumers: self.consumers.iter().map(|group| group.name.clone()).collect(),
         };
-        environment.clients.heard_classic(context, &self.stream, groups, (&topics, self.bytes))
+        let client = ClassicClient { stream: &self.stream, groups, topics, bytes: self.bytes };
+        environment.clients.heard_classic(context, client)
     }
 }
 

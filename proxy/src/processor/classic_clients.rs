@@ -15,6 +15,17 @@ pub(super) struct ClassicGroups {
     pub(super) consumers: BTreeSet<String>,
 }
 
+/// What a client of the remoting protocol tells.
+pub(super) struct ClassicClient<'a> {
+    /// How it is reached.
+    pub(super) stream: &'a PushStream,
+    pub(super) groups: ClassicGroups,
+    /// What it subscribes to.
+    pub(super) topics: BTreeSet<&'a str>,
+    /// Bytes that are kept of it elsewhere.
+    pub(super) bytes: usize,
+}
+
 impl ClassicGroups {
     /// The consumer groups, for administrators.
     pub(super) fn consumers(&self) -> String {
@@ -23,22 +34,16 @@ impl ClassicGroups {
 }
 
 impl Clients {
-    /// Begins the session of a client of the remoting protocol, or goes on with it. Takes the topics that it subscribes to,
-    /// and what else is kept of it, in bytes.
+    /// Begins the session of a client of the remoting protocol, or goes on with it.
     ///
     /// # Errors
     /// As [`Session::new`], and `Busy` if too many clients are there already.
-    pub(super) fn heard_classic(
-        &self,
-        context: &Context,
-        stream: &PushStream,
-        groups: ClassicGroups,
-        (topics, bytes): (&BTreeSet<&str>, usize),
-    ) -> Result<(), Error> {
+    pub(super) fn heard_classic(&self, context: &Context, client: ClassicClient<'_>) -> Result<(), Error> {
+        let ClassicClient { stream, groups, topics, bytes } = client;
         let mut session = Session::new(context, ClientKind::Classic, stream)?;
         session.bytes += bytes;
         session.classic = groups;
-        session.subscribe_to(topics.iter().copied());
+        session.subscribe_to(topics.into_iter());
         if let Some(before) = self.sessions.lock().get_mut(&context.client_id, &context.host())
             && before.stream.as_ref().is_some_and(|before| before.same(stream))
         {

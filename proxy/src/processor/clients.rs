@@ -287,9 +287,9 @@ impl Clients {
     pub(super) fn insert(&self, context: &Context, mut session: Session) -> Result<(), Error> {
         let host = context.host();
         let mut sessions = self.sessions.lock();
-        let published = |session: &Session| {
-            let reachable = session.stream.is_some();
-            reachable.then(|| (session.topics.clone(), session.classic.producers.clone())).unwrap_or_default()
+        let published = |session: &Session| match session.stream {
+            Some(_) => (session.topics.clone(), session.classic.producers.clone()),
+            None => (BTreeSet::new(), BTreeSet::new()),
         };
         // Gives its bytes back before the new one takes them.
         let before = sessions.remove(&context.client_id, &host).map(|before| published(&before));
