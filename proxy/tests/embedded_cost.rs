@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use rocketmq_thin_proxy::backend::embedded::{Embedded, EmbeddedConfig, Flush, OpenError, open};
 use rocketmq_thin_proxy::service::{
-    Acknowledge, Delivered, Delivery, Filter, GroupConfig, LiteAction, LiteChange, Message, Messages,
+    Acknowledge, Delay, Delivered, Delivery, Filter, GroupConfig, LiteAction, LiteChange, Message, Messages,
     Permission, Receive, Services, Settle, TopicConfig, TopicKind,
 };
 
@@ -98,6 +98,72 @@ async fn disk_use_with_short_retention() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a benchmark"]
+async fn delays_while_a_large_topic_is_removed() {
+    const COUNT: usize = 1_000_000;
+    for size in [100, 1024] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+        let broker = open_again(&config).await;
+        let services = broker.services();
+        let start = Instant::now();
+        for _ in 0..COUNT / 100 {
+            let message = Message { body: vec![7; size].into(), ..message() };
+            let deadline = Instant::now() + Duration::from_secs(60);
+            services.messages.send("large", vec![message; 100], deadline).await.expect("a send");
+        }
+        let used = || disk_use(directory.path()) / 1_000_000;
+        println!("{COUNT} messages of {size} bytes stored in {:?}, {} MB on disk", start.elapsed(), used());
+        println!("before: {}", lateness(&services, Duration::from_secs(3)).await);
+        services.metadata.delete_topic("large").await.expect("deleted");
+        for _ in 0..10 {
+            println!("then: {}, {} MB on disk", lateness(&services, Duration::from_secs(3)).await, used());
+        }
+    }
+}
+
+/// Sends a delayed message every 10 ms for some time. Returns how late they came, and how long the sends took.
+async fn lateness(services: &Services, time: Duration) -> String {
+    let (start, mut late, mut sends) = (Instant::now(), Vec::new(), Vec::new());
+    let mut due = std::collections::BTreeMap::new();
+    let mut number = 0;
+    while start.elapsed() < time || !due.is_empty() {
+        if start.elapsed() < time {
+            number += 1;
+            let at = SystemTime::now() + Duration::from_millis(100);
+            let message = Message {
+                id: number.to_string(),
+                delay: Some(Delay::Until(at)),
+                body: Bytes::new(),
+                ..message()
+            };
+            due.insert(number.to_string(), at);
+            let (sent, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+            services.messages.send(TOPIC, vec![message], deadline).await.expect("a send");
+            sends.push(sent.elapsed());
+        }
+        let request = Receive { deadline: Instant::now() + Duration::from_millis(10), ..request(32) };
+        if let Delivered::Messages(deliveries) = services.messages.receive(request).await.expect("a receive")
+        {
+            for delivery in &deliveries {
+                let at = due.remove(&delivery.message.id).expect("it was sent");
+                late.push(SystemTime::now().duration_since(at).unwrap_or_default());
+            }
+            acknowledge(&*services.messages, &deliveries).await;
+        }
+    }
+    late.sort();
+    sends.sort();
+    format!(
+        "late p50 {:?}, worst {:?}; a send p50 {:?}, worst {:?}",
+        late[late.len() / 2],
+        late[late.len() - 1],
+        sends[sends.len() / 2],
+        sends[sends.len() - 1]
+    )
+}
+
 /// The bytes of the blocks in use below a directory.
 fn disk_use(path: &std::path::Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
@@ -168,6 +234,8 @@ async fn create_lite(services: &Services) {
         write_queues: 1,
         permission: Permission { read: true, write: true },
         lite_expiration: None,
+        retention: None,
+        retention_bytes: None,
     };
     services.metadata.create_topic(topic, false).await.expect("a topic");
     let group = services.metadata.group(GROUP).await.expect("a group");

@@ -12,10 +12,11 @@ use super::messages;
 use super::output::{Done, show};
 use super::stat_reports::{GroupReport, ResetReport, TopicReport};
 use super::store_reports::{ClientReport, StoreReport};
-use crate::config::{Catalog, GroupSpec, TopicSpec};
+use super::summary_reports::{GroupSummaries, TopicSummaries};
+use crate::config::Catalog;
 use crate::front::grpc::{RemoteAdmin, RemoteError};
-use crate::processor::ClientFilter;
-use crate::service::{GroupConfig, ResetGroup, TopicConfig};
+use crate::processor::{ClientFilter, Page};
+use crate::service::{GroupConfig, LiteTopicPage, ResetGroup, TopicConfig};
 
 /// Why a subcommand failed.
 #[derive(Debug, Error)]
@@ -51,6 +52,9 @@ pub(super) enum AdminError {
     /// Dead letters were not sent.
     #[error("{0} dead letters could not be sent; the command can be repeated after a minute")]
     NotSent(usize),
+    /// Not all dead letters were reached.
+    #[error("{0}; the command can be repeated")]
+    EndedEarly(String),
     /// The answer can't be printed.
     #[error("cannot print the answer: {0}")]
     Print(#[from] std::io::Error),
@@ -75,8 +79,8 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
             let stats = connect(&server).await?.store_stats().await?;
             Ok(show(&StoreReport::from(stats), server.json)?)
         }
-        // Checked before: it needs no proxy.
-        Command::Store(StoreCommand::Check(_)) => Ok(()),
+        // Run before: they need no proxy.
+        Command::Store(StoreCommand::Check(_) | StoreCommand::Copy(_)) => Ok(()),
         Command::Apply { file, server } => {
             let Catalog { topics, groups } = read(&file)?;
             let applied = Applied { topics: topics.len(), groups: groups.len() };
@@ -105,16 +109,12 @@ async fn known_group(admin: &mut RemoteAdmin, name: &str) -> Result<GroupConfig,
 async fn topic(command: TopicCommand) -> Result<(), AdminError> {
     match command {
         TopicCommand::Create { topic: Named { name, server }, settings } => {
-            let mut topic = TopicSpec { name: name.clone(), ..TopicSpec::default() };
-            settings.apply_to(&mut topic);
-            connect(&server).await?.apply(vec![topic.into()], Vec::new(), false).await?;
+            let topic = settings.update(name.clone()).values;
+            connect(&server).await?.apply(vec![topic], Vec::new(), false).await?;
             done("created", "topic", name, &server)
         }
         TopicCommand::Update { topic: Named { name, server }, settings } => {
-            let mut admin = connect(&server).await?;
-            let mut topic = TopicSpec::from(known_topic(&mut admin, &name).await?);
-            settings.apply_to(&mut topic);
-            admin.apply(vec![topic.into()], Vec::new(), true).await?;
+            connect(&server).await?.update_topic(settings.update(name.clone())).await?;
             done("updated", "topic", name, &server)
         }
         TopicCommand::List(server) => {
@@ -125,9 +125,19 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
             let topic = known_topic(&mut connect(&server).await?, &name).await?;
             Ok(show(&Catalog { topics: vec![topic.into()], groups: Vec::new() }, server.json)?)
         }
-        TopicCommand::Stats(Named { name, server }) => {
-            let stats = connect(&server).await?.topic_stats(&name).await?;
-            Ok(show(&TopicReport::new(name, stats), server.json)?)
+        TopicCommand::Stats { name: None, limit, server, .. } => {
+            let mut admin = connect(&server).await?;
+            let (lines, more) = pages(limit, async |after| admin.topic_summaries(after).await).await?;
+            Ok(show(&TopicSummaries::new(lines, more), server.json)?)
+        }
+        TopicCommand::Stats { name: Some(name), lite_topic, lite_count, lite_after, server, .. } => {
+            let mut admin = connect(&server).await?;
+            let stats = admin.topic_stats(&name, lite_topic.clone()).await?;
+            let mut report = TopicReport::new(name.clone(), lite_topic, stats);
+            if report.has_lite_topics() {
+                report.add_lite_topics(lite_topics(&mut admin, &name, lite_after, lite_count).await?);
+            }
+            Ok(show(&report, server.json)?)
         }
         TopicCommand::Delete(Named { name, server }) => {
             connect(&server).await?.delete_topic(name.clone()).await?;
@@ -139,16 +149,13 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
 async fn group(command: GroupCommand) -> Result<(), AdminError> {
     match command {
         GroupCommand::Create { group: Named { name, server }, settings } => {
-            let mut group = GroupSpec::named(&name);
-            settings.apply_to(&mut group);
-            connect(&server).await?.apply(Vec::new(), vec![group.into()], false).await?;
+            let update = settings.update(name.clone());
+            let group = update.applied_to(&GroupConfig::named(&name));
+            connect(&server).await?.apply(Vec::new(), vec![group], false).await?;
             done("created", "group", name, &server)
         }
         GroupCommand::Update { group: Named { name, server }, settings } => {
-            let mut admin = connect(&server).await?;
-            let mut group = GroupSpec::from(known_group(&mut admin, &name).await?);
-            settings.apply_to(&mut group);
-            admin.apply(Vec::new(), vec![group.into()], true).await?;
+            connect(&server).await?.update_group(settings.update(name.clone())).await?;
             done("updated", "group", name, &server)
         }
         GroupCommand::Reset { group, topic, target, server } => {
@@ -164,7 +171,12 @@ async fn group(command: GroupCommand) -> Result<(), AdminError> {
             let group = known_group(&mut connect(&server).await?, &name).await?;
             Ok(show(&Catalog { topics: Vec::new(), groups: vec![group.into()] }, server.json)?)
         }
-        GroupCommand::Stats { group: Named { name, server }, topic, queues } => {
+        GroupCommand::Stats { name: None, limit, server, .. } => {
+            let mut admin = connect(&server).await?;
+            let (lines, more) = pages(limit, async |after| admin.group_summaries(after).await).await?;
+            Ok(show(&GroupSummaries::new(lines, more), server.json)?)
+        }
+        GroupCommand::Stats { name: Some(name), topic, queues, server, .. } => {
             let stats = connect(&server).await?.group_stats(&name, topic).await?;
             Ok(show(&GroupReport::new(name, stats, queues), server.json)?)
         }
@@ -173,6 +185,41 @@ async fn group(command: GroupCommand) -> Result<(), AdminError> {
             done("deleted", "group", name, &server)
         }
     }
+}
+
+/// The lines of several answers, up to a limit, and whether there are more.
+async fn pages<T>(
+    limit: usize,
+    mut page: impl AsyncFnMut(Option<String>) -> Result<Page<T>, RemoteError>,
+) -> Result<(Vec<T>, bool), AdminError> {
+    let (mut lines, mut after) = (Vec::new(), None);
+    loop {
+        let answer = page(after).await?;
+        lines.extend(answer.lines);
+        let is_full = lines.len() > limit || (lines.len() == limit && answer.next.is_some());
+        lines.truncate(limit);
+        if is_full || answer.next.is_none() {
+            return Ok((lines, is_full));
+        }
+        after = answer.next;
+    }
+}
+
+async fn lite_topics(
+    admin: &mut RemoteAdmin,
+    topic: &str,
+    mut after: Option<String>,
+    count: usize,
+) -> Result<LiteTopicPage, AdminError> {
+    let mut found = LiteTopicPage::default();
+    while found.lite_topics.len() < count && !found.finished {
+        let max = i32::try_from(count - found.lite_topics.len()).unwrap_or(i32::MAX);
+        let page = admin.lite_topics(topic, after, max).await?;
+        found.finished = page.finished;
+        found.lite_topics.extend(page.lite_topics);
+        after = found.lite_topics.last().map(|last| last.name.clone());
+    }
+    Ok(found)
 }
 
 fn done(done: &'static str, kind: &'static str, name: String, server: &Server) -> Result<(), AdminError> {

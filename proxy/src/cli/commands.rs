@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
 use super::settings::{GroupSettings, TopicSettings};
-use super::store_check::Check;
+use super::store_check::{Check, CopyTo};
 use super::times;
 use crate::log_level::LogLevel;
 use crate::service::ResetTarget;
@@ -82,7 +82,8 @@ again.
 
 Examples:
   rocketmq-thin-proxy topic update orders --queues 16
-  rocketmq-thin-proxy topic update orders --perm r")]
+  rocketmq-thin-proxy topic update orders --perm r
+  rocketmq-thin-proxy topic update audit --retention 30d --retention-bytes 10GiB")]
     Update {
         #[command(flatten)]
         topic: Named,
@@ -93,12 +94,33 @@ Examples:
     List(#[command(flatten)] Server),
     /// Show the configuration of one topic, as `apply` reads it
     Show(#[command(flatten)] Named),
-    /// Show what a topic holds: offsets of its queues, messages, bytes, rate
+    /// Show what a topic holds: offsets of its queues, messages, bytes, rate; without a name, a line for each topic
     #[command(after_help = "\
+A topic of type lite also shows its lite topics, by name.
+
 Examples:
-  rocketmq-thin-proxy topic stats orders
-  rocketmq-thin-proxy topic stats orders --json")]
-    Stats(#[command(flatten)] Named),
+  rocketmq-thin-proxy topic stats
+  rocketmq-thin-proxy topic stats orders --json
+  rocketmq-thin-proxy topic stats chats --lite-after chat-1700 --lite-count 100
+  rocketmq-thin-proxy topic stats chats --lite-topic chat-17")]
+    Stats {
+        /// Its name; all topics without it
+        name: Option<String>,
+        /// Only this lite topic
+        #[arg(long, value_name = "NAME", requires = "name")]
+        lite_topic: Option<String>,
+        /// How many lite topics to show
+        #[arg(long, value_name = "N", default_value_t = 20, requires = "name")]
+        lite_count: usize,
+        /// Show the lite topics after this one
+        #[arg(long, value_name = "NAME", requires = "name")]
+        lite_after: Option<String>,
+        /// How many topics to show
+        #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "name")]
+        limit: usize,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Delete a topic and its messages
     Delete(#[command(flatten)] Named),
 }
@@ -163,24 +185,30 @@ Examples:
     List(#[command(flatten)] Server),
     /// Show the configuration of one group, as `apply` reads it
     Show(#[command(flatten)] Named),
-    /// Show how far a group has got: lag, deliveries in flight, rates
+    /// Show how far a group has got: lag, deliveries in flight, rates; without a name, a line for each group
     #[command(after_help = "\
 LAG is the number of messages that are not settled: undelivered, in flight, or to be delivered again. A delivery
 that was given back with a delay is in flight until the delay is over. RETRY counts the messages that are ready to be
 delivered again. BLOCKED counts those of a FIFO group that wait for earlier ones of their message group.
 
 Examples:
+  rocketmq-thin-proxy group stats
   rocketmq-thin-proxy group stats billing
   rocketmq-thin-proxy group stats billing --topic orders --queues")]
     Stats {
-        #[command(flatten)]
-        group: Named,
+        /// Its name; all groups without it
+        name: Option<String>,
         /// Only this topic
-        #[arg(long, value_name = "TOPIC")]
+        #[arg(long, value_name = "TOPIC", requires = "name")]
         topic: Option<String>,
         /// Show each queue
-        #[arg(long)]
+        #[arg(long, requires = "name")]
         queues: bool,
+        /// How many groups to show
+        #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "name")]
+        limit: usize,
+        #[command(flatten)]
+        server: Server,
     },
     /// Delete a group and its progress
     Delete(#[command(flatten)] Named),
@@ -284,4 +312,13 @@ Examples:
   rocketmq-thin-proxy store check /var/lib/rocketmq-thin
   rocketmq-thin-proxy store check /var/lib/rocketmq-thin --json")]
     Check(Check),
+    /// Copy what can be read of a data directory that no proxy uses into a new one, and say what is lost
+    #[command(after_help = "\
+The remedy for damage that `store check` finds, where there is no backup. The old directory is not changed. Where the last
+messages of a queue are lost, the next ones get their offsets. Exit codes: 0 all was copied, 1 it could not be done, 2
+something is lost.
+
+Examples:
+  rocketmq-thin-proxy store copy /var/lib/rocketmq-thin /var/lib/rocketmq-thin.new")]
+    Copy(CopyTo),
 }

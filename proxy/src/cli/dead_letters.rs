@@ -9,7 +9,7 @@ use super::admin::AdminError;
 use super::commands::Server;
 use super::messages::{Reader, Search, Start};
 use super::output::{Report, Table, one_line, show};
-use super::{print, times};
+use super::{note, print, times};
 use crate::front::grpc::RemoteAdmin;
 use crate::processor::{RESEND_GROUP, ResendSelection, ResentLetter};
 use crate::service::names::{DEAD_LETTER_PREFIX, dead_letter_topic};
@@ -129,7 +129,7 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
 
 async fn reader(group: &str, server: &Server) -> Result<Reader, AdminError> {
     let admin = RemoteAdmin::connect(&server.address).await?;
-    match Reader::new(admin, dead_letter_topic(group)).await {
+    match Reader::new(admin, dead_letter_topic(group), None).await {
         Err(AdminError::Remote(error)) if error.is_not_found() => {
             Err(AdminError::NoDeadLetters(group.to_owned()))
         }
@@ -162,7 +162,7 @@ async fn list(admin: &mut RemoteAdmin, wanted: Option<String>) -> Result<Vec<Gro
         if wanted.as_deref().is_some_and(|wanted| wanted != group) {
             continue;
         }
-        let stats = admin.topic_stats(&topic.name).await?;
+        let stats = admin.topic_stats(&topic.name, None).await?;
         let dead_letters = stats.queues.iter().map(|queue| queue.next - queue.first).sum();
         // Apache's brokers have retry topics, whose names end with that of the topic.
         let of_topic = resent.iter().filter(|resent| resent.topic.ends_with(&topic.name));
@@ -218,16 +218,25 @@ struct LetterView {
 impl Resent {
     async fn next(&mut self, admin: &mut RemoteAdmin, group: &str, count: usize) -> Result<(), AdminError> {
         let mut left = count;
+        let mut unreached = Vec::new();
         while left > 0 {
             let page = admin.resend_dead_letters(group, ResendSelection::Next(left.min(PAGE))).await?;
             left = left.saturating_sub(page.letters.len());
             let none_sent = page.letters.iter().all(|letter| letter.failure.is_some());
             page.letters.into_iter().for_each(|letter| self.add(letter));
+            unreached.extend(page.unreached);
+            if let Some(failure) = page.failure {
+                return Err(AdminError::EndedEarly(failure));
+            }
             if page.finished || none_sent {
                 break;
             }
         }
-        Ok(())
+        // Those that a later call has reached were given back in time.
+        unreached.retain(|id| self.letters.iter().all(|letter| letter.id != *id));
+        unreached.dedup();
+        unreached.truncate(left);
+        self.each(admin, group, unreached).await
     }
 
     async fn each(
@@ -237,8 +246,21 @@ impl Resent {
         ids: Vec<String>,
     ) -> Result<(), AdminError> {
         for id in ids {
-            let page = admin.resend_dead_letters(group, ResendSelection::Id(id)).await?;
-            page.letters.into_iter().for_each(|letter| self.add(letter));
+            let mut from = None;
+            loop {
+                let selection = ResendSelection::Id { id: id.clone(), from };
+                let page = admin.resend_dead_letters(group, selection).await?;
+                page.letters.into_iter().for_each(|letter| self.add(letter));
+                let Some(position) = page.searched_to else { break };
+                note(&format!(
+                    "searched for {} up to offset {} of queue {} of {}",
+                    one_line(&id, 64),
+                    position.offset,
+                    position.queue,
+                    position.broker
+                ));
+                from = Some(position);
+            }
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ Examples:
       The ten oldest messages of all queues.
   rocketmq-thin-proxy message peek orders --newest --count 3
   rocketmq-thin-proxy message peek orders --queue 2 --offset 1500
+  rocketmq-thin-proxy message peek chats --lite-topic chat-17
   rocketmq-thin-proxy message peek %DLQ%billing
       Dead letters of a group; `dlq` has commands for them.")]
     Peek {
@@ -79,6 +80,9 @@ Examples:
 pub(super) struct TopicName {
     /// The topic
     topic: String,
+    /// The lite topic, in a topic of type lite
+    #[arg(long, value_name = "NAME")]
+    lite_topic: Option<String>,
     /// The broker, where several have queues of the topic
     #[arg(long, value_name = "NAME")]
     broker: Option<String>,
@@ -162,13 +166,14 @@ pub(super) enum Start {
 pub(super) struct Reader {
     admin: RemoteAdmin,
     topic: String,
+    lite_topic: Option<String>,
     queues: Vec<QueueStats>,
 }
 
 impl Reader {
     async fn open(topic: TopicName) -> Result<Self, AdminError> {
-        let TopicName { topic, broker, server } = topic;
-        let mut reader = Self::new(RemoteAdmin::connect(&server.address).await?, topic).await?;
+        let TopicName { topic, lite_topic, broker, server } = topic;
+        let mut reader = Self::new(RemoteAdmin::connect(&server.address).await?, topic, lite_topic).await?;
         if let Some(broker) = broker {
             reader.queues.retain(|queue| queue.broker == broker);
             if reader.queues.is_empty() {
@@ -180,9 +185,13 @@ impl Reader {
     }
 
     /// A reader of all queues of a topic.
-    pub(super) async fn new(mut admin: RemoteAdmin, topic: String) -> Result<Self, AdminError> {
-        let queues = admin.topic_stats(&topic).await?.queues;
-        Ok(Self { admin, topic, queues })
+    pub(super) async fn new(
+        mut admin: RemoteAdmin,
+        topic: String,
+        lite_topic: Option<String>,
+    ) -> Result<Self, AdminError> {
+        let queues = admin.topic_stats(&topic, lite_topic.clone()).await?.queues;
+        Ok(Self { admin, topic, lite_topic, queues })
     }
 
     /// Leaves the other queues out.
@@ -317,6 +326,7 @@ impl Reader {
     fn read_from(&self, queue: &QueueStats, offset: i64, max_body: usize) -> ReadQueue {
         ReadQueue {
             topic: self.topic.clone(),
+            lite_topic: self.lite_topic.clone(),
             broker: queue.broker.clone(),
             queue_id: queue.id,
             offset,

@@ -14,6 +14,7 @@ mod settings;
 mod stat_reports;
 mod store_check;
 mod store_reports;
+mod summary_reports;
 mod times;
 
 use std::io::{self, Write};
@@ -31,9 +32,11 @@ use commands::{Command, StoreCommand};
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    // It tells by its exit code what it has found.
-    if let Some(Command::Store(StoreCommand::Check(check))) = &args.command {
-        return store_check::run(check);
+    // These tell by their exit codes what they have found.
+    match &args.command {
+        Some(Command::Store(StoreCommand::Check(check))) => return store_check::run(check),
+        Some(Command::Store(StoreCommand::Copy(copy))) => return store_check::copy(copy),
+        _ => {}
     }
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,12 +5,11 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 
 use super::times;
-use crate::config::{GroupSpec, Perm, RetrySpec, StartSpec, TopicSpec, TopicType};
-use crate::service::{GroupStart, millis, time};
-
-const INITIAL_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(2 * 3600);
-const MULTIPLIER: f32 = 2.0;
+use crate::config::{GroupSpec, Perm, StartSpec, TopicSpec, TopicType};
+use crate::service::{
+    GroupConfig, GroupField, GroupStart, GroupUpdate, Permission, RetryPolicy, TopicConfig, TopicField,
+    TopicUpdate, millis, time,
+};
 
 #[derive(ClapArgs)]
 pub(super) struct TopicSettings {
@@ -29,19 +28,47 @@ pub(super) struct TopicSettings {
     /// What clients may do with it [default of a new topic: rw]
     #[arg(long, value_name = "PERM")]
     perm: Option<Perm>,
-    /// Remove a lite topic, with its messages, this long after its last use [default: never]
-    #[arg(long, value_name = "DURATION")]
-    lite_expiration: Option<humantime::Duration>,
+    /// Remove a lite topic, with its messages, this long after its last use; or never [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| or_word(text, "never", duration))]
+    lite_expiration: Option<OrDefault<Duration>>,
+    /// How long its messages are kept; default: as long as the configuration of the proxy says
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| or_word(text, "default", duration))]
+    retention: Option<OrDefault<Duration>>,
+    /// How many bytes of messages it keeps, such as 10GiB, 0 for any number; default: as the configuration of the proxy
+    /// says
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| or_word(text, "default", times::parse_bytes))]
+    retention_bytes: Option<OrDefault<u64>>,
 }
 
+/// A value, or a word that stands for the default.
+#[derive(Clone, Copy)]
+struct OrDefault<T>(Option<T>);
+
 impl TopicSettings {
-    /// Changes what was given.
-    pub(super) fn apply_to(self, topic: &mut TopicSpec) {
-        topic.kind = self.kind.unwrap_or(topic.kind);
-        topic.read_queues = self.read_queues.or(self.queues).or(topic.read_queues);
-        topic.write_queues = self.write_queues.or(self.queues).or(topic.write_queues);
-        topic.perm = self.perm.unwrap_or(topic.perm);
-        topic.lite_expiration = self.lite_expiration.map(Into::into).or(topic.lite_expiration);
+    /// An update of what was given.
+    pub(super) fn update(self, name: String) -> TopicUpdate {
+        let mut fields = Vec::new();
+        let mut values = TopicConfig::from(TopicSpec { name, ..TopicSpec::default() });
+        let mut set = |field, is_given: bool| fields.extend(is_given.then_some(field));
+        if let Some(kind) = self.kind {
+            values.kind = kind.into();
+        }
+        set(TopicField::Kind, self.kind.is_some());
+        let (read, write) = (self.read_queues.or(self.queues), self.write_queues.or(self.queues));
+        values.read_queues = read.unwrap_or(values.read_queues);
+        set(TopicField::ReadQueues, read.is_some());
+        values.write_queues = write.unwrap_or(values.write_queues);
+        set(TopicField::WriteQueues, write.is_some());
+        values.permission = self.perm.map_or(values.permission, Permission::from);
+        set(TopicField::Readable, self.perm.is_some());
+        set(TopicField::Writable, self.perm.is_some());
+        values.lite_expiration = self.lite_expiration.and_then(|OrDefault(value)| value);
+        set(TopicField::LiteExpiration, self.lite_expiration.is_some());
+        values.retention = self.retention.and_then(|OrDefault(value)| value);
+        set(TopicField::Retention, self.retention.is_some());
+        values.retention_bytes = self.retention_bytes.and_then(|OrDefault(value)| value);
+        set(TopicField::RetentionBytes, self.retention_bytes.is_some());
+        TopicUpdate { values, fields }
     }
 }
 
@@ -93,35 +120,39 @@ pub(super) struct GroupSettings {
 }
 
 impl GroupSettings {
-    /// Changes what was given.
-    pub(super) fn apply_to(self, group: &mut GroupSpec) {
-        group.retry = self.retry(group.retry.take());
-        group.fifo = self.fifo.unwrap_or(group.fifo);
-        group.consume = self.consume.unwrap_or(group.consume) && !self.no_consume;
-        group.max_retries = self.max_retries.unwrap_or(group.max_retries);
-        group.lite_bind_topic = self.lite_bind_topic.or(group.lite_bind_topic.take());
-        group.lite_quota = self.lite_quota.unwrap_or(group.lite_quota);
-        group.lite_exclusive = self.lite_exclusive.unwrap_or(group.lite_exclusive);
-        group.start = self.start.or(group.start);
-    }
-
-    fn retry(&self, before: Option<RetrySpec>) -> Option<RetrySpec> {
-        if let Some(pauses) = &self.retry {
-            return Some(RetrySpec::Table(pauses.iter().map(|pause| **pause).collect()));
-        }
-        let (initial, max) = (self.retry_initial.map(Into::into), self.retry_max.map(Into::into));
-        if initial.is_none() && max.is_none() && self.retry_multiplier.is_none() {
-            return before;
-        }
-        let growing = match before {
-            Some(RetrySpec::Growing { initial, max, multiplier }) => (initial, max, multiplier),
-            Some(RetrySpec::Table(_)) | None => (INITIAL_PAUSE, MAX_PAUSE, MULTIPLIER),
+    /// An update of what was given.
+    pub(super) fn update(self, name: String) -> GroupUpdate {
+        let mut fields = Vec::new();
+        let mut values = GroupConfig::from(GroupSpec::named(name));
+        let mut set = |field, is_given: bool| fields.extend(is_given.then_some(field));
+        values.fifo = self.fifo.unwrap_or(values.fifo);
+        set(GroupField::Fifo, self.fifo.is_some());
+        values.consume = self.consume.unwrap_or(values.consume) && !self.no_consume;
+        set(GroupField::Consume, self.consume.is_some() || self.no_consume);
+        values.max_retries = self.max_retries.unwrap_or(values.max_retries);
+        set(GroupField::MaxRetries, self.max_retries.is_some());
+        set(GroupField::Retry, self.retry.is_some());
+        set(GroupField::RetryInitial, self.retry_initial.is_some());
+        set(GroupField::RetryMax, self.retry_max.is_some());
+        set(GroupField::RetryMultiplier, self.retry_multiplier.is_some());
+        values.retry = match self.retry {
+            Some(pauses) => RetryPolicy::Customized(pauses.iter().map(|pause| **pause).collect()),
+            // What was not given is not used.
+            None => RetryPolicy::Exponential {
+                initial: self.retry_initial.map(Into::into).unwrap_or_default(),
+                max: self.retry_max.map(Into::into).unwrap_or_default(),
+                multiplier: self.retry_multiplier.unwrap_or(1.0),
+            },
         };
-        Some(RetrySpec::Growing {
-            initial: initial.unwrap_or(growing.0),
-            max: max.unwrap_or(growing.1),
-            multiplier: self.retry_multiplier.unwrap_or(growing.2),
-        })
+        set(GroupField::LiteBindTopic, self.lite_bind_topic.is_some());
+        values.lite_bind_topic = self.lite_bind_topic;
+        values.lite_quota = self.lite_quota.unwrap_or(values.lite_quota);
+        set(GroupField::LiteQuota, self.lite_quota.is_some());
+        values.lite_exclusive = self.lite_exclusive.unwrap_or(values.lite_exclusive);
+        set(GroupField::LiteExclusive, self.lite_exclusive.is_some());
+        values.start = self.start.map_or(values.start, |StartSpec(start)| start);
+        set(GroupField::Start, self.start.is_some());
+        GroupUpdate { values, fields }
     }
 }
 
@@ -133,6 +164,21 @@ fn start(text: &str) -> Result<StartSpec, String> {
     })
 }
 
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn or_word<T>(
+    text: &str,
+    word: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<OrDefault<T>, String> {
+    if text == word {
+        return Ok(OrDefault(None));
+    }
+    parse(text).map(|value| OrDefault(Some(value))).map_err(|error| format!("{error} (or: {word})"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -140,29 +186,52 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct GroupLine {
         #[command(flatten)]
         settings: GroupSettings,
     }
 
-    fn changed(mut group: GroupSpec, flags: &[&str]) -> GroupSpec {
-        Line::parse_from(["group"].iter().chain(flags)).settings.apply_to(&mut group);
-        group
+    #[derive(Parser)]
+    struct TopicLine {
+        #[command(flatten)]
+        settings: TopicSettings,
+    }
+
+    fn changed(group: &GroupConfig, flags: &[&str]) -> GroupConfig {
+        let line = GroupLine::parse_from(["group"].iter().chain(flags));
+        line.settings.update("g".to_owned()).applied_to(group)
     }
 
     #[test]
     fn what_is_not_given_stays() {
         let secs = Duration::from_secs;
-        let group = GroupSpec { fifo: true, max_retries: 3, ..GroupSpec::named("g") };
-        assert_eq!(changed(group.clone(), &[]), group);
-        let tabled = changed(group.clone(), &["--retry", "1s,5s", "--fifo=false"]);
+        let group = GroupConfig { fifo: true, max_retries: 3, ..GroupConfig::named("g") };
+        assert_eq!(changed(&group, &[]), group);
+        let tabled = changed(&group, &["--retry", "1s,5s", "--fifo=false"]);
         assert_eq!((tabled.fifo, tabled.max_retries), (false, 3));
-        assert_eq!(tabled.retry, Some(RetrySpec::Table(vec![secs(1), secs(5)])));
-        let growing = |initial, max, multiplier| Some(RetrySpec::Growing { initial, max, multiplier });
-        let grown = changed(tabled, &["--retry-initial", "3s"]);
+        assert_eq!(tabled.retry, RetryPolicy::Customized(vec![secs(1), secs(5)]));
+        let growing = |initial, max, multiplier| RetryPolicy::Exponential { initial, max, multiplier };
+        let grown = changed(&tabled, &["--retry-initial", "3s"]);
         assert_eq!(grown.retry, growing(secs(3), secs(7200), 2.0));
-        let changed = changed(grown, &["--retry-max", "1m", "--start", "latest"]);
+        let changed = changed(&grown, &["--retry-max", "1m", "--start", "latest", "--no-consume"]);
         assert_eq!(changed.retry, growing(secs(3), secs(60), 2.0));
-        assert_eq!(changed.start, Some(StartSpec(GroupStart::Latest)));
+        assert_eq!((changed.start, changed.consume), (GroupStart::Latest, false));
+    }
+
+    #[test]
+    fn a_word_stands_for_the_default_of_a_topic() {
+        let changed = |topic: &TopicConfig, flags: &[&str]| {
+            let line = TopicLine::parse_from(["topic"].iter().chain(flags));
+            line.settings.update("t".to_owned()).applied_to(topic)
+        };
+        let topic = TopicConfig::from(TopicSpec { name: "t".to_owned(), ..TopicSpec::default() });
+        let limited = changed(&topic, &["--retention", "7d", "--retention-bytes", "2GiB", "--queues", "3"]);
+        let week = Duration::from_secs(7 * 24 * 3600);
+        assert_eq!((limited.retention, limited.retention_bytes), (Some(week), Some(2 << 30)));
+        assert_eq!((limited.read_queues, limited.write_queues), (3, 3));
+        let unlimited = changed(&limited, &["--retention", "default", "--retention-bytes", "0"]);
+        assert_eq!((unlimited.retention, unlimited.retention_bytes), (None, Some(0)));
+        assert_eq!(changed(&unlimited, &["--retention-bytes", "default"]).retention_bytes, None);
+        assert!(TopicLine::try_parse_from(["topic", "--retention-bytes", "much"]).is_err());
     }
 }

@@ -4,14 +4,19 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::output::{Report, Table};
+use super::output::{Report, Table, one_line};
 use super::times;
-use crate::service::{GroupQueueStats, GroupStats, QueueReset, QueueStats, StoredBytes, TopicStats};
+use crate::service::{
+    GroupQueueStats, GroupStats, LiteTopicPage, LiteTopicStats, QueueReset, QueueStats, StoredBytes,
+    TopicStats,
+};
 
 /// What a topic holds.
 #[derive(Serialize)]
 pub(super) struct TopicReport {
     topic: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lite_topic: Option<String>,
     messages: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<BytesView>,
@@ -23,8 +28,34 @@ pub(super) struct TopicReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     newest: Option<String>,
     queues: Vec<QueueView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lite_topics: Option<LiteTopicsView>,
     #[serde(skip)]
     age: Option<String>,
+}
+
+/// The lite topics of a topic.
+#[derive(Serialize)]
+struct LiteTopicsView {
+    /// How many there are.
+    count: u64,
+    /// Some of them.
+    shown: Vec<LiteTopicView>,
+    /// Whether there are others after these.
+    truncated: bool,
+}
+
+#[derive(Serialize)]
+struct LiteTopicView {
+    lite_topic: String,
+    messages: i64,
+    first_offset: i64,
+    next_offset: i64,
+    subscribed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -61,19 +92,66 @@ struct QueueView {
 }
 
 impl TopicReport {
-    pub(super) fn new(topic: String, stats: TopicStats) -> Self {
+    pub(super) fn new(topic: String, lite_topic: Option<String>, stats: TopicStats) -> Self {
         let oldest = stats.queues.iter().filter_map(|queue| queue.oldest).min();
         let queues: Vec<_> = stats.queues.iter().map(QueueView::new).collect();
+        let lite_topics =
+            stats.lite_topics.map(|count| LiteTopicsView { count, shown: Vec::new(), truncated: false });
         Self {
             topic,
+            lite_topic,
             messages: queues.iter().map(|queue| queue.messages).sum(),
             bytes: stats.bytes.map(Into::into),
             rate_in: stats.rate_in.map(rounded),
             oldest: oldest.map(times::at),
             newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(times::at),
             queues,
+            lite_topics,
             age: oldest.map(times::age),
         }
+    }
+
+    /// Whether there are lite topics to show.
+    pub(super) fn has_lite_topics(&self) -> bool {
+        self.lite_topics.as_ref().is_some_and(|lite_topics| lite_topics.count > 0)
+    }
+
+    /// Adds some of its lite topics.
+    pub(super) fn add_lite_topics(&mut self, page: LiteTopicPage) {
+        let view = |topic: LiteTopicStats| LiteTopicView {
+            lite_topic: topic.name,
+            messages: topic.next - topic.first,
+            first_offset: topic.first,
+            next_offset: topic.next,
+            subscribed: topic.subscribed,
+            oldest: topic.oldest.map(times::at),
+            newest: topic.newest.map(times::at),
+        };
+        if let Some(lite_topics) = &mut self.lite_topics {
+            lite_topics.shown = page.lite_topics.into_iter().map(view).collect();
+            lite_topics.truncated = !page.finished;
+        }
+    }
+}
+
+impl LiteTopicsView {
+    fn text(&self) -> String {
+        let mut table = Table::new(["LITE TOPIC", "MESSAGES", "FIRST", "NEXT", "SUBSCRIBED", "NEWEST"]);
+        for topic in &self.shown {
+            table.row([
+                one_line(&topic.lite_topic, 100),
+                topic.messages.to_string(),
+                topic.first_offset.to_string(),
+                topic.next_offset.to_string(),
+                if topic.subscribed { "yes" } else { "no" }.to_owned(),
+                or_dash(topic.newest.as_ref()),
+            ]);
+        }
+        let mut text = table.text();
+        if self.truncated {
+            text.push_str("There are more: see --lite-count and --lite-after.\n");
+        }
+        text
     }
 }
 
@@ -93,9 +171,15 @@ impl QueueView {
 
 impl Report for TopicReport {
     fn text(&self) -> String {
-        let mut text = format!("{}: {} messages", self.topic, self.messages);
+        let mut text = match (&self.lite_topics, &self.lite_topic) {
+            (Some(lite_topics), _) => format!("{}: {} lite topics", self.topic, lite_topics.count),
+            (None, Some(name)) => {
+                format!("{}, lite topic {}: {} messages", self.topic, one_line(name, 100), self.messages)
+            }
+            (None, None) => format!("{}: {} messages", self.topic, self.messages),
+        };
         // Writing to a String can't fail.
-        if let Some(bytes) = &self.bytes {
+        if let Some(bytes) = self.bytes.as_ref().filter(|_| self.lite_topics.is_none()) {
             let _ = write!(text, ", {}", bytes.text());
         }
         if let Some(rate) = self.rate_in {
@@ -105,6 +189,9 @@ impl Report for TopicReport {
             let _ = write!(text, ", the oldest {age} old");
         }
         text.push_str("\n\n");
+        if let Some(lite_topics) = &self.lite_topics {
+            return text + &lite_topics.text();
+        }
         let mut table = Table::new(["BROKER", "QUEUE", "MESSAGES", "FIRST", "NEXT", "OLDEST", "NEWEST"]);
         for queue in &self.queues {
             table.row([
@@ -317,10 +404,10 @@ impl Report for ResetReport {
     }
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-fn rounded(rate: f64) -> f64 {
+pub(super) fn rounded(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }

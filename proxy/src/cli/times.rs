@@ -51,6 +51,25 @@ pub(super) fn bytes(count: u64) -> String {
     format!("{value:.1} TiB")
 }
 
+/// Reads a number of bytes, with or without a unit such as `MiB` or `MB`.
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("KB", 1000),
+        ("B", 1),
+    ];
+    let with_unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, unit) = with_unit.unwrap_or((text, 1));
+    let count = number.trim_end().parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    count.ok_or_else(|| "a size is a number of bytes, such as 1000000, 500MiB or 10GB".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +82,16 @@ mod tests {
         }
         assert!(parse("2h").is_ok_and(|at| at < SystemTime::now()));
         assert!(parse("yesterday").is_err());
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, count) in [("0", 0), ("17", 17), ("17B", 17), ("2KB", 2000), ("3 MiB", 3 << 20)] {
+            assert_eq!(parse_bytes(text), Ok(count), "{text}");
+        }
+        for text in ["", "GiB", "-1", "1.5GiB", "99999999999TiB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub struct TopicSpec {
     /// How long a lite topic is kept after its last use, in a topic of type `lite`; for ever by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     pub lite_expiration: Option<Duration>,
+    /// How long its messages are kept; by default, as the broker's configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    pub retention: Option<Duration>,
+    /// The most bytes of messages that it keeps, 0 for no limit; by default, as the broker's configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
 }
 
 /// The type of a topic's messages.
@@ -174,6 +180,8 @@ impl From<TopicSpec> for TopicConfig {
             write_queues: spec.write_queues.unwrap_or(queues),
             permission: spec.perm.into(),
             lite_expiration: spec.lite_expiration,
+            retention: spec.retention,
+            retention_bytes: spec.retention_bytes,
         }
     }
 }
@@ -245,6 +253,8 @@ impl From<TopicConfig> for TopicSpec {
                 (false, false) => Perm::None,
             },
             lite_expiration: config.lite_expiration,
+            retention: config.retention,
+            retention_bytes: config.retention_bytes,
         }
     }
 }

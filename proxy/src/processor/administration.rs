@@ -6,8 +6,8 @@ use super::Processor;
 use super::cluster_router::{ClusterRouter, Origin};
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    GroupStats, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind, Services, StoreStats,
-    TopicStats,
+    GroupStats, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind, Services,
+    StoreStats, TopicStats,
 };
 
 /// How many requests that read much are carried out at a time. The others wait.
@@ -72,9 +72,23 @@ impl Processor {
     ///
     /// # Errors
     /// `TopicNotFound`, `NotImplemented`, or the backend's failure.
-    pub async fn topic_stats(&self, topic: &str) -> Result<TopicStats, Error> {
+    pub async fn topic_stats(&self, topic: &str, lite_topic: Option<&str>) -> Result<TopicStats, Error> {
         let _turn = self.environment.administration.take().await;
-        Ok(self.services_of(topic).administration.topic_stats(topic).await?)
+        Ok(self.services_of(topic).administration.topic_stats(topic, lite_topic).await?)
+    }
+
+    /// Lite topics of a LITE topic, by name, after the one that is named.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `NotImplemented`, or the backend's failure.
+    pub async fn lite_topics(
+        &self,
+        topic: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<LiteTopicPage, Error> {
+        let _turn = self.environment.administration.take().await;
+        Ok(self.services_of(topic).administration.lite_topics(topic, after, max).await?)
     }
 
     /// How far a group has got, in one topic or in all from which it has received.

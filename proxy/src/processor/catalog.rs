@@ -1,13 +1,16 @@
 //! The administrator's requests: topics and groups.
 
+use std::sync::Arc;
+
 use futures::future::{join_all, try_join_all};
 
 use super::administration::services_of;
 use super::cluster_router::ClusterRouter;
 use super::validate;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::service::{
-    GroupConfig, Metadata, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
+    Change, GroupConfig, GroupUpdate, Metadata, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig,
+    TopicKind, TopicUpdate,
 };
 
 pub(super) async fn apply(
@@ -18,11 +21,7 @@ pub(super) async fn apply(
 ) -> Result<(), Error> {
     for topic in &topics {
         validate::topic(&topic.name)?;
-        if topic.read_queues < 0 || topic.write_queues < 0 {
-            let message = format!("topic {} can't have a negative number of queues", topic.name);
-            return Err(Error::new(ErrorKind::BadRequest, message));
-        }
-        check_lite_expiration(topic)?;
+        check_topic(topic)?;
     }
     groups.iter().try_for_each(|group| validate::group(&group.name))?;
     groups.iter().try_for_each(check_retry)?;
@@ -37,12 +36,44 @@ pub(super) async fn apply(
     first_failure(created)
 }
 
-fn check_retry(group: &GroupConfig) -> Result<(), Error> {
-    const MOST_PAUSES: usize = 100;
-    let refuse = |reason: String| {
-        let message = format!("the retry policy of group {} {reason}", group.name);
-        Err(Error::new(ErrorKind::BadRequest, message))
+/// Changes the settings of a topic that are named.
+pub(super) async fn update_topic(clusters: &ClusterRouter, update: TopicUpdate) -> Result<(), Error> {
+    let name = update.values.name.clone();
+    let change = move |present: &TopicConfig| {
+        let changed = update.applied_to(present);
+        check_topic(&changed).map(|()| changed)
     };
+    Ok(services_of(clusters, &name).metadata.change_topic(&name, Arc::new(change)).await?)
+}
+
+/// Changes the settings of a group that are named, in every cluster that has it.
+pub(super) async fn update_group(clusters: &ClusterRouter, update: GroupUpdate) -> Result<(), Error> {
+    let name = update.values.name.clone();
+    let change: Change<GroupConfig> = Arc::new(move |present| {
+        let changed = update.applied_to(present);
+        check_retry(&changed).map(|()| changed)
+    });
+    let changed = clusters.all().map(|cluster| cluster.services.metadata.change_group(&name, change.clone()));
+    done_where_present(join_all(changed).await)
+}
+
+fn check_topic(topic: &TopicConfig) -> Result<(), ServiceError> {
+    if topic.read_queues < 0 || topic.write_queues < 0 {
+        return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
+    }
+    if topic.retention.is_some_and(|retention| retention.is_zero()) {
+        return Err(rejected(format!("the messages of topic {} can't expire at once", topic.name)));
+    }
+    check_lite_expiration(topic)
+}
+
+fn rejected(message: String) -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Rejected, message)
+}
+
+fn check_retry(group: &GroupConfig) -> Result<(), ServiceError> {
+    const MOST_PAUSES: usize = 100;
+    let refuse = |reason: String| Err(rejected(format!("the retry policy of group {} {reason}", group.name)));
     match &group.retry {
         RetryPolicy::Customized(pauses) if pauses.len() > MOST_PAUSES => {
             refuse(format!("has more than {MOST_PAUSES} pauses"))
@@ -57,8 +88,8 @@ fn check_retry(group: &GroupConfig) -> Result<(), Error> {
     }
 }
 
-fn check_lite_expiration(topic: &TopicConfig) -> Result<(), Error> {
-    let refuse = |message: String| Err(Error::new(ErrorKind::BadRequest, message));
+fn check_lite_expiration(topic: &TopicConfig) -> Result<(), ServiceError> {
+    let refuse = |message: String| Err(rejected(message));
     let Some(expiration) = topic.lite_expiration else { return Ok(()) };
     if topic.kind != TopicKind::Lite {
         return refuse(format!(
@@ -93,13 +124,18 @@ pub(super) async fn delete_topic(clusters: &ClusterRouter, name: &str) -> Result
 }
 
 pub(super) async fn delete_group(clusters: &ClusterRouter, name: &str) -> Result<(), Error> {
-    let deleted = join_all(clusters.all().map(|cluster| cluster.services.metadata.delete_group(name))).await;
+    let deleted = clusters.all().map(|cluster| cluster.services.metadata.delete_group(name));
+    done_where_present(join_all(deleted).await)
+}
+
+/// What was to be done with a group in every cluster. It need not be in all of them.
+fn done_where_present(results: Vec<Result<(), ServiceError>>) -> Result<(), Error> {
     let absent = |error: &ServiceError| error.kind == ServiceErrorKind::GroupNotFound;
-    if deleted.iter().any(Result::is_ok) {
-        let failed = deleted.into_iter().filter_map(Result::err).find(|error| !absent(error));
+    if results.iter().any(Result::is_ok) {
+        let failed = results.into_iter().filter_map(Result::err).find(|error| !absent(error));
         return failed.map_or(Ok(()), |error| Err(error.into()));
     }
-    Ok(deleted.into_iter().collect::<Result<(), _>>()?)
+    Ok(results.into_iter().collect::<Result<(), _>>()?)
 }
 
 /// Creates a cluster's groups. One list says which exist already: declarations are repeated while another cluster is

@@ -4,13 +4,18 @@
 //! progress tells which are left. An interruption sends a letter twice at most, and loses none. The letters stay in their
 //! topic as long as other messages do.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+
 use super::Processor;
+use super::letter_search::LetterSearch;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
     Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, Message, Origin, QueueOf,
-    ReadQueue, Receive, ServiceError, ServiceErrorKind, Services, Settle, WantedMessage, Whence, names,
+    Receive, ServiceError, ServiceErrorKind, Services, Settle, Whence, names,
 };
 
 /// The group that receives dead letters.
@@ -20,14 +25,19 @@ const MAX_LETTERS: usize = 100;
 /// Letters of one receive.
 const BATCH: usize = 32;
 /// Letters that are held while one is searched.
-const MAX_HELD: usize = 1024;
-/// How long a call may search letters that were sent before.
-const MAX_SEARCH: Duration = Duration::from_secs(5);
-/// How long a letter is held. One that can't be sent is left alone for so long.
+const MAX_HELD: usize = 256;
+/// How long a call may take, apart from the request to a broker that is under way then. It leaves the rest to the next call.
+const MAX_TIME: Duration = Duration::from_secs(5);
+/// How long a letter is held: longer than a call takes. One that can't be sent is left alone for so long.
 const LEASE: Duration = Duration::from_secs(60);
 /// How long to wait for letters of one broker, and for everything else.
 const POLL: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it is remembered that the group has begun in a topic, and in how many topics.
+const BEGUN: Duration = Duration::from_secs(60);
+const MAX_BEGUN: usize = 1000;
+/// Queues whose progress is asked for at the same time.
+const CONCURRENT: usize = 8;
 
 /// Which dead letters to send again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +45,23 @@ pub enum ResendSelection {
     /// The next ones that were not sent again yet, at most so many.
     Next(usize),
     /// The one with this id, also if it was sent again before.
-    Id(String),
+    Id {
+        /// The id.
+        id: String,
+        /// Where the call before has ended its search, if there was one.
+        from: Option<LetterPosition>,
+    },
+}
+
+/// A place in a dead-letter topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterPosition {
+    /// The broker that holds the queue.
+    pub broker: String,
+    /// The queue.
+    pub queue: i32,
+    /// The offset.
+    pub offset: i64,
 }
 
 /// Dead letters that were sent again, or could not be.
@@ -45,6 +71,12 @@ pub struct ResentPage {
     pub letters: Vec<ResentLetter>,
     /// Whether no others are left.
     pub finished: bool,
+    /// The ids of letters for which the time of the call did not suffice. A later call sends them.
+    pub unreached: Vec<String>,
+    /// Up to where a letter was searched, if it was not found in the time of the call.
+    pub searched_to: Option<LetterPosition>,
+    /// Why the call ended early, if so. What it has sent before is among the letters.
+    pub failure: Option<String>,
 }
 
 /// A dead letter that was sent again, or could not be.
@@ -62,17 +94,38 @@ pub struct ResentLetter {
     pub failure: Option<String>,
 }
 
+/// In which topics the group has begun a moment ago. Asking again costs a call for each queue.
+#[derive(Default)]
+pub(super) struct BegunTopics(Mutex<HashMap<String, Instant>>);
+
+impl BegunTopics {
+    fn contains(&self, topic: &str) -> bool {
+        self.0.lock().get(topic).is_some_and(|since| since.elapsed() < BEGUN)
+    }
+
+    fn insert(&self, topic: &str) {
+        let mut begun = self.0.lock();
+        if begun.len() >= MAX_BEGUN {
+            begun.clear();
+        }
+        begun.insert(topic.to_owned(), Instant::now());
+    }
+}
+
 impl Processor {
-    /// Sends dead letters of a group again to the topics in which they failed. All groups of such a topic get them.
+    /// Sends dead letters of a group again to the topics in which they failed. All groups of such a topic get them. The
+    /// time of a call is limited: `finished` tells whether another one has something to do.
     ///
     /// # Errors
-    /// `TopicNotFound` if the group has no dead letters or not this one, or the backend's failure.
+    /// `TopicNotFound` if the group has no dead letters or not this one, or the backend's failure before the first letter
+    /// was sent.
     pub async fn resend_dead_letters(
         &self,
         group: &str,
         selection: ResendSelection,
     ) -> Result<ResentPage, Error> {
         let _turn = self.environment.administration.take().await;
+        let until = Instant::now() + MAX_TIME;
         let topic = names::dead_letter_topic(group);
         let services = self.services_of(&topic).clone();
         services.metadata.existing_topic(&topic).await.map_err(|error| match error.kind {
@@ -81,11 +134,12 @@ impl Processor {
             }
             _ => error.into(),
         })?;
-        let resend = Resend { processor: self, services, topic };
+        let search = LetterSearch { services: services.clone(), topic: topic.clone(), until };
+        let resend = Resend { processor: self, services, topic, until, search };
         let brokers = resend.begin().await?;
         match selection {
             ResendSelection::Next(max) => resend.next(max.min(MAX_LETTERS), brokers).await,
-            ResendSelection::Id(id) => resend.one(&id, brokers).await,
+            ResendSelection::Id { id, from } => resend.one(&id, from, brokers).await,
         }
     }
 }
@@ -94,73 +148,157 @@ struct Resend<'a> {
     processor: &'a Processor,
     services: Services,
     topic: String,
+    /// When the call ends.
+    until: Instant,
+    search: LetterSearch,
 }
 
 impl Resend<'_> {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
     /// Has the group begin with the first letter. Returns how many brokers have letters.
     async fn begin(&self) -> Result<usize, Error> {
+        let begun = &self.processor.environment.resent_topics;
+        let route = self.services.routes.route(&self.topic).await?;
+        let brokers = route.queues.len().max(1);
+        if begun.contains(&self.topic) {
+            return Ok(brokers);
+        }
         match self.services.metadata.create_group(GroupConfig::named(RESEND_GROUP), false).await {
             Err(error) if error.kind != ServiceErrorKind::AlreadyExists => return Err(error.into()),
             _ => {}
         }
-        let route = self.services.routes.route(&self.topic).await?;
+        let queues = route.queues.iter();
+        let queues = queues.flat_map(|queues| (0..queues.read_queues).map(|id| (queues.broker.as_str(), id)));
+        stream::iter(queues)
+            .map(Ok::<_, Error>)
+            .try_for_each_concurrent(CONCURRENT, |(broker, id)| self.begin_in_queue(broker, id))
+            .await?;
+        begun.insert(&self.topic);
+        Ok(brokers)
+    }
+
+    async fn begin_in_queue(&self, broker: &str, id: i32) -> Result<(), Error> {
         let offsets = &self.services.offsets;
-        for queues in &route.queues {
-            for id in 0..queues.read_queues {
-                let deadline = Instant::now() + PATIENCE;
-                let queue = QueueOf { topic: &self.topic, broker: &queues.broker, id, deadline };
-                if offsets.committed(queue, RESEND_GROUP).await?.is_none() {
-                    let first = offsets.offset(queue, Whence::Beginning).await?;
-                    offsets.commit(queue, RESEND_GROUP, first).await?;
-                }
-            }
+        let queue = QueueOf { topic: &self.topic, broker, id, deadline: Instant::now() + PATIENCE };
+        if offsets.committed(queue, RESEND_GROUP).await?.is_none() {
+            let first = offsets.offset(queue, Whence::Beginning).await?;
+            offsets.commit(queue, RESEND_GROUP, first).await?;
         }
-        Ok(route.queues.len().max(1))
+        Ok(())
     }
 
     async fn next(&self, max: usize, brokers: usize) -> Result<ResentPage, Error> {
         let mut page = ResentPage::default();
-        while page.letters.len() < max {
-            let deliveries = self.receive((max - page.letters.len()).min(BATCH), brokers).await?;
-            if deliveries.is_empty() {
-                page.finished = true;
+        while page.letters.len() + page.unreached.len() < max && !self.is_over() {
+            let wanted = (max - page.letters.len() - page.unreached.len()).min(BATCH);
+            let received = match self.receive(wanted, brokers).await {
+                Ok(received) => received,
+                Err(error) if page.letters.is_empty() => return Err(error),
+                Err(error) => {
+                    page.failure = Some(error.message);
+                    break;
+                }
+            };
+            if received.is_empty() {
+                page.finished = page.unreached.is_empty();
                 break;
             }
-            for delivery in deliveries {
-                page.letters.push(self.send(delivery, true).await?);
+            self.send_all(received, &mut page).await;
+            if page.failure.is_some() {
+                break;
             }
         }
         Ok(page)
     }
 
-    /// Sends the letter with this id. Others are held during the search, so that each comes once, and then given back.
-    async fn one(&self, id: &str, brokers: usize) -> Result<ResentPage, Error> {
-        let (mut held, mut found) = (Vec::new(), None);
-        while found.is_none() && held.len() < MAX_HELD {
-            let deliveries = self.receive(BATCH, brokers).await?;
-            if deliveries.is_empty() {
+    /// Sends letters as long as there is time. The others are given back.
+    async fn send_all(&self, letters: Vec<Delivery>, page: &mut ResentPage) {
+        let nameless: Vec<_> =
+            letters.iter().filter(|letter| letter.message.dead_letter_origin.is_none()).collect();
+        // What is not found now is not found at all, or beyond the time of this call.
+        let origins = self.search.origins(&nameless).await.unwrap_or_else(|error| {
+            page.failure = Some(error.message);
+            HashMap::new()
+        });
+        let mut letters = letters.into_iter();
+        for letter in letters.by_ref() {
+            let known = letter.message.dead_letter_origin.clone();
+            let origin = known.or_else(|| origins.get(&letter.message.id).cloned());
+            if self.is_over() || page.failure.is_some() {
+                page.unreached.push(letter.message.id.clone());
+                self.give_back(std::slice::from_ref(&letter)).await;
                 break;
             }
-            for delivery in deliveries {
-                match found.is_none() && delivery.message.id == id {
-                    true => found = Some(delivery),
-                    false => held.push(delivery),
+            if origin.is_none() && !self.search.has_seen_all() {
+                // It stays leased for a while, so that the next call gets others.
+                page.unreached.push(letter.message.id.clone());
+                continue;
+            }
+            match self.send(letter, origin, true).await {
+                Ok(letter) => page.letters.push(letter),
+                Err(error) => page.failure = Some(error.message),
+            }
+        }
+        let rest: Vec<_> = letters.collect();
+        page.unreached.extend(rest.iter().map(|letter| letter.message.id.clone()));
+        self.give_back(&rest).await;
+    }
+
+    /// Sends the letter with this id.
+    async fn one(&self, id: &str, from: Option<LetterPosition>, brokers: usize) -> Result<ResentPage, Error> {
+        let leased = if from.is_none() { self.lease(id, brokers).await? } else { None };
+        let has_origin = leased.as_ref().is_some_and(|letter| letter.message.dead_letter_origin.is_some());
+        // It was sent before, there are too many others, or its copy does not tell where it was.
+        let found = if has_origin { None } else { Some(self.search.letter(id, from).await?) };
+        let (stored, searched_to) = match found {
+            None => (None, None),
+            Some(Ok(stored)) => (stored, None),
+            Some(Err(position)) => (None, Some(position)),
+        };
+        if let Some(position) = searched_to {
+            self.give_back(leased.as_slice()).await;
+            return Ok(ResentPage {
+                unreached: vec![id.to_owned()],
+                searched_to: Some(position),
+                ..ResentPage::default()
+            });
+        }
+        let origin = stored.as_ref().and_then(|stored| stored.message.dead_letter_origin.clone());
+        let letter = match (leased, stored) {
+            (Some(letter), _) => {
+                let origin = letter.message.dead_letter_origin.clone().or(origin);
+                self.send(letter, origin, true).await?
+            }
+            (None, Some(letter)) => self.send(letter, origin, false).await?,
+            (None, None) => {
+                let message = format!("there is no dead letter {id} in {}", self.topic);
+                return Err(Error::new(ErrorKind::TopicNotFound, message));
+            }
+        };
+        Ok(ResentPage { letters: vec![letter], finished: true, ..ResentPage::default() })
+    }
+
+    /// Leases the letter with this id, if it is among the next ones. The others are held meanwhile, so that each comes once,
+    /// and then given back.
+    async fn lease(&self, id: &str, brokers: usize) -> Result<Option<Delivery>, Error> {
+        let (mut held, mut found) = (Vec::new(), None);
+        while found.is_none() && held.len() < MAX_HELD && !self.is_over() {
+            let received = self.receive(BATCH, brokers).await?;
+            if received.is_empty() {
+                break;
+            }
+            for letter in received {
+                match found.is_none() && letter.message.id == id {
+                    true => found = Some(letter),
+                    false => held.push(letter),
                 }
             }
         }
         self.give_back(&held).await;
-        let letter = match found {
-            Some(delivery) => self.send(delivery, true).await?,
-            // It was sent before, or there are too many others.
-            None => match self.search(id).await? {
-                Some(delivery) => self.send(delivery, false).await?,
-                None => {
-                    let message = format!("there is no dead letter {id} in {}", self.topic);
-                    return Err(Error::new(ErrorKind::TopicNotFound, message));
-                }
-            },
-        };
-        Ok(ResentPage { letters: vec![letter], finished: true })
+        Ok(found)
     }
 
     async fn receive(&self, max: usize, brokers: usize) -> Result<Vec<Delivery>, Error> {
@@ -188,52 +326,24 @@ impl Resend<'_> {
     }
 
     async fn give_back(&self, held: &[Delivery]) {
-        for delivery in held {
+        let changes = held.iter().map(|delivery| async move {
             let deadline = Instant::now() + PATIENCE;
             let change = ChangeInvisible::give_back(&self.topic, RESEND_GROUP, delivery, deadline);
             if let Err(error) = self.services.messages.change_invisible(change).await {
                 tracing::debug!(topic = self.topic, %error, "a dead letter is held until its lease ends");
             }
-        }
-    }
-
-    async fn search(&self, id: &str) -> Result<Option<Delivery>, Error> {
-        let started = Instant::now();
-        let stats = self.services.administration.topic_stats(&self.topic).await?;
-        for queue in stats.queues {
-            let mut offset = queue.first;
-            while started.elapsed() < MAX_SEARCH {
-                let read = ReadQueue {
-                    topic: self.topic.clone(),
-                    broker: queue.broker.clone(),
-                    queue_id: queue.id,
-                    offset,
-                    max: 1,
-                    max_body: usize::MAX,
-                    from: None,
-                    to: None,
-                    wanted: WantedMessage::Id(id.to_owned()),
-                };
-                let page = self.services.administration.read(read).await?;
-                if let Some(found) = page.messages.into_iter().next() {
-                    return Ok(Some(found.delivery));
-                }
-                if page.finished {
-                    break;
-                }
-                offset = page.next_offset;
-            }
-        }
-        Ok(None)
+        });
+        stream::iter(changes).for_each_concurrent(CONCURRENT, |change| change).await;
     }
 
     /// Sends a letter, and then acknowledges it if it is leased.
-    async fn send(&self, delivery: Delivery, leased: bool) -> Result<ResentLetter, Error> {
+    async fn send(
+        &self,
+        delivery: Delivery,
+        origin: Option<Origin>,
+        leased: bool,
+    ) -> Result<ResentLetter, Error> {
         let entry = Settle::from(&delivery);
-        let origin = match delivery.message.dead_letter_origin.clone() {
-            Some(origin) => Some(origin),
-            None => self.origin(&delivery).await?,
-        };
         let Delivery { message, queue_id: queue, queue_offset: offset, .. } = delivery;
         let id = message.id.clone();
         let Some(origin) = origin else {
@@ -251,32 +361,6 @@ impl Resend<'_> {
             self.services.messages.acknowledge(acknowledge).await?;
         }
         Ok(ResentLetter { id, queue, offset, topic: origin.topic, failure })
-    }
-
-    /// Where a letter was before, as far as an administrator may see more than a consumer.
-    async fn origin(&self, delivery: &Delivery) -> Result<Option<Origin>, Error> {
-        for queues in self.services.routes.route(&self.topic).await?.queues {
-            let read = ReadQueue {
-                topic: self.topic.clone(),
-                broker: queues.broker,
-                queue_id: delivery.queue_id,
-                offset: delivery.queue_offset,
-                max: 1,
-                max_body: 0,
-                from: None,
-                to: None,
-                wanted: WantedMessage::Any,
-            };
-            let page = self.services.administration.read(read).await?;
-            let found = page.messages.into_iter().map(|read| read.delivery.message);
-            let same = |message: &Message| message.id == delivery.message.id;
-            if let Some(origin) = found.filter(same).find_map(|message| message.dead_letter_origin) {
-                return Ok(Some(origin));
-            }
-        }
-        // Apache's brokers deliver a copy from another topic once the lease of an earlier delivery was over.
-        let found = self.search(&delivery.message.id).await?;
-        Ok(found.and_then(|delivery| delivery.message.dead_letter_origin))
     }
 
     async fn store(&self, topic: &str, letter: Message) -> Result<(), ServiceError> {

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::administration::AdministrationTurns;
 use super::clients::Clients;
 use super::cluster_router::ClusterRouter;
+use super::dead_letters::BegunTopics;
 use super::handle::Handles;
 use super::health::ClusterHealth;
 use super::lease::RenewedLeases;
@@ -22,6 +23,7 @@ pub struct Environment {
     pub(super) leases: RenewedLeases,
     pub(super) transactions: Arc<RecentTransactions>,
     pub(super) administration: AdministrationTurns,
+    pub(super) resent_topics: BegunTopics,
     pub(super) health: ClusterHealth,
     pub(super) draining: CancellationToken,
 }

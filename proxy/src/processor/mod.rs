@@ -24,6 +24,7 @@ mod group;
 mod handle;
 mod health;
 mod lease;
+mod letter_search;
 mod limits;
 mod lite;
 mod lock;
@@ -38,6 +39,7 @@ mod send;
 mod session;
 mod settle;
 mod stream;
+mod summaries;
 mod transaction;
 mod validate;
 
@@ -51,7 +53,7 @@ pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupC
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
-pub use dead_letters::{RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
+pub use dead_letters::{LetterPosition, RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
 pub use draft::{Draft, PropertyRules, TopicName};
 pub use filter::Expression;
 pub use handle::HandleKey;
@@ -73,15 +75,17 @@ pub use session::{
 };
 pub use settle::{AckCommand, AckEntry, AckResult, ChangeCommand, ForwardCommand};
 pub use stream::{Push, PushReceiver, PushStream};
+pub use summaries::{GroupSummary, Page, TopicSummary};
 pub use transaction::EndTransactionCommand;
 pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{Layers, Operation};
-use crate::service::{Capabilities, GroupConfig, TopicConfig};
+use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration::AdministrationTurns;
 use clients::Clients;
+use dead_letters::BegunTopics;
 use environment::Environment;
 use handle::Handles;
 use health::ClusterHealth;
@@ -112,6 +116,7 @@ impl Processor {
             leases: RenewedLeases::default(),
             transactions: Arc::default(),
             administration: AdministrationTurns::default(),
+            resent_topics: BegunTopics::default(),
             health: ClusterHealth::default(),
             limits: rules.limits,
             draining,
@@ -202,6 +207,22 @@ impl Processor {
         replace: bool,
     ) -> Result<(), Error> {
         catalog::apply(&self.environment.clusters, topics, groups, replace).await
+    }
+
+    /// Changes the settings of a topic that are named. The others stay as they are, also if they change meanwhile.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, what can't be set, or the backend's failure.
+    pub async fn update_topic(&self, update: TopicUpdate) -> Result<(), Error> {
+        catalog::update_topic(&self.environment.clusters, update).await
+    }
+
+    /// Changes the settings of a group that are named, in every cluster.
+    ///
+    /// # Errors
+    /// `GroupNotFound` if no cluster has it, what can't be set, or the backend's failure.
+    pub async fn update_group(&self, update: GroupUpdate) -> Result<(), Error> {
+        catalog::update_group(&self.environment.clusters, update).await
     }
 
     /// All topics that clients may name, by name.

@@ -13,10 +13,10 @@ use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceive
 use crate::context::Context;
 use crate::layer::Layers;
 use crate::service::{
-    AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, ChangeInvisible, Delivered,
-    Delivery, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages, Metadata,
-    Offsets, Permission, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle,
-    TopicConfig, TopicKind, Transactions,
+    AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, Change, ChangeInvisible,
+    Delivered, Delivery, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages,
+    Metadata, Offsets, Permission, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services,
+    Settle, TopicConfig, TopicKind, Transactions,
 };
 
 /// What the rules ask of the backend.
@@ -165,6 +165,8 @@ impl Metadata for Scripted {
             write_queues: 1,
             permission: Permission { read: true, write: true },
             lite_expiration: None,
+            retention: None,
+            retention_bytes: None,
         })
     }
 
@@ -189,6 +191,14 @@ impl Metadata for Scripted {
     }
 
     async fn create_group(&self, _: GroupConfig, _: bool) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn change_topic(&self, _: &str, _: Change<TopicConfig>) -> Result<(), ServiceError> {
+        Err(unscripted())
+    }
+
+    async fn change_group(&self, _: &str, _: Change<GroupConfig>) -> Result<(), ServiceError> {
         Err(unscripted())
     }
 

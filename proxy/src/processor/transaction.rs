@@ -67,7 +67,9 @@ impl Command for EndTransactionCommand {
         // place to another message.
         let moved = recent.checked_place(&topic, &message_id);
         let place = moved.filter(|moved| !checked && moved.cluster == place.cluster).unwrap_or(place);
-        let transactions = environment.clusters.get(&place.cluster)?.services.transactions.clone();
+        let services = &environment.clusters.get(&place.cluster)?.services;
+        let repeatable = services.metadata.capabilities().repeatable_decisions;
+        let transactions = services.transactions.clone();
         let decision = key(&place.cluster, &place.coordinates);
         let end = EndTransaction {
             topic: topic.clone(),
@@ -78,7 +80,7 @@ impl Command for EndTransactionCommand {
             // Not the client's deadline: the outcome matters to its next attempt, too.
             deadline: context.received + environment.limits.call,
         };
-        let outcome = recent.decide(decision, async move { transactions.end(end).await });
+        let outcome = recent.decide(decision, repeatable, async move { transactions.end(end).await });
         outcome.await.map_err(|error| Error::on_topic(error, &topic))
     }
 }
@@ -125,10 +127,12 @@ impl RecentTransactions {
 
     /// The outcome of the decision with this key. `end` carries it out, unless it is under way or done already.
     ///
-    /// It is carried out even if nobody waits for it. It is repeated only if it surely was not carried out before.
+    /// It is carried out even if nobody waits for it. It is repeated only if it surely was not carried out before, or if the
+    /// broker takes it as the same one.
     fn decide(
         self: &Arc<Self>,
         key: Arc<str>,
+        repeatable: bool,
         end: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
     ) -> Outcome {
         // Locked until the outcome is inserted: the task may fail, and remove it, at once.
@@ -140,7 +144,7 @@ impl RecentTransactions {
             let (recent, key) = (self.clone(), key.clone());
             async move {
                 let ended = end.await;
-                if ended.as_ref().is_err_and(|error| !error.kind.maybe_done()) {
+                if ended.as_ref().is_err_and(|error| repeatable || !error.kind.maybe_done()) {
                     recent.decided.lock().remove(&key);
                 }
                 ended
@@ -221,19 +225,28 @@ mod tests {
             ("lost", failed(ServiceErrorKind::Unanswered), failed(ServiceErrorKind::Unanswered)),
             ("away", failed(ServiceErrorKind::Unavailable), failed(ServiceErrorKind::Busy)),
         ] {
-            assert_eq!(recent.decide(name.into(), ready(first.clone())).await, first, "{name}");
-            let again = recent.decide(name.into(), ready(failed(ServiceErrorKind::Busy)));
+            assert_eq!(recent.decide(name.into(), false, ready(first.clone())).await, first, "{name}");
+            let again = recent.decide(name.into(), false, ready(failed(ServiceErrorKind::Busy)));
             assert_eq!(again.await, second, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_decision_that_may_be_repeated_is_asked_again_if_its_outcome_is_not_known() {
+        let recent = Arc::new(RecentTransactions::default());
+        let late = failed(ServiceErrorKind::Timeout);
+        assert_eq!(recent.decide("a".into(), true, ready(late.clone())).await, late);
+        assert_eq!(recent.decide("a".into(), true, ready(Ok(()))).await, Ok(()));
+        assert_eq!(recent.decide("a".into(), true, ready(late)).await, Ok(()), "the outcome is known");
     }
 
     #[tokio::test]
     async fn a_decision_is_carried_out_even_if_nobody_waits() {
         let recent = Arc::new(RecentTransactions::default());
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let first = recent.decide("a".into(), async { answered.await.expect("an answer") });
+        let first = recent.decide("a".into(), false, async { answered.await.expect("an answer") });
         drop(first);
-        let again = recent.decide("a".into(), ready(failed(ServiceErrorKind::Busy)));
+        let again = recent.decide("a".into(), false, ready(failed(ServiceErrorKind::Busy)));
         assert!(again.clone().now_or_never().is_none());
         answer.send(Ok(())).expect("the decision is under way");
         assert_eq!(again.await, Ok(()));

@@ -8,12 +8,26 @@ use super::{Delivery, ServiceError, ServiceErrorKind};
 /// method, which returns `Unsupported`.
 #[async_trait]
 pub trait Administration: Send + Sync {
-    /// What a topic holds.
+    /// What a topic holds, or one of its lite topics.
     ///
     /// # Errors
     /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
-    async fn topic_stats(&self, _topic: &str) -> Result<TopicStats, ServiceError> {
+    async fn topic_stats(&self, _topic: &str, _lite_topic: Option<&str>) -> Result<TopicStats, ServiceError> {
         Err(unsupported("topic statistics"))
+    }
+
+    /// The lite topics of a LITE topic after the one that is named, by name, up to `max`. A call looks at a bounded number
+    /// of them.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
+    async fn lite_topics(
+        &self,
+        _topic: &str,
+        _after: Option<&str>,
+        _max: usize,
+    ) -> Result<LiteTopicPage, ServiceError> {
+        Err(unsupported("lists of lite topics"))
     }
 
     /// How far a group has got, in one topic or in all from which it has received.
@@ -66,6 +80,34 @@ pub struct TopicStats {
     pub bytes: Option<StoredBytes>,
     /// Messages that were stored per second, over the last minute.
     pub rate_in: Option<f64>,
+    /// How many lite topics a LITE topic has, if the backend tells it.
+    pub lite_topics: Option<u64>,
+}
+
+/// Some of the lite topics of a LITE topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiteTopicPage {
+    /// By name.
+    pub lite_topics: Vec<LiteTopicStats>,
+    /// Whether there are no others after these.
+    pub finished: bool,
+}
+
+/// A lite topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiteTopicStats {
+    /// Its name.
+    pub name: String,
+    /// The offset of the first message that is stored.
+    pub first: i64,
+    /// The offset after the last message.
+    pub next: i64,
+    /// When the first message was stored.
+    pub oldest: Option<SystemTime>,
+    /// When the last message was stored.
+    pub newest: Option<SystemTime>,
+    /// Whether a client is subscribed to it.
+    pub subscribed: bool,
 }
 
 /// Bytes of stored messages.
@@ -146,6 +188,8 @@ pub struct GroupQueueStats {
 pub struct ReadQueue {
     /// The topic.
     pub topic: String,
+    /// The lite topic, in a LITE topic.
+    pub lite_topic: Option<String>,
     /// The broker that holds the queue.
     pub broker: String,
     /// The queue's id there.

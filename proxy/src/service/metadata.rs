@@ -2,7 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use super::{Permission, ServiceError};
+use super::{Change, Permission, ServiceError};
 
 /// The configuration of topics and groups.
 ///
@@ -46,6 +46,19 @@ pub trait Metadata: Send + Sync {
     /// `AlreadyExists`, `Rejected`, `Unavailable`.
     async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError>;
 
+    /// Changes a topic: `change` gets its present configuration, and returns the new one. Changes by one proxy follow each
+    /// other, so that none overwrites what another one has changed.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, what `change` returns, `Rejected`, `Unavailable`.
+    async fn change_topic(&self, name: &str, change: Change<TopicConfig>) -> Result<(), ServiceError>;
+
+    /// Changes a group, as [`Metadata::change_topic`] does a topic.
+    ///
+    /// # Errors
+    /// `GroupNotFound`, what `change` returns, `Rejected`, `Unavailable`.
+    async fn change_group(&self, name: &str, change: Change<GroupConfig>) -> Result<(), ServiceError>;
+
     /// Deletes a topic and its messages.
     ///
     /// # Errors
@@ -78,6 +91,8 @@ pub struct Capabilities {
     pub recall: bool,
     /// Reading by offset.
     pub offsets: bool,
+    /// A decision about a half message may be repeated: the first one counts, and is answered again.
+    pub repeatable_decisions: bool,
 }
 
 /// The type of messages that a topic takes, as in RocketMQ's `message.type` attribute.
@@ -118,6 +133,10 @@ pub struct TopicConfig {
     /// How long a lite topic of this LITE topic is kept after its last use (`lite.topic.expiration`). `None` means for
     /// ever.
     pub lite_expiration: Option<Duration>,
+    /// How long its messages are kept. `None` means as long as the broker's configuration says.
+    pub retention: Option<Duration>,
+    /// The most bytes of messages that it keeps; 0 means no limit. `None` means as the broker's configuration says.
+    pub retention_bytes: Option<u64>,
 }
 
 /// A consumer group.

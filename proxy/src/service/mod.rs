@@ -16,13 +16,14 @@ mod offsets;
 mod routes;
 mod time;
 mod transactions;
+mod updates;
 
 use std::sync::Arc;
 
 pub use administration::{
-    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ReadMessage,
-    ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats, StoredBytes, TopicStats, TopicUsage,
-    WantedMessage,
+    Administration, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats, QueueReset,
+    QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats, StoredBytes,
+    TopicStats, TopicUsage, WantedMessage,
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};
@@ -37,6 +38,7 @@ pub use offsets::{Found, LOCK_TIME, Offsets, Pull, Pulled, QueueLock, QueueOf, T
 pub use routes::{BrokerOf, Permission, QueueRange, Route, Routes};
 pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};
+pub use updates::{Change, GroupField, GroupUpdate, TopicField, TopicUpdate};
 
 /// The services of one backend, as `app.rs` hands them to the processor.
 #[derive(Clone)]

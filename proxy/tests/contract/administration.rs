@@ -12,9 +12,10 @@ impl Client {
     async fn stored(&self, wanted: WantedMessage) -> Vec<String> {
         let administration = &self.services.administration;
         let mut found = Vec::new();
-        for queue in administration.topic_stats(&self.topic).await.expect("statistics").queues {
+        for queue in administration.topic_stats(&self.topic, None).await.expect("statistics").queues {
             let mut read = ReadQueue {
                 topic: self.topic.clone(),
+                lite_topic: None,
                 broker: queue.broker,
                 queue_id: queue.id,
                 offset: queue.first,
@@ -58,12 +59,12 @@ impl Client {
 pub(crate) async fn stored_messages_are_read_without_being_consumed<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["1", "2", "3", "4", "5", "6", "7", "8", "9"]).await;
-    let stats = client.services.administration.topic_stats(&client.topic).await.expect("statistics");
+    let stats = client.services.administration.topic_stats(&client.topic, None).await.expect("statistics");
     assert_eq!(stats.queues.iter().map(|queue| queue.next - queue.first).sum::<i64>(), 9);
     assert_eq!(client.stored(WantedMessage::Any).await, ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
     assert_eq!(client.stored(WantedMessage::Id("4".to_owned())).await, ["4"]);
     client.receive_all(9).await;
-    let absent = client.services.administration.topic_stats("absent").await.expect_err("a refusal");
+    let absent = client.services.administration.topic_stats("absent", None).await.expect_err("a refusal");
     assert_eq!(absent.kind, ServiceErrorKind::TopicNotFound);
 }
 

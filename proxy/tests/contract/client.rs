@@ -63,6 +63,8 @@ impl Client {
             write_queues: queues,
             permission: Permission { read: true, write: true },
             lite_expiration: None,
+            retention: None,
+            retention_bytes: None,
         }
     }
 

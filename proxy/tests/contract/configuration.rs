@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use futures::poll;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt, poll};
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
 use rocketmq_thin_proxy::service::{Message, Receive, ServiceErrorKind};
 
@@ -105,6 +106,20 @@ async fn too_many_waiting_receives_are_refused() {
         let (delivery, ()) = tokio::join!(client.next(LONG), client.send_ids(["a", "b"]));
         assert_ne!(delivery.message.id, second.await.message.id);
     }
+}
+
+#[tokio::test]
+async fn ten_thousand_receives_of_one_group_may_wait_and_one_gets_the_message() {
+    let backend = Embedded::start().await;
+    let client = Client::new(backend.services());
+    client.expect_nothing().await;
+    let mut waiting: FuturesUnordered<_> = (0..10_000).map(|_| client.next(LONG)).collect();
+    assert!(poll!(waiting.next()).is_pending());
+    let (next, _) = tokio::join!(waiting.next(), client.send_ids(["a"]));
+    assert_eq!(next.expect("a delivery").message.id, "a");
+    assert!(poll!(waiting.next()).is_pending());
+    let (next, _) = tokio::join!(waiting.next(), client.send_ids(["b"]));
+    assert_eq!(next.expect("a delivery").message.id, "b");
 }
 
 #[tokio::test]

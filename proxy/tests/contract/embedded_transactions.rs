@@ -93,6 +93,48 @@ async fn of_contrary_decisions_at_the_same_time_one_counts() {
     client.expect_nothing().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_open_transactions_are_each_delivered_once_or_never_while_producers_are_asked() {
+    const COUNT: usize = 2_000;
+    let config = EmbeddedConfig {
+        transaction_timeout: Duration::from_millis(20),
+        transaction_check_interval: Duration::from_millis(20),
+        transaction_check_max: u32::MAX,
+        ..EmbeddedConfig::default()
+    };
+    let backend = Embedded::with(config).await;
+    let client = Client::with_queues(backend.services(), 4).await;
+    client.announce().await;
+    let mut open = Vec::new();
+    for first in (0..COUNT).step_by(50) {
+        let sends = (first..first + 50).map(|id| client.send_half(half(id)));
+        open.extend(join_all(sends).await.into_iter().enumerate().map(|(index, at)| (first + index, at)));
+    }
+    let asking = async {
+        loop {
+            client.asked().await;
+        }
+    };
+    let deciding = join_all((0..4).map(|producer| {
+        let (client, open) = (&client, &open);
+        async move {
+            for (id, transaction) in open.iter().filter(|(id, _)| id % 4 == producer) {
+                if id % 3 == 0 {
+                    client.commit(transaction).await
+                } else {
+                    client.roll_back(transaction).await
+                }
+            }
+        }
+    }));
+    tokio::select! { () = asking => {}, _ = deciding => {} }
+    let expected: BTreeSet<_> = (0..COUNT).step_by(3).map(|id| id.to_string()).collect();
+    let deliveries = client.receive_all(expected.len()).await;
+    let seen: BTreeSet<_> = ids(&deliveries).into_iter().map(str::to_owned).collect();
+    assert_eq!(seen, expected);
+    client.expect_nothing().await;
+}
+
 #[tokio::test]
 async fn a_producer_is_asked_about_an_undecided_message() {
     let (client, _backend) = impatient().await;

@@ -164,6 +164,7 @@ contract! {
         a_deleted_topic_is_empty_when_made_again,
         a_deleted_group_starts_again,
         a_group_keeps_its_configuration,
+        a_change_keeps_what_it_does_not_name,
         added_queues_are_used,
         the_route_tells_the_queues;
     administration:

@@ -1,6 +1,7 @@
 //! What topics and groups promise.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rocketmq_thin_proxy::service::{
@@ -96,6 +97,24 @@ pub(crate) async fn a_group_keeps_its_configuration<B: Backend>(backend: B) {
     assert_eq!(metadata.group(&client.group).await, Ok(config.clone()));
     let error = metadata.create_group(config, false).await.expect_err("it exists");
     assert_eq!(error.kind, ServiceErrorKind::AlreadyExists);
+}
+
+pub(crate) async fn a_change_keeps_what_it_does_not_name<B: Backend>(backend: B) {
+    let client = Client::with_queues(backend.services(), 2).await;
+    let metadata = &client.services.metadata;
+    let group = GroupConfig { fifo: true, max_retries: 3, ..GroupConfig::named(&client.group) };
+    metadata.create_group(group.clone(), false).await.expect("a new group");
+    let wider = |topic: &TopicConfig| Ok(TopicConfig { write_queues: 5, ..topic.clone() });
+    metadata.change_topic(&client.topic, Arc::new(wider)).await.expect("changed");
+    let topic = TopicConfig { write_queues: 5, ..client.topic_config(2) };
+    assert_eq!(metadata.topic(&client.topic).await, Ok(topic));
+    let patient = |group: &GroupConfig| Ok(GroupConfig { max_retries: 9, ..group.clone() });
+    metadata.change_group(&client.group, Arc::new(patient)).await.expect("changed");
+    assert_eq!(metadata.group(&client.group).await, Ok(GroupConfig { max_retries: 9, ..group }));
+    let absent = metadata.change_topic("absent", Arc::new(wider)).await.expect_err("a refusal");
+    assert_eq!(absent.kind, ServiceErrorKind::TopicNotFound);
+    let absent = metadata.change_group("absent", Arc::new(patient)).await.expect_err("a refusal");
+    assert_eq!(absent.kind, ServiceErrorKind::GroupNotFound);
 }
 
 pub(crate) async fn added_queues_are_used<B: Backend>(backend: B) {

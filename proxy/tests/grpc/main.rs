@@ -18,3 +18,4 @@ mod send;
 mod settle;
 mod support;
 mod telemetry;
+mod topics;

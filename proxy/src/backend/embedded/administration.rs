@@ -1,76 +1,122 @@
 //! Statistics for administrators, and reading of stored messages.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
 use super::blocking::blocking;
 use super::broker::Broker;
-use super::catalog::group_not_found;
+use super::catalog::{Catalog, group_not_found};
 use super::clock;
 use super::keys;
+use super::lite_topics::LiteRecord;
 use super::progress::{Progress, State};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
-use super::store::{Store, unavailable};
+use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::Topic;
 use super::usage;
 use crate::service::{
-    Administration, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ReadPage,
-    ReadQueue, ResetGroup, ServiceError, StoreStats, TopicStats, time,
+    Administration, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats, QueueReset,
+    QueueStats, ReadPage, ReadQueue, ResetGroup, ServiceError, StoreStats, TopicKind, TopicStats, time,
 };
 
 /// An answer about a group has no more topics.
 const MAX_TOPICS: usize = 1000;
+/// Nor does it look for topics more often than this.
+const MAX_PROBES: usize = 100_000;
+/// An answer about a LITE topic has no more lite topics.
+const MAX_LITE_TOPICS: usize = 1000;
+/// Nor does it take longer to collect them.
+const MAX_TIME: Duration = Duration::from_millis(500);
 
 #[async_trait]
 impl Administration for Broker {
-    async fn topic_stats(&self, topic: &str) -> Result<TopicStats, ServiceError> {
-        let topic = self.known_topic(topic)?;
-        let (store, broker) = (self.store.clone(), self.config.broker_name.clone());
+    async fn topic_stats(&self, topic: &str, lite_topic: Option<&str>) -> Result<TopicStats, ServiceError> {
+        let mut topic = self.known_topic(topic)?;
+        let (store, broker, catalog) =
+            (self.store.clone(), self.config.broker_name.clone(), self.catalog.clone());
+        let lite_topic = lite_topic.map(str::to_owned);
         blocking(move || {
-            let loaded = topic.load(&store)?;
+            let lite_topics = match &lite_topic {
+                Some(name) => {
+                    topic = catalog.lite.existing(&topic, name)?;
+                    None
+                }
+                None if topic.kind() == TopicKind::Lite => Some(catalog.lite.count(topic.id())? as u64),
+                None => None,
+            };
+            let loaded = topic.view(&store)?;
             let mut queues = Vec::with_capacity(loaded.len());
             for queue in loaded.iter() {
                 let (first, next) = queue.range();
+                let (oldest, newest) = ends(queue, &store)?;
                 queues.push(QueueStats {
                     broker: broker.clone(),
                     id: queue.id() as i32,
                     first: first as i64,
                     next: next as i64,
-                    oldest: stored_at(queue, &store, first)?.map(|at| time(at as i64)),
-                    newest: match next.checked_sub(1) {
-                        Some(last) => stored_at(queue, &store, last)?.map(|at| time(at as i64)),
-                        None => None,
-                    },
+                    oldest,
+                    newest,
                 });
             }
             let bytes = usage::stored_bytes(&loaded, &store)?;
-            Ok(TopicStats { queues, bytes: Some(bytes), rate_in: Some(topic.arrivals().rate()) })
+            let rate_in = topic.lite_membership().is_none().then(|| topic.arrivals().rate());
+            Ok(TopicStats { queues, bytes: Some(bytes), rate_in, lite_topics })
+        })
+        .await
+    }
+
+    async fn lite_topics(
+        &self,
+        topic: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<LiteTopicPage, ServiceError> {
+        let topic = self.known_topic(topic)?;
+        let (store, catalog) = (self.store.clone(), self.catalog.clone());
+        let after = after.map(|name| LiteRecord { parent: topic.id(), name: name.to_owned(), id: 0 });
+        blocking(move || {
+            let (started, max) = (Instant::now(), max.min(MAX_LITE_TOPICS));
+            let records = catalog.lite.records(Some(topic.id()), after.as_ref(), max)?;
+            let mut page = LiteTopicPage { finished: records.len() < max, ..LiteTopicPage::default() };
+            for record in records {
+                if started.elapsed() >= MAX_TIME {
+                    page.finished = false;
+                    break;
+                }
+                let queue = catalog.lite.queue(&store, &record)?;
+                let (first, next) = queue.range();
+                let (oldest, newest) = ends(&queue, &store)?;
+                page.lite_topics.push(LiteTopicStats {
+                    subscribed: catalog.lite.subscriptions().has_subscribers(record.parent, &record.name),
+                    name: record.name,
+                    first: first as i64,
+                    next: next as i64,
+                    oldest,
+                    newest,
+                });
+            }
+            Ok(page)
         })
         .await
     }
 
     async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, ServiceError> {
         let group = self.catalog.group(group).ok_or_else(|| group_not_found(group))?;
-        let candidates = match topic {
-            Some(topic) => vec![self.known_topic(topic)?],
-            None => self.catalog.topics(),
-        };
-        let store = self.store.clone();
-        let mut begun = blocking(move || {
+        let only = topic.map(|topic| self.known_topic(topic)).transpose()?;
+        let (store, catalog) = (self.store.clone(), self.catalog.clone());
+        let (mut begun, truncated) = blocking(move || {
             let state = store.state()?;
-            let mut begun = Vec::new();
-            for topic in candidates {
-                if let Some(entry) = state.prefix(keys::group_topic(group.id, topic.id())).next() {
-                    entry.key().map_err(|e| unavailable(&e))?;
-                    begun.push(topic);
-                }
-            }
-            Ok(begun)
+            let Some(topic) = only else { return begun(&state, &catalog, group.id) };
+            let first = state.prefix(keys::group_topic(group.id, topic.id())).next();
+            let has_begun =
+                first.map(|entry| entry.key().map_err(|e| unavailable(&e))).transpose()?.is_some();
+            Ok((Vec::from_iter(has_begun.then_some(topic)), false))
         })
         .await?;
-        let truncated = begun.len() > MAX_TOPICS;
+        begun.sort_by_key(|topic| topic.config().name);
         begun.truncate(MAX_TOPICS);
         let mut topics = Vec::with_capacity(begun.len());
         for topic in begun {
@@ -150,6 +196,38 @@ fn of_queue(progress: &QueueProgress, queue: &Queue, now: u64) -> GroupQueueStat
         blocked: Some(leases.passed_over() as i64),
         ..GroupQueueStats::default()
     }
+}
+
+/// The topics from which a group has received, and whether some were left out. Reads the disk once for each.
+fn begun(state: &Opened, catalog: &Catalog, group: u32) -> Result<(Vec<Arc<Topic>>, bool), ServiceError> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    let prefix = group.to_be_bytes();
+    // Lite topics are among them, and are not told one by one.
+    for _ in 0..MAX_PROBES {
+        let Some(entry) = state.range(keys::group_topic(group, from)..).next() else {
+            return Ok((found, false));
+        };
+        let key = entry.key().map_err(|e| unavailable(&e))?;
+        let Some(rest) = key.strip_prefix(&prefix) else { return Ok((found, false)) };
+        let topic =
+            rest.first_chunk().copied().map(u32::from_be_bytes).ok_or_else(|| corrupt("progress key"))?;
+        found.extend(catalog.topic_by_id(topic));
+        let Some(next) = topic.checked_add(1) else { return Ok((found, false)) };
+        if found.len() > MAX_TOPICS {
+            break;
+        }
+        from = next;
+    }
+    Ok((found, true))
+}
+
+/// When the first and the last message of a queue were stored. Reads the disk.
+fn ends(queue: &Queue, store: &Store) -> Result<(Option<SystemTime>, Option<SystemTime>), ServiceError> {
+    let (first, next) = queue.range();
+    let at = |offset| -> Result<Option<SystemTime>, ServiceError> {
+        Ok(stored_at(queue, store, offset)?.map(|at| time(at as i64)))
+    };
+    Ok((at(first)?, next.checked_sub(1).map_or(Ok(None), at)?))
 }
 
 /// When the message at this offset, or the next one that is there, was stored, in ms since 1970. Reads the disk.

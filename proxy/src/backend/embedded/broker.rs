@@ -127,6 +127,8 @@ impl Broker {
             write_queues: queues,
             permission: Permission { read: true, write: true },
             lite_expiration: None,
+            retention: None,
+            retention_bytes: None,
         };
         let catalog = self.catalog.clone();
         blocking(move || catalog.put_topic(config, Existing::Keep { limit })).await

@@ -17,7 +17,7 @@ use super::keys;
 use super::lite_topics::{self, LiteTopics};
 use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
-use crate::service::{GroupConfig, GroupStart, ServiceError, ServiceErrorKind, TopicConfig};
+use crate::service::{Change, GroupConfig, GroupStart, ServiceError, ServiceErrorKind, TopicConfig};
 
 /// A consumer group in memory.
 #[derive(Clone, Debug)]
@@ -174,6 +174,24 @@ impl Catalog {
             }
             _ => {}
         }
+        self.write_topic(&mut next_id, old, config)
+    }
+
+    /// Changes a topic. There is no other change meanwhile.
+    pub(super) fn change_topic(&self, name: &str, change: &Change<TopicConfig>) -> Result<(), ServiceError> {
+        let mut next_id = self.next_id.lock();
+        let topic = self.topic(name).ok_or_else(|| not_found(name))?;
+        let config = change(&topic.config())?;
+        check_queues(&config)?;
+        self.write_topic(&mut next_id, Some(topic), config).map(drop)
+    }
+
+    fn write_topic(
+        &self,
+        next_id: &mut u32,
+        old: Option<Arc<Topic>>,
+        config: TopicConfig,
+    ) -> Result<Arc<Topic>, ServiceError> {
         let queues = usize::try_from(config.read_queues.max(config.write_queues));
         let queues = queues.expect("the numbers of queues were checked");
         let most_queues = old.as_ref().map_or(0, |topic| topic.most_queues()).max(queues);
@@ -182,7 +200,7 @@ impl Catalog {
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named(b't', &config.name), record.encode());
-        take_id(&state, &mut batch, id, &mut next_id);
+        take_id(&state, &mut batch, id, next_id);
         self.store.commit_catalog(batch)?;
         if let Some(topic) = old {
             topic.reconfigure(config, most_queues, &self.store)?;
@@ -206,11 +224,23 @@ impl Catalog {
             _ => {}
         }
         let id = old.map_or(*next_id, |group| group.id);
+        self.write_group(&mut next_id, id, config)
+    }
+
+    /// Changes a group. There is no other change meanwhile.
+    pub(super) fn change_group(&self, name: &str, change: &Change<GroupConfig>) -> Result<(), ServiceError> {
+        let mut next_id = self.next_id.lock();
+        let group = self.group(name).ok_or_else(|| group_not_found(name))?;
+        let config = change(&group.config)?;
+        self.write_group(&mut next_id, group.id, config).map(drop)
+    }
+
+    fn write_group(&self, next_id: &mut u32, id: u32, config: GroupConfig) -> Result<Group, ServiceError> {
         let record = GroupRecord { id, config };
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named(b'g', &record.config.name), record.encode());
-        take_id(&state, &mut batch, id, &mut next_id);
+        take_id(&state, &mut batch, id, next_id);
         self.store.commit_catalog(batch)?;
         let group = Group { id, config: Arc::new(record.config) };
         self.groups.write().insert(group.config.name.clone(), group.clone());

@@ -47,6 +47,10 @@ impl TopicRecord {
         binary::put_number(&mut out, self.most_queues as u64);
         binary::put_number(&mut out, self.config.lite_expiration.is_some().into());
         put_duration(&mut out, self.config.lite_expiration.unwrap_or_default());
+        binary::put_number(&mut out, self.config.retention.is_some().into());
+        put_duration(&mut out, self.config.retention.unwrap_or_default());
+        binary::put_number(&mut out, self.config.retention_bytes.is_some().into());
+        binary::put_number(&mut out, self.config.retention_bytes.unwrap_or_default());
         out
     }
 
@@ -61,11 +65,20 @@ impl TopicRecord {
         let permission = Permission { read: permission & 1 != 0, write: permission & 2 != 0 };
         let most_queues = narrow(binary::number(input)?)?;
         // Records of older versions end here.
-        let expires = !input.is_empty() && binary::number(input)? != 0;
-        let lite_expiration = if expires { Some(duration(input)?) } else { None };
-        let name = name.to_owned();
-        let config =
-            TopicConfig { name, kind: *kind, read_queues, write_queues, permission, lite_expiration };
+        let lite_expiration = optional(input)?.map(Duration::from_millis);
+        // Or here.
+        let retention = optional(input)?.map(Duration::from_millis);
+        let retention_bytes = optional(input)?;
+        let config = TopicConfig {
+            name: name.to_owned(),
+            kind: *kind,
+            read_queues,
+            write_queues,
+            permission,
+            lite_expiration,
+            retention,
+            retention_bytes,
+        };
         Ok(Self { id, config, most_queues })
     }
 }
@@ -168,6 +181,16 @@ fn duration(input: &mut &[u8]) -> Result<Duration, Malformed> {
     binary::number(input).map(Duration::from_millis)
 }
 
+/// A number that may be absent. It is absent, too, where the record ends.
+fn optional(input: &mut &[u8]) -> Result<Option<u64>, Malformed> {
+    if input.is_empty() {
+        return Ok(None);
+    }
+    let is_given = binary::number(input)? != 0;
+    let number = binary::number(input)?;
+    Ok(is_given.then_some(number))
+}
+
 fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, Malformed> {
     T::try_from(number).map_err(|_| Malformed)
 }
@@ -207,11 +230,22 @@ mod tests {
             (read_queues, write_queues) in (0i32..99, -1i32..99),
             most_queues in 0..99usize,
             (read, write) in any::<(bool, bool)>(),
-            lite_expiration in prop::option::of((0u64..1 << 40).prop_map(Duration::from_millis)),
+            (lite_expiration, retention) in (
+                prop::option::of((0u64..1 << 40).prop_map(Duration::from_millis)),
+                prop::option::of((0u64..1 << 40).prop_map(Duration::from_millis)),
+            ),
+            retention_bytes in prop::option::of(0u64..),
         ) {
-            let permission = Permission { read, write };
-            let (name, kind) = ("t".into(), KINDS[kind]);
-            let config = TopicConfig { name, kind, read_queues, write_queues, permission, lite_expiration };
+            let config = TopicConfig {
+                name: "t".into(),
+                kind: KINDS[kind],
+                read_queues,
+                write_queues,
+                permission: Permission { read, write },
+                lite_expiration,
+                retention,
+                retention_bytes,
+            };
             let record = TopicRecord { id, config, most_queues };
             prop_assert_eq!(TopicRecord::decode("t", &record.encode()), Ok(record));
         }

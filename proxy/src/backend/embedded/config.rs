@@ -93,7 +93,7 @@ impl Default for EmbeddedConfig {
             cache_bytes: 32 << 20,
             max_pending_bytes: 64 << 20,
             max_unsettled_per_queue: 50_000,
-            max_waiting_per_group: 1024,
+            max_waiting_per_group: 20_000,
             max_waiting: 100_000,
             max_lite_topics: 1_000_000,
             max_lite_subscriptions: 100_000,

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::config::Flush;
+
 /// The storage layout of `store.rs`. Raised by every change that older binaries can't read.
 const FORMAT: &str = "rocketmq-thin-proxy data, format 1";
 const FORMAT_FILE: &str = "FORMAT";
 const FRESH_FORMAT_FILE: &str = "FORMAT.new";
 const LOCK_FILE: &str = "LOCK";
+const FLUSH_FILE: &str = "FLUSH";
 
 /// Why a data directory can't be used.
 #[derive(Debug, Error)]
@@ -31,6 +34,9 @@ pub enum OpenError {
         "{0} is not empty and not a data directory of rocketmq-thin-proxy; give another one (--data-dir)"
     )]
     Foreign(PathBuf),
+    /// A copy needs a new directory.
+    #[error("{0} is not empty: the copy needs a directory of its own")]
+    NotEmpty(PathBuf),
     /// It was written by another version.
     #[error("the data directory {0} has the format {1:?}, and this binary reads only {FORMAT:?}")]
     OtherFormat(PathBuf, String),
@@ -105,6 +111,28 @@ impl DataDirectory {
             TryLockError::Error(error) => io(error),
         })?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whether the proxy that used the directory last has synced messages. `None` if no one has said it.
+    pub(super) fn flush(&self) -> io::Result<Option<Flush>> {
+        match fs::read_to_string(self.path.join(FLUSH_FILE)) {
+            Ok(text) if text.trim() == "async" => Ok(Some(Flush::Async)),
+            Ok(_) => Ok(Some(Flush::Sync)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes whether messages are synced: an interrupted write looks otherwise if they are not.
+    pub(super) fn note_flush(&self, flush: Flush) -> io::Result<()> {
+        if self.flush()? == Some(flush) {
+            return Ok(());
+        }
+        let text = if flush == Flush::Sync { "sync\n" } else { "async\n" };
+        let mut file = File::create(self.path.join(FLUSH_FILE))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        sync(&self.path)
     }
 
     /// The path of a part of the directory.

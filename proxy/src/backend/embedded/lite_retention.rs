@@ -1,12 +1,10 @@
 //! Removes expired lite topics, and expired messages of the others.
 
-use std::sync::Arc;
-
 use super::catalog::Catalog;
 use super::keys;
 use super::lite_topics::LiteRecord;
-use super::queue::{self, Queue};
-use super::retention::{Expired, Retention};
+use super::queue;
+use super::retention::{Expired, Oldest, Retention};
 use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
@@ -15,12 +13,13 @@ const PAGE: usize = 512;
 
 impl Retention {
     /// Removes lite topics that nobody has used for the time that their LITE topic says, if `now` is given, in ms since
-    /// 1970, and the messages of others that were stored before `oldest`. Reads and writes the disk.
-    pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: u64) -> Result<(), ServiceError> {
-        let expired = Expired { stored_before: oldest, below: 0 };
+    /// 1970, and the expired messages of others. Reads and writes the disk.
+    pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: Oldest) -> Result<(), ServiceError> {
         each_record(&self.catalog, None, |record| {
-            let parent = self.catalog.topic_by_id(record.parent);
-            let expiration = parent.and_then(|parent| parent.config().lite_expiration);
+            // What is left of a deleted topic goes with it.
+            let Some(parent) = self.catalog.topic_by_id(record.parent) else { return Ok(()) };
+            let oldest = oldest.of(&parent);
+            let expiration = parent.config().lite_expiration;
             let millis = expiration.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
             if let Some(since) = now.zip(millis).map(|(now, millis)| now.saturating_sub(millis))
                 && self.is_unused_since(record, since)?
@@ -30,20 +29,11 @@ impl Retention {
             }
             let is_loaded = self.catalog.lite.loaded(record.parent, &record.name).is_some();
             if is_loaded || first_stored_at(&self.store, record.id)?.is_some_and(|first| first < oldest) {
-                self.remove_from_queue(&*self.lite_queue(record)?, expired)?;
+                let expired = Expired { stored_before: oldest, below: 0 };
+                self.remove_from_queue(&*self.catalog.lite.queue(&self.store, record)?, expired)?;
             }
             Ok(())
         })
-    }
-
-    /// The queue of a lite topic. An own view of one that is not in memory is enough: only the writer appends, and only
-    /// retention removes messages.
-    pub(super) fn lite_queue(&self, record: &LiteRecord) -> Result<Arc<Queue>, ServiceError> {
-        let topic = self.catalog.lite.loaded(record.parent, &record.name);
-        match topic.and_then(|topic| topic.peek_loaded()) {
-            Some(queues) => Ok(queues[0].clone()),
-            None => Queue::load(&self.store, record.id, 0).map(Arc::new),
-        }
     }
 
     /// Whether nobody has sent to a lite topic since this time, and nobody is subscribed to it.
@@ -129,6 +119,8 @@ mod tests {
             write_queues: 1,
             permission: Permission { read: true, write: true },
             lite_expiration: Some(MINUTE),
+            retention: None,
+            retention_bytes: None,
         };
         broker.catalog.put_topic(config, Existing::Refuse).expect("a new topic");
     }
@@ -171,12 +163,12 @@ mod tests {
         broker.sync(change).await.expect("a subscription");
         let retention = retention(&broker);
         let now = clock::now();
-        retention.review_lite_topics(Some(now + 59_000), 0).expect("a pass");
-        retention.review_lite_topics(None, 0).expect("a pass");
+        retention.review_lite_topics(Some(now + 59_000), Oldest::At(0)).expect("a pass");
+        retention.review_lite_topics(None, Oldest::At(0)).expect("a pass");
         assert_eq!(names(&broker).len(), 2);
         // The writer thread may still hold it for a moment.
         while names(&broker).contains("unused") {
-            retention.review_lite_topics(Some(now + 600_000), 0).expect("a pass");
+            retention.review_lite_topics(Some(now + 600_000), Oldest::At(0)).expect("a pass");
         }
         assert!(names(&broker).contains("subscribed"));
         // The next message begins it anew.
@@ -198,7 +190,7 @@ mod tests {
         let retention = retention(&broker);
         for is_loaded in [true, false] {
             assert_eq!(broker.catalog.lite.all_loaded().len(), usize::from(is_loaded));
-            retention.review_lite_topics(None, clock::now() + 1000).expect("a pass");
+            retention.review_lite_topics(None, Oldest::At(clock::now() + 1000)).expect("a pass");
             assert_eq!(chunks(), 1, "the last one tells the next offset");
             for _ in 0..2 {
                 broker.catalog.lite.unload_idle();

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use super::catalog::{Catalog, Deleted, deleted_key, read_id, record_key};
 use super::keys;
 use super::lite_subscriptions::Subscriptions;
+use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
 use super::topic::{LiteMembership, Topic};
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -80,6 +81,27 @@ impl LiteTopics {
         self.load_locked(parent, name)
     }
 
+    /// A lite topic.
+    ///
+    /// # Errors
+    /// `TopicNotFound`, or the disk's failure. Reads the disk.
+    pub(super) fn existing(&self, parent: &Arc<Topic>, name: &str) -> Result<Arc<Topic>, ServiceError> {
+        self.load(parent, name)?.ok_or_else(|| {
+            let text = format!("topic {} has no lite topic {name}", parent.config().name);
+            ServiceError::new(ServiceErrorKind::TopicNotFound, text)
+        })
+    }
+
+    /// The queue of a lite topic. An own view of one that is not in memory is enough to read it, and to remove messages: only
+    /// the writer appends, and only retention removes. Reads the disk.
+    pub(super) fn queue(&self, store: &Store, record: &LiteRecord) -> Result<Arc<Queue>, ServiceError> {
+        let topic = self.loaded(record.parent, &record.name);
+        match topic.and_then(|topic| topic.peek_loaded()) {
+            Some(queues) => Ok(queues[0].clone()),
+            None => Queue::load(store, record.id, 0).map(Arc::new),
+        }
+    }
+
     fn load_locked(&self, parent: &Arc<Topic>, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
         if let Some(found) = self.loaded(parent.id(), name) {
             return Ok(Some(found));
@@ -122,7 +144,7 @@ impl LiteTopics {
         }
         let count = match counts.get(&parent.id()) {
             Some(count) => *count,
-            None => self.count(parent.id())?,
+            None => self.count_records(parent.id())?,
         };
         if count + missing.len() > self.max_per_topic {
             let max = self.max_per_topic;
@@ -148,7 +170,13 @@ impl LiteTopics {
         Ok(topics)
     }
 
-    fn count(&self, parent: u32) -> Result<usize, ServiceError> {
+    /// How many lite topics a LITE topic has. Reads the disk unless it is known.
+    pub(super) fn count(&self, parent: u32) -> Result<usize, ServiceError> {
+        let known = self.counts.lock().get(&parent).copied();
+        known.map_or_else(|| self.count_records(parent), Ok)
+    }
+
+    fn count_records(&self, parent: u32) -> Result<usize, ServiceError> {
         let mut count = 0;
         for entry in self.store.state()?.prefix(key(parent, "")) {
             entry.key().map_err(|e| unavailable(&e))?;

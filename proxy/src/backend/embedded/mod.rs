@@ -91,7 +91,7 @@ mod writer;
 use std::io;
 use std::sync::Arc;
 
-pub use check::{CheckReport, Finding, check as check_store};
+pub use check::{CheckReport, CopyReport, Finding, check as check_store, copy as copy_store};
 pub use config::{EmbeddedConfig, Flush};
 pub use directory::OpenError;
 use tokio::task::{JoinHandle, spawn_blocking};

@@ -172,7 +172,7 @@ mod tests {
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::clock;
     use crate::backend::embedded::config::{EmbeddedConfig, Flush};
-    use crate::backend::embedded::retention::Retention;
+    use crate::backend::embedded::retention::{Oldest, Retention};
     use crate::backend::embedded::testing::{open, receive, send};
     use crate::service::Message;
 
@@ -218,7 +218,7 @@ mod tests {
             retention.remove_deleted().expect("removed");
             reclaim();
             assert!(space(&broker) < 32 << 20, "{}", space(&broker));
-            retention.remove_stored_before(clock::now() + 1).expect("removed");
+            retention.remove_stored_before(Oldest::At(clock::now() + 1)).expect("removed");
             reclaim();
             assert!(space(&broker) < 8 << 20, "{}", space(&broker));
         }

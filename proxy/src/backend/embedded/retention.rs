@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fjall::PersistMode;
+use fjall::{AbstractTree, PersistMode};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use super::half_message;
 use super::keys;
 use super::lite_subscriptions;
 use super::queue::Queue;
-use super::reclaim::Reclaim;
+use super::reclaim::{self, Reclaim};
 use super::retention_bytes::{Limits, Sizes};
 use super::retention_clock::RetentionClock;
 use super::store::{Opened, Store, corrupt, unavailable};
@@ -29,6 +29,8 @@ use crate::service::ServiceError;
 const STEP: usize = 1024;
 /// The size of one in this many records is looked up.
 const MEASURED_EVERY: usize = 8;
+/// A topic with more records than this loses whole tables.
+const MANY: usize = 10_000;
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -46,6 +48,35 @@ pub(super) struct Retention {
     pub(super) sizes: Mutex<Sizes>,
     pub(super) reclaim: Mutex<Reclaim>,
     started: Instant,
+}
+
+/// From which time on messages are kept, in ms since 1970.
+#[derive(Clone, Copy)]
+pub(super) enum Oldest {
+    /// From this time on.
+    #[cfg(test)]
+    At(u64),
+    /// As long as each topic says, or else so long.
+    Kept {
+        /// The time of retention.
+        now: u64,
+        /// How long messages are kept by default.
+        keep: Duration,
+    },
+}
+
+impl Oldest {
+    /// The time for this topic.
+    pub(super) fn of(self, topic: &Topic) -> u64 {
+        match self {
+            #[cfg(test)]
+            Self::At(at) => at,
+            Self::Kept { now, keep } => {
+                let keep = topic.retention().unwrap_or(keep).as_millis();
+                now.saturating_sub(u64::try_from(keep).unwrap_or(u64::MAX))
+            }
+        }
+    }
 }
 
 /// What is expired in a queue.
@@ -73,8 +104,6 @@ impl Retention {
 
     /// Makes one pass after the other until it is told to stop. A pass under way is finished first.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let longest = if self.limits.is_none() { MAX_PAUSE } else { MAX_PAUSE_WITH_LIMITS };
-        let pause = (self.keep / 100).clamp(MIN_PAUSE, longest);
         let this = Arc::new(self);
         let mut clock = None;
         while !stop.is_cancelled() {
@@ -87,6 +116,7 @@ impl Retention {
                 }
                 Err(_) => {}
             }
+            let pause = this.pause();
             let least = MIN_PAUSE.max(start.elapsed() * PAUSE_FACTOR);
             // What was deleted takes space until the next pass.
             let pause = async {
@@ -98,6 +128,14 @@ impl Retention {
         }
     }
 
+    /// How long the pause between two passes may be: no longer than a hundredth of the time that messages are kept.
+    fn pause(&self) -> Duration {
+        let topics = self.catalog.topics();
+        let shortest = topics.iter().filter_map(|topic| topic.retention()).fold(self.keep, Duration::min);
+        let longest = if self.has_limits(&topics) { MAX_PAUSE_WITH_LIMITS } else { MAX_PAUSE };
+        (shortest / 100).clamp(MIN_PAUSE, longest)
+    }
+
     /// One pass. Reads and writes the disk.
     fn pass(&self, clock: Option<RetentionClock>) -> Result<RetentionClock, ServiceError> {
         self.remove_deleted()?;
@@ -107,8 +145,7 @@ impl Retention {
         };
         let now = clock.advance(clock::now());
         clock.save(&self.store)?;
-        let keep = u64::try_from(self.keep.as_millis()).unwrap_or(u64::MAX);
-        let oldest = now.saturating_sub(keep);
+        let oldest = Oldest::Kept { now, keep: self.keep };
         self.remove_stored_before(oldest)?;
         // After a start, clients need some time to repeat what they are subscribed to.
         let are_subscriptions_known = self.started.elapsed() >= lite_subscriptions::SILENCE;
@@ -119,8 +156,9 @@ impl Retention {
     }
 
     /// Removes the messages at the front of each queue that were stored before this time, in ms since 1970.
-    pub(super) fn remove_stored_before(&self, oldest: u64) -> Result<(), ServiceError> {
+    pub(super) fn remove_stored_before(&self, oldest: Oldest) -> Result<(), ServiceError> {
         for topic in self.catalog.topics() {
+            let oldest = oldest.of(&topic);
             self.remove_half_messages(&topic, oldest)?;
             // Topics that nobody uses are loaded only if something is expired.
             let queues = match topic.peek_loaded() {
@@ -261,14 +299,34 @@ impl Retention {
 
     /// Removes the messages of a topic and the progress of all groups in it.
     pub(super) fn remove_topic_data(&self, topic: u32) -> Result<(), ServiceError> {
-        let bytes =
-            remove_prefix(&*self.store.log()?, &topic.to_be_bytes(), self.store.message_durability())?;
+        let log = self.store.log()?;
+        self.drop_tables(&log, topic)?;
+        let bytes = remove_prefix(&log, &topic.to_be_bytes(), self.store.message_durability())?;
         self.reclaim.lock().removed(bytes);
         for group in self.catalog.groups() {
             let prefix = keys::group_topic(group.id, topic);
             remove_prefix(&*self.store.state()?, &prefix, PersistMode::Buffer)?;
         }
         Ok(())
+    }
+
+    /// Drops the tables that hold nothing but messages of this topic, if it has many: to remove each message would take
+    /// longer, and would have the storage copy more. What the topic has in other tables must be removed afterwards.
+    fn drop_tables(&self, log: &Opened, topic: u32) -> Result<(), ServiceError> {
+        let prefix = topic.to_be_bytes();
+        if log.prefix(prefix).nth(MANY).is_none() {
+            return Ok(());
+        }
+        // The journals of what is dropped must be gone, or a start reads it from there again. They are kept as long as they
+        // are newer than all tables: this record, which removes what is never there, is in a table that is not dropped.
+        let mut batch = log.batch(PersistMode::SyncAll);
+        batch.remove(log, keys::DECISIONS);
+        batch.commit().map_err(|e| unavailable(&e))?;
+        if !reclaim::flush(log, &self.store)? {
+            return Ok(());
+        }
+        let end = topic.saturating_add(1).to_be_bytes();
+        log.tree.drop_range(prefix..end).map_err(|error| unavailable(&fjall::Error::Storage(error)))
     }
 }
 
@@ -307,14 +365,14 @@ mod tests {
     use super::*;
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::testing::{open, receive, send, uncached};
-    use crate::service::Message;
+    use crate::service::{Change, Message, TopicConfig};
 
     fn retention(broker: &Broker) -> Retention {
         Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
     }
 
     fn remove_all_but_the_last(broker: &Broker) {
-        retention(broker).remove_stored_before(u64::MAX).expect("removed");
+        retention(broker).remove_stored_before(Oldest::At(u64::MAX)).expect("removed");
     }
 
     #[tokio::test]
@@ -336,6 +394,28 @@ mod tests {
         assert_eq!(receive(&broker, 32).await, ["c"]);
         send(&broker, ["d"]).await;
         assert_eq!(receive(&broker, 32).await, ["d"]);
+    }
+
+    #[tokio::test]
+    async fn a_topic_says_itself_how_long_it_keeps_messages() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(uncached(&directory)).await;
+        let hour = Duration::from_secs(3600);
+        let longer: Change<TopicConfig> =
+            Arc::new(move |topic| Ok(TopicConfig { retention: Some(3 * hour), ..topic.clone() }));
+        for id in ["a", "b"] {
+            send(&broker, [id]).await;
+        }
+        broker.catalog.change_topic("topic", &longer).expect("changed");
+        let topic = broker.topic("topic").await.expect("a topic");
+        let first_at = |hours: u64| {
+            let now = clock::now() + hours * 3_600_000;
+            retention(&broker).remove_stored_before(Oldest::Kept { now, keep: hour }).expect("removed");
+            topic.load(&broker.store).expect("queues")[0].range().0
+        };
+        assert_eq!(first_at(2), 0);
+        assert_eq!(first_at(4), 2);
+        assert_eq!(retention(&broker).pause(), Duration::from_secs(108));
     }
 
     #[tokio::test]
@@ -365,7 +445,7 @@ mod tests {
         let mut ahead = log.get(key).expect("readable").expect("a chunk").to_vec();
         ahead[..8].copy_from_slice(&(clock::now() + 1_000_000_000).to_le_bytes());
         log.insert(key, ahead).expect("written");
-        retention(&broker).remove_stored_before(clock::now() + 1).expect("removed");
+        retention(&broker).remove_stored_before(Oldest::At(clock::now() + 1)).expect("removed");
         send(&broker, ["last"]).await;
         assert_eq!(receive(&broker, 32).await, ["last"]);
     }
@@ -394,7 +474,7 @@ mod tests {
         let topic = broker.topic("topic").await.expect("a topic").id();
         let records = || broker.store.log().expect("open").prefix(topic.to_be_bytes()).count();
         assert_eq!(records(), 2);
-        retention(&broker).remove_stored_before(clock::now() - 60_000).expect("removed");
+        retention(&broker).remove_stored_before(Oldest::At(clock::now() - 60_000)).expect("removed");
         assert_eq!(records(), 2);
         remove_all_but_the_last(&broker);
         assert_eq!(records(), 0);

@@ -71,13 +71,14 @@ impl Limits {
         }
     }
 
-    /// Whether there are none, so that nothing needs to be counted.
-    pub(super) fn is_none(&self) -> bool {
-        self.store.is_none() && self.topic.is_none() && self.by_name.values().all(Option::is_none)
-    }
-
-    fn of(&self, topic: &str) -> Option<u64> {
-        self.by_name.get(topic).copied().unwrap_or(self.topic)
+    fn of(&self, topic: &Topic) -> Option<u64> {
+        if let Some(bytes) = topic.retention_bytes() {
+            return Some(bytes).filter(|bytes| *bytes > 0);
+        }
+        if self.by_name.is_empty() {
+            return self.topic;
+        }
+        self.by_name.get(&topic.config().name).copied().unwrap_or(self.topic)
     }
 }
 
@@ -117,14 +118,20 @@ impl Sizes {
 }
 
 impl Retention {
+    /// Whether sizes are limited, so that they need to be counted.
+    pub(super) fn has_limits(&self, topics: &[Arc<Topic>]) -> bool {
+        self.limits.store.is_some() || topics.iter().any(|topic| self.limits.of(topic).is_some())
+    }
+
     /// Removes what is beyond the limits. Reads and writes the disk.
     pub(super) fn remove_beyond_limits(&self) -> Result<(), ServiceError> {
-        if self.limits.is_none() {
+        let topics = self.catalog.topics();
+        if !self.has_limits(&topics) {
             return Ok(());
         }
         self.sizes.lock().pass += 1;
-        for topic in self.catalog.topics() {
-            let limit = self.limits.of(&topic.config().name);
+        for topic in topics {
+            let limit = self.limits.of(&topic);
             if limit.is_none() && self.limits.store.is_none() {
                 continue;
             }
@@ -220,7 +227,7 @@ impl Retention {
     fn queue(&self, source: &Source) -> Result<Option<Arc<Queue>>, ServiceError> {
         match &source.holder {
             Holder::Topic(topic) => Ok(topic.load(&self.store)?.get(source.queue as usize).cloned()),
-            Holder::Lite(record) => self.lite_queue(record).map(Some),
+            Holder::Lite(record) => self.catalog.lite.queue(&self.store, record).map(Some),
         }
     }
 }
@@ -233,7 +240,7 @@ mod tests {
     use super::*;
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::testing::{deliveries, open, receive, send, uncached};
-    use crate::service::Message;
+    use crate::service::{Change, Message, TopicConfig};
 
     fn enforce(broker: &Broker) -> Retention {
         let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
@@ -283,6 +290,25 @@ mod tests {
         let small = broker.topic("small").await.expect("a topic");
         let range = small.load(&broker.store).expect("queues")[0].range();
         assert_eq!(range, (2, 3));
+    }
+
+    #[tokio::test]
+    async fn a_topic_says_itself_how_many_bytes_it_keeps() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(uncached(&directory)).await;
+        store(&broker, "topic", &["a", "b", "c"]).await;
+        enforce(&broker);
+        let limit = |bytes| -> Change<TopicConfig> {
+            Arc::new(move |topic| Ok(TopicConfig { retention_bytes: Some(bytes), ..topic.clone() }))
+        };
+        broker.catalog.change_topic("topic", &limit(0)).expect("changed");
+        enforce(&broker);
+        let topic = broker.topic("topic").await.expect("a topic");
+        let range = || topic.load(&broker.store).expect("queues")[0].range();
+        assert_eq!(range(), (0, 3));
+        broker.catalog.change_topic("topic", &limit(1)).expect("changed");
+        enforce(&broker);
+        assert_eq!(range(), (2, 3));
     }
 
     #[tokio::test]

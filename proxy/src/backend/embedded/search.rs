@@ -27,20 +27,21 @@ const MAX_BYTES: usize = 2 << 20;
 impl Broker {
     /// See [`crate::service::Administration::read`].
     pub(super) async fn read_stored(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {
-        let topic = self.known_topic(&read.topic)?;
-        if topic.kind() == TopicKind::Lite {
-            let text = format!(
-                "topic {} keeps its messages in lite topics, which can't be read by offset",
-                read.topic
-            );
-            return Err(ServiceError::new(ServiceErrorKind::Unsupported, text));
+        let mut topic = self.known_topic(&read.topic)?;
+        if topic.kind() == TopicKind::Lite && read.lite_topic.is_none() {
+            let text = format!("topic {} keeps its messages in lite topics: name one of them", read.topic);
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         }
         let rejected = |text: String| ServiceError::new(ServiceErrorKind::Rejected, text);
         if read.broker != self.config.broker_name {
             return Err(rejected(format!("broker {} has no queues of topic {}", read.broker, read.topic)));
         }
         let (store, store_host) = (self.store.clone(), self.config.store_host.clone());
+        let catalog = self.catalog.clone();
         blocking(move || {
+            if let Some(name) = &read.lite_topic {
+                topic = catalog.lite.existing(&topic, name)?;
+            }
             let queues = topic.load(&store)?;
             let index = usize::try_from(read.queue_id).ok();
             let queue = index.and_then(|index| queues.get(index)).ok_or_else(|| {

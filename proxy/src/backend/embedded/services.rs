@@ -9,7 +9,7 @@ use super::broker::Broker;
 use super::catalog::Existing;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerOf, BrokerRequest, BrokerRequests, Capabilities, ChangeInvisible,
+    AckOutcome, Acknowledge, BrokerOf, BrokerRequest, BrokerRequests, Capabilities, Change, ChangeInvisible,
     CheckOutcome, Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages,
     Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind, Transactions,
 };
@@ -108,6 +108,7 @@ impl Metadata for Broker {
             sql_filter: true,
             recall: true,
             offsets: true,
+            repeatable_decisions: true,
         }
     }
 
@@ -139,6 +140,16 @@ impl Metadata for Broker {
     async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError> {
         let catalog = self.catalog.clone();
         blocking(move || catalog.put_group(config, existing(replace)).map(drop)).await
+    }
+
+    async fn change_topic(&self, name: &str, change: Change<TopicConfig>) -> Result<(), ServiceError> {
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.change_topic(&name, &change)).await
+    }
+
+    async fn change_group(&self, name: &str, change: Change<GroupConfig>) -> Result<(), ServiceError> {
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.change_group(&name, &change)).await
     }
 
     async fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {

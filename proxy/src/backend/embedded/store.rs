@@ -123,6 +123,7 @@ impl Store {
         for folder in ["log/keyspaces", "state/keyspaces", ""] {
             directory.sync_names(folder)?;
         }
+        directory.note_flush(flush).map_err(|error| OpenError::Io(directory.path().to_owned(), error))?;
         Ok(Self {
             log: Part::new(log),
             state: Part::new(state),

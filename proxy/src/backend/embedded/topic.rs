@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -100,6 +101,16 @@ impl Topic {
         self.config.read().kind
     }
 
+    /// How long its messages are kept, if it says so. Lite topics have the time of their LITE topic.
+    pub(super) fn retention(&self) -> Option<Duration> {
+        self.config.read().retention
+    }
+
+    /// How many bytes of messages it keeps, if it says so: 0 means any number.
+    pub(super) fn retention_bytes(&self) -> Option<u64> {
+        self.config.read().retention_bytes
+    }
+
     /// The most queues that it ever had.
     pub(super) fn most_queues(&self) -> usize {
         self.most_queues.load(Ordering::Relaxed)
@@ -188,15 +199,25 @@ impl Topic {
         Ok(found)
     }
 
+    /// Its queues, for a look at what they hold. Those that are not in memory are not kept there.
+    pub(super) fn view(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
+        match self.peek_loaded() {
+            Some(queues) => Ok(queues),
+            None => self.read_queues_from(store),
+        }
+    }
+
+    fn read_queues_from(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
+        (0..self.most_queues()).map(|id| Queue::load(store, self.id, id as u32).map(Arc::new)).collect()
+    }
+
     /// Its queues. Reads the disk the first time.
     pub(super) fn load(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
         let _loading = self.loading.lock();
         if let Some(queues) = self.loaded() {
             return Ok(queues);
         }
-        let queues = (0..self.most_queues())
-            .map(|id| Queue::load(store, self.id, id as u32).map(Arc::new))
-            .collect::<Result<Arc<[_]>, _>>()?;
+        let queues = self.read_queues_from(store)?;
         *self.queues.write() = Some(queues.clone());
         Ok(queues)
     }

@@ -39,13 +39,15 @@ const SETTLED: &str = "GROUP_ACK_NUMS";
 
 #[async_trait]
 impl Administration for Remote {
-    async fn topic_stats(&self, topic: &str) -> Result<TopicStats, ServiceError> {
+    async fn topic_stats(&self, topic: &str, lite_topic: Option<&str>) -> Result<TopicStats, ServiceError> {
+        refuse_lite(lite_topic)?;
         let queues = stream::iter(self.queues(topic).await?)
             .map(|(broker, id)| self.queue_stats(topic, broker, id))
             .buffered(CONCURRENT)
             .try_collect()
             .await?;
-        Ok(TopicStats { queues, bytes: None, rate_in: self.rate(STORED, topic).await })
+        let rate_in = self.rate(STORED, topic).await;
+        Ok(TopicStats { queues, bytes: None, rate_in, lite_topics: None })
     }
 
     async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, ServiceError> {
@@ -114,6 +116,7 @@ impl Administration for Remote {
     }
 
     async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {
+        refuse_lite(read.lite_topic.as_deref())?;
         let started = Instant::now();
         let queue = queue_of(&read.topic, &read.broker, read.queue_id);
         let end = self.offset(queue, Whence::End).await?;
@@ -291,6 +294,14 @@ impl Remote {
 
 fn queue_of<'a>(topic: &'a str, broker: &'a str, id: i32) -> QueueOf<'a> {
     QueueOf { topic, broker, id, deadline: Instant::now() + PATIENCE }
+}
+
+fn refuse_lite(lite_topic: Option<&str>) -> Result<(), ServiceError> {
+    let Some(name) = lite_topic else { return Ok(()) };
+    let text = format!(
+        "Apache's brokers do not tell what lite topic {name} holds; the merged mode of this proxy does"
+    );
+    Err(ServiceError::new(ServiceErrorKind::Unsupported, text))
 }
 
 fn no_group(name: &str) -> ServiceError {

@@ -46,6 +46,21 @@ pub(super) struct BrokerTopic {
     write_queue_nums: i32,
 }
 
+/// What else a topic has in the brokers' JSON. A change leaves it as it is.
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct BrokerTopicRest {
+    pub(super) topic_filter_type: String,
+    pub(super) topic_sys_flag: i32,
+    pub(super) order: bool,
+}
+
+impl Default for BrokerTopicRest {
+    fn default() -> Self {
+        Self { topic_filter_type: "SINGLE_TAG".to_owned(), topic_sys_flag: 0, order: false }
+    }
+}
+
 impl From<BrokerTopic> for TopicConfig {
     fn from(topic: BrokerTopic) -> Self {
         let kind = topic.attributes.get(MESSAGE_TYPE).map_or(TopicKind::Normal, |name| kind_of(name));
@@ -57,6 +72,9 @@ impl From<BrokerTopic> for TopicConfig {
             write_queues: topic.write_queue_nums,
             permission: Permission { read: topic.perm & PERM_READ != 0, write: topic.perm & PERM_WRITE != 0 },
             lite_expiration: minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
+            // Brokers keep all topics alike.
+            retention: None,
+            retention_bytes: None,
         }
     }
 }
@@ -217,6 +235,17 @@ pub(super) fn group_body(group: &GroupConfig) -> Value {
         "consumeTimeoutMinute": 15,
         "attributes": attributes,
     })
+}
+
+/// What a broker has of a group, with a changed configuration.
+pub(super) fn changed_group_body(present: Value, group: &GroupConfig) -> Value {
+    const CHANGED: [&str; 5] =
+        ["consumeEnable", "consumeMessageOrderly", "retryMaxTimes", "groupRetryPolicy", "attributes"];
+    let (mut body, mut ours) = (present, group_body(group));
+    for name in CHANGED {
+        body[name] = ours[name].take();
+    }
+    body
 }
 
 #[cfg(test)]

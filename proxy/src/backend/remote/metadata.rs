@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::success;
 use super::cluster::Cluster;
-use super::config::{self, BrokerGroup, BrokerTopic};
+use super::config::{self, BrokerGroup, BrokerTopic, BrokerTopicRest};
 use crate::remoting::{Command, lenient, request, response};
 use crate::service::names::RETRY_PREFIX;
 use crate::service::{
@@ -16,7 +16,7 @@ use crate::service::{
 /// The template topic that UPDATE_AND_CREATE_TOPIC requires, and ignores.
 const TEMPLATE_TOPIC: &str = "TBW102";
 /// How long a master may take. For each change it writes all its topics or groups to the disk.
-const MASTER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const MASTER_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Cluster {
     /// A topic's configuration, from the first broker of its route that answers; `None` if surely absent.
@@ -75,22 +75,7 @@ impl Cluster {
 
     /// Creates or changes a topic on every master.
     pub(super) async fn write_topic(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
-        if topic.read_queues < 0 || topic.write_queues < 0 {
-            // Brokers would accept it.
-            return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
-        }
-        let attributes = config::topic_attributes(topic).map_err(rejected)?;
-        let command = Command::request(request::UPDATE_AND_CREATE_TOPIC)
-            .field("topic", &topic.name)
-            .field("defaultTopic", TEMPLATE_TOPIC)
-            .field("readQueueNums", topic.read_queues)
-            .field("writeQueueNums", topic.write_queues)
-            .field("perm", config::permission_bits(topic.permission))
-            .field("topicFilterType", "SINGLE_TAG")
-            .field("topicSysFlag", 0)
-            .field("order", false)
-            .field("attributes", attributes);
-        self.every_master(&command, done).await?;
+        self.every_master(&topic_command(topic, &BrokerTopicRest::default())?, done).await?;
         self.forget_route(&topic.name);
         Ok(())
     }
@@ -109,6 +94,8 @@ impl Cluster {
                 write_queues: QUEUES,
                 permission: Permission { read: true, write: true },
                 lite_expiration: None,
+                retention: None,
+                retention_bytes: None,
             })
             .await?;
         }
@@ -128,17 +115,7 @@ impl Cluster {
 
     /// Creates or changes a group on every master.
     pub(super) async fn write_group(&self, group: &GroupConfig) -> Result<(), ServiceError> {
-        if group.start != GroupStart::Default {
-            return Err(rejected(
-                "Apache's brokers don't keep where a group begins: let it receive once, then use `group reset`"
-                    .to_owned(),
-            ));
-        }
-        if let RetryPolicy::Exponential { multiplier, .. } = group.retry
-            && multiplier.fract() != 0.0
-        {
-            return Err(rejected(format!("brokers support only whole multipliers, not {multiplier}")));
-        }
+        check_group(group)?;
         let body = config::group_body(group).to_string();
         let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
         self.every_master(&command, done).await.map(drop)
@@ -192,7 +169,51 @@ impl Cluster {
     }
 }
 
-fn get_topic_config(name: &str) -> Command {
+/// The command that creates a topic or changes it.
+///
+/// # Errors
+/// What brokers can't do.
+pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Result<Command, ServiceError> {
+    if topic.read_queues < 0 || topic.write_queues < 0 {
+        // Brokers would accept it.
+        return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
+    }
+    if topic.retention.is_some() || topic.retention_bytes.is_some() {
+        return Err(rejected(
+            "Apache's brokers keep the messages of all topics alike: their configuration says how long"
+                .to_owned(),
+        ));
+    }
+    let attributes = config::topic_attributes(topic).map_err(rejected)?;
+    Ok(Command::request(request::UPDATE_AND_CREATE_TOPIC)
+        .field("topic", &topic.name)
+        .field("defaultTopic", TEMPLATE_TOPIC)
+        .field("readQueueNums", topic.read_queues)
+        .field("writeQueueNums", topic.write_queues)
+        .field("perm", config::permission_bits(topic.permission))
+        .field("topicFilterType", &rest.topic_filter_type)
+        .field("topicSysFlag", rest.topic_sys_flag)
+        .field("order", rest.order)
+        .field("attributes", attributes))
+}
+
+/// Refuses what brokers can't do.
+pub(super) fn check_group(group: &GroupConfig) -> Result<(), ServiceError> {
+    if group.start != GroupStart::Default {
+        return Err(rejected(
+            "Apache's brokers don't keep where a group begins: let it receive once, then use `group reset`"
+                .to_owned(),
+        ));
+    }
+    if let RetryPolicy::Exponential { multiplier, .. } = group.retry
+        && multiplier.fract() != 0.0
+    {
+        return Err(rejected(format!("brokers support only whole multipliers, not {multiplier}")));
+    }
+    Ok(())
+}
+
+pub(super) fn get_topic_config(name: &str) -> Command {
     Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true)
 }
 
@@ -203,7 +224,7 @@ fn topic_in(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
     }
 }
 
-fn done(answer: Command) -> Result<(), ServiceError> {
+pub(super) fn done(answer: Command) -> Result<(), ServiceError> {
     success(answer).map(drop)
 }
 

@@ -15,6 +15,7 @@ mod answer;
 mod batch_ack;
 mod broker_requests;
 mod cache;
+mod changes;
 mod circuit_breaker;
 mod cluster;
 mod config;

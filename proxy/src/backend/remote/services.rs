@@ -10,7 +10,7 @@ use super::convert;
 use super::options::{self, RemoteConfig};
 use crate::remoting::sign::Signer;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerOf, Capabilities, ChangeInvisible, Delivered, Delivery, Forward,
+    AckOutcome, Acknowledge, BrokerOf, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Forward,
     GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route,
     Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
 };
@@ -37,6 +37,7 @@ pub fn open(config: &RemoteConfig) -> io::Result<Services> {
         topics: Cache::new(FRESHNESS),
         groups: Cache::new(FRESHNESS),
         auto_create_topics: config.auto_create_topics,
+        changes: tokio::sync::Mutex::default(),
     });
     Ok(Services::of(remote))
 }
@@ -47,6 +48,8 @@ pub(super) struct Remote {
     topics: Arc<Cache<TopicConfig, ServiceError>>,
     groups: Arc<Cache<GroupConfig, ServiceError>>,
     auto_create_topics: bool,
+    /// Held by a change of a topic or group: brokers know only whole configurations.
+    changes: tokio::sync::Mutex<()>,
 }
 
 impl Remote {
@@ -183,6 +186,8 @@ impl Metadata for Remote {
             sql_filter: true,
             recall: true,
             offsets: true,
+            // Brokers deliver a message once for every commit.
+            repeatable_decisions: false,
         }
     }
 
@@ -229,6 +234,20 @@ impl Metadata for Remote {
         }
         self.cluster.write_group(&config).await?;
         self.groups.forget(&config.name);
+        Ok(())
+    }
+
+    async fn change_topic(&self, name: &str, change: Change<TopicConfig>) -> Result<(), ServiceError> {
+        let _one_at_a_time = self.changes.lock().await;
+        self.cluster.change_topic(name, &change).await?;
+        self.topics.forget(name);
+        Ok(())
+    }
+
+    async fn change_group(&self, name: &str, change: Change<GroupConfig>) -> Result<(), ServiceError> {
+        let _one_at_a_time = self.changes.lock().await;
+        self.cluster.change_group(name, &change).await?;
+        self.groups.forget(name);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use rocketmq_thin_proto::thin as pb;
 use rocketmq_thin_proto::thin::admin_server::Admin;
 use tonic::{Code, Request, Response, Status};
 
-use super::{admin_messages, admin_stats, convert};
+use super::{admin_letters, admin_messages, admin_stats, admin_summaries, admin_updates, convert};
 use crate::error::{Error, ErrorKind};
 use crate::processor::{ClientFilter, Processor};
 use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
@@ -31,6 +31,24 @@ impl Admin for Administration {
         let groups = groups.into_iter().map(group_config).collect::<Result<_, Status>>()?;
         self.processor.apply(topics, groups, replace).await.map_err(refused)?;
         Ok(Response::new(pb::ApplyResponse {}))
+    }
+
+    async fn update_topic(
+        &self,
+        request: Request<pb::UpdateTopicRequest>,
+    ) -> Result<Response<pb::UpdateTopicResponse>, Status> {
+        let update = admin_updates::topic(request.into_inner())?;
+        self.processor.update_topic(update).await.map_err(refused)?;
+        Ok(Response::new(pb::UpdateTopicResponse {}))
+    }
+
+    async fn update_group(
+        &self,
+        request: Request<pb::UpdateGroupRequest>,
+    ) -> Result<Response<pb::UpdateGroupResponse>, Status> {
+        let update = admin_updates::group(request.into_inner())?;
+        self.processor.update_group(update).await.map_err(refused)?;
+        Ok(Response::new(pb::UpdateGroupResponse {}))
     }
 
     async fn list_topics(
@@ -69,8 +87,38 @@ impl Admin for Administration {
         &self,
         request: Request<pb::TopicStatsRequest>,
     ) -> Result<Response<pb::TopicStatsResponse>, Status> {
-        let stats = self.processor.topic_stats(&request.into_inner().name).await.map_err(refused)?;
+        let pb::TopicStatsRequest { name, lite_topic } = request.into_inner();
+        let stats = self.processor.topic_stats(&name, lite_topic.as_deref()).await.map_err(refused)?;
         Ok(Response::new(admin_stats::topic_stats_to_wire(stats)))
+    }
+
+    async fn list_topic_stats(
+        &self,
+        request: Request<pb::ListTopicStatsRequest>,
+    ) -> Result<Response<pb::ListTopicStatsResponse>, Status> {
+        let after = request.into_inner().after;
+        let page = self.processor.topic_summaries(after.as_deref()).await.map_err(refused)?;
+        Ok(Response::new(admin_summaries::topics_to_wire(page)))
+    }
+
+    async fn list_group_stats(
+        &self,
+        request: Request<pb::ListGroupStatsRequest>,
+    ) -> Result<Response<pb::ListGroupStatsResponse>, Status> {
+        let after = request.into_inner().after;
+        let page = self.processor.group_summaries(after.as_deref()).await.map_err(refused)?;
+        Ok(Response::new(admin_summaries::groups_to_wire(page)))
+    }
+
+    async fn list_lite_topics(
+        &self,
+        request: Request<pb::ListLiteTopicsRequest>,
+    ) -> Result<Response<pb::ListLiteTopicsResponse>, Status> {
+        let pb::ListLiteTopicsRequest { topic, after, max } = request.into_inner();
+        let max = usize::try_from(max).ok().filter(|max| *max > 0);
+        let max = max.ok_or_else(|| Status::invalid_argument("max must be positive"))?;
+        let page = self.processor.lite_topics(&topic, after.as_deref(), max).await.map_err(refused)?;
+        Ok(Response::new(admin_summaries::lite_topics_to_wire(page)))
     }
 
     async fn group_stats(
@@ -104,9 +152,9 @@ impl Admin for Administration {
         &self,
         request: Request<pb::ResendDeadLettersRequest>,
     ) -> Result<Response<pb::ResendDeadLettersResponse>, Status> {
-        let (group, selection) = admin_messages::resend(request.into_inner())?;
+        let (group, selection) = admin_letters::resend(request.into_inner())?;
         let page = self.processor.resend_dead_letters(&group, selection).await.map_err(refused)?;
-        Ok(Response::new(admin_messages::resent_to_wire(page)))
+        Ok(Response::new(admin_letters::resent_to_wire(page)))
     }
 
     async fn list_clients(
@@ -161,6 +209,8 @@ pub(super) fn topic(config: TopicConfig) -> pb::Topic {
         readable: config.permission.read,
         writable: config.permission.write,
         lite_expiration: config.lite_expiration.map(convert::duration),
+        retention: config.retention.map(convert::duration),
+        retention_bytes: config.retention_bytes,
     }
 }
 
@@ -181,6 +231,8 @@ pub(super) fn topic_config(topic: pb::Topic) -> Result<TopicConfig, Status> {
         write_queues: topic.write_queues,
         permission: Permission { read: topic.readable, write: topic.writable },
         lite_expiration: topic.lite_expiration.as_ref().map(duration).transpose()?,
+        retention: topic.retention.as_ref().map(duration).transpose()?,
+        retention_bytes: topic.retention_bytes,
     })
 }
 

@@ -10,11 +10,14 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
-use super::{admin_messages, admin_stats};
+use super::{admin_letters, admin_messages, admin_stats, admin_summaries, admin_updates};
 use crate::log_level::LogLevel;
-use crate::processor::{ClientFilter, ConnectedClient, ResendSelection, ResentPage};
+use crate::processor::{
+    ClientFilter, ConnectedClient, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
+};
 use crate::service::{
-    GroupConfig, GroupStats, QueueReset, ReadPage, ReadQueue, ResetGroup, StoreStats, TopicConfig, TopicStats,
+    GroupConfig, GroupStats, GroupUpdate, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup,
+    StoreStats, TopicConfig, TopicStats, TopicUpdate,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +90,24 @@ impl RemoteAdmin {
         Ok(())
     }
 
+    /// Changes the settings of a topic that are named.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn update_topic(&mut self, update: TopicUpdate) -> Result<(), RemoteError> {
+        self.client.update_topic(admin_updates::topic_to_wire(update)).await?;
+        Ok(())
+    }
+
+    /// Changes the settings of a group that are named.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn update_group(&mut self, update: GroupUpdate) -> Result<(), RemoteError> {
+        self.client.update_group(admin_updates::group_to_wire(update)).await?;
+        Ok(())
+    }
+
     /// All topics, by name.
     ///
     /// # Errors
@@ -127,9 +148,51 @@ impl RemoteAdmin {
     ///
     /// # Errors
     /// The proxy's refusal.
-    pub async fn topic_stats(&mut self, name: &str) -> Result<TopicStats, RemoteError> {
-        let answer = self.client.topic_stats(pb::TopicStatsRequest { name: name.to_owned() }).await?;
-        Ok(admin_stats::topic_stats(answer.into_inner()))
+    pub async fn topic_stats(
+        &mut self,
+        name: &str,
+        lite_topic: Option<String>,
+    ) -> Result<TopicStats, RemoteError> {
+        let request = pb::TopicStatsRequest { name: name.to_owned(), lite_topic };
+        Ok(admin_stats::topic_stats(self.client.topic_stats(request).await?.into_inner()))
+    }
+
+    /// Lite topics of a LITE topic, by name, after the one that is named.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn lite_topics(
+        &mut self,
+        topic: &str,
+        after: Option<String>,
+        max: i32,
+    ) -> Result<LiteTopicPage, RemoteError> {
+        let request = pb::ListLiteTopicsRequest { topic: topic.to_owned(), after, max };
+        Ok(admin_summaries::lite_topics(self.client.list_lite_topics(request).await?.into_inner()))
+    }
+
+    /// What the topics after this one hold, by name.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn topic_summaries(
+        &mut self,
+        after: Option<String>,
+    ) -> Result<Page<TopicSummary>, RemoteError> {
+        let answer = self.client.list_topic_stats(pb::ListTopicStatsRequest { after }).await?;
+        Ok(admin_summaries::topics(answer.into_inner()))
+    }
+
+    /// How far the groups after this one have got, by name.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn group_summaries(
+        &mut self,
+        after: Option<String>,
+    ) -> Result<Page<GroupSummary>, RemoteError> {
+        let answer = self.client.list_group_stats(pb::ListGroupStatsRequest { after }).await?;
+        Ok(admin_summaries::groups(answer.into_inner()))
     }
 
     /// How far a group has got, in one topic or in all from which it has received.
@@ -172,8 +235,8 @@ impl RemoteAdmin {
         group: &str,
         selection: ResendSelection,
     ) -> Result<ResentPage, RemoteError> {
-        let request = admin_messages::resend_to_wire(group.to_owned(), selection);
-        Ok(admin_messages::resent(self.client.resend_dead_letters(request).await?.into_inner()))
+        let request = admin_letters::resend_to_wire(group.to_owned(), selection);
+        Ok(admin_letters::resent(self.client.resend_dead_letters(request).await?.into_inner()))
     }
 
     /// Sets how much the proxy logs. Returns what it says about that.

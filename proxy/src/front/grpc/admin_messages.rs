@@ -7,7 +7,6 @@ use tonic::Status;
 
 use super::admin_stats::time;
 use super::convert;
-use crate::processor::{ResendSelection, ResentLetter, ResentPage};
 use crate::service::{
     BodyEncoding, Delay, Delivery, Message, Origin, ReadMessage, ReadPage, ReadQueue, WantedMessage,
 };
@@ -29,6 +28,7 @@ pub(super) fn read_to_wire(read: ReadQueue) -> pb::ReadMessagesRequest {
         to: read.to.map(convert::timestamp),
         id,
         key,
+        lite_topic: read.lite_topic,
     }
 }
 
@@ -43,6 +43,7 @@ pub(super) fn read(request: pb::ReadMessagesRequest) -> Result<ReadQueue, Status
     };
     Ok(ReadQueue {
         topic: request.topic,
+        lite_topic: request.lite_topic,
         broker: request.broker,
         queue_id: request.queue_id,
         offset: request.offset,
@@ -147,51 +148,4 @@ fn message(stored: pb::StoredMessage) -> ReadMessage {
     };
     let body_bytes = usize::try_from(stored.body_bytes).unwrap_or(usize::MAX);
     ReadMessage { delivery, broker: stored.broker, body_bytes }
-}
-
-pub(super) fn resend_to_wire(group: String, selection: ResendSelection) -> pb::ResendDeadLettersRequest {
-    use pb::resend_dead_letters_request::Selection;
-    let selection = match selection {
-        ResendSelection::Next(max) => Selection::Next(i32::try_from(max).unwrap_or(i32::MAX)),
-        ResendSelection::Id(id) => Selection::Id(id),
-    };
-    pb::ResendDeadLettersRequest { group, selection: Some(selection) }
-}
-
-pub(super) fn resend(request: pb::ResendDeadLettersRequest) -> Result<(String, ResendSelection), Status> {
-    use pb::resend_dead_letters_request::Selection;
-    let selection = match request.selection {
-        Some(Selection::Next(max)) => {
-            let max = usize::try_from(max).ok().filter(|max| *max > 0);
-            ResendSelection::Next(max.ok_or_else(|| Status::invalid_argument("next must be positive"))?)
-        }
-        Some(Selection::Id(id)) => ResendSelection::Id(id),
-        None => return Err(Status::invalid_argument("say which dead letters: the next ones, or an id")),
-    };
-    Ok((request.group, selection))
-}
-
-pub(super) fn resent_to_wire(page: ResentPage) -> pb::ResendDeadLettersResponse {
-    let letter = |letter: ResentLetter| pb::ResentLetter {
-        id: letter.id,
-        queue_id: letter.queue,
-        offset: letter.offset,
-        topic: letter.topic,
-        failure: letter.failure,
-    };
-    pb::ResendDeadLettersResponse {
-        letters: page.letters.into_iter().map(letter).collect(),
-        finished: page.finished,
-    }
-}
-
-pub(super) fn resent(page: pb::ResendDeadLettersResponse) -> ResentPage {
-    let letter = |letter: pb::ResentLetter| ResentLetter {
-        id: letter.id,
-        queue: letter.queue_id,
-        offset: letter.offset,
-        topic: letter.topic,
-        failure: letter.failure,
-    };
-    ResentPage { letters: page.letters.into_iter().map(letter).collect(), finished: page.finished }
 }

@@ -26,6 +26,7 @@ pub(super) fn topic_stats_to_wire(stats: TopicStats) -> pb::TopicStatsResponse {
         stored_bytes: stats.bytes.map(|bytes| bytes.count),
         estimated: stats.bytes.is_some_and(|bytes| bytes.estimated),
         rate_in: stats.rate_in,
+        lite_topics: stats.lite_topics,
     }
 }
 
@@ -43,6 +44,7 @@ pub(super) fn topic_stats(stats: pb::TopicStatsResponse) -> TopicStats {
         queues: stats.queues.into_iter().map(queue).collect(),
         bytes: stats.stored_bytes.map(|count| StoredBytes { count, estimated }),
         rate_in: stats.rate_in,
+        lite_topics: stats.lite_topics,
     }
 }
 

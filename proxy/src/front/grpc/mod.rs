@@ -11,9 +11,12 @@
 
 mod admin;
 mod admin_client;
+mod admin_letters;
 mod admin_log;
 mod admin_messages;
 mod admin_stats;
+mod admin_summaries;
+mod admin_updates;
 mod calls;
 mod client;
 mod convert;

@@ -1,5 +1,7 @@
 //! The database `log`: whether all messages can be read, and which are missing.
 
+use bytes::Bytes;
+
 use super::super::chunk::Chunk;
 use super::super::codec;
 use super::super::half_message::{self, Record};
@@ -7,7 +9,7 @@ use super::super::keys;
 use super::super::store::Opened;
 use super::names::Names;
 use super::scan::{Item, Scan};
-use super::{Finding, Progress};
+use super::{BACKUP, COPY, Finding, Progress};
 
 /// What the database holds.
 #[derive(Default)]
@@ -39,7 +41,10 @@ pub(super) fn read(
         match item? {
             Item::Entry(key, value) => {
                 progress.add(key.len() + value.len());
-                reading.entry(&key, value);
+                let value = Bytes::from(value);
+                if reading.entry(&key, value.clone()) {
+                    progress.sink.log(&key, &value)?;
+                }
             }
             Item::Damaged(key) => reading.damaged(&key),
             Item::Gap(before, after) => reading.gap(&before, after.as_deref()),
@@ -57,7 +62,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn entry(&mut self, key: &[u8], value: Vec<u8>) {
+    /// Notes a record. Returns whether it is sound.
+    fn entry(&mut self, key: &[u8], value: Bytes) -> bool {
         let is_sound = match kind(key) {
             Kind::Chunk { topic, queue, first } => return self.chunk((topic, queue), first, value),
             Kind::Timer => {
@@ -66,7 +72,7 @@ impl Reading<'_> {
             }
             Kind::Half => {
                 self.counts.waiting += 1;
-                let record = Record::decode(value.into());
+                let record = Record::decode(value);
                 record.is_ok_and(|record| codec::decode(&record.message.body).is_ok())
             }
             Kind::Check => half_message::decode_check(&value).is_ok(),
@@ -76,11 +82,15 @@ impl Reading<'_> {
         if !is_sound {
             self.damaged(key);
         }
+        is_sound
     }
 
-    fn chunk(&mut self, queue: (u32, u32), first: u64, value: Vec<u8>) {
+    fn chunk(&mut self, queue: (u32, u32), first: u64, value: Bytes) -> bool {
         self.enter(queue);
-        let Ok(chunk) = Chunk::parse(first, value.into()) else { return self.damaged_chunk(first) };
+        let Ok(chunk) = Chunk::parse(first, value) else {
+            self.damaged_chunk(first);
+            return false;
+        };
         let decoded = |offset| chunk.message(offset).is_ok_and(|message| codec::decode(&message).is_ok());
         let unreadable: Vec<_> = (first..chunk.end()).filter(|offset| !decoded(*offset)).collect();
         self.end_damage(first);
@@ -89,6 +99,7 @@ impl Reading<'_> {
         }
         self.counts.messages += chunk.end() - first - unreadable.len() as u64;
         self.place.next = Some(chunk.end());
+        unreadable.is_empty()
     }
 
     fn enter(&mut self, queue: (u32, u32)) {
@@ -147,7 +158,7 @@ impl Reading<'_> {
             after.map_or_else(|| "the end".to_owned(), |after| self.describe(after)),
         );
         let cost = "the storage can't merge this table with others: writes will fail at some time";
-        self.findings.push(Finding::damage(place, cost, BACKUP));
+        self.findings.push(Finding::damage(place, cost, COPY));
         // A block may reach into the queue that follows.
         if let Some(Kind::Chunk { topic, queue, first }) = after.map(kind)
             && self.place.queue != Some((topic, queue))
@@ -189,12 +200,11 @@ impl Reading<'_> {
     }
 }
 
-const BACKUP: &str = "restore the data directory from a backup";
 const GO_ON: &str = "nothing has to be done: consumers go on after them. To have them back, restore the data directory from \
                      a backup";
 
 /// What a key belongs to.
-enum Kind {
+pub(super) enum Kind {
     Chunk { topic: u32, queue: u32, first: u64 },
     Half,
     Check,
@@ -219,7 +229,8 @@ impl Kind {
     }
 }
 
-fn kind(key: &[u8]) -> Kind {
+/// What a key belongs to.
+pub(super) fn kind(key: &[u8]) -> Kind {
     if keys::timer_parts(key).is_some() {
         return Kind::Timer;
     }
@@ -236,6 +247,6 @@ fn kind(key: &[u8]) -> Kind {
 }
 
 /// The number in the first four bytes.
-fn id(key: &[u8]) -> u32 {
+pub(super) fn id(key: &[u8]) -> u32 {
     key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }

@@ -3,6 +3,7 @@
 mod copy;
 mod messages;
 mod names;
+mod rescue;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -13,12 +14,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::config::Flush;
 use super::directory::{DataDirectory, OpenError};
 use super::journal::{self, Flaw};
 use super::keys;
 use super::store::{LOG, Opened, STATE, is_synced_in_state, open_log_in, open_state_in};
 use copy::Copy;
 use names::Names;
+pub use rescue::{CopyReport, copy};
+
+/// What to do about most damage.
+const BACKUP: &str = "restore the data directory from a backup";
+/// What to do about damage that the storage meets again and again.
+const COPY: &str =
+    "copy what can be read into a new directory (store copy), or restore the data directory from a backup";
 
 /// What a check has found.
 #[derive(Debug, Serialize)]
@@ -94,6 +103,7 @@ struct Progress<'a> {
     read: u64,
     expected: u64,
     tell: &'a mut dyn FnMut(u64, u64),
+    sink: &'a mut dyn Sink,
 }
 
 impl Progress<'_> {
@@ -103,30 +113,64 @@ impl Progress<'_> {
     }
 }
 
+/// What is done with a record that can be read.
+trait Sink {
+    /// Takes a record of the database `state`.
+    fn state(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()>;
+    /// Hears what the database `state` says, before the first record of `log`.
+    fn names(&mut self, names: &Names);
+    /// Takes a record of the database `log`.
+    fn log(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()>;
+}
+
+/// Does nothing.
+struct NoSink;
+
+impl Sink for NoSink {
+    fn state(&mut self, _: &[u8], _: &[u8]) -> fjall::Result<()> {
+        Ok(())
+    }
+    fn names(&mut self, _: &Names) {}
+    fn log(&mut self, _: &[u8], _: &[u8]) -> fjall::Result<()> {
+        Ok(())
+    }
+}
+
 /// Checks both databases of a data directory: the journals, each block and each message. Never writes to the directory.
 /// `tell` is called often, with the bytes that were read and about how many there are.
 ///
 /// # Errors
 /// [`OpenError`] if the directory is none, is in use, or can't be read.
 pub fn check(directory: &Path, tell: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, OpenError> {
+    read(directory, &mut NoSink, tell)
+}
+
+/// Checks a data directory, and hands out what can be read.
+fn read(
+    directory: &Path,
+    sink: &mut dyn Sink,
+    tell: &mut dyn FnMut(u64, u64),
+) -> Result<CheckReport, OpenError> {
     let taken = DataDirectory::take_to_read(directory)?;
     let io = |error: io::Error| OpenError::Io(directory.to_owned(), error);
     let (state_folder, log_folder) = (taken.part(STATE), taken.part(LOG));
     let state_flaws = journal::inspect(&state_folder, is_synced_in_state).map_err(io)?;
-    // Whether the proxy syncs each batch is not known here. The stricter rule reports more.
-    let log_flaws = journal::inspect(&log_folder, |_| true).map_err(io)?;
+    // Without a word about it, the stricter rule: it reports more.
+    let is_synced = taken.flush().map_err(io)?.unwrap_or_default() == Flush::Sync;
+    let log_flaws = journal::inspect(&log_folder, |_| is_synced).map_err(io)?;
     let mut findings = Vec::new();
     let state_copy = Copy::of(&state_folder, &state_flaws).map_err(io)?;
     let log_copy = Copy::of(&log_folder, &log_flaws).map_err(io)?;
     let state = open(STATE, open_state_in(&state_copy.path(), 0), &mut findings);
     let log = open(LOG, open_log_in(&log_copy.path(), 0), &mut findings);
     let expected = [&state, &log].into_iter().flatten().map(|part| part.disk_space()).sum();
-    let mut progress = Progress { read: 0, expected, tell };
+    let mut progress = Progress { read: 0, expected, tell, sink };
     let failed = |error: fjall::Error| OpenError::Damaged(directory.to_owned(), error.to_string());
     let names = match &state {
         Some(state) => Names::read(state, &mut findings, &mut progress).map_err(failed)?,
         None => Names::default(),
     };
+    progress.sink.names(&names);
     let counts = match &log {
         Some(log) => messages::read(log, &names, &mut findings, &mut progress).map_err(failed)?,
         None => messages::Counts::default(),
@@ -152,7 +196,7 @@ fn open(name: &str, opened: fjall::Result<Opened>, findings: &mut Vec<Finding>) 
         .map_err(|error| {
             let place = format!("database {name}: it can't be opened: {error}");
             let cost = "the proxy does not start, and what is in the database can't be checked";
-            findings.push(Finding::damage(place, cost, "restore the data directory from a backup"));
+            findings.push(Finding::damage(place, cost, BACKUP));
         })
         .ok()
 }

@@ -1,6 +1,6 @@
 //! The database `state`: what the catalog and the progress of groups say, and whether all of it can be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::catalog_record::{GroupRecord, TopicRecord};
 use super::super::keys;
@@ -8,13 +8,15 @@ use super::super::lease::Lease;
 use super::super::lite_topics;
 use super::super::store::Opened;
 use super::scan::{Item, Scan};
-use super::{Finding, Progress};
+use super::{BACKUP, Finding, Progress};
 
 /// The names of topics and groups by their ids.
 #[derive(Default)]
 pub(super) struct Names {
     topics: HashMap<u32, String>,
     groups: HashMap<u32, String>,
+    // The kind and the id of what is to be removed.
+    deleted: HashSet<(u8, u32)>,
     // The topic, name and id of each lite topic: their records come before those of topics.
     lite_topics: Vec<(u32, String, u32)>,
     /// How many leases there are.
@@ -34,8 +36,9 @@ impl Names {
             match item? {
                 Item::Entry(key, value) => {
                     progress.add(key.len() + value.len());
-                    if names.add(&key, &value).is_none() {
-                        damaged.push((key, None));
+                    match names.add(&key, &value) {
+                        Some(()) => progress.sink.state(&key, &value)?,
+                        None => damaged.push((key, None)),
                     }
                 }
                 Item::Damaged(key) => damaged.push((key, None)),
@@ -56,6 +59,20 @@ impl Names {
     /// How many topics there are, and how many groups. Lite topics count.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.topics.len() as u64, self.groups.len() as u64)
+    }
+
+    /// The ids of all topics, and of all groups, with those whose data is to be removed.
+    pub(super) fn ids(&self) -> (HashSet<u32>, HashSet<u32>) {
+        let deleted =
+            |wanted: u8| self.deleted.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, id)| *id);
+        let topics = self.topics.keys().copied().chain(deleted(b't')).collect();
+        (topics, self.groups.keys().copied().chain(deleted(b'g')).collect())
+    }
+
+    /// The highest id of a topic or a group.
+    pub(super) fn highest_id(&self) -> u32 {
+        let ids = self.topics.keys().chain(self.groups.keys()).chain(self.deleted.iter().map(|(_, id)| id));
+        ids.copied().max().unwrap_or_default()
     }
 
     /// A topic's name, or what is known of it.
@@ -115,7 +132,11 @@ impl Names {
             b'n' => {
                 <[u8; 4]>::try_from(value).ok()?;
             }
-            b'd' | b'r' => {}
+            b'd' => {
+                let (kind, id) = name.split_first()?;
+                self.deleted.insert((*kind, u32::from_be_bytes(id.try_into().ok()?)));
+            }
+            b'r' => {}
             _ => return None,
         }
         Some(())
@@ -133,10 +154,10 @@ impl Names {
         };
         let (cost, advice) = if is_catalog {
             let cost = "topics or groups are lost, with their settings, and the proxy does not start";
-            (cost, "restore the data directory from a backup")
+            (cost, BACKUP)
         } else {
             let cost = "a group does not know what it has consumed: its requests fail";
-            (cost, "restore the data directory from a backup, or delete the group and create it again")
+            (cost, "delete the group and create it again, or restore the data directory from a backup")
         };
         Finding::damage(format!("database state, {place}"), cost, advice)
     }

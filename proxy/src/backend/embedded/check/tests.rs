@@ -7,7 +7,7 @@ use super::*;
 use crate::backend::embedded::broker::Broker;
 use crate::backend::embedded::config::EmbeddedConfig;
 use crate::backend::embedded::reclaim;
-use crate::backend::embedded::testing::{deliveries, open as open_broker};
+use crate::backend::embedded::testing::{deliveries, open as open_broker, send};
 use crate::service::Message;
 
 async fn broker(directory: &TempDir) -> Broker {
@@ -100,6 +100,88 @@ async fn the_messages_of_a_damaged_block_are_named() {
     let (first, last) = (lost.first_offset.expect("an offset"), lost.last_offset.expect("an offset"));
     assert!(first > 0 && last < 299, "{lost:?}");
     assert_eq!(report.messages, 300 - (last - first + 1));
+}
+
+#[tokio::test]
+async fn a_copy_has_what_can_be_read_and_goes_on_after_what_is_lost() {
+    let directory = filled(300, 30).await;
+    change(&first_file(&directory, "tables"), |bytes| bytes[6_000] ^= 1);
+    checked(&directory);
+    let (before, new) = (files(directory.path()), tempfile::tempdir().expect("a temporary directory"));
+    let report = copy(directory.path(), &new.path().join("copy"), &mut |_, _| {}).expect("a copy");
+    assert_eq!(before, files(directory.path()));
+    assert!(report.found.is_damaged() && report.found.messages > 0, "{:?}", report.found.findings);
+    let again =
+        copy(directory.path(), &new.path().join("copy"), &mut |_, _| {}).expect_err("it is not empty");
+    assert!(matches!(again, OpenError::NotEmpty(_)), "{again}");
+    let copied = check(&new.path().join("copy"), &mut |_, _| {}).expect("a report");
+    assert!(copied.findings.iter().all(|finding| finding.first_offset.is_some()), "{:?}", copied.findings);
+    let counts = |report: &CheckReport| (report.topics, report.groups, report.messages, report.leases);
+    assert_eq!(counts(&copied), counts(&report.found));
+
+    let data_dir = new.path().join("copy");
+    let broker =
+        open_broker(EmbeddedConfig { data_dir, default_queues: 1, ..EmbeddedConfig::default() }).await;
+    let mut received = 1;
+    while received < report.found.messages {
+        received += deliveries(&broker, 32).await.len() as u64;
+    }
+}
+
+#[tokio::test]
+async fn a_group_gets_what_takes_the_place_of_lost_messages() {
+    let directory = filled(2, 2_000).await;
+    let file = first_file(&directory, "blobs");
+    change(&file, |bytes| {
+        let last = bytes.len() * 3 / 4;
+        bytes[last] ^= 1;
+    });
+    checked(&directory);
+    {
+        let state = open_state_in(&directory.path().join(STATE), 0).expect("open");
+        // The group has consumed both messages.
+        let (key, _) = state.iter().filter_map(|entry| entry.into_inner().ok()).last().expect("a lease");
+        let mut batch = state.batch(fjall::PersistMode::SyncAll);
+        batch.insert(&state, &key[..12], 2u64.to_be_bytes());
+        batch.remove(&state, key);
+        batch.commit().expect("written");
+    }
+    let new = tempfile::tempdir().expect("a temporary directory");
+    let report = copy(directory.path(), new.path(), &mut |_, _| {}).expect("a copy");
+    assert_eq!(report.found.messages, 1, "{:?}", report.found.findings);
+    let data_dir = new.path().to_owned();
+    let broker =
+        open_broker(EmbeddedConfig { data_dir, default_queues: 1, ..EmbeddedConfig::default() }).await;
+    send(&broker, ["new"]).await;
+    let delivery = deliveries(&broker, 1).await.remove(0);
+    assert_eq!((delivery.message.id.as_str(), delivery.queue_offset), ("new", 1));
+}
+
+#[tokio::test]
+async fn an_interrupted_write_of_a_proxy_that_does_not_sync_is_no_damage() {
+    for (flush, damaged) in [(Flush::Sync, true), (Flush::Async, false)] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data_dir = directory.path().to_owned();
+        let broker = open_broker(EmbeddedConfig { data_dir, flush, ..EmbeddedConfig::default() }).await;
+        for body in [vec![1; 20_000], vec![2; 20_000], vec![3; 20]] {
+            let message = Message { body: body.into(), ..Message::default() };
+            let deadline = Instant::now() + Duration::from_secs(30);
+            broker.store_messages("topic", vec![message], deadline).await.expect("a send");
+        }
+        broker.writer.stop();
+        drop(broker);
+        checked(&directory);
+        let files = files(&directory.path().join(LOG)).into_keys();
+        let mut journals = files.filter(|file| file.extension().is_some_and(|extension| extension == "jnl"));
+        // The sectors of the second write did not reach the disk, though the third write did.
+        change(&journals.next().expect("a journal"), |bytes| {
+            let second = bytes.windows(100).position(|window| window == [2; 100]).expect("the message");
+            let sector = second.next_multiple_of(4096);
+            bytes[sector..sector + 8192].fill(0);
+        });
+        let report = checked(&directory);
+        assert_eq!((report.findings.len(), report.is_damaged()), (1, damaged), "{:?}", report.findings);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,211 @@
+//! Copies what can be read of a data directory into a new one.
+//!
+//! Damage stays where the storage has it: a table with a damaged block can't be merged with others, so that the database takes
+//! no writes at some time. In a new directory there is none.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fjall::{OwnedWriteBatch, PersistMode};
+use serde::Serialize;
+
+use super::super::catalog::{self, record_key};
+use super::super::chunk::Chunk;
+use super::super::directory::{DataDirectory, OpenError};
+use super::super::keys;
+use super::super::store::{LOG, Opened, STATE, open_log_in, open_state_in};
+use super::messages::{self, Kind};
+use super::names::Names;
+use super::{BACKUP, CheckReport, Finding, Sink};
+
+/// What a copy has taken over, and what it has left out.
+#[derive(Debug, Serialize)]
+pub struct CopyReport {
+    /// The new directory.
+    pub copy: PathBuf,
+    /// What was found in the old one. What is damaged is not in the copy.
+    #[serde(flatten)]
+    pub found: CheckReport,
+}
+
+/// Bytes of records that are written together.
+const BATCH: usize = 1 << 20;
+/// Other files of a data directory are small. This bounds what is taken for one.
+const MAX_FILE: u64 = 1 << 20;
+/// Threads of the storage that write tables meanwhile.
+const WORKERS: usize = 1;
+
+/// Copies what can be read of a data directory that no proxy uses into one that does not exist, or is empty. The old one is
+/// not changed. For `tell` see [`super::check`].
+///
+/// # Errors
+/// [`OpenError`] if the old directory can't be read at all, or the new one can't be written.
+pub fn copy(from: &Path, to: &Path, tell: &mut dyn FnMut(u64, u64)) -> Result<CopyReport, OpenError> {
+    let failed = |error: io::Error| OpenError::Io(to.to_owned(), error);
+    match fs::read_dir(to).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => {}
+        Ok(false) => return Err(OpenError::NotEmpty(to.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    // Before the new one is created: the old one may be none.
+    let flush = DataDirectory::take_to_read(from)?.flush().map_err(|e| OpenError::Io(from.to_owned(), e))?;
+    let directory = DataDirectory::take(to)?;
+    let refused = |error: fjall::Error| OpenError::Damaged(to.to_owned(), error.to_string());
+    let mut target = Target {
+        log: Part::new(open_log_in(&directory.part(LOG), WORKERS).map_err(refused)?),
+        state: Part::new(open_state_in(&directory.part(STATE), WORKERS).map_err(refused)?),
+        ends: HashMap::new(),
+        topics: HashSet::new(),
+        groups: HashSet::new(),
+        next_id: 1,
+        ownerless: BTreeMap::new(),
+    };
+    let mut found = super::read(from, &mut target, tell)?;
+    target.finish().map_err(refused)?;
+    for (topic, records) in &target.ownerless {
+        let place =
+            format!("database log, {records} records of a topic with the id {topic}, whose name is lost");
+        found.findings.push(Finding::damage(place, "their messages are not copied", BACKUP));
+    }
+    drop(target);
+    copy_files(from, to).map_err(failed)?;
+    if let Some(flush) = flush {
+        directory.note_flush(flush).map_err(failed)?;
+    }
+    for folder in ["log/keyspaces", "state/keyspaces", ""] {
+        directory.sync_names(folder)?;
+    }
+    Ok(CopyReport { copy: to.to_owned(), found })
+}
+
+/// Copies the other files of a data directory, such as the key of receipt handles.
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (metadata, target) = (entry.metadata()?, to.join(entry.file_name()));
+        if metadata.is_file() && metadata.len() <= MAX_FILE && !target.exists() {
+            fs::copy(entry.path(), &target)?;
+            fs::File::open(&target)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// A new data directory.
+struct Target {
+    log: Part,
+    state: Part,
+    /// The end of each queue, by topic and queue.
+    ends: HashMap<(u32, u32), u64>,
+    /// The ids of the topics and of the groups that are known.
+    topics: HashSet<u32>,
+    groups: HashSet<u32>,
+    next_id: u32,
+    /// Records of topics that are not known, by topic.
+    ownerless: BTreeMap<u32, u64>,
+}
+
+impl Sink for Target {
+    fn state(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()> {
+        self.state.insert(key, value)
+    }
+
+    fn names(&mut self, names: &Names) {
+        self.next_id = names.highest_id().saturating_add(1);
+        (self.topics, self.groups) = names.ids();
+    }
+
+    fn log(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()> {
+        let kind = messages::kind(key);
+        if matches!(kind, Kind::Chunk { .. } | Kind::Half | Kind::Check) {
+            let topic = messages::id(key);
+            if !self.topics.contains(&topic) {
+                *self.ownerless.entry(topic).or_default() += 1;
+                return Ok(());
+            }
+        }
+        if let Kind::Chunk { topic, queue, first } = kind
+            && let Ok(chunk) = Chunk::parse(first, value.to_vec().into())
+        {
+            let end = self.ends.entry((topic, queue)).or_default();
+            *end = chunk.end().max(*end);
+        }
+        self.log.insert(key, value)
+    }
+}
+
+impl Target {
+    /// Makes both databases agree, and syncs them.
+    fn finish(&mut self) -> fjall::Result<()> {
+        self.state.commit(PersistMode::Buffer)?;
+        // Where the last messages of a queue are lost, others get their offsets: no group has consumed those.
+        let mut changes = Vec::new();
+        for entry in self.state.opened.iter() {
+            let (key, value) = entry.into_inner()?;
+            if key.starts_with(&keys::NOBODY) {
+                continue;
+            }
+            let Some((queue, offset)) = keys::progress_parts(&key) else { continue };
+            let (group, topic) = (messages::id(&key), key.get(4..).map_or(0, messages::id));
+            let end = self.ends.get(&(topic, queue)).copied().unwrap_or_default();
+            let cursor = value.as_ref().try_into().map_or(0, u64::from_be_bytes);
+            let is_ownerless = !self.groups.contains(&group) || !self.topics.contains(&topic);
+            if is_ownerless || offset.is_some_and(|offset| offset >= end) {
+                changes.push((key.to_vec(), None));
+            } else if offset.is_none() && cursor > end {
+                changes.push((key.to_vec(), Some(end.to_be_bytes())));
+            }
+        }
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.state.insert(&key, &value)?,
+                None => self.state.remove(&key)?,
+            }
+        }
+        let counter = record_key(b'n', &[]);
+        let stored = self.state.opened.get(&counter)?.and_then(|id| catalog::read_id(&id).ok());
+        let next_id = stored.unwrap_or_default().max(self.next_id);
+        self.state.insert(&counter, &next_id.to_be_bytes())?;
+        self.state.commit(PersistMode::SyncAll)?;
+        self.log.commit(PersistMode::SyncAll)
+    }
+}
+
+/// A database that is written.
+struct Part {
+    opened: Opened,
+    batch: OwnedWriteBatch,
+    bytes: usize,
+}
+
+impl Part {
+    fn new(opened: Opened) -> Self {
+        Self { batch: opened.batch(PersistMode::Buffer), opened, bytes: 0 }
+    }
+
+    fn insert(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()> {
+        self.batch.insert(&self.opened, key, value);
+        self.added(key.len() + value.len())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> fjall::Result<()> {
+        self.batch.remove(&self.opened, key);
+        self.added(key.len())
+    }
+
+    fn added(&mut self, bytes: usize) -> fjall::Result<()> {
+        self.bytes += bytes;
+        if self.bytes >= BATCH { self.commit(PersistMode::Buffer) } else { Ok(()) }
+    }
+
+    fn commit(&mut self, mode: PersistMode) -> fjall::Result<()> {
+        self.bytes = 0;
+        // A batch without records would not be synced: this one removes what is never there.
+        self.batch.remove(&self.opened, keys::DECISIONS);
+        let next = self.opened.batch(PersistMode::Buffer);
+        std::mem::replace(&mut self.batch, next).durability(Some(mode)).commit()
+    }
+}
