@@ -1,7 +1,7 @@
 //! Makes dead letters of messages whose last allowed delivery was not settled in time, even if their group does not receive
 //! any more.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::broker::Broker;
+use super::catalog::Catalog;
 use super::keys;
 use super::lease::{Coordinates, Lease};
 use super::progress::{Progress, State};
 use super::store::{corrupt, unavailable};
+use super::topic::Topic;
 use crate::service::{Forward, ServiceError, Settle};
 
 /// The messages that had their last delivery and wait to be moved.
@@ -32,6 +34,8 @@ struct Expired {
 
 /// How many messages of a group are noted at once.
 const MAX_FOUND: usize = 1024;
+/// How many records of lite topics are read at once.
+const PAGE: usize = 512;
 /// How long a move may take.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failure.
@@ -136,9 +140,11 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
                 }
             }
         }
-        for (group, topic, max_attempts) in found {
-            // Lite topics are loaded by the requests that need them.
-            let Some(topic) = broker.catalog.topic_by_id(topic) else { continue };
+        let lite_topics = load_lite_topics(&broker.catalog, &found)?;
+        for (group, id, max_attempts) in found {
+            let topic = broker.catalog.topic_by_id(id).or_else(|| lite_topics.get(&id).cloned());
+            // What was deleted has no dead letters.
+            let Some(topic) = topic else { continue };
             let queues = topic.load(&broker.store)?;
             let progress = topic.consumer(group);
             progress.set_max_attempts(max_attempts);
@@ -150,13 +156,41 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
     .await
 }
 
+/// The lite topics among these groups and topics, by id. Their records have the ids as values: all are read if some are
+/// wanted.
+fn load_lite_topics(
+    catalog: &Catalog,
+    found: &BTreeSet<(u32, u32, u32)>,
+) -> Result<HashMap<u32, Arc<Topic>>, ServiceError> {
+    let topics = found.iter().map(|(_, topic, _)| *topic);
+    let mut wanted: BTreeSet<_> = topics.filter(|id| catalog.topic_by_id(*id).is_none()).collect();
+    let (mut loaded, mut after) = (HashMap::new(), None);
+    while !wanted.is_empty() {
+        let page = catalog.lite.records(None, after.as_ref(), PAGE)?;
+        for record in page.iter().filter(|record| wanted.remove(&record.id)) {
+            let Some(parent) = catalog.topic_by_id(record.parent) else { continue };
+            if let Some(topic) = catalog.lite.load(&parent, &record.name)? {
+                loaded.insert(record.id, topic);
+            }
+        }
+        match page.into_iter().last() {
+            Some(last) => after = Some(last),
+            None => break,
+        }
+    }
+    Ok(loaded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backend::embedded::catalog::Existing;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::testing::{deliver, open, request, send};
-    use crate::service::{Delivery, Receive};
+    use crate::service::{
+        Delivery, GroupConfig, LiteAction, LiteChange, LiteSubscriptions, Message, Messages, Metadata,
+        Receive, TopicConfig, TopicKind,
+    };
 
     async fn broker(directory: &tempfile::TempDir) -> Arc<Broker> {
         let data_dir = directory.path().to_owned();
@@ -212,6 +246,51 @@ mod tests {
         let stop = CancellationToken::new();
         let tasks = broker.start_tasks(&stop);
         assert_eq!(dead_letter(&broker).await.message.id, "a");
+        stop.cancel();
+        futures::future::join_all(tasks).await;
+    }
+
+    #[tokio::test]
+    async fn a_message_of_a_lite_topic_that_expired_becomes_a_dead_letter_though_nobody_uses_the_lite_topic()
+    {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let stopped = broker(&directory).await;
+        let topic = stopped.make_topic("topic", 1).await.expect("a topic").config();
+        let lite = Arc::new(|topic: &TopicConfig| Ok(TopicConfig { kind: TopicKind::Lite, ..topic.clone() }));
+        stopped.change_topic(&topic.name, lite).await.expect("changed");
+        let bound = GroupConfig {
+            max_retries: 0,
+            lite_bind_topic: Some("topic".to_owned()),
+            ..GroupConfig::named("group")
+        };
+        stopped.create_group(bound, false).await.expect("a group");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        for name in ["other", "lite"] {
+            let message =
+                Message { id: name.to_owned(), lite_topic: Some(name.to_owned()), ..Message::default() };
+            Messages::send(&*stopped, "topic", vec![message], deadline).await.expect("a send");
+        }
+        let subscription = LiteChange {
+            client_id: "client".to_owned(),
+            topic: "topic".to_owned(),
+            group: "group".to_owned(),
+            action: LiteAction::Add,
+            lite_topics: vec!["lite".to_owned()],
+            quota: 10,
+            start: None,
+            deadline,
+        };
+        stopped.sync(subscription).await.expect("a subscription");
+        let lite_client = Some("client".to_owned());
+        let request = Receive { lite_client, invisible: Duration::from_millis(1), ..request(1) };
+        Messages::receive(&*stopped, request).await.expect("a receive");
+        stopped.writer.stop();
+        drop(stopped);
+
+        let broker = broker(&directory).await;
+        let stop = CancellationToken::new();
+        let tasks = broker.start_tasks(&stop);
+        assert_eq!(dead_letter(&broker).await.message.id, "lite");
         stop.cancel();
         futures::future::join_all(tasks).await;
     }
