@@ -206,12 +206,14 @@ impl Look<'_> {
     /// Takes what is not settled if no lease is running, or new messages if everything is settled: in a lite topic, or where
     /// the message groups of leases are not known, the whole queue is one.
     fn take_from_whole_queue(&mut self) -> Result<(), Malformed> {
-        let all_over = self.progress.leases().all_over(self.wanted.now);
-        let asked = self.wanted.attempt_id;
-        let same_attempt = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
-        let leases = self.progress.leases().iter();
-        let deliverable =
-            leases.filter(|(_, lease)| all_over || same_attempt(lease)).map(|(offset, _)| offset);
+        let (now, asked, leases) = (self.wanted.now, self.wanted.attempt_id, self.progress.leases());
+        let all_over = leases.all_over(now);
+        let is_own = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
+        // Somebody else may have got messages since, which come before.
+        let is_lost = asked.is_some() && leases.iter().all(|(_, lease)| lease.is_over(now) || is_own(lease));
+        let leases = leases.iter();
+        let deliverable = leases.filter(|(_, lease)| all_over || (is_lost && is_own(lease)));
+        let deliverable = deliverable.map(|(offset, _)| offset);
         for offset in deliverable.take(MAX_LOOKED_AT).collect::<Vec<_>>() {
             if self.batch.is_enough(self.wanted) || !self.take_again(offset)? {
                 break;
