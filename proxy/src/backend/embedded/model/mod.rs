@@ -2,6 +2,7 @@
 //!
 //! A failure names its seed: `MODEL_SEED` repeats a run. `MODEL_STEPS` makes it longer; `cargo x test` does.
 
+mod operations;
 mod rules;
 mod subject;
 
@@ -12,33 +13,48 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::service::{
-    AckOutcome, Delay, Delivery, InvisibleOutcome, Message, NextAttempt, Resolution, Settle, TopicKind,
-    millis, time,
+    AckOutcome, Delay, Delivery, InvisibleOutcome, Message, NextAttempt, Settle, TopicKind, millis, time,
 };
-use rules::{Delivered, Group, Half, Handle, Number, Order, Referent, Waiting};
-use subject::{CHECK_INTERVAL, CLASSES, MAX_CHECKS, Source, Subject, class_name};
+use rules::{Asked, Delivered, Group, Half, Handle, New, Number, Order, Referent, Waiting};
+use subject::{CHECK_INTERVAL, CLASSES, Selection, Source, Subject, class_name, property_of, tag_of};
 
 /// The topics and groups. Dead letters are consumed from [`DEAD`], in the same order.
-const SOURCES: [Source; 5] = [
-    Source { topic: "mixed", group: "first", kind: TopicKind::Mixed },
-    Source { topic: "mixed", group: "second", kind: TopicKind::Mixed },
-    Source { topic: "fifo", group: "fifo", kind: TopicKind::Fifo },
-    Source { topic: "priority", group: "priority", kind: TopicKind::Priority },
-    Source { topic: "lite", group: "lite", kind: TopicKind::Lite },
+const SOURCES: [Source; 8] = [
+    source("mixed", "first", TopicKind::Mixed, Selection::All),
+    source("mixed", "second", TopicKind::Mixed, Selection::All),
+    source("mixed", "tagged", TopicKind::Mixed, Selection::Tags),
+    source("mixed", "selected", TopicKind::Mixed, Selection::Sql),
+    source("fifo", "fifo", TopicKind::Fifo, Selection::All),
+    source("fifo", "fifo-selected", TopicKind::Fifo, Selection::Sql),
+    source("priority", "priority", TopicKind::Priority, Selection::All),
+    source("lite", "lite", TopicKind::Lite, Selection::All),
 ];
 /// The groups that read the dead letters of the others.
-const DEAD: [Source; 5] = [
-    Source { topic: "%DLQ%first", group: "dead", kind: TopicKind::Normal },
-    Source { topic: "%DLQ%second", group: "dead", kind: TopicKind::Normal },
-    Source { topic: "%DLQ%fifo", group: "dead", kind: TopicKind::Normal },
-    Source { topic: "%DLQ%priority", group: "dead", kind: TopicKind::Normal },
-    Source { topic: "%DLQ%lite", group: "dead", kind: TopicKind::Normal },
+const DEAD: [Source; 8] = [
+    source("%DLQ%first", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%second", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%tagged", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%selected", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%fifo", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%fifo-selected", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%priority", "dead", TopicKind::Normal, Selection::All),
+    source("%DLQ%lite", "dead", TopicKind::Normal, Selection::All),
 ];
+
+const fn source(topic: &'static str, group: &'static str, kind: TopicKind, selection: Selection) -> Source {
+    Source { topic, group, kind, selection }
+}
+
 const MIXED: &str = "mixed";
+const FIFO: &str = "fifo";
+/// The attempt ids of receives.
+const ATTEMPTS: u8 = 3;
+/// What is older may be removed, in ms.
+const KEPT: u64 = 60_000;
 /// The deliveries, half messages and delayed messages that are known, old ones among them.
 const KNOWN: usize = 60;
 /// With more unsettled messages than this, no more are sent.
-const MAX_OPEN: usize = 100;
+const MAX_OPEN: usize = 150;
 /// How long decisions are remembered, in ms.
 const REMEMBERED: u64 = 3_600_000;
 /// The steps that a failure shows.
@@ -50,12 +66,14 @@ struct World {
     groups: Vec<Group>,
     waiting: Waiting,
     handles: VecDeque<Handle>,
-    transactions: VecDeque<(Number, String)>,
+    transactions: VecDeque<(Number, &'static str, String)>,
     recalls: VecDeque<(Number, String)>,
     next: Number,
     random: StdRng,
     steps: VecDeque<String>,
     starts: usize,
+    /// What was stored before this time is removed.
+    expired_before: u64,
 }
 
 impl World {
@@ -77,6 +95,7 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             steps: VecDeque::new(),
             starts: 1,
+            expired_before: 0,
         }
     }
 
@@ -101,30 +120,36 @@ impl World {
             3160..3400 => self.decide().await,
             3400..3460 => self.recall().await,
             3460..3500 => self.check().await,
-            3500..3998 => self.pass().await,
+            3500..3504 => self.expire(),
+            3504..3998 => self.pass().await,
             3998 => self.start_again(false).await,
             _ => self.start_again(true).await,
         }
     }
 
     async fn send(&mut self) {
-        if self.groups.iter().map(|group| group.open.len()).sum::<usize>() > MAX_OPEN {
+        if self.groups.iter().map(Group::count).sum::<usize>() > MAX_OPEN {
             return;
         }
         let number = self.next;
         self.next += 1;
         let class = self.random.random_range(0..CLASSES);
         let length = if self.random.random_bool(0.1) { 3_000 } else { 20 };
-        let mut message =
-            Message { id: number.to_string(), body: vec![1; length].into(), ..Message::default() };
-        let kind = self.random.random_range(0..7);
+        let mut message = Message {
+            id: number.to_string(),
+            body: vec![1; length].into(),
+            tag: Some(tag_of(number)),
+            properties: vec![("n".to_owned(), property_of(number).to_string())],
+            ..Message::default()
+        };
+        let kind = self.random.random_range(0..8);
         self.note(format!("send {number}: kind {kind}, class {class}"));
         let now = self.now();
         match kind {
             0 | 1 => self.queue(number, MIXED, 0),
             2 => {
                 message.group = Some(class_name(class));
-                self.queue(number, "fifo", class);
+                self.queue(number, FIFO, class);
             }
             3 => {
                 message.priority = Some(class as i32);
@@ -141,20 +166,24 @@ impl World {
             }
             _ => {
                 message.half = true;
-                self.waiting.halves.insert(number, Half { check_at: now + CHECK_INTERVAL, checks: 0 });
+                let class = (kind == 7).then_some(class);
+                message.group = class.map(class_name);
+                let half = Half { stored_at: now, class, check_at: now + CHECK_INTERVAL, checks: 0 };
+                self.waiting.halves.insert(number, half);
             }
         }
-        let topic = ["mixed", "mixed", "fifo", "priority", "lite", "mixed", "mixed"][kind];
+        let topic = [MIXED, MIXED, FIFO, "priority", "lite", MIXED, MIXED, FIFO][kind];
         let sent = self.subject.send(topic, message).await;
-        remember(&mut self.transactions, sent.transaction.map(|coordinates| (number, coordinates)));
+        remember(&mut self.transactions, sent.transaction.map(|coordinates| (number, topic, coordinates)));
         remember(&mut self.recalls, sent.recall_handle.map(|handle| (number, handle)));
     }
 
     /// Adds a message to all groups of its topic.
     fn queue(&mut self, number: Number, topic: &str, class: u32) {
+        let now = self.now();
         for (source, group) in SOURCES.iter().zip(&mut self.groups) {
-            if source.topic == topic {
-                group.add(number, class, 0);
+            if source.topic == topic && source.selection.matches(number) {
+                group.add(now, New { number, class, earlier_attempts: 0 });
             }
         }
     }
@@ -168,17 +197,21 @@ impl World {
         // Some receives ask for more than there is, and find what should not be there yet.
         let max = if self.random.random_bool(0.2) { MAX_OPEN } else { self.random.random_range(1..8) };
         let invisible = self.random.random_range(1..20_000);
-        self.receive_from(group, max, invisible).await;
+        let source = Self::source(group);
+        let is_ordered = matches!(source.kind, TopicKind::Fifo | TopicKind::Lite);
+        let attempt_id =
+            (is_ordered && self.random.random_bool(0.5)).then(|| self.random.random_range(0..ATTEMPTS));
+        self.receive_from(group, Asked { max, invisible, attempt_id }).await;
     }
 
-    async fn receive_from(&mut self, group: usize, max: usize, invisible: u64) -> usize {
-        let source = Self::source(group);
-        self.note(format!("receive {max} from {source:?} for {invisible} ms"));
-        let deliveries = self.subject.receive(source, max, invisible).await.unwrap_or_default();
+    async fn receive_from(&mut self, group: usize, asked: Asked) -> usize {
+        let (source, Asked { invisible, .. }) = (Self::source(group), asked);
+        self.note(format!("{} receives: {asked:?}", source.group));
+        let deliveries = self.subject.receive(source, asked).await.unwrap_or_default();
         let now = self.now();
         let batch: Vec<_> = deliveries.iter().map(delivered).collect();
         self.note(format!("-> {:?}", batch.iter().map(|one| (one.number, one.attempt)).collect::<Vec<_>>()));
-        self.groups[group].receive(now, (max, now + invisible), &batch);
+        self.groups[group].receive(now, asked, &batch);
         for Delivered { number, coordinates, .. } in batch {
             let handle = Handle { group, number, coordinates, received_at: now, invisible };
             remember(&mut self.handles, Some(handle));
@@ -243,8 +276,9 @@ impl World {
 
     async fn forward(&mut self) {
         let Some((handle, referent)) = self.any_handle() else { return };
-        // Dead letters stay where they are.
-        if handle.group >= SOURCES.len() {
+        // Dead letters stay where they are, and what was removed can't be moved.
+        let open = self.groups[handle.group].open.get(&handle.number);
+        if handle.group >= SOURCES.len() || open.is_some_and(|open| open.removed) {
             return;
         }
         self.note(format!("forward {} of {}: {referent:?}", handle.number, handle.group));
@@ -252,47 +286,10 @@ impl World {
         if matches!(referent, Referent::Running | Referent::Over) {
             let open = self.groups[handle.group].open.remove(&handle.number).expect("it is open");
             let attempts = open.earlier_attempts + open.lease.map_or(0, |lease| lease.attempt);
-            self.groups[SOURCES.len() + handle.group].add(handle.number, 0, attempts);
+            let now = self.now();
+            let letter = New { number: handle.number, class: 0, earlier_attempts: attempts };
+            self.groups[SOURCES.len() + handle.group].add(now, letter);
         }
-    }
-
-    async fn decide(&mut self) {
-        let Some((number, coordinates)) = pick(&mut self.random, &self.transactions) else { return };
-        let now = self.now();
-        // The broker may have forgotten what was decided long ago.
-        if self.waiting.decided.get(&number).is_some_and(|(_, at)| at + REMEMBERED <= now) {
-            return;
-        }
-        let commit = self.random.random_bool(0.6);
-        let resolution = if commit { Resolution::Commit } else { Resolution::Rollback };
-        self.note(format!("decide {number}: {resolution:?}"));
-        let outcome = self.subject.end(MIXED, &coordinates, resolution).await;
-        let (is_known, is_delivered) = self.waiting.decide(number, resolution, now);
-        assert_eq!(outcome.is_ok(), is_known, "{outcome:?}");
-        if is_delivered {
-            self.queue(number, MIXED, 0);
-        }
-    }
-
-    async fn recall(&mut self) {
-        let Some((number, handle)) = pick(&mut self.random, &self.recalls) else { return };
-        self.note(format!("recall {number}"));
-        let outcome = self.subject.recall(MIXED, &handle).await;
-        match self.waiting.delayed.get_mut(&number) {
-            Some((_, recalled)) => {
-                assert_eq!(outcome, Ok(number.to_string()));
-                *recalled = true;
-            }
-            None => assert!(outcome.is_err(), "{outcome:?}"),
-        }
-    }
-
-    async fn check(&mut self) {
-        let expected = self.waiting.take_checks(self.now(), CHECK_INTERVAL, MAX_CHECKS);
-        self.note(format!("check {expected:?}"));
-        let mut asked: Vec<Number> = self.subject.checks().await.iter().map(|id| number(id)).collect();
-        asked.sort_unstable();
-        assert_eq!(asked, expected.into_iter().collect::<Vec<_>>());
     }
 
     async fn pass(&mut self) {
@@ -322,12 +319,6 @@ impl World {
         self.deliver_due();
     }
 
-    fn deliver_due(&mut self) {
-        for number in self.waiting.take_due(self.now()) {
-            self.queue(number, MIXED, 0);
-        }
-    }
-
     async fn start_again(&mut self, kill: bool) {
         self.note(if kill { "kill" } else { "restart" }.to_owned());
         self.starts += 1;
@@ -337,13 +328,16 @@ impl World {
             self.subject.restart(&SOURCES).await
         }
         self.deliver_due();
+        // The last message of a queue is kept on the disk until another one follows: it is removed again.
+        self.subject.expire(self.expired_before);
     }
 
     /// Receives and acknowledges everything: nothing is lost.
     async fn drain(&mut self) {
         self.pass_exactly(100_000).await;
+        let all = Asked { max: 7, invisible: 1_000, attempt_id: None };
         for group in 0..self.groups.len() {
-            while self.receive_from(group, 7, 1_000).await > 0 {
+            while self.receive_from(group, all).await > 0 {
                 let mut late: Vec<_> =
                     self.handles.iter().filter(|handle| handle.group == group).cloned().collect();
                 late.retain(|handle| self.groups[group].referent(self.now(), handle) == Referent::Running);
@@ -353,7 +347,7 @@ impl World {
                     self.groups[group].open.remove(&handle.number);
                 }
             }
-            assert!(self.groups[group].open.is_empty(), "a message is lost");
+            assert_eq!(self.groups[group].count(), 0, "a message is lost");
         }
     }
 }

@@ -21,6 +21,12 @@ pub(super) enum Order {
 /// A message that a group has not settled.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
+    /// Where it is among the messages of its class: a message comes when it is sent, committed or due.
+    pub(super) position: u64,
+    /// When it came.
+    pub(super) stored_at: u64,
+    /// Retention has removed it. It may still come: the last one of a queue stays on the disk until another one follows.
+    pub(super) removed: bool,
     /// The message group, the lite topic or the priority.
     pub(super) class: u32,
     /// Its attempts before it became a dead letter.
@@ -36,6 +42,8 @@ pub(super) struct Lease {
     /// The next delivery has the same attempt.
     pub(super) uncounted: bool,
     pub(super) coordinates: String,
+    /// The attempt id of the receive.
+    pub(super) attempt_id: Option<u8>,
 }
 
 /// A delivery, as the one who got it knows it.
@@ -74,34 +82,79 @@ pub(super) struct Delivered {
 pub(super) struct Group {
     pub(super) order: Order,
     pub(super) open: BTreeMap<Number, Open>,
+    next: u64,
+}
+
+/// A message that a group gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct New {
+    pub(super) number: Number,
+    /// As in [`Open`].
+    pub(super) class: u32,
+    pub(super) earlier_attempts: u32,
+}
+
+/// What a receive asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) max: usize,
+    /// How long the leases are, in ms.
+    pub(super) invisible: u64,
+    pub(super) attempt_id: Option<u8>,
 }
 
 impl Group {
     pub(super) fn new(order: Order) -> Self {
-        Self { order, open: BTreeMap::new() }
+        Self { order, open: BTreeMap::new(), next: 0 }
     }
 
-    pub(super) fn add(&mut self, number: Number, class: u32, earlier_attempts: u32) {
-        self.open.insert(number, Open { class, earlier_attempts, lease: None });
+    /// Adds a message that comes now.
+    pub(super) fn add(&mut self, now: u64, new: New) {
+        let New { number, class, earlier_attempts } = new;
+        let (position, stored_at) = (self.next, now);
+        self.next += 1;
+        let open = Open { position, stored_at, removed: false, class, earlier_attempts, lease: None };
+        self.open.insert(number, open);
     }
 
-    /// What may be delivered now.
-    fn visible(&self, now: u64) -> BTreeSet<Number> {
+    /// Removes what came before this time. Leases go on.
+    pub(super) fn expire(&mut self, before: u64) {
+        self.open.values_mut().for_each(|open| open.removed |= open.stored_at < before);
+    }
+
+    /// How many messages are neither settled nor removed.
+    pub(super) fn count(&self) -> usize {
+        self.open.values().filter(|open| !open.removed).count()
+    }
+
+    /// What may be delivered now to a receive with this attempt id, with what is removed.
+    fn visible(&self, now: u64, attempt_id: Option<u8>) -> BTreeSet<Number> {
         let is_running = |open: &Open| open.lease.as_ref().is_some_and(|lease| lease.until > now);
-        let blocked: BTreeSet<_> =
-            self.open.values().filter(|open| is_running(open)).map(|open| open.class).collect();
+        let is_own = |open: &Open| {
+            attempt_id.is_some() && open.lease.as_ref().is_some_and(|lease| lease.attempt_id == attempt_id)
+        };
+        let running = || self.open.values().filter(|open| is_running(open));
+        let classes: BTreeSet<_> = running().map(|open| open.class).collect();
+        let foreign: BTreeSet<_> = running().filter(|open| !is_own(open)).map(|open| open.class).collect();
         let is_visible = |open: &Open| match self.order {
-            Order::ByClass => !blocked.contains(&open.class),
+            // While the leases of a class are those of the same attempt, what it got comes again, and nothing else.
+            Order::ByClass if classes.contains(&open.class) => !foreign.contains(&open.class) && is_own(open),
+            Order::ByClass => true,
             Order::None | Order::HighestFirst => !is_running(open),
         };
         self.open.iter().filter(|(_, open)| is_visible(open)).map(|(number, _)| *number).collect()
     }
 
-    /// Checks what a receive of up to `max` messages got, and leases it until then.
-    pub(super) fn receive(&mut self, now: u64, (max, until): (usize, u64), batch: &[Delivered]) {
-        let visible = self.visible(now);
+    /// Checks what a receive got, and leases it.
+    pub(super) fn receive(&mut self, now: u64, asked: Asked, batch: &[Delivered]) {
+        let Asked { max, invisible, attempt_id } = asked;
+        let until = now + invisible;
+        let visible = self.visible(now, attempt_id);
         assert!(batch.len() <= max, "more than were asked for");
-        assert_eq!(batch.is_empty(), visible.is_empty(), "visible are {visible:?}");
+        // Which lite topics an attempt got messages from is forgotten sooner than the leases.
+        let mut due = self.visible(now, None);
+        due.retain(|number| !self.open[number].removed);
+        assert!(!batch.is_empty() || due.is_empty(), "visible are {due:?}");
         let mut came = BTreeSet::new();
         for delivered in batch {
             let number = delivered.number;
@@ -109,22 +162,29 @@ impl Group {
             assert!(visible.contains(&number), "{number} is under a lease, or behind one: {:?}", self.open);
             let class = self.open[&number].class;
             if self.order == Order::ByClass {
-                let mut earlier = self.open.range(..number).filter(|(_, open)| open.class == class);
+                let position = self.open[&number].position;
+                let before = |open: &Open| open.class == class && open.position < position && !open.removed;
+                let mut earlier = self.open.iter().filter(|(_, open)| before(open));
                 let is_first = earlier.all(|(earlier, _)| came.contains(earlier));
                 assert!(is_first, "{number} came before an earlier one of {class}");
             }
             assert!(came.insert(number), "{number} came twice");
             let open = self.open.get_mut(&number).expect("checked above");
-            let attempt = open.lease.as_ref().map_or(1, |lease| lease.attempt + u32::from(!lease.uncounted));
+            // A lease that is not over is of the same attempt.
+            let attempt = open
+                .lease
+                .as_ref()
+                .map_or(1, |lease| lease.attempt + u32::from(!lease.uncounted && lease.until <= now));
             assert_eq!(delivered.attempt, attempt + open.earlier_attempts, "the attempt of {number}");
             let coordinates = delivered.coordinates.clone();
-            open.lease = Some(Lease { until, attempt, uncounted: false, coordinates });
+            open.lease = Some(Lease { until, attempt, uncounted: false, coordinates, attempt_id });
         }
         if let (Order::HighestFirst, Some(first)) = (self.order, batch.first()) {
-            let highest = visible.iter().map(|number| self.open[number].class).max();
+            let kept = visible.iter().filter(|number| !self.open[*number].removed);
+            let highest = kept.map(|number| self.open[number].class).max();
             let told = || visible.iter().map(|number| (number, &self.open[number])).collect::<Vec<_>>();
             let class = self.open[&first.number].class;
-            assert_eq!(Some(class), highest, "a higher priority is left: {:?}", told());
+            assert!(Some(class) >= highest, "a higher priority is left: {:?}", told());
         }
     }
 
@@ -142,6 +202,9 @@ impl Group {
 /// A half message that nobody has decided about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Half {
+    pub(super) stored_at: u64,
+    /// Its message group, in a topic with message groups.
+    pub(super) class: Option<u32>,
     pub(super) check_at: u64,
     pub(super) checks: u32,
 }
@@ -157,13 +220,23 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Decides about a half message. Returns whether the broker knows it, and whether the message is delivered now.
-    pub(super) fn decide(&mut self, number: Number, resolution: Resolution, now: u64) -> (bool, bool) {
-        if self.halves.remove(&number).is_none() {
-            return (self.decided.contains_key(&number), false);
-        }
+    /// Decides about a half message. Returns whether the broker knows it, and the message if it comes now.
+    pub(super) fn decide(
+        &mut self,
+        number: Number,
+        resolution: Resolution,
+        now: u64,
+    ) -> (bool, Option<Half>) {
+        let Some(half) = self.halves.remove(&number) else {
+            return (self.decided.contains_key(&number), None);
+        };
         self.decided.insert(number, (resolution, now));
-        (true, resolution == Resolution::Commit)
+        (true, Some(half).filter(|_| resolution == Resolution::Commit))
+    }
+
+    /// Discards half messages that were stored, or whose check was due, before this time.
+    pub(super) fn expire(&mut self, before: u64) {
+        self.halves.retain(|_, half| half.stored_at >= before && half.check_at >= before);
     }
 
     /// The delayed messages that are delivered now.
@@ -180,7 +253,7 @@ impl Waiting {
         let mut asked = BTreeSet::new();
         for (number, half) in &mut self.halves {
             if half.check_at <= now {
-                *half = Half { check_at: now + interval, checks: half.checks + 1 };
+                *half = Half { check_at: now + interval, checks: half.checks + 1, ..*half };
                 asked.insert(*number);
             }
         }

@@ -13,7 +13,9 @@ use tempfile::TempDir;
 use super::super::broker::Broker;
 use super::super::clock;
 use super::super::config::{EmbeddedConfig, Flush};
+use super::super::retention::{Oldest, Retention};
 use super::super::testing;
+use super::rules::Asked;
 use crate::service::{
     self, AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, CheckOutcome, Delivery, EndTransaction,
     Filter, Forward, GroupConfig, GroupStart, InvisibleOutcome, LiteAction, LiteChange, Message, NextAttempt,
@@ -40,6 +42,46 @@ pub(super) struct Source {
     pub(super) topic: &'static str,
     pub(super) group: &'static str,
     pub(super) kind: TopicKind,
+    pub(super) selection: Selection,
+}
+
+/// Which messages a group wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Selection {
+    All,
+    /// Those with one of two tags.
+    Tags,
+    /// Those for which an expression is true.
+    Sql,
+}
+
+/// The tag of a message.
+pub(super) fn tag_of(number: u32) -> String {
+    format!("tag-{}", number % 3)
+}
+
+/// The property `n` of a message.
+pub(super) fn property_of(number: u32) -> u32 {
+    number % 5
+}
+
+impl Selection {
+    /// Whether a message is wanted.
+    pub(super) fn matches(self, number: u32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tags => number % 3 != 1,
+            Self::Sql => number % 3 == 1 || property_of(number) > 2,
+        }
+    }
+
+    fn filter(self) -> Filter {
+        match self {
+            Self::All => Filter::All,
+            Self::Tags => Filter::Tags(vec!["tag-0".to_owned(), "tag-2".to_owned()]),
+            Self::Sql => Filter::Sql("TAGS = 'tag-1' OR n > 2".to_owned()),
+        }
+    }
 }
 
 /// The lite topics, and the message groups.
@@ -62,12 +104,14 @@ impl Subject {
                 write_queues: 3,
                 permission: Permission { read: true, write: true },
                 lite_expiration: None,
+                retention: None,
+                retention_bytes: None,
             };
             // Several groups consume the same topic.
             let _ = metadata.create_topic(topic, false).await;
             metadata.create_group(group(source), false).await.expect("a new group");
         }
-        let dead = Source { topic: "", group: "dead", kind: TopicKind::Normal };
+        let dead = Source { topic: "", group: "dead", kind: TopicKind::Normal, selection: Selection::All };
         metadata.create_group(group(&dead), false).await.expect("a new group");
         subject.announce(sources).await;
         subject
@@ -112,6 +156,14 @@ impl Subject {
         }
     }
 
+    /// Removes the messages that were stored before this time.
+    pub(super) fn expire(&self, before: u64) {
+        let broker = self.broker();
+        let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
+        retention.remove_stored_before(Oldest::At(before)).expect("a pass");
+        retention.review_lite_topics(None, Oldest::At(before)).expect("a pass");
+    }
+
     /// Stops the broker and starts it again.
     pub(super) async fn restart(&mut self, sources: &[Source]) {
         self.broker().writer.stop();
@@ -147,17 +199,18 @@ impl Subject {
     }
 
     /// The messages that are there now, or `None` if there is no such topic.
-    pub(super) async fn receive(&self, source: Source, max: usize, invisible: u64) -> Option<Vec<Delivery>> {
+    pub(super) async fn receive(&self, source: Source, asked: Asked) -> Option<Vec<Delivery>> {
+        let Asked { max, invisible, attempt_id } = asked;
         let request = Receive {
             topic: source.topic.to_owned(),
             group: source.group.to_owned(),
             broker: None,
-            filter: Filter::All,
+            filter: source.selection.filter(),
             max,
             invisible: Duration::from_millis(invisible),
             deadline: Instant::now(),
             fifo: source.kind == TopicKind::Fifo,
-            attempt_id: None,
+            attempt_id: attempt_id.map(|id| id.to_string()),
             lite_client: (source.kind == TopicKind::Lite).then(|| CLIENT.to_owned()),
         };
         match self.services().messages.receive(request).await {
