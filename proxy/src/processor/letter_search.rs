@@ -142,3 +142,108 @@ fn note(letters: &[&Delivery], messages: Vec<ReadMessage>, found: &mut HashMap<S
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::processor::scripted;
+    use crate::service::{Administration, Message, TopicStats};
+
+    const LETTERS: i64 = 9;
+
+    /// A queue with the letters `0`, `1` and so on, of which a read sees one.
+    #[derive(Default)]
+    struct OneByOne {
+        reads: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Administration for OneByOne {
+        async fn topic_stats(&self, _: &str, _: Option<&str>) -> Result<TopicStats, ServiceError> {
+            let queue = QueueStats {
+                broker: "b".to_owned(),
+                id: 0,
+                first: 0,
+                next: LETTERS,
+                oldest: None,
+                newest: None,
+            };
+            Ok(TopicStats { queues: vec![queue], ..TopicStats::default() })
+        }
+
+        async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            let message =
+                ReadMessage { delivery: letter(read.offset, true), broker: "b".to_owned(), body_bytes: 0 };
+            let next_offset = read.offset + 1;
+            let is_wanted = read.wanted.matches(&message.delivery.message.id, &[]);
+            Ok(ReadPage {
+                messages: Vec::from_iter(is_wanted.then_some(message)),
+                next_offset,
+                looked_at: 1,
+                finished: next_offset == LETTERS,
+            })
+        }
+    }
+
+    fn letter(number: i64, tells_origin: bool) -> Delivery {
+        let mut letter = scripted::delivery("%DLQ%g");
+        // A copy is elsewhere.
+        letter.queue_id = if tells_origin { 0 } else { 7 };
+        letter.queue_offset = number;
+        let origin = Origin { topic: format!("topic-{number}"), message_id: number.to_string() };
+        letter.message = Message {
+            id: number.to_string(),
+            dead_letter_origin: tells_origin.then_some(origin),
+            ..Message::default()
+        };
+        letter
+    }
+
+    fn search(until: Instant) -> (LetterSearch, Arc<OneByOne>) {
+        let ([services], _) = scripted::backends();
+        let administration = Arc::new(OneByOne::default());
+        let services = Services { administration: administration.clone(), ..services };
+        (LetterSearch { services, topic: "%DLQ%g".to_owned(), until }, administration)
+    }
+
+    #[tokio::test]
+    async fn a_search_that_runs_out_of_time_says_where_to_go_on() {
+        let (search, _) = search(Instant::now());
+        let (mut from, mut calls) = (None, 0);
+        let found = loop {
+            calls += 1;
+            match search.letter("5", from).await.expect("read") {
+                Ok(found) => break found,
+                Err(position) => from = Some(position),
+            }
+        };
+        assert_eq!((found.expect("the letter").message.id.as_str(), calls), ("5", 6));
+        let (search, _) = self::search(Instant::now() + Duration::from_secs(3600));
+        assert!(search.letter("absent", None).await.expect("read").expect("in time").is_none());
+    }
+
+    #[tokio::test]
+    async fn the_origins_of_all_letters_are_found_by_reading_the_topic_once() {
+        let (search, administration) = search(Instant::now() + Duration::from_secs(3600));
+        let copies = [letter(2, false), letter(7, false), letter(4, false)];
+        let found = search.origins(&copies.each_ref()).await.expect("read");
+        let mut topics: Vec<_> = found.values().map(|origin| origin.topic.as_str()).collect();
+        topics.sort_unstable();
+        assert_eq!(topics, ["topic-2", "topic-4", "topic-7"]);
+        assert_eq!(administration.reads.load(Ordering::Relaxed), 8);
+        let stored = letter(3, true);
+        assert_eq!(search.origins(&[&stored]).await.expect("read").len(), 1);
+        assert_eq!(
+            administration.reads.load(Ordering::Relaxed),
+            9,
+            "it is looked for where it was delivered"
+        );
+    }
+}
