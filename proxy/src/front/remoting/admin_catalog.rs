@@ -137,6 +137,8 @@ pub(super) async fn put_topic(request: Request) -> Answered {
         write_queues: 0,
         permission: Permission::default(),
         lite_expiration: None,
+        retention: None,
+        retention_bytes: None,
     });
     topic.read_queues = request.number("readQueueNums")?;
     topic.write_queues = request.number("writeQueueNums")?;

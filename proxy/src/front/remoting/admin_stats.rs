@@ -30,7 +30,7 @@ fn since_1970(at: Option<SystemTime>) -> i64 {
 /// GET_TOPIC_STATS_INFO.
 pub(super) async fn topic_stats(request: Request) -> Answered {
     let topic = request.text("topic")?;
-    let stats = request.shared.processor.topic_stats(topic).await.map_err(Refusal::from)?;
+    let stats = request.shared.processor.topic_stats(topic, None).await.map_err(Refusal::from)?;
     let mut table = String::new();
     for queue in &stats.queues {
         let value = json!({
@@ -133,6 +133,7 @@ pub(super) async fn query(request: Request) -> Answered {
 fn whole_queue(topic: &str, broker: &str, queue_id: i32, offset: i64) -> ReadQueue {
     ReadQueue {
         topic: topic.to_owned(),
+        lite_topic: None,
         broker: broker.to_owned(),
         queue_id,
         offset,
