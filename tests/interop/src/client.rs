@@ -79,13 +79,18 @@ pub(crate) async fn java_program(cache: &Path, program: &str, name: &str) -> Res
     })
 }
 
-/// A program of Apache's classic Java client in this version.
-pub(crate) async fn classic_program(cache: &Path, version: &str, name: &str) -> Result<Client> {
+/// A program of Apache's classic Java client in this version, under this name.
+pub(crate) async fn classic_program(
+    cache: &Path,
+    program: &classic::Program,
+    version: &str,
+    name: &str,
+) -> Result<Client> {
     let pom = format!("java/classic-{version}.xml");
     Ok(Client {
         name: name.to_owned(),
-        checks: classic::CHECKS,
-        command: java_with(cache, &pom, "java/Classic.java").await?,
+        checks: program.checks,
+        command: java_with(cache, &pom, program.source).await?,
         transport: None,
         home: home(cache)?,
     })
