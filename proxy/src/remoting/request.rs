@@ -40,6 +40,10 @@ pub const CHECK_TRANSACTION_STATE: i32 = 39;
 pub const LOCK_BATCH_MQ: i32 = 41;
 /// Ends such locks.
 pub const UNLOCK_BATCH_MQ: i32 = 42;
+/// Reads a queue from an offset on, for a client that calls this itself.
+pub const LITE_PULL_MESSAGE: i32 = 361;
+/// Which queues a client shall consume.
+pub const QUERY_ASSIGNMENT: i32 = 400;
 /// A topic's brokers and queues, from a name server.
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 /// Every broker that a name server knows.

@@ -34,6 +34,8 @@ pub const PULL_OFFSET_MOVED: i32 = 21;
 pub const QUERY_NOT_FOUND: i32 = 22;
 /// The filter expression can't be parsed.
 pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
+/// What the client subscribes to is not known.
+pub const SUBSCRIPTION_NOT_EXIST: i32 = 24;
 /// No such group.
 pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
 /// A field is out of range.

@@ -2,6 +2,8 @@
 
 mod admin;
 mod classic;
+mod classic_consumer;
+mod classic_queue;
 mod classic_tools;
 mod dead_letters;
 mod drain;

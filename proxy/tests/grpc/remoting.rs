@@ -13,6 +13,8 @@ use crate::support::{Proxy, receive, receive_request};
 async fn proxy() -> Proxy {
     Proxy::configured(|config| {
         config.remoting.enabled = true;
+        // Its clients divide the queues among them.
+        config.remoting.pull_by_offset = vec!["g".to_owned()];
         let topic = |name: &str, kind| TopicSpec { name: name.to_owned(), kind, ..TopicSpec::default() };
         config.topics = vec![topic("tx", TopicType::Transaction), topic("late", TopicType::Delay)];
         config.backend.embedded.transaction_timeout = Duration::from_millis(1);

@@ -13,4 +13,9 @@ pub struct RemotingConfig {
     /// that loses one goes on at another. By default routes name the address that the client has connected to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// Groups whose push consumers read their queues by offset, as they do from Apache's brokers: names, or prefixes that end
+    /// with a star. The messages of a queue then wait for the one consumer that has the queue, whatever happens to it. By
+    /// default, messages go to any consumer of the group that has room.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pull_by_offset: Vec<String>,
 }

@@ -64,8 +64,6 @@ struct Shared {
     /// Whether administrators' requests are served here.
     administration: bool,
     members: Members,
-    #[expect(dead_code, reason = "for requests of consumers")]
-    consume: consume::Server,
 }
 
 impl Server {
@@ -77,13 +75,8 @@ impl Server {
         (transport, budget): (TransportConfig, Arc<Budget>),
         administration: bool,
     ) -> Self {
-        let shared = Shared {
-            processor,
-            config: config.clone(),
-            administration,
-            members: Members::default(),
-            consume: consume::Server::default(),
-        };
+        let shared =
+            Shared { processor, config: config.clone(), administration, members: Members::default() };
         Self { shared: Arc::new(shared), budget, transport }
     }
 }

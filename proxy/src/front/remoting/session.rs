@@ -25,7 +25,6 @@ pub(super) struct Session {
     closed: CancellationToken,
     registered: Mutex<Registered>,
     /// What the client consumes.
-    #[expect(dead_code, reason = "for requests of consumers")]
     pub(super) consuming: Consuming,
 }
 
@@ -84,7 +83,6 @@ impl Session {
         &self.pushes
     }
 
-    #[expect(dead_code, reason = "for requests that wait for messages")]
     /// Cancelled when requests that wait should be answered, because the connection will be closed.
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.closing
@@ -110,7 +108,6 @@ impl Session {
         self.registered.lock().producers.contains(group)
     }
 
-    #[expect(dead_code, reason = "for requests of consumers")]
     /// A group in which the client consumes.
     pub(super) fn consumer(&self, group: &str) -> Option<Arc<Consumer>> {
         self.registered.lock().consumers.get(group).cloned()

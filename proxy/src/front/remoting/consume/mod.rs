@@ -1,28 +1,131 @@
-//! Consuming: pulls, offsets, locks, leases.
+//! Consuming: pulls that become pops, pulls by offset, pops, offsets, locks.
+//!
+//! **Pull becomes pop.** A push consumer in clustering mode that consumes concurrently asks where a group is in a queue
+//! ([`offsets`]), and is told a position far above all real offsets. From there on it pulls ([`pull`]), and each pull takes
+//! messages of the whole topic under leases. What the client commits becomes acknowledgements, and what it sends back
+//! ([`send_back`]) a longer lease. The positions that a client has, and the handles behind them, are kept for its
+//! connection ([`ledger`]). An offset itself tells what it is, so this works at any proxy, and after any restart.
+//!
+//! All other consumers pull by offset: in order, broadcasting, by their own choice, of a group for which the operator has
+//! switched it off, and tools.
 
+mod assignment;
+mod extra_info;
+mod give_back;
+mod ledger;
+mod locks;
+mod offsets;
+mod pop;
+mod pop_settle;
+mod popped;
+mod pull;
+mod queue_ledger;
+mod records;
+mod send_back;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::heartbeat::{ConsumeType, MessageModel};
 use super::request::{Answered, Request};
 use super::session::Session;
 use super::{Shared, dispatch as front};
-
-/// What is shared by all connections.
-#[derive(Default)]
-pub(super) struct Server {}
+use crate::remoting::request;
+use extra_info::KeptHandles;
+use ledger::Ledgers;
 
 /// The soft state of one connection.
 #[derive(Default)]
-pub(super) struct Consuming {}
+pub(super) struct Consuming {
+    ledgers: Mutex<Ledgers>,
+    kept: Mutex<KeptHandles>,
+    /// The groups that lock queues: they consume in order.
+    in_order: Mutex<BTreeSet<String>>,
+    /// Signals that a client has settled messages.
+    room: Notify,
+    /// Whether a task watches over the ledgers.
+    watched: AtomicBool,
+}
+
+/// Groups of one connection that may lock queues.
+const MAX_IN_ORDER: usize = 1024;
 
 /// Dispatches the requests of consumers.
 pub(super) async fn dispatch(request: Request) -> Answered {
-    front::unsupported(&request)
-}
-
-/// Whether a client is told that it is the only one in its group, so that it pulls from all queues.
-pub(super) fn sees_itself_alone(_: &Arc<Shared>, _: &Arc<Session>, _group: &str) -> bool {
-    false
+    match request.command.code {
+        request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => Box::pin(pull::pull(request)).await,
+        request::QUERY_CONSUMER_OFFSET => Box::pin(offsets::query(request)).await,
+        request::UPDATE_CONSUMER_OFFSET => Box::pin(offsets::update(request)).await,
+        request::SEARCH_OFFSET_BY_TIMESTAMP => Box::pin(offsets::search(request)).await,
+        request::GET_MAX_OFFSET => Box::pin(offsets::end(request)).await,
+        request::GET_MIN_OFFSET => Box::pin(offsets::beginning(request)).await,
+        request::CONSUMER_SEND_MSG_BACK => Box::pin(send_back::send_back(request)).await,
+        request::LOCK_BATCH_MQ => Box::pin(locks::lock(request)).await,
+        request::UNLOCK_BATCH_MQ => Box::pin(locks::unlock(request)).await,
+        request::QUERY_ASSIGNMENT => Box::pin(assignment::query(request)).await,
+        request::POP_MESSAGE => Box::pin(pop::pop(request)).await,
+        request::ACK_MESSAGE => Box::pin(pop_settle::acknowledge(request)).await,
+        request::BATCH_ACK_MESSAGE => Box::pin(pop_settle::acknowledge_batch(request)).await,
+        request::CHANGE_MESSAGE_INVISIBLE_TIME => Box::pin(pop_settle::change(request)).await,
+        _ => front::unsupported(&request),
+    }
 }
 
 /// A client has left a group, or its connection is gone.
-pub(super) fn left(_: &Arc<Shared>, _: &Arc<Session>, _group: &str) {}
+pub(super) fn left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
+    session.consuming.in_order.lock().remove(group);
+    let freed = session.consuming.ledgers.lock().leave(Some(group));
+    if !freed.is_empty() {
+        let giver = give_back::Giver::new(shared, session);
+        tokio::spawn(async move { giver.give_back(freed).await });
+    }
+}
+
+/// Whether a pull of this client's becomes a pop.
+///
+/// Such a client is told that it is alone in its group, and takes all queues of a topic. Each pull brings messages of the
+/// whole topic, so that a topic with one queue serves any number of clients, and no queue changes hands when one comes or
+/// goes.
+pub(super) fn pops(shared: &Shared, session: &Session, group: &str) -> bool {
+    let Some(consumer) = session.consumer(group) else { return false };
+    consumer.consume_type == ConsumeType::Passively
+        && consumer.model == MessageModel::Clustering
+        && !session.consuming.in_order.lock().contains(group)
+        && !is_listed(&shared.config.pull_by_offset, group)
+}
+
+impl Consuming {
+    /// Notes that a group locks queues.
+    fn consumes_in_order(&self, group: &str) {
+        let mut groups = self.in_order.lock();
+        if groups.len() < MAX_IN_ORDER {
+            groups.insert(group.to_owned());
+        }
+    }
+}
+
+/// Whether a list names a group, itself or by a prefix with a star.
+fn is_listed(list: &[String], group: &str) -> bool {
+    list.iter().any(|entry| match entry.strip_suffix('*') {
+        Some(prefix) => group.starts_with(prefix),
+        None => entry == group,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_listed_by_name_or_prefix() {
+        let list = ["g".to_owned(), "orders-*".to_owned()];
+        for (group, listed) in [("g", true), ("gg", false), ("orders-1", true), ("orders", false)] {
+            assert_eq!(is_listed(&list, group), listed, "{group}");
+        }
+        assert!(is_listed(&["*".to_owned()], "any"));
+    }
+}

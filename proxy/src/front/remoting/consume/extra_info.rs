@@ -1,0 +1,156 @@
+//! Receipt handles in the form that classic pop clients expect (Apache's `ExtraInfoUtil`): words with blanks between, of
+//! which the client reads some and returns all.
+//!
+//! A client makes this text itself unless the message has it as a property, in which our sealed handle stands behind the
+//! words that the client knows. After a change of the invisible time the client always makes it itself, from numbers
+//! alone. The sealed handle of the new lease is kept for this connection: if it is lost, the message is delivered again.
+
+use std::collections::{HashMap, VecDeque};
+
+/// Handles of one connection that are kept. Each belongs to a client that holds the message.
+const MAX_HANDLES: usize = 16_384;
+/// How many words stand before the sealed handle.
+const WORDS: usize = 8;
+
+/// The property of a message that carries its handle.
+pub(super) const PROPERTY: &str = "POP_CK";
+/// Stands for the queue in which a broker would keep the lease.
+pub(super) const REVIVE_QUEUE: i32 = 0;
+/// The same for a group that consumes in order.
+pub(super) const REVIVE_QUEUE_IN_ORDER: i32 = 999;
+
+/// What a client knows of a popped message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ExtraInfo {
+    /// When the lease began, in milliseconds since 1970.
+    pub(super) popped_at: i64,
+    /// How long it lasts, in milliseconds.
+    pub(super) invisible: i64,
+    /// [`REVIVE_QUEUE`], or [`REVIVE_QUEUE_IN_ORDER`].
+    pub(super) revive_queue: i32,
+    /// The broker that the client sends its acknowledgement to.
+    pub(super) broker: String,
+    /// The queue.
+    pub(super) queue_id: i32,
+    /// The position in it.
+    pub(super) offset: i64,
+    /// The sealed handle, unless the client has made the text itself.
+    pub(super) handle: Option<String>,
+}
+
+impl ExtraInfo {
+    /// The text for a client.
+    pub(super) fn encode(&self) -> String {
+        let Self { popped_at, invisible, revive_queue, broker, queue_id, offset, handle } = self;
+        let mut text =
+            format!("{offset} {popped_at} {invisible} {revive_queue} 0 {broker} {queue_id} {offset}");
+        if let Some(handle) = handle {
+            text.push(' ');
+            text.push_str(handle);
+        }
+        text
+    }
+
+    /// Reads what a client returns. `None` if it is not of this form.
+    pub(super) fn decode(text: &str) -> Option<Self> {
+        let mut words = text.splitn(WORDS + 1, ' ');
+        words.next()?.parse::<i64>().ok()?;
+        Some(Self {
+            popped_at: words.next()?.parse().ok()?,
+            invisible: words.next()?.parse().ok()?,
+            revive_queue: words.next()?.parse().ok()?,
+            broker: {
+                words.next()?;
+                words.next()?.to_owned()
+            },
+            queue_id: words.next()?.parse().ok()?,
+            offset: words.next()?.parse().ok()?,
+            handle: words.next().filter(|handle| !handle.is_empty()).map(str::to_owned),
+        })
+    }
+}
+
+/// Names a lease without its sealed handle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LeaseName {
+    pub(super) group: String,
+    pub(super) topic: String,
+    pub(super) queue_id: i32,
+    pub(super) offset: i64,
+    pub(super) popped_at: i64,
+}
+
+/// The sealed handles that clients can't return themselves. The oldest go when there are too many.
+#[derive(Debug, Default)]
+pub(super) struct KeptHandles {
+    handles: HashMap<LeaseName, String>,
+    by_age: VecDeque<LeaseName>,
+}
+
+impl KeptHandles {
+    pub(super) fn keep(&mut self, name: LeaseName, handle: String) {
+        if self.handles.insert(name.clone(), handle).is_none() {
+            self.by_age.push_back(name);
+        }
+        if self.by_age.len() > MAX_HANDLES
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.handles.remove(&oldest);
+        }
+    }
+
+    pub(super) fn find(&self, name: &LeaseName) -> Option<&str> {
+        self.handles.get(name).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(handle: Option<&str>) -> ExtraInfo {
+        ExtraInfo {
+            popped_at: 1_700_000_000_000,
+            invisible: 60_000,
+            revive_queue: REVIVE_QUEUE,
+            broker: "broker-a".to_owned(),
+            queue_id: 3,
+            offset: 7,
+            handle: handle.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn clients_find_their_words_and_return_the_handle() {
+        let text = info(Some("1mac.scope.1.2..q 1 2")).encode();
+        assert_eq!(text, "7 1700000000000 60000 0 0 broker-a 3 7 1mac.scope.1.2..q 1 2");
+        assert_eq!(ExtraInfo::decode(&text), Some(info(Some("1mac.scope.1.2..q 1 2"))));
+    }
+
+    #[test]
+    fn a_text_that_a_client_made_has_no_handle() {
+        assert_eq!(ExtraInfo::decode(&info(None).encode()), Some(info(None)));
+        for text in ["", "1", "a 1 2 0 0 b 3 7", "7 1 2 0 0 b 3", "7 1 2 0 0 b x 7 h"] {
+            assert_eq!(ExtraInfo::decode(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_handles_are_kept() {
+        let mut kept = KeptHandles::default();
+        let name = |offset: i64| LeaseName {
+            group: "g".to_owned(),
+            topic: "t".to_owned(),
+            queue_id: 0,
+            offset,
+            popped_at: 1,
+        };
+        for offset in 0..=MAX_HANDLES as i64 {
+            kept.keep(name(offset), offset.to_string());
+        }
+        kept.keep(name(1), "again".to_owned());
+        assert_eq!(kept.find(&name(0)), None);
+        assert_eq!(kept.find(&name(1)), Some("again"));
+        assert_eq!(kept.handles.len(), kept.by_age.len());
+    }
+}

@@ -1,0 +1,419 @@
+//! What one connection's classic push consumers hold: for each group and topic a window, and in it a ledger for each queue.
+//!
+//! The client believes that it reads queues by offset. It gets positions instead, which rise without gaps, and what it
+//! commits becomes acknowledgements. A group's members are served from the topic as a whole, so a queue is only a name.
+//!
+//! The window bounds what a client may hold. It begins small, so that a client that is stuck from the beginning holds few
+//! messages, and grows as the client gets ahead.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger};
+
+/// Messages that a client may hold of one topic, at first and at most.
+const FIRST_WINDOW: usize = 32;
+const MAX_WINDOW: usize = 1024;
+/// Bytes of their bodies. One answer may go beyond it.
+const MAX_BYTES: usize = 64 << 20;
+/// Queues of one connection, over all groups and topics.
+const MAX_QUEUES: usize = 8192;
+/// After this time without progress, a client keeps only what it may have begun to consume.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A client commits its offsets every five seconds, also when it pulls nothing. A queue of which nothing was heard for
+/// this long belongs to it no more.
+const SILENCE: Duration = Duration::from_secs(40);
+
+/// A group's view of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct GroupTopic {
+    pub(super) group: String,
+    pub(super) topic: String,
+}
+
+/// A queue's name, as the client tells it. Older clients don't tell the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Queue {
+    pub(super) broker: String,
+    pub(super) id: i32,
+}
+
+/// A queue, as one client's group sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ClientQueue {
+    pub(super) at: GroupTopic,
+    pub(super) queue: Queue,
+}
+
+/// All that one connection holds.
+#[derive(Debug, Default)]
+pub(super) struct Ledgers {
+    topics: HashMap<GroupTopic, TopicLedger>,
+    /// The number of the newest pull.
+    turns: u64,
+}
+
+#[derive(Debug)]
+struct TopicLedger {
+    window: usize,
+    /// Messages that pulls under way may bring.
+    reserved: usize,
+    held: usize,
+    bytes: usize,
+    /// Pulls that found no room since the client last got ahead.
+    full: u32,
+    queues: HashMap<Queue, QueueLedger>,
+}
+
+/// A pull under way.
+#[derive(Debug)]
+pub(super) struct Pulling {
+    pub(super) queue: ClientQueue,
+    turn: u64,
+    /// How many messages it may bring. 0 if the client has to settle others first.
+    pub(super) room: usize,
+    /// What did not reach the client before.
+    pub(super) freed: Freed,
+}
+
+impl Default for TopicLedger {
+    fn default() -> Self {
+        Self { window: FIRST_WINDOW, reserved: 0, held: 0, bytes: 0, full: 0, queues: HashMap::new() }
+    }
+}
+
+impl TopicLedger {
+    /// How many messages a pull may bring. It leaves room for pulls of other queues: each may bring at least one, as they may
+    /// be of other brokers.
+    fn room(&self) -> usize {
+        if self.bytes >= MAX_BYTES || self.held >= self.window {
+            return 0;
+        }
+        (self.window.saturating_sub(self.held + self.reserved) / 2).max(1)
+    }
+
+    fn forget<'a>(&mut self, gone: impl IntoIterator<Item = &'a Held>) {
+        for held in gone {
+            self.held -= 1;
+            self.bytes -= held.bytes;
+        }
+    }
+
+    fn clear(&mut self) -> Freed {
+        let mut freed = Freed::default();
+        for (_, mut queue) in self.queues.drain() {
+            freed.extend(queue.clear());
+        }
+        self.forget(freed.iter());
+        freed
+    }
+}
+
+impl Ledgers {
+    /// A client begins with a queue. Returns the position to begin at, and what it held of the queue before.
+    pub(super) fn start(&mut self, queue: &ClientQueue, fresh: i64, now: Instant) -> (i64, Freed) {
+        let ClientQueue { at, queue } = queue;
+        let Some(topic) = self.topics.get_mut(at) else { return (fresh, Freed::default()) };
+        let Some(ledger) = topic.queues.get_mut(queue) else { return (fresh, Freed::default()) };
+        let freed = ledger.clear();
+        let next = ledger.next().max(fresh);
+        *ledger = QueueLedger::new(next, now);
+        topic.forget(freed.iter());
+        (next, freed)
+    }
+
+    /// A pull begins at a position, for some messages at most. `None` if the connection has too many queues.
+    pub(super) fn begin(
+        &mut self,
+        pulled: &ClientQueue,
+        (position, wanted): (i64, usize),
+        now: Instant,
+    ) -> Option<Pulling> {
+        let ClientQueue { at, queue } = pulled;
+        let known = self.topics.get(at).is_some_and(|topic| topic.queues.contains_key(queue));
+        if !known && self.topics.values().map(|topic| topic.queues.len()).sum::<usize>() >= MAX_QUEUES {
+            return None;
+        }
+        let topic = self.topics.entry(at.clone()).or_default();
+        let ledger = topic.queues.entry(queue.clone()).or_insert_with(|| QueueLedger::new(position, now));
+        self.turns += 1;
+        let turn = self.turns;
+        let freed = ledger.begin(turn, position, now);
+        let full = ledger.is_full();
+        topic.forget(freed.iter());
+        let room = if full { 0 } else { topic.room().min(wanted) };
+        topic.reserved += room;
+        Some(Pulling { queue: pulled.clone(), turn, room, freed })
+    }
+
+    /// A pull has brought these messages. Returns the position of the first; `None` if they are not for this client any
+    /// more.
+    pub(super) fn finish(&mut self, pulling: &Pulling, messages: Vec<Held>, now: Instant) -> Option<i64> {
+        let ClientQueue { at, queue } = &pulling.queue;
+        let topic = self.topics.get_mut(at)?;
+        let ledger = topic.queues.get_mut(queue).filter(|ledger| ledger.is_current(pulling.turn))?;
+        topic.held += messages.len();
+        topic.bytes += messages.iter().map(|held| held.bytes).sum::<usize>();
+        Some(ledger.hand_out(messages, now))
+    }
+
+    /// A pull ends, with or without messages.
+    pub(super) fn end(&mut self, pulling: &Pulling, now: Instant) {
+        let ClientQueue { at, queue } = &pulling.queue;
+        let Some(topic) = self.topics.get_mut(at) else { return };
+        topic.reserved = topic.reserved.saturating_sub(pulling.room);
+        if let Some(ledger) = topic.queues.get_mut(queue) {
+            ledger.end(now);
+        }
+    }
+
+    /// Notes that a pull found no room. Returns how many did before, since the client last got ahead.
+    pub(super) fn full(&mut self, at: &GroupTopic) -> u32 {
+        let Some(topic) = self.topics.get_mut(at) else { return 0 };
+        let before = topic.full;
+        topic.full = topic.full.saturating_add(1);
+        before
+    }
+
+    /// The client has consumed what is before this position. Returns what is to be acknowledged.
+    pub(super) fn commit(&mut self, queue: &ClientQueue, before: i64, now: Instant) -> Vec<Held> {
+        let ClientQueue { at, queue } = queue;
+        let Some(topic) = self.topics.get_mut(at) else { return Vec::new() };
+        let Some(ledger) = topic.queues.get_mut(queue) else { return Vec::new() };
+        let consumed = ledger.commit(before, now);
+        if !consumed.is_empty() {
+            topic.window = (topic.window + consumed.len()).min(MAX_WINDOW);
+            topic.full = 0;
+            topic.forget(&consumed);
+        }
+        consumed
+    }
+
+    /// A message that the client holds, and its topic.
+    pub(super) fn find(&self, group: &str, is_it: impl Fn(&Held) -> bool) -> Option<(GroupTopic, Held)> {
+        let topics = self.topics.iter().filter(|(at, _)| at.group == group);
+        let mut found = topics.filter_map(|(at, topic)| {
+            let held = topic.queues.values().find_map(|queue| queue.find(&is_it))?;
+            Some((at.clone(), held.clone()))
+        });
+        found.next()
+    }
+
+    /// Takes a message out that the client has sent back.
+    pub(super) fn take(
+        &mut self,
+        at: &GroupTopic,
+        now: Instant,
+        is_it: impl Fn(&Held) -> bool,
+    ) -> Option<Held> {
+        let topic = self.topics.get_mut(at)?;
+        let held = topic.queues.values_mut().find_map(|queue| queue.take(now, &is_it))?;
+        topic.full = 0;
+        topic.forget([&held]);
+        Some(held)
+    }
+
+    /// Frees what the client does not get to, and forgets the queues that it does not use any more.
+    pub(super) fn sweep(&mut self, now: Instant) -> Vec<(GroupTopic, Freed)> {
+        let mut all = Vec::new();
+        for (at, topic) in &mut self.topics {
+            let mut freed = Freed::default();
+            let gone = topic.queues.extract_if(|_, queue| queue.abandoned(SILENCE, now));
+            let gone: Vec<_> = gone.collect();
+            gone.into_iter().for_each(|(_, mut queue)| freed.extend(queue.clear()));
+            let untouched = topic.queues.values_mut().flat_map(|queue| queue.free_untouched(PATIENCE, now));
+            let untouched: Vec<_> = untouched.collect();
+            if !untouched.is_empty() {
+                topic.window = MAYBE_BEGUN;
+                freed.untouched.extend(untouched);
+            }
+            topic.forget(freed.iter());
+            if !freed.is_empty() {
+                all.push((at.clone(), freed));
+            }
+        }
+        self.topics.retain(|_, topic| !topic.queues.is_empty());
+        all
+    }
+
+    /// Frees what a group holds here; all groups without one.
+    pub(super) fn leave(&mut self, group: Option<&str>) -> Vec<(GroupTopic, Freed)> {
+        let left = self.topics.extract_if(|at, _| group.is_none_or(|group| at.group == group));
+        let left = left.map(|(at, mut topic)| (at, topic.clear()));
+        left.filter(|(_, freed)| !freed.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::queue_ledger::FIRST_POSITION;
+    use super::*;
+
+    fn at(group: &str) -> GroupTopic {
+        GroupTopic { group: group.to_owned(), topic: "t".to_owned() }
+    }
+
+    fn queue(group: &str, id: i32) -> ClientQueue {
+        ClientQueue { at: at(group), queue: Queue { broker: String::new(), id } }
+    }
+
+    fn held(count: usize, bytes: usize) -> Vec<Held> {
+        let one = |number: usize| Held {
+            handle: format!("h{number}"),
+            message_id: "m".to_owned(),
+            log_position: number as i64,
+            attempt: 1,
+            bytes,
+        };
+        (0..count).map(one).collect()
+    }
+
+    /// Pulls this many messages, if there is room for them. Returns how many came.
+    fn pull(ledgers: &mut Ledgers, queue: &ClientQueue, position: i64, count: usize) -> usize {
+        let now = Instant::now();
+        let pulling = ledgers.begin(queue, (position, count), now).expect("few queues");
+        let room = pulling.room;
+        assert_eq!(ledgers.finish(&pulling, held(room, 10), now), Some(position));
+        ledgers.end(&pulling, now);
+        room
+    }
+
+    #[test]
+    fn a_client_that_settles_nothing_gets_few_messages_from_all_queues_together() {
+        let mut ledgers = Ledgers::default();
+        let mut brought = Vec::new();
+        for id in 0..8 {
+            brought.push(pull(&mut ledgers, &queue("g", id), FIRST_POSITION, 20));
+        }
+        assert_eq!(brought, [16, 8, 4, 2, 1, 1, 0, 0]);
+        assert_eq!(brought.iter().sum::<usize>(), FIRST_WINDOW);
+        assert_eq!(pull(&mut ledgers, &queue("other", 0), FIRST_POSITION, 20), 16);
+    }
+
+    #[test]
+    fn the_window_grows_as_the_client_gets_ahead() {
+        let mut ledgers = Ledgers::default();
+        let queue = queue("g", 0);
+        let (mut position, mut most) = (FIRST_POSITION, 0);
+        for _ in 0..100 {
+            loop {
+                let came = pull(&mut ledgers, &queue, position, 32);
+                position += came as i64;
+                if came == 0 {
+                    break;
+                }
+            }
+            let acknowledged = ledgers.commit(&queue, position, Instant::now()).len();
+            most = most.max(acknowledged);
+        }
+        assert_eq!(most, MAX_WINDOW);
+    }
+
+    #[test]
+    fn pulls_under_way_count() {
+        let mut ledgers = Ledgers::default();
+        let now = Instant::now();
+        let first = ledgers.begin(&queue("g", 0), (FIRST_POSITION, 32), now).expect("few queues");
+        let second = ledgers.begin(&queue("g", 1), (FIRST_POSITION, 32), now).expect("few queues");
+        assert_eq!((first.room, second.room), (16, 8));
+        ledgers.end(&first, now);
+        ledgers.end(&second, now);
+        assert_eq!(pull(&mut ledgers, &queue("g", 1), FIRST_POSITION, 32), 16);
+        for id in 2..99 {
+            let waiting = ledgers.begin(&queue("g", id), (FIRST_POSITION, 32), now).expect("few queues");
+            assert!(waiting.room >= 1, "each broker can be asked");
+        }
+    }
+
+    #[test]
+    fn large_messages_fill_the_window_sooner() {
+        let mut ledgers = Ledgers::default();
+        let (queue, now) = (queue("g", 0), Instant::now());
+        let pulling = ledgers.begin(&queue, (FIRST_POSITION, 16), now).expect("few queues");
+        let large = held(16, MAX_BYTES / 16);
+        ledgers.finish(&pulling, large, now).expect("for this client");
+        ledgers.end(&pulling, now);
+        let next = FIRST_POSITION + 16;
+        assert_eq!(pull(&mut ledgers, &queue, next, 16), 0);
+        assert_eq!(ledgers.commit(&queue, FIRST_POSITION + 1, now).len(), 1);
+        assert_eq!(pull(&mut ledgers, &queue, next, 16), 9);
+    }
+
+    #[test]
+    fn a_queue_that_is_begun_anew_takes_nothing_from_an_old_pull() {
+        let mut ledgers = Ledgers::default();
+        let (queue, now) = (queue("g", 0), Instant::now());
+        let fresh = FIRST_POSITION + 1000;
+        assert_eq!(ledgers.start(&queue, fresh, now), (fresh, Freed::default()));
+        pull(&mut ledgers, &queue, fresh, 3);
+        let old = ledgers.begin(&queue, (fresh + 3, 3), now).expect("few queues");
+        let (next, freed) = ledgers.start(&queue, fresh, now);
+        assert_eq!((next, freed.maybe_begun.len()), (fresh + 3, 3));
+        assert_eq!(ledgers.finish(&old, held(1, 1), now), None);
+        ledgers.end(&old, now);
+        assert_eq!(pull(&mut ledgers, &queue, next, 32), FIRST_WINDOW / 2);
+    }
+
+    #[test]
+    fn what_is_sent_back_makes_room_and_is_found_in_its_group_alone() {
+        let mut ledgers = Ledgers::default();
+        let (at, now) = (at("g"), Instant::now());
+        let mut position = FIRST_POSITION;
+        while position < FIRST_POSITION + FIRST_WINDOW as i64 {
+            position += pull(&mut ledgers, &queue("g", 0), position, 32) as i64;
+        }
+        assert_eq!(pull(&mut ledgers, &queue("g", 0), position, 32), 0);
+        let fifth = |held: &Held| held.log_position == 5;
+        assert_eq!(ledgers.find("other", fifth), None);
+        let (topic, found) = ledgers.find("g", fifth).expect("held");
+        assert_eq!((&topic, found.handle.as_str()), (&at, "h5"));
+        assert_eq!(ledgers.take(&topic, now, fifth), Some(found));
+        assert_eq!(pull(&mut ledgers, &queue("g", 0), position, 32), 1);
+    }
+
+    #[test]
+    fn silent_queues_are_forgotten_and_stuck_ones_shrink() {
+        let mut ledgers = Ledgers::default();
+        let start = Instant::now();
+        let mut position = FIRST_POSITION;
+        while position < FIRST_POSITION + 200 {
+            position += pull(&mut ledgers, &queue("g", 0), position, 32) as i64;
+            ledgers.commit(&queue("g", 0), position, start);
+        }
+        let committed = position;
+        while position < committed + 128 {
+            position += pull(&mut ledgers, &queue("g", 0), position, 32) as i64;
+        }
+        let late = start + PATIENCE * 2;
+        ledgers.commit(&queue("g", 0), committed, late);
+        let swept = ledgers.sweep(late);
+        assert_eq!(swept.len(), 1);
+        assert_eq!((swept[0].1.maybe_begun.len(), swept[0].1.untouched.len()), (0, 128 - MAYBE_BEGUN));
+        let swept = ledgers.sweep(late + SILENCE);
+        assert_eq!(swept[0].1.maybe_begun.len(), MAYBE_BEGUN);
+        assert!(ledgers.topics.is_empty());
+    }
+
+    #[test]
+    fn a_group_that_leaves_gives_back_its_own() {
+        let mut ledgers = Ledgers::default();
+        for group in ["g", "h"] {
+            pull(&mut ledgers, &queue(group, 0), FIRST_POSITION, 3);
+        }
+        let left = ledgers.leave(Some("g"));
+        assert_eq!((left.len(), left[0].0.group.as_str(), left[0].1.maybe_begun.len()), (1, "g", 3));
+        assert_eq!(ledgers.leave(None).len(), 1);
+        assert!(ledgers.topics.is_empty());
+    }
+
+    #[test]
+    fn one_connection_has_a_limited_number_of_queues() {
+        let mut ledgers = Ledgers::default();
+        let now = Instant::now();
+        for id in 0..MAX_QUEUES as i32 {
+            assert!(ledgers.begin(&queue("g", id), (FIRST_POSITION, 1), now).is_some());
+        }
+        assert!(ledgers.begin(&queue("g", -1), (FIRST_POSITION, 1), now).is_none());
+        assert!(ledgers.begin(&queue("g", 0), (FIRST_POSITION, 1), now).is_some());
+    }
+}

@@ -1,0 +1,161 @@
+//! Where a group is in a queue, and where a queue begins and ends.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::super::request::{Answered, Refusal, Request, success};
+use super::give_back::Giver;
+use super::ledger::{ClientQueue, GroupTopic, Queue};
+use super::queue_ledger::{FIRST_POSITION, is_position};
+use super::{popped, pops};
+use crate::error::ErrorKind;
+use crate::processor::{
+    BrokersCommand, GetOffsetCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand,
+};
+use crate::remoting::{Command, response};
+use crate::service::{Whence, time};
+
+/// QUERY_CONSUMER_OFFSET. For a client whose pulls become pops, this is where the positions of a new session begin.
+pub(super) async fn query(request: Request) -> Answered {
+    let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
+    let queue_id: i32 = request.number("queueId")?;
+    if pops(&request.shared, &request.session, group) {
+        let queue = client_queue(&request, group, topic, queue_id);
+        let (next, freed) = {
+            let mut ledgers = request.session.consuming.ledgers.lock();
+            ledgers.start(&queue, fresh_position(SystemTime::now()), Instant::now())
+        };
+        if !freed.is_empty() {
+            let giver = Giver::new(&request.shared, &request.session);
+            tokio::spawn(async move { giver.give_back(vec![(queue.at, freed)]).await });
+        }
+        return Ok(with_offset(next));
+    }
+    let queue = queue_name(topic, broker_of(&request, topic).await?, queue_id);
+    if let Some(offset) = stored(&request, group, &queue).await? {
+        return Ok(with_offset(offset));
+    }
+    // As Apache's brokers: a group that has not begun goes through a young queue from its first message on.
+    let asks_for_none =
+        request.command.text("setZeroIfNotFound").is_some() && !request.flag("setZeroIfNotFound");
+    if !asks_for_none && request.run(QueryOffsetCommand { queue, whence: Whence::Beginning }).await? == 0 {
+        return Ok(with_offset(0));
+    }
+    Err(Refusal::new(response::QUERY_NOT_FOUND, "Not found, maybe this group consumer boot first"))
+}
+
+/// UPDATE_CONSUMER_OFFSET. What is before a position has been consumed.
+pub(super) async fn update(request: Request) -> Answered {
+    let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
+    let (queue_id, offset): (i32, i64) = (request.number("queueId")?, request.number("commitOffset")?);
+    if is_position(offset) {
+        popped::commit(&request, &client_queue(&request, group, topic, queue_id), offset);
+        return Ok(success());
+    }
+    let queue = queue_name(topic, broker_of(&request, topic).await?, queue_id);
+    request.run(UpdateOffsetCommand { queue, group: group.to_owned(), offset }).await?;
+    Ok(success())
+}
+
+/// GET_MAX_OFFSET.
+pub(super) async fn end(request: Request) -> Answered {
+    offset(&request, Whence::End).await
+}
+
+/// GET_MIN_OFFSET.
+pub(super) async fn beginning(request: Request) -> Answered {
+    offset(&request, Whence::Beginning).await
+}
+
+/// SEARCH_OFFSET_BY_TIMESTAMP.
+pub(super) async fn search(request: Request) -> Answered {
+    let at = time(request.number("timestamp")?);
+    offset(&request, Whence::Time(at)).await
+}
+
+async fn offset(request: &Request, whence: Whence) -> Answered {
+    let topic = request.text("topic")?;
+    let queue = queue_name(topic, broker_of(request, topic).await?, request.number("queueId")?);
+    Ok(with_offset(request.run(QueryOffsetCommand { queue, whence }).await?))
+}
+
+/// Where a group goes on by offset.
+pub(super) async fn committed_or_first(
+    request: &Request,
+    group: &str,
+    topic: &str,
+    queue_id: i32,
+) -> Result<i64, Refusal> {
+    let queue = queue_name(topic, broker_of(request, topic).await?, queue_id);
+    match stored(request, group, &queue).await? {
+        Some(offset) => Ok(offset),
+        None => request.run(QueryOffsetCommand { queue, whence: Whence::Beginning }).await,
+    }
+}
+
+async fn stored(request: &Request, group: &str, queue: &QueueName) -> Result<Option<i64>, Refusal> {
+    let get = GetOffsetCommand { queue: queue.clone(), group: group.to_owned() };
+    match request.shared.processor.run(&request.context(), get).await {
+        Ok(offset) => Ok(Some(offset)),
+        Err(error) if error.kind == ErrorKind::OffsetNotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The broker of a queue. Older clients don't tell it: then the topic must be on one broker alone.
+pub(super) async fn broker_of(request: &Request, topic: &str) -> Result<String, Refusal> {
+    if let Some(named) = request.broker() {
+        return Ok(named.to_owned());
+    }
+    let route = request.run(BrokersCommand { topic: topic.to_owned() }).await?;
+    let mut brokers: Vec<_> = route.queues.into_iter().map(|range| range.broker).collect();
+    brokers.dedup();
+    match <[String; 1]>::try_from(brokers) {
+        Ok([broker]) => Ok(broker),
+        Err(brokers) => {
+            let text = format!(
+                "topic {topic} is on {} brokers, and the request does not name one: only clients from 4.9.5 on do",
+                brokers.len()
+            );
+            Err(Refusal::new(response::SYSTEM_ERROR, text))
+        }
+    }
+}
+
+/// A queue whose messages a client gets by pulls that are pops.
+fn client_queue(request: &Request, group: &str, topic: &str, id: i32) -> ClientQueue {
+    let broker = request.broker().unwrap_or_default().to_owned();
+    let at = GroupTopic { group: group.to_owned(), topic: topic.to_owned() };
+    ClientQueue { at, queue: Queue { broker, id } }
+}
+
+pub(super) fn queue_name(topic: &str, broker: String, id: i32) -> QueueName {
+    QueueName { topic: topic.to_owned(), broker, id }
+}
+
+/// Where the positions of a session begin that starts now: no earlier session has reached it.
+fn fresh_position(now: SystemTime) -> i64 {
+    /// More than the messages that a client gets from a queue in a millisecond.
+    const PER_MILLISECOND: i64 = 1 << 16;
+    let millis = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    FIRST_POSITION + millis * PER_MILLISECOND
+}
+
+fn with_offset(offset: i64) -> Command {
+    success().field("offset", offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn sessions_begin_one_after_the_other_for_centuries() {
+        let now = SystemTime::now();
+        let later = now + Duration::from_millis(1);
+        assert!(fresh_position(now) + 60_000 < fresh_position(later));
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        assert!(is_position(fresh_position(UNIX_EPOCH)) && is_position(fresh_position(now + century * 5)));
+    }
+}

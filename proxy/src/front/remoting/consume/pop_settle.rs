@@ -1,0 +1,170 @@
+//! ACK_MESSAGE, BATCH_ACK_MESSAGE and CHANGE_MESSAGE_INVISIBLETIME, by which clients settle what they have popped.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::super::request::{Answered, Refusal, Request, success};
+use super::extra_info::{ExtraInfo, LeaseName};
+use crate::error::{Error, ErrorKind};
+use crate::processor::{AckCommand, AckEntry, ChangeCommand};
+use crate::remoting::response;
+use crate::service::millis;
+
+/// Acknowledgements of one request.
+const MAX_ACKS: usize = 4096;
+
+/// ACK_MESSAGE.
+pub(super) async fn acknowledge(request: Request) -> Answered {
+    let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
+    let (entry, _) = named(&request, &group, &topic)?;
+    let results = request.run(AckCommand { topic, group, entries: vec![entry] }).await?;
+    match results.into_iter().next() {
+        Some(Err(error)) => Err(of_handle(error)),
+        _ => Ok(success()),
+    }
+}
+
+/// CHANGE_MESSAGE_INVISIBLETIME. The client makes the text of the new lease itself, from the numbers in the answer.
+pub(super) async fn change(request: Request) -> Answered {
+    let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
+    let invisible_ms: i64 = request.number("invisibleTime")?;
+    let (entry, info) = named(&request, &group, &topic)?;
+    let change = ChangeCommand {
+        topic: topic.clone(),
+        group: group.clone(),
+        entry,
+        invisible_ms,
+        suspend: request.flag("suspend"),
+    };
+    let changed = request.shared.processor.run(&request.context(), change).await;
+    let handle = changed.map_err(of_handle)?;
+    let popped_at = millis(SystemTime::now());
+    let ExtraInfo { queue_id, offset, revive_queue, .. } = info;
+    let name = LeaseName { group, topic, queue_id, offset, popped_at };
+    request.session.consuming.kept.lock().keep(name, handle);
+    Ok(success()
+        .field("popTime", popped_at)
+        .field("invisibleTime", invisible_ms)
+        .field("reviveQid", revive_queue))
+}
+
+/// The delivery that a request names.
+fn named(request: &Request, group: &str, topic: &str) -> Result<(AckEntry, ExtraInfo), Refusal> {
+    let text = request.text("extraInfo")?;
+    let info = ExtraInfo::decode(text).ok_or_else(|| {
+        Refusal::new(response::INVALID_PARAMETER, format!("the extraInfo can't be read: {text:.200}"))
+    })?;
+    let handle = match &info.handle {
+        Some(handle) => handle.clone(),
+        None => {
+            let kept = request.session.consuming.kept.lock();
+            let name = LeaseName {
+                group: group.to_owned(),
+                topic: topic.to_owned(),
+                queue_id: info.queue_id,
+                offset: info.offset,
+                popped_at: info.popped_at,
+            };
+            kept.find(&name).map(str::to_owned).ok_or_else(unknown)?
+        }
+    };
+    Ok((AckEntry { handle, message_id: String::new(), lite_topic: None }, info))
+}
+
+/// The body of BATCH_ACK_MESSAGE.
+#[derive(Deserialize)]
+struct Batch {
+    #[serde(default)]
+    acks: Vec<BatchAck>,
+}
+
+/// Acknowledgements of messages that were popped together from one queue.
+#[derive(Deserialize)]
+struct BatchAck {
+    #[serde(rename = "c", alias = "consumerGroup")]
+    group: String,
+    #[serde(rename = "t", alias = "topic")]
+    topic: String,
+    #[serde(rename = "q", alias = "queueId")]
+    queue_id: i32,
+    #[serde(rename = "so", alias = "startOffset")]
+    start_offset: i64,
+    #[serde(rename = "pt", alias = "popTime")]
+    popped_at: i64,
+    /// In base64: bit `i` stands for the message `i` behind the first.
+    #[serde(rename = "b", alias = "bitSet")]
+    bits: String,
+}
+
+impl BatchAck {
+    /// The leases that it names; `None` if the bits can't be read.
+    fn names(&self) -> Option<impl Iterator<Item = LeaseName>> {
+        let bits = STANDARD.decode(&self.bits).ok()?;
+        let set = (0..bits.len() * 8).filter(move |bit| bits[bit / 8] >> (bit % 8) & 1 == 1);
+        Some(set.map(|bit| LeaseName {
+            group: self.group.clone(),
+            topic: self.topic.clone(),
+            queue_id: self.queue_id,
+            offset: self.start_offset.saturating_add(bit as i64),
+            popped_at: self.popped_at,
+        }))
+    }
+}
+
+/// BATCH_ACK_MESSAGE. As with Apache's brokers, the answer tells nothing of single messages.
+pub(super) async fn acknowledge_batch(request: Request) -> Answered {
+    let batch: Batch = request.json()?;
+    if batch.acks.is_empty() {
+        return Err(Refusal::new(response::NO_MESSAGE, "the batch is empty"));
+    }
+    let mut by_topic: HashMap<(String, String), Vec<AckEntry>> = HashMap::new();
+    for ack in &batch.acks {
+        let names = ack
+            .names()
+            .ok_or_else(|| Refusal::new(response::INVALID_PARAMETER, "bits that can't be read"))?;
+        let kept = request.session.consuming.kept.lock();
+        for name in names.take(MAX_ACKS) {
+            let Some(handle) = kept.find(&name).map(str::to_owned) else { continue };
+            let entry = AckEntry { handle, message_id: String::new(), lite_topic: None };
+            by_topic.entry((name.group, name.topic)).or_default().push(entry);
+        }
+    }
+    for ((group, topic), entries) in by_topic {
+        request.run(AckCommand { topic, group, entries }).await?;
+    }
+    Ok(success())
+}
+
+/// A refusal because of a handle: the message is not this client's any more.
+fn of_handle(error: Error) -> Refusal {
+    match error.kind {
+        ErrorKind::InvalidHandle => Refusal::new(response::NO_MESSAGE, error.message),
+        _ => error.into(),
+    }
+}
+
+fn unknown() -> Refusal {
+    Refusal::new(response::NO_MESSAGE, "the lease is not known here: the message will be delivered again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_name_messages() {
+        let batch: Batch = serde_json::from_str(
+            r#"{"acks":[{"b":"BQE=","c":"g","it":60000,"pt":1700,"q":2,"r":"0","rq":3,"so":100,"t":"t"}]}"#,
+        )
+        .expect("a batch");
+        let offsets =
+            |ack: &BatchAck| ack.names().map(|names| names.map(|name| name.offset).collect::<Vec<_>>());
+        assert_eq!(offsets(&batch.acks[0]), Some(vec![100, 102, 108]));
+        let broken = BatchAck { bits: "?".to_owned(), ..batch.acks.into_iter().next().expect("one") };
+        assert_eq!(offsets(&broken), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! A pull that becomes a pop: it takes messages of the whole topic, and the client sees them as those of its queue.
+
+use std::time::{Duration, Instant};
+
+use super::super::position;
+use super::super::request::{Answered, Request};
+use super::give_back::{Giver, watch};
+use super::ledger::{ClientQueue, GroupTopic, Pulling, Queue};
+use super::pull::{Asked, answer, nothing_new};
+use super::queue_ledger::{FIRST_POSITION, Held};
+use super::{offsets, pops, records};
+use crate::processor::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
+use crate::remoting::response;
+
+/// How long a pull waits at first, and at most, if the client holds as much as it may. Each pull brings what it has
+/// consumed since.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+const MAX_FULL_PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) async fn pull(request: Request, asked: Asked) -> Answered {
+    if !pops(&request.shared, &request.session, &asked.group) {
+        // Pull is no pop for this group any more. The client goes on by offset.
+        let next = offsets::committed_or_first(&request, &asked.group, &asked.topic, asked.queue_id).await?;
+        return Ok(answer(response::PULL_OFFSET_MOVED, next, next, next));
+    }
+    let at = GroupTopic { group: asked.group.clone(), topic: asked.topic.clone() };
+    let queue = Queue { broker: asked.broker.clone(), id: asked.queue_id };
+    let queue = ClientQueue { at, queue };
+    let consuming = &request.session.consuming;
+    if let Some(before) = asked.committed {
+        commit(&request, &queue, before);
+    }
+    let wanted =
+        usize::try_from(asked.max).unwrap_or_default().min(request.shared.processor.limits().receive_batch);
+    let begun = consuming.ledgers.lock().begin(&queue, (asked.from, wanted), Instant::now());
+    let Some(mut pulling) = begun else {
+        return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
+    };
+    watch(&request.shared, &request.session);
+    let freed = std::mem::take(&mut pulling.freed);
+    if !freed.is_empty() {
+        let giver = Giver::new(&request.shared, &request.session);
+        tokio::spawn(async move { giver.give_back(vec![(queue.at, freed)]).await });
+    }
+    let waiting = Waiting { request: &request, pulling };
+    if waiting.pulling.room == 0 {
+        waiting.until_there_is_room(&asked).await;
+        return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
+    }
+    waiting.receive(asked).await
+}
+
+/// Acknowledges what the client has consumed.
+pub(super) fn commit(request: &Request, queue: &ClientQueue, before: i64) {
+    let consuming = &request.session.consuming;
+    let consumed = consuming.ledgers.lock().commit(queue, before, Instant::now());
+    if consumed.is_empty() {
+        return;
+    }
+    consuming.room.notify_waiters();
+    let (giver, at) = (Giver::new(&request.shared, &request.session), queue.at.clone());
+    // A task of its own: it goes on if the connection ends.
+    tokio::spawn(async move { giver.acknowledge(at, consumed).await });
+}
+
+/// A pull under way. However it ends, its room is there for others again.
+struct Waiting<'a> {
+    request: &'a Request,
+    pulling: Pulling,
+}
+
+impl Waiting<'_> {
+    async fn until_there_is_room(&self, asked: &Asked) {
+        let session = &self.request.session;
+        let full = session.consuming.ledgers.lock().full(&self.pulling.queue.at);
+        let pause = FULL_PAUSE.saturating_mul(1 << full.min(6)).min(MAX_FULL_PAUSE).min(asked.wait);
+        tokio::select! {
+            () = session.consuming.room.notified() => {}
+            () = session.closing().cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    async fn receive(self, asked: Asked) -> Answered {
+        let from = asked.from;
+        let nothing = || nothing_new(from, FIRST_POSITION, from);
+        // Not later: the messages would be lost to the client if it went away meanwhile.
+        let cluster = records::cluster_of(self.request, &asked.topic).await;
+        let receive = ReceiveCommand {
+            topic: asked.topic,
+            group: asked.group,
+            broker: Some(asked.broker).filter(|broker| !broker.is_empty()),
+            expression: asked.expression,
+            batch_size: i32::try_from(self.pulling.room).unwrap_or(i32::MAX),
+            invisible_ms: 0,
+            auto_renew: true,
+            polling_ms: Some(i64::try_from(asked.wait.as_millis()).unwrap_or(i64::MAX)),
+            attempt_id: None,
+        };
+        let received = tokio::select! {
+            biased;
+            received = self.request.run(receive) => received?,
+            () = self.request.session.closing().cancelled() => return Ok(nothing()),
+        };
+        let mut leased = match received {
+            Received::Messages(leased) => leased,
+            Received::NoMatch => {
+                return Ok(answer(response::PULL_RETRY_IMMEDIATELY, from, FIRST_POSITION, from));
+            }
+            Received::Nothing => return Ok(nothing()),
+        };
+        let excess = leased
+            .split_off(records::fitting(leased.iter().map(|leased| &leased.delivery)).min(leased.len()));
+        self.give_back(excess);
+        let held = leased.iter().map(held).collect();
+        let first = {
+            let mut ledgers = self.request.session.consuming.ledgers.lock();
+            ledgers.finish(&self.pulling, held, Instant::now())
+        };
+        let Some(first) = first else {
+            self.give_back(leased);
+            return Ok(nothing());
+        };
+        let mut position = first;
+        let deliveries = leased.iter().map(|leased| &leased.delivery);
+        let body = records::encode(self.request, &cluster, deliveries, |record| {
+            record.queue_id = self.pulling.queue.queue.id;
+            record.queue_offset = position;
+            position += 1;
+        });
+        Ok(answer(response::SUCCESS, position, FIRST_POSITION, position).body(body))
+    }
+
+    fn give_back(&self, deliveries: Vec<LeasedDelivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let GroupTopic { group, topic } = self.pulling.queue.at.clone();
+        let processor = self.request.shared.processor.clone();
+        let undelivered = Undelivered { topic, group, deliveries };
+        tokio::spawn(async move { processor.give_back(undelivered).await });
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.request.session.consuming.ledgers.lock().end(&self.pulling, Instant::now());
+    }
+}
+
+fn held(leased: &LeasedDelivery) -> Held {
+    let LeasedDelivery { delivery, handle } = leased;
+    Held {
+        handle: handle.clone(),
+        message_id: delivery.message.id.clone(),
+        log_position: position::of(delivery.queue_id, delivery.queue_offset),
+        attempt: delivery.attempt,
+        bytes: delivery.message.body.len(),
+    }
+}

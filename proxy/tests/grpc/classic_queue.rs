@@ -1,0 +1,93 @@
+//! A consumer of a topic's first queue, by the remoting protocol.
+
+use rocketmq_thin_proxy::remoting::message::{StoredMessage, decode_all};
+use rocketmq_thin_proxy::remoting::{Command, request, response};
+use serde_json::json;
+
+use crate::classic::Classic;
+use crate::support::Proxy;
+
+/// How long a pull waits for a message that is sure to come, in milliseconds.
+const PATIENCE: u64 = 20_000;
+
+impl Classic {
+    /// A client that consumes `topic` in `group`, as its heartbeat tells.
+    pub(crate) async fn consumer(proxy: &Proxy, client_id: &str, consumer: Consumer<'_>) -> Self {
+        let mut classic = Self::connect(proxy.address).await;
+        let body = json!({
+            "clientID": client_id,
+            "producerDataSet": [],
+            "consumerDataSet": [{
+                "groupName": consumer.group,
+                "consumeType": consumer.consume_type,
+                "messageModel": "CLUSTERING",
+                "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET",
+                "subscriptionDataSet": [{"topic": consumer.topic, "subString": "*", "expressionType": "TAG"}],
+            }],
+        });
+        let beat = Command::request(request::HEART_BEAT).body(body.to_string());
+        assert_eq!(classic.call(beat).await.code, response::SUCCESS);
+        classic
+    }
+
+    /// Where the group is in a queue.
+    pub(crate) async fn offset(&mut self, consumer: Consumer<'_>) -> i64 {
+        let command = consumer.about(request::QUERY_CONSUMER_OFFSET);
+        self.call(command).await.number("offset").expect("an offset")
+    }
+
+    /// Pulls from an offset on.
+    pub(crate) async fn pull(&mut self, consumer: Consumer<'_>, offset: i64) -> Command {
+        let command = consumer
+            .about(request::PULL_MESSAGE)
+            .field("queueOffset", offset)
+            .field("maxMsgNums", 32)
+            // Waits, and tells the filter, as clients do that pull themselves.
+            .field("sysFlag", if consumer.consume_type == "CONSUME_ACTIVELY" { 2 | 4 } else { 2 })
+            .field("subscription", "*")
+            .field("commitOffset", 0)
+            .field("suspendTimeoutMillis", PATIENCE)
+            .field("subVersion", 0);
+        self.call(command).await
+    }
+
+    /// Pulls messages from an offset on, until there are some.
+    pub(crate) async fn messages(&mut self, consumer: Consumer<'_>, offset: i64) -> Vec<StoredMessage> {
+        let answer = self.pull(consumer, offset).await;
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+        let messages = decode_all(answer.body.clone());
+        let next: i64 = answer.number("nextBeginOffset").expect("an offset");
+        let offsets: Vec<_> = messages.iter().map(|message| message.queue_offset).collect();
+        assert_eq!(offsets, (offset..next).collect::<Vec<_>>());
+        messages
+    }
+
+    /// Stores where the group is.
+    pub(crate) async fn commit(&mut self, consumer: Consumer<'_>, offset: i64) {
+        let command = consumer.about(request::UPDATE_CONSUMER_OFFSET).field("commitOffset", offset);
+        assert_eq!(self.call(command).await.code, response::SUCCESS);
+    }
+}
+
+/// A consumer of a topic's first queue.
+#[derive(Clone, Copy)]
+pub(crate) struct Consumer<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) consume_type: &'a str,
+}
+
+impl Consumer<'_> {
+    /// A request about its queue.
+    pub(crate) fn about(self, code: i32) -> Command {
+        Command::request(code)
+            .field("consumerGroup", self.group)
+            .field("topic", self.topic)
+            .field("queueId", 0)
+    }
+}
+
+/// The bodies as text.
+pub(crate) fn bodies(messages: &[StoredMessage]) -> Vec<&str> {
+    messages.iter().map(|message| std::str::from_utf8(&message.body).expect("text")).collect()
+}
