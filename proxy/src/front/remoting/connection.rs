@@ -11,6 +11,7 @@ use tokio_util::codec::Decoder;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Frames;
+use super::memory::Memory;
 use super::request::Request;
 use super::session::Session;
 use super::{Shared, dispatch, frames, pushes};
@@ -220,10 +221,11 @@ impl Requests<'_> {
                 return;
             }
         };
-        let request = Request { shared: self.shared.clone(), session: self.session.clone(), command };
+        let (shared, session) = (self.shared.clone(), self.session.clone());
+        let request = Request { shared, session, command, memory: Memory::of(charge) };
         let closed = self.session.closed().clone();
         calls.spawn(async move {
-            closed.run_until_cancelled(dispatch::serve(request, charge)).await;
+            closed.run_until_cancelled(dispatch::serve(request)).await;
         });
     }
 

@@ -5,7 +5,6 @@ use super::{
     admin_catalog, admin_reset, admin_stats, client, consume, members_list, name_server, relay, reply, send,
     topic_route, transaction,
 };
-use crate::front::port::Charge;
 use crate::remoting::{Command, HeaderType, request, response};
 
 /// What an answer repeats of its request.
@@ -28,8 +27,9 @@ impl Envelope {
 }
 
 /// Serves a request, and answers it.
-pub(super) async fn serve(request: Request, charge: Charge) {
+pub(super) async fn serve(request: Request) {
     let envelope = Envelope::of(&request.command);
+    let memory = request.memory.clone();
     let session = request.session.clone();
     let code = request.command.code;
     let answered = dispatch(request).await;
@@ -40,8 +40,11 @@ pub(super) async fn serve(request: Request, charge: Charge) {
         return;
     };
     let answer = envelope.address(answered.unwrap_or_else(Refusal::into_command));
-    if let Err((charge, reason)) = session.link().answer(&answer, charge) {
-        drop(charge);
+    let Some(charge) = memory.into_charge() else {
+        session.link().refuse(&answer);
+        return;
+    };
+    if let Err(reason) = session.link().answer(&answer, charge) {
         let busy = Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}"));
         session.link().refuse(&envelope.address(busy.into_command()));
     }

@@ -95,15 +95,10 @@ impl Link {
     /// Sends an answer. It counts as its request's memory until it is written.
     ///
     /// # Errors
-    /// If it can't be encoded, or there is no memory for it: `charge` is returned for a shorter answer.
-    pub(super) fn answer(&self, answer: &Command, mut charge: Charge) -> Result<(), (Charge, String)> {
-        let bytes = match encode(answer) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err((charge, error.to_string())),
-        };
-        if let Err(exhausted) = charge.set(bytes.len()) {
-            return Err((charge, exhausted.reason().to_owned()));
-        }
+    /// The reason, if it can't be encoded, or there is no memory for it.
+    pub(super) fn answer(&self, answer: &Command, mut charge: Charge) -> Result<(), String> {
+        let bytes = encode(answer).map_err(|error| error.to_string())?;
+        charge.set(bytes.len()).map_err(|exhausted| exhausted.reason().to_owned())?;
         // Nobody waits for it if the connection is gone.
         let _ = self.frames.send(Frame { bytes, _held: Held::Answer(charge) });
         Ok(())

@@ -24,6 +24,13 @@ pub(super) struct Header {
     pub(super) queue: Option<ChosenQueue>,
 }
 
+impl Header {
+    /// Whether the bodies are compressed.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.system_flags & flags::COMPRESSED != 0
+    }
+}
+
 /// A body that can't be decompressed, or has more bytes than allowed.
 #[derive(Debug)]
 pub(super) struct UnreadableBody;
@@ -37,9 +44,11 @@ pub(super) fn draft(
     body: Bytes,
     max_body: usize,
 ) -> Result<Draft, UnreadableBody> {
-    let body = match header.system_flags & flags::COMPRESSED {
-        0 => body,
-        _ => compression::inflate(header.system_flags, &body, max_body as u64).ok_or(UnreadableBody)?.into(),
+    let body = match header.is_compressed() {
+        false => body,
+        true => {
+            compression::inflate(header.system_flags, &body, max_body as u64).ok_or(UnreadableBody)?.into()
+        }
     };
     let mut draft = Draft {
         topic: TopicName { namespace: String::new(), name: header.topic.clone() },

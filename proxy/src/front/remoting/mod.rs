@@ -22,6 +22,7 @@ mod heartbeat;
 mod link;
 mod members;
 mod members_list;
+mod memory;
 mod message;
 mod name_server;
 mod position;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Shared;
+use super::memory::Memory;
 use super::session::Session;
 use super::status;
 use crate::context::{Context, Credentials};
@@ -21,6 +22,8 @@ pub(super) struct Request {
     /// The connection that it came by.
     pub(super) session: Arc<Session>,
     pub(super) command: Command,
+    /// What it holds.
+    pub(super) memory: Memory,
 }
 
 /// What a handler returns: an answer, whatever its code.

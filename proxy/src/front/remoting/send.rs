@@ -9,7 +9,7 @@ use super::request::{Answered, Refusal, Request, success};
 use super::{position, status, transaction};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
-use crate::remoting::{Command, request, response};
+use crate::remoting::{Command, compression, request, response};
 use crate::service::ChosenQueue;
 use crate::service::names::properties as names;
 
@@ -92,10 +92,14 @@ fn batch(request: &Request, header: &Header, body: Bytes) -> Result<Vec<Draft>, 
 
 fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
     let max_body = request.shared.processor.limits().body_bytes;
-    message::draft(header, properties, body, max_body).map_err(|_| {
+    let most = if header.is_compressed() { max_body + compression::WORKING_BYTES } else { 0 };
+    request.memory.grow(most)?;
+    let draft = message::draft(header, properties, body, max_body).map_err(|_| {
         let text = format!("the body can't be decompressed, or is longer than {max_body} bytes");
         Refusal::new(response::MESSAGE_ILLEGAL, text)
-    })
+    })?;
+    request.memory.shrink(most.saturating_sub(draft.body.len()));
+    Ok(draft)
 }
 
 /// Clients need the region among the fields of every answer to a send.
