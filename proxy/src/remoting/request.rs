@@ -116,3 +116,5 @@ pub const QUERY_MESSAGE: i32 = 12;
 pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
 /// Deletes an entry of a name server's key-value configuration.
 pub const DELETE_KV_CONFIG: i32 = 102;
+/// What a broker is, and how busy.
+pub const GET_BROKER_RUNTIME_INFO: i32 = 28;

@@ -74,7 +74,7 @@ impl Cluster {
     /// The queues to try, in this order. Only one, if the message has a fixed queue.
     fn choices<'a>(&self, message: &Message, queues: &'a [Queue]) -> Result<Vec<&'a Queue>, ServiceError> {
         if let Some(chosen) = &message.queue {
-            return self.chosen(chosen, queues).map(|queue| vec![queue]);
+            return chosen_queue(chosen, queues).map(|queue| vec![queue]);
         }
         Ok(match has_its_queue(message) {
             Some(key) => queues.get(queue_choice::of_group(key, queues.len())).into_iter().collect(),
@@ -82,17 +82,6 @@ impl Cluster {
                 let queue = self.sends.next(queues, |queue| &queue.broker.name);
                 queue.map(|queue| one_per_broker(queue, queues)).unwrap_or_default()
             }
-        })
-    }
-
-    /// The queue that a sender chose.
-    fn chosen<'a>(&self, chosen: &ChosenQueue, queues: &'a [Queue]) -> Result<&'a Queue, ServiceError> {
-        let named = |queue: &&Queue| chosen.broker.as_ref().is_none_or(|name| queue.broker.name == *name);
-        let mut found = queues.iter().filter(|queue| queue.id == chosen.id).filter(named);
-        found.next().ok_or_else(|| {
-            let broker = chosen.broker.as_deref().unwrap_or("any broker");
-            let text = format!("request queueId[{}] is illegal, {broker} has no such queue", chosen.id);
-            ServiceError::new(ServiceErrorKind::Rejected, text)
         })
     }
 
@@ -203,6 +192,19 @@ fn has_its_queue(message: &Message) -> Option<&str> {
     message.group.as_deref().or(message.lite_topic.as_deref())
 }
 
+/// The queue that a sender chose. Where it names no broker, its queues are spread over those that have such a queue, and
+/// a queue is always the same one.
+fn chosen_queue<'a>(chosen: &ChosenQueue, queues: &'a [Queue]) -> Result<&'a Queue, ServiceError> {
+    let named = |queue: &&Queue| chosen.broker.as_ref().is_none_or(|name| queue.broker.name == *name);
+    let found: Vec<_> = queues.iter().filter(|queue| queue.id == chosen.id).filter(named).collect();
+    let place = usize::try_from(chosen.id).unwrap_or_default() % found.len().max(1);
+    found.get(place).copied().ok_or_else(|| {
+        let broker = chosen.broker.as_deref().unwrap_or("any broker");
+        let text = format!("request queueId[{}] is illegal: not of {broker}", chosen.id);
+        ServiceError::new(ServiceErrorKind::Rejected, text)
+    })
+}
+
 /// The queue, and then one queue of every other broker.
 fn one_per_broker<'a>(queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
     let mut choices = vec![queue];
@@ -272,6 +274,7 @@ fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::remote::topology::BrokerAddress;
 
     #[test]
     fn messages_of_one_group_are_in_one_row() {
@@ -281,6 +284,21 @@ mod tests {
         };
         let messages = ["a", "", "b", "a", ""].map(message);
         assert_eq!(rows(&messages), [vec![0, 3], vec![1], vec![2], vec![4]]);
+    }
+
+    #[test]
+    fn a_chosen_queue_is_kept_and_without_a_broker_they_are_spread() {
+        let broker = |name: &str| BrokerAddress { name: name.to_owned(), address: "h:1".to_owned() };
+        let queue = |name, id| Queue { broker: broker(name), id };
+        let queues = [queue("a", 0), queue("a", 1), queue("b", 0), queue("b", 1)];
+        let chosen = |name: Option<&str>, id| {
+            let chosen = ChosenQueue { broker: name.map(str::to_owned), id };
+            chosen_queue(&chosen, &queues).map(|queue| queue.broker.name.as_str()).map_err(|error| error.kind)
+        };
+        assert_eq!([chosen(Some("a"), 1), chosen(Some("b"), 0)], [Ok("a"), Ok("b")]);
+        assert_eq!([chosen(None, 0), chosen(None, 1)], [Ok("a"), Ok("b")]);
+        assert_eq!(chosen(Some("a"), 2), Err(ServiceErrorKind::Rejected));
+        assert_eq!(chosen(None, -1), Err(ServiceErrorKind::Rejected));
     }
 
     #[test]

@@ -67,6 +67,13 @@ pub(super) async fn consume_stats(request: Request) -> Answered {
     Ok(success().body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{{{table}}}}}")))
 }
 
+/// GET_BROKER_RUNTIME_INFO: what this is. Tools leave blank what is not told.
+pub(super) fn runtime_info() -> Answered {
+    let version = concat!("rocketmq-thin-proxy ", env!("CARGO_PKG_VERSION"));
+    let table = json!({"table": {"brokerActive": "true", "brokerVersionDesc": version}});
+    Ok(success().body(table.to_string()))
+}
+
 /// VIEW_MESSAGE_BY_ID: the message at a position.
 pub(super) async fn view(request: Request) -> Answered {
     let at: i64 = request.number("offset")?;

@@ -101,6 +101,7 @@ async fn administer(request: Request) -> Answered {
         request::GET_TOPIC_STATS_INFO => Box::pin(admin_stats::topic_stats(request)).await,
         request::GET_CONSUME_STATS => Box::pin(admin_stats::consume_stats(request)).await,
         request::INVOKE_BROKER_TO_RESET_OFFSET => Box::pin(admin_reset::reset(request)).await,
+        request::GET_BROKER_RUNTIME_INFO => admin_stats::runtime_info(),
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
         _ => consume::dispatch(request).await,
