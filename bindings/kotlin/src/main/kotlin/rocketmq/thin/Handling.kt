@@ -58,14 +58,18 @@ internal class Handling(
         while (true) (waiting.poll() ?: break).complete(ConsumeResult.Retry)
     }
 
-    /** Goes on after an [Error], such as a lack of memory: what was fetched and not handled is delivered again. */
+    /** Goes on after a lack of memory: what was fetched and not handled is delivered again. */
     private suspend fun fetch() {
         while (true) {
             try {
                 if (!fetchBatch()) return
-            } catch (e: Error) {
-                observers.log(Level.ERROR, "messages could not be handed out", e)
-                runCatching { startWorker() }
+            } catch (e: VirtualMachineError) {
+                try {
+                    observers.log(Level.ERROR, "messages could not be handed out", e)
+                    startWorker()
+                } catch (_: VirtualMachineError) {
+                    // There is not even enough for that. The next batch starts a worker.
+                }
             }
         }
     }
@@ -106,7 +110,7 @@ internal class Handling(
                 task.complete(handle(task.delivery))
             } catch (e: Throwable) {
                 // There was no memory or no thread to go on. This worker handles what waits.
-                task.complete(ConsumeResult.Retry)
+                task.fail()
                 currentCoroutineContext().ensureActive()
             }
         }
@@ -140,6 +144,12 @@ internal class Handling(
                     is ConsumeResult.DeadLetter -> rocketmq_thin_complete(batch, index, 3, 0)
                 }
             }
+
+        /** Has the message delivered again: at once, or without memory for that when its batch is collected. */
+        fun fail() =
+            try {
+                complete(ConsumeResult.Retry)
+            } catch (_: VirtualMachineError) {}
     }
 
     private val ConsumeResult.settlement

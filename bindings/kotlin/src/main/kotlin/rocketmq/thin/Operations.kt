@@ -30,6 +30,10 @@ internal object Operations {
     /** How long the thread waits for a further operation before it ends. */
     private const val LINGER_MILLIS = 1000L
 
+    /** How often and how far apart an outcome is delivered if there is not enough memory. */
+    private const val MEMORY_ATTEMPTS = 10
+    private const val MEMORY_PAUSE_MILLIS = 20L
+
     /**
      * By operation id: the continuation that waits for the outcome, or the outcome if it came first. Whichever comes
      * second removes the entry.
@@ -119,14 +123,26 @@ internal object Operations {
             else continuation.resumeWithException(outcome as Throwable)
     }
 
+    /** An outcome that got lost for a moment's lack of memory would leave its coroutine waiting for ever. */
+    private fun deliver(operation: Long, outcome: Any) {
+        repeat(MEMORY_ATTEMPTS) {
+            try {
+                return arrive(operation, outcome)
+            } catch (_: OutOfMemoryError) {
+                Thread.sleep(MEMORY_PAUSE_MILLIS)
+            }
+        }
+        arrive(operation, outcome)
+    }
+
     private fun arrive(operation: Long, outcome: Any) {
         val waiting = rendezvous.putIfAbsent(operation, outcome) as Waiting? ?: return
-        rendezvous.remove(operation)
         when (waiting.continuation.context[ContinuationInterceptor]) {
             // The rest of the coroutine would run on this thread. If it blocked, no more outcomes would be fetched.
             null, Dispatchers.Unconfined -> executor.execute { waiting.resume(outcome) }
             else -> waiting.resume(outcome)
         }
+        rendezvous.remove(operation)
     }
 
     @Synchronized
@@ -156,8 +172,11 @@ internal object Operations {
             while (encoded.hasRemaining()) {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
-                // A dispatcher of the application may throw, or memory be short. That must not affect other operations.
-                runCatching { arrive(operation, decode(encoded)) }.onFailure { runCatching { report(it) } }
+                // A dispatcher of the application may throw. That must not affect other operations.
+                runCatching { deliver(operation, decode(encoded)) }.onFailure {
+                    rendezvous.remove(operation)
+                    runCatching { report(it) }
+                }
                 encoded.position(end)
             }
         }
