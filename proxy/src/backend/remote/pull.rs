@@ -84,6 +84,8 @@ impl Cluster {
     pub(super) async fn pull(&self, pull: &Pull, convert: Convert) -> Result<Pulled, ServiceError> {
         let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
+        // A broker that is asked to wait takes up to five seconds to notice that the time is over.
+        let wait = if left.is_zero() { 0 } else { SUSPEND };
         let (kind, expression) = expression(&pull.filter);
         let command = Command::request(request::PULL_MESSAGE)
             .field("consumerGroup", &pull.group)
@@ -91,7 +93,7 @@ impl Cluster {
             .field("queueId", pull.queue_id)
             .field("queueOffset", pull.offset)
             .field("maxMsgNums", pull.max)
-            .field("sysFlag", SUSPEND | WITH_FILTER)
+            .field("sysFlag", wait | WITH_FILTER)
             .field("commitOffset", 0)
             .field("suspendTimeoutMillis", left.as_millis())
             .field("subscription", expression)
