@@ -1,7 +1,11 @@
 //! Valid inputs, from which most others are made.
 
+use bytes::BytesMut;
 use prost::Message;
 use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proxy::remoting::message::put_batch_entry;
+use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties};
+use tokio_util::codec::Encoder;
 
 use crate::Target;
 
@@ -40,9 +44,35 @@ pub(crate) fn of(target: Target) -> Vec<Vec<u8>> {
             let lengths = u16::try_from(header.len()).expect("short").to_be_bytes();
             let json = |choice: u8| [&[choice][..], &lengths, header, b"body"].concat();
             let fields = b"\x05KEYS\x01a\x02TAGS\x01b\x02";
-            vec![json(1), json(2), [&[4][..], header].concat(), fields.to_vec(), vec![3; 91]]
+            let mut seeds = vec![json(1), json(2), [&[4][..], header].concat(), fields.to_vec(), vec![3; 91]];
+            seeds.extend(classic_requests());
+            seeds
         }
     }
+}
+
+/// Frames of classic clients, as a connection carries them: a heartbeat, a send, a batch, and a compressed body.
+fn classic_requests() -> Vec<Vec<u8>> {
+    let heartbeat = r#"{"clientID":"c","producerDataSet":[{"groupName":"p"}],"consumerDataSet":[{"groupName":"g",
+        "consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET",
+        "subscriptionDataSet":[{"topic":"t","subString":"a||b","subVersion":1,"tagsSet":["a"],"codeSet":[97]}]}]}"#;
+    let heartbeat = Command::request(34).body(heartbeat);
+    let send = Command::request(310).header(HeaderType::Binary);
+    let send = send.field("a", "p").field("b", "t").field("e", 0).field("g", 1);
+    let properties = properties::encode([("UNIQ_KEY", "id"), ("DELAY", "3"), ("KEYS", "a b"), ("own", "x")]);
+    let mut batch = BytesMut::new();
+    put_batch_entry(&mut batch, b"one", "");
+    put_batch_entry(&mut batch, b"two", &properties);
+    let zstd = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 7 << 3, 0x03, 0x00, 0x10, b'x'];
+    let compressed = send.clone().field("f", 0x201).body(zstd.to_vec());
+    let batch = send.clone().field("m", true).body(batch.freeze());
+    let single = send.field("i", properties).body("body");
+    let frame = |command: &Command| {
+        let mut frame = BytesMut::from(&[0][..]);
+        CommandCodec.encode(command, &mut frame).expect("a frame");
+        frame.to_vec()
+    };
+    [heartbeat, single, batch, compressed].iter().map(frame).collect()
 }
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
