@@ -26,6 +26,7 @@ mod send_back;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -51,6 +52,8 @@ pub(super) struct Consuming {
     watched: AtomicBool,
 }
 
+/// How long after a client has left a group the messages that it held go to others.
+const LEAVING: Duration = Duration::from_secs(1);
 /// Groups of one connection that may lock queues.
 const MAX_IN_ORDER: usize = 1024;
 
@@ -78,11 +81,15 @@ pub(super) async fn dispatch(request: Request) -> Answered {
 /// A client has left a group, or its connection is gone.
 pub(super) fn left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
     session.consuming.in_order.lock().remove(group);
-    let freed = session.consuming.ledgers.lock().leave(Some(group));
-    if !freed.is_empty() {
-        let giver = give_back::Giver::new(shared, session);
-        tokio::spawn(async move { giver.give_back(freed).await });
-    }
+    let (giver, session, group) = (give_back::Giver::new(shared, session), session.clone(), group.to_owned());
+    tokio::spawn(async move {
+        // Requests of a connection run side by side: commits that the client sent before may come later.
+        session.closed().run_until_cancelled(tokio::time::sleep(LEAVING)).await;
+        if session.consumer(&group).is_none() {
+            let freed = session.consuming.ledgers.lock().leave(Some(&group));
+            giver.give_back(freed).await;
+        }
+    });
 }
 
 /// Whether a pull of this client's becomes a pop.
