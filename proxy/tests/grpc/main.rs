@@ -18,6 +18,7 @@ mod receive;
 mod remoting;
 mod send;
 mod settle;
+mod store;
 mod support;
 mod telemetry;
 mod topics;

@@ -255,4 +255,37 @@ mod tests {
         assert!(space(&broker) < 8 << 20, "{}", space(&broker));
         assert_eq!(receive(&broker, 1).await, ["kept"]);
     }
+
+    #[tokio::test]
+    async fn a_large_topic_that_was_removed_is_gone_after_a_restart_and_others_are_there() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig {
+            data_dir: directory.path().to_owned(),
+            flush: Flush::Async,
+            default_queues: 1,
+            cache_bytes: 0,
+            ..EmbeddedConfig::default()
+        };
+        let broker = open(config.clone()).await;
+        send(&broker, ["before"]).await;
+        fill(&broker, "deleted", 100_000).await;
+        send(&broker, ["after"]).await;
+        let deleted = broker.topic("deleted").await.expect("a topic").id().to_be_bytes();
+        broker.catalog.delete_topic("deleted").expect("deleted");
+        Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
+            .remove_deleted()
+            .expect("removed");
+        let count = |broker: &Broker| broker.store.log().expect("open").prefix(deleted).count();
+        assert_eq!(count(&broker), 0);
+        broker.writer.stop();
+        drop(broker);
+
+        let broker = open(config).await;
+        assert_eq!(count(&broker), 0);
+        let mut left = Vec::new();
+        while left.len() < 2 {
+            left.extend(receive(&broker, 32).await);
+        }
+        assert_eq!(left, ["before", "after"]);
+    }
 }
