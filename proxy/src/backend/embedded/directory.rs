@@ -63,8 +63,18 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     path: PathBuf,
-    // Held for its lock, which the operating system releases when the process ends in any way.
-    _lock: File,
+    // The operating system releases its lock when the process ends in any way.
+    lock: File,
+}
+
+impl Drop for DataDirectory {
+    /// Closing the file is not enough: a child process that another thread starts just now has it, too, until it runs its own
+    /// program, and would keep the lock for that moment.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, path = %self.path.display(), "the data directory was not unlocked");
+        }
+    }
 }
 
 impl DataDirectory {
@@ -84,7 +94,7 @@ impl DataDirectory {
             TryLockError::Error(error) => io(error),
         })?;
         check_format(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Locks a directory that exists, without writing to it. Others may do the same meanwhile, but no proxy can use it.
@@ -110,7 +120,7 @@ impl DataDirectory {
             TryLockError::WouldBlock => OpenError::Running(path.to_owned()),
             TryLockError::Error(error) => io(error),
         })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Whether the proxy that used the directory last has synced messages. `None` if no one has said it.
