@@ -106,12 +106,24 @@ internal class Handling(
         while (true) {
             val task = waiting.poll() ?: return
             try {
-                if (waiting.isEmpty()) allTaken.trySend(Unit) else startWorker()
+                if (waiting.isEmpty()) tellThatAllAreTaken() else startWorker()
                 task.complete(handle(task.delivery))
             } catch (e: Throwable) {
                 // There was no memory or no thread to go on. This worker handles what waits.
                 task.fail()
                 currentCoroutineContext().ensureActive()
+            }
+        }
+    }
+
+    /** As soon as there is enough memory for that: nothing more is fetched before. */
+    private fun tellThatAllAreTaken() {
+        while (true) {
+            try {
+                allTaken.trySend(Unit)
+                return
+            } catch (_: OutOfMemoryError) {
+                Thread.sleep(MEMORY_PAUSE_MILLIS)
             }
         }
     }
@@ -163,5 +175,8 @@ internal class Handling(
     private companion object {
         /** How many messages are fetched at once. */
         const val MAX_TASKS = 64
+
+        /** How long to wait for memory before the next attempt. */
+        const val MEMORY_PAUSE_MILLIS = 20L
     }
 }
