@@ -120,9 +120,13 @@ impl Catalog {
         self.groups.read().get(name).cloned()
     }
 
-    /// Where the group with this id begins in a topic that it has not received from.
+    /// Where the group with this id begins in a topic that it has not received from. A lite topic is looked at only when it
+    /// has messages for a subscriber: the first of them, even if earlier ones have expired.
     pub(super) fn start_of(&self, group: u32) -> GroupStart {
-        self.group_by_id(group).map_or(GroupStart::Default, |group| group.config.start)
+        self.group_by_id(group).map_or(GroupStart::Default, |group| match group.config.lite_bind_topic {
+            Some(_) => GroupStart::Earliest,
+            None => group.config.start,
+        })
     }
 
     /// A group by its id.

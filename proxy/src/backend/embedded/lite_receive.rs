@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::receive::{InMemory, MAX_ATTEMPT_ID, Request};
 use super::topic::Topic;
 use super::waiting_limits::{self, Woken};
-use crate::service::{Delivered, Delivery, GroupStart, Receive, ServiceError, ServiceErrorKind};
+use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
 
 /// A receive under way.
 struct LiteReceive<'a> {
@@ -188,7 +188,7 @@ impl LiteReceive<'_> {
                 };
                 let queues = lite_topic.load(&store)?;
                 let progress = lite_topic.consumer(group);
-                progress.load(&store, &queues, GroupStart::Default)?;
+                progress.load(&store, &queues, catalog.start_of(group))?;
                 expiry.review(&progress);
                 let next = progress.change()?.queue(0).first_unsettled();
                 let queue = &queues[0];

@@ -11,7 +11,7 @@ use super::lite_subscriptions::MemberKey;
 use super::progress::State;
 use super::queue::Queue;
 use super::topic::Topic;
-use crate::service::{GroupStart, LiteAction, LiteChange, LiteStart, LiteSubscriptions, ServiceError};
+use crate::service::{LiteAction, LiteChange, LiteStart, LiteSubscriptions, ServiceError};
 
 #[async_trait]
 impl LiteSubscriptions for Broker {
@@ -54,7 +54,7 @@ impl Broker {
             let Some(lite_topic) = catalog.lite.load(&parent, &name)? else { return Ok(()) };
             let queues = lite_topic.load(&store)?;
             let progress = lite_topic.consumer(group);
-            progress.load(&store, &queues, GroupStart::Default)?;
+            progress.load(&store, &queues, catalog.start_of(group))?;
             let queue = &queues[0];
             // Not with the progress locked: it may read the disk.
             let at_time = match start {

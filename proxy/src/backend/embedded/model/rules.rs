@@ -77,6 +77,13 @@ pub(super) struct Delivered {
     pub(super) coordinates: String,
 }
 
+/// What the running lease of a removed message does to its class. The broker ends it when it finds that the message is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Removed {
+    Blocks,
+    Frees,
+}
+
 /// A group that consumes a topic.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -128,12 +135,13 @@ impl Group {
     }
 
     /// What may be delivered now to a receive with this attempt id, with what is removed.
-    fn visible(&self, now: u64, attempt_id: Option<u8>) -> BTreeSet<Number> {
+    fn visible(&self, now: u64, attempt_id: Option<u8>, removed: Removed) -> BTreeSet<Number> {
         let is_running = |open: &Open| open.lease.as_ref().is_some_and(|lease| lease.until > now);
         let is_own = |open: &Open| {
             attempt_id.is_some() && open.lease.as_ref().is_some_and(|lease| lease.attempt_id == attempt_id)
         };
-        let running = || self.open.values().filter(|open| is_running(open));
+        let blocks = |open: &&Open| is_running(open) && (!open.removed || removed == Removed::Blocks);
+        let running = || self.open.values().filter(blocks);
         let classes: BTreeSet<_> = running().map(|open| open.class).collect();
         let foreign: BTreeSet<_> = running().filter(|open| !is_own(open)).map(|open| open.class).collect();
         let is_visible = |open: &Open| match self.order {
@@ -149,10 +157,10 @@ impl Group {
     pub(super) fn receive(&mut self, now: u64, asked: Asked, batch: &[Delivered]) {
         let Asked { max, invisible, attempt_id } = asked;
         let until = now + invisible;
-        let visible = self.visible(now, attempt_id);
+        let visible = self.visible(now, attempt_id, Removed::Frees);
         assert!(batch.len() <= max, "more than were asked for");
         // Which lite topics an attempt got messages from is forgotten sooner than the leases.
-        let mut due = self.visible(now, None);
+        let mut due = self.visible(now, None, Removed::Blocks);
         due.retain(|number| !self.open[number].removed);
         assert!(!batch.is_empty() || due.is_empty(), "visible are {due:?}");
         let mut came = BTreeSet::new();

@@ -312,7 +312,8 @@ fn group(source: &Source) -> GroupConfig {
         lite_bind_topic: (source.kind == TopicKind::Lite).then(|| source.topic.to_owned()),
         lite_quota: 100,
         lite_exclusive: false,
-        start: GroupStart::Default,
+        // A group may receive for the first time after messages have expired.
+        start: GroupStart::Earliest,
     }
 }
 
