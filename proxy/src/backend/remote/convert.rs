@@ -140,6 +140,8 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
             names::OWN_PRODUCER_GROUP => {
                 message.system_properties.push((names::PRODUCER_GROUP.to_owned(), value.to_owned()));
             }
+            // Also in the record itself.
+            names::BORN_TIMESTAMP => {}
             names::POP_CHECK_POINT | names::FIRST_POP_TIME | names::REGION | names::TRACE_ON => {}
             _ if names::is_reserved(key) => {
                 message.system_properties.push((key.to_owned(), value.to_owned()));
