@@ -14,7 +14,7 @@ use crate::processor::{AckCommand, AckEntry, ChangeCommand};
 use crate::remoting::response;
 use crate::service::millis;
 
-/// Acknowledgements of one request.
+/// Acknowledgements of one request, in all its parts: parts of a few bytes may each name the same messages again.
 const MAX_ACKS: usize = 4096;
 
 /// ACK_MESSAGE.
@@ -100,6 +100,25 @@ struct BatchAck {
     bits: String,
 }
 
+impl Batch {
+    /// The leases that all its parts name.
+    ///
+    /// # Errors
+    /// If a part can't be read, or there are more than [`MAX_ACKS`].
+    fn leases(&self) -> Result<Vec<LeaseName>, Refusal> {
+        let refuse = |text: String| Refusal::new(response::INVALID_PARAMETER, text);
+        let mut leases = Vec::new();
+        for ack in &self.acks {
+            let names = ack.names().ok_or_else(|| refuse("bits that can't be read".to_owned()))?;
+            leases.extend(names.take(MAX_ACKS + 1 - leases.len()));
+            if leases.len() > MAX_ACKS {
+                return Err(refuse(format!("a batch has at most {MAX_ACKS} acknowledgements")));
+            }
+        }
+        Ok(leases)
+    }
+}
+
 impl BatchAck {
     /// The leases that it names; `None` if the bits can't be read.
     fn names(&self) -> Option<impl Iterator<Item = LeaseName>> {
@@ -121,13 +140,11 @@ pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     if batch.acks.is_empty() {
         return Err(Refusal::new(response::NO_MESSAGE, "the batch is empty"));
     }
+    let leases = batch.leases()?;
     let mut by_topic: HashMap<(String, String), Vec<AckEntry>> = HashMap::new();
-    for ack in &batch.acks {
-        let names = ack
-            .names()
-            .ok_or_else(|| Refusal::new(response::INVALID_PARAMETER, "bits that can't be read"))?;
+    {
         let kept = request.session.consuming.kept.lock();
-        for name in names.take(MAX_ACKS) {
+        for name in leases {
             let Some(handle) = kept.find(&name).map(str::to_owned) else { continue };
             let entry = AckEntry { handle, message_id: String::new(), lite_topic: None };
             by_topic.entry((name.group, name.topic)).or_default().push(entry);
@@ -166,5 +183,18 @@ mod tests {
         assert_eq!(offsets(&batch.acks[0]), Some(vec![100, 102, 108]));
         let broken = BatchAck { bits: "?".to_owned(), ..batch.acks.into_iter().next().expect("one") };
         assert_eq!(offsets(&broken), None);
+    }
+
+    #[test]
+    fn the_parts_of_a_batch_are_bounded_together() {
+        let all = STANDARD.encode([0xFF; MAX_ACKS / 8]);
+        let part = format!(r#"{{"b":"{all}","c":"g","pt":1700,"q":2,"so":100,"t":"t"}}"#);
+        let leases = |parts: &[&str]| {
+            let batch = format!(r#"{{"acks":[{}]}}"#, parts.join(","));
+            let batch: Batch = serde_json::from_str(&batch).expect("a batch");
+            batch.leases().map(|leases| leases.len()).map_err(|refusal| refusal.code)
+        };
+        assert_eq!(leases(&[&part]), Ok(MAX_ACKS));
+        assert_eq!(leases(&[&part, &part]), Err(response::INVALID_PARAMETER));
     }
 }
