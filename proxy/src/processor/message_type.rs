@@ -1,6 +1,7 @@
 //! Which types of messages a topic takes, and which the backend can store.
 
 use crate::error::{Error, ErrorKind};
+use crate::service::names::kind_name;
 use crate::service::{Capabilities, ServiceErrorKind, Services, TopicKind};
 
 /// What a topic takes. A topic that surely does not exist has no type. If the backend could not be asked, that is an
@@ -23,8 +24,8 @@ pub(super) fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Erro
     }
     let message = format!(
         "TopicMessageType validate failed, the expected type is {}, but actual type is {}",
-        name(expected),
-        name(actual)
+        kind_name(expected),
+        kind_name(actual)
     );
     Err(Error::new(ErrorKind::TypeMismatch, message))
 }
@@ -45,21 +46,8 @@ pub(super) fn supported(capabilities: Capabilities, kind: TopicKind) -> Result<(
     if supported {
         return Ok(());
     }
-    let message = format!("messages of type {} are not supported by this server yet", name(kind));
+    let message = format!("messages of type {} are not supported by this server yet", kind_name(kind));
     Err(Error::new(ErrorKind::NotImplemented, message))
-}
-
-fn name(kind: TopicKind) -> &'static str {
-    match kind {
-        TopicKind::Unspecified => "UNSPECIFIED",
-        TopicKind::Normal => "NORMAL",
-        TopicKind::Fifo => "FIFO",
-        TopicKind::Delay => "DELAY",
-        TopicKind::Transaction => "TRANSACTION",
-        TopicKind::Mixed => "MIXED",
-        TopicKind::Priority => "PRIORITY",
-        TopicKind::Lite => "LITE",
-    }
 }
 
 #[cfg(test)]

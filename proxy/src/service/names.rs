@@ -1,9 +1,64 @@
-//! Names that mean something to RocketMQ's brokers and to its clients: of topics, and of message properties.
+//! Names and numbers that mean something to RocketMQ's brokers and to its clients: of topics, their types and permissions,
+//! and message properties.
+
+use super::{Permission, TopicKind};
 
 /// A group's retry topics begin with this.
 pub const RETRY_PREFIX: &str = "%RETRY%";
 /// A group's dead-letter topic is this and the group's name.
 pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
+
+/// The attribute of a topic that names its type.
+pub const MESSAGE_TYPE: &str = "message.type";
+
+/// All types of topics.
+const KINDS: [TopicKind; 8] = [
+    TopicKind::Unspecified,
+    TopicKind::Normal,
+    TopicKind::Fifo,
+    TopicKind::Delay,
+    TopicKind::Transaction,
+    TopicKind::Mixed,
+    TopicKind::Priority,
+    TopicKind::Lite,
+];
+
+/// Bits of a topic's permission (Apache's `PermName`).
+const PERMISSION_READ: i32 = 4;
+const PERMISSION_WRITE: i32 = 2;
+
+/// The name of a topic's type.
+#[must_use]
+pub fn kind_name(kind: TopicKind) -> &'static str {
+    match kind {
+        TopicKind::Unspecified => "UNSPECIFIED",
+        TopicKind::Normal => "NORMAL",
+        TopicKind::Fifo => "FIFO",
+        TopicKind::Delay => "DELAY",
+        TopicKind::Transaction => "TRANSACTION",
+        TopicKind::Mixed => "MIXED",
+        TopicKind::Priority => "PRIORITY",
+        TopicKind::Lite => "LITE",
+    }
+}
+
+/// The type with this name.
+#[must_use]
+pub fn kind_named(name: &str) -> Option<TopicKind> {
+    KINDS.into_iter().find(|kind| kind_name(*kind) == name)
+}
+
+/// A topic's permission as a number.
+#[must_use]
+pub fn permission_bits(Permission { read, write }: Permission) -> i32 {
+    i32::from(read) * PERMISSION_READ + i32::from(write) * PERMISSION_WRITE
+}
+
+/// The permission that a number stands for.
+#[must_use]
+pub fn permission_of(bits: i32) -> Permission {
+    Permission { read: bits & PERMISSION_READ != 0, write: bits & PERMISSION_WRITE != 0 }
+}
 
 /// The dead-letter topic of a group.
 #[must_use]

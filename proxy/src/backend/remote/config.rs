@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
+use crate::service::names;
+use crate::service::{GroupConfig, GroupStart, RetryPolicy, TopicConfig, TopicKind};
 
-const MESSAGE_TYPE: &str = "message.type";
 const LITE_BIND_TOPIC: &str = "lite.bind.topic";
 const LITE_QUOTA: &str = "lite.sub.client.quota";
 const LITE_MODEL: &str = "lite.sub.model";
@@ -16,20 +16,6 @@ const SHARED: &str = "Shared";
 const EXCLUSIVE: &str = "Exclusive";
 /// In minutes; -1 means never.
 const LITE_EXPIRATION: &str = "lite.topic.expiration";
-const PERM_WRITE: i32 = 2;
-const PERM_READ: i32 = 4;
-
-/// The words for a topic's type in its attributes.
-const KINDS: [(&str, TopicKind); 8] = [
-    ("UNSPECIFIED", TopicKind::Unspecified),
-    ("NORMAL", TopicKind::Normal),
-    ("FIFO", TopicKind::Fifo),
-    ("DELAY", TopicKind::Delay),
-    ("TRANSACTION", TopicKind::Transaction),
-    ("MIXED", TopicKind::Mixed),
-    ("PRIORITY", TopicKind::Priority),
-    ("LITE", TopicKind::Lite),
-];
 
 /// A topic in the brokers' JSON.
 #[derive(Deserialize)]
@@ -63,14 +49,14 @@ impl Default for BrokerTopicRest {
 
 impl From<BrokerTopic> for TopicConfig {
     fn from(topic: BrokerTopic) -> Self {
-        let kind = topic.attributes.get(MESSAGE_TYPE).map_or(TopicKind::Normal, |name| kind_of(name));
+        let kind = topic.attributes.get(names::MESSAGE_TYPE).map_or(TopicKind::Normal, |name| kind_of(name));
         let minutes = topic.attributes.get(LITE_EXPIRATION).and_then(|minutes| minutes.parse::<u64>().ok());
         Self {
             name: topic.topic_name,
             kind,
             read_queues: topic.read_queue_nums,
             write_queues: topic.write_queue_nums,
-            permission: Permission { read: topic.perm & PERM_READ != 0, write: topic.perm & PERM_WRITE != 0 },
+            permission: names::permission_of(topic.perm),
             lite_expiration: minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
             // Brokers keep all topics alike.
             retention: None,
@@ -80,7 +66,7 @@ impl From<BrokerTopic> for TopicConfig {
 }
 
 fn kind_of(name: &str) -> TopicKind {
-    KINDS.iter().find(|(known, _)| *known == name).map_or(TopicKind::Unspecified, |(_, kind)| *kind)
+    names::kind_named(name).unwrap_or(TopicKind::Unspecified)
 }
 
 /// The attributes that give a topic its type, and tell when its lite topics expire.
@@ -88,8 +74,7 @@ fn kind_of(name: &str) -> TopicKind {
 /// # Errors
 /// What brokers can't do.
 pub(super) fn topic_attributes(topic: &TopicConfig) -> Result<String, String> {
-    let name = KINDS.iter().find(|(_, known)| *known == topic.kind).map_or("NORMAL", |(name, _)| name);
-    let kind = format!("+{MESSAGE_TYPE}={name}");
+    let kind = format!("+{}={}", names::MESSAGE_TYPE, names::kind_name(topic.kind));
     if topic.kind != TopicKind::Lite {
         return Ok(kind);
     }
@@ -99,12 +84,6 @@ pub(super) fn topic_attributes(topic: &TopicConfig) -> Result<String, String> {
         Some(_) => return Err("brokers support only whole minutes until lite topics expire".to_owned()),
     };
     Ok(format!("{kind},+{LITE_EXPIRATION}={minutes}"))
-}
-
-/// A topic's permissions as bits.
-pub(super) fn permission_bits(permission: Permission) -> i32 {
-    let bit = |allowed, bit| if allowed { bit } else { 0 };
-    bit(permission.read, PERM_READ) | bit(permission.write, PERM_WRITE)
 }
 
 /// A group as brokers tell it.

@@ -8,7 +8,7 @@ use super::answer::success;
 use super::cluster::Cluster;
 use super::config::{self, BrokerGroup, BrokerTopic, BrokerTopicRest};
 use crate::remoting::{Command, lenient, request, response};
-use crate::service::names::RETRY_PREFIX;
+use crate::service::names::{self, RETRY_PREFIX};
 use crate::service::{
     GroupConfig, GroupStart, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
@@ -190,7 +190,7 @@ pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Resu
         .field("defaultTopic", TEMPLATE_TOPIC)
         .field("readQueueNums", topic.read_queues)
         .field("writeQueueNums", topic.write_queues)
-        .field("perm", config::permission_bits(topic.permission))
+        .field("perm", names::permission_bits(topic.permission))
         .field("topicFilterType", &rest.topic_filter_type)
         .field("topicSysFlag", rest.topic_sys_flag)
         .field("order", rest.order)

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::remoting::lenient;
+use crate::service::names::permission_of;
 
 /// A topic's route, as a name server returns it (Apache's `TopicRouteData`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -64,16 +65,13 @@ pub(super) struct Queues {
     pub(super) write: i32,
 }
 
-const PERM_WRITE: i32 = 2;
-const PERM_READ: i32 = 4;
-
 impl Queues {
     pub(super) fn readable(&self) -> bool {
-        self.perm & PERM_READ != 0
+        permission_of(self.perm).read
     }
 
     pub(super) fn writable(&self) -> bool {
-        self.perm & PERM_WRITE != 0
+        permission_of(self.perm).write
     }
 }
 

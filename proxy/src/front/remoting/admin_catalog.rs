@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Answered, Refusal, Request, json, success};
-use super::topic_route::perm;
 use crate::error::{Error, ErrorKind};
 use crate::remoting::response;
+use crate::service::names;
 use crate::service::{GroupConfig, Permission, TopicConfig, TopicKind, millis};
 
 /// A topic's configuration (Apache's `TopicConfig`).
@@ -77,14 +77,15 @@ impl DataVersion {
 
 impl From<TopicConfig> for TopicBody {
     fn from(topic: TopicConfig) -> Self {
-        let mut attributes = BTreeMap::from([("message.type".to_owned(), kind_name(topic.kind).to_owned())]);
+        let mut attributes =
+            BTreeMap::from([(names::MESSAGE_TYPE.to_owned(), names::kind_name(topic.kind).to_owned())]);
         if let Some(expiration) = topic.lite_expiration {
             attributes.insert("lite.topic.expiration".to_owned(), (expiration.as_secs() / 60).to_string());
         }
         Self {
             attributes,
             order: false,
-            perm: perm(topic.permission),
+            perm: names::permission_bits(topic.permission),
             read_queue_nums: topic.read_queues,
             topic_filter_type: "SINGLE_TAG",
             topic_name: topic.name,
@@ -110,21 +111,6 @@ impl From<GroupConfig> for GroupBody {
     }
 }
 
-const KINDS: [(&str, TopicKind); 8] = [
-    ("NORMAL", TopicKind::Normal),
-    ("FIFO", TopicKind::Fifo),
-    ("DELAY", TopicKind::Delay),
-    ("TRANSACTION", TopicKind::Transaction),
-    ("MIXED", TopicKind::Mixed),
-    ("PRIORITY", TopicKind::Priority),
-    ("LITE", TopicKind::Lite),
-    ("UNSPECIFIED", TopicKind::Unspecified),
-];
-
-fn kind_name(kind: TopicKind) -> &'static str {
-    KINDS.iter().find(|(_, known)| *known == kind).map_or("UNSPECIFIED", |(name, _)| name)
-}
-
 /// UPDATE_AND_CREATE_TOPIC. A topic that exists keeps its type unless the request names one.
 pub(super) async fn put_topic(request: Request) -> Answered {
     let name = request.text("topic")?.to_owned();
@@ -143,14 +129,14 @@ pub(super) async fn put_topic(request: Request) -> Answered {
     topic.read_queues = request.number("readQueueNums")?;
     topic.write_queues = request.number("writeQueueNums")?;
     let bits: i32 = request.number("perm")?;
-    topic.permission = Permission { read: bits & 4 != 0, write: bits & 2 != 0 };
+    topic.permission = names::permission_of(bits);
     let refuse =
         |what: &str| Err(Refusal::new(response::INVALID_PARAMETER, format!("{what} is not supported")));
     let attributes = request.command.text("attributes").unwrap_or_default();
     for change in attributes.split(',').filter(|change| !change.is_empty()) {
         match change.strip_prefix('+').and_then(|change| change.split_once('=')) {
-            Some(("message.type", wanted)) => match KINDS.iter().find(|(name, _)| *name == wanted) {
-                Some((_, kind)) => topic.kind = *kind,
+            Some((names::MESSAGE_TYPE, wanted)) => match names::kind_named(wanted) {
+                Some(kind) => topic.kind = kind,
                 None => return refuse(&format!("the message type {wanted}")),
             },
             _ => return refuse(&format!("the attribute {change}")),

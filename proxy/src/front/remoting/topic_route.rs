@@ -9,12 +9,8 @@ use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand};
 use crate::remoting::response;
-use crate::service::names::RETRY_PREFIX;
+use crate::service::names::{RETRY_PREFIX, permission_bits};
 use crate::service::{BrokerOf, Permission, QueueRange, Route, TopicKind};
-
-/// Bits of a topic's permission (Apache's `PermName`).
-const PERM_READ: i32 = 4;
-const PERM_WRITE: i32 = 2;
 
 /// A topic's route, as clients read it (Apache's `TopicRouteData`).
 #[derive(Serialize)]
@@ -101,17 +97,12 @@ impl QueueData {
     fn of(range: &QueueRange) -> Self {
         Self {
             broker_name: range.broker.clone(),
-            perm: perm(range.permission),
+            perm: permission_bits(range.permission),
             read_queue_nums: range.read_queues,
             topic_sys_flag: 0,
             write_queue_nums: range.write_queues,
         }
     }
-}
-
-/// A topic's permission as a number.
-pub(super) fn perm(Permission { read, write }: Permission) -> i32 {
-    i32::from(read) * PERM_READ + i32::from(write) * PERM_WRITE
 }
 
 /// Where the proxies are reached: first the address that the client has connected to, which surely works, then the others
