@@ -8,11 +8,13 @@ use futures::StreamExt;
 use futures::stream;
 
 use super::super::Shared;
+use super::super::request::Request;
 use super::super::session::Session;
 use super::ledger::GroupTopic;
 use super::queue_ledger::{Freed, Held};
+use super::records;
 use crate::context::Context;
-use crate::processor::{AckCommand, AckEntry, ChangeCommand};
+use crate::processor::{AckCommand, AckEntry, ChangeCommand, LeasedDelivery, Undelivered};
 
 /// How often the ledgers of a connection are checked.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -82,6 +84,23 @@ impl Giver {
     fn now(&self) -> Context {
         Context { received: Instant::now(), ..self.context.clone() }
     }
+}
+
+/// Keeps of the messages of a group and topic what fits into one answer, and gives the rest back.
+pub(super) fn keep_fitting(request: &Request, names: (&str, &str), leased: &mut Vec<LeasedDelivery>) {
+    let fitting = records::fitting(leased.iter().map(|leased| &leased.delivery));
+    let excess = leased.split_off(fitting.min(leased.len()));
+    undelivered(request, names, excess);
+}
+
+/// Gives back messages of a group and topic that do not reach the client.
+pub(super) fn undelivered(request: &Request, (group, topic): (&str, &str), deliveries: Vec<LeasedDelivery>) {
+    if deliveries.is_empty() {
+        return;
+    }
+    let processor = request.shared.processor.clone();
+    let undelivered = Undelivered { topic: topic.to_owned(), group: group.to_owned(), deliveries };
+    tokio::spawn(async move { processor.give_back(undelivered).await });
 }
 
 /// Watches over what a connection holds, until it is gone: then everything is given back.

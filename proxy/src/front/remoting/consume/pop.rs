@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::super::heartbeat::expression;
 use super::super::request::{Answered, Refusal, Request};
 use super::extra_info::{ExtraInfo, LeaseName, PROPERTY, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
+use super::give_back::keep_fitting;
 use super::{offsets, records};
-use crate::processor::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
+use crate::processor::{LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::{Command, properties, response};
 use crate::service::millis;
 
@@ -54,13 +55,7 @@ pub(super) async fn pop(request: Request) -> Answered {
     let Received::Messages(mut leased) = received else {
         return Ok(head(response::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", None, &request));
     };
-    let excess =
-        leased.split_off(records::fitting(leased.iter().map(|leased| &leased.delivery)).min(leased.len()));
-    if !excess.is_empty() {
-        let processor = request.shared.processor.clone();
-        let undelivered = Undelivered { topic: topic.clone(), group: group.clone(), deliveries: excess };
-        tokio::spawn(async move { processor.give_back(undelivered).await });
-    }
+    keep_fitting(&request, (&group, &topic), &mut leased);
     let in_order = request.flag("order");
     let infos: Vec<_> = leased.iter().map(|leased| info(leased, &broker, in_order)).collect();
     keep(&request, &group, &topic, &infos);

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::super::position;
 use super::super::request::{Answered, Request};
-use super::give_back::{Giver, watch};
+use super::give_back::{Giver, keep_fitting, undelivered, watch};
 use super::ledger::{ClientQueue, GroupTopic, Pulling, Queue};
 use super::pull::{Asked, answer, nothing_new};
 use super::queue_ledger::{FIRST_POSITION, Held};
 use super::{offsets, pops, records};
-use crate::processor::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
+use crate::processor::{LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::response;
 
 /// How long a pull waits at first, and at most, if the client holds as much as it may. Each pull brings what it has
@@ -109,16 +109,15 @@ impl Waiting<'_> {
             }
             Received::Nothing => return Ok(nothing()),
         };
-        let excess = leased
-            .split_off(records::fitting(leased.iter().map(|leased| &leased.delivery)).min(leased.len()));
-        self.give_back(excess);
+        let GroupTopic { group, topic } = &self.pulling.queue.at;
+        keep_fitting(self.request, (group, topic), &mut leased);
         let held = leased.iter().map(held).collect();
         let first = {
             let mut ledgers = self.request.session.consuming.ledgers.lock();
             ledgers.finish(&self.pulling, held, Instant::now())
         };
         let Some(first) = first else {
-            self.give_back(leased);
+            undelivered(self.request, (group, topic), leased);
             return Ok(nothing());
         };
         let mut position = first;
@@ -129,16 +128,6 @@ impl Waiting<'_> {
             position += 1;
         });
         Ok(answer(response::SUCCESS, position, FIRST_POSITION, position).body(body))
-    }
-
-    fn give_back(&self, deliveries: Vec<LeasedDelivery>) {
-        if deliveries.is_empty() {
-            return;
-        }
-        let GroupTopic { group, topic } = self.pulling.queue.at.clone();
-        let processor = self.request.shared.processor.clone();
-        let undelivered = Undelivered { topic, group, deliveries };
-        tokio::spawn(async move { processor.give_back(undelivered).await });
     }
 }
 
