@@ -53,7 +53,7 @@ struct Inner {
     routes: Arc<Routes>,
     ids: MessageIds,
     room: Room,
-    lanes: Arc<FifoOrder>,
+    fifo_order: Arc<FifoOrder>,
     compress_above: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ impl Producer {
             routes,
             ids: MessageIds::new(),
             room: Room::new(options),
-            lanes: Arc::default(),
+            fifo_order: Arc::default(),
             compress_above: options.compress_above,
         }))
     }
@@ -183,7 +183,7 @@ impl Producer {
     ) -> Answer<Receipt> {
         let Message { topic, message_group, .. } = &send.outgoing.message;
         let batcher = self.batcher(topic);
-        let turn = message_group.as_ref().map(|group| self.0.lanes.join(topic.clone(), group.clone()));
+        let turn = message_group.as_ref().map(|group| self.0.fifo_order.join(topic.clone(), group.clone()));
         drop(door);
         if send.outgoing.message_type == MessageType::Normal {
             return batcher.submit(send, deadline, guard);

@@ -21,8 +21,8 @@ pub fn inflate(system_flags: i32, body: &[u8], limit: u64) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes that a decoder keeps of a zstd frame, by the frame's header (RFC 8878, 3.1.1.1). It decodes so many before it
-/// returns the first.
+/// The bytes that a decoder keeps of a zstd frame, by the frame's header (RFC 8878, 3.1.1.1). It decodes this
+/// many before it returns the first.
 fn zstd_window(frame: &[u8]) -> Option<u64> {
     const MAGIC: usize = 4;
     let descriptor = *frame.get(MAGIC)?;

@@ -177,6 +177,16 @@ mod tests {
     use crate::service::Message;
 
     /// Stores 24 MiB in messages of this size.
+    fn config(directory: &tempfile::TempDir, default_queues: i32) -> EmbeddedConfig {
+        let data_dir = directory.path().to_owned();
+        let flush = Flush::Async;
+        EmbeddedConfig { data_dir, flush, default_queues, cache_bytes: 0, ..EmbeddedConfig::default() }
+    }
+
+    fn retention(broker: &Broker) -> Retention {
+        Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
+    }
+
     async fn fill(broker: &Broker, topic: &str, size: usize) {
         let message = Message { body: vec![7; size].into(), ..Message::default() };
         for _ in 0..24 {
@@ -200,19 +210,12 @@ mod tests {
     async fn space_comes_back_though_nobody_sends() {
         for (size, queues) in [(100_000, 1), (100, 500)] {
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let config = EmbeddedConfig {
-                data_dir: directory.path().to_owned(),
-                flush: Flush::Async,
-                default_queues: queues,
-                cache_bytes: 0,
-                ..EmbeddedConfig::default()
-            };
-            let broker = open(config.clone()).await;
+            let broker = open(config(&directory, queues)).await;
             send(&broker, ["kept"]).await;
             fill(&broker, "deleted", size).await;
             fill(&broker, "expired", size).await;
             broker.catalog.delete_topic("deleted").expect("deleted");
-            let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
+            let retention = retention(&broker);
             let reclaim = || retention.reclaim.lock().run(&broker.store).expect("a pass");
             reclaim();
             retention.remove_deleted().expect("removed");
@@ -227,28 +230,19 @@ mod tests {
     #[tokio::test]
     async fn space_that_an_earlier_process_left_comes_back_and_messages_stay() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let config = EmbeddedConfig {
-            data_dir: directory.path().to_owned(),
-            flush: Flush::Async,
-            default_queues: 1,
-            cache_bytes: 0,
-            ..EmbeddedConfig::default()
-        };
-        let broker = open(config.clone()).await;
+        let broker = open(config(&directory, 1)).await;
         // Few records, so that no whole tables are dropped.
         for _ in 0..3 {
             fill(&broker, "deleted", 1 << 20).await;
         }
         send(&broker, ["kept"]).await;
         broker.catalog.delete_topic("deleted").expect("deleted");
-        Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
-            .remove_deleted()
-            .expect("removed");
+        retention(&broker).remove_deleted().expect("removed");
         flush(&broker.store.log().expect("open"), &broker.store).expect("written");
         broker.writer.stop();
         drop(broker);
 
-        let broker = open(config).await;
+        let broker = open(config(&directory, 1)).await;
         assert!(space(&broker) > WORTHWHILE, "{}", space(&broker));
         let mut reclaim = Reclaim::new();
         reclaim.run(&broker.store).expect("a first look");
@@ -260,28 +254,19 @@ mod tests {
     #[tokio::test]
     async fn a_large_topic_that_was_removed_is_gone_after_a_restart_and_others_are_there() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let config = EmbeddedConfig {
-            data_dir: directory.path().to_owned(),
-            flush: Flush::Async,
-            default_queues: 1,
-            cache_bytes: 0,
-            ..EmbeddedConfig::default()
-        };
-        let broker = open(config.clone()).await;
+        let broker = open(config(&directory, 1)).await;
         send(&broker, ["before"]).await;
         fill(&broker, "deleted", 100_000).await;
         send(&broker, ["after"]).await;
         let deleted = broker.topic("deleted").await.expect("a topic").id().to_be_bytes();
         broker.catalog.delete_topic("deleted").expect("deleted");
-        Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config)
-            .remove_deleted()
-            .expect("removed");
+        retention(&broker).remove_deleted().expect("removed");
         let count = |broker: &Broker| broker.store.log().expect("open").prefix(deleted).count();
         assert_eq!(count(&broker), 0);
         broker.writer.stop();
         drop(broker);
 
-        let broker = open(config).await;
+        let broker = open(config(&directory, 1)).await;
         assert_eq!(count(&broker), 0);
         let mut left = Vec::new();
         while left.len() < 2 {

@@ -22,7 +22,7 @@ use crate::remoting::{Command, CommandCodec, FrameError};
 const MAX_PUSHED: usize = 8 << 20;
 /// Requests to a client that may wait for its answers.
 const MAX_UNANSWERED: usize = 256;
-/// Frames that are written together have so many bytes at most.
+/// The most bytes and frames that are written together.
 const WRITE_BYTES: usize = 64 << 10;
 const WRITE_FRAMES: usize = 128;
 

@@ -1,3 +1,5 @@
+//! The memory that a request takes of what all requests share.
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
