@@ -306,7 +306,7 @@ Examples:
     /// Check a data directory that no proxy uses, and report what is damaged, what that costs and what to do
     #[command(after_help = "\
 It reads all of the directory and never writes to it. The exit code is 0 if the directory is sound, 1 if it could not
-be checked, and 2 if it is damaged.
+be checked, and 3 if it is damaged.
 
 Examples:
   rocketmq-thin-proxy store check /var/lib/rocketmq-thin
@@ -315,7 +315,7 @@ Examples:
     /// Copy what can be read of a data directory that no proxy uses into a new one, and say what is lost
     #[command(after_help = "\
 The remedy for damage that `store check` finds, where there is no backup. The old directory is not changed. Where the last
-messages of a queue are lost, the next ones get their offsets. Exit codes: 0 all was copied, 1 it could not be done, 2
+messages of a queue are lost, the next ones get their offsets. Exit codes: 0 all was copied, 1 it could not be done, 3
 something is lost.
 
 Examples:

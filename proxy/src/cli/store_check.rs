@@ -12,8 +12,8 @@ use super::times;
 use super::{complain, note};
 use crate::backend::embedded::{CheckReport, CopyReport, Finding, OpenError, check_store, copy_store};
 
-/// The exit code of a check that has found damage. 1 says that it was not possible.
-const DAMAGED: u8 = 2;
+/// The exit code of a check that has found damage. 1 says that it was not possible, 2 that the arguments are wrong.
+const DAMAGED: u8 = 3;
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 

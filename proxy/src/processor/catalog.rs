@@ -61,6 +61,9 @@ fn check_topic(topic: &TopicConfig) -> Result<(), ServiceError> {
     if topic.read_queues < 0 || topic.write_queues < 0 {
         return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
     }
+    if topic.read_queues == 0 && topic.write_queues == 0 {
+        return Err(rejected(format!("topic {} needs at least one queue", topic.name)));
+    }
     if topic.retention.is_some_and(|retention| retention.is_zero()) {
         return Err(rejected(format!("the messages of topic {} can't expire at once", topic.name)));
     }
