@@ -17,8 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::{BoxFuture, FutureExt, join, join_all};
-use parking_lot::Mutex;
+use futures::future::{BoxFuture, FutureExt};
 
 pub use self::messages::Messages;
 pub(crate) use self::{
@@ -42,9 +41,9 @@ use crate::{
 /// Receives messages, one call at a time. Cheap to clone; clones are the same consumer.
 ///
 /// Polls of several topics and brokers run side by side. A poll goes on when its [`receive`](Self::receive) has
-/// returned or was cancelled; what it brings is kept for the next receive. The leases of deliveries that wait are
-/// kept until nothing was received for five minutes. After that the deliveries are given back, so that another
-/// consumer of the group can have them; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
+/// returned or was cancelled; what it brings is kept for the next receive or [stream](Self::messages). The leases of
+/// deliveries that wait are kept until nothing was received for five minutes. After that the deliveries are given back,
+/// so that another consumer of the group can have them; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
 ///
 /// Dropping the last clone without [`close`](Self::close) ends polling. What was received and not acknowledged
 /// comes again after its invisible time.
@@ -59,8 +58,8 @@ struct Inner {
     /// Of a lite consumer.
     lite: Option<Arc<LiteTopics>>,
     polls: Arc<Polls>,
-    /// Of the streams.
-    feeds: Mutex<Vec<Weak<Feed>>>,
+    /// What receives and streams hand out.
+    prefetched: Arc<Prefetched>,
 }
 
 impl SimpleConsumer {
@@ -76,9 +75,8 @@ impl SimpleConsumer {
             .map(|topic| LiteTopics::start(session.clone(), routes.clone(), options.group.clone(), topic));
         let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), options);
         let prefetched = Prefetched::new(session.clone(), leases.clone());
-        let polls = Polls::new(subscriptions.clone(), prefetched);
-        let feeds = Mutex::default();
-        Self(Arc::new(Inner { member, group, leases, subscriptions, lite, polls, feeds }))
+        let polls = Polls::new(subscriptions.clone(), prefetched.clone());
+        Self(Arc::new(Inner { member, group, leases, subscriptions, lite, polls, prefetched }))
     }
 
     /// What its client closes.
@@ -136,7 +134,8 @@ impl SimpleConsumer {
 
     /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time.
     ///
-    /// Cancelling the future loses no message: what has arrived goes to the next receive.
+    /// Cancelling the future loses no message: what has arrived goes to the next receive or to a
+    /// [stream](Self::messages).
     ///
     /// # Errors
     ///
@@ -161,31 +160,27 @@ impl SimpleConsumer {
     /// can't be reached, the stream waits and tries again. It ends when the consumer, its client or
     /// [the stream](Messages::close) is closed, and with nothing else.
     ///
-    /// Deliveries are handed out once: a receive or another stream of this consumer gets others. Must be called
-    /// within a tokio runtime.
+    /// Receives and other streams of this consumer share what was fetched: each delivery is handed out once, to whichever
+    /// asks first. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
     /// `Closed`.
     pub fn messages(&self, options: StreamOptions) -> Result<Messages> {
-        let Inner { member, leases, subscriptions, feeds, .. } = &*self.0;
+        let Inner { member, subscriptions, prefetched, .. } = &*self.0;
         member.begin("messages")?;
-        let prefetched = Prefetched::new(member.session().clone(), leases.clone());
-        let feed = Feed::start(subscriptions.clone(), prefetched, options);
-        let mut feeds = feeds.lock();
-        feeds.retain(|feed| feed.strong_count() > 0);
-        feeds.push(Arc::downgrade(&feed));
+        let feed = Feed::start(subscriptions.clone(), prefetched.clone(), options);
         Ok(Messages::new(self.clone(), feed))
     }
 
     /// Takes back deliveries that the application has not seen, for those who build on this crate, such as a
     /// language's binding whose receive was cancelled after its deliveries had arrived.
     ///
-    /// They go to a [`receive`](Self::receive) that waits now, or to the next one. On a closed consumer they are
-    /// given back to the server at once. Deliveries of another group are ignored. May be called from any thread.
+    /// They go to a [`receive`](Self::receive) or stream that waits now, or to the next one. On a closed consumer they
+    /// are given back to the server at once. Deliveries of another group are ignored. May be called from any thread.
     pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
         deliveries.retain(|delivery| self.is_own(delivery));
-        self.0.polls.put_back(deliveries);
+        self.0.prefetched.put_back(deliveries, None);
     }
 
     /// Acknowledges a delivery: its message does not come again.
@@ -281,14 +276,12 @@ impl SimpleConsumer {
         Ok(())
     }
 
-    /// Accepts no more calls, gives back what no receive has returned, waits at most `deadline` for acks in
+    /// Accepts no more calls, gives back what no receive or stream has returned, waits at most `deadline` for acks in
     /// flight, and tells the servers that the consumer is gone.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let Inner { member, subscriptions, polls, .. } = &*self.0;
+        let Inner { member, subscriptions, prefetched, .. } = &*self.0;
         subscriptions.close();
-        let feeds = self.0.feeds();
-        let feeds = join_all(feeds.iter().map(|feed| feed.close()));
-        member.close(deadline, join(polls.close(), feeds).map(drop)).await
+        member.close(deadline, prefetched.close()).await
     }
 
     fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
@@ -350,16 +343,12 @@ impl SimpleConsumer {
 }
 
 impl Inner {
-    /// Brings the polls in line with changed subscriptions, and gives back what waits of `topic`.
+    /// Makes receives look for new polls, and gives back what waits of `topic`.
     async fn resubscribed(&self, topic: Option<&str>) {
-        self.polls.resubscribed(topic).await;
+        self.prefetched.announce();
         if let Some(topic) = topic {
-            join_all(self.feeds().iter().map(|feed| feed.give_back_topic(topic))).await;
+            self.prefetched.give_back_topic(topic).await;
         }
-    }
-
-    fn feeds(&self) -> Vec<Arc<Feed>> {
-        self.feeds.lock().iter().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -98,12 +98,12 @@ impl Feed {
 
     /// Deliveries that have arrived, or an error; `None` after the end.
     pub(super) fn take(&self, max: usize) -> Poll<Option<Result<Vec<Delivery>>>> {
+        if self.stop.is_cancelled() {
+            return Poll::Ready(None);
+        }
         let deliveries = self.prefetched.take(max, self.invisible);
         if !deliveries.is_empty() {
             return Poll::Ready(Some(Ok(deliveries)));
-        }
-        if self.stop.is_cancelled() {
-            return Poll::Ready(None);
         }
         match self.state.lock().errors.pop_front() {
             Some(error) => Poll::Ready(Some(Err(error))),
@@ -112,19 +112,14 @@ impl Feed {
     }
 
     pub(super) fn put_back(&self, deliveries: Vec<Delivery>) {
-        self.prefetched.put_back(deliveries);
+        self.prefetched.put_back(deliveries, Some(&self.stop));
     }
 
-    /// Gives back the deliveries of a topic that is no longer subscribed to.
-    pub(super) async fn give_back_topic(&self, topic: &str) {
-        self.prefetched.give_back_topic(topic).await;
-    }
-
-    /// Ends the stream, and gives back what waits.
+    /// Ends the stream, and gives back what waits of it.
     pub(super) async fn close(&self) {
         self.stop.cancel();
         self.prefetched.announce();
-        self.prefetched.close().await;
+        self.prefetched.give_back_ended().await;
     }
 
     /// As [`close`](Self::close), in the background. The consumer lives until that is done.
@@ -168,7 +163,7 @@ impl Feed {
     async fn follow(self: Arc<Self>, subscribed: Arc<Subscribed>) {
         subscribed.stop.run_until_cancelled(self.poll_all(&subscribed)).await;
         // What arrived meanwhile.
-        self.give_back_topic(&subscribed.source.topic).await;
+        self.prefetched.give_back_topic(&subscribed.source.topic).await;
     }
 
     async fn poll_all(&self, subscribed: &Subscribed) {
@@ -235,7 +230,7 @@ impl Feed {
             Ok(deliveries) => {
                 broker.learn(&deliveries, share);
                 if !deliveries.is_empty() {
-                    self.prefetched.keep_in(deliveries, room);
+                    self.prefetched.keep_in(deliveries, room, &self.stop);
                 }
             }
             Err(error) => {

@@ -16,7 +16,7 @@ use crate::{error::Result, message::Delivery};
 
 /// The deliveries of a consumer, fetched ahead of the application. See [`SimpleConsumer::messages`].
 ///
-/// Cheap to clone; clones take from the same deliveries. Dropping the last one gives back what was not handed out.
+/// Cheap to clone; clones are the same stream. Dropping the last one gives back what it has fetched and nobody was handed.
 /// What was handed out stays valid, and is settled through the consumer.
 pub struct Messages {
     stream: Arc<Inner>,
@@ -57,14 +57,15 @@ impl Messages {
     /// Takes back deliveries that the application has not seen. This is for libraries on top of this crate, such as a
     /// language binding whose call was cancelled after its deliveries had arrived.
     ///
-    /// They are returned next, in their order. After a close they are given back to the server at once. May be called
+    /// They are handed out next, in their order. After a close they are given back to the server at once. May be called
     /// from any thread.
     pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
         deliveries.retain(|delivery| self.stream.consumer.is_own(delivery));
         self.stream.feed.put_back(deliveries);
     }
 
-    /// Ends the stream for all clones, and gives back what was not handed out. Waits for that at most `deadline`.
+    /// Ends the stream for all clones, and gives back what it has fetched and nobody was handed. Waits for that at most
+    /// `deadline`.
     pub async fn close(&self, deadline: Duration) {
         let _ = tokio::time::timeout(deadline, self.stream.feed.close()).await;
     }

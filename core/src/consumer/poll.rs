@@ -1,7 +1,7 @@
 //! Long polls: one for each topic, broker and waiting receive.
 //!
-//! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. The next
-//! receive gets its deliveries, and waits for it if it still runs. A receive polls
+//! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. Its
+//! deliveries go to the next receive or to a stream. The next receive waits for it if it still runs. A receive polls
 //! again if it waits longer than a server holds a poll.
 
 pub(crate) mod poller;
@@ -45,7 +45,7 @@ struct Broker {
     idle: Idle,
 }
 
-/// All polls of a consumer, and the deliveries that wait for a receive.
+/// All polls that the receives of a consumer have started.
 pub(super) struct Polls {
     session: Arc<Session>,
     routes: Arc<Routes>,
@@ -58,24 +58,6 @@ impl Polls {
     pub(super) fn new(subscriptions: Arc<Subscriptions>, prefetched: Arc<Prefetched>) -> Arc<Self> {
         let (session, routes) = (subscriptions.session.clone(), subscriptions.routes.clone());
         Arc::new(Self { session, routes, subscriptions, brokers: Mutex::default(), prefetched })
-    }
-
-    /// Keeps deliveries that the application has not seen for the next receive. After a close, gives them back.
-    pub(super) fn put_back(&self, deliveries: Vec<Delivery>) {
-        self.prefetched.put_back(deliveries);
-    }
-
-    /// Gives back the deliveries that wait.
-    pub(super) async fn close(&self) {
-        self.prefetched.close().await;
-    }
-
-    /// Makes receives look for new polls, and gives back the deliveries of a topic that is no longer subscribed to.
-    pub(super) async fn resubscribed(&self, topic: Option<&str>) {
-        self.prefetched.announce();
-        if let Some(topic) = topic {
-            self.prefetched.give_back_topic(topic).await;
-        }
     }
 
     /// Returns waiting deliveries, or else the first ones that the polls of all topics and brokers bring.

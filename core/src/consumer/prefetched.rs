@@ -30,7 +30,8 @@ const MAX_HOLD: Duration = Duration::from_secs(300);
 /// The shortest pause between two attempts to renew the same lease.
 const MIN_RENEWAL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Deliveries that wait for the application. Their leases are kept.
+/// The deliveries of one consumer that wait for the application, whether the poll of a receive or a stream has fetched
+/// them. Whoever asks first gets the first ones. Their leases are kept.
 ///
 /// The code that fetches them limits their number.
 pub(crate) struct Prefetched {
@@ -61,6 +62,8 @@ struct State {
 
 struct Entry {
     delivery: Delivery,
+    /// Cancelled when the stream ends that has fetched it or put it back.
+    stream: Option<CancellationToken>,
     /// What it takes up of a limit while it waits.
     _room: Option<Room>,
     /// Whether a renewal that a take has asked for is under way. The delivery can't be taken until it is over.
@@ -95,25 +98,32 @@ impl Prefetched {
         self.news.subscribe()
     }
 
-    /// Makes all waiting receives look again.
+    /// Makes all waiting receives and streams look again.
     pub(crate) fn announce(&self) {
         self.news.send_modify(|news| *news += 1);
     }
 
-    /// Keeps the deliveries of a poll.
+    /// Keeps the deliveries of a poll that a receive has started.
     pub(crate) fn keep(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), Place::Back);
+        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), None, Place::Back);
     }
 
-    /// As [`keep`](Self::keep), with the room that each takes up while it waits.
-    pub(super) fn keep_in(self: &Arc<Self>, deliveries: Vec<Delivery>, room: Room) {
+    /// Keeps the deliveries of a poll of a stream, with the room that each takes up while it waits. `stream` is cancelled
+    /// when the stream ends.
+    pub(super) fn keep_in(
+        self: &Arc<Self>,
+        deliveries: Vec<Delivery>,
+        room: Room,
+        stream: &CancellationToken,
+    ) {
         let rooms = room.divide(&deliveries);
-        self.insert(deliveries.into_iter().zip(rooms), Place::Back);
+        self.insert(deliveries.into_iter().zip(rooms), Some(stream), Place::Back);
     }
 
-    /// Keeps deliveries that were taken but not seen. They go first, because they were received first.
-    pub(crate) fn put_back(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), Place::Front);
+    /// Keeps deliveries that a receive or a stream has taken and the application has not seen. They go first, because
+    /// they were received first.
+    pub(crate) fn put_back(self: &Arc<Self>, deliveries: Vec<Delivery>, stream: Option<&CancellationToken>) {
+        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), stream, Place::Front);
     }
 
     /// Up to `max` deliveries whose leases last for at least half of `invisible`. Shorter leases are renewed
@@ -167,23 +177,28 @@ impl Prefetched {
 
     /// Gives back the waiting deliveries of `topic`.
     pub(super) async fn give_back_topic(&self, topic: &str) {
-        self.give_back(|delivery| delivery.topic == topic).await;
+        self.give_back(|entry| entry.delivery.topic == topic).await;
+    }
+
+    /// Gives back the waiting deliveries of streams that have ended.
+    pub(super) async fn give_back_ended(&self) {
+        self.give_back(|entry| has_ended(entry.stream.as_ref())).await;
     }
 
     /// Gives everything back. What is kept from now on is given back at once.
     pub(crate) async fn close(&self) {
         self.state.lock().closed = true;
         self.ended.cancel();
+        self.announce();
         self.give_back(|_| true).await;
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    async fn give_back(&self, chosen: impl Fn(&Delivery) -> bool) {
+    async fn give_back(&self, chosen: impl Fn(&Entry) -> bool) {
         let unwanted = {
             let mut state = self.state.lock();
-            let (unwanted, waiting) =
-                state.waiting.drain(..).partition::<VecDeque<_>, _>(|entry| chosen(&entry.delivery));
+            let (unwanted, waiting) = state.waiting.drain(..).partition::<VecDeque<_>, _>(chosen);
             state.waiting = waiting;
             unwanted.into_iter().map(|entry| entry.delivery.lease).collect()
         };
@@ -193,11 +208,13 @@ impl Prefetched {
     fn insert(
         self: &Arc<Self>,
         deliveries: impl DoubleEndedIterator<Item = (Delivery, Option<Room>)>,
+        stream: Option<&CancellationToken>,
         place: Place,
     ) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let closed = state.closed;
+        // Looked at under the lock: what is inserted before the stream ends is given back by its end.
+        let closed = state.closed || has_ended(stream);
         let deliveries = deliveries.filter(|(delivery, _)| !delivery.lease.has_ended(now));
         if closed {
             drop(state);
@@ -205,7 +222,7 @@ impl Prefetched {
         }
         let entry = |(delivery, room): (Delivery, Option<Room>)| {
             self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
-            Entry { delivery, _room: room, renewing: false, not_before: now }
+            Entry { delivery, stream: stream.cloned(), _room: room, renewing: false, not_before: now }
         };
         match place {
             Place::Back => state.waiting.extend(deliveries.map(entry)),
@@ -290,6 +307,10 @@ impl Prefetched {
         drop(state);
         self.announce();
     }
+}
+
+fn has_ended(stream: Option<&CancellationToken>) -> bool {
+    stream.is_some_and(CancellationToken::is_cancelled)
 }
 
 impl State {

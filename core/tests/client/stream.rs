@@ -3,7 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures::StreamExt;
-use rocketmq_thin::{Client, ClientOptions, ErrorKind, SimpleConsumer, SimpleConsumerOptions, StreamOptions};
+use rocketmq_thin::{
+    Client, ClientOptions, Delivery, ErrorKind, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions,
+    StreamOptions,
+};
 use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
@@ -161,4 +164,67 @@ async fn deliveries_that_are_put_back_come_next_in_order() {
     assert_eq!(again.iter().map(|delivery| delivery.message_id.clone()).collect::<Vec<_>>(), ids);
     messages.close(Duration::from_secs(5)).await;
     assert!(messages.next_batch(1).await.is_none());
+}
+
+/// Answers the first poll for this many messages with as many, and lets all others find nothing.
+fn once(batch: i32) -> Script {
+    let receive = move |_: &_, before: usize| match before {
+        0 => (Code::Ok, "OK", (0..batch).map(|id| message(&format!("{batch}-{id}"), "x")).collect()),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    let hang = move |request: &v2::ReceiveMessageRequest| request.batch_size != batch;
+    Script { receive: Box::new(receive), hang: Box::new(hang), ..Script::default() }
+}
+
+fn ids(deliveries: &[Delivery]) -> Vec<&str> {
+    deliveries.iter().map(|delivery| delivery.message_id.as_str()).collect()
+}
+
+/// Starts a receive of up to two messages, and gives it up before an answer can have come.
+async fn give_up_a_receive(server: &TestServer, consumer: &SimpleConsumer) {
+    let receive = consumer.receive(ReceiveOptions::default().max_messages(2));
+    assert!(futures::poll!(std::pin::pin!(receive)).is_pending());
+    server.seen.wait("receive", 1).await;
+}
+
+#[tokio::test]
+async fn what_the_poll_of_a_cancelled_receive_brings_goes_to_a_stream() {
+    let server = TestServer::start(once(2));
+    let consumer = consumer(&server, &["t"]).await;
+    give_up_a_receive(&server, &consumer).await;
+    let messages = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
+    assert_eq!(ids(&messages.next_batch(1).await.unwrap().unwrap()), ["2-0"]);
+    assert_eq!(ids(&messages.next_batch(1).await.unwrap().unwrap()), ["2-1"]);
+    assert_eq!(server.seen.counted("change_invisible"), 0);
+}
+
+#[tokio::test]
+async fn what_a_stream_has_fetched_goes_to_a_receive_and_to_other_streams() {
+    let server = TestServer::start(once(4));
+    let consumer = consumer(&server, &["t"]).await;
+    let fetching = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
+    server.seen.wait("receive", 1).await;
+    let received = consumer.receive(ReceiveOptions::default().max_messages(1)).await.unwrap();
+    let other = consumer.messages(StreamOptions::default().max_messages(3)).unwrap();
+    let taken = other.next_batch(2).await.unwrap().unwrap();
+    let left = fetching.next_batch(4).await.unwrap().unwrap();
+    assert_eq!([ids(&received), ids(&taken), ids(&left)].concat(), ["4-0", "4-1", "4-2", "4-3"]);
+}
+
+#[tokio::test]
+async fn a_stream_gives_back_only_what_it_has_fetched() {
+    let server = TestServer::start(once(2));
+    let consumer = consumer(&server, &["t"]).await;
+    give_up_a_receive(&server, &consumer).await;
+    let first = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
+    let second = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
+    let batch = first.next_batch(2).await.unwrap().unwrap();
+    let [returned, kept] = batch.try_into().unwrap();
+    // It belongs to the stream from now on.
+    first.put_back(vec![returned]);
+    consumer.put_back(vec![kept]);
+    first.close(Duration::from_secs(5)).await;
+    let given_back = server.seen.changed.lock().unwrap().clone();
+    assert_eq!(given_back.iter().map(|it| it.message_id.as_str()).collect::<Vec<_>>(), ["2-0"]);
+    assert_eq!(ids(&second.next_batch(2).await.unwrap().unwrap()), ["2-1"]);
 }

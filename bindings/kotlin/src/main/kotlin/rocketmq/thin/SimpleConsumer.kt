@@ -39,7 +39,8 @@ internal constructor(
 
     /**
      * Waits for messages of any subscribed topic. Returns an empty list if none arrives in time. A parameter that is
-     * null has its default. If the coroutine is cancelled, the next receive gets what has arrived.
+     * null has its default. If the coroutine is cancelled, the next receive or collection of [messages] gets what has
+     * arrived.
      *
      * @param maxMessages the maximum number of deliveries (32). Servers return at most 32.
      * @param invisibleDuration how long the deliveries are invisible to other consumers (30 s). Servers allow 10 s to
@@ -72,7 +73,7 @@ internal constructor(
 
     /**
      * Fetches messages ahead, and emits one at a time until the consumer is closed. A parameter that is null has its
-     * default. The leases of messages that wait are kept. Each collection fetches for itself.
+     * default. The leases of messages that wait are kept. Receives and other collections share what was fetched.
      *
      * A collection that ends before, as with `first()` or `take(5)`, gives back what was not emitted. One that is cancelled
      * does that in the background.
