@@ -29,6 +29,8 @@ use crate::error::{Error, ErrorKind};
 
 /// A client that is silent for this long is gone.
 const EXPIRY: Duration = Duration::from_secs(120);
+/// The same for one whose stream has ended. Clients report every ten seconds, and open another stream once they can.
+const WITHOUT_STREAM: Duration = Duration::from_secs(40);
 
 /// Bytes that the sessions of all clients may take.
 const MAX_BYTES: usize = 128 << 20;
@@ -184,7 +186,7 @@ impl Session {
     }
 
     fn alive(&self) -> bool {
-        self.seen.elapsed() < EXPIRY
+        self.seen.elapsed() < if self.stream.is_some() { EXPIRY } else { WITHOUT_STREAM }
     }
 
     fn described(&self, id: &str) -> ConnectedClient {
@@ -404,97 +406,4 @@ fn too_many_clients() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn context(client_id: &str, peer: &str) -> Context {
-        Context { peer: peer.into(), ..Context::of_client(client_id) }
-    }
-
-    fn connect(clients: &Clients, context: &Context, topics: &[&str]) -> Result<PushStream, Error> {
-        let (stream, _pushed) = PushStream::open();
-        let mut session = Session::new(context, ClientKind::Producer, &stream)?;
-        topics.iter().try_for_each(|topic| session.publish_to(topic))?;
-        clients.insert(context, session)?;
-        Ok(stream)
-    }
-
-    #[test]
-    fn a_stranger_who_knows_an_id_neither_ends_nor_keeps_alive_nor_takes_over() {
-        let clients = Clients::default();
-        let owner = context("c", "10.0.0.1:1000");
-        let stranger = context("c", "10.0.0.2:1000");
-        connect(&clients, &owner, &["t"]).expect("room");
-        let key = clients.find(&owner).expect("known");
-
-        assert!(clients.heard(&stranger).is_none());
-        assert!(clients.remove(&stranger).is_none());
-        let stranger_stream = connect(&clients, &stranger, &["t"]).expect("room");
-        assert_eq!(clients.producers_of("t", None, |_| true).len(), 2);
-        assert_ne!(clients.find(&stranger), Some(key.clone()));
-        clients.stream_ended(&stranger, &stranger_stream);
-        assert!(clients.remove(&stranger).is_some());
-        assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
-        assert!(clients.is_present(&key));
-    }
-
-    #[test]
-    fn a_client_may_end_its_session_on_another_connection() {
-        let clients = Clients::default();
-        connect(&clients, &context("c", "10.0.0.1:1000"), &[]).expect("room");
-        let elsewhere = context("c", "10.0.0.1:2000");
-        assert!(clients.heard(&elsewhere).is_some());
-        assert!(clients.remove(&elsewhere).is_some());
-        assert!(clients.find(&elsewhere).is_none());
-    }
-
-    #[test]
-    fn a_client_that_comes_back_from_another_host_is_known_at_once() {
-        let clients = Clients::default();
-        connect(&clients, &context("c", "10.0.0.1:1000"), &[]).expect("room");
-        let moved = context("c", "10.0.0.9:1000");
-        connect(&clients, &moved, &["t"]).expect("room");
-        assert!(clients.heard(&moved).is_some());
-        assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
-    }
-
-    #[test]
-    fn the_end_of_an_old_stream_does_not_affect_the_new_one() {
-        let clients = Clients::default();
-        let client = context("c", "10.0.0.1:1000");
-        let old = connect(&clients, &client, &["t"]).expect("room");
-        connect(&clients, &client, &["t"]).expect("room");
-        clients.stream_ended(&client, &old);
-        assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
-    }
-
-    #[test]
-    fn one_host_can_not_fill_the_table_and_forgotten_clients_make_room() {
-        let clients = Clients::default();
-        let topics: Vec<_> = (0..MAX_TOPICS).map(|number| format!("{number:0>127}")).collect();
-        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
-        let hostile = |number: u32| context(&format!("c{number}"), "10.0.0.1:1000");
-        let full = (0..).find(|number| connect(&clients, &hostile(*number), &topics).is_err());
-        let full = full.expect("an end");
-        assert!(full as usize * MAX_TOPICS * 127 <= MAX_BYTES / 4);
-        assert!(connect(&clients, &context("other", "10.0.0.2:1"), &topics).is_ok());
-        for number in 0..full {
-            assert!(clients.remove(&hostile(number)).is_some());
-        }
-        assert!(connect(&clients, &hostile(full), &topics).is_ok());
-        assert_eq!(clients.budget.hosts(), 2);
-    }
-
-    #[test]
-    fn what_is_too_long_to_keep_is_refused() {
-        let clients = Clients::default();
-        let refused = |context: &Context, topics: &[&str]| {
-            connect(&clients, context, topics).err().map(|error| error.kind)
-        };
-        assert_eq!(refused(&context(&"c".repeat(MAX_NAME), "h"), &[]), None);
-        assert_eq!(refused(&context(&"c".repeat(MAX_NAME + 1), "h"), &[]), Some(ErrorKind::BadRequest));
-        let topics: Vec<_> = (0..=MAX_TOPICS).map(|number| number.to_string()).collect();
-        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
-        assert_eq!(refused(&context("c", "h"), &topics), Some(ErrorKind::BadRequest));
-    }
-}
+mod tests;
