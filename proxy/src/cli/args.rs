@@ -53,7 +53,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
-    /// Serve classic clients and `mqadmin`, too: speak the remoting protocol on --listen [default: false]
+    /// Serve classic clients and `mqadmin`, too: speak the remoting protocol on --listen [default: true]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_REMOTING")]
     remoting: Option<bool>,
 

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The remoting protocol, which classic clients (4.x and 5.x) and `mqadmin` speak.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RemotingConfig {
     /// Whether it is served on `listen`, beside gRPC.
@@ -18,4 +18,10 @@ pub struct RemotingConfig {
     /// default, messages go to any consumer of the group that has room.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pull_by_offset: Vec<String>,
+}
+
+impl Default for RemotingConfig {
+    fn default() -> Self {
+        Self { enabled: true, listen: None, addresses: Vec::new(), pull_by_offset: Vec::new() }
+    }
 }
