@@ -34,6 +34,8 @@ pub enum OperationKind {
     ChangeInvisible,
     /// Moves a delivery to the dead-letter topic.
     ForwardToDeadLetter,
+    /// Has a message that was read by offset read again.
+    SendBack,
     /// Commits a half message, or rolls it back.
     EndTransaction,
     /// Recalls a delayed message.

@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use crate::service::{Body, BodyEncoding, ChosenQueue};
+use crate::service::{Body, BodyEncoding, ChosenQueue, SentBack};
 
 /// A topic as a request names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub struct Draft {
     pub system_properties: Vec<(String, String)>,
     /// What its properties may be.
     pub property_rules: PropertyRules,
+    /// A number of the producer's own.
+    pub flag: i32,
+    /// Only for a message that a consumer sends to its group's retry topic.
+    pub sent_back: Option<SentBack>,
     /// The queue that the producer chose.
     pub queue: Option<ChosenQueue>,
     /// The payload.

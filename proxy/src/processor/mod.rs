@@ -29,6 +29,7 @@ mod limits;
 mod lite;
 mod lock;
 mod message_type;
+mod notification;
 mod pull;
 mod recall;
 mod receive;
@@ -36,6 +37,7 @@ mod route;
 #[cfg(test)]
 mod scripted;
 mod send;
+mod send_back;
 mod session;
 mod settle;
 mod stream;
@@ -61,6 +63,7 @@ pub use health::Health;
 pub use limits::Limits;
 pub use lite::SyncLiteCommand;
 pub use lock::{LockCommand, UnlockCommand};
+pub use notification::HasMessageCommand;
 pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 pub use recall::RecallCommand;
 pub use receive::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
@@ -69,6 +72,7 @@ pub use route::{
     TopicQueues,
 };
 pub use send::{SendCommand, Stored};
+pub use send_back::{MakeRetryTopicCommand, SendBackCommand};
 pub use session::{
     ClientPolicy, ClientSettings, ConsumerPolicy, HeartbeatCommand, ProducerPolicy, RegisterCommand, Role,
     Subscription, TerminateCommand,

@@ -100,6 +100,43 @@ impl Command for ReceiveCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {
+        let auto_renew = self.auto_renew;
+        let Prepared { cluster, group, request } = self.prepare(environment, context).await?;
+        let (topic, name) = (request.topic.clone(), request.group.clone());
+        let deliveries = match wait_for(environment, &cluster.services, request).await? {
+            Delivered::Messages(deliveries) => deliveries,
+            Delivered::AllFiltered => return Ok(Received::NoMatch),
+            Delivered::Nothing => return Ok(Received::Nothing),
+        };
+        let source = Source { cluster, scope: environment.handles.scope(&topic, &name) };
+        let leased = source.seal(environment, deliveries, &group).await;
+        if leased.is_empty() {
+            return Ok(Received::NoMatch);
+        }
+        if auto_renew {
+            source.renew(environment, context, &leased);
+        }
+        Ok(Received::Messages(leased))
+    }
+}
+
+/// A receive that keeps to the rules.
+pub(super) struct Prepared<'a> {
+    pub(super) cluster: &'a Cluster,
+    group: GroupConfig,
+    pub(super) request: Receive,
+}
+
+impl ReceiveCommand {
+    /// Checks the request. The time to wait begins now.
+    ///
+    /// # Errors
+    /// As the command, except for the backend's.
+    pub(super) async fn prepare<'a>(
+        self,
+        environment: &'a Environment,
+        context: &Context,
+    ) -> Result<Prepared<'a>, Error> {
         let limits = &environment.limits;
         let request_timeout = environment.clients.request_timeout(context).unwrap_or(REQUEST_TIMEOUT);
         let wait = polling_time(context, self.polling_ms, request_timeout, limits)?;
@@ -131,21 +168,7 @@ impl Command for ReceiveCommand {
             attempt_id: self.attempt_id,
             lite_client: group.lite_bind_topic.is_some().then(|| context.client_id.clone()),
         };
-        let (topic, name) = (request.topic.clone(), request.group.clone());
-        let deliveries = match wait_for(environment, &cluster.services, request).await? {
-            Delivered::Messages(deliveries) => deliveries,
-            Delivered::AllFiltered => return Ok(Received::NoMatch),
-            Delivered::Nothing => return Ok(Received::Nothing),
-        };
-        let source = Source { cluster, scope: environment.handles.scope(&topic, &name) };
-        let leased = source.seal(environment, deliveries, &group).await;
-        if leased.is_empty() {
-            return Ok(Received::NoMatch);
-        }
-        if self.auto_renew {
-            source.renew(environment, context, &leased);
-        }
-        Ok(Received::Messages(leased))
+        Ok(Prepared { cluster, group, request })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{NamesTopics, OperationKind, Size};
 use crate::service::names::{self, properties};
-use crate::service::{Delay, Message, Persistence, millis, time};
+use crate::service::{Delay, Message, Persistence, SentBack, millis, time};
 
 /// Stores messages of one topic. Returns a result per message, in order.
 ///
@@ -79,7 +79,13 @@ impl Command for SendCommand {
         };
         let capabilities = services.metadata.capabilities();
         let drafts = self.messages.into_iter();
-        let messages: Vec<_> = drafts.map(|draft| into_message(draft, &context.peer)).collect();
+        let mut messages: Vec<_> = drafts.map(|draft| into_message(draft, &context.peer)).collect();
+        if let Some(group) = topic.strip_prefix(names::RETRY_PREFIX)
+            && services.metadata.group(group).await?.fifo
+        {
+            // A message that is delivered later would come out of order.
+            messages.iter_mut().for_each(|message| message.sent_back = Some(SentBack::LAST));
+        }
         for message in &messages {
             let kind = message.kind();
             expected.map_or(Ok(()), |expected| message_type::accepts(expected, kind))?;
@@ -158,6 +164,8 @@ fn into_message(mut draft: Draft, peer: &str) -> Message {
         keys: split_keys(draft.keys),
         properties: draft.properties,
         system_properties: draft.system_properties,
+        flag: draft.flag,
+        sent_back: draft.sent_back,
         queue: draft.queue,
         body: draft.body,
         body_encoding: draft.body_encoding,

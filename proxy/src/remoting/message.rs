@@ -33,6 +33,8 @@ pub struct StoredMessage {
     pub queue_offset: i64,
     /// The position in the broker's commit log.
     pub commit_log_offset: i64,
+    /// The sender's own number.
+    pub flag: i32,
     /// [`flags`].
     pub system_flags: i32,
     /// When the sender made it, in milliseconds since 1970.
@@ -92,7 +94,7 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
     }
     record.try_get_u32()?; // The body's checksum. TCP has one, too, and clients get an MD5.
     let queue_id = record.try_get_i32()?;
-    record.try_get_i32()?; // The sender's own flag; apache.rocketmq.v2 has no field for it.
+    let flag = record.try_get_i32()?;
     let queue_offset = record.try_get_i64()?;
     let commit_log_offset = record.try_get_i64()?;
     let system_flags = record.try_get_i32()?;
@@ -114,6 +116,7 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
         queue_id,
         queue_offset,
         commit_log_offset,
+        flag,
         system_flags,
         born_at,
         born_host,
@@ -165,7 +168,7 @@ impl StoredMessage {
         record.put_u32(if wide { MAGIC_V2 } else { MAGIC_V1 });
         record.put_u32(0);
         record.put_i32(self.queue_id);
-        record.put_i32(0);
+        record.put_i32(self.flag);
         record.put_i64(self.queue_offset);
         record.put_i64(self.commit_log_offset);
         record.put_i32(self.system_flags);
@@ -211,6 +214,8 @@ pub fn message_id(host: SocketAddr, position: i64) -> String {
 /// A message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEntry {
+    /// The sender's own number.
+    pub flag: i32,
     /// The properties as text.
     pub properties: String,
     /// The body.
@@ -228,24 +233,24 @@ pub fn read_batch(mut batch: Bytes) -> Result<Vec<BatchEntry>, RecordError> {
         entry.try_get_u32()?; // size
         entry.try_get_u32()?; // magic
         entry.try_get_u32()?; // checksum
-        entry.try_get_u32()?; // the sender's own flag
+        let flag = entry.try_get_i32()?;
         let body_length = entry.try_get_i32()?;
         let body = take(&mut entry, body_length)?;
         let properties_length = entry.try_get_u16()?;
         let properties = text(take(&mut entry, properties_length.into())?);
-        entries.push(BatchEntry { properties, body });
+        entries.push(BatchEntry { flag, properties, body });
     }
     Ok(entries)
 }
 
 /// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. It can't hold
 /// `properties` of more than 32,767 bytes.
-pub fn put_batch_entry(batch: &mut BytesMut, body: &[u8], properties: &str) {
+pub fn put_batch_entry(batch: &mut BytesMut, BatchEntry { flag, properties, body }: &BatchEntry) {
     const FIXED: usize = 4 + 4 + 4 + 4 + 4 + 2;
     batch.put_u32((FIXED + body.len() + properties.len()) as u32);
     batch.put_u32(0); // magic
     batch.put_u32(0); // checksum
-    batch.put_u32(0); // the sender's own flag
+    batch.put_i32(*flag);
     batch.put_u32(body.len() as u32);
     batch.put_slice(body);
     batch.put_u16(properties.len() as u16);
@@ -262,7 +267,7 @@ mod tests {
     prop_compose! {
         fn messages()(
             topic in "[a-zA-Z0-9_%-]{1,200}", properties in "[^\\x00]{0,40}",
-            body in vec(any::<u8>(), 0..200), numbers: (i32, i64, i64, i64, i64, i32),
+            body in vec(any::<u8>(), 0..200), numbers: (i32, i64, i64, i64, i64, i32, i32),
             born_v6: bool, store_v6: bool, port: u16,
         ) -> StoredMessage {
             let host = |v6| SocketAddr::new(
@@ -270,7 +275,7 @@ mod tests {
             StoredMessage {
                 topic, properties, body: body.into(),
                 queue_id: numbers.0, queue_offset: numbers.1, commit_log_offset: numbers.2,
-                born_at: numbers.3, stored_at: numbers.4, reconsume_times: numbers.5,
+                born_at: numbers.3, stored_at: numbers.4, reconsume_times: numbers.5, flag: numbers.6,
                 system_flags: (i32::from(born_v6) * flags::BORN_HOST_V6) | (i32::from(store_v6) * flags::STORE_HOST_V6),
                 born_host: host(born_v6), store_host: host(store_v6),
             }
@@ -284,6 +289,7 @@ mod tests {
             queue_id: 0,
             queue_offset: 0,
             commit_log_offset: 0,
+            flag: 0,
             system_flags: 0,
             born_at: 0,
             born_host: host,

@@ -118,3 +118,19 @@ pub const GET_CONSUMER_RUNNING_INFO: i32 = 307;
 pub const DELETE_KV_CONFIG: i32 = 102;
 /// What a broker is, and how busy.
 pub const GET_BROKER_RUNTIME_INFO: i32 = 28;
+/// What a group would get next.
+pub const PEEK_MESSAGE: i32 = 200_052;
+/// Whether a group's clients pull from a topic or pop.
+pub const SET_MESSAGE_REQUEST_MODE: i32 = 401;
+/// A broker's configuration.
+pub const GET_BROKER_CONFIG: i32 = 26;
+/// The groups that consume from a topic.
+pub const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
+/// When the first message of a queue was stored.
+pub const GET_EARLIEST_MSG_STORE_TIME: i32 = 32;
+/// To a client: consumes a message now.
+pub const CONSUME_MESSAGE_DIRECTLY: i32 = 309;
+/// To a client: goes on elsewhere in its queues.
+pub const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
+/// Whether a pop would bring a message.
+pub const NOTIFICATION: i32 = 200_054;

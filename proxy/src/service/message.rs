@@ -45,6 +45,20 @@ pub struct Origin {
     pub message_id: String,
 }
 
+/// What a consumer tells of a message that it could not consume, and sends to its group's retry topic itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SentBack {
+    /// How often the message was delivered so far.
+    pub deliveries: i32,
+    /// How often it may be delivered again after the first time, if the consumer has a limit of its own.
+    pub max_retries: Option<i32>,
+}
+
+impl SentBack {
+    /// Of a message that was delivered as often as it may be.
+    pub const LAST: Self = Self { deliveries: 1, max_retries: Some(0) };
+}
+
 /// A validated message, free of any protocol's types.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
@@ -71,6 +85,10 @@ pub struct Message {
     /// Properties with names that belong to brokers, as far as no field here is for them. Clients of the remoting protocol
     /// send and receive them; others don't.
     pub system_properties: Vec<(String, String)>,
+    /// A number that means something to the sender. Clients of the remoting protocol send and receive it.
+    pub flag: i32,
+    /// Only in a send to a retry topic. It is not kept: a delivery tells its attempt.
+    pub sent_back: Option<SentBack>,
     /// The queue that the sender chose. It is not kept.
     pub queue: Option<ChosenQueue>,
     /// The payload.

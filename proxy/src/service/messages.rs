@@ -40,6 +40,22 @@ pub trait Messages: Send + Sync {
     /// `Unavailable`.
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError>;
 
+    /// Waits until a receive would bring a message, or until its deadline. Returns whether it would.
+    ///
+    /// # Errors
+    /// As [`Messages::receive`].
+    async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
+        const LOOK: Duration = Duration::from_secs(1);
+        let (topic, group, deadline) = (request.topic.clone(), request.group.clone(), request.deadline);
+        let look = Receive { max: 1, invisible: LOOK, attempt_id: None, ..request };
+        let Delivered::Messages(deliveries) = self.receive(look).await? else { return Ok(false) };
+        for delivery in &deliveries {
+            let deadline = deadline.max(Instant::now() + LOOK);
+            self.change_invisible(ChangeInvisible::give_back(&topic, &group, delivery, deadline)).await?;
+        }
+        Ok(true)
+    }
+
     /// Marks deliveries as consumed: they are never delivered again. Returns one outcome per entry, in order.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod administration;
 mod broker_requests;
+pub mod delay_level;
 mod error;
 mod lite;
 mod message;
@@ -28,13 +29,15 @@ pub use administration::{
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
-pub use message::{Body, BodyEncoding, ChosenQueue, Delay, Delivery, Message, Origin};
+pub use message::{Body, BodyEncoding, ChosenQueue, Delay, Delivery, Message, Origin, SentBack};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
     NextAttempt, Persistence, Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, GroupStart, Metadata, RetryPolicy, TopicConfig, TopicKind};
-pub use offsets::{Found, LOCK_TIME, Offsets, Pull, Pulled, QueueLock, QueueOf, TopicQueue, Whence};
+pub use offsets::{
+    Found, LOCK_TIME, Offsets, Pull, Pulled, QueueLock, QueueOf, SendBack, TopicQueue, Whence,
+};
 pub use routes::{BrokerOf, Permission, QueueRange, Route, Routes};
 pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};

@@ -60,6 +60,12 @@ pub fn permission_of(bits: i32) -> Permission {
     Permission { read: bits & PERMISSION_READ != 0, write: bits & PERMISSION_WRITE != 0 }
 }
 
+/// The retry topic of a group, for messages that it has read by offset.
+#[must_use]
+pub fn retry_topic(group: &str) -> String {
+    format!("{RETRY_PREFIX}{group}")
+}
+
 /// The dead-letter topic of a group.
 #[must_use]
 pub fn dead_letter_topic(group: &str) -> String {
@@ -135,6 +141,8 @@ pub mod properties {
     pub const LITE_TOPIC: &str = "__LITE_TOPIC";
     /// A message's offset in its lite topic.
     pub const MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
+    /// The id of a message before it was moved to a retry topic.
+    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
     /// The topic from which a broker moved a message to a retry or dead-letter topic.
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     /// The topic in which a dead letter was before.

@@ -44,6 +44,15 @@ pub trait Offsets: Send + Sync {
         Err(unsupported())
     }
 
+    /// Stores a copy of a message that a group has read and could not consume: in the group's retry topic, or, if it was
+    /// delivered as often as it may be, in its dead-letter topic.
+    ///
+    /// # Errors
+    /// `Rejected` (no such message), `GroupNotFound`, `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
+    async fn send_back(&self, _: SendBack) -> Result<(), ServiceError> {
+        Err(unsupported())
+    }
+
     /// Locks queues for one client of a group, for [`LOCK_TIME`] from now. Returns those that the client has now: not those
     /// that another client of the group has locked, nor those that don't exist.
     ///
@@ -77,6 +86,30 @@ pub struct QueueOf<'a> {
     pub broker: &'a str,
     /// The queue's id there.
     pub id: i32,
+    /// When the caller stops waiting for the answer.
+    pub deadline: Instant,
+}
+
+/// A message that a group has read by offset and could not consume.
+#[derive(Clone, Debug)]
+pub struct SendBack {
+    /// The topic that it was read from, which may be the group's retry topic.
+    pub topic: String,
+    /// The group.
+    pub group: String,
+    /// The broker that holds the queue.
+    pub broker: String,
+    /// The queue's id there.
+    pub queue_id: i32,
+    /// The message's position in the queue.
+    pub offset: i64,
+    /// The message's id.
+    pub message_id: String,
+    /// When it is to be read again: a level of delay, or 0 for a longer one each time. Below 0, it becomes a dead letter at
+    /// once.
+    pub level: i32,
+    /// How often it may be delivered again after the first time, if the consumer has a limit of its own.
+    pub max_retries: Option<i32>,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }

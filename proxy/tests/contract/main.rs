@@ -180,6 +180,7 @@ contract! {
         a_queue_that_does_not_exist_is_refused,
         a_group_keeps_its_offset,
         the_offsets_of_a_queue_are_told,
+        what_could_not_be_consumed_is_read_again,
         one_client_of_a_group_locks_a_queue;
     restart:
         messages_survive,

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, Delivery, Filter, Found, Message, Pull, Pulled, QueueLock, QueueOf, ServiceError,
-    ServiceErrorKind, TopicQueue, Whence,
+    AckOutcome, Delivery, Filter, Found, Message, Pull, Pulled, QueueLock, QueueOf, SendBack, ServiceError,
+    ServiceErrorKind, TopicQueue, Whence, names,
 };
 
 use crate::backend::{Backend, Embedded};
@@ -57,6 +57,29 @@ impl Reader {
     fn queue(&self) -> QueueOf<'_> {
         let deadline = Instant::now() + PATIENCE;
         QueueOf { topic: &self.client.topic, broker: &self.broker, id: 0, deadline }
+    }
+
+    /// The same group in another topic of the broker.
+    fn elsewhere(&self, topic: String) -> Self {
+        let Client { services, group, .. } = &self.client;
+        let client = Client { services: services.clone(), topic, group: group.clone() };
+        Self { client, broker: self.broker.clone() }
+    }
+
+    /// The first message of a topic that is about to be made.
+    async fn first(&self) -> Delivery {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.try_pull(self.from(0)).await {
+                Ok(Pulled { found: Found::Messages(mut messages), .. }) => return messages.remove(0),
+                Ok(pulled) => assert!(Instant::now() < until, "{pulled:?}"),
+                Err(error) => assert!(
+                    error.kind == ServiceErrorKind::TopicNotFound && Instant::now() < until,
+                    "{error}"
+                ),
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn commit(&self, offset: i64) {
@@ -160,6 +183,35 @@ pub(crate) async fn the_offsets_of_a_queue_are_told<B: Backend>(backend: B) {
     assert_eq!(reader.offset(Whence::End).await, 3);
     assert_eq!(reader.offset(Whence::Time(before)).await, 0);
     assert_eq!(reader.offset(Whence::Time(sent + APART)).await, 2);
+}
+
+pub(crate) async fn what_could_not_be_consumed_is_read_again<B: Backend>(backend: B) {
+    let reader = Reader::new(&backend).await;
+    reader.client.send(vec![Message { flag: -7, ..plain("a") }]).await;
+    let back = |topic: &str, offset: i64, level: i32| SendBack {
+        topic: topic.to_owned(),
+        group: reader.client.group.clone(),
+        broker: reader.broker.clone(),
+        queue_id: 0,
+        offset,
+        message_id: "a".to_owned(),
+        level,
+        max_retries: Some(1),
+        deadline: Instant::now() + PATIENCE,
+    };
+    let offsets = &reader.client.services.offsets;
+    offsets.send_back(back(&reader.client.topic, 0, 1)).await.expect("a copy");
+    let retry = reader.elsewhere(names::retry_topic(&reader.client.group));
+    let again = retry.first().await;
+    assert_eq!((again.message.id.as_str(), again.message.flag, again.attempt), ("a", -7, 2));
+    let from = again.message.system_properties.iter().find(|(key, _)| key == names::properties::RETRY_TOPIC);
+    assert_eq!(from.map(|(_, topic)| topic), Some(&reader.client.topic));
+
+    offsets.send_back(back(&retry.client.topic, again.queue_offset, 1)).await.expect("a dead letter");
+    let dead = reader.elsewhere(names::dead_letter_topic(&reader.client.group)).first().await;
+    assert_eq!((dead.message.id.as_str(), dead.attempt), ("a", 3));
+    let unknown = offsets.send_back(back(&reader.client.topic, 9, 1)).await.expect_err("no such message");
+    assert_eq!(unknown.kind, ServiceErrorKind::Rejected);
 }
 
 pub(crate) async fn one_client_of_a_group_locks_a_queue<B: Backend>(backend: B) {

@@ -1,8 +1,12 @@
 //! What tools of the remoting protocol rely on.
 
+use std::time::Duration;
+
+use rocketmq_thin_proxy::config::{TopicSpec, TopicType};
 use rocketmq_thin_proxy::remoting::{Command, lenient, message};
 use serde_json::{Value, json};
 
+use crate::admin::{run, text};
 use crate::classic::{Classic, code, send};
 use crate::support::Proxy;
 
@@ -65,11 +69,11 @@ async fn groups_are_created_and_their_members_shown() {
     let shown = body(&tool.call(Command::request(GROUP).field("group", "g")).await);
     assert_eq!(shown["retryMaxTimes"], 3);
 
-    // Tools look for a group's brokers in the route of its retry topic, which clients find no queue in.
+    // Tools look for a group's brokers in the route of its retry topic. Consumers find no queue there before it is needed.
     let route = body(&tool.call(Command::request(code::ROUTE).field("topic", "%RETRY%g")).await);
     assert_eq!(
         (&route["queueDatas"][0]["perm"], route["brokerDatas"].as_array().map(Vec::len)),
-        (&json!(0), Some(1))
+        (&json!(2), Some(1))
     );
 
     let connections = Command::request(CONSUMER_CONNECTIONS).field("consumerGroup", "g");
@@ -123,4 +127,36 @@ async fn where_administration_has_its_own_port_tools_are_refused() {
     let mut tool = connected(&proxy).await;
     let delete = Command::request(DELETE_TOPIC).field("topic", "t");
     assert_eq!(tool.call(delete).await.code, code::NOT_SUPPORTED);
+}
+
+#[tokio::test]
+async fn a_change_keeps_what_it_does_not_name() {
+    let proxy = Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        config.topics = vec![TopicSpec {
+            name: "kept".to_owned(),
+            kind: TopicType::Delay,
+            retention: Some(Duration::from_secs(7 * 24 * 3600)),
+            ..TopicSpec::default()
+        }];
+        let group = json!({"name": "kept", "fifo": true, "start": "latest"});
+        config.groups = vec![serde_json::from_value(group).expect("a group")];
+    })
+    .await;
+    let mut tool = connected(&proxy).await;
+    let put = Command::request(PUT_TOPIC).field("topic", "kept").field("perm", 6);
+    let put = put.field("readQueueNums", 16).field("writeQueueNums", 16);
+    assert_eq!(tool.call(put).await.code, code::SUCCESS);
+    let group = json!({"groupName": "kept", "retryMaxTimes": 3});
+    assert_eq!(tool.call(Command::request(PUT_GROUP).body(group.to_string())).await.code, code::SUCCESS);
+    let shown = run(&proxy, &["topic", "show", "kept"], "").await;
+    let shown = text(&shown.stdout);
+    for line in ["type = \"delay\"", "queues = 16", "retention = \"7days\""] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let shown = run(&proxy, &["group", "show", "kept"], "").await;
+    let shown = text(&shown.stdout);
+    for line in ["fifo = true", "max_retries = 3", "start = \"latest\""] {
+        assert!(shown.contains(line), "{shown}");
+    }
 }

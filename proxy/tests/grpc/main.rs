@@ -2,8 +2,10 @@
 
 mod admin;
 mod classic;
+mod classic_broker;
 mod classic_consumer;
 mod classic_queue;
+mod classic_retry;
 mod classic_tools;
 mod dead_letters;
 mod drain;

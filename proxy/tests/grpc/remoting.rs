@@ -208,7 +208,7 @@ async fn a_shutdown_answers_what_is_under_way_and_closes_connections() {
 }
 
 #[tokio::test]
-async fn the_protocol_is_served_only_where_the_configuration_says_so() {
-    let proxy = Proxy::start().await;
+async fn the_protocol_can_be_switched_off() {
+    let proxy = Proxy::configured(|config| config.remoting.enabled = false).await;
     sends_in_vain(proxy.address, &[0, 0, 0, 6, 0, 0, 0, 2, b'{', b'}']).await;
 }

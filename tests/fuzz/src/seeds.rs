@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use prost::Message;
 use rocketmq_thin_proto::v2 as pb;
-use rocketmq_thin_proxy::remoting::message::put_batch_entry;
+use rocketmq_thin_proxy::remoting::message::{BatchEntry, put_batch_entry};
 use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties};
 use tokio_util::codec::Encoder;
 
@@ -61,8 +61,10 @@ fn classic_requests() -> Vec<Vec<u8>> {
     let send = send.field("a", "p").field("b", "t").field("e", 0).field("g", 1);
     let properties = properties::encode([("UNIQ_KEY", "id"), ("DELAY", "3"), ("KEYS", "a b"), ("own", "x")]);
     let mut batch = BytesMut::new();
-    put_batch_entry(&mut batch, b"one", "");
-    put_batch_entry(&mut batch, b"two", &properties);
+    for (body, properties) in [("one", ""), ("two", properties.as_str())] {
+        let entry = BatchEntry { flag: 0, properties: properties.to_owned(), body: body.into() };
+        put_batch_entry(&mut batch, &entry);
+    }
     let zstd = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 7 << 3, 0x03, 0x00, 0x10, b'x'];
     let compressed = send.clone().field("f", 0x201).body(zstd.to_vec());
     let batch = send.clone().field("m", true).body(batch.freeze());

@@ -95,7 +95,7 @@ impl Broker {
     pub(super) async fn topic(&self, name: &str) -> Result<Arc<Topic>, ServiceError> {
         match self.catalog.topic(name) {
             Some(topic) => Ok(topic),
-            // Dead letters create dead-letter topics; only Apache's brokers have retry topics.
+            // What is moved there creates retry and dead-letter topics.
             None if !self.config.auto_create_topics || names::is_retry_or_dead_letter(name) => {
                 Err(not_found(name))
             }

@@ -14,10 +14,12 @@ const TAG: u16 = 1;
 const GZIP: u16 = 1 << 1;
 const BORN_AT: u16 = 1 << 2;
 const TRACE: u16 = 1 << 3;
-/// The message had deliveries in another topic: it is a dead letter.
+/// The message had deliveries in another topic: it is a dead letter, or in a retry topic.
 const EARLIER_ATTEMPTS: u16 = 1 << 4;
 /// A half message has a time after which its producer is asked.
 const RECOVERY: u16 = 1 << 5;
+/// The sender's own number, behind the properties.
+const SENDERS_FLAG: u16 = 1 << 6;
 const KIND_SHIFT: u16 = 8;
 const KIND_MASK: u16 = 0b111;
 /// These fields are there although the kind does not imply them.
@@ -55,7 +57,7 @@ pub(super) struct Stored {
     pub(super) earlier_attempts: u32,
 }
 
-/// Encodes a message. `earlier_attempts` is 0 for all but dead letters.
+/// Encodes a message. `earlier_attempts` is 0 unless it is a dead letter, or in a retry topic.
 pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     let mut head = Vec::with_capacity(96);
     head.extend_from_slice(&flags(message, earlier_attempts).to_le_bytes());
@@ -87,6 +89,9 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     for (key, value) in properties {
         binary::put_text(&mut head, key);
         binary::put_text(&mut head, value);
+    }
+    if message.flag != 0 {
+        binary::put_signed(&mut head, message.flag.into());
     }
     Encoded { head, body: message.body.clone() }
 }
@@ -122,6 +127,11 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
         let pair = (binary::text(&mut input)?.to_owned(), binary::text(&mut input)?.to_owned());
         if is_reserved(&pair.0) { system_properties.push(pair) } else { properties.push(pair) }
     }
+    let flag = if flags & SENDERS_FLAG != 0 {
+        i32::try_from(binary::signed(&mut input)?).map_err(|_| Malformed)?
+    } else {
+        0
+    };
     let body = bytes.slice(bytes.len() - input.len()..);
     let body_encoding = if flags & GZIP != 0 { BodyEncoding::Gzip } else { BodyEncoding::Identity };
     let message = Message {
@@ -130,6 +140,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
         keys,
         properties,
         system_properties,
+        flag,
         body,
         body_encoding,
         born_at,
@@ -194,6 +205,7 @@ fn flags(message: &Message, earlier_attempts: u32) -> u16 {
     set(EARLIER_ATTEMPTS, earlier_attempts > 0);
     set(RECOVERY, message.recovery.is_some());
     set(ORIGIN, message.dead_letter_origin.is_some());
+    set(SENDERS_FLAG, message.flag != 0);
     set(DELAY, message.delay.is_some() && kind != TopicKind::Delay);
     set(GROUP, message.group.is_some() && kind != TopicKind::Fifo);
     set(PRIORITY, message.priority.is_some() && kind != TopicKind::Priority);
@@ -315,24 +327,25 @@ mod tests {
             prop::option::of(-1_000i64..1 << 44),
             any::<bool>(),
             prop::option::of((".*", ".*")),
+            any::<i32>(),
         );
-        (kinds(), texts, rest).prop_map(
-            |(kinds, (id, tag, keys, born_host, trace_context), (properties, body, born, gzip, origin))| {
-                Message {
-                    id,
-                    tag,
-                    keys,
-                    properties,
-                    body: body.into(),
-                    body_encoding: if gzip { BodyEncoding::Gzip } else { BodyEncoding::Identity },
-                    born_at: born.map(time),
-                    born_host,
-                    trace_context,
-                    dead_letter_origin: origin.map(|(topic, message_id)| Origin { topic, message_id }),
-                    ..kinds
-                }
-            },
-        )
+        (kinds(), texts, rest).prop_map(|(kinds, texts, (properties, body, born, gzip, origin, flag))| {
+            let (id, tag, keys, born_host, trace_context) = texts;
+            Message {
+                id,
+                tag,
+                keys,
+                properties,
+                flag,
+                body: body.into(),
+                body_encoding: if gzip { BodyEncoding::Gzip } else { BodyEncoding::Identity },
+                born_at: born.map(time),
+                born_host,
+                trace_context,
+                dead_letter_origin: origin.map(|(topic, message_id)| Origin { topic, message_id }),
+                ..kinds
+            }
+        })
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use super::settle::{Freed, GroupProgress, Referent, parse, referent};
 use super::store::corrupt;
 use super::topic::Topic;
 use super::writer::{Entry, Job};
-use crate::service::{Delay, Forward, Origin, ServiceError, ServiceErrorKind, names};
+use crate::service::{Delay, Forward, Message, Origin, ServiceError, ServiceErrorKind, names};
 
 /// A move under way. It holds off others of the same message until it is dropped.
 struct Move {
@@ -55,12 +55,7 @@ impl Broker {
         }
         let Some(stored) = self.read_message(&group, at).await? else { return Ok(()) };
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
-        let mut letter = stored.message;
-        // As Apache's brokers do.
-        letter.delay = Some(Delay::Untold);
-        // A dead letter that becomes one again keeps its first origin.
-        let origin = Origin { topic: request.topic, message_id: letter.id.clone() };
-        letter.dead_letter_origin.get_or_insert(origin);
+        let letter = as_dead_letter(stored.message, request.topic);
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
         let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
         let (reply, answer) = oneshot::channel();
@@ -153,6 +148,17 @@ impl Broker {
         let bytes = chunk.message(at.offset).map_err(|_| corrupt("message"))?;
         codec::decode(&bytes).map(Some).map_err(|_| corrupt("message"))
     }
+}
+
+/// What a message of this topic is as a dead letter.
+pub(super) fn as_dead_letter(message: Message, topic: String) -> Message {
+    let mut letter = message;
+    // As Apache's brokers do.
+    letter.delay = Some(Delay::Untold);
+    // A dead letter that becomes one again keeps its first origin.
+    let origin = Origin { topic, message_id: letter.id.clone() };
+    letter.dead_letter_origin.get_or_insert(origin);
+    letter
 }
 
 impl Move {

@@ -71,6 +71,7 @@ mod reset;
 mod retention;
 mod retention_bytes;
 mod retention_clock;
+mod retry;
 mod search;
 mod send;
 mod services;

@@ -20,8 +20,8 @@ use super::take::{MAX_BYTES, MAX_LOOKED_AT};
 use super::topic::Topic;
 use super::waiting_limits;
 use crate::service::{
-    Delivery, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, ServiceError, ServiceErrorKind, TopicQueue,
-    Whence, millis, time,
+    Delivery, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, SendBack, ServiceError, ServiceErrorKind,
+    TopicQueue, Whence, millis, time,
 };
 
 /// A queue that requests may read.
@@ -117,6 +117,10 @@ impl Offsets for Broker {
             }
         };
         Ok(offset as i64)
+    }
+
+    async fn send_back(&self, back: SendBack) -> Result<(), ServiceError> {
+        self.copy_to_retry_topic(back).await
     }
 
     async fn lock(&self, lock: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {

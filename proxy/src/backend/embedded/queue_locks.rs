@@ -57,6 +57,11 @@ impl QueueLocks {
         Ok(true)
     }
 
+    /// Whether a client of the group has a queue.
+    pub(super) fn has_any(&self, group: &str, now: Instant) -> bool {
+        self.by_queue.lock().iter().any(|(key, owner)| key.group == group && owner.has_it(now))
+    }
+
     /// Ends the lock, if this client has it.
     pub(super) fn unlock(&self, key: &GroupQueue, client_id: &str) {
         let mut locks = self.by_queue.lock();
@@ -81,6 +86,9 @@ mod tests {
         let has = |group: &str, client: &str, now| locks.lock(queue(group), client, now).expect("room");
         assert!(has("g", "a", now) && has("g", "a", now));
         assert!(!has("g", "b", now) && has("h", "b", now));
+        assert!(
+            locks.has_any("g", now) && !locks.has_any("other", now) && !locks.has_any("g", now + LOCK_TIME)
+        );
         locks.unlock(&queue("g"), "b");
         assert!(!has("g", "b", now));
         locks.unlock(&queue("g"), "a");

@@ -14,6 +14,7 @@ use super::tables::Tables;
 use super::topic::Topic;
 use super::writer::{Entry, Job, Placed};
 use crate::backend::queue_choice;
+use crate::service::names::RETRY_PREFIX;
 use crate::service::{Delay, Message, Sent, ServiceError, ServiceErrorKind, TopicKind, millis};
 
 impl Broker {
@@ -24,6 +25,9 @@ impl Broker {
         messages: Vec<Message>,
         deadline: Instant,
     ) -> Result<Vec<Sent>, ServiceError> {
+        if let Some(group) = topic.strip_prefix(RETRY_PREFIX) {
+            return self.store_retries(group, messages, deadline).await;
+        }
         let topic = self.topic(topic).await?;
         let queues = topic.write_queues();
         if queues == 0 {
@@ -31,12 +35,11 @@ impl Broker {
         }
         // The other messages of a request go to one queue, so that they stay in order.
         let turn = topic.take_turn() % queues;
-        let now = clock::now();
         let entries = messages
             .iter()
             .map(|message| {
                 let queue = choose_queue(message, queues, turn)?;
-                let due = due(message).filter(|due| *due > now);
+                let due = due(message);
                 let immunity =
                     message.half.then(|| message.recovery.unwrap_or(self.config.transaction_timeout));
                 Ok(Entry { message: codec::encode(message, 0), queue: queue as u32, due, immunity })
@@ -102,9 +105,10 @@ fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, 
     }
 }
 
-fn due(message: &Message) -> Option<u64> {
+/// When a message is to be put into its queue, if not at once: in milliseconds since 1970.
+pub(super) fn due(message: &Message) -> Option<u64> {
     match message.delay {
-        Some(Delay::Until(time)) => u64::try_from(millis(time)).ok(),
+        Some(Delay::Until(time)) => u64::try_from(millis(time)).ok().filter(|due| *due > clock::now()),
         _ => None,
     }
 }

@@ -111,6 +111,7 @@ mod tests {
             queue_id: 2,
             queue_offset: 9,
             commit_log_offset: 77,
+            flag: 0,
             system_flags: 4,
             born_at: 1,
             born_host: host,

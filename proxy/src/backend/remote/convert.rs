@@ -157,6 +157,7 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     if message.born_host.is_empty() {
         message.born_host = stored.born_host.to_string();
     }
+    message.flag = stored.flag;
     message.born_at = Some(time(stored.born_at));
     (message.body, message.body_encoding) = body(stored, budget);
     message
@@ -241,6 +242,7 @@ mod tests {
             queue_id: 0,
             queue_offset: 0,
             commit_log_offset: 0,
+            flag: 0,
             system_flags: flags::COMPRESSED,
             born_at: 0,
             born_host: host,

@@ -82,16 +82,15 @@ impl Cluster {
 
     /// Creates a topic that a client has named and no name server knows, and waits until it has a route. If a broker has it
     /// already, nothing is changed: the broker will register it with the name servers.
-    pub(super) async fn create_missing_topic(&self, name: &str) -> Result<(), ServiceError> {
-        const QUEUES: i32 = 8;
+    pub(super) async fn create_missing_topic(&self, name: &str, queues: i32) -> Result<(), ServiceError> {
         const POLL: Duration = Duration::from_millis(20);
         let known = self.every_master(&get_topic_config(name), topic_in).await?;
         if known.iter().all(Option::is_none) {
             self.write_topic(&TopicConfig {
                 name: name.to_owned(),
                 kind: TopicKind::Normal,
-                read_queues: QUEUES,
-                write_queues: QUEUES,
+                read_queues: queues,
+                write_queues: queues,
                 permission: Permission { read: true, write: true },
                 lite_expiration: None,
                 retention: None,
@@ -272,7 +271,7 @@ mod tests {
                 "queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#
         );
         let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
-        scripted::cluster(&[name_server.await]).create_missing_topic("t").await.unwrap();
+        scripted::cluster(&[name_server.await]).create_missing_topic("t", 8).await.unwrap();
         asked.lock().clone()
     }
 

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::answer::{refusal, required};
+use super::answer::{refusal, required, success};
 use super::cluster::Cluster;
 use super::convert::{self, InflateBudget};
 use super::handle::{Handle, TopicVariant};
 use super::lite;
+use super::topology::{BrokerAddress, TopicRoute};
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::properties;
 use crate::remoting::{Command, request, response};
@@ -23,13 +24,7 @@ impl Cluster {
     /// Takes messages from one broker of the topic: the named one, or the next in turn.
     pub(super) async fn pop(&self, receive: &Receive) -> Result<Delivered, ServiceError> {
         let route = self.route(&receive.topic).await?;
-        let brokers = route.readable();
-        let named =
-            receive.broker.as_ref().and_then(|name| brokers.iter().find(|broker| broker.name == *name));
-        let in_turn = || self.receives.next(brokers, |broker| &broker.name);
-        let broker = named
-            .or_else(in_turn)
-            .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))?;
+        let broker = self.broker_for(receive, &route)?;
         let left = receive.deadline.saturating_duration_since(Instant::now());
         let command = match &receive.lite_client {
             Some(client_id) => lite::pop_command(receive, client_id, left),
@@ -45,6 +40,39 @@ impl Cluster {
             response::POLLING_FULL => Err(ServiceError::new(ServiceErrorKind::Busy, "polling full")),
             _ => Err(refusal(&answer)),
         }
+    }
+
+    fn broker_for<'a>(
+        &self,
+        receive: &Receive,
+        route: &'a TopicRoute,
+    ) -> Result<&'a BrokerAddress, ServiceError> {
+        let brokers = route.readable();
+        let named =
+            receive.broker.as_ref().and_then(|name| brokers.iter().find(|broker| broker.name == *name));
+        let in_turn = || self.receives.next(brokers, |broker| &broker.name);
+        named
+            .or_else(in_turn)
+            .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))
+    }
+
+    /// Whether such a pop would bring a message. The broker waits for one.
+    pub(super) async fn has_message(&self, receive: &Receive) -> Result<bool, ServiceError> {
+        let route = self.route(&receive.topic).await?;
+        let broker = self.broker_for(receive, &route)?;
+        let left = receive.deadline.saturating_duration_since(Instant::now());
+        let (kind, expression) = expression(&receive.filter);
+        let command = Command::request(request::NOTIFICATION)
+            .field("consumerGroup", &receive.group)
+            .field("topic", &receive.topic)
+            .field("queueId", ANY_QUEUE)
+            .field("pollTime", left.as_millis())
+            .field("bornTime", millis(SystemTime::now()))
+            .field("expType", kind)
+            .field("exp", expression)
+            .field("order", receive.fifo);
+        let answer = success(self.call(broker, command, left + self.options.call_timeout).await?)?;
+        Ok(answer.text("hasMsg") == Some("true"))
     }
 
     // Messages that the filter rejects count as consumed.
@@ -256,6 +284,7 @@ mod tests {
                 queue_id: numbers.0,
                 queue_offset: numbers.1,
                 commit_log_offset: numbers.2,
+                flag: 0,
                 // Both hosts are IPv4.
                 system_flags: system_flags & !0x30,
                 born_at: numbers.3,

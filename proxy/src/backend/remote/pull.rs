@@ -14,8 +14,8 @@ use super::topology::BrokerAddress;
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::{Command, request, response};
 use crate::service::{
-    Delivery, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, ServiceError, ServiceErrorKind, TopicQueue,
-    Whence, millis,
+    Delivery, Filter, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, SendBack, ServiceError,
+    ServiceErrorKind, TopicQueue, Whence, millis,
 };
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
@@ -58,6 +58,10 @@ impl Offsets for Remote {
         required(&success(self.cluster.call_about(queue, command).await?)?, "offset")
     }
 
+    async fn send_back(&self, back: SendBack) -> Result<(), ServiceError> {
+        self.cluster.send_back(&back).await
+    }
+
     async fn lock(&self, lock: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
         self.cluster.lock_queues(&lock).await
     }
@@ -80,8 +84,61 @@ impl Cluster {
         Ok(self.call(&broker, command, self.time_left(queue.deadline)).await?)
     }
 
+    /// Has the broker move a message to the group's retry topic, by its position in the commit log, which readers are not
+    /// told.
+    async fn send_back(&self, back: &SendBack) -> Result<(), ServiceError> {
+        let pull = Pull {
+            topic: back.topic.clone(),
+            group: back.group.clone(),
+            broker: back.broker.clone(),
+            queue_id: back.queue_id,
+            offset: back.offset,
+            max: 1,
+            filter: Filter::All,
+            deadline: Instant::now(),
+        };
+        let answer = self.read(&pull).await?;
+        let mut stored = decode_all(answer.body.clone()).into_iter();
+        let Some(message) = stored.find(|stored| stored.queue_offset == back.offset) else {
+            let text = format!("no message is at offset {} of queue {}", back.offset, back.queue_id);
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
+        };
+        let command = Command::request(request::CONSUMER_SEND_MSG_BACK)
+            .field("offset", message.commit_log_offset)
+            .field("group", &back.group)
+            .field("delayLevel", back.level)
+            .field("originMsgId", &back.message_id)
+            .field("originTopic", &back.topic)
+            .field("unitMode", false)
+            .field("bname", &back.broker);
+        let command = match back.max_retries {
+            Some(max) => command.field("maxReconsumeTimes", max),
+            None => command,
+        };
+        let master = self.master(&back.broker).await?;
+        success(self.call(&master, command, self.time_left(back.deadline)).await?).map(drop)
+    }
+
     /// Reads from a queue, and converts the messages with this function.
     pub(super) async fn pull(&self, pull: &Pull, convert: Convert) -> Result<Pulled, ServiceError> {
+        let answer = self.read(pull).await?;
+        let found = match answer.code {
+            response::SUCCESS => {
+                let mut budget = InflateBudget::default();
+                let stored = decode_all(answer.body.clone());
+                let read = stored.iter().map(|stored| convert(stored, pull.topic.clone(), &mut budget));
+                Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
+            }
+            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
+            response::PULL_OFFSET_MOVED => Found::OffsetIllegal,
+            _ => return Err(refusal(&answer)),
+        };
+        let range = required(&answer, "minOffset")?..required(&answer, "maxOffset")?;
+        Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")?, range })
+    }
+
+    /// The broker's answer to a read.
+    async fn read(&self, pull: &Pull) -> Result<Command, ServiceError> {
         let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
         // A broker that is asked to wait takes up to five seconds to notice that the time is over.
@@ -100,20 +157,7 @@ impl Cluster {
             .field("subVersion", 0)
             .field("expressionType", kind)
             .field("bname", &pull.broker);
-        let answer = self.peers.call(&broker.address, command, left + self.options.call_timeout).await?;
-        let found = match answer.code {
-            response::SUCCESS => {
-                let mut budget = InflateBudget::default();
-                let stored = decode_all(answer.body.clone());
-                let read = stored.iter().map(|stored| convert(stored, pull.topic.clone(), &mut budget));
-                Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
-            }
-            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
-            response::PULL_OFFSET_MOVED => Found::OffsetIllegal,
-            _ => return Err(refusal(&answer)),
-        };
-        let range = required(&answer, "minOffset")?..required(&answer, "maxOffset")?;
-        Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")?, range })
+        Ok(self.peers.call(&broker.address, command, left + self.options.call_timeout).await?)
     }
 
     /// Where to read a topic's queues on this broker, which a client has named.

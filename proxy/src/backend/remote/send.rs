@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::future::join_all;
 
 use super::answer::{refusal, required};
@@ -10,10 +10,10 @@ use super::convert;
 use super::half_message::HalfMessage;
 use super::topology::{Queue, TopicRoute};
 use crate::backend::queue_choice;
-use crate::remoting::message::{self, put_batch_entry};
+use crate::remoting::message::{self, BatchEntry, put_batch_entry};
 use crate::remoting::{Command, HeaderType, request, response};
 use crate::service::{
-    ChosenQueue, Message, Persistence, Sent, ServiceError, ServiceErrorKind, TopicKind, millis,
+    ChosenQueue, Message, Persistence, Sent, SentBack, ServiceError, ServiceErrorKind, TopicKind, millis,
 };
 
 /// The header field of a message's `sysFlag`.
@@ -230,17 +230,22 @@ fn single(topic: &str, message: &Message) -> Command {
 }
 
 fn batch(topic: &str, messages: &[Message]) -> Command {
-    let mut body = BytesMut::with_capacity(messages.iter().map(|message| message.body.len() + 512).sum());
+    let mut batch = BytesMut::with_capacity(messages.iter().map(|message| message.body.len() + 512).sum());
     for message in messages {
-        put_batch_entry(&mut body, &message.body, &convert::properties(topic, message));
+        let (flag, body) = (message.flag, message.body.clone());
+        put_batch_entry(
+            &mut batch,
+            &BatchEntry { flag, properties: convert::properties(topic, message), body },
+        );
     }
     let first = messages.first().cloned().unwrap_or_default();
-    header(request::SEND_BATCH_MESSAGE, topic, &first).field("m", true).body(Bytes::from(body))
+    header(request::SEND_BATCH_MESSAGE, topic, &first).field("m", true).body(batch.freeze())
 }
 
 /// The header of a send, in its short names (Apache's `SendMessageRequestHeaderV2`).
 fn header(code: i32, topic: &str, message: &Message) -> Command {
-    Command::request(code)
+    let SentBack { deliveries, max_retries } = message.sent_back.unwrap_or_default();
+    let command = Command::request(code)
         .header(HeaderType::Binary)
         .field("a", topic) // The producer group: one for all gRPC producers of a topic.
         .field("b", topic)
@@ -248,9 +253,13 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("d", 4)
         .field(FLAGS, convert::system_flags(message))
         .field("g", millis(message.born_at.unwrap_or(std::time::UNIX_EPOCH)))
-        .field("h", 0)
-        .field("j", 0)
-        .field("k", false)
+        .field("h", message.flag)
+        .field("j", deliveries)
+        .field("k", false);
+    match max_retries {
+        Some(max) => command.field("l", max),
+        None => command,
+    }
 }
 
 /// Reads the answer to a send. For a half message on this broker, it includes where the message is stored.

@@ -12,8 +12,12 @@ use crate::remoting::sign::Signer;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerOf, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Forward,
     GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route,
-    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind,
+    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, names,
 };
+
+/// Queues of a topic on each broker, for a topic that a client names first, and for a group's retry topic.
+const QUEUES: i32 = 8;
+const RETRY_QUEUES: i32 = 1;
 
 /// The services of a cluster. Does not connect yet: the cluster may start later.
 ///
@@ -62,8 +66,19 @@ impl Remote {
         {
             return Ok(());
         }
-        self.cluster.create_missing_topic(topic).await?;
+        self.cluster.create_missing_topic(topic, QUEUES).await?;
         self.topics.forget(topic);
+        Ok(())
+    }
+
+    /// Creates the retry topic of a group, if it is missing. Brokers do so when a consumer reports to them, or has them
+    /// send a message back.
+    async fn ensure_retry_topic(&self, group: &str) -> Result<(), ServiceError> {
+        self.group(group).await?;
+        let topic = names::retry_topic(group);
+        if self.cluster.find_route(&topic).await?.is_none() {
+            self.cluster.create_missing_topic(&topic, RETRY_QUEUES).await?;
+        }
         Ok(())
     }
 }
@@ -77,7 +92,10 @@ impl Messages for Remote {
         deadline: Instant,
     ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
         convert::check_properties(topic, &messages)?;
-        self.ensure(topic).await?;
+        match topic.strip_prefix(names::RETRY_PREFIX) {
+            Some(group) => self.ensure_retry_topic(group).await?,
+            None => self.ensure(topic).await?,
+        }
         self.cluster.send(topic, &messages, deadline).await
     }
 
@@ -92,6 +110,11 @@ impl Messages for Remote {
         });
         let popped = receiver.await.ok().and_then(|mut unclaimed| unclaimed.popped.take());
         popped.unwrap_or_else(|| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was aborted")))
+    }
+
+    async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
+        self.ensure(&request.topic).await?;
+        self.cluster.has_message(&request).await
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {

@@ -9,7 +9,9 @@ use super::request::{Answered, Refusal, Request, json, success};
 use crate::error::{Error, ErrorKind};
 use crate::remoting::response;
 use crate::service::names;
-use crate::service::{GroupConfig, Permission, TopicConfig, TopicKind, millis};
+use crate::service::{
+    GroupConfig, GroupField, GroupUpdate, TopicConfig, TopicField, TopicKind, TopicUpdate, millis,
+};
 
 /// A topic's configuration (Apache's `TopicConfig`).
 #[derive(Serialize)]
@@ -26,26 +28,28 @@ struct TopicBody {
 }
 
 /// A group's configuration (Apache's `SubscriptionGroupConfig`). What is not here has no meaning in this proxy.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct GroupBody {
     group_name: String,
-    #[serde(default = "yes")]
     consume_enable: bool,
-    #[serde(default)]
     consume_message_orderly: bool,
-    #[serde(default = "default_retries")]
     retry_max_times: i32,
-    #[serde(default = "yes", skip_deserializing)]
     consume_broadcast_enable: bool,
-    #[serde(default = "yes", skip_deserializing)]
     consume_from_min_enable: bool,
-    #[serde(default = "one", skip_deserializing)]
     retry_queue_nums: i32,
-    #[serde(default, skip_deserializing)]
     broker_id: i64,
-    #[serde(default = "one", skip_deserializing)]
     which_broker_when_consume_slowly: i32,
+}
+
+/// What a tool sets of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupChange {
+    group_name: String,
+    consume_enable: Option<bool>,
+    consume_message_orderly: Option<bool>,
+    retry_max_times: Option<i32>,
 }
 
 /// What tools compare to learn whether something has changed.
@@ -55,18 +59,6 @@ struct DataVersion {
     counter: i64,
     state_version: i64,
     timestamp: i64,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn one<T: From<u8>>() -> T {
-    1.into()
-}
-
-fn default_retries() -> i32 {
-    GroupConfig::DEFAULT_MAX_RETRIES
 }
 
 impl DataVersion {
@@ -111,38 +103,42 @@ impl From<GroupConfig> for GroupBody {
     }
 }
 
-/// UPDATE_AND_CREATE_TOPIC. A topic that exists keeps its type unless the request names one.
+/// UPDATE_AND_CREATE_TOPIC. A topic that exists keeps what the request does not name.
 pub(super) async fn put_topic(request: Request) -> Answered {
-    let name = request.text("topic")?.to_owned();
     let processor = &request.shared.processor;
-    let known = processor.topics().await.map_err(Refusal::from)?.into_iter().find(|topic| topic.name == name);
-    let mut topic = known.unwrap_or(TopicConfig {
-        name,
+    let mut topic = TopicConfig {
+        name: request.text("topic")?.to_owned(),
         kind: TopicKind::Normal,
-        read_queues: 0,
-        write_queues: 0,
-        permission: Permission::default(),
+        read_queues: request.number("readQueueNums")?,
+        write_queues: request.number("writeQueueNums")?,
+        permission: names::permission_of(request.number("perm")?),
         lite_expiration: None,
         retention: None,
         retention_bytes: None,
-    });
-    topic.read_queues = request.number("readQueueNums")?;
-    topic.write_queues = request.number("writeQueueNums")?;
-    let bits: i32 = request.number("perm")?;
-    topic.permission = names::permission_of(bits);
+    };
+    let mut fields =
+        vec![TopicField::ReadQueues, TopicField::WriteQueues, TopicField::Readable, TopicField::Writable];
     let refuse =
         |what: &str| Err(Refusal::new(response::INVALID_PARAMETER, format!("{what} is not supported")));
     let attributes = request.command.text("attributes").unwrap_or_default();
     for change in attributes.split(',').filter(|change| !change.is_empty()) {
         match change.strip_prefix('+').and_then(|change| change.split_once('=')) {
             Some((names::MESSAGE_TYPE, wanted)) => match names::kind_named(wanted) {
-                Some(kind) => topic.kind = kind,
+                Some(kind) => {
+                    topic.kind = kind;
+                    fields.push(TopicField::Kind);
+                }
                 None => return refuse(&format!("the message type {wanted}")),
             },
             _ => return refuse(&format!("the attribute {change}")),
         }
     }
-    processor.apply(vec![topic], Vec::new(), true).await.map_err(Refusal::from)?;
+    match processor.update_topic(TopicUpdate { values: topic.clone(), fields }).await {
+        Err(error) if error.kind == ErrorKind::TopicNotFound => {
+            processor.apply(vec![topic], Vec::new(), true).await?;
+        }
+        updated => updated?,
+    }
     Ok(success())
 }
 
@@ -165,19 +161,31 @@ fn absent_is_fine(deleted: Result<(), Error>, absent: ErrorKind) -> Answered {
     }
 }
 
-/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. A group that exists keeps what the request can't tell.
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. A group that exists keeps what the request does not name.
 pub(super) async fn put_group(request: Request) -> Answered {
-    let body: GroupBody = request.json()?;
+    let GroupChange { group_name, consume_enable, consume_message_orderly, retry_max_times } =
+        request.json()?;
+    let mut group = GroupConfig::named(group_name);
+    let mut fields = Vec::new();
+    if let Some(consume) = consume_enable {
+        group.consume = consume;
+        fields.push(GroupField::Consume);
+    }
+    if let Some(fifo) = consume_message_orderly {
+        group.fifo = fifo;
+        fields.push(GroupField::Fifo);
+    }
+    if let Some(max_retries) = retry_max_times {
+        group.max_retries = max_retries;
+        fields.push(GroupField::MaxRetries);
+    }
     let processor = &request.shared.processor;
-    let groups = processor.groups().await.map_err(Refusal::from)?;
-    let known = groups.into_iter().find(|group| group.name == body.group_name);
-    let group = GroupConfig {
-        fifo: body.consume_message_orderly,
-        consume: body.consume_enable,
-        max_retries: body.retry_max_times,
-        ..known.unwrap_or_else(|| GroupConfig::named(body.group_name))
-    };
-    processor.apply(Vec::new(), vec![group], true).await.map_err(Refusal::from)?;
+    match processor.update_group(GroupUpdate { values: group.clone(), fields }).await {
+        Err(error) if error.kind == ErrorKind::GroupNotFound => {
+            processor.apply(Vec::new(), vec![group], true).await?;
+        }
+        updated => updated?,
+    }
     Ok(success())
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::admin_stats::queue_key;
+use super::consume;
 use super::request::{Answered, Refusal, Request, success};
+use crate::remoting::{Command, request};
 use crate::service::{ResetGroup, ResetTarget, time};
 
 /// Times that stand for the two ends of a queue.
@@ -25,7 +27,7 @@ pub(super) async fn reset(request: Request) -> Answered {
             at => ResetTarget::Time(time(at)),
         },
     };
-    let reset = ResetGroup { group, topic: topic.clone(), target };
+    let reset = ResetGroup { group: group.clone(), topic: topic.clone(), target };
     let queues = request.shared.processor.reset_group(reset).await.map_err(Refusal::from)?;
     let mut table = String::new();
     for queue in &queues {
@@ -33,5 +35,22 @@ pub(super) async fn reset(request: Request) -> Answered {
         let key = queue_key(&topic, &queue.broker, queue.queue);
         let _ = write!(table, "{separator}{key}:{}", queue.offset);
     }
-    Ok(success().body(format!("{{\"offsetTable\":{{{table}}}}}")))
+    let body = format!("{{\"offsetTable\":{{{table}}}}}");
+    tell_readers(&request, (&group, &topic), &body);
+    Ok(success().body(body))
+}
+
+/// Tells the members of the group that read by offset to go on there. Otherwise they would store where they are.
+fn tell_readers(request: &Request, (group, topic): (&str, &str), offsets: &str) {
+    for member in request.shared.members.of(group) {
+        let subscribes = member.consumer.subscriptions.contains_key(topic);
+        if subscribes && !consume::pops(&request.shared, &member.session, group) {
+            let reset = Command::request(request::RESET_CONSUMER_CLIENT_OFFSET)
+                .field("topic", topic)
+                .field("group", group)
+                .field("timestamp", request.command.text("timestamp").unwrap_or_default())
+                .field("isForce", true);
+            member.session.notify(reset.body(offsets.to_owned()));
+        }
+    }
 }

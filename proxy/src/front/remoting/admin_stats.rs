@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
 use super::message::{self, Place};
-use super::position;
+use super::position::{self, Position};
 use super::request::{Answered, Refusal, Request, success};
 use crate::processor::BrokersCommand;
 use crate::remoting::response;
@@ -76,8 +76,12 @@ pub(super) fn runtime_info() -> Answered {
 
 /// VIEW_MESSAGE_BY_ID: the message at a position.
 pub(super) async fn view(request: Request) -> Answered {
-    let at: i64 = request.number("offset")?;
-    let (queue_id, offset) = position::parts(at);
+    Ok(success().body(stored_at(&request, request.number("offset")?).await?))
+}
+
+/// The message at a position of the topic that the request names.
+pub(super) async fn stored_at(request: &Request, at: i64) -> Result<Bytes, Refusal> {
+    let Position { queue_id, offset, .. } = position::parts(at);
     let not_found =
         || Refusal::new(response::SYSTEM_ERROR, format!("can not find message by the offset, {at}"));
     let topic = request.command.text("topic").ok_or_else(not_found)?.to_owned();
@@ -88,7 +92,7 @@ pub(super) async fn view(request: Request) -> Answered {
         let found = page.messages.iter().find(|message| message.delivery.queue_offset == offset);
         if let Some(ReadMessage { delivery, .. }) = found {
             let place = Place::stored(delivery, request.session.local(), &range.cluster);
-            return Ok(success().body(message::record(delivery, place).encode()));
+            return Ok(message::record(delivery, place).encode());
         }
     }
     Err(not_found())

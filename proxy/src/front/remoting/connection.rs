@@ -59,7 +59,7 @@ struct Requests<'a> {
 
 impl Serving {
     pub(super) fn new(shared: Arc<Shared>, budget: Arc<ConnectionBudget>, connection: Connection) -> Self {
-        let (session, written, pushed) = Session::open(&connection);
+        let (session, written, pushed) = Session::open(&connection, &budget);
         Self { shared, session: Arc::new(session), connection, budget, written, pushed }
     }
 

@@ -37,10 +37,12 @@ fn send(command: &Command) {
         system_flags: command.number("f").unwrap_or_default(),
         born_at: command.number("g").unwrap_or_default(),
         queue: None,
+        flag: 0,
+        sent_back: None,
     };
     let draft = |properties: &str, body: Bytes| drop(message::draft(&header, properties, body, MAX_BODY));
     draft(command.text("i").unwrap_or_default(), command.body.clone());
-    for BatchEntry { properties, body } in read_batch(command.body.clone()).unwrap_or_default() {
+    for BatchEntry { properties, body, .. } in read_batch(command.body.clone()).unwrap_or_default() {
         draft(&properties, body);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::request::{Answered, Refusal, Request};
 use super::{
-    admin_catalog, admin_reset, admin_stats, client, consume, members_list, name_server, relay, reply, send,
-    topic_route, transaction,
+    admin_broker, admin_catalog, admin_reset, admin_stats, client, consume, members_list, name_server, relay,
+    reply, send, topic_route, transaction,
 };
 use crate::remoting::{Command, HeaderType, request, response};
 
@@ -88,6 +88,7 @@ async fn administer(request: Request) -> Answered {
         request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
         request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),
         request::GET_CONSUMER_RUNNING_INFO => Box::pin(relay::running_info(request)).await,
+        request::CONSUME_MESSAGE_DIRECTLY => Box::pin(relay::consume_directly(request)).await,
         request::UPDATE_AND_CREATE_TOPIC => Box::pin(admin_catalog::put_topic(request)).await,
         request::DELETE_TOPIC_IN_BROKER => Box::pin(admin_catalog::delete_topic(request)).await,
         request::DELETE_TOPIC_IN_NAMESRV => name_server::forget_topic(),
@@ -101,6 +102,11 @@ async fn administer(request: Request) -> Answered {
         request::GET_TOPIC_STATS_INFO => Box::pin(admin_stats::topic_stats(request)).await,
         request::GET_CONSUME_STATS => Box::pin(admin_stats::consume_stats(request)).await,
         request::INVOKE_BROKER_TO_RESET_OFFSET => Box::pin(admin_reset::reset(request)).await,
+        request::GET_BROKER_CONFIG => Box::pin(admin_broker::configuration(request)).await,
+        request::QUERY_TOPIC_CONSUME_BY_WHO => Box::pin(admin_broker::groups_of_topic(request)).await,
+        request::QUERY_TOPICS_BY_CONSUMER => Box::pin(admin_broker::topics_of_group(request)).await,
+        request::GET_EARLIEST_MSG_STORE_TIME => Box::pin(admin_broker::earliest(request)).await,
+        request::SET_MESSAGE_REQUEST_MODE => consume::set_request_mode(&request),
         request::GET_BROKER_RUNTIME_INFO => admin_stats::runtime_info(),
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,

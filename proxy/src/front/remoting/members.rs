@@ -94,6 +94,17 @@ impl Members {
         clients.values().filter(|session| session.produces(group)).cloned().collect()
     }
 
+    /// The groups with a member that subscribes to this topic.
+    pub(super) fn subscribed_to(&self, topic: &str) -> BTreeSet<String> {
+        let subscribes = |member: &Member| member.consumer.subscriptions.contains_key(topic);
+        let groups = self.groups.lock();
+        groups
+            .iter()
+            .filter(|(_, members)| members.iter().any(subscribes))
+            .map(|(group, _)| group.clone())
+            .collect()
+    }
+
     /// The members of a group.
     pub(super) fn of(&self, group: &str) -> Vec<Member> {
         self.groups.lock().get(group).cloned().unwrap_or_default()

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use super::{delay_level, position};
+use super::position;
 use crate::processor::{Draft, PropertyRules, TopicName};
 use crate::remoting::compression;
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties;
 use crate::service::names::properties as names;
-use crate::service::{BodyEncoding, ChosenQueue, Delivery, Message, millis, time};
+use crate::service::{BodyEncoding, ChosenQueue, Delivery, Message, SentBack, delay_level, millis, time};
 
 /// What a send tells of all its messages.
 #[derive(Clone, Debug)]
@@ -22,6 +22,10 @@ pub(super) struct Header {
     /// In milliseconds since 1970.
     pub(super) born_at: i64,
     pub(super) queue: Option<ChosenQueue>,
+    /// The number of the sender's own; those of a batch tell their own.
+    pub(super) flag: i32,
+    /// For a message that a consumer sends to its group's retry topic.
+    pub(super) sent_back: Option<SentBack>,
 }
 
 impl Header {
@@ -54,6 +58,8 @@ pub(super) fn draft(
         topic: TopicName { namespace: String::new(), name: header.topic.clone() },
         property_rules: PropertyRules::Broker,
         queue: header.queue.clone(),
+        flag: header.flag,
+        sent_back: header.sent_back,
         born_at: Some(time(header.born_at)),
         body,
         ..Draft::default()
@@ -135,7 +141,8 @@ pub(super) fn record(delivery: &Delivery, place: Place<'_>) -> StoredMessage {
         topic: delivery.topic.clone(),
         queue_id: place.queue_id,
         queue_offset: place.queue_offset,
-        commit_log_offset: position::of(delivery.queue_id, delivery.queue_offset),
+        commit_log_offset: position::of(delivery),
+        flag: message.flag,
         system_flags: compressed
             | v6(born_host, flags::BORN_HOST_V6)
             | v6(place.store_host, flags::STORE_HOST_V6),
@@ -193,6 +200,8 @@ mod tests {
             system_flags: 0,
             born_at: 5,
             queue: Some(ChosenQueue { broker: None, id: 3 }),
+            flag: 0,
+            sent_back: None,
         }
     }
 

@@ -7,6 +7,7 @@
 //! ```
 //! What is known of a connection is soft state. Codes and texts are those of Apache's brokers, where these have one.
 
+mod admin_broker;
 mod admin_catalog;
 mod admin_reset;
 mod admin_stats;
@@ -15,7 +16,6 @@ mod config;
 mod connection;
 mod consume;
 mod decode;
-mod delay_level;
 mod dispatch;
 mod frames;
 mod heartbeat;
@@ -49,6 +49,7 @@ use crate::front::port::{
     Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
 use crate::processor::Processor;
+use consume::RequestModes;
 use members::Members;
 
 /// Serves connections.
@@ -65,6 +66,7 @@ struct Shared {
     /// Whether administrators' requests are served here.
     administration: bool,
     members: Members,
+    modes: RequestModes,
 }
 
 impl Server {
@@ -76,8 +78,13 @@ impl Server {
         (transport, budget): (TransportConfig, Arc<Budget>),
         administration: bool,
     ) -> Self {
-        let shared =
-            Shared { processor, config: config.clone(), administration, members: Members::default() };
+        let shared = Shared {
+            processor,
+            config: config.clone(),
+            administration,
+            members: Members::default(),
+            modes: RequestModes::default(),
+        };
         Self { shared: Arc::new(shared), budget, transport }
     }
 }

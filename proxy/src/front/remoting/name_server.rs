@@ -20,8 +20,8 @@ struct ClusterInfo {
 /// The names of topics (Apache's `TopicList`).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct TopicList {
-    topic_list: Vec<String>,
+pub(super) struct TopicList {
+    pub(super) topic_list: Vec<String>,
 }
 
 /// GET_BROKER_CLUSTER_INFO.

@@ -39,7 +39,7 @@ pub(super) async fn send(request: Request) -> Answered {
         .field("queueId", header.queue.as_ref().map_or(0, |queue| queue.id))
         .field("sysFlag", header.system_flags)
         .field("bornTimestamp", header.born_at)
-        .field("flag", 0)
+        .field("flag", header.flag)
         .field("properties", text)
         .field("reconsumeTimes", 0)
         .field("unitMode", false)

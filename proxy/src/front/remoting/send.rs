@@ -10,8 +10,9 @@ use super::{position, status, transaction};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
 use crate::remoting::{Command, compression, request, response};
-use crate::service::ChosenQueue;
+use crate::service::names::RETRY_PREFIX;
 use crate::service::names::properties as names;
+use crate::service::{ChosenQueue, SentBack};
 
 /// What clients take for a region if they are told none.
 const REGION: &str = "DefaultRegion";
@@ -23,6 +24,9 @@ mod field {
     pub(super) const QUEUE_ID: (&str, &str) = ("e", "queueId");
     pub(super) const FLAGS: (&str, &str) = ("f", "sysFlag");
     pub(super) const BORN_AT: (&str, &str) = ("g", "bornTimestamp");
+    pub(super) const FLAG: (&str, &str) = ("h", "flag");
+    pub(super) const RECONSUMED: (&str, &str) = ("j", "reconsumeTimes");
+    pub(super) const MAX_RECONSUMED: (&str, &str) = ("l", "maxReconsumeTimes");
     pub(super) const PROPERTIES: (&str, &str) = ("i", "properties");
     pub(super) const BATCH: (&str, &str) = ("m", "batch");
 }
@@ -62,13 +66,20 @@ pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
     let name = |field| name(request, field);
     let queue_id: i32 = request.number(name(field::QUEUE_ID))?;
     let broker = request.broker().map(str::to_owned);
+    let topic = request.text(name(field::TOPIC))?;
+    let sent_back = || SentBack {
+        deliveries: request.command.number(name(field::RECONSUMED)).unwrap_or_default(),
+        max_retries: request.command.number(name(field::MAX_RECONSUMED)),
+    };
     Ok(Header {
-        topic: request.text(name(field::TOPIC))?.to_owned(),
+        topic: topic.to_owned(),
         producer_group: request.text(name(field::PRODUCER_GROUP))?.to_owned(),
         system_flags: request.command.number(name(field::FLAGS)).unwrap_or_default(),
         born_at: request.number(name(field::BORN_AT))?,
         // A negative one leaves the choice to the broker.
         queue: (queue_id >= 0).then_some(ChosenQueue { broker, id: queue_id }),
+        flag: request.command.number(name(field::FLAG)).unwrap_or_default(),
+        sent_back: topic.starts_with(RETRY_PREFIX).then(sent_back),
     })
 }
 
@@ -87,7 +98,10 @@ fn batch(request: &Request, header: &Header, body: Bytes) -> Result<Vec<Draft>, 
     let entries =
         read_batch(body).map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
     let drafts = entries.into_iter();
-    drafts.map(|BatchEntry { properties, body }| draft(request, header, &properties, body)).collect()
+    let draft = |BatchEntry { flag, properties, body }| {
+        draft(request, &Header { flag, ..header.clone() }, &properties, body)
+    };
+    drafts.map(draft).collect()
 }
 
 fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
@@ -106,8 +120,7 @@ fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> R
 fn answer(header: &Header, stored: &[Stored], local: SocketAddr) -> Answered {
     let none = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
     let first = stored.first().ok_or_else(none)?;
-    let ids =
-        stored.iter().map(|stored| message_id(local, position::of(stored.queue_id, stored.queue_offset)));
+    let ids = stored.iter().map(|stored| message_id(local, position::of_stored(&header.topic, stored)));
     let command = Command::response(status::of_persistence(first.persistence))
         .field("msgId", ids.collect::<Vec<_>>().join(","))
         .field("queueId", first.queue_id)

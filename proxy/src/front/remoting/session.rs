@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::consume::Consuming;
 use super::heartbeat::Consumer;
 use super::link::{Frames, Link, PushError};
-use crate::front::port::Connection;
+use crate::front::port::{Connection, ConnectionBudget};
 use crate::processor::{PushReceiver, PushStream};
 use crate::remoting::{Command, Language};
 
@@ -46,7 +46,10 @@ pub(super) struct ClientInfo {
 
 impl Session {
     /// The session of a new connection, what it writes, and what the processor asks its client.
-    pub(super) fn open(connection: &Connection) -> (Self, Frames, PushReceiver) {
+    pub(super) fn open(
+        connection: &Connection,
+        budget: &Arc<ConnectionBudget>,
+    ) -> (Self, Frames, PushReceiver) {
         let (link, written) = Link::open();
         let (pushes, pushed) = PushStream::open();
         let local = connection.local();
@@ -58,7 +61,7 @@ impl Session {
             closing: connection.closing().clone(),
             closed: CancellationToken::new(),
             registered: Mutex::default(),
-            consuming: Consuming::default(),
+            consuming: Consuming::new(budget.clone()),
         };
         (session, written, pushed)
     }

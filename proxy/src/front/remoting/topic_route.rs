@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Shared;
+use super::consume::reads_by_offset;
 use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
-use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand};
+use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};
 use crate::remoting::response;
 use crate::service::names::{RETRY_PREFIX, permission_bits};
 use crate::service::{BrokerOf, Permission, QueueRange, Route, TopicKind};
@@ -64,10 +65,16 @@ pub(super) async fn route(request: Request) -> Answered {
     })
 }
 
-/// The route of a group's retry topic where there is none: it names all brokers and has no queue. Tools look for the brokers
-/// of a group there.
+/// The route of a group's retry topic where there is none: it names all brokers, and a queue to send to, which creates the
+/// topic. Tools look for the brokers of a group there. Only consumers that read by offset need the topic before.
 async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
     let group = topic.strip_prefix(RETRY_PREFIX)?.to_owned();
+    if reads_by_offset(&request.shared, &group) {
+        request.run(MakeRetryTopicCommand { group: group.clone() }).await.ok()?;
+        if let Ok(made) = request.run(BrokersCommand { topic: topic.to_owned() }).await {
+            return Some(made);
+        }
+    }
     request.run(GroupCommand { group }).await.ok()?;
     let brokers = request.run(ListBrokersCommand).await.ok()?;
     let queues = brokers.into_iter().map(|BrokerOf { name, cluster }| QueueRange {
@@ -76,7 +83,7 @@ async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
         replicas: vec![0],
         read_queues: 1,
         write_queues: 1,
-        permission: Permission::default(),
+        permission: Permission { read: false, write: true },
     });
     Some(Route { kind: TopicKind::Normal, queues: queues.collect() })
 }

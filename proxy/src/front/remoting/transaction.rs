@@ -56,7 +56,7 @@ pub(super) fn check(session: &Session, delivery: &Delivery, transaction_id: &str
     Command::request(request::CHECK_TRANSACTION_STATE)
         .field("topic", &delivery.topic)
         .field("tranStateTableOffset", delivery.queue_offset)
-        .field("commitLogOffset", position::of(delivery.queue_id, delivery.queue_offset))
+        .field("commitLogOffset", position::of(delivery))
         .field("msgId", &delivery.message.id)
         .field("transactionId", with_topic(transaction_id, &delivery.topic))
         .field("offsetMsgId", record.offset_id())

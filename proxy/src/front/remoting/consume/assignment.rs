@@ -1,12 +1,20 @@
-//! QUERY_ASSIGNMENT: which queues a client shall pull, if it lets the server decide.
+//! QUERY_ASSIGNMENT: which queues a client shall pull, if it lets the server decide, and SET_MESSAGE_REQUEST_MODE: whether it
+//! shall pop instead.
+//!
+//! The modes are soft state of this proxy. A client that is told to pull gets the same messages, as its pulls are pops.
 
+use std::collections::{BTreeSet, HashSet};
+
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::super::request::{Answered, Refusal, Request, json};
+use super::super::request::{Answered, Refusal, Request, json, success};
+use super::ledger::GroupTopic;
 use super::locks::MessageQueue;
 use super::pops;
 use crate::processor::RouteCommand;
 use crate::remoting::response;
+use crate::service::names::RETRY_PREFIX;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +41,42 @@ struct Assignment {
     mode: &'static str,
 }
 
+/// Groups and topics that are popped.
+const MAX_MODES: usize = 10_000;
+/// In place of a queue, for all queues of a broker.
+const ALL_QUEUES: i32 = -1;
+
+/// Which groups pop, and from which topics.
+#[derive(Default)]
+pub(in super::super) struct RequestModes(Mutex<HashSet<GroupTopic>>);
+
+/// The body of SET_MESSAGE_REQUEST_MODE.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestMode {
+    topic: String,
+    consumer_group: String,
+    mode: String,
+}
+
+/// SET_MESSAGE_REQUEST_MODE.
+pub(in super::super) fn set_request_mode(request: &Request) -> Answered {
+    let RequestMode { topic, consumer_group: group, mode } = request.json()?;
+    if topic.starts_with(RETRY_PREFIX) {
+        return Err(Refusal::new(response::NO_PERMISSION, "retry topic is not allowed to set mode"));
+    }
+    let mut popped = request.shared.modes.0.lock();
+    let at = GroupTopic { group, topic };
+    if mode != "POP" {
+        popped.remove(&at);
+    } else if popped.len() < MAX_MODES {
+        popped.insert(at);
+    } else {
+        return Err(Refusal::new(response::SYSTEM_BUSY, "too many groups and topics have a mode"));
+    }
+    Ok(success())
+}
+
 /// QUERY_ASSIGNMENT.
 pub(super) async fn query(request: Request) -> Answered {
     let asked: Asked = request.json()?;
@@ -45,6 +89,15 @@ pub(super) async fn query(request: Request) -> Answered {
             topic: asked.topic.clone(),
         })
         .collect();
+    let at = GroupTopic { group: asked.consumer_group.clone(), topic: asked.topic.clone() };
+    if request.shared.modes.0.lock().contains(&at) {
+        let brokers: BTreeSet<_> = queues.into_iter().map(|queue| queue.broker_name).collect();
+        let assignments = brokers.into_iter().map(|broker_name| Assignment {
+            message_queue: MessageQueue { broker_name, queue_id: ALL_QUEUES, topic: asked.topic.clone() },
+            mode: "POP",
+        });
+        return json(&Body { message_queue_assignments: assignments.collect() });
+    }
     let all = asked.message_model == "BROADCASTING"
         || pops(&request.shared, &request.session, &asked.consumer_group);
     if !all {

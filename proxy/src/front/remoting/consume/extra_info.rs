@@ -3,12 +3,9 @@
 //!
 //! A client makes this text itself unless the message has it as a property, in which our sealed handle stands behind the
 //! words that the client knows. After a change of the invisible time the client always makes it itself, from numbers
-//! alone. The sealed handle of the new lease is kept for this connection: if it is lost, the message is delivered again.
+//! alone. The sealed handle of the new lease is kept for this connection ([`super::kept_handles`]): if it is lost, the
+//! message is delivered again.
 
-use std::collections::{HashMap, VecDeque};
-
-/// Handles of one connection that are kept. Each belongs to a client that holds the message.
-const MAX_HANDLES: usize = 16_384;
 /// How many words stand before the sealed handle.
 const WORDS: usize = 8;
 
@@ -70,40 +67,6 @@ impl ExtraInfo {
     }
 }
 
-/// Names a lease without its sealed handle.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct LeaseName {
-    pub(super) group: String,
-    pub(super) topic: String,
-    pub(super) queue_id: i32,
-    pub(super) offset: i64,
-    pub(super) popped_at: i64,
-}
-
-/// The sealed handles that clients can't return themselves. The oldest go when there are too many.
-#[derive(Debug, Default)]
-pub(super) struct KeptHandles {
-    handles: HashMap<LeaseName, String>,
-    by_age: VecDeque<LeaseName>,
-}
-
-impl KeptHandles {
-    pub(super) fn keep(&mut self, name: LeaseName, handle: String) {
-        if self.handles.insert(name.clone(), handle).is_none() {
-            self.by_age.push_back(name);
-        }
-        if self.by_age.len() > MAX_HANDLES
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.handles.remove(&oldest);
-        }
-    }
-
-    pub(super) fn find(&self, name: &LeaseName) -> Option<&str> {
-        self.handles.get(name).map(String::as_str)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,24 +96,5 @@ mod tests {
         for text in ["", "1", "a 1 2 0 0 b 3 7", "7 1 2 0 0 b 3", "7 1 2 0 0 b x 7 h"] {
             assert_eq!(ExtraInfo::decode(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn the_newest_handles_are_kept() {
-        let mut kept = KeptHandles::default();
-        let name = |offset: i64| LeaseName {
-            group: "g".to_owned(),
-            topic: "t".to_owned(),
-            queue_id: 0,
-            offset,
-            popped_at: 1,
-        };
-        for offset in 0..=MAX_HANDLES as i64 {
-            kept.keep(name(offset), offset.to_string());
-        }
-        kept.keep(name(1), "again".to_owned());
-        assert_eq!(kept.find(&name(0)), None);
-        assert_eq!(kept.find(&name(1)), Some("again"));
-        assert_eq!(kept.handles.len(), kept.by_age.len());
     }
 }

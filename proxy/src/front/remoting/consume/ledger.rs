@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger};
 
-/// Messages that a client may hold of one topic, at first and at most.
+/// Messages that a client may hold of one topic, at first and at most: what it consumes in a second, within bounds. It
+/// consumes all that it holds, also if the proxy is gone meanwhile and can't take note of it.
 const FIRST_WINDOW: usize = 32;
+const PACED_WINDOW: usize = 128;
 const MAX_WINDOW: usize = 1024;
 /// Bytes of their bodies. One answer may go beyond it.
 const MAX_BYTES: usize = 64 << 20;
@@ -62,7 +64,33 @@ struct TopicLedger {
     bytes: usize,
     /// Pulls that found no room since the client last got ahead.
     full: u32,
+    pace: Pace,
     queues: HashMap<Queue, QueueLedger>,
+}
+
+/// How much a client consumes in a second.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the second began that is counted.
+    since: Option<Instant>,
+    now: usize,
+    before: usize,
+}
+
+impl Pace {
+    fn consumed(&mut self, count: usize, now: Instant) {
+        const SECOND: Duration = Duration::from_secs(1);
+        let elapsed = self.since.map_or(SECOND, |since| now.duration_since(since));
+        if elapsed >= SECOND {
+            self.before = if elapsed < SECOND * 2 { self.now } else { 0 };
+            (self.now, self.since) = (0, Some(now));
+        }
+        self.now += count;
+    }
+
+    fn per_second(&self) -> usize {
+        self.now.max(self.before)
+    }
 }
 
 /// A pull under way.
@@ -78,7 +106,15 @@ pub(super) struct Pulling {
 
 impl Default for TopicLedger {
     fn default() -> Self {
-        Self { window: FIRST_WINDOW, reserved: 0, held: 0, bytes: 0, full: 0, queues: HashMap::new() }
+        Self {
+            window: FIRST_WINDOW,
+            reserved: 0,
+            held: 0,
+            bytes: 0,
+            full: 0,
+            pace: Pace::default(),
+            queues: HashMap::new(),
+        }
     }
 }
 
@@ -182,11 +218,19 @@ impl Ledgers {
         let Some(ledger) = topic.queues.get_mut(queue) else { return Vec::new() };
         let consumed = ledger.commit(before, now);
         if !consumed.is_empty() {
-            topic.window = (topic.window + consumed.len()).min(MAX_WINDOW);
+            topic.pace.consumed(consumed.len(), now);
+            let most = topic.pace.per_second().clamp(PACED_WINDOW, MAX_WINDOW);
+            topic.window = (topic.window + consumed.len()).min(most);
             topic.full = 0;
             topic.forget(&consumed);
         }
         consumed
+    }
+
+    /// Whether the client holds messages of this queue.
+    pub(super) fn holds(&self, queue: &ClientQueue) -> bool {
+        let ledger = self.topics.get(&queue.at).and_then(|topic| topic.queues.get(&queue.queue));
+        ledger.is_some_and(|ledger| ledger.holds_any())
     }
 
     /// A message that the client holds, and its topic.
@@ -307,6 +351,20 @@ mod tests {
             most = most.max(acknowledged);
         }
         assert_eq!(most, MAX_WINDOW);
+    }
+
+    #[test]
+    fn a_slow_client_holds_little_more_than_it_consumes_in_a_second() {
+        let (mut ledgers, queue, mut now) = (Ledgers::default(), queue("g", 0), Instant::now());
+        let (mut position, mut committed) = (FIRST_POSITION, FIRST_POSITION);
+        for _ in 0..600 {
+            now += Duration::from_millis(100);
+            position += pull(&mut ledgers, &queue, position, 32) as i64;
+            assert!(position - committed <= PACED_WINDOW as i64);
+            committed = (committed + 5).min(position);
+            ledgers.commit(&queue, committed, now);
+        }
+        assert!(position - committed > PACED_WINDOW as i64 / 2);
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! LOCK_BATCH_MQ and UNLOCK_BATCH_MQ, which consumers in order send.
+//!
+//! In a group that consumes in order by its configuration, nobody needs the locks: pulls stay pops, and what is delivered
+//! and not settled holds back what comes after it. Each client gets all queues.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::request::{Answered, Refusal, Request, json, success};
-use super::offsets;
-use crate::processor::{LockCommand, QueueName, UnlockCommand};
+use super::{offsets, reads_by_offset};
+use crate::processor::{GroupCommand, LockCommand, QueueName, UnlockCommand};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +36,11 @@ pub(super) async fn lock(request: Request) -> Answered {
         locked: Vec<MessageQueue>,
     }
     let Asked { client_id, consumer_group: group, mq_set } = request.json()?;
+    if !reads_by_offset(&request.shared, &group)
+        && request.run(GroupCommand { group: group.clone() }).await?.fifo
+    {
+        return json(&Body { locked: mq_set });
+    }
     request.session.consuming.consumes_in_order(&group);
     let queues = names(&request, mq_set).await?;
     let context = request.context_of(&client_id);

@@ -12,9 +12,11 @@
 mod assignment;
 mod extra_info;
 mod give_back;
+mod kept_handles;
 mod ledger;
 mod locks;
 mod offsets;
+mod peek;
 mod pop;
 mod pop_settle;
 mod popped;
@@ -31,16 +33,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+pub(super) use assignment::{RequestModes, set_request_mode};
+
 use super::heartbeat::{ConsumeType, MessageModel};
 use super::request::{Answered, Request};
 use super::session::Session;
 use super::{Shared, dispatch as front};
+use crate::front::port::ConnectionBudget;
 use crate::remoting::request;
-use extra_info::KeptHandles;
+use kept_handles::KeptHandles;
 use ledger::Ledgers;
 
 /// The soft state of one connection.
-#[derive(Default)]
 pub(super) struct Consuming {
     ledgers: Mutex<Ledgers>,
     kept: Mutex<KeptHandles>,
@@ -70,7 +74,9 @@ pub(super) async fn dispatch(request: Request) -> Answered {
         request::LOCK_BATCH_MQ => Box::pin(locks::lock(request)).await,
         request::UNLOCK_BATCH_MQ => Box::pin(locks::unlock(request)).await,
         request::QUERY_ASSIGNMENT => Box::pin(assignment::query(request)).await,
+        request::PEEK_MESSAGE => Box::pin(peek::peek(request)).await,
         request::POP_MESSAGE => Box::pin(pop::pop(request)).await,
+        request::NOTIFICATION => Box::pin(pop::notification(request)).await,
         request::ACK_MESSAGE => Box::pin(pop_settle::acknowledge(request)).await,
         request::BATCH_ACK_MESSAGE => Box::pin(pop_settle::acknowledge_batch(request)).await,
         request::CHANGE_MESSAGE_INVISIBLE_TIME => Box::pin(pop_settle::change(request)).await,
@@ -102,10 +108,26 @@ pub(super) fn pops(shared: &Shared, session: &Session, group: &str) -> bool {
     consumer.consume_type == ConsumeType::Passively
         && consumer.model == MessageModel::Clustering
         && !session.consuming.in_order.lock().contains(group)
-        && !is_listed(&shared.config.pull_by_offset, group)
+        && !reads_by_offset(shared, group)
+}
+
+/// Whether the push consumers of a group read by offset because the operator says so.
+pub(super) fn reads_by_offset(shared: &Shared, group: &str) -> bool {
+    is_listed(&shared.config.pull_by_offset, group)
 }
 
 impl Consuming {
+    /// That of a new connection, whose requests take their memory from this budget.
+    pub(super) fn new(budget: Arc<ConnectionBudget>) -> Self {
+        Self {
+            ledgers: Mutex::default(),
+            kept: Mutex::new(KeptHandles::new(budget)),
+            in_order: Mutex::default(),
+            room: Notify::new(),
+            watched: AtomicBool::new(false),
+        }
+    }
+
     /// Notes that a group locks queues.
     fn consumes_in_order(&self, group: &str) {
         let mut groups = self.in_order.lock();

@@ -1,13 +1,14 @@
-//! POP_MESSAGE, by which clients of 5.x take messages under leases.
+//! POP_MESSAGE, by which clients of 5.x take messages under leases, and NOTIFICATION, by which they wait for some.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::super::heartbeat::expression;
-use super::super::request::{Answered, Refusal, Request};
-use super::extra_info::{ExtraInfo, LeaseName, PROPERTY, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
+use super::super::request::{Answered, Refusal, Request, success};
+use super::extra_info::{ExtraInfo, PROPERTY, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
 use super::give_back::keep_fitting;
+use super::kept_handles::LeaseName;
 use super::{offsets, records};
-use crate::processor::{LeasedDelivery, ReceiveCommand, Received};
+use crate::processor::{HasMessageCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::{Command, properties, response};
 use crate::service::millis;
 
@@ -20,37 +21,15 @@ const SHORT_POP: Duration = Duration::from_millis(500);
 pub(super) async fn pop(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
     let max: i32 = request.number("maxMsgNums")?;
-    if max > MAX_MESSAGES {
-        let text = format!("batch size {max} is larger than {MAX_MESSAGES}");
-        return Err(Refusal::new(response::INVALID_PARAMETER, text));
-    }
+    check_batch(max)?;
     let polling_ms: i64 = request.number("pollTime")?;
-    let receive = ReceiveCommand {
-        topic: topic.clone(),
-        group: group.clone(),
-        broker: request.broker().map(str::to_owned),
-        expression: expression(
-            request.command.text("expType"),
-            request.command.text("exp").unwrap_or_default(),
-        ),
-        batch_size: max,
-        invisible_ms: request.number("invisibleTime")?,
-        auto_renew: false,
-        polling_ms: Some(polling_ms),
-        attempt_id: request.command.text("attemptId").filter(|id| !id.is_empty()).map(str::to_owned),
-    };
+    let receive = receive(&request, max, request.number("invisibleTime")?)?;
     let broker = offsets::broker_of(&request, &topic).await?;
     let cluster = records::cluster_of(&request, &topic).await;
-    let waits = async {
-        if polling_ms > 0 {
-            return request.session.closing().cancelled().await;
-        }
-        tokio::time::sleep(SHORT_POP).await;
-    };
     let received = tokio::select! {
         biased;
         received = request.run(receive) => received?,
-        () = waits => Received::Nothing,
+        () = over(&request, polling_ms) => Received::Nothing,
     };
     let Received::Messages(mut leased) = received else {
         return Ok(head(response::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", None, &request));
@@ -69,6 +48,52 @@ pub(super) async fn pop(request: Request) -> Answered {
     Ok(head(response::SUCCESS, "FOUND", infos.first(), &request).body(body))
 }
 
+/// NOTIFICATION: waits until a pop would bring a message.
+pub(super) async fn notification(request: Request) -> Answered {
+    const LEASE_MS: i64 = 60_000;
+    let polling_ms: i64 = request.number("pollTime")?;
+    let receive = receive(&request, 1, LEASE_MS)?;
+    let found = tokio::select! {
+        biased;
+        found = request.run(HasMessageCommand { receive }) => found?,
+        () = over(&request, polling_ms) => false,
+    };
+    Ok(success().field("hasMsg", found).field("pollingFull", false))
+}
+
+/// The receive that a request describes.
+fn receive(request: &Request, batch_size: i32, invisible_ms: i64) -> Result<ReceiveCommand, Refusal> {
+    let command = &request.command;
+    Ok(ReceiveCommand {
+        topic: request.text("topic")?.to_owned(),
+        group: request.text("consumerGroup")?.to_owned(),
+        broker: request.broker().map(str::to_owned),
+        expression: expression(command.text("expType"), command.text("exp").unwrap_or_default()),
+        batch_size,
+        invisible_ms,
+        auto_renew: false,
+        polling_ms: Some(request.number("pollTime")?),
+        attempt_id: command.text("attemptId").filter(|id| !id.is_empty()).map(str::to_owned),
+    })
+}
+
+/// Ends once a request has waited as long as it may.
+async fn over(request: &Request, polling_ms: i64) {
+    if polling_ms > 0 {
+        return request.session.closing().cancelled().await;
+    }
+    tokio::time::sleep(SHORT_POP).await;
+}
+
+/// Checks how many messages a client wants.
+pub(super) fn check_batch(max: i32) -> Result<(), Refusal> {
+    if max > MAX_MESSAGES {
+        let text = format!("batch size {max} is larger than {MAX_MESSAGES}");
+        return Err(Refusal::new(response::INVALID_PARAMETER, text));
+    }
+    Ok(())
+}
+
 fn info(leased: &LeasedDelivery, broker: &str, in_order: bool) -> ExtraInfo {
     let delivery = &leased.delivery;
     ExtraInfo {
@@ -85,7 +110,8 @@ fn info(leased: &LeasedDelivery, broker: &str, in_order: bool) -> ExtraInfo {
 /// Batches of acknowledgements name messages by numbers alone.
 fn keep(request: &Request, group: &str, topic: &str, infos: &[ExtraInfo]) {
     let mut kept = request.session.consuming.kept.lock();
-    for ExtraInfo { queue_id, offset, popped_at, handle, .. } in infos {
+    let now = millis(SystemTime::now());
+    for ExtraInfo { queue_id, offset, popped_at, invisible, handle, .. } in infos {
         let name = LeaseName {
             group: group.to_owned(),
             topic: topic.to_owned(),
@@ -93,7 +119,8 @@ fn keep(request: &Request, group: &str, topic: &str, infos: &[ExtraInfo]) {
             offset: *offset,
             popped_at: *popped_at,
         };
-        kept.keep(name, handle.clone().unwrap_or_default());
+        let until = popped_at.saturating_add(*invisible);
+        kept.keep(name, handle.clone().unwrap_or_default(), (now, until));
     }
 }
 

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::super::request::{Answered, Refusal, Request, success};
-use super::extra_info::{ExtraInfo, LeaseName};
+use super::extra_info::ExtraInfo;
+use super::kept_handles::LeaseName;
 use crate::error::{Error, ErrorKind};
 use crate::processor::{AckCommand, AckEntry, ChangeCommand};
 use crate::remoting::response;
@@ -20,12 +21,14 @@ const MAX_ACKS: usize = 4096;
 /// ACK_MESSAGE.
 pub(super) async fn acknowledge(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
-    let (entry, _) = named(&request, &group, &topic)?;
+    let (entry, info) = named(&request, &group, &topic)?;
+    let name = lease_name(&group, &topic, &info);
     let results = request.run(AckCommand { topic, group, entries: vec![entry] }).await?;
-    match results.into_iter().next() {
-        Some(Err(error)) => Err(of_handle(error)),
-        _ => Ok(success()),
+    if let Some(Err(error)) = results.into_iter().next() {
+        return Err(of_handle(error));
     }
+    request.session.consuming.kept.lock().forget(&name);
+    Ok(success())
 }
 
 /// CHANGE_MESSAGE_INVISIBLETIME. The client makes the text of the new lease itself, from the numbers in the answer.
@@ -43,9 +46,14 @@ pub(super) async fn change(request: Request) -> Answered {
     let changed = request.shared.processor.run(&request.context(), change).await;
     let handle = changed.map_err(of_handle)?;
     let popped_at = millis(SystemTime::now());
-    let ExtraInfo { queue_id, offset, revive_queue, .. } = info;
-    let name = LeaseName { group, topic, queue_id, offset, popped_at };
-    request.session.consuming.kept.lock().keep(name, handle);
+    let before = lease_name(&group, &topic, &info);
+    let revive_queue = info.revive_queue;
+    let name = LeaseName { popped_at, ..before.clone() };
+    {
+        let mut kept = request.session.consuming.kept.lock();
+        kept.forget(&before);
+        kept.keep(name, handle, (popped_at, popped_at.saturating_add(invisible_ms)));
+    }
     Ok(success()
         .field("popTime", popped_at)
         .field("invisibleTime", invisible_ms)
@@ -62,17 +70,20 @@ fn named(request: &Request, group: &str, topic: &str) -> Result<(AckEntry, Extra
         Some(handle) => handle.clone(),
         None => {
             let kept = request.session.consuming.kept.lock();
-            let name = LeaseName {
-                group: group.to_owned(),
-                topic: topic.to_owned(),
-                queue_id: info.queue_id,
-                offset: info.offset,
-                popped_at: info.popped_at,
-            };
-            kept.find(&name).map(str::to_owned).ok_or_else(unknown)?
+            kept.find(&lease_name(group, topic, &info)).map(str::to_owned).ok_or_else(unknown)?
         }
     };
     Ok((AckEntry { handle, message_id: String::new(), lite_topic: None }, info))
+}
+
+fn lease_name(group: &str, topic: &str, info: &ExtraInfo) -> LeaseName {
+    LeaseName {
+        group: group.to_owned(),
+        topic: topic.to_owned(),
+        queue_id: info.queue_id,
+        offset: info.offset,
+        popped_at: info.popped_at,
+    }
 }
 
 /// The body of BATCH_ACK_MESSAGE.
@@ -143,9 +154,11 @@ pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     let leases = batch.leases()?;
     let mut by_topic: HashMap<(String, String), Vec<AckEntry>> = HashMap::new();
     {
-        let kept = request.session.consuming.kept.lock();
+        let mut kept = request.session.consuming.kept.lock();
         for name in leases {
             let Some(handle) = kept.find(&name).map(str::to_owned) else { continue };
+            // What could not be acknowledged is delivered again.
+            kept.forget(&name);
             let entry = AckEntry { handle, message_id: String::new(), lite_topic: None };
             by_topic.entry((name.group, name.topic)).or_default().push(entry);
         }

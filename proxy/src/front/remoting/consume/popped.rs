@@ -3,18 +3,20 @@
 use std::time::{Duration, Instant};
 
 use super::super::position;
-use super::super::request::{Answered, Request};
+use super::super::request::{Answered, Refusal, Request};
 use super::give_back::{Giver, keep_fitting, undelivered, watch};
 use super::ledger::{ClientQueue, GroupTopic, Pulling, Queue};
 use super::pull::{Asked, answer, nothing_new};
 use super::queue_ledger::{FIRST_POSITION, Held};
 use super::{offsets, pops, records};
-use crate::processor::{LeasedDelivery, ReceiveCommand, Received};
+use crate::processor::{GroupCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::response;
 
 /// How long a pull waits at first, and at most, if the client holds as much as it may. Each pull brings what it has
 /// consumed since.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
+/// The same in a group that consumes in order, where nothing else can come before.
+const HELD_BACK_PAUSE: Duration = Duration::from_millis(20);
 const MAX_FULL_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) async fn pull(request: Request, asked: Asked) -> Answered {
@@ -43,8 +45,12 @@ pub(super) async fn pull(request: Request, asked: Asked) -> Answered {
         tokio::spawn(async move { giver.give_back(vec![(queue.at, freed)]).await });
     }
     let waiting = Waiting { request: &request, pulling };
-    if waiting.pulling.room == 0 {
-        waiting.until_there_is_room(&asked).await;
+    let pause = match waiting.pulling.room {
+        0 => Some(FULL_PAUSE),
+        _ => waiting.is_held_back().await?.then_some(HELD_BACK_PAUSE),
+    };
+    if let Some(pause) = pause {
+        waiting.until_there_is_room(pause, &asked).await;
         return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
     }
     waiting.receive(asked).await
@@ -70,10 +76,21 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    async fn until_there_is_room(&self, asked: &Asked) {
+    /// Whether nothing can come before the client has told what it has consumed of this queue: in a group that consumes in
+    /// order. It tells with its next pull.
+    async fn is_held_back(&self) -> Result<bool, Refusal> {
+        let queue = &self.pulling.queue;
+        if !self.request.session.consuming.ledgers.lock().holds(queue) {
+            return Ok(false);
+        }
+        let group = GroupCommand { group: queue.at.group.clone() };
+        Ok(self.request.run(group).await?.fifo)
+    }
+
+    async fn until_there_is_room(&self, first: Duration, asked: &Asked) {
         let session = &self.request.session;
         let full = session.consuming.ledgers.lock().full(&self.pulling.queue.at);
-        let pause = FULL_PAUSE.saturating_mul(1 << full.min(6)).min(MAX_FULL_PAUSE).min(asked.wait);
+        let pause = first.saturating_mul(1 << full.min(8)).min(MAX_FULL_PAUSE).min(asked.wait);
         tokio::select! {
             () = session.consuming.room.notified() => {}
             () = session.closing().cancelled() => {}
@@ -142,7 +159,7 @@ fn held(leased: &LeasedDelivery) -> Held {
     Held {
         handle: handle.clone(),
         message_id: delivery.message.id.clone(),
-        log_position: position::of(delivery.queue_id, delivery.queue_offset),
+        log_position: position::of(delivery),
         attempt: delivery.attempt,
         bytes: delivery.message.body.len(),
     }

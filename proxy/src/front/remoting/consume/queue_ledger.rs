@@ -90,6 +90,11 @@ impl QueueLedger {
         self.open.len() >= MAX_SPAN
     }
 
+    /// Whether the client holds messages that are not settled.
+    pub(super) fn holds_any(&self) -> bool {
+        self.held > 0
+    }
+
     /// A pull begins, for messages from this position on. Whatever the client was given from there on did not reach it,
     /// and is freed. `turn` is the pull's own number.
     pub(super) fn begin(&mut self, turn: u64, at: i64, now: Instant) -> Freed {

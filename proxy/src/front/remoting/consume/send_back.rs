@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use super::super::delay_level;
+use super::super::position;
 use super::super::request::{Answered, Refusal, Request, success};
 use super::queue_ledger::Held;
+use super::{offsets, pops};
 use crate::error::ErrorKind;
-use crate::processor::{AckEntry, ChangeCommand, ForwardCommand};
+use crate::processor::{AckEntry, ChangeCommand, ForwardCommand, QueryOffsetCommand, SendBackCommand};
 use crate::remoting::response;
-
-/// The delay level of a first retry, if the client leaves the choice to the server. Later ones are longer.
-const FIRST_LEVEL: i32 = 3;
+use crate::service::names::retry_topic;
+use crate::service::{Whence, delay_level};
 
 /// CONSUMER_SEND_MSG_BACK.
 pub(super) async fn send_back(request: Request) -> Answered {
@@ -19,12 +19,13 @@ pub(super) async fn send_back(request: Request) -> Answered {
     let id = request.command.text("originMsgId").filter(|id| !id.is_empty());
     let is_it = |held: &Held| held.log_position == log_position && id.is_none_or(|id| id == held.message_id);
     let ledgers = &request.session.consuming.ledgers;
-    let Some((at, held)) = ledgers.lock().find(group, is_it) else {
-        let text = format!("look message by offset failed, {log_position}");
-        return Err(Refusal::new(response::SYSTEM_ERROR, text));
+    let max = request.command.number::<i32>("maxReconsumeTimes").filter(|max| *max >= 0);
+    let found = ledgers.lock().find(group, is_it);
+    let Some((at, held)) = found else {
+        let back = by_offset(&request, (group, id.unwrap_or_default()), log_position, (level, max)).await?;
+        return not_held(&request, back).await;
     };
     let retried = held.attempt - 1;
-    let max = request.command.number::<i32>("maxReconsumeTimes").filter(|max| *max >= 0);
     let exhausted = max.is_some_and(|max| retried >= max);
     let entry = AckEntry { handle: held.handle, message_id: held.message_id, lite_topic: None };
     let (group, topic) = (at.group.clone(), at.topic.clone());
@@ -33,8 +34,7 @@ pub(super) async fn send_back(request: Request) -> Answered {
     let settled = if level < 0 || exhausted {
         processor.run(&context, ForwardCommand { group, topic, entry }).await
     } else {
-        let level = if level == 0 { FIRST_LEVEL.saturating_add(retried) } else { level };
-        let pause = delay_level::duration(level).unwrap_or_default();
+        let pause = delay_level::duration(delay_level::of_retry(level, retried)).unwrap_or_default();
         let invisible_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
         let change = ChangeCommand { group, topic, entry, invisible_ms, suspend: false };
         processor.run(&context, change).await.map(drop)
@@ -48,4 +48,47 @@ pub(super) async fn send_back(request: Request) -> Answered {
     ledgers.lock().take(&at, Instant::now(), is_it);
     request.session.consuming.room.notify_waiters();
     Ok(success())
+}
+
+/// The same for a message that the client has read by offset.
+async fn by_offset(
+    request: &Request,
+    (group, message_id): (&str, &str),
+    log_position: i64,
+    (level, max_retries): (i32, Option<i32>),
+) -> Result<SendBackCommand, Refusal> {
+    let place = position::parts(log_position);
+    let topic = match place.in_retry_topic {
+        true => retry_topic(group),
+        false => request.text("originTopic")?.to_owned(),
+    };
+    let broker = offsets::broker_of(request, &topic).await?;
+    Ok(SendBackCommand {
+        queue: offsets::queue_name(&topic, broker, place.queue_id),
+        group: group.to_owned(),
+        offset: place.offset,
+        message_id: message_id.to_owned(),
+        level,
+        max_retries,
+    })
+}
+
+/// Sends a message back that is not leased to this client. If its pulls are pops, the lease is over or will be, and the
+/// message is delivered again anyway.
+async fn not_held(request: &Request, back: SendBackCommand) -> Answered {
+    let failed = |text: String| Refusal::new(response::SYSTEM_ERROR, text);
+    let unknown = || failed(format!("look message by offset failed, {}", back.offset));
+    let sent = if pops(&request.shared, &request.session, &back.group) {
+        let end = QueryOffsetCommand { queue: back.queue.clone(), whence: Whence::End };
+        let end = request.shared.processor.run(&request.context(), end).await;
+        end.map(|end| back.offset < end)
+    } else {
+        request.shared.processor.run(&request.context(), back.clone()).await.map(|()| true)
+    };
+    match sent {
+        Ok(true) => Ok(success()),
+        Ok(false) => Err(unknown()),
+        Err(error) if error.kind == ErrorKind::BadRequest => Err(failed(error.message)),
+        Err(error) => Err(error.into()),
+    }
 }

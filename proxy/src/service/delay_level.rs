@@ -6,11 +6,22 @@ use std::time::Duration;
 const LEVELS: [u64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 
+/// The level of a first retry. Later ones are longer.
+const FIRST_RETRY: i32 = 3;
+
 /// How long a level delays a message. Levels above the last one are the last one; 0 and less don't delay.
-pub(super) fn duration(level: i32) -> Option<Duration> {
+#[must_use]
+pub fn duration(level: i32) -> Option<Duration> {
     let index = usize::try_from(level).ok()?.checked_sub(1)?;
     let seconds = LEVELS.get(index).or(LEVELS.last())?;
     Some(Duration::from_secs(*seconds))
+}
+
+/// The level of a message that was delivered again this often and could not be consumed: the consumer's choice, or a longer
+/// one each time if it chooses none (0).
+#[must_use]
+pub fn of_retry(level: i32, retries: i32) -> i32 {
+    if level == 0 { FIRST_RETRY.saturating_add(retries) } else { level }
 }
 
 #[cfg(test)]

@@ -1,0 +1,78 @@
+//! What tools ask of a broker about its configuration, and about who consumes what.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::name_server::TopicList;
+use super::request::{Answered, Request, json, success};
+use crate::error::ErrorKind;
+use crate::processor::{ClientFilter, ClientKind, ListBrokersCommand};
+use crate::service::millis;
+
+/// How long a search for the groups of a topic takes, apart from one group.
+const MAX_SEARCH: Duration = Duration::from_secs(1);
+
+/// GET_BROKER_CONFIG: what brokers and tools have in common, in the form of Java's properties.
+pub(super) async fn configuration(request: Request) -> Answered {
+    let brokers = request.run(ListBrokersCommand).await?;
+    let asked = request.broker();
+    let broker = brokers.iter().find(|broker| asked.is_none_or(|asked| asked == broker.name));
+    let mut text = String::new();
+    if let Some(broker) = broker {
+        let _ = writeln!(text, "brokerName={}\nbrokerClusterName={}", broker.name, broker.cluster);
+    }
+    let most = request.shared.processor.limits().body_bytes;
+    let _ =
+        writeln!(text, "brokerId=0\nlistenPort={}\nmaxMessageSize={most}", request.session.local().port());
+    Ok(success().body(text))
+}
+
+/// QUERY_TOPIC_CONSUME_BY_WHO: the groups that consume from a topic now, or have done so.
+pub(super) async fn groups_of_topic(request: Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        group_list: BTreeSet<String>,
+    }
+    let topic = request.text("topic")?;
+    let processor = &request.shared.processor;
+    let mut groups = request.shared.members.subscribed_to(topic);
+    let filter = ClientFilter { topic: Some(topic.to_owned()), ..ClientFilter::default() };
+    let (connected, _) = processor.connected_clients(&filter);
+    // Members are classic clients: these may be in several groups.
+    let others = connected.into_iter().filter(|client| client.kind != ClientKind::Classic.name());
+    groups.extend(others.map(|client| client.group).filter(|group| !group.is_empty()));
+    let until = Instant::now() + MAX_SEARCH;
+    for group in processor.groups().await? {
+        if groups.contains(&group.name) || Instant::now() > until {
+            continue;
+        }
+        match processor.group_stats(&group.name, Some(topic)).await {
+            Ok(stats) if stats.topics.iter().any(|topic| topic.queues.iter().any(|queue| queue.next > 0)) => {
+                groups.insert(group.name);
+            }
+            Err(error) if error.kind == ErrorKind::TopicNotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    json(&Body { group_list: groups })
+}
+
+/// QUERY_TOPICS_BY_CONSUMER: the topics that a group has received from.
+pub(super) async fn topics_of_group(request: Request) -> Answered {
+    let stats = request.shared.processor.group_stats(request.text("group")?, None).await?;
+    json(&TopicList { topic_list: stats.topics.into_iter().map(|topic| topic.topic).collect() })
+}
+
+/// GET_EARLIEST_MSG_STORETIME: when the first message of a queue was stored; -1 if there is none.
+pub(super) async fn earliest(request: Request) -> Answered {
+    let (topic, id): (_, i32) = (request.text("topic")?, request.number("queueId")?);
+    let stats = request.shared.processor.topic_stats(topic, None).await?;
+    let of_broker = |name: &str| request.broker().is_none_or(|asked| asked == name);
+    let queue = stats.queues.iter().find(|queue| queue.id == id && of_broker(&queue.broker));
+    let oldest = queue.and_then(|queue| queue.oldest);
+    Ok(success().field("timestamp", oldest.map_or(-1, millis)))
+}

@@ -1,0 +1,61 @@
+//! PEEK_MESSAGE: shows what a group would get next, without leases.
+
+use std::time::SystemTime;
+
+use super::super::request::{Answered, Refusal, Request, success};
+use super::offsets::{broker_of, committed_or_first, queue_name};
+use super::{pop, records};
+use crate::processor::{BrokersCommand, Expression, PullCommand};
+use crate::remoting::{Command, response};
+use crate::service::{Delivery, Found, millis};
+
+/// PEEK_MESSAGE: of one queue, or of all queues of a broker.
+pub(super) async fn peek(request: Request) -> Answered {
+    let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
+    let (queue_id, max): (i32, i32) = (request.number("queueId")?, request.number("maxMsgNums")?);
+    pop::check_batch(max)?;
+    let broker = broker_of(&request, topic).await?;
+    let queues = match queue_id {
+        0.. => queue_id..queue_id.saturating_add(1),
+        _ => 0..read_queues(&request, topic, &broker).await?,
+    };
+    let mut found: Vec<Delivery> = Vec::new();
+    let mut rest = 0;
+    for id in queues {
+        let left = max.saturating_sub(i32::try_from(found.len()).unwrap_or(i32::MAX));
+        if left <= 0 {
+            break;
+        }
+        let pull = PullCommand {
+            queue: queue_name(topic, broker.clone(), id),
+            group: group.to_owned(),
+            offset: committed_or_first(&request, group, topic, id).await?,
+            batch_size: left,
+            expression: Expression::Tags("*".to_owned()),
+            polling_ms: 0,
+        };
+        let pulled = request.run(pull).await?;
+        rest += (pulled.range.end - pulled.next_offset).max(0);
+        if let Found::Messages(deliveries) = pulled.found {
+            found.extend(deliveries);
+        }
+    }
+    found.truncate(records::fitting(found.iter()));
+    let now = millis(SystemTime::now());
+    let answer = |code, remark: &str| {
+        let answer = Command { remark: Some(remark.to_owned()), ..Command::response(code) };
+        answer.field("popTime", now).field("invisibleTime", 0).field("reviveQid", 0).field("restNum", rest)
+    };
+    if found.is_empty() {
+        return Ok(answer(response::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE"));
+    }
+    let cluster = records::cluster_of(&request, topic).await;
+    let body = records::encode(&request, &cluster, found.iter(), |_| ());
+    Ok(answer(success().code, "FOUND").body(body))
+}
+
+async fn read_queues(request: &Request, topic: &str, broker: &str) -> Result<i32, Refusal> {
+    let route = request.run(BrokersCommand { topic: topic.to_owned() }).await?;
+    let range = route.queues.iter().find(|range| range.broker == broker);
+    Ok(range.map_or(0, |range| range.read_queues))
+}

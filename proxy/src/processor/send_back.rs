@@ -1,0 +1,106 @@
+//! Sending back what a consumer has read by offset and could not consume.
+
+use super::command::Command;
+use super::environment::Environment;
+use super::pull::{QueueName, check_queue};
+use super::validate;
+use crate::context::Context;
+use crate::error::Error;
+use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::service::{Permission, SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
+
+/// Has a message read again later by its group: from the group's retry topic. After its last attempt it becomes a dead
+/// letter.
+///
+/// # Errors
+/// In this order: `IllegalTopic`, `BadRequest`, `IllegalGroup`, then the backend's failures: `BadRequest` if there is no
+/// such message.
+#[derive(Clone, Debug)]
+pub struct SendBackCommand {
+    /// The queue that the message was read from.
+    pub queue: QueueName,
+    /// The consumer group.
+    pub group: String,
+    /// The message's position in the queue.
+    pub offset: i64,
+    /// The message's id.
+    pub message_id: String,
+    /// The level of its delay; 0 for a longer one each time, negative for a dead letter at once.
+    pub level: i32,
+    /// How often it may be delivered again, if the client has a limit of its own.
+    pub max_retries: Option<i32>,
+}
+
+/// Creates the retry topic of a group, if it is missing.
+///
+/// # Errors
+/// `IllegalGroup`, `GroupNotFound`, or the backend's failure.
+#[derive(Clone, Debug)]
+pub struct MakeRetryTopicCommand {
+    /// The consumer group.
+    pub group: String,
+}
+
+impl Command for SendBackCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::SendBack;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &self.queue.topic
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    fn size(&self) -> Size {
+        Size { messages: 1, bytes: 0 }
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        let Self { queue, group, offset, message_id, level, max_retries } = self;
+        check_queue(&queue)?;
+        validate::group(&group)?;
+        let QueueName { topic, broker, id: queue_id } = queue;
+        let offsets = &environment.services(context, &topic).offsets;
+        let deadline = context.deadline_within(environment.limits.call);
+        let topic_name = topic.clone();
+        let back =
+            SendBack { topic, group, broker, queue_id, offset, message_id, level, max_retries, deadline };
+        offsets.send_back(back).await.map_err(|error| Error::on_topic(error, &topic_name))
+    }
+}
+
+impl Command for MakeRetryTopicCommand {
+    type Answer = ();
+    const KIND: OperationKind = OperationKind::SendBack;
+
+    fn topics(&self) -> &dyn NamesTopics {
+        &()
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(&self.group)
+    }
+
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        validate::group(&self.group)?;
+        let name = names::retry_topic(&self.group);
+        let metadata = &environment.services(context, &name).metadata;
+        metadata.group(&self.group).await?;
+        let topic = TopicConfig {
+            name,
+            kind: TopicKind::Normal,
+            read_queues: 1,
+            write_queues: 1,
+            permission: Permission { read: true, write: true },
+            lite_expiration: None,
+            retention: None,
+            retention_bytes: None,
+        };
+        match metadata.create_topic(topic, false).await {
+            Err(error) if error.kind != ServiceErrorKind::AlreadyExists => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
