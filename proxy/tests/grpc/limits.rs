@@ -44,7 +44,7 @@ async fn connections_that_never_say_what_they_speak_are_closed() {
     {
         assert!(exchange(&proxy, beginning).await.is_empty(), "{beginning:?}");
     }
-    for other in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"PROXIMA", b"\0\0\0\x10"] {
+    for other in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"PROXIMA", b"\x01\0\0\x10"] {
         let answer = exchange(&proxy, other).await;
         assert!(String::from_utf8_lossy(&answer).ends_with("this port speaks gRPC (HTTP/2)"), "{other:?}");
     }
