@@ -1,9 +1,12 @@
-//! Measures the CPU time of the embedded backend alone, per message of 1 KiB. The results are printed, not checked.
+//! Measures the embedded backend alone: its CPU time per message of 1 KiB, and how late delayed messages come. The results
+//! are printed, not checked.
 //!
 //! `cargo test --release -p rocketmq-thin-proxy --test embedded_cost -- --ignored --nocapture`
 
+mod delays;
+mod lite;
+
 use std::future::Future;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,8 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use rocketmq_thin_proxy::backend::embedded::{Embedded, EmbeddedConfig, Flush, OpenError, open};
 use rocketmq_thin_proxy::service::{
-    Acknowledge, Delay, Delivered, Delivery, Filter, GroupConfig, LiteAction, LiteChange, Message, Messages,
-    Permission, Receive, Services, Settle, TopicConfig, TopicKind,
+    Acknowledge, Delivered, Delivery, Filter, Message, Messages, Receive, Services, Settle,
 };
 
 const TOPIC: &str = "cost";
@@ -98,178 +100,12 @@ async fn disk_use_with_short_retention() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a benchmark"]
-async fn delays_while_a_large_topic_is_removed() {
-    const COUNT: usize = 1_000_000;
-    for size in [100, 1024] {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
-        let broker = open_again(&config).await;
-        let services = broker.services();
-        let start = Instant::now();
-        for _ in 0..COUNT / 100 {
-            let message = Message { body: vec![7; size].into(), ..message() };
-            let deadline = Instant::now() + Duration::from_secs(60);
-            services.messages.send("large", vec![message; 100], deadline).await.expect("a send");
-        }
-        let used = || disk_use(directory.path()) / 1_000_000;
-        println!("{COUNT} messages of {size} bytes stored in {:?}, {} MB on disk", start.elapsed(), used());
-        println!("before: {}", lateness(&services, Duration::from_secs(3)).await);
-        services.metadata.delete_topic("large").await.expect("deleted");
-        for _ in 0..10 {
-            println!("then: {}, {} MB on disk", lateness(&services, Duration::from_secs(3)).await, used());
-        }
-    }
-}
-
-/// Sends a delayed message every 10 ms for some time. Returns how late they came, and how long the sends took.
-async fn lateness(services: &Services, time: Duration) -> String {
-    let (start, mut late, mut sends) = (Instant::now(), Vec::new(), Vec::new());
-    let mut due = std::collections::BTreeMap::new();
-    let mut number = 0;
-    while start.elapsed() < time || !due.is_empty() {
-        if start.elapsed() < time {
-            number += 1;
-            let at = SystemTime::now() + Duration::from_millis(100);
-            let message = Message {
-                id: number.to_string(),
-                delay: Some(Delay::Until(at)),
-                body: Bytes::new(),
-                ..message()
-            };
-            due.insert(number.to_string(), at);
-            let (sent, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(60));
-            services.messages.send(TOPIC, vec![message], deadline).await.expect("a send");
-            sends.push(sent.elapsed());
-        }
-        let request = Receive { deadline: Instant::now() + Duration::from_millis(10), ..request(32) };
-        if let Delivered::Messages(deliveries) = services.messages.receive(request).await.expect("a receive")
-        {
-            for delivery in &deliveries {
-                let at = due.remove(&delivery.message.id).expect("it was sent");
-                late.push(SystemTime::now().duration_since(at).unwrap_or_default());
-            }
-            acknowledge(&*services.messages, &deliveries).await;
-        }
-    }
-    late.sort();
-    sends.sort();
-    format!(
-        "late p50 {:?}, worst {:?}; a send p50 {:?}, worst {:?}",
-        late[late.len() / 2],
-        late[late.len() - 1],
-        sends[sends.len() / 2],
-        sends[sends.len() - 1]
-    )
-}
-
 /// The bytes of the blocks in use below a directory.
 fn disk_use(path: &std::path::Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     metadata + entries.map(|entry| disk_use(&entry.path())).sum::<u64>()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a benchmark"]
-async fn lite_topics() {
-    const COUNT: usize = 100_000;
-    const OF_CLIENT: usize = 10_000;
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
-    let broker = open(config.clone()).await.expect("a fresh directory opens");
-    create_lite(&broker.services()).await;
-    println!("before: {} MB resident", resident());
-    let start = Instant::now();
-    for first in (0..COUNT).step_by(32) {
-        send_lite(&broker.services(), first..(first + 32).min(COUNT)).await;
-    }
-    println!("{COUNT} lite topics created in {:?}, {} MB resident", start.elapsed(), resident());
-    broker.close().await;
-
-    let start = Instant::now();
-    let broker = open_again(&config).await;
-    let services = broker.services();
-    println!("opened in {:?}, {} MB resident", start.elapsed(), resident());
-    let start = Instant::now();
-    let lite_topics = (0..OF_CLIENT).map(|number| number.to_string()).collect();
-    services.lite.sync(subscription(lite_topics)).await.expect("a subscription");
-    println!("subscribed to {OF_CLIENT} in {:?}", start.elapsed());
-    let (start, cpu, mut received, mut receives) = (Instant::now(), cpu_time(), 0, 0);
-    while received < OF_CLIENT {
-        received += receive_lite(&services).await;
-        receives += 1;
-    }
-    println!(
-        "{received} received and acknowledged by {receives} receives in {:?}, CPU {:?}, {} MB resident",
-        start.elapsed(),
-        cpu_time() - cpu,
-        resident()
-    );
-    let mut delays = Vec::new();
-    for number in 0..200 {
-        let waiting = tokio::spawn({
-            let services = services.clone();
-            async move { (receive_lite(&services).await, Instant::now()) }
-        });
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        send_lite(&services, number..number + 1).await;
-        let sent = Instant::now();
-        delays.push(waiting.await.expect("a receive").1.saturating_duration_since(sent));
-    }
-    delays.sort_unstable();
-    println!(
-        "received and acknowledged after a send was answered: p50 {:?}, p99 {:?}",
-        delays[100], delays[198]
-    );
-}
-
-async fn create_lite(services: &Services) {
-    let topic = TopicConfig {
-        name: TOPIC.to_owned(),
-        kind: TopicKind::Lite,
-        read_queues: 1,
-        write_queues: 1,
-        permission: Permission { read: true, write: true },
-        lite_expiration: None,
-        retention: None,
-        retention_bytes: None,
-    };
-    services.metadata.create_topic(topic, false).await.expect("a topic");
-    let group = services.metadata.group(GROUP).await.expect("a group");
-    let group = GroupConfig { lite_bind_topic: Some(TOPIC.to_owned()), ..group };
-    services.metadata.create_group(group, true).await.expect("a group");
-}
-
-async fn send_lite(services: &Services, numbers: Range<usize>) {
-    let message = |number: usize| Message { lite_topic: Some(number.to_string()), ..message() };
-    let messages = numbers.map(message).collect();
-    let sent = services.messages.send(TOPIC, messages, Instant::now() + Duration::from_secs(60)).await;
-    sent.expect("a send").into_iter().for_each(|sent| drop(sent.expect("it is stored")));
-}
-
-fn subscription(lite_topics: Vec<String>) -> LiteChange {
-    LiteChange {
-        client_id: GROUP.to_owned(),
-        topic: TOPIC.to_owned(),
-        group: GROUP.to_owned(),
-        action: LiteAction::Replace,
-        quota: lite_topics.len(),
-        lite_topics,
-        start: None,
-        deadline: Instant::now() + Duration::from_secs(60),
-    }
-}
-
-/// Receives up to 32 messages of lite topics, and acknowledges them.
-async fn receive_lite(services: &Services) -> usize {
-    let request = Receive { lite_client: Some(GROUP.to_owned()), ..request(32) };
-    let Delivered::Messages(deliveries) = services.messages.receive(request).await.expect("a receive") else {
-        panic!("no message came")
-    };
-    acknowledge(&*services.messages, &deliveries).await
 }
 
 async fn open_again(config: &EmbeddedConfig) -> Embedded {
