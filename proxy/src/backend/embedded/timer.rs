@@ -41,8 +41,9 @@ pub(super) struct Timers {
     paused_until: Option<Instant>,
 }
 
-/// How many messages are moved in one commit.
-pub(super) const MAX_AT_ONCE: usize = 512;
+/// How many messages are moved in one commit. With fewer, many that are due at once would wait for syncs of the disk; with
+/// more, sends would wait for them.
+pub(super) const MAX_AT_ONCE: usize = 2048;
 /// No more are added to a commit that has this many bytes, as messages may have 4 MiB each.
 pub(super) const MAX_BYTES_AT_ONCE: usize = 4 << 20;
 /// The pause after a failure.
@@ -90,7 +91,8 @@ impl Timers {
     pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<Due>, ServiceError> {
         let mut due = Vec::new();
         let mut bytes = 0;
-        for entry in store.log()?.range(..keys::timer(now, 0)).take(MAX_AT_ONCE) {
+        let from = keys::timer(self.from.0, self.from.1);
+        for entry in store.log()?.range(from..keys::timer(now, 0).max(from)).take(MAX_AT_ONCE) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
             let mut value = Bytes::from(value);
