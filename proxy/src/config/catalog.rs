@@ -234,7 +234,7 @@ impl From<TopicConfig> for TopicSpec {
         Self {
             name: config.name,
             kind: match config.kind {
-                TopicKind::Normal => TopicType::Normal,
+                TopicKind::Normal | TopicKind::Undeclared => TopicType::Normal,
                 TopicKind::Fifo => TopicType::Fifo,
                 TopicKind::Delay => TopicType::Delay,
                 TopicKind::Transaction => TopicType::Transaction,

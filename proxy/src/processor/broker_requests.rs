@@ -109,7 +109,7 @@ async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Ve
 }
 
 fn takes_half_messages(config: &TopicConfig) -> bool {
-    matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed)
+    matches!(config.kind, TopicKind::Transaction | TopicKind::Mixed | TopicKind::Undeclared)
 }
 
 #[cfg(test)]

@@ -14,12 +14,17 @@ pub(super) async fn of_topic(services: &Services, topic: &str) -> Result<TopicKi
     }
 }
 
-/// Checks that a topic takes messages of a type.
+/// Checks that a topic takes messages of a type. `types_unknown`: the client's protocol knows no types.
 ///
 /// # Errors
 /// `TypeMismatch`.
-pub(super) fn accepts(expected: TopicKind, actual: TopicKind) -> Result<(), Error> {
-    if expected == actual || expected == TopicKind::Mixed {
+pub(super) fn accepts(expected: TopicKind, actual: TopicKind, types_unknown: bool) -> Result<(), Error> {
+    let accepted = match expected {
+        TopicKind::Mixed => true,
+        TopicKind::Undeclared => types_unknown || actual == TopicKind::Normal,
+        expected => expected == actual,
+    };
+    if accepted {
         return Ok(());
     }
     let message = format!(
@@ -41,7 +46,7 @@ pub(super) fn supported(capabilities: Capabilities, kind: TopicKind) -> Result<(
         TopicKind::Transaction => capabilities.transaction,
         TopicKind::Priority => capabilities.priority,
         TopicKind::Lite => capabilities.lite,
-        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => true,
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified | TopicKind::Undeclared => true,
     };
     if supported {
         return Ok(());
@@ -56,9 +61,22 @@ mod tests {
 
     #[test]
     fn a_topic_takes_its_own_type_and_a_mixed_one_any() {
-        assert!(accepts(TopicKind::Normal, TopicKind::Normal).is_ok());
-        assert!(accepts(TopicKind::Mixed, TopicKind::Fifo).is_ok());
-        assert!(accepts(TopicKind::Unspecified, TopicKind::Normal).is_err());
-        assert!(accepts(TopicKind::Priority, TopicKind::Normal).is_err());
+        for types_unknown in [false, true] {
+            let accepts = |expected, actual| accepts(expected, actual, types_unknown).is_ok();
+            assert!(accepts(TopicKind::Normal, TopicKind::Normal));
+            assert!(accepts(TopicKind::Mixed, TopicKind::Fifo));
+            assert!(!accepts(TopicKind::Unspecified, TopicKind::Normal));
+            assert!(!accepts(TopicKind::Priority, TopicKind::Normal));
+            assert!(accepts(TopicKind::Undeclared, TopicKind::Normal));
+        }
+    }
+
+    #[test]
+    fn a_topic_without_a_type_takes_any_from_clients_that_know_none() {
+        for kind in [TopicKind::Delay, TopicKind::Transaction, TopicKind::Fifo] {
+            assert!(accepts(TopicKind::Undeclared, kind, true).is_ok());
+            assert!(accepts(TopicKind::Undeclared, kind, false).is_err());
+            assert!(accepts(TopicKind::Normal, kind, true).is_err());
+        }
     }
 }

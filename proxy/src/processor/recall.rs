@@ -17,6 +17,8 @@ pub struct RecallCommand {
     pub topic: String,
     /// What the send returned as recall handle.
     pub handle: String,
+    /// The client's protocol knows no types of messages: topics that declare none have delayed ones, too.
+    pub types_unknown: bool,
 }
 
 impl Command for RecallCommand {
@@ -28,10 +30,11 @@ impl Command for RecallCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {
-        let Self { topic, handle } = self;
+        let Self { topic, handle, types_unknown } = self;
         validate::topic(&topic)?;
         let services = environment.services(context, &topic);
-        message_type::accepts(message_type::of_topic(services, &topic).await?, TopicKind::Delay)?;
+        let expected = message_type::of_topic(services, &topic).await?;
+        message_type::accepts(expected, TopicKind::Delay, types_unknown)?;
         let deadline = context.deadline_within(environment.limits.call);
         let recalled = services.messages.recall(&topic, &handle, deadline).await;
         recalled.map_err(|error| Error::on_topic(error, &topic))

@@ -24,6 +24,8 @@ use crate::service::{Delay, Message, Persistence, SentBack, millis, time};
 pub struct SendCommand {
     /// In the order of the answer's entries.
     pub messages: Vec<Draft>,
+    /// The client's protocol knows no types of messages: topics that declare none take all of its messages.
+    pub types_unknown: bool,
 }
 
 /// A message that was stored.
@@ -88,7 +90,7 @@ impl Command for SendCommand {
         }
         for message in &messages {
             let kind = message.kind();
-            expected.map_or(Ok(()), |expected| message_type::accepts(expected, kind))?;
+            expected.map_or(Ok(()), |expected| message_type::accepts(expected, kind, self.types_unknown))?;
             message_type::supported(capabilities, kind)?;
         }
         let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();

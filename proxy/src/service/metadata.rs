@@ -100,6 +100,9 @@ pub struct Capabilities {
 pub enum TopicKind {
     /// Unknown: the topic accepts nothing.
     Unspecified,
+    /// No type is declared. Such topics take normal messages, and messages of any type from clients whose protocol knows no
+    /// types.
+    Undeclared,
     /// Normal messages.
     #[default]
     Normal,

@@ -11,7 +11,7 @@ pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 /// The attribute of a topic that names its type.
 pub const MESSAGE_TYPE: &str = "message.type";
 
-/// All types of topics.
+/// All types that a topic can declare.
 const KINDS: [TopicKind; 8] = [
     TopicKind::Unspecified,
     TopicKind::Normal,
@@ -27,12 +27,12 @@ const KINDS: [TopicKind; 8] = [
 const PERMISSION_READ: i32 = 4;
 const PERMISSION_WRITE: i32 = 2;
 
-/// The name of a topic's type.
+/// The name of a topic's type. Without a declared one it is that of normal messages.
 #[must_use]
 pub fn kind_name(kind: TopicKind) -> &'static str {
     match kind {
         TopicKind::Unspecified => "UNSPECIFIED",
-        TopicKind::Normal => "NORMAL",
+        TopicKind::Normal | TopicKind::Undeclared => "NORMAL",
         TopicKind::Fifo => "FIFO",
         TopicKind::Delay => "DELAY",
         TopicKind::Transaction => "TRANSACTION",
@@ -153,6 +153,8 @@ pub mod properties {
     pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
     /// The region of the broker.
     pub const REGION: &str = "MSG_REGION";
+    /// The id of a half message's transaction, which some clients decide by.
+    pub const TRANSACTION_ID: &str = "__transactionId__";
     /// The client that waits for a reply.
     pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
     /// When a reply was passed on to the client that waits for it.

@@ -18,7 +18,7 @@ pub(crate) async fn topics_are_made_when_named<B: Backend>(backend: B) {
     assert_eq!(missing.kind, ServiceErrorKind::TopicNotFound);
     let config = metadata.topic(&client.topic).await.expect("a topic made when named");
     assert_eq!(metadata.existing_topic(&client.topic).await.expect("the topic"), config);
-    assert_eq!(config.kind, TopicKind::Normal);
+    assert_eq!(config.kind, TopicKind::Undeclared);
     assert_eq!(config.permission, Permission { read: true, write: true });
     assert!(metadata.group(&client.group).await.is_ok_and(|group| group.max_retries == 16 && !group.fifo));
     let never = metadata.topic("%DLQ%nobody").await.expect_err("dead letters make it");

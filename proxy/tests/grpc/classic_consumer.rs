@@ -36,11 +36,6 @@ async fn a_queue_serves_all_push_consumers_of_a_group() {
     let proxy = proxy_with(&["a", "b"]).await;
     let mut first = Classic::consumer(&proxy, "first", PUSH).await;
     let mut second = Classic::consumer(&proxy, "second", PUSH).await;
-    for (client, id) in [(&mut first, "first"), (&mut second, "second")] {
-        let list = Command::request(request::GET_CONSUMER_LIST_BY_GROUP).field("consumerGroup", PUSH.group);
-        let list: Value = serde_json::from_slice(&client.call(list).await.body).expect("JSON");
-        assert_eq!(list, json!({"consumerIdList": [id]}), "each believes that it is alone");
-    }
     let start = first.offset(PUSH).await;
     assert_eq!(bodies(&first.messages(PUSH, start).await), ["a", "b"]);
 
@@ -136,6 +131,50 @@ async fn a_consumer_that_locks_its_queues_reads_them_itself() {
     }
     assert_eq!(first.offset(PUSH).await, 0);
     assert_eq!(bodies(&first.messages(PUSH, 0).await), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn members_know_of_each_other_unless_they_consume_concurrently() {
+    let proxy = proxy_with(&["a"]).await;
+    let mut first = Classic::consumer(&proxy, "first", PUSH).await;
+    assert_eq!(first.pushed().await.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
+    let mut second = Classic::consumer(&proxy, "second", PUSH).await;
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.pushed().await.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
+        let both = vec!["first".to_owned(), "second".to_owned()];
+        assert_eq!(client.members(PUSH.group).await, Ok(both));
+    }
+    // It has not locked the queue.
+    first.offset(PUSH).await;
+    for (client, id) in [(&mut first, "first"), (&mut second, "second")] {
+        assert_eq!(client.pushed().await.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
+        assert_eq!(client.members(PUSH.group).await, Ok(vec![id.to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn members_that_lock_their_queues_know_of_each_other() {
+    let proxy = proxy_with(&["a"]).await;
+    let mut first = Classic::consumer(&proxy, "first", PUSH).await;
+    let queue = json!({"queueId": 0, "topic": PUSH.topic});
+    let body = json!({"clientId": "first", "consumerGroup": PUSH.group, "mqSet": [queue]});
+    first.call(Command::request(request::LOCK_BATCH_MQ).body(body.to_string())).await;
+    let mut second = Classic::consumer(&proxy, "second", PUSH).await;
+    for client in [&mut first, &mut second] {
+        for _ in 0..2 {
+            let both = vec!["first".to_owned(), "second".to_owned()];
+            assert_eq!(client.members(PUSH.group).await, Ok(both));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_gets_no_queue_is_soon_told_that_it_is_alone() {
+    let proxy = proxy_with(&["a"]).await;
+    let _other = Classic::consumer(&proxy, "1", PUSH).await;
+    let mut client = Classic::consumer(&proxy, "2", PUSH).await;
+    assert_eq!(client.members(PUSH.group).await, Ok(vec!["1".to_owned(), "2".to_owned()]));
+    assert_eq!(client.members(PUSH.group).await, Ok(vec!["2".to_owned()]));
 }
 
 #[tokio::test]

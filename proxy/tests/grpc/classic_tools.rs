@@ -68,6 +68,8 @@ async fn groups_are_created_and_their_members_shown() {
     assert_eq!(tool.call(Command::request(PUT_GROUP).body(group.to_string())).await.code, code::SUCCESS);
     let shown = body(&tool.call(Command::request(GROUP).field("group", "g")).await);
     assert_eq!(shown["retryMaxTimes"], 3);
+    let topics = body(&tool.call(Command::request(TOPIC_LIST)).await);
+    assert_eq!(topics["topicList"], json!(["%RETRY%g"]));
 
     // Tools look for a group's brokers in the route of its retry topic. Consumers find no queue there before it is needed.
     let route = body(&tool.call(Command::request(code::ROUTE).field("topic", "%RETRY%g")).await);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rocketmq_thin_proxy::config::{TopicSpec, TopicType};
-use rocketmq_thin_proxy::remoting::{Command, HeaderType, message};
+use rocketmq_thin_proxy::remoting::{Command, HeaderType, message, properties};
 use serde_json::Value;
 
 use crate::classic::{Classic, code, send};
@@ -16,7 +16,11 @@ async fn proxy() -> Proxy {
         // Its clients divide the queues among them.
         config.remoting.pull_by_offset = vec!["g".to_owned()];
         let topic = |name: &str, kind| TopicSpec { name: name.to_owned(), kind, ..TopicSpec::default() };
-        config.topics = vec![topic("tx", TopicType::Transaction), topic("late", TopicType::Delay)];
+        config.topics = vec![
+            topic("tx", TopicType::Transaction),
+            topic("late", TopicType::Delay),
+            topic("normal", TopicType::Normal),
+        ];
         config.backend.embedded.transaction_timeout = Duration::from_millis(1);
     })
     .await
@@ -63,15 +67,17 @@ async fn a_message_is_stored_in_the_queue_that_its_producer_chose() {
 }
 
 #[tokio::test]
-async fn a_topic_takes_its_own_type_only() {
+async fn a_topic_takes_its_own_type_only_if_it_has_one() {
     let proxy = proxy().await;
     let mut producer = Classic::connect(proxy.address).await;
     let delayed = [("DELAY", "18")];
-    let refused = producer.call(send("t", 0, &delayed, "body")).await;
+    let refused = producer.call(send("normal", 0, &delayed, "body")).await;
     assert_eq!(refused.code, code::MESSAGE_ILLEGAL);
-    let sent = producer.call(send("late", 0, &delayed, "body")).await;
-    assert_eq!(sent.code, code::SUCCESS);
-    assert!(sent.text("recallHandle").is_some());
+    for topic in ["late", "created-by-this"] {
+        let sent = producer.call(send(topic, 0, &delayed, "body")).await;
+        assert_eq!(sent.code, code::SUCCESS);
+        assert!(sent.text("recallHandle").is_some());
+    }
 }
 
 #[tokio::test]
@@ -111,14 +117,17 @@ async fn an_undecided_transaction_is_asked_about_and_ends_without_its_topic() {
     assert_eq!((check.code, check.text("msgId")), (code::CHECK_TRANSACTION_STATE, Some("half")));
     let record = message::decode_all(check.body.clone()).remove(0);
     assert_eq!((record.topic.as_str(), record.body.as_ref()), ("tx", &b"body"[..]));
-    assert!(record.properties.contains("PGROUP\u{1}txg\u{2}"));
+    let transaction_id = check.text("transactionId").expect("an id");
+    for property in [("PGROUP", "txg"), ("__transactionId__", transaction_id)] {
+        assert!(properties::decode(&record.properties).any(|found| found == property), "{property:?}");
+    }
     // As clients before 5.0 answer.
     let end = Command::request(code::END_TRANSACTION)
         .field("producerGroup", "txg")
         .field("commitOrRollback", 8)
         .field("fromTransactionCheck", true)
         .field("msgId", "half")
-        .field("transactionId", check.text("transactionId").expect("an id"));
+        .field("transactionId", transaction_id);
     assert_eq!(producer.call(end).await.code, code::SUCCESS);
     let mut consumer = proxy.client().await;
     let received = receive(&mut consumer, receive_request("tx", "g")).await;

@@ -1,4 +1,4 @@
-//! Apache's classic Java client, of several versions, through our proxy: the proxy is its name server and its broker.
+//! Apache's classic clients for Java, of several versions, and Go, through our proxy: the proxy is their name server and their broker.
 
 use std::path::Path;
 
@@ -26,27 +26,46 @@ const CONSUMERS: Program = Program {
     topics: &[("consumed", "normal")],
 };
 
-/// The versions of the client.
+const GO: Program = Program {
+    source: "go-classic/main.go",
+    checks: &["send", "push", "retry", "in_order", "broadcast", "delay", "transaction", "request_reply"],
+    topics: &[
+        ("normal", "normal"),
+        ("ordered", "normal"),
+        ("broadcast", "normal"),
+        ("request", "normal"),
+        ("delay", "delay"),
+        ("transaction", "transaction"),
+    ],
+};
+
+/// The versions of the Java client.
 const VERSIONS: [&str; 2] = ["5.5.0", "4.9.3"];
 
-/// Runs the programs in every version against one proxy. Consumers run with the embedded broker only: the older client does
-/// not tell which of several brokers it means.
+/// Runs the programs against one proxy, those of Java in every version. Java consumers run with the embedded broker only: the
+/// older client does not tell which of several brokers it means.
 pub(crate) async fn visit(cache: &Path, place: &Place<'_>) -> Result<Tally> {
     let mut tally = Tally::default();
     let server = place.start(&["--remoting", "true"].map(str::to_owned)).await?;
     let consumers = matches!(place, Place::Merged(_)).then_some(&CONSUMERS);
+    let mut programs = Vec::new();
     for version in VERSIONS {
+        let name = format!("classic-{}-{}", version.replace('.', "-"), std::process::id());
         for program in std::iter::once(&PRODUCERS).chain(consumers) {
-            let name = format!("classic-{}-{}", version.replace('.', "-"), std::process::id());
             let client = client::classic_program(cache, program, version, &name).await?;
-            for (suffix, kind) in program.topics {
-                let topic = format!("{name}-{suffix}");
-                let arguments = ["topic", "create", &topic, "--type", kind];
-                kinds::create(place.program(), server.address(), &arguments).await?;
-            }
-            let outcome = client.run(server.address()).await;
-            report(&format!("classic {version} · {}", place.mode()), &client, outcome, &mut tally);
+            programs.push((format!("classic {version}"), program, client));
         }
+    }
+    let name = format!("classic-go-{}", std::process::id());
+    programs.push(("classic Go".to_owned(), &GO, client::classic_go_program(cache, &GO, &name).await?));
+    for (title, program, client) in programs {
+        for (suffix, kind) in program.topics {
+            let topic = format!("{}-{suffix}", client.name);
+            let arguments = ["topic", "create", &topic, "--type", kind];
+            kinds::create(place.program(), server.address(), &arguments).await?;
+        }
+        let outcome = client.run(server.address()).await;
+        report(&format!("{title} · {}", place.mode()), &client, outcome, &mut tally);
     }
     Ok(tally)
 }

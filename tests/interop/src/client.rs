@@ -96,6 +96,21 @@ pub(crate) async fn classic_program(
     })
 }
 
+/// A program of Apache's classic Go client, under this name.
+pub(crate) async fn classic_go_program(
+    cache: &Path,
+    program: &classic::Program,
+    name: &str,
+) -> Result<Client> {
+    Ok(Client {
+        name: name.to_owned(),
+        checks: program.checks,
+        command: go_in(cache, "go-classic").await?,
+        transport: None,
+        home: home(cache)?,
+    })
+}
+
 fn home(cache: &Path) -> Result<String> {
     let home = cache.join("home");
     fs::create_dir_all(&home)?;
@@ -124,11 +139,18 @@ async fn java_with(cache: &Path, pom: &str, program: &str) -> Result<Vec<String>
 }
 
 async fn go(cache: &Path) -> Result<Vec<String>> {
-    let installation = Installation::new(cache, "go", &["go/go.mod", "go/go.sum", "go/main.go"])?;
+    go_in(cache, "go").await
+}
+
+/// Builds the Go program of a folder.
+async fn go_in(cache: &Path, folder: &str) -> Result<Vec<String>> {
+    let inputs = ["go.mod", "go.sum", "main.go"].map(|file| format!("{folder}/{file}"));
+    let inputs: Vec<_> = inputs.iter().map(String::as_str).collect();
+    let installation = Installation::new(cache, folder, &inputs)?;
     let program = installation.folder.join("interop").display().to_string();
     if !installation.is_fresh() {
         let mut build = Command::new("go");
-        build.current_dir(source("go")).args(["build", "-o", &program, "."]);
+        build.current_dir(source(folder)).args(["build", "-o", &program, "."]);
         succeed(&mut build).await?;
         installation.done()?;
     }

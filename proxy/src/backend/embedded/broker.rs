@@ -122,7 +122,7 @@ impl Broker {
     async fn put_topic(&self, name: &str, queues: i32, limit: usize) -> Result<Arc<Topic>, ServiceError> {
         let config = TopicConfig {
             name: name.to_owned(),
-            kind: TopicKind::Normal,
+            kind: TopicKind::Undeclared,
             read_queues: queues,
             write_queues: queues,
             permission: Permission { read: true, write: true },

@@ -22,7 +22,7 @@ pub(super) struct GroupRecord {
     pub(super) config: GroupConfig,
 }
 
-const KINDS: [TopicKind; 8] = [
+const KINDS: [TopicKind; 9] = [
     TopicKind::Unspecified,
     TopicKind::Normal,
     TopicKind::Fifo,
@@ -31,6 +31,7 @@ const KINDS: [TopicKind; 8] = [
     TopicKind::Mixed,
     TopicKind::Priority,
     TopicKind::Lite,
+    TopicKind::Undeclared,
 ];
 
 impl TopicRecord {

@@ -221,8 +221,8 @@ fn take_flags(input: &mut &[u8]) -> Result<u16, Malformed> {
 
 fn kind_number(kind: TopicKind) -> u16 {
     match kind {
-        // A message itself is never of the last two kinds.
-        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => 0,
+        // A message itself is never of the last three kinds.
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified | TopicKind::Undeclared => 0,
         TopicKind::Fifo => 1,
         TopicKind::Delay => 2,
         TopicKind::Transaction => 3,

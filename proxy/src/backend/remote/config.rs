@@ -49,7 +49,8 @@ impl Default for BrokerTopicRest {
 
 impl From<BrokerTopic> for TopicConfig {
     fn from(topic: BrokerTopic) -> Self {
-        let kind = topic.attributes.get(names::MESSAGE_TYPE).map_or(TopicKind::Normal, |name| kind_of(name));
+        let kind =
+            topic.attributes.get(names::MESSAGE_TYPE).map_or(TopicKind::Undeclared, |name| kind_of(name));
         let minutes = topic.attributes.get(LITE_EXPIRATION).and_then(|minutes| minutes.parse::<u64>().ok());
         Self {
             name: topic.topic_name,
@@ -74,6 +75,9 @@ fn kind_of(name: &str) -> TopicKind {
 /// # Errors
 /// What brokers can't do.
 pub(super) fn topic_attributes(topic: &TopicConfig) -> Result<String, String> {
+    if topic.kind == TopicKind::Undeclared {
+        return Ok(String::new());
+    }
     let kind = format!("+{}={}", names::MESSAGE_TYPE, names::kind_name(topic.kind));
     if topic.kind != TopicKind::Lite {
         return Ok(kind);
@@ -272,9 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_without_a_type_is_normal_and_an_unknown_type_is_unspecified() {
+    fn a_topic_without_a_type_declares_none_and_an_unknown_type_is_unspecified() {
         for (attributes, kind) in [
-            ("{}", TopicKind::Normal),
+            ("{}", TopicKind::Undeclared),
+            (r#"{"message.type":"NORMAL"}"#, TopicKind::Normal),
             (r#"{"message.type":"LITE"}"#, TopicKind::Lite),
             (r#"{"message.type":"NEW"}"#, TopicKind::Unspecified),
         ] {

@@ -123,6 +123,9 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
             // A delayed message without a time, as a dead letter.
             names::DELAY_LEVEL | names::TIMER_DELAY_MS => {
                 message.delay = message.delay.or(Some(Delay::Untold));
+                if key == names::DELAY_LEVEL {
+                    message.system_properties.push((key.to_owned(), value.to_owned()));
+                }
             }
             names::PRIORITY => message.priority = value.parse().ok(),
             names::LITE_TOPIC => message.lite_topic = Some(value.to_owned()),

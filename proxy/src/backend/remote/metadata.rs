@@ -88,7 +88,7 @@ impl Cluster {
         if known.iter().all(Option::is_none) {
             self.write_topic(&TopicConfig {
                 name: name.to_owned(),
-                kind: TopicKind::Normal,
+                kind: TopicKind::Undeclared,
                 read_queues: queues,
                 write_queues: queues,
                 permission: Permission { read: true, write: true },

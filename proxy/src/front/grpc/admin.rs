@@ -194,7 +194,7 @@ pub(super) fn topic(config: TopicConfig) -> pb::Topic {
     pb::Topic {
         r#type: match config.kind {
             TopicKind::Unspecified => pb::TopicType::Unspecified,
-            TopicKind::Normal => pb::TopicType::Normal,
+            TopicKind::Normal | TopicKind::Undeclared => pb::TopicType::Normal,
             TopicKind::Fifo => pb::TopicType::Fifo,
             TopicKind::Delay => pb::TopicType::Delay,
             TopicKind::Transaction => pb::TopicType::Transaction,

@@ -126,7 +126,9 @@ pub(super) fn size_hint(message: &Message) -> usize {
 fn message_type(kind: TopicKind) -> pb::MessageType {
     match kind {
         // Messages have none of the other types.
-        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified => pb::MessageType::Normal,
+        TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified | TopicKind::Undeclared => {
+            pb::MessageType::Normal
+        }
         TopicKind::Fifo => pb::MessageType::Fifo,
         TopicKind::Delay => pb::MessageType::Delay,
         TopicKind::Transaction => pb::MessageType::Transaction,

@@ -109,7 +109,7 @@ fn accepted(kind: TopicKind) -> &'static [pb::MessageType] {
     use pb::MessageType as Type;
     match kind {
         TopicKind::Unspecified => &[Type::Unspecified],
-        TopicKind::Normal => &[Type::Normal],
+        TopicKind::Normal | TopicKind::Undeclared => &[Type::Normal],
         TopicKind::Fifo => &[Type::Fifo],
         TopicKind::Delay => &[Type::Delay],
         TopicKind::Transaction => &[Type::Transaction],

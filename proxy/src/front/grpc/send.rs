@@ -13,7 +13,8 @@ pub(super) async fn send(
     context: &Context,
     request: pb::SendMessageRequest,
 ) -> Result<pb::SendMessageResponse, Error> {
-    let command = SendCommand { messages: request.messages.into_iter().map(message::draft).collect() };
+    let messages = request.messages.into_iter().map(message::draft).collect();
+    let command = SendCommand { messages, types_unknown: false };
     let stored = shared.processor.run(context, command).await?;
     let entries = stored.into_iter().map(|stored| match stored {
         Ok(stored) => pb::SendResultEntry {
@@ -35,7 +36,8 @@ pub(super) async fn recall(
     context: &Context,
     request: pb::RecallMessageRequest,
 ) -> Result<pb::RecallMessageResponse, Error> {
-    let command = RecallCommand { topic: convert::name(request.topic), handle: request.recall_handle };
+    let (topic, handle) = (convert::name(request.topic), request.recall_handle);
+    let command = RecallCommand { topic, handle, types_unknown: false };
     let message_id = shared.processor.run(context, command).await?;
     Ok(pb::RecallMessageResponse { status: Some(status::ok()), message_id })
 }

@@ -69,8 +69,10 @@ impl DataVersion {
 
 impl From<TopicConfig> for TopicBody {
     fn from(topic: TopicConfig) -> Self {
-        let mut attributes =
-            BTreeMap::from([(names::MESSAGE_TYPE.to_owned(), names::kind_name(topic.kind).to_owned())]);
+        let mut attributes = BTreeMap::new();
+        if topic.kind != TopicKind::Undeclared {
+            attributes.insert(names::MESSAGE_TYPE.to_owned(), names::kind_name(topic.kind).to_owned());
+        }
         if let Some(expiration) = topic.lite_expiration {
             attributes.insert("lite.topic.expiration".to_owned(), (expiration.as_secs() / 60).to_string());
         }
@@ -108,7 +110,7 @@ pub(super) async fn put_topic(request: Request) -> Answered {
     let processor = &request.shared.processor;
     let mut topic = TopicConfig {
         name: request.text("topic")?.to_owned(),
-        kind: TopicKind::Normal,
+        kind: TopicKind::Undeclared,
         read_queues: request.number("readQueueNums")?,
         write_queues: request.number("writeQueueNums")?,
         permission: names::permission_of(request.number("perm")?),

@@ -1,5 +1,6 @@
 //! How much is stored and consumed, and stored messages, for tools.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -67,11 +68,28 @@ pub(super) async fn consume_stats(request: Request) -> Answered {
     Ok(success().body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{{{table}}}}}")))
 }
 
-/// GET_BROKER_RUNTIME_INFO: what this is. Tools leave blank what is not told.
+/// GET_BROKER_RUNTIME_INFO: what this is. Tools fail without the rates and numbers, which are not counted here.
 pub(super) fn runtime_info() -> Answered {
+    const RATES: [&str; 3] = ["getTransferredTps", "getTransferedTps", "putTps"];
+    const NUMBERS: [&str; 11] = [
+        "msgGetTotalTodayMorning",
+        "msgGetTotalTodayNow",
+        "msgGetTotalYesterdayMorning",
+        "msgPutTotalTodayMorning",
+        "msgPutTotalTodayNow",
+        "msgPutTotalYesterdayMorning",
+        "pageCacheLockTimeMills",
+        "pullThreadPoolQueueHeadWaitTimeMills",
+        "pullThreadPoolQueueSize",
+        "sendThreadPoolQueueHeadWaitTimeMills",
+        "sendThreadPoolQueueSize",
+    ];
     let version = concat!("rocketmq-thin-proxy ", env!("CARGO_PKG_VERSION"));
-    let table = json!({"table": {"brokerActive": "true", "brokerVersionDesc": version}});
-    Ok(success().body(table.to_string()))
+    let rates = RATES.map(|name| (name, "0.0 0.0 0.0"));
+    let facts = [("brokerActive", "true"), ("brokerVersionDesc", version)];
+    let table: BTreeMap<_, _> =
+        facts.into_iter().chain(rates).chain(NUMBERS.map(|name| (name, "0"))).collect();
+    Ok(success().body(json!({ "table": table }).to_string()))
 }
 
 /// VIEW_MESSAGE_BY_ID: the message at a position.

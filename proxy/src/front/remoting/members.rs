@@ -158,6 +158,11 @@ fn told(groups: &HashMap<String, Vec<Member>>, changed: &BTreeSet<String>) -> Ve
 
 fn tell(told: &[(String, Arc<Session>)]) {
     for (group, session) in told {
-        session.notify(Command::request(request::NOTIFY_CONSUMER_IDS_CHANGED).field("consumerGroup", group));
+        tell_changed(session, group);
     }
+}
+
+/// Tells a client that the members of a group have changed.
+pub(super) fn tell_changed(session: &Session, group: &str) {
+    session.notify(Command::request(request::NOTIFY_CONSUMER_IDS_CHANGED).field("consumerGroup", group));
 }

@@ -76,7 +76,7 @@ pub(super) fn producers(request: &Request) -> Answered {
 }
 
 /// GET_CONSUMER_LIST_BY_GROUP: the ids of a group's members, among which clients divide its queues. A client whose pulls
-/// are pops is told that it is alone: see [`consume::pops`].
+/// are pops is told that it is alone: see [`consume::is_told_to_be_alone`].
 pub(super) fn consumer_ids(request: &Request) -> Answered {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -85,7 +85,7 @@ pub(super) fn consumer_ids(request: &Request) -> Answered {
     }
     let group = request.text("consumerGroup")?;
     let mut ids = request.shared.members.client_ids(group);
-    if consume::pops(&request.shared, &request.session, group) {
+    if consume::is_told_to_be_alone(&request.shared, &request.session, group) {
         ids.retain(|id| *id == request.session.client().id);
     }
     if ids.is_empty() {

@@ -79,7 +79,7 @@ pub(super) fn draft(
             names::LITE_TOPIC => draft.lite_topic = Some(value.to_owned()),
             names::TRANSACTION_PREPARED => draft.transaction = value.eq_ignore_ascii_case("true"),
             names::CHECK_IMMUNITY_SECONDS => draft.recovery_secs = value.parse().ok(),
-            names::DELAY_LEVEL => level = value.parse().ok().and_then(delay_level::duration),
+            names::DELAY_LEVEL => level = Some(value),
             names::TIMER_DELIVER_MS => draft.deliver_at_ms = value.parse().ok(),
             names::TIMER_DELAY_SEC => draft.deliver_at_ms = after(1000),
             names::TIMER_DELAY_MS => draft.deliver_at_ms = after(1),
@@ -89,7 +89,12 @@ pub(super) fn draft(
             _ => draft.properties.push((key.to_owned(), value.to_owned())),
         }
     }
-    if let Some(delay) = level {
+    let delay = level.and_then(|level| Some((level, delay_level::duration(level.parse().ok()?)?)));
+    if let Some((level, delay)) = delay {
+        if !draft.transaction {
+            // Consumers read it.
+            draft.system_properties.push((names::DELAY_LEVEL.to_owned(), level.to_owned()));
+        }
         draft.deliver_at_ms = Some(now.saturating_add(delay.as_millis().try_into().unwrap_or(i64::MAX)));
     }
     if draft.transaction {
@@ -231,6 +236,7 @@ mod tests {
         let soon = |draft: Draft| draft.deliver_at_ms.map(|at| at - millis(SystemTime::now()) < 11_000);
         assert_eq!(soon(drafted(&[("DELAY", "3"), ("TIMER_DELAY_SEC", "900")])), Some(true));
         assert_eq!(soon(drafted(&[("TIMER_DELAY_SEC", "900")])), Some(false));
+        assert_eq!(drafted(&[("DELAY", "3")]).system_properties, [("DELAY".to_owned(), "3".to_owned())]);
         let half = drafted(&[("DELAY", "3"), ("TRAN_MSG", "true")]);
         assert!(half.transaction && half.deliver_at_ms.is_none());
         assert_eq!(half.system_properties, [("PGROUP".to_owned(), "pg".to_owned())]);

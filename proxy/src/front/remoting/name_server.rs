@@ -1,6 +1,6 @@
 //! What tools ask a name server besides routes: brokers, topics, and the key-value configuration, which is empty here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -8,6 +8,7 @@ use super::request::{Answered, Refusal, Request, json, success};
 use super::topic_route::{BrokerData, addresses};
 use crate::processor::ListBrokersCommand;
 use crate::remoting::response;
+use crate::service::names::RETRY_PREFIX;
 
 /// All brokers, as tools read them (Apache's `ClusterInfo`).
 #[derive(Default, Serialize)]
@@ -36,10 +37,14 @@ pub(super) async fn cluster_info(request: Request) -> Answered {
     json(&info)
 }
 
-/// GET_ALL_TOPIC_LIST_FROM_NAMESERVER.
+/// GET_ALL_TOPIC_LIST_FROM_NAMESERVER. Tools find the groups by their retry topics, whether these exist or not.
 pub(super) async fn topics(request: Request) -> Answered {
-    let topics = request.shared.processor.topics().await.map_err(Refusal::from)?;
-    json(&TopicList { topic_list: topics.into_iter().map(|topic| topic.name).collect() })
+    let processor = &request.shared.processor;
+    let (topics, groups) =
+        futures::try_join!(processor.topics(), processor.groups()).map_err(Refusal::from)?;
+    let retry_topics = groups.into_iter().map(|group| format!("{RETRY_PREFIX}{}", group.name));
+    let names: BTreeSet<_> = topics.into_iter().map(|topic| topic.name).chain(retry_topics).collect();
+    json(&TopicList { topic_list: names.into_iter().collect() })
 }
 
 /// GET_TOPICS_BY_CLUSTER.

@@ -42,7 +42,7 @@ pub(super) async fn send(mut request: Request) -> Answered {
     } else {
         vec![draft(&request, &header, properties(&request), body)?]
     };
-    let stored = request.run(SendCommand { messages }).await?;
+    let stored = request.run(SendCommand { messages, types_unknown: true }).await?;
     let stored = stored.into_iter().collect::<Result<Vec<_>, _>>().map_err(Refusal::from)?;
     answer(&header, &stored, request.session.local())
 }
@@ -50,7 +50,7 @@ pub(super) async fn send(mut request: Request) -> Answered {
 /// RECALL_MESSAGE: takes back a delayed message that is not delivered yet.
 pub(super) async fn recall(request: Request) -> Answered {
     let (topic, handle) = (request.text("topic")?.to_owned(), request.text("recallHandle")?.to_owned());
-    let message_id = request.run(RecallCommand { topic, handle }).await?;
+    let message_id = request.run(RecallCommand { topic, handle, types_unknown: true }).await?;
     Ok(success().field("msgId", message_id))
 }
 

@@ -6,7 +6,8 @@ use super::request::{Answered, Request, success};
 use super::session::Session;
 use crate::processor::{EndTransactionCommand, Stored};
 use crate::remoting::message::flags;
-use crate::remoting::{Command, request};
+use crate::remoting::{Command, properties, request};
+use crate::service::names::properties as names;
 use crate::service::{Delivery, Resolution};
 
 /// Values of `commitOrRollback` (Apache's `MessageSysFlag`).
@@ -53,12 +54,16 @@ pub(super) async fn end(request: Request) -> Answered {
 pub(super) fn check(session: &Session, delivery: &Delivery, transaction_id: &str) -> Command {
     let mut record = message::record(delivery, Place::stored(delivery, session.local(), ""));
     record.system_flags |= flags::TRANSACTION_PREPARED;
+    let transaction_id = with_topic(transaction_id, &delivery.topic);
+    // The Go client decides by this one, and Apache's brokers store another id there.
+    let others = properties::decode(&record.properties).filter(|(key, _)| *key != names::TRANSACTION_ID);
+    record.properties = properties::encode(others.chain([(names::TRANSACTION_ID, &*transaction_id)]));
     Command::request(request::CHECK_TRANSACTION_STATE)
         .field("topic", &delivery.topic)
         .field("tranStateTableOffset", delivery.queue_offset)
         .field("commitLogOffset", position::of(delivery))
         .field("msgId", &delivery.message.id)
-        .field("transactionId", with_topic(transaction_id, &delivery.topic))
+        .field("transactionId", transaction_id)
         .field("offsetMsgId", record.offset_id())
         .body(record.encode())
 }

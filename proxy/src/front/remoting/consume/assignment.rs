@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::super::request::{Answered, Refusal, Request, json, success};
+use super::is_told_to_be_alone;
 use super::ledger::GroupTopic;
 use super::locks::MessageQueue;
-use super::pops;
 use crate::processor::RouteCommand;
 use crate::remoting::response;
 use crate::service::names::RETRY_PREFIX;
@@ -99,7 +99,7 @@ pub(super) async fn query(request: Request) -> Answered {
         return json(&Body { message_queue_assignments: assignments.collect() });
     }
     let all = asked.message_model == "BROADCASTING"
-        || pops(&request.shared, &request.session, &asked.consumer_group);
+        || is_told_to_be_alone(&request.shared, &request.session, &asked.consumer_group);
     if !all {
         // The client falls back to dividing the queues itself.
         if asked.strategy_name != "AVG" {

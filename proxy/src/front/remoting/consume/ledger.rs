@@ -7,7 +7,10 @@
 //! messages, and grows as the client gets ahead.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
 
 use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger};
 
@@ -66,7 +69,13 @@ struct TopicLedger {
     full: u32,
     pace: Pace,
     queues: HashMap<Queue, QueueLedger>,
+    /// By broker.
+    lines: HashMap<String, Line>,
 }
+
+/// In which a client's pulls of a topic from one broker wait for their turn to receive. So each client has one receive that
+/// waits, however many queues it pulls, and messages that come one by one go to the clients in turn.
+pub(super) type Line = Arc<Mutex<()>>;
 
 /// How much a client consumes in a second.
 #[derive(Debug, Default)]
@@ -98,7 +107,9 @@ impl Pace {
 pub(super) struct Pulling {
     pub(super) queue: ClientQueue,
     turn: u64,
-    /// How many messages it may bring. 0 if the client has to settle others first.
+    /// The line it waits in.
+    pub(super) line: Line,
+    /// How many messages it may bring: none until room is reserved.
     pub(super) room: usize,
     /// What did not reach the client before.
     pub(super) freed: Freed,
@@ -114,6 +125,7 @@ impl Default for TopicLedger {
             full: 0,
             pace: Pace::default(),
             queues: HashMap::new(),
+            lines: HashMap::new(),
         }
     }
 }
@@ -158,13 +170,8 @@ impl Ledgers {
         (next, freed)
     }
 
-    /// A pull begins at a position, for some messages at most. `None` if the connection has too many queues.
-    pub(super) fn begin(
-        &mut self,
-        pulled: &ClientQueue,
-        (position, wanted): (i64, usize),
-        now: Instant,
-    ) -> Option<Pulling> {
+    /// A pull begins at a position. `None` if the connection has too many queues.
+    pub(super) fn begin(&mut self, pulled: &ClientQueue, position: i64, now: Instant) -> Option<Pulling> {
         let ClientQueue { at, queue } = pulled;
         let known = self.topics.get(at).is_some_and(|topic| topic.queues.contains_key(queue));
         if !known && self.topics.values().map(|topic| topic.queues.len()).sum::<usize>() >= MAX_QUEUES {
@@ -175,11 +182,21 @@ impl Ledgers {
         self.turns += 1;
         let turn = self.turns;
         let freed = ledger.begin(turn, position, now);
-        let full = ledger.is_full();
         topic.forget(freed.iter());
-        let room = if full { 0 } else { topic.room().min(wanted) };
-        topic.reserved += room;
-        Some(Pulling { queue: pulled.clone(), turn, room, freed })
+        let line = topic.lines.entry(queue.broker.clone()).or_default().clone();
+        Some(Pulling { queue: pulled.clone(), turn, line, room: 0, freed })
+    }
+
+    /// Reserves room for a pull whose turn it is, for some messages at most. There is none if the client has to settle
+    /// others first, or has begun another pull of the queue.
+    pub(super) fn reserve(&mut self, pulling: &mut Pulling, wanted: usize) {
+        let ClientQueue { at, queue } = &pulling.queue;
+        let Some(topic) = self.topics.get_mut(at) else { return };
+        let ledger = topic.queues.get(queue).filter(|ledger| ledger.is_current(pulling.turn));
+        if ledger.is_some_and(|ledger| !ledger.is_full()) {
+            pulling.room = topic.room().min(wanted);
+            topic.reserved += pulling.room;
+        }
     }
 
     /// A pull has brought these messages. Returns the position of the first; `None` if they are not for this client any
@@ -312,10 +329,16 @@ mod tests {
         (0..count).map(one).collect()
     }
 
+    fn begin(ledgers: &mut Ledgers, queue: &ClientQueue, position: i64, wanted: usize) -> Pulling {
+        let mut pulling = ledgers.begin(queue, position, Instant::now()).expect("few queues");
+        ledgers.reserve(&mut pulling, wanted);
+        pulling
+    }
+
     /// Pulls this many messages, if there is room for them. Returns how many came.
     fn pull(ledgers: &mut Ledgers, queue: &ClientQueue, position: i64, count: usize) -> usize {
         let now = Instant::now();
-        let pulling = ledgers.begin(queue, (position, count), now).expect("few queues");
+        let pulling = begin(ledgers, queue, position, count);
         let room = pulling.room;
         assert_eq!(ledgers.finish(&pulling, held(room, 10), now), Some(position));
         ledgers.end(&pulling, now);
@@ -371,23 +394,34 @@ mod tests {
     fn pulls_under_way_count() {
         let mut ledgers = Ledgers::default();
         let now = Instant::now();
-        let first = ledgers.begin(&queue("g", 0), (FIRST_POSITION, 32), now).expect("few queues");
-        let second = ledgers.begin(&queue("g", 1), (FIRST_POSITION, 32), now).expect("few queues");
+        let first = begin(&mut ledgers, &queue("g", 0), FIRST_POSITION, 32);
+        let second = begin(&mut ledgers, &queue("g", 1), FIRST_POSITION, 32);
         assert_eq!((first.room, second.room), (16, 8));
         ledgers.end(&first, now);
         ledgers.end(&second, now);
         assert_eq!(pull(&mut ledgers, &queue("g", 1), FIRST_POSITION, 32), 16);
         for id in 2..99 {
-            let waiting = ledgers.begin(&queue("g", id), (FIRST_POSITION, 32), now).expect("few queues");
+            let waiting = begin(&mut ledgers, &queue("g", id), FIRST_POSITION, 32);
             assert!(waiting.room >= 1, "each broker can be asked");
         }
+    }
+
+    #[test]
+    fn pulls_from_one_broker_wait_in_line() {
+        let mut ledgers = Ledgers::default();
+        let queue =
+            |broker: &str, id| ClientQueue { at: at("g"), queue: Queue { broker: broker.to_owned(), id } };
+        let [first, second, other] =
+            [("a", 0), ("a", 1), ("b", 0)].map(|(broker, id)| begin(&mut ledgers, &queue(broker, id), 0, 1));
+        assert!(Arc::ptr_eq(&first.line, &second.line));
+        assert!(!Arc::ptr_eq(&first.line, &other.line));
     }
 
     #[test]
     fn large_messages_fill_the_window_sooner() {
         let mut ledgers = Ledgers::default();
         let (queue, now) = (queue("g", 0), Instant::now());
-        let pulling = ledgers.begin(&queue, (FIRST_POSITION, 16), now).expect("few queues");
+        let pulling = begin(&mut ledgers, &queue, FIRST_POSITION, 16);
         let large = held(16, MAX_BYTES / 16);
         ledgers.finish(&pulling, large, now).expect("for this client");
         ledgers.end(&pulling, now);
@@ -404,11 +438,14 @@ mod tests {
         let fresh = FIRST_POSITION + 1000;
         assert_eq!(ledgers.start(&queue, fresh, now), (fresh, Freed::default()));
         pull(&mut ledgers, &queue, fresh, 3);
-        let old = ledgers.begin(&queue, (fresh + 3, 3), now).expect("few queues");
+        let mut old = begin(&mut ledgers, &queue, fresh + 3, 3);
         let (next, freed) = ledgers.start(&queue, fresh, now);
         assert_eq!((next, freed.maybe_begun.len()), (fresh + 3, 3));
         assert_eq!(ledgers.finish(&old, held(1, 1), now), None);
         ledgers.end(&old, now);
+        old.room = 0;
+        ledgers.reserve(&mut old, 3);
+        assert_eq!(old.room, 0);
         assert_eq!(pull(&mut ledgers, &queue, next, 32), FIRST_WINDOW / 2);
     }
 
@@ -469,9 +506,9 @@ mod tests {
         let mut ledgers = Ledgers::default();
         let now = Instant::now();
         for id in 0..MAX_QUEUES as i32 {
-            assert!(ledgers.begin(&queue("g", id), (FIRST_POSITION, 1), now).is_some());
+            assert!(ledgers.begin(&queue("g", id), FIRST_POSITION, now).is_some());
         }
-        assert!(ledgers.begin(&queue("g", -1), (FIRST_POSITION, 1), now).is_none());
-        assert!(ledgers.begin(&queue("g", 0), (FIRST_POSITION, 1), now).is_some());
+        assert!(ledgers.begin(&queue("g", -1), FIRST_POSITION, now).is_none());
+        assert!(ledgers.begin(&queue("g", 0), FIRST_POSITION, now).is_some());
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::request::{Answered, Refusal, Request, json, success};
-use super::{offsets, reads_by_offset};
+use super::{Way, offsets, reads_by_offset, shows};
 use crate::processor::{GroupCommand, LockCommand, QueueName, UnlockCommand};
 
 #[derive(Deserialize)]
@@ -41,7 +41,7 @@ pub(super) async fn lock(request: Request) -> Answered {
     {
         return json(&Body { locked: mq_set });
     }
-    request.session.consuming.consumes_in_order(&group);
+    shows(&request, &group, Way::InOrder);
     let queues = names(&request, mq_set).await?;
     let context = request.context_of(&client_id);
     let locked = request.shared.processor.run(&context, LockCommand { group, queues }).await?;

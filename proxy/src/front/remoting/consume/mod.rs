@@ -25,7 +25,7 @@ mod queue_ledger;
 mod records;
 mod send_back;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub(super) use assignment::{RequestModes, set_request_mode};
 use super::heartbeat::{ConsumeType, MessageModel};
 use super::request::{Answered, Request};
 use super::session::Session;
-use super::{Shared, dispatch as front};
+use super::{Shared, dispatch as front, members};
 use crate::front::port::ConnectionBudget;
 use crate::remoting::request;
 use kept_handles::KeptHandles;
@@ -48,18 +48,29 @@ use ledger::Ledgers;
 pub(super) struct Consuming {
     ledgers: Mutex<Ledgers>,
     kept: Mutex<KeptHandles>,
-    /// The groups that lock queues: they consume in order.
-    in_order: Mutex<BTreeSet<String>>,
+    /// How the client consumes in its groups, as far as it shows.
+    ways: Mutex<BTreeMap<String, Way>>,
     /// Signals that a client has settled messages.
     room: Notify,
     /// Whether a task watches over the ledgers.
     watched: AtomicBool,
 }
 
+/// How a client consumes in a group. Heartbeats don't tell, but the requests for the first queue that it takes do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It has asked who is in the group. If it has taken a queue by the next time, its way is known.
+    Unknown,
+    /// It asks where the group is in a queue. In a group that consumes in order by itself, members do the same.
+    Concurrently,
+    /// It locks a queue first.
+    InOrder,
+}
+
 /// How long after a client has left a group the messages that it held go to others.
 const LEAVING: Duration = Duration::from_secs(1);
-/// Groups of one connection that may lock queues.
-const MAX_IN_ORDER: usize = 1024;
+/// Groups of one connection whose ways are known.
+const MAX_WAYS: usize = 1024;
 
 /// Dispatches the requests of consumers.
 pub(super) async fn dispatch(request: Request) -> Answered {
@@ -86,7 +97,7 @@ pub(super) async fn dispatch(request: Request) -> Answered {
 
 /// A client has left a group, or its connection is gone.
 pub(super) fn left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
-    session.consuming.in_order.lock().remove(group);
+    session.consuming.ways.lock().remove(group);
     let (giver, session, group) = (give_back::Giver::new(shared, session), session.clone(), group.to_owned());
     tokio::spawn(async move {
         // Requests of a connection run side by side: commits that the client sent before may come later.
@@ -100,14 +111,14 @@ pub(super) fn left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
 
 /// Whether a pull of this client's becomes a pop.
 ///
-/// Such a client is told that it is alone in its group, and takes all queues of a topic. Each pull brings messages of the
+/// Such a client is told that it is alone in its group as soon as its way is known, and takes all queues of a topic. Each pull brings messages of the
 /// whole topic, so that a topic with one queue serves any number of clients, and no queue changes hands when one comes or
 /// goes.
 pub(super) fn pops(shared: &Shared, session: &Session, group: &str) -> bool {
     let Some(consumer) = session.consumer(group) else { return false };
     consumer.consume_type == ConsumeType::Passively
         && consumer.model == MessageModel::Clustering
-        && !session.consuming.in_order.lock().contains(group)
+        && session.consuming.way(group) != Some(Way::InOrder)
         && !reads_by_offset(shared, group)
 }
 
@@ -122,18 +133,52 @@ impl Consuming {
         Self {
             ledgers: Mutex::default(),
             kept: Mutex::new(KeptHandles::new(budget)),
-            in_order: Mutex::default(),
+            ways: Mutex::default(),
             room: Notify::new(),
             watched: AtomicBool::new(false),
         }
     }
 
-    /// Notes that a group locks queues.
-    fn consumes_in_order(&self, group: &str) {
-        let mut groups = self.in_order.lock();
-        if groups.len() < MAX_IN_ORDER {
-            groups.insert(group.to_owned());
+    fn way(&self, group: &str) -> Option<Way> {
+        self.ways.lock().get(group).copied()
+    }
+
+    /// Notes how the client consumes in a group, and returns what was known before. What has been shown is not forgotten for
+    /// [`Way::Unknown`].
+    fn shows(&self, group: &str, way: Way) -> Option<Way> {
+        let mut ways = self.ways.lock();
+        let before = ways.get(group).copied();
+        if before.is_none_or(|_| way != Way::Unknown) && (before.is_some() || ways.len() < MAX_WAYS) {
+            ways.insert(group.to_owned(), way);
         }
+        before
+    }
+}
+
+/// Whether a client is told that it is alone in its group, where pulls are pops. All members of a group consume in the same
+/// way, so one that has shown it tells for all. A client that has taken no queue since it last asked did not get any.
+pub(super) fn is_told_to_be_alone(shared: &Shared, session: &Session, group: &str) -> bool {
+    if !pops(shared, session, group) {
+        return false;
+    }
+    let asked_before = session.consuming.shows(group, Way::Unknown).is_some();
+    let mut ways =
+        shared.members.of(group).into_iter().filter_map(|member| member.session.consuming.way(group));
+    match ways.find(|way| *way != Way::Unknown) {
+        Some(way) => way == Way::Concurrently,
+        None => asked_before,
+    }
+}
+
+/// Notes how a client consumes. When the first member shows that it consumes concurrently, all of them ask again who is in
+/// the group.
+fn shows(request: &Request, group: &str, way: Way) {
+    let members = || request.shared.members.of(group).into_iter();
+    let known = || members().any(|member| member.session.consuming.way(group) == Some(way));
+    let is_news = request.session.consuming.way(group) != Some(way) && way == Way::Concurrently && !known();
+    request.session.consuming.shows(group, way);
+    if is_news {
+        members().for_each(|member| members::tell_changed(&member.session, group));
     }
 }
 

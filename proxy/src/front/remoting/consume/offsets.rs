@@ -6,7 +6,7 @@ use super::super::request::{Answered, Refusal, Request, success};
 use super::give_back::Giver;
 use super::ledger::{ClientQueue, GroupTopic, Queue};
 use super::queue_ledger::{FIRST_POSITION, is_position};
-use super::{popped, pops};
+use super::{Way, popped, pops, shows};
 use crate::error::ErrorKind;
 use crate::processor::{
     BrokersCommand, GetOffsetCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand,
@@ -19,6 +19,7 @@ pub(super) async fn query(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
     let queue_id: i32 = request.number("queueId")?;
     if pops(&request.shared, &request.session, group) {
+        shows(&request, group, Way::Concurrently);
         let queue = client_queue(&request, group, topic, queue_id);
         let (next, freed) = {
             let mut ledgers = request.session.consuming.ledgers.lock();

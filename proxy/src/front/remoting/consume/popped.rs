@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::super::position;
 use super::super::request::{Answered, Refusal, Request};
 use super::give_back::{Giver, keep_fitting, undelivered, watch};
@@ -34,7 +36,8 @@ pub(super) async fn pull(request: Request, asked: Asked) -> Answered {
     }
     let wanted =
         usize::try_from(asked.max).unwrap_or_default().min(request.shared.processor.limits().receive_batch);
-    let begun = consuming.ledgers.lock().begin(&queue, (asked.from, wanted), Instant::now());
+    let arrived = Instant::now();
+    let begun = consuming.ledgers.lock().begin(&queue, asked.from, arrived);
     let Some(mut pulling) = begun else {
         return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
     };
@@ -44,16 +47,23 @@ pub(super) async fn pull(request: Request, asked: Asked) -> Answered {
         let giver = Giver::new(&request.shared, &request.session);
         tokio::spawn(async move { giver.give_back(vec![(queue.at, freed)]).await });
     }
-    let waiting = Waiting { request: &request, pulling };
-    let pause = match waiting.pulling.room {
-        0 => Some(FULL_PAUSE),
-        _ => waiting.is_held_back().await?.then_some(HELD_BACK_PAUSE),
-    };
-    if let Some(pause) = pause {
-        waiting.until_there_is_room(pause, &asked).await;
+    let mut waiting = Waiting { request: &request, pulling };
+    if waiting.is_held_back().await? {
+        waiting.until_there_is_room(HELD_BACK_PAUSE, &asked).await;
         return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
     }
-    waiting.receive(asked).await
+    let Some(turn) = waiting.turn(asked.wait).await else {
+        return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
+    };
+    consuming.ledgers.lock().reserve(&mut waiting.pulling, wanted);
+    if waiting.pulling.room == 0 {
+        // The others find out, too: what they have consumed comes with their next pulls.
+        drop(turn);
+        waiting.until_there_is_room(FULL_PAUSE, &asked).await;
+        return Ok(nothing_new(asked.from, FIRST_POSITION, asked.from));
+    }
+    let wait = asked.wait.saturating_sub(arrived.elapsed());
+    waiting.receive(Asked { wait, ..asked }, turn).await
 }
 
 /// Acknowledges what the client has consumed.
@@ -76,6 +86,16 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
+    /// Waits for the client's other pulls of the topic. `None` if that takes too long.
+    async fn turn(&self, wait: Duration) -> Option<OwnedMutexGuard<()>> {
+        tokio::select! {
+            biased;
+            turn = self.pulling.line.clone().lock_owned() => Some(turn),
+            () = self.request.session.closing().cancelled() => None,
+            () = tokio::time::sleep(wait) => None,
+        }
+    }
+
     /// Whether nothing can come before the client has told what it has consumed of this queue: in a group that consumes in
     /// order. It tells with its next pull.
     async fn is_held_back(&self) -> Result<bool, Refusal> {
@@ -98,7 +118,7 @@ impl Waiting<'_> {
         }
     }
 
-    async fn receive(self, asked: Asked) -> Answered {
+    async fn receive(self, asked: Asked, turn: OwnedMutexGuard<()>) -> Answered {
         let from = asked.from;
         let nothing = || nothing_new(from, FIRST_POSITION, from);
         // Not later: the messages would be lost to the client if it went away meanwhile.
@@ -119,6 +139,7 @@ impl Waiting<'_> {
             received = self.request.run(receive) => received?,
             () = self.request.session.closing().cancelled() => return Ok(nothing()),
         };
+        drop(turn);
         let mut leased = match received {
             Received::Messages(leased) => leased,
             Received::NoMatch => {
