@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
+use super::pace::Pace;
 use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger};
 
 /// Messages that a client may hold of one topic, at first and at most: what it consumes in a second, within bounds. It
@@ -76,31 +77,6 @@ struct TopicLedger {
 /// In which a client's pulls of a topic from one broker wait for their turn to receive. So each client has one receive that
 /// waits, however many queues it pulls, and messages that come one by one go to the clients in turn.
 pub(super) type Line = Arc<Mutex<()>>;
-
-/// How much a client consumes in a second.
-#[derive(Debug, Default)]
-struct Pace {
-    /// When the second began that is counted.
-    since: Option<Instant>,
-    now: usize,
-    before: usize,
-}
-
-impl Pace {
-    fn consumed(&mut self, count: usize, now: Instant) {
-        const SECOND: Duration = Duration::from_secs(1);
-        let elapsed = self.since.map_or(SECOND, |since| now.duration_since(since));
-        if elapsed >= SECOND {
-            self.before = if elapsed < SECOND * 2 { self.now } else { 0 };
-            (self.now, self.since) = (0, Some(now));
-        }
-        self.now += count;
-    }
-
-    fn per_second(&self) -> usize {
-        self.now.max(self.before)
-    }
-}
 
 /// A pull under way.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod kept_handles;
 mod ledger;
 mod locks;
 mod offsets;
+mod pace;
 mod peek;
 mod pop;
 mod pop_settle;
