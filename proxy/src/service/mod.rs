@@ -8,6 +8,7 @@ mod administration;
 mod broker_requests;
 pub mod delay_level;
 mod error;
+mod known_properties;
 mod lite;
 mod message;
 mod messages;
@@ -28,6 +29,7 @@ pub use administration::{
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};
+pub use known_properties::KnownProperties;
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, ChosenQueue, Delay, Delivery, Message, Origin, SentBack};
 pub use messages::{

@@ -10,7 +10,8 @@ use crate::remoting::{compression, properties};
 use crate::service::names::properties as names;
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 use crate::service::{
-    BodyEncoding, Delay, Delivery, Message, Origin, ServiceError, ServiceErrorKind, millis, time,
+    BodyEncoding, Delay, Delivery, KnownProperties, Message, Origin, ServiceError, ServiceErrorKind, millis,
+    time,
 };
 
 /// How many bytes the bodies of one answer may take when they are inflated here.
@@ -62,27 +63,24 @@ fn properties_bound(topic: &str, message: &Message) -> usize {
 
 /// A message's properties as a broker takes them.
 pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
-    let keys = message.keys.join(" ");
-    let mut system: Vec<(&str, Cow<'a, str>)> = vec![
-        (names::UNIQUE_KEY, message.id.as_str().into()),
-        (names::TAGS, message.tag.as_deref().unwrap_or_default().into()),
-        (names::KEYS, keys.into()),
+    let born_at = millis(message.born_at.unwrap_or(SystemTime::UNIX_EPOCH)).to_string();
+    let until = match message.delay {
+        Some(Delay::Until(time)) => Some((names::TIMER_DELIVER_MS, millis(time).to_string().into())),
+        _ => None,
+    };
+    // Brokers ask no producer about other messages.
+    let known =
+        KnownProperties::of(message).filter(|(key, _)| message.half || *key != names::CHECK_IMMUNITY_SECONDS);
+    let system: Vec<(&str, Cow<'a, str>)> = [
         // Brokers check a transaction at the producer group: all gRPC producers of a topic are one group.
         (names::PRODUCER_GROUP, topic.into()),
         (names::BORN_HOST, message.born_host.as_str().into()),
-        (names::BORN_TIMESTAMP, millis(message.born_at.unwrap_or(SystemTime::UNIX_EPOCH)).to_string().into()),
-        (names::TRACE_CONTEXT, message.trace_context.as_deref().unwrap_or_default().into()),
-    ];
-    let mut add = |name, value: Option<Cow<'a, str>>| system.extend(value.map(|value| (name, value)));
-    add(names::SHARDING_KEY, message.group.as_deref().map(Cow::from));
-    if let Some(Delay::Until(time)) = message.delay {
-        add(names::TIMER_DELIVER_MS, Some(millis(time).to_string().into()));
-    }
-    add(names::TRANSACTION_PREPARED, message.half.then_some("true".into()));
-    let recovery = message.recovery.filter(|_| message.half);
-    add(names::CHECK_IMMUNITY_SECONDS, recovery.map(|recovery| recovery.as_secs().to_string().into()));
-    add(names::PRIORITY, message.priority.map(|priority| priority.to_string().into()));
-    add(names::LITE_TOPIC, message.lite_topic.as_deref().map(Cow::from));
+        (names::BORN_TIMESTAMP, born_at.into()),
+    ]
+    .into_iter()
+    .chain(known)
+    .chain(until)
+    .collect();
     let own = message.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let senders = message.system_properties.iter().map(|(key, value)| match key.as_str() {
         names::PRODUCER_GROUP => (names::OWN_PRODUCER_GROUP, value.as_str()),
@@ -104,14 +102,18 @@ pub(super) fn system_flags(message: &Message) -> i32 {
 /// `apache.rocketmq.v2` can't express, are inflated here.
 fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     let mut message = Message::default();
+    let mut known = KnownProperties::default();
     let (mut origin_topic, mut origin_id) = (None, None);
     for (key, value) in properties::decode(&stored.properties) {
+        if known.take(key, value) {
+            if key == names::CHECK_IMMUNITY_SECONDS {
+                // Apache's proxy shows it among the user's properties.
+                message.properties.push((key.to_owned(), value.to_owned()));
+            }
+            continue;
+        }
         match key {
-            names::UNIQUE_KEY => message.id = value.to_owned(),
-            names::TAGS => message.tag = Some(value.to_owned()),
-            names::KEYS => message.keys = value.split(' ').map(str::to_owned).collect(),
             names::BORN_HOST => message.born_host = value.to_owned(),
-            names::TRANSACTION_PREPARED => message.half = value.eq_ignore_ascii_case("true"),
             names::TIMER_DELIVER_MS => {
                 message.delay = Some(value.parse().map_or(Delay::Untold, |at| Delay::Until(time(at))));
             }
@@ -127,17 +129,8 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
                     message.system_properties.push((key.to_owned(), value.to_owned()));
                 }
             }
-            names::PRIORITY => message.priority = value.parse().ok(),
-            names::LITE_TOPIC => message.lite_topic = Some(value.to_owned()),
-            names::SHARDING_KEY => message.group = Some(value.to_owned()),
             names::DEAD_LETTER_ORIGIN_TOPIC => origin_topic = Some(value.to_owned()),
             names::DEAD_LETTER_ORIGIN_ID => origin_id = Some(value.to_owned()),
-            names::TRACE_CONTEXT => message.trace_context = Some(value.to_owned()),
-            names::CHECK_IMMUNITY_SECONDS => {
-                message.recovery = value.parse().ok().map(Duration::from_secs);
-                // Apache's proxy shows it among the user's properties.
-                message.properties.push((key.to_owned(), value.to_owned()));
-            }
             // It is the topic: see [`properties`].
             names::PRODUCER_GROUP => {}
             names::OWN_PRODUCER_GROUP => {
@@ -152,6 +145,19 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
             _ => message.properties.push((key.to_owned(), value.to_owned())),
         }
     }
+    let recovery = known.recovery_secs.and_then(|seconds| u64::try_from(seconds).ok());
+    let mut message = Message {
+        id: known.id,
+        tag: known.tag,
+        keys: known.keys,
+        group: known.group,
+        priority: known.priority,
+        lite_topic: known.lite_topic,
+        half: known.half,
+        recovery: recovery.map(Duration::from_secs),
+        trace_context: known.trace_context,
+        ..message
+    };
     let origin = origin_topic.zip(origin_id);
     message.dead_letter_origin = origin.map(|(topic, message_id)| Origin { topic, message_id });
     if message.id.is_empty() {

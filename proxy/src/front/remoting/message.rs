@@ -1,7 +1,7 @@
 //! Messages as classic clients send and read them <-> messages of the rules.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -11,7 +11,9 @@ use crate::remoting::compression;
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties;
 use crate::service::names::properties as names;
-use crate::service::{BodyEncoding, ChosenQueue, Delivery, Message, SentBack, delay_level, millis, time};
+use crate::service::{
+    BodyEncoding, ChosenQueue, Delay, Delivery, KnownProperties, Message, SentBack, delay_level, millis, time,
+};
 
 /// What a send tells of all its messages.
 #[derive(Clone, Debug)]
@@ -65,20 +67,13 @@ pub(super) fn draft(
         ..Draft::default()
     };
     let now = millis(SystemTime::now());
+    let mut known = KnownProperties::default();
     let mut level = None;
     for (key, value) in properties::decode(properties) {
         let after =
             |unit: i64| value.parse().ok().map(|delay: i64| now.saturating_add(delay.saturating_mul(unit)));
         match key {
-            names::UNIQUE_KEY => value.clone_into(&mut draft.id),
-            names::TAGS => draft.tag = Some(value.to_owned()),
-            names::KEYS => draft.keys = value.split(' ').map(str::to_owned).collect(),
-            names::SHARDING_KEY => draft.message_group = Some(value.to_owned()),
-            names::TRACE_CONTEXT => draft.trace_context = Some(value.to_owned()),
-            names::PRIORITY => draft.priority = value.parse().ok(),
-            names::LITE_TOPIC => draft.lite_topic = Some(value.to_owned()),
-            names::TRANSACTION_PREPARED => draft.transaction = value.eq_ignore_ascii_case("true"),
-            names::CHECK_IMMUNITY_SECONDS => draft.recovery_secs = value.parse().ok(),
+            _ if known.take(key, value) => {}
             names::DELAY_LEVEL => level = Some(value),
             names::TIMER_DELIVER_MS => draft.deliver_at_ms = value.parse().ok(),
             names::TIMER_DELAY_SEC => draft.deliver_at_ms = after(1000),
@@ -89,6 +84,18 @@ pub(super) fn draft(
             _ => draft.properties.push((key.to_owned(), value.to_owned())),
         }
     }
+    let mut draft = Draft {
+        id: known.id,
+        tag: known.tag,
+        keys: known.keys,
+        message_group: known.group,
+        priority: known.priority,
+        lite_topic: known.lite_topic,
+        transaction: known.half,
+        recovery_secs: known.recovery_secs,
+        trace_context: known.trace_context,
+        ..draft
+    };
     let delay = level.and_then(|level| Some((level, delay_level::duration(level.parse().ok()?)?)));
     if let Some((level, delay)) = delay {
         if !draft.transaction {
@@ -162,23 +169,19 @@ pub(super) fn record(delivery: &Delivery, place: Place<'_>) -> StoredMessage {
 }
 
 fn properties_of(message: &Message, cluster: &str) -> String {
-    let keys = message.keys.join(" ");
-    let recovery = message.recovery.map(|recovery: Duration| recovery.as_secs().to_string());
-    let priority = message.priority.map(|priority| priority.to_string());
-    let system = [
-        (names::UNIQUE_KEY, Some(message.id.as_str())),
-        (names::TAGS, message.tag.as_deref()),
-        (names::KEYS, Some(keys.as_str())),
-        (names::SHARDING_KEY, message.group.as_deref()),
-        (names::TRACE_CONTEXT, message.trace_context.as_deref()),
-        (names::CHECK_IMMUNITY_SECONDS, recovery.as_deref()),
-        (names::PRIORITY, priority.as_deref()),
-        (names::LITE_TOPIC, message.lite_topic.as_deref()),
-        (names::CLUSTER, Some(cluster)),
-    ];
-    let system = system.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let known: Vec<_> = KnownProperties::of(message).collect();
+    let known = known.iter().map(|(key, value)| (*key, value.as_ref()));
     let sent = message.properties.iter().chain(&message.system_properties);
-    properties::encode(sent.map(|(key, value)| (key.as_str(), value.as_str())).chain(system))
+    let sent = sent.map(|(key, value)| (key.as_str(), value.as_str()));
+    let until = match message.delay {
+        // A level tells the same.
+        Some(Delay::Until(at)) if !message.system_properties.iter().any(|(key, _)| key == names::DELAY_LEVEL) => {
+            Some(millis(at).to_string())
+        }
+        _ => None,
+    };
+    let until = until.as_deref().map(|until| (names::TIMER_DELIVER_MS, until));
+    properties::encode(sent.chain(known).chain(until).chain([(names::CLUSTER, cluster)]))
 }
 
 /// The body without the compression of clients of `apache.rocketmq.v2`, which classic clients can't undo, and the flag of
