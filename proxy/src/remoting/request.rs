@@ -87,7 +87,7 @@ pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
 /// To a client: the members of a group have changed.
 pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
 /// An entry of a name server's key-value configuration.
-pub const GET_KV_CONFIG: i32 = 100;
+pub const GET_KV_CONFIG: i32 = 101;
 /// The entries of a namespace of a name server's key-value configuration.
 pub const GET_KVLIST_BY_NAMESPACE: i32 = 219;
 /// Every topic that a name server knows.

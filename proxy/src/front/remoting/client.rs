@@ -98,6 +98,10 @@ struct CheckedConfig {
 pub(super) async fn check(request: Request) -> Answered {
     let config: CheckedConfig = request.json()?;
     if let Some(subscription) = config.subscription_data {
+        if let Some(kind) = subscription.unknown_kind() {
+            let text = format!("{kind:.64} is no kind of filter");
+            return Err(Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, text));
+        }
         let expression = subscription.expression();
         request.run(CheckFilterCommand { topic: subscription.topic, expression }).await?;
     }

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::processor::Expression;
 
+/// Kinds of filters.
+const TAGS: &str = "TAG";
+const SQL: &str = "SQL92";
+
 /// A heartbeat's body.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -122,6 +126,11 @@ impl From<ConsumerData> for Consumer {
 }
 
 impl SubscriptionData {
+    /// The kind of the filter, if it is neither by tags nor by SQL.
+    pub(super) fn unknown_kind(&self) -> Option<&str> {
+        self.expression_type.as_deref().filter(|kind| !["", TAGS, SQL].contains(kind))
+    }
+
     /// What to filter by.
     pub(super) fn expression(&self) -> Expression {
         expression(self.expression_type.as_deref(), &self.sub_string)
@@ -131,7 +140,7 @@ impl SubscriptionData {
 /// A filter, as requests name it.
 pub(super) fn expression(kind: Option<&str>, text: &str) -> Expression {
     match kind {
-        Some("SQL92") => Expression::Sql(text.to_owned()),
+        Some(SQL) => Expression::Sql(text.to_owned()),
         _ => Expression::Tags(text.to_owned()),
     }
 }

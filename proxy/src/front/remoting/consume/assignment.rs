@@ -109,8 +109,9 @@ pub(super) async fn query(request: Request) -> Answered {
         queues.sort_by(|a, b| (&a.broker_name, a.queue_id).cmp(&(&b.broker_name, b.queue_id)));
         let members = request.shared.members.client_ids(&asked.consumer_group);
         let index = members.iter().position(|id| **id == *asked.client_id);
-        let range = index.map_or(0..0, |index| share(queues.len(), members.len(), index));
-        queues = queues.drain(range).collect();
+        // An answer without a list changes nothing. The client may have a new connection, on which no heartbeat has come yet.
+        let Some(index) = index else { return Ok(success().body("{}")) };
+        queues = queues.drain(share(queues.len(), members.len(), index)).collect();
     }
     let assignments = queues.into_iter().map(|message_queue| Assignment { message_queue, mode: "PULL" });
     json(&Body { message_queue_assignments: assignments.collect() })

@@ -35,10 +35,11 @@ pub(super) async fn query(request: Request) -> Answered {
     if let Some(offset) = stored(&request, group, &queue).await? {
         return Ok(with_offset(offset));
     }
-    // As Apache's brokers: a group that has not begun goes through a young queue from its first message on.
+    // As Apache's brokers: a group that has not begun goes through a young queue from its first message on, if there is one.
     let asks_for_none =
         request.command.text("setZeroIfNotFound").is_some() && !request.flag("setZeroIfNotFound");
-    if !asks_for_none && request.run(QueryOffsetCommand { queue, whence: Whence::Beginning }).await? == 0 {
+    let at = |whence| request.run(QueryOffsetCommand { queue: queue.clone(), whence });
+    if !asks_for_none && at(Whence::Beginning).await? == 0 && at(Whence::End).await? > 0 {
         return Ok(with_offset(0));
     }
     Err(Refusal::new(response::QUERY_NOT_FOUND, "Not found, maybe this group consumer boot first"))

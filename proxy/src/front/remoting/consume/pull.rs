@@ -6,9 +6,9 @@ use super::super::heartbeat::expression;
 use super::super::request::{Answered, Refusal, Request};
 use super::queue_ledger::is_position;
 use super::{offsets, popped, records};
-use crate::processor::{Expression, PullCommand, UpdateOffsetCommand};
+use crate::processor::{Expression, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 use crate::remoting::{Command, response};
-use crate::service::{Found, Pulled};
+use crate::service::{Found, Pulled, Whence};
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`).
 const COMMITS: i32 = 0x1;
@@ -87,7 +87,7 @@ async fn by_offset(request: Request, asked: Asked) -> Answered {
     }
     let topic = asked.topic;
     let pull = PullCommand {
-        queue,
+        queue: queue.clone(),
         group: asked.group,
         offset: asked.from,
         batch_size: asked.max,
@@ -96,7 +96,13 @@ async fn by_offset(request: Request, asked: Asked) -> Answered {
     };
     let pulled = tokio::select! {
         biased;
-        pulled = request.run(pull) => pulled?,
+        pulled = request.run(pull) => match pulled {
+            // Clients read the fields of an answer with this code, too.
+            Err(refusal) if refusal.code == response::PULL_OFFSET_MOVED => {
+                return moved(&request, queue).await;
+            }
+            pulled => pulled?,
+        },
         () = request.session.closing().cancelled() => return Ok(nothing_new(asked.from, asked.from, asked.from)),
     };
     let Pulled { found, next_offset, range } = pulled;
@@ -116,6 +122,13 @@ async fn by_offset(request: Request, asked: Asked) -> Answered {
         }
         Found::Messages(_) => answer(response::PULL_RETRY_IMMEDIATELY, next_offset, range.start, range.end),
     })
+}
+
+/// The answer to a pull from a negative offset: the queue's first message is next.
+async fn moved(request: &Request, queue: QueueName) -> Answered {
+    let query = |whence| request.run(QueryOffsetCommand { queue: queue.clone(), whence });
+    let (first, end) = (query(Whence::Beginning).await?, query(Whence::End).await?);
+    Ok(answer(response::PULL_OFFSET_MOVED, first, first, end))
 }
 
 /// No message came.
