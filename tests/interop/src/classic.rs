@@ -8,6 +8,7 @@ use crate::{Place, Tally, client, kinds, report};
 
 /// A program of the client.
 pub(crate) struct Program {
+    /// A class in `java/classic`, or a file.
     pub(crate) source: &'static str,
     pub(crate) checks: &'static [&'static str],
     /// The ends of the names of its topics, and their types.
@@ -15,13 +16,13 @@ pub(crate) struct Program {
 }
 
 const PRODUCERS: Program = Program {
-    source: "java/Classic.java",
+    source: "Producers",
     checks: &["send", "batch", "queue", "one_way", "delay", "transaction", "orphan_check", "refusals"],
     topics: &[("normal", "normal"), ("delay", "delay"), ("transaction", "transaction")],
 };
 
 const CONSUMERS: Program = Program {
-    source: "java/ClassicConsumers.java",
+    source: "Consumers",
     checks: &["concurrently", "sent_back", "in_order", "pull", "lite_pull"],
     topics: &[("consumed", "normal")],
 };

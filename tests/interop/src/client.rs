@@ -55,7 +55,7 @@ pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
         Guest::Go => ("go", go(cache).await?, vec![Some("tls"), Some("plaintext")]),
         Guest::Python => ("python", python(cache).await?, vec![None]),
         Guest::Node => ("node", node(cache).await?, vec![None]),
-        Guest::Classic | Guest::Transcripts => bail!("not a client of apache.rocketmq.v2"),
+        Guest::Classic | Guest::Transcripts | Guest::Remoting => bail!("not a client of apache.rocketmq.v2"),
     };
     let home = home(cache)?;
     let client = |transport: Option<&'static str>| Client {
@@ -86,11 +86,10 @@ pub(crate) async fn classic_program(
     version: &str,
     name: &str,
 ) -> Result<Client> {
-    let pom = format!("java/classic-{version}.xml");
     Ok(Client {
         name: name.to_owned(),
         checks: program.checks,
-        command: java_with(cache, &pom, program.source).await?,
+        command: classic_java(cache, version, program.source).await?,
         transport: None,
         home: home(cache)?,
     })
@@ -118,24 +117,46 @@ fn home(cache: &Path) -> Result<String> {
 }
 
 async fn java(cache: &Path, program: &str) -> Result<Vec<String>> {
-    java_with(cache, "java/pom.xml", program).await
+    let installation = Installation::new(cache, "java", &["java/pom.xml"])?;
+    let class_path = class_path(&installation, "java/pom.xml").await?;
+    installation.done()?;
+    Ok(java_command(cache, &class_path, &source(program).display().to_string()))
 }
 
-async fn java_with(cache: &Path, pom: &str, program: &str) -> Result<Vec<String>> {
-    let folder = pom.trim_end_matches(".xml").trim_end_matches("/pom").replace('/', "-");
-    let installation = Installation::new(cache, &folder, &[pom])?;
-    let class_path = installation.folder.join("class-path");
+/// A program on the classic client. The programs share code, so they are compiled before they run.
+async fn classic_java(cache: &Path, version: &str, main: &str) -> Result<Vec<String>> {
+    const SOURCES: [&str; 3] =
+        ["java/classic/Checks.java", "java/classic/Consumers.java", "java/classic/Producers.java"];
+    let pom = format!("java/classic/{version}.xml");
+    let inputs = [&SOURCES[..], &[&pom]].concat();
+    let installation = Installation::new(cache, &format!("java-classic-{version}"), &inputs)?;
+    let class_path = class_path(&installation, &pom).await?;
+    let classes = installation.folder.join("classes");
+    if !installation.is_fresh() {
+        let mut compiler = Command::new("javac");
+        compiler.args(["-nowarn", "-cp", &class_path, "-d"]).arg(&classes).args(SOURCES.map(source));
+        succeed(&mut compiler).await?;
+        installation.done()?;
+    }
+    Ok(java_command(cache, &format!("{}:{class_path}", classes.display()), main))
+}
+
+/// The class path of a pom's dependencies, which Maven has fetched.
+async fn class_path(installation: &Installation, pom: &str) -> Result<String> {
+    let file = installation.folder.join("class-path");
     if !installation.is_fresh() {
         let mut maven = Command::new("mvn");
         maven.args(["--batch-mode", "--quiet", "dependency:build-classpath", "--file"]).arg(source(pom));
-        maven.arg(format!("-Dmdep.outputFile={}", class_path.display()));
+        maven.arg(format!("-Dmdep.outputFile={}", file.display()));
         succeed(&mut maven).await?;
-        installation.done()?;
     }
+    Ok(fs::read_to_string(&file)?.trim().to_owned())
+}
+
+/// Runs a class, or a source file.
+fn java_command(cache: &Path, class_path: &str, program: &str) -> Vec<String> {
     let home = format!("-Duser.home={}", cache.join("home").display());
-    let program = source(program).display().to_string();
-    let class_path = fs::read_to_string(&class_path)?.trim().to_owned();
-    Ok(["java", &home, "-cp", &class_path, &program].map(str::to_owned).to_vec())
+    ["java", &home, "-cp", class_path, program].map(str::to_owned).to_vec()
 }
 
 async fn go(cache: &Path) -> Result<Vec<String>> {

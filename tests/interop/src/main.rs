@@ -5,6 +5,7 @@ mod classic;
 mod client;
 mod install;
 mod kinds;
+mod remoting;
 mod transcripts;
 
 use std::{
@@ -36,6 +37,7 @@ enum Guest {
     Python,
     Node,
     Transcripts,
+    Remoting,
 }
 
 /// Runs Apache's clients and the recorded answers of Apache's proxy against our proxy
@@ -56,6 +58,12 @@ struct Arguments {
     /// Apache's own proxy in front of the same brokers, for comparison
     #[arg(long, value_name = "HOST:PORT", requires = "name_server")]
     apache_proxy: Option<String>,
+    /// Instead of all this: record what these brokers answer to the requests of the remoting transcripts
+    #[arg(long, requires = "name_server")]
+    record: bool,
+    /// The remoting port of Apache's proxy, to record its answers, too
+    #[arg(long, value_name = "HOST:PORT", requires = "record")]
+    apache_remoting: Option<String>,
     /// Folder for installed packages [default: x/interop in cargo's output folder]
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -72,6 +80,10 @@ struct Tally {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    if let (true, Some(name_server)) = (arguments.record, &arguments.name_server) {
+        remoting::record(name_server, arguments.apache_remoting.as_deref()).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let program = env::current_exe().context("finding this program")?;
     let programs = program.parent().context("a program outside any folder")?;
     let proxy = arguments.proxy.unwrap_or_else(|| programs.join("rocketmq-thin-proxy"));
@@ -108,6 +120,9 @@ async fn main() -> Result<ExitCode> {
     // These run at the same time: they mostly wait for long polls and leases.
     let visits = join_all(places.iter().map(async |place| {
         let mut outcomes = vec![visit(&clients, place).await.context(place.mode())];
+        if wanted(Guest::Remoting) {
+            outcomes.push(remoting::replay(place, &arguments.case).await.context(place.mode()));
+        }
         if let Some(replayer) = &replayer {
             // Afterwards: the recorded times hold on a quiet machine only.
             let replayed = transcripts::replay(replayer, place, &arguments.case).await;

@@ -34,6 +34,8 @@ pub(crate) enum Guest {
     Node,
     /// The recorded answers of Apache's proxy, replayed.
     Transcripts,
+    /// The recorded answers of Apache's servers to the remoting protocol, replayed.
+    Remoting,
     /// The contract suite on real brokers.
     Contract,
     /// Our clients in every language, through our separated proxy and through Apache's proxy.
@@ -63,6 +65,7 @@ impl Guest {
             Self::Python => "python",
             Self::Node => "node",
             Self::Transcripts => "transcripts",
+            Self::Remoting => "remoting",
             Self::Contract => "contract",
             Self::Conformance => "conformance",
         }
@@ -74,7 +77,7 @@ impl Guest {
             Self::Go => &[Tool::Go],
             Self::Python | Self::Transcripts => &[Tool::Python],
             Self::Node => &[Tool::Node, Tool::Npm],
-            Self::Contract => &[],
+            Self::Remoting | Self::Contract => &[],
             Self::Conformance => &[Tool::Jdk, Tool::Maven, Tool::Python, Tool::Node, Tool::Npm],
         }
     }
@@ -93,6 +96,7 @@ impl Guest {
             Self::Go => !without_go,
             Self::Python | Self::Transcripts => has(Language::Python),
             Self::Node => has(Language::Node),
+            Self::Remoting => true,
             Self::Contract | Self::Conformance => false,
         });
         guests

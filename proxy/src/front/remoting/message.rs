@@ -175,7 +175,9 @@ fn properties_of(message: &Message, cluster: &str) -> String {
     let sent = sent.map(|(key, value)| (key.as_str(), value.as_str()));
     let until = match message.delay {
         // A level tells the same.
-        Some(Delay::Until(at)) if !message.system_properties.iter().any(|(key, _)| key == names::DELAY_LEVEL) => {
+        Some(Delay::Until(at))
+            if !message.system_properties.iter().any(|(key, _)| key == names::DELAY_LEVEL) =>
+        {
             Some(millis(at).to_string())
         }
         _ => None,

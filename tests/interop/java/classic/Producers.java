@@ -15,16 +15,12 @@ import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
-/** Apache's classic client, with the proxy as its name server: {@code java Classic.java HOST:PORT NAME}. */
-public class Classic {
+/** Apache's classic client, with the proxy as its name server: {@code java Producers HOST:PORT NAME}. */
+public class Producers extends Checks {
     private static String nameServer;
     private static String normal;
     private static String delay;
     private static String transaction;
-
-    interface Check {
-        void run() throws Exception;
-    }
 
     public static void main(String[] arguments) throws Exception {
         nameServer = arguments[0];
@@ -116,25 +112,5 @@ public class Classic {
             expect(asked.equals(Set.of("undecided")), asked);
         });
         producer.shutdown();
-    }
-
-    private static byte[] bytes(String text) {
-        return text.getBytes(StandardCharsets.UTF_8);
-    }
-
-    private static void check(String name, Check check) {
-        try {
-            check.run();
-            System.out.println("passed " + name);
-        } catch (Throwable failure) {
-            System.out.println("failed " + name);
-            failure.printStackTrace();
-        }
-    }
-
-    private static void expect(boolean held, Object shown) {
-        if (!held) {
-            throw new IllegalStateException(String.valueOf(shown));
-        }
     }
 }

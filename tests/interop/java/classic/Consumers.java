@@ -23,16 +23,12 @@ import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
 
-/** The consumers of Apache's classic client, with the proxy as its name server: {@code java ClassicConsumers.java HOST:PORT NAME}. */
-public class ClassicConsumers {
+/** The consumers of Apache's classic client, with the proxy as its name server: {@code java Consumers HOST:PORT NAME}. */
+public class Consumers extends Checks {
     private static final int COUNT = 40;
     private static String nameServer;
     private static String name;
     private static String topic;
-
-    interface Check {
-        void run() throws Exception;
-    }
 
     public static void main(String[] arguments) throws Exception {
         nameServer = arguments[0];
@@ -48,11 +44,11 @@ public class ClassicConsumers {
             producer.send(message, (queues, sent, index) -> queues.get((int) index % queues.size()), number);
         }
         producer.shutdown();
-        check("concurrently", ClassicConsumers::concurrently);
-        check("sent_back", ClassicConsumers::sentBack);
-        check("in_order", ClassicConsumers::inOrder);
-        check("pull", ClassicConsumers::pull);
-        check("lite_pull", ClassicConsumers::litePull);
+        check("concurrently", Consumers::concurrently);
+        check("sent_back", Consumers::sentBack);
+        check("in_order", Consumers::inOrder);
+        check("pull", Consumers::pull);
+        check("lite_pull", Consumers::litePull);
         System.exit(0);
     }
 
@@ -182,25 +178,5 @@ public class ClassicConsumers {
 
     private static String body(MessageExt message) {
         return new String(message.getBody(), StandardCharsets.UTF_8);
-    }
-
-    private static byte[] bytes(String text) {
-        return text.getBytes(StandardCharsets.UTF_8);
-    }
-
-    private static void check(String name, Check check) {
-        try {
-            check.run();
-            System.out.println("passed " + name);
-        } catch (Throwable failure) {
-            System.out.println("failed " + name);
-            failure.printStackTrace();
-        }
-    }
-
-    private static void expect(boolean held, Object shown) {
-        if (!held) {
-            throw new IllegalStateException(String.valueOf(shown));
-        }
     }
 }
