@@ -2,6 +2,7 @@
 //!
 //! `cargo x fuzz TARGET` lets libFuzzer look for inputs. `cargo test` runs the seeds and mutations of them.
 
+mod classic;
 mod mutate;
 mod proxy;
 mod remoting;
@@ -28,11 +29,14 @@ pub enum Target {
     ProxyHeader,
     /// The remoting protocol.
     Remoting,
+    /// Requests of classic clients, and whole connections of theirs, sent to a running proxy.
+    Classic,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 5] = [Self::Grpc, Self::Sql, Self::Handle, Self::ProxyHeader, Self::Remoting];
+    pub const ALL: [Self; 6] =
+        [Self::Grpc, Self::Sql, Self::Handle, Self::ProxyHeader, Self::Remoting, Self::Classic];
 
     /// Its name on the command line.
     #[must_use]
@@ -43,6 +47,7 @@ impl Target {
             Self::Handle => "handle",
             Self::ProxyHeader => "proxy-header",
             Self::Remoting => "remoting",
+            Self::Classic => "classic",
         }
     }
 
@@ -57,6 +62,7 @@ impl Target {
             Self::Handle => proxy::settle(input),
             Self::ProxyHeader => fuzz_proxy_header(input),
             Self::Remoting => remoting::run(input),
+            Self::Classic => proxy::classic(input),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A running proxy with its embedded broker, and one connection to it.
+//! A running proxy with its embedded broker, and connections to it.
 
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+
+use crate::classic::Classic;
 
 /// A call that takes longer than this hangs.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -50,7 +52,17 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 struct Proxy {
     runtime: Runtime,
     sender: SendRequest<Bytes>,
+    classic: Classic,
     _data: TempDir,
+}
+
+/// Sends what a classic client may send.
+pub(crate) fn classic(input: &[u8]) {
+    let mut proxy = PROXY.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let Proxy { runtime, classic, .. } = &mut *proxy;
+    let ended = runtime.block_on(async { timeout(LONGEST, classic.exchange(input)).await });
+    assert!(ended.is_ok(), "a classic request hangs");
+    assert!(!PANICKED.load(Ordering::Relaxed), "the proxy panicked in a classic request");
 }
 
 /// Calls the method that the first byte chooses with the rest as the request.
@@ -127,13 +139,14 @@ impl Proxy {
             .build()
             .expect("a runtime");
         let data = tempfile::tempdir().expect("a folder");
-        let sender = runtime.block_on(async {
+        let (sender, address) = runtime.block_on(async {
             let mut config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
             config.backend.embedded.data_dir = data.path().to_owned();
             config.backend.embedded.flush = Flush::Async;
             config.backend.embedded.auto_create_topics = false;
             config.backend.embedded.auto_create_groups = false;
             config.topics = vec![TopicSpec { name: "t".to_owned(), ..TopicSpec::default() }];
+            config.remoting.enabled = true;
             config.groups = vec![GroupSpec::named("g")];
             config.handle_key = Some(KEY.to_owned());
             config.limits.min_polling = Duration::from_millis(1);
@@ -144,9 +157,9 @@ impl Proxy {
             let stream = TcpStream::connect(address).await.expect("a connection");
             let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
             tokio::spawn(connection);
-            sender
+            (sender, address)
         });
-        let proxy = Self { runtime, sender, _data: data };
+        let proxy = Self { runtime, sender, classic: Classic::new(address), _data: data };
         let topic = Some(pb::Resource { name: "t".to_owned(), ..Default::default() });
         let system_properties =
             Some(pb::SystemProperties { message_id: "m".to_owned(), ..Default::default() });

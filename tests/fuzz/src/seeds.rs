@@ -4,10 +4,11 @@ use bytes::BytesMut;
 use prost::Message;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::remoting::message::{BatchEntry, put_batch_entry};
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties};
+use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties, request};
 use tokio_util::codec::Encoder;
 
 use crate::Target;
+use crate::classic::CODES;
 
 pub(crate) fn of(target: Target) -> Vec<Vec<u8>> {
     match target {
@@ -48,7 +49,43 @@ pub(crate) fn of(target: Target) -> Vec<Vec<u8>> {
             seeds.extend(classic_requests());
             seeds
         }
+        Target::Classic => classic_fields(),
     }
+}
+
+/// Requests of classic clients by their fields, and connections of theirs.
+fn classic_fields() -> Vec<Vec<u8>> {
+    let heartbeat = "\n\n{\"clientID\":\"c\",\"producerDataSet\":[{\"groupName\":\"p\"}],\"consumerDataSet\":[{\"groupName\":\"g\",\
+        \"consumeType\":\"CONSUME_PASSIVELY\",\"messageModel\":\"CLUSTERING\",\"subscriptionDataSet\":[{\"topic\":\"t\",\
+        \"subString\":\"*\",\"subVersion\":1}]}]}";
+    let queue = "topic=t\nqueueId=0\nbname=x\nconsumerGroup=g";
+    let texts = [
+        (request::HEART_BEAT, heartbeat.to_owned()),
+        (request::SEND_MESSAGE_V2, "a=p\nb=t\ne=0\nf=0\ng=1\ni=KEYS\u{1}k\u{2}DELAY\u{1}3\n\nbody".to_owned()),
+        (request::SEND_MESSAGE, "producerGroup=p\ntopic=t\nqueueId=-1\nsysFlag=1\nbornTimestamp=1\n\nbody".to_owned()),
+        (request::PULL_MESSAGE, format!("{queue}\nqueueOffset=0\nmaxMsgNums=32\nsysFlag=5\ncommitOffset=1\nsubscription=*")),
+        (request::PULL_MESSAGE, format!("{queue}\nqueueOffset=1152921504606846977\nmaxMsgNums=32\nsysFlag=0")),
+        (request::UPDATE_CONSUMER_OFFSET, format!("{queue}\ncommitOffset=1152921504606846980")),
+        (request::QUERY_CONSUMER_OFFSET, queue.to_owned()),
+        (request::SEARCH_OFFSET_BY_TIMESTAMP, format!("{queue}\ntimestamp=1\nboundaryType=UPPER")),
+        (request::POP_MESSAGE, format!("{queue}\nmaxMsgNums=32\ninvisibleTime=10\npollTime=0\nbornTime=0\ninitMode=0\nexp=*")),
+        (request::ACK_MESSAGE, format!("{queue}\noffset=0\nextraInfo=0 1 2 0 0 x 0 0 1handle")),
+        (request::CHANGE_MESSAGE_INVISIBLE_TIME, format!("{queue}\noffset=0\ninvisibleTime=10\nextraInfo=0 1 2 0 0 x 0 0")),
+        (request::BATCH_ACK_MESSAGE, "\n\n{\"acks\":[{\"b\":\"AQ==\",\"c\":\"g\",\"it\":1,\"pt\":1,\"q\":0,\"r\":\"0\",\"rq\":0,\"so\":0,\"t\":\"t\"}]}".to_owned()),
+        (request::LOCK_BATCH_MQ, "\n\n{\"clientId\":\"c\",\"consumerGroup\":\"g\",\"mqSet\":[{\"brokerName\":\"x\",\"queueId\":0,\"topic\":\"t\"}]}".to_owned()),
+        (request::QUERY_ASSIGNMENT, "\n\n{\"clientId\":\"c\",\"consumerGroup\":\"g\",\"strategyName\":\"AVG\",\"topic\":\"t\"}".to_owned()),
+        (request::CONSUMER_SEND_MSG_BACK, "group=g\noffset=0\ndelayLevel=3\noriginTopic=t\nmaxReconsumeTimes=3".to_owned()),
+        (request::END_TRANSACTION, "topic=t\nproducerGroup=p\ncommitOrRollback=8\ntransactionId=x\nmsgId=y".to_owned()),
+        (request::QUERY_MESSAGE, "topic=t\nkey=k\nmaxNum=3\nbeginTimestamp=0\nendTimestamp=9999999999999".to_owned()),
+        (request::VIEW_MESSAGE_BY_ID, "topic=t\noffset=0".to_owned()),
+        (request::GET_ROUTEINFO_BY_TOPIC, "topic=t".to_owned()),
+        (request::GET_TOPIC_STATS_INFO, "topic=t".to_owned()),
+    ];
+    let code = |code: i32| CODES.iter().position(|known| *known == code).unwrap_or(0) as u8;
+    let texts = texts.iter().map(|(kind, text)| [&[1, code(*kind)][..], text.as_bytes()].concat());
+    // The first byte of each connection, which is 0, is not part of an input.
+    let connections = classic_requests().into_iter().map(|frame| [&[0][..], &frame[2..]].concat());
+    texts.chain(connections).collect()
 }
 
 /// Frames of classic clients, as a connection carries them: a heartbeat, a send, a batch, and a compressed body.

@@ -41,3 +41,8 @@ fn proxy_headers() {
 fn remoting() {
     run(Target::Remoting, INPUTS);
 }
+
+#[test]
+fn classic_requests() {
+    run(Target::Classic, CALLS);
+}

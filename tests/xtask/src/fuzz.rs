@@ -21,7 +21,7 @@ const COVERAGE: &[&str] = &[
     "-Coverflow-checks=on",
 ];
 /// The targets, by their names in `fuzz::Target`.
-pub(crate) const TARGETS: [&str; 5] = ["grpc", "sql", "handle", "proxy-header", "remoting"];
+pub(crate) const TARGETS: [&str; 6] = ["grpc", "sql", "handle", "proxy-header", "remoting", "classic"];
 /// The most bytes of an input.
 const LONGEST: usize = 4096;
 
