@@ -3,6 +3,7 @@
 //! are also given as multiples of what the echo costs in the same run.
 
 mod broker;
+mod classic;
 mod clients;
 mod echo;
 mod footprint;
@@ -48,6 +49,9 @@ struct Arguments {
     /// Measure the embedded broker instead, beside Apache's local mode if `--cluster` is given, and NATS.
     #[arg(long)]
     broker: bool,
+    /// Measure what Apache's classic client costs servers instead; its class path, and the program on it. Needs `--cluster`.
+    #[arg(long, num_args = 2, value_names = ["CLASS_PATH", "PROGRAM"], requires = "cluster")]
+    classic: Option<Vec<String>>,
     /// A NATS server and the program in `nats`, for `--broker`.
     #[arg(long, num_args = 2, value_names = ["SERVER", "CLIENT"])]
     nats: Option<Vec<PathBuf>>,
@@ -98,6 +102,10 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.broker {
         let (apache, nats) = (arguments.cluster.as_deref(), arguments.nats.as_deref());
         return broker::measure(&broker::Subjects { proxy, apache, nats, messages }).await;
+    }
+    if let (Some([class_path, program]), Some(cache)) = (arguments.classic.as_deref(), &arguments.cluster) {
+        let program = Path::new(program);
+        return classic::measure(&classic::Subjects { proxy, cache, class_path, program, messages }).await;
     }
     match &arguments.cluster {
         Some(cache) => separated::measure(proxy, cache, messages).await,

@@ -60,7 +60,8 @@ fn names(name: &str) -> Names {
     Names { topic: name.to_owned(), group: name.to_owned() }
 }
 
-fn ours(proxy: &Path, cluster: &Cluster) -> Command {
+/// Our proxy in front of a cluster.
+pub(crate) fn ours(proxy: &Path, cluster: &Cluster) -> Command {
     let mut command = Command::new(proxy);
     command.args([
         "--listen",
@@ -93,7 +94,8 @@ pub(crate) async fn create_names(proxy: &Path, cluster: &Cluster, names: &Names)
     create(proxy, &address, ["group", &names.group]).await
 }
 
-async fn create(proxy: &Path, address: &str, [what, name]: [&str; 2]) -> Result<(), Failure> {
+/// Creates a topic or a group through a proxy of ours.
+pub(crate) async fn create(proxy: &Path, address: &str, [what, name]: [&str; 2]) -> Result<(), Failure> {
     let mut create = Command::new(proxy);
     create.args([what, "create", name, "--server", address]).stdout(Stdio::null());
     if create.status().await?.success() { Ok(()) } else { Err(format!("no {what} could be created").into()) }

@@ -115,20 +115,27 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
 }
 
 /// Apache's proxy with a broker in its process.
-pub(crate) fn local_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, String)> {
-    let broker = broker(place, (name_servers, 0))?;
-    let file = broker.folder.join("broker.conf").display().to_string();
-    let (mut launch, address) = proxy(place, name_servers, "local")?;
-    launch.memory = broker.memory;
-    launch.arguments.extend(["-bc".to_owned(), file]);
-    Ok((launch, address))
+/// The ports of Apache's proxy, as `HOST:PORT`.
+#[derive(Debug)]
+pub(crate) struct ProxyAddresses {
+    pub(crate) grpc: String,
+    pub(crate) remoting: String,
 }
 
-pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, String)> {
+pub(crate) fn local_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, ProxyAddresses)> {
+    let broker = broker(place, (name_servers, 0))?;
+    let file = broker.folder.join("broker.conf").display().to_string();
+    let (mut launch, addresses) = proxy(place, name_servers, "local")?;
+    launch.memory = broker.memory;
+    launch.arguments.extend(["-bc".to_owned(), file]);
+    Ok((launch, addresses))
+}
+
+pub(crate) fn apache_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, ProxyAddresses)> {
     proxy(place, name_servers, "cluster")
 }
 
-fn proxy(place: Place<'_>, name_servers: &str, mode: &str) -> Result<(Launch, String)> {
+fn proxy(place: Place<'_>, name_servers: &str, mode: &str) -> Result<(Launch, ProxyAddresses)> {
     let folder = place.folder.join("apache-proxy");
     fs::create_dir_all(&folder)?;
     let (grpc, remoting) = (ports::free(&[])?, ports::free(&[])?);
@@ -158,5 +165,6 @@ fn proxy(place: Place<'_>, name_servers: &str, mode: &str) -> Result<(Launch, St
         ready: "rocketmq-proxy startup successfully",
         folder,
     };
-    Ok((launch, format!("127.0.0.1:{grpc}")))
+    let [grpc, remoting] = [grpc, remoting].map(|port| format!("127.0.0.1:{port}"));
+    Ok((launch, ProxyAddresses { grpc, remoting }))
 }

@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 pub use certificates::Certificates;
-use configuration::{Place, apache_proxy, broker, local_proxy, name_server};
+use configuration::{Place, ProxyAddresses, apache_proxy, broker, local_proxy, name_server};
 use guard::Guard;
 pub use guard::{ACCESS_KEY, SECRET_KEY};
 use server::Server;
@@ -69,7 +69,7 @@ pub struct Cluster {
     /// Their addresses, `HOST:PORT;HOST:PORT`.
     addresses: String,
     brokers: Vec<Server>,
-    apache_proxy: Option<(Server, String)>,
+    apache_proxy: Option<(Server, ProxyAddresses)>,
     guard: Option<Guard>,
     _folder: Option<TempDir>,
 }
@@ -128,7 +128,7 @@ impl Cluster {
             (false, false) => None,
         };
         let apache_proxy = match proxy {
-            Some((launch, address)) => Some((launch.start(detached).await?, address)),
+            Some((launch, addresses)) => Some((launch.start(detached).await?, addresses)),
             None => None,
         };
         Ok(Self { name_servers, addresses: joined, brokers, apache_proxy, guard, _folder: None })
@@ -149,13 +149,25 @@ impl Cluster {
     /// The gRPC address of Apache's proxy, `HOST:PORT`, if it was started.
     #[must_use]
     pub fn apache_proxy(&self) -> Option<&str> {
-        self.apache_proxy.as_ref().map(|(_, address)| address.as_str())
+        self.apache_proxy.as_ref().map(|(_, addresses)| addresses.grpc.as_str())
+    }
+
+    /// Its address for the remoting protocol, `HOST:PORT`.
+    #[must_use]
+    pub fn apache_proxy_remoting(&self) -> Option<&str> {
+        self.apache_proxy.as_ref().map(|(_, addresses)| addresses.remoting.as_str())
     }
 
     /// The process id of Apache's proxy.
     #[must_use]
     pub fn apache_proxy_id(&self) -> Option<u32> {
         self.apache_proxy.as_ref().and_then(|(server, _)| server.id())
+    }
+
+    /// The process id of a broker.
+    #[must_use]
+    pub fn broker_id(&self, number: usize) -> Option<u32> {
+        self.brokers.get(number).and_then(Server::id)
     }
 
     /// Kills a broker as `kill -9` does.

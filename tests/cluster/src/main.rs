@@ -68,6 +68,9 @@ struct State {
     version: String,
     name_server: String,
     apache_proxy: Option<String>,
+    /// Its address for the remoting protocol.
+    #[serde(default)]
+    apache_proxy_remoting: Option<String>,
     /// The certificate to trust, if the cluster is guarded.
     ca_file: Option<PathBuf>,
 }
@@ -118,6 +121,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
                 version,
                 name_server: cluster.name_server().to_owned(),
                 apache_proxy: cluster.apache_proxy().map(str::to_owned),
+                apache_proxy_remoting: cluster.apache_proxy_remoting().map(str::to_owned),
                 ca_file: cluster.ca_file().map(Path::to_owned),
             };
             fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
@@ -153,11 +157,14 @@ impl State {
 
     #[expect(clippy::print_stdout, reason = "a command line program")]
     fn describe(&self, processes: &Processes) {
-        let Self { version, name_server, apache_proxy, ca_file } = self;
+        let Self { version, name_server, apache_proxy, apache_proxy_remoting, ca_file } = self;
         const PROXY: &str = "cargo run --release --package rocketmq-thin-proxy --";
         println!("Apache RocketMQ {version} is running");
         println!("  name server      {name_server}");
         println!("  Apache's proxy   {}", apache_proxy.as_deref().unwrap_or("not started"));
+        if let Some(remoting) = apache_proxy_remoting {
+            println!("    for remoting   {remoting}");
+        }
         println!("  processes        {processes}");
         println!("\nput the proxy in front of it:");
         match ca_file {

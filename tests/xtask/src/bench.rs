@@ -13,7 +13,7 @@ use crate::{
     artefacts::{Artefacts, Profile},
     installed::{Installed, KotlinProgram},
     language::Language,
-    step,
+    maven, step,
     tool::{self, Tool},
     workspace::Workspace,
 };
@@ -67,6 +67,22 @@ pub(crate) fn broker(workspace: &Workspace) -> Result<()> {
         bench.arg("--nats").args(programs);
     }
     step::heading("The embedded broker, every send on the disk");
+    ensure!(bench.status()?.success(), "the benchmark failed");
+    Ok(())
+}
+
+/// Measures what Apache's classic client costs servers.
+pub(crate) fn classic(workspace: &Workspace) -> Result<()> {
+    let missing = tool::missing(&[Tool::Jdk, Tool::Maven]);
+    tool::refuse(&missing, "Without them there is no classic client to measure with.")?;
+    step::heading("Getting ready");
+    let artefacts = Artefacts::build(workspace, Profile::Release)?;
+    let class_path = maven::class_path(workspace, "tests/interop/java/classic/5.5.0.xml")?;
+    let mut bench = Command::new(artefacts.program("bench"));
+    bench.current_dir(workspace.root()).arg("--proxy").arg(artefacts.program("rocketmq-thin-proxy"));
+    bench.arg("--cluster").arg(workspace.cache("cluster")?).args(["--classic", class_path.trim()]);
+    bench.arg(workspace.root().join(SOURCES).join("apache/Classic.java"));
+    step::heading("What a message of Apache's classic client costs servers");
     ensure!(bench.status()?.success(), "the benchmark failed");
     Ok(())
 }

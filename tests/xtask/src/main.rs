@@ -61,6 +61,9 @@ enum Measured {
     /// The embedded broker with every send on the disk, beside Apache's local mode and a NATS server. What can't be had is
     /// left out
     Broker,
+    /// What a message of Apache's classic Java client costs the proxy, merged and separated, beside Apache's broker and
+    /// Apache's proxy
+    Classic,
 }
 
 #[derive(Debug, Subcommand)]
@@ -196,6 +199,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
         Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { only: Some(Measured::Broker), .. } => bench::broker(workspace),
+        Verb::Bench { only: Some(Measured::Classic), .. } => bench::classic(workspace),
         Verb::Bench { only: None, languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release: false, .. } => package::run(workspace, &languages.resolve()?),
         Verb::Package { languages, choice, .. } => publish::run(workspace, &languages.resolve()?, &choice),
