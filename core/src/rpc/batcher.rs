@@ -237,9 +237,7 @@ impl<C: BatchCall> Batcher<C> {
     /// Sends batches until the queue is empty.
     async fn run(self: Arc<Self>) {
         loop {
-            // Lets every task that is ready submit before the batch is taken. This takes no time, it only
-            // changes the order in which ready tasks run.
-            tokio::task::yield_now().await;
+            self.let_others_submit().await;
             let Some(batch) = self.take() else { return };
             let failed = self.attempt(batch, self.call.request_timeout()).await;
             if !failed.items.is_empty() {
@@ -247,6 +245,21 @@ impl<C: BatchCall> Batcher<C> {
                 self.spawn(async move { batcher.retry(failed).await });
             }
             self.state.lock().worker_due = true;
+        }
+    }
+
+    /// Lets every task that is ready submit before the batch is taken. This takes no time, it only changes the order in
+    /// which ready tasks run.
+    async fn let_others_submit(&self) {
+        let mut before = self.state.lock().queue.len();
+        while before < C::MAX_ITEMS {
+            tokio::task::yield_now().await;
+            let queued = self.state.lock().queue.len();
+            // The scheduler may come back before all of them have run. While the queue grows, more are on their way.
+            if queued <= before {
+                return;
+            }
+            before = queued;
         }
     }
 

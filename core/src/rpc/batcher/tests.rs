@@ -100,6 +100,19 @@ async fn items_submitted_together_share_a_request() {
 }
 
 #[tokio::test]
+async fn tasks_that_submit_one_after_the_other_share_a_request() {
+    let batcher = batcher(|numbers, _| all(numbers));
+    let mut answers = Vec::new();
+    for number in [1, 2, 3] {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        answers.push(batcher.submit(number, deadline, guard()));
+        tokio::task::yield_now().await;
+    }
+    join_all(answers.into_iter().map(Answer::wait)).await;
+    assert_eq!(*batcher.call.requests.lock(), [[1, 2, 3]]);
+}
+
+#[tokio::test]
 async fn a_large_item_travels_alone() {
     let batcher = batcher(|numbers, _| all(numbers));
     send(&batcher, &[300, 60, 60, 1]).await;
