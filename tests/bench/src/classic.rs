@@ -17,7 +17,7 @@ use crate::separated::{create, create_names, ours};
 use crate::table::{Column, Columns, Spent};
 
 /// A workload that takes longer hangs.
-const HANG: Duration = Duration::from_secs(300);
+const HANG: Duration = Duration::from_secs(900);
 const ROWS: [(&str, &str); 3] = [
     ("send, 64 in flight", ""),
     ("consume, a push consumer", ""),
