@@ -16,7 +16,7 @@ use crate::remoting::response;
 
 /// How long a pull waits at first, and at most, if the client holds as much as it may. Each pull brings what it has
 /// consumed since.
-const FULL_PAUSE: Duration = Duration::from_millis(100);
+const FULL_PAUSE: Duration = Duration::from_millis(25);
 /// The same in a group that consumes in order, where nothing else can come before.
 const HELD_BACK_PAUSE: Duration = Duration::from_millis(20);
 const MAX_FULL_PAUSE: Duration = Duration::from_secs(5);
