@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use super::pace::Pace;
-use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger};
+use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger, free_untouched};
 
 /// Messages that a client may hold of one topic, at first and at most: what it consumes in a part of a second, within
 /// bounds. It consumes all that it holds, also if the proxy is gone meanwhile and can't take note of it: then all this is
@@ -260,8 +260,8 @@ impl Ledgers {
             let gone = topic.queues.extract_if(|_, queue| queue.abandoned(SILENCE, now));
             let gone: Vec<_> = gone.collect();
             gone.into_iter().for_each(|(_, mut queue)| freed.extend(queue.clear()));
-            let untouched = topic.queues.values_mut().flat_map(|queue| queue.free_untouched(PATIENCE, now));
-            let untouched: Vec<_> = untouched.collect();
+            let mut queues: Vec<_> = topic.queues.values_mut().collect();
+            let untouched = free_untouched(&mut queues, PATIENCE, now);
             if !untouched.is_empty() {
                 topic.window = MAYBE_BEGUN;
                 freed.untouched.extend(untouched);
@@ -303,6 +303,7 @@ mod tests {
             log_position: number as i64,
             attempt: 1,
             bytes,
+            turn: 0,
         };
         (0..count).map(one).collect()
     }

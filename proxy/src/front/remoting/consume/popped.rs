@@ -183,5 +183,6 @@ fn held(leased: &LeasedDelivery) -> Held {
         log_position: position::of(delivery),
         attempt: delivery.attempt,
         bytes: delivery.message.body.len(),
+        turn: 0,
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Held {
     pub(super) attempt: i32,
     /// The length of its body.
     pub(super) bytes: usize,
+    /// The number of the pull that brought it.
+    pub(super) turn: u64,
 }
 
 /// Messages that a client does not consume any more, to be delivered to others.
@@ -135,7 +137,7 @@ impl QueueLedger {
         let first = self.next;
         self.next += messages.len() as i64;
         self.held += messages.len();
-        self.open.extend(messages.into_iter().map(Some));
+        self.open.extend(messages.into_iter().map(|held| Some(Held { turn: self.turn, ..held })));
         first
     }
 
@@ -165,13 +167,26 @@ impl QueueLedger {
         taken
     }
 
+    /// Whether the client has not got ahead for so long.
+    fn is_stuck(&self, patience: Duration, now: Instant) -> bool {
+        now.duration_since(self.progressed) >= patience
+    }
+
     /// Frees what the client has not got to, if it has not got ahead for so long.
-    pub(super) fn free_untouched(&mut self, patience: Duration, now: Instant) -> Vec<Held> {
-        if self.held <= MAYBE_BEGUN || now.duration_since(self.progressed) < patience {
+    fn free_untouched(&mut self, patience: Duration, now: Instant) -> Vec<Held> {
+        if self.held <= MAYBE_BEGUN || !self.is_stuck(patience, now) {
             return Vec::new();
         }
         let behind = self.open.iter_mut().filter(|place| place.is_some()).skip(MAYBE_BEGUN);
         let freed: Vec<_> = behind.filter_map(Option::take).collect();
+        self.held -= freed.len();
+        freed
+    }
+
+    /// Frees what came with later pulls than this one.
+    fn free_after(&mut self, turn: u64) -> Vec<Held> {
+        let later = |place: &&mut Option<Held>| place.as_ref().is_some_and(|held| held.turn > turn);
+        let freed: Vec<_> = self.open.iter_mut().filter(later).filter_map(Option::take).collect();
         self.held -= freed.len();
         freed
     }
@@ -195,6 +210,21 @@ impl QueueLedger {
     }
 }
 
+/// Frees what a client has not got to in queues of one topic. One that is stuck in some of them keeps the first messages of
+/// these. One that is stuck in all of them keeps the first of all: it begins messages in the order in which they came.
+pub(super) fn free_untouched(queues: &mut [&mut QueueLedger], patience: Duration, now: Instant) -> Vec<Held> {
+    let mut freed: Vec<_> = queues.iter_mut().flat_map(|queue| queue.free_untouched(patience, now)).collect();
+    if queues.iter().all(|queue| queue.held == 0 || queue.is_stuck(patience, now)) {
+        let mut turns: Vec<_> =
+            queues.iter().flat_map(|queue| &queue.open).flatten().map(|held| held.turn).collect();
+        turns.sort_unstable();
+        if let Some(last) = turns.get(MAYBE_BEGUN - 1) {
+            freed.extend(queues.iter_mut().flat_map(|queue| queue.free_after(*last)));
+        }
+    }
+    freed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +236,7 @@ mod tests {
             log_position: number as i64,
             attempt: 1,
             bytes: 10,
+            turn: 0,
         };
         (0..count).map(one).collect()
     }
@@ -288,6 +319,23 @@ mod tests {
         assert_eq!(ledger.held, MAYBE_BEGUN);
         assert_eq!(ledger.free_untouched(minute, late), []);
         assert_eq!(ledger.commit(i64::MAX, late).len(), MAYBE_BEGUN);
+    }
+
+    #[test]
+    fn a_client_that_is_stuck_in_all_queues_keeps_what_came_first() {
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let mut ledgers = [ledger(0), ledger(0), ledger(0)];
+        for (turn, (queue, count)) in [(0, 40), (1, 30), (0, 20), (1, 9)].into_iter().enumerate() {
+            let next = ledgers[queue].next();
+            ledgers[queue].begin(turn as u64 + 1, next, now);
+            ledgers[queue].hand_out(held(count), now);
+        }
+        let late = now + minute;
+        ledgers[2].hand_out(held(1), late);
+        let [first, second, third] = &mut ledgers;
+        assert_eq!(free_untouched(&mut [&mut *first, &mut *second, third], minute, late), []);
+        assert_eq!(free_untouched(&mut [&mut *first, &mut *second], minute, late).len(), 29);
+        assert_eq!((first.held, second.held), (40, 30));
     }
 
     #[test]
