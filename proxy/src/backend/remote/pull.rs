@@ -1,6 +1,6 @@
 //! Reading a queue by offset (Apache's `PullMessageProcessor`, `ConsumerManageProcessor`).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -21,6 +21,8 @@ use crate::service::{
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
 const SUSPEND: i32 = 0x2;
 const WITH_FILTER: i32 = 0x4;
+/// How long a broker takes at most to notice that the time of a read that waits is over.
+const NOTICES_WITHIN: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl Offsets for Remote {
@@ -141,8 +143,8 @@ impl Cluster {
     async fn read(&self, pull: &Pull) -> Result<Command, ServiceError> {
         let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
-        // A broker that is asked to wait takes up to five seconds to notice that the time is over.
-        let wait = if left.is_zero() { 0 } else { SUSPEND };
+        // It is asked to wait for a shorter time, so that its answer is not late.
+        let (wait, longest) = if left.is_zero() { (0, left) } else { (SUSPEND, left.max(NOTICES_WITHIN)) };
         let (kind, expression) = expression(&pull.filter);
         let command = Command::request(request::PULL_MESSAGE)
             .field("consumerGroup", &pull.group)
@@ -152,12 +154,12 @@ impl Cluster {
             .field("maxMsgNums", pull.max)
             .field("sysFlag", wait | WITH_FILTER)
             .field("commitOffset", 0)
-            .field("suspendTimeoutMillis", left.as_millis())
+            .field("suspendTimeoutMillis", left.saturating_sub(NOTICES_WITHIN).as_millis())
             .field("subscription", expression)
             .field("subVersion", 0)
             .field("expressionType", kind)
             .field("bname", &pull.broker);
-        Ok(self.peers.call(&broker.address, command, left + self.options.call_timeout).await?)
+        Ok(self.peers.call(&broker.address, command, longest + self.options.call_timeout).await?)
     }
 
     /// Where to read a topic's queues on this broker, which a client has named.
