@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::slice;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rocketmq_thin_bridge::{self as core, Delivery, Error, ErrorKind, Message, ReceiveOptions};
@@ -14,7 +13,7 @@ use crate::UniFfiTag;
 use crate::completions::{Completions, submit};
 use crate::message::{IncomingMessage, IncomingMessages, OutgoingMessage, OutgoingMessages};
 use crate::outcome::Outcome;
-use crate::registry::{CONSUMERS, DELIVERIES, Hold, PRODUCERS};
+use crate::registry::{CONSUMERS, DELIVERIES, PRODUCERS};
 
 /// The maximum number of outcomes of one poll, so that the first is not delayed by the last.
 const BATCH_OUTCOMES: usize = 256;
@@ -24,8 +23,6 @@ const BATCH_BYTES: usize = 1024 * 1024;
 thread_local! {
     /// The last batch that the thread polled.
     static BATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// What its outcomes hold, with the ids of their operations.
-    static HOLDS: RefCell<Vec<(u64, Weak<Hold>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Sends a message, given as an encoded `OutgoingMessage`.
@@ -133,7 +130,6 @@ pub(crate) extern "C" fn rocketmq_thin_pending() -> i64 {
 pub(crate) extern "C" fn rocketmq_thin_poll(timeout_millis: i64) -> *const u8 {
     let Ok(completions) = Completions::get() else { return std::ptr::null() };
     let timeout = Duration::from_millis(u64::try_from(timeout_millis).unwrap_or_default());
-    HOLDS.take();
     BATCH.with_borrow_mut(|batch| {
         batch.clear();
         batch.shrink_to(BATCH_BYTES);
@@ -151,24 +147,10 @@ pub(crate) extern "C" fn rocketmq_thin_poll(timeout_millis: i64) -> *const u8 {
     })
 }
 
-/// Releases what the outcome of this operation holds, because the JVM could not decode it. It is in the batch that the
-/// same thread polled last.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn rocketmq_thin_release(operation: i64) {
-    let holds = HOLDS.take();
-    let undecoded = holds.iter().filter(|(id, _)| *id == operation as u64);
-    undecoded.filter_map(|(_, hold)| hold.upgrade()).for_each(|hold| hold.release());
-    HOLDS.set(holds);
-}
-
 fn append_outcome(batch: &mut Vec<u8>, (id, outcome): (u64, core::Outcome)) {
     let start = batch.len();
     batch.extend_from_slice(&id.to_be_bytes());
-    let outcome = Outcome::from(outcome);
-    if let Some(hold) = outcome.hold() {
-        HOLDS.with_borrow_mut(|holds| holds.push((id, Arc::downgrade(hold))));
-    }
-    append(batch, u64::to_be_bytes, |batch| <Outcome as Lower<UniFfiTag>>::write(outcome, batch));
+    append(batch, u64::to_be_bytes, |batch| <Outcome as Lower<UniFfiTag>>::write(outcome.into(), batch));
     if i32::try_from(batch.len()).is_err() {
         batch.truncate(start);
         let error =

@@ -113,14 +113,6 @@ impl Outcome {
         }
     }
 
-    /// What keeps its objects in the registry.
-    pub(crate) fn hold(&self) -> Option<&Arc<Hold>> {
-        match self {
-            Self::Made { hold, .. } | Self::Received { hold, .. } | Self::Tasks { hold, .. } => Some(hold),
-            _ => None,
-        }
-    }
-
     pub(crate) fn made(key: i64, remove: fn(i64)) -> Self {
         Self::Made { key, hold: Hold::new(vec![key], remove) }
     }

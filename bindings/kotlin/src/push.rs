@@ -90,12 +90,6 @@ pub(crate) extern "C" fn rocketmq_thin_next_tasks(consumer: i64, max: i32) -> i6
     submit(|| Some(PUSH_CONSUMERS.get(consumer)?.next_tasks(usize::try_from(max).unwrap_or_default())))
 }
 
-/// Fails the tasks of a batch that are not completed. The JVM calls it if it can't handle them.
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn rocketmq_thin_fail_tasks(batch: i64) {
-    TASKS.remove(batch);
-}
-
 /// Reports the result of the task with this key of its batch and this place in it: 0 acknowledges the message,
 /// 1 retries it by the group's policy, 2 retries it after this time, 3 makes it a dead letter. Does nothing if the
 /// task is completed.

@@ -59,15 +59,10 @@ impl Hold {
     pub(crate) fn new(keys: Vec<i64>, remove: fn(i64)) -> Arc<Self> {
         Arc::new(Self { keys, remove })
     }
-
-    /// Removes the entries now.
-    pub(crate) fn release(&self) {
-        self.keys.iter().copied().for_each(self.remove);
-    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.release();
+        self.keys.iter().copied().for_each(self.remove);
     }
 }

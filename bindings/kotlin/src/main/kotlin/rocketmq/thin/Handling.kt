@@ -14,7 +14,6 @@ import kotlinx.coroutines.isActive
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import rocketmq.thin.NativeFunctions.rocketmq_thin_complete
-import rocketmq.thin.NativeFunctions.rocketmq_thin_fail_tasks
 import rocketmq.thin.NativeFunctions.rocketmq_thin_next_tasks
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.sharePushConsumer
@@ -65,33 +64,28 @@ internal class Handling(
             try {
                 if (!fetchBatch()) return
             } catch (e: VirtualMachineError) {
-                // What waits may be all that is handed out at a time, so that no further batch would start a worker.
-                whenMemoryAllows { startWorker() }
                 try {
                     observers.log(Level.ERROR, "messages could not be handed out", e)
-                } catch (_: VirtualMachineError) {}
+                    startWorker()
+                } catch (_: VirtualMachineError) {
+                    // There is not even enough for that. The next batch starts a worker.
+                }
             }
         }
     }
 
     /** Returns false once the consumer is closed. */
     private suspend fun fetchBatch(): Boolean {
-        // Until its messages wait for a worker. Its collection as garbage may be late, or fail without memory.
-        var unseen = 0L
-        try {
-            val received = observers.receiving(group) {
-                val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(made.key, MAX_TASKS) }
-                if (next is Outcome.Tasks) {
-                    unseen = next.key
-                    next.messages.map { Delivery(it, next.hold) }
-                } else emptyList()
-            }
-            if (received.isEmpty()) return false
-            waiting.addAll(received.mapIndexed { index, delivery -> Task(unseen, index, delivery) })
-            unseen = 0L
-        } finally {
-            if (unseen != 0L) rocketmq_thin_fail_tasks(unseen)
+        var batch = 0L
+        val received = observers.receiving(group) {
+            val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(made.key, MAX_TASKS) }
+            if (next is Outcome.Tasks) {
+                batch = next.key
+                next.messages.map { Delivery(it, next.hold) }
+            } else emptyList()
         }
+        if (received.isEmpty()) return false
+        received.forEachIndexed { index, delivery -> waiting += Task(batch, index, delivery) }
         startWorker()
         allTaken.receive()
         return true
@@ -122,15 +116,13 @@ internal class Handling(
         }
     }
 
-    /** Nothing more is fetched before. */
-    private fun tellThatAllAreTaken() = whenMemoryAllows { allTaken.trySend(Unit) }
-
-    /** Repeats [step] until there is enough memory for it. */
-    private inline fun whenMemoryAllows(step: () -> Unit) {
+    /** As soon as there is enough memory for that: nothing more is fetched before. */
+    private fun tellThatAllAreTaken() {
         while (true) {
             try {
-                return step()
-            } catch (_: VirtualMachineError) {
+                allTaken.trySend(Unit)
+                return
+            } catch (_: OutOfMemoryError) {
                 Thread.sleep(MEMORY_PAUSE_MILLIS)
             }
         }

@@ -29,15 +29,11 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_complete(batch: Long, index: Int, result: Int, afterMillis: Long)
 
-    external fun rocketmq_thin_fail_tasks(batch: Long)
-
     external fun rocketmq_thin_cancel(operation: Long): Int
 
     external fun rocketmq_thin_pending(): Long
 
     external fun rocketmq_thin_poll(timeoutMillis: Long): Pointer?
-
-    external fun rocketmq_thin_release(operation: Long)
 }
 
 /** Encodes a value as uniffi does, in the array of the returned buffer up to its position. */

@@ -30,7 +30,8 @@ internal object Operations {
     /** How long the thread waits for a further operation before it ends. */
     private const val LINGER_MILLIS = 1000L
 
-    /** How long to wait for memory before an outcome is delivered again. */
+    /** How often and how far apart an outcome is delivered if there is not enough memory. */
+    private const val MEMORY_ATTEMPTS = 10
     private const val MEMORY_PAUSE_MILLIS = 20L
 
     /**
@@ -122,15 +123,16 @@ internal object Operations {
             else continuation.resumeWithException(outcome as Throwable)
     }
 
-    /** An outcome that got lost for lack of memory would leave its coroutine waiting for ever. */
+    /** An outcome that got lost for a moment's lack of memory would leave its coroutine waiting for ever. */
     private fun deliver(operation: Long, outcome: Any) {
-        while (true) {
+        repeat(MEMORY_ATTEMPTS) {
             try {
                 return arrive(operation, outcome)
             } catch (_: OutOfMemoryError) {
                 Thread.sleep(MEMORY_PAUSE_MILLIS)
             }
         }
+        arrive(operation, outcome)
     }
 
     private fun arrive(operation: Long, outcome: Any) {
@@ -171,7 +173,7 @@ internal object Operations {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
                 // A dispatcher of the application may throw. That must not affect other operations.
-                runCatching { deliver(operation, decode(operation, encoded)) }.onFailure {
+                runCatching { deliver(operation, decode(encoded)) }.onFailure {
                     rendezvous.remove(operation)
                     runCatching { report(it) }
                 }
@@ -183,15 +185,11 @@ internal object Operations {
     private fun report(e: Throwable) =
         with(Thread.currentThread()) { uncaughtExceptionHandler.uncaughtException(this, e) }
 
-    /**
-     * If there is not enough memory for an outcome, its operation fails and the others continue. What the outcome held is
-     * released.
-     */
-    private fun decode(operation: Long, encoded: ByteBuffer): Any =
+    /** If there is not enough memory for an outcome, its operation fails and the others continue. */
+    private fun decode(encoded: ByteBuffer): Any =
         try {
             FfiConverterTypeOutcome.read(encoded)
         } catch (e: Throwable) {
-            NativeFunctions.rocketmq_thin_release(operation)
             e
         }
 }
