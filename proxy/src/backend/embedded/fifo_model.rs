@@ -90,6 +90,7 @@ struct Model<'a> {
     deliveries: Vec<Coordinates>,
     now: u64,
     max_leases: usize,
+    whole_queues: bool,
     next_token: u64,
     // Whether the last receive left nothing that can be delivered.
     is_drained: bool,
@@ -111,6 +112,7 @@ impl<'a> Model<'a> {
             deliveries: Vec::new(),
             now: clock::monotonic() + STEP / 2,
             max_leases,
+            whole_queues: false,
             next_token: 1,
             is_drained: true,
         }
@@ -155,7 +157,7 @@ impl<'a> Model<'a> {
             visible_at,
             token: self.next_token,
             fifo: true,
-            whole_queues: false,
+            whole_queues: self.whole_queues,
             attempt_id,
             filter: &Matcher::All,
             max_leases: self.max_leases,
@@ -343,4 +345,24 @@ fn message_groups_stay_in_order_and_do_not_wait_for_each_other() {
         Ok(())
     });
     tested.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn what_an_attempt_gets_again_does_not_pass_what_another_has_got() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+    let broker = Broker::open(config).expect("a fresh directory opens");
+    for (topic, whole_queues) in [(1000, false), (1001, true)] {
+        let mut model = Model::new(&broker, topic, NO_LIMIT);
+        model.whole_queues = whole_queues;
+        model.send(0, &[1, 1, 1]);
+        assert_eq!(model.receive(3, 1, Some(1)), 3);
+        model.pass();
+        assert_eq!(model.receive(2, 1, Some(2)), 2);
+        model.pass();
+        assert_eq!(model.receive(1, 1, Some(1)), 1);
+        // The second message is between the first and the third, and is of the other attempt.
+        assert_eq!(model.receive(3, 1, Some(1)), 1);
+        model.drain();
+    }
 }

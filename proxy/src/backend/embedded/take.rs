@@ -211,8 +211,10 @@ impl Look<'_> {
         let is_own = |lease: &Lease| asked.is_some() && lease.attempt_id.as_deref() == asked;
         // Somebody else may have got messages since, which come before.
         let is_lost = asked.is_some() && leases.iter().all(|(_, lease)| lease.is_over(now) || is_own(lease));
-        let leases = leases.iter();
-        let deliverable = leases.filter(|(_, lease)| all_over || (is_lost && is_own(lease)));
+        let start = self.queue.range().0;
+        let kept = leases.iter().filter(|(offset, lease)| *offset >= start || all_over || is_own(lease));
+        // As where message groups are known: what another attempt had got may come before.
+        let deliverable = kept.take_while(|(_, lease)| all_over || (is_lost && is_own(lease)));
         let deliverable = deliverable.map(|(offset, _)| offset);
         for offset in deliverable.take(MAX_LOOKED_AT).collect::<Vec<_>>() {
             if self.batch.is_enough(self.wanted) || !self.take_again(offset)? {
@@ -238,9 +240,16 @@ impl Look<'_> {
         groups.sort_unstable();
         groups.dedup();
         groups.retain(|group| leases.groups().running(*group, now).all(is_own));
-        let in_groups = |lease: &Lease| lease.group.is_some_and(|group| groups.binary_search(&group).is_ok());
-        let lost = leases.of_attempt(asked).filter(|(_, lease)| in_groups(lease));
-        for offset in lost.map(|(offset, _)| offset).collect::<Vec<_>>() {
+        // Where something comes before that another attempt had got, the order would be broken.
+        let start = self.queue.range().0;
+        let lost_of = |group: &GroupHash| {
+            let kept =
+                leases.groups().offsets(*group).filter(move |offset| *offset >= start || is_own(*offset));
+            kept.take_while(move |offset| is_own(*offset))
+        };
+        let mut lost: Vec<_> = groups.iter().flat_map(lost_of).collect();
+        lost.sort_unstable();
+        for offset in lost {
             if self.batch.is_enough(self.wanted) {
                 break;
             }
