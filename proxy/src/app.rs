@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server, Services};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
-use crate::layer::Layers;
+use crate::layer::{AccessControl, AccessError, Layers};
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
@@ -46,6 +46,9 @@ pub enum AppError {
     /// TLS can't be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Users and policies can't be read.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A declared topic or group can't be created.
     #[error("cannot create the configured topics and groups: {0}")]
     Catalog(Error),
@@ -146,7 +149,12 @@ impl App {
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
-        let layers = Layers::new(config.max_in_flight);
+        let access = AccessControl::open(&config.access)?.map(Arc::new);
+        if let Some(access) = &access {
+            // It ends with the proxy: nothing else holds its users and policies.
+            tokio::spawn(access.clone().run());
+        }
+        let layers = Layers::new(config.max_in_flight, access);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,

@@ -24,6 +24,8 @@ pub struct Context {
     pub namespace: String,
     /// What the client sent to prove who it is. Nobody has checked it.
     pub credentials: Option<Box<Credentials>>,
+    /// Whether the proxy finishes on its own what a client began: access control has let that client in before.
+    pub is_admitted: bool,
     /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
     pub peer: Arc<str>,
     /// When the request came in.
@@ -33,14 +35,28 @@ pub struct Context {
 }
 
 /// What a client sent to prove who it is, verbatim and unchecked.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Credentials {
     /// Scheme, access key and signature, as in the `authorization` header of gRPC.
     pub authorization: String,
-    /// What the signature covers: for gRPC the time of the request, for the remoting protocol the fields and the body.
-    pub signed: Bytes,
+    /// What the signature covers.
+    pub signed: Signed,
     /// A session token, for example of a security token service.
     pub session_token: String,
+}
+
+/// What a client signed.
+#[derive(Clone)]
+pub enum Signed {
+    /// The text of a time, as in gRPC.
+    Time(String),
+    /// The request, as in the remoting protocol.
+    Request {
+        /// The values of its fields, in the order of their names.
+        fields: String,
+        /// Its body.
+        body: Bytes,
+    },
 }
 
 /// The host of a peer, without its port: connections of one client differ in their ports.
@@ -85,7 +101,7 @@ impl Context {
         self.deadline.map_or(ours, |theirs| theirs.min(ours))
     }
 
-    /// What the end of a connection is for the rules: something of this client that comes in now.
+    /// Something that the proxy does now on its own for the client of a connection, such as giving back what it had.
     #[must_use]
     pub fn of_connection(client_id: &str, peer: &Arc<str>) -> Self {
         Self {
@@ -94,6 +110,7 @@ impl Context {
             client_language: String::new(),
             namespace: String::new(),
             credentials: None,
+            is_admitted: true,
             peer: peer.clone(),
             received: Instant::now(),
             deadline: None,
@@ -103,7 +120,7 @@ impl Context {
     /// A request of this client that came in now, from nowhere, without a deadline.
     #[cfg(test)]
     pub(crate) fn of_client(client_id: &str) -> Self {
-        Self::of_connection(client_id, &"127.0.0.1:1".into())
+        Self { is_admitted: false, ..Self::of_connection(client_id, &"127.0.0.1:1".into()) }
     }
 }
 
@@ -149,7 +166,7 @@ mod tests {
     fn credentials_are_not_logged() {
         let credentials = Credentials {
             authorization: "MQv2-HMAC-SHA1 Credential=AK, Signature=5EC2E7".to_owned(),
-            signed: "now".into(),
+            signed: Signed::Time("now".to_owned()),
             session_token: "T0KEN".to_owned(),
         };
         let context = Context { credentials: Some(Box::new(credentials)), ..Context::of_client("c") };

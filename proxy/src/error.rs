@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Corrupted,
     /// No client id.
     ClientIdRequired,
+    /// It is not known who the client is, or the client may not do this.
+    Unauthorized,
     /// The topic or group does not allow this.
     Forbidden,
     /// The topic does not exist.

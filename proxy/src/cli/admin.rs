@@ -68,32 +68,30 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
         Command::Message(command) => messages::run(command).await,
         Command::Dlq(command) => dead_letters::run(command).await,
         Command::LogLevel { level, server } => {
-            connect(&server).await?.change_log_level(level).await?;
+            server.connect().await?.change_log_level(level).await?;
             done("set", "log level", level.name().to_owned(), &server)
         }
         Command::Client(ClientCommand::List { group, topic, server }) => {
-            let (clients, truncated) = connect(&server).await?.clients(ClientFilter { group, topic }).await?;
+            let (clients, truncated) = server.connect().await?.clients(ClientFilter { group, topic }).await?;
             Ok(show(&ClientReport::new(clients, truncated), server.json)?)
         }
         Command::Store(StoreCommand::Stats(server)) => {
-            let stats = connect(&server).await?.store_stats().await?;
+            let stats = server.connect().await?.store_stats().await?;
             Ok(show(&StoreReport::from(stats), server.json)?)
         }
         // Run before: they need no proxy.
-        Command::Store(StoreCommand::Check(_) | StoreCommand::Copy(_)) => Ok(()),
+        Command::Store(StoreCommand::Check(_) | StoreCommand::Copy(_))
+        | Command::User(_)
+        | Command::Acl(_) => Ok(()),
         Command::Apply { file, server } => {
             let Catalog { topics, groups } = read(&file)?;
             let applied = Applied { topics: topics.len(), groups: groups.len() };
             let topics = topics.into_iter().map(Into::into).collect();
             let groups = groups.into_iter().map(Into::into).collect();
-            connect(&server).await?.apply(topics, groups, true).await?;
+            server.connect().await?.apply(topics, groups, true).await?;
             Ok(show(&applied, server.json)?)
         }
     }
-}
-
-async fn connect(server: &Server) -> Result<RemoteAdmin, RemoteError> {
-    RemoteAdmin::connect(&server.address).await
 }
 
 async fn known_topic(admin: &mut RemoteAdmin, name: &str) -> Result<TopicConfig, AdminError> {
@@ -110,28 +108,28 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
     match command {
         TopicCommand::Create { topic: Named { name, server }, settings } => {
             let topic = settings.update(name.clone()).values;
-            connect(&server).await?.apply(vec![topic], Vec::new(), false).await?;
+            server.connect().await?.apply(vec![topic], Vec::new(), false).await?;
             done("created", "topic", name, &server)
         }
         TopicCommand::Update { topic: Named { name, server }, settings } => {
-            connect(&server).await?.update_topic(settings.update(name.clone())).await?;
+            server.connect().await?.update_topic(settings.update(name.clone())).await?;
             done("updated", "topic", name, &server)
         }
         TopicCommand::List(server) => {
-            let topics = connect(&server).await?.topics().await?;
+            let topics = server.connect().await?.topics().await?;
             Ok(show(&TopicList(topics.into_iter().map(Into::into).collect()), server.json)?)
         }
         TopicCommand::Show(Named { name, server }) => {
-            let topic = known_topic(&mut connect(&server).await?, &name).await?;
+            let topic = known_topic(&mut server.connect().await?, &name).await?;
             Ok(show(&Catalog { topics: vec![topic.into()], groups: Vec::new() }, server.json)?)
         }
         TopicCommand::Stats { name: None, limit, server, .. } => {
-            let mut admin = connect(&server).await?;
+            let mut admin = server.connect().await?;
             let (lines, more) = pages(limit, async |after| admin.topic_summaries(after).await).await?;
             Ok(show(&TopicSummaries::new(lines, more), server.json)?)
         }
         TopicCommand::Stats { name: Some(name), lite_topic, lite_count, lite_after, server, .. } => {
-            let mut admin = connect(&server).await?;
+            let mut admin = server.connect().await?;
             let stats = admin.topic_stats(&name, lite_topic.clone()).await?;
             let mut report = TopicReport::new(name.clone(), lite_topic, stats);
             if report.has_lite_topics() {
@@ -140,7 +138,7 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
             Ok(show(&report, server.json)?)
         }
         TopicCommand::Delete(Named { name, server }) => {
-            connect(&server).await?.delete_topic(name.clone()).await?;
+            server.connect().await?.delete_topic(name.clone()).await?;
             done("deleted", "topic", name, &server)
         }
     }
@@ -151,37 +149,37 @@ async fn group(command: GroupCommand) -> Result<(), AdminError> {
         GroupCommand::Create { group: Named { name, server }, settings } => {
             let update = settings.update(name.clone());
             let group = update.applied_to(&GroupConfig::named(&name));
-            connect(&server).await?.apply(Vec::new(), vec![group], false).await?;
+            server.connect().await?.apply(Vec::new(), vec![group], false).await?;
             done("created", "group", name, &server)
         }
         GroupCommand::Update { group: Named { name, server }, settings } => {
-            connect(&server).await?.update_group(settings.update(name.clone())).await?;
+            server.connect().await?.update_group(settings.update(name.clone())).await?;
             done("updated", "group", name, &server)
         }
         GroupCommand::Reset { group, topic, target, server } => {
             let reset = ResetGroup { group: group.clone(), topic: topic.clone(), target: target.into() };
-            let queues = connect(&server).await?.reset_group(reset).await?;
+            let queues = server.connect().await?.reset_group(reset).await?;
             Ok(show(&ResetReport::new(group, topic, queues), server.json)?)
         }
         GroupCommand::List(server) => {
-            let groups = connect(&server).await?.groups().await?;
+            let groups = server.connect().await?.groups().await?;
             Ok(show(&GroupList(groups.into_iter().map(Into::into).collect()), server.json)?)
         }
         GroupCommand::Show(Named { name, server }) => {
-            let group = known_group(&mut connect(&server).await?, &name).await?;
+            let group = known_group(&mut server.connect().await?, &name).await?;
             Ok(show(&Catalog { topics: Vec::new(), groups: vec![group.into()] }, server.json)?)
         }
         GroupCommand::Stats { name: None, limit, server, .. } => {
-            let mut admin = connect(&server).await?;
+            let mut admin = server.connect().await?;
             let (lines, more) = pages(limit, async |after| admin.group_summaries(after).await).await?;
             Ok(show(&GroupSummaries::new(lines, more), server.json)?)
         }
         GroupCommand::Stats { name: Some(name), topic, queues, server, .. } => {
-            let stats = connect(&server).await?.group_stats(&name, topic).await?;
+            let stats = server.connect().await?.group_stats(&name, topic).await?;
             Ok(show(&GroupReport::new(name, stats, queues), server.json)?)
         }
         GroupCommand::Delete(Named { name, server }) => {
-            connect(&server).await?.delete_group(name.clone()).await?;
+            server.connect().await?.delete_group(name.clone()).await?;
             done("deleted", "group", name, &server)
         }
     }

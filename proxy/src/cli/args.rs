@@ -61,6 +61,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
     trusted_proxies: Option<Vec<IpNet>>,
 
+    /// Let only known users in, and only to what they may do: the file of users and policies [default: everybody may do
+    /// everything]
+    #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_ACCESS_FILE")]
+    access_file: Option<PathBuf>,
+
     /// The directory for messages, created if missing [default: rocketmq-thin-data]
     #[arg(long, value_name = "DIR", env = "ROCKETMQ_THIN_PROXY_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -107,6 +112,7 @@ impl Serve {
         overwrite(&mut config.backend.embedded.auto_create_groups, self.auto_create_groups);
         overwrite(&mut config.trusted_proxies, self.trusted_proxies);
         overwrite(&mut config.remoting.enabled, self.remoting);
+        config.access.file = self.access_file.or(config.access.file);
         config.admin_listen = self.admin_listen.or(config.admin_listen);
         config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 
+use super::access::{AclCommand, UserCommand};
 use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
 use super::settings::{GroupSettings, TopicSettings};
 use super::store_check::{Check, CopyTo};
 use super::times;
+use crate::front::grpc::{RemoteAdmin, RemoteError};
 use crate::log_level::LogLevel;
 use crate::service::ResetTarget;
 
@@ -29,6 +31,12 @@ pub(super) enum Command {
     /// Look at the clients of a running proxy
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Manage the users of a proxy with access control
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage what these users may do
+    #[command(subcommand)]
+    Acl(AclCommand),
     /// Inspect the store of the embedded broker
     #[command(subcommand)]
     Store(StoreCommand),
@@ -268,9 +276,29 @@ pub(super) struct Server {
         env = "ROCKETMQ_THIN_PROXY_SERVER"
     )]
     pub(super) address: String,
+    /// The user, if the proxy has access control
+    #[arg(long, value_name = "NAME", requires = "secret_key", env = "ROCKETMQ_THIN_PROXY_ACCESS_KEY")]
+    access_key: Option<String>,
+    /// The user's secret; better given by the environment, where other users of the machine don't see it
+    #[arg(
+        long,
+        value_name = "SECRET",
+        requires = "access_key",
+        env = "ROCKETMQ_THIN_PROXY_SECRET_KEY",
+        hide_env_values = true
+    )]
+    secret_key: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Server {
+    /// Connects to the proxy.
+    pub(super) async fn connect(&self) -> Result<RemoteAdmin, RemoteError> {
+        let user = self.access_key.clone().zip(self.secret_key.clone());
+        RemoteAdmin::connect(&self.address, user).await
+    }
 }
 
 #[derive(Subcommand)]

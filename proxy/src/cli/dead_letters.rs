@@ -97,7 +97,7 @@ Examples:
 pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
     match command {
         DlqCommand::List { group, server } => {
-            let mut admin = RemoteAdmin::connect(&server.address).await?;
+            let mut admin = server.connect().await?;
             Ok(show(&DeadLetterList(list(&mut admin, group).await?), server.json)?)
         }
         DlqCommand::Peek { group, newest, count, server } => {
@@ -110,7 +110,7 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
             Ok(show(&reader.find(&wanted).await?, server.json)?)
         }
         DlqCommand::Resend { group, id, all: _, count, server } => {
-            let mut admin = RemoteAdmin::connect(&server.address).await?;
+            let mut admin = server.connect().await?;
             let mut resent = Resent { json: server.json, letters: Vec::new() };
             let done = match id.is_empty() {
                 true => resent.next(&mut admin, &group, count.unwrap_or(usize::MAX)).await,
@@ -128,7 +128,7 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
 }
 
 async fn reader(group: &str, server: &Server) -> Result<Reader, AdminError> {
-    let admin = RemoteAdmin::connect(&server.address).await?;
+    let admin = server.connect().await?;
     match Reader::new(admin, dead_letter_topic(group), None).await {
         Err(AdminError::Remote(error)) if error.is_not_found() => {
             Err(AdminError::NoDeadLetters(group.to_owned()))

@@ -173,7 +173,7 @@ pub(super) struct Reader {
 impl Reader {
     async fn open(topic: TopicName) -> Result<Self, AdminError> {
         let TopicName { topic, lite_topic, broker, server } = topic;
-        let mut reader = Self::new(RemoteAdmin::connect(&server.address).await?, topic, lite_topic).await?;
+        let mut reader = Self::new(server.connect().await?, topic, lite_topic).await?;
         if let Some(broker) = broker {
             reader.queues.retain(|queue| queue.broker == broker);
             if reader.queues.is_empty() {

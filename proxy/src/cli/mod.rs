@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod admin;
 mod args;
 mod catalog_reports;
@@ -51,6 +52,8 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn run(args: Args) -> Outcome {
     match args.command {
+        Some(Command::User(command)) => Ok(access::user(command)?),
+        Some(Command::Acl(command)) => Ok(access::acl(command)?),
         Some(command) => administer(command),
         None => serve(args),
     }
@@ -67,6 +70,14 @@ fn serve(args: Args) -> Outcome {
         return Ok(print(&toml::to_string(&config)?)?);
     }
     let log = logging::start(&config.log)?;
+    if let Some(file) = &config.access.file
+        && let Some(secret) = access::first_user(file, config.access.key_file.as_deref())?
+    {
+        print(&format!(
+            "{} is new: access key admin, secret key {secret} (a super user; the secret is not shown again)",
+            file.display()
+        ))?;
+    }
     memory::return_freed_memory();
     Ok(runtime(&config)?.block_on(app::serve(config, log))?)
 }

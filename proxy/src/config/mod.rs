@@ -15,6 +15,7 @@ use crate::backend::embedded::EmbeddedConfig;
 use crate::front::grpc::RoutePort;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
+use crate::layer::AccessConfig;
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 pub use start::StartSpec;
@@ -49,6 +50,8 @@ pub struct Config {
     pub log: LogConfig,
     /// TLS.
     pub tls: TlsConfig,
+    /// Users, and what they may do.
+    pub access: AccessConfig,
     /// Limits on what a request may ask for.
     pub limits: Limits,
     /// Limits on connections: their number, memory and time.
@@ -123,6 +126,7 @@ impl Default for Config {
             handle_key: None,
             log: LogConfig::default(),
             tls: TlsConfig::default(),
+            access: AccessConfig::default(),
             limits: Limits::default(),
             transport: TransportConfig::default(),
             remoting: RemotingConfig::default(),

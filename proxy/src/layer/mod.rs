@@ -2,22 +2,30 @@
 //!
 //! [`crate::processor::Processor::run`] runs each of them through [`Layers`]. Administration bypasses them.
 
+mod access;
 mod limit;
 mod operation;
 mod trace;
 
+use std::sync::Arc;
+
 use crate::context::Context;
 use crate::error::Error;
+use access::Grant;
+pub use access::{
+    AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, Pattern,
+    PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables, UserEntry, UserKind,
+};
 pub use limit::InFlight;
 use limit::Slot;
-pub use operation::{NamesTopics, Operation, OperationKind, Size};
+pub use operation::{Names, Operation, OperationKind, Size};
 
-/// The layers, in this order: `limit` protects the rules and the backend; `trace` logs what failed, refusals of the
-/// other layers included.
+/// The layers, in this order: `access` refuses whom it does not know, and what they may not do; `limit` protects the rules
+/// and the backend from what may be done; `trace` logs what failed, refusals of the other layers included.
 ///
 /// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
-/// Authentication and access control belong before the limit, so that unauthenticated requests can't exhaust it.
 pub struct Layers {
+    access: Option<Arc<AccessControl>>,
     in_flight: InFlight,
 }
 
@@ -28,13 +36,14 @@ pub struct Layers {
 pub struct Passage<'a> {
     kind: OperationKind,
     slot: Slot<'a>,
+    grant: Granted,
 }
 
 impl Layers {
-    /// The layers, with at most this many requests in flight.
+    /// The layers, with at most this many requests in flight. Everybody may do everything without access control.
     #[must_use]
-    pub fn new(max_in_flight: usize) -> Self {
-        Self { in_flight: InFlight::new(max_in_flight) }
+    pub fn new(max_in_flight: usize, access: Option<Arc<AccessControl>>) -> Self {
+        Self { access, in_flight: InFlight::new(max_in_flight) }
     }
 
     /// Lets a request in, or refuses it.
@@ -44,22 +53,62 @@ impl Layers {
     pub fn enter(&self, operation: &Operation<'_>) -> Result<Passage<'_>, Error> {
         // Layers are steps, not futures around futures: each wrapper would make every request's future larger.
         let Operation { kind, context, .. } = *operation;
-        match self.in_flight.enter(kind) {
-            Ok(slot) => Ok(Passage { kind, slot }),
-            Err(refused) => {
-                trace::failed(context, kind, &refused);
-                Err(refused)
-            }
-        }
+        let entered = || {
+            let grant = match &self.access {
+                Some(access) if !context.is_admitted => Granted(access.enter(operation)?),
+                _ => Granted::default(),
+            };
+            let slot = self.in_flight.enter(kind)?;
+            Ok(Passage { kind, slot, grant })
+        };
+        entered().inspect_err(|refused| trace::failed(context, kind, refused))
+    }
+
+    /// Lets an administrator's request in if they may do all of this.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
+        self.access.as_ref().map_or(Ok(()), |access| access.administer(context, actions))
+    }
+
+    /// Checks that a request may be carried out, for one that no command carries out.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
+        self.access.as_ref().map_or(Ok(()), |access| access.enter(operation).map(drop))
     }
 }
 
 impl Passage<'_> {
+    /// Completes if the client loses the right to what the request waits for.
+    pub async fn revoked(&mut self) -> Error {
+        self.grant.revoked().await
+    }
+
     /// Reports how the request ended: what was answered, by messages and bytes, or why it failed.
-    pub fn finish(self, context: &Context, result: Result<Size, &Error>) {
+    ///
+    /// Returns what stays granted beyond the request, if it opened a stream.
+    pub fn finish(self, context: &Context, result: Result<Size, &Error>) -> Granted {
         drop(self.slot);
         if let Err(error) = result {
             trace::failed(context, self.kind, error);
+        }
+        self.grant
+    }
+}
+
+/// What access control has granted for a while.
+#[derive(Default)]
+pub struct Granted(Option<Box<Grant>>);
+
+impl Granted {
+    /// Completes if it is revoked.
+    pub async fn revoked(&mut self) -> Error {
+        match &mut self.0 {
+            Some(grant) => grant.revoked().await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -71,19 +120,19 @@ mod tests {
 
     #[test]
     fn a_cancelled_request_gives_its_slot_back() {
-        let layers = Layers::new(1);
+        let layers = Layers::new(1, None);
         let context = Context::of_client("c");
         let operation = Operation {
             kind: OperationKind::Send,
             context: &context,
             topics: &"t".to_owned(),
-            group: None,
+            groups: &(),
             size: Size::default(),
         };
         let first = layers.enter(&operation).expect("room");
         assert_eq!(layers.enter(&operation).err().map(|error| error.kind), Some(ErrorKind::Busy));
         drop(first);
-        layers.enter(&operation).expect("room").finish(&context, Ok(Size::default()));
+        drop(layers.enter(&operation).expect("room").finish(&context, Ok(Size::default())));
         assert!(layers.enter(&operation).is_ok());
     }
 }

@@ -10,9 +10,9 @@ pub struct Operation<'a> {
     /// The client: its id, address, namespace, deadline, and the credentials it sent.
     pub context: &'a Context,
     /// The topics that the request names.
-    pub topics: &'a dyn NamesTopics,
-    /// The consumer group that the request names; it may be empty or malformed.
-    pub group: Option<&'a str>,
+    pub topics: &'a dyn Names,
+    /// The consumer groups that the request names.
+    pub groups: &'a dyn Names,
     /// What the request carries.
     pub size: Size,
 }
@@ -71,41 +71,36 @@ pub struct Size {
     pub bytes: usize,
 }
 
-/// Something that names topics.
-pub trait NamesTopics: Sync {
-    /// Calls `visit` with each topic, in the request's order. Names may be malformed, and may repeat.
-    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str));
+/// Something that names topics, or groups.
+pub trait Names: Sync {
+    /// Calls `visit` with each name, in the request's order. Names may be empty or malformed, and may repeat.
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str));
 }
 
-impl NamesTopics for String {
-    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+impl Names for String {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         visit(self);
     }
 }
 
-/// Names no topic.
-impl NamesTopics for () {
-    fn each_topic<'a>(&'a self, _: &mut dyn FnMut(&'a str)) {}
-}
-
-impl<'a> Operation<'a> {
-    /// The topics that the request names, in its order.
-    #[must_use]
-    pub fn topics(&self) -> Vec<&'a str> {
-        let mut topics = Vec::new();
-        self.topics.each_topic(&mut |topic| topics.push(topic));
-        topics
-    }
+/// Names nothing.
+impl Names for () {
+    fn each<'a>(&'a self, _: &mut dyn FnMut(&'a str)) {}
 }
 
 impl fmt::Debug for Operation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, context, group, size, .. } = self;
+        fn all(names: &dyn Names) -> Vec<&str> {
+            let mut all = Vec::new();
+            names.each(&mut |name| all.push(name));
+            all
+        }
+        let Self { kind, context, topics, groups, size } = self;
         f.debug_struct("Operation")
             .field("kind", kind)
             .field("context", context)
-            .field("topics", &self.topics())
-            .field("group", group)
+            .field("topics", &all(*topics))
+            .field("groups", &all(*groups))
             .field("size", size)
             .finish()
     }

@@ -9,7 +9,7 @@ use super::stream::PushStream;
 use super::{ClientKind, Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 use crate::service::GroupConfig;
 
 /// Notes what a client does, and that it is alive. Replaces what was noted before.
@@ -37,9 +37,17 @@ pub struct ClassicGroup {
     pub topics: BTreeSet<String>,
 }
 
-impl NamesTopics for Vec<ClassicGroup> {
-    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+/// Names what they subscribe to.
+impl Names for Vec<ClassicGroup> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         self.iter().flat_map(|group| &group.topics).for_each(|topic| visit(topic));
+    }
+}
+
+/// Names its consumer groups.
+impl Names for ClassicClientCommand {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        self.consumers.iter().for_each(|group| visit(&group.name));
     }
 }
 
@@ -47,12 +55,12 @@ impl Command for ClassicClientCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::Heartbeat;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.consumers
     }
 
-    fn group(&self) -> Option<&str> {
-        self.consumers.first().map(|group| group.name.as_str())
+    fn groups(&self) -> &dyn Names {
+        self
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
@@ -90,7 +98,7 @@ impl Command for CheckFilterCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::Register;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
@@ -113,12 +121,12 @@ impl Command for GroupCommand {
     type Answer = GroupConfig;
     const KIND: OperationKind = OperationKind::Register;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &()
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<GroupConfig, Error> {

@@ -1,7 +1,7 @@
 use super::environment::Environment;
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 
 /// A request in the rules' terms: what a front end decodes, and [`super::Processor::run`] carries out.
 ///
@@ -15,11 +15,11 @@ pub trait Command: Send + Sync {
     const KIND: OperationKind;
 
     /// The topics that the request names.
-    fn topics(&self) -> &dyn NamesTopics;
+    fn topics(&self) -> &dyn Names;
 
-    /// The consumer group that the request names.
-    fn group(&self) -> Option<&str> {
-        None
+    /// The consumer groups that the request names.
+    fn groups(&self) -> &dyn Names {
+        &()
     }
 
     /// What the request carries.

@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::{group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 use crate::service::{LiteAction, LiteChange, LiteStart};
 
 /// By how much a client may exceed its quota, as with Apache's proxy: subscriptions that replace each other may
@@ -36,12 +36,12 @@ impl Command for SyncLiteCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::SyncLite;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use super::pull::{QueueName, check_queue};
 use super::{group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 use crate::service::{QueueLock, TopicQueue};
 
 /// Queues that one request may name.
@@ -37,8 +37,8 @@ pub struct UnlockCommand {
     pub queues: Vec<QueueName>,
 }
 
-impl NamesTopics for Vec<QueueName> {
-    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+impl Names for Vec<QueueName> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         self.iter().for_each(|queue| visit(&queue.topic));
     }
 }
@@ -47,12 +47,12 @@ impl Command for LockCommand {
     type Answer = Vec<QueueName>;
     const KIND: OperationKind = OperationKind::LockQueues;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queues
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Vec<QueueName>, Error> {
@@ -74,12 +74,12 @@ impl Command for UnlockCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::UnlockQueues;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queues
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

@@ -85,7 +85,7 @@ pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Layers, Operation};
+use crate::layer::{Action, Granted, Layers, Operation};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration::AdministrationTurns;
 use clients::Clients;
@@ -133,16 +133,40 @@ impl Processor {
     /// # Errors
     /// A layer's refusal, or what the command's handler says.
     pub async fn run<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, Error> {
-        let passage = self.layers.enter(&Operation {
+        self.begin(context, command).await.map(|(answer, _)| answer)
+    }
+
+    /// The same for a request that opens a stream. Also returns what has to stay granted meanwhile.
+    ///
+    /// # Errors
+    /// As [`Processor::run`].
+    pub async fn begin<C: Command>(
+        &self,
+        context: &Context,
+        command: C,
+    ) -> Result<(C::Answer, Granted), Error> {
+        let mut passage = self.layers.enter(&Operation {
             kind: C::KIND,
             context,
             topics: command.topics(),
-            group: command.group(),
+            groups: command.groups(),
             size: command.size(),
         })?;
-        let result = command.handle(&self.environment, context).await;
-        passage.finish(context, result.as_ref().map(C::answer_size));
-        result
+        let result = tokio::select! {
+            biased;
+            result = command.handle(&self.environment, context) => result,
+            revoked = passage.revoked() => Err(revoked),
+        };
+        let granted = passage.finish(context, result.as_ref().map(C::answer_size));
+        result.map(|answer| (answer, granted))
+    }
+
+    /// Checks that a client may do something that no command carries out.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
+        self.layers.check(operation)
     }
 
     /// Makes deliveries that could not be handed over visible again, without counting them as attempts.
@@ -197,8 +221,17 @@ impl Processor {
     }
 }
 
-/// Administration. It bypasses the layers, so that an overloaded proxy can still be administered.
+/// Administration. It bypasses the layers, so that an overloaded proxy can still be administered: a front end checks
+/// first who asks, by [`Processor::administer`].
 impl Processor {
+    /// Checks that the sender of a request may administer the proxy by all of these actions.
+    ///
+    /// # Errors
+    /// `Unauthorized`.
+    pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
+        self.layers.administer(context, actions)
+    }
+
     /// Creates topics, then groups. With `replace` those that exist take the new configuration.
     ///
     /// # Errors

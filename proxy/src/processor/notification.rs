@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::receive::{Prepared, ReceiveCommand};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 
 /// Waits until a receive would bring something. Returns whether it would.
 ///
@@ -21,12 +21,12 @@ impl Command for HasMessageCommand {
     type Answer = bool;
     const KIND: OperationKind = OperationKind::Receive;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.receive.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.receive.group)
+    fn groups(&self) -> &dyn Names {
+        &self.receive.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<bool, Error> {

@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 use crate::service::{Found, Pull, Pulled, QueueOf, Whence};
 
 /// One queue, as a client names it.
@@ -86,12 +86,12 @@ impl Command for PullCommand {
     type Answer = Pulled;
     const KIND: OperationKind = OperationKind::Pull;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queue.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     fn answer_size(answer: &Pulled) -> Size {
@@ -141,12 +141,12 @@ impl Command for UpdateOffsetCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::UpdateOffset;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queue.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
@@ -164,12 +164,12 @@ impl Command for GetOffsetCommand {
     type Answer = i64;
     const KIND: OperationKind = OperationKind::GetOffset;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queue.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<i64, Error> {
@@ -190,7 +190,7 @@ impl Command for QueryOffsetCommand {
     type Answer = i64;
     const KIND: OperationKind = OperationKind::QueryOffset;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queue.topic
     }
 

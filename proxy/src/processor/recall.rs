@@ -3,7 +3,7 @@ use super::environment::Environment;
 use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 use crate::service::TopicKind;
 
 /// Recalls a DELAY message that has not been delivered yet. Returns its id.
@@ -25,7 +25,7 @@ impl Command for RecallCommand {
     type Answer = String;
     const KIND: OperationKind = OperationKind::Recall;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 

@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 use crate::service::{
     ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
 };
@@ -83,12 +83,12 @@ impl Command for ReceiveCommand {
     type Answer = Received;
     const KIND: OperationKind = OperationKind::Receive;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     fn answer_size(answer: &Received) -> Size {

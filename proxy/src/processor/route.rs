@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 use crate::service::{BrokerOf, GroupConfig, Permission, QueueRange, Route, ServiceErrorKind, TopicKind};
 
 /// Returns the route of a topic.
@@ -78,7 +78,7 @@ impl Command for RouteCommand {
     type Answer = TopicQueues;
     const KIND: OperationKind = OperationKind::QueryRoute;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
@@ -92,7 +92,7 @@ impl Command for BrokersCommand {
     type Answer = Route;
     const KIND: OperationKind = OperationKind::QueryRoute;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
@@ -115,7 +115,7 @@ impl Command for ListBrokersCommand {
     type Answer = Vec<BrokerOf>;
     const KIND: OperationKind = OperationKind::QueryRoute;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &()
     }
 
@@ -132,12 +132,12 @@ impl Command for AssignmentCommand {
     type Answer = Vec<QueueAssignment>;
     const KIND: OperationKind = OperationKind::QueryAssignment;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(

@@ -44,7 +44,7 @@ pub(super) fn backends<const N: usize>() -> ([Services; N], [Questions; N]) {
 /// The rules over these clusters.
 pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processor> {
     let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
-    Arc::new(Processor::new(clusters, rules, Layers::new(100), CancellationToken::new()))
+    Arc::new(Processor::new(clusters, rules, Layers::new(100, None), CancellationToken::new()))
 }
 
 /// The next question, which is for another length of a lease.

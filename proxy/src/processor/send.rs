@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 use crate::service::names::{self, properties};
 use crate::service::{Delay, Message, Persistence, SentBack, millis, time};
 
@@ -45,8 +45,8 @@ pub struct Stored {
     pub persistence: Persistence,
 }
 
-impl NamesTopics for SendCommand {
-    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+impl Names for SendCommand {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         self.messages.iter().for_each(|draft| visit(&draft.topic.name));
     }
 }
@@ -55,7 +55,7 @@ impl Command for SendCommand {
     type Answer = Vec<Result<Stored, Error>>;
     const KIND: OperationKind = OperationKind::Send;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         self
     }
 

@@ -6,7 +6,7 @@ use super::pull::{QueueName, check_queue};
 use super::validate;
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 use crate::service::{Permission, SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
 
 /// Has a message read again later by its group: from the group's retry topic. After its last attempt it becomes a dead
@@ -45,12 +45,12 @@ impl Command for SendBackCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::SendBack;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.queue.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     fn size(&self) -> Size {
@@ -75,12 +75,12 @@ impl Command for MakeRetryTopicCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::SendBack;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &()
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

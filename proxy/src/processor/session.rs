@@ -10,7 +10,7 @@ use super::stream::PushStream;
 use super::{Expression, filter, group, lease, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind};
+use crate::layer::{Names, OperationKind};
 use crate::service::{LiteAction, LiteChange, RetryPolicy};
 
 /// The retry policy of producers.
@@ -131,8 +131,8 @@ pub struct ConsumerPolicy {
     pub lite_topic_bytes: usize,
 }
 
-impl NamesTopics for Role {
-    fn each_topic<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+impl Names for Role {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         match self {
             Self::Publishing(topics) => topics.iter().for_each(|topic| visit(topic)),
             Self::Subscribing { subscriptions, .. } => {
@@ -147,14 +147,14 @@ impl Command for RegisterCommand {
     type Answer = ClientPolicy;
     const KIND: OperationKind = OperationKind::Register;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.settings.role
     }
 
-    fn group(&self) -> Option<&str> {
+    fn groups(&self) -> &dyn Names {
         match &self.settings.role {
-            Role::Subscribing { group, .. } => Some(group),
-            Role::Publishing(_) | Role::None => None,
+            Role::Subscribing { group, .. } => group,
+            Role::Publishing(_) | Role::None => &(),
         }
     }
 
@@ -196,12 +196,12 @@ impl Command for HeartbeatCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::Heartbeat;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &()
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
@@ -222,12 +222,12 @@ impl Command for TerminateCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::Terminate;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &()
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
@@ -388,8 +388,9 @@ mod tests {
             Role::Subscribing { group: "g".to_owned(), subscriptions: ["a", "b"].map(subscription).to_vec() };
         let settings = ClientSettings { kind: ClientKind::PushConsumer, request_timeout: None, role };
         let command = RegisterCommand { settings, stream: PushStream::open().0 };
-        let mut topics = Vec::new();
-        command.topics().each_topic(&mut |topic| topics.push(topic));
-        assert_eq!((topics, command.group()), (vec!["a", "b"], Some("g")));
+        let (mut topics, mut groups) = (Vec::new(), Vec::new());
+        command.topics().each(&mut |topic| topics.push(topic));
+        command.groups().each(&mut |group| groups.push(group));
+        assert_eq!((topics, groups), (vec!["a", "b"], vec!["g"]));
     }
 }

@@ -10,7 +10,7 @@ use super::receive::invisible_time;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, Settle,
 };
@@ -81,12 +81,12 @@ impl Command for AckCommand {
     type Answer = Vec<AckResult>;
     const KIND: OperationKind = OperationKind::Acknowledge;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     fn size(&self) -> Size {
@@ -147,12 +147,12 @@ impl Command for ChangeCommand {
     type Answer = String;
     const KIND: OperationKind = OperationKind::ChangeInvisible;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     fn size(&self) -> Size {
@@ -198,12 +198,12 @@ impl Command for ForwardCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::ForwardToDeadLetter;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 
-    fn group(&self) -> Option<&str> {
-        Some(&self.group)
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     fn size(&self) -> Size {

@@ -14,7 +14,7 @@ use super::handle::TransactionPlace;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{NamesTopics, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
 /// Commits a half message, or rolls it back. The first decision counts: repeating or contradicting it has no effect,
@@ -41,7 +41,7 @@ impl Command for EndTransactionCommand {
     type Answer = ();
     const KIND: OperationKind = OperationKind::EndTransaction;
 
-    fn topics(&self) -> &dyn NamesTopics {
+    fn topics(&self) -> &dyn Names {
         &self.topic
     }
 

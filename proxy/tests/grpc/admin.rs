@@ -117,7 +117,7 @@ async fn administration_on_an_address_of_its_own_is_served_there_only() {
     let proxy = Proxy::configured(|config| config.admin_listen = Some("127.0.0.1:0".to_owned())).await;
     let admin_address = proxy.admin_address.expect("an address");
     let list = async |address: std::net::SocketAddr| {
-        let mut admin = rocketmq_thin_proxy::front::grpc::RemoteAdmin::connect(&address.to_string())
+        let mut admin = rocketmq_thin_proxy::front::grpc::RemoteAdmin::connect(&address.to_string(), None)
             .await
             .expect("a connection");
         admin.topics().await

@@ -1,5 +1,6 @@
 //! The proxy over real sockets: what its clients and its operator rely on.
 
+mod access;
 mod admin;
 mod classic;
 mod classic_broker;

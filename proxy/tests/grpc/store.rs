@@ -78,10 +78,10 @@ async fn a_copy_of_a_damaged_directory_has_the_rest_and_says_what_is_lost() {
     bytes[second] ^= 1;
     std::fs::write(&journal, bytes).expect("writable");
 
-    assert_eq!(checked(data.path()).await.status.code(), Some(2));
+    assert_eq!(checked(data.path()).await.status.code(), Some(3));
     let new = tempfile::tempdir().expect("a directory");
     let copied = store(&["copy", "--json"], &[data.path(), new.path()]).await;
-    assert_eq!(copied.status.code(), Some(2), "{}", text(&copied.stderr));
+    assert_eq!(copied.status.code(), Some(3), "{}", text(&copied.stderr));
     let report = json(&copied);
     assert_eq!((&report["messages"], &report["findings"][0]["damaged"]), (&1.into(), &true.into()));
 

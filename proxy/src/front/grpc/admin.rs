@@ -176,11 +176,11 @@ impl Admin for Administration {
     }
 }
 
-fn refused(error: Error) -> Status {
+pub(super) fn refused(error: Error) -> Status {
     let code = match error.kind {
         ErrorKind::AlreadyExists => Code::AlreadyExists,
         ErrorKind::TopicNotFound | ErrorKind::GroupNotFound => Code::NotFound,
-        ErrorKind::Forbidden => Code::PermissionDenied,
+        ErrorKind::Forbidden | ErrorKind::Unauthorized => Code::PermissionDenied,
         ErrorKind::Busy => Code::ResourceExhausted,
         ErrorKind::Timeout => Code::DeadlineExceeded,
         ErrorKind::NotImplemented => Code::Unimplemented,

@@ -6,10 +6,12 @@ use rocketmq_thin_proto::thin as pb;
 use rocketmq_thin_proto::thin::admin_client::AdminClient;
 use rocketmq_thin_proto::v2;
 use thiserror::Error;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
+use super::signer::Signer;
 use super::{admin_letters, admin_messages, admin_stats, admin_summaries, admin_updates};
 use crate::log_level::LogLevel;
 use crate::processor::{
@@ -26,9 +28,11 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// A connection to a running proxy.
 pub struct RemoteAdmin {
-    client: AdminClient<Channel>,
-    server: v2::admin_client::AdminClient<Channel>,
+    client: AdminClient<SignedChannel>,
+    server: v2::admin_client::AdminClient<SignedChannel>,
 }
+
+type SignedChannel = InterceptedService<Channel, Signer>;
 
 /// Why a call failed.
 #[derive(Debug, Error)]
@@ -45,6 +49,10 @@ pub enum RemoteError {
 fn hint(status: &Status) -> &'static str {
     match status.code() {
         Code::NotFound if status.message().contains("dead letter") => "",
+        Code::PermissionDenied => {
+            "; --access-key and --secret-key, or ROCKETMQ_THIN_PROXY_ACCESS_KEY and ROCKETMQ_THIN_PROXY_SECRET_KEY, name \
+             a user who may do this"
+        }
         Code::NotFound => "; `topic list` and `group list` show what exists",
         Code::Unimplemented if status.message().starts_with("Method not found") => {
             "; is --server the address of administration (admin_listen), and the proxy as new as this program?"
@@ -62,14 +70,15 @@ impl RemoteError {
 }
 
 impl RemoteAdmin {
-    /// Connects to `host:port`.
+    /// Connects to `host:port`, as this user with this secret if they are given.
     ///
     /// # Errors
     /// `Unreachable`.
-    pub async fn connect(server: &str) -> Result<Self, RemoteError> {
+    pub async fn connect(server: &str, user: Option<(String, String)>) -> Result<Self, RemoteError> {
         let unreachable = |_| RemoteError::Unreachable(server.to_owned());
         let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(unreachable)?;
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(unreachable)?;
+        let channel = InterceptedService::new(channel, Signer::new(user));
         let server = v2::admin_client::AdminClient::new(channel.clone());
         Ok(Self { client: AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER), server })
     }

@@ -50,7 +50,7 @@ impl Connection {
         let charge = Charge::new(&self.budget)?;
         let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.messaging);
         let Some(method) = messaging else {
-            return Ok(Box::pin(side_service(self.shared.clone(), request, charge)));
+            return Ok(Box::pin(side_service(self.shared.clone(), request, self.peer.clone(), charge)));
         };
         let method = Method::of(method, self.shared.processor.capabilities())?;
         let (parts, body) = request.into_parts();
@@ -89,9 +89,10 @@ impl Connection {
 async fn side_service(
     shared: Arc<Shared>,
     request: Request<Incoming>,
+    peer: Arc<str>,
     charge: Charge,
 ) -> Result<Response<Body>, h2::Error> {
-    match shared.side.answer(request, charge).await {
+    match shared.side.answer(request, &peer, charge).await {
         Ok(response) => Ok(response.map(Body::generated)),
         Err(path) => {
             let message = format!("Method not found: {path}");

@@ -12,7 +12,7 @@ use tonic::Code;
 use super::message::BodyDigest;
 use super::reader::Compression;
 use super::wire::Refusal;
-use crate::context::{Context, Credentials};
+use crate::context::{Context, Credentials, Signed};
 use crate::error::{Error, ErrorKind};
 use crate::processor::is_blank;
 
@@ -20,8 +20,8 @@ const CLIENT_ID: &str = "x-mq-client-id";
 const CLIENT_VERSION: &str = "x-mq-client-version";
 const CLIENT_LANGUAGE: &str = "x-mq-language";
 const NAMESPACE: &str = "x-mq-namespace";
-const AUTHORIZATION: &str = "authorization";
-const DATE_TIME: &str = "x-mq-date-time";
+pub(super) const AUTHORIZATION: &str = "authorization";
+pub(super) const DATE_TIME: &str = "x-mq-date-time";
 const SESSION_TOKEN: &str = "x-mq-session-token";
 const TIMEOUT: &str = "grpc-timeout";
 const ENCODING: &str = "grpc-encoding";
@@ -86,10 +86,17 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
         client_language: text(headers, CLIENT_LANGUAGE).to_owned(),
         namespace: text(headers, NAMESPACE).to_owned(),
         credentials: credentials(headers).map(Box::new),
+        is_admitted: false,
         peer: peer.clone(),
         received: call.received,
         deadline: call.deadline,
     })
+}
+
+/// Who sends a call of administration. Such a client needs no name.
+pub(super) fn administrator(headers: &HeaderMap, peer: &Arc<str>) -> Context {
+    let credentials = credentials(headers).map(Box::new);
+    Context { credentials, is_admitted: false, ..Context::of_connection(text(headers, CLIENT_ID), peer) }
 }
 
 /// What the client sent to prove who it is. The signature in `authorization` covers the date.
@@ -99,7 +106,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     }
     Some(Credentials {
         authorization: text(headers, AUTHORIZATION).to_owned(),
-        signed: text(headers, DATE_TIME).to_owned().into(),
+        signed: Signed::Time(text(headers, DATE_TIME).to_owned()),
         session_token: text(headers, SESSION_TOKEN).to_owned(),
     })
 }

@@ -22,8 +22,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 use tower_service::Service;
 
-use super::admin::Administration;
+use super::admin::{self, Administration};
 use super::admin_log::LogAdministration;
+use super::admin_rights;
+use super::metadata;
 use crate::front::port::Charge;
 use crate::log_level::LogControl;
 use crate::processor::{Health, Processor};
@@ -102,6 +104,7 @@ impl http_body::Body for Metered {
 /// Generated services behind one router.
 #[derive(Clone)]
 pub(super) struct SideServices {
+    processor: Arc<Processor>,
     routes: Routes,
     services: Vec<&'static str>,
 }
@@ -132,19 +135,27 @@ impl SideServices {
         let services = SERVICES
             .into_iter()
             .chain(administration.map_or([].as_slice(), |_| &ADMINISTRATION).iter().copied());
-        Self { routes: routes.prepare(), services: services.collect() }
+        Self { processor: processor.clone(), routes: routes.prepare(), services: services.collect() }
     }
 
     /// Answers a call to one of these services. Returns the path as the error if it belongs to another service.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
+        peer: &Arc<str>,
         charge: Charge,
     ) -> Result<Response<Body>, String> {
         let path = request.uri().path().trim_start_matches('/');
-        let service = path.split_once('/').map_or(path, |(service, _)| service);
+        let (service, method) = path.split_once('/').unwrap_or((path, ""));
         if !self.services.contains(&service) {
             return Err(path.to_owned());
+        }
+        if ADMINISTRATION.contains(&service) {
+            let administrator = metadata::administrator(request.headers(), peer);
+            let allowed = self.processor.administer(&administrator, admin_rights::of(method));
+            if let Err(error) = allowed {
+                return Ok(admin::refused(error).into_http());
+            }
         }
         let request = request.map(|body| Body::new(Metered::new(body, charge)));
         match self.routes.clone().call(request).await {

@@ -20,6 +20,7 @@ use super::wire::{self, Body, Refusal};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::layer::Granted;
 use crate::processor::{
     ClientKind, ClientPolicy, ClientSettings, Limits, ProducerPolicy, Push, PushReceiver, PushStream,
     RegisterCommand, Role, Subscription,
@@ -33,6 +34,7 @@ struct Telemetry {
     reader: Reader,
     stream: PushStream,
     pushed: PushReceiver,
+    granted: Granted,
     state: StreamState,
 }
 
@@ -46,7 +48,15 @@ enum StreamState {
 /// The answer stream: driven by the connection, without a task of its own.
 pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader: Reader) -> Response<Body> {
     let (stream, pushed) = PushStream::open();
-    let telemetry = Telemetry { shared, context, reader, stream, pushed, state: StreamState::Open };
+    let telemetry = Telemetry {
+        shared,
+        context,
+        reader,
+        stream,
+        pushed,
+        granted: Granted::default(),
+        state: StreamState::Open,
+    };
     wire::streaming(futures::stream::unfold(telemetry, async |mut telemetry| {
         telemetry.next_frame().await.map(|frame| (frame, telemetry))
     }))
@@ -60,6 +70,10 @@ impl Telemetry {
                 read = self.reader.next::<pb::TelemetryCommand>() => read,
                 Some(push) = self.pushed.recv() => return Some(Frame::data(wire::encode(&telemetry_command(push)))),
                 () = draining.cancelled() => Ok(None),
+                revoked = self.granted.revoked() => {
+                    self.state = refused(&revoked);
+                    continue;
+                }
             };
             match read {
                 Ok(Some(command)) => {
@@ -90,25 +104,32 @@ impl Telemetry {
         // All other commands are replies, which this proxy does not wait for.
         let Some(Command::Settings(settings)) = command.command else { return None };
         let command = RegisterCommand { settings: domain(&settings), stream: self.stream.clone() };
-        match self.shared.processor.run(context, command).await {
-            Ok(policy) => Some(pb::TelemetryCommand {
-                status: Some(status::ok()),
-                command: Some(Command::Settings(overwrite(settings, policy, self.shared.processor.limits()))),
-            }),
+        match self.shared.processor.begin(context, command).await {
+            Ok((policy, granted)) => {
+                self.granted = granted;
+                let settings = overwrite(settings, policy, self.shared.processor.limits());
+                Some(pb::TelemetryCommand {
+                    status: Some(status::ok()),
+                    command: Some(Command::Settings(settings)),
+                })
+            }
             // Clients take a stream that ends with a failure for a mistake of theirs. This one should try again.
             Err(error) if error.kind == ErrorKind::Busy => {
                 self.state = StreamState::Ending(Code::Ok, String::new());
                 Some(pb::TelemetryCommand { status: Some(status::of(&error)), command: None })
             }
             Err(error) => {
-                let client_error = (40_000..50_000).contains(&i32::from(status::code(error.kind)));
-                let code = if client_error { Code::InvalidArgument } else { Code::Internal };
-                let message = format!("process client telemetryCommand failed. {error}");
-                self.state = StreamState::Ending(code, message);
+                self.state = refused(&error);
                 None
             }
         }
     }
+}
+
+fn refused(error: &Error) -> StreamState {
+    let client_error = (40_000..50_000).contains(&i32::from(status::code(error.kind)));
+    let code = if client_error { Code::InvalidArgument } else { Code::Internal };
+    StreamState::Ending(code, format!("process client telemetryCommand failed. {error}"))
 }
 
 impl Drop for Telemetry {

@@ -222,7 +222,7 @@ impl Requests<'_> {
             }
         };
         let (shared, session) = (self.shared.clone(), self.session.clone());
-        let request = Request { shared, session, command, memory: Memory::of(charge) };
+        let request = Request::new(shared, session, command, Memory::of(charge));
         let closed = self.session.closed().clone();
         calls.spawn(async move {
             closed.run_until_cancelled(dispatch::serve(request)).await;

@@ -1,9 +1,11 @@
 //! Dispatches requests by their codes.
 
+use std::ops::ControlFlow;
+
 use super::request::{Answered, Refusal, Request};
 use super::{
-    admin_broker, admin_catalog, admin_reset, admin_stats, client, consume, members_list, name_server, relay,
-    reply, send, topic_route, transaction,
+    admin_broker, admin_catalog, admin_reset, admin_rights, admin_stats, client, consume, members_list,
+    name_server, relay, reply, send, topic_route, transaction,
 };
 use crate::remoting::{Command, HeaderType, request, response};
 
@@ -77,13 +79,17 @@ async fn dispatch(request: Request) -> Answered {
         request::UNREGISTER_CLIENT => Box::pin(client::unregister(request)).await,
         request::CHECK_CLIENT_CONFIG => Box::pin(client::check(request)).await,
         request::GET_CONSUMER_LIST_BY_GROUP => members_list::consumer_ids(&request),
-        _ if request.shared.administration => administer(request).await,
-        _ => consume::dispatch(request).await,
+        _ => match consume::dispatch(request) {
+            ControlFlow::Break(answer) => answer.await,
+            ControlFlow::Continue(request) if request.shared.administration => administer(request).await,
+            ControlFlow::Continue(request) => unsupported(&request),
+        },
     }
 }
 
 /// What only administrators ask.
 async fn administer(request: Request) -> Answered {
+    request.administer(admin_rights::of(request.command.code))?;
     match request.command.code {
         request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
         request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),
@@ -110,12 +116,12 @@ async fn administer(request: Request) -> Answered {
         request::GET_BROKER_RUNTIME_INFO => admin_stats::runtime_info(),
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
-        _ => consume::dispatch(request).await,
+        _ => unsupported(&request),
     }
 }
 
 /// The answer to a code without a handler.
-pub(super) fn unsupported(request: &Request) -> Answered {
+fn unsupported(request: &Request) -> Answered {
     let text = format!(" request type {} not supported", request.command.code);
     Err(Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, text))
 }

@@ -8,6 +8,7 @@ use super::consume;
 use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
 use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
+use crate::layer::OperationKind;
 use crate::remoting::response;
 
 /// A connection, as tools read it.
@@ -84,6 +85,7 @@ pub(super) fn consumer_ids(request: &Request) -> Answered {
         consumer_id_list: Vec<&'a str>,
     }
     let group = request.text("consumerGroup")?;
+    request.check(OperationKind::Heartbeat, &(), &group.to_owned())?;
     let mut ids = request.shared.members.client_ids(group);
     if consume::is_told_to_be_alone(&request.shared, &request.session, group) {
         ids.retain(|id| *id == request.session.client().id);

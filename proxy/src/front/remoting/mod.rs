@@ -10,6 +10,7 @@
 mod admin_broker;
 mod admin_catalog;
 mod admin_reset;
+mod admin_rights;
 mod admin_stats;
 mod client;
 mod config;

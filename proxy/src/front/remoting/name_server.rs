@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::admin_rights;
 use super::request::{Answered, Refusal, Request, json, success};
 use super::topic_route::{BrokerData, addresses};
 use crate::processor::ListBrokersCommand;
@@ -39,6 +40,7 @@ pub(super) async fn cluster_info(request: Request) -> Answered {
 
 /// GET_ALL_TOPIC_LIST_FROM_NAMESERVER. Tools find the groups by their retry topics, whether these exist or not.
 pub(super) async fn topics(request: Request) -> Answered {
+    request.administer(admin_rights::of(request.command.code))?;
     let processor = &request.shared.processor;
     let (topics, groups) =
         futures::try_join!(processor.topics(), processor.groups()).map_err(Refusal::from)?;

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::request::{Answered, Refusal, Request, success};
 use super::send;
+use crate::layer::OperationKind;
 use crate::remoting::{Command, properties, request, response};
 use crate::service::millis;
 use crate::service::names::properties as names;
@@ -14,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// SEND_REPLY_MESSAGE, SEND_REPLY_MESSAGE_V2.
 pub(super) async fn send(request: Request) -> Answered {
     let header = send::header(&request)?;
+    request.check(OperationKind::Send, &header.topic, &())?;
     let text = send::properties(&request);
     let requester = properties::decode(text).find(|(key, _)| *key == names::REPLY_TO_CLIENT);
     let Some((_, requester)) = requester else {

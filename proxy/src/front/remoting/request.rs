@@ -4,7 +4,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,7 +11,8 @@ use super::Shared;
 use super::memory::Memory;
 use super::session::Session;
 use super::status;
-use crate::context::{Context, Credentials};
+use crate::context::{Context, Credentials, Signed};
+use crate::layer::{Action, Names, Operation, OperationKind, Size};
 use crate::processor;
 use crate::remoting::{Command, Fields, lenient, response};
 
@@ -24,6 +24,8 @@ pub(super) struct Request {
     pub(super) command: Command,
     /// What it holds.
     pub(super) memory: Memory,
+    /// What the sender sent to prove who it is. It covers the request as it came.
+    credentials: Option<Box<Credentials>>,
 }
 
 /// What a handler returns: an answer, whatever its code.
@@ -63,6 +65,12 @@ pub(super) fn json(body: &impl Serialize) -> Answered {
 }
 
 impl Request {
+    /// A request that has just come in.
+    pub(super) fn new(shared: Arc<Shared>, session: Arc<Session>, command: Command, memory: Memory) -> Self {
+        let credentials = credentials(&command);
+        Self { shared, session, command, memory, credentials }
+    }
+
     /// A required field.
     ///
     /// # Errors
@@ -113,7 +121,8 @@ impl Request {
             client_version: self.command.version.to_string(),
             client_language: self.command.language.name().to_owned(),
             namespace: self.command.text("ns").unwrap_or_default().to_owned(),
-            credentials: self.credentials(),
+            credentials: self.credentials.clone(),
+            is_admitted: false,
             peer: self.session.peer().clone(),
             received: Instant::now(),
             deadline: None,
@@ -128,19 +137,43 @@ impl Request {
         self.shared.processor.run(&self.context(), command).await.map_err(Refusal::from)
     }
 
-    /// The signature covers the values of all other fields in the order of their names, and then the body.
-    fn credentials(&self) -> Option<Box<Credentials>> {
-        const SIGNATURE: &str = "Signature";
-        let access_key = self.command.text("AccessKey")?;
-        let signature = self.command.text(SIGNATURE).unwrap_or_default();
-        let signed = self.command.fields.iter().filter(|(key, _)| *key != SIGNATURE);
-        let signed = signed.map(|(_, value)| value.as_bytes()).chain([self.command.body.as_ref()]);
-        Some(Box::new(Credentials {
-            authorization: format!("HmacSHA1 Credential={access_key}, Signature={signature}"),
-            signed: Bytes::from(signed.collect::<Vec<_>>().concat()),
-            session_token: self.command.text("SecurityToken").unwrap_or_default().to_owned(),
-        }))
+    /// Checks that whoever sent this may administer the proxy by all of these actions.
+    ///
+    /// # Errors
+    /// `NO_PERMISSION`.
+    pub(super) fn administer(&self, actions: &[Action]) -> Result<(), Refusal> {
+        self.shared.processor.administer(&self.context(), actions).map_err(Refusal::from)
     }
+
+    /// Checks that whoever sent this may do something that no command carries out.
+    ///
+    /// # Errors
+    /// `NO_PERMISSION`.
+    pub(super) fn check(
+        &self,
+        kind: OperationKind,
+        topics: &dyn Names,
+        groups: &dyn Names,
+    ) -> Result<(), Refusal> {
+        let operation = Operation { kind, context: &self.context(), topics, groups, size: Size::default() };
+        self.shared.processor.check(&operation).map_err(Refusal::from)
+    }
+}
+
+/// The signature covers the values of all other fields in the order of their names, and then the body.
+fn credentials(command: &Command) -> Option<Box<Credentials>> {
+    const SIGNATURE: &str = "Signature";
+    let access_key = command.text("AccessKey")?;
+    let signature = command.text(SIGNATURE).unwrap_or_default();
+    let fields = command.fields.iter().filter(|(key, _)| *key != SIGNATURE);
+    Some(Box::new(Credentials {
+        authorization: format!("HmacSHA1 Credential={access_key}, Signature={signature}"),
+        signed: Signed::Request {
+            fields: fields.map(|(_, value)| value.as_str()).collect(),
+            body: command.body.clone(),
+        },
+        session_token: command.text("SecurityToken").unwrap_or_default().to_owned(),
+    }))
 }
 
 impl From<crate::error::Error> for Refusal {

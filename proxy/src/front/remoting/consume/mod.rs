@@ -27,10 +27,12 @@ mod records;
 mod send_back;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -39,7 +41,7 @@ pub(super) use assignment::{RequestModes, set_request_mode};
 use super::heartbeat::{ConsumeType, MessageModel};
 use super::request::{Answered, Request};
 use super::session::Session;
-use super::{Shared, dispatch as front, members};
+use super::{Shared, members};
 use crate::front::port::ConnectionBudget;
 use crate::remoting::request;
 use kept_handles::KeptHandles;
@@ -73,27 +75,27 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// Groups of one connection whose ways are known.
 const MAX_WAYS: usize = 1024;
 
-/// Dispatches the requests of consumers.
-pub(super) async fn dispatch(request: Request) -> Answered {
-    match request.command.code {
-        request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => Box::pin(pull::pull(request)).await,
-        request::QUERY_CONSUMER_OFFSET => Box::pin(offsets::query(request)).await,
-        request::UPDATE_CONSUMER_OFFSET => Box::pin(offsets::update(request)).await,
-        request::SEARCH_OFFSET_BY_TIMESTAMP => Box::pin(offsets::search(request)).await,
-        request::GET_MAX_OFFSET => Box::pin(offsets::end(request)).await,
-        request::GET_MIN_OFFSET => Box::pin(offsets::beginning(request)).await,
-        request::CONSUMER_SEND_MSG_BACK => Box::pin(send_back::send_back(request)).await,
-        request::LOCK_BATCH_MQ => Box::pin(locks::lock(request)).await,
-        request::UNLOCK_BATCH_MQ => Box::pin(locks::unlock(request)).await,
-        request::QUERY_ASSIGNMENT => Box::pin(assignment::query(request)).await,
-        request::PEEK_MESSAGE => Box::pin(peek::peek(request)).await,
-        request::POP_MESSAGE => Box::pin(pop::pop(request)).await,
-        request::NOTIFICATION => Box::pin(pop::notification(request)).await,
-        request::ACK_MESSAGE => Box::pin(pop_settle::acknowledge(request)).await,
-        request::BATCH_ACK_MESSAGE => Box::pin(pop_settle::acknowledge_batch(request)).await,
-        request::CHANGE_MESSAGE_INVISIBLE_TIME => Box::pin(pop_settle::change(request)).await,
-        _ => front::unsupported(&request),
-    }
+/// Dispatches the requests of consumers. Returns a request of another kind.
+pub(super) fn dispatch(request: Request) -> ControlFlow<BoxFuture<'static, Answered>, Request> {
+    ControlFlow::Break(match request.command.code {
+        request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => Box::pin(pull::pull(request)),
+        request::QUERY_CONSUMER_OFFSET => Box::pin(offsets::query(request)),
+        request::UPDATE_CONSUMER_OFFSET => Box::pin(offsets::update(request)),
+        request::SEARCH_OFFSET_BY_TIMESTAMP => Box::pin(offsets::search(request)),
+        request::GET_MAX_OFFSET => Box::pin(offsets::end(request)),
+        request::GET_MIN_OFFSET => Box::pin(offsets::beginning(request)),
+        request::CONSUMER_SEND_MSG_BACK => Box::pin(send_back::send_back(request)),
+        request::LOCK_BATCH_MQ => Box::pin(locks::lock(request)),
+        request::UNLOCK_BATCH_MQ => Box::pin(locks::unlock(request)),
+        request::QUERY_ASSIGNMENT => Box::pin(assignment::query(request)),
+        request::PEEK_MESSAGE => Box::pin(peek::peek(request)),
+        request::POP_MESSAGE => Box::pin(pop::pop(request)),
+        request::NOTIFICATION => Box::pin(pop::notification(request)),
+        request::ACK_MESSAGE => Box::pin(pop_settle::acknowledge(request)),
+        request::BATCH_ACK_MESSAGE => Box::pin(pop_settle::acknowledge_batch(request)),
+        request::CHANGE_MESSAGE_INVISIBLE_TIME => Box::pin(pop_settle::change(request)),
+        _ => return ControlFlow::Continue(request),
+    })
 }
 
 /// A client has left a group, or its connection is gone.

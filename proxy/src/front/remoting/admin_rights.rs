@@ -1,0 +1,40 @@
+//! The rights that requests of administration need, by their codes.
+
+use crate::layer::Action;
+use crate::remoting::request;
+
+/// What somebody must be allowed to do for this request. A request that is not listed needs everything.
+pub(super) fn of(code: i32) -> &'static [Action] {
+    match code {
+        request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
+        | request::GET_TOPICS_BY_CLUSTER
+        | request::GET_ALL_TOPIC_CONFIG
+        | request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG
+        | request::GET_CONSUMER_CONNECTION_LIST
+        | request::GET_PRODUCER_CONNECTION_LIST => &[Action::List],
+        request::GET_TOPIC_CONFIG
+        | request::GET_SUBSCRIPTION_GROUP_CONFIG
+        | request::GET_TOPIC_STATS_INFO
+        | request::GET_CONSUME_STATS
+        | request::GET_BROKER_CONFIG
+        | request::QUERY_TOPIC_CONSUME_BY_WHO
+        | request::QUERY_TOPICS_BY_CONSUMER
+        | request::GET_EARLIEST_MSG_STORE_TIME
+        | request::GET_CONSUMER_RUNNING_INFO
+        | request::GET_BROKER_RUNTIME_INFO
+        | request::VIEW_MESSAGE_BY_ID
+        | request::QUERY_MESSAGE => &[Action::Get],
+        // What exists is changed.
+        request::UPDATE_AND_CREATE_TOPIC | request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP => {
+            &[Action::Create, Action::Update]
+        }
+        request::INVOKE_BROKER_TO_RESET_OFFSET
+        | request::SET_MESSAGE_REQUEST_MODE
+        | request::CONSUME_MESSAGE_DIRECTLY => &[Action::Update],
+        request::DELETE_TOPIC_IN_BROKER
+        | request::DELETE_TOPIC_IN_NAMESRV
+        | request::DELETE_SUBSCRIPTION_GROUP
+        | request::DELETE_KV_CONFIG => &[Action::Delete],
+        _ => &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List],
+    }
+}

@@ -1,0 +1,222 @@
+//! Policies as in Apache's ACL 2.0: the most specific one that applies decides, a denial wins among equals, and nothing is
+//! allowed without one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::rights::Resource;
+
+/// What a right is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResourceKind {
+    /// A topic.
+    Topic,
+    /// A consumer group.
+    Group,
+    /// The cluster: administration.
+    Cluster,
+}
+
+impl ResourceKind {
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Topic, "Topic"), (Self::Group, "Group"), (Self::Cluster, "Cluster")];
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name);
+        f.write_str(name)
+    }
+}
+
+/// What somebody does with a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Everything.
+    All,
+    /// Sends messages to a topic.
+    Pub,
+    /// Consumes from a topic, or in a group.
+    Sub,
+    /// Creates topics and groups.
+    Create,
+    /// Changes them, resets offsets, sends dead letters again, sets the log level.
+    Update,
+    /// Deletes them.
+    Delete,
+    /// Looks at one, or at messages.
+    Get,
+    /// Lists them.
+    List,
+}
+
+/// A set of actions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Actions(u8);
+
+impl Actions {
+    /// These actions.
+    pub(super) fn of(actions: &[Action]) -> Self {
+        let bits = |action: &Action| if *action == Action::All { u8::MAX } else { 1 << (*action as u8) };
+        Self(actions.iter().map(bits).fold(0, |all, one| all | one))
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Whether a policy allows or denies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Allows.
+    #[default]
+    Allow,
+    /// Denies.
+    Deny,
+}
+
+/// The resources of a policy: `Topic:orders`, `Topic:orders*`, `Group:*`, or `*` for everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pattern {
+    /// `*`.
+    Everything,
+    /// A kind, and `*`.
+    All(ResourceKind),
+    /// A kind, and the beginning of a name before `*`.
+    Prefix(ResourceKind, String),
+    /// A kind, and a name.
+    Literal(ResourceKind, String),
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Everything);
+        }
+        let wrong = || {
+            format!(
+                "{text:?} is no resource: write Topic:NAME, Group:NAME or Cluster:*, where NAME may end with *, or *"
+            )
+        };
+        let (kind, name) = text.split_once(':').ok_or_else(wrong)?;
+        let (kind, _) = ResourceKind::ALL
+            .into_iter()
+            .find(|(_, word)| word.eq_ignore_ascii_case(kind))
+            .ok_or_else(wrong)?;
+        match name.strip_suffix('*') {
+            Some("") => Ok(Self::All(kind)),
+            _ if kind == ResourceKind::Cluster => Err(wrong()),
+            Some(prefix) if !prefix.contains('*') => Ok(Self::Prefix(kind, prefix.to_owned())),
+            None if !name.is_empty() && !name.contains('*') => Ok(Self::Literal(kind, name.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("*"),
+            Self::All(kind) => write!(f, "{kind}:*"),
+            Self::Prefix(kind, prefix) => write!(f, "{kind}:{prefix}*"),
+            Self::Literal(kind, name) => write!(f, "{kind}:{name}"),
+        }
+    }
+}
+
+/// A policy without its pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) actions: Actions,
+    /// Empty for everywhere.
+    pub(super) from: Vec<IpNet>,
+    pub(super) effect: Effect,
+    /// The policy's place in the file, from 0.
+    pub(super) index: usize,
+}
+
+impl Entry {
+    // An unknown address is in no network. It must not escape a denial for that.
+    fn covers(&self, address: Option<IpAddr>) -> bool {
+        match address {
+            Some(address) => {
+                self.from.is_empty() || self.from.iter().any(|network| network.contains(&address))
+            }
+            None => self.from.is_empty() || self.effect == Effect::Deny,
+        }
+    }
+}
+
+/// What the policies say about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The policy with this place in the file decides.
+    Policy(Effect, usize),
+    /// No policy applies: it is denied.
+    None,
+}
+
+type ByName = HashMap<ResourceKind, HashMap<String, Vec<Entry>>>;
+
+/// The policies of one user, by how specific they are. A lookup does not depend on how many there are for other names.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    literal: ByName,
+    /// By the length of the prefix.
+    prefixes: BTreeMap<usize, ByName>,
+    all: HashMap<ResourceKind, Vec<Entry>>,
+    everything: Vec<Entry>,
+}
+
+impl Policies {
+    pub(super) fn add(&mut self, pattern: Pattern, entry: Entry) {
+        fn named(by_name: &mut ByName, kind: ResourceKind, name: String) -> &mut Vec<Entry> {
+            by_name.entry(kind).or_default().entry(name).or_default()
+        }
+        let entries = match pattern {
+            Pattern::Literal(kind, name) => named(&mut self.literal, kind, name),
+            Pattern::Prefix(kind, prefix) => {
+                named(self.prefixes.entry(prefix.len()).or_default(), kind, prefix)
+            }
+            Pattern::All(kind) => self.all.entry(kind).or_default(),
+            Pattern::Everything => &mut self.everything,
+        };
+        entries.push(entry);
+    }
+
+    /// What they say about one of these actions on a resource, from this address.
+    pub(super) fn decide(
+        &self,
+        resource: Resource<&str>,
+        actions: Actions,
+        address: Option<IpAddr>,
+    ) -> Decision {
+        let Resource { kind, name } = resource;
+        let literal = self.literal.get(&kind).and_then(|by_name| by_name.get(name));
+        let prefixes = self
+            .prefixes
+            .iter()
+            .rev()
+            .filter_map(|(length, prefixes)| prefixes.get(&kind)?.get(name.get(..*length)?));
+        let levels = literal.into_iter().chain(prefixes).chain(self.all.get(&kind)).chain([&self.everything]);
+        for level in levels {
+            let applies =
+                || level.iter().filter(|entry| entry.actions.meets(actions) && entry.covers(address));
+            let denial = applies().find(|entry| entry.effect == Effect::Deny);
+            if let Some(entry) = denial.or_else(|| applies().next()) {
+                return Decision::Policy(entry.effect, entry.index);
+            }
+        }
+        Decision::None
+    }
+}

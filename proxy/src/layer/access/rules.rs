@@ -1,0 +1,133 @@
+//! Users and their policies, as they are looked up.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::file::UserKind;
+use super::policy::{Action, Actions, Decision, Effect, Entry, Pattern, Policies};
+use super::rights::{Needs, Resource};
+use super::seal::Secret;
+use super::signature::Signature;
+use super::unauthorized;
+use crate::context::Context;
+use crate::error::Error;
+
+/// Users and their policies.
+#[derive(Debug, Default)]
+pub struct Rules {
+    users: HashMap<String, User>,
+}
+
+/// What somebody might ask for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The resource: one by its name, or all of a kind.
+    pub resource: Pattern,
+    /// What is done with it.
+    pub action: Action,
+    /// Where the request comes from.
+    pub from: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) kind: UserKind,
+    pub(super) enabled: bool,
+    pub(super) secret: Arc<Secret>,
+    pub(super) policies: Policies,
+}
+
+impl Rules {
+    /// Adds a user. Returns whether the name was free.
+    pub(super) fn add_user(&mut self, name: String, user: User) -> bool {
+        self.users.insert(name, user).is_none()
+    }
+
+    /// Adds a policy. Returns whether the user exists.
+    pub(super) fn add_policy(&mut self, user: &str, pattern: Pattern, entry: Entry) -> bool {
+        let Some(user) = self.users.get_mut(user) else { return false };
+        user.policies.add(pattern, entry);
+        true
+    }
+
+    /// How many users there are.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.users.len()
+    }
+
+    /// The user who signed a request.
+    pub(super) fn authenticate<'a>(
+        &'a self,
+        context: &'a Context,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<(&'a str, &'a User), Error> {
+        let signature = Signature::read(context.credentials.as_deref())?;
+        let name = signature.user;
+        let user = self.known(name)?;
+        if !signature.is_made_with(&user.secret) {
+            return Err(unauthorized("check signature failed.".to_owned()));
+        }
+        if !signature.is_fresh(now, lifetime) {
+            return Err(unauthorized("the time in the signature is too far from the server's.".to_owned()));
+        }
+        Ok((name, user))
+    }
+
+    fn known(&self, name: &str) -> Result<&User, Error> {
+        match self.users.get(name) {
+            Some(user) if user.enabled => Ok(user),
+            Some(_) => Err(unauthorized(format!("User:{name} is disabled."))),
+            None => Err(unauthorized(format!("User:{name} is not found."))),
+        }
+    }
+
+    /// Whether a user exists, is enabled, and has still this secret.
+    pub(super) fn unchanged(&self, name: &str, secret: &Secret) -> Result<(), Error> {
+        if *self.known(name)?.secret == *secret {
+            return Ok(());
+        }
+        Err(unauthorized("check signature failed.".to_owned()))
+    }
+
+    /// Checks that a user has all of these rights.
+    pub(super) fn check(&self, name: &str, needs: &Needs<&str>, from: Option<IpAddr>) -> Result<(), Error> {
+        let user = self.known(name)?;
+        if user.kind == UserKind::Super {
+            return Ok(());
+        }
+        for (resource, actions) in &needs.0 {
+            let why = match user.policies.decide(*resource, *actions, from) {
+                Decision::Policy(Effect::Allow, _) => continue,
+                Decision::Policy(Effect::Deny, _) => "the decision is deny",
+                Decision::None => "no matched policies",
+            };
+            let from = from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
+            return Err(unauthorized(format!(
+                "User:{name} has no permission to access {resource} from {from}, {why}."
+            )));
+        }
+        Ok(())
+    }
+
+    /// What the policies say about an action of a user, and whether they need one.
+    ///
+    /// # Errors
+    /// The user does not exist, or is disabled.
+    pub fn explain(&self, name: &str, asked: &Asked) -> Result<Option<Decision>, Error> {
+        let Asked { resource, action, from } = asked;
+        let user = self.known(name)?;
+        if user.kind == UserKind::Super {
+            return Ok(None);
+        }
+        let resource = match resource {
+            Pattern::Literal(kind, name) => Resource { kind: *kind, name: name.as_str() },
+            Pattern::All(kind) | Pattern::Prefix(kind, _) => Resource { kind: *kind, name: "" },
+            Pattern::Everything => return Ok(Some(Decision::None)),
+        };
+        Ok(Some(user.policies.decide(resource, Actions::of(&[*action]), *from)))
+    }
+}

@@ -1,0 +1,133 @@
+//! The signatures of RocketMQ's clients: HMAC-SHA1 with the user's secret over what the protocol says.
+//!
+//! In gRPC `MQv2-HMAC-SHA1 Credential=KEY[/…], SignedHeaders=…, Signature=HEX` signs the text of `x-mq-date-time`. In the
+//! remoting protocol the fields and the body are signed, without a time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+
+use super::seal::Secret;
+use super::unauthorized;
+use crate::context::{Credentials, Signed};
+use crate::error::Error;
+
+/// A signature, not verified yet.
+pub(super) struct Signature<'a> {
+    /// Who is said to have signed.
+    pub(super) user: &'a str,
+    signature: Vec<u8>,
+    signed: &'a Signed,
+}
+
+impl<'a> Signature<'a> {
+    /// Reads a signature, in any of the forms that official clients send.
+    pub(super) fn read(credentials: Option<&'a Credentials>) -> Result<Self, Error> {
+        let refuse = |text: &str| Err(unauthorized(text.to_owned()));
+        let Some(credentials) = credentials.filter(|credentials| !credentials.authorization.is_empty())
+        else {
+            return refuse("username cannot be null.");
+        };
+        let Some((_, items)) = credentials.authorization.split_once(' ') else {
+            return refuse("authentication header is incorrect.");
+        };
+        let (mut user, mut signature) = ("", "");
+        for item in items.split(',') {
+            let Some((key, value)) = item.trim().split_once('=') else {
+                return refuse("authentication keyValues length is incorrect, actual length=1.");
+            };
+            match key {
+                "Credential" => user = value.split('/').next().unwrap_or_default(),
+                "Signature" => signature = value,
+                _ => {}
+            }
+        }
+        if user.is_empty() {
+            return refuse("username cannot be null.");
+        }
+        let decoded = match &credentials.signed {
+            Signed::Time(time) if time.is_empty() => return refuse("datetime is null."),
+            Signed::Time(_) => hex::decode(signature).ok(),
+            Signed::Request { .. } => STANDARD.decode(signature).ok(),
+        };
+        let Some(signature) = decoded else { return refuse("create authentication context error.") };
+        Ok(Self { user, signature, signed: &credentials.signed })
+    }
+
+    /// Whether this secret made it, in constant time.
+    pub(super) fn is_made_with(&self, secret: &Secret) -> bool {
+        let Ok(mac) = Hmac::<Sha1>::new_from_slice(secret.bytes()) else { return false };
+        let mac = match self.signed {
+            Signed::Time(time) => mac.chain_update(time),
+            Signed::Request { fields, body } => mac.chain_update(fields).chain_update(body),
+        };
+        mac.verify_slice(&self.signature).is_ok()
+    }
+
+    /// Whether it was made within this time of now. A signature without a time is.
+    pub(super) fn is_fresh(&self, now: SystemTime, lifetime: Duration) -> bool {
+        let Signed::Time(text) = self.signed else { return true };
+        let Some(signed) = time(text) else { return false };
+        let apart = now.duration_since(signed).unwrap_or_else(|early| early.duration());
+        apart <= lifetime
+    }
+}
+
+/// The time that a client signed: `20260131T235959Z`, or RFC 3339 with or without fractions and an offset.
+fn time(text: &str) -> Option<SystemTime> {
+    let (date, rest) = text.split_once(['T', ' '])?;
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let end = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+    let clock = rest.get(..end)?.split('.').next()?;
+    let (date, clock) = (digits(date), digits(clock));
+    if date.len() != 8 || clock.len() != 6 {
+        return None;
+    }
+    let plain = format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        &date[..4],
+        &date[4..6],
+        &date[6..],
+        &clock[..2],
+        &clock[2..4],
+        &clock[4..]
+    );
+    let local = humantime::parse_rfc3339(&plain).ok()?;
+    let offset = rest.get(end..)?;
+    let east = offset.starts_with('+');
+    let offset = digits(offset);
+    if offset.is_empty() {
+        return Some(local);
+    }
+    let hours: u64 = offset.get(..2)?.parse().ok()?;
+    let minutes: u64 = offset.get(2..4).map_or(Some(0), |minutes| minutes.parse().ok())?;
+    let offset = Duration::from_secs(hours * 3600 + minutes * 60);
+    let moved = if east { local.checked_sub(offset) } else { local.checked_add(offset) };
+    moved.filter(|time| *time >= UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_official_clients_are_read() {
+        let expected = humantime::parse_rfc3339("2026-01-31T23:59:59Z").ok();
+        for text in [
+            "20260131T235959Z",
+            "2026-01-31T23:59:59Z",
+            "2026-01-31T23:59:59.123456789Z",
+            "2026-02-01T07:59:59+08:00",
+            "2026-02-01T07:59:59.5+0800",
+            "2026-01-31T18:59:59-05:00",
+        ] {
+            assert_eq!(time(text), expected, "{text}");
+        }
+        for text in ["", "yesterday", "20261331T000000Z", "2026-01-31", "T", "20260131T2359Z", "１２"] {
+            assert_eq!(time(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Access control: users are made by the commands, and sign as RocketMQ's clients do.
+
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proxy::remoting::Command;
+use serde_json::Value;
+use sha1::Sha1;
+use tempfile::TempDir;
+use tonic::{Code, Request};
+
+use crate::admin::{self, text};
+use crate::classic::{Classic, code as classic_code, send as classic_send};
+use crate::support::{Proxy, code, message, receive_as, receive_request, request};
+use crate::telemetry;
+
+/// A proxy with a file of users.
+struct Guarded {
+    proxy: Proxy,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+/// Runs a command that needs no proxy.
+fn offline(file: &Path, arguments: &[&str]) -> Value {
+    let output = Program::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"))
+        .args(arguments)
+        .args(["--json", "--access-file"])
+        .arg(file)
+        .output()
+        .expect("the binary");
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+impl Guarded {
+    /// A proxy that knows these users, each with these policies.
+    async fn start(users: &[(&str, &[&[&str]])]) -> (Self, Vec<String>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("access.toml");
+        let mut secrets = Vec::new();
+        for (user, policies) in users {
+            let added = offline(&file, &["user", "add", user]);
+            secrets.push(added["secret"].as_str().expect("a secret").to_owned());
+            for policy in *policies {
+                offline(&file, &[&["acl", "add", user], *policy].concat());
+            }
+        }
+        let access = file.clone();
+        let proxy = Proxy::configured(|config| {
+            config.access.file = Some(access);
+            config.remoting.enabled = true;
+        })
+        .await;
+        (Self { proxy, file, _folder: folder }, secrets)
+    }
+}
+
+fn mac(secret: &str, signed: &[u8]) -> Vec<u8> {
+    let mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).expect("any length");
+    mac.chain_update(signed).finalize().into_bytes().to_vec()
+}
+
+fn signed<T>(mut request: Request<T>, user: &str, secret: &str) -> Request<T> {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let signature = hex::encode(mac(secret, time.as_bytes()));
+    let text =
+        format!("MQv2-HMAC-SHA1 Credential={user}, SignedHeaders=x-mq-date-time, Signature={signature}");
+    request.metadata_mut().insert("authorization", text.parse().expect("a header"));
+    request.metadata_mut().insert("x-mq-date-time", time.parse().expect("a header"));
+    request
+}
+
+/// A command of the remoting protocol, signed as Apache's clients do.
+fn signed_command(command: Command, user: &str, secret: &str) -> Command {
+    let command = command.field("AccessKey", user);
+    let values = command.fields.values().map(|value| value.as_bytes());
+    let content: Vec<_> = values.chain([command.body.as_ref()]).collect();
+    let signature = STANDARD.encode(mac(secret, &content.concat()));
+    command.field("Signature", signature)
+}
+
+#[tokio::test]
+async fn users_do_what_they_may_and_nothing_else() {
+    let (guarded, secrets) = Guarded::start(&[
+        ("shop", &[&["Topic:orders", "pub"]]),
+        ("billing", &[&["Topic:orders", "sub"], &["Group:billing*", "sub"]]),
+    ])
+    .await;
+    let (shop, billing) = (secrets[0].as_str(), secrets[1].as_str());
+    let mut client = guarded.proxy.client().await;
+    let order = || request(pb::SendMessageRequest { messages: vec![message("orders", "1", "one")] });
+    for (wrong, text) in [
+        (order(), "username cannot be null."),
+        (signed(order(), "shop", "guess"), "check signature failed."),
+        (
+            signed(order(), "billing", billing),
+            "User:billing has no permission to access Topic:orders from 127.0.0.1, no matched policies.",
+        ),
+    ] {
+        let status = client.send_message(wrong).await.expect("an answer").into_inner().status;
+        let status = status.expect("a status");
+        assert_eq!((status.code(), status.message.as_str()), (pb::Code::Unauthorized, text));
+    }
+    let sent = client.send_message(signed(order(), "shop", shop)).await.expect("an answer").into_inner();
+    assert_eq!(code(sent.status), pb::Code::Ok);
+
+    for (user, secret, group, expected) in [
+        ("billing", billing, "billing-eu", pb::Code::Ok),
+        ("billing", billing, "audit", pb::Code::Unauthorized),
+        ("shop", shop, "billing-eu", pb::Code::Unauthorized),
+    ] {
+        let wanted = signed(request(receive_request("orders", group)), user, secret);
+        assert_eq!(receive_as(&mut client, wanted).await.status.code(), expected, "{user} {group}");
+    }
+}
+
+#[tokio::test]
+async fn classic_clients_sign_their_requests() {
+    let (guarded, secrets) = Guarded::start(&[("shop", &[&["Topic:orders", "pub"]])]).await;
+    let mut client = Classic::connect(guarded.proxy.address).await;
+    let order = || classic_send("orders", 0, &[("UNIQ_KEY", "id")], "body");
+    assert_eq!(client.call(order()).await.code, classic_code::NO_PERMISSION);
+    let sent = client.call(signed_command(order(), "shop", &secrets[0])).await;
+    assert_eq!(sent.code, classic_code::SUCCESS, "{:?}", sent.remark);
+    let changed = signed_command(order(), "shop", &secrets[0]).body("another body".as_bytes());
+    assert_eq!(client.call(changed).await.remark.as_deref(), Some("check signature failed."));
+    // What no command of the processor carries out is guarded, too.
+    for administration in [202, 206, 17, 203, 28, 9999] {
+        let refused = client.call(signed_command(
+            Command::request(administration).field("topic", "orders").field("consumerGroup", "g"),
+            "shop",
+            &secrets[0],
+        ));
+        assert_eq!(refused.await.code, classic_code::NO_PERMISSION, "{administration}");
+    }
+}
+
+#[tokio::test]
+async fn administrators_sign_in() {
+    let (guarded, secrets) =
+        Guarded::start(&[("ops", &[&["Cluster:*", "list,create,update"]]), ("shop", &[&["Topic:*", "all"]])])
+            .await;
+    let run = async |user: &str, secret: &str, arguments: &[&str]| {
+        let signed = ["--access-key", user, "--secret-key", secret];
+        admin::run(&guarded.proxy, &[arguments, &signed].concat(), "").await
+    };
+    let unsigned = admin::run(&guarded.proxy, &["topic", "list"], "").await;
+    assert!(!unsigned.status.success());
+    assert!(text(&unsigned.stderr).contains("--access-key"), "{}", text(&unsigned.stderr));
+    assert!(!run("shop", &secrets[1], &["topic", "list"]).await.status.success());
+    let created = run("ops", &secrets[0], &["topic", "create", "orders"]).await;
+    assert!(created.status.success(), "{}", text(&created.stderr));
+    let listed = run("ops", &secrets[0], &["topic", "list"]).await;
+    assert!(text(&listed.stdout).contains("orders"));
+    let deleted = run("ops", &secrets[0], &["topic", "delete", "orders"]).await;
+    assert!(text(&deleted.stderr).contains("User:ops has no permission to access Cluster:*"));
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_cut_off_within_seconds() {
+    let (guarded, secrets) =
+        Guarded::start(&[("billing", &[&["Topic:orders", "sub,pub"], &["Group:billing", "sub"]])]).await;
+    let secret = secrets[0].as_str();
+    let mut client = guarded.proxy.client().await;
+    let opened = tokio_stream::wrappers::ReceiverStream::new({
+        let (commands, requests) = tokio::sync::mpsc::channel(1);
+        commands.send(telemetry::consumer("billing")).await.expect("sent");
+        // The client's side stays open.
+        std::mem::forget(commands);
+        requests
+    });
+    let stream = client.telemetry(signed(request(opened), "billing", secret)).await;
+    let mut stream = stream.expect("a stream").into_inner();
+    let settings = stream.message().await.expect("no failure").expect("settings");
+    assert_eq!(code(settings.status), pb::Code::Ok);
+    // It waits: there is no message.
+    let mut waiting = client.clone();
+    let wanted = signed(request(receive_request("orders", "billing")), "billing", secret);
+    let waiting = tokio::spawn(async move { receive_as(&mut waiting, wanted).await.status });
+
+    offline(&guarded.file, &["user", "disable", "billing"]);
+    let ended = waiting.await.expect("an answer");
+    assert_eq!((ended.code(), ended.message.as_str()), (pb::Code::Unauthorized, "User:billing is disabled."));
+    let ended = stream.message().await.expect_err("the stream ends");
+    assert_eq!(ended.code(), Code::InvalidArgument);
+    assert!(ended.message().contains("User:billing is disabled."), "{ended}");
+}
+
+#[test]
+fn acl_test_names_the_policy_that_decides() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("access.toml");
+    offline(&file, &["user", "add", "billing"]);
+    offline(&file, &["acl", "add", "billing", "Topic:*", "sub"]);
+    offline(&file, &["acl", "add", "billing", "Topic:secret*", "all", "--deny"]);
+    offline(&file, &["acl", "add", "billing", "Topic:orders", "pub", "--from", "10.0.0.0/8"]);
+    for (resource, action, from, allowed, policy) in [
+        ("Topic:orders", "sub", "10.1.2.3", true, Some(1)),
+        ("Topic:orders", "pub", "10.1.2.3", true, Some(3)),
+        ("Topic:orders", "pub", "192.168.0.1", false, None),
+        ("Topic:secrets", "sub", "10.1.2.3", false, Some(2)),
+        ("Group:billing", "sub", "10.1.2.3", false, None),
+    ] {
+        let verdict = offline(&file, &["acl", "test", "billing", resource, action, "--from", from]);
+        assert_eq!(verdict["allowed"], allowed, "{resource} {action}: {verdict}");
+        assert_eq!(verdict["policy"]["number"].as_u64(), policy, "{resource} {action}: {verdict}");
+    }
+    let listed = offline(&file, &["user", "list"]);
+    assert_eq!(listed[0]["policies"], 3);
+    assert!(!listed.to_string().contains("v1."), "no secret is listed");
+}
