@@ -283,6 +283,6 @@ pub(crate) fn sorted_ids(deliveries: &[Delivery]) -> Vec<&str> {
 }
 
 /// Whether a small broker refused a request because too many wait. It has done nothing, and clients try again.
-fn is_flow_control<T>(result: &Result<T, ServiceError>, deadline: Instant) -> bool {
+pub(crate) fn is_flow_control<T>(result: &Result<T, ServiceError>, deadline: Instant) -> bool {
     matches!(result, Err(error) if error.kind == ServiceErrorKind::Busy) && Instant::now() < deadline
 }

@@ -9,7 +9,7 @@ use rocketmq_thin_proxy::service::{
 };
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, LONG, PATIENCE, SHORT, ids, plain};
+use crate::client::{Client, LONG, PATIENCE, SHORT, ids, is_flow_control, plain};
 
 /// A topic of lite topics and a group that is bound to it.
 async fn lite<B: Backend>(backend: &B, lite_exclusive: bool) -> Client {
@@ -64,8 +64,14 @@ impl Client {
         for id in ids {
             let message = Message { lite_topic: Some(lite_topic.to_owned()), ..plain(id) };
             let deadline = Instant::now() + PATIENCE;
-            let sent = self.services.messages.send(&self.topic, vec![message], deadline).await;
-            sent.expect("a send").remove(0).expect("it is stored");
+            loop {
+                let sent = self.services.messages.send(&self.topic, vec![message.clone()], deadline).await;
+                let sent = sent.and_then(|mut sent| sent.remove(0));
+                if !is_flow_control(&sent, deadline) {
+                    sent.expect("it is stored");
+                    break;
+                }
+            }
         }
     }
 

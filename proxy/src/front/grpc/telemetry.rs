@@ -71,8 +71,7 @@ impl Telemetry {
                 Some(push) = self.pushed.recv() => return Some(Frame::data(wire::encode(&telemetry_command(push)))),
                 () = draining.cancelled() => Ok(None),
                 revoked = self.granted.revoked() => {
-                    self.state = refused(&revoked);
-                    continue;
+                    return Some(Frame::data(wire::encode(&self.end_with(&revoked))));
                 }
             };
             match read {
@@ -96,10 +95,7 @@ impl Telemetry {
     async fn answer(&mut self, command: pb::TelemetryCommand) -> Option<pb::TelemetryCommand> {
         let context = match &self.context {
             Ok(context) => context,
-            Err(error) => {
-                self.state = StreamState::Ending(Code::Ok, String::new());
-                return Some(pb::TelemetryCommand { status: Some(status::of(error)), command: None });
-            }
+            Err(error) => return Some(self.end_with(&error.clone())),
         };
         // All other commands are replies, which this proxy does not wait for.
         let Some(Command::Settings(settings)) = command.command else { return None };
@@ -113,23 +109,26 @@ impl Telemetry {
                     command: Some(Command::Settings(settings)),
                 })
             }
-            // Clients take a stream that ends with a failure for a mistake of theirs. This one should try again.
-            Err(error) if error.kind == ErrorKind::Busy => {
-                self.state = StreamState::Ending(Code::Ok, String::new());
-                Some(pb::TelemetryCommand { status: Some(status::of(&error)), command: None })
+            // Clients take a stream that ends with a failure for a mistake of theirs. A busy server is none, and what may
+            // not be done has a code of its own.
+            Err(error) if matches!(error.kind, ErrorKind::Busy | ErrorKind::Unauthorized) => {
+                Some(self.end_with(&error))
             }
             Err(error) => {
-                self.state = refused(&error);
+                let client_error = (40_000..50_000).contains(&i32::from(status::code(error.kind)));
+                let code = if client_error { Code::InvalidArgument } else { Code::Internal };
+                let message = format!("process client telemetryCommand failed. {error}");
+                self.state = StreamState::Ending(code, message);
                 None
             }
         }
     }
-}
 
-fn refused(error: &Error) -> StreamState {
-    let client_error = (40_000..50_000).contains(&i32::from(status::code(error.kind)));
-    let code = if client_error { Code::InvalidArgument } else { Code::Internal };
-    StreamState::Ending(code, format!("process client telemetryCommand failed. {error}"))
+    /// Ends the stream without a failure. The last command has the status of this refusal.
+    fn end_with(&mut self, error: &Error) -> pb::TelemetryCommand {
+        self.state = StreamState::Ending(Code::Ok, String::new());
+        pb::TelemetryCommand { status: Some(status::of(error)), command: None }
+    }
 }
 
 impl Drop for Telemetry {
