@@ -73,6 +73,12 @@ impl Command for SendCommand {
     ) -> Result<Vec<Result<Stored, Error>>, Error> {
         check(&self.messages, &environment.limits, millis(SystemTime::now()))?;
         let topic = self.messages.first().ok_or_else(no_messages)?.topic.name.clone();
+        // Only what a consumer could not consume goes there.
+        if topic.starts_with(names::RETRY_PREFIX)
+            && self.messages.iter().any(|draft| draft.sent_back.is_none())
+        {
+            return Err(Error::topic_not_found(&topic));
+        }
         let cluster = environment.clusters.route(context.into(), &topic);
         let services = &cluster.services;
         let expected = match names::is_retry_or_dead_letter(&topic) {
