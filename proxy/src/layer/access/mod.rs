@@ -1,6 +1,6 @@
 //! Access control: who sends a request, and what that user may do.
 //!
-//! It is off unless the configuration names a file of users and policies ([`file`]), which is read again when it changes.
+//! It is off unless the configuration names a file of users and policies ([`mod@file`]), which is read again when it changes.
 //! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]). What they may do follows the
 //! rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in [`rights`].
 
