@@ -15,8 +15,8 @@ use crate::layer::Layers;
 use crate::service::{
     AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, Change, ChangeInvisible,
     Delivered, Delivery, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages,
-    Metadata, Offsets, Permission, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services,
-    Settle, TopicConfig, TopicKind, Transactions,
+    Metadata, Offsets, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle,
+    TopicConfig, TopicKind, Transactions,
 };
 
 /// What the rules ask of the backend.
@@ -158,16 +158,7 @@ impl Metadata for Scripted {
     }
 
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
-        Ok(TopicConfig {
-            name: name.to_owned(),
-            kind: TopicKind::Transaction,
-            read_queues: 1,
-            write_queues: 1,
-            permission: Permission { read: true, write: true },
-            lite_expiration: None,
-            retention: None,
-            retention_bytes: None,
-        })
+        Ok(TopicConfig::new(name, TopicKind::Transaction, 1))
     }
 
     async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {

@@ -7,7 +7,7 @@ use super::validate;
 use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{Names, OperationKind, Size};
-use crate::service::{Permission, SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
+use crate::service::{SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
 
 /// Has a message read again later by its group: from the group's retry topic. After its last attempt it becomes a dead
 /// letter.
@@ -88,16 +88,7 @@ impl Command for MakeRetryTopicCommand {
         let name = names::retry_topic(&self.group);
         let metadata = &environment.services(context, &name).metadata;
         metadata.group(&self.group).await?;
-        let topic = TopicConfig {
-            name,
-            kind: TopicKind::Normal,
-            read_queues: 1,
-            write_queues: 1,
-            permission: Permission { read: true, write: true },
-            lite_expiration: None,
-            retention: None,
-            retention_bytes: None,
-        };
+        let topic = TopicConfig::new(name, TopicKind::Normal, 1);
         match metadata.create_topic(topic, false).await {
             Err(error) if error.kind != ServiceErrorKind::AlreadyExists => Err(error.into()),
             _ => Ok(()),

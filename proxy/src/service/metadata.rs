@@ -142,6 +142,23 @@ pub struct TopicConfig {
     pub retention_bytes: Option<u64>,
 }
 
+impl TopicConfig {
+    /// A topic with so many queues, which clients may read and write. The rest is as the broker's configuration says.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: TopicKind, queues: i32) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            read_queues: queues,
+            write_queues: queues,
+            permission: Permission { read: true, write: true },
+            lite_expiration: None,
+            retention: None,
+            retention_bytes: None,
+        }
+    }
+}
+
 /// A consumer group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupConfig {

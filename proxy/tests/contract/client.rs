@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Delay, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, NextAttempt, Permission, QueueOf, Receive, Sent, ServiceError, ServiceErrorKind, Services,
-    Settle, TopicConfig, TopicKind, Whence,
+    Message, NextAttempt, QueueOf, Receive, Sent, ServiceError, ServiceErrorKind, Services, Settle,
+    TopicConfig, TopicKind, Whence,
 };
 
 /// How long a case waits before it fails: long enough for any machine.
@@ -56,16 +56,7 @@ impl Client {
 
     /// The topic's configuration with this many queues.
     pub(crate) fn topic_config(&self, queues: i32) -> TopicConfig {
-        TopicConfig {
-            name: self.topic.clone(),
-            kind: TopicKind::Mixed,
-            read_queues: queues,
-            write_queues: queues,
-            permission: Permission { read: true, write: true },
-            lite_expiration: None,
-            retention: None,
-            retention_bytes: None,
-        }
+        TopicConfig::new(self.topic.clone(), TopicKind::Mixed, queues)
     }
 
     pub(crate) async fn send(&self, messages: Vec<Message>) -> Vec<Sent> {

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use rocketmq_thin_proxy::backend::embedded::{EmbeddedConfig, open};
 use rocketmq_thin_proxy::service::{
-    Delivered, GroupConfig, LiteAction, LiteChange, Message, Permission, Receive, Services, TopicConfig,
-    TopicKind,
+    Delivered, GroupConfig, LiteAction, LiteChange, Message, Receive, Services, TopicConfig, TopicKind,
 };
 
 use super::{GROUP, TOPIC, acknowledge, cpu_time, message, open_again, request, resident};
@@ -66,16 +65,7 @@ async fn lite_topics() {
 }
 
 async fn create_lite(services: &Services) {
-    let topic = TopicConfig {
-        name: TOPIC.to_owned(),
-        kind: TopicKind::Lite,
-        read_queues: 1,
-        write_queues: 1,
-        permission: Permission { read: true, write: true },
-        lite_expiration: None,
-        retention: None,
-        retention_bytes: None,
-    };
+    let topic = TopicConfig::new(TOPIC, TopicKind::Lite, 1);
     services.metadata.create_topic(topic, false).await.expect("a topic");
     let group = services.metadata.group(GROUP).await.expect("a group");
     let group = GroupConfig { lite_bind_topic: Some(TOPIC.to_owned()), ..group };

@@ -25,7 +25,7 @@ use super::store::Store;
 use super::topic::{Topic, not_found};
 use super::waiting_limits::{Waiting, WaitingLimits};
 use super::writer::{Writer, WriterOptions};
-use crate::service::{GroupConfig, Permission, ServiceError, TopicConfig, TopicKind, names};
+use crate::service::{GroupConfig, ServiceError, TopicConfig, TopicKind, names};
 
 /// The embedded broker.
 pub(super) struct Broker {
@@ -120,16 +120,7 @@ impl Broker {
     }
 
     async fn put_topic(&self, name: &str, queues: i32, limit: usize) -> Result<Arc<Topic>, ServiceError> {
-        let config = TopicConfig {
-            name: name.to_owned(),
-            kind: TopicKind::Undeclared,
-            read_queues: queues,
-            write_queues: queues,
-            permission: Permission { read: true, write: true },
-            lite_expiration: None,
-            retention: None,
-            retention_bytes: None,
-        };
+        let config = TopicConfig::new(name, TopicKind::Undeclared, queues);
         let catalog = self.catalog.clone();
         blocking(move || catalog.put_topic(config, Existing::Keep { limit })).await
     }

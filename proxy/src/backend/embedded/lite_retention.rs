@@ -96,7 +96,7 @@ mod tests {
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::testing::open;
     use crate::service::{
-        LiteAction, LiteChange, LiteSubscriptions, Message, Messages, Permission, TopicConfig, TopicKind,
+        LiteAction, LiteChange, LiteSubscriptions, Message, Messages, TopicConfig, TopicKind,
     };
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -112,16 +112,8 @@ mod tests {
     }
 
     fn create(broker: &Broker) {
-        let config = TopicConfig {
-            name: "topic".to_owned(),
-            kind: TopicKind::Lite,
-            read_queues: 1,
-            write_queues: 1,
-            permission: Permission { read: true, write: true },
-            lite_expiration: Some(MINUTE),
-            retention: None,
-            retention_bytes: None,
-        };
+        let lite = TopicConfig::new("topic", TopicKind::Lite, 1);
+        let config = TopicConfig { lite_expiration: Some(MINUTE), ..lite };
         broker.catalog.put_topic(config, Existing::Refuse).expect("a new topic");
     }
 

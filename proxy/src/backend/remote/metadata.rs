@@ -10,7 +10,7 @@ use super::config::{self, BrokerGroup, BrokerTopic, BrokerTopicRest};
 use crate::remoting::{Command, lenient, request, response};
 use crate::service::names::{self, RETRY_PREFIX};
 use crate::service::{
-    GroupConfig, GroupStart, Permission, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
+    GroupConfig, GroupStart, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
 /// The template topic that UPDATE_AND_CREATE_TOPIC requires, and ignores.
@@ -86,17 +86,7 @@ impl Cluster {
         const POLL: Duration = Duration::from_millis(20);
         let known = self.every_master(&get_topic_config(name), topic_in).await?;
         if known.iter().all(Option::is_none) {
-            self.write_topic(&TopicConfig {
-                name: name.to_owned(),
-                kind: TopicKind::Undeclared,
-                read_queues: queues,
-                write_queues: queues,
-                permission: Permission { read: true, write: true },
-                lite_expiration: None,
-                retention: None,
-                retention_bytes: None,
-            })
-            .await?;
+            self.write_topic(&TopicConfig::new(name, TopicKind::Undeclared, queues)).await?;
         }
         // Brokers register it with the name servers by themselves.
         let routable = async {

@@ -108,15 +108,11 @@ impl From<GroupConfig> for GroupBody {
 /// UPDATE_AND_CREATE_TOPIC. A topic that exists keeps what the request does not name.
 pub(super) async fn put_topic(request: Request) -> Answered {
     let processor = &request.shared.processor;
+    let queues = request.number("readQueueNums")?;
     let mut topic = TopicConfig {
-        name: request.text("topic")?.to_owned(),
-        kind: TopicKind::Undeclared,
-        read_queues: request.number("readQueueNums")?,
         write_queues: request.number("writeQueueNums")?,
         permission: names::permission_of(request.number("perm")?),
-        lite_expiration: None,
-        retention: None,
-        retention_bytes: None,
+        ..TopicConfig::new(request.text("topic")?, TopicKind::Undeclared, queues)
     };
     let mut fields =
         vec![TopicField::ReadQueues, TopicField::WriteQueues, TopicField::Readable, TopicField::Writable];

@@ -19,8 +19,7 @@ use super::rules::Asked;
 use crate::service::{
     self, AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, CheckOutcome, Delivery, EndTransaction,
     Filter, Forward, GroupConfig, GroupStart, InvisibleOutcome, LiteAction, LiteChange, Message, NextAttempt,
-    Permission, Receive, Resolution, RetryPolicy, Sent, ServiceError, Services, Settle, TopicConfig,
-    TopicKind,
+    Receive, Resolution, RetryPolicy, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
 };
 
 /// How long the producer of a half message may take before it is asked, and after each question, in ms.
@@ -97,16 +96,7 @@ impl Subject {
         let subject = Self { directory, broker, clock };
         let metadata = subject.services().metadata;
         for source in sources {
-            let topic = TopicConfig {
-                name: source.topic.to_owned(),
-                kind: source.kind,
-                read_queues: 3,
-                write_queues: 3,
-                permission: Permission { read: true, write: true },
-                lite_expiration: None,
-                retention: None,
-                retention_bytes: None,
-            };
+            let topic = TopicConfig::new(source.topic, source.kind, 3);
             // Several groups consume the same topic.
             let _ = metadata.create_topic(topic, false).await;
             metadata.create_group(group(source), false).await.expect("a new group");
