@@ -114,9 +114,9 @@ pub(super) fn left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
 
 /// Whether a pull of this client's becomes a pop.
 ///
-/// Such a client is told that it is alone in its group as soon as its way is known, and takes all queues of a topic. Each pull brings messages of the
-/// whole topic, so that a topic with one queue serves any number of clients, and no queue changes hands when one comes or
-/// goes.
+/// Such a client is told that it is alone in its group as soon as its way is known, and takes all queues of a topic. Each
+/// pull brings messages of the whole topic, so that a topic with one queue serves any number of clients, and no queue
+/// changes hands when one comes or goes.
 pub(super) fn pops(shared: &Shared, session: &Session, group: &str) -> bool {
     let Some(consumer) = session.consumer(group) else { return false };
     consumer.consume_type == ConsumeType::Passively

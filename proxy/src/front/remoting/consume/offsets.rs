@@ -84,10 +84,8 @@ async fn offset(request: &Request, whence: Whence) -> Answered {
 pub(super) async fn committed_or_first(
     request: &Request,
     group: &str,
-    topic: &str,
-    queue_id: i32,
+    queue: QueueName,
 ) -> Result<i64, Refusal> {
-    let queue = queue_name(topic, broker_of(request, topic).await?, queue_id);
     match stored(request, group, &queue).await? {
         Some(offset) => Ok(offset),
         None => request.run(QueryOffsetCommand { queue, whence: Whence::Beginning }).await,

@@ -26,10 +26,11 @@ pub(super) async fn peek(request: Request) -> Answered {
         if left <= 0 {
             break;
         }
+        let queue = queue_name(topic, broker.clone(), id);
         let pull = PullCommand {
-            queue: queue_name(topic, broker.clone(), id),
+            offset: committed_or_first(&request, group, queue.clone()).await?,
+            queue,
             group: group.to_owned(),
-            offset: committed_or_first(&request, group, topic, id).await?,
             batch_size: left,
             expression: Expression::Tags("*".to_owned()),
             polling_ms: 0,

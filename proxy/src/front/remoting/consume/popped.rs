@@ -24,7 +24,9 @@ const MAX_FULL_PAUSE: Duration = Duration::from_secs(5);
 pub(super) async fn pull(request: Request, asked: Asked) -> Answered {
     if !pops(&request.shared, &request.session, &asked.group) {
         // Pull is no pop for this group any more. The client goes on by offset.
-        let next = offsets::committed_or_first(&request, &asked.group, &asked.topic, asked.queue_id).await?;
+        let broker = offsets::broker_of(&request, &asked.topic).await?;
+        let queue = offsets::queue_name(&asked.topic, broker, asked.queue_id);
+        let next = offsets::committed_or_first(&request, &asked.group, queue).await?;
         return Ok(answer(response::PULL_OFFSET_MOVED, next, next, next));
     }
     let at = GroupTopic { group: asked.group.clone(), topic: asked.topic.clone() };
