@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
 use crate::backend::{BackendConfig, remote};
 use crate::config::Config;
+use crate::durable_file;
 use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server, Services};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
@@ -369,11 +370,7 @@ fn kept_key(data_dir: &Path) -> io::Result<HandleKey> {
         Err(error) => return Err(error),
     }
     let key: [u8; HANDLE_KEY_BYTES] = rand::random();
-    let mut file = tempfile::NamedTempFile::new_in(data_dir)?;
-    file.write_all(&key)?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    // Without this a power loss may undo the renaming, and all handles would become invalid.
-    std::fs::File::open(data_dir)?.sync_all()?;
+    // If it were lost, all handles would become invalid.
+    durable_file::replace(&path, &key)?;
     Ok(HandleKey::new(&key))
 }

@@ -9,6 +9,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod context;
+mod durable_file;
 pub mod error;
 pub mod front;
 pub mod layer;

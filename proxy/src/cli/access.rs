@@ -186,20 +186,8 @@ pub(super) fn user(command: UserCommand) -> Result<(), AccessCommandError> {
             Ok(show(&NewSecret { user: name, secret: told }, files.json)?)
         }
         UserCommand::List(files) => Ok(show(&UserList::of(&files.file().read()?), files.json)?),
-        UserCommand::Enable(OneUser { name, files }) => {
-            files.change(|_, tables| {
-                find(tables, &name)?.enabled = true;
-                Ok(())
-            })?;
-            done("enabled", name, &files)
-        }
-        UserCommand::Disable(OneUser { name, files }) => {
-            files.change(|_, tables| {
-                find(tables, &name)?.enabled = false;
-                Ok(())
-            })?;
-            done("disabled", name, &files)
-        }
+        UserCommand::Enable(user) => set_enabled(user, true),
+        UserCommand::Disable(user) => set_enabled(user, false),
         UserCommand::Remove(OneUser { name, files }) => {
             files.change(|_, tables| {
                 find(tables, &name)?;
@@ -218,11 +206,11 @@ pub(super) fn acl(command: AclCommand) -> Result<(), AccessCommandError> {
         AclCommand::Add { user, resource, actions, from, deny, files } => {
             let effect = if deny { Effect::Deny } else { Effect::Allow };
             let policy = PolicyEntry { user, resource: resource.to_string(), actions, from, effect };
-            let added = PolicyLine::of(files.file().read()?.policies.len(), &policy);
-            files.change(|_, tables| {
+            let added = files.change(|_, tables| {
                 find(tables, &policy.user)?;
+                let added = PolicyLine::of(tables.policies.len(), &policy);
                 tables.policies.push(policy);
-                Ok(())
+                Ok(added)
             })?;
             Ok(show(&PolicyList(vec![added]), files.json)?)
         }
@@ -272,14 +260,16 @@ impl Files {
         AccessFile::new(&self.path, self.key.as_deref())
     }
 
-    fn change(
+    fn change<T>(
         &self,
-        change: impl FnOnce(&AccessFile, &mut Tables) -> Result<(), AccessCommandError>,
-    ) -> Result<(), AccessCommandError> {
+        change: impl FnOnce(&AccessFile, &mut Tables) -> Result<T, AccessCommandError>,
+    ) -> Result<T, AccessCommandError> {
         let file = self.file();
+        let _lock = file.lock()?;
         let mut tables = if file.exists() { file.read()? } else { Tables::default() };
-        change(&file, &mut tables)?;
-        Ok(file.write(&tables)?)
+        let changed = change(&file, &mut tables)?;
+        file.write(&tables)?;
+        Ok(changed)
     }
 }
 
@@ -288,6 +278,14 @@ fn find<'a>(tables: &'a mut Tables, name: &str) -> Result<&'a mut UserEntry, Acc
     found.ok_or_else(|| {
         AccessCommandError::Wrong(format!("user {name} does not exist; `user list` shows who does"))
     })
+}
+
+fn set_enabled(OneUser { name, files }: OneUser, enabled: bool) -> Result<(), AccessCommandError> {
+    files.change(|_, tables| {
+        find(tables, &name)?.enabled = enabled;
+        Ok(())
+    })?;
+    done(if enabled { "enabled" } else { "disabled" }, name, &files)
 }
 
 fn done(what: &'static str, name: String, files: &Files) -> Result<(), AccessCommandError> {
@@ -313,6 +311,7 @@ fn secret(from_input: bool) -> Result<(Secret, Option<String>), AccessCommandErr
 pub(super) fn first_user(path: &Path, key: Option<&Path>) -> Result<Option<String>, AccessError> {
     const ADMIN: &str = "admin";
     let file = AccessFile::new(path, key);
+    let _lock = file.lock()?;
     if file.exists() {
         return Ok(None);
     }

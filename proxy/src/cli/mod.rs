@@ -73,10 +73,11 @@ fn serve(args: Args) -> Outcome {
     if let Some(file) = &config.access.file
         && let Some(secret) = access::first_user(file, config.access.key_file.as_deref())?
     {
-        print(&format!(
+        // Not on standard output, whose first line is the address.
+        note(&format!(
             "{} is new: access key admin, secret key {secret} (a super user; the secret is not shown again)",
             file.display()
-        ))?;
+        ));
     }
     memory::return_freed_memory();
     Ok(runtime(&config)?.block_on(app::serve(config, log))?)

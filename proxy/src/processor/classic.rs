@@ -88,6 +88,8 @@ impl Command for ClassicClientCommand {
 /// `IllegalFilter`.
 #[derive(Clone, Debug)]
 pub struct CheckFilterCommand {
+    /// The consumer group.
+    pub group: String,
     /// The topic.
     pub topic: String,
     /// The filter.
@@ -100,6 +102,10 @@ impl Command for CheckFilterCommand {
 
     fn topics(&self) -> &dyn Names {
         &self.topic
+    }
+
+    fn groups(&self) -> &dyn Names {
+        &self.group
     }
 
     async fn handle(self, _: &Environment, _: &Context) -> Result<(), Error> {

@@ -142,6 +142,23 @@ async fn classic_clients_sign_their_requests() {
 }
 
 #[tokio::test]
+async fn a_classic_consumer_has_its_filter_checked_by_the_rights_of_a_consumer() {
+    let (guarded, secrets) =
+        Guarded::start(&[("billing", &[&["Topic:orders", "sub"], &["Group:billing", "sub"]])]).await;
+    let mut client = Classic::connect(guarded.proxy.address).await;
+    for (group, expected) in [("billing", classic_code::SUCCESS), ("audit", classic_code::NO_PERMISSION)] {
+        let body = serde_json::json!({
+            "clientId": "c",
+            "group": group,
+            "subscriptionData": {"topic": "orders", "subString": "a > 1", "expressionType": "SQL92"},
+        });
+        let check = Command::request(46).body(body.to_string());
+        let answer = client.call(signed_command(check, "billing", &secrets[0])).await;
+        assert_eq!(answer.code, expected, "{group}: {:?}", answer.remark);
+    }
+}
+
+#[tokio::test]
 async fn administrators_sign_in() {
     let (guarded, secrets) =
         Guarded::start(&[("ops", &[&["Cluster:*", "list,create,update"]]), ("shop", &[&["Topic:*", "all"]])])
@@ -190,6 +207,20 @@ async fn a_disabled_user_is_cut_off_within_seconds() {
     let last = stream.message().await.expect("no failure").expect("a last command").status.expect("a status");
     assert_eq!((last.code(), last.message.as_str()), (pb::Code::Unauthorized, "User:billing is disabled."));
     assert!(stream.message().await.expect("no failure").is_none(), "the stream ends");
+}
+
+#[test]
+fn changes_that_are_made_at_the_same_time_are_all_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("access.toml");
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let file = &file;
+            scope.spawn(move || offline(file, &["user", "add", &format!("user{number}")]));
+        }
+    });
+    let listed = offline(&file, &["user", "list"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(8), "{listed}");
 }
 
 #[test]

@@ -38,6 +38,21 @@ async fn it_says_where_it_listens_and_ends_in_order_when_asked() {
 }
 
 #[tokio::test]
+async fn the_first_user_is_told_beside_the_address() {
+    let data = tempfile::tempdir().expect("a directory");
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("access.toml");
+    let path = file.to_str().expect("UTF-8");
+    let mut child = command(data.path(), &["--access-file", path]).spawn().expect("the binary");
+    let mut told = String::new();
+    let errors = child.stderr.as_mut().expect("an error output");
+    BufReader::new(errors).read_line(&mut told).await.expect("a line");
+    assert!(told.contains("access key admin, secret key "), "{told}");
+    assert!(first_line(&mut child).await.starts_with("listening on "));
+    assert!(terminate(child).await.success());
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_directory_is_refused() {
     let data = tempfile::tempdir().expect("a directory");
     let mut first = command(data.path(), &[]).spawn().expect("the binary");

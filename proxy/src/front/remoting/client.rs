@@ -91,6 +91,8 @@ pub(super) async fn unregister(request: Request) -> Answered {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CheckedConfig {
+    #[serde(default)]
+    group: String,
     subscription_data: Option<SubscriptionData>,
 }
 
@@ -103,7 +105,8 @@ pub(super) async fn check(request: Request) -> Answered {
             return Err(Refusal::new(response::SUBSCRIPTION_PARSE_FAILED, text));
         }
         let expression = subscription.expression();
-        request.run(CheckFilterCommand { topic: subscription.topic, expression }).await?;
+        let check = CheckFilterCommand { group: config.group, topic: subscription.topic, expression };
+        request.run(check).await?;
     }
     Ok(success())
 }

@@ -1,7 +1,8 @@
 //! The file of users and policies: TOML, with sealed secrets. `rocketmq-thin-proxy user` and `acl` change it.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use thiserror::Error;
 use super::policy::{Action, Actions, Effect, Entry, Pattern, Policies};
 use super::rules::{Rules, User};
 use super::seal::SecretKey;
+use crate::durable_file;
 
 /// What stands above the tables of a file that is written here.
 const HEADER: &str = "\
@@ -119,7 +121,7 @@ pub enum AccessError {
 
 /// Tells one version of the file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<(SystemTime, u64)>);
+pub(super) struct Stamp(Option<(SystemTime, u64, u64)>);
 
 /// A file that was read.
 pub(super) struct Loaded {
@@ -177,16 +179,23 @@ impl AccessFile {
     pub fn write(&self, tables: &Tables) -> Result<(), AccessError> {
         self.rules(tables)?;
         let text = toml::to_string(tables).map_err(|error| self.content(error.to_string()))?;
-        let write = || {
-            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
-            file.write_all(HEADER.as_bytes())?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            Ok(())
+        durable_file::replace(&self.path, format!("{HEADER}{text}").as_bytes())
+            .map_err(|source| self.system(source))
+    }
+
+    /// Keeps other processes from changing the content until the result is dropped. Waits for one that does.
+    ///
+    /// # Errors
+    /// `System`.
+    pub fn lock(&self) -> Result<File, AccessError> {
+        // The file itself is replaced. The key stays, and is made if it is missing.
+        self.key()?;
+        let lock = || {
+            let key = File::open(&self.key_path)?;
+            key.lock()?;
+            Ok(key)
         };
-        write().map_err(|source| self.system(source))
+        lock().map_err(|source| AccessError::System { path: self.key_path.clone(), source })
     }
 
     /// Reads it, and checks it.
@@ -242,7 +251,7 @@ impl AccessFile {
     /// Changes when the file does.
     pub(super) fn stamp(&self) -> Stamp {
         let found = fs::metadata(&self.path).ok();
-        Stamp(found.and_then(|found| Some((found.modified().ok()?, found.len()))))
+        Stamp(found.and_then(|found| Some((found.modified().ok()?, found.len(), found.ino()))))
     }
 
     fn system(&self, source: io::Error) -> AccessError {

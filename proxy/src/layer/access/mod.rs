@@ -97,23 +97,20 @@ impl AccessControl {
     /// `Unauthorized`.
     pub(super) fn enter(&self, operation: &Operation<'_>) -> Result<Option<Box<Grant>>, Error> {
         let context = operation.context;
+        let lasts =
+            matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
+        // Before the rules are read, so that no change after that is missed.
+        let changes = lasts.then(|| self.rules.subscribe());
         let rules = self.rules.borrow().clone();
         let (name, user) = rules.authenticate(context, SystemTime::now(), self.signature_lifetime)?;
         let from = address(context);
         let needs = Needs::of(operation);
         rules.check(name, &needs, from)?;
-        let lasts =
-            matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
-        if !lasts {
-            return Ok(None);
-        }
-        Ok(Some(Box::new(Grant {
-            changes: self.rules.subscribe(),
-            user: name.to_owned(),
-            secret: user.secret.clone(),
-            from,
-            needs: needs.to_owned(),
-        })))
+        let grant = |changes| {
+            let (user, secret) = (name.to_owned(), user.secret.clone());
+            Box::new(Grant { changes, user, secret, from, needs: needs.to_owned() })
+        };
+        Ok(changes.map(grant))
     }
 
     /// Lets a request of an administrator in: a super user, or somebody with these actions on `Cluster:*`.

@@ -1,14 +1,15 @@
 //! Secrets are sealed in the file of users with a key from a file of its own. A signature can only be checked with the
 //! secret itself, so that a hash of it would not do.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+
+use crate::durable_file;
 
 const KEY_BYTES: usize = 32;
 const SECRET_BYTES: usize = 24;
@@ -54,19 +55,17 @@ impl SecretKey {
     /// Errors of the system, and `InvalidData` if the file is not 32 bytes in base64.
     pub fn of_file(path: &Path) -> io::Result<Self> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it does not contain 32 bytes in base64");
-        let mut text = String::new();
-        match File::open(path) {
-            Ok(mut file) => {
-                file.read_to_string(&mut text)?;
-            }
+        let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                text = STANDARD.encode(rand::random::<[u8; KEY_BYTES]>());
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-                file.write_all(text.as_bytes())?;
-                file.sync_all()?;
+                let text = STANDARD.encode(rand::random::<[u8; KEY_BYTES]>());
+                match durable_file::create(path, text.as_bytes()) {
+                    // Another process was faster.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::read_to_string(path)?,
+                    created => created.map(|()| text)?,
+                }
             }
-            Err(error) => return Err(error),
-        }
+            read => read?,
+        };
         let key = STANDARD.decode(text.trim()).map_err(|_| wrong())?;
         let key = UnboundKey::new(&CHACHA20_POLY1305, &key).map_err(|_| wrong())?;
         Ok(Self(LessSafeKey::new(key)))
