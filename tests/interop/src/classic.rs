@@ -50,14 +50,16 @@ pub(crate) async fn visit(cache: &Path, place: &Place<'_>) -> Result<Tally> {
     let server = place.start(&["--remoting", "true"].map(str::to_owned)).await?;
     let consumers = matches!(place, Place::Merged(_)).then_some(&CONSUMERS);
     let mut programs = Vec::new();
+    // The other place's programs run at the same time and have the same home, in which broadcasting clients keep their offsets.
+    let run = format!("{}-{}", place.mode(), std::process::id());
     for version in VERSIONS {
-        let name = format!("classic-{}-{}", version.replace('.', "-"), std::process::id());
+        let name = format!("classic-{}-{run}", version.replace('.', "-"));
         for program in std::iter::once(&PRODUCERS).chain(consumers) {
             let client = client::classic_program(cache, program, version, &name).await?;
             programs.push((format!("classic {version}"), program, client));
         }
     }
-    let name = format!("classic-go-{}", std::process::id());
+    let name = format!("classic-go-{run}");
     programs.push(("classic Go".to_owned(), &GO, client::classic_go_program(cache, &GO, &name).await?));
     for (title, program, client) in programs {
         for (suffix, kind) in program.topics {
