@@ -34,7 +34,8 @@ pub struct Config {
     /// How long a shutdown waits for requests in progress.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
-    /// Concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count.
+    /// Concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count. The last
+    /// tenth is kept for acknowledgements and whatever else settles; heartbeats are never refused.
     pub max_in_flight: usize,
     /// Which port routes name: `listen` (this proxy's), or `request` (the one the client connected to, for proxies behind a
     /// load balancer or a port mapping).
