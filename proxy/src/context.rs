@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use strum::{IntoStaticStr, VariantArray};
 
 /// A wait ends this much before the client's deadline, so that the answer arrives in time.
 const ANSWER_TIME: Duration = Duration::from_millis(40);
@@ -14,6 +15,8 @@ const ANSWER_TIME: Duration = Duration::from_millis(40);
 /// carries; headers that only the server may set are never taken from the client.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// The protocol that the request came by.
+    pub protocol: WireProtocol,
     /// The client's own name for itself; never blank.
     pub client_id: String,
     /// The version the client claims, such as `5.0.7`; may be empty.
@@ -32,6 +35,16 @@ pub struct Context {
     pub received: Instant,
     /// When the client stops waiting, if it said so.
     pub deadline: Option<Instant>,
+}
+
+/// The protocol of a request. Its name is the text of metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum WireProtocol {
+    /// gRPC.
+    Grpc,
+    /// The remoting protocol of classic clients.
+    Remoting,
 }
 
 /// What a client sent to prove who it is, verbatim and unchecked.
@@ -103,8 +116,9 @@ impl Context {
 
     /// Something that the proxy does now on its own for the client of a connection, such as giving back what it had.
     #[must_use]
-    pub fn of_connection(client_id: &str, peer: &Arc<str>) -> Self {
+    pub fn of_connection(protocol: WireProtocol, client_id: &str, peer: &Arc<str>) -> Self {
         Self {
+            protocol,
             client_id: client_id.to_owned(),
             client_version: String::new(),
             client_language: String::new(),
@@ -120,7 +134,10 @@ impl Context {
     /// A request of this client that came in now, from nowhere, without a deadline.
     #[cfg(test)]
     pub(crate) fn of_client(client_id: &str) -> Self {
-        Self { is_admitted: false, ..Self::of_connection(client_id, &"127.0.0.1:1".into()) }
+        Self {
+            is_admitted: false,
+            ..Self::of_connection(WireProtocol::Grpc, client_id, &"127.0.0.1:1".into())
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// A refusal with its reason.
@@ -13,8 +15,9 @@ pub struct Error {
     pub message: String,
 }
 
-/// Which rule was broken, or what failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Which rule was broken, or what failed. Its name is the text of metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum ErrorKind {
     /// The request is invalid, and no other kind applies.
     BadRequest,

@@ -12,6 +12,7 @@ pub mod context;
 mod durable_file;
 pub mod error;
 pub mod front;
+pub mod histogram;
 pub mod layer;
 pub mod log_level;
 pub mod processor;

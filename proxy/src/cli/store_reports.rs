@@ -49,11 +49,11 @@ impl From<StoreStats> for StoreReport {
         });
         Self {
             directory: stats.directory,
-            healthy: stats.failure.is_none(),
-            failure: stats.failure,
-            free_bytes: stats.free_bytes,
-            total_bytes: stats.total_bytes,
-            usage: stats.usage.into_iter().map(|(kind, bytes)| UsageView { kind, bytes }).collect(),
+            healthy: stats.disk.failure.is_none(),
+            failure: stats.disk.failure,
+            free_bytes: stats.disk.free_bytes,
+            total_bytes: stats.disk.total_bytes,
+            usage: stats.disk.usage.into_iter().map(|(kind, bytes)| UsageView { kind, bytes }).collect(),
             topics: topics.collect(),
             truncated: stats.truncated,
         }

@@ -4,6 +4,7 @@
 
 mod access;
 mod limit;
+mod metrics;
 mod operation;
 mod trace;
 
@@ -18,15 +19,19 @@ pub use access::{
 };
 pub use limit::InFlight;
 use limit::Slot;
+use metrics::Counted;
+pub use metrics::{OperationCounts, RequestMetrics};
 pub use operation::{Names, Operation, OperationKind, Size};
 
 /// The layers, in this order: `access` refuses whom it does not know, and what they may not do; `limit` protects the rules
-/// and the backend from what may be done; `trace` logs what failed, refusals of the other layers included.
+/// and the backend from what may be done; `trace` logs what failed, and `metrics` counts
+/// what came in, refusals of the other layers included.
 ///
 /// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
 pub struct Layers {
     access: Option<Arc<AccessControl>>,
     in_flight: InFlight,
+    metrics: Option<Arc<RequestMetrics>>,
 }
 
 /// A request that all layers let in. Dropping it without [`Passage::finish`] means that the request was cancelled.
@@ -37,13 +42,20 @@ pub struct Passage<'a> {
     kind: OperationKind,
     slot: Slot<'a>,
     grant: Granted,
+    counted: Option<Counted<'a>>,
 }
 
 impl Layers {
     /// The layers, with at most this many requests in flight. Everybody may do everything without access control.
     #[must_use]
     pub fn new(max_in_flight: usize, access: Option<Arc<AccessControl>>) -> Self {
-        Self { access, in_flight: InFlight::new(max_in_flight) }
+        Self { access, in_flight: InFlight::new(max_in_flight), metrics: None }
+    }
+
+    /// The same, and requests are counted.
+    #[must_use]
+    pub fn counted_by(self, metrics: Option<Arc<RequestMetrics>>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Lets a request in, or refuses it.
@@ -59,9 +71,22 @@ impl Layers {
                 _ => Granted::default(),
             };
             let slot = self.in_flight.enter(kind)?;
-            Ok(Passage { kind, slot, grant })
+            Ok((slot, grant))
         };
-        entered().inspect_err(|refused| trace::failed(context, kind, refused))
+        let metrics = self.metrics.as_deref().map(|metrics| (metrics, metrics.begin(operation)));
+        match entered() {
+            Ok((slot, grant)) => {
+                let counted = metrics.map(|(_, counted)| counted);
+                Ok(Passage { kind, slot, grant, counted })
+            }
+            Err(refused) => {
+                trace::failed(context, kind, &refused);
+                if let Some((metrics, counted)) = metrics {
+                    metrics.refused(counted, context, &refused);
+                }
+                Err(refused)
+            }
+        }
     }
 
     /// Lets an administrator's request in if they may do all of this.
@@ -92,6 +117,9 @@ impl Passage<'_> {
     /// Returns what stays granted beyond the request, if it opened a stream.
     pub fn finish(self, context: &Context, result: Result<Size, &Error>) -> Granted {
         drop(self.slot);
+        if let Some(counted) = self.counted {
+            counted.finish(context, result);
+        }
         if let Err(error) = result {
             trace::failed(context, self.kind, error);
         }

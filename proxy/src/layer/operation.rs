@@ -1,5 +1,7 @@
 use std::fmt;
 
+use strum::{IntoStaticStr, VariantArray};
+
 use crate::context::Context;
 
 /// A request as the layers see it. Borrows from the request: making one allocates nothing.
@@ -17,8 +19,9 @@ pub struct Operation<'a> {
     pub size: Size,
 }
 
-/// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a request does. Its name is the text of metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum OperationKind {
     /// Asks for the route of a topic.
     QueryRoute,

@@ -4,10 +4,11 @@ use tokio::sync::Semaphore;
 
 use super::Processor;
 use super::cluster_router::{ClusterRouter, Origin};
+use super::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    GroupStats, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind, Services,
-    StoreStats, TopicStats,
+    DiskStats, GroupStats, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind,
+    Services, StoreStats, TopicStats,
 };
 
 /// How many requests that read much are carried out at a time. The others wait.
@@ -64,6 +65,19 @@ pub struct ConnectedClient {
     pub since: std::time::SystemTime,
     /// Whether its stream is open.
     pub connected: bool,
+}
+
+/// What this proxy keeps in memory for clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SoftState {
+    /// Clients that gave a sign of life lately.
+    pub clients: u64,
+    /// Leases that it renews for them.
+    pub renewed_leases: u64,
+    /// Renewals since the start.
+    pub renewals: u64,
+    /// Renewals that failed.
+    pub failed_renewals: u64,
 }
 
 /// Administration of what is stored and consumed. Like the rest of administration, it bypasses the layers.
@@ -152,6 +166,24 @@ impl Processor {
     pub async fn store_stats(&self) -> Result<StoreStats, Error> {
         let _turn = self.environment.administration.take().await;
         Ok(self.environment.clusters.default_services().administration.store_stats().await?)
+    }
+
+    /// The part of it that does not look at topics.
+    ///
+    /// # Errors
+    /// As [`Processor::store_stats`].
+    pub async fn disk_stats(&self) -> Result<DiskStats, Error> {
+        let _turn = self.environment.administration.take().await;
+        Ok(self.environment.clusters.default_services().administration.disk_stats().await?)
+    }
+
+    /// The clients and leases that this proxy knows now.
+    #[must_use]
+    pub fn soft_state(&self) -> SoftState {
+        let Environment { clients, leases, .. } = &self.environment;
+        let (renewed_leases, renewals, failed_renewals) = leases.counts();
+        let clients = clients.sessions.lock().iter().count() as u64;
+        SoftState { clients, renewed_leases, renewals, failed_renewals }
     }
 
     pub(super) fn services_of(&self, topic: &str) -> &Services {

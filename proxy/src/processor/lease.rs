@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::{BoxFuture, join_all};
@@ -76,6 +76,8 @@ pub(super) struct RenewedLeases {
     slots: Mutex<Slots>,
     // Most proxies renew nothing, and should not pay for a lock per acknowledgement.
     count: AtomicUsize,
+    renewals: AtomicU64,
+    failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -164,6 +166,12 @@ impl RenewedLeases {
             renewal.as_ref()?.due(now, ahead).then(|| Due { handle: handle.clone(), renewal })
         });
         due.collect()
+    }
+
+    /// How many leases are under renewal, how many renewals there were, and how many failed.
+    pub(super) fn counts(&self) -> (u64, u64, u64) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (self.count.load(Ordering::Relaxed) as u64, load(&self.renewals), load(&self.failures))
     }
 
     fn all(&self) -> Vec<Slot> {
@@ -279,6 +287,7 @@ async fn renew_once(environment: &Environment, renewal: &mut Renewal) -> bool {
     };
     match change(environment, renewal, invisible).await {
         Ok(true) => {
+            environment.leases.renewals.fetch_add(1, Ordering::Relaxed);
             renewal.renewed += 1;
             renewal.failures = 0;
             !too_long
@@ -287,6 +296,7 @@ async fn renew_once(environment: &Environment, renewal: &mut Renewal) -> bool {
         Err(error) => {
             let LeaseHolder { topic, group, .. } = &*renewal.holder;
             tracing::warn!(topic, group, %error, "a lease could not be renewed");
+            environment.leases.failures.fetch_add(1, Ordering::Relaxed);
             renewal.failures += 1;
             renewal.failures < MAX_FAILURES
         }

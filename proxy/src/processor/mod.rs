@@ -50,7 +50,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use administration::{ClientFilter, ConnectedClient};
+pub use administration::{ClientFilter, ConnectedClient, SoftState};
 pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupCommand};
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};

@@ -3,6 +3,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 
 use super::{Delivery, ServiceError, ServiceErrorKind};
+use crate::histogram::HistogramCounts;
 
 /// What an administrator asks of a broker besides its configuration. What a backend does not offer keeps its default
 /// method, which returns `Unsupported`.
@@ -60,6 +61,14 @@ pub trait Administration: Send + Sync {
     /// # Errors
     /// `Unsupported`, `Unavailable`.
     async fn store_stats(&self) -> Result<StoreStats, ServiceError> {
+        Err(unsupported("store statistics"))
+    }
+
+    /// The part of it that does not look at topics.
+    ///
+    /// # Errors
+    /// As [`Administration::store_stats`].
+    async fn disk_stats(&self) -> Result<DiskStats, ServiceError> {
         Err(unsupported("store statistics"))
     }
 }
@@ -301,10 +310,21 @@ pub struct QueueReset {
 }
 
 /// What the store takes on the disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoreStats {
     /// The data directory.
     pub directory: String,
+    /// The disk.
+    pub disk: DiskStats,
+    /// The topics with messages, the biggest first.
+    pub topics: Vec<TopicUsage>,
+    /// Whether topics were left out because there are too many.
+    pub truncated: bool,
+}
+
+/// The disk of the store.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DiskStats {
     /// Bytes on the disk by kind.
     pub usage: Vec<(String, u64)>,
     /// What the file system has left for this process.
@@ -313,10 +333,8 @@ pub struct StoreStats {
     pub total_bytes: u64,
     /// Why nothing can be stored now, if so.
     pub failure: Option<String>,
-    /// The topics with messages, the biggest first.
-    pub topics: Vec<TopicUsage>,
-    /// Whether topics were left out because there are too many.
-    pub truncated: bool,
+    /// How long writes of messages took, syncs included.
+    pub writes: HistogramCounts,
 }
 
 /// What a topic takes.

@@ -2,7 +2,7 @@
 //!
 //! `backend/embedded` stores the messages in this process; `backend/remote` calls brokers over TCP, which
 //! may be slow, fail, or be several. The processor knows only these traits. One test suite
-//! (`proxy/tests/contract`) defines what every backend must do. This module imports no other.
+//! (`proxy/tests/contract`) defines what every backend must do. This module imports no other of the proxy's layers.
 
 mod administration;
 mod broker_requests;
@@ -23,9 +23,9 @@ mod updates;
 use std::sync::Arc;
 
 pub use administration::{
-    Administration, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats, QueueReset,
-    QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats, StoredBytes,
-    TopicStats, TopicUsage, WantedMessage,
+    Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
+    QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats,
+    StoredBytes, TopicStats, TopicUsage, WantedMessage,
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
 pub use error::{ServiceError, ServiceErrorKind};

@@ -72,6 +72,12 @@ pub fn dead_letter_topic(group: &str) -> String {
     format!("{DEAD_LETTER_PREFIX}{group}")
 }
 
+/// The group whose dead letters a topic holds, if it does.
+#[must_use]
+pub fn group_of_dead_letters(topic: &str) -> Option<&str> {
+    topic.strip_prefix(DEAD_LETTER_PREFIX)
+}
+
 /// Whether a topic is a group's retry or dead-letter topic.
 #[must_use]
 pub fn is_retry_or_dead_letter(topic: &str) -> bool {

@@ -18,8 +18,9 @@ use super::store::{Opened, Store, corrupt, unavailable};
 use super::topic::Topic;
 use super::usage;
 use crate::service::{
-    Administration, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats, QueueReset,
-    QueueStats, ReadPage, ReadQueue, ResetGroup, ServiceError, StoreStats, TopicKind, TopicStats, time,
+    Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
+    QueueReset, QueueStats, ReadPage, ReadQueue, ResetGroup, ServiceError, StoreStats, TopicKind, TopicStats,
+    time,
 };
 
 /// An answer about a group has no more topics.
@@ -136,6 +137,11 @@ impl Administration for Broker {
     async fn store_stats(&self) -> Result<StoreStats, ServiceError> {
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
         blocking(move || usage::store_stats(&store, &catalog)).await
+    }
+
+    async fn disk_stats(&self) -> Result<DiskStats, ServiceError> {
+        let store = self.store.clone();
+        blocking(move || usage::disk_stats(&store)).await
     }
 }
 

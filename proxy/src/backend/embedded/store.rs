@@ -56,6 +56,7 @@ use super::config::Flush;
 use super::directory::{DataDirectory, OpenError};
 use super::journal::{self, JournalError};
 use super::keys;
+use crate::histogram::Histogram;
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// The storage of the broker.
@@ -66,6 +67,8 @@ pub(super) struct Store {
     /// Why nothing can be stored now, if so.
     failure: RwLock<Option<String>>,
     log_openings: AtomicU64,
+    /// How long commits of messages took.
+    pub(super) message_writes: Histogram,
     // Last, so that the directory is unlocked after the databases are closed.
     directory: DataDirectory,
 }
@@ -130,6 +133,7 @@ impl Store {
             flush,
             failure: RwLock::default(),
             log_openings: AtomicU64::new(0),
+            message_writes: Histogram::default(),
             directory,
         })
     }

@@ -9,7 +9,7 @@ use super::catalog::Catalog;
 use super::keys;
 use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
-use crate::service::{ServiceError, ServiceErrorKind, StoreStats, StoredBytes, TopicUsage};
+use crate::service::{DiskStats, ServiceError, ServiceErrorKind, StoreStats, StoredBytes, TopicUsage};
 
 /// So many chunks of a queue are measured. The rest is estimated from them.
 const MAX_MEASURED: usize = 2000;
@@ -58,12 +58,6 @@ pub(super) fn space(path: &Path) -> io::Result<Space> {
 
 /// What the store takes. Reads the disk.
 pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats, ServiceError> {
-    let path = store.path();
-    let failed = |error: io::Error| {
-        let text = format!("{} can't be examined: {error}", path.display());
-        ServiceError::new(ServiceErrorKind::Unavailable, text)
-    };
-    let space = space(path).map_err(failed)?;
     let mut topics = Vec::new();
     for topic in catalog.topics() {
         let queues = topic.load(store)?;
@@ -77,13 +71,27 @@ pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats
     let truncated = topics.len() > MAX_TOPICS;
     topics.truncate(MAX_TOPICS);
     Ok(StoreStats {
-        directory: path.display().to_string(),
+        directory: store.path().display().to_string(),
+        disk: disk_stats(store)?,
+        topics,
+        truncated,
+    })
+}
+
+/// The same without topics. Reads the folders of the data directory.
+pub(super) fn disk_stats(store: &Store) -> Result<DiskStats, ServiceError> {
+    let path = store.path();
+    let failed = |error: io::Error| {
+        let text = format!("{} can't be examined: {error}", path.display());
+        ServiceError::new(ServiceErrorKind::Unavailable, text)
+    };
+    let space = space(path).map_err(failed)?;
+    Ok(DiskStats {
         usage: usage_by_kind(path).map_err(failed)?,
         free_bytes: space.free,
         total_bytes: space.total,
         failure: store.failure(),
-        topics,
-        truncated,
+        writes: store.message_writes.counts(),
     })
 }
 

@@ -261,7 +261,9 @@ impl Worker {
                 chunks.push((append, chunk));
             }
         }
+        let start = Instant::now();
         batch.commit().map_err(|e| unavailable(&e))?;
+        self.tables.store.message_writes.add(start.elapsed());
         for (append, chunk) in chunks {
             self.cache.add(&append.queue, chunk);
         }

@@ -8,8 +8,8 @@ use tonic::Status;
 use super::convert;
 use crate::processor::ConnectedClient;
 use crate::service::{
-    self, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ResetGroup, ResetTarget,
-    StoreStats, StoredBytes, TopicStats, TopicUsage,
+    self, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, QueueReset, QueueStats, ResetGroup,
+    ResetTarget, StoreStats, StoredBytes, TopicStats, TopicUsage,
 };
 
 pub(super) fn topic_stats_to_wire(stats: TopicStats) -> pb::TopicStatsResponse {
@@ -104,10 +104,10 @@ pub(super) fn store_stats_to_wire(stats: StoreStats) -> pb::StoreStatsResponse {
     };
     pb::StoreStatsResponse {
         directory: stats.directory,
-        usage: stats.usage.into_iter().map(|(kind, bytes)| pb::DiskUsage { kind, bytes }).collect(),
-        free_bytes: stats.free_bytes,
-        total_bytes: stats.total_bytes,
-        failure: stats.failure,
+        usage: stats.disk.usage.into_iter().map(|(kind, bytes)| pb::DiskUsage { kind, bytes }).collect(),
+        free_bytes: stats.disk.free_bytes,
+        total_bytes: stats.disk.total_bytes,
+        failure: stats.disk.failure,
         topics: stats.topics.into_iter().map(topic).collect(),
         truncated: stats.truncated,
     }
@@ -119,12 +119,16 @@ pub(super) fn store_stats(stats: pb::StoreStatsResponse) -> StoreStats {
         messages: topic.messages,
         bytes: StoredBytes { count: topic.bytes, estimated: topic.estimated },
     };
-    StoreStats {
-        directory: stats.directory,
+    let disk = DiskStats {
         usage: stats.usage.into_iter().map(|usage| (usage.kind, usage.bytes)).collect(),
         free_bytes: stats.free_bytes,
         total_bytes: stats.total_bytes,
         failure: stats.failure,
+        ..DiskStats::default()
+    };
+    StoreStats {
+        directory: stats.directory,
+        disk,
         topics: stats.topics.into_iter().map(topic).collect(),
         truncated: stats.truncated,
     }

@@ -12,7 +12,7 @@ use tonic::Code;
 use super::message::BodyDigest;
 use super::reader::Compression;
 use super::wire::Refusal;
-use crate::context::{Context, Credentials, Signed};
+use crate::context::{Context, Credentials, Signed, WireProtocol};
 use crate::error::{Error, ErrorKind};
 use crate::processor::is_blank;
 
@@ -81,6 +81,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
         return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
     }
     Ok(Context {
+        protocol: WireProtocol::Grpc,
         client_id: client_id.to_owned(),
         client_version: text(headers, CLIENT_VERSION).to_owned(),
         client_language: text(headers, CLIENT_LANGUAGE).to_owned(),
@@ -96,7 +97,11 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
 /// Who sends a call of administration. Such a client needs no name.
 pub(super) fn administrator(headers: &HeaderMap, peer: &Arc<str>) -> Context {
     let credentials = credentials(headers).map(Box::new);
-    Context { credentials, is_admitted: false, ..Context::of_connection(text(headers, CLIENT_ID), peer) }
+    Context {
+        credentials,
+        is_admitted: false,
+        ..Context::of_connection(WireProtocol::Grpc, text(headers, CLIENT_ID), peer)
+    }
 }
 
 /// What the client sent to prove who it is. The signature in `authorization` covers the date.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::TransportConfig;
+use super::{PortCounts, TransportConfig};
 
 /// The most connections above the limit, while idle ones that were told to end are still closing.
 const CLOSING: usize = 64;
@@ -22,6 +22,7 @@ pub(super) struct Connections {
     idle_timeout: Duration,
     started: Instant,
     draining: CancellationToken,
+    counts: Arc<PortCounts>,
     open: Mutex<Open>,
 }
 
@@ -64,13 +65,18 @@ pub struct Connection {
 }
 
 impl Connections {
-    pub(super) fn new(config: &TransportConfig, draining: CancellationToken) -> Self {
+    pub(super) fn new(
+        config: &TransportConfig,
+        counts: Arc<PortCounts>,
+        draining: CancellationToken,
+    ) -> Self {
         Self {
             max: config.connections,
             max_per_peer: config.connections_per_peer,
             idle_timeout: config.idle_timeout,
             started: Instant::now(),
             draining,
+            counts,
             open: Mutex::default(),
         }
     }
@@ -79,6 +85,7 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Connection, Full> {
         let mut open = self.open.lock();
         if open.by_id.len() >= self.max && !(open.evict(None) && open.by_id.len() < self.max + CLOSING) {
+            self.counts.refused(Full::All);
             return Err(Full::All);
         }
         let ip = peer.ip().to_canonical();
@@ -93,6 +100,7 @@ impl Connections {
         open.by_id.insert(id, Entry { peer: ip, state: state.clone() });
         *open.per_peer.entry(ip).or_default() += 1;
         drop(open);
+        self.counts.opened();
         let local = SocketAddr::from(([0; 4], 0));
         Ok(Connection { connections: self.clone(), id, peer, local, state })
     }
@@ -200,6 +208,7 @@ impl Connection {
         let count = open.per_peer.get(&ip).copied().unwrap_or_default();
         let max = self.connections.max_per_peer;
         if count > max && !(count <= max + CLOSING && open.evict(Some(ip))) {
+            self.connections.counts.refused(Full::Peer);
             return Err(Full::Peer);
         }
         Ok(())
@@ -212,6 +221,7 @@ impl Drop for Connection {
         if let Some(entry) = open.by_id.remove(&self.id) {
             open.uncount(entry.peer);
         }
+        self.connections.counts.closed();
     }
 }
 
@@ -221,7 +231,7 @@ mod tests {
 
     fn connections(connections: usize, connections_per_peer: usize) -> Arc<Connections> {
         let config = TransportConfig { connections, connections_per_peer, ..TransportConfig::default() };
-        Arc::new(Connections::new(&config, CancellationToken::new()))
+        Arc::new(Connections::new(&config, Arc::default(), CancellationToken::new()))
     }
 
     fn address(text: &str) -> SocketAddr {
@@ -270,7 +280,7 @@ mod tests {
     #[test]
     fn idle_connections_are_closed_and_busy_ones_count_from_their_last_call() {
         let config = TransportConfig { idle_timeout: Duration::ZERO, ..TransportConfig::default() };
-        let connections = Arc::new(Connections::new(&config, CancellationToken::new()));
+        let connections = Arc::new(Connections::new(&config, Arc::default(), CancellationToken::new()));
         let (idle, busy) = (connections.admit(address("1.1.1.1:1")), connections.admit(address("1.1.1.1:2")));
         let (idle, busy) = (idle.expect("room"), busy.expect("room"));
         let _call = busy.calls().token();

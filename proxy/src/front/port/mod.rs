@@ -9,6 +9,7 @@ mod acceptor;
 mod budget;
 mod config;
 mod connections;
+mod counts;
 mod log_limit;
 mod prefixed;
 mod protocol;
@@ -30,6 +31,7 @@ pub use budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use config::TransportConfig;
 pub use connections::Connection;
 use connections::{Connections, Full};
+pub use counts::PortCounts;
 use log_limit::LogLimit;
 pub use prefixed::Prefixed;
 pub use protocol::{ByteStream, Greeting, Protocol, Recognition, Refused, Stream};
@@ -47,6 +49,7 @@ const REFUSALS: usize = 64;
 pub struct Port {
     listener: TcpListener,
     options: PortOptions,
+    counts: Arc<PortCounts>,
 }
 
 /// The options of a port.
@@ -66,7 +69,7 @@ impl Port {
     /// # Errors
     /// Errors of the system.
     pub async fn bind(listen: &str, options: PortOptions) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen).await?, options })
+        Ok(Self { listener: TcpListener::bind(listen).await?, options, counts: Arc::default() })
     }
 
     /// The address it listens on.
@@ -77,10 +80,16 @@ impl Port {
         self.listener.local_addr()
     }
 
+    /// What it counts of its connections.
+    #[must_use]
+    pub fn counts(&self) -> Arc<PortCounts> {
+        self.counts.clone()
+    }
+
     /// Serves connections in these protocols until `closing`. Returns the tasks of the connections that are still open.
     pub async fn serve(self, protocols: Vec<Arc<dyn Protocol>>, closing: CancellationToken) -> TaskTracker {
         let PortOptions { tls, trusted_proxies, transport } = self.options;
-        let connections = Arc::new(Connections::new(&transport, closing.clone()));
+        let connections = Arc::new(Connections::new(&transport, self.counts, closing.clone()));
         let acceptor = Arc::new(Acceptor {
             protocols,
             tls,

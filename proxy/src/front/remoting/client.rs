@@ -6,7 +6,7 @@ use super::heartbeat::{Consumer, Heartbeat, SubscriptionData};
 use super::request::{Answered, Refusal, Request, success};
 use super::session::{ClientInfo, Registered};
 use super::{Shared, consume};
-use crate::context::Context;
+use crate::context::{Context, WireProtocol};
 use crate::processor::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, is_blank};
 use crate::remoting::{Command, response};
 use serde::Deserialize;
@@ -119,7 +119,7 @@ impl Shared {
             consume::left(self, session, &group);
         }
         if !client.id.is_empty() {
-            let context = Context::of_connection(&client.id, session.peer());
+            let context = Context::of_connection(WireProtocol::Remoting, &client.id, session.peer());
             self.processor.client_gone(&context, session.pushes());
         }
     }

@@ -11,7 +11,7 @@ use super::Shared;
 use super::memory::Memory;
 use super::session::Session;
 use super::status;
-use crate::context::{Context, Credentials, Signed};
+use crate::context::{Context, Credentials, Signed, WireProtocol};
 use crate::layer::{Action, Names, Operation, OperationKind, Size};
 use crate::processor;
 use crate::remoting::{Command, Fields, lenient, response};
@@ -117,6 +117,7 @@ impl Request {
     /// The same for a client that names itself in this request.
     pub(super) fn context_of(&self, client_id: &str) -> Context {
         Context {
+            protocol: WireProtocol::Remoting,
             client_id: client_id.to_owned(),
             client_version: self.command.version.to_string(),
             client_language: self.command.language.name().to_owned(),

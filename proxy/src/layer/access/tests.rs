@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::policy::{Entry, Policies};
 use super::rights::Resource;
 use super::*;
-use crate::context::{Credentials, Signed};
+use crate::context::{Credentials, Signed, WireProtocol};
 use crate::layer::Names;
 
 const SECRET: &str = "open sesame";
@@ -277,7 +277,7 @@ fn what_the_proxy_does_on_its_own_for_a_client_needs_no_signature() {
         let entered = layers.enter(&operation(context, OperationKind::ChangeInvisible, &topic, &topic));
         entered.map(drop).map_err(|error| error.kind)
     };
-    assert_eq!(enter(&Context::of_connection("c", &"127.0.0.1:1".into())), Ok(()));
+    assert_eq!(enter(&Context::of_connection(WireProtocol::Grpc, "c", &"127.0.0.1:1".into())), Ok(()));
     assert_eq!(enter(&Context::of_client("c")), Err(ErrorKind::Unauthorized));
 }
 

@@ -13,7 +13,7 @@ use super::super::session::Session;
 use super::ledger::GroupTopic;
 use super::queue_ledger::{Freed, Held};
 use super::records;
-use crate::context::Context;
+use crate::context::{Context, WireProtocol};
 use crate::processor::{AckCommand, AckEntry, ChangeCommand, LeasedDelivery, Undelivered};
 
 /// How often the ledgers of a connection are checked.
@@ -34,7 +34,10 @@ impl Giver {
     pub(super) fn new(shared: &Arc<Shared>, session: &Session) -> Self {
         let client = session.client();
         let client_id = if client.id.is_empty() { &**session.peer() } else { &*client.id };
-        Self { shared: shared.clone(), context: Context::of_connection(client_id, session.peer()) }
+        Self {
+            shared: shared.clone(),
+            context: Context::of_connection(WireProtocol::Remoting, client_id, session.peer()),
+        }
     }
 
     /// Makes messages visible again. Those that the client may have begun count as delivered.

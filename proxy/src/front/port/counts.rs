@@ -1,0 +1,50 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::connections::Full;
+
+/// What a port counts of its connections.
+#[derive(Debug, Default)]
+pub struct PortCounts {
+    open: AtomicU64,
+    accepted: AtomicU64,
+    refused_all: AtomicU64,
+    refused_peer: AtomicU64,
+}
+
+impl PortCounts {
+    pub(super) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self, full: Full) {
+        let counter = match full {
+            Full::All => &self.refused_all,
+            Full::Peer => &self.refused_peer,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were accepted since the start.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were refused since the start, by the limit that they were above.
+    #[must_use]
+    pub fn refused_by_limit(&self) -> [(&'static str, u64); 2] {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [("connections", load(&self.refused_all)), ("connections_per_peer", load(&self.refused_peer))]
+    }
+}
