@@ -16,9 +16,10 @@ use crate::config::Config;
 use crate::durable_file;
 use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{Face, Server, Services};
+use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
-use crate::layer::{AccessControl, AccessError, Layers};
+use crate::layer::{AccessControl, AccessError, Layers, RequestMetrics};
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
@@ -66,6 +67,7 @@ pub struct App {
     port: Endpoint,
     admin_port: Option<Endpoint>,
     remoting_port: Option<Endpoint>,
+    metrics_port: Option<Endpoint>,
     processor: Arc<Processor>,
     backend: Backend,
     draining: CancellationToken,
@@ -118,6 +120,13 @@ impl App {
             Some(listen) => Some(bind(listen, &options).await?),
             None => None,
         };
+        let metrics_port = match &config.metrics.listen {
+            Some(listen) => {
+                let transport = MetricsServer::transport(&options.transport);
+                Some(bind(listen, &PortOptions { transport, ..options.clone() }).await?)
+            }
+            None => None,
+        };
 
         // The one place where the deployment mode is chosen.
         let (router, backend) = match &config.backend {
@@ -155,7 +164,8 @@ impl App {
             // It ends with the proxy: nothing else holds its users and policies.
             tokio::spawn(access.clone().run());
         }
-        let layers = Layers::new(config.max_in_flight, access);
+        let counted = metrics_port.is_some().then(RequestMetrics::new);
+        let layers = Layers::new(config.max_in_flight, access).counted_by(counted.clone());
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
@@ -187,7 +197,17 @@ impl App {
             Endpoint { port, protocols }
         });
         let remoting_port = remoting_port.map(|port| Endpoint { port, protocols: vec![remoting] });
-        Ok(Self { port, admin_port, remoting_port, processor, backend, draining, config })
+        let metrics_port = metrics_port.zip(counted).map(|(metrics_port, requests)| {
+            let ports =
+                [("main", Some(&port)), ("admin", admin_port.as_ref()), ("remoting", remoting_port.as_ref())];
+            let ports =
+                ports.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?.port.counts())));
+            let ports = ports.chain([("metrics", metrics_port.counts())]).collect();
+            let sources = Sources { requests, ports, processor: processor.clone() };
+            let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
+            Endpoint { port: metrics_port, protocols: vec![server] }
+        });
+        Ok(Self { port, admin_port, remoting_port, metrics_port, processor, backend, draining, config })
     }
 
     /// The address it listens on.
@@ -214,13 +234,22 @@ impl App {
         self.remoting_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
     }
 
+    /// The address it serves metrics on, if it does.
+    ///
+    /// # Errors
+    /// Errors of the system.
+    pub fn metrics_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
+        self.metrics_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
+    }
+
     /// Serves until `stop` completes, then waits for the requests in progress, at most for the configured time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let maintenance = tokio::spawn({
             let processor = self.processor.clone();
             async move { processor.run_maintenance().await }
         });
-        let endpoints = std::iter::once(self.port).chain(self.admin_port).chain(self.remoting_port);
+        let endpoints =
+            [Some(self.port), self.admin_port, self.remoting_port, self.metrics_port].into_iter().flatten();
         let serving: Vec<_> = endpoints
             .map(|Endpoint { port, protocols }| tokio::spawn(port.serve(protocols, self.draining.clone())))
             .collect();
@@ -259,6 +288,9 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     }
     if let Some(address) = app.remoting_address()? {
         announce(&format!("remoting protocol on {address}"))?;
+    }
+    if let Some(address) = app.metrics_address()? {
+        announce(&format!("metrics on http://{address}/metrics"))?;
     }
     app.run(async move {
         tokio::select! {

@@ -53,6 +53,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
+    /// Serve metrics for Prometheus on this address, as `GET /metrics` [default: none]
+    #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_METRICS_LISTEN")]
+    metrics_listen: Option<String>,
+
     /// Serve classic clients and `mqadmin`, too: speak the remoting protocol on --listen [default: true]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_REMOTING")]
     remoting: Option<bool>,
@@ -114,6 +118,7 @@ impl Serve {
         overwrite(&mut config.remoting.enabled, self.remoting);
         config.access.file = self.access_file.or(config.access.file);
         config.admin_listen = self.admin_listen.or(config.admin_listen);
+        config.metrics.listen = self.metrics_listen.or(config.metrics.listen);
         config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);
         overwrite(&mut config.log.format, self.log_format);

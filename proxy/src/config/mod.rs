@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::backend::BackendConfig;
 use crate::backend::embedded::EmbeddedConfig;
 use crate::front::grpc::RoutePort;
+use crate::front::metrics::MetricsConfig;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
 use crate::layer::AccessConfig;
@@ -49,6 +50,8 @@ pub struct Config {
     pub handle_key: Option<String>,
     /// Logging.
     pub log: LogConfig,
+    /// Metrics for Prometheus.
+    pub metrics: MetricsConfig,
     /// TLS.
     pub tls: TlsConfig,
     /// Users, and what they may do.
@@ -126,6 +129,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             handle_key: None,
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
             tls: TlsConfig::default(),
             access: AccessConfig::default(),
             limits: Limits::default(),

@@ -13,6 +13,7 @@ mod drain;
 mod groups;
 mod inspect;
 mod limits;
+mod metrics;
 mod port;
 mod process;
 mod pull;

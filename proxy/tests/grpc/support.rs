@@ -20,6 +20,7 @@ pub(crate) type Client = MessagingServiceClient<Channel>;
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: Option<SocketAddr>,
+    pub(crate) metrics_address: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     pub(crate) data: TempDir,
@@ -44,11 +45,12 @@ impl Proxy {
         let app = App::start(config).await.expect("a proxy");
         let address = app.address().expect("an address");
         let admin_address = app.admin_address().expect("an address");
+        let metrics_address = app.metrics_address().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Self { address, admin_address, stop: Some(stop), running, data }
+        Self { address, admin_address, metrics_address, stop: Some(stop), running, data }
     }
 
     pub(crate) async fn client(&self) -> Client {
