@@ -19,7 +19,7 @@ use crate::front::grpc::{Face, Server, Services};
 use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
-use crate::layer::{AccessControl, AccessError, Layers, RequestMetrics};
+use crate::layer::{AccessControl, AccessError, Layers, Quotas, RequestMetrics};
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
@@ -164,8 +164,10 @@ impl App {
             // It ends with the proxy: nothing else holds its users and policies.
             tokio::spawn(access.clone().run());
         }
+        let quotas = Quotas::new(&config.quotas, config.fleet_size, access.is_some());
+        let quotas = quotas.map_err(AppError::Config)?;
         let counted = metrics_port.is_some().then(RequestMetrics::new);
-        let layers = Layers::new(config.max_in_flight, access).counted_by(counted.clone());
+        let layers = Layers::new(config.max_in_flight, quotas, access).counted_by(counted.clone());
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,

@@ -15,6 +15,7 @@ pub mod front;
 pub mod histogram;
 pub mod layer;
 pub mod log_level;
+mod pattern;
 pub mod processor;
 pub mod remoting;
 pub mod service;

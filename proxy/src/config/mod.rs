@@ -3,6 +3,7 @@
 mod catalog;
 mod start;
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::front::grpc::RoutePort;
 use crate::front::metrics::MetricsConfig;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
-use crate::layer::AccessConfig;
+use crate::layer::{AccessConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 pub use start::StartSpec;
@@ -38,6 +39,8 @@ pub struct Config {
     /// Concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count. The last
     /// tenth is kept for acknowledgements and whatever else settles; heartbeats are never refused.
     pub max_in_flight: usize,
+    /// How many proxies share the load. Each allows its part of every quota.
+    pub fleet_size: NonZeroU32,
     /// Which port routes name: `listen` (this proxy's), or `request` (the one the client connected to, for proxies behind a
     /// load balancer or a port mapping).
     pub route_port: RoutePort,
@@ -67,6 +70,9 @@ pub struct Config {
     /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub placement: Vec<PlacementRule>,
+    /// How much clients may do, by client, user, group, topic or in all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<Quota>,
     /// Topics that are created at the start if they are missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<TopicSpec>,
@@ -125,6 +131,7 @@ impl Default for Config {
             workers: 0,
             drain: Duration::from_secs(10),
             max_in_flight: 10_000,
+            fleet_size: NonZeroU32::MIN,
             route_port: RoutePort::default(),
             trusted_proxies: Vec::new(),
             handle_key: None,
@@ -144,6 +151,7 @@ impl Default for Config {
                 ..BackendConfig::default()
             },
             placement: Vec::new(),
+            quotas: Vec::new(),
             topics: Vec::new(),
             groups: Vec::new(),
         }
@@ -206,6 +214,28 @@ mod tests {
         assert_eq!(config.placement[0].cluster, "payments");
         let printed = toml::to_string(&config).expect("TOML");
         assert_eq!(toml::from_str::<Config>(&printed).expect("the same"), config, "{printed}");
+    }
+
+    #[test]
+    fn quotas_are_declared_in_tables() {
+        let config: Config = toml::from_str(
+            "fleet_size = 3\n\
+             [[quotas]]\nname = 'guests'\nper = 'client'\nuser = 'guest*'\nsend_messages_per_second = 100\n\
+             long_polls = 4\nburst = '2s'\non_excess = 'delay'\n",
+        )
+        .expect("a configuration");
+        assert_eq!(config.quotas[0].long_polls.map(u32::from), Some(4));
+        let printed = toml::to_string(&config).expect("TOML");
+        assert_eq!(toml::from_str::<Config>(&printed).expect("the same"), config, "{printed}");
+        for wrong in [
+            "fleet_size = 0",
+            "[[quotas]]\nname = 'x'\nlong_polls = 1",
+            "[[quotas]]\nname = 'x'\nper = 'planet'\nlong_polls = 1",
+            "[[quotas]]\nname = 'x'\nper = 'client'\nlong_polls = 0",
+            "[[quotas]]\nname = 'x'\nper = 'client'\nmessages = 1",
+        ] {
+            assert!(toml::from_str::<Config>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ mod metrics;
 mod operation;
 mod trace;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -17,8 +19,8 @@ pub use access::{
     AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, Pattern,
     PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables, UserEntry, UserKind,
 };
-pub use limit::InFlight;
-use limit::Slot;
+use limit::{Held, Slot};
+pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};
 use metrics::Counted;
 pub use metrics::{OperationCounts, RequestMetrics};
 pub use operation::{Names, Operation, OperationKind, Size};
@@ -31,6 +33,7 @@ pub use operation::{Names, Operation, OperationKind, Size};
 pub struct Layers {
     access: Option<Arc<AccessControl>>,
     in_flight: InFlight,
+    quotas: Quotas,
     metrics: Option<Arc<RequestMetrics>>,
 }
 
@@ -41,6 +44,7 @@ pub struct Layers {
 pub struct Passage<'a> {
     kind: OperationKind,
     slot: Slot<'a>,
+    held: Option<Box<Held>>,
     grant: Granted,
     counted: Option<Counted<'a>>,
 }
@@ -48,8 +52,8 @@ pub struct Passage<'a> {
 impl Layers {
     /// The layers, with at most this many requests in flight. Everybody may do everything without access control.
     #[must_use]
-    pub fn new(max_in_flight: usize, access: Option<Arc<AccessControl>>) -> Self {
-        Self { access, in_flight: InFlight::new(max_in_flight), metrics: None }
+    pub fn new(max_in_flight: usize, quotas: Quotas, access: Option<Arc<AccessControl>>) -> Self {
+        Self { access, in_flight: InFlight::new(max_in_flight), quotas, metrics: None }
     }
 
     /// The same, and requests are counted.
@@ -66,18 +70,22 @@ impl Layers {
         // Layers are steps, not futures around futures: each wrapper would make every request's future larger.
         let Operation { kind, context, .. } = *operation;
         let entered = || {
-            let grant = match &self.access {
-                Some(access) if !context.is_admitted => Granted(access.enter(operation)?),
-                _ => Granted::default(),
+            let (user, grant) = match &self.access {
+                Some(access) if !context.is_admitted => {
+                    let (user, grant) = access.enter(operation)?;
+                    (Some(user), Granted(grant))
+                }
+                _ => (None, Granted::default()),
             };
             let slot = self.in_flight.enter(kind)?;
-            Ok((slot, grant))
+            let held = self.quotas.enter(operation, user, true)?;
+            Ok((slot, held, grant))
         };
         let metrics = self.metrics.as_deref().map(|metrics| (metrics, metrics.begin(operation)));
         match entered() {
-            Ok((slot, grant)) => {
+            Ok((slot, held, grant)) => {
                 let counted = metrics.map(|(_, counted)| counted);
-                Ok(Passage { kind, slot, grant, counted })
+                Ok(Passage { kind, slot, held, grant, counted })
             }
             Err(refused) => {
                 trace::failed(context, kind, &refused);
@@ -97,16 +105,39 @@ impl Layers {
         self.access.as_ref().map_or(Ok(()), |access| access.administer(context, actions))
     }
 
-    /// Checks that a request may be carried out, for one that no command carries out.
+    /// Lets a request in that no command carries out, or refuses it. It is never delayed.
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`, or `Busy`.
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
-        self.access.as_ref().map_or(Ok(()), |access| access.enter(operation).map(drop))
+        let user = self.access.as_ref().map(|access| access.enter(operation)).transpose()?;
+        self.quotas.enter(operation, user.map(|(user, _)| user), false).map(drop)
+    }
+
+    /// The quotas, for an administrator.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 }
 
 impl Passage<'_> {
+    /// What to wait for before the request is carried out, if a quota delays it.
+    ///
+    /// # Errors
+    /// Its client loses the right to it.
+    // In a box of its own: few requests wait, and every request's future would be larger.
+    pub fn turn(&mut self) -> Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>>> {
+        let turn: Instant = self.held.as_ref()?.turn?;
+        Some(Box::pin(async move {
+            tokio::select! {
+                biased;
+                revoked = self.revoked() => Err(revoked),
+                () = tokio::time::sleep_until(turn.into()) => Ok(()),
+            }
+        }))
+    }
+
     /// Completes if the client loses the right to what the request waits for.
     pub async fn revoked(&mut self) -> Error {
         self.grant.revoked().await
@@ -120,8 +151,9 @@ impl Passage<'_> {
         if let Some(counted) = self.counted {
             counted.finish(context, result);
         }
-        if let Err(error) = result {
-            trace::failed(context, self.kind, error);
+        match result {
+            Ok(answered) => self.held.iter().for_each(|held| held.charge(answered)),
+            Err(error) => trace::failed(context, self.kind, error),
         }
         self.grant
     }
@@ -148,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_request_gives_its_slot_back() {
-        let layers = Layers::new(1, None);
+        let layers = Layers::new(1, Quotas::default(), None);
         let context = Context::of_client("c");
         let operation = Operation {
             kind: OperationKind::Send,

@@ -85,7 +85,7 @@ pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Action, Granted, Layers, Operation};
+use crate::layer::{Action, Granted, Layers, Operation, Quotas};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration::AdministrationTurns;
 use clients::Clients;
@@ -152,6 +152,14 @@ impl Processor {
             groups: command.groups(),
             size: command.size(),
         })?;
+        let turn = match passage.turn() {
+            Some(turn) => turn.await,
+            None => Ok(()),
+        };
+        if let Err(revoked) = turn {
+            drop(passage.finish(context, Err(&revoked)));
+            return Err(revoked);
+        }
         let result = tokio::select! {
             biased;
             result = command.handle(&self.environment, context) => result,
@@ -164,7 +172,7 @@ impl Processor {
     /// Checks that a client may do something that no command carries out.
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`, or `Busy`.
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
         self.layers.check(operation)
     }
@@ -230,6 +238,12 @@ impl Processor {
     /// `Unauthorized`.
     pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
         self.layers.administer(context, actions)
+    }
+
+    /// The quotas in force.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        self.layers.quotas()
     }
 
     /// Creates topics, then groups. With `replace` those that exist take the new configuration.

@@ -11,7 +11,7 @@ use super::clients::{ClientKey, Session};
 use super::lease::{LeaseHolder, Renewal};
 use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceiver, PushStream, Rules};
 use crate::context::Context;
-use crate::layer::Layers;
+use crate::layer::{Layers, Quotas};
 use crate::service::{
     AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, Change, ChangeInvisible,
     Delivered, Delivery, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages,
@@ -44,7 +44,12 @@ pub(super) fn backends<const N: usize>() -> ([Services; N], [Questions; N]) {
 /// The rules over these clusters.
 pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processor> {
     let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
-    Arc::new(Processor::new(clusters, rules, Layers::new(100, None), CancellationToken::new()))
+    Arc::new(Processor::new(
+        clusters,
+        rules,
+        Layers::new(100, Quotas::default(), None),
+        CancellationToken::new(),
+    ))
 }
 
 /// The next question, which is for another length of a lease.

@@ -24,6 +24,7 @@ pub(crate) mod code {
     pub(crate) const PUSH_REPLY: i32 = 326;
     pub(crate) const SUCCESS: i32 = 0;
     pub(crate) const SYSTEM_ERROR: i32 = 1;
+    pub(crate) const SYSTEM_BUSY: i32 = 2;
     pub(crate) const NOT_SUPPORTED: i32 = 3;
     pub(crate) const NO_PERMISSION: i32 = 16;
     pub(crate) const TOPIC_NOT_EXIST: i32 = 17;

@@ -17,6 +17,7 @@ mod metrics;
 mod port;
 mod process;
 mod pull;
+mod quotas;
 mod raw;
 mod receive;
 mod remoting;

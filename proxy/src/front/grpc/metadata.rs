@@ -88,6 +88,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
         namespace: text(headers, NAMESPACE).to_owned(),
         credentials: credentials(headers).map(Box::new),
         is_admitted: false,
+        is_continued: false,
         peer: peer.clone(),
         received: call.received,
         deadline: call.deadline,

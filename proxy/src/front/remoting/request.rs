@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -26,6 +27,8 @@ pub(super) struct Request {
     pub(super) memory: Memory,
     /// What the sender sent to prove who it is. It covers the request as it came.
     credentials: Option<Box<Credentials>>,
+    /// Whether a part of it has been carried out. Some requests need several commands.
+    begun: AtomicBool,
 }
 
 /// What a handler returns: an answer, whatever its code.
@@ -68,7 +71,7 @@ impl Request {
     /// A request that has just come in.
     pub(super) fn new(shared: Arc<Shared>, session: Arc<Session>, command: Command, memory: Memory) -> Self {
         let credentials = credentials(&command);
-        Self { shared, session, command, memory, credentials }
+        Self { shared, session, command, memory, credentials, begun: AtomicBool::new(false) }
     }
 
     /// A required field.
@@ -124,6 +127,7 @@ impl Request {
             namespace: self.command.text("ns").unwrap_or_default().to_owned(),
             credentials: self.credentials.clone(),
             is_admitted: false,
+            is_continued: self.begun.swap(true, Ordering::Relaxed),
             peer: self.session.peer().clone(),
             received: Instant::now(),
             deadline: None,
@@ -156,7 +160,9 @@ impl Request {
         topics: &dyn Names,
         groups: &dyn Names,
     ) -> Result<(), Refusal> {
-        let operation = Operation { kind, context: &self.context(), topics, groups, size: Size::default() };
+        let messages = usize::from(kind == OperationKind::Send);
+        let size = Size { messages, bytes: messages * self.command.body.len() };
+        let operation = Operation { kind, context: &self.context(), topics, groups, size };
         self.shared.processor.check(&operation).map_err(Refusal::from)
     }
 }

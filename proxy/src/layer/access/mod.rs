@@ -90,12 +90,15 @@ impl AccessControl {
         Ok(Some(Self { rules, source, seen, signature_lifetime: config.signature_lifetime }))
     }
 
-    /// Lets a request in if its sender is known and may do what it asks. Returns a grant if the
-    /// request waits, or opens a stream.
+    /// Lets a request in if its sender is known and may do what it asks. Returns who that is, and a grant if the request
+    /// waits, or opens a stream.
     ///
     /// # Errors
     /// `Unauthorized`.
-    pub(super) fn enter(&self, operation: &Operation<'_>) -> Result<Option<Box<Grant>>, Error> {
+    pub(super) fn enter<'a>(
+        &self,
+        operation: &Operation<'a>,
+    ) -> Result<(&'a str, Option<Box<Grant>>), Error> {
         let context = operation.context;
         let lasts =
             matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
@@ -110,7 +113,7 @@ impl AccessControl {
             let (user, secret) = (name.to_owned(), user.secret.clone());
             Box::new(Grant { changes, user, secret, from, needs: needs.to_owned() })
         };
-        Ok(changes.map(grant))
+        Ok((name, changes.map(grant)))
     }
 
     /// Lets a request of an administrator in: a super user, or somebody with these actions on `Cluster:*`.

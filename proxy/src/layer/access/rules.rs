@@ -59,12 +59,12 @@ impl Rules {
     }
 
     /// The user who signed a request.
-    pub(super) fn authenticate<'a>(
-        &'a self,
-        context: &'a Context,
+    pub(super) fn authenticate<'c>(
+        &self,
+        context: &'c Context,
         now: SystemTime,
         lifetime: Duration,
-    ) -> Result<(&'a str, &'a User), Error> {
+    ) -> Result<(&'c str, &User), Error> {
         let signature = Signature::read(context.credentials.as_deref())?;
         let name = signature.user;
         let user = self.known(name)?;

@@ -9,7 +9,7 @@ use super::policy::{Entry, Policies};
 use super::rights::Resource;
 use super::*;
 use crate::context::{Credentials, Signed, WireProtocol};
-use crate::layer::Names;
+use crate::layer::{Names, Quotas};
 
 const SECRET: &str = "open sesame";
 const KINDS: [OperationKind; 20] = [
@@ -271,7 +271,7 @@ fn the_remoting_protocol_signs_its_requests() {
 
 #[test]
 fn what_the_proxy_does_on_its_own_for_a_client_needs_no_signature() {
-    let layers = crate::layer::Layers::new(10, Some(Access::new(&[]).control));
+    let layers = crate::layer::Layers::new(10, Quotas::default(), Some(Access::new(&[]).control));
     let topic = "t".to_owned();
     let enter = |context: &Context| {
         let entered = layers.enter(&operation(context, OperationKind::ChangeInvisible, &topic, &topic));
@@ -288,7 +288,7 @@ async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
     let context = signed_by("alice", SECRET);
     let grant = |access: &Access| {
         let entered = access.control.enter(&operation(&context, OperationKind::Receive, &topic, &group));
-        entered.map(|grant| grant.expect("a receive waits"))
+        entered.map(|(_, grant)| grant.expect("a receive waits"))
     };
     let change = |access: &Access| {
         access.file.write(&access.tables).expect("written");

@@ -1,0 +1,354 @@
+//! The quotas in force, and what requests hold of them.
+
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::bucket::{Allowance, Amounts, Demand, Excess};
+use super::buckets::{Buckets, Name};
+use super::priority::Priority;
+use super::quota::{Gauge, OnExcess, Per, Quota, Rate};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+use crate::layer::{Names, Operation, OperationKind, Size};
+use crate::pattern;
+
+/// The most quotas that a proxy may have: each request is compared with all of them.
+const MAX_QUOTAS: usize = 1000;
+
+/// The quotas in force.
+pub struct Quotas {
+    /// Whether there are any. Without quotas, this is all that a request looks at.
+    any: AtomicBool,
+    rules: RwLock<Arc<[Arc<Rule>]>>,
+    fleet: NonZeroU32,
+    has_users: bool,
+    /// Names are kept as numbers that nobody outside can choose.
+    hasher: RandomState,
+}
+
+/// A quota, and what it has done since it was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaStatus {
+    /// The quota.
+    pub quota: Quota,
+    /// Requests that it has refused.
+    pub refused: u64,
+    /// Requests that it has delayed.
+    pub delayed: u64,
+}
+
+struct Rule {
+    quota: Quota,
+    allowance: Allowance,
+    buckets: Mutex<Buckets>,
+    refused: AtomicU64,
+    delayed: AtomicU64,
+}
+
+/// What a request holds of the quotas that apply to it. Dropping it ends the request.
+pub(in crate::layer) struct Held {
+    parts: Vec<Part>,
+    demand: Demand,
+    /// When its turn is, if it is delayed.
+    pub(in crate::layer) turn: Option<Instant>,
+}
+
+struct Part {
+    rule: Arc<Rule>,
+    name: Name,
+    client: u64,
+}
+
+/// Who asks for what, as far as quotas look at it. A request that names several topics or groups is one for the first: it
+/// sends to and receives from one only.
+struct Asking<'a> {
+    context: &'a Context,
+    user: Option<&'a str>,
+    group: Option<&'a str>,
+    topic: Option<&'a str>,
+}
+
+impl Quotas {
+    /// These quotas, for one of a fleet of so many proxies. `has_users` says whether access control tells who a user is.
+    ///
+    /// # Errors
+    /// What is wrong with one of them.
+    pub fn new(quotas: &[Quota], fleet: NonZeroU32, has_users: bool) -> Result<Self, String> {
+        let none = Self { fleet, has_users, ..Self::default() };
+        for (index, quota) in quotas.iter().enumerate() {
+            if quotas[..index].iter().any(|other| other.name == quota.name) {
+                return Err(format!("two quotas are called {}", quota.name));
+            }
+            none.set(quota.clone())?;
+        }
+        Ok(none)
+    }
+
+    /// Adds a quota, or replaces the one of this name. Its buckets are full at first.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn set(&self, quota: Quota) -> Result<(), String> {
+        let wrong = |why: String| format!("quota {}: {why}", quota.name);
+        quota.check().map_err(wrong)?;
+        if quota.needs_users() && !self.has_users {
+            return Err(wrong("without access control (access.file), there are no users".to_owned()));
+        }
+        let rule = Arc::new(Rule::new(quota, self.fleet, Instant::now()));
+        let mut rules = self.rules.write();
+        let mut changed = rules.to_vec();
+        match changed.iter().position(|other| other.quota.name == rule.quota.name) {
+            Some(index) => changed[index] = rule,
+            None if changed.len() >= MAX_QUOTAS => {
+                return Err(format!("there are {MAX_QUOTAS} quotas already"));
+            }
+            None => changed.push(rule),
+        }
+        *rules = changed.into();
+        self.any.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes a quota. Returns whether there was one of this name.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut rules = self.rules.write();
+        let rest: Arc<[_]> = rules.iter().filter(|rule| rule.quota.name != name).cloned().collect();
+        let removed = rest.len() < rules.len();
+        self.any.store(!rest.is_empty(), Ordering::Relaxed);
+        *rules = rest;
+        removed
+    }
+
+    /// The quotas in force.
+    #[must_use]
+    pub fn list(&self) -> Vec<QuotaStatus> {
+        let rules = self.rules.read().clone();
+        let status = |rule: &Arc<Rule>| QuotaStatus {
+            quota: rule.quota.clone(),
+            refused: rule.refused.load(Ordering::Relaxed),
+            delayed: rule.delayed.load(Ordering::Relaxed),
+        };
+        rules.iter().map(status).collect()
+    }
+
+    /// Lets a request of this user in, unless it exceeds a quota. With `may_wait`, it may have to wait for its turn.
+    ///
+    /// # Errors
+    /// `Busy`, with the quota and the time to wait.
+    pub(in crate::layer) fn enter(
+        &self,
+        operation: &Operation<'_>,
+        user: Option<&str>,
+        may_wait: bool,
+    ) -> Result<Option<Box<Held>>, Error> {
+        if !self.any.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.enter_at(operation, user, (may_wait, Instant::now()))
+    }
+
+    fn enter_at(
+        &self,
+        operation: &Operation<'_>,
+        user: Option<&str>,
+        (may_wait, now): (bool, Instant),
+    ) -> Result<Option<Box<Held>>, Error> {
+        let Some(demand) = demand(operation) else { return Ok(None) };
+        let context = operation.context;
+        let asking = Asking { context, user, group: first(operation.groups), topic: first(operation.topics) };
+        let client = self.hasher.hash_one((user, &context.client_id, context.host()));
+        let rules = self.rules.read().clone();
+        let mut held = Held { parts: Vec::new(), demand, turn: None };
+        for rule in rules.iter().filter(|rule| rule.applies_to(&asking)) {
+            let Some(name) = rule.name(&asking, client, &self.hasher) else { continue };
+            let patience = may_wait.then(|| rule.patience(context, now)).unwrap_or_default();
+            match rule.enter((name, client), &demand, (patience, now)) {
+                Ok((part, delay)) => {
+                    held.turn = held.turn.max(delay.map(|delay| now + delay));
+                    held.parts.push(part);
+                }
+                Err(excess) => {
+                    held.give_back();
+                    return Err(rule.refusal(excess));
+                }
+            }
+        }
+        Ok((!held.parts.is_empty()).then(|| Box::new(held)))
+    }
+}
+
+/// No quotas.
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            any: AtomicBool::new(false),
+            rules: RwLock::new(Arc::new([])),
+            fleet: NonZeroU32::MIN,
+            has_users: false,
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Rule {
+    fn new(quota: Quota, fleet: NonZeroU32, now: Instant) -> Self {
+        let allowance = Allowance::new(&quota, fleet);
+        let buckets = Mutex::new(Buckets::new(&allowance, quota.per != Per::Client, now));
+        Self { quota, allowance, buckets, refused: AtomicU64::new(0), delayed: AtomicU64::new(0) }
+    }
+
+    fn applies_to(&self, asking: &Asking<'_>) -> bool {
+        let Quota { client, user, group, topic, .. } = &self.quota;
+        let matches = |pattern: &Option<String>, name: Option<&str>| {
+            pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| pattern::matches(pattern, name)))
+        };
+        matches(client, Some(&asking.context.client_id))
+            && matches(user, asking.user)
+            && matches(group, asking.group)
+            && matches(topic, asking.topic)
+    }
+
+    /// Which bucket a request belongs to; `None` if it names nothing that this quota is for.
+    fn name(&self, asking: &Asking<'_>, client: u64, hasher: &RandomState) -> Option<Name> {
+        let hash = |name: &str| Some(hasher.hash_one(name));
+        match self.quota.per {
+            Per::Client => Some(Some(client)),
+            Per::Address => Some(Some(hasher.hash_one(asking.context.host()))),
+            Per::User => asking.user.map(hash),
+            Per::Group => asking.group.map(hash),
+            Per::Topic => asking.topic.map(hash),
+            Per::Proxy => Some(None),
+        }
+    }
+
+    /// How long a request may be delayed.
+    fn patience(&self, context: &Context, now: Instant) -> Duration {
+        match self.quota.on_excess {
+            OnExcess::Refuse => Duration::ZERO,
+            OnExcess::Delay => {
+                // The rest of the time is for carrying it out.
+                let half = context.deadline.map(|deadline| deadline.saturating_duration_since(now) / 2);
+                half.map_or(self.quota.max_delay, |half| half.min(self.quota.max_delay))
+            }
+        }
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        (name, client): (Name, u64),
+        demand: &Demand,
+        (patience, now): (Duration, Instant),
+    ) -> Result<(Part, Option<Duration>), Excess> {
+        let mut buckets = self.buckets.lock();
+        let (name, client) = buckets.ask(&self.allowance, (name, client), now);
+        let bucket = buckets.get(name);
+        let delay = match bucket.excess(&self.allowance, client, demand) {
+            None => None,
+            Some(Excess::Rate(_, wait)) if wait <= patience => Some(wait),
+            Some(excess) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(excess);
+            }
+        };
+        bucket.take(&self.allowance, client, &demand.take, now);
+        bucket.begin(demand.gauge, client);
+        if delay.is_some() {
+            self.delayed.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((Part { rule: self.clone(), name, client }, delay))
+    }
+
+    fn refusal(&self, excess: Excess) -> Error {
+        let Quota { name, per, .. } = &self.quota;
+        let whom = per.phrase();
+        let message = match excess {
+            Excess::Rate(rate, wait) => {
+                let (limit, unit) = (self.quota.rate(rate).map_or(0, u64::from), rate.unit());
+                let wait = wait.as_secs_f64();
+                format!("the quota {name} allows {limit} {unit} per second {whom}; try again in {wait} s")
+            }
+            Excess::Gauge(gauge) => {
+                let (limit, unit) = (self.quota.gauge(gauge).map_or(0, u32::from), gauge.unit());
+                format!("the quota {name} allows {limit} {unit} {whom}; try again when one of them has ended")
+            }
+        };
+        Error::new(ErrorKind::Busy, message)
+    }
+}
+
+impl Held {
+    /// Charges what a receive has brought.
+    pub(in crate::layer) fn charge(&self, brought: Size) {
+        self.charge_at(brought, Instant::now());
+    }
+
+    fn charge_at(&self, brought: Size, now: Instant) {
+        if self.demand.gauge != Gauge::LongPolls || brought.messages == 0 {
+            return;
+        }
+        let mut amounts = Amounts::default();
+        amounts[Rate::ReceiveMessages as usize] = brought.messages as f64;
+        amounts[Rate::ReceiveBytes as usize] = brought.bytes as f64;
+        for Part { rule, name, client } in &self.parts {
+            rule.buckets.lock().get(*name).take(&rule.allowance, *client, &amounts, now);
+        }
+    }
+
+    /// For a request that is not carried out.
+    fn give_back(&self) {
+        for Part { rule, name, .. } in &self.parts {
+            rule.buckets.lock().get(*name).give_back(&rule.allowance, &self.demand.take);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for Part { rule, name, client } in &self.parts {
+            rule.buckets.lock().get(*name).end(self.demand.gauge, *client);
+        }
+    }
+}
+
+/// What a request asks for; `None` if no quota is for it.
+fn demand(operation: &Operation<'_>) -> Option<Demand> {
+    let Operation { kind, context, size, .. } = *operation;
+    let priority = Priority::of(kind);
+    if context.is_admitted || priority == Priority::Session {
+        return None;
+    }
+    let (mut take, mut test) = (Amounts::default(), Amounts::default());
+    if !context.is_continued {
+        take[Rate::Requests as usize] = 1.0;
+    }
+    let gauge = match kind {
+        OperationKind::Receive | OperationKind::Pull => {
+            test[Rate::ReceiveMessages as usize] = 1.0;
+            test[Rate::ReceiveBytes as usize] = 1.0;
+            Gauge::LongPolls
+        }
+        OperationKind::Send => {
+            take[Rate::SendMessages as usize] = size.messages as f64;
+            take[Rate::SendBytes as usize] = size.bytes as f64;
+            Gauge::InFlight
+        }
+        _ => Gauge::InFlight,
+    };
+    Some(Demand { take, test, gauge, priority })
+}
+
+fn first<'a>(names: &'a dyn Names) -> Option<&'a str> {
+    let mut first = None;
+    names.each(&mut |name| {
+        first.get_or_insert(name);
+    });
+    first.filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+use std::num::NonZeroU64;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn some(limit: u64) -> Option<NonZeroU64> {
+    NonZeroU64::new(limit)
+}
+
+/// A quota of sent messages per second.
+fn sends(per: Per, limit: u64) -> Quota {
+    Quota { send_messages_per_second: some(limit), ..Quota::new("q".to_owned(), per) }
+}
+
+fn only(quota: Quota) -> Quotas {
+    Quotas::new(&[quota], NonZeroU32::MIN, true).expect("a quota")
+}
+
+/// Requests that come at times of the test's choice.
+struct Requests {
+    quotas: Quotas,
+    now: Instant,
+}
+
+type Entered = Result<Option<Box<Held>>, Error>;
+
+impl Requests {
+    fn new(quotas: Quotas) -> Self {
+        Self { quotas, now: Instant::now() }
+    }
+
+    fn of(quota: Quota) -> Self {
+        Self::new(only(quota))
+    }
+
+    fn enter(&self, context: &Context, kind: OperationKind, size: Size) -> Entered {
+        let operation = Operation { kind, context, topics: &"t".to_owned(), groups: &"g".to_owned(), size };
+        self.quotas.enter_at(&operation, Some("alice"), (true, self.now))
+    }
+
+    fn one(&self, client: &str, kind: OperationKind) -> Entered {
+        self.enter(&Context::of_client(client), kind, Size { messages: 1, bytes: 10 })
+    }
+
+    fn send(&self, client: &str) -> bool {
+        self.one(client, OperationKind::Send).is_ok()
+    }
+
+    /// How many of so many sends pass at once.
+    fn passing(&self, client: &str, sends: usize) -> usize {
+        (0..sends).filter(|_| self.send(client)).count()
+    }
+}
+
+fn refusal(entered: Entered) -> String {
+    entered.err().map(|error| error.message).unwrap_or_default()
+}
+
+#[test]
+fn what_exceeds_a_quota_is_refused_and_told_how_long_to_wait() {
+    let mut requests = Requests::of(Quota { burst: 2 * SECOND, ..sends(Per::Client, 10) });
+    assert_eq!(requests.passing("a", 30), 20);
+    let text = refusal(requests.one("a", OperationKind::Send));
+    assert_eq!(text, "the quota q allows 10 sent messages per second for each client; try again in 0.1 s");
+    assert!(requests.send("b"), "another client has a bucket of its own");
+    requests.now += Duration::from_millis(99);
+    assert!(!requests.send("a"));
+    requests.now += Duration::from_millis(1);
+    assert!(requests.send("a"), "the time that it was told is enough");
+    assert_eq!(requests.quotas.list()[0].refused, 12);
+}
+
+#[test]
+fn a_quota_is_for_what_its_patterns_match() {
+    let quota = |change: fn(&mut Quota)| {
+        let mut quota = sends(Per::Proxy, 1);
+        change(&mut quota);
+        let requests = Requests::of(quota);
+        requests.passing("app-1", 3)
+    };
+    for (change, passing) in [
+        ((|quota| quota.client = Some("app-*".to_owned())) as fn(&mut Quota), 1),
+        (|quota| quota.client = Some("web-*".to_owned()), 3),
+        (|quota| quota.user = Some("alice".to_owned()), 1),
+        (|quota| quota.user = Some("bob".to_owned()), 3),
+        (|quota| quota.topic = Some("t".to_owned()), 1),
+        (|quota| quota.topic = Some("x*".to_owned()), 3),
+        (|quota| quota.group = Some("*".to_owned()), 1),
+        (|quota| (quota.group, quota.topic) = (Some("g".to_owned()), Some("x".to_owned())), 3),
+        (|quota| quota.per = Per::User, 1),
+        (|quota| quota.per = Per::Topic, 1),
+        (|quota| quota.per = Per::Group, 1),
+        (|quota| quota.per = Per::Address, 1),
+    ] {
+        assert_eq!(quota(change), passing);
+    }
+}
+
+#[test]
+fn mistakes_are_told() {
+    let unlimited = Quota::new("q".to_owned(), Per::Client);
+    let has_users = |quotas: &[Quota], has_users| Quotas::new(quotas, NonZeroU32::MIN, has_users).err();
+    let wrong = |quotas: &[Quota]| has_users(quotas, true).expect("a mistake");
+    assert!(wrong(std::slice::from_ref(&unlimited)).contains("it limits nothing"));
+    assert!(wrong(&[Quota { name: "a b".to_owned(), ..sends(Per::Client, 1) }]).contains("its name"));
+    assert!(wrong(&[Quota { burst: Duration::ZERO, ..sends(Per::Client, 1) }]).contains("burst"));
+    assert!(wrong(&[Quota { max_delay: 3600 * SECOND, ..sends(Per::Client, 1) }]).contains("max_delay"));
+    assert_eq!(wrong(&[sends(Per::Client, 1), sends(Per::Topic, 1)]), "two quotas are called q");
+    let without = has_users(&[sends(Per::User, 1)], false).expect("a mistake");
+    assert!(without.contains("access control"), "{without}");
+}
+
+#[test]
+fn settling_goes_on_for_another_burst_and_heartbeats_always() {
+    let quota = Quota { requests_per_second: some(10), ..Quota::new("q".to_owned(), Per::Client) };
+    let requests = Requests::of(quota);
+    assert_eq!(requests.passing("a", 20), 10);
+    let passing = |kind| (0..30).filter(|_| requests.one("a", kind).is_ok()).count();
+    assert_eq!(passing(OperationKind::Receive), 0);
+    assert_eq!(passing(OperationKind::Acknowledge), 10);
+    assert_eq!(passing(OperationKind::Heartbeat), 30);
+}
+
+#[test]
+fn parts_of_a_request_are_one_request_and_what_the_proxy_does_on_its_own_is_none() {
+    let quota = Quota { requests_per_second: some(1), ..Quota::new("q".to_owned(), Per::Client) };
+    let requests = Requests::of(quota);
+    assert!(requests.send("a") && !requests.send("a"));
+    let more = Context { is_continued: true, ..Context::of_client("a") };
+    let own = Context { is_admitted: true, ..Context::of_client("a") };
+    for context in [more, own] {
+        assert!(requests.enter(&context, OperationKind::QueryRoute, Size::default()).is_ok());
+    }
+}
+
+#[test]
+fn a_receive_is_charged_for_what_it_brought() {
+    for quota in [
+        Quota { receive_messages_per_second: some(10), ..Quota::new("q".to_owned(), Per::Group) },
+        Quota { receive_bytes_per_second: some(1000), ..Quota::new("q".to_owned(), Per::Group) },
+    ] {
+        let mut requests = Requests::of(quota);
+        let receive = |requests: &Requests| requests.one("a", OperationKind::Receive);
+        let empty = receive(&requests).expect("tokens").expect("held");
+        empty.charge_at(Size::default(), requests.now);
+        let held = receive(&requests).expect("tokens").expect("held");
+        held.charge_at(Size { messages: 32, bytes: 3200 }, requests.now);
+        assert!(receive(&requests).is_err());
+        requests.now += 2 * SECOND;
+        assert!(receive(&requests).is_err(), "the debt is 2.2 s");
+        requests.now += SECOND;
+        assert!(receive(&requests).is_ok());
+    }
+}
+
+#[test]
+fn requests_at_a_time_are_counted_until_they_end() {
+    let quota = Quota {
+        long_polls: NonZeroU32::new(2),
+        requests_in_flight: NonZeroU32::new(1),
+        ..Quota::new("q".to_owned(), Per::Client)
+    };
+    let requests = Requests::of(quota);
+    let first = requests.one("a", OperationKind::Receive).expect("room");
+    let _second = requests.one("a", OperationKind::Pull).expect("room");
+    assert_eq!(
+        refusal(requests.one("a", OperationKind::Receive)),
+        "the quota q allows 2 waiting receives for each client; try again when one of them has ended"
+    );
+    let _send = requests.one("a", OperationKind::Send).expect("receives do not count");
+    assert!(!requests.send("a"));
+    let _ack = requests.one("a", OperationKind::Acknowledge).expect("settling has as much again");
+    assert!(requests.one("a", OperationKind::Acknowledge).is_err());
+    drop(first);
+    assert!(requests.one("a", OperationKind::Receive).is_ok());
+}
+
+#[test]
+fn excess_is_delayed_within_bounds_if_so_configured() {
+    let quota = Quota { on_excess: OnExcess::Delay, ..sends(Per::Client, 10) };
+    let requests = Requests::of(quota);
+    assert_eq!(requests.passing("a", 10), 10);
+    let turn = |entered: Entered| entered.expect("a turn").expect("held").turn;
+    for wait in 1..=10 {
+        let turn = turn(requests.one("a", OperationKind::Send)).expect("a delay") - requests.now;
+        assert_eq!(turn.as_millis(), wait * 100);
+    }
+    assert!(!requests.send("a"), "it would wait for more than max_delay");
+    let hurried = Context { deadline: Some(requests.now + SECOND), ..Context::of_client("b") };
+    let send = || requests.enter(&hurried, OperationKind::Send, Size { messages: 1, bytes: 1 });
+    let passing = (0..30).filter(|_| send().is_ok()).count();
+    assert_eq!(passing, 15, "half of its time may pass");
+    let QuotaStatus { delayed, .. } = &requests.quotas.list()[0];
+    assert_eq!(*delayed, 15);
+}
+
+#[test]
+fn a_refused_request_takes_nothing_of_other_quotas() {
+    let wide = Quota { name: "wide".to_owned(), ..sends(Per::Proxy, 10) };
+    let narrow = Quota { name: "narrow".to_owned(), ..sends(Per::Client, 1) };
+    let requests = Requests::new(Quotas::new(&[wide, narrow], NonZeroU32::MIN, false).expect("quotas"));
+    assert_eq!(requests.passing("a", 100), 1);
+    let others = (0..20).filter(|client| requests.send(&format!("client {client}"))).count();
+    assert_eq!(others, 9);
+}
+
+#[test]
+fn each_proxy_of_a_fleet_allows_its_part() {
+    let fleet = NonZeroU32::new(3).expect("three");
+    let quota = Quota { long_polls: NonZeroU32::new(2), ..sends(Per::Client, 30) };
+    let requests = Requests::new(Quotas::new(&[quota], fleet, false).expect("a quota"));
+    assert_eq!(requests.passing("a", 100), 10);
+    let _poll = requests.one("a", OperationKind::Receive).expect("at least one");
+    assert!(requests.one("a", OperationKind::Receive).is_err());
+}
+
+#[test]
+fn quotas_change_at_run_time() {
+    let requests = Requests::of(sends(Per::Client, 1));
+    assert_eq!(requests.passing("a", 5), 1);
+    requests.quotas.set(sends(Per::Client, 3)).expect("replaced");
+    assert_eq!(requests.passing("a", 5), 3);
+    assert!(requests.quotas.remove("q") && !requests.quotas.remove("q"));
+    assert_eq!(requests.passing("a", 5), 5);
+}
+
+/// How many sends of each client pass in ten seconds, if they send so often per second.
+fn served<const N: usize>(quota: Quota, rates: [u32; N]) -> [usize; N] {
+    let mut requests = Requests::of(quota);
+    let mut served = [0; N];
+    for tick in 0..10_000u32 {
+        requests.now += Duration::from_millis(1);
+        for (client, rate) in rates.into_iter().enumerate() {
+            let before = tick * rate / 1000;
+            let due = (tick + 1) * rate / 1000 - before;
+            served[client] += requests.passing(&format!("client {client}"), due as usize);
+        }
+    }
+    served
+}
+
+#[test]
+fn clients_of_one_quota_get_equal_shares_of_what_is_scarce() {
+    // One that asks for ten times the limit, and others beside it.
+    let [noisy, quiet] = served(sends(Per::Topic, 100), [1000, 30]);
+    assert_eq!(quiet, 300, "it stays below its share");
+    assert!((680..=800).contains(&noisy), "it gets what is left: {noisy}");
+    let [one, other] = served(sends(Per::Topic, 100), [1000, 400]);
+    assert!((450..=600).contains(&one) && (450..=600).contains(&other), "{one} {other}");
+    let [alone] = served(sends(Per::Topic, 100), [1000]);
+    assert!((1090..=1100).contains(&alone), "nobody else needs it: {alone}");
+    let small = served(sends(Per::Topic, 1), [10, 10]);
+    assert!(small.iter().all(|served| (4..=6).contains(served)), "{small:?}");
+    let many = served(sends(Per::Topic, 100), [200; 20]);
+    assert!(many.iter().all(|served| (40..=70).contains(served)), "{many:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn at_most_the_limit_and_a_burst_pass(
+        limit in 1u64..200,
+        burst in 1u32..5,
+        shared in any::<bool>(),
+        delay in any::<bool>(),
+        steps in proptest::collection::vec((0u64..300, 0u8..4, 1usize..12), 1..300),
+    ) {
+        let mut requests = Requests::of(Quota {
+            burst: burst * SECOND,
+            on_excess: if delay { OnExcess::Delay } else { OnExcess::Refuse },
+            ..sends(if shared { Per::Topic } else { Per::Client }, limit)
+        });
+        // When how many messages have passed: of the client that is looked at, or of all.
+        let mut passed: Vec<(Instant, usize)> = Vec::new();
+        let mut largest = 0;
+        for (pause, client, messages) in steps {
+            requests.now += Duration::from_millis(pause);
+            let context = Context::of_client(&client.to_string());
+            let entered = requests.enter(&context, OperationKind::Send, Size { messages, bytes: 0 });
+            let Ok(held) = entered else { continue };
+            if shared || client == 0 {
+                passed.push((held.and_then(|held| held.turn).unwrap_or(requests.now), messages));
+                largest = largest.max(messages);
+            }
+        }
+        passed.sort();
+        let capacity = limit * u64::from(burst);
+        // A request that is larger than the bucket, or than the reserve of a shared one, leaves a debt.
+        let whole = if shared { (capacity / 10).max(1) } else { capacity };
+        let debt = (largest as u64).saturating_sub(whole);
+        for (first, (begin, _)) in passed.iter().enumerate() {
+            let window = passed[first..].iter().take_while(|(at, _)| *at - *begin <= 10 * SECOND);
+            let sum: usize = window.map(|(_, messages)| messages).sum();
+            prop_assert!(sum as u64 <= limit * 10 + capacity + debt, "{sum} messages in 10 s");
+        }
+    }
+}

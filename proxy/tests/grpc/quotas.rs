@@ -1,0 +1,102 @@
+//! Quotas: who exceeds one is told so in the terms of their protocol, while others are served.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proxy::layer::{Per, Quota};
+
+use crate::classic::{Classic, code as classic_code, send as classic_send};
+use crate::support::{
+    Client, Proxy, ack, code, handle, message, receive, receive_as, receive_request, request_of, send,
+};
+
+/// So small that whoever has sent or received anything is refused for as long as a test takes.
+fn tiny(per: Per) -> Quota {
+    Quota { send_bytes_per_second: NonZeroU64::new(1), ..Quota::new("tiny".to_owned(), per) }
+}
+
+/// A body that takes many minutes' worth of it.
+fn large() -> String {
+    "x".repeat(1000)
+}
+
+async fn proxy(quota: Quota) -> Proxy {
+    Proxy::configured(|config| config.quotas.push(quota)).await
+}
+
+pub(crate) async fn send_as(client: &mut Client, client_id: &str) -> pb::Status {
+    let sent = pb::SendMessageRequest { messages: vec![message("t", "m", &large())] };
+    let answer = client.send_message(request_of(client_id, sent)).await.expect("an answer");
+    answer.into_inner().status.expect("a status")
+}
+
+#[tokio::test]
+async fn a_client_beyond_its_quota_is_told_how_long_to_wait_while_others_are_served() {
+    let proxy = proxy(tiny(Per::Client)).await;
+    let mut client = proxy.client().await;
+    assert_eq!(send_as(&mut client, "noisy").await.code(), pb::Code::Ok);
+    let refused = send_as(&mut client, "noisy").await;
+    assert_eq!(refused.code(), pb::Code::TooManyRequests);
+    let told = "the quota tiny allows 1 sent bytes per second for each client; try again in ";
+    let wait = refused.message.strip_prefix(told).and_then(|rest| rest.strip_suffix(" s"));
+    let wait: f64 = wait.unwrap_or(&refused.message).parse().expect("a number of seconds");
+    assert!(wait > 0.0 && wait <= 1000.0, "{wait}");
+    assert_eq!(send_as(&mut client, "quiet").await.code(), pb::Code::Ok);
+}
+
+#[tokio::test]
+async fn receives_wait_for_what_was_delivered_before_while_acknowledgements_go_on() {
+    let quota = Quota { send_bytes_per_second: None, ..tiny(Per::Group) };
+    let proxy = proxy(Quota { receive_bytes_per_second: NonZeroU64::new(1), ..quota }).await;
+    let mut client = proxy.client().await;
+    send(&mut client, vec![message("t", "m", &large())]).await;
+    let received = receive(&mut client, receive_request("t", "g")).await;
+    assert_eq!(received.messages.len(), 1);
+    let again = receive(&mut client, receive_request("t", "g")).await;
+    assert_eq!(again.status.code(), pb::Code::TooManyRequests, "{}", again.status.message);
+    let acked = ack(&mut client, ["t", "g"], &[&handle(&received.messages[0])]).await;
+    assert_eq!(code(acked.status), pb::Code::Ok);
+    let other = receive(&mut client, receive_request("t", "h")).await;
+    assert_eq!(other.messages.len(), 1, "another group has its own");
+}
+
+#[tokio::test]
+async fn a_poll_too_many_is_refused_until_one_has_ended() {
+    let quota = Quota { send_bytes_per_second: None, ..tiny(Per::Client) };
+    let proxy = proxy(Quota { long_polls: NonZeroU32::new(1), ..quota }).await;
+    let (mut one, mut other) = (proxy.client().await, proxy.client().await);
+    let polls = [&mut one, &mut other].map(|client| Box::pin(receive(client, receive_request("t", "g"))));
+    let (refused, _, waiting) = futures::future::select_all(polls).await;
+    assert_eq!(refused.status.code(), pb::Code::TooManyRequests);
+    let told = refused.status.message;
+    assert!(told.contains("1 waiting receives for each client"), "{told}");
+    let mut third = proxy.client().await;
+    send(&mut third, vec![message("t", "m", "body")]).await;
+    let wanted = request_of("another", receive_request("t", "h"));
+    assert_eq!(receive_as(&mut third, wanted).await.messages.len(), 1);
+    for poll in waiting {
+        assert_eq!(poll.await.messages.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_classic_client_beyond_its_quota_is_told_that_the_system_is_busy() {
+    let proxy = Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        config.quotas.push(tiny(Per::Client));
+    })
+    .await;
+    let mut noisy = Classic::connect(proxy.address).await;
+    noisy.heartbeat("noisy", &["pg"], &[]).await;
+    let order = || classic_send("t", 0, &[("UNIQ_KEY", "id")], &large());
+    assert_eq!(noisy.call(order()).await.code, classic_code::SUCCESS);
+    let refused = noisy.call(order()).await;
+    assert_eq!(refused.code, classic_code::SYSTEM_BUSY);
+    let told = refused.remark.expect("a remark");
+    assert!(told.contains("the quota tiny allows 1 sent bytes per second for each client"), "{told}");
+    // It stays alive meanwhile.
+    noisy.heartbeat("noisy", &["pg"], &[]).await;
+    let mut quiet = Classic::connect(proxy.address).await;
+    quiet.heartbeat("quiet", &["pg"], &[]).await;
+    assert_eq!(quiet.call(order()).await.code, classic_code::SUCCESS);
+}
