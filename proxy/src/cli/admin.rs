@@ -10,6 +10,7 @@ use super::commands::{ClientCommand, Command, GroupCommand, Named, Server, Store
 use super::dead_letters;
 use super::messages;
 use super::output::{Done, show};
+use super::quotas;
 use super::stat_reports::{GroupReport, ResetReport, TopicReport};
 use super::store_reports::{ClientReport, StoreReport};
 use super::summary_reports::{GroupSummaries, TopicSummaries};
@@ -67,6 +68,7 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
         Command::Group(command) => group(command).await,
         Command::Message(command) => messages::run(command).await,
         Command::Dlq(command) => dead_letters::run(command).await,
+        Command::Quota(command) => quotas::run(command).await,
         Command::LogLevel { level, server } => {
             server.connect().await?.change_log_level(level).await?;
             done("set", "log level", level.name().to_owned(), &server)

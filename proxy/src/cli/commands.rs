@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 use super::access::{AclCommand, UserCommand};
 use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
+use super::quotas::QuotaCommand;
 use super::settings::{GroupSettings, TopicSettings};
 use super::store_check::{Check, CopyTo};
 use super::times;
@@ -31,6 +32,9 @@ pub(super) enum Command {
     /// Look at the clients of a running proxy
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Manage how much the clients of a running proxy may do
+    #[command(subcommand)]
+    Quota(QuotaCommand),
     /// Manage the users of a proxy with access control
     #[command(subcommand)]
     User(UserCommand),

@@ -11,6 +11,7 @@ mod memory;
 mod message_reports;
 mod messages;
 mod output;
+mod quotas;
 mod settings;
 mod stat_reports;
 mod store_check;

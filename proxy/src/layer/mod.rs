@@ -8,9 +8,10 @@ mod metrics;
 mod operation;
 mod trace;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
+
+use futures::future::BoxFuture;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -127,7 +128,7 @@ impl Passage<'_> {
     /// # Errors
     /// Its client loses the right to it.
     // In a box of its own: few requests wait, and every request's future would be larger.
-    pub fn turn(&mut self) -> Option<Pin<Box<dyn Future<Output = Result<(), Error>> + Send + '_>>> {
+    pub fn turn(&mut self) -> Option<BoxFuture<'_, Result<(), Error>>> {
         let turn: Instant = self.held.as_ref()?.turn?;
         Some(Box::pin(async move {
             tokio::select! {

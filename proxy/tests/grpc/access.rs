@@ -180,6 +180,37 @@ async fn administrators_sign_in() {
 }
 
 #[tokio::test]
+async fn a_users_quota_counts_what_they_signed_and_only_administrators_change_it() {
+    let may_send: &[&[&str]] = &[&["Topic:*", "pub"]];
+    let (guarded, secrets) = Guarded::start(&[
+        ("shop", may_send),
+        ("billing", may_send),
+        ("ops", &[&["Cluster:*", "list,create,update"]]),
+    ])
+    .await;
+    let run = async |user: usize, arguments: &[&str]| {
+        let signed = ["--access-key", ["shop", "billing", "ops"][user], "--secret-key", &secrets[user]];
+        admin::run(&guarded.proxy, &[arguments, &signed].concat(), "").await
+    };
+    let set = ["quota", "set", "users", "--per", "user", "--send-bytes-per-second", "1"];
+    assert!(text(&run(0, &set).await.stderr).contains("User:shop has no permission"));
+    assert!(run(2, &set).await.status.success());
+    let mut client = guarded.proxy.client().await;
+    let mut send = async |user: usize| {
+        let order = message("orders", "1", &"x".repeat(1000));
+        let order = request(pb::SendMessageRequest { messages: vec![order] });
+        let order = signed(order, ["shop", "billing"][user], &secrets[user]);
+        code(client.send_message(order).await.expect("an answer").into_inner().status)
+    };
+    assert_eq!(send(0).await, pb::Code::Ok);
+    assert_eq!(send(0).await, pb::Code::TooManyRequests);
+    assert_eq!(send(1).await, pb::Code::Ok);
+    assert!(run(2, &["quota", "list"]).await.status.success());
+    let removed = run(2, &["quota", "remove", "users"]).await;
+    assert!(text(&removed.stderr).contains("User:ops has no permission"), "{}", text(&removed.stderr));
+}
+
+#[tokio::test]
 async fn a_disabled_user_is_cut_off_within_seconds() {
     let (guarded, secrets) =
         Guarded::start(&[("billing", &[&["Topic:orders", "sub,pub"], &["Group:billing", "sub"]])]).await;

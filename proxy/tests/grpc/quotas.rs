@@ -5,6 +5,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::layer::{Per, Quota};
 
+use crate::admin;
+use crate::admin::text;
 use crate::classic::{Classic, code as classic_code, send as classic_send};
 use crate::support::{
     Client, Proxy, ack, code, handle, message, receive, receive_as, receive_request, request_of, send,
@@ -99,4 +101,46 @@ async fn a_classic_client_beyond_its_quota_is_told_that_the_system_is_busy() {
     let mut quiet = Classic::connect(proxy.address).await;
     quiet.heartbeat("quiet", &["pg"], &[]).await;
     assert_eq!(quiet.call(order()).await.code, classic_code::SUCCESS);
+}
+
+#[tokio::test]
+async fn quotas_are_set_listed_and_removed_at_run_time() {
+    let proxy = proxy(tiny(Per::Client)).await;
+    let mut client = proxy.client().await;
+    assert_eq!(send_as(&mut client, "c").await.code(), pb::Code::Ok);
+    assert_eq!(send_as(&mut client, "c").await.code(), pb::Code::TooManyRequests);
+    let run = async |arguments: &[&str]| admin::run(&proxy, &[&["quota"], arguments].concat(), "").await;
+
+    let listed = run(&["list", "--json"]).await;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert_eq!((&listed[0]["name"], &listed[0]["refused"]), (&"tiny".into(), &1.into()), "{listed}");
+    assert!(run(&["remove", "tiny"]).await.status.success());
+    assert_eq!(send_as(&mut client, "c").await.code(), pb::Code::Ok);
+    let again = run(&["remove", "tiny"]).await;
+    assert!(text(&again.stderr).contains("there is no such quota; `quota list`"), "{}", text(&again.stderr));
+
+    let set =
+        ["set", "topics", "--per", "topic", "--topic", "t*", "--send-bytes-per-second", "1", "--burst", "2s"];
+    let set = run(&[&set[..], &["--on-excess", "delay", "--max-delay", "100ms"]].concat()).await;
+    assert!(set.status.success(), "{}", text(&set.stderr));
+    assert_eq!(send_as(&mut client, "c").await.code(), pb::Code::Ok);
+    let refused = send_as(&mut client, "another").await;
+    assert_eq!(refused.code(), pb::Code::TooManyRequests);
+    assert!(refused.message.starts_with("the quota topics allows"), "{}", refused.message);
+    let listed = run(&["list"]).await;
+    let listed = text(&listed.stdout);
+    assert!(listed.contains("topics  topic  topic t*  1 B sent/s  2s     delayed 100ms  1"), "{listed}");
+
+    for (wrong, told) in [
+        (&["set", "x", "--per", "client"][..], "it limits nothing"),
+        (&["set", "x", "--per", "user", "--long-polls", "1"], "without access control"),
+        (&["set", "x", "--per", "client", "--long-polls", "0"], "0"),
+    ] {
+        let refused = run(wrong).await;
+        assert!(
+            !refused.status.success() && text(&refused.stderr).contains(told),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
 }

@@ -7,7 +7,9 @@ use rocketmq_thin_proto::thin as pb;
 use rocketmq_thin_proto::thin::admin_server::Admin;
 use tonic::{Code, Request, Response, Status};
 
-use super::{admin_letters, admin_messages, admin_stats, admin_summaries, admin_updates, convert};
+use super::{
+    admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_updates, convert,
+};
 use crate::error::{Error, ErrorKind};
 use crate::processor::{ClientFilter, Processor};
 use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
@@ -173,6 +175,32 @@ impl Admin for Administration {
     ) -> Result<Response<pb::StoreStatsResponse>, Status> {
         let stats = self.processor.store_stats().await.map_err(refused)?;
         Ok(Response::new(admin_stats::store_stats_to_wire(stats)))
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<pb::SetQuotaRequest>,
+    ) -> Result<Response<pb::SetQuotaResponse>, Status> {
+        let quota = admin_quotas::quota(request.into_inner().quota)?;
+        self.processor.quotas().set(quota).map_err(Status::invalid_argument)?;
+        Ok(Response::new(pb::SetQuotaResponse {}))
+    }
+
+    async fn remove_quota(
+        &self,
+        request: Request<pb::RemoveQuotaRequest>,
+    ) -> Result<Response<pb::RemoveQuotaResponse>, Status> {
+        if !self.processor.quotas().remove(&request.into_inner().name) {
+            return Err(Status::not_found("there is no such quota"));
+        }
+        Ok(Response::new(pb::RemoveQuotaResponse {}))
+    }
+
+    async fn list_quotas(
+        &self,
+        _: Request<pb::ListQuotasRequest>,
+    ) -> Result<Response<pb::ListQuotasResponse>, Status> {
+        Ok(Response::new(admin_quotas::list_to_wire(self.processor.quotas().list())))
     }
 }
 

@@ -12,7 +12,8 @@ use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
 use super::signer::Signer;
-use super::{admin_letters, admin_messages, admin_stats, admin_summaries, admin_updates};
+use super::{admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_updates};
+use crate::layer::{Quota, QuotaStatus};
 use crate::log_level::LogLevel;
 use crate::processor::{
     ClientFilter, ConnectedClient, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
@@ -49,6 +50,7 @@ pub enum RemoteError {
 fn hint(status: &Status) -> &'static str {
     match status.code() {
         Code::NotFound if status.message().contains("dead letter") => "",
+        Code::NotFound if status.message().contains("quota") => "; `quota list` shows which there are",
         Code::PermissionDenied => {
             "; --access-key and --secret-key, or ROCKETMQ_THIN_PROXY_ACCESS_KEY and ROCKETMQ_THIN_PROXY_SECRET_KEY, name \
              a user who may do this"
@@ -276,6 +278,33 @@ impl RemoteAdmin {
         let ClientFilter { group, topic } = filter;
         let answer = self.client.list_clients(pb::ListClientsRequest { group, topic }).await?.into_inner();
         Ok((answer.clients.into_iter().map(admin_stats::client).collect(), answer.truncated))
+    }
+
+    /// Adds a quota, or replaces the one of this name, until the proxy ends.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn set_quota(&mut self, quota: Quota) -> Result<(), RemoteError> {
+        self.client.set_quota(pb::SetQuotaRequest { quota: Some(admin_quotas::to_wire(quota)) }).await?;
+        Ok(())
+    }
+
+    /// Removes a quota until the proxy ends.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn remove_quota(&mut self, name: String) -> Result<(), RemoteError> {
+        self.client.remove_quota(pb::RemoveQuotaRequest { name }).await?;
+        Ok(())
+    }
+
+    /// The quotas in force, and what they have done.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn quotas(&mut self) -> Result<Vec<QuotaStatus>, RemoteError> {
+        let answer = self.client.list_quotas(pb::ListQuotasRequest {}).await?.into_inner();
+        Ok(admin_quotas::list(answer)?)
     }
 
     /// What the store takes on the disk.

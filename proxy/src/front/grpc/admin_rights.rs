@@ -6,14 +6,14 @@ use crate::layer::Action;
 pub(super) fn of(method: &str) -> &'static [Action] {
     match method {
         "ListTopics" | "ListGroups" | "ListTopicStats" | "ListGroupStats" | "ListLiteTopics"
-        | "ListClients" => &[Action::List],
+        | "ListClients" | "ListQuotas" => &[Action::List],
         "TopicStats" | "GroupStats" | "StoreStats" | "ReadMessages" => &[Action::Get],
         "UpdateTopic" | "UpdateGroup" | "ResetGroup" | "ResendDeadLetters" | "ChangeLogLevel" => {
             &[Action::Update]
         }
-        "DeleteTopic" | "DeleteGroup" => &[Action::Delete],
-        // With `replace` it changes what exists.
-        "Apply" => &[Action::Create, Action::Update],
+        "DeleteTopic" | "DeleteGroup" | "RemoveQuota" => &[Action::Delete],
+        // They also change what exists.
+        "Apply" | "SetQuota" => &[Action::Create, Action::Update],
         _ => &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List],
     }
 }

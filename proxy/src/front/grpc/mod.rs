@@ -14,6 +14,7 @@ mod admin_client;
 mod admin_letters;
 mod admin_log;
 mod admin_messages;
+mod admin_quotas;
 mod admin_rights;
 mod admin_stats;
 mod admin_summaries;

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::priority::Priority;
@@ -46,6 +47,15 @@ struct Refill {
     reserve: f64,
 }
 
+/// How many tokens a request needs.
+struct Need {
+    index: usize,
+    refill: Refill,
+    amount: f64,
+    /// What has to be left.
+    floor: f64,
+}
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Demand {
@@ -69,6 +79,7 @@ pub(super) enum Excess {
 /// The tokens of one client, or of all that share a quota, and what they have under way.
 #[derive(Debug)]
 pub(super) struct Bucket {
+    allowance: Arc<Allowance>,
     tokens: Amounts,
     filled: Instant,
     under_way: [u32; GAUGES],
@@ -110,6 +121,10 @@ impl Allowance {
         all.filter_map(|(index, rate)| self.rates[index].map(|refill| (index, rate, refill)))
     }
 
+    fn credit(&self, clients: usize) -> Amounts {
+        self.rates.map(|refill| refill.map_or(0.0, |refill| refill.credit(clients)))
+    }
+
     fn capacity(&self) -> Amounts {
         self.rates.map(|refill| refill.map_or(0.0, |refill| refill.capacity))
     }
@@ -138,27 +153,28 @@ impl Refill {
 
 impl Bucket {
     /// A full one. A bucket that clients share keeps account of their shares.
-    pub(super) fn full(allowance: &Allowance, shared: bool, now: Instant) -> Self {
+    pub(super) fn full(allowance: &Arc<Allowance>, shared: bool, now: Instant) -> Self {
         let shares = shared.then(|| Shares { of: HashMap::new(), looked: now });
-        Self { tokens: allowance.capacity(), filled: now, under_way: [0; GAUGES], shares }
+        let (allowance, tokens) = (allowance.clone(), allowance.capacity());
+        Self { allowance, tokens, filled: now, under_way: [0; GAUGES], shares }
     }
 
     /// Lets the tokens in that have come since the last time.
-    fn fill(&mut self, allowance: &Allowance, now: Instant) {
+    fn fill(&mut self, now: Instant) {
         // Requests on several threads may come in another order than their times.
         let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
-        for (index, _, refill) in allowance.rates() {
+        for (index, _, refill) in self.allowance.rates() {
             self.tokens[index] = refill.capacity.min(self.tokens[index] + seconds * refill.per_second);
         }
     }
 
     /// Whether it may be forgotten, as a new one would be the same.
-    pub(super) fn is_idle(&mut self, allowance: &Allowance, now: Instant) -> bool {
-        self.fill(allowance, now);
+    pub(super) fn is_idle(&mut self, now: Instant) -> bool {
+        self.fill(now);
         let full =
             |(index, _, refill): (usize, Rate, Refill)| self.tokens[index] >= refill.capacity - ROUNDING;
-        allowance.rates().all(full) && self.under_way == [0; GAUGES]
+        self.allowance.rates().all(full) && self.under_way == [0; GAUGES]
     }
 
     /// Forgets clients that have not asked lately.
@@ -175,32 +191,33 @@ impl Bucket {
 
     /// Notes that a client asks. Returns by which number its share is known from now on, if the bucket has shares: without
     /// `room` for another one, clients that are new have one together.
-    pub(super) fn ask(&mut self, allowance: &Allowance, client: u64, room: bool, now: Instant) -> u64 {
-        self.fill(allowance, now);
+    pub(super) fn ask(&mut self, client: u64, room: bool, now: Instant) -> u64 {
+        self.fill(now);
         let Some(shares) = &mut self.shares else { return client };
         if now.saturating_duration_since(shares.looked) >= LOOK_EVERY {
             shares.forget(now);
         }
-        let (part, credit) = (part(shares.of.len()), credit(allowance, shares.of.len()));
+        let (part, credit) = (part(shares.of.len()), self.allowance.credit(shares.of.len()));
         let client = if room || shares.of.contains_key(&client) { client } else { TOGETHER };
         let new = Share { tokens: credit, filled: now, asked: now, under_way: [0; GAUGES] };
         let share = shares.of.entry(client).or_insert(new);
-        share.fill(allowance, (part, &credit), now);
+        share.fill(&self.allowance, (part, &credit), now);
         share.asked = share.asked.max(now);
         client
     }
 
     /// Why a client's request can't pass now. It has asked before.
-    pub(super) fn excess(&self, allowance: &Allowance, client: u64, demand: &Demand) -> Option<Excess> {
+    pub(super) fn excess(&self, client: u64, demand: &Demand) -> Option<Excess> {
         let Demand { gauge, priority, .. } = *demand;
-        if let Some(limit) = allowance.gauges[gauge as usize]
+        if let Some(limit) = self.allowance.gauges[gauge as usize]
             && self.is_at(most(limit, priority), gauge, client)
         {
             return Some(Excess::Gauge(gauge));
         }
-        let waits = allowance.rates().map(|(index, rate, refill)| {
+        let waits = self.allowance.rates().map(|(index, rate, refill)| {
             let amount = demand.take[index].max(demand.test[index]);
-            (rate, if amount > 0.0 { self.wait(index, refill, client, (amount, priority)) } else { 0.0 })
+            let need = Need { index, refill, amount, floor: refill.floor(priority) };
+            (rate, if amount > 0.0 { self.wait(&need, client) } else { 0.0 })
         });
         let longest = waits.max_by(|(_, one), (_, other)| one.total_cmp(other));
         longest.filter(|(_, wait)| *wait > 0.0).map(|(rate, wait)| {
@@ -211,8 +228,8 @@ impl Bucket {
     }
 
     /// The seconds until the bucket has enough.
-    fn wait(&self, index: usize, refill: Refill, client: u64, (amount, priority): (f64, Priority)) -> f64 {
-        let floor = refill.floor(priority);
+    fn wait(&self, need: &Need, client: u64) -> f64 {
+        let Need { index, refill, amount, floor } = *need;
         let tokens = self.tokens[index];
         let whole = amount.min(refill.capacity);
         let Some(shares) = &self.shares else {
@@ -242,14 +259,14 @@ impl Bucket {
     }
 
     /// Takes what a client's request or its answer costs, whether it is there or not.
-    pub(super) fn take(&mut self, allowance: &Allowance, client: u64, amounts: &Amounts, now: Instant) {
-        self.fill(allowance, now);
+    pub(super) fn take(&mut self, client: u64, amounts: &Amounts, now: Instant) {
+        self.fill(now);
         let clients = self.clients();
         let mut share = self.shares.as_mut().and_then(|shares| shares.of.get_mut(&client));
         if let Some(share) = &mut share {
-            share.fill(allowance, (part(clients), &credit(allowance, clients)), now);
+            share.fill(&self.allowance, (part(clients), &self.allowance.credit(clients)), now);
         }
-        for (index, _, refill) in allowance.rates() {
+        for (index, _, refill) in self.allowance.rates() {
             let amount = amounts[index];
             let is_plenty = self.tokens[index] - amount >= refill.reserve;
             if let Some(share) = share.as_mut().filter(|_| !is_plenty) {
@@ -260,8 +277,8 @@ impl Bucket {
     }
 
     /// Gives back what a request took that another quota has refused.
-    pub(super) fn give_back(&mut self, allowance: &Allowance, amounts: &Amounts) {
-        for (index, _, refill) in allowance.rates() {
+    pub(super) fn give_back(&mut self, amounts: &Amounts) {
+        for (index, _, refill) in self.allowance.rates() {
             self.tokens[index] = refill.capacity.min(self.tokens[index] + amounts[index]);
         }
     }
@@ -317,8 +334,4 @@ fn most(limit: u32, priority: Priority) -> u32 {
 /// Which part of the limit each of so many clients has.
 fn part(clients: usize) -> f64 {
     1.0 / clients.max(1) as f64
-}
-
-fn credit(allowance: &Allowance, clients: usize) -> Amounts {
-    allowance.rates.map(|refill| refill.map_or(0.0, |refill| refill.credit(clients)))
 }

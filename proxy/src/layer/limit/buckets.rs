@@ -1,6 +1,7 @@
 //! The buckets of one quota, in bounded memory.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::bucket::{Allowance, Bucket};
@@ -18,6 +19,7 @@ pub(super) type Name = Option<u64>;
 
 /// The buckets of one quota.
 pub(super) struct Buckets {
+    allowance: Arc<Allowance>,
     /// Whether several clients share a bucket.
     shared: bool,
     /// For a quota that has one bucket only, and for all names beyond the bound.
@@ -28,23 +30,19 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    pub(super) fn new(allowance: &Allowance, shared: bool, now: Instant) -> Self {
-        let nameless = Bucket::full(allowance, true, now);
-        Self { shared, nameless, named: HashMap::new(), shares: 0, swept: now }
+    pub(super) fn new(allowance: Allowance, shared: bool, now: Instant) -> Self {
+        let allowance = Arc::new(allowance);
+        let nameless = Bucket::full(&allowance, true, now);
+        Self { allowance, shared, nameless, named: HashMap::new(), shares: 0, swept: now }
     }
 
     /// Which bucket is in use for a name from now on, and the number by which it knows a client.
-    pub(super) fn ask(
-        &mut self,
-        allowance: &Allowance,
-        (name, client): (Name, u64),
-        now: Instant,
-    ) -> (Name, u64) {
-        let name = name.filter(|name| self.named.contains_key(name) || self.add(allowance, *name, now));
+    pub(super) fn ask(&mut self, name: Name, client: u64, now: Instant) -> (Name, u64) {
+        let name = name.filter(|name| self.named.contains_key(name) || self.add(*name, now));
         let room = self.shares < MAX_SHARES;
         let bucket = self.get(name);
         let before = bucket.clients();
-        let client = bucket.ask(allowance, client, room, now);
+        let client = bucket.ask(client, room, now);
         let after = bucket.clients();
         self.shares = (self.shares + after).saturating_sub(before);
         (name, client)
@@ -56,24 +54,24 @@ impl Buckets {
     }
 
     /// Adds a full bucket. Returns whether there was room.
-    fn add(&mut self, allowance: &Allowance, name: u64, now: Instant) -> bool {
+    fn add(&mut self, name: u64, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.swept);
         let is_full = self.named.len() >= MAX_BUCKETS || self.shares >= MAX_SHARES;
         if since >= SWEEP_EVERY || (is_full && since >= SWEEP_AT_MOST_EVERY) {
-            self.sweep(allowance, now);
+            self.sweep(now);
         }
         if self.named.len() >= MAX_BUCKETS {
             return false;
         }
-        self.named.insert(name, Bucket::full(allowance, self.shared, now));
+        self.named.insert(name, Bucket::full(&self.allowance, self.shared, now));
         true
     }
 
-    fn sweep(&mut self, allowance: &Allowance, now: Instant) {
+    fn sweep(&mut self, now: Instant) {
         self.swept = now;
         self.named.retain(|_, bucket| {
             bucket.forget_clients(now);
-            !bucket.is_idle(allowance, now)
+            !bucket.is_idle(now)
         });
         self.nameless.forget_clients(now);
         self.shares = self.named.values().map(Bucket::clients).sum::<usize>() + self.nameless.clients();
@@ -95,10 +93,10 @@ mod tests {
         let mut take = [0.0; Rate::ALL.len()];
         take[Rate::SendMessages as usize] = 1.0;
         let mut now = Instant::now();
-        let mut buckets = Buckets::new(&allowance, true, now);
+        let mut buckets = Buckets::new(allowance, true, now);
         let send = |buckets: &mut Buckets, name: u64, now: Instant| {
-            let (name, client) = buckets.ask(&allowance, (Some(name), name), now);
-            buckets.get(name).take(&allowance, client, &take, now);
+            let (name, client) = buckets.ask(Some(name), name, now);
+            buckets.get(name).take(client, &take, now);
             name
         };
         let most = MAX_BUCKETS as u64;

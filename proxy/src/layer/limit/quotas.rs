@@ -44,7 +44,6 @@ pub struct QuotaStatus {
 
 struct Rule {
     quota: Quota,
-    allowance: Allowance,
     buckets: Mutex<Buckets>,
     refused: AtomicU64,
     delayed: AtomicU64,
@@ -166,7 +165,7 @@ impl Quotas {
         let mut held = Held { parts: Vec::new(), demand, turn: None };
         for rule in rules.iter().filter(|rule| rule.applies_to(&asking)) {
             let Some(name) = rule.name(&asking, client, &self.hasher) else { continue };
-            let patience = may_wait.then(|| rule.patience(context, now)).unwrap_or_default();
+            let patience = if may_wait { rule.patience(context, now) } else { Duration::ZERO };
             match rule.enter((name, client), &demand, (patience, now)) {
                 Ok((part, delay)) => {
                     held.turn = held.turn.max(delay.map(|delay| now + delay));
@@ -198,8 +197,8 @@ impl Default for Quotas {
 impl Rule {
     fn new(quota: Quota, fleet: NonZeroU32, now: Instant) -> Self {
         let allowance = Allowance::new(&quota, fleet);
-        let buckets = Mutex::new(Buckets::new(&allowance, quota.per != Per::Client, now));
-        Self { quota, allowance, buckets, refused: AtomicU64::new(0), delayed: AtomicU64::new(0) }
+        let buckets = Mutex::new(Buckets::new(allowance, quota.per != Per::Client, now));
+        Self { quota, buckets, refused: AtomicU64::new(0), delayed: AtomicU64::new(0) }
     }
 
     fn applies_to(&self, asking: &Asking<'_>) -> bool {
@@ -245,9 +244,9 @@ impl Rule {
         (patience, now): (Duration, Instant),
     ) -> Result<(Part, Option<Duration>), Excess> {
         let mut buckets = self.buckets.lock();
-        let (name, client) = buckets.ask(&self.allowance, (name, client), now);
+        let (name, client) = buckets.ask(name, client, now);
         let bucket = buckets.get(name);
-        let delay = match bucket.excess(&self.allowance, client, demand) {
+        let delay = match bucket.excess(client, demand) {
             None => None,
             Some(Excess::Rate(_, wait)) if wait <= patience => Some(wait),
             Some(excess) => {
@@ -255,7 +254,7 @@ impl Rule {
                 return Err(excess);
             }
         };
-        bucket.take(&self.allowance, client, &demand.take, now);
+        bucket.take(client, &demand.take, now);
         bucket.begin(demand.gauge, client);
         if delay.is_some() {
             self.delayed.fetch_add(1, Ordering::Relaxed);
@@ -295,14 +294,14 @@ impl Held {
         amounts[Rate::ReceiveMessages as usize] = brought.messages as f64;
         amounts[Rate::ReceiveBytes as usize] = brought.bytes as f64;
         for Part { rule, name, client } in &self.parts {
-            rule.buckets.lock().get(*name).take(&rule.allowance, *client, &amounts, now);
+            rule.buckets.lock().get(*name).take(*client, &amounts, now);
         }
     }
 
     /// For a request that is not carried out.
     fn give_back(&self) {
         for Part { rule, name, .. } in &self.parts {
-            rule.buckets.lock().get(*name).give_back(&rule.allowance, &self.demand.take);
+            rule.buckets.lock().get(*name).give_back(&self.demand.take);
         }
     }
 }
@@ -342,7 +341,7 @@ fn demand(operation: &Operation<'_>) -> Option<Demand> {
     Some(Demand { take, test, gauge, priority })
 }
 
-fn first<'a>(names: &'a dyn Names) -> Option<&'a str> {
+fn first(names: &dyn Names) -> Option<&str> {
     let mut first = None;
     names.each(&mut |name| {
         first.get_or_insert(name);
