@@ -50,8 +50,6 @@ pub enum HeaderType {
 pub struct Language(pub u8);
 
 impl Language {
-    /// Rust.
-    pub const RUST: Self = Self(12);
     /// None of those that have a number.
     pub const OTHER: Self = Self(7);
 
@@ -74,9 +72,10 @@ impl Language {
     }
 }
 
+/// OTHER: clients of version 4.0 close the connection when they are told of RUST, which they don't know.
 impl Default for Language {
     fn default() -> Self {
-        Self::RUST
+        Self::OTHER
     }
 }
 
@@ -87,10 +86,10 @@ impl Command {
         Self { code, version: VERSION, ..Self::default() }
     }
 
-    /// A response with a JSON header. Its language is OTHER: old clients don't know ours.
+    /// A response with a JSON header.
     #[must_use]
     pub fn response(code: i32) -> Self {
-        Self { code, version: VERSION, flag: RESPONSE, language: Language::OTHER, ..Self::default() }
+        Self { code, version: VERSION, flag: RESPONSE, ..Self::default() }
     }
 
     /// Makes a request one that is not answered.
