@@ -19,7 +19,9 @@ use crate::front::grpc::{Face, Server, Services};
 use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
-use crate::layer::{AccessControl, AccessError, Layers, Quotas, RequestMetrics};
+use crate::layer::{
+    AccessControl, AccessError, AccessLog, AccessLogError, Layers, Observers, Quotas, RequestMetrics,
+};
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
@@ -27,6 +29,8 @@ use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 const HANDLE_KEY_FILE: &str = "handle.key";
 /// The pause before the declared topics and groups are created again after a failure.
 const DECLARE_RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// How long the end waits for the last lines of the access log.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
 const HANDLE_KEY_BYTES: usize = 32;
 /// File descriptors reserved for the store, broker connections and logs.
 const RESERVED_FILES: usize = 512;
@@ -51,6 +55,9 @@ pub enum AppError {
     /// Users and policies can't be read.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The access log can't be opened.
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
     /// A declared topic or group can't be created.
     #[error("cannot create the configured topics and groups: {0}")]
     Catalog(Error),
@@ -70,6 +77,7 @@ pub struct App {
     metrics_port: Option<Endpoint>,
     processor: Arc<Processor>,
     backend: Backend,
+    access_log: Option<Arc<AccessLog>>,
     draining: CancellationToken,
     config: Config,
 }
@@ -166,8 +174,10 @@ impl App {
         }
         let quotas = Quotas::new(&config.quotas, config.fleet_size, access.is_some());
         let quotas = quotas.map_err(AppError::Config)?;
+        let access_log = AccessLog::open(&config.access_log)?.map(Arc::new);
         let counted = metrics_port.is_some().then(RequestMetrics::new);
-        let layers = Layers::new(config.max_in_flight, quotas, access).counted_by(counted.clone());
+        let observers = Observers { metrics: counted.clone(), access_log: access_log.clone() };
+        let layers = Layers::new(config.max_in_flight, quotas, access).observed_by(observers);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
@@ -205,11 +215,22 @@ impl App {
             let ports =
                 ports.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?.port.counts())));
             let ports = ports.chain([("metrics", metrics_port.counts())]).collect();
-            let sources = Sources { requests, ports, processor: processor.clone() };
+            let sources =
+                Sources { requests, ports, access_log: access_log.clone(), processor: processor.clone() };
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
             Endpoint { port: metrics_port, protocols: vec![server] }
         });
-        Ok(Self { port, admin_port, remoting_port, metrics_port, processor, backend, draining, config })
+        Ok(Self {
+            port,
+            admin_port,
+            remoting_port,
+            metrics_port,
+            processor,
+            backend,
+            access_log,
+            draining,
+            config,
+        })
     }
 
     /// The address it listens on.
@@ -269,6 +290,9 @@ impl App {
         if tokio::time::timeout(self.config.drain, finished).await.is_err() {
             tracing::warn!("some requests did not finish within {:?}", self.config.drain);
         }
+        if let Some(log) = self.access_log {
+            let _ = tokio::time::timeout(LOG_FLUSH, log.flushed()).await;
+        }
         match self.backend {
             Backend::Merged(embedded) => embedded.close().await,
             Backend::Separated => {}
@@ -293,6 +317,14 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     }
     if let Some(address) = app.metrics_address()? {
         announce(&format!("metrics on http://{address}/metrics"))?;
+    }
+    if let Some(log) = app.access_log.clone() {
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                log.reopen();
+            }
+        });
     }
     app.run(async move {
         tokio::select! {

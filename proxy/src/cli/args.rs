@@ -57,6 +57,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_METRICS_LISTEN")]
     metrics_listen: Option<String>,
 
+    /// Append a line of JSON for each request to this file; - is standard error [default: none]
+    #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_ACCESS_LOG")]
+    access_log: Option<PathBuf>,
+
     /// Serve classic clients and `mqadmin`, too: speak the remoting protocol on --listen [default: true]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_REMOTING")]
     remoting: Option<bool>,
@@ -118,6 +122,7 @@ impl Serve {
         overwrite(&mut config.remoting.enabled, self.remoting);
         config.access.file = self.access_file.or(config.access.file);
         config.admin_listen = self.admin_listen.or(config.admin_listen);
+        config.access_log.file = self.access_log.or(config.access_log.file);
         config.metrics.listen = self.metrics_listen.or(config.metrics.listen);
         config.handle_key = self.handle_key.or(config.handle_key);
         overwrite(&mut config.log.level, self.log);

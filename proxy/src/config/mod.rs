@@ -17,7 +17,7 @@ use crate::front::grpc::RoutePort;
 use crate::front::metrics::MetricsConfig;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
-use crate::layer::{AccessConfig, Quota};
+use crate::layer::{AccessConfig, AccessLogConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 pub use start::StartSpec;
@@ -53,6 +53,8 @@ pub struct Config {
     pub handle_key: Option<String>,
     /// Logging.
     pub log: LogConfig,
+    /// The access log.
+    pub access_log: AccessLogConfig,
     /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
     /// TLS.
@@ -136,6 +138,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             handle_key: None,
             log: LogConfig::default(),
+            access_log: AccessLogConfig::default(),
             metrics: MetricsConfig::default(),
             tls: TlsConfig::default(),
             access: AccessConfig::default(),

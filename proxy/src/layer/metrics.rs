@@ -87,9 +87,8 @@ impl RequestMetrics {
     }
 
     /// Counts a request that a layer has refused.
-    pub(super) fn refused(&self, counted: Counted<'_>, context: &Context, error: &Error) {
+    pub(super) fn refused(&self, error: &Error) {
         self.refused.add(error.kind);
-        counted.finish(context, Err(error));
     }
 
     /// The requests that layers have refused, by the name of the [`ErrorKind`]. Kinds that never occurred are left out.
@@ -196,7 +195,8 @@ mod tests {
             Operation { kind: OperationKind::Send, context: &context, topics: &(), groups: &(), size };
         metrics.begin(&operation).finish(&context, Ok(Size::default()));
         let refused = Error::new(ErrorKind::Busy, "flow limit");
-        metrics.refused(metrics.begin(&operation), &context, &refused);
+        metrics.begin(&operation).finish(&context, Err(&refused));
+        metrics.refused(&refused);
         drop(metrics.begin(&operation));
         let _waiting = metrics.begin(&operation);
         let counted = metrics.operations();

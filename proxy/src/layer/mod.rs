@@ -3,8 +3,10 @@
 //! [`crate::processor::Processor::run`] runs each of them through [`Layers`]. Administration bypasses them.
 
 mod access;
+mod access_log;
 mod limit;
 mod metrics;
+mod observe;
 mod operation;
 mod trace;
 
@@ -20,22 +22,24 @@ pub use access::{
     AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, Pattern,
     PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables, UserEntry, UserKind,
 };
+pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 use limit::{Held, Slot};
 pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};
-use metrics::Counted;
 pub use metrics::{OperationCounts, RequestMetrics};
+use observe::Observed;
+pub use observe::Observers;
 pub use operation::{Names, Operation, OperationKind, Size};
 
 /// The layers, in this order: `access` refuses whom it does not know, and what they may not do; `limit` protects the rules
-/// and the backend from what may be done; `trace` logs what failed, and `metrics` counts
-/// what came in, refusals of the other layers included.
+/// and the backend from what may be done; `trace` logs what failed, `metrics` counts what
+/// came in, and `access_log` writes it down, refusals of the other layers included.
 ///
 /// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
 pub struct Layers {
     access: Option<Arc<AccessControl>>,
     in_flight: InFlight,
     quotas: Quotas,
-    metrics: Option<Arc<RequestMetrics>>,
+    observers: Observers,
 }
 
 /// A request that all layers let in. Dropping it without [`Passage::finish`] means that the request was cancelled.
@@ -47,20 +51,21 @@ pub struct Passage<'a> {
     slot: Slot<'a>,
     held: Option<Box<Held>>,
     grant: Granted,
-    counted: Option<Counted<'a>>,
+    observed: Observed<'a>,
 }
 
 impl Layers {
     /// The layers, with at most this many requests in flight. Everybody may do everything without access control.
     #[must_use]
     pub fn new(max_in_flight: usize, quotas: Quotas, access: Option<Arc<AccessControl>>) -> Self {
-        Self { access, in_flight: InFlight::new(max_in_flight), quotas, metrics: None }
+        let observers = Observers::default();
+        Self { access, in_flight: InFlight::new(max_in_flight), quotas, observers }
     }
 
-    /// The same, and requests are counted.
+    /// The same with these observers.
     #[must_use]
-    pub fn counted_by(self, metrics: Option<Arc<RequestMetrics>>) -> Self {
-        Self { metrics, ..self }
+    pub fn observed_by(self, observers: Observers) -> Self {
+        Self { observers, ..self }
     }
 
     /// Lets a request in, or refuses it.
@@ -82,17 +87,13 @@ impl Layers {
             let held = self.quotas.enter(operation, user, true)?;
             Ok((slot, held, grant))
         };
-        let metrics = self.metrics.as_deref().map(|metrics| (metrics, metrics.begin(operation)));
+        let user = || self.access.as_ref().and_then(|_| access::claimed_user(context));
+        let observed = self.observers.begin(operation, user);
         match entered() {
-            Ok((slot, held, grant)) => {
-                let counted = metrics.map(|(_, counted)| counted);
-                Ok(Passage { kind, slot, held, grant, counted })
-            }
+            Ok((slot, held, grant)) => Ok(Passage { kind, slot, held, grant, observed }),
             Err(refused) => {
                 trace::failed(context, kind, &refused);
-                if let Some((metrics, counted)) = metrics {
-                    metrics.refused(counted, context, &refused);
-                }
+                observed.refused(context, &refused);
                 Err(refused)
             }
         }
@@ -149,9 +150,7 @@ impl Passage<'_> {
     /// Returns what stays granted beyond the request, if it opened a stream.
     pub fn finish(self, context: &Context, result: Result<Size, &Error>) -> Granted {
         drop(self.slot);
-        if let Some(counted) = self.counted {
-            counted.finish(context, result);
-        }
+        self.observed.finish(context, result);
         match result {
             Ok(answered) => self.held.iter().for_each(|held| held.charge(answered)),
             Err(error) => trace::failed(context, self.kind, error),

@@ -27,7 +27,7 @@ struct Guarded {
 }
 
 /// Runs a command that needs no proxy.
-fn offline(file: &Path, arguments: &[&str]) -> Value {
+pub(crate) fn offline(file: &Path, arguments: &[&str]) -> Value {
     let output = Program::new(env!("CARGO_BIN_EXE_rocketmq-thin-proxy"))
         .args(arguments)
         .args(["--json", "--access-file"])
@@ -66,7 +66,7 @@ fn mac(secret: &str, signed: &[u8]) -> Vec<u8> {
     mac.chain_update(signed).finalize().into_bytes().to_vec()
 }
 
-fn signed<T>(mut request: Request<T>, user: &str, secret: &str) -> Request<T> {
+pub(crate) fn signed<T>(mut request: Request<T>, user: &str, secret: &str) -> Request<T> {
     let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let signature = hex::encode(mac(secret, time.as_bytes()));
     let text =

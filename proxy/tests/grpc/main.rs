@@ -1,6 +1,7 @@
 //! The proxy over real sockets: what its clients and its operator rely on.
 
 mod access;
+mod access_log;
 mod admin;
 mod classic;
 mod classic_broker;

@@ -33,7 +33,7 @@ impl Exposition {
     /// Never, as far as is known.
     pub(super) async fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let gathered = self.gatherer.now().await;
-        let Sources { requests, ports, processor } = &self.sources;
+        let Sources { requests, ports, access_log, processor } = &self.sources;
         let clusters = processor.health().borrow().clone();
         format.write(Scrape {
             operations: requests.operations(),
@@ -47,6 +47,7 @@ impl Exposition {
                     refused: counts.refused_by_limit(),
                 })
                 .collect(),
+            log_lines: access_log.as_ref().map(|log| log.lines()),
             soft_state: processor.soft_state(),
             clusters: clusters
                 .into_iter()
@@ -67,6 +68,8 @@ struct Scrape {
     operations: Vec<OperationCounts>,
     refusals: Vec<(&'static str, u64)>,
     ports: Vec<Port>,
+    /// Lines of the access log that were written, and dropped.
+    log_lines: Option<(u64, u64)>,
     soft_state: SoftState,
     clusters: Vec<(String, u64)>,
     gathered: Arc<Gathered>,
@@ -122,6 +125,16 @@ impl Scrape {
             "rocketmq_thin_proxy_refusals",
             "Requests that access control or a limit has refused before they were carried out.",
             self.refusals.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
+        )?;
+        metrics.counter(
+            "rocketmq_thin_proxy_access_log_lines",
+            "Lines of the access log that were written.",
+            self.log_lines.iter().map(|(written, _)| (NONE, *written)),
+        )?;
+        metrics.counter(
+            "rocketmq_thin_proxy_access_log_dropped",
+            "Lines of the access log that were dropped, because the disk was too slow or full.",
+            self.log_lines.iter().map(|(_, dropped)| (NONE, *dropped)),
         )
     }
 

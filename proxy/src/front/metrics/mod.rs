@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use crate::front::port::{
     Connection, Greeting, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
-use crate::layer::RequestMetrics;
+use crate::layer::{AccessLog, RequestMetrics};
 use crate::processor::Processor;
 pub use config::MetricsConfig;
 use exposition::Exposition;
@@ -57,6 +57,8 @@ pub struct Sources {
     pub requests: Arc<RequestMetrics>,
     /// The ports by name.
     pub ports: Vec<(&'static str, Arc<PortCounts>)>,
+    /// The access log.
+    pub access_log: Option<Arc<AccessLog>>,
     /// The rest.
     pub processor: Arc<Processor>,
 }

@@ -30,6 +30,7 @@ pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};
 use rights::Needs;
 pub use rules::{Asked, Rules};
 pub use seal::{Secret, SecretKey};
+use signature::Signature;
 
 /// How often the file is looked at. A change takes effect within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -171,6 +172,12 @@ impl Grant {
         // Only while the proxy ends.
         std::future::pending().await
     }
+}
+
+/// Who is said to have signed a request. Nobody has checked it.
+pub(super) fn claimed_user(context: &Context) -> Option<String> {
+    let signature = Signature::read(context.credentials.as_deref()).ok()?;
+    Some(signature.user.to_owned())
 }
 
 fn address(context: &Context) -> Option<IpAddr> {

@@ -1,0 +1,102 @@
+//! The access log: a JSON object for each request, or for some of them, and for those that take long.
+
+mod entry;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Operation, OperationKind};
+pub(super) use entry::Entry;
+use writer::Writer;
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLogConfig {
+    /// The file that lines are appended to, or `-` for standard error. There is no access log without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The share of requests that are logged, from 0 to 1, whatever becomes of them.
+    pub sample: f64,
+    /// Requests that take longer than this are logged in any case. Those that wait for messages are not meant.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub slow: Option<Duration>,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self { file: None, sample: 1.0, slow: None }
+    }
+}
+
+/// Why there can't be an access log.
+#[derive(Debug, Error)]
+pub enum AccessLogError {
+    /// The file can't be opened.
+    #[error("cannot open the access log {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The share of requests is no share.
+    #[error("access_log.sample is {0}, and not between 0 and 1")]
+    Sample(f64),
+}
+
+/// Logs requests. A disk that is slow or full does not hold up requests: lines are dropped, and counted.
+pub struct AccessLog {
+    sample: f64,
+    slow: Option<Duration>,
+    writer: Writer,
+}
+
+impl AccessLog {
+    /// Opens the log. `None` if none is configured.
+    ///
+    /// # Errors
+    /// [`AccessLogError`].
+    pub fn open(config: &AccessLogConfig) -> Result<Option<Self>, AccessLogError> {
+        if !(0.0..=1.0).contains(&config.sample) {
+            return Err(AccessLogError::Sample(config.sample));
+        }
+        let Some(file) = &config.file else { return Ok(None) };
+        let failed = |source| AccessLogError::Open { path: file.clone(), source };
+        let writer = Writer::open(file).map_err(failed)?;
+        Ok(Some(Self { sample: config.sample, slow: config.slow, writer }))
+    }
+
+    /// Opens the file again, as something else has renamed it.
+    pub fn reopen(&self) {
+        self.writer.reopen();
+    }
+
+    /// Completes when all lines so far are written.
+    pub async fn flushed(&self) {
+        self.writer.flushed().await;
+    }
+
+    /// Lines that were written, and those that were dropped.
+    #[must_use]
+    pub fn lines(&self) -> (u64, u64) {
+        self.writer.lines()
+    }
+
+    /// Begins the line of a request, if there may be one. `user` tells who is said to send it.
+    pub(super) fn begin<'a>(
+        &'a self,
+        operation: &Operation<'_>,
+        user: impl FnOnce() -> Option<String>,
+    ) -> Option<Entry<'a>> {
+        let sampled = self.sample >= 1.0 || rand::random::<f64>() < self.sample;
+        let waits = matches!(operation.kind, OperationKind::Receive | OperationKind::Pull);
+        let slow = self.slow.filter(|_| !waits);
+        (sampled || slow.is_some()).then(|| Entry::new(self, operation, user(), (sampled, slow)))
+    }
+}
