@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use rocketmq_thin_proto::v2 as pb;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -217,6 +218,38 @@ async fn peers_that_stop_do_not_keep_others_out() {
     }
     let open = scrape(&proxy).await.value(r#"rocketmq_thin_proxy_connections{port="metrics"}"#);
     assert!(open <= 16.0 + 64.0, "{open}");
+}
+
+/// The names in a PromQL query that can only be metrics.
+fn metrics_in(query: &str) -> impl Iterator<Item = &str> {
+    let words = query.split(|next: char| !next.is_ascii_alphanumeric() && next != '_');
+    words.filter(|word| word.starts_with("rocketmq_thin_proxy_") || word.starts_with("process_"))
+}
+
+#[tokio::test]
+async fn the_dashboard_asks_for_metrics_that_exist() {
+    let proxy = measured(10).await;
+    let address = proxy.metrics_address.expect("an address");
+    let (_, body) = http(address, "GET /metrics HTTP/1.1\r\nhost: proxy\r\n\r\n").await;
+    let types = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let names: BTreeSet<String> = types
+        .flat_map(|(name, kind)| match kind {
+            "histogram" => ["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")).to_vec(),
+            _ => vec![name.to_owned()],
+        })
+        .collect();
+    let dashboard: Value = serde_json::from_str(include_str!("../../grafana-dashboard.json")).expect("JSON");
+    let variables = dashboard["templating"]["list"].as_array().expect("variables").iter();
+    let panels = dashboard["panels"].as_array().expect("panels").iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let queries =
+        targets.map(|target| &target["expr"]).chain(variables.map(|variable| &variable["definition"]));
+    let mut asked = 0;
+    for metric in queries.filter_map(Value::as_str).flat_map(metrics_in) {
+        assert!(names.contains(metric), "{metric} is not among {names:#?}");
+        asked += 1;
+    }
+    assert!(asked > 30, "{asked}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::cap::OTHER;
 use super::gatherer::{Gathered, Gatherer, GroupLine};
 use super::process;
 use super::text::{Format, Metrics, NONE};
-use crate::layer::OperationCounts;
+use crate::layer::{OperationCounts, QuotaStatus};
 use crate::processor::SoftState;
 
 /// What is shown to a scrape.
@@ -47,6 +47,7 @@ impl Exposition {
                     refused: counts.refused_by_limit(),
                 })
                 .collect(),
+            quotas: processor.quotas().list(),
             log_lines: access_log.as_ref().map(|log| log.lines()),
             soft_state: processor.soft_state(),
             clusters: clusters
@@ -68,6 +69,7 @@ struct Scrape {
     operations: Vec<OperationCounts>,
     refusals: Vec<(&'static str, u64)>,
     ports: Vec<Port>,
+    quotas: Vec<QuotaStatus>,
     /// Lines of the access log that were written, and dropped.
     log_lines: Option<(u64, u64)>,
     soft_state: SoftState,
@@ -125,6 +127,17 @@ impl Scrape {
             "rocketmq_thin_proxy_refusals",
             "Requests that access control or a limit has refused before they were carried out.",
             self.refusals.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
+        )?;
+        let quotas = || self.quotas.iter().map(|status| ([("quota", status.quota.name.as_str())], status));
+        metrics.counter(
+            "rocketmq_thin_proxy_quota_refused",
+            "Requests that a quota has refused since it was set.",
+            quotas().map(|(labels, status)| (labels, status.refused)),
+        )?;
+        metrics.counter(
+            "rocketmq_thin_proxy_quota_delayed",
+            "Requests that a quota has delayed since it was set.",
+            quotas().map(|(labels, status)| (labels, status.delayed)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_access_log_lines",
@@ -318,18 +331,17 @@ impl Scrape {
     }
 
     fn process(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
-        if let Some((finished, took)) = self.gathered.finished {
-            metrics.gauge(
-                "rocketmq_thin_proxy_gathered_timestamp_seconds",
-                "When the metrics of topics, groups and the store were gathered that are shown.",
-                [(NONE, seconds(finished))],
-            )?;
-            metrics.gauge(
-                "rocketmq_thin_proxy_gather_duration_seconds",
-                "How long that took.",
-                [(NONE, took.as_secs_f64())],
-            )?;
-        }
+        let gathered = || self.gathered.finished.into_iter();
+        metrics.gauge(
+            "rocketmq_thin_proxy_gathered_timestamp_seconds",
+            "When the metrics of topics, groups and the store were gathered that are shown.",
+            gathered().map(|(finished, _)| (NONE, seconds(finished))),
+        )?;
+        metrics.gauge(
+            "rocketmq_thin_proxy_gather_duration_seconds",
+            "How long that took.",
+            gathered().map(|(_, took)| (NONE, took.as_secs_f64())),
+        )?;
         metrics.gauge(
             "rocketmq_thin_proxy_gather_failed",
             "Whether these metrics could not be gathered the last time: 0, or 1.",

@@ -50,7 +50,7 @@ impl Format {
     }
 }
 
-/// Writes metrics. Those without series are left out.
+/// Writes metrics. Those without series are named all the same, so that people know what there is.
 pub(super) struct Metrics<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Metrics<'_> {
@@ -104,12 +104,8 @@ impl Metrics<'_> {
         series: impl IntoIterator<Item = (L, V)>,
         encode: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
     ) -> fmt::Result {
-        let mut series = series.into_iter().peekable();
-        if series.peek().is_none() {
-            return Ok(());
-        }
         let mut metric = self.0.encode_descriptor(about.name, about.help, None, about.kind)?;
-        series.try_for_each(|(labels, value)| encode(metric.encode_family(&labels)?, value))
+        series.into_iter().try_for_each(|(labels, value)| encode(metric.encode_family(&labels)?, value))
     }
 }
 
