@@ -56,6 +56,10 @@ fn hint(status: &Status) -> &'static str {
              a user who may do this"
         }
         Code::NotFound => "; `topic list` and `group list` show what exists",
+        // Of a call that a generated service does not know.
+        Code::Unimplemented if status.message().is_empty() => {
+            "the proxy does not know this command; is it as new as this program?"
+        }
         Code::Unimplemented if status.message().starts_with("Method not found") => {
             "; is --server the address of administration (admin_listen), and the proxy as new as this program?"
         }

@@ -4,10 +4,11 @@
 //! as it is large. A request that is larger than the burst needs a full bucket, and leaves a debt. So does a receive, which
 //! is charged once it is known what it brought. No tokens are taken for requests that are refused.
 //!
-//! Clients that share a bucket get equal shares of what is scarce. A tenth of the bucket is a reserve, from which a client
+//! Clients that share a bucket get equal shares of what is scarce. Half of the bucket is a reserve, from which a client
 //! takes no faster than at its share of the limit: the limit divided by the number of clients that have asked lately. What
 //! is above the reserve is for anybody. So a client that takes all it can get leaves the others their shares, and gets what
-//! they do not need.
+//! they do not need. A request that is larger than the reserve overdraws it, for otherwise small requests of others could
+//! keep it waiting for ever. That is why the reserve is so large.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -108,7 +109,7 @@ impl Allowance {
         let refill = |limit: u64| {
             let per_second = limit as f64 / f64::from(fleet.get());
             let capacity = (per_second * quota.burst.as_secs_f64()).max(1.0);
-            Refill { per_second, capacity, reserve: (capacity / 10.0).max(1.0) }
+            Refill { per_second, capacity, reserve: (capacity / 2.0).max(1.0) }
         };
         Self {
             rates: Rate::ALL.map(|rate| quota.rate(rate).map(|limit| refill(limit.get()))),
