@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -124,18 +125,23 @@ impl Layers {
 }
 
 impl Passage<'_> {
-    /// What to wait for before the request is carried out, if a quota delays it.
+    /// What to wait for before the request is carried out, if a quota delays it. Once `draining` is cancelled, nobody waits
+    /// any more.
     ///
     /// # Errors
     /// Its client loses the right to it.
     // In a box of its own: few requests wait, and every request's future would be larger.
-    pub fn turn(&mut self) -> Option<BoxFuture<'_, Result<(), Error>>> {
+    pub fn turn<'b>(
+        &'b mut self,
+        draining: &'b CancellationToken,
+    ) -> Option<BoxFuture<'b, Result<(), Error>>> {
         let turn: Instant = self.held.as_ref()?.turn?;
         Some(Box::pin(async move {
             tokio::select! {
                 biased;
                 revoked = self.revoked() => Err(revoked),
                 () = tokio::time::sleep_until(turn.into()) => Ok(()),
+                () = draining.cancelled() => Ok(()),
             }
         }))
     }

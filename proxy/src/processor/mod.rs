@@ -152,7 +152,7 @@ impl Processor {
             groups: command.groups(),
             size: command.size(),
         })?;
-        let turn = match passage.turn() {
+        let turn = match passage.turn(&self.environment.draining) {
             Some(turn) => turn.await,
             None => Ok(()),
         };

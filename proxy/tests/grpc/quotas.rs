@@ -1,9 +1,11 @@
 //! Quotas: who exceeds one is told so in the terms of their protocol, while others are served.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use rocketmq_thin_proto::v2 as pb;
-use rocketmq_thin_proxy::layer::{Per, Quota};
+use rocketmq_thin_proxy::front::grpc::RemoteAdmin;
+use rocketmq_thin_proxy::layer::{OnExcess, Per, Quota};
 
 use crate::admin;
 use crate::admin::text;
@@ -143,4 +145,26 @@ async fn quotas_are_set_listed_and_removed_at_run_time() {
             text(&refused.stderr)
         );
     }
+}
+
+#[tokio::test]
+async fn a_delayed_request_waits_for_its_turn_and_is_carried_out_before_a_shutdown() {
+    let max_delay = Duration::from_secs(60);
+    let proxy = proxy(Quota { on_excess: OnExcess::Delay, max_delay, ..tiny(Per::Client) }).await;
+    let mut client = proxy.client().await;
+    let sent = pb::SendMessageRequest { messages: vec![message("t", "m", &"x".repeat(50))] };
+    let send = || request_of("c", sent.clone());
+    let first = client.send_message(send()).await.expect("an answer").into_inner();
+    assert_eq!(code(first.status), pb::Code::Ok);
+    let mut delayed = Box::pin(client.send_message(send()));
+    let mut administrator = RemoteAdmin::connect(&proxy.address.to_string(), None).await.expect("a proxy");
+    loop {
+        assert!(futures::poll!(&mut delayed).is_pending());
+        if administrator.quotas().await.expect("quotas")[0].delayed == 1 {
+            break;
+        }
+    }
+    drop(administrator);
+    let (_data, answer) = tokio::join!(proxy.stop(), delayed);
+    assert_eq!(code(answer.expect("an answer").into_inner().status), pb::Code::Ok);
 }
