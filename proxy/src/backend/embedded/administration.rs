@@ -11,6 +11,7 @@ use super::catalog::{Catalog, group_not_found};
 use super::clock;
 use super::keys;
 use super::lite_topics::LiteRecord;
+use super::meter::Meter;
 use super::progress::{Progress, State};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
@@ -146,43 +147,51 @@ impl Administration for Broker {
 }
 
 impl Broker {
+    /// A look at it: what is not in memory does not come there, and what is does not stay for this.
     async fn group_in_topic(&self, topic: &Arc<Topic>, group: u32) -> Result<GroupTopicStats, ServiceError> {
-        let progress = topic.consumer(group);
-        let queues = self.loaded(topic, &progress).await?;
-        let mut stats = GroupTopicStats {
-            topic: topic.config().name,
-            queues: self.queue_stats(&progress, &queues),
-            rate_delivered: Some(progress.delivered.rate()),
-            rate_settled: Some(progress.settled.rate()),
-        };
-        let lagging = stats.queues.iter().any(|queue| queue.lag > 0);
-        if lagging {
-            let store = self.store.clone();
-            stats = blocking(move || {
-                for (stats, queue) in stats.queues.iter_mut().zip(queues.iter()).filter(|(s, _)| s.lag > 0) {
+        let (store, catalog, topic) = (self.store.clone(), self.catalog.clone(), topic.clone());
+        let broker = self.config.broker_name.clone();
+        blocking(move || {
+            let queues = topic.view(&store)?;
+            let known = topic.peek_consumer(group);
+            let in_memory = known.as_ref().and_then(|known| Some(queue_stats(&*known.lock()?, &queues)));
+            let mut stats = match in_memory {
+                Some(stats) => stats,
+                None => {
+                    let progress = Progress::new(group, topic.id());
+                    queue_stats(&progress.read(&store, &queues, catalog.start_of(group))?, &queues)
+                }
+            };
+            for (stats, queue) in stats.iter_mut().zip(queues.iter()) {
+                stats.broker.clone_from(&broker);
+                if stats.lag > 0 {
                     let oldest = stored_at(queue, &store, stats.settled as u64)?;
                     stats.oldest = oldest.map(|at| time(at as i64));
                 }
-                Ok(stats)
+            }
+            let rate =
+                |meter: fn(&Progress) -> &Meter| Some(known.as_deref().map_or(0.0, |of| meter(of).rate()));
+            Ok(GroupTopicStats {
+                topic: topic.config().name,
+                queues: stats,
+                rate_delivered: rate(|progress| &progress.delivered),
+                rate_settled: rate(|progress| &progress.settled),
             })
-            .await?;
-        }
-        Ok(stats)
+        })
+        .await
     }
+}
 
-    fn queue_stats(&self, progress: &Progress, queues: &[Arc<Queue>]) -> Vec<GroupQueueStats> {
-        let now = clock::monotonic();
-        let state = progress.lock();
-        let known = state.as_deref().map(State::queues).unwrap_or_default();
-        let stats = queues.iter().enumerate().map(|(index, queue)| {
-            let stats = known.get(index).map_or_else(
-                || of_queue(&QueueProgress::default(), queue, now),
-                |known| of_queue(known, queue, now),
-            );
-            GroupQueueStats { broker: self.config.broker_name.clone(), id: queue.id() as i32, ..stats }
-        });
-        stats.collect()
-    }
+fn queue_stats(state: &State, queues: &[Arc<Queue>]) -> Vec<GroupQueueStats> {
+    let now = clock::monotonic();
+    let stats = queues.iter().enumerate().map(|(index, queue)| {
+        let stats = state.queues().get(index).map_or_else(
+            || of_queue(&QueueProgress::default(), queue, now),
+            |known| of_queue(known, queue, now),
+        );
+        GroupQueueStats { id: queue.id() as i32, ..stats }
+    });
+    stats.collect()
 }
 
 fn of_queue(progress: &QueueProgress, queue: &Queue, now: u64) -> GroupQueueStats {

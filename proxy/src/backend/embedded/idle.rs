@@ -40,6 +40,7 @@ mod tests {
     use super::*;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::testing::{deliveries, open, send};
+    use crate::service::Administration;
 
     #[tokio::test]
     async fn what_nobody_uses_is_unloaded_and_comes_back_as_it_was() {
@@ -58,6 +59,12 @@ mod tests {
         assert!(topic.peek_loaded().is_some(), "it was in use");
         unload(&broker.catalog);
         assert!(topic.peek_loaded().is_none());
+        // A look at it does not bring it back: somebody may look at everything all the time.
+        let stats = broker.group_stats("group", None).await.expect("statistics");
+        let queue = &stats.topics[0].queues[0];
+        assert_eq!((queue.lag, queue.in_flight, queue.end), (2, Some(1), 2));
+        let group = broker.catalog.group("group").expect("a group").id;
+        assert!(topic.peek_loaded().is_none() && topic.peek_consumer(group).is_none());
         // The lease on the first message goes on, and the queue too.
         send(&broker, ["c"]).await;
         let mut offsets = Vec::new();

@@ -222,6 +222,27 @@ impl Progress {
         if self.is_loaded() {
             return Ok(());
         }
+        let mut state = self.read(store, queues, start)?;
+        changes::commit(store, state.changes(self.group, self.topic).into_records())?;
+        state.end_change(QueueProgress::keep);
+        let has_lease = |queue: usize, offset| {
+            state.queues.get(queue).is_some_and(|queue| queue.leases().get(offset).is_some())
+        };
+        self.forwards.lock().retain(|(queue, offset), forward| {
+            *forward == ForwardState::Storing || has_lease(*queue, *offset)
+        });
+        *self.state.lock() = Some(state);
+        self.loaded.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The state that [`Progress::load`] would load, for a look at it. Blocks.
+    pub(super) fn read(
+        &self,
+        store: &Store,
+        queues: &[Arc<Queue>],
+        start: GroupStart,
+    ) -> Result<State, ServiceError> {
         store.check_state()?;
         let mut state = State::default();
         for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
@@ -239,17 +260,7 @@ impl Progress {
         for queue in queues {
             state.queue(queue.id() as usize).begin(queue, start, store)?;
         }
-        changes::commit(store, state.changes(self.group, self.topic).into_records())?;
-        state.end_change(QueueProgress::keep);
-        let has_lease = |queue: usize, offset| {
-            state.queues.get(queue).is_some_and(|queue| queue.leases().get(offset).is_some())
-        };
-        self.forwards.lock().retain(|(queue, offset), forward| {
-            *forward == ForwardState::Storing || has_lease(*queue, *offset)
-        });
-        *self.state.lock() = Some(state);
-        self.loaded.store(true, Ordering::Release);
-        Ok(())
+        Ok(state)
     }
 
     /// The number of the queue, modulo their count, that a receive looks at first.

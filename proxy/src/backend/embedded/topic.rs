@@ -233,6 +233,11 @@ impl Topic {
         consumers.entry(group).or_insert_with(progress).clone()
     }
 
+    /// A group's progress if it is in memory. Does not count as a use.
+    pub(super) fn peek_consumer(&self, group: u32) -> Option<Arc<Progress>> {
+        self.consumers.read().get(&group).cloned()
+    }
+
     /// Removes the progress of a group that was deleted, and ends its waiting receives.
     pub(super) fn forget_consumer(&self, group: u32) {
         if let Some(gone) = self.consumers.write().remove(&group) {
