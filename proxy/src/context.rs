@@ -29,6 +29,8 @@ pub struct Context {
     pub credentials: Option<Box<Credentials>>,
     /// Whether the proxy finishes on its own what a client began: access control has let that client in before.
     pub is_admitted: bool,
+    /// Whether it came through an entry where everybody may do everything.
+    pub is_trusted: bool,
     /// Whether this carries on with a request of the client whose first part was counted before.
     pub is_continued: bool,
     /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
@@ -127,6 +129,7 @@ impl Context {
             namespace: String::new(),
             credentials: None,
             is_admitted: true,
+            is_trusted: false,
             is_continued: false,
             peer: peer.clone(),
             received: Instant::now(),

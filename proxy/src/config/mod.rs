@@ -1,6 +1,7 @@
 //! The proxy's configuration. Flags override the environment, which overrides the file, which overrides the defaults.
 
 mod catalog;
+mod entry;
 mod start;
 
 use std::num::NonZeroU32;
@@ -20,6 +21,7 @@ use crate::front::remoting::RemotingConfig;
 use crate::layer::{AccessConfig, AccessLogConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
 pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
+pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
 pub use start::StartSpec;
 
 /// All settings. `--print-config` prints those in force.
@@ -41,6 +43,9 @@ pub struct Config {
     pub max_in_flight: usize,
     /// How many proxies share the load. Each allows its part of every quota.
     pub fleet_size: NonZeroU32,
+    /// Further addresses to listen on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryConfig>,
     /// Which port routes name: `listen` (this proxy's), or `request` (the one the client connected to, for proxies behind a
     /// load balancer or a port mapping).
     pub route_port: RoutePort,
@@ -134,6 +139,7 @@ impl Default for Config {
             drain: Duration::from_secs(10),
             max_in_flight: 10_000,
             fleet_size: NonZeroU32::MIN,
+            entries: Vec::new(),
             route_port: RoutePort::default(),
             trusted_proxies: Vec::new(),
             handle_key: None,

@@ -1,5 +1,6 @@
 //! Protocol adapters: the only code that knows a protocol.
 
+pub mod face;
 pub mod grpc;
 pub mod metrics;
 pub mod port;

@@ -45,7 +45,7 @@ pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};
 pub use updates::{Change, GroupField, GroupUpdate, TopicField, TopicUpdate};
 
-/// The services of one backend, as `app.rs` hands them to the processor.
+/// The services of one backend, as `app` hands them to the processor.
 #[derive(Clone)]
 pub struct Services {
     /// Sending, receiving and settling.

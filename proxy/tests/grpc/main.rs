@@ -11,6 +11,7 @@ mod classic_retry;
 mod classic_tools;
 mod dead_letters;
 mod drain;
+mod entries;
 mod groups;
 mod inspect;
 mod limits;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::messaging_service_client::MessagingServiceClient;
+use rocketmq_thin_proxy::front::port::{Tls, TlsConfig, TlsMode};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -54,13 +55,24 @@ impl ServerCertVerifier for Trusting {
 }
 
 fn connector(alpn: &[&str]) -> TlsConnector {
+    connector_as(alpn, None)
+}
+
+/// A certificate with its chain, and its key.
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The same for a client with this certificate.
+fn connector_as(alpn: &[&str], identity: Option<Identity>) -> TlsConnector {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(Trusting));
+    let mut config = match identity {
+        None => config.with_no_client_auth(),
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).expect("a certificate"),
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     TlsConnector::from(Arc::new(config))
 }
@@ -210,4 +222,44 @@ async fn health_and_reflection_are_there() {
     };
     let names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
     assert!(names.contains(&"apache.rocketmq.v2.MessagingService".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_of_the_configured_authority() {
+    let authority = |name: &str| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).expect("a certificate");
+        (certificate.pem(), rcgen::Issuer::new(parameters, key))
+    };
+    let ((trusted, ours), (_, theirs)) = (authority("ours"), authority("theirs"));
+    let client_of = |issuer| -> Identity {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(["client".to_owned()]).expect("a name");
+        let certificate = parameters.signed_by(&key, issuer).expect("a certificate");
+        (vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, trusted).expect("written");
+    let tls = TlsConfig { mode: TlsMode::Required, client_ca: Some(file), ..TlsConfig::default() };
+    let refused = TlsConfig { mode: TlsMode::Permissive, ..tls.clone() };
+    assert!(Tls::new(&refused).is_err(), "plaintext would be a way around it");
+
+    let proxy = Proxy::configured(|config| config.tls = tls).await;
+    for (identity, welcome) in
+        [(Some(client_of(&ours)), true), (Some(client_of(&theirs)), false), (None, false)]
+    {
+        let stream = TcpStream::connect(proxy.address).await.expect("a connection");
+        let encrypted = connector_as(&["h2"], identity).connect(localhost(), stream).await;
+        let mut encrypted = encrypted.expect("the client's half of the handshake");
+        if welcome {
+            assert_eq!(route_over(encrypted).await, pb::Code::Ok);
+        } else {
+            let mut answer = [0];
+            // An alert, or the end.
+            assert!(!matches!(encrypted.read(&mut answer).await, Ok(1..)));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A proxy on a free port, with a client.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: Option<SocketAddr>,
     pub(crate) metrics_address: Option<SocketAddr>,
+    entries: HashMap<String, SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
     pub(crate) data: TempDir,
@@ -42,7 +44,13 @@ impl Proxy {
         config.limits.min_invisible = Duration::from_millis(1);
         config.limits.min_polling = Duration::from_millis(1);
         change(&mut config);
+        let names: Vec<_> = config.entries.iter().map(|entry| entry.name.clone()).collect();
         let app = App::start(config).await.expect("a proxy");
+        let entry = |name: String| {
+            let address = app.address_of(&name).expect("an address").expect("an entry");
+            (name, address)
+        };
+        let entries = names.into_iter().map(entry).collect();
         let address = app.address().expect("an address");
         let admin_address = app.admin_address().expect("an address");
         let metrics_address = app.metrics_address().expect("an address");
@@ -50,11 +58,21 @@ impl Proxy {
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Self { address, admin_address, metrics_address, stop: Some(stop), running, data }
+        Self { address, admin_address, metrics_address, entries, stop: Some(stop), running, data }
+    }
+
+    /// The address of an entry.
+    pub(crate) fn entry(&self, name: &str) -> SocketAddr {
+        self.entries[name]
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let url = format!("http://{}", self.address);
+        Self::client_at(self.address).await
+    }
+
+    /// A client of one of its entries.
+    pub(crate) async fn client_at(address: SocketAddr) -> Client {
+        let url = format!("http://{address}");
         Client::connect(url).await.expect("a connection").max_decoding_message_size(1 << 27)
     }
 

@@ -213,7 +213,7 @@ struct Inbound {
 
 impl Inbound {
     fn context(&self) -> Result<Context, Error> {
-        metadata::context(&self.headers, &self.call, &self.peer)
+        metadata::context(&self.headers, &self.call, &self.peer, self.shared.is_trusted)
     }
 
     // The request is read first: if it can't be decoded, that is the answer even without a client id.

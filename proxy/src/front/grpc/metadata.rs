@@ -75,7 +75,12 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
 ///
 /// # Errors
 /// `ClientIdRequired`.
-pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Result<Context, Error> {
+pub(super) fn context(
+    headers: &HeaderMap,
+    call: &Call,
+    peer: &Arc<str>,
+    is_trusted: bool,
+) -> Result<Context, Error> {
     let client_id = text(headers, CLIENT_ID);
     if is_blank(client_id) {
         return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
@@ -88,6 +93,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
         namespace: text(headers, NAMESPACE).to_owned(),
         credentials: credentials(headers).map(Box::new),
         is_admitted: false,
+        is_trusted,
         is_continued: false,
         peer: peer.clone(),
         received: call.received,
@@ -96,11 +102,12 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, peer: &Arc<str>) -> Resu
 }
 
 /// Who sends a call of administration. Such a client needs no name.
-pub(super) fn administrator(headers: &HeaderMap, peer: &Arc<str>) -> Context {
+pub(super) fn administrator(headers: &HeaderMap, peer: &Arc<str>, is_trusted: bool) -> Context {
     let credentials = credentials(headers).map(Box::new);
     Context {
         credentials,
         is_admitted: false,
+        is_trusted,
         ..Context::of_connection(WireProtocol::Grpc, text(headers, CLIENT_ID), peer)
     }
 }

@@ -51,6 +51,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
+use crate::front::face::{Face, RouteAddresses};
 use crate::front::port::{
     Budget, Connection, ConnectionBudget, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
@@ -108,48 +109,28 @@ struct Shared {
     /// Whether the messaging service is served here.
     messaging: bool,
     limits: RequestLimits,
-    /// The port that routes name; the port of the request if `None`.
-    route_port: Option<u16>,
-}
-
-/// Which services a port offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Services {
-    /// The messaging service.
-    pub messaging: bool,
-    /// The administration service.
-    pub administration: bool,
-}
-
-/// How the front end appears to clients.
-#[derive(Clone, Copy, Debug)]
-pub struct Face {
-    /// Which port a route names.
-    pub route_port: RoutePort,
-    /// The port this proxy listens on.
-    pub listen_port: u16,
-    /// The services besides health and reflection.
-    pub services: Services,
+    /// Whether everybody may do everything here.
+    is_trusted: bool,
+    route: Arc<RouteAddresses>,
 }
 
 impl Server {
-    /// A front end over these rules.
+    /// A front end of one entry over these rules.
     #[must_use]
     pub fn new(
         processor: Arc<Processor>,
-        face: Face,
+        face: &Face,
         (transport, budget): (TransportConfig, Arc<Budget>),
         log: &Arc<LogControl>,
     ) -> Self {
-        let route_port = (face.route_port == RoutePort::Listen).then_some(face.listen_port);
-        let side = SideServices::new(&processor, face.services.administration.then_some(log));
+        let side = SideServices::new(&processor, face, log);
         let limits = RequestLimits {
             bytes: transport.request_bytes,
             fields: transport.request_fields,
             timeout: transport.request_timeout,
         };
-        let messaging = face.services.messaging;
-        let shared = Shared { processor, side, messaging, limits, route_port };
+        let &Face { messaging, is_trusted, ref route, .. } = face;
+        let shared = Shared { processor, side, messaging, limits, is_trusted, route: route.clone() };
         Self { shared: Arc::new(shared), budget, transport }
     }
 

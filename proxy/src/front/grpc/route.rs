@@ -5,6 +5,7 @@ use rocketmq_thin_proto::v2 as pb;
 use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::front::face::{Authority, RouteAddresses};
 use crate::processor::{AssignmentCommand, RouteCommand};
 use crate::service::{Permission, TopicKind};
 
@@ -16,7 +17,7 @@ pub(super) async fn query_route(
     let topic = request.topic.unwrap_or_default();
     check_echo(&topic, request.endpoints.as_ref())?;
     let route = shared.processor.run(context, RouteCommand { topic: topic.name.clone() }).await?;
-    let endpoints = reachable(request.endpoints, shared.route_port);
+    let endpoints = reachable(request.endpoints, &shared.route);
     let accept_message_types: Vec<i32> = accepted(route.kind).iter().map(|kind| (*kind).into()).collect();
     let message_queues = route.queues.into_iter().map(|queue| pb::MessageQueue {
         topic: Some(topic.clone()),
@@ -41,7 +42,7 @@ pub(super) async fn query_assignment(
     check_echo(&topic, request.endpoints.as_ref())?;
     let command = AssignmentCommand { topic: topic.name.clone(), group: convert::name(request.group) };
     let assigned = shared.processor.run(context, command).await?;
-    let endpoints = reachable(request.endpoints, shared.route_port);
+    let endpoints = reachable(request.endpoints, &shared.route);
     let assignments = assigned.into_iter().map(|assignment| pb::Assignment {
         message_queue: Some(pb::MessageQueue {
             topic: Some(topic.clone()),
@@ -73,15 +74,30 @@ fn check_echo(topic: &pb::Resource, endpoints: Option<&pb::Endpoints>) -> Result
     Ok(())
 }
 
-/// The endpoints that a route names: the hosts that the client dialled, so that it works through any name or load
-/// balancer, with this proxy's port. A missing scheme is derived from the host.
-fn reachable(asked: Option<pb::Endpoints>, port: Option<u16>) -> pb::Endpoints {
+/// The endpoints that a route names: those that the entry is configured with, or the hosts that the client dialled, so that
+/// it works through any name or load balancer, with this proxy's port. A missing scheme is derived from the host.
+fn reachable(asked: Option<pb::Endpoints>, route: &RouteAddresses) -> pb::Endpoints {
     let mut endpoints = asked.unwrap_or_default();
-    if let Some(port) = port {
-        endpoints.addresses.iter_mut().for_each(|address| address.port = port.into());
+    match route {
+        RouteAddresses::Named(addresses) => {
+            let addresses = addresses.iter();
+            let address = |Authority { host, port }: &Authority| pb::Address {
+                host: host.clone(),
+                port: i32::from(*port),
+            };
+            endpoints =
+                pb::Endpoints { addresses: addresses.map(address).collect(), ..pb::Endpoints::default() };
+        }
+        RouteAddresses::Reached { port: Some(port), .. } => {
+            endpoints.addresses.iter_mut().for_each(|address| address.port = i32::from(*port));
+        }
+        RouteAddresses::Reached { port: None, .. } => {}
     }
     if pb::AddressScheme::try_from(endpoints.scheme).unwrap_or_default() == pb::AddressScheme::Unspecified {
-        let scheme = endpoints.addresses.first().map_or(pb::AddressScheme::IPv4, |first| scheme(&first.host));
+        let mut schemes = endpoints.addresses.iter().map(|address| scheme(&address.host));
+        let first = schemes.next().unwrap_or(pb::AddressScheme::IPv4);
+        // Names and addresses of both families together are resolved like names.
+        let scheme = if schemes.all(|other| other == first) { first } else { pb::AddressScheme::DomainName };
         endpoints.scheme = scheme.into();
     }
     endpoints
@@ -141,6 +157,7 @@ mod tests {
     #[test]
     fn routes_name_the_hosts_that_the_client_dialled() {
         use pb::AddressScheme::{DomainName, IPv4, IPv6, Unspecified};
+        let reached = |port| RouteAddresses::Reached { port, others: Vec::new() };
         for (asked, scheme) in [
             (endpoints(DomainName, &["a.example", "b.example"]), DomainName),
             (endpoints(IPv4, &["not.an.ip"]), IPv4),
@@ -149,12 +166,26 @@ mod tests {
             (endpoints(Unspecified, &["mq.example"]), DomainName),
             (endpoints(Unspecified, &[]), IPv4),
         ] {
-            let ours = reachable(Some(asked.clone()), Some(8081));
+            let ours = reachable(Some(asked.clone()), &reached(Some(8081)));
             assert_eq!(ours.scheme(), scheme);
             assert_eq!(ours.addresses.len(), asked.addresses.len());
             assert!(ours.addresses.iter().all(|address| address.port == 8081));
-            assert_eq!(reachable(Some(asked.clone()), None).addresses, asked.addresses);
+            assert_eq!(reachable(Some(asked.clone()), &reached(None)).addresses, asked.addresses);
         }
-        assert_eq!(reachable(None, Some(1)).scheme(), IPv4);
+        assert_eq!(reachable(None, &reached(Some(1))).scheme(), IPv4);
+    }
+
+    #[test]
+    fn routes_of_an_entry_with_addresses_name_those() {
+        let asked = endpoints(pb::AddressScheme::IPv4, &["10.0.0.1"]);
+        let named = |texts: &[&str]| {
+            let addresses = texts.iter().map(|text| text.parse().expect("an address")).collect();
+            reachable(Some(asked.clone()), &RouteAddresses::Named(addresses))
+        };
+        let ours = named(&["mq.example:8443", "[2001:db8::1]:2"]);
+        assert_eq!(ours.scheme(), pb::AddressScheme::DomainName);
+        let told: Vec<_> = ours.addresses.iter().map(|address| (&*address.host, address.port)).collect();
+        assert_eq!(told, [("mq.example", 8443), ("2001:db8::1", 2)]);
+        assert_eq!(named(&["10.1.0.1:1", "10.1.0.2:1"]).scheme(), pb::AddressScheme::IPv4);
     }
 }

@@ -26,6 +26,7 @@ use super::admin::{self, Administration};
 use super::admin_log::LogAdministration;
 use super::admin_rights;
 use super::metadata;
+use crate::front::face::Face;
 use crate::front::port::Charge;
 use crate::log_level::LogControl;
 use crate::processor::{Health, Processor};
@@ -107,11 +108,12 @@ pub(super) struct SideServices {
     processor: Arc<Processor>,
     routes: Routes,
     services: Vec<&'static str>,
+    is_trusted: bool,
 }
 
 impl SideServices {
-    /// With a log's control, administration is among them.
-    pub(super) fn new(processor: &Arc<Processor>, administration: Option<&Arc<LogControl>>) -> Self {
+    pub(super) fn new(processor: &Arc<Processor>, face: &Face, log: &Arc<LogControl>) -> Self {
+        let administration = face.administration.then_some(log);
         // The overall status is for load balancers. It is SERVING as long as the process answers: without its brokers it
         // still tells clients what is missing.
         let reporter = HealthReporter::new();
@@ -135,7 +137,12 @@ impl SideServices {
         let services = SERVICES
             .into_iter()
             .chain(administration.map_or([].as_slice(), |_| &ADMINISTRATION).iter().copied());
-        Self { processor: processor.clone(), routes: routes.prepare(), services: services.collect() }
+        Self {
+            processor: processor.clone(),
+            routes: routes.prepare(),
+            services: services.collect(),
+            is_trusted: face.is_trusted,
+        }
     }
 
     /// Answers a call to one of these services. Returns the path as the error if it belongs to another service.
@@ -151,7 +158,7 @@ impl SideServices {
             return Err(path.to_owned());
         }
         if ADMINISTRATION.contains(&service) {
-            let administrator = metadata::administrator(request.headers(), peer);
+            let administrator = metadata::administrator(request.headers(), peer, self.is_trusted);
             let allowed = self.processor.administer(&administrator, admin_rights::of(method));
             if let Err(error) = allowed {
                 return Ok(admin::refused(error).into_http());

@@ -41,7 +41,7 @@ impl Exposition {
             ports: ports
                 .iter()
                 .map(|(name, counts)| Port {
-                    name,
+                    name: name.clone(),
                     open: counts.open(),
                     accepted: counts.accepted(),
                     refused: counts.refused_by_limit(),
@@ -80,7 +80,7 @@ struct Scrape {
 
 #[derive(Debug)]
 struct Port {
-    name: &'static str,
+    name: Arc<str>,
     open: u64,
     accepted: u64,
     refused: [(&'static str, u64); 2],
@@ -189,15 +189,15 @@ impl Scrape {
         metrics.gauge(
             "rocketmq_thin_proxy_connections",
             "Open connections.",
-            ports.iter().map(|port| ([("port", port.name)], port.open)),
+            ports.iter().map(|port| ([("port", &*port.name)], port.open)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_connections_accepted",
             "Connections that were accepted.",
-            ports.iter().map(|port| ([("port", port.name)], port.accepted)),
+            ports.iter().map(|port| ([("port", &*port.name)], port.accepted)),
         )?;
         let refused = ports.iter().flat_map(|port| {
-            port.refused.iter().map(|(limit, count)| ([("port", port.name), ("limit", limit)], *count))
+            port.refused.iter().map(|(limit, count)| ([("port", &*port.name), ("limit", limit)], *count))
         });
         metrics.counter(
             "rocketmq_thin_proxy_connections_refused",

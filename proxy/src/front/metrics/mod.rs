@@ -56,7 +56,7 @@ pub struct Sources {
     /// What was counted of requests.
     pub requests: Arc<RequestMetrics>,
     /// The ports by name.
-    pub ports: Vec<(&'static str, Arc<PortCounts>)>,
+    pub ports: Vec<(Arc<str>, Arc<PortCounts>)>,
     /// The access log.
     pub access_log: Option<Arc<AccessLog>>,
     /// The rest.

@@ -2,8 +2,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,6 +23,9 @@ pub struct TlsConfig {
     pub certificate: Option<PathBuf>,
     /// The private key (PEM).
     pub key: Option<PathBuf>,
+    /// Certificates of authorities (PEM). Clients must have a certificate of one of them. It needs mode `required`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Which connections are accepted.
@@ -42,6 +47,12 @@ pub enum TlsError {
     /// Only one of the two files is configured.
     #[error("tls: certificate and key belong together; one of them is missing")]
     Half,
+    /// Clients without TLS would not be asked for a certificate.
+    #[error("tls: client_ca needs mode = \"required\": clients without TLS have no certificate")]
+    Bypassed,
+    /// The certificates of the authorities are not usable.
+    #[error("tls: client_ca: {0}")]
+    Authorities(#[from] VerifierBuilderError),
     /// A file can't be read.
     #[error("tls: cannot read {}: {source}", path.display())]
     File {
@@ -77,10 +88,19 @@ impl Tls {
             _ => return Err(TlsError::Half),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config_without_alpn = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?;
+        let builder = match &config.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(_) if config.mode != TlsMode::Required => return Err(TlsError::Bypassed),
+            Some(file) => {
+                let roots = Arc::new(authorities(file)?);
+                builder.with_client_cert_verifier(
+                    WebPkiClientVerifier::builder_with_provider(roots, provider).build()?,
+                )
+            }
+        };
+        let mut config_without_alpn = builder.with_single_cert(chain, key)?;
         config_without_alpn.send_half_rtt_data = true;
         Ok(Self { mode: config.mode, config: Arc::new(config_without_alpn) })
     }
@@ -116,14 +136,24 @@ impl Tls {
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn read(certificate: &Path, key: &Path) -> Result<Identity, TlsError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| TlsError::File { path, source }
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(failed(certificate))?;
-    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(failed(key))?))
+    Ok((certificates(certificate)?, PrivateKeyDer::from_pem_file(key).map_err(failed(key))?))
+}
+
+fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed(file))
+}
+
+fn failed(path: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::File { path, source }
 }
 
 fn self_signed() -> Result<Identity, TlsError> {

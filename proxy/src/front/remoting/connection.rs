@@ -15,6 +15,7 @@ use super::memory::Memory;
 use super::request::Request;
 use super::session::Session;
 use super::{Shared, dispatch, frames, pushes};
+use crate::front::face::Face;
 use crate::front::port::{Charge, Connection, ConnectionBudget, Exhausted, Stream, TransportConfig};
 use crate::processor::PushReceiver;
 use crate::remoting::{Command, CommandCodec, FrameError};
@@ -58,8 +59,13 @@ struct Requests<'a> {
 }
 
 impl Serving {
-    pub(super) fn new(shared: Arc<Shared>, budget: Arc<ConnectionBudget>, connection: Connection) -> Self {
-        let (session, written, pushed) = Session::open(&connection, &budget);
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        face: &Face,
+        budget: Arc<ConnectionBudget>,
+        connection: Connection,
+    ) -> Self {
+        let (session, written, pushed) = Session::open(&connection, face, &budget);
         Self { shared, session: Arc::new(session), connection, budget, written, pushed }
     }
 

@@ -81,7 +81,9 @@ async fn dispatch(request: Request) -> Answered {
         request::GET_CONSUMER_LIST_BY_GROUP => members_list::consumer_ids(&request),
         _ => match consume::dispatch(request) {
             ControlFlow::Break(answer) => answer.await,
-            ControlFlow::Continue(request) if request.shared.administration => administer(request).await,
+            ControlFlow::Continue(request) if request.session.face().administration => {
+                administer(request).await
+            }
             ControlFlow::Continue(request) => unsupported(&request),
         },
     }

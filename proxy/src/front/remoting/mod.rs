@@ -46,6 +46,7 @@ pub use config::RemotingConfig;
 #[doc(hidden)]
 pub use decode::decode as fuzz_frames;
 
+use crate::front::face::Face;
 use crate::front::port::{
     Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
@@ -53,40 +54,44 @@ use crate::processor::Processor;
 use consume::RequestModes;
 use members::Members;
 
-/// Serves connections.
+/// Serves connections of one entry.
 pub struct Server {
     shared: Arc<Shared>,
+    face: Face,
     budget: Arc<Budget>,
     transport: TransportConfig,
 }
 
-/// What all connections share.
+/// What the connections of all entries share: a group has members at any of them.
 struct Shared {
     processor: Arc<Processor>,
     config: RemotingConfig,
-    /// Whether administrators' requests are served here.
-    administration: bool,
     members: Members,
     modes: RequestModes,
 }
 
 impl Server {
-    /// A front end over these rules.
+    /// A front end over these rules, for one entry.
     #[must_use]
     pub fn new(
         processor: Arc<Processor>,
         config: &RemotingConfig,
         (transport, budget): (TransportConfig, Arc<Budget>),
-        administration: bool,
+        face: Face,
     ) -> Self {
         let shared = Shared {
             processor,
             config: config.clone(),
-            administration,
             members: Members::default(),
             modes: RequestModes::default(),
         };
-        Self { shared: Arc::new(shared), budget, transport }
+        Self { shared: Arc::new(shared), face, budget, transport }
+    }
+
+    /// The same front end at another entry.
+    #[must_use]
+    pub fn at(&self, face: Face, transport: TransportConfig) -> Self {
+        Self { shared: self.shared.clone(), face, budget: self.budget.clone(), transport }
     }
 }
 
@@ -106,7 +111,8 @@ impl Protocol for Server {
     }
 
     async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
-        let serving = connection::Serving::new(self.shared.clone(), self.budget.connection(), connection);
+        let serving =
+            connection::Serving::new(self.shared.clone(), &self.face, self.budget.connection(), connection);
         serving.run(stream, &self.transport).await
     }
 }

@@ -127,6 +127,7 @@ impl Request {
             namespace: self.command.text("ns").unwrap_or_default().to_owned(),
             credentials: self.credentials.clone(),
             is_admitted: false,
+            is_trusted: self.session.face().is_trusted,
             is_continued: self.begun.swap(true, Ordering::Relaxed),
             peer: self.session.peer().clone(),
             received: Instant::now(),

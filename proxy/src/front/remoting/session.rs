@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::consume::Consuming;
 use super::heartbeat::Consumer;
 use super::link::{Frames, Link, PushError};
+use crate::front::face::Face;
 use crate::front::port::{Connection, ConnectionBudget};
 use crate::processor::{PushReceiver, PushStream};
 use crate::remoting::{Command, Language};
@@ -19,6 +20,7 @@ use crate::remoting::{Command, Language};
 pub(super) struct Session {
     peer: Arc<str>,
     local: SocketAddr,
+    face: Face,
     link: Link,
     pushes: PushStream,
     closing: CancellationToken,
@@ -48,6 +50,7 @@ impl Session {
     /// The session of a new connection, what it writes, and what the processor asks its client.
     pub(super) fn open(
         connection: &Connection,
+        face: &Face,
         budget: &Arc<ConnectionBudget>,
     ) -> (Self, Frames, PushReceiver) {
         let (link, written) = Link::open();
@@ -56,6 +59,7 @@ impl Session {
         let session = Self {
             peer: connection.peer().to_string().into(),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
+            face: face.clone(),
             link,
             pushes,
             closing: connection.closing().clone(),
@@ -74,6 +78,11 @@ impl Session {
     /// The address that the client has connected to.
     pub(super) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// How the entry appears to which the client has connected.
+    pub(super) fn face(&self) -> &Face {
+        &self.face
     }
 
     /// The way to the client.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Shared;
 use super::consume::reads_by_offset;
 use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
+use crate::front::face::RouteAddresses;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};
 use crate::remoting::response;
 use crate::service::names::{RETRY_PREFIX, permission_bits};
@@ -55,9 +55,10 @@ pub(super) async fn route(request: Request) -> Answered {
         }
         route => route?,
     };
-    let brokers = route.queues.iter().map(|range| {
-        BrokerData::new(&range.broker, &range.cluster, addresses(&request.shared, &request.session))
-    });
+    let brokers = route
+        .queues
+        .iter()
+        .map(|range| BrokerData::new(&range.broker, &range.cluster, addresses(&request.session)));
     json(&TopicRoute {
         broker_datas: brokers.collect(),
         filter_server_table: BTreeMap::new(),
@@ -112,10 +113,16 @@ impl QueueData {
     }
 }
 
-/// Where the proxies are reached: first the address that the client has connected to, which surely works, then the others
-/// of the fleet. Clients take the first for the master, and send their consumers' heartbeats to all.
-pub(super) fn addresses(shared: &Shared, session: &Session) -> Vec<String> {
-    let own = session.local().to_string();
-    let others = shared.config.addresses.iter().filter(|address| **address != own).cloned();
-    std::iter::once(own.clone()).chain(others).collect()
+/// Where the proxies are reached: at the addresses of the entry, if it has some; else first at the one that the client has
+/// connected to, which surely works, then at the others of the fleet. Clients take the first for the master, and send their
+/// consumers' heartbeats to all.
+pub(super) fn addresses(session: &Session) -> Vec<String> {
+    match &*session.face().route {
+        RouteAddresses::Named(addresses) => addresses.iter().map(ToString::to_string).collect(),
+        RouteAddresses::Reached { others, .. } => {
+            let own = session.local().to_string();
+            let others = others.iter().filter(|address| **address != own).cloned();
+            std::iter::once(own.clone()).chain(others).collect()
+        }
+    }
 }

@@ -230,7 +230,7 @@ mod tests {
         assert!(wire_types(&Source::of("core/src/wire/send.rs", text)).is_empty());
         assert!(wire_types(&Source::of("proxy/src/front/grpc/send.rs", text)).is_empty());
         assert!(
-            wire_types(&Source::of("proxy/src/app.rs", "use crate::front::remoting::Server;")).is_empty()
+            wire_types(&Source::of("proxy/src/app/mod.rs", "use crate::front::remoting::Server;")).is_empty()
         );
         let text = "use crate::remoting::Command;";
         assert_eq!(wire_types(&Source::of("proxy/src/processor/send.rs", text)).len(), 1);

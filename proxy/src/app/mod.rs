@@ -1,21 +1,24 @@
 //! Starts and stops the proxy: configuration -> backend -> rules and layers -> front ends -> run.
 
+mod entries;
+mod file_limit;
+mod handle_key;
+
 use std::io::{self, Write};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
 use crate::backend::{BackendConfig, remote};
-use crate::config::Config;
-use crate::durable_file;
+use crate::config::{Config, EntryConfig, EntryProtocol};
 use crate::error::{Error, ErrorKind};
-use crate::front::grpc::{Face, Server, Services};
+use crate::front::face::{Face, RouteAddresses};
+use crate::front::grpc::{RoutePort, Server as GrpcServer};
 use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
@@ -25,15 +28,10 @@ use crate::layer::{
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 
-/// The file in the data directory that holds a generated handle key.
-const HANDLE_KEY_FILE: &str = "handle.key";
 /// The pause before the declared topics and groups are created again after a failure.
 const DECLARE_RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// How long the end waits for the last lines of the access log.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
-const HANDLE_KEY_BYTES: usize = 32;
-/// File descriptors reserved for the store, broker connections and logs.
-const RESERVED_FILES: usize = 512;
 
 /// Why the proxy can't run.
 #[derive(Debug, Error)]
@@ -71,10 +69,7 @@ pub enum AppError {
 
 /// A proxy that listens. It serves requests once [`App::run`] is called.
 pub struct App {
-    port: Endpoint,
-    admin_port: Option<Endpoint>,
-    remoting_port: Option<Endpoint>,
-    metrics_port: Option<Endpoint>,
+    endpoints: Vec<Endpoint>,
     processor: Arc<Processor>,
     backend: Backend,
     access_log: Option<Arc<AccessLog>>,
@@ -84,9 +79,17 @@ pub struct App {
 
 /// A port and what is served on it.
 struct Endpoint {
+    /// Its name in metrics: that of an entry, or one of the proxy's own.
+    name: Arc<str>,
     port: Port,
     protocols: Vec<Arc<dyn Protocol>>,
 }
+
+/// The names of the proxy's own ports.
+const MAIN: &str = "main";
+const ADMIN: &str = "admin";
+const REMOTING: &str = "remoting";
+const METRICS: &str = "metrics";
 
 /// The backend in use, to be closed at the end.
 enum Backend {
@@ -116,7 +119,7 @@ impl App {
         let options = PortOptions {
             tls: Tls::new(&config.tls)?,
             trusted_proxies: config.trusted_proxies.clone(),
-            transport: fit_to_files(config.transport.clone()),
+            transport: file_limit::fit(config.transport.clone()),
         };
         let port = bind(&config.listen, &options).await?;
         let address = port.address()?;
@@ -128,6 +131,12 @@ impl App {
             Some(listen) => Some(bind(listen, &options).await?),
             None => None,
         };
+        EntryConfig::check(&config.entries).map_err(AppError::Config)?;
+        let mut entry_ports = Vec::new();
+        for entry in &config.entries {
+            let options = entries::options_of(entry, &options)?;
+            entry_ports.push((entry, bind(&entry.listen, &options).await?, options.transport));
+        }
         let metrics_port = match &config.metrics.listen {
             Some(listen) => {
                 let transport = MetricsServer::transport(&options.transport);
@@ -161,8 +170,8 @@ impl App {
         let handle_key = match &config.handle_key {
             Some(text) => HandleKey::new(text.as_bytes()),
             None => match &backend {
-                Backend::Merged(_) => kept_key(&config.backend.embedded.data_dir)?,
-                Backend::Separated => random_handle_key(),
+                Backend::Merged(_) => handle_key::kept(&config.backend.embedded.data_dir)?,
+                Backend::Separated => handle_key::random(),
             },
         };
         let draining = CancellationToken::new();
@@ -188,81 +197,101 @@ impl App {
         let budget = Budget::new(&options.transport);
         // An overloaded proxy can still be administered.
         let admin_budget = Budget::new(&options.transport);
-        let grpc = |services, budget: &Arc<Budget>| {
-            let face = Face { route_port: config.route_port, listen_port: address.port(), services };
-            let transport = (options.transport.clone(), budget.clone());
-            Arc::new(Server::new(processor.clone(), face, transport, &log)) as Arc<dyn Protocol>
+        let grpc = |face: &Face, transport: &TransportConfig, budget: &Arc<Budget>| {
+            let transport = (transport.clone(), budget.clone());
+            Arc::new(GrpcServer::new(processor.clone(), face, transport, &log)) as Arc<dyn Protocol>
         };
-        let administration = admin_port.is_none();
-        let remoting: Arc<dyn Protocol> = Arc::new(RemotingServer::new(
+        let face = Face {
+            messaging: true,
+            administration: admin_port.is_none(),
+            is_trusted: false,
+            route: Arc::new(RouteAddresses::Reached {
+                port: (config.route_port == RoutePort::Listen).then_some(address.port()),
+                others: config.remoting.addresses.clone(),
+            }),
+        };
+        let transport = &options.transport;
+        let remoting = RemotingServer::new(
             processor.clone(),
             &config.remoting,
-            (options.transport.clone(), budget.clone()),
-            administration,
-        ));
-        let mut protocols = vec![grpc(Services { messaging: true, administration }, &budget)];
-        protocols.extend(config.remoting.enabled.then(|| remoting.clone()));
-        let port = Endpoint { port, protocols };
-        let admin_port = admin_port.map(|port| {
-            let services = Services { messaging: false, administration: true };
-            let protocols = vec![grpc(services, &admin_budget)];
-            Endpoint { port, protocols }
-        });
-        let remoting_port = remoting_port.map(|port| Endpoint { port, protocols: vec![remoting] });
-        let metrics_port = metrics_port.zip(counted).map(|(metrics_port, requests)| {
-            let ports =
-                [("main", Some(&port)), ("admin", admin_port.as_ref()), ("remoting", remoting_port.as_ref())];
-            let ports =
-                ports.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?.port.counts())));
-            let ports = ports.chain([("metrics", metrics_port.counts())]).collect();
+            (transport.clone(), budget.clone()),
+            face.clone(),
+        );
+        let mut endpoints = Vec::new();
+        let mut serve = |name: &str, port, protocols| {
+            endpoints.push(Endpoint { name: name.into(), port, protocols });
+        };
+        let at = |face: Face, transport: &TransportConfig| {
+            Arc::new(remoting.at(face, transport.clone())) as Arc<dyn Protocol>
+        };
+        let mut protocols = vec![grpc(&face, transport, &budget)];
+        protocols.extend(config.remoting.enabled.then(|| at(face.clone(), transport)));
+        serve(MAIN, port, protocols);
+        if let Some(port) = admin_port {
+            let face = Face { messaging: false, administration: true, ..face.clone() };
+            serve(ADMIN, port, vec![grpc(&face, transport, &admin_budget)]);
+        }
+        if let Some(port) = remoting_port {
+            serve(REMOTING, port, vec![at(face, transport)]);
+        }
+        for (entry, port, transport) in entry_ports {
+            let face = entries::face_of(entry, port.address()?.port(), config.route_port);
+            let protocols = entry.protocols.iter().map(|protocol| match protocol {
+                EntryProtocol::Grpc => grpc(&face, &transport, &budget),
+                EntryProtocol::Remoting => at(face.clone(), &transport),
+            });
+            serve(&entry.name, port, protocols.collect());
+        }
+        if let Some((port, requests)) = metrics_port.zip(counted) {
+            let ports = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.port.counts()));
+            let ports = ports.chain([(METRICS.into(), port.counts())]).collect();
             let sources =
                 Sources { requests, ports, access_log: access_log.clone(), processor: processor.clone() };
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
-            Endpoint { port: metrics_port, protocols: vec![server] }
-        });
-        Ok(Self {
-            port,
-            admin_port,
-            remoting_port,
-            metrics_port,
-            processor,
-            backend,
-            access_log,
-            draining,
-            config,
-        })
+            endpoints.push(Endpoint { name: METRICS.into(), port, protocols: vec![server] });
+        }
+        Ok(Self { endpoints, processor, backend, access_log, draining, config })
     }
 
     /// The address it listens on.
     ///
     /// # Errors
     /// Errors of the system.
-    pub fn address(&self) -> io::Result<std::net::SocketAddr> {
-        self.port.port.address()
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.address_of(MAIN)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The address it listens on for administration, if that is a separate one.
     ///
     /// # Errors
     /// Errors of the system.
-    pub fn admin_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
-        self.admin_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
+    pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.address_of(ADMIN)
     }
 
     /// The address it listens on for the remoting protocol alone, if there is one.
     ///
     /// # Errors
     /// Errors of the system.
-    pub fn remoting_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
-        self.remoting_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
+    pub fn remoting_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.address_of(REMOTING)
     }
 
     /// The address it serves metrics on, if it does.
     ///
     /// # Errors
     /// Errors of the system.
-    pub fn metrics_address(&self) -> io::Result<Option<std::net::SocketAddr>> {
-        self.metrics_port.as_ref().map(|endpoint| endpoint.port.address()).transpose()
+    pub fn metrics_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.address_of(METRICS)
+    }
+
+    /// The address of the entry of this name, if there is one.
+    ///
+    /// # Errors
+    /// Errors of the system.
+    pub fn address_of(&self, name: &str) -> io::Result<Option<SocketAddr>> {
+        let named = self.endpoints.iter().find(|endpoint| *endpoint.name == *name);
+        named.map(|endpoint| endpoint.port.address()).transpose()
     }
 
     /// Serves until `stop` completes, then waits for the requests in progress, at most for the configured time.
@@ -271,10 +300,12 @@ impl App {
             let processor = self.processor.clone();
             async move { processor.run_maintenance().await }
         });
-        let endpoints =
-            [Some(self.port), self.admin_port, self.remoting_port, self.metrics_port].into_iter().flatten();
-        let serving: Vec<_> = endpoints
-            .map(|Endpoint { port, protocols }| tokio::spawn(port.serve(protocols, self.draining.clone())))
+        let serving: Vec<_> = self
+            .endpoints
+            .into_iter()
+            .map(|Endpoint { port, protocols, .. }| {
+                tokio::spawn(port.serve(protocols, self.draining.clone()))
+            })
             .collect();
         stop.await;
         // Waiting receives are answered, telemetry streams end, and connections send GOAWAY.
@@ -306,7 +337,7 @@ impl App {
 /// [`AppError`].
 pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    raise_file_limit();
+    file_limit::raise();
     let app = App::start_with_log(config, log).await?;
     announce(&format!("listening on {}", app.address()?))?;
     if let Some(address) = app.admin_address()? {
@@ -326,6 +357,11 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
             }
         });
     }
+    for EntryConfig { name, .. } in &app.config.entries {
+        if let Some(address) = app.address_of(name)? {
+            announce(&format!("entry {name} on {address}"))?;
+        }
+    }
     app.run(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -339,31 +375,6 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
 async fn bind(listen: &str, options: &PortOptions) -> Result<Port, AppError> {
     let port = Port::bind(listen, options.clone()).await;
     port.map_err(|source| AppError::Listen { listen: listen.to_owned(), source })
-}
-
-/// Lets this process open as many files as the system permits without privileges.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
-}
-
-/// Lowers the limit on connections if the process may not open enough files.
-fn fit_to_files(mut transport: TransportConfig) -> TransportConfig {
-    let files = getrlimit(Resource::Nofile).current;
-    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    let connections = files - RESERVED_FILES.min(files / 2);
-    if transport.connections > connections {
-        tracing::warn!(
-            configured = transport.connections,
-            connections,
-            files,
-            "fewer connections are allowed than configured, because the process may not open enough files"
-        );
-        transport.connections = connections;
-    }
-    transport
 }
 
 fn announce(line: &str) -> io::Result<()> {
@@ -415,28 +426,4 @@ fn check_clusters(backend: &BackendConfig) -> Result<(), AppError> {
 
 fn contradiction(what: &str) -> AppError {
     AppError::Config(what.to_owned())
-}
-
-/// A key for a proxy without a configured key and without a data directory.
-fn random_handle_key() -> HandleKey {
-    tracing::warn!(
-        "no handle_key is configured: other proxies, and this one after a restart, will not accept its receipt handles"
-    );
-    let key: [u8; HANDLE_KEY_BYTES] = rand::random();
-    HandleKey::new(&key)
-}
-
-// The backend has locked the directory, so no other process creates the key at the same time.
-fn kept_key(data_dir: &Path) -> io::Result<HandleKey> {
-    let path = data_dir.join(HANDLE_KEY_FILE);
-    match std::fs::read(&path) {
-        Ok(key) if key.len() == HANDLE_KEY_BYTES => return Ok(HandleKey::new(&key)),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let key: [u8; HANDLE_KEY_BYTES] = rand::random();
-    // If it were lost, all handles would become invalid.
-    durable_file::replace(&path, &key)?;
-    Ok(HandleKey::new(&key))
 }

@@ -1,0 +1,38 @@
+use std::sync::Arc;
+
+use super::AppError;
+use crate::config::{EntryAccess, EntryConfig};
+use crate::front::face::{Face, RouteAddresses};
+use crate::front::grpc::RoutePort;
+use crate::front::port::{PortOptions, Tls};
+
+/// The options of an entry's port, which are those of the proxy unless it has some of its own.
+pub(super) fn options_of(entry: &EntryConfig, proxy: &PortOptions) -> Result<PortOptions, AppError> {
+    let mut options = proxy.clone();
+    if let Some(tls) = &entry.tls {
+        options.tls = Tls::new(tls)?;
+    }
+    if let Some(networks) = &entry.trusted_proxies {
+        options.trusted_proxies.clone_from(networks);
+    }
+    if let Some(connections) = entry.connections {
+        options.transport.connections = connections.min(options.transport.connections);
+    }
+    Ok(options)
+}
+
+/// How an entry that listens on this port appears.
+pub(super) fn face_of(entry: &EntryConfig, port: u16, route_port: RoutePort) -> Face {
+    let route = if entry.addresses.is_empty() {
+        let port = (route_port == RoutePort::Listen).then_some(port);
+        RouteAddresses::Reached { port, others: Vec::new() }
+    } else {
+        RouteAddresses::Named(entry.addresses.clone())
+    };
+    Face {
+        messaging: true,
+        administration: entry.administration,
+        is_trusted: entry.access == EntryAccess::Off,
+        route: Arc::new(route),
+    }
+}

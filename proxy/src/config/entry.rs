@@ -1,0 +1,123 @@
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::front::face::Authority;
+use crate::front::port::TlsConfig;
+
+/// Names that entries can't have, because others use them in metrics.
+const RESERVED_NAMES: [&str; 4] = ["main", "admin", "remoting", "metrics"];
+
+/// A further address to listen on, for clients of another network or of other rights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryConfig {
+    /// Its name in messages and metrics: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The address to listen on, `host:port`. Port 0 picks a free one.
+    pub listen: String,
+    /// What is spoken there.
+    #[serde(default = "EntryProtocol::all")]
+    pub protocols: Vec<EntryProtocol>,
+    /// Whether administration is served there, too.
+    #[serde(default)]
+    pub administration: bool,
+    /// Whether users and policies hold there. It changes nothing without access control.
+    #[serde(default)]
+    pub access: EntryAccess,
+    /// The addresses of the fleet, `host:port`, as clients of this entry reach it. Routes name these and no others. By default
+    /// routes name the address by which the client has reached this entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Authority>,
+    /// The networks whose PROXY headers are believed there [default: `trusted_proxies` of the proxy].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_proxies: Option<Vec<IpNet>>,
+    /// Connections that are open there at most [default: `transport.connections`, for each entry].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+    /// TLS [default: that of the proxy].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+}
+
+/// A protocol of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryProtocol {
+    /// gRPC.
+    Grpc,
+    /// The remoting protocol of classic clients.
+    Remoting,
+}
+
+/// Whether users and policies hold at an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryAccess {
+    /// They do.
+    #[default]
+    Required,
+    /// Everybody who reaches the entry may do everything.
+    Off,
+}
+
+impl EntryProtocol {
+    fn all() -> Vec<Self> {
+        vec![Self::Grpc, Self::Remoting]
+    }
+}
+
+impl EntryConfig {
+    /// Checks entries against each other.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    pub fn check(entries: &[Self]) -> Result<(), String> {
+        for (index, entry) in entries.iter().enumerate() {
+            let name = &entry.name;
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if name.is_empty() || !name.bytes().all(legal) {
+                return Err(format!("an entry can't be named {name:?}: letters, digits, - and _ can"));
+            }
+            if RESERVED_NAMES.contains(&&**name) {
+                return Err(format!("an entry can't be named {name}: the proxy uses that name itself"));
+            }
+            if entries[..index].iter().any(|other| other.name == *name) {
+                return Err(format!("two entries are named {name}"));
+            }
+            if entry.protocols.is_empty() {
+                return Err(format!("entry {name} has no protocols"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<EntryConfig, String> {
+        let entry: EntryConfig = toml::from_str(text).map_err(|error| error.to_string())?;
+        EntryConfig::check(std::slice::from_ref(&entry)).map(|()| entry)
+    }
+
+    #[test]
+    fn an_entry_needs_a_name_and_an_address() {
+        let entry = read("name = 'public'\nlisten = '0.0.0.0:8443'").expect("an entry");
+        assert_eq!(entry.protocols, [EntryProtocol::Grpc, EntryProtocol::Remoting]);
+        assert!(!entry.administration && entry.access == EntryAccess::Required);
+        let printed = toml::to_string(&entry).expect("TOML");
+        assert_eq!(read(&printed).expect("the same"), entry);
+        for wrong in [
+            "name = 'public'",
+            "name = 'metrics'\nlisten = 'a:1'",
+            "name = 'a b'\nlisten = 'a:1'",
+            "name = 'a'\nlisten = 'a:1'\nprotocols = []",
+            "name = 'a'\nlisten = 'a:1'\nprotocols = ['smtp']",
+            "name = 'a'\nlisten = 'a:1'\naddresses = ['mq.example.com']",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(EntryConfig::check(&[entry.clone(), entry]).is_err());
+    }
+}
