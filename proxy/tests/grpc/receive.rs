@@ -141,8 +141,8 @@ async fn a_group_that_used_up_its_deliveries_has_a_dead_letter() {
     let mut wanted = receive_request("t", "g");
     wanted.invisible_duration = duration(Duration::from_millis(1));
     assert_eq!(receive(&mut client, wanted).await.messages.len(), 1);
-    let received = receive(&mut client, receive_request("t", "g")).await;
-    assert_eq!(received.status.message, "no match message");
+    // Either this receive moves it, or the broker has done that already.
+    assert!(is_empty(&mut client, "t", "g").await);
     let received = receive(&mut client, receive_request("%DLQ%g", "undertaker")).await;
     assert_eq!(system(&received.messages[0]).message_id, "m");
 }
