@@ -245,8 +245,13 @@ impl App {
         if let Some((port, requests)) = metrics_port.zip(counted) {
             let ports = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.port.counts()));
             let ports = ports.chain([(METRICS.into(), port.counts())]).collect();
-            let sources =
-                Sources { requests, ports, access_log: access_log.clone(), processor: processor.clone() };
+            let sources = Sources {
+                requests,
+                ports,
+                budget: budget.clone(),
+                access_log: access_log.clone(),
+                processor: processor.clone(),
+            };
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
             endpoints.push(Endpoint { name: METRICS.into(), port, protocols: vec![server] });
         }

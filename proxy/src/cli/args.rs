@@ -15,6 +15,8 @@ Examples:
       Serve other machines.
   rocketmq-thin-proxy --name-server 10.0.0.5:9876 --handle-key SECRET
       Run in front of Apache RocketMQ. Start as many proxies as you like, all with the same secret.
+  rocketmq-thin-proxy --metrics-listen 127.0.0.1:9464 --access-log access.log
+      Show Prometheus what happens (http://127.0.0.1:9464/metrics), and write a line for each request.
   rocketmq-thin-proxy topic create orders --type fifo
   rocketmq-thin-proxy group create billing --fifo --max-retries 3
       Create a topic and a group on the running proxy.

@@ -88,7 +88,7 @@ impl Layers {
             let held = self.quotas.enter(operation, user, true)?;
             Ok((slot, held, grant))
         };
-        let user = || self.access.as_ref().and_then(|_| access::claimed_user(context));
+        let user = || self.access_of(context).and_then(|_| access::claimed_user(context));
         let observed = self.observers.begin(operation, user);
         match entered() {
             Ok((slot, held, grant)) => Ok(Passage { kind, slot, held, grant, observed }),
@@ -113,8 +113,11 @@ impl Layers {
     /// # Errors
     /// `Unauthorized`, or `Busy`.
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
-        let user = self.access_of(operation.context).map(|access| access.enter(operation)).transpose()?;
-        self.quotas.enter(operation, user.map(|(user, _)| user), false).map(drop)
+        let check = || {
+            let user = self.access_of(operation.context).map(|access| access.enter(operation)).transpose()?;
+            self.quotas.enter(operation, user.map(|(user, _)| user), false).map(drop)
+        };
+        check().inspect_err(|refused| self.observers.refused(refused))
     }
 
     /// What decides whether this client may do what it asks for; nobody does if it may do everything.

@@ -37,14 +37,19 @@ impl Observers {
             entry: self.access_log.as_deref().and_then(|log| log.begin(operation, user)),
         }
     }
+
+    /// A layer has refused what no command carries out.
+    pub(super) fn refused(&self, error: &Error) {
+        if let Some(metrics) = &self.metrics {
+            metrics.refused(error);
+        }
+    }
 }
 
 impl Observed<'_> {
     /// A layer has refused the request.
     pub(super) fn refused(self, context: &Context, error: &Error) {
-        if let Some(metrics) = &self.observers.metrics {
-            metrics.refused(error);
-        }
+        self.observers.refused(error);
         self.finish(context, Err(error));
     }
 

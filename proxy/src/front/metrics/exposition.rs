@@ -33,7 +33,7 @@ impl Exposition {
     /// Never, as far as is known.
     pub(super) async fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let gathered = self.gatherer.now().await;
-        let Sources { requests, ports, access_log, processor } = &self.sources;
+        let Sources { requests, ports, budget, access_log, processor } = &self.sources;
         let clusters = processor.health().borrow().clone();
         format.write(Scrape {
             operations: requests.operations(),
@@ -47,6 +47,8 @@ impl Exposition {
                     refused: counts.refused_by_limit(),
                 })
                 .collect(),
+            held_bytes: budget.held_bytes(),
+            refused_calls: budget.refused_by_limit(),
             quotas: processor.quotas().list(),
             log_lines: access_log.as_ref().map(|log| log.lines()),
             soft_state: processor.soft_state(),
@@ -69,6 +71,8 @@ struct Scrape {
     operations: Vec<OperationCounts>,
     refusals: Vec<(&'static str, u64)>,
     ports: Vec<Port>,
+    held_bytes: u64,
+    refused_calls: [(&'static str, u64); 4],
     quotas: Vec<QuotaStatus>,
     /// Lines of the access log that were written, and dropped.
     log_lines: Option<(u64, u64)>,
@@ -203,6 +207,16 @@ impl Scrape {
             "rocketmq_thin_proxy_connections_refused",
             "Connections that were refused, by the limit in [transport] that they were above.",
             refused,
+        )?;
+        metrics.gauge(
+            "rocketmq_thin_proxy_held_bytes",
+            "Bytes of requests and unsent answers in memory, as [transport] limits them.",
+            [(NONE, self.held_bytes)],
+        )?;
+        metrics.counter(
+            "rocketmq_thin_proxy_calls_refused",
+            "Calls that were refused before they were read, by the limit in [transport]; evicted are those that did not arrive completely while others needed the memory.",
+            self.refused_calls.map(|(limit, count)| ([("limit", limit)], count)),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_clients",

@@ -28,7 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
 
 use crate::front::port::{
-    Connection, Greeting, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Budget, Connection, Greeting, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
 use crate::layer::{AccessLog, RequestMetrics};
 use crate::processor::Processor;
@@ -57,6 +57,8 @@ pub struct Sources {
     pub requests: Arc<RequestMetrics>,
     /// The ports by name.
     pub ports: Vec<(Arc<str>, Arc<PortCounts>)>,
+    /// What requests hold in memory.
+    pub budget: Arc<Budget>,
     /// The access log.
     pub access_log: Option<Arc<AccessLog>>,
     /// The rest.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,17 @@ pub struct Budget {
     max_bytes_per_connection: usize,
     max_calls: usize,
     calls: AtomicUsize,
+    refused: RefusedCalls,
     state: Mutex<State>,
+}
+
+/// Calls that were refused, by what was used up.
+#[derive(Default)]
+struct RefusedCalls {
+    calls: AtomicU64,
+    bytes: AtomicU64,
+    connection_bytes: AtomicU64,
+    evicted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -71,6 +81,7 @@ impl Budget {
             max_bytes_per_connection: config.bytes_per_connection,
             max_calls: config.calls,
             calls: AtomicUsize::new(0),
+            refused: RefusedCalls::default(),
             state: Mutex::default(),
         })
     }
@@ -79,6 +90,31 @@ impl Budget {
     #[must_use]
     pub fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
         Arc::new(ConnectionBudget { budget: self.clone(), bytes: AtomicUsize::new(0) })
+    }
+
+    /// Bytes that calls hold now.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.state.lock().bytes as u64
+    }
+
+    /// Calls that were refused since the start, by the limit in `[transport]`; `evicted` are those that had not arrived
+    /// completely when others needed the memory.
+    #[must_use]
+    pub fn refused_by_limit(&self) -> [(&'static str, u64); 4] {
+        let RefusedCalls { calls, bytes, connection_bytes, evicted } = &self.refused;
+        [("calls", calls), ("bytes", bytes), ("bytes_per_connection", connection_bytes), ("evicted", evicted)]
+            .map(|(limit, count)| (limit, count.load(Ordering::Relaxed)))
+    }
+
+    fn count_refusal(&self, exhausted: Exhausted) {
+        let counter = match exhausted {
+            Exhausted::Calls => &self.refused.calls,
+            Exhausted::Bytes => &self.refused.bytes,
+            Exhausted::ConnectionBytes => &self.refused.connection_bytes,
+            Exhausted::Evicted => &self.refused.evicted,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -136,6 +172,7 @@ impl Charge {
         let budget = &connection.budget;
         if budget.calls.fetch_add(1, Ordering::Relaxed) >= budget.max_calls {
             budget.calls.fetch_sub(1, Ordering::Relaxed);
+            budget.count_refusal(Exhausted::Calls);
             return Err(Exhausted::Calls);
         }
         Ok(Self {
@@ -158,7 +195,8 @@ impl Charge {
         }
         let more = bytes.saturating_sub(self.bytes);
         if more > 0 {
-            state.make_room(more, budget, (&self.connection, self.incomplete))?;
+            let made = state.make_room(more, budget, (&self.connection, self.incomplete));
+            made.inspect_err(|exhausted| budget.count_refusal(*exhausted))?;
         }
         let less = self.bytes.saturating_sub(bytes);
         state.bytes = state.bytes + more - less;
@@ -213,7 +251,9 @@ impl Drop for Charge {
         let mut state = budget.state.lock();
         let evicted = self.incomplete.is_some_and(|id| state.incomplete.remove(&id).is_none());
         // An eviction has already released the bytes.
-        if !evicted {
+        if evicted {
+            budget.count_refusal(Exhausted::Evicted);
+        } else {
             state.bytes -= self.bytes;
             self.connection.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         }
@@ -279,6 +319,8 @@ mod tests {
         second.completed().expect("not evicted");
         assert_eq!(newcomer.set(60), Err(Exhausted::Bytes));
         drop((first, second, newcomer));
+        let refused = [("calls", 0), ("bytes", 1), ("bytes_per_connection", 0), ("evicted", 1)];
+        assert_eq!(budget.refused_by_limit(), refused);
         assert_eq!((budget.state.lock().bytes, stopped.bytes.load(Ordering::Relaxed)), (0, 0));
     }
 
