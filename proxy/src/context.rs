@@ -49,6 +49,8 @@ pub enum WireProtocol {
     Grpc,
     /// The remoting protocol of classic clients.
     Remoting,
+    /// HTTP with JSON.
+    Http,
 }
 
 /// What a client sent to prove who it is, verbatim and unchecked.
@@ -73,6 +75,13 @@ pub enum Signed {
         fields: String,
         /// Its body.
         body: Bytes,
+    },
+    /// Nothing: it sent its secret, as in the basic authentication of HTTP.
+    Nothing {
+        /// Who it says it is.
+        user: String,
+        /// The secret.
+        secret: String,
     },
 }
 

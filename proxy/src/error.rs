@@ -64,8 +64,10 @@ pub enum ErrorKind {
     Corrupted,
     /// No client id.
     ClientIdRequired,
-    /// It is not known who the client is, or the client may not do this.
+    /// It is not known who the client is.
     Unauthorized,
+    /// It is known who the client is, and that it may not do this. RocketMQ's protocols have one code for both.
+    AccessDenied,
     /// The topic or group does not allow this.
     Forbidden,
     /// The topic does not exist.

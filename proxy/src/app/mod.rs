@@ -3,6 +3,7 @@
 mod entries;
 mod file_limit;
 mod handle_key;
+mod http;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ use crate::layer::{
 };
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
+use http::HttpFronts;
 
 /// The pause before the declared topics and groups are created again after a failure.
 const DECLARE_RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -197,10 +199,17 @@ impl App {
         let budget = Budget::new(&options.transport);
         // An overloaded proxy can still be administered.
         let admin_budget = Budget::new(&options.transport);
-        let grpc = |face: &Face, transport: &TransportConfig, budget: &Arc<Budget>| {
+        let http = HttpFronts::new(&processor, &config);
+        // gRPC, and HTTP if it is wanted, too.
+        let grpc = |face: &Face, (transport, budget): (&TransportConfig, &Arc<Budget>), with_http| {
             let transport = (transport.clone(), budget.clone());
-            Arc::new(GrpcServer::new(processor.clone(), face, transport, &log)) as Arc<dyn Protocol>
+            let http = if with_http { http.at(face, transport.clone()) } else { None };
+            let web = http.as_ref().map(|http| http.web.clone());
+            let grpc = GrpcServer::new(processor.clone(), face, transport, &log).with_web(web);
+            let grpc: Arc<dyn Protocol> = Arc::new(grpc);
+            std::iter::once(grpc).chain(http.map(|http| http.protocol))
         };
+        let has_http = http::is_enabled(&config);
         let face = Face {
             messaging: true,
             administration: admin_port.is_none(),
@@ -224,23 +233,30 @@ impl App {
         let at = |face: Face, transport: &TransportConfig| {
             Arc::new(remoting.at(face, transport.clone())) as Arc<dyn Protocol>
         };
-        let mut protocols = vec![grpc(&face, transport, &budget)];
+        let mut protocols: Vec<_> = grpc(&face, (transport, &budget), has_http).collect();
         protocols.extend(config.remoting.enabled.then(|| at(face.clone(), transport)));
         serve(MAIN, port, protocols);
         if let Some(port) = admin_port {
             let face = Face { messaging: false, administration: true, ..face.clone() };
-            serve(ADMIN, port, vec![grpc(&face, transport, &admin_budget)]);
+            serve(ADMIN, port, grpc(&face, (transport, &admin_budget), has_http).collect());
         }
         if let Some(port) = remoting_port {
             serve(REMOTING, port, vec![at(face, transport)]);
         }
         for (entry, port, transport) in entry_ports {
             let face = entries::face_of(entry, port.address()?.port(), config.route_port);
-            let protocols = entry.protocols.iter().map(|protocol| match protocol {
-                EntryProtocol::Grpc => grpc(&face, &transport, &budget),
-                EntryProtocol::Remoting => at(face.clone(), &transport),
-            });
-            serve(&entry.name, port, protocols.collect());
+            let has = |protocol| entry.protocols.contains(&protocol);
+            let mut protocols = Vec::new();
+            match (has(EntryProtocol::Grpc), http::is_of(entry)) {
+                (true, with_http) => protocols.extend(grpc(&face, (&transport, &budget), with_http)),
+                (false, true) => {
+                    let http = http.at(&face, (transport.clone(), budget.clone()));
+                    protocols.extend(http.map(|http| http.protocol));
+                }
+                (false, false) => {}
+            }
+            protocols.extend(has(EntryProtocol::Remoting).then(|| at(face.clone(), &transport)));
+            serve(&entry.name, port, protocols);
         }
         if let Some((port, requests)) = metrics_port.zip(counted) {
             let ports = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.port.counts()));

@@ -67,6 +67,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_REMOTING")]
     remoting: Option<bool>,
 
+    /// Serve HTTP and JSON, too, on --listen [default: false]
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_HTTP")]
+    http: Option<bool>,
+
     /// Trust PROXY protocol headers from load balancers in these networks, such as 10.0.0.0/8 [default: none]
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
     trusted_proxies: Option<Vec<IpNet>>,
@@ -122,6 +127,8 @@ impl Serve {
         overwrite(&mut config.backend.embedded.auto_create_groups, self.auto_create_groups);
         overwrite(&mut config.trusted_proxies, self.trusted_proxies);
         overwrite(&mut config.remoting.enabled, self.remoting);
+        #[cfg(feature = "http")]
+        overwrite(&mut config.http.enabled, self.http);
         config.access.file = self.access_file.or(config.access.file);
         config.admin_listen = self.admin_listen.or(config.admin_listen);
         config.access_log.file = self.access_log.or(config.access_log.file);

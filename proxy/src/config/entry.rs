@@ -47,6 +47,9 @@ pub enum EntryProtocol {
     Grpc,
     /// The remoting protocol of classic clients.
     Remoting,
+    /// HTTP with JSON. It is there only if it is named.
+    #[cfg(feature = "http")]
+    Http,
 }
 
 /// Whether users and policies hold at an entry.

@@ -1,8 +1,6 @@
 //! The proxy's configuration. Flags override the environment, which overrides the file, which overrides the defaults.
 
-mod catalog;
 mod entry;
-mod start;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -14,15 +12,16 @@ use thiserror::Error;
 
 use crate::backend::BackendConfig;
 use crate::backend::embedded::EmbeddedConfig;
+pub use crate::catalog::{Catalog, GroupSpec, Perm, RetrySpec, StartSpec, TopicSpec, TopicType};
 use crate::front::grpc::RoutePort;
+#[cfg(feature = "http")]
+use crate::front::http::HttpConfig;
 use crate::front::metrics::MetricsConfig;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
 use crate::layer::{AccessConfig, AccessLogConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
-pub use catalog::{Catalog, GroupSpec, Perm, RetrySpec, TopicSpec, TopicType};
 pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
-pub use start::StartSpec;
 
 /// All settings. `--print-config` prints those in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +71,9 @@ pub struct Config {
     pub transport: TransportConfig,
     /// The remoting protocol of classic clients.
     pub remoting: RemotingConfig,
+    /// The HTTP front end.
+    #[cfg(feature = "http")]
+    pub http: HttpConfig,
     /// The broker: embedded, or Apache's.
     pub backend: BackendConfig,
     /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
@@ -151,6 +153,8 @@ impl Default for Config {
             limits: Limits::default(),
             transport: TransportConfig::default(),
             remoting: RemotingConfig::default(),
+            #[cfg(feature = "http")]
+            http: HttpConfig::default(),
             backend: BackendConfig {
                 embedded: EmbeddedConfig {
                     // The name that a single broker of Apache's has.

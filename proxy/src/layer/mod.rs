@@ -103,7 +103,7 @@ impl Layers {
     /// Lets an administrator's request in if they may do all of this.
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`, `AccessDenied`.
     pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
         self.access_of(context).map_or(Ok(()), |access| access.administer(context, actions))
     }
@@ -111,7 +111,7 @@ impl Layers {
     /// Lets a request in that no command carries out, or refuses it. It is never delayed.
     ///
     /// # Errors
-    /// `Unauthorized`, or `Busy`.
+    /// `Unauthorized`, `AccessDenied`, or `Busy`.
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
         let check = || {
             let user = self.access_of(operation.context).map(|access| access.enter(operation)).transpose()?;

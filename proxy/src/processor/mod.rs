@@ -172,7 +172,7 @@ impl Processor {
     /// Checks that a client may do something that no command carries out.
     ///
     /// # Errors
-    /// `Unauthorized`, or `Busy`.
+    /// `Unauthorized`, `AccessDenied`, or `Busy`.
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
         self.layers.check(operation)
     }
@@ -235,7 +235,7 @@ impl Processor {
     /// Checks that the sender of a request may administer the proxy by all of these actions.
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`, `AccessDenied`.
     pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
         self.layers.administer(context, actions)
     }

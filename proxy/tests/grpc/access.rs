@@ -20,8 +20,8 @@ use crate::support::{Proxy, code, message, receive_as, receive_request, request}
 use crate::telemetry;
 
 /// A proxy with a file of users.
-struct Guarded {
-    proxy: Proxy,
+pub(crate) struct Guarded {
+    pub(crate) proxy: Proxy,
     file: PathBuf,
     _folder: TempDir,
 }
@@ -40,7 +40,7 @@ pub(crate) fn offline(file: &Path, arguments: &[&str]) -> Value {
 
 impl Guarded {
     /// A proxy that knows these users, each with these policies.
-    async fn start(users: &[(&str, &[&[&str]])]) -> (Self, Vec<String>) {
+    pub(crate) async fn start(users: &[(&str, &[&[&str]])]) -> (Self, Vec<String>) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("access.toml");
         let mut secrets = Vec::new();
@@ -55,6 +55,7 @@ impl Guarded {
         let proxy = Proxy::configured(|config| {
             config.access.file = Some(access);
             config.remoting.enabled = true;
+            config.http.enabled = true;
         })
         .await;
         (Self { proxy, file, _folder: folder }, secrets)

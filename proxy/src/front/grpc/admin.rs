@@ -208,7 +208,7 @@ pub(super) fn refused(error: Error) -> Status {
     let code = match error.kind {
         ErrorKind::AlreadyExists => Code::AlreadyExists,
         ErrorKind::TopicNotFound | ErrorKind::GroupNotFound => Code::NotFound,
-        ErrorKind::Forbidden | ErrorKind::Unauthorized => Code::PermissionDenied,
+        ErrorKind::Forbidden | ErrorKind::Unauthorized | ErrorKind::AccessDenied => Code::PermissionDenied,
         ErrorKind::Busy => Code::ResourceExhausted,
         ErrorKind::Timeout => Code::DeadlineExceeded,
         ErrorKind::NotImplemented => Code::Unimplemented,

@@ -3,7 +3,7 @@
 use crate::layer::Action;
 
 /// What somebody must be allowed to do for this call. A call that is not listed needs everything.
-pub(super) fn of(method: &str) -> &'static [Action] {
+pub(in crate::front) fn of(method: &str) -> &'static [Action] {
     match method {
         "ListTopics" | "ListGroups" | "ListTopicStats" | "ListGroupStats" | "ListLiteTopics"
         | "ListClients" | "ListQuotas" => &[Action::List],

@@ -16,7 +16,7 @@ use super::wire::{self, Body, Refusal};
 use super::{Shared, client, lite, pull, receive, route, send, settle, status, telemetry, transaction};
 use crate::context::Context;
 use crate::error::Error;
-use crate::front::port::{Charge, ConnectionBudget};
+use crate::front::port::{Charge, ConnectionBudget, Web, WebPeer};
 use crate::service::Capabilities;
 use rocketmq_thin_proto::v2 as pb;
 
@@ -30,6 +30,8 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Err
 pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: Arc<str>,
+    /// What answers requests that are not gRPC calls, and who sends them.
+    pub(super) web: Option<(Arc<dyn Web>, WebPeer)>,
     pub(super) budget: Arc<ConnectionBudget>,
 }
 
@@ -39,6 +41,14 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
     type Future = ResponseFuture;
 
     fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        if let Some((web, peer)) = &self.web
+            && !metadata::is_grpc(request.headers())
+        {
+            let answer = web.answer(request, *peer, &self.budget);
+            return Box::pin(async move {
+                Ok(answer.await.map(|body| Body::generated(tonic::body::Body::new(body))))
+            });
+        }
         self.dispatch(request).unwrap_or_else(|refusal| Box::pin(ready(wire::refuse(refusal))))
     }
 }

@@ -25,6 +25,8 @@ pub(super) const DATE_TIME: &str = "x-mq-date-time";
 const SESSION_TOKEN: &str = "x-mq-session-token";
 const TIMEOUT: &str = "grpc-timeout";
 const ENCODING: &str = "grpc-encoding";
+/// What the content type of a call begins with.
+const GRPC: &str = "application/grpc";
 
 /// The headers that gRPC defines.
 #[derive(Debug)]
@@ -34,6 +36,11 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
 }
 
+/// Whether a request is a call of gRPC.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    text(headers, CONTENT_TYPE.as_str()).starts_with(GRPC)
+}
+
 /// Checks a request against the gRPC protocol.
 pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal> {
     if method != Method::POST {
@@ -41,7 +48,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, message));
     }
     let content_type = text(headers, CONTENT_TYPE.as_str());
-    if !content_type.starts_with("application/grpc") {
+    if !content_type.starts_with(GRPC) {
         let message = if content_type.is_empty() {
             "Content-Type is missing from the request".to_owned()
         } else {

@@ -49,11 +49,13 @@ use async_trait::async_trait;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
-use tokio_util::task::TaskTracker;
 
+#[cfg(feature = "http")]
+use crate::error::ErrorKind;
 use crate::front::face::{Face, RouteAddresses};
 use crate::front::port::{
-    Budget, Connection, ConnectionBudget, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig, Web, WebPeer,
+    drained,
 };
 use crate::log_level::LogControl;
 use crate::processor::Processor;
@@ -63,6 +65,14 @@ use shared_writes::SharedWrites;
 use side::SideServices;
 
 pub use admin_client::{RemoteAdmin, RemoteError};
+#[cfg(feature = "http")]
+pub(super) use admin_rights::of as rights_of;
+
+/// The number that a refusal has in the contract.
+#[cfg(feature = "http")]
+pub(super) fn wire_code(kind: ErrorKind) -> i32 {
+    status::code(kind).into()
+}
 
 /// Flow-control window of a stream and of a connection, in bytes. A message of 4 MiB takes four round trips.
 const WINDOW: u32 = 1 << 20;
@@ -74,8 +84,6 @@ const PENDING_RESETS: usize = 512;
 /// A dead peer is detected after the sum of these two.
 const PING_AFTER: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a connection may take to close after its last call is answered.
-const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The first bytes of an HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -99,6 +107,7 @@ pub enum RoutePort {
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
+    web: Option<Arc<dyn Web>>,
     budget: Arc<Budget>,
     transport: TransportConfig,
 }
@@ -131,7 +140,13 @@ impl Server {
         };
         let &Face { messaging, is_trusted, ref route, .. } = face;
         let shared = Shared { processor, side, messaging, limits, is_trusted, route: route.clone() };
-        Self { shared: Arc::new(shared), budget, transport }
+        Self { shared: Arc::new(shared), web: None, budget, transport }
+    }
+
+    /// The same, and this answers requests that are not gRPC calls.
+    #[must_use]
+    pub fn with_web(self, web: Option<Arc<dyn Web>>) -> Self {
+        Self { web, ..self }
     }
 
     fn http2(&self, calls: Calls) -> http2::Builder<Calls> {
@@ -182,6 +197,7 @@ impl Protocol for Server {
         let service = dispatch::Connection {
             shared: self.shared.clone(),
             peer: connection.peer().to_string().into(),
+            web: self.web.clone().map(|web| (web, WebPeer::from(&connection))),
             budget: budget.clone(),
         };
         let executor = Calls::new(Arc::new(connection), self.transport.answer_timeout);
@@ -193,8 +209,7 @@ impl Protocol for Server {
                 http2.as_mut().connection().graceful_shutdown();
                 tokio::select! {
                     ended = http2.as_mut() => ended,
-                    () = idle(&calls) => return Ok(()),
-                    () = give_up_incomplete(&budget) => return Ok(()),
+                    () = drained(&calls, &budget) => return Ok(()),
                 }
             }
         };
@@ -208,21 +223,6 @@ fn goaway(reason: h2::Reason, text: &str) -> Vec<u8> {
     let last_stream = [0; 4];
     let code = u32::from(reason).to_be_bytes();
     [&SETTINGS[..], &length[1..], &GOAWAY, &last_stream, &code, text.as_bytes()].concat()
-}
-
-// Returns `CLOSING_TIMEOUT` after the last call is answered.
-async fn idle(calls: &TaskTracker) {
-    calls.close();
-    calls.wait().await;
-    tokio::time::sleep(CLOSING_TIMEOUT).await;
-}
-
-// Gives up incomplete requests, so that they do not keep the connection open. Never returns.
-async fn give_up_incomplete(budget: &ConnectionBudget) {
-    loop {
-        tokio::time::sleep(CLOSING_TIMEOUT).await;
-        budget.evict_incomplete();
-    }
 }
 
 #[cfg(test)]

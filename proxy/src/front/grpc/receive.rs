@@ -1,7 +1,6 @@
 //! ReceiveMessage, answered by a status, the messages, and the time of delivery, in this order. A refusal has the time,
 //! too.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -20,11 +19,12 @@ use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::front::outgoing::Outgoing;
 use crate::front::port::Charge;
-use crate::processor::{LeasedDelivery, ReceiveCommand, Received, Undelivered, is_blank};
+use crate::processor::{LeasedDelivery, Processor, ReceiveCommand, Received, Undelivered, is_blank};
 
 pub(super) async fn receive(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     context: Result<Context, Error>,
     request: pb::ReceiveMessageRequest,
     (digest, charge): (BodyDigest, Charge),
@@ -32,7 +32,7 @@ pub(super) async fn receive(
     let context = match context {
         Ok(context) => context,
         // As for every call without a client id, the answer is the status alone.
-        Err(error) => return wire::streaming(Answer::new(shared, status::of(&error)).ends_there()),
+        Err(error) => return wire::streaming(Answer::new(status::of(&error)).ends_there()),
     };
     let command = command(request);
     let (topic, group) = (command.topic.clone(), command.group.clone());
@@ -42,11 +42,11 @@ pub(super) async fn receive(
     wire::streaming(match received {
         Ok(Received::Messages(deliveries)) => {
             let undelivered = Undelivered { topic, group, deliveries };
-            Answer::new(shared, status::ok()).with(undelivered, digest, charge)
+            Answer::new(status::ok()).with(&shared.processor, undelivered, (digest, charge))
         }
-        Ok(Received::NoMatch) => Answer::new(shared, not_found("no match message")),
-        Ok(Received::Nothing) => Answer::new(shared, not_found("no new message")),
-        Err(error) => Answer::new(shared, status::of(&known_to(&context.client_version, error))),
+        Ok(Received::NoMatch) => Answer::new(not_found("no match message")),
+        Ok(Received::Nothing) => Answer::new(not_found("no new message")),
+        Err(error) => Answer::new(status::of(&known_to(&context.client_version, error))),
     })
 }
 
@@ -75,14 +75,10 @@ fn command(request: pb::ReceiveMessageRequest) -> ReceiveCommand {
     }
 }
 
-/// The answer, made frame by frame as the connection takes it. If the client goes away, the messages that it did not
-/// take are given back.
+/// The answer, made frame by frame as the connection takes it.
 struct Answer {
-    shared: Arc<Shared>,
     status: Option<pb::Status>,
-    topic: String,
-    group: String,
-    deliveries: VecDeque<LeasedDelivery>,
+    deliveries: Option<Outgoing>,
     delivery_timestamp: bool,
     trailers: bool,
     digest: BodyDigest,
@@ -91,13 +87,10 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(shared: &Arc<Shared>, status: pb::Status) -> Self {
+    fn new(status: pb::Status) -> Self {
         Self {
-            shared: shared.clone(),
             status: Some(status),
-            topic: String::new(),
-            group: String::new(),
-            deliveries: VecDeque::new(),
+            deliveries: None,
             delivery_timestamp: true,
             trailers: true,
             digest: BodyDigest::Md5,
@@ -110,50 +103,36 @@ impl Answer {
         self
     }
 
-    /// Answers with as many deliveries as the connection may hold, and gives the others back. The first one is always
-    /// among them, so that a consumer gets ahead.
-    fn with(mut self, undelivered: Undelivered, digest: BodyDigest, mut charge: Charge) -> Self {
-        let Undelivered { topic, group, deliveries } = undelivered;
+    fn with(
+        mut self,
+        processor: &Arc<Processor>,
+        undelivered: Undelivered,
+        (digest, mut charge): (BodyDigest, Charge),
+    ) -> Self {
         self.digest = digest;
-        let mut bytes = 0;
-        let fits = |leased: &LeasedDelivery| {
-            bytes += message::size_hint(&leased.delivery.message);
-            charge.set(bytes).is_ok()
-        };
-        let count = deliveries.iter().map(fits).take_while(|fits| *fits).count();
-        (self.topic, self.group, self.deliveries) = (topic, group, deliveries.into());
-        let excess = self.deliveries.split_off(count.max(1).min(self.deliveries.len()));
-        self.give_back(excess);
+        self.deliveries = Some(Outgoing::new(processor, undelivered, &mut charge, message::size_hint));
         self.charge = Some(charge);
         self
     }
 
-    fn give_back(&self, deliveries: VecDeque<LeasedDelivery>) {
-        if deliveries.is_empty() {
-            return;
-        }
-        let (topic, group) = (self.topic.clone(), self.group.clone());
-        let undelivered = Undelivered { topic, group, deliveries: deliveries.into() };
-        let shared = self.shared.clone();
-        tokio::spawn(async move { shared.processor.give_back(undelivered).await });
-    }
-
     fn next_frame(&mut self) -> Option<Frame<Bytes>> {
-        if self.status.is_none() && self.deliveries.is_empty() && !self.delivery_timestamp {
+        let is_empty = |answer: &Self| answer.deliveries.as_ref().is_none_or(Outgoing::is_empty);
+        if self.status.is_none() && is_empty(self) && !self.delivery_timestamp {
             return std::mem::take(&mut self.trailers).then(|| wire::trailers(Code::Ok, ""));
         }
         let part = |content| pb::ReceiveMessageResponse { content: Some(content) };
-        let sizes = self.deliveries.iter().map(|leased| message::size_hint(&leased.delivery.message));
-        let size = sizes.sum::<usize>();
+        let deliveries = self.deliveries.iter().flat_map(Outgoing::iter);
+        let size: usize = deliveries.map(|leased| message::size_hint(&leased.delivery.message)).sum();
         let mut packer = Packer::new(size + 64);
         if let Some(status) = self.status.take() {
             packer.push(&part(Content::Status(status)));
         }
         while !packer.is_full() {
-            let Some(LeasedDelivery { delivery, handle }) = self.deliveries.pop_front() else { break };
+            let next = self.deliveries.as_mut().and_then(Outgoing::next);
+            let Some(LeasedDelivery { delivery, handle }) = next else { break };
             packer.push(&part(Content::Message(message::delivered(delivery, Some(handle), self.digest))));
         }
-        if self.deliveries.is_empty() && std::mem::take(&mut self.delivery_timestamp) {
+        if is_empty(self) && std::mem::take(&mut self.delivery_timestamp) {
             packer.push(&part(Content::DeliveryTimestamp(convert::timestamp(SystemTime::now()))));
         }
         Some(packer.finish())
@@ -165,13 +144,6 @@ impl Stream for Answer {
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Frame<Bytes>>> {
         Poll::Ready(self.next_frame())
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        let undelivered = std::mem::take(&mut self.deliveries);
-        self.give_back(undelivered);
     }
 }
 

@@ -111,7 +111,12 @@ impl Telemetry {
             }
             // Clients take a stream that ends with a failure for a mistake of theirs. A busy server is none, and what may
             // not be done has a code of its own.
-            Err(error) if matches!(error.kind, ErrorKind::Busy | ErrorKind::Unauthorized) => {
+            Err(error)
+                if matches!(
+                    error.kind,
+                    ErrorKind::Busy | ErrorKind::Unauthorized | ErrorKind::AccessDenied
+                ) =>
+            {
                 Some(self.end_with(&error))
             }
             Err(error) => {

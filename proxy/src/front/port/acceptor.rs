@@ -82,6 +82,7 @@ impl Acceptor {
             (true, TlsMode::Off) => return Err(invalid("TLS is off")),
             (false, TlsMode::Required) => return Err(invalid("TLS is required")),
             (true, _) => {
+                connection.set_encrypted();
                 let offered = self.protocols.iter().filter_map(|protocol| protocol.alpn());
                 let stream = self.tls.accept(Prefixed::new(first, stream), offered).await?;
                 let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);

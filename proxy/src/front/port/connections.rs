@@ -10,10 +10,12 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{PortCounts, TransportConfig};
+use super::{ConnectionBudget, PortCounts, TransportConfig};
 
 /// The most connections above the limit, while idle ones that were told to end are still closing.
 const CLOSING: usize = 64;
+/// How long a connection may take to close after its last call is answered.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All open connections of a port.
 pub(super) struct Connections {
@@ -61,6 +63,7 @@ pub struct Connection {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
+    encrypted: bool,
     state: Arc<State>,
 }
 
@@ -102,7 +105,7 @@ impl Connections {
         drop(open);
         self.counts.opened();
         let local = SocketAddr::from(([0; 4], 0));
-        Ok(Connection { connections: self.clone(), id, peer, local, state })
+        Ok(Connection { connections: self.clone(), id, peer, local, encrypted: false, state })
     }
 
     /// Tells connections that have been idle for too long to end.
@@ -167,6 +170,16 @@ impl Connection {
         self.local = local;
     }
 
+    /// Whether what the peer sends is encrypted on its way here.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    pub(super) fn set_encrypted(&mut self) {
+        self.encrypted = true;
+    }
+
     /// The tasks of the calls under way. A connection without any is idle.
     #[must_use]
     pub fn calls(&self) -> &TaskTracker {
@@ -213,6 +226,23 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Waits until a connection that takes no new calls can be closed: a second after the last of its calls is answered, so that
+/// the peer can read the answer. Meanwhile gives up requests that do not arrive, which would keep it open.
+pub async fn drained(calls: &TaskTracker, budget: &ConnectionBudget) {
+    let incomplete = async {
+        loop {
+            tokio::time::sleep(CLOSING_TIMEOUT).await;
+            budget.evict_incomplete();
+        }
+    };
+    calls.close();
+    tokio::select! {
+        () = calls.wait() => {}
+        () = incomplete => {}
+    }
+    tokio::time::sleep(CLOSING_TIMEOUT).await;
 }
 
 impl Drop for Connection {

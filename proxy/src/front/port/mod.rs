@@ -15,6 +15,7 @@ mod prefixed;
 mod protocol;
 mod proxy_protocol;
 mod tls;
+mod web;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,13 +30,14 @@ use tokio_util::task::TaskTracker;
 use acceptor::Acceptor;
 pub use budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use config::TransportConfig;
-pub use connections::Connection;
+pub use connections::{Connection, drained};
 use connections::{Connections, Full};
 pub use counts::PortCounts;
 use log_limit::LogLimit;
 pub use prefixed::Prefixed;
 pub use protocol::{ByteStream, Greeting, Protocol, Recognition, Refused, Stream};
 pub use tls::{Tls, TlsConfig, TlsError, TlsMode};
+pub use web::{Web, WebBody, WebPeer};
 
 #[doc(hidden)]
 pub use proxy_protocol::fuzz as fuzz_proxy_header;

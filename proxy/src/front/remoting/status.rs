@@ -31,7 +31,7 @@ pub(super) fn code(kind: ErrorKind) -> i32 {
         ErrorKind::InvalidHandle => response::INVALID_PARAMETER,
         ErrorKind::IllegalOffset => response::PULL_OFFSET_MOVED,
         ErrorKind::OffsetNotFound => response::QUERY_NOT_FOUND,
-        ErrorKind::Forbidden | ErrorKind::Unauthorized => response::NO_PERMISSION,
+        ErrorKind::Forbidden | ErrorKind::Unauthorized | ErrorKind::AccessDenied => response::NO_PERMISSION,
         ErrorKind::TopicNotFound => response::TOPIC_NOT_EXIST,
         ErrorKind::GroupNotFound => response::SUBSCRIPTION_GROUP_NOT_EXIST,
         ErrorKind::AlreadyExists => response::TOPIC_EXIST_ALREADY,

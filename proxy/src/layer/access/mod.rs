@@ -95,7 +95,7 @@ impl AccessControl {
     /// waits, or opens a stream.
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`, `AccessDenied`.
     pub(super) fn enter<'a>(
         &self,
         operation: &Operation<'a>,
@@ -120,7 +120,7 @@ impl AccessControl {
     /// Lets a request of an administrator in: a super user, or somebody with these actions on `Cluster:*`.
     ///
     /// # Errors
-    /// `Unauthorized`.
+    /// `Unauthorized`, `AccessDenied`.
     pub(super) fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
         let rules = self.rules.borrow().clone();
         let (name, _) = rules.authenticate(context, SystemTime::now(), self.signature_lifetime)?;

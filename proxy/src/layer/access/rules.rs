@@ -12,7 +12,7 @@ use super::seal::Secret;
 use super::signature::Signature;
 use super::unauthorized;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Users and their policies.
 #[derive(Debug, Default)]
@@ -106,9 +106,8 @@ impl Rules {
                 Decision::None => "no matched policies",
             };
             let from = from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
-            return Err(unauthorized(format!(
-                "User:{name} has no permission to access {resource} from {from}, {why}."
-            )));
+            let message = format!("User:{name} has no permission to access {resource} from {from}, {why}.");
+            return Err(Error::new(ErrorKind::AccessDenied, message));
         }
         Ok(())
     }

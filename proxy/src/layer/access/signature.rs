@@ -1,7 +1,7 @@
 //! The signatures of RocketMQ's clients: HMAC-SHA1 with the user's secret over what the protocol says.
 //!
 //! In gRPC `MQv2-HMAC-SHA1 Credential=KEY[/…], SignedHeaders=…, Signature=HEX` signs the text of `x-mq-date-time`. In the
-//! remoting protocol the fields and the body are signed, without a time.
+//! remoting protocol the fields and the body are signed, without a time. HTTP clients sign nothing: they send the secret.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use super::seal::Secret;
 use super::unauthorized;
@@ -27,6 +29,9 @@ impl<'a> Signature<'a> {
     /// Reads a signature, in any of the forms that official clients send.
     pub(super) fn read(credentials: Option<&'a Credentials>) -> Result<Self, Error> {
         let refuse = |text: &str| Err(unauthorized(text.to_owned()));
+        if let Some(Credentials { signed: signed @ Signed::Nothing { user, secret }, .. }) = credentials {
+            return Ok(Self { user, signature: secret.as_bytes().to_vec(), signed });
+        }
         let Some(credentials) = credentials.filter(|credentials| !credentials.authorization.is_empty())
         else {
             return refuse("username cannot be null.");
@@ -52,6 +57,7 @@ impl<'a> Signature<'a> {
             Signed::Time(time) if time.is_empty() => return refuse("datetime is null."),
             Signed::Time(_) => hex::decode(signature).ok(),
             Signed::Request { .. } => STANDARD.decode(signature).ok(),
+            Signed::Nothing { .. } => None,
         };
         let Some(signature) = decoded else { return refuse("create authentication context error.") };
         Ok(Self { user, signature, signed: &credentials.signed })
@@ -59,10 +65,15 @@ impl<'a> Signature<'a> {
 
     /// Whether this secret made it, in constant time.
     pub(super) fn is_made_with(&self, secret: &Secret) -> bool {
+        if let Signed::Nothing { secret: sent, .. } = self.signed {
+            // Digests have one length, so that the time does not tell that of the secret.
+            return Sha256::digest(sent).ct_eq(&Sha256::digest(secret.bytes())).into();
+        }
         let Ok(mac) = Hmac::<Sha1>::new_from_slice(secret.bytes()) else { return false };
         let mac = match self.signed {
             Signed::Time(time) => mac.chain_update(time),
             Signed::Request { fields, body } => mac.chain_update(fields).chain_update(body),
+            Signed::Nothing { .. } => return false,
         };
         mac.verify_slice(&self.signature).is_ok()
     }

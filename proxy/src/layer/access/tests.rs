@@ -137,7 +137,7 @@ fn each_request_needs_each_of_its_rights() {
             let refused = Access::new(&others).enter(kind, &topic, groups);
             assert_eq!(
                 refused.err().map(|error| error.kind),
-                Some(ErrorKind::Unauthorized),
+                Some(ErrorKind::AccessDenied),
                 "{kind:?} {others:?}"
             );
         }
@@ -302,7 +302,7 @@ async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
     assert!(waiting.is_err());
     access.tables.policies.remove(0);
     change(&access);
-    assert_eq!(granted.revoked().await.kind, ErrorKind::Unauthorized);
+    assert_eq!(granted.revoked().await.kind, ErrorKind::AccessDenied);
     assert!(grant(&access).is_err());
 
     access.tables.policies.push(policy("Topic:t sub"));

@@ -1,11 +1,13 @@
-//! Declarations of topics and groups, in the configuration or in a file for `apply`.
+//! Declarations of topics and groups: in the configuration, in a file for `apply`, and over HTTP.
+
+mod start;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::start::StartSpec;
 use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
+pub use start::StartSpec;
 
 const DEFAULT_QUEUES: i32 = 8;
 
@@ -21,6 +23,7 @@ pub struct Catalog {
 
 /// A topic. Only its name must be given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TopicSpec {
     /// Its name.
@@ -42,9 +45,11 @@ pub struct TopicSpec {
     pub perm: Perm,
     /// How long a lite topic is kept after its last use, in a topic of type `lite`; for ever by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
     pub lite_expiration: Option<Duration>,
     /// How long its messages are kept; by default, as the broker's configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
     pub retention: Option<Duration>,
     /// The most bytes of messages that it keeps, 0 for no limit; by default, as the broker's configuration says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +58,7 @@ pub struct TopicSpec {
 
 /// The type of a topic's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TopicType {
     /// Unordered messages.
@@ -76,6 +82,7 @@ pub enum TopicType {
 
 /// The permissions of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Perm {
     /// Sending and receiving.
@@ -91,6 +98,7 @@ pub enum Perm {
 
 /// A consumer group. Only its name must be given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GroupSpec {
     /// Its name.
@@ -123,17 +131,21 @@ pub struct GroupSpec {
 
 /// The pauses between deliveries of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(untagged, deny_unknown_fields)]
 pub enum RetrySpec {
     /// A list, whose last pause repeats: `["1s", "30s", "5m"]`.
+    #[cfg_attr(feature = "http", schema(value_type = Vec<String>))]
     Table(#[serde(with = "pauses")] Vec<Duration>),
     /// Exponential growth: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
     Growing {
         /// The first.
         #[serde(with = "humantime_serde")]
+        #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
         initial: Duration,
         /// The longest.
         #[serde(with = "humantime_serde")]
+        #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
         max: Duration,
         /// The factor from one to the next.
         multiplier: f32,

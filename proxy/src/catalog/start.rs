@@ -8,6 +8,8 @@ use crate::service::{GroupStart, time};
 /// Where a group begins in a topic that it has not received from: `earliest`, `latest`, or a time in RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "http", schema(value_type = String, example = "latest"))]
 pub struct StartSpec(pub GroupStart);
 
 impl FromStr for StartSpec {

@@ -1,0 +1,77 @@
+//! The HTTP front end, if it is part of this build.
+
+use std::sync::Arc;
+
+use crate::config::{Config, EntryConfig};
+use crate::front::face::Face;
+use crate::front::port::{Budget, Protocol, TransportConfig, Web};
+use crate::processor::Processor;
+
+/// The front end of one port, as a protocol of its own, and for the connections of gRPC.
+pub(super) struct HttpFront {
+    pub(super) protocol: Arc<dyn Protocol>,
+    pub(super) web: Arc<dyn Web>,
+}
+
+#[cfg(feature = "http")]
+mod part_of_this_build {
+    use super::*;
+    use crate::config::EntryProtocol;
+    use crate::front::http::Server;
+
+    /// Makes the front ends of ports.
+    pub(in crate::app) struct HttpFronts(Server);
+
+    impl HttpFronts {
+        pub(in crate::app) fn new(processor: &Arc<Processor>, config: &Config) -> Self {
+            Self(Server::new(processor.clone(), &config.http))
+        }
+
+        /// The front end of a port. There is none if HTTP is not part of this build.
+        pub(in crate::app) fn at(
+            &self,
+            face: &Face,
+            transport: (TransportConfig, Arc<Budget>),
+        ) -> Option<HttpFront> {
+            let entry = Arc::new(self.0.at(face, transport));
+            Some(HttpFront { protocol: entry.clone(), web: entry })
+        }
+    }
+
+    /// Whether it is served beside gRPC.
+    pub(in crate::app) fn is_enabled(config: &Config) -> bool {
+        config.http.enabled
+    }
+
+    /// Whether it is served at this entry.
+    pub(in crate::app) fn is_of(entry: &EntryConfig) -> bool {
+        entry.protocols.contains(&EntryProtocol::Http)
+    }
+}
+
+#[cfg(not(feature = "http"))]
+mod part_of_this_build {
+    use super::*;
+
+    pub(in crate::app) struct HttpFronts;
+
+    impl HttpFronts {
+        pub(in crate::app) fn new(_: &Arc<Processor>, _: &Config) -> Self {
+            Self
+        }
+
+        pub(in crate::app) fn at(&self, _: &Face, _: (TransportConfig, Arc<Budget>)) -> Option<HttpFront> {
+            None
+        }
+    }
+
+    pub(in crate::app) fn is_enabled(_: &Config) -> bool {
+        false
+    }
+
+    pub(in crate::app) fn is_of(_: &EntryConfig) -> bool {
+        false
+    }
+}
+
+pub(super) use part_of_this_build::{HttpFronts, is_enabled, is_of};

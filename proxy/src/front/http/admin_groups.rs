@@ -1,0 +1,472 @@
+//! Administration of consumer groups.
+
+use std::sync::Arc;
+
+use axum::Json as JsonAnswer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::admin_topics::After;
+use super::call::{Caller, Json, Named, Parameters};
+use super::problem::Problem;
+use super::{Shared, times};
+use crate::catalog::{GroupSpec, RetrySpec, StartSpec};
+use crate::error::{Error, ErrorKind};
+use crate::processor::{GroupSummary, Page, ResendSelection};
+use crate::service::{
+    GroupConfig, GroupField, GroupQueueStats, GroupStats, GroupTopicStats, GroupUpdate, QueueReset,
+    ResetGroup, ResetTarget,
+};
+
+/// Dead letters of one call.
+const MAX_LETTERS: usize = 100;
+
+/// All consumer groups, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Groups {
+    groups: Vec<GroupSpec>,
+}
+
+/// List the consumer groups
+#[utoipa::path(
+    get, path = "/v1/groups", operation_id = "listGroups", tag = "administration",
+    responses(
+        (status = 200, description = "The groups", body = Groups),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+) -> Result<JsonAnswer<Groups>, Problem> {
+    caller.may(&shared, "ListGroups")?;
+    let groups = shared.processor.groups().await?;
+    Ok(JsonAnswer(Groups { groups: groups.into_iter().map(GroupSpec::from).collect() }))
+}
+
+/// Create a consumer group
+#[utoipa::path(
+    post, path = "/v1/groups", operation_id = "createGroup", tag = "administration", request_body = GroupSpec,
+    responses(
+        (status = 201, description = "It was created", body = GroupSpec),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Json(group): Json<GroupSpec>,
+) -> Result<(StatusCode, JsonAnswer<GroupSpec>), Problem> {
+    caller.may(&shared, "Apply")?;
+    let config = GroupConfig::from(group);
+    shared.processor.apply(Vec::new(), vec![config.clone()], false).await?;
+    Ok((StatusCode::CREATED, JsonAnswer(config.into())))
+}
+
+/// Describe a consumer group
+#[utoipa::path(
+    get, path = "/v1/groups/{group}", operation_id = "describeGroup", tag = "administration",
+    params(("group" = String, Path)),
+    responses(
+        (status = 200, description = "Its settings", body = GroupSpec),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn describe(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<JsonAnswer<GroupSpec>, Problem> {
+    caller.may(&shared, "ListGroups")?;
+    let group = shared.processor.groups().await?.into_iter().find(|group| group.name == name);
+    let unknown = || Error::new(ErrorKind::GroupNotFound, format!("no consumer group {name}"));
+    Ok(JsonAnswer(group.ok_or_else(unknown)?.into()))
+}
+
+/// Settings of a group that change. Others stay as they are.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GroupChange {
+    /// Whether it consumes in order.
+    fifo: Option<bool>,
+    /// Whether it may consume.
+    consume: Option<bool>,
+    /// Deliveries after the first, before a message becomes a dead letter.
+    max_retries: Option<i32>,
+    /// The pauses between deliveries.
+    retry: Option<RetrySpec>,
+    /// The topic of type `lite` that it is bound to.
+    lite_bind_topic: Option<String>,
+    /// The most lite topics that a client may subscribe to.
+    lite_quota: Option<i32>,
+    /// Whether a lite topic has one subscriber at a time.
+    lite_exclusive: Option<bool>,
+    /// Where it begins in a topic that it has not received from.
+    start: Option<StartSpec>,
+}
+
+impl GroupChange {
+    fn update(self, name: String) -> GroupUpdate {
+        let mut fields = Vec::new();
+        let mut set = |field, is_given: bool| fields.extend(is_given.then_some(field));
+        set(GroupField::Fifo, self.fifo.is_some());
+        set(GroupField::Consume, self.consume.is_some());
+        set(GroupField::MaxRetries, self.max_retries.is_some());
+        set(GroupField::Retry, self.retry.is_some());
+        set(GroupField::LiteBindTopic, self.lite_bind_topic.is_some());
+        set(GroupField::LiteQuota, self.lite_quota.is_some());
+        set(GroupField::LiteExclusive, self.lite_exclusive.is_some());
+        set(GroupField::Start, self.start.is_some());
+        let default = GroupSpec::named(name);
+        let values = GroupSpec {
+            fifo: self.fifo.unwrap_or(default.fifo),
+            consume: self.consume.unwrap_or(default.consume),
+            max_retries: self.max_retries.unwrap_or(default.max_retries),
+            retry: self.retry,
+            lite_bind_topic: self.lite_bind_topic,
+            lite_quota: self.lite_quota.unwrap_or(default.lite_quota),
+            lite_exclusive: self.lite_exclusive.unwrap_or(default.lite_exclusive),
+            start: self.start,
+            name: default.name,
+        };
+        GroupUpdate { values: values.into(), fields }
+    }
+}
+
+/// Change settings of a consumer group
+#[utoipa::path(
+    patch, path = "/v1/groups/{group}", operation_id = "updateGroup", tag = "administration",
+    params(("group" = String, Path)), request_body = GroupChange,
+    responses(
+        (status = 204, description = "They were changed"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn update(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Json(change): Json<GroupChange>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "UpdateGroup")?;
+    shared.processor.update_group(change.update(name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Delete a consumer group and its progress
+#[utoipa::path(
+    delete, path = "/v1/groups/{group}", operation_id = "deleteGroup", tag = "administration",
+    params(("group" = String, Path)),
+    responses(
+        (status = 204, description = "It was deleted"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "DeleteGroup")?;
+    shared.processor.delete_group(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How far the groups have got, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GroupSummaries {
+    groups: Vec<GroupLine>,
+    /// The name after which the next part begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// How far a group has got, in all topics together.
+#[derive(Debug, Serialize, ToSchema)]
+struct GroupLine {
+    name: String,
+    topics: usize,
+    /// Messages that are not settled.
+    lag: i64,
+    /// Deliveries under a lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<i64>,
+    /// Messages that are delivered again next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<i64>,
+    /// Messages that wait behind unsettled ones of their message group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<i64>,
+    /// When the oldest unsettled message was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_unsettled: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_delivered: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_settled: Option<f64>,
+    /// Whether there are more topics than were looked at.
+    truncated: bool,
+}
+
+/// How far all groups have got
+#[utoipa::path(
+    get, path = "/v1/group-stats", operation_id = "listGroupStats", tag = "administration", params(After),
+    responses(
+        (status = 200, description = "A part of the groups", body = GroupSummaries),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn summaries(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Parameters(After { after }): Parameters<After>,
+) -> Result<JsonAnswer<GroupSummaries>, Problem> {
+    caller.may(&shared, "ListGroupStats")?;
+    let Page { lines, next } = shared.processor.group_summaries(after.as_deref()).await?;
+    let line = |group: GroupSummary| GroupLine {
+        name: group.name,
+        topics: group.topics,
+        lag: group.lag,
+        in_flight: group.in_flight,
+        retry: group.retry,
+        blocked: group.blocked,
+        oldest_unsettled: group.oldest.map(times::text),
+        rate_delivered: group.rate_delivered,
+        rate_settled: group.rate_settled,
+        truncated: group.truncated,
+    };
+    Ok(JsonAnswer(GroupSummaries { groups: lines.into_iter().map(line).collect(), next }))
+}
+
+/// Where to look.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct InTopic {
+    /// Only this topic.
+    topic: Option<String>,
+}
+
+/// How far a group has got, by topic.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct GroupDetails {
+    topics: Vec<TopicProgress>,
+    /// Whether topics were left out.
+    truncated: bool,
+}
+
+/// How far a group has got in a topic.
+#[derive(Debug, Serialize, ToSchema)]
+struct TopicProgress {
+    topic: String,
+    queues: Vec<QueueProgress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_delivered: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_settled: Option<f64>,
+}
+
+/// How far a group has got in a queue.
+#[derive(Debug, Serialize, ToSchema)]
+struct QueueProgress {
+    broker: String,
+    queue_id: i32,
+    /// Every message before this offset is settled.
+    settled_offset: i64,
+    /// The first message that was never delivered to the group.
+    next_offset: i64,
+    /// The offset after the last message.
+    end_offset: i64,
+    lag: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_unsettled: Option<String>,
+}
+
+/// How far a group has got
+#[utoipa::path(
+    get, path = "/v1/groups/{group}/stats", operation_id = "groupStats", tag = "administration",
+    params(("group" = String, Path), InTopic),
+    responses(
+        (status = 200, description = "Its progress", body = GroupDetails),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn stats(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Parameters(InTopic { topic }): Parameters<InTopic>,
+) -> Result<JsonAnswer<GroupDetails>, Problem> {
+    caller.may(&shared, "GroupStats")?;
+    let GroupStats { topics, truncated } = shared.processor.group_stats(&name, topic.as_deref()).await?;
+    let queue = |queue: GroupQueueStats| QueueProgress {
+        broker: queue.broker,
+        queue_id: queue.id,
+        settled_offset: queue.settled,
+        next_offset: queue.next,
+        end_offset: queue.end,
+        lag: queue.lag,
+        in_flight: queue.in_flight,
+        retry: queue.retry,
+        blocked: queue.blocked,
+        oldest_unsettled: queue.oldest.map(times::text),
+    };
+    let topic = |topic: GroupTopicStats| TopicProgress {
+        topic: topic.topic,
+        queues: topic.queues.into_iter().map(queue).collect(),
+        rate_delivered: topic.rate_delivered,
+        rate_settled: topic.rate_settled,
+    };
+    Ok(JsonAnswer(GroupDetails { topics: topics.into_iter().map(topic).collect(), truncated }))
+}
+
+/// Where a group goes on in a topic.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reset {
+    topic: String,
+    /// `earliest`, `latest`, a time such as `2026-11-29T10:00:00Z`, or an offset of one queue.
+    to: Target,
+}
+
+/// A place in a topic.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum Target {
+    /// `earliest`, `latest`, or a time.
+    Place(String),
+    /// An offset of one queue; the others stay as they are.
+    Offset {
+        /// The broker that holds the queue; it may be left out where one broker has such a queue.
+        broker: Option<String>,
+        queue_id: i32,
+        offset: i64,
+    },
+}
+
+impl Target {
+    fn target(self) -> Result<ResetTarget, Problem> {
+        Ok(match self {
+            Self::Place(place) if place == "earliest" => ResetTarget::Earliest,
+            Self::Place(place) if place == "latest" => ResetTarget::Latest,
+            Self::Place(time) => ResetTarget::Time(times::parse("to", &time)?),
+            Self::Offset { broker, queue_id, offset } => {
+                ResetTarget::Offset { broker, queue: queue_id, offset }
+            }
+        })
+    }
+}
+
+/// Where a group goes on, by queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Positions {
+    queues: Vec<Position>,
+}
+
+/// Where a group goes on in a queue.
+#[derive(Debug, Serialize, ToSchema)]
+struct Position {
+    broker: String,
+    queue_id: i32,
+    /// Up to where all was settled before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<i64>,
+    /// The offset of the next message.
+    offset: i64,
+}
+
+/// Move a group to another position in a topic
+#[utoipa::path(
+    post, path = "/v1/groups/{group}/reset", operation_id = "resetGroup", tag = "administration",
+    params(("group" = String, Path)), request_body = Reset,
+    responses(
+        (status = 200, description = "The new positions", body = Positions),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn reset(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(group): Named<String>,
+    Json(Reset { topic, to }): Json<Reset>,
+) -> Result<JsonAnswer<Positions>, Problem> {
+    caller.may(&shared, "ResetGroup")?;
+    let reset = ResetGroup { group, topic, target: to.target()? };
+    let queues = shared.processor.reset_group(reset).await?.into_iter();
+    let position =
+        |QueueReset { broker, queue, before, offset }| Position { broker, queue_id: queue, before, offset };
+    Ok(JsonAnswer(Positions { queues: queues.map(position).collect() }))
+}
+
+/// Which dead letters to send again: the next ones, or one by its id.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resend {
+    /// How many of the next ones.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 100)]
+    next: Option<usize>,
+    /// The id of one.
+    #[serde(default)]
+    id: Option<String>,
+}
+
+/// What was sent again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Resent {
+    letters: Vec<ResentLetter>,
+    /// Whether there are no others.
+    finished: bool,
+    /// Why it did not go on, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// A dead letter.
+#[derive(Debug, Serialize, ToSchema)]
+struct ResentLetter {
+    message_id: String,
+    /// The topic that it was sent to again.
+    topic: String,
+    /// Why it was not sent, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// Send dead letters of a group again
+#[utoipa::path(
+    post, path = "/v1/groups/{group}/dead-letters/resend", operation_id = "resendDeadLetters", tag = "administration",
+    params(("group" = String, Path)), request_body = Resend,
+    responses(
+        (status = 200, description = "What was sent", body = Resent),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn resend(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(group): Named<String>,
+    Json(Resend { next, id }): Json<Resend>,
+) -> Result<JsonAnswer<Resent>, Problem> {
+    caller.may(&shared, "ResendDeadLetters")?;
+    let selection = match (next, id) {
+        (Some(max @ 1..=MAX_LETTERS), None) => ResendSelection::Next(max),
+        (None, Some(id)) => ResendSelection::Id { id, from: None },
+        _ => return Err(Problem::bad_request("say which dead letters: the next 1 to 100, or an id")),
+    };
+    let page = shared.processor.resend_dead_letters(&group, selection).await?;
+    let letters = page.letters.into_iter().map(|letter| ResentLetter {
+        message_id: letter.id,
+        topic: letter.topic,
+        failure: letter.failure,
+    });
+    Ok(JsonAnswer(Resent { letters: letters.collect(), finished: page.finished, failure: page.failure }))
+}

@@ -1,0 +1,300 @@
+//! Administration of topics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json as JsonAnswer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use humantime_serde::Serde;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::admin::Bytes;
+use super::call::{Caller, Json, Named, Parameters};
+use super::problem::Problem;
+use super::{Shared, times};
+use crate::catalog::{Perm, TopicSpec, TopicType};
+use crate::error::Error;
+use crate::processor::{Page, TopicSummary};
+use crate::service::{Permission, QueueStats, TopicConfig, TopicField, TopicStats, TopicUpdate};
+
+/// All topics that clients may name, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Topics {
+    topics: Vec<TopicSpec>,
+}
+
+/// List the topics
+#[utoipa::path(
+    get, path = "/v1/topics", operation_id = "listTopics", tag = "administration",
+    responses(
+        (status = 200, description = "The topics", body = Topics),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+) -> Result<JsonAnswer<Topics>, Problem> {
+    caller.may(&shared, "ListTopics")?;
+    let topics = shared.processor.topics().await?;
+    Ok(JsonAnswer(Topics { topics: topics.into_iter().map(TopicSpec::from).collect() }))
+}
+
+/// Create a topic
+#[utoipa::path(
+    post, path = "/v1/topics", operation_id = "createTopic", tag = "administration", request_body = TopicSpec,
+    responses(
+        (status = 201, description = "It was created", body = TopicSpec),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Json(topic): Json<TopicSpec>,
+) -> Result<(StatusCode, JsonAnswer<TopicSpec>), Problem> {
+    caller.may(&shared, "Apply")?;
+    let config = TopicConfig::from(topic);
+    shared.processor.apply(vec![config.clone()], Vec::new(), false).await?;
+    Ok((StatusCode::CREATED, JsonAnswer(config.into())))
+}
+
+/// Describe a topic
+#[utoipa::path(
+    get, path = "/v1/topics/{topic}", operation_id = "describeTopic", tag = "administration",
+    params(("topic" = String, Path)),
+    responses(
+        (status = 200, description = "Its settings", body = TopicSpec),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn describe(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<JsonAnswer<TopicSpec>, Problem> {
+    caller.may(&shared, "ListTopics")?;
+    let topic = shared.processor.topics().await?.into_iter().find(|topic| topic.name == name);
+    Ok(JsonAnswer(topic.ok_or_else(|| Error::topic_not_found(&name))?.into()))
+}
+
+/// Settings of a topic that change. Others stay as they are.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TopicChange {
+    /// The type of its messages.
+    r#type: Option<TopicType>,
+    /// The number of queues.
+    queues: Option<i32>,
+    /// The number of queues for reading, if it differs.
+    read_queues: Option<i32>,
+    /// The number of queues for writing, if it differs.
+    write_queues: Option<i32>,
+    /// What clients may do with it.
+    perm: Option<Perm>,
+    /// How long a lite topic is kept after its last use, such as `7d`; null: for ever.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "7d")]
+    lite_expiration: Option<Option<Serde<Duration>>>,
+    /// How long its messages are kept, such as `7d`; null: as the proxy's configuration says.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "7d")]
+    retention: Option<Option<Serde<Duration>>>,
+    /// How many bytes of messages it keeps, 0 for any number; null: as the proxy's configuration says.
+    #[serde(deserialize_with = "given")]
+    #[schema(value_type = Option<u64>)]
+    retention_bytes: Option<Option<u64>>,
+}
+
+/// Reads a value that may be null, but differs from none.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+impl TopicChange {
+    fn update(self, name: String) -> TopicUpdate {
+        let mut fields = Vec::new();
+        let mut values = TopicConfig::from(TopicSpec { name, ..TopicSpec::default() });
+        let mut set = |field, is_given: bool| fields.extend(is_given.then_some(field));
+        let (read, write) = (self.read_queues.or(self.queues), self.write_queues.or(self.queues));
+        set(TopicField::Kind, self.r#type.is_some());
+        set(TopicField::ReadQueues, read.is_some());
+        set(TopicField::WriteQueues, write.is_some());
+        set(TopicField::Readable, self.perm.is_some());
+        set(TopicField::Writable, self.perm.is_some());
+        set(TopicField::LiteExpiration, self.lite_expiration.is_some());
+        set(TopicField::Retention, self.retention.is_some());
+        set(TopicField::RetentionBytes, self.retention_bytes.is_some());
+        values.kind = self.r#type.map_or(values.kind, Into::into);
+        values.read_queues = read.unwrap_or(values.read_queues);
+        values.write_queues = write.unwrap_or(values.write_queues);
+        values.permission = self.perm.map_or(values.permission, Permission::from);
+        values.lite_expiration = self.lite_expiration.flatten().map(Serde::into_inner);
+        values.retention = self.retention.flatten().map(Serde::into_inner);
+        values.retention_bytes = self.retention_bytes.flatten();
+        TopicUpdate { values, fields }
+    }
+}
+
+/// Change settings of a topic
+#[utoipa::path(
+    patch, path = "/v1/topics/{topic}", operation_id = "updateTopic", tag = "administration",
+    params(("topic" = String, Path)), request_body = TopicChange,
+    responses(
+        (status = 204, description = "They were changed"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn update(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Json(change): Json<TopicChange>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "UpdateTopic")?;
+    shared.processor.update_topic(change.update(name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Delete a topic and its messages
+#[utoipa::path(
+    delete, path = "/v1/topics/{topic}", operation_id = "deleteTopic", tag = "administration",
+    params(("topic" = String, Path)),
+    responses(
+        (status = 204, description = "It was deleted"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "DeleteTopic")?;
+    shared.processor.delete_topic(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which part of a list to return.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct After {
+    /// The name after which to go on, `next` of the part before.
+    pub(super) after: Option<String>,
+}
+
+/// What the topics hold, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TopicSummaries {
+    topics: Vec<TopicLine>,
+    /// The name after which the next part begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// What a topic holds.
+#[derive(Debug, Serialize, ToSchema)]
+struct TopicLine {
+    name: String,
+    queues: usize,
+    messages: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<Bytes>,
+    /// Messages stored per second, over the last minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lite_topics: Option<u64>,
+}
+
+/// What all topics hold
+#[utoipa::path(
+    get, path = "/v1/topic-stats", operation_id = "listTopicStats", tag = "administration", params(After),
+    responses(
+        (status = 200, description = "A part of the topics", body = TopicSummaries),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn summaries(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Parameters(After { after }): Parameters<After>,
+) -> Result<JsonAnswer<TopicSummaries>, Problem> {
+    caller.may(&shared, "ListTopicStats")?;
+    let Page { lines, next } = shared.processor.topic_summaries(after.as_deref()).await?;
+    let line = |topic: TopicSummary| TopicLine {
+        name: topic.name,
+        queues: topic.queues,
+        messages: topic.messages,
+        bytes: topic.bytes.map(Bytes::from),
+        rate_in: topic.rate_in,
+        oldest: topic.oldest.map(times::text),
+        newest: topic.newest.map(times::text),
+        lite_topics: topic.lite_topics,
+    };
+    Ok(JsonAnswer(TopicSummaries { topics: lines.into_iter().map(line).collect(), next }))
+}
+
+/// What a topic holds, by queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TopicDetails {
+    queues: Vec<Queue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<Bytes>,
+    /// Messages stored per second, over the last minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_in: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lite_topics: Option<u64>,
+}
+
+/// A queue.
+#[derive(Debug, Serialize, ToSchema)]
+struct Queue {
+    broker: String,
+    queue_id: i32,
+    /// The offset of the first message.
+    first_offset: i64,
+    /// The offset after the last message.
+    next_offset: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+}
+
+/// What a topic holds
+#[utoipa::path(
+    get, path = "/v1/topics/{topic}/stats", operation_id = "topicStats", tag = "administration",
+    params(("topic" = String, Path)),
+    responses(
+        (status = 200, description = "Its queues", body = TopicDetails),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn stats(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<JsonAnswer<TopicDetails>, Problem> {
+    caller.may(&shared, "TopicStats")?;
+    let TopicStats { queues, bytes, rate_in, lite_topics } =
+        shared.processor.topic_stats(&name, None).await?;
+    let queue = |queue: QueueStats| Queue {
+        broker: queue.broker,
+        queue_id: queue.id,
+        first_offset: queue.first,
+        next_offset: queue.next,
+        oldest: queue.oldest.map(times::text),
+        newest: queue.newest.map(times::text),
+    };
+    let queues = queues.into_iter().map(queue).collect();
+    Ok(JsonAnswer(TopicDetails { queues, bytes: bytes.map(Bytes::from), rate_in, lite_topics }))
+}

@@ -1,0 +1,233 @@
+//! What a handler knows of a request: who sends it, its parameters, and its body.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+use super::{Shared, credentials};
+use crate::context::{Context, WireProtocol};
+use crate::front::grpc;
+use crate::front::port::{Charge, WebPeer};
+use crate::processor::is_blank;
+
+const CLIENT_ID: HeaderName = HeaderName::from_static("x-rocketmq-client-id");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-rocketmq-namespace");
+/// The largest body of a request that carries no messages.
+const OTHER_BODY_BYTES: usize = 4 << 20;
+
+/// A request below the level of its handler.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) peer: WebPeer,
+    pub(super) received: Instant,
+    /// The memory that the request and its answer hold.
+    pub(super) charge: Arc<Mutex<Charge>>,
+}
+
+/// Who sends a request.
+pub(super) struct Caller {
+    pub(super) context: Context,
+    /// The media types that it wants.
+    accept: String,
+    pub(super) charge: Arc<Mutex<Charge>>,
+}
+
+impl Caller {
+    /// Whether it names this media type among those that it wants.
+    pub(super) fn accepts(&self, media_type: &str) -> bool {
+        self.accept.contains(media_type)
+    }
+
+    /// Checks that the sender may administer the proxy by this call, which has the name that it has in gRPC.
+    pub(super) fn may(&self, shared: &Shared, call: &str) -> Result<(), Problem> {
+        Ok(shared.processor.administer(&self.context, grpc::rights_of(call))?)
+    }
+}
+
+fn call(parts: &Parts) -> Call {
+    parts.extensions.get::<Call>().expect("every request has one, see Entry::answer").clone()
+}
+
+impl FromRequestParts<Arc<Shared>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let Call { peer, received, charge } = call(parts);
+        let credentials = credentials::read(&parts.headers, peer, &shared.config)?;
+        let client_id = text(&parts.headers, &CLIENT_ID)?.filter(|id| !is_blank(id));
+        let context = Context {
+            protocol: WireProtocol::Http,
+            client_id: client_id.map_or_else(|| format!("http@{}", peer.address.ip()), str::to_owned),
+            client_version: String::new(),
+            client_language: "HTTP".to_owned(),
+            namespace: text(&parts.headers, &NAMESPACE)?.unwrap_or_default().to_owned(),
+            credentials: credentials.map(Box::new),
+            is_admitted: false,
+            is_trusted: shared.is_trusted,
+            is_continued: false,
+            peer: peer.address.to_string().into(),
+            received,
+            deadline: None,
+        };
+        let accept = text(&parts.headers, &ACCEPT)?.unwrap_or_default().to_ascii_lowercase();
+        Ok(Self { context, accept, charge })
+    }
+}
+
+/// A header as text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(Some).map_err(|_| Problem::bad_request(format!("the header {name} is not UTF-8")))
+}
+
+/// The names in the path.
+pub(super) struct Named<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for Named<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, shared).await;
+        path.map(|Path(names)| Self(names)).map_err(|refused| Problem::bad_request(refused.body_text()))
+    }
+}
+
+/// The parameters behind the path.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Parameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, shared).await;
+        query.map(|Query(query)| Self(query)).map_err(|refused| Problem::bad_request(refused.body_text()))
+    }
+}
+
+/// A body as it is, with what the headers say of it.
+pub(super) struct Payload {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl FromRequest<Arc<Shared>> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let body = read(body, call(&parts), shared, shared.transport.request_bytes).await?;
+        Ok(Self { headers: parts.headers, body })
+    }
+}
+
+/// A body of JSON.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let content_type = text(&parts.headers, &CONTENT_TYPE)?.unwrap_or_default();
+        if media_type(content_type) != "application/json" {
+            let detail = format!("the body must be application/json, not {content_type:?}");
+            return Err(Problem::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+        }
+        let limit = shared.transport.request_bytes.min(OTHER_BODY_BYTES);
+        let body = read(body, call(&parts), shared, limit).await?;
+        parse(&body, shared).map(Self)
+    }
+}
+
+/// The type and subtype in a content type, without parameters.
+pub(super) fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Reads JSON. The number of its values is bounded first, which bounds its size in memory.
+pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], shared: &Shared) -> Result<T, Problem> {
+    let most = shared.transport.request_fields;
+    if values(json) > most {
+        let detail = format!("the body has more than {most} values (transport.request_fields)");
+        return Err(Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    serde_json::from_slice(json)
+        .map_err(|error| Problem::bad_request(format!("the body is not valid: {error}")))
+}
+
+/// About how many values a JSON text has, at all levels.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (0, false, false);
+    for byte in json {
+        match (in_text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_text = !in_text,
+            (false, b',' | b'[' | b'{') => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Reads a body, bounded in size, memory and time.
+async fn read(mut body: Body, call: Call, shared: &Shared, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body is longer than {limit} bytes");
+        Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let evicted = call.charge.lock().incomplete();
+    let until = call.received + shared.transport.request_timeout;
+    let mut read = BytesMut::new();
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            () = evicted.cancelled() => None,
+            () = tokio::time::sleep_until(until.into()) => {
+                let detail = "the request did not arrive in time (transport.request_timeout)";
+                return Err(Problem::http(StatusCode::REQUEST_TIMEOUT, detail));
+            }
+        };
+        let Some(frame) = frame else { break };
+        let frame =
+            frame.map_err(|error| Problem::bad_request(format!("the body can't be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > limit {
+            return Err(too_large());
+        }
+        call.charge.lock().set(read.len() + data.len())?;
+        read.extend_from_slice(&data);
+    }
+    call.charge.lock().completed()?;
+    Ok(read.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (json, expected) in
+            [(r#"{"a": 1, "b": [2, 3]}"#, 4), (r#"{"a": ",[{\",,"}"#, 1), (r#""\\","#, 1), ("", 0)]
+        {
+            assert_eq!(values(json.as_bytes()), expected, "{json}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Who a request says it is from: the users of access control, with their secrets.
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::call::text;
+use super::config::HttpConfig;
+use super::problem::Problem;
+use crate::context::{Credentials, Signed};
+use crate::front::port::WebPeer;
+
+/// The credentials in the headers, if there are any. `Bearer` has the same text as `Basic`: access key and secret key,
+/// joined by a colon, in base64.
+pub(super) fn read(
+    headers: &HeaderMap,
+    peer: WebPeer,
+    config: &HttpConfig,
+) -> Result<Option<Credentials>, Problem> {
+    let Some(authorization) = text(headers, &AUTHORIZATION)? else { return Ok(None) };
+    let private = peer.encrypted || peer.address.ip().to_canonical().is_loopback();
+    if !private && !config.plaintext_credentials {
+        return refuse("secrets are accepted over TLS only (http.plaintext_credentials)");
+    }
+    let (scheme, encoded) = authorization.split_once(' ').unwrap_or((authorization, ""));
+    if !["Basic", "Bearer"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        return refuse("the authorization must be Basic or Bearer");
+    }
+    let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let Some((user, secret)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {
+        return refuse("the authorization must be ACCESS_KEY:SECRET_KEY in base64");
+    };
+    let (user, secret) = (user.to_owned(), secret.to_owned());
+    Ok(Some(Credentials {
+        authorization: String::new(),
+        signed: Signed::Nothing { user, secret },
+        session_token: String::new(),
+    }))
+}
+
+fn refuse<T>(detail: &str) -> Result<T, Problem> {
+    Err(Problem::http(StatusCode::UNAUTHORIZED, detail))
+}

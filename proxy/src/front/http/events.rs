@@ -1,0 +1,194 @@
+//! Receiving as a stream of server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
+
+use super::Shared;
+use super::call::{Caller, Named, Parameters};
+use super::message::{self, BodyFormat, ReceivedMessage};
+use super::problem::Problem;
+use super::receive::Wanted;
+use super::unsettled::{Lease, Unsettled};
+use crate::context::{Context, WireProtocol};
+use crate::error::Error;
+use crate::front::outgoing::Outgoing;
+use crate::processor::{AckEntry, ChangeCommand, LeasedDelivery, ReceiveCommand, Received, Undelivered};
+
+const EVENT_STREAM: &str = "text/event-stream";
+/// How often a stream without messages shows that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The pause after messages that are for others: such a receive does not wait.
+const NO_MATCH_PAUSE: Duration = Duration::from_millis(250);
+/// How long the first receive may take to be refused with a status of HTTP. After that, the stream has begun.
+const REFUSED_WITHIN: Duration = Duration::from_millis(500);
+/// How long a browser waits before it connects again.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+/// Receive messages as server-sent events
+///
+/// Each event `message` is a message with its handle, as in a receive. At most `max` messages are open: settle them by their
+/// handles to get more. When the client goes away, what it has not settled is delivered to others at once. An event `problem`
+/// says why the stream ends.
+#[utoipa::path(
+    get, path = "/v1/groups/{group}/topics/{topic}/receive", operation_id = "streamMessages", tag = "messages",
+    params(
+        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        Wanted,
+    ),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn stream(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named((group, topic)): Named<(String, String)>,
+    Parameters(wanted): Parameters<Wanted>,
+) -> Result<Response, Problem> {
+    if !caller.accepts(EVENT_STREAM) {
+        let detail = "this is a stream of events: accept text/event-stream, or POST for a receive";
+        return Err(Problem::http(StatusCode::NOT_ACCEPTABLE, detail));
+    }
+    let command = wanted.command(&group, &topic)?;
+    let unsettled = shared.streams.open();
+    let mut events = Events {
+        shared,
+        caller,
+        command,
+        format: wanted.bodies,
+        unsettled,
+        receiving: None,
+        outgoing: None,
+        ended: false,
+    };
+    // What is refused at once has a status of its own.
+    if let Ok(received) = tokio::time::timeout(REFUSED_WITHIN, events.receive()).await {
+        received?;
+    }
+    let stream = futures::stream::unfold(events, |mut events| async move {
+        let event = events.next().await?;
+        Some((Ok::<_, Infallible>(event), events))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// A stream of events. Dropping it ends the leases of what it has delivered.
+struct Events {
+    shared: Arc<Shared>,
+    caller: Caller,
+    command: ReceiveCommand,
+    format: BodyFormat,
+    unsettled: Arc<Unsettled>,
+    /// The receive under way.
+    receiving: Option<BoxFuture<'static, Result<Received, Error>>>,
+    /// What was received and is not yet taken by the connection.
+    outgoing: Option<Outgoing>,
+    ended: bool,
+}
+
+impl Events {
+    /// The next event. None: the proxy drains, or a problem was told.
+    async fn next(&mut self) -> Option<Event> {
+        let draining = self.shared.processor.draining().clone();
+        while !self.ended {
+            if let Some(leased) = self.outgoing.as_mut().and_then(Outgoing::next) {
+                return Some(self.event(leased));
+            }
+            tokio::select! {
+                () = draining.cancelled() => return None,
+                received = self.receive() => if let Err(problem) = received {
+                    self.ended = true;
+                    return Event::default().event("problem").json_data(problem).ok();
+                },
+            }
+        }
+        None
+    }
+
+    /// Waits until there is room, and then for messages. Dropping the future loses nothing.
+    async fn receive(&mut self) -> Result<(), Problem> {
+        if self.receiving.is_none() {
+            self.outgoing = None;
+            let _ = self.caller.charge.lock().set(0);
+            let room = loop {
+                let open = i32::try_from(self.unsettled.count()).unwrap_or(i32::MAX);
+                match self.command.batch_size.saturating_sub(open) {
+                    ..=0 => self.unsettled.changed().await,
+                    room => break room,
+                }
+            };
+            let command = ReceiveCommand { batch_size: room, ..self.command.clone() };
+            let context = Context { received: Instant::now(), ..self.caller.context.clone() };
+            let shared = self.shared.clone();
+            self.receiving = Some(Box::pin(async move { shared.processor.run(&context, command).await }));
+        }
+        let Some(receiving) = &mut self.receiving else { return Ok(()) };
+        let received = receiving.await;
+        self.receiving = None;
+        match received? {
+            Received::Messages(deliveries) => {
+                let (topic, group) = (self.command.topic.clone(), self.command.group.clone());
+                let undelivered = Undelivered { topic, group, deliveries };
+                let mut charge = self.caller.charge.lock();
+                let processor = &self.shared.processor;
+                self.outgoing = Some(Outgoing::new(processor, undelivered, &mut charge, message::size_hint));
+            }
+            Received::NoMatch => tokio::time::sleep(NO_MATCH_PAUSE).await,
+            Received::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn event(&self, leased: LeasedDelivery) -> Event {
+        let delivery = &leased.delivery;
+        let left = (delivery.received_at + delivery.invisible).duration_since(SystemTime::now());
+        let lease = Lease {
+            message_id: delivery.message.id.clone(),
+            lite_topic: delivery.message.lite_topic.clone(),
+            until: Instant::now() + left.unwrap_or_default(),
+        };
+        let mut event = Event::default().event("message").retry(RECONNECT);
+        if !lease.message_id.contains(['\n', '\r', '\0']) {
+            event = event.id(&lease.message_id);
+        }
+        self.unsettled.delivered(leased.handle.clone(), lease);
+        event.json_data(ReceivedMessage::new(leased, self.format)).unwrap_or_default()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut left = self.unsettled.take_all();
+        left.retain(|(_, lease)| lease.until > now);
+        if left.is_empty() {
+            return;
+        }
+        let (topic, group) = (self.command.topic.clone(), self.command.group.clone());
+        let context = Context::of_connection(
+            WireProtocol::Http,
+            &self.caller.context.client_id,
+            &self.caller.context.peer,
+        );
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            for (handle, Lease { message_id, lite_topic, .. }) in left {
+                let entry = AckEntry { handle, message_id, lite_topic };
+                let (topic, group) = (topic.clone(), group.clone());
+                let command = ChangeCommand { topic, group, entry, invisible_ms: 0, suspend: false };
+                if let Err(error) = shared.processor.run(&context, command).await {
+                    tracing::debug!(%error, "a message of a stream that ended stays invisible until its lease ends");
+                }
+            }
+        });
+    }
+}

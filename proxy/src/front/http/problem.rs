@@ -1,0 +1,176 @@
+//! Refusals as problem details (RFC 9457). This is the one place that turns them into statuses of HTTP.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use rocketmq_thin_proto::{Class, classify};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Error, ErrorKind};
+use crate::front::grpc;
+use crate::front::port::Exhausted;
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"rocketmq\", charset=\"UTF-8\"");
+/// Seconds after which a client that is asked to slow down may try again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request, or a part of it, is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// `about:blank`: `title` and `status` say what kind of problem it is.
+    r#type: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    #[serde(serialize_with = "status_number")]
+    #[schema(value_type = u16, minimum = 400, maximum = 599)]
+    status: StatusCode,
+    /// What is wrong with this request.
+    detail: String,
+    /// What went wrong, in the words of RocketMQ thin clients, such as `TopicNotFound`.
+    kind: &'static str,
+    /// The code of `apache.rocketmq.v2`, such as 40402.
+    code: i32,
+    /// Whether the same request may succeed when it is sent again.
+    retryable: bool,
+}
+
+fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}
+
+/// The status of each kind of refusal.
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::BadRequest
+        | ErrorKind::IllegalTopic
+        | ErrorKind::IllegalGroup
+        | ErrorKind::IllegalTag
+        | ErrorKind::IllegalKey
+        | ErrorKind::IllegalMessageGroup
+        | ErrorKind::IllegalPropertyKey
+        | ErrorKind::IllegalMessageId
+        | ErrorKind::IllegalFilter
+        | ErrorKind::IllegalInvisibleTime
+        | ErrorKind::IllegalDeliveryTime
+        | ErrorKind::IllegalPollingTime
+        | ErrorKind::IllegalLiteTopic
+        | ErrorKind::InvalidHandle
+        | ErrorKind::InvalidTransactionId
+        | ErrorKind::IllegalOffset
+        | ErrorKind::TypeMismatch
+        | ErrorKind::UnknownClient
+        | ErrorKind::NotAConsumer
+        | ErrorKind::Corrupted
+        | ErrorKind::ClientIdRequired
+        | ErrorKind::BodyEmpty => StatusCode::BAD_REQUEST,
+        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::AccessDenied | ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::TopicNotFound | ErrorKind::GroupNotFound | ErrorKind::OffsetNotFound => {
+            StatusCode::NOT_FOUND
+        }
+        ErrorKind::AlreadyExists => StatusCode::CONFLICT,
+        ErrorKind::BodyTooLarge | ErrorKind::PropertiesTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::LiteTopicQuota | ErrorKind::LiteSubscriptionQuota | ErrorKind::Busy => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        ErrorKind::Internal => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: i32, detail: String) -> Self {
+        let (kind, retryable) = match classify(code) {
+            Class::Failure { kind, retryable } => (kind.name(), retryable),
+            // No code of a refusal.
+            Class::Success | Class::PerEntry => ("Protocol", false),
+        };
+        let title = status.canonical_reason().unwrap_or_default();
+        Self { r#type: "about:blank", title, status, detail, kind, code, retryable }
+    }
+
+    /// A request that HTTP itself refuses. Its code is that of the status.
+    pub(super) fn http(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::new(status, i32::from(status.as_u16()) * 100, detail.into())
+    }
+
+    /// A request that can't be understood.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::from(Error::new(ErrorKind::BadRequest, detail))
+    }
+
+    /// The answer as bytes, for a client that is not served.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{body}",
+            self.status.as_u16(),
+            self.title,
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let code = grpc::wire_code(error.kind);
+        Self::new(status(error.kind), code, error.message)
+    }
+}
+
+impl From<Exhausted> for Problem {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            // It took too long to arrive.
+            Exhausted::Evicted => Self::http(StatusCode::REQUEST_TIMEOUT, exhausted.reason()),
+            _ => Self::from(Error::new(ErrorKind::Busy, exhausted.reason())),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self.status {
+            StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, BASIC)),
+            StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(RETRY_AFTER, RETRY_SECONDS)),
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_it_is() {
+        for (kind, expected) in [
+            (ErrorKind::TopicNotFound, (404, 40402, "TopicNotFound", false)),
+            (ErrorKind::InvalidHandle, (400, 40013, "InvalidReceipt", false)),
+            (ErrorKind::Unauthorized, (401, 40100, "Unauthenticated", false)),
+            (ErrorKind::AccessDenied, (403, 40100, "Unauthenticated", false)),
+            (ErrorKind::Busy, (429, 42900, "Throttled", true)),
+            (ErrorKind::Internal, (503, 50001, "Unavailable", true)),
+            (ErrorKind::Timeout, (504, 50400, "Timeout", true)),
+        ] {
+            let Problem { status, code, kind, retryable, .. } = Problem::from(Error::new(kind, "x"));
+            assert_eq!((status.as_u16(), code, kind, retryable), expected);
+        }
+        let Problem { code, kind, .. } = Problem::http(StatusCode::METHOD_NOT_ALLOWED, "x");
+        assert_eq!((code, kind), (40500, "InvalidArgument"));
+    }
+}

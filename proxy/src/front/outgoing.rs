@@ -1,0 +1,71 @@
+//! Deliveries on their way to a client.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::port::Charge;
+use crate::processor::{LeasedDelivery, Processor, Undelivered};
+use crate::service::Message;
+
+/// The deliveries of one answer. Those that the client does not take are given back when this is dropped.
+pub(super) struct Outgoing {
+    processor: Arc<Processor>,
+    topic: String,
+    group: String,
+    deliveries: VecDeque<LeasedDelivery>,
+}
+
+impl Outgoing {
+    /// As many of these deliveries as the connection may hold; the others are given back. The first one is always among
+    /// them, so that a consumer gets ahead.
+    pub(super) fn new(
+        processor: &Arc<Processor>,
+        undelivered: Undelivered,
+        charge: &mut Charge,
+        size_hint: impl Fn(&Message) -> usize,
+    ) -> Self {
+        let Undelivered { topic, group, deliveries } = undelivered;
+        let mut bytes = charge.bytes();
+        let fits = |leased: &LeasedDelivery| {
+            bytes += size_hint(&leased.delivery.message);
+            charge.set(bytes).is_ok()
+        };
+        let count = deliveries.iter().map(fits).take_while(|fits| *fits).count();
+        let mut outgoing = Self { processor: processor.clone(), topic, group, deliveries: deliveries.into() };
+        let excess = outgoing.deliveries.split_off(count.max(1).min(outgoing.deliveries.len()));
+        outgoing.give_back(excess);
+        outgoing
+    }
+
+    /// The next one. It belongs to the client from now on.
+    pub(super) fn next(&mut self) -> Option<LeasedDelivery> {
+        self.deliveries.pop_front()
+    }
+
+    /// Those that are left.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LeasedDelivery> {
+        self.deliveries.iter()
+    }
+
+    /// Whether none is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    fn give_back(&self, deliveries: VecDeque<LeasedDelivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        let (topic, group) = (self.topic.clone(), self.group.clone());
+        let undelivered = Undelivered { topic, group, deliveries: deliveries.into() };
+        let processor = self.processor.clone();
+        tokio::spawn(async move { processor.give_back(undelivered).await });
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let undelivered = std::mem::take(&mut self.deliveries);
+        self.give_back(undelivered);
+    }
+}

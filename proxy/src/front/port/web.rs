@@ -1,0 +1,41 @@
+//! Requests over HTTP/2 that are not gRPC calls: browsers and `curl` speak HTTP/2 to a port with TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+
+use super::{Connection, ConnectionBudget};
+
+/// The body of an answer.
+pub type WebBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Who sends a request.
+#[derive(Clone, Copy, Debug)]
+pub struct WebPeer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// Whether what it sends is encrypted.
+    pub encrypted: bool,
+}
+
+impl From<&Connection> for WebPeer {
+    fn from(connection: &Connection) -> Self {
+        Self { address: connection.peer(), encrypted: connection.is_encrypted() }
+    }
+}
+
+/// Answers HTTP requests that are not gRPC calls.
+pub trait Web: Send + Sync {
+    /// Answers one request.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: WebPeer,
+        budget: &Arc<ConnectionBudget>,
+    ) -> BoxFuture<'static, Response<WebBody>>;
+}
