@@ -27,6 +27,8 @@ pub struct Context {
     pub namespace: String,
     /// What the client sent to prove who it is. Nobody has checked it.
     pub credentials: Option<Box<Credentials>>,
+    /// The names in the client's certificate, whose authority the port has verified.
+    pub certificate: Option<Arc<[String]>>,
     /// Whether the proxy finishes on its own what a client began: access control has let that client in before.
     pub is_admitted: bool,
     /// Whether it came through an entry where everybody may do everything.
@@ -39,6 +41,17 @@ pub struct Context {
     pub received: Instant,
     /// When the client stops waiting, if it said so.
     pub deadline: Option<Instant>,
+}
+
+/// Where the requests of a connection come from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address, `ip:port`.
+    pub peer: Arc<str>,
+    /// The names in its certificate.
+    pub certificate: Option<Arc<[String]>>,
+    /// Whether everybody may do everything at this entry.
+    pub is_trusted: bool,
 }
 
 /// The protocol of a request. Its name is the text of metrics and logs.
@@ -137,6 +150,7 @@ impl Context {
             client_language: String::new(),
             namespace: String::new(),
             credentials: None,
+            certificate: None,
             is_admitted: true,
             is_trusted: false,
             is_continued: false,

@@ -1,13 +1,18 @@
 use std::sync::Arc;
 
-use super::AppError;
+use super::{AppError, file_limit};
 use crate::config::{EntryAccess, EntryConfig};
 use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::RoutePort;
-use crate::front::port::{PortOptions, Tls};
+use crate::front::port::{PortOptions, Tls, TransportConfig};
 
-/// The options of an entry's port, which are those of the proxy unless it has some of its own.
-pub(super) fn options_of(entry: &EntryConfig, proxy: &PortOptions) -> Result<PortOptions, AppError> {
+/// The options of an entry's port, one of so many: those of the proxy unless the entry has some of
+/// its own.
+pub(super) fn options_of(
+    entry: &EntryConfig,
+    proxy: &PortOptions,
+    ports: usize,
+) -> Result<PortOptions, AppError> {
     let mut options = proxy.clone();
     if let Some(tls) = &entry.tls {
         options.tls = Tls::new(tls)?;
@@ -16,7 +21,7 @@ pub(super) fn options_of(entry: &EntryConfig, proxy: &PortOptions) -> Result<Por
         options.trusted_proxies.clone_from(networks);
     }
     if let Some(connections) = entry.connections {
-        options.transport.connections = connections.min(options.transport.connections);
+        options.transport = file_limit::fit(TransportConfig { connections, ..options.transport }, ports);
     }
     Ok(options)
 }

@@ -15,15 +15,16 @@ pub(super) fn raise() {
     }
 }
 
-/// Lowers the limit on connections if the process may not open enough files.
-pub(super) fn fit(mut transport: TransportConfig) -> TransportConfig {
+/// Lowers the limit on connections of one of so many ports if the process may not open enough files for all of them.
+pub(super) fn fit(mut transport: TransportConfig, ports: usize) -> TransportConfig {
     let files = getrlimit(Resource::Nofile).current;
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
-    let connections = files - RESERVED_FILES.min(files / 2);
+    let connections = (files - RESERVED_FILES.min(files / 2)) / ports.max(1);
     if transport.connections > connections {
         tracing::warn!(
             configured = transport.connections,
             connections,
+            ports,
             files,
             "fewer connections are allowed than configured, because the process may not open enough files"
         );

@@ -118,10 +118,12 @@ impl App {
             return Err(contradiction("limits.min_polling is above limits.max_polling"));
         }
         check_clusters(&config.backend)?;
+        let own = [&config.admin_listen, &config.remoting.listen].into_iter().flatten().count();
+        let ports = 1 + own + config.entries.len();
         let options = PortOptions {
             tls: Tls::new(&config.tls)?,
             trusted_proxies: config.trusted_proxies.clone(),
-            transport: file_limit::fit(config.transport.clone()),
+            transport: file_limit::fit(config.transport.clone(), ports),
         };
         let port = bind(&config.listen, &options).await?;
         let address = port.address()?;
@@ -136,7 +138,7 @@ impl App {
         EntryConfig::check(&config.entries).map_err(AppError::Config)?;
         let mut entry_ports = Vec::new();
         for entry in &config.entries {
-            let options = entries::options_of(entry, &options)?;
+            let options = entries::options_of(entry, &options, ports)?;
             entry_ports.push((entry, bind(&entry.listen, &options).await?, options.transport));
         }
         let metrics_port = match &config.metrics.listen {

@@ -47,6 +47,9 @@ Examples:
         /// Let the user do everything, administration included
         #[arg(long = "super")]
         is_super: bool,
+        /// A name in client certificates by which the user is known, too; may be repeated
+        #[arg(long = "certificate", value_name = "NAME")]
+        certificates: Vec<String>,
         /// Read the secret from standard input instead of making one
         #[arg(long)]
         secret_stdin: bool,
@@ -62,6 +65,22 @@ Examples:
         /// Read the secret from standard input instead of making one
         #[arg(long)]
         secret_stdin: bool,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Set the names in client certificates by which a user is known; they replace earlier ones
+    #[command(after_help = "\
+A proxy asks for certificates if tls.client_ca is configured. The names are DNS names, mail addresses and URIs of a
+certificate, and the common name of its subject.
+
+Examples:
+  rocketmq-thin-proxy user certificates billing billing.example.com
+  rocketmq-thin-proxy user certificates billing              none any more")]
+    Certificates {
+        /// The user
+        user: String,
+        /// The names
+        names: Vec<String>,
         #[command(flatten)]
         files: Files,
     },
@@ -162,7 +181,7 @@ pub(super) enum AccessCommandError {
 /// Runs `user`.
 pub(super) fn user(command: UserCommand) -> Result<(), AccessCommandError> {
     match command {
-        UserCommand::Add { name, is_super, secret_stdin, files } => {
+        UserCommand::Add { name, is_super, certificates, secret_stdin, files } => {
             let kind = if is_super { UserKind::Super } else { UserKind::Normal };
             let (secret, told) = secret(secret_stdin)?;
             files.change(|file, tables| {
@@ -172,7 +191,8 @@ pub(super) fn user(command: UserCommand) -> Result<(), AccessCommandError> {
                     )));
                 }
                 let secret = file.key()?.seal(&name, &secret);
-                tables.users.push(UserEntry { name: name.clone(), secret, kind, enabled: true });
+                let name = name.clone();
+                tables.users.push(UserEntry { name, secret, kind, enabled: true, certificates });
                 Ok(())
             })?;
             Ok(show(&NewSecret { user: name, secret: told }, files.json)?)
@@ -184,6 +204,13 @@ pub(super) fn user(command: UserCommand) -> Result<(), AccessCommandError> {
                 Ok(())
             })?;
             Ok(show(&NewSecret { user: name, secret: told }, files.json)?)
+        }
+        UserCommand::Certificates { user, names, files } => {
+            files.change(|_, tables| {
+                find(tables, &user)?.certificates = names;
+                Ok(())
+            })?;
+            done("changed", user, &files)
         }
         UserCommand::List(files) => Ok(show(&UserList::of(&files.file().read()?), files.json)?),
         UserCommand::Enable(user) => set_enabled(user, true),
@@ -317,7 +344,13 @@ pub(super) fn first_user(path: &Path, key: Option<&Path>) -> Result<Option<Strin
     }
     let (secret, text) = Secret::random();
     let secret = file.key()?.seal(ADMIN, &secret);
-    let admin = UserEntry { name: ADMIN.to_owned(), secret, kind: UserKind::Super, enabled: true };
+    let admin = UserEntry {
+        name: ADMIN.to_owned(),
+        secret,
+        kind: UserKind::Super,
+        enabled: true,
+        certificates: Vec::new(),
+    };
     file.write(&Tables { users: vec![admin], policies: Vec::new() })?;
     Ok(Some(text))
 }
@@ -347,6 +380,7 @@ struct UserLine {
     kind: UserKind,
     enabled: bool,
     policies: usize,
+    certificates: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -360,6 +394,7 @@ impl UserList {
             kind: user.kind,
             enabled: user.enabled,
             policies: policies(&user.name),
+            certificates: user.certificates.clone(),
         };
         Self(tables.users.iter().map(line).collect())
     }
@@ -367,11 +402,12 @@ impl UserList {
 
 impl Report for UserList {
     fn text(&self) -> String {
-        let mut table = Table::new(["NAME", "TYPE", "STATE", "POLICIES"]);
-        for UserLine { name, kind, enabled, policies } in &self.0 {
+        let mut table = Table::new(["NAME", "TYPE", "STATE", "POLICIES", "CERTIFICATES"]);
+        for UserLine { name, kind, enabled, policies, certificates } in &self.0 {
             let kind = if *kind == UserKind::Super { "super" } else { "normal" };
             let state = if *enabled { "enabled" } else { "disabled" };
-            table.row([name.clone(), kind.to_owned(), state.to_owned(), policies.to_string()]);
+            let certificates = certificates.join(",");
+            table.row([name.clone(), kind.to_owned(), state.to_owned(), policies.to_string(), certificates]);
         }
         table.text()
     }

@@ -31,10 +31,10 @@ pub struct EntryConfig {
     /// The networks whose PROXY headers are believed there [default: `trusted_proxies` of the proxy].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_proxies: Option<Vec<IpNet>>,
-    /// Connections that are open there at most [default: `transport.connections`, for each entry].
+    /// Connections that are open there at most [default: `transport.connections`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
-    /// TLS [default: that of the proxy].
+    /// TLS, instead of that of the proxy: nothing of `[tls]` holds there [default: that of the proxy].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
 }

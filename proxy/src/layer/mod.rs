@@ -85,7 +85,7 @@ impl Layers {
                 None => (None, Granted::default()),
             };
             let slot = self.in_flight.enter(kind)?;
-            let held = self.quotas.enter(operation, user, true)?;
+            let held = self.quotas.enter(operation, user.as_deref(), true)?;
             Ok((slot, held, grant))
         };
         let user = || self.access_of(context).and_then(|_| access::claimed_user(context));
@@ -115,7 +115,8 @@ impl Layers {
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
         let check = || {
             let user = self.access_of(operation.context).map(|access| access.enter(operation)).transpose()?;
-            self.quotas.enter(operation, user.map(|(user, _)| user), false).map(drop)
+            let user = user.as_ref().map(|(user, _)| &**user);
+            self.quotas.enter(operation, user, false).map(drop)
         };
         check().inspect_err(|refused| self.observers.refused(refused))
     }

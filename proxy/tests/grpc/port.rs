@@ -1,5 +1,6 @@
 //! One port, whatever a connection speaks first.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rocketmq_thin_proto::v2 as pb;
@@ -11,7 +12,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::access::offline;
 use crate::support::{Proxy, code, message, receive, receive_request, request, resource, system};
 use http_body_util::BodyExt;
 
@@ -224,42 +227,77 @@ async fn health_and_reflection_are_there() {
     assert!(names.contains(&"apache.rocketmq.v2.MessagingService".to_owned()), "{names:?}");
 }
 
-#[tokio::test]
-async fn clients_show_a_certificate_of_the_configured_authority() {
-    let authority = |name: &str| {
+/// An authority that signs certificates of clients, and its own certificate.
+struct Authority {
+    pem: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = parameters.self_signed(&key).expect("a certificate");
-        (certificate.pem(), rcgen::Issuer::new(parameters, key))
-    };
-    let ((trusted, ours), (_, theirs)) = (authority("ours"), authority("theirs"));
-    let client_of = |issuer| -> Identity {
+        let pem = parameters.self_signed(&key).expect("a certificate").pem();
+        Self { pem, issuer: rcgen::Issuer::new(parameters, key) }
+    }
+
+    fn client(&self, name: &str) -> Identity {
         let key = rcgen::KeyPair::generate().expect("a key");
-        let parameters = rcgen::CertificateParams::new(["client".to_owned()]).expect("a name");
-        let certificate = parameters.signed_by(&key, issuer).expect("a certificate");
+        let parameters = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
         (vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-    };
+    }
+
+    /// TLS for which clients need a certificate of this authority.
+    fn required(&self, folder: &Path) -> TlsConfig {
+        let file = folder.join("ca.pem");
+        std::fs::write(&file, &self.pem).expect("written");
+        TlsConfig { mode: TlsMode::Required, client_ca: Some(file), ..TlsConfig::default() }
+    }
+}
+
+async fn encrypted(proxy: &Proxy, identity: Option<Identity>) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(proxy.address).await.expect("a connection");
+    let encrypted = connector_as(&["h2"], identity).connect(localhost(), stream).await;
+    encrypted.expect("the client's half of the handshake")
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_of_the_configured_authority() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("ca.pem");
-    std::fs::write(&file, trusted).expect("written");
-    let tls = TlsConfig { mode: TlsMode::Required, client_ca: Some(file), ..TlsConfig::default() };
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let tls = ours.required(folder.path());
     let refused = TlsConfig { mode: TlsMode::Permissive, ..tls.clone() };
     assert!(Tls::new(&refused).is_err(), "plaintext would be a way around it");
 
     let proxy = Proxy::configured(|config| config.tls = tls).await;
-    for (identity, welcome) in
-        [(Some(client_of(&ours)), true), (Some(client_of(&theirs)), false), (None, false)]
-    {
-        let stream = TcpStream::connect(proxy.address).await.expect("a connection");
-        let encrypted = connector_as(&["h2"], identity).connect(localhost(), stream).await;
-        let mut encrypted = encrypted.expect("the client's half of the handshake");
-        if welcome {
-            assert_eq!(route_over(encrypted).await, pb::Code::Ok);
-        } else {
-            let mut answer = [0];
-            // An alert, or the end.
-            assert!(!matches!(encrypted.read(&mut answer).await, Ok(1..)));
-        }
+    assert_eq!(route_over(encrypted(&proxy, Some(ours.client("a"))).await).await, pb::Code::Ok);
+    for identity in [Some(theirs.client("a")), None] {
+        let mut answer = [0];
+        // An alert, or the end.
+        assert!(!matches!(encrypted(&proxy, identity).await.read(&mut answer).await, Ok(1..)));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_tells_who_the_user_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("access.toml");
+    offline(&file, &["user", "add", "shop", "--certificate", "shop.example.com"]);
+    offline(&file, &["user", "add", "billing", "--certificate", "billing.example.com"]);
+    offline(&file, &["acl", "add", "shop", "Topic:t", "pub"]);
+    let ours = Authority::new("ours");
+    let proxy = Proxy::configured(|config| {
+        config.tls = ours.required(folder.path());
+        config.access.file = Some(file);
+    })
+    .await;
+    for (name, code) in [
+        ("shop.example.com", pb::Code::Ok),
+        ("billing.example.com", pb::Code::Unauthorized),
+        ("admin", pb::Code::Unauthorized),
+    ] {
+        assert_eq!(route_over(encrypted(&proxy, Some(ours.client(name))).await).await, code, "{name}");
     }
 }

@@ -14,7 +14,7 @@ use super::reader::{Reader, RequestLimits};
 use super::shape::Request as WireRequest;
 use super::wire::{self, Body, Refusal};
 use super::{Shared, client, lite, pull, receive, route, send, settle, status, telemetry, transaction};
-use crate::context::Context;
+use crate::context::{Context, Origin};
 use crate::error::Error;
 use crate::front::port::{Charge, ConnectionBudget, Web, WebPeer};
 use crate::service::Capabilities;
@@ -29,7 +29,7 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Err
 /// One connection's view of the server.
 pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
-    pub(super) peer: Arc<str>,
+    pub(super) origin: Origin,
     /// What answers requests that are not gRPC calls, and who sends them.
     pub(super) web: Option<(Arc<dyn Web>, WebPeer)>,
     pub(super) budget: Arc<ConnectionBudget>,
@@ -44,7 +44,7 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
         if let Some((web, peer)) = &self.web
             && !metadata::is_grpc(request.headers())
         {
-            let answer = web.answer(request, *peer, &self.budget);
+            let answer = web.answer(request, peer.clone(), &self.budget);
             return Box::pin(async move {
                 Ok(answer.await.map(|body| Body::generated(tonic::body::Body::new(body))))
             });
@@ -60,7 +60,7 @@ impl Connection {
         let charge = Charge::new(&self.budget)?;
         let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.messaging);
         let Some(method) = messaging else {
-            return Ok(Box::pin(side_service(self.shared.clone(), request, self.peer.clone(), charge)));
+            return Ok(Box::pin(side_service(self.shared.clone(), request, self.origin.clone(), charge)));
         };
         let method = Method::of(method, self.shared.processor.capabilities())?;
         let (parts, body) = request.into_parts();
@@ -72,8 +72,8 @@ impl Connection {
             ..self.shared.limits
         };
         let reader = Reader::new(body, call.compression, limits, charge);
-        let (shared, peer) = (self.shared.clone(), self.peer.clone());
-        let inbound = Inbound { shared, headers: parts.headers, peer, call, reader };
+        let (shared, origin) = (self.shared.clone(), self.origin.clone());
+        let inbound = Inbound { shared, headers: parts.headers, origin, call, reader };
         Ok(match method {
             Method::QueryRoute => Box::pin(inbound.run(route::query_route)),
             Method::QueryAssignment => Box::pin(inbound.run(route::query_assignment)),
@@ -99,10 +99,10 @@ impl Connection {
 async fn side_service(
     shared: Arc<Shared>,
     request: Request<Incoming>,
-    peer: Arc<str>,
+    origin: Origin,
     charge: Charge,
 ) -> Result<Response<Body>, h2::Error> {
-    match shared.side.answer(request, &peer, charge).await {
+    match shared.side.answer(request, &origin, charge).await {
         Ok(response) => Ok(response.map(Body::generated)),
         Err(path) => {
             let message = format!("Method not found: {path}");
@@ -216,14 +216,14 @@ refusable!(
 struct Inbound {
     shared: Arc<Shared>,
     headers: HeaderMap,
-    peer: Arc<str>,
+    origin: Origin,
     call: Call,
     reader: Reader,
 }
 
 impl Inbound {
     fn context(&self) -> Result<Context, Error> {
-        metadata::context(&self.headers, &self.call, &self.peer, self.shared.is_trusted)
+        metadata::context(&self.headers, &self.call, &self.origin)
     }
 
     // The request is read first: if it can't be decoded, that is the answer even without a client id.

@@ -1,6 +1,5 @@
 //! Reads the HTTP headers of a call.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2::Reason;
@@ -12,7 +11,7 @@ use tonic::Code;
 use super::message::BodyDigest;
 use super::reader::Compression;
 use super::wire::Refusal;
-use crate::context::{Context, Credentials, Signed, WireProtocol};
+use crate::context::{Context, Credentials, Origin, Signed, WireProtocol};
 use crate::error::{Error, ErrorKind};
 use crate::processor::is_blank;
 
@@ -82,12 +81,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
 ///
 /// # Errors
 /// `ClientIdRequired`.
-pub(super) fn context(
-    headers: &HeaderMap,
-    call: &Call,
-    peer: &Arc<str>,
-    is_trusted: bool,
-) -> Result<Context, Error> {
+pub(super) fn context(headers: &HeaderMap, call: &Call, origin: &Origin) -> Result<Context, Error> {
     let client_id = text(headers, CLIENT_ID);
     if is_blank(client_id) {
         return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
@@ -99,23 +93,25 @@ pub(super) fn context(
         client_language: text(headers, CLIENT_LANGUAGE).to_owned(),
         namespace: text(headers, NAMESPACE).to_owned(),
         credentials: credentials(headers).map(Box::new),
+        certificate: origin.certificate.clone(),
         is_admitted: false,
-        is_trusted,
+        is_trusted: origin.is_trusted,
         is_continued: false,
-        peer: peer.clone(),
+        peer: origin.peer.clone(),
         received: call.received,
         deadline: call.deadline,
     })
 }
 
 /// Who sends a call of administration. Such a client needs no name.
-pub(super) fn administrator(headers: &HeaderMap, peer: &Arc<str>, is_trusted: bool) -> Context {
+pub(super) fn administrator(headers: &HeaderMap, origin: &Origin) -> Context {
     let credentials = credentials(headers).map(Box::new);
     Context {
         credentials,
         is_admitted: false,
-        is_trusted,
-        ..Context::of_connection(WireProtocol::Grpc, text(headers, CLIENT_ID), peer)
+        is_trusted: origin.is_trusted,
+        certificate: origin.certificate.clone(),
+        ..Context::of_connection(WireProtocol::Grpc, text(headers, CLIENT_ID), &origin.peer)
     }
 }
 

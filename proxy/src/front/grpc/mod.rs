@@ -196,7 +196,7 @@ impl Protocol for Server {
         let budget = self.budget.connection();
         let service = dispatch::Connection {
             shared: self.shared.clone(),
-            peer: connection.peer().to_string().into(),
+            origin: connection.origin(self.shared.is_trusted),
             web: self.web.clone().map(|web| (web, WebPeer::from(&connection))),
             budget: budget.clone(),
         };

@@ -26,6 +26,7 @@ use super::admin::{self, Administration};
 use super::admin_log::LogAdministration;
 use super::admin_rights;
 use super::metadata;
+use crate::context::Origin;
 use crate::front::face::Face;
 use crate::front::port::Charge;
 use crate::log_level::LogControl;
@@ -108,7 +109,6 @@ pub(super) struct SideServices {
     processor: Arc<Processor>,
     routes: Routes,
     services: Vec<&'static str>,
-    is_trusted: bool,
 }
 
 impl SideServices {
@@ -137,19 +137,14 @@ impl SideServices {
         let services = SERVICES
             .into_iter()
             .chain(administration.map_or([].as_slice(), |_| &ADMINISTRATION).iter().copied());
-        Self {
-            processor: processor.clone(),
-            routes: routes.prepare(),
-            services: services.collect(),
-            is_trusted: face.is_trusted,
-        }
+        Self { processor: processor.clone(), routes: routes.prepare(), services: services.collect() }
     }
 
     /// Answers a call to one of these services. Returns the path as the error if it belongs to another service.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        peer: &Arc<str>,
+        origin: &Origin,
         charge: Charge,
     ) -> Result<Response<Body>, String> {
         let path = request.uri().path().trim_start_matches('/');
@@ -158,7 +153,7 @@ impl SideServices {
             return Err(path.to_owned());
         }
         if ADMINISTRATION.contains(&service) {
-            let administrator = metadata::administrator(request.headers(), peer, self.is_trusted);
+            let administrator = metadata::administrator(request.headers(), origin);
             let allowed = self.processor.administer(&administrator, admin_rights::of(method));
             if let Err(error) = allowed {
                 return Ok(admin::refused(error).into_http());

@@ -65,7 +65,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let Call { peer, received, charge } = call(parts);
-        let credentials = credentials::read(&parts.headers, peer, &shared.config)?;
+        let credentials = credentials::read(&parts.headers, &peer, &shared.config)?;
         let client_id = text(&parts.headers, &CLIENT_ID)?.filter(|id| !is_blank(id));
         let context = Context {
             protocol: WireProtocol::Http,
@@ -74,6 +74,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
             client_language: "HTTP".to_owned(),
             namespace: text(&parts.headers, &NAMESPACE)?.unwrap_or_default().to_owned(),
             credentials: credentials.map(Box::new),
+            certificate: peer.certificate,
             is_admitted: false,
             is_trusted: shared.is_trusted,
             is_continued: false,

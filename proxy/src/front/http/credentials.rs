@@ -15,7 +15,7 @@ use crate::front::port::WebPeer;
 /// joined by a colon, in base64.
 pub(super) fn read(
     headers: &HeaderMap,
-    peer: WebPeer,
+    peer: &WebPeer,
     config: &HttpConfig,
 ) -> Result<Option<Credentials>, Problem> {
     let Some(authorization) = text(headers, &AUTHORIZATION)? else { return Ok(None) };

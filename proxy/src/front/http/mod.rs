@@ -182,7 +182,7 @@ impl Protocol for Entry {
             connection.touch();
             // Until the answer is sent, the connection is not idle.
             let under_way = calls.token();
-            let answer = self.answer(request, peer, &budget);
+            let answer = self.answer(request, peer.clone(), &budget);
             async move {
                 let answer = answer.await;
                 Ok::<_, Infallible>(answer.map(|body| {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::certificate;
 use super::connections::{Connection, Full};
 use super::log_limit::LogLimit;
 use super::prefixed::Prefixed;
@@ -85,7 +86,12 @@ impl Acceptor {
                 connection.set_encrypted();
                 let offered = self.protocols.iter().filter_map(|protocol| protocol.alpn());
                 let stream = self.tls.accept(Prefixed::new(first, stream), offered).await?;
-                let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+                let session = stream.get_ref().1;
+                let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
+                // The handshake has verified its authority.
+                if let Some([certificate, ..]) = session.peer_certificates() {
+                    connection.set_certificate(certificate::names(certificate));
+                }
                 let greeting = Greeted { encrypted: true, alpn };
                 self.recognize(Box::new(stream), BytesMut::new(), greeting).await?
             }

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::context::Origin;
+
 use super::{ConnectionBudget, PortCounts, TransportConfig};
 
 /// The most connections above the limit, while idle ones that were told to end are still closing.
@@ -64,6 +66,7 @@ pub struct Connection {
     peer: SocketAddr,
     local: SocketAddr,
     encrypted: bool,
+    certificate: Option<Arc<[String]>>,
     state: Arc<State>,
 }
 
@@ -105,7 +108,15 @@ impl Connections {
         drop(open);
         self.counts.opened();
         let local = SocketAddr::from(([0; 4], 0));
-        Ok(Connection { connections: self.clone(), id, peer, local, encrypted: false, state })
+        Ok(Connection {
+            connections: self.clone(),
+            id,
+            peer,
+            local,
+            encrypted: false,
+            certificate: None,
+            state,
+        })
     }
 
     /// Tells connections that have been idle for too long to end.
@@ -174,6 +185,22 @@ impl Connection {
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.encrypted
+    }
+
+    /// Where its requests come from.
+    #[must_use]
+    pub fn origin(&self, is_trusted: bool) -> Origin {
+        Origin { peer: self.peer.to_string().into(), certificate: self.certificate.clone(), is_trusted }
+    }
+
+    /// The names in the client's certificate, if it has shown one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Arc<[String]>> {
+        self.certificate.as_ref()
+    }
+
+    pub(super) fn set_certificate(&mut self, names: Vec<String>) {
+        self.certificate = Some(names.into());
     }
 
     pub(super) fn set_encrypted(&mut self) {

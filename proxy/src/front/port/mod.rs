@@ -7,6 +7,7 @@
 
 mod acceptor;
 mod budget;
+mod certificate;
 mod config;
 mod connections;
 mod counts;

@@ -15,17 +15,23 @@ use super::{Connection, ConnectionBudget};
 pub type WebBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Who sends a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct WebPeer {
     /// The client's address.
     pub address: SocketAddr,
     /// Whether what it sends is encrypted.
     pub encrypted: bool,
+    /// The names in its certificate.
+    pub certificate: Option<Arc<[String]>>,
 }
 
 impl From<&Connection> for WebPeer {
     fn from(connection: &Connection) -> Self {
-        Self { address: connection.peer(), encrypted: connection.is_encrypted() }
+        Self {
+            address: connection.peer(),
+            encrypted: connection.is_encrypted(),
+            certificate: connection.certificate().cloned(),
+        }
     }
 }
 

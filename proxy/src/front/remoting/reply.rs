@@ -32,7 +32,8 @@ pub(super) async fn send(request: Request) -> Answered {
     let local = request.session.local();
     let push = Command::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
         .field("bornHost", request.session.peer())
-        .field("storeHost", local)
+        // By the entry that the waiting client knows.
+        .field("storeHost", session.local())
         .field("storeTimestamp", millis(SystemTime::now()))
         .field("producerGroup", &header.producer_group)
         .field("topic", &header.topic)

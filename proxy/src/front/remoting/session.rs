@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::consume::Consuming;
 use super::heartbeat::Consumer;
 use super::link::{Frames, Link, PushError};
+use crate::context::Origin;
 use crate::front::face::Face;
 use crate::front::port::{Connection, ConnectionBudget};
 use crate::processor::{PushReceiver, PushStream};
@@ -18,7 +19,7 @@ use crate::remoting::{Command, Language};
 
 /// A connection and its client.
 pub(super) struct Session {
-    peer: Arc<str>,
+    origin: Origin,
     local: SocketAddr,
     face: Face,
     link: Link,
@@ -57,7 +58,7 @@ impl Session {
         let (pushes, pushed) = PushStream::open();
         let local = connection.local();
         let session = Self {
-            peer: connection.peer().to_string().into(),
+            origin: connection.origin(face.is_trusted),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             face: face.clone(),
             link,
@@ -72,7 +73,12 @@ impl Session {
 
     /// The client's address, `ip:port`.
     pub(super) fn peer(&self) -> &Arc<str> {
-        &self.peer
+        &self.origin.peer
+    }
+
+    /// Where its requests come from.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The address that the client has connected to.
@@ -133,7 +139,7 @@ impl Session {
     /// Sends a request that is not answered. A client that reads too slowly does not get it.
     pub(super) fn notify(&self, request: Command) {
         if let Err(error) = self.link.notify(request) {
-            tracing::debug!(peer = %self.peer, %error, "a notification is not sent");
+            tracing::debug!(peer = %self.peer(), %error, "a notification is not sent");
         }
     }
 

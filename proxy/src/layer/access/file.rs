@@ -55,6 +55,9 @@ pub struct UserEntry {
     /// Whether the user may do anything at all.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Names in client certificates. A connection with one of them needs no signature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
 }
 
 fn yes() -> bool {
@@ -215,7 +218,7 @@ impl AccessFile {
     pub fn rules(&self, tables: &Tables) -> Result<Rules, AccessError> {
         let key = self.key()?;
         let mut rules = Rules::default();
-        for UserEntry { name, secret, kind, enabled } in &tables.users {
+        for UserEntry { name, secret, kind, enabled, certificates } in &tables.users {
             // Signatures name their user in a list with these separators.
             if name.is_empty() || name.contains(['/', ',', '=', ' ']) {
                 return Err(self.content(format!("{name:?} can't be a user's name")));
@@ -230,6 +233,11 @@ impl AccessFile {
                 User { kind: *kind, enabled: *enabled, secret: secret.into(), policies: Policies::default() };
             if !rules.add_user(name.clone(), user) {
                 return Err(self.content(format!("there are two users {name}")));
+            }
+            for certificate in certificates {
+                if !rules.add_certificate(certificate.clone(), name.clone()) {
+                    return Err(self.content(format!("two users have the certificate {certificate:?}")));
+                }
             }
         }
         for (index, PolicyEntry { user, resource, actions, from, effect }) in

@@ -1,7 +1,7 @@
 //! Access control: who sends a request, and what that user may do.
 //!
 //! It is off unless the configuration names a file of users and policies ([`mod@file`]), which is read again when it changes.
-//! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]). What they may do follows the
+//! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]), or by a certificate. What they may do follows the
 //! rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in [`rights`].
 
 mod file;
@@ -11,6 +11,7 @@ mod rules;
 mod seal;
 mod signature;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +74,8 @@ pub(super) struct Grant {
     changes: watch::Receiver<Arc<Rules>>,
     user: String,
     secret: Arc<Secret>,
+    /// The names by which the user is known, if nothing was signed.
+    certificate: Option<Arc<[String]>>,
     from: Option<IpAddr>,
     needs: Needs<String>,
 }
@@ -99,7 +102,7 @@ impl AccessControl {
     pub(super) fn enter<'a>(
         &self,
         operation: &Operation<'a>,
-    ) -> Result<(&'a str, Option<Box<Grant>>), Error> {
+    ) -> Result<(Cow<'a, str>, Option<Box<Grant>>), Error> {
         let context = operation.context;
         let lasts =
             matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
@@ -109,12 +112,14 @@ impl AccessControl {
         let (name, user) = rules.authenticate(context, SystemTime::now(), self.signature_lifetime)?;
         let from = address(context);
         let needs = Needs::of(operation);
-        rules.check(name, &needs, from)?;
+        rules.check(&name, &needs, from)?;
         let grant = |changes| {
-            let (user, secret) = (name.to_owned(), user.secret.clone());
-            Box::new(Grant { changes, user, secret, from, needs: needs.to_owned() })
+            let (user, secret) = (name.clone().into_owned(), user.secret.clone());
+            let certificate = context.credentials.is_none().then(|| context.certificate.clone()).flatten();
+            Box::new(Grant { changes, user, secret, certificate, from, needs: needs.to_owned() })
         };
-        Ok((name, changes.map(grant)))
+        let grant = changes.map(grant);
+        Ok((name, grant))
     }
 
     /// Lets a request of an administrator in: a super user, or somebody with these actions on `Cluster:*`.
@@ -124,7 +129,7 @@ impl AccessControl {
     pub(super) fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
         let rules = self.rules.borrow().clone();
         let (name, _) = rules.authenticate(context, SystemTime::now(), self.signature_lifetime)?;
-        rules.check(name, &Needs::of_administration(actions), address(context))
+        rules.check(&name, &Needs::of_administration(actions), address(context))
     }
 
     /// Reads the file again whenever it has changed. A file with mistakes is reported, and the rules stay as they were.
@@ -162,6 +167,13 @@ impl Grant {
     pub(super) async fn revoked(&mut self) -> Error {
         while self.changes.changed().await.is_ok() {
             let rules = self.changes.borrow_and_update().clone();
+            let by_certificate = self.certificate.as_deref().map(|names| rules.certified(names));
+            if by_certificate.is_some_and(|user| user != Some(&self.user)) {
+                return unauthorized(format!(
+                    "User:{} is not known by this certificate any more.",
+                    self.user
+                ));
+            }
             let still = rules
                 .unchanged(&self.user, &self.secret)
                 .and_then(|()| rules.check(&self.user, &self.needs.as_refs(), self.from));
@@ -174,8 +186,11 @@ impl Grant {
     }
 }
 
-/// Who is said to have signed a request. Nobody has checked it.
+/// Who is said to have signed a request, which nobody has checked, or the first name of the certificate.
 pub(super) fn claimed_user(context: &Context) -> Option<String> {
+    if context.credentials.is_none() {
+        return context.certificate.as_ref()?.first().cloned();
+    }
     let signature = Signature::read(context.credentials.as_deref()).ok()?;
     Some(signature.user.to_owned())
 }

@@ -1,5 +1,6 @@
 //! Users and their policies, as they are looked up.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::error::{Error, ErrorKind};
 #[derive(Debug, Default)]
 pub struct Rules {
     users: HashMap<String, User>,
+    /// The users by names in their certificates.
+    certified: HashMap<String, String>,
 }
 
 /// What somebody might ask for.
@@ -45,6 +48,11 @@ impl Rules {
         self.users.insert(name, user).is_none()
     }
 
+    /// Adds a name in a user's certificates. Returns whether the name was free.
+    pub(super) fn add_certificate(&mut self, certificate: String, user: String) -> bool {
+        self.certified.insert(certificate, user).is_none()
+    }
+
     /// Adds a policy. Returns whether the user exists.
     pub(super) fn add_policy(&mut self, user: &str, pattern: Pattern, entry: Entry) -> bool {
         let Some(user) = self.users.get_mut(user) else { return false };
@@ -58,13 +66,20 @@ impl Rules {
         self.users.len()
     }
 
-    /// The user who signed a request.
+    /// The user who signed a request, or to whom the certificate of its connection belongs if nothing is signed.
     pub(super) fn authenticate<'c>(
         &self,
         context: &'c Context,
         now: SystemTime,
         lifetime: Duration,
-    ) -> Result<(&'c str, &User), Error> {
+    ) -> Result<(Cow<'c, str>, &User), Error> {
+        if let (None, Some(names)) = (&context.credentials, &context.certificate) {
+            let Some(user) = self.certified(names) else {
+                let names = names.join(", ");
+                return Err(unauthorized(format!("no user has a certificate of these names: {names}.")));
+            };
+            return Ok((Cow::Owned(user.to_owned()), self.known(user)?));
+        }
         let signature = Signature::read(context.credentials.as_deref())?;
         let name = signature.user;
         let user = self.known(name)?;
@@ -74,7 +89,12 @@ impl Rules {
         if !signature.is_fresh(now, lifetime) {
             return Err(unauthorized("the time in the signature is too far from the server's.".to_owned()));
         }
-        Ok((name, user))
+        Ok((Cow::Borrowed(name), user))
+    }
+
+    /// The user whose certificate has one of these names. The first name that is known decides.
+    pub(super) fn certified(&self, names: &[String]) -> Option<&str> {
+        names.iter().find_map(|name| self.certified.get(name)).map(String::as_str)
     }
 
     fn known(&self, name: &str) -> Result<&User, Error> {

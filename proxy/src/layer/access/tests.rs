@@ -61,7 +61,13 @@ impl Access {
         let folder = tempfile::tempdir().expect("a folder");
         let file = AccessFile::new(&folder.path().join("access.toml"), None);
         let secret = file.key().expect("a key").seal("alice", &Secret::new(SECRET));
-        let alice = UserEntry { name: "alice".to_owned(), secret, kind: UserKind::Normal, enabled: true };
+        let alice = UserEntry {
+            name: "alice".to_owned(),
+            secret,
+            kind: UserKind::Normal,
+            enabled: true,
+            certificates: Vec::new(),
+        };
         let tables =
             Tables { users: vec![alice], policies: policies.iter().map(|text| policy(text)).collect() };
         file.write(&tables).expect("written");
