@@ -42,6 +42,8 @@ async fn requests_are_refused_with_their_reason() {
         ("/v1/groups/g/topics/t/receive?sql=a%20%3E", json!({}), (400, "InvalidArgument", 40010)),
         ("/v1/groups/g%21/topics/t/receive", json!({}), (400, "InvalidArgument", 40003)),
         ("/v1/groups/g/topics/t/ack", json!({"handles": []}), (400, "InvalidArgument", 40000)),
+        ("/v1/groups/g/topics/t/ack", json!([["h"]]), (400, "InvalidArgument", 40000)),
+        ("/v1/groups/g%21/topics/t/nack", json!({"handles": ["h"]}), (400, "InvalidArgument", 40003)),
         ("/v1/topics/t/transactions", end, (400, "InvalidArgument", 40008)),
         ("/v1/nothing", json!({}), (404, "NotFound", 40400)),
         ("/v1/topics/t/recall/", json!({}), (404, "NotFound", 40400)),

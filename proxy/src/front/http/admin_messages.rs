@@ -31,7 +31,6 @@ pub(super) struct Search {
     /// The lite topic, in a topic of type lite.
     lite_topic: Option<String>,
     /// The offset to begin at. 0 by default.
-    #[param(minimum = 0)]
     offset: i64,
     /// The most messages that are returned. 20 by default.
     #[param(minimum = 1, maximum = 100)]

@@ -149,6 +149,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
         }
         let limit = shared.transport.request_bytes.min(OTHER_BODY_BYTES);
         let body = read(body, call(&parts), shared, limit).await?;
+        // serde would take an array for an object, too.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Problem::bad_request("the body must be a JSON object"));
+        }
         parse(&body, shared).map(Self)
     }
 }

@@ -39,8 +39,8 @@ const RECONNECT: Duration = Duration::from_secs(1);
 #[utoipa::path(
     get, path = "/v1/groups/{group}/topics/{topic}/receive", operation_id = "streamMessages", tag = "messages",
     params(
-        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
-        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
+        ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
         Wanted,
     ),
     responses(

@@ -107,8 +107,8 @@ pub(super) struct Messages {
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/receive", operation_id = "receiveMessages", tag = "messages",
     params(
-        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
-        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
+        ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
         Wanted,
     ),
     responses(

@@ -103,7 +103,7 @@ impl Sent {
 /// are taken in binary mode (`ce-` headers) and in structured mode. Messages of a batch may fail one by one.
 #[utoipa::path(
     post, path = "/v1/topics/{topic}/messages", operation_id = "sendMessages", tag = "messages",
-    params(("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64)),
+    params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
     request_body(content(
         (super::openapi::OneOrMany = "application/json"),
         (Vec<u8> = "application/octet-stream"),
@@ -240,7 +240,7 @@ pub(super) struct Recalled {
 /// Recall a delayed message
 #[utoipa::path(
     post, path = "/v1/topics/{topic}/recall", operation_id = "recallMessage", tag = "messages",
-    params(("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64)),
+    params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
     request_body = Recall,
     responses(
         (status = 200, description = "It will not be delivered", body = Recalled),
@@ -285,7 +285,7 @@ pub(super) struct EndTransaction {
 /// the last question that nobody answers.
 #[utoipa::path(
     post, path = "/v1/topics/{topic}/transactions", operation_id = "endTransaction", tag = "messages",
-    params(("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64)),
+    params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
     request_body = EndTransaction,
     responses(
         (status = 204, description = "It is decided"),

@@ -45,7 +45,7 @@ pub(super) struct Nack {
     lite_topic: Option<String>,
     /// After how long they are delivered again, such as `10s`; at once by default.
     #[serde(default)]
-    #[schema(example = "10s")]
+    #[schema(example = "10s", pattern = "^[0-9]{1,4}(ms|s)$")]
     after: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Extend {
     #[serde(default)]
     lite_topic: Option<String>,
     /// How long the messages stay invisible from now on, such as `60s`.
-    #[schema(example = "60s")]
+    #[schema(example = "60s", pattern = "^[0-9]{1,4}(ms|s)$")]
     invisible: String,
 }
 
@@ -107,8 +107,8 @@ fn entries(handles: Vec<String>, lite_topic: &Option<String>) -> Result<Vec<AckE
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/ack", operation_id = "ackMessages", tag = "messages",
     params(
-        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
-        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
+        ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
     ),
     request_body = Handles,
     responses(
@@ -139,8 +139,8 @@ pub(super) async fn ack(
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/nack", operation_id = "nackMessages", tag = "messages",
     params(
-        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
-        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
+        ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
     ),
     request_body = Nack,
     responses(
@@ -167,8 +167,8 @@ pub(super) async fn nack(
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/extend", operation_id = "extendLeases", tag = "messages",
     params(
-        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
-        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
+        ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
     ),
     request_body = Extend,
     responses(
@@ -193,8 +193,8 @@ pub(super) async fn extend(
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/dead-letter", operation_id = "deadLetterMessages", tag = "messages",
     params(
-        ("group" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
-        ("topic" = String, Path, pattern = "^[a-zA-Z0-9_-]+$", max_length = 64),
+        ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
+        ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
     ),
     request_body = Handles,
     responses(
