@@ -6,10 +6,12 @@ use std::time::Duration;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::front::grpc::RemoteAdmin;
 use rocketmq_thin_proxy::layer::{OnExcess, Per, Quota};
+use rocketmq_thin_proxy::remoting::{Command, request};
 
 use crate::admin;
 use crate::admin::text;
 use crate::classic::{Classic, code as classic_code, send as classic_send};
+use crate::classic_queue::Consumer;
 use crate::support::{
     Client, Proxy, ack, code, handle, message, receive, receive_as, receive_request, request_of, send,
 };
@@ -103,6 +105,47 @@ async fn a_classic_client_beyond_its_quota_is_told_that_the_system_is_busy() {
     let mut quiet = Classic::connect(proxy.address).await;
     quiet.heartbeat("quiet", &["pg"], &[]).await;
     assert_eq!(quiet.call(order()).await.code, classic_code::SUCCESS);
+}
+
+#[tokio::test]
+async fn what_a_classic_client_asks_for_counts_and_not_what_the_proxy_needs_for_it() {
+    let proxy = Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        config.backend.embedded.default_queues = 1;
+        // A request in many minutes.
+        config.fleet_size = NonZeroU32::new(1000).expect("proxies");
+        let quota = Quota::new("slow".to_owned(), Per::Group);
+        config.quotas.push(Quota { requests_per_second: NonZeroU64::new(1), ..quota });
+    })
+    .await;
+    send(&mut proxy.client().await, vec![message("t", "m", "body")]).await;
+    for (group, consume_type, by_position) in [
+        ("pop", "CONSUME_POP", false),
+        ("push", "CONSUME_PASSIVELY", true),
+        ("pull", "CONSUME_ACTIVELY", false),
+    ] {
+        let consumer = Consumer { group, topic: "t", consume_type };
+        let mut client = Classic::consumer(&proxy, group, consumer).await;
+        let from = if by_position { client.offset(consumer).await } else { 0 };
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            answers.push(match group {
+                "pop" => client.call(pop(consumer)).await,
+                _ => client.pull(consumer, from).await,
+            });
+        }
+        let codes: Vec<_> = answers.iter().map(|answer| answer.code).collect();
+        assert_eq!(codes, [classic_code::SUCCESS, classic_code::SYSTEM_BUSY], "{group}: {answers:?}");
+    }
+}
+
+fn pop(consumer: Consumer<'_>) -> Command {
+    let pop = consumer.about(request::POP_MESSAGE).field("maxMsgNums", 32).field("invisibleTime", 60_000);
+    pop.field("pollTime", 20_000)
+        .field("bornTime", 0)
+        .field("initMode", 0)
+        .field("expType", "TAG")
+        .field("exp", "*")
 }
 
 #[tokio::test]

@@ -112,13 +112,21 @@ impl Request {
 
     /// Who asks, and since when.
     pub(super) fn context(&self) -> Context {
+        self.context_of(&self.client_id())
+    }
+
+    fn client_id(&self) -> String {
         let client = self.session.client();
-        let client_id = if client.id.is_empty() { &**self.session.peer() } else { &*client.id };
-        self.context_of(client_id)
+        if client.id.is_empty() { self.session.peer().to_string() } else { client.id.to_string() }
     }
 
     /// The same for a client that names itself in this request.
     pub(super) fn context_of(&self, client_id: &str) -> Context {
+        let is_continued = self.begun.swap(true, Ordering::Relaxed);
+        self.context_of_part(client_id, is_continued)
+    }
+
+    fn context_of_part(&self, client_id: &str, is_continued: bool) -> Context {
         Context {
             protocol: WireProtocol::Remoting,
             client_id: client_id.to_owned(),
@@ -129,7 +137,7 @@ impl Request {
             certificate: self.session.origin().certificate.clone(),
             is_admitted: false,
             is_trusted: self.session.origin().is_trusted,
-            is_continued: self.begun.swap(true, Ordering::Relaxed),
+            is_continued,
             peer: self.session.peer().clone(),
             received: Instant::now(),
             deadline: None,
@@ -142,6 +150,16 @@ impl Request {
     /// The processor's refusal, by [`status`].
     pub(super) async fn run<C: processor::Command>(&self, command: C) -> Result<C::Answer, Refusal> {
         self.shared.processor.run(&self.context(), command).await.map_err(Refusal::from)
+    }
+
+    /// Carries out a command that is not what the request asks for, but needed for it. It does not count as a request, so
+    /// that what the request asks for does, whichever comes first.
+    ///
+    /// # Errors
+    /// As [`Request::run`].
+    pub(super) async fn assist<C: processor::Command>(&self, command: C) -> Result<C::Answer, Refusal> {
+        let context = self.context_of_part(&self.client_id(), true);
+        self.shared.processor.run(&context, command).await.map_err(Refusal::from)
     }
 
     /// Checks that whoever sent this may administer the proxy by all of these actions.

@@ -106,7 +106,12 @@ pub(super) async fn broker_of(request: &Request, topic: &str) -> Result<String, 
     if let Some(named) = request.broker() {
         return Ok(named.to_owned());
     }
-    let route = request.run(BrokersCommand { topic: topic.to_owned() }).await?;
+    let brokers = BrokersCommand { topic: topic.to_owned() };
+    let route = match request.assist(brokers.clone()).await {
+        Ok(route) => route,
+        // Nothing else follows: this is what counts.
+        Err(_) => request.run(brokers).await?,
+    };
     let mut brokers: Vec<_> = route.queues.into_iter().map(|range| range.broker).collect();
     brokers.dedup();
     match <[String; 1]>::try_from(brokers) {

@@ -56,7 +56,7 @@ pub(super) async fn peek(request: Request) -> Answered {
 }
 
 async fn read_queues(request: &Request, topic: &str, broker: &str) -> Result<i32, Refusal> {
-    let route = request.run(BrokersCommand { topic: topic.to_owned() }).await?;
+    let route = request.assist(BrokersCommand { topic: topic.to_owned() }).await?;
     let range = route.queues.iter().find(|range| range.broker == broker);
     Ok(range.map_or(0, |range| range.read_queues))
 }

@@ -106,7 +106,7 @@ impl Waiting<'_> {
             return Ok(false);
         }
         let group = GroupCommand { group: queue.at.group.clone() };
-        Ok(self.request.run(group).await?.fifo)
+        Ok(self.request.assist(group).await?.fifo)
     }
 
     async fn until_there_is_room(&self, first: Duration, asked: &Asked) {

@@ -81,7 +81,7 @@ async fn by_offset(request: Request, asked: Asked) -> Answered {
     if let Some(offset) = asked.committed.filter(|offset| *offset > 0 && !is_position(*offset)) {
         let commit = UpdateOffsetCommand { queue: queue.clone(), group: asked.group.clone(), offset };
         // As with Apache's brokers, the pull goes on: the client commits again.
-        if let Err(error) = request.run(commit).await {
+        if let Err(error) = request.assist(commit).await {
             tracing::debug!(topic = asked.topic, group = asked.group, ?error, "an offset is not stored");
         }
     }

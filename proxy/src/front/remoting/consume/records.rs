@@ -23,7 +23,7 @@ pub(super) fn fitting<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> usi
 
 /// The cluster of a topic, which clients send replies to.
 pub(super) async fn cluster_of(request: &Request, topic: &str) -> String {
-    let route = request.run(BrokersCommand { topic: topic.to_owned() }).await;
+    let route = request.assist(BrokersCommand { topic: topic.to_owned() }).await;
     let first = route.ok().and_then(|route| route.queues.into_iter().next());
     first.map(|range| range.cluster).unwrap_or_default()
 }
