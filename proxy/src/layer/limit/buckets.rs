@@ -38,6 +38,11 @@ impl Buckets {
 
     /// Which bucket is in use for a name from now on, and the number by which it knows a client.
     pub(super) fn ask(&mut self, name: Name, client: u64, now: Instant) -> (Name, u64) {
+        let is_full = self.named.len() >= MAX_BUCKETS || self.shares >= MAX_SHARES;
+        let wait = if is_full { SWEEP_AT_MOST_EVERY } else { SWEEP_EVERY };
+        if now.saturating_duration_since(self.swept) >= wait {
+            self.sweep(now);
+        }
         let name = name.filter(|name| self.named.contains_key(name) || self.add(*name, now));
         let room = self.shares < MAX_SHARES;
         let bucket = self.get(name);
@@ -55,11 +60,6 @@ impl Buckets {
 
     /// Adds a full bucket. Returns whether there was room.
     fn add(&mut self, name: u64, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.swept);
-        let is_full = self.named.len() >= MAX_BUCKETS || self.shares >= MAX_SHARES;
-        if since >= SWEEP_EVERY || (is_full && since >= SWEEP_AT_MOST_EVERY) {
-            self.sweep(now);
-        }
         if self.named.len() >= MAX_BUCKETS {
             return false;
         }
@@ -82,6 +82,25 @@ impl Buckets {
 mod tests {
     use super::*;
     use crate::layer::limit::quota::{Per, Quota, Rate};
+
+    #[test]
+    fn clients_that_are_gone_make_room_for_shares_in_buckets_that_stay() {
+        let quota = Quota {
+            send_messages_per_second: std::num::NonZeroU64::new(1),
+            ..Quota::new("q".to_owned(), Per::Topic)
+        };
+        let mut now = Instant::now();
+        let mut buckets = Buckets::new(Allowance::new(&quota, std::num::NonZeroU32::MIN), true, now);
+        let (busy, left) = (Some(1), Some(2));
+        for client in 1..=MAX_SHARES as u64 {
+            buckets.ask(left, client, now);
+        }
+        buckets.ask(busy, 1, now);
+        let (_, together) = buckets.ask(busy, 7, now);
+        assert_ne!(together, 7, "there is no room");
+        now += Duration::from_secs(60);
+        assert_eq!(buckets.ask(busy, 7, now), (busy, 7));
+    }
 
     #[test]
     fn strangers_names_take_bounded_memory_and_full_buckets_are_forgotten() {
