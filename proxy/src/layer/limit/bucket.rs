@@ -277,9 +277,15 @@ impl Bucket {
         }
     }
 
-    /// Gives back what a request took that another quota has refused.
-    pub(super) fn give_back(&mut self, amounts: &Amounts) {
+    /// Gives back what a client's request took that is refused after all.
+    pub(super) fn give_back(&mut self, client: u64, amounts: &Amounts) {
+        let credit = self.allowance.credit(self.clients());
+        let mut share = self.shares.as_mut().and_then(|shares| shares.of.get_mut(&client));
         for (index, _, refill) in self.allowance.rates() {
+            let was_plenty = self.tokens[index] >= refill.reserve;
+            if let Some(share) = share.as_mut().filter(|_| !was_plenty) {
+                share.tokens[index] = credit[index].min(share.tokens[index] + amounts[index]);
+            }
             self.tokens[index] = refill.capacity.min(self.tokens[index] + amounts[index]);
         }
     }

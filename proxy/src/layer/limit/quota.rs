@@ -65,7 +65,7 @@ pub struct Quota {
 pub enum Per {
     /// Each client: the id that it gives itself, and the address it comes from.
     Client,
-    /// Each IP address that clients come from.
+    /// Each IPv4 address that clients come from, and each IPv6 network of 64 bits.
     Address,
     /// Each user that access control knows.
     User,

@@ -1,6 +1,7 @@
 //! The quotas in force, and what requests hold of them.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use super::bucket::{Allowance, Amounts, Demand, Excess};
 use super::buckets::{Buckets, Name};
 use super::priority::Priority;
 use super::quota::{Gauge, OnExcess, Per, Quota, Rate};
-use crate::context::Context;
+use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, Operation, OperationKind, Size};
 use crate::pattern;
@@ -217,7 +218,7 @@ impl Rule {
         let hash = |name: &str| Some(hasher.hash_one(name));
         match self.quota.per {
             Per::Client => Some(Some(client)),
-            Per::Address => Some(Some(hasher.hash_one(asking.context.host()))),
+            Per::Address => Some(Some(hasher.hash_one(network(asking.context.host())))),
             Per::User => asking.user.map(hash),
             Per::Group => asking.group.map(hash),
             Per::Topic => asking.topic.map(hash),
@@ -299,9 +300,9 @@ impl Held {
     }
 
     /// For a request that is not carried out.
-    fn give_back(&self) {
-        for Part { rule, name, .. } in &self.parts {
-            rule.buckets.lock().get(*name).give_back(&self.demand.take);
+    pub(in crate::layer) fn give_back(&self) {
+        for Part { rule, name, client } in &self.parts {
+            rule.buckets.lock().get(*name).give_back(*client, &self.demand.take);
         }
     }
 }
@@ -339,6 +340,16 @@ fn demand(operation: &Operation<'_>) -> Option<Demand> {
         _ => Gauge::InFlight,
     };
     Some(Demand { take, test, gauge, priority })
+}
+
+/// Who has an IPv6 address has all of its network of 64 bits.
+fn network(host: Host) -> Host {
+    match host {
+        Host::Ip(IpAddr::V6(ip)) => {
+            Host::Ip(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into())
+        }
+        host => host,
+    }
 }
 
 fn first(names: &dyn Names) -> Option<&str> {

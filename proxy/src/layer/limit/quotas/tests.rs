@@ -313,3 +313,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_addresses_of_an_ipv6_network_share_a_quota() {
+    let quota = Quota { requests_per_second: some(2), ..Quota::new("q".to_owned(), Per::Address) };
+    let requests = Requests::of(quota);
+    let send = |peer: &str| {
+        let context = Context { peer: peer.into(), ..Context::of_client("c") };
+        requests.enter(&context, OperationKind::Send, Size::default()).is_ok()
+    };
+    let passing = |network: &str| (0..9).filter(|host| send(&format!("[{network}::{host}]:1"))).count();
+    let one = passing("2001:db8:0:1");
+    assert!((1..=2).contains(&one), "{one}");
+    assert!(send("[2001:db8:0:2::1]:1") && send("10.0.0.1:1") && send("10.0.0.2:1"));
+}
+
+#[test]
+fn what_another_quota_refuses_costs_no_share() {
+    let shared = Quota { name: "shared".to_owned(), ..sends(Per::Topic, 100) };
+    let strict = Quota { client: Some("a".to_owned()), ..sends(Per::Client, 1) };
+    let requests = Requests::new(Quotas::new(&[shared, strict], NonZeroU32::MIN, false).expect("quotas"));
+    assert_eq!(requests.passing("b", 50), 50, "what is above the reserve");
+    assert_eq!(requests.passing("a", 50), 1);
+    assert!(requests.quotas.remove("q"));
+    let rest = requests.passing("a", 50);
+    assert!((10..20).contains(&rest), "a third of the reserve, but for what has passed: {rest}");
+}
