@@ -65,6 +65,13 @@ pub enum OperationKind {
     Terminate,
 }
 
+impl OperationKind {
+    /// Whether it waits for messages.
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Self::Receive | Self::Pull)
+    }
+}
+
 /// An amount of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Operation, OperationKind};
+use super::Operation;
 pub(super) use entry::Entry;
 use writer::Writer;
 
@@ -95,8 +95,7 @@ impl AccessLog {
         user: impl FnOnce() -> Option<String>,
     ) -> Option<Entry<'a>> {
         let sampled = self.sample >= 1.0 || rand::random::<f64>() < self.sample;
-        let waits = matches!(operation.kind, OperationKind::Receive | OperationKind::Pull);
-        let slow = self.slow.filter(|_| !waits);
+        let slow = self.slow.filter(|_| !operation.kind.waits());
         (sampled || slow.is_some()).then(|| Entry::new(self, operation, user(), (sampled, slow)))
     }
 }

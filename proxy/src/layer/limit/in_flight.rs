@@ -32,9 +32,10 @@ impl InFlight {
             Priority::Settling => self.max,
             Priority::Session => usize::MAX,
         };
-        let (slot, others) = match kind {
-            OperationKind::Receive | OperationKind::Pull => (Slot(None), self.now.load(Ordering::Relaxed)),
-            _ => (Slot(Some(&self.now)), self.now.fetch_add(1, Ordering::Relaxed)),
+        let (slot, others) = if kind.waits() {
+            (Slot(None), self.now.load(Ordering::Relaxed))
+        } else {
+            (Slot(Some(&self.now)), self.now.fetch_add(1, Ordering::Relaxed))
         };
         if others >= max {
             return Err(Error::new(ErrorKind::Busy, "flow limit"));

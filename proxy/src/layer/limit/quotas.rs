@@ -327,7 +327,7 @@ fn demand(operation: &Operation<'_>) -> Option<Demand> {
         take[Rate::Requests as usize] = 1.0;
     }
     let gauge = match kind {
-        OperationKind::Receive | OperationKind::Pull => {
+        kind if kind.waits() => {
             test[Rate::ReceiveMessages as usize] = 1.0;
             test[Rate::ReceiveBytes as usize] = 1.0;
             Gauge::LongPolls
