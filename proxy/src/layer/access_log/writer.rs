@@ -48,6 +48,7 @@ impl Writer {
             counts: counts.clone(),
             buffer: Vec::new(),
             lines: 0,
+            torn: false,
             failing: false,
         };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || worker.run(&waiting))?;
@@ -95,12 +96,35 @@ impl Target {
         Ok(Self::File(File::options().append(true).create(true).mode(MODE).open(path)?))
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn write(&mut self, lines: &[u8], torn: &mut bool) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write_all(lines),
-            Self::StandardError => io::stderr().write_all(lines),
+            Self::File(file) => write_lines(file, lines, torn),
+            Self::StandardError => write_lines(&mut io::stderr().lock(), lines, torn),
         }
     }
+}
+
+/// Writes lines. `torn` says whether the last write has stopped within a line: this one is ended first, so that no other
+/// line is lost with it.
+fn write_lines(target: &mut dyn Write, lines: &[u8], torn: &mut bool) -> io::Result<()> {
+    if *torn {
+        target.write_all(b"\n")?;
+        *torn = false;
+    }
+    let mut rest = lines;
+    while !rest.is_empty() {
+        match target.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                let (written, left) = rest.split_at(count);
+                *torn = !written.ends_with(b"\n");
+                rest = left;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 struct Worker {
@@ -110,6 +134,8 @@ struct Worker {
     /// Whole lines that are not written yet.
     buffer: Vec<u8>,
     lines: u64,
+    /// Whether the last write has stopped within a line.
+    torn: bool,
     failing: bool,
 }
 
@@ -154,7 +180,7 @@ impl Worker {
         if self.buffer.is_empty() {
             return;
         }
-        let written = self.target.write(&self.buffer);
+        let written = self.target.write(&self.buffer, &mut self.torn);
         self.counts.waiting.fetch_sub(self.buffer.len(), Ordering::Relaxed);
         let counter = if written.is_ok() { &self.counts.written } else { &self.counts.dropped };
         counter.fetch_add(self.lines, Ordering::Relaxed);
@@ -191,6 +217,30 @@ mod tests {
         let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
         assert_eq!((read(&before).as_str(), read(&now).as_str()), ("one\ntwo\n", "three\n"));
         assert_eq!(writer.lines(), (3, 0));
+    }
+
+    #[test]
+    fn a_write_that_stops_within_a_line_costs_no_other_line() {
+        struct Disk(Vec<u8>, usize);
+        impl Write for Disk {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let room = self.1.saturating_sub(self.0.len()).min(bytes.len());
+                self.0.extend_from_slice(&bytes[..room]);
+                if room == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(room) }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (mut disk, mut torn) = (Disk(Vec::new(), 6), false);
+        for lost in ["one\ntwo\n", "lost\n"] {
+            assert!(write_lines(&mut disk, lost.as_bytes(), &mut torn).is_err());
+        }
+        disk.1 = 1000;
+        write_lines(&mut disk, b"three\nfour\n", &mut torn).expect("room");
+        write_lines(&mut disk, b"five\n", &mut torn).expect("room");
+        assert_eq!(String::from_utf8_lossy(&disk.0), "one\ntw\nthree\nfour\nfive\n");
     }
 
     #[tokio::test]
