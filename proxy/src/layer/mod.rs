@@ -49,6 +49,7 @@ pub struct Layers {
 #[must_use]
 pub struct Passage<'a> {
     kind: OperationKind,
+    in_flight: &'a InFlight,
     slot: Slot<'a>,
     held: Option<Box<Held>>,
     grant: Granted,
@@ -84,14 +85,19 @@ impl Layers {
                 }
                 None => (None, Granted::default()),
             };
-            let slot = self.in_flight.enter(kind)?;
+            let mut slot = self.in_flight.enter(kind)?;
             let held = self.quotas.enter(operation, user.as_deref(), true)?;
+            if held.as_ref().is_some_and(|held| held.turn.is_some()) {
+                slot = Slot::default();
+            }
             Ok((slot, held, grant))
         };
         let user = || self.access_of(context).and_then(|_| access::claimed_user(context));
         let observed = self.observers.begin(operation, user);
         match entered() {
-            Ok((slot, held, grant)) => Ok(Passage { kind, slot, held, grant, observed }),
+            Ok((slot, held, grant)) => {
+                Ok(Passage { kind, in_flight: &self.in_flight, slot, held, grant, observed })
+            }
             Err(refused) => {
                 trace::failed(context, kind, &refused);
                 observed.refused(context, &refused);
@@ -135,10 +141,10 @@ impl Layers {
 
 impl Passage<'_> {
     /// What to wait for before the request is carried out, if a quota delays it. Once `draining` is cancelled, nobody waits
-    /// any more.
+    /// any more. Only then it is in flight: those that wait must not take the place of others.
     ///
     /// # Errors
-    /// Its client loses the right to it.
+    /// Its client loses the right to it, or too many others are in flight.
     // In a box of its own: few requests wait, and every request's future would be larger.
     pub fn turn<'b>(
         &'b mut self,
@@ -148,10 +154,15 @@ impl Passage<'_> {
         Some(Box::pin(async move {
             tokio::select! {
                 biased;
-                revoked = self.revoked() => Err(revoked),
-                () = tokio::time::sleep_until(turn.into()) => Ok(()),
-                () = draining.cancelled() => Ok(()),
+                revoked = self.revoked() => return Err(revoked),
+                () = tokio::time::sleep_until(turn.into()) => {}
+                () = draining.cancelled() => {}
             }
+            self.slot = self.in_flight.enter(self.kind).inspect_err(|refused| {
+                self.held.iter().for_each(|held| held.give_back());
+                self.observed.count_refusal(refused);
+            })?;
+            Ok(())
         }))
     }
 
@@ -190,6 +201,9 @@ impl Granted {
 
 #[cfg(test)]
 mod tests {
+    use std::num::{NonZeroU32, NonZeroU64};
+    use std::time::Duration;
+
     use super::*;
     use crate::error::ErrorKind;
 
@@ -209,5 +223,33 @@ mod tests {
         drop(first);
         drop(layers.enter(&operation).expect("room").finish(&context, Ok(Size::default())));
         assert!(layers.enter(&operation).is_ok());
+    }
+
+    #[tokio::test]
+    async fn delayed_requests_are_in_flight_once_their_turn_has_come() {
+        let quota = Quota {
+            send_messages_per_second: NonZeroU64::new(1),
+            on_excess: OnExcess::Delay,
+            max_delay: Duration::from_secs(60),
+            ..Quota::new("q".to_owned(), Per::Client)
+        };
+        let quotas = Quotas::new(&[quota], NonZeroU32::MIN, false).expect("a quota");
+        let layers = Layers::new(1, quotas, None);
+        let (noisy, quiet) = (Context::of_client("noisy"), Context::of_client("quiet"));
+        let send = |context| {
+            let size = Size { messages: 1, bytes: 1 };
+            layers.enter(&Operation { kind: OperationKind::Send, context, topics: &(), groups: &(), size })
+        };
+        drop(send(&noisy).expect("room"));
+        let mut delayed = [send(&noisy).expect("a turn"), send(&noisy).expect("a turn")];
+        let in_flight = send(&quiet).expect("delayed requests leave room");
+        let draining = CancellationToken::new();
+        draining.cancel();
+        let [one, other] = &mut delayed;
+        let refused = one.turn(&draining).expect("a turn").await;
+        assert_eq!(refused.err().map(|error| error.kind), Some(ErrorKind::Busy));
+        drop(in_flight);
+        assert!(other.turn(&draining).expect("a turn").await.is_ok());
+        assert_eq!(send(&quiet).err().map(|error| error.kind), Some(ErrorKind::Busy));
     }
 }

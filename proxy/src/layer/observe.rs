@@ -49,8 +49,13 @@ impl Observers {
 impl Observed<'_> {
     /// A layer has refused the request.
     pub(super) fn refused(self, context: &Context, error: &Error) {
-        self.observers.refused(error);
+        self.count_refusal(error);
         self.finish(context, Err(error));
+    }
+
+    /// A layer has refused the request. It is finished as any other.
+    pub(super) fn count_refusal(&self, error: &Error) {
+        self.observers.refused(error);
     }
 
     /// The request has ended.

@@ -156,9 +156,9 @@ impl Processor {
             Some(turn) => turn.await,
             None => Ok(()),
         };
-        if let Err(revoked) = turn {
-            drop(passage.finish(context, Err(&revoked)));
-            return Err(revoked);
+        if let Err(refused) = turn {
+            drop(passage.finish(context, Err(&refused)));
+            return Err(refused);
         }
         let result = tokio::select! {
             biased;

@@ -15,6 +15,7 @@ pub struct InFlight {
 }
 
 /// A request's place among those in flight. Dropping it gives it back. Empty for requests that are not counted.
+#[derive(Default)]
 pub(in crate::layer) struct Slot<'a>(Option<&'a AtomicUsize>);
 
 impl InFlight {
