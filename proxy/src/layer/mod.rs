@@ -92,8 +92,7 @@ impl Layers {
             }
             Ok((slot, held, grant))
         };
-        let user = || self.access_of(context).and_then(|_| access::claimed_user(context));
-        let observed = self.observers.begin(operation, user);
+        let observed = self.observers.begin(operation, || self.claimed_user(context));
         match entered() {
             Ok((slot, held, grant)) => {
                 Ok(Passage { kind, in_flight: &self.in_flight, slot, held, grant, observed })
@@ -124,12 +123,23 @@ impl Layers {
             let user = user.as_ref().map(|(user, _)| &**user);
             self.quotas.enter(operation, user, false).map(drop)
         };
-        check().inspect_err(|refused| self.observers.refused(refused))
+        let observed = self.observers.begin(operation, || self.claimed_user(operation.context));
+        let checked = check();
+        match &checked {
+            Ok(()) => observed.finish(operation.context, Ok(Size::default())),
+            Err(refused) => observed.refused(operation.context, refused),
+        }
+        checked
     }
 
     /// What decides whether this client may do what it asks for; nobody does if it may do everything.
     fn access_of(&self, context: &Context) -> Option<&AccessControl> {
         self.access.as_deref().filter(|_| !context.is_admitted && !context.is_trusted)
+    }
+
+    /// Who is said to send a request, if access control looks at it.
+    fn claimed_user(&self, context: &Context) -> Option<String> {
+        self.access_of(context).and_then(|_| access::claimed_user(context))
     }
 
     /// The quotas, for an administrator.

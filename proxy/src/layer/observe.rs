@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::access_log::{AccessLog, Entry};
 use super::metrics::{Counted, RequestMetrics};
-use super::{Operation, Size};
+use super::{Operation, OperationKind, Size};
 use crate::context::Context;
 use crate::error::Error;
 
@@ -31,17 +31,13 @@ impl Observers {
         operation: &Operation<'_>,
         user: impl FnOnce() -> Option<String>,
     ) -> Observed<'_> {
+        let is_seen = is_request(operation);
+        let metrics = self.metrics.as_deref().filter(|_| is_seen);
+        let access_log = self.access_log.as_deref().filter(|_| is_seen);
         Observed {
             observers: self,
-            counted: self.metrics.as_deref().map(|metrics| metrics.begin(operation)),
-            entry: self.access_log.as_deref().and_then(|log| log.begin(operation, user)),
-        }
-    }
-
-    /// A layer has refused what no command carries out.
-    pub(super) fn refused(&self, error: &Error) {
-        if let Some(metrics) = &self.metrics {
-            metrics.refused(error);
+            counted: metrics.map(|metrics| metrics.begin(operation)),
+            entry: access_log.and_then(|log| log.begin(operation, user)),
         }
     }
 }
@@ -55,7 +51,9 @@ impl Observed<'_> {
 
     /// A layer has refused the request. It is finished as any other.
     pub(super) fn count_refusal(&self, error: &Error) {
-        self.observers.refused(error);
+        if let Some(metrics) = &self.observers.metrics {
+            metrics.refused(error);
+        }
     }
 
     /// The request has ended.
@@ -66,5 +64,34 @@ impl Observed<'_> {
         if let Some(entry) = self.entry {
             entry.finish(result);
         }
+    }
+}
+
+/// Whether a client has asked for this, and whether it is not a further part of what is observed already. What a classic
+/// client has consumed, it tells by its next pull: the proxy acknowledges it in the client's name.
+fn is_request(operation: &Operation<'_>) -> bool {
+    let Operation { kind, context, .. } = *operation;
+    !context.is_continued && (!context.is_admitted || kind == OperationKind::Acknowledge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_seen_once_and_what_the_proxy_does_on_its_own_is_not() {
+        let metrics = RequestMetrics::new();
+        let observers = Observers { metrics: Some(metrics.clone()), access_log: None };
+        let seen = |kind, context: &Context| {
+            let operation = Operation { kind, context, topics: &(), groups: &(), size: Size::default() };
+            observers.begin(&operation, || None).finish(context, Ok(Size::default()));
+            metrics.operations().iter().map(|counts| counts.duration.count()).sum::<u64>()
+        };
+        let own = Context { is_admitted: true, ..Context::of_client("c") };
+        let part = Context { is_continued: true, ..Context::of_client("c") };
+        assert_eq!(seen(OperationKind::Receive, &Context::of_client("c")), 1);
+        assert_eq!(seen(OperationKind::QueryRoute, &part), 1);
+        assert_eq!(seen(OperationKind::ChangeInvisible, &own), 1);
+        assert_eq!(seen(OperationKind::Acknowledge, &own), 2);
     }
 }
