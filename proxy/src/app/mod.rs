@@ -114,10 +114,9 @@ impl App {
     /// [`AppError`].
     pub async fn start_with_log(config: Config, log: LogControl) -> Result<Self, AppError> {
         let log = Arc::new(log);
-        if config.limits.min_polling > config.limits.max_polling {
-            return Err(contradiction("limits.min_polling is above limits.max_polling"));
+        if let Some(problem) = config.contradictions().first_error() {
+            return Err(AppError::Config(problem));
         }
-        check_clusters(&config.backend)?;
         let own = [&config.admin_listen, &config.remoting.listen].into_iter().flatten().count();
         let ports = 1 + own + config.entries.len();
         let options = PortOptions {
@@ -135,7 +134,6 @@ impl App {
             Some(listen) => Some(bind(listen, &options).await?),
             None => None,
         };
-        EntryConfig::check(&config.entries).map_err(AppError::Config)?;
         let mut entry_ports = Vec::new();
         for entry in &config.entries {
             let options = entries::options_of(entry, &options, ports)?;
@@ -165,11 +163,7 @@ impl App {
             }
         };
 
-        let router = router.rules(config.placement.clone()).map_err(|cluster| {
-            contradiction(&format!(
-                "a placement rule names the cluster {cluster}, which backend.clusters has not"
-            ))
-        })?;
+        let router = router.rules(config.placement.clone());
 
         let handle_key = match &config.handle_key {
             Some(text) => HandleKey::new(text.as_bytes()),
@@ -425,28 +419,4 @@ async fn declare(processor: &Processor, config: &Config) -> Result<(), AppError>
         Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(AppError::Catalog(error)),
     }
-}
-
-/// Checks the names and settings of clusters, as far as possible without contacting them.
-fn check_clusters(backend: &BackendConfig) -> Result<(), AppError> {
-    if !backend.clusters.is_empty() && backend.remote.name_server.is_empty() {
-        return Err(contradiction("backend.clusters stand beside backend.remote, which has no name_server"));
-    }
-    for (name, cluster) in &backend.clusters {
-        // The name is part of handles, where it ends with a dot.
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if name.is_empty() || !name.bytes().all(legal) {
-            return Err(contradiction(&format!(
-                "a cluster can't be named {name:?}: letters, digits, - and _ can"
-            )));
-        }
-        if cluster.name_server.is_empty() {
-            return Err(contradiction(&format!("backend.clusters.{name} has no name_server")));
-        }
-    }
-    Ok(())
-}
-
-fn contradiction(what: &str) -> AppError {
-    AppError::Config(what.to_owned())
 }

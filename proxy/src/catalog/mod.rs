@@ -132,7 +132,11 @@ pub struct GroupSpec {
 /// The pauses between deliveries of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a list of pauses such as [\"1s\", \"30s\"], or a table of initial, max and multiplier"
+)]
 pub enum RetrySpec {
     /// A list, whose last pause repeats: `["1s", "30s", "5m"]`.
     #[cfg_attr(feature = "http", schema(value_type = Vec<String>))]

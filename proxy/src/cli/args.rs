@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args as ClapArgs, Parser};
 use ipnet::IpNet;
@@ -26,6 +26,8 @@ Examples:
   rocketmq-thin-proxy --print-config > proxy.toml
   rocketmq-thin-proxy --config proxy.toml
       Write all settings to a file, change some, and start with them.
+  rocketmq-thin-proxy --check-config --config proxy.toml
+      See all mistakes in the file, and what helps, without a start.
 
 A flag overrides the environment (ROCKETMQ_THIN_PROXY_LISTEN and so on), which overrides the configuration file,
 which overrides the default. The first line on standard output is `listening on HOST:PORT`.";
@@ -40,6 +42,11 @@ pub(super) struct Args {
     /// Print the configuration in force as TOML, and exit
     #[arg(long)]
     pub(super) print_config: bool,
+
+    /// Check the configuration without starting, and exit: print each mistake with its line and a remedy. The exit code
+    /// is 0 if the proxy can start (there may be warnings), and 1 if not
+    #[arg(long, conflicts_with = "print_config")]
+    pub(super) check_config: bool,
 
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -118,7 +125,18 @@ pub(super) struct Serve {
 impl Serve {
     /// The settings in force.
     pub(super) fn into_config(self) -> Result<Config, ConfigError> {
-        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        let mut config = self.config_file().map_or_else(|| Ok(Config::default()), Config::read)?;
+        self.apply(&mut config);
+        Ok(config)
+    }
+
+    /// The configuration file.
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Overwrites what the flags and the environment say.
+    pub(super) fn apply(self, config: &mut Config) {
         overwrite(&mut config.listen, self.listen);
         overwrite(&mut config.backend.embedded.data_dir, self.data_dir);
         overwrite(&mut config.backend.remote.name_server, self.name_server);
@@ -129,19 +147,24 @@ impl Serve {
         overwrite(&mut config.remoting.enabled, self.remoting);
         #[cfg(feature = "http")]
         overwrite(&mut config.http.enabled, self.http);
-        config.access.file = self.access_file.or(config.access.file);
-        config.admin_listen = self.admin_listen.or(config.admin_listen);
-        config.access_log.file = self.access_log.or(config.access_log.file);
-        config.metrics.listen = self.metrics_listen.or(config.metrics.listen);
-        config.handle_key = self.handle_key.or(config.handle_key);
+        overwrite_option(&mut config.access.file, self.access_file);
+        overwrite_option(&mut config.admin_listen, self.admin_listen);
+        overwrite_option(&mut config.access_log.file, self.access_log);
+        overwrite_option(&mut config.metrics.listen, self.metrics_listen);
+        overwrite_option(&mut config.handle_key, self.handle_key);
         overwrite(&mut config.log.level, self.log);
         overwrite(&mut config.log.format, self.log_format);
-        Ok(config)
     }
 }
 
 fn overwrite<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
+        *setting = given;
+    }
+}
+
+fn overwrite_option<T>(setting: &mut Option<T>, given: Option<T>) {
+    if given.is_some() {
         *setting = given;
     }
 }

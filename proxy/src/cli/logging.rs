@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry, reload};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{Finding, LogConfig, LogFormat, Setting, Severity};
 use crate::log_level::LogControl;
 
 /// Sends log lines to standard error from now on. Returns what changes their level.
@@ -23,13 +23,25 @@ pub(super) fn start(config: &LogConfig) -> Result<LogControl, Box<dyn Error>> {
     }))
 }
 
+/// What is wrong with the settings, if anything is.
+pub(super) fn check(config: &LogConfig) -> Option<Finding> {
+    let problem = filter(&config.level).err()?.to_string();
+    Some(Finding {
+        severity: Severity::Error,
+        setting: Setting::from("log.level"),
+        line: None,
+        problem,
+        remedy: "write a level such as \"info\"".to_owned(),
+    })
+}
+
 /// The filter of a list such as `warn,rocketmq_thin_proxy=debug`. A word alone must be a level. `EnvFilter` would take
 /// any other word for a module, and hide the lines of all others.
 fn filter(list: &str) -> Result<EnvFilter, Box<dyn Error>> {
     let is_wrong = |word: &&str| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
     if let Some(word) = list.split(',').map(str::trim).find(is_wrong) {
         return Err(format!(
-            "--log: {word:?} is no level; the levels are off, error, warn, info, debug and trace, and MODULE=LEVEL is \
+            "{word:?} is no level; the levels are off, error, warn, info, debug and trace, and MODULE=LEVEL is \
              that of one module"
         )
         .into());

@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod args;
 mod catalog_reports;
+mod check_config;
 mod commands;
 mod dead_letters;
 mod logging;
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
     match &args.command {
         Some(Command::Store(StoreCommand::Check(check))) => return store_check::run(check),
         Some(Command::Store(StoreCommand::Copy(copy))) => return store_check::copy(copy),
+        None if args.check_config => return check_config::run(args.serve),
         _ => {}
     }
     match run(args) {

@@ -1,6 +1,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::findings::{Findings, Setting};
 use crate::front::face::Authority;
 use crate::front::port::TlsConfig;
 
@@ -71,27 +72,25 @@ impl EntryProtocol {
 
 impl EntryConfig {
     /// Checks entries against each other.
-    ///
-    /// # Errors
-    /// What contradicts what.
-    pub fn check(entries: &[Self]) -> Result<(), String> {
+    pub(super) fn check(entries: &[Self], findings: &mut Findings) {
         for (index, entry) in entries.iter().enumerate() {
+            let at = |field: &str| Setting::of(["entries", &index.to_string(), field]);
             let name = &entry.name;
             let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             if name.is_empty() || !name.bytes().all(legal) {
-                return Err(format!("an entry can't be named {name:?}: letters, digits, - and _ can"));
-            }
-            if RESERVED_NAMES.contains(&&**name) {
-                return Err(format!("an entry can't be named {name}: the proxy uses that name itself"));
-            }
-            if entries[..index].iter().any(|other| other.name == *name) {
-                return Err(format!("two entries are named {name}"));
+                let problem = format!("an entry can't be named {name:?}");
+                findings.error(at("name"), problem, "use letters, digits, - and _");
+            } else if RESERVED_NAMES.contains(&&**name) {
+                let problem = format!("an entry can't be named {name}: the proxy uses that name itself");
+                findings.error(at("name"), problem, "choose another name");
+            } else if entries[..index].iter().any(|other| other.name == *name) {
+                findings.error(at("name"), format!("two entries are named {name}"), "rename one of them");
             }
             if entry.protocols.is_empty() {
-                return Err(format!("entry {name} has no protocols"));
+                let problem = format!("entry {name} has no protocols");
+                findings.error(at("protocols"), problem, "name at least one, or leave the line out");
             }
         }
-        Ok(())
     }
 }
 
@@ -99,9 +98,15 @@ impl EntryConfig {
 mod tests {
     use super::*;
 
+    fn check(entries: &[EntryConfig]) -> Result<(), String> {
+        let mut findings = Findings::default();
+        EntryConfig::check(entries, &mut findings);
+        findings.first_error().map_or(Ok(()), Err)
+    }
+
     fn read(text: &str) -> Result<EntryConfig, String> {
         let entry: EntryConfig = toml::from_str(text).map_err(|error| error.to_string())?;
-        EntryConfig::check(std::slice::from_ref(&entry)).map(|()| entry)
+        check(std::slice::from_ref(&entry)).map(|()| entry)
     }
 
     #[test]
@@ -121,6 +126,6 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        assert!(EntryConfig::check(&[entry.clone(), entry]).is_err());
+        assert!(check(&[entry.clone(), entry]).is_err());
     }
 }

@@ -1,6 +1,10 @@
 //! The proxy's configuration. Flags override the environment, which overrides the file, which overrides the defaults.
 
+mod check;
 mod entry;
+mod files;
+mod findings;
+mod source;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -22,6 +26,8 @@ use crate::front::remoting::RemotingConfig;
 use crate::layer::{AccessConfig, AccessLogConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
 pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
+pub use findings::{Finding, Findings, Setting, Severity};
+pub use source::Source;
 
 /// All settings. `--print-config` prints those in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -183,10 +189,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]; unknown names are errors too.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
+        toml::from_str(&Self::text(path)?)
             .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: source.into() })
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`].
+    pub fn text(path: &Path) -> Result<String, ConfigError> {
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
     }
 }
 

@@ -80,18 +80,11 @@ impl ClusterRouter {
         self
     }
 
-    /// Adds rules.
-    ///
-    /// # Errors
-    /// The name of a cluster that a rule names and that was not added.
-    pub fn rules(mut self, rules: Vec<PlacementRule>) -> Result<Self, String> {
-        match rules.iter().find(|rule| !self.others.contains_key(&rule.cluster)) {
-            Some(rule) => Err(rule.cluster.clone()),
-            None => {
-                self.rules = rules;
-                Ok(self)
-            }
-        }
+    /// Adds rules. The clusters that they name have been added.
+    #[must_use]
+    pub fn rules(mut self, rules: Vec<PlacementRule>) -> Self {
+        self.rules = rules;
+        self
     }
 
     pub(super) fn route(&self, origin: Origin<'_>, topic: &str) -> &Cluster {

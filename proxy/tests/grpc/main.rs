@@ -3,6 +3,7 @@
 mod access;
 mod access_log;
 mod admin;
+mod check_config;
 mod classic;
 mod classic_broker;
 mod classic_consumer;

@@ -71,8 +71,18 @@ impl Default for RemoteConfig {
     }
 }
 
+impl RemoteConfig {
+    /// TLS to name servers and brokers, if there is any.
+    ///
+    /// # Errors
+    /// The file of certificates can't be read.
+    pub(crate) fn tls(&self) -> io::Result<Option<TlsConnector>> {
+        self.ca_file.as_deref().map(trust).transpose()
+    }
+}
+
 /// TLS that trusts only the certificates of this file.
-pub(super) fn trust(ca_file: &Path) -> io::Result<TlsConnector> {
+fn trust(ca_file: &Path) -> io::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca_file).map_err(io::Error::other)? {
         roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;

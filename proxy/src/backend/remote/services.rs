@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::cache::Cache;
 use super::cluster::{Cluster, ClusterOptions, FRESHNESS, no_route};
 use super::convert;
-use super::options::{self, RemoteConfig};
+use super::options::RemoteConfig;
 use crate::remoting::sign::Signer;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerOf, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Forward,
@@ -24,7 +24,7 @@ const RETRY_QUEUES: i32 = 1;
 /// # Errors
 /// If the file with the certificates to trust can't be read.
 pub fn open(config: &RemoteConfig) -> io::Result<Services> {
-    let tls = config.ca_file.as_deref().map(options::trust).transpose()?;
+    let tls = config.tls()?;
     let credentials = config.credentials.as_ref();
     let signer = credentials.map(|user| Signer::new(&user.access_key, &user.secret_key));
     let options = ClusterOptions {

@@ -150,6 +150,12 @@ impl AccessFile {
         self.path.exists()
     }
 
+    /// The file with the key of its secrets.
+    #[must_use]
+    pub fn key_path(&self) -> &Path {
+        &self.key_path
+    }
+
     /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {

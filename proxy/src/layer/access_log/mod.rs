@@ -34,6 +34,17 @@ impl Default for AccessLogConfig {
     }
 }
 
+impl AccessLogConfig {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// `Sample`.
+    pub fn check(&self) -> Result<(), AccessLogError> {
+        let is_share = (0.0..=1.0).contains(&self.sample);
+        if is_share { Ok(()) } else { Err(AccessLogError::Sample(self.sample)) }
+    }
+}
+
 /// Why there can't be an access log.
 #[derive(Debug, Error)]
 pub enum AccessLogError {
@@ -46,7 +57,7 @@ pub enum AccessLogError {
         source: io::Error,
     },
     /// The share of requests is no share.
-    #[error("access_log.sample is {0}, and not between 0 and 1")]
+    #[error("the share {0} of requests is not between 0 and 1")]
     Sample(f64),
 }
 
@@ -63,9 +74,7 @@ impl AccessLog {
     /// # Errors
     /// [`AccessLogError`].
     pub fn open(config: &AccessLogConfig) -> Result<Option<Self>, AccessLogError> {
-        if !(0.0..=1.0).contains(&config.sample) {
-            return Err(AccessLogError::Sample(config.sample));
-        }
+        config.check()?;
         let Some(file) = &config.file else { return Ok(None) };
         let failed = |source| AccessLogError::Open { path: file.clone(), source };
         let writer = Writer::open(file).map_err(failed)?;

@@ -79,14 +79,30 @@ impl Quotas {
     /// # Errors
     /// What is wrong with one of them.
     pub fn new(quotas: &[Quota], fleet: NonZeroU32, has_users: bool) -> Result<Self, String> {
-        let none = Self { fleet, has_users, ..Self::default() };
+        if let Some((_, problem)) = Self::mistakes(quotas, has_users).into_iter().next() {
+            return Err(problem);
+        }
+        let all = Self { fleet, has_users, ..Self::default() };
+        for quota in quotas {
+            all.set(quota.clone())?;
+        }
+        Ok(all)
+    }
+
+    /// What is wrong with these, with the index of each that is.
+    #[must_use]
+    pub fn mistakes(quotas: &[Quota], has_users: bool) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
         for (index, quota) in quotas.iter().enumerate() {
             if quotas[..index].iter().any(|other| other.name == quota.name) {
-                return Err(format!("two quotas are called {}", quota.name));
+                found.push((index, format!("two quotas are called {}", quota.name)));
             }
-            none.set(quota.clone())?;
+            found.extend(check(quota, has_users).err().map(|problem| (index, problem)));
         }
-        Ok(none)
+        if quotas.len() > MAX_QUOTAS {
+            found.push((MAX_QUOTAS, too_many()));
+        }
+        found
     }
 
     /// Adds a quota, or replaces the one of this name. Its buckets are full at first.
@@ -94,18 +110,14 @@ impl Quotas {
     /// # Errors
     /// What is wrong with it.
     pub fn set(&self, quota: Quota) -> Result<(), String> {
-        let wrong = |why: String| format!("quota {}: {why}", quota.name);
-        quota.check().map_err(wrong)?;
-        if quota.needs_users() && !self.has_users {
-            return Err(wrong("without access control (access.file), there are no users".to_owned()));
-        }
+        check(&quota, self.has_users)?;
         let rule = Arc::new(Rule::new(quota, self.fleet, Instant::now()));
         let mut rules = self.rules.write();
         let mut changed = rules.to_vec();
         match changed.iter().position(|other| other.quota.name == rule.quota.name) {
             Some(index) => changed[index] = rule,
             None if changed.len() >= MAX_QUOTAS => {
-                return Err(format!("there are {MAX_QUOTAS} quotas already"));
+                return Err(too_many());
             }
             None => changed.push(rule),
         }
@@ -313,6 +325,20 @@ impl Drop for Held {
             rule.buckets.lock().get(*name).end(self.demand.gauge, *client);
         }
     }
+}
+
+/// Checks a quota by itself.
+fn check(quota: &Quota, has_users: bool) -> Result<(), String> {
+    let wrong = |why: String| format!("quota {}: {why}", quota.name);
+    quota.check().map_err(wrong)?;
+    if quota.needs_users() && !has_users {
+        return Err(wrong("without access control (access.file), there are no users".to_owned()));
+    }
+    Ok(())
+}
+
+fn too_many() -> String {
+    format!("there are {MAX_QUOTAS} quotas already")
 }
 
 /// What a request asks for; `None` if no quota is for it.

@@ -1,0 +1,256 @@
+//! Which settings contradict each other, and which have no effect. A start refuses what is an error here.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::findings::{Findings, Setting};
+use super::{Config, EntryAccess, EntryConfig};
+use crate::backend::embedded::EmbeddedConfig;
+use crate::backend::remote::RemoteConfig;
+use crate::front::port::{TlsConfig, TlsMode};
+use crate::layer::Quotas;
+
+impl Config {
+    /// What the settings say by themselves, without a look at the files that they name.
+    #[must_use]
+    pub fn contradictions(&self) -> Findings {
+        let mut findings = Findings::default();
+        self.check_addresses(&mut findings);
+        EntryConfig::check(&self.entries, &mut findings);
+        if self.limits.min_polling > self.limits.max_polling {
+            let remedy = "lower it, or raise limits.max_polling";
+            findings.error("limits.min_polling", "it is above limits.max_polling", remedy);
+        }
+        self.check_clusters(&mut findings);
+        if let Err(error) = self.access_log.check() {
+            findings.error("access_log.sample", error.to_string(), "give a share such as 0.01, or 1 for all");
+        }
+        for (index, problem) in Quotas::mistakes(&self.quotas, self.access.file.is_some()) {
+            let at = Setting::of(["quotas", &index.to_string()]);
+            findings.error(at, problem, "correct this quota, or remove it");
+        }
+        self.check_effects(&mut findings);
+        self.check_strangers(&mut findings);
+        self.check_fleet(&mut findings);
+        findings
+    }
+
+    /// Whether Apache's brokers store the messages.
+    #[must_use]
+    pub fn is_separated(&self) -> bool {
+        !self.backend.remote.name_server.is_empty()
+    }
+
+    /// All addresses that it listens on.
+    fn addresses(&self) -> Vec<(Setting, &str)> {
+        let mut addresses = vec![(Setting::from("listen"), self.listen.as_str())];
+        for (name, address) in [
+            ("admin_listen", &self.admin_listen),
+            ("remoting.listen", &self.remoting.listen),
+            ("metrics.listen", &self.metrics.listen),
+        ] {
+            addresses.extend(address.as_deref().map(|address| (Setting::from(name), address)));
+        }
+        for (index, entry) in self.entries.iter().enumerate() {
+            addresses.push((Setting::of(["entries", &index.to_string(), "listen"]), &entry.listen));
+        }
+        addresses
+    }
+
+    fn check_addresses(&self, findings: &mut Findings) {
+        let addresses = self.addresses();
+        for (index, (setting, address)) in addresses.iter().enumerate() {
+            let Some((host, port)) = split(address) else {
+                let problem = format!("{address:?} is not a host and a port");
+                findings.error(setting.clone(), problem, "write HOST:PORT, such as 0.0.0.0:8081");
+                continue;
+            };
+            let same = |(_, other): &&(Setting, &str)| split(other) == Some((host, port));
+            if port != 0
+                && let Some((other, _)) = addresses[..index].iter().find(same)
+            {
+                let problem = format!("{other} listens on {address}, too");
+                findings.error(setting.clone(), problem, "give one of them another port");
+            }
+        }
+    }
+
+    /// Names and settings of clusters, as far as possible without contacting them.
+    fn check_clusters(&self, findings: &mut Findings) {
+        let clusters = &self.backend.clusters;
+        if !clusters.is_empty() && !self.is_separated() {
+            let problem = "there are clusters beside backend.remote, which has no name_server";
+            let remedy = "set backend.remote.name_server, where requests go that no placement names";
+            findings.error("backend.clusters", problem, remedy);
+        }
+        for (name, cluster) in clusters {
+            let at = Setting::of(["backend", "clusters", name]);
+            // The name is part of handles, where it ends with a dot.
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if name.is_empty() || !name.bytes().all(legal) {
+                let problem = format!("a cluster can't be named {name:?}");
+                findings.error(at.clone(), problem, "use letters, digits, - and _");
+            }
+            if cluster.name_server.is_empty() {
+                let problem = "the cluster has no name_server";
+                findings.error(at, problem, "add name_server = \"HOST:PORT\"");
+            }
+        }
+        for (index, rule) in self.placement.iter().enumerate() {
+            if !clusters.contains_key(&rule.cluster) {
+                let at = Setting::of(["placement", &index.to_string(), "cluster"]);
+                let problem = format!("there is no cluster {} in backend.clusters", rule.cluster);
+                let remedy = format!("add [backend.clusters.{}], or name one that is there", rule.cluster);
+                findings.error(at, problem, remedy);
+            }
+        }
+    }
+
+    /// Settings that nothing reads, because of others.
+    fn check_effects(&self, findings: &mut Findings) {
+        let defaults = Self::default().backend;
+        // A flag sets these in both sections.
+        let embedded = EmbeddedConfig {
+            auto_create_topics: self.backend.embedded.auto_create_topics,
+            auto_create_groups: self.backend.embedded.auto_create_groups,
+            // Its default depends on whether there is a [backend] at all.
+            broker_name: self.backend.embedded.broker_name.clone(),
+            ..defaults.embedded
+        };
+        let remote =
+            RemoteConfig { auto_create_topics: self.backend.remote.auto_create_topics, ..defaults.remote };
+        if self.is_separated() && self.backend.embedded != embedded {
+            let problem = "it has no effect: backend.remote.name_server is set, so that Apache's brokers store the messages";
+            findings.warn("backend.embedded", problem, "remove the section, or the name server");
+        }
+        if !self.is_separated() && self.backend.remote != remote {
+            let problem = "it has no effect without name_server: the embedded broker stores the messages";
+            findings.warn(
+                "backend.remote",
+                problem,
+                "add name_server = \"HOST:PORT\", or remove the section",
+            );
+        }
+        if self.access.file.is_none() {
+            if self.access.key_file.is_some() {
+                let problem = "it has no effect without access.file: there is no access control";
+                findings.warn("access.key_file", problem, "set access.file, or remove this setting");
+            }
+            let open = self.entries.iter().enumerate().filter(|(_, entry)| entry.access == EntryAccess::Off);
+            for (index, _) in open {
+                let at = Setting::of(["entries", &index.to_string(), "access"]);
+                let problem =
+                    "it has no effect without access.file: everybody may do everything at every entry";
+                findings.warn(at, problem, "set access.file, or remove this setting");
+            }
+        }
+        if self.access_log.slow.is_some() && self.access_log.file.is_none() {
+            let problem = "it has no effect without access_log.file: there is no access log";
+            findings.warn("access_log.slow", problem, "set access_log.file, or remove this setting");
+        }
+        let tls = |findings: &mut Findings, at: Setting, tls: &TlsConfig| {
+            if tls.mode == TlsMode::Off && tls.certificate.is_some() {
+                findings.warn(at, "it has no effect with mode = \"off\"", "remove it, or change tls.mode");
+            }
+        };
+        tls(findings, Setting::from("tls.certificate"), &self.tls);
+        for (index, entry) in self.entries.iter().enumerate() {
+            if let Some(own) = &entry.tls {
+                tls(findings, Setting::of(["entries", &index.to_string(), "tls", "certificate"]), own);
+            }
+        }
+    }
+
+    /// What strangers could read or do.
+    fn check_strangers(&self, findings: &mut Findings) {
+        if self.access.file.is_none() {
+            return;
+        }
+        let mut check = |at: Setting, address: &str, tls: &TlsConfig| {
+            if tls.mode != TlsMode::Required && !is_local(address) {
+                let problem = "access control holds here, and plaintext is accepted from other machines: messages can be \
+                               read and changed on the way, and signatures sent again";
+                findings.warn(at, problem, "set mode = \"required\" in its [tls], or listen on 127.0.0.1");
+            }
+        };
+        check(Setting::from("listen"), &self.listen, &self.tls);
+        for (name, address) in
+            [("admin_listen", &self.admin_listen), ("remoting.listen", &self.remoting.listen)]
+        {
+            if let Some(address) = address {
+                check(Setting::from(name), address, &self.tls);
+            }
+        }
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.access == EntryAccess::Required {
+                let at = Setting::of(["entries", &index.to_string(), "listen"]);
+                check(at, &entry.listen, entry.tls.as_ref().unwrap_or(&self.tls));
+            }
+        }
+    }
+
+    /// What the proxies of a fleet must have in common.
+    fn check_fleet(&self, findings: &mut Findings) {
+        if self.handle_key.is_some() {
+            return;
+        }
+        let remedy =
+            "set the same secret on every proxy, best as ROCKETMQ_THIN_PROXY_HANDLE_KEY in the environment";
+        if self.is_separated() {
+            let problem = "it is missing: other proxies, and this one after a restart, will not accept receipt handles of \
+                           this one";
+            findings.warn("handle_key", problem, remedy);
+        } else if self.fleet_size.get() > 1 {
+            let problem =
+                "it is missing: the proxies of the fleet will not accept each other's receipt handles";
+            findings.warn("handle_key", problem, remedy);
+        }
+    }
+}
+
+/// The host and the port of `host:port`.
+fn split(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    // The system takes an IPv6 address with or without brackets.
+    let is_clear = !host.contains(':')
+        || bare(host).parse::<Ipv6Addr>().is_ok()
+        || address.parse::<SocketAddr>().is_ok();
+    (!host.is_empty() && is_clear).then_some((host, port))
+}
+
+/// Whether only this machine can reach the address.
+fn is_local(address: &str) -> bool {
+    let host = split(address).map_or(address, |(host, _)| host);
+    host == "localhost" || bare(host).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for (address, host) in [
+            ("a:1", "a"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[::1]:1", "[::1]"),
+            (":::1", "::"),
+            ("::1:1", "::1"),
+        ] {
+            assert_eq!(split(address), Some((host, 1)), "{address}");
+        }
+        for address in ["", "1", "a", ":1", "a:", "a:65536", "http://a:1", "[::1]"] {
+            assert_eq!(split(address), None, "{address}");
+        }
+        for (address, local) in
+            [("localhost:1", true), ("127.3.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false)]
+        {
+            assert_eq!(is_local(address), local, "{address}");
+        }
+    }
+}
