@@ -229,9 +229,11 @@ impl Leases {
         self.by_time.iter().take(max).take_while(|(visible_at, _)| *visible_at <= now).count()
     }
 
-    /// The leases that ended after `from`, up to `to`.
+    /// The leases that ended after `from`, up to `to`. None if `to` is earlier: others may have looked after the caller read
+    /// the clock.
     pub(super) fn ended_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Lease)> {
-        let ended = self.by_time.range((from.saturating_add(1), 0)..=(to.max(from), u64::MAX));
+        let later = self.by_time.range((from.saturating_add(1), 0)..);
+        let ended = later.take_while(move |(visible_at, _)| *visible_at <= to);
         ended.filter_map(|(_, offset)| Some((*offset, self.get(*offset)?)))
     }
 
@@ -407,6 +409,20 @@ mod tests {
                 }
                 prop_assert_eq!(found, model.len());
             }
+        }
+    }
+
+    #[test]
+    fn leases_end_within_a_time_that_may_be_empty() {
+        let mut leases = Leases::default();
+        for at in [1, 2, 3] {
+            leases.replace(at, Some(Lease::until(at)));
+        }
+        let within = |from, to| leases.ended_within(from, to).map(|(offset, _)| offset).collect::<Vec<_>>();
+        assert_eq!(within(0, 2), [1, 2]);
+        assert_eq!(within(2, u64::MAX), [3]);
+        for (from, to) in [(2, 2), (3, 1), (u64::MAX, 0)] {
+            assert!(within(from, to).is_empty(), "{from} {to}");
         }
     }
 
