@@ -62,7 +62,7 @@ async fn users_of_http_do_what_they_may_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn pages_of_configured_origins_may_read_answers() {
+async fn pages_of_configured_origins_may_send_requests() {
     let proxy = Proxy::configured(|config| {
         config.http.enabled = true;
         config.http.cors_origins = vec!["https://shop.example".to_owned()];
@@ -74,5 +74,10 @@ async fn pages_of_configured_origins_may_read_answers() {
         let preflight = call(proxy.address, (Method::OPTIONS, path), &headers, "").await;
         let allows = preflight.headers.get("access-control-allow-origin").map(|value| value == origin);
         assert_eq!(allows.is_some_and(|allows| allows), allowed, "{origin}");
+        // Browsers send this without asking.
+        let simple = [("origin", origin), ("content-type", "text/plain")];
+        let sent = call(proxy.address, (Method::POST, path), &simple, "hello").await;
+        let expected = if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        assert_eq!(sent.status, expected, "{origin}");
     }
 }

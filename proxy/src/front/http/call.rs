@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use super::{Shared, credentials};
+use super::{Shared, credentials, origin};
 use crate::context::{Context, WireProtocol};
 use crate::front::grpc;
 use crate::front::port::{Charge, WebPeer};
@@ -65,6 +65,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let Call { peer, received, charge } = call(parts);
+        origin::check(&parts.headers, &parts.uri, &shared.config)?;
         let credentials = credentials::read(&parts.headers, &peer, &shared.config)?;
         let client_id = text(&parts.headers, &CLIENT_ID)?.filter(|id| !is_blank(id));
         let context = Context {

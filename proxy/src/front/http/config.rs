@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 pub struct HttpConfig {
     /// Whether it is served on `listen`, beside gRPC. Entries name it among their protocols.
     pub enabled: bool,
-    /// The origins of web pages that may use it, such as `https://shop.example`, or `*` for any. By default browsers keep
-    /// pages of other origins from it.
+    /// The origins of web pages that may use it, such as `https://shop.example`, or `*` for any. Pages of other
+    /// origins are refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cors_origins: Vec<String>,
     /// Whether secrets are also accepted over connections that are neither encrypted nor of this machine, for a balancer

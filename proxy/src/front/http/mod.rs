@@ -18,6 +18,7 @@ mod credentials;
 mod events;
 mod message;
 mod openapi;
+mod origin;
 mod problem;
 mod receive;
 mod send;
