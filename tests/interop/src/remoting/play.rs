@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
 use regex::{Captures, Regex};
 use rocketmq_thin_proxy::remoting::{
-    Command, HeaderType,
+    Command, HeaderType, Language,
     message::{BatchEntry, put_batch_entry},
 };
 use serde_json::Value;
@@ -102,7 +102,9 @@ async fn ask(
 pub(super) const OPAQUE: i32 = 7;
 
 fn request(step: &Step, values: &BTreeMap<String, String>) -> Result<Command> {
-    let mut command = Command { opaque: OPAQUE, ..Command::request(step.code) };
+    // The language in which the answers were recorded, some of which repeat it.
+    let language = Language::of("RUST");
+    let mut command = Command { opaque: OPAQUE, language, ..Command::request(step.code) };
     for (key, value) in &step.fields {
         command.fields.insert(key.clone().into(), fill(value, values)?);
     }
