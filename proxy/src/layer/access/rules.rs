@@ -74,9 +74,9 @@ impl Rules {
         lifetime: Duration,
     ) -> Result<(Cow<'c, str>, &User), Error> {
         if let (None, Some(names)) = (&context.credentials, &context.certificate) {
+            // The names may be long: they are not repeated.
             let Some(user) = self.certified(names) else {
-                let names = names.join(", ");
-                return Err(unauthorized(format!("no user has a certificate of these names: {names}.")));
+                return Err(unauthorized("no user is known by this certificate.".to_owned()));
             };
             return Ok((Cow::Owned(user.to_owned()), self.known(user)?));
         }
