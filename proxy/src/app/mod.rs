@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
 use crate::backend::{BackendConfig, remote};
-use crate::config::{Config, EntryConfig, EntryProtocol};
+use crate::config::{Config, EntryConfig, EntryProtocol, own_ports};
 use crate::error::{Error, ErrorKind};
 use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
@@ -86,12 +86,6 @@ struct Endpoint {
     port: Port,
     protocols: Vec<Arc<dyn Protocol>>,
 }
-
-/// The names of the proxy's own ports.
-const MAIN: &str = "main";
-const ADMIN: &str = "admin";
-const REMOTING: &str = "remoting";
-const METRICS: &str = "metrics";
 
 /// The backend in use, to be closed at the end.
 enum Backend {
@@ -216,28 +210,23 @@ impl App {
             }),
         };
         let transport = &options.transport;
-        let remoting = RemotingServer::new(
-            processor.clone(),
-            &config.remoting,
-            (transport.clone(), budget.clone()),
-            face.clone(),
-        );
+        let remoting = RemotingServer::new(processor.clone(), &config.remoting, budget.clone());
         let mut endpoints = Vec::new();
         let mut serve = |name: &str, port, protocols| {
             endpoints.push(Endpoint { name: name.into(), port, protocols });
         };
-        let at = |face: Face, transport: &TransportConfig| {
-            Arc::new(remoting.at(face, transport.clone())) as Arc<dyn Protocol>
+        let at = |face: &Face, transport: &TransportConfig| {
+            Arc::new(remoting.at(face, transport)) as Arc<dyn Protocol>
         };
         let mut protocols: Vec<_> = grpc(&face, (transport, &budget), has_http).collect();
-        protocols.extend(config.remoting.enabled.then(|| at(face.clone(), transport)));
-        serve(MAIN, port, protocols);
+        protocols.extend(config.remoting.enabled.then(|| at(&face, transport)));
+        serve(own_ports::MAIN, port, protocols);
         if let Some(port) = admin_port {
             let face = Face { messaging: false, administration: true, ..face.clone() };
-            serve(ADMIN, port, grpc(&face, (transport, &admin_budget), has_http).collect());
+            serve(own_ports::ADMIN, port, grpc(&face, (transport, &admin_budget), has_http).collect());
         }
         if let Some(port) = remoting_port {
-            serve(REMOTING, port, vec![at(face, transport)]);
+            serve(own_ports::REMOTING, port, vec![at(&face, transport)]);
         }
         for (entry, port, transport) in entry_ports {
             let face = entries::face_of(entry, port.address()?.port(), config.route_port);
@@ -251,12 +240,12 @@ impl App {
                 }
                 (false, false) => {}
             }
-            protocols.extend(has(EntryProtocol::Remoting).then(|| at(face.clone(), &transport)));
+            protocols.extend(has(EntryProtocol::Remoting).then(|| at(&face, &transport)));
             serve(&entry.name, port, protocols);
         }
         if let Some((port, requests)) = metrics_port.zip(counted) {
             let ports = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.port.counts()));
-            let ports = ports.chain([(METRICS.into(), port.counts())]).collect();
+            let ports = ports.chain([(own_ports::METRICS.into(), port.counts())]).collect();
             let sources = Sources {
                 requests,
                 ports,
@@ -265,7 +254,7 @@ impl App {
                 processor: processor.clone(),
             };
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
-            endpoints.push(Endpoint { name: METRICS.into(), port, protocols: vec![server] });
+            endpoints.push(Endpoint { name: own_ports::METRICS.into(), port, protocols: vec![server] });
         }
         Ok(Self { endpoints, processor, backend, access_log, draining, config })
     }
@@ -275,7 +264,7 @@ impl App {
     /// # Errors
     /// Errors of the system.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.address_of(MAIN)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.address_of(own_ports::MAIN)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// The address it listens on for administration, if that is a separate one.
@@ -283,7 +272,7 @@ impl App {
     /// # Errors
     /// Errors of the system.
     pub fn admin_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.address_of(ADMIN)
+        self.address_of(own_ports::ADMIN)
     }
 
     /// The address it listens on for the remoting protocol alone, if there is one.
@@ -291,7 +280,7 @@ impl App {
     /// # Errors
     /// Errors of the system.
     pub fn remoting_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.address_of(REMOTING)
+        self.address_of(own_ports::REMOTING)
     }
 
     /// The address it serves metrics on, if it does.
@@ -299,7 +288,7 @@ impl App {
     /// # Errors
     /// Errors of the system.
     pub fn metrics_address(&self) -> io::Result<Option<SocketAddr>> {
-        self.address_of(METRICS)
+        self.address_of(own_ports::METRICS)
     }
 
     /// The address of the entry of this name, if there is one.

@@ -85,8 +85,7 @@ impl Config {
         for (name, cluster) in clusters {
             let at = Setting::of(["backend", "clusters", name]);
             // The name is part of handles, where it ends with a dot.
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            if name.is_empty() || !name.bytes().all(legal) {
+            if !is_name(name) {
                 let problem = format!("a cluster can't be named {name:?}");
                 findings.error(at.clone(), problem, "use letters, digits, - and _");
             }
@@ -205,6 +204,12 @@ impl Config {
             findings.warn("handle_key", problem, remedy);
         }
     }
+}
+
+/// Whether it consists of letters, digits, `-` and `_`.
+pub(super) fn is_name(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(legal)
 }
 
 /// The host and the port of `host:port`.

@@ -1,12 +1,19 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::check::is_name;
 use super::findings::{Findings, Setting};
 use crate::front::face::Authority;
 use crate::front::port::TlsConfig;
 
-/// Names that entries can't have, because others use them in metrics.
-const RESERVED_NAMES: [&str; 4] = ["main", "admin", "remoting", "metrics"];
+/// The names of the proxy's own ports in metrics, which entries can't have.
+pub(crate) mod own_ports {
+    pub(crate) const MAIN: &str = "main";
+    pub(crate) const ADMIN: &str = "admin";
+    pub(crate) const REMOTING: &str = "remoting";
+    pub(crate) const METRICS: &str = "metrics";
+    pub(super) const ALL: [&str; 4] = [MAIN, ADMIN, REMOTING, METRICS];
+}
 
 /// A further address to listen on, for clients of another network or of other rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,11 +83,10 @@ impl EntryConfig {
         for (index, entry) in entries.iter().enumerate() {
             let at = |field: &str| Setting::of(["entries", &index.to_string(), field]);
             let name = &entry.name;
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            if name.is_empty() || !name.bytes().all(legal) {
+            if !is_name(name) {
                 let problem = format!("an entry can't be named {name:?}");
                 findings.error(at("name"), problem, "use letters, digits, - and _");
-            } else if RESERVED_NAMES.contains(&&**name) {
+            } else if own_ports::ALL.contains(&&**name) {
                 let problem = format!("an entry can't be named {name}: the proxy uses that name itself");
                 findings.error(at("name"), problem, "choose another name");
             } else if entries[..index].iter().any(|other| other.name == *name) {

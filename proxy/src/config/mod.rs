@@ -25,6 +25,7 @@ use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
 use crate::layer::{AccessConfig, AccessLogConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
+pub(crate) use entry::own_ports;
 pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
 pub use findings::{Finding, Findings, Setting, Severity};
 pub use source::Source;

@@ -58,7 +58,7 @@ impl Connection {
     fn dispatch(&self, request: Request<Incoming>) -> Result<ResponseFuture, Refusal> {
         let call = metadata::call(request.method(), request.headers())?;
         let charge = Charge::new(&self.budget)?;
-        let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.messaging);
+        let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.face.messaging);
         let Some(method) = messaging else {
             return Ok(Box::pin(side_service(self.shared.clone(), request, self.origin.clone(), charge)));
         };

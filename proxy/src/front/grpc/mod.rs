@@ -52,7 +52,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "http")]
 use crate::error::ErrorKind;
-use crate::front::face::{Face, RouteAddresses};
+use crate::front::face::Face;
 use crate::front::port::{
     Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig, Web, WebPeer,
     drained,
@@ -115,12 +115,8 @@ pub struct Server {
 struct Shared {
     processor: Arc<Processor>,
     side: SideServices,
-    /// Whether the messaging service is served here.
-    messaging: bool,
+    face: Face,
     limits: RequestLimits,
-    /// Whether everybody may do everything here.
-    is_trusted: bool,
-    route: Arc<RouteAddresses>,
 }
 
 impl Server {
@@ -138,8 +134,7 @@ impl Server {
             fields: transport.request_fields,
             timeout: transport.request_timeout,
         };
-        let &Face { messaging, is_trusted, ref route, .. } = face;
-        let shared = Shared { processor, side, messaging, limits, is_trusted, route: route.clone() };
+        let shared = Shared { processor, side, face: face.clone(), limits };
         Self { shared: Arc::new(shared), web: None, budget, transport }
     }
 
@@ -196,7 +191,7 @@ impl Protocol for Server {
         let budget = self.budget.connection();
         let service = dispatch::Connection {
             shared: self.shared.clone(),
-            origin: connection.origin(self.shared.is_trusted),
+            origin: connection.origin(self.shared.face.is_trusted),
             web: self.web.clone().map(|web| (web, WebPeer::from(&connection))),
             budget: budget.clone(),
         };

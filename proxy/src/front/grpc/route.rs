@@ -17,7 +17,7 @@ pub(super) async fn query_route(
     let topic = request.topic.unwrap_or_default();
     check_echo(&topic, request.endpoints.as_ref())?;
     let route = shared.processor.run(context, RouteCommand { topic: topic.name.clone() }).await?;
-    let endpoints = reachable(request.endpoints, &shared.route);
+    let endpoints = reachable(request.endpoints, &shared.face.route);
     let accept_message_types: Vec<i32> = accepted(route.kind).iter().map(|kind| (*kind).into()).collect();
     let message_queues = route.queues.into_iter().map(|queue| pb::MessageQueue {
         topic: Some(topic.clone()),
@@ -42,7 +42,7 @@ pub(super) async fn query_assignment(
     check_echo(&topic, request.endpoints.as_ref())?;
     let command = AssignmentCommand { topic: topic.name.clone(), group: convert::name(request.group) };
     let assigned = shared.processor.run(context, command).await?;
-    let endpoints = reachable(request.endpoints, &shared.route);
+    let endpoints = reachable(request.endpoints, &shared.face.route);
     let assignments = assigned.into_iter().map(|assignment| pb::Assignment {
         message_queue: Some(pb::MessageQueue {
             topic: Some(topic.clone()),

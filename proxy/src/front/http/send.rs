@@ -163,8 +163,7 @@ fn sent(topic: &str, Payload { headers, body }: Payload, shared: &Shared) -> Res
         return Ok(Sent::batch(cloud_events::batch(topic, &body, shared)?));
     }
     if let Some(mut draft) = cloud_events::binary(topic, &headers, &body)? {
-        let extra = of_headers(&headers, NewMessage { text: Some(String::new()), ..NewMessage::default() })?;
-        let extra = extra.into_draft(topic)?;
+        let extra = of_headers(&headers)?.into_draft(topic)?;
         let properties = [draft.properties, extra.properties].concat();
         draft = Draft { properties, body: draft.body, ..extra };
         return Ok(Sent::one(draft));
@@ -177,9 +176,7 @@ fn sent(topic: &str, Payload { headers, body }: Payload, shared: &Shared) -> Res
         }
         "application/json" => Ok(Sent::one(parse::<NewMessage>(&body, shared)?.into_draft(topic)?)),
         "application/octet-stream" | "text/plain" => {
-            let message =
-                of_headers(&headers, NewMessage { text: Some(String::new()), ..NewMessage::default() })?;
-            Ok(Sent::one(Draft { body, ..message.into_draft(topic)? }))
+            Ok(Sent::one(Draft { body, ..of_headers(&headers)?.into_draft(topic)? }))
         }
         _ => {
             let detail = format!(
@@ -191,8 +188,8 @@ fn sent(topic: &str, Payload { headers, body }: Payload, shared: &Shared) -> Res
     }
 }
 
-/// What the headers say of a message besides its body.
-fn of_headers(headers: &HeaderMap, message: NewMessage) -> Result<NewMessage, Problem> {
+/// What the headers say of a message. Its body is empty.
+fn of_headers(headers: &HeaderMap) -> Result<NewMessage, Problem> {
     let owned = |name: &HeaderName| Ok::<_, Problem>(text(headers, name)?.map(str::to_owned));
     let priority = text(headers, &PRIORITY)?.map(|priority| {
         priority
@@ -218,7 +215,8 @@ fn of_headers(headers: &HeaderMap, message: NewMessage) -> Result<NewMessage, Pr
         lite_topic: owned(&LITE_TOPIC)?,
         transaction: text(headers, &TRANSACTION)? == Some("true"),
         trace_parent: owned(&TRACE_PARENT)?,
-        ..message
+        text: Some(String::new()),
+        ..NewMessage::default()
     })
 }
 

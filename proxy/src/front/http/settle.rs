@@ -155,10 +155,8 @@ pub(super) async fn nack(
     Json(Nack { handles, lite_topic, after }): Json<Nack>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
     let invisible_ms = after.map_or(Ok(0), |after| times::millis("after", &after))?;
-    let entries = entries(handles, &lite_topic)?;
-    let how = How::Nack { invisible_ms };
-    let settling = Settling { shared: &shared, context: &caller.context, topic, group, how };
-    settling.each(entries).await
+    let settling = Settling { shared: &shared, context: &caller.context, topic, group };
+    settling.each(handles, &lite_topic, How::Nack { invisible_ms }).await
 }
 
 /// Extend leases
@@ -183,10 +181,8 @@ pub(super) async fn extend(
     Json(Extend { handles, lite_topic, invisible }): Json<Extend>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
     let invisible_ms = times::millis("invisible", &invisible)?;
-    let entries = entries(handles, &lite_topic)?;
-    let how = How::Extend { invisible_ms };
-    let settling = Settling { shared: &shared, context: &caller.context, topic, group, how };
-    settling.each(entries).await
+    let settling = Settling { shared: &shared, context: &caller.context, topic, group };
+    settling.each(handles, &lite_topic, How::Extend { invisible_ms }).await
 }
 
 /// Move messages to the dead letters of the group
@@ -208,10 +204,8 @@ pub(super) async fn dead_letter(
     Named((group, topic)): Named<(String, String)>,
     Json(Handles { handles, lite_topic }): Json<Handles>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let entries = entries(handles, &lite_topic)?;
-    let how = How::DeadLetter;
-    let settling = Settling { shared: &shared, context: &caller.context, topic, group, how };
-    settling.each(entries).await
+    let settling = Settling { shared: &shared, context: &caller.context, topic, group };
+    settling.each(handles, &lite_topic, How::DeadLetter).await
 }
 
 /// Whether this is wrong for any handle.
@@ -240,15 +234,19 @@ struct Settling<'a> {
     context: &'a Context,
     topic: String,
     group: String,
-    how: How,
 }
 
 impl Settling<'_> {
     /// Settles some at a time. The results are in order. What is wrong with all of them refuses the request.
-    async fn each(&self, entries: Vec<AckEntry>) -> Result<JsonAnswer<Settled>, Problem> {
-        let settling = entries.into_iter().map(|entry| async {
+    async fn each(
+        &self,
+        handles: Vec<String>,
+        lite_topic: &Option<String>,
+        how: How,
+    ) -> Result<JsonAnswer<Settled>, Problem> {
+        let settling = entries(handles, lite_topic)?.into_iter().map(|entry| async move {
             let handle = entry.handle.clone();
-            match self.one(entry).await {
+            match self.one(entry, how).await {
                 Err(error) if is_of_request(error.kind) => Err(Problem::from(error)),
                 result => Ok(SettleResult::new(handle, result)),
             }
@@ -258,10 +256,10 @@ impl Settling<'_> {
         Ok(JsonAnswer(Settled { results }))
     }
 
-    async fn one(&self, entry: AckEntry) -> Result<Option<String>, Error> {
+    async fn one(&self, entry: AckEntry, how: How) -> Result<Option<String>, Error> {
         let Self { shared, context, .. } = self;
         let (topic, group, handle) = (self.topic.clone(), self.group.clone(), entry.handle.clone());
-        match self.how {
+        match how {
             How::Nack { invisible_ms } => {
                 let command = ChangeCommand { topic, group, entry, invisible_ms, suspend: false };
                 shared.processor.run(context, command).await?;

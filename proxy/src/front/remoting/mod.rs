@@ -54,8 +54,14 @@ use crate::processor::Processor;
 use consume::RequestModes;
 use members::Members;
 
-/// Serves connections of one entry.
+/// The front end. [`Server::at`] makes that of an entry.
 pub struct Server {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+}
+
+/// Serves the connections of one entry.
+pub struct Entry {
     shared: Arc<Shared>,
     face: Face,
     budget: Arc<Budget>,
@@ -71,32 +77,28 @@ struct Shared {
 }
 
 impl Server {
-    /// A front end over these rules, for one entry.
+    /// A front end over these rules.
     #[must_use]
-    pub fn new(
-        processor: Arc<Processor>,
-        config: &RemotingConfig,
-        (transport, budget): (TransportConfig, Arc<Budget>),
-        face: Face,
-    ) -> Self {
+    pub fn new(processor: Arc<Processor>, config: &RemotingConfig, budget: Arc<Budget>) -> Self {
         let shared = Shared {
             processor,
             config: config.clone(),
             members: Members::default(),
             modes: RequestModes::default(),
         };
-        Self { shared: Arc::new(shared), face, budget, transport }
+        Self { shared: Arc::new(shared), budget }
     }
 
-    /// The same front end at another entry.
+    /// The front end of an entry.
     #[must_use]
-    pub fn at(&self, face: Face, transport: TransportConfig) -> Self {
-        Self { shared: self.shared.clone(), face, budget: self.budget.clone(), transport }
+    pub fn at(&self, face: &Face, transport: &TransportConfig) -> Entry {
+        let (shared, budget) = (self.shared.clone(), self.budget.clone());
+        Entry { shared, face: face.clone(), budget, transport: transport.clone() }
     }
 }
 
 #[async_trait]
-impl Protocol for Server {
+impl Protocol for Entry {
     fn alpn(&self) -> Option<&'static [u8]> {
         None
     }
