@@ -39,7 +39,7 @@ macro_rules! contract {
                 #[ignore = "needs real brokers"]
                 async fn $case() {
                     let name = concat!(stringify!($module), "::", stringify!($case));
-                    crate::differences::play(name, async {
+                    crate::differences::play(name, || async {
                         let backend = <crate::backend::Remote as crate::backend::Backend>::start().await;
                         crate::$module::$case(backend).await;
                     })

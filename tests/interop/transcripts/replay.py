@@ -3,7 +3,8 @@
   replay.py --endpoint HOST:PORT --stubs DIR [--mode merged|separated] [--only REGEX] [--all] [--workers N]
 
 cases.jsonl holds the cases and Apache's answers. A case in not-yet.txt is about something the proxy does not do yet: it is
-left out. A case in differences.txt differs on purpose: it fails when it no longer does. The last line is "N passed, N failed".
+left out. A case in differences.txt differs on purpose: it fails when it no longer does. In separated mode, what fails is
+played once more. The last line is "N passed, N failed".
 """
 import argparse
 import concurrent.futures
@@ -86,12 +87,24 @@ def main():
     chosen = [c for c in cases if re.search(args.only, c["name"]) and (args.all or not not_yet(c["name"]))]
     # Our handles are made otherwise: a case that forges Apache's says nothing.
     chosen = [c for c in chosen if not c.get("unstable") and not c.get("apache_handle")]
-    seen = play_all(chosen, Target(args.endpoint, Admin(args.endpoint)), args.workers)
+    target = Target(args.endpoint, Admin(args.endpoint))
+    seen = play_all(chosen, target, args.workers)
+
+    def is_right(case, observed):
+        return bool(differences(case, case["steps"], observed)) == on_purpose(case["name"]) or either(case["name"])
+
+    wrong = [i for i, (case, observed) in enumerate(zip(chosen, seen)) if not is_right(case, observed)]
+    if wrong and args.mode == "separated":
+        # Brokers look at their queues at intervals of their own and share the machine with the tests. A fault of the proxy is
+        # seen twice.
+        print("played once more:", ", ".join(chosen[i]["name"] for i in wrong))
+        for i, observed in zip(wrong, play_all([chosen[i] for i in wrong], target, args.workers)):
+            seen[i] = observed
 
     passed = failed = kept = 0
     for case, observed in zip(chosen, seen):
         found, wanted = differences(case, case["steps"], observed), on_purpose(case["name"])
-        if bool(found) == wanted or either(case["name"]):
+        if is_right(case, observed):
             passed, kept = passed + 1, kept + wanted
             continue
         failed += 1
