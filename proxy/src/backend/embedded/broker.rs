@@ -7,7 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::catalog::{Catalog, Existing, Group, group_not_found};
-use super::checks::Checks;
 use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::idle;
@@ -15,11 +14,12 @@ use super::last_attempts;
 use super::lease_expiry::Expiry;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
+use super::orphan_checks::OrphanChecks;
 use super::progress::Progress;
 use super::progress_writer::ProgressWriter;
 use super::queue_locks::QueueLocks;
 use super::read_cache::ReadCache;
-use super::recovery;
+use super::reopening;
 use super::retention::Retention;
 use super::store::Store;
 use super::topic::{Topic, not_found};
@@ -34,7 +34,7 @@ pub(super) struct Broker {
     pub(super) catalog: Arc<Catalog>,
     pub(super) writer: Writer,
     pub(super) progress_writer: Arc<ProgressWriter>,
-    pub(super) checks: Arc<Checks>,
+    pub(super) checks: Arc<OrphanChecks>,
     pub(super) expiry: Arc<Expiry>,
     pub(super) read_cache: ReadCache,
     pub(super) waiting: Waiting,
@@ -51,7 +51,7 @@ impl Broker {
         let catalog = Arc::new(Catalog::open(store.clone(), lite).map_err(damaged)?);
         let options =
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
-        let checks = Arc::new(Checks::default());
+        let checks = Arc::new(OrphanChecks::default());
         let writer = Writer::start(store.clone(), catalog.clone(), checks.clone(), options)?;
         let progress_writer = ProgressWriter::start(store.clone())
             .map_err(|error| OpenError::Io(config.data_dir.clone(), error))?;
@@ -82,7 +82,7 @@ impl Broker {
             tokio::spawn(retention.run(stop.clone())),
             tokio::spawn(last_attempts::run(self.clone(), stop.clone())),
             tokio::spawn(idle::run(catalog.clone(), stop.clone())),
-            tokio::spawn(recovery::run(store, catalog, stop.clone())),
+            tokio::spawn(reopening::run(store, catalog, stop.clone())),
         ]
     }
 

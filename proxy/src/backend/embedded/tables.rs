@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use super::checks::Checks;
 use super::clock;
 use super::commit::Commit;
 use super::decisions::Decisions;
 use super::half_message::{HalfMessage, Record};
+use super::orphan_checks::OrphanChecks;
 use super::queue::Queue;
 use super::store::Store;
 use super::timer::{Timers, Waiting};
@@ -21,7 +21,7 @@ pub(super) struct Tables {
     pub(super) catalog: Arc<Catalog>,
     pub(super) timers: Timers,
     pub(super) decisions: Decisions,
-    pub(super) checks: Arc<Checks>,
+    pub(super) checks: Arc<OrphanChecks>,
     /// The last number that was given to a timer or a half message.
     pub(super) sequence: u64,
 }

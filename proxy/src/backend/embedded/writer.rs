@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::catalog::Catalog;
-use super::checks::Checks;
 use super::chunk::Chunk;
 use super::clock;
 use super::codec::Encoded;
@@ -21,6 +20,7 @@ use super::directory::OpenError;
 use super::half_message::HalfMessage;
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::keys;
+use super::orphan_checks::OrphanChecks;
 use super::queue::Queue;
 use super::store::{Store, unavailable};
 use super::tables::{Tables, nth};
@@ -96,7 +96,7 @@ impl Writer {
     pub(super) fn start(
         store: Arc<Store>,
         catalog: Arc<Catalog>,
-        checks: Arc<Checks>,
+        checks: Arc<OrphanChecks>,
         options: WriterOptions,
     ) -> Result<Self, OpenError> {
         let directory = store.path().to_owned();

@@ -1,4 +1,4 @@
-//! Checks: which half messages are undecided for too long, so that a producer is asked about them.
+//! Orphan checks: which half messages are undecided for too long, so that a producer is asked about them.
 //!
 //! Only topics with a producer here are looked at, so that half messages that nobody can be asked about cost nothing. In
 //! memory there is one time for each of these topics, and the checks that were taken together from the disk.
@@ -27,7 +27,7 @@ use crate::service::{CheckOutcome, Delivery, ServiceError, ServiceErrorKind, tim
 
 /// The checks of the topics that have a producer here.
 #[derive(Default)]
-pub(super) struct Checks {
+pub(super) struct OrphanChecks {
     watched: Mutex<Watched>,
     changed: Notify,
     pending: tokio::sync::Mutex<Pending>,
@@ -96,7 +96,7 @@ const MAX_REVIEWED: usize = 4096;
 /// The pause of a topic after a failure, or if its producers read too slowly, in ms.
 const PAUSE: u64 = 1_000;
 
-impl Checks {
+impl OrphanChecks {
     /// Sets the topics that have a producer here.
     fn watch(&self, topics: Vec<Arc<Topic>>) {
         let mut watched = self.watched.lock();
