@@ -111,8 +111,6 @@ impl Config {
         let embedded = EmbeddedConfig {
             auto_create_topics: self.backend.embedded.auto_create_topics,
             auto_create_groups: self.backend.embedded.auto_create_groups,
-            // Its default depends on whether there is a [backend] at all.
-            broker_name: self.backend.embedded.broker_name.clone(),
             ..defaults.embedded
         };
         let remote =

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::backend::BackendConfig;
-use crate::backend::embedded::EmbeddedConfig;
 pub use crate::catalog::{Catalog, GroupSpec, Perm, RetrySpec, StartSpec, TopicSpec, TopicType};
 use crate::front::grpc::RoutePort;
 #[cfg(feature = "http")]
@@ -162,14 +161,7 @@ impl Default for Config {
             remoting: RemotingConfig::default(),
             #[cfg(feature = "http")]
             http: HttpConfig::default(),
-            backend: BackendConfig {
-                embedded: EmbeddedConfig {
-                    // The name that a single broker of Apache's has.
-                    broker_name: "broker-a".to_owned(),
-                    ..EmbeddedConfig::default()
-                },
-                ..BackendConfig::default()
-            },
+            backend: BackendConfig::default(),
             placement: Vec::new(),
             quotas: Vec::new(),
             topics: Vec::new(),
@@ -216,7 +208,9 @@ mod tests {
 
     #[test]
     fn an_empty_file_means_the_defaults_and_a_misspelt_name_is_an_error() {
-        assert_eq!(toml::from_str::<Config>("").expect("defaults"), Config::default());
+        for text in ["", "[tls]", "[backend]", "[backend.embedded]", "[backend.remote]", "[remoting]", "[limits]"] {
+            assert_eq!(toml::from_str::<Config>(text).expect("defaults"), Config::default(), "{text}");
+        }
         for text in [
             "listne = 'x'",
             "[tls]\ncert = 'x'",

@@ -97,7 +97,8 @@ impl Default for EmbeddedConfig {
             max_waiting: 100_000,
             max_lite_topics: 1_000_000,
             max_lite_subscriptions: 100_000,
-            broker_name: "embedded".to_owned(),
+            // The name that a single broker of Apache's has.
+            broker_name: "broker-a".to_owned(),
             store_host: "127.0.0.1:8081".to_owned(),
             topic_retention_bytes: BTreeMap::new(),
         }
