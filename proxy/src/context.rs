@@ -31,8 +31,8 @@ pub struct Context {
     pub certificate: Option<Arc<[String]>>,
     /// Whether the proxy finishes on its own what a client began: access control has let that client in before.
     pub is_admitted: bool,
-    /// Whether it came through an entry where everybody may do everything.
-    pub is_trusted: bool,
+    /// Where it came in. None if the proxy does it on its own.
+    pub entry: Option<Arc<EntryPoint>>,
     /// Whether this carries on with a request of the client whose first part was counted before.
     pub is_continued: bool,
     /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
@@ -50,7 +50,16 @@ pub struct Origin {
     pub peer: Arc<str>,
     /// The names in its certificate.
     pub certificate: Option<Arc<[String]>>,
-    /// Whether everybody may do everything at this entry.
+    /// Where it was accepted.
+    pub entry: Arc<EntryPoint>,
+}
+
+/// An address that the proxy listens on, as layers and rules see it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EntryPoint {
+    /// Its name in the configuration, and in metrics.
+    pub name: Box<str>,
+    /// Whether everybody may do everything here, whatever access control says elsewhere.
     pub is_trusted: bool,
 }
 
@@ -119,6 +128,18 @@ impl Context {
         }
     }
 
+    /// Whether it came in where everybody may do everything.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.is_trusted)
+    }
+
+    /// The name of the entry that it came in at.
+    #[must_use]
+    pub fn entry_name(&self) -> Option<&str> {
+        self.entry.as_ref().map(|entry| &*entry.name)
+    }
+
     /// How long the client still waits, if it said so.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
@@ -152,7 +173,7 @@ impl Context {
             credentials: None,
             certificate: None,
             is_admitted: true,
-            is_trusted: false,
+            entry: None,
             is_continued: false,
             peer: peer.clone(),
             received: Instant::now(),

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::{AppError, file_limit};
 use crate::config::{EntryAccess, EntryConfig};
+use crate::context::EntryPoint;
 use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::RoutePort;
 use crate::front::port::{PortOptions, Tls, TransportConfig};
@@ -37,7 +38,10 @@ pub(super) fn face_of(entry: &EntryConfig, port: u16, route_port: RoutePort) -> 
     Face {
         messaging: true,
         administration: entry.administration,
-        is_trusted: entry.access == EntryAccess::Off,
+        entry: Arc::new(EntryPoint {
+            name: entry.name.as_str().into(),
+            is_trusted: entry.access == EntryAccess::Off,
+        }),
         route: Arc::new(route),
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
 use crate::backend::{BackendConfig, remote};
 use crate::config::{Config, EntryConfig, EntryProtocol, own_ports};
+use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
 use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
@@ -203,7 +204,7 @@ impl App {
         let face = Face {
             messaging: true,
             administration: admin_port.is_none(),
-            is_trusted: false,
+            entry: own_entry(own_ports::MAIN),
             route: Arc::new(RouteAddresses::Reached {
                 port: (config.route_port == RoutePort::Listen).then_some(address.port()),
                 others: config.remoting.addresses.clone(),
@@ -222,10 +223,12 @@ impl App {
         protocols.extend(config.remoting.enabled.then(|| at(&face, transport)));
         serve(own_ports::MAIN, port, protocols);
         if let Some(port) = admin_port {
-            let face = Face { messaging: false, administration: true, ..face.clone() };
+            let entry = own_entry(own_ports::ADMIN);
+            let face = Face { messaging: false, administration: true, entry, ..face.clone() };
             serve(own_ports::ADMIN, port, grpc(&face, (transport, &admin_budget), has_http).collect());
         }
         if let Some(port) = remoting_port {
+            let face = Face { entry: own_entry(own_ports::REMOTING), ..face.clone() };
             serve(own_ports::REMOTING, port, vec![at(&face, transport)]);
         }
         for (entry, port, transport) in entry_ports {
@@ -381,6 +384,11 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
 async fn bind(listen: &str, options: &PortOptions) -> Result<Port, AppError> {
     let port = Port::bind(listen, options.clone()).await;
     port.map_err(|source| AppError::Listen { listen: listen.to_owned(), source })
+}
+
+/// One of the proxy's own ports. Access control holds there.
+fn own_entry(name: &str) -> Arc<EntryPoint> {
+    Arc::new(EntryPoint { name: name.into(), is_trusted: false })
 }
 
 fn announce(line: &str) -> io::Result<()> {

@@ -49,6 +49,9 @@ pub(super) struct SetQuota {
     /// Only for these topics
     #[arg(long, value_name = "PATTERN")]
     topic: Option<String>,
+    /// Only at these addresses of the proxy: main, or the name of an entry
+    #[arg(long, value_name = "PATTERN")]
+    entry: Option<String>,
     /// Requests of any kind
     #[arg(long, value_name = "N")]
     requests_per_second: Option<NonZeroU64>,
@@ -70,6 +73,9 @@ pub(super) struct SetQuota {
     /// Other requests at a time
     #[arg(long, value_name = "N")]
     requests_in_flight: Option<NonZeroU32>,
+    /// Bytes of the body of each message that is sent, such as 64KiB; larger ones are refused
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    message_bytes: Option<NonZeroU64>,
     /// How much may come at once: what the limits allow in this time
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     burst: humantime::Duration,
@@ -109,6 +115,7 @@ impl SetQuota {
             user: self.user.clone(),
             group: self.group.clone(),
             topic: self.topic.clone(),
+            entry: self.entry.clone(),
             requests_per_second: self.requests_per_second,
             send_messages_per_second: self.send_messages_per_second,
             send_bytes_per_second: self.send_bytes_per_second,
@@ -116,6 +123,7 @@ impl SetQuota {
             receive_bytes_per_second: self.receive_bytes_per_second,
             long_polls: self.long_polls,
             requests_in_flight: self.requests_in_flight,
+            message_bytes: self.message_bytes,
             burst: self.burst.into(),
             on_excess: self.on_excess,
             max_delay: self.max_delay.into(),
@@ -165,8 +173,13 @@ impl Report for QuotaList {
 
 /// What a quota is only for.
 fn only(quota: &Quota) -> String {
-    let patterns =
-        [("client", &quota.client), ("user", &quota.user), ("group", &quota.group), ("topic", &quota.topic)];
+    let patterns = [
+        ("client", &quota.client),
+        ("user", &quota.user),
+        ("group", &quota.group),
+        ("topic", &quota.topic),
+        ("entry", &quota.entry),
+    ];
     let given =
         patterns.into_iter().filter_map(|(name, pattern)| Some(format!("{name} {}", pattern.as_ref()?)));
     let only: Vec<_> = given.collect();
@@ -186,6 +199,7 @@ fn limits(quota: &Quota) -> String {
         size(quota.receive_bytes_per_second, "received/s"),
         count(quota.long_polls.map(Into::into), "long polls"),
         count(quota.requests_in_flight.map(Into::into), "requests in flight"),
+        size(quota.message_bytes, "a message"),
     ];
     limits.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -208,7 +208,9 @@ mod tests {
 
     #[test]
     fn an_empty_file_means_the_defaults_and_a_misspelt_name_is_an_error() {
-        for text in ["", "[tls]", "[backend]", "[backend.embedded]", "[backend.remote]", "[remoting]", "[limits]"] {
+        for text in
+            ["", "[tls]", "[backend]", "[backend.embedded]", "[backend.remote]", "[remoting]", "[limits]"]
+        {
             assert_eq!(toml::from_str::<Config>(text).expect("defaults"), Config::default(), "{text}");
         }
         for text in [

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::context::EntryPoint;
+
 /// An address that clients can reach: a name or an IP address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -23,8 +25,8 @@ pub struct Face {
     pub messaging: bool,
     /// The administration service.
     pub administration: bool,
-    /// Whether everybody may do everything here, whatever access control says elsewhere.
-    pub is_trusted: bool,
+    /// What layers and rules see of it.
+    pub entry: Arc<EntryPoint>,
     /// Where routes find the proxies.
     pub route: Arc<RouteAddresses>,
 }

@@ -169,7 +169,7 @@ impl ByKind {
 }
 
 impl Amount {
-    fn add(&self, Size { messages, bytes }: Size) {
+    fn add(&self, Size { messages, bytes, .. }: Size) {
         if messages > 0 {
             self.messages.fetch_add(messages as u64, Ordering::Relaxed);
             self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -178,7 +178,7 @@ impl Amount {
 
     fn size(&self) -> Size {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as usize;
-        Size { messages: load(&self.messages), bytes: load(&self.bytes) }
+        Size { messages: load(&self.messages), bytes: load(&self.bytes), ..Size::default() }
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     fn a_request_is_counted_by_how_it_ends() {
         let metrics = RequestMetrics::new();
         let context = Context::of_client("c");
-        let size = Size { messages: 2, bytes: 10 };
+        let size = Size { messages: 2, bytes: 10, ..Size::default() };
         let operation =
             Operation { kind: OperationKind::Send, context: &context, topics: &(), groups: &(), size };
         metrics.begin(&operation).finish(&context, Ok(Size::default()));

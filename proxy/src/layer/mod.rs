@@ -134,7 +134,7 @@ impl Layers {
 
     /// What decides whether this client may do what it asks for; nobody does if it may do everything.
     fn access_of(&self, context: &Context) -> Option<&AccessControl> {
-        self.access.as_deref().filter(|_| !context.is_admitted && !context.is_trusted)
+        self.access.as_deref().filter(|_| !context.is_admitted && !context.is_trusted())
     }
 
     /// Who is said to send a request, if access control looks at it.
@@ -247,7 +247,7 @@ mod tests {
         let layers = Layers::new(1, quotas, None);
         let (noisy, quiet) = (Context::of_client("noisy"), Context::of_client("quiet"));
         let send = |context| {
-            let size = Size { messages: 1, bytes: 1 };
+            let size = Size { messages: 1, bytes: 1, largest: 1 };
             layers.enter(&Operation { kind: OperationKind::Send, context, topics: &(), groups: &(), size })
         };
         drop(send(&noisy).expect("room"));

@@ -79,6 +79,26 @@ pub struct Size {
     pub messages: usize,
     /// The bytes of their bodies.
     pub bytes: usize,
+    /// The bytes of the largest body.
+    pub largest: usize,
+}
+
+impl Size {
+    /// The size of messages with these bodies.
+    pub fn of_bodies<'a>(bodies: impl Iterator<Item = &'a [u8]>) -> Self {
+        let add = |sum: Self, body: &[u8]| Self {
+            messages: sum.messages + 1,
+            bytes: sum.bytes + body.len(),
+            largest: sum.largest.max(body.len()),
+        };
+        bodies.fold(Self::default(), add)
+    }
+
+    /// So many messages whose bodies do not travel.
+    #[must_use]
+    pub fn of_messages(messages: usize) -> Self {
+        Self { messages, ..Self::default() }
+    }
 }
 
 /// Something that names topics, or groups.

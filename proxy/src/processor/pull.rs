@@ -96,10 +96,7 @@ impl Command for PullCommand {
 
     fn answer_size(answer: &Pulled) -> Size {
         let Found::Messages(messages) = &answer.found else { return Size::default() };
-        Size {
-            messages: messages.len(),
-            bytes: messages.iter().map(|delivery| delivery.message.body.len()).sum(),
-        }
+        Size::of_bodies(messages.iter().map(|delivery| &*delivery.message.body))
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Pulled, Error> {

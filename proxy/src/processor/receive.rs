@@ -93,10 +93,7 @@ impl Command for ReceiveCommand {
 
     fn answer_size(answer: &Received) -> Size {
         let Received::Messages(leased) = answer else { return Size::default() };
-        Size {
-            messages: leased.len(),
-            bytes: leased.iter().map(|leased| leased.delivery.message.body.len()).sum(),
-        }
+        Size::of_bodies(leased.iter().map(|leased| &*leased.delivery.message.body))
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {

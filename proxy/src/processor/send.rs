@@ -60,10 +60,7 @@ impl Command for SendCommand {
     }
 
     fn size(&self) -> Size {
-        Size {
-            messages: self.messages.len(),
-            bytes: self.messages.iter().map(|draft| draft.body.len()).sum(),
-        }
+        Size::of_bodies(self.messages.iter().map(|draft| &*draft.body))
     }
 
     async fn handle(

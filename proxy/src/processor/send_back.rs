@@ -54,7 +54,7 @@ impl Command for SendBackCommand {
     }
 
     fn size(&self) -> Size {
-        Size { messages: 1, bytes: 0 }
+        Size::of_messages(1)
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

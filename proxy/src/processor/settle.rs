@@ -90,7 +90,7 @@ impl Command for AckCommand {
     }
 
     fn size(&self) -> Size {
-        Size { messages: self.entries.len(), bytes: 0 }
+        Size::of_messages(self.entries.len())
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Vec<AckResult>, Error> {
@@ -156,7 +156,7 @@ impl Command for ChangeCommand {
     }
 
     fn size(&self) -> Size {
-        Size { messages: 1, bytes: 0 }
+        Size::of_messages(1)
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {
@@ -207,7 +207,7 @@ impl Command for ForwardCommand {
     }
 
     fn size(&self) -> Size {
-        Size { messages: 1, bytes: 0 }
+        Size::of_messages(1)
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

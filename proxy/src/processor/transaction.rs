@@ -46,7 +46,7 @@ impl Command for EndTransactionCommand {
     }
 
     fn size(&self) -> Size {
-        Size { messages: 1, bytes: 0 }
+        Size::of_messages(1)
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

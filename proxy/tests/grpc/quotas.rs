@@ -176,6 +176,19 @@ async fn quotas_are_set_listed_and_removed_at_run_time() {
     let listed = text(&listed.stdout);
     assert!(listed.contains("topics  topic  topic t*  1 B sent/s  2s     delayed 100ms  1"), "{listed}");
 
+    let sizes = ["set", "sizes", "--per", "entry", "--entry", "main", "--message-bytes", "8"];
+    assert!(run(&sizes).await.status.success());
+    let refused = send_as(&mut client, "d").await;
+    assert_eq!(refused.code(), pb::Code::MessageBodyTooLarge);
+    assert_eq!(refused.message, "the quota sizes allows 8 bytes for the body of a message");
+    assert!(run(&[&sizes[..], &["--entry", "public"]].concat()).await.status.code() == Some(2), "one entry");
+    let listed = run(&["list"]).await;
+    assert!(
+        text(&listed.stdout).contains("sizes   entry  entry main  8 B a message"),
+        "{}",
+        text(&listed.stdout)
+    );
+
     for (wrong, told) in [
         (&["set", "x", "--per", "client"][..], "it limits nothing"),
         (&["set", "x", "--per", "user", "--long-polls", "1"], "without access control"),

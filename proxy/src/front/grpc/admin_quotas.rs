@@ -16,6 +16,7 @@ pub(super) fn to_wire(quota: Quota) -> pb::Quota {
         Per::User => Wire::User,
         Per::Group => Wire::Group,
         Per::Topic => Wire::Topic,
+        Per::Entry => Wire::Entry,
         Per::Proxy => Wire::Proxy,
     };
     pb::Quota {
@@ -25,6 +26,7 @@ pub(super) fn to_wire(quota: Quota) -> pb::Quota {
         user: quota.user,
         group: quota.group,
         topic: quota.topic,
+        entry: quota.entry,
         requests_per_second: quota.requests_per_second.map(Into::into),
         send_messages_per_second: quota.send_messages_per_second.map(Into::into),
         send_bytes_per_second: quota.send_bytes_per_second.map(Into::into),
@@ -32,6 +34,7 @@ pub(super) fn to_wire(quota: Quota) -> pb::Quota {
         receive_bytes_per_second: quota.receive_bytes_per_second.map(Into::into),
         long_polls: quota.long_polls.map(Into::into),
         requests_in_flight: quota.requests_in_flight.map(Into::into),
+        message_bytes: quota.message_bytes.map(Into::into),
         burst: Some(convert::duration(quota.burst)),
         delay: quota.on_excess == OnExcess::Delay,
         max_delay: Some(convert::duration(quota.max_delay)),
@@ -48,6 +51,7 @@ pub(super) fn quota(quota: Option<pb::Quota>) -> Result<Quota, Status> {
         Wire::User => Per::User,
         Wire::Group => Per::Group,
         Wire::Topic => Per::Topic,
+        Wire::Entry => Per::Entry,
         Wire::Proxy => Per::Proxy,
     };
     let plain = Quota::new(quota.name, per);
@@ -56,6 +60,7 @@ pub(super) fn quota(quota: Option<pb::Quota>) -> Result<Quota, Status> {
         user: quota.user,
         group: quota.group,
         topic: quota.topic,
+        entry: quota.entry,
         requests_per_second: limit(quota.requests_per_second)?,
         send_messages_per_second: limit(quota.send_messages_per_second)?,
         send_bytes_per_second: limit(quota.send_bytes_per_second)?,
@@ -63,6 +68,7 @@ pub(super) fn quota(quota: Option<pb::Quota>) -> Result<Quota, Status> {
         receive_bytes_per_second: limit(quota.receive_bytes_per_second)?,
         long_polls: limit(quota.long_polls)?,
         requests_in_flight: limit(quota.requests_in_flight)?,
+        message_bytes: limit(quota.message_bytes)?,
         burst: duration(quota.burst.as_ref(), plain.burst)?,
         on_excess: if quota.delay { OnExcess::Delay } else { OnExcess::Refuse },
         max_delay: duration(quota.max_delay.as_ref(), plain.max_delay)?,

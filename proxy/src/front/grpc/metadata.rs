@@ -95,7 +95,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, origin: &Origin) -> Resu
         credentials: credentials(headers).map(Box::new),
         certificate: origin.certificate.clone(),
         is_admitted: false,
-        is_trusted: origin.is_trusted,
+        entry: Some(origin.entry.clone()),
         is_continued: false,
         peer: origin.peer.clone(),
         received: call.received,
@@ -109,7 +109,7 @@ pub(super) fn administrator(headers: &HeaderMap, origin: &Origin) -> Context {
     Context {
         credentials,
         is_admitted: false,
-        is_trusted: origin.is_trusted,
+        entry: Some(origin.entry.clone()),
         certificate: origin.certificate.clone(),
         ..Context::of_connection(WireProtocol::Grpc, text(headers, CLIENT_ID), &origin.peer)
     }

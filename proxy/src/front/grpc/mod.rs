@@ -191,7 +191,7 @@ impl Protocol for Server {
         let budget = self.budget.connection();
         let service = dispatch::Connection {
             shared: self.shared.clone(),
-            origin: connection.origin(self.shared.face.is_trusted),
+            origin: connection.origin(self.shared.face.entry.clone()),
             web: self.web.clone().map(|web| (web, WebPeer::from(&connection))),
             budget: budget.clone(),
         };

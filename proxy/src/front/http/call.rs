@@ -77,7 +77,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
             credentials: credentials.map(Box::new),
             certificate: peer.certificate,
             is_admitted: false,
-            is_trusted: shared.is_trusted,
+            entry: Some(shared.entry.clone()),
             is_continued: false,
             peer: peer.address.to_string().into(),
             received,

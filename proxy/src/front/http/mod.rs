@@ -46,6 +46,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tower_service::Service;
 
+use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
 use crate::front::face::Face;
 use crate::front::port::{
@@ -86,8 +87,7 @@ struct Shared {
     processor: Arc<Processor>,
     config: HttpConfig,
     transport: TransportConfig,
-    /// Whether everybody may do everything here.
-    is_trusted: bool,
+    entry: Arc<EntryPoint>,
     streams: Streams,
 }
 
@@ -105,7 +105,7 @@ impl Server {
             processor: self.processor.clone(),
             config: self.config.clone(),
             transport: transport.clone(),
-            is_trusted: face.is_trusted,
+            entry: face.entry.clone(),
             streams: self.streams.clone(),
         };
         let router = openapi::router(face, &self.config).with_state(Arc::new(shared));

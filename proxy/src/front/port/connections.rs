@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::context::Origin;
+use crate::context::{EntryPoint, Origin};
 
 use super::{ConnectionBudget, PortCounts, TransportConfig};
 
@@ -189,8 +189,8 @@ impl Connection {
 
     /// Where its requests come from.
     #[must_use]
-    pub fn origin(&self, is_trusted: bool) -> Origin {
-        Origin { peer: self.peer.to_string().into(), certificate: self.certificate.clone(), is_trusted }
+    pub fn origin(&self, entry: Arc<EntryPoint>) -> Origin {
+        Origin { peer: self.peer.to_string().into(), certificate: self.certificate.clone(), entry }
     }
 
     /// The names in the client's certificate, if it has shown one.

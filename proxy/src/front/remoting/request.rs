@@ -136,7 +136,7 @@ impl Request {
             credentials: self.credentials.clone(),
             certificate: self.session.origin().certificate.clone(),
             is_admitted: false,
-            is_trusted: self.session.origin().is_trusted,
+            entry: Some(self.session.origin().entry.clone()),
             is_continued,
             peer: self.session.peer().clone(),
             received: Instant::now(),
@@ -181,7 +181,8 @@ impl Request {
         groups: &dyn Names,
     ) -> Result<(), Refusal> {
         let messages = usize::from(kind == OperationKind::Send);
-        let size = Size { messages, bytes: messages * self.command.body.len() };
+        let largest = self.command.body.len();
+        let size = Size { messages, bytes: messages * largest, largest };
         let operation = Operation { kind, context: &self.context(), topics, groups, size };
         self.shared.processor.check(&operation).map_err(Refusal::from)
     }

@@ -58,7 +58,7 @@ impl Session {
         let (pushes, pushed) = PushStream::open();
         let local = connection.local();
         let session = Self {
-            origin: connection.origin(face.is_trusted),
+            origin: connection.origin(face.entry.clone()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             face: face.clone(),
             link,

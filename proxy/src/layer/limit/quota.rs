@@ -26,6 +26,9 @@ pub struct Quota {
     /// Only requests that name such a topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
+    /// Only requests that come in at such an entry; `main` is the proxy's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<String>,
     /// Requests of any kind per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<NonZeroU64>,
@@ -47,6 +50,9 @@ pub struct Quota {
     /// Other requests at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_in_flight: Option<NonZeroU32>,
+    /// Bytes of the body of each message that is sent. Larger ones are refused, whatever `on_excess` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_bytes: Option<NonZeroU64>,
     /// How much may come at once, as the time for which the limits per second allow as much.
     #[serde(default = "one_second", with = "humantime_serde")]
     pub burst: Duration,
@@ -73,6 +79,8 @@ pub enum Per {
     Group,
     /// Each topic.
     Topic,
+    /// Each address that the proxy listens on.
+    Entry,
     /// All requests together.
     Proxy,
 }
@@ -119,6 +127,7 @@ impl Quota {
             user: None,
             group: None,
             topic: None,
+            entry: None,
             requests_per_second: None,
             send_messages_per_second: None,
             send_bytes_per_second: None,
@@ -126,6 +135,7 @@ impl Quota {
             receive_bytes_per_second: None,
             long_polls: None,
             requests_in_flight: None,
+            message_bytes: None,
             burst: one_second(),
             on_excess: OnExcess::default(),
             max_delay: one_second(),
@@ -150,7 +160,8 @@ impl Quota {
             ));
         }
         let has_rate = Rate::ALL.iter().any(|rate| self.rate(*rate).is_some());
-        if !has_rate && Gauge::ALL.iter().all(|gauge| self.gauge(*gauge).is_none()) {
+        let has_size = self.message_bytes.is_some();
+        if !has_rate && !has_size && Gauge::ALL.iter().all(|gauge| self.gauge(*gauge).is_none()) {
             return Err("it limits nothing; give it a limit such as send_messages_per_second".to_owned());
         }
         for (name, time) in [("burst", self.burst), ("max_delay", self.max_delay)] {
@@ -216,6 +227,7 @@ impl Per {
             Self::User => "for each user",
             Self::Group => "for each group",
             Self::Topic => "for each topic",
+            Self::Entry => "for each entry",
             Self::Proxy => "for all requests together",
         }
     }

@@ -151,7 +151,7 @@ impl Quotas {
     /// Lets a request of this user in, unless it exceeds a quota. With `may_wait`, it may have to wait for its turn.
     ///
     /// # Errors
-    /// `Busy`, with the quota and the time to wait.
+    /// `Busy`, with the quota and the time to wait, or `BodyTooLarge`.
     pub(in crate::layer) fn enter(
         &self,
         operation: &Operation<'_>,
@@ -175,6 +175,12 @@ impl Quotas {
         let asking = Asking { context, user, group: first(operation.groups), topic: first(operation.topics) };
         let client = self.hasher.hash_one((user, &context.client_id, context.host()));
         let rules = self.rules.read().clone();
+        // First: who is told to try again later must be able to succeed then.
+        let too_large =
+            rules.iter().find(|rule| rule.is_exceeded_by(operation.size) && rule.applies_to(&asking));
+        if let Some(rule) = too_large {
+            return Err(rule.oversized());
+        }
         let mut held = Held { parts: Vec::new(), demand, turn: None };
         for rule in rules.iter().filter(|rule| rule.applies_to(&asking)) {
             let Some(name) = rule.name(&asking, client, &self.hasher) else { continue };
@@ -215,7 +221,7 @@ impl Rule {
     }
 
     fn applies_to(&self, asking: &Asking<'_>) -> bool {
-        let Quota { client, user, group, topic, .. } = &self.quota;
+        let Quota { client, user, group, topic, entry, .. } = &self.quota;
         let matches = |pattern: &Option<String>, name: Option<&str>| {
             pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| pattern::matches(pattern, name)))
         };
@@ -223,6 +229,20 @@ impl Rule {
             && matches(user, asking.user)
             && matches(group, asking.group)
             && matches(topic, asking.topic)
+            && matches(entry, asking.context.entry_name())
+    }
+
+    /// Whether one of these bodies is too large.
+    fn is_exceeded_by(&self, size: Size) -> bool {
+        self.quota.message_bytes.is_some_and(|limit| size.largest as u64 > limit.get())
+    }
+
+    fn oversized(&self) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let Quota { name, message_bytes, .. } = &self.quota;
+        let limit = message_bytes.map_or(0, u64::from);
+        let message = format!("the quota {name} allows {limit} bytes for the body of a message");
+        Error::new(ErrorKind::BodyTooLarge, message)
     }
 
     /// Which bucket a request belongs to; `None` if it names nothing that this quota is for.
@@ -234,6 +254,7 @@ impl Rule {
             Per::User => asking.user.map(hash),
             Per::Group => asking.group.map(hash),
             Per::Topic => asking.topic.map(hash),
+            Per::Entry => asking.context.entry_name().map(hash),
             Per::Proxy => Some(None),
         }
     }

@@ -3,6 +3,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
+use crate::context::EntryPoint;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,7 +43,7 @@ impl Requests {
     }
 
     fn one(&self, client: &str, kind: OperationKind) -> Entered {
-        self.enter(&Context::of_client(client), kind, Size { messages: 1, bytes: 10 })
+        self.enter(&Context::of_client(client), kind, Size { messages: 1, bytes: 10, largest: 1 })
     }
 
     fn send(&self, client: &str) -> bool {
@@ -74,12 +75,31 @@ fn what_exceeds_a_quota_is_refused_and_told_how_long_to_wait() {
 }
 
 #[test]
+fn a_message_that_is_too_large_is_refused_and_takes_nothing() {
+    let larger = Quota { message_bytes: some(10), on_excess: OnExcess::Delay, ..sends(Per::Client, 2) };
+    let requests = Requests::of(larger);
+    let client = Context::of_client("a");
+    let send = |sizes: &[usize]| {
+        let bodies: Vec<_> = sizes.iter().map(|size| vec![0; *size]).collect();
+        requests.enter(&client, OperationKind::Send, Size::of_bodies(bodies.iter().map(|body| &**body)))
+    };
+    let refused = send(&[1, 11]).err().map(|error| (error.kind, error.message));
+    let text = "the quota q allows 10 bytes for the body of a message".to_owned();
+    assert_eq!(refused, Some((ErrorKind::BodyTooLarge, text)));
+    let held = send(&[10, 10]).expect("two messages at once").expect("a quota");
+    assert_eq!((held.turn, requests.quotas.list()[0].refused), (None, 1));
+}
+
+#[test]
 fn a_quota_is_for_what_its_patterns_match() {
+    let entry = Arc::new(EntryPoint { name: "public".into(), is_trusted: false });
+    let app = Context { entry: Some(entry), ..Context::of_client("app-1") };
     let quota = |change: fn(&mut Quota)| {
         let mut quota = sends(Per::Proxy, 1);
         change(&mut quota);
         let requests = Requests::of(quota);
-        requests.passing("app-1", 3)
+        let send = || requests.enter(&app, OperationKind::Send, Size { messages: 1, bytes: 1, largest: 1 });
+        (0..3).filter(|_| send().is_ok()).count()
     };
     for (change, passing) in [
         ((|quota| quota.client = Some("app-*".to_owned())) as fn(&mut Quota), 1),
@@ -90,6 +110,9 @@ fn a_quota_is_for_what_its_patterns_match() {
         (|quota| quota.topic = Some("x*".to_owned()), 3),
         (|quota| quota.group = Some("*".to_owned()), 1),
         (|quota| (quota.group, quota.topic) = (Some("g".to_owned()), Some("x".to_owned())), 3),
+        (|quota| quota.entry = Some("public".to_owned()), 1),
+        (|quota| quota.entry = Some("main".to_owned()), 3),
+        (|quota| quota.per = Per::Entry, 1),
         (|quota| quota.per = Per::User, 1),
         (|quota| quota.per = Per::Topic, 1),
         (|quota| quota.per = Per::Group, 1),
@@ -147,7 +170,7 @@ fn a_receive_is_charged_for_what_it_brought() {
         let empty = receive(&requests).expect("tokens").expect("held");
         empty.charge_at(Size::default(), requests.now);
         let held = receive(&requests).expect("tokens").expect("held");
-        held.charge_at(Size { messages: 32, bytes: 3200 }, requests.now);
+        held.charge_at(Size { messages: 32, bytes: 3200, largest: 1 }, requests.now);
         assert!(receive(&requests).is_err());
         requests.now += 2 * SECOND;
         assert!(receive(&requests).is_err(), "the debt is 2.2 s");
@@ -190,7 +213,7 @@ fn excess_is_delayed_within_bounds_if_so_configured() {
     }
     assert!(!requests.send("a"), "it would wait for more than max_delay");
     let hurried = Context { deadline: Some(requests.now + SECOND), ..Context::of_client("b") };
-    let send = || requests.enter(&hurried, OperationKind::Send, Size { messages: 1, bytes: 1 });
+    let send = || requests.enter(&hurried, OperationKind::Send, Size { messages: 1, bytes: 1, largest: 1 });
     let passing = (0..30).filter(|_| send().is_ok()).count();
     assert_eq!(passing, 15, "half of its time may pass");
     let QuotaStatus { delayed, .. } = &requests.quotas.list()[0];
@@ -261,7 +284,7 @@ fn clients_of_one_quota_get_equal_shares_of_what_is_scarce() {
 #[test]
 fn large_requests_of_one_client_do_not_keep_small_ones_of_another_from_their_share() {
     let mut requests = Requests::of(sends(Per::Topic, 100));
-    let batch = Size { messages: 32, bytes: 32 };
+    let batch = Size { messages: 32, bytes: 32, largest: 1 };
     let (mut batches, mut single) = (0, 0);
     for _ in 0..1000 {
         requests.now += Duration::from_millis(10);
@@ -294,7 +317,7 @@ proptest! {
         for (pause, client, messages) in steps {
             requests.now += Duration::from_millis(pause);
             let context = Context::of_client(&client.to_string());
-            let entered = requests.enter(&context, OperationKind::Send, Size { messages, bytes: 0 });
+            let entered = requests.enter(&context, OperationKind::Send, Size::of_messages(messages));
             let Ok(held) = entered else { continue };
             if shared || client == 0 {
                 passed.push((held.and_then(|held| held.turn).unwrap_or(requests.now), messages));
