@@ -43,6 +43,15 @@ mod part_of_this_build {
         config.http.enabled
     }
 
+    /// Whether it serves the console, entries aside.
+    pub(in crate::app) fn has_console(config: &Config) -> bool {
+        #[cfg(feature = "console")]
+        let wanted = config.http.console;
+        #[cfg(not(feature = "console"))]
+        let wanted = false;
+        wanted && is_enabled(config)
+    }
+
     /// Whether it is served at this entry.
     pub(in crate::app) fn is_of(entry: &EntryConfig) -> bool {
         entry.protocols.contains(&EntryProtocol::Http)
@@ -69,9 +78,13 @@ mod part_of_this_build {
         false
     }
 
+    pub(in crate::app) fn has_console(_: &Config) -> bool {
+        false
+    }
+
     pub(in crate::app) fn is_of(_: &EntryConfig) -> bool {
         false
     }
 }
 
-pub(super) use part_of_this_build::{HttpFronts, is_enabled, is_of};
+pub(super) use part_of_this_build::{HttpFronts, has_console, is_enabled, is_of};

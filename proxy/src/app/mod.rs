@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
 use crate::front::metrics::{MetricsServer, Sources};
-use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TransportConfig};
+use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
 use crate::layer::{
     AccessControl, AccessError, AccessLog, AccessLogError, Layers, Observers, Quotas, RequestMetrics,
@@ -357,6 +357,11 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     }
     if let Some(address) = app.metrics_address()? {
         announce(&format!("metrics on http://{address}/metrics"))?;
+    }
+    if http::has_console(&app.config) {
+        let address = app.admin_address()?.map_or_else(|| app.address(), Ok)?;
+        let scheme = if app.config.tls.mode == TlsMode::Required { "https" } else { "http" };
+        announce(&format!("console on {scheme}://{address}/console/"))?;
     }
     if let Some(log) = app.access_log.clone() {
         let mut hangup = signal(SignalKind::hangup())?;

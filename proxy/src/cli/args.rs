@@ -17,6 +17,8 @@ Examples:
       Run in front of Apache RocketMQ. Start as many proxies as you like, all with the same secret.
   rocketmq-thin-proxy --metrics-listen 127.0.0.1:9464 --access-log access.log
       Show Prometheus what happens (http://127.0.0.1:9464/metrics), and write a line for each request.
+  rocketmq-thin-proxy --http true --console true
+      Look at topics, groups and messages with a web browser: http://127.0.0.1:8081/console/
   rocketmq-thin-proxy topic create orders --type fifo
   rocketmq-thin-proxy group create billing --fifo --max-retries 3
       Create a topic and a group on the running proxy.
@@ -78,6 +80,11 @@ pub(super) struct Serve {
     #[cfg(feature = "http")]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_HTTP")]
     http: Option<bool>,
+
+    /// Serve the console, a page for web browsers, at /console/ where HTTP and administration are [default: false]
+    #[cfg(feature = "console")]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_CONSOLE")]
+    console: Option<bool>,
 
     /// Trust PROXY protocol headers from load balancers in these networks, such as 10.0.0.0/8 [default: none]
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
@@ -147,6 +154,8 @@ impl Serve {
         overwrite(&mut config.remoting.enabled, self.remoting);
         #[cfg(feature = "http")]
         overwrite(&mut config.http.enabled, self.http);
+        #[cfg(feature = "console")]
+        overwrite(&mut config.http.console, self.console);
         overwrite_option(&mut config.access.file, self.access_file);
         overwrite_option(&mut config.admin_listen, self.admin_listen);
         overwrite_option(&mut config.access_log.file, self.access_log);

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+#[cfg(feature = "console")]
+use super::EntryProtocol;
 use super::findings::{Findings, Setting};
 use super::{Config, EntryAccess, EntryConfig};
 use crate::backend::embedded::EmbeddedConfig;
@@ -144,6 +146,11 @@ impl Config {
             let problem = "it has no effect without access_log.file: there is no access log";
             findings.warn("access_log.slow", problem, "set access_log.file, or remove this setting");
         }
+        #[cfg(feature = "console")]
+        if self.http.console && !self.serves_http_administration() {
+            let problem = "it has no effect: nowhere are both HTTP and administration";
+            findings.warn("http.console", problem, "set http.enabled = true, or remove this setting");
+        }
         let tls = |findings: &mut Findings, at: Setting, tls: &TlsConfig| {
             if tls.mode == TlsMode::Off && tls.certificate.is_some() {
                 findings.warn(at, "it has no effect with mode = \"off\"", "remove it, or change tls.mode");
@@ -155,6 +162,14 @@ impl Config {
                 tls(findings, Setting::of(["entries", &index.to_string(), "tls", "certificate"]), own);
             }
         }
+    }
+
+    /// Whether administration is there over HTTP, at `listen`, `admin_listen` or an entry.
+    #[cfg(feature = "console")]
+    fn serves_http_administration(&self) -> bool {
+        let of_entry =
+            |entry: &EntryConfig| entry.administration && entry.protocols.contains(&EntryProtocol::Http);
+        self.http.enabled || self.entries.iter().any(of_entry)
     }
 
     /// What strangers could read or do.

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proxy::config::Config;
 use rocketmq_thin_proxy::remoting::Command;
 use serde_json::Value;
 use sha1::Sha1;
@@ -41,6 +42,14 @@ pub(crate) fn offline(file: &Path, arguments: &[&str]) -> Value {
 impl Guarded {
     /// A proxy that knows these users, each with these policies.
     pub(crate) async fn start(users: &[(&str, &[&[&str]])]) -> (Self, Vec<String>) {
+        Self::start_with(users, |_| {}).await
+    }
+
+    /// The same, with further settings.
+    pub(crate) async fn start_with(
+        users: &[(&str, &[&[&str]])],
+        change: impl FnOnce(&mut Config),
+    ) -> (Self, Vec<String>) {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("access.toml");
         let mut secrets = Vec::new();
@@ -56,6 +65,7 @@ impl Guarded {
             config.access.file = Some(access);
             config.remoting.enabled = true;
             config.http.enabled = true;
+            change(config);
         })
         .await;
         (Self { proxy, file, _folder: folder }, secrets)

@@ -161,6 +161,8 @@ async fn warnings_let_a_proxy_start_and_flags_count() {
     assert!(before.succeeds, "{}", before.printed);
     assert!(before.printed.contains("proxy.toml:1: warning: backend.embedded: "), "{}", before.printed);
     assert!(before.printed.contains("warning: handle_key: "), "{}", before.printed);
+    let console = checked("[http]\nconsole = true\n", &[]).await;
+    assert!(console.printed.contains("proxy.toml:2: warning: http.console: "), "{}", console.printed);
     let wrong = checked(text, &["--listen", "8081", "--log", "loud"]).await;
     assert!(!wrong.succeeds);
     for setting in ["listen", "log.level"] {

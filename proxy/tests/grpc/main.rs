@@ -10,6 +10,7 @@ mod classic_consumer;
 mod classic_queue;
 mod classic_retry;
 mod classic_tools;
+mod console;
 mod dead_letters;
 mod drain;
 mod entries;

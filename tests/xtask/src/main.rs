@@ -9,6 +9,7 @@ mod brokers;
 mod check;
 mod cluster;
 mod conform;
+mod console;
 mod contract;
 mod crash;
 mod docs;
@@ -35,7 +36,7 @@ mod tool;
 mod typed;
 mod workspace;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -126,6 +127,12 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Click through the proxy's console in Chromium, and check its accessibility
+    Console {
+        /// Keep pictures of all views in this folder
+        #[arg(long, value_name = "FOLDER")]
+        screenshots: Option<PathBuf>,
+    },
     /// Fuzz the code that reads bytes from strangers, with libFuzzer
     Fuzz {
         /// The target
@@ -196,6 +203,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Cluster { arguments } => cluster::run(workspace, &arguments),
         Verb::Fleet { arguments } => fleet::run(workspace, &arguments),
         Verb::Crash { arguments } => crash::run(workspace, &arguments),
+        Verb::Console { screenshots } => console::run(workspace, screenshots.as_deref()),
         Verb::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
         Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { only: Some(Measured::Broker), .. } => bench::broker(workspace),

@@ -9,7 +9,7 @@ use crate::{
     artefacts::Profile,
     bindings,
     brokers::{Brokers, OLDEST},
-    conform, contract, crash,
+    conform, console, contract, crash,
     examples::{self, Run},
     installed::Installed,
     interop::{self, Guest},
@@ -80,9 +80,9 @@ fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Resu
         tally.add(outcome?);
     }
 
-    step::heading("Examples, what runs in front of old brokers, and crashes");
+    step::heading("Examples, what runs in front of old brokers, crashes, and the console");
     examples::compile(workspace, &installed, scope.languages)?;
-    let parts: [Part; 3] = [examples, old_brokers, crashes];
+    let parts: [Part; 4] = [examples, old_brokers, crashes, console_in_a_browser];
     for outcome in step::side_by_side(&parts, |part| part(workspace, &installed, scope)) {
         tally.add(outcome?);
     }
@@ -162,6 +162,21 @@ fn crashes(workspace: &Workspace, installed: &Installed<'_>, _: &Scope<'_>) -> R
     let mut tally = Tally::default();
     let mut command = crash::command(workspace, installed.artefacts())?;
     tally.count(&step::attempt(workspace, "crashes under load", &mut command)?)?;
+    Ok(tally)
+}
+
+/// The proxy's console, for which Node drives a browser.
+fn console_in_a_browser(
+    workspace: &Workspace,
+    installed: &Installed<'_>,
+    scope: &Scope<'_>,
+) -> Result<Tally> {
+    let mut tally = Tally::default();
+    if scope.languages.contains(&Language::Node)
+        && let Some(mut tests) = console::command(workspace, installed.artefacts())?
+    {
+        tally.count(&step::attempt(workspace, "console in a browser", &mut tests)?)?;
+    }
     Ok(tally)
 }
 

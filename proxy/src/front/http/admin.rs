@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::call::{Caller, Parameters};
 use super::problem::Problem;
-use super::{Shared, admin_groups, admin_messages, admin_topics, times};
+use super::{Shared, admin_groups, admin_messages, admin_quotas, admin_topics, times};
 use crate::processor::{ClientFilter, ConnectedClient};
 use crate::service::StoredBytes;
 
@@ -29,6 +29,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(admin_groups::resend))
         .routes(routes!(admin_topics::summaries))
         .routes(routes!(admin_groups::summaries))
+        .routes(routes!(admin_quotas::list, admin_quotas::set))
+        .routes(routes!(admin_quotas::remove))
         .routes(routes!(clients))
         .routes(routes!(store))
 }

@@ -48,6 +48,8 @@ pub(super) struct Search {
     /// How bodies are written.
     #[param(inline)]
     bodies: BodyFormat,
+    /// The most bytes of each body that are returned; a longer body is cut. As many as the page has room for by default.
+    max_body: Option<usize>,
 }
 
 /// What was found.
@@ -67,7 +69,7 @@ pub(super) struct Found {
 struct FoundMessage {
     /// The broker that holds it.
     broker: String,
-    /// How long its body is. A longer body than the page has room for is cut.
+    /// How long its body is, also if it was cut.
     body_bytes: usize,
     #[serde(flatten)]
     message: StoredMessage,
@@ -115,7 +117,7 @@ pub(super) async fn read(
         queue_id: search.queue,
         offset: search.offset,
         max,
-        max_body: PAGE_BYTES / max,
+        max_body: search.max_body.map_or(PAGE_BYTES / max, |bytes| bytes.min(PAGE_BYTES / max)),
         from: time("from", search.from)?,
         to: time("to", search.to)?,
         wanted,

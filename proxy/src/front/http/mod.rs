@@ -10,10 +10,13 @@
 mod admin;
 mod admin_groups;
 mod admin_messages;
+mod admin_quotas;
 mod admin_topics;
 mod call;
 mod cloud_events;
 mod config;
+#[cfg(feature = "console")]
+mod console;
 mod credentials;
 mod events;
 mod message;

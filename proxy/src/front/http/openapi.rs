@@ -68,6 +68,11 @@ pub(super) fn router(face: &Face, config: &HttpConfig) -> Router<Arc<Shared>> {
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             Problem::http(StatusCode::METHOD_NOT_ALLOWED, format!("{} has no {method}", uri.path()))
         });
+    #[cfg(feature = "console")]
+    let router = match face.administration && config.console {
+        true => router.merge(super::console::router()),
+        false => router,
+    };
     match cors(config) {
         Some(cors) => router.layer(cors),
         None => router,

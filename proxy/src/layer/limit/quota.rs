@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How much some requests may do. Every pattern that is given must match the request; in a pattern, `*` stands for any
 /// characters. A quota has at least one limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
     /// The name by which refusals and commands call it.
@@ -31,30 +32,39 @@ pub struct Quota {
     pub entry: Option<String>,
     /// Requests of any kind per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub requests_per_second: Option<NonZeroU64>,
     /// Messages that are sent, per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub send_messages_per_second: Option<NonZeroU64>,
     /// Bytes of their bodies, per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub send_bytes_per_second: Option<NonZeroU64>,
     /// Messages that are delivered, per second. What a receive brings is counted afterwards: the next one waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub receive_messages_per_second: Option<NonZeroU64>,
     /// Bytes of their bodies, per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub receive_bytes_per_second: Option<NonZeroU64>,
     /// Receives and pulls at a time, most of which wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u32>, minimum = 1))]
     pub long_polls: Option<NonZeroU32>,
     /// Other requests at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u32>, minimum = 1))]
     pub requests_in_flight: Option<NonZeroU32>,
     /// Bytes of the body of each message that is sent. Larger ones are refused, whatever `on_excess` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub message_bytes: Option<NonZeroU64>,
     /// How much may come at once, as the time for which the limits per second allow as much.
     #[serde(default = "one_second", with = "humantime_serde")]
+    #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
     pub burst: Duration,
     /// What becomes of a request beyond it.
     #[serde(default)]
@@ -62,11 +72,13 @@ pub struct Quota {
     /// How long a request is delayed at most. One that had to wait for longer is refused, and so is one that would use up
     /// half the time that its client waits.
     #[serde(default = "one_second", with = "humantime_serde")]
+    #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
     pub max_delay: Duration,
 }
 
 /// Who has a quota each. All but `client` share theirs among several clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
     /// Each client: the id that it gives itself, and the address it comes from.
@@ -87,6 +99,7 @@ pub enum Per {
 
 /// What becomes of a request that exceeds a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnExcess {
     /// It is refused, and told how long to wait.

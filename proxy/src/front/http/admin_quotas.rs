@@ -1,0 +1,91 @@
+//! Administration of quotas.
+
+use std::sync::Arc;
+
+use axum::Json as JsonAnswer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::call::{Caller, Json, Named};
+use super::problem::Problem;
+use crate::layer::{Quota, QuotaStatus};
+
+/// The quotas of this proxy.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct QuotaList {
+    quotas: Vec<QuotaInForce>,
+}
+
+/// A quota, and what it has done.
+#[derive(Debug, Serialize, ToSchema)]
+struct QuotaInForce {
+    #[serde(flatten)]
+    quota: Quota,
+    /// Requests that it has refused.
+    refused: u64,
+    /// Requests that it has delayed.
+    delayed: u64,
+}
+
+/// List the quotas of this proxy, and what they have refused
+#[utoipa::path(
+    get, path = "/v1/quotas", operation_id = "listQuotas", tag = "administration",
+    responses(
+        (status = 200, description = "The quotas", body = QuotaList),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+) -> Result<JsonAnswer<QuotaList>, Problem> {
+    caller.may(&shared, "ListQuotas")?;
+    let quotas = shared.processor.quotas().list().into_iter();
+    let quotas =
+        quotas.map(|QuotaStatus { quota, refused, delayed }| QuotaInForce { quota, refused, delayed });
+    Ok(JsonAnswer(QuotaList { quotas: quotas.collect() }))
+}
+
+/// Set a quota of this proxy, until its next start
+///
+/// It takes the place of the one that has its name.
+#[utoipa::path(
+    post, path = "/v1/quotas", operation_id = "setQuota", tag = "administration", request_body = Quota,
+    responses(
+        (status = 204, description = "It is in force"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn set(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Json(quota): Json<Quota>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "SetQuota")?;
+    shared.processor.quotas().set(quota).map_err(Problem::bad_request)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Remove a quota of this proxy, until its next start
+#[utoipa::path(
+    delete, path = "/v1/quotas/{quota}", operation_id = "removeQuota", tag = "administration",
+    params(("quota" = String, Path)),
+    responses(
+        (status = 204, description = "It was removed"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "RemoveQuota")?;
+    match shared.processor.quotas().remove(&name) {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::http(StatusCode::NOT_FOUND, format!("there is no quota {name}"))),
+    }
+}

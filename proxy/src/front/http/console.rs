@@ -1,0 +1,119 @@
+//! The console: a page for administrators, which calls this front end's administration like any other client.
+//!
+//! It is plain HTML, CSS and JavaScript modules in `console/`, embedded as they are. The page gets no data and no rights
+//! with its files: every request that it makes carries the credentials that the administrator has typed in, and is let in
+//! or refused by the handlers of administration.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+
+use super::Shared;
+use super::problem::Problem;
+
+/// What a page may load and do. Texts of messages are hostile: even if one became a part of the page, it could neither run
+/// nor send anything elsewhere.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      form-action 'none'; base-uri 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
+
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    // The files of one version belong together.
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+];
+
+/// The name and content of these files.
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("console/", $name)))),*]
+    };
+}
+
+const INDEX: &str = "index.html";
+const ASSETS: &[(&str, &str)] = &assets![
+    "api.js",
+    "app.js",
+    "dialog.js",
+    "dom.js",
+    "form.js",
+    "format.js",
+    "icon.svg",
+    "index.html",
+    "style.css",
+    "table.js",
+    "views/body.js",
+    "views/clients.js",
+    "views/dead-letters.js",
+    "views/group-form.js",
+    "views/group.js",
+    "views/groups.js",
+    "views/message.js",
+    "views/messages.js",
+    "views/overview.js",
+    "views/quotas.js",
+    "views/sign-in.js",
+    "views/topic-form.js",
+    "views/topic.js",
+    "views/topics.js",
+];
+
+/// The routes of the console.
+pub(super) fn router() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/console", get(async || Redirect::permanent("/console/")))
+        .route("/console/", get(async || file(INDEX)))
+        .route("/console/{*path}", get(async |Path(path): Path<String>| file(&path)))
+}
+
+fn file(name: &str) -> Response {
+    let Some((name, content)) = ASSETS.iter().find(|(known, _)| *known == name) else {
+        return Problem::http(StatusCode::NOT_FOUND, "the console has no such file").into_response();
+    };
+    (HEADERS, [(header::CONTENT_TYPE, media_type(name))], *content).into_response()
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "html")) => "text/html; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "js")) => "text/javascript; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/front/http/console");
+        let mut folders = vec![std::path::PathBuf::from(folder)];
+        let mut there = Vec::new();
+        while let Some(next) = folders.pop() {
+            for entry in std::fs::read_dir(next).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => there.push(path.strip_prefix(folder).expect("a prefix").display().to_string()),
+                }
+            }
+        }
+        there.sort_unstable();
+        let mut served: Vec<_> = ASSETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        served.sort_unstable();
+        assert_eq!(served, there);
+        for (name, _) in ASSETS {
+            assert_ne!(media_type(name), "application/octet-stream", "{name}");
+        }
+    }
+}

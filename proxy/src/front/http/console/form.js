@@ -1,0 +1,50 @@
+// Labelled fields.
+
+import { h } from './dom.js';
+
+let made = 0;
+
+// A field has a `name`, a `label`, a `type` (text, number, time, select, check, secret), a `value`, and a `hint`.
+export function fields(specs) {
+  const all = specs.map((spec) => [spec, field(spec)]);
+  return {
+    elements: all.map(([, { element }]) => element),
+    inputs: Object.fromEntries(all.map(([{ name }, { input }]) => [name, input])),
+    // By name; a field that was left empty has `undefined`.
+    values: () => Object.fromEntries(all.map(([{ name }, { value }]) => [name, value()])),
+  };
+}
+
+function field({ label, type = 'text', value, hint, required, options = [], min, placeholder, list }) {
+  made += 1;
+  const id = `field-${made}`;
+  const described = hint && `${id}-hint`;
+  const shared = { id, required, 'aria-describedby': described };
+  const text = hint && h('small', { id: described }, hint);
+  if (type === 'check') {
+    const input = h('input', { ...shared, type: 'checkbox', checked: value === true });
+    const element = h('div', { class: 'field check' }, input, h('label', { for: id }, label), text);
+    return { element, input, value: () => input.checked };
+  }
+  let input;
+  if (type === 'select') {
+    const option = ([key, text]) => h('option', { value: key, selected: key === value }, text);
+    input = h('select', shared, options.map(option));
+  } else {
+    const types = { text: 'text', number: 'number', time: 'datetime-local', secret: 'password' };
+    const suggestions = list && `${id}-list`;
+    input = h('input', {
+      ...shared, type: types[type], value: value ?? '', min, placeholder, list: suggestions, step: type === 'time' ? 1 : undefined,
+      autocomplete: type === 'secret' ? 'current-password' : 'off', spellcheck: 'false',
+    });
+    if (list) list.id = suggestions;
+  }
+  const read = () => {
+    if (input.value === '') return undefined;
+    if (type === 'number') return Number(input.value);
+    return type === 'time' ? new Date(input.value).toISOString() : input.value.trim();
+  };
+  const element = h('div', { class: 'field' }, h('label', { for: id }, label), input, list, text);
+  // A secret may begin and end with anything.
+  return { element, input, value: type === 'secret' ? () => input.value : read };
+}

@@ -1,0 +1,45 @@
+// Signing in with a user of access control.
+
+import { Problem, get, keepSignIn, signIn, signOut } from '../api.js';
+import { h, problem, replace } from '../dom.js';
+import { fields } from '../form.js';
+
+// `failure` is why the credentials that were there are not accepted.
+export function signInForm({ failure, done }) {
+  const { elements, inputs, values } = fields([
+    { name: 'user', label: 'Access key', required: true },
+    { name: 'secret', label: 'Secret key', type: 'secret', required: true },
+  ]);
+  inputs.user.autocomplete = 'username';
+  const why = h('div', {}, failure && problem(failure));
+  const submit = h('button', { type: 'submit', class: 'primary' }, 'Sign in');
+  const form = h('form', {
+    onsubmit: async (event) => {
+      event.preventDefault();
+      submit.disabled = true;
+      const { user, secret } = values();
+      signIn(user, secret);
+      try {
+        await get('/v1/clients', { query: { group: '-' } });
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        // A user without the right to list clients is a user.
+        if (error.status !== 403) {
+          signOut();
+          replace(why, problem(new Problem(error.status, `That did not work: ${error.message}`)));
+          inputs.secret.select();
+          return;
+        }
+      } finally {
+        submit.disabled = false;
+      }
+      keepSignIn();
+      done();
+    },
+  }, elements, why, submit);
+  const element = h('section', { class: 'panel sign-in' },
+    h('h1', {}, 'Sign in'),
+    h('p', { class: 'quiet' }, 'You need a user of the proxy’s access control. The secret key stays in this tab.'),
+    form);
+  return { element, focus: () => inputs.user.focus() };
+}

@@ -1,0 +1,50 @@
+// Creating a topic, and changing its settings.
+
+import { call, path } from '../api.js';
+import { ask } from '../dialog.js';
+
+export const TYPES = [
+  ['normal', 'normal'], ['fifo', 'fifo: in order within a message group'], ['delay', 'delay: delivered at a time'],
+  ['transaction', 'transaction'], ['mixed', 'mixed: the ones above'], ['priority', 'priority'], ['lite', 'lite: messages of lite topics'],
+];
+const PERMISSIONS = [['rw', 'send and receive'], ['r', 'receive'], ['w', 'send'], ['none', 'nothing']];
+
+function specs(topic) {
+  return [
+    { name: 'type', label: 'Type', type: 'select', options: TYPES, value: topic.type },
+    { name: 'queues', label: 'Queues', type: 'number', min: 1, value: topic.queues ?? topic.write_queues, placeholder: '8' },
+    { name: 'perm', label: 'Clients may', type: 'select', options: PERMISSIONS, value: topic.perm },
+    { name: 'retention', label: 'Keep messages for', value: topic.retention, placeholder: 'as configured', hint: 'such as 12h or 7d' },
+    { name: 'retention_bytes', label: 'Keep at most (bytes)', type: 'number', min: 0, value: topic.retention_bytes, placeholder: 'as configured', hint: '0 is no limit' },
+    { name: 'lite_expiration', label: 'Keep an unused lite topic for', value: topic.lite_expiration, placeholder: 'ever', hint: 'only for the type lite' },
+  ];
+}
+
+export function createTopic(done) {
+  const name = { name: 'name', label: 'Name', required: true };
+  return ask({
+    title: 'New topic',
+    specs: [name, ...specs({ type: 'normal', perm: 'rw' })],
+    action: 'Create',
+    carryOut: async (topic) => {
+      await call('POST', '/v1/topics', { body: topic });
+      done(topic.name);
+    },
+  });
+}
+
+export function changeTopic(topic) {
+  const before = { ...topic, queues: topic.queues ?? topic.write_queues };
+  return ask({
+    title: `Settings of ${topic.name}`,
+    specs: specs(topic),
+    action: 'Save',
+    carryOut: (values) => call('PATCH', path`/v1/topics/${topic.name}`, { body: changes(before, values) }),
+  });
+}
+
+// What differs. A value that was removed is null.
+export function changes(before, values) {
+  const changed = Object.entries(values).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]));
+  return Object.fromEntries(changed.map(([name, value]) => [name, value ?? null]));
+}

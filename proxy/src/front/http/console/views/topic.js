@@ -1,0 +1,95 @@
+// One topic: its queues, its settings, and who uses it.
+
+import { call, get, path } from '../api.js';
+import { confirm } from '../dialog.js';
+import { button, facts, h, link, panel, route } from '../dom.js';
+import { age, bytes, count, rate, stored } from '../format.js';
+import { table } from '../table.js';
+import { clientColumns } from './clients.js';
+import { changeTopic } from './topic-form.js';
+
+export function topic(page, { topic: name }) {
+  const { signal } = page;
+  const of = (rest) => path`/v1/topics/${name}` + rest;
+  let current;
+  const queues = table({
+    caption: `Queues of ${name}`,
+    empty: 'It has no queues.',
+    columns: [
+      { title: 'Queue', by: (queue) => queue.queue_id, cell: (queue) => queue.queue_id },
+      { title: 'Broker', by: (queue) => queue.broker, cell: (queue) => h('span', { class: 'name' }, queue.broker) },
+      { title: 'Messages', numeric: true, by: (queue) => queue.next_offset - queue.first_offset, cell: (queue) => count(queue.next_offset - queue.first_offset) },
+      { title: 'First offset', numeric: true, by: (queue) => queue.first_offset, cell: (queue) => count(queue.first_offset) },
+      { title: 'Next offset', numeric: true, by: (queue) => queue.next_offset, cell: (queue) => count(queue.next_offset) },
+      { title: 'Oldest', by: (queue) => queue.oldest, cell: (queue) => age(queue.oldest) },
+      { title: 'Newest', by: (queue) => queue.newest, cell: (queue) => age(queue.newest) },
+    ],
+  });
+  const users = table({ caption: `Clients of ${name}`, empty: 'No client of this proxy names it.', columns: clientColumns });
+  const stats = panel({
+    title: 'Queues',
+    load: () => get(of('/stats'), { signal }),
+    show: (stats) => [
+      facts([
+        ['Messages', count(stats.queues.reduce((sum, queue) => sum + queue.next_offset - queue.first_offset, 0))],
+        ['Size', stored(stats.bytes)],
+        ['Stored, last minute', rate(stats.rate_in)],
+        ['Lite topics', stats.lite_topics === undefined ? undefined : count(stats.lite_topics)],
+      ]),
+      queues.show(stats.queues),
+    ],
+  });
+  const change = button('Change', async () => {
+    if (current && await changeTopic(current)) page.tell('The settings were changed.');
+    settings.refresh();
+  });
+  const settings = panel({
+    title: 'Settings',
+    actions: [change],
+    load: () => get(of(''), { signal }),
+    show: (topic) => {
+      current = topic;
+      return facts([
+        ['Type', topic.type],
+        ['Queues', queuesOf(topic)],
+        ['Permission', topic.perm],
+        ['Messages are kept', topic.retention ?? 'as configured'],
+        ['Bytes are kept', keptBytes(topic.retention_bytes)],
+        ['Unused lite topics are kept', topic.type === 'lite' ? topic.lite_expiration ?? 'for ever' : undefined],
+      ]);
+    },
+  });
+  const clients = panel({
+    title: 'Clients',
+    load: () => get('/v1/clients', { query: { topic: name }, signal }),
+    show: ({ clients }) => users.show(clients),
+  });
+  const remove = () => confirm({
+    title: 'Delete the topic?',
+    text: 'Its messages are deleted with it. This can’t be undone.',
+    name,
+    action: 'Delete',
+    carryOut: async () => {
+      await call('DELETE', of(''));
+      page.tell(`The topic ${name} was deleted.`);
+      page.go('/topics');
+    },
+  });
+  return {
+    title: name,
+    parent: ['/topics', 'Topics'],
+    actions: [link(route`/messages/${name}`, 'Messages', { class: 'button' }), button('Delete', remove, { class: 'danger' })],
+    content: [settings.element, stats.element, clients.element],
+    refresh: () => Promise.all([settings, stats, clients].map((part) => part.refresh())),
+  };
+}
+
+function queuesOf({ queues, read_queues: read, write_queues: write }) {
+  if (queues !== undefined || read === write) return count(queues ?? read);
+  return `${count(read)} to read, ${count(write)} to write`;
+}
+
+function keptBytes(limit) {
+  if (limit === undefined) return 'as configured';
+  return limit === 0 ? 'no limit' : `at most ${bytes(limit)}`;
+}

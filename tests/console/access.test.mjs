@@ -1,0 +1,88 @@
+// Signing in, and what users without rights see.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { NARROW, Proxy, check, launch, open, run, settled, text, visit } from './browser.mjs';
+
+let folder;
+let proxy;
+let browser;
+const secrets = {};
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'console-access-'));
+  const file = join(folder, 'access.toml');
+  const command = (...args) => run(...args, '--json', '--access-file', file);
+  for (const user of ['ops', 'reader', 'shop']) {
+    secrets[user] = JSON.parse(await command('user', 'add', user, ...(user === 'ops' ? ['--super'] : []))).secret;
+  }
+  await command('acl', 'add', 'reader', 'Cluster:*', 'list');
+  await command('acl', 'add', 'shop', 'Topic:*', 'pub');
+  proxy = await Proxy.start(`[access]\nfile = ${JSON.stringify(file)}\n`);
+  const ops = `Basic ${btoa(`ops:${secrets.ops}`)}`;
+  await proxy.call('POST', '/v1/topics', { name: 'orders' }, ops);
+  browser = await launch();
+});
+
+after(async () => {
+  await browser?.close();
+  await proxy?.stop();
+  await rm(folder, { recursive: true });
+});
+
+async function signIn(page, user, secret) {
+  await page.getByLabel('Access key').fill(user);
+  await page.getByLabel('Secret key').fill(secret);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
+test('a user signs in, stays signed in in this tab, and signs out', async () => {
+  const page = await open(browser, proxy);
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await check(page, 'sign-in-light');
+  await signIn(page, 'ops', 'guess');
+  await page.getByRole('alert').waitFor();
+  await check(page, 'sign-in-refused');
+  await signIn(page, 'ops', secrets.ops);
+  await settled(page);
+  await visit(page, '/topics');
+  await page.getByText('orders').waitFor();
+  await page.reload();
+  await page.getByText('orders').waitFor();
+  assert.deepEqual(await page.context().cookies(), []);
+  assert.equal(await page.evaluate(() => localStorage.length), 0);
+  const other = await page.context().newPage();
+  await other.goto(`${proxy.url}/console/`);
+  await other.getByRole('heading', { name: 'Sign in' }).waitFor();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  assert.deepEqual(page.wrong, []);
+});
+
+test('users see why they may not see more', async () => {
+  const page = await open(browser, proxy, { viewport: NARROW, colorScheme: 'dark' });
+  await check(page, 'sign-in-dark');
+  await signIn(page, 'reader', secrets.reader);
+  await settled(page);
+  await visit(page, '/topics/orders');
+  assert.match(await text(page), /fifo|normal/);
+  await page.getByRole('alert').first().waitFor();
+  await check(page, 'reader');
+  await visit(page, '/topics');
+  await page.getByRole('button', { name: 'New topic' }).click();
+  await page.getByRole('dialog').getByLabel('Name').fill('more');
+  await page.getByRole('dialog').getByRole('button', { name: 'Create' }).click();
+  await page.getByRole('dialog').getByRole('alert').waitFor();
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+
+  await signIn(page, 'shop', secrets.shop);
+  await settled(page);
+  await page.getByRole('alert').first().waitFor();
+  await check(page, 'without-rights');
+});
