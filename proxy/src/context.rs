@@ -82,7 +82,7 @@ pub struct Credentials {
     pub authorization: String,
     /// What the signature covers.
     pub signed: Signed,
-    /// A session token, for example of a security token service.
+    /// A session token: a JWT; empty if there is none.
     pub session_token: String,
 }
 
@@ -105,6 +105,8 @@ pub enum Signed {
         /// The secret.
         secret: String,
     },
+    /// Nothing: it sent a session token, and says nothing else of itself.
+    Token,
 }
 
 /// The host of a peer, without its port: connections of one client differ in their ports.

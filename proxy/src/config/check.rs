@@ -9,7 +9,7 @@ use super::{Config, EntryAccess, EntryConfig};
 use crate::backend::embedded::EmbeddedConfig;
 use crate::backend::remote::RemoteConfig;
 use crate::front::port::{TlsConfig, TlsMode};
-use crate::layer::Quotas;
+use crate::layer::{IssuerConfig, Quotas};
 
 impl Config {
     /// What the settings say by themselves, without a look at the files that they name.
@@ -30,6 +30,7 @@ impl Config {
             let at = Setting::of(["quotas", &index.to_string()]);
             findings.error(at, problem, "correct this quota, or remove it");
         }
+        self.check_issuers(&mut findings);
         self.check_effects(&mut findings);
         self.check_strangers(&mut findings);
         self.check_fleet(&mut findings);
@@ -103,6 +104,18 @@ impl Config {
                 let remedy = format!("add [backend.clusters.{}], or name one that is there", rule.cluster);
                 findings.error(at, problem, remedy);
             }
+        }
+    }
+
+    fn check_issuers(&self, findings: &mut Findings) {
+        let issuers = &self.access.issuers;
+        if !issuers.is_empty() && self.access.file.is_none() {
+            let problem = "there are issuers of session tokens, and no users whom the tokens could name";
+            findings.error("access.issuers", problem, "set access.file, or remove the issuers");
+        }
+        for (index, (field, problem, remedy)) in IssuerConfig::mistakes(issuers) {
+            let at = Setting::of(["access", "issuers", &index.to_string(), field]);
+            findings.error(at, problem, remedy);
         }
     }
 

@@ -6,7 +6,7 @@ use super::findings::{Findings, Setting};
 use super::{Config, EntryConfig};
 use crate::backend::remote::RemoteConfig;
 use crate::front::port::{Tls, TlsConfig, TlsError};
-use crate::layer::{AccessControl, AccessError, AccessFile};
+use crate::layer::{AccessError, AccessFile};
 
 impl Config {
     /// All that can be found without listening, writing or opening the store: contradictions, and files that can't be used.
@@ -20,6 +20,7 @@ impl Config {
             }
         }
         self.check_access(&mut findings);
+        self.check_issuers_keys(&mut findings);
         if let Some(file) = self.access_log.file.as_deref().filter(|file| *file != Path::new("-")) {
             check_target(file, "access_log.file", &mut findings);
         }
@@ -54,9 +55,19 @@ impl Config {
                 format!("{} does not exist, and the secrets are sealed with it", file.key_path().display());
             let remedy = "restore the key, or move the file of users away and begin with a new one";
             findings.error(Setting::from("access.file"), problem, remedy);
-        } else if let Err(error) = AccessControl::open(&self.access) {
+        } else if let Err(error) = file.read().and_then(|tables| file.rules(&tables)) {
             let remedy = "correct the file; `rocketmq-thin-proxy user` and `acl` write it without mistakes";
             findings.error("access.file", in_one_line(&error), remedy);
+        }
+    }
+
+    fn check_issuers_keys(&self, findings: &mut Findings) {
+        for (index, issuer) in self.access.issuers.iter().enumerate() {
+            if let Err(error) = issuer.check_keys() {
+                let at = Setting::of(["access", "issuers", &index.to_string(), "keys_file"]);
+                let remedy = "name a file with the issuer's JSON Web Key Set, or its public keys in PEM";
+                findings.error(at, in_one_line(&error), remedy);
+            }
         }
     }
 }

@@ -20,8 +20,8 @@ use crate::context::Context;
 use crate::error::Error;
 use access::Grant;
 pub use access::{
-    AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, Pattern,
-    PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables, UserEntry, UserKind,
+    AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, IssuerConfig,
+    IssuerMistake, Pattern, PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables, UserEntry, UserKind,
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 use limit::{Held, Slot};
@@ -139,7 +139,7 @@ impl Layers {
 
     /// Who is said to send a request, if access control looks at it.
     fn claimed_user(&self, context: &Context) -> Option<String> {
-        self.access_of(context).and_then(|_| access::claimed_user(context))
+        self.access_of(context)?.claimed_user(context)
     }
 
     /// The quotas, for an administrator.

@@ -23,7 +23,7 @@ use crate::telemetry;
 /// A proxy with a file of users.
 pub(crate) struct Guarded {
     pub(crate) proxy: Proxy,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     _folder: TempDir,
 }
 

@@ -115,6 +115,13 @@ protocols = ['smtp']
 [[placement]]
 cluster = 'payments'
 
+[[access.issuers]]
+issuer = 'https://login.example'
+audiences = ['mq']
+keys_file = 'nowhere.json'
+algorithms = ['HS256', 'none', 'ES512']
+leeway = '1d'
+
 [[quotas]]
 name = 'x'
 per = 'user'
@@ -140,9 +147,15 @@ long_polls = 1
         (13, "above limits.max_polling", "raise limits.max_polling"),
         (19, "`smtp`", ""),
         (22, "there is no cluster payments", "add [backend.clusters.payments]"),
-        (24, "there are no users", ""),
-        (29, "quotas[2]: it has no per", "add per"),
-        (32, "quotas[3]: quota x y", ""),
+        (24, "no users whom the tokens could name", "set access.file"),
+        (27, "nowhere.json: No such file", "JSON Web Key Set"),
+        (28, "HS256 is not allowed", "RS256"),
+        (28, "none is not allowed", "RS256"),
+        (28, "\"ES512\" is not known", "RS256"),
+        (29, "it is above one hour", ""),
+        (31, "there are no users", ""),
+        (36, "quotas[2]: it has no per", "add per"),
+        (39, "quotas[3]: quota x y", ""),
     ] {
         let place = format!("proxy.toml:{line}: error: ");
         let mut lines = printed.lines().skip_while(|told| !(told.contains(&place) && told.contains(said)));

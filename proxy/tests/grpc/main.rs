@@ -36,4 +36,5 @@ mod settle;
 mod store;
 mod support;
 mod telemetry;
+mod tokens;
 mod topics;

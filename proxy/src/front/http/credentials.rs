@@ -11,8 +11,8 @@ use super::problem::Problem;
 use crate::context::{Credentials, Signed};
 use crate::front::port::WebPeer;
 
-/// The credentials in the headers, if there are any. `Bearer` has the same text as `Basic`: access key and secret key,
-/// joined by a colon, in base64.
+/// The credentials in the headers, if there are any. `Bearer` has a session token, or the same text as `Basic`: access key and
+/// secret key, joined by a colon, in base64.
 pub(super) fn read(
     headers: &HeaderMap,
     peer: &WebPeer,
@@ -26,6 +26,14 @@ pub(super) fn read(
     let (scheme, encoded) = authorization.split_once(' ').unwrap_or((authorization, ""));
     if !["Basic", "Bearer"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
         return refuse("the authorization must be Basic or Bearer");
+    }
+    // A JWT has dots, which base64 has not.
+    if scheme.eq_ignore_ascii_case("Bearer") && encoded.contains('.') {
+        return Ok(Some(Credentials {
+            authorization: String::new(),
+            signed: Signed::Token,
+            session_token: encoded.trim().to_owned(),
+        }));
     }
     let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let Some((user, secret)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {

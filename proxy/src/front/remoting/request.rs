@@ -191,7 +191,11 @@ impl Request {
 /// The signature covers the values of all other fields in the order of their names, and then the body.
 fn credentials(command: &Command) -> Option<Box<Credentials>> {
     const SIGNATURE: &str = "Signature";
-    let access_key = command.text("AccessKey")?;
+    let (access_key, token) = (command.text("AccessKey"), command.text("SecurityToken").unwrap_or_default());
+    if access_key.is_none() && token.is_empty() {
+        return None;
+    }
+    let access_key = access_key.unwrap_or_default();
     let signature = command.text(SIGNATURE).unwrap_or_default();
     let fields = command.fields.iter().filter(|(key, _)| *key != SIGNATURE);
     Some(Box::new(Credentials {
@@ -200,7 +204,7 @@ fn credentials(command: &Command) -> Option<Box<Credentials>> {
             fields: fields.map(|(_, value)| value.as_str()).collect(),
             body: command.body.clone(),
         },
-        session_token: command.text("SecurityToken").unwrap_or_default().to_owned(),
+        session_token: token.to_owned(),
     }))
 }
 

@@ -132,6 +132,14 @@ pub(super) struct Loaded {
     pub(super) stamp: Stamp,
 }
 
+impl Stamp {
+    /// That of the file now.
+    pub(super) fn of(path: &Path) -> Self {
+        let found = fs::metadata(path).ok();
+        Self(found.and_then(|found| Some((found.modified().ok()?, found.len(), found.ino()))))
+    }
+}
+
 impl AccessFile {
     /// The file at this path. Its key is by default beside it.
     #[must_use]
@@ -264,8 +272,7 @@ impl AccessFile {
 
     /// Changes when the file does.
     pub(super) fn stamp(&self) -> Stamp {
-        let found = fs::metadata(&self.path).ok();
-        Stamp(found.and_then(|found| Some((found.modified().ok()?, found.len(), found.ino()))))
+        Stamp::of(&self.path)
     }
 
     fn system(&self, source: io::Error) -> AccessError {

@@ -1,15 +1,18 @@
 //! Access control: who sends a request, and what that user may do.
 //!
 //! It is off unless the configuration names a file of users and policies ([`mod@file`]), which is read again when it changes.
-//! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]), or by a certificate. What they may do follows the
-//! rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in [`rights`].
+//! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]), by a certificate, or by a session
+//! token ([`token`]). What they may do follows the rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in
+//! [`rights`].
 
 mod file;
+mod grant;
 mod policy;
 mod rights;
 mod rules;
 mod seal;
 mod signature;
+mod token;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -25,6 +28,8 @@ use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
 pub use file::{AccessError, AccessFile, PolicyEntry, Tables, UserEntry, UserKind};
 use file::{Loaded, Stamp};
+pub(super) use grant::Grant;
+use grant::Proof;
 #[cfg(test)]
 use policy::Actions;
 pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};
@@ -32,8 +37,10 @@ use rights::Needs;
 pub use rules::{Asked, Rules};
 pub use seal::{Secret, SecretKey};
 use signature::Signature;
+use token::Issuers;
+pub use token::{IssuerConfig, IssuerMistake};
 
-/// How often the file is looked at. A change takes effect within this time.
+/// How often the files are looked at. A change takes effect within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Access control.
@@ -52,32 +59,30 @@ pub struct AccessConfig {
     /// UTC, so that up to 14 hours can be honest.
     #[serde(with = "humantime_serde")]
     pub signature_lifetime: Duration,
+    /// The issuers of session tokens that are trusted. Their tokens name users of `file`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub issuers: Vec<IssuerConfig>,
 }
 
 impl Default for AccessConfig {
     fn default() -> Self {
-        Self { file: None, key_file: None, signature_lifetime: Duration::from_secs(15 * 60 * 60) }
+        let signature_lifetime = Duration::from_secs(15 * 60 * 60);
+        Self { file: None, key_file: None, signature_lifetime, issuers: Vec::new() }
     }
 }
 
-/// Users and policies in force.
+/// Users and policies, and who may enter.
 pub struct AccessControl {
-    rules: watch::Sender<Arc<Rules>>,
+    in_force: watch::Sender<Arc<InForce>>,
     source: AccessFile,
     seen: parking_lot::Mutex<Stamp>,
     signature_lifetime: Duration,
 }
 
-/// What a user was granted for a while: for a request that waits, or a stream. It is checked again whenever the rules
-/// change.
-pub(super) struct Grant {
-    changes: watch::Receiver<Arc<Rules>>,
-    user: String,
-    secret: Arc<Secret>,
-    /// The names by which the user is known, if nothing was signed.
-    certificate: Option<Arc<[String]>>,
-    from: Option<IpAddr>,
-    needs: Needs<String>,
+/// What decides now.
+struct InForce {
+    rules: Arc<Rules>,
+    issuers: Arc<Issuers>,
 }
 
 impl AccessControl {
@@ -89,9 +94,10 @@ impl AccessControl {
         let Some(path) = &config.file else { return Ok(None) };
         let source = AccessFile::new(path, config.key_file.as_deref());
         let Loaded { rules, stamp } = source.load()?;
-        let rules = watch::Sender::new(Arc::new(rules));
+        let issuers = Arc::new(Issuers::open(&config.issuers)?);
+        let in_force = watch::Sender::new(Arc::new(InForce { rules: Arc::new(rules), issuers }));
         let seen = parking_lot::Mutex::new(stamp);
-        Ok(Some(Self { rules, source, seen, signature_lifetime: config.signature_lifetime }))
+        Ok(Some(Self { in_force, source, seen, signature_lifetime: config.signature_lifetime }))
     }
 
     /// Lets a request in if its sender is known and may do what it asks. Returns who that is, and a grant if the request
@@ -107,18 +113,16 @@ impl AccessControl {
         let lasts =
             matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
         // Before the rules are read, so that no change after that is missed.
-        let changes = lasts.then(|| self.rules.subscribe());
-        let rules = self.rules.borrow().clone();
-        let (name, user) = rules.authenticate(context, SystemTime::now(), self.signature_lifetime)?;
+        let changes = lasts.then(|| self.in_force.subscribe());
+        let in_force = self.in_force.borrow().clone();
+        let (name, proof) = self.authenticate(&in_force, context)?;
         let from = address(context);
         let needs = Needs::of(operation);
-        rules.check(&name, &needs, from)?;
-        let grant = |changes| {
-            let (user, secret) = (name.clone().into_owned(), user.secret.clone());
-            let certificate = context.credentials.is_none().then(|| context.certificate.clone()).flatten();
-            Box::new(Grant { changes, user, secret, certificate, from, needs: needs.to_owned() })
-        };
-        let grant = changes.map(grant);
+        in_force.rules.check(&name, &needs, from)?;
+        let grant = changes.map(|changes| {
+            let user = name.clone().into_owned();
+            Box::new(Grant { changes, user, proof, from, needs: needs.to_owned() })
+        });
         Ok((name, grant))
     }
 
@@ -127,12 +131,50 @@ impl AccessControl {
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
     pub(super) fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
-        let rules = self.rules.borrow().clone();
-        let (name, _) = rules.authenticate(context, SystemTime::now(), self.signature_lifetime)?;
-        rules.check(&name, &Needs::of_administration(actions), address(context))
+        let in_force = self.in_force.borrow().clone();
+        let (name, _) = self.authenticate(&in_force, context)?;
+        in_force.rules.check(&name, &Needs::of_administration(actions), address(context))
     }
 
-    /// Reads the file again whenever it has changed. A file with mistakes is reported, and the rules stay as they were.
+    /// The user who sends a request, by a session token if there is one, then by a signature, then by a certificate.
+    fn authenticate<'c>(
+        &self,
+        InForce { rules, issuers }: &InForce,
+        context: &'c Context,
+    ) -> Result<(Cow<'c, str>, Proof), Error> {
+        let now = SystemTime::now();
+        if let Some(token) = context.credentials.as_deref().and_then(|sent| issuers.token(sent)) {
+            let token = issuers.verify(token, now)?;
+            rules.known(&token.user)?;
+            return Ok((Cow::Owned(token.user.clone()), Proof::Token(token)));
+        }
+        if let (None, Some(names)) = (&context.credentials, &context.certificate) {
+            // The names may be long: they are not repeated.
+            let Some(user) = rules.certified(names) else {
+                return Err(unauthorized("no user is known by this certificate.".to_owned()));
+            };
+            rules.known(user)?;
+            return Ok((Cow::Owned(user.to_owned()), Proof::Certificate(names.clone())));
+        }
+        let (name, user) = rules.signer(context.credentials.as_deref(), now, self.signature_lifetime)?;
+        Ok((Cow::Borrowed(name), Proof::Secret(user.secret.clone())))
+    }
+
+    /// Who is said to have signed a request, which nobody has checked, or whom a valid token names, or the first name of the
+    /// certificate.
+    pub(super) fn claimed_user(&self, context: &Context) -> Option<String> {
+        let Some(credentials) = &context.credentials else {
+            return context.certificate.as_ref()?.first().cloned();
+        };
+        let issuers = self.in_force.borrow().issuers.clone();
+        if let Some(token) = issuers.token(credentials) {
+            return Some(issuers.verify(token, SystemTime::now()).ok()?.user.clone());
+        }
+        let signature = Signature::read(Some(credentials)).ok()?;
+        Some(signature.user.to_owned())
+    }
+
+    /// Reads the files again whenever they have changed. A file with mistakes is reported, and what it says stays as it was.
     pub async fn run(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -144,55 +186,35 @@ impl AccessControl {
 
     fn reload(&self) {
         let mut seen = self.seen.lock();
+        let now = self.in_force.borrow().clone();
+        let rules = self.reloaded(&mut seen);
+        let issuers = now.issuers.reloaded();
+        if rules.is_some() || issuers.is_some() {
+            let rules = rules.map_or_else(|| now.rules.clone(), Arc::new);
+            let issuers = issuers.map_or_else(|| now.issuers.clone(), Arc::new);
+            self.in_force.send_replace(Arc::new(InForce { rules, issuers }));
+        }
+    }
+
+    /// The users and policies, if the file has changed and makes sense.
+    fn reloaded(&self, seen: &mut Stamp) -> Option<Rules> {
         let stamp = self.source.stamp();
         if stamp == *seen {
-            return;
+            return None;
         }
         *seen = stamp;
         match self.source.load() {
             Ok(Loaded { rules, stamp }) => {
                 *seen = stamp;
                 tracing::info!(users = rules.users(), "users and policies have changed");
-                self.rules.send_replace(Arc::new(rules));
+                Some(rules)
             }
             Err(error) => {
                 tracing::error!(%error, "users and policies stay as they were");
+                None
             }
         }
     }
-}
-
-impl Grant {
-    /// Completes when the user may no longer do what was granted.
-    pub(super) async fn revoked(&mut self) -> Error {
-        while self.changes.changed().await.is_ok() {
-            let rules = self.changes.borrow_and_update().clone();
-            let by_certificate = self.certificate.as_deref().map(|names| rules.certified(names));
-            if by_certificate.is_some_and(|user| user != Some(&self.user)) {
-                return unauthorized(format!(
-                    "User:{} is not known by this certificate any more.",
-                    self.user
-                ));
-            }
-            let still = rules
-                .unchanged(&self.user, &self.secret)
-                .and_then(|()| rules.check(&self.user, &self.needs.as_refs(), self.from));
-            if let Err(error) = still {
-                return error;
-            }
-        }
-        // Only while the proxy ends.
-        std::future::pending().await
-    }
-}
-
-/// Who is said to have signed a request, which nobody has checked, or the first name of the certificate.
-pub(super) fn claimed_user(context: &Context) -> Option<String> {
-    if context.credentials.is_none() {
-        return context.certificate.as_ref()?.first().cloned();
-    }
-    let signature = Signature::read(context.credentials.as_deref()).ok()?;
-    Some(signature.user.to_owned())
 }
 
 fn address(context: &Context) -> Option<IpAddr> {

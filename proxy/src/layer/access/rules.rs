@@ -1,6 +1,5 @@
 //! Users and their policies, as they are looked up.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::rights::{Needs, Resource};
 use super::seal::Secret;
 use super::signature::Signature;
 use super::unauthorized;
-use crate::context::Context;
+use crate::context::Credentials;
 use crate::error::{Error, ErrorKind};
 
 /// Users and their policies.
@@ -66,21 +65,14 @@ impl Rules {
         self.users.len()
     }
 
-    /// The user who signed a request, or to whom the certificate of its connection belongs if nothing is signed.
-    pub(super) fn authenticate<'c>(
+    /// The user who signed a request.
+    pub(super) fn signer<'c>(
         &self,
-        context: &'c Context,
+        credentials: Option<&'c Credentials>,
         now: SystemTime,
         lifetime: Duration,
-    ) -> Result<(Cow<'c, str>, &User), Error> {
-        if let (None, Some(names)) = (&context.credentials, &context.certificate) {
-            // The names may be long: they are not repeated.
-            let Some(user) = self.certified(names) else {
-                return Err(unauthorized("no user is known by this certificate.".to_owned()));
-            };
-            return Ok((Cow::Owned(user.to_owned()), self.known(user)?));
-        }
-        let signature = Signature::read(context.credentials.as_deref())?;
+    ) -> Result<(&'c str, &User), Error> {
+        let signature = Signature::read(credentials)?;
         let name = signature.user;
         let user = self.known(name)?;
         if !signature.is_made_with(&user.secret) {
@@ -89,7 +81,7 @@ impl Rules {
         if !signature.is_fresh(now, lifetime) {
             return Err(unauthorized("the time in the signature is too far from the server's.".to_owned()));
         }
-        Ok((Cow::Borrowed(name), user))
+        Ok((name, user))
     }
 
     /// The user whose certificate has one of these names. The first name that is known decides.
@@ -97,7 +89,8 @@ impl Rules {
         names.iter().find_map(|name| self.certified.get(name)).map(String::as_str)
     }
 
-    fn known(&self, name: &str) -> Result<&User, Error> {
+    /// A user who exists and is enabled.
+    pub(super) fn known(&self, name: &str) -> Result<&User, Error> {
         match self.users.get(name) {
             Some(user) if user.enabled => Ok(user),
             Some(_) => Err(unauthorized(format!("User:{name} is disabled."))),

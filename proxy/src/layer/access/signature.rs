@@ -57,7 +57,7 @@ impl<'a> Signature<'a> {
             Signed::Time(time) if time.is_empty() => return refuse("datetime is null."),
             Signed::Time(_) => hex::decode(signature).ok(),
             Signed::Request { .. } => STANDARD.decode(signature).ok(),
-            Signed::Nothing { .. } => None,
+            Signed::Nothing { .. } | Signed::Token => None,
         };
         let Some(signature) = decoded else { return refuse("create authentication context error.") };
         Ok(Self { user, signature, signed: &credentials.signed })
@@ -73,7 +73,7 @@ impl<'a> Signature<'a> {
         let mac = match self.signed {
             Signed::Time(time) => mac.chain_update(time),
             Signed::Request { fields, body } => mac.chain_update(fields).chain_update(body),
-            Signed::Nothing { .. } => return false,
+            Signed::Nothing { .. } | Signed::Token => return false,
         };
         mac.verify_slice(&self.signature).is_ok()
     }

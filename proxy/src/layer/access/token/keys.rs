@@ -1,0 +1,169 @@
+//! The public keys of an issuer: a JSON Web Key Set, or PEM.
+
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use sha2::{Digest, Sha256};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+/// More than an issuer has. A token without the name of its key is tried with each.
+const MAX_KEYS: usize = 32;
+/// The object identifier of Ed25519.
+const ED25519: &str = "1.3.101.112";
+/// The length of a point of P-256 and of P-384, uncompressed.
+const P256_POINT: usize = 65;
+const P384_POINT: usize = 97;
+
+/// A public key.
+#[derive(Clone)]
+pub(super) struct Key {
+    /// Its name, which tokens repeat. A key in PEM has none.
+    id: Option<String>,
+    pub(super) key: DecodingKey,
+    /// The algorithms that it is for.
+    algorithms: &'static [Algorithm],
+    /// The only one of them that its owner uses it for.
+    only: Option<KeyAlgorithm>,
+    /// Tells it from others.
+    pub(super) digest: [u8; 32],
+}
+
+impl Key {
+    /// Whether a token with this header may be signed with it.
+    pub(super) fn fits(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
+        let named = self.id.is_none() || id.is_none() || self.id.as_deref() == id;
+        let only = self.only.is_none_or(|only| only == KeyAlgorithm::from(algorithm));
+        named && only && self.algorithms.contains(&algorithm)
+    }
+
+    fn new(key: DecodingKey, algorithms: &'static [Algorithm]) -> Self {
+        let digest = match key.kind() {
+            DecodingKeyKind::SecretOrDer(bytes) => Sha256::digest(bytes),
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                Sha256::new_with_prefix(n).chain_update(e).finalize()
+            }
+        };
+        Self { id: None, key, algorithms, only: None, digest: digest.into() }
+    }
+
+    fn rsa(modulus: &[u8], exponent: &[u8]) -> Self {
+        use Algorithm::{PS256, PS384, PS512, RS256, RS384, RS512};
+        let key = DecodingKey::from_rsa_raw_components(modulus, exponent);
+        Self::new(key, &[RS256, RS384, RS512, PS256, PS384, PS512])
+    }
+
+    fn of_point(point: &[u8]) -> Option<Self> {
+        let algorithms: &[Algorithm] = match point.len() {
+            P256_POINT => &[Algorithm::ES256],
+            P384_POINT => &[Algorithm::ES384],
+            _ => return None,
+        };
+        Some(Self::new(DecodingKey::from_ec_der(point), algorithms))
+    }
+
+    fn ed25519(bytes: &[u8]) -> Self {
+        Self::new(DecodingKey::from_ed_der(bytes), &[Algorithm::EdDSA])
+    }
+}
+
+/// Reads the keys. Those for other uses are left out.
+///
+/// # Errors
+/// What is wrong, if none can be used.
+pub(super) fn read(text: &str) -> Result<Vec<Key>, String> {
+    let keys = if text.trim_start().starts_with('{') { of_set(text)? } else { of_pem(text)? };
+    match keys.len() {
+        0 => Err("it contains no key for an algorithm that is known".to_owned()),
+        1..=MAX_KEYS => Ok(keys),
+        count => Err(format!("it contains {count} keys, which are more than {MAX_KEYS}")),
+    }
+}
+
+fn of_set(text: &str) -> Result<Vec<Key>, String> {
+    let set: JwkSet =
+        serde_json::from_str(text).map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
+    let mut keys = Vec::new();
+    for jwk in &set.keys {
+        if let AlgorithmParameters::OctetKey(_) = jwk.algorithm {
+            return Err(
+                "it contains a symmetric key: everybody who can check a token could make one".to_owned()
+            );
+        }
+        if signs(jwk) {
+            keys.extend(of_jwk(jwk)?);
+        }
+    }
+    Ok(keys)
+}
+
+/// Whether a key is for signatures.
+fn signs(jwk: &Jwk) -> bool {
+    let operations = jwk.common.key_operations.as_deref();
+    matches!(&jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
+        && operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify))
+}
+
+/// The key, if it is for an algorithm that is known.
+fn of_jwk(jwk: &Jwk) -> Result<Option<Key>, String> {
+    let key = DecodingKey::from_jwk(jwk);
+    let key = match &jwk.algorithm {
+        AlgorithmParameters::OctetKeyPair(pair) if pair.curve != EllipticCurve::Ed25519 => return Ok(None),
+        AlgorithmParameters::Other(_) => return Ok(None),
+        _ => key.map_err(|_| "a key in it is not in base64".to_owned())?,
+    };
+    let made = match (&jwk.algorithm, key.kind()) {
+        (_, DecodingKeyKind::RsaModulusExponent { n, e }) => Some(Key::rsa(n, e)),
+        (AlgorithmParameters::OctetKeyPair(_), DecodingKeyKind::SecretOrDer(bytes)) => {
+            Some(Key::ed25519(bytes))
+        }
+        (_, DecodingKeyKind::SecretOrDer(point)) => Key::of_point(point),
+    };
+    Ok(made.map(|key| Key { id: jwk.common.key_id.clone(), only: jwk.common.key_algorithm, ..key }))
+}
+
+fn of_pem(text: &str) -> Result<Vec<Key>, String> {
+    let mut keys = Vec::new();
+    for section in Pem::iter_from_buffer(text.as_bytes()) {
+        let section =
+            section.map_err(|error| format!("it is neither a JSON Web Key Set nor PEM: {error}"))?;
+        let unreadable = || format!("a {} in it can't be read", section.label);
+        let key = match section.label.as_str() {
+            "PUBLIC KEY" => {
+                let (_, info) =
+                    SubjectPublicKeyInfo::from_der(&section.contents).map_err(|_| unreadable())?;
+                of_info(&info)
+            }
+            "CERTIFICATE" => {
+                let (_, certificate) =
+                    X509Certificate::from_der(&section.contents).map_err(|_| unreadable())?;
+                of_info(certificate.public_key())
+            }
+            label if label.contains("PRIVATE") => {
+                return Err("it contains a private key: the proxy needs public ones only".to_owned());
+            }
+            label => {
+                return Err(format!(
+                    "it contains a {label}, which is neither a PUBLIC KEY nor a CERTIFICATE"
+                ));
+            }
+        };
+        keys.extend(key);
+    }
+    Ok(keys)
+}
+
+fn of_info(info: &SubjectPublicKeyInfo<'_>) -> Option<Key> {
+    if info.algorithm.algorithm.to_id_string() == ED25519 {
+        return Some(Key::ed25519(&info.subject_public_key.data));
+    }
+    match info.parsed().ok()? {
+        PublicKey::RSA(rsa) => Some(Key::rsa(rsa.modulus, rsa.exponent)),
+        PublicKey::EC(point) => Key::of_point(point.data()),
+        _ => None,
+    }
+}

@@ -1,0 +1,109 @@
+use super::*;
+
+/// A key of 2048 bits, made for these tests; its private half is not kept.
+const MODULUS: &str = "\
+    tsO4FbDd6h12oz1f1HRDGYwYmbqmGBxTEe0-Dh0b5zi3hBZfbquWhDU2LkfMef8id7wU5khMv_h3X6F1sFEJcRQWU-IiOWYzSa4m\
+    uWC1Yhl4aqKEc984W0bB84WH-E13ySF27tR9r-C4_b07_3eIxG-UuzXbBZzc2B-wn2rMltmBLHwgfqFWaKvtOsAHasZ2XPAP6TSp\
+    1NIQ7WSZMwpkHgbX5H11ThttwRthz4VIkOzBEFzU_e1vPMvEf2S0xETctCCdzmz3HS4SOMmEm8ADX8M8b_0nhf3BgdPAT2zYAvzH\
+    WmWsceHRedOvZmpodgfwFEsO_eGC4NE5RfSgGgMwuw";
+const PEM: &str = "\
+    -----BEGIN PUBLIC KEY-----\n\
+    MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAtsO4FbDd6h12oz1f1HRD\n\
+    GYwYmbqmGBxTEe0+Dh0b5zi3hBZfbquWhDU2LkfMef8id7wU5khMv/h3X6F1sFEJ\n\
+    cRQWU+IiOWYzSa4muWC1Yhl4aqKEc984W0bB84WH+E13ySF27tR9r+C4/b07/3eI\n\
+    xG+UuzXbBZzc2B+wn2rMltmBLHwgfqFWaKvtOsAHasZ2XPAP6TSp1NIQ7WSZMwpk\n\
+    HgbX5H11ThttwRthz4VIkOzBEFzU/e1vPMvEf2S0xETctCCdzmz3HS4SOMmEm8AD\n\
+    X8M8b/0nhf3BgdPAT2zYAvzHWmWsceHRedOvZmpodgfwFEsO/eGC4NE5RfSgGgMw\n\
+    uwIDAQAB\n\
+    -----END PUBLIC KEY-----\n";
+/// The payload of both tokens: `https://issuer.example`, `mq`, `alice`, until 2100.
+const RS256: &str = "\
+    eyJhbGciOiJSUzI1NiIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoibXEiLCJzdWI\
+    iOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.oTQrjn9Dnhvohf4ocarLv0eUoUDVBHlJbBpMEJWPz6X9jUmoxBgtRDXU1QD7Elk\
+    nJu0pdtdDZSOlwElRtUmcP2qLPhVVDQ1_fbW8a_Ise91RHGOwBYsETPF7IWc6Pv2oPD-8Hc1rhBMvZ54oCLyl0cWopAOv0I84NR0\
+    3IQUknK5m8agpFfVogAEDs7DRLBD3itOsJDEtbyCILcMScyosMa_PMsHmeIUtT6Pv4Iui2LMo-Q1CL1duiEKRf1mc7i8tUrPWOcr\
+    CVHvnJV8RTMUkc_fpwJvfc1D9JsTnk50eN4Utwgi0SaSYT5hcGiTMHk4r4dsQxYvoK5-B9M-5H5GCgg";
+const PS256: &str = "\
+    eyJhbGciOiJQUzI1NiIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoibXEiLCJzdWI\
+    iOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.C3ac3Ip0EcsZXVEUrUiP94C_C1EdknGPO6myFneDeEpteI1cUwgVJylA9txKd1W\
+    iMpBbKhiLnNqwDMVTthgCOGC6EPe0zF28WNauBjbqhFezZC5Spo_tA_-cs7VWZLMgJfGUH8AJ9M0hfaJMRik6KqrKuz8E7TRcABU\
+    fadvm4Thhiq13sUSWbAiiUSKZu6LWJvgOGgKACqiTuqEDDTYr4CKdCyd4D6CEJml2YyGJ5dVDXsdhmNZXN68lNb_85IB-gmWGRWe\
+    vzGP6lsWAWwdxIV_ewzhOXwf7f0wboNEJcIefMrW9aTVbdOZoVS4iTFAU7WAW9jFsNdyTTQxtAiAOJQ";
+/// The point of a key on P-384 is 97 bytes long, and that on P-521 133.
+const P521: &str = r#"{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}"#;
+
+fn rsa(more: &str) -> String {
+    format!(r#"{{"kty":"RSA","n":"{MODULUS}","e":"AQAB"{more}}}"#)
+}
+
+fn set(keys: &[String]) -> String {
+    format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+}
+
+/// Whether tokens are accepted by an issuer with this file of keys.
+fn accepts(keys: &str, algorithms: &[&str], token: &str) -> Result<String, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys_file = folder.path().join("keys");
+    fs::write(&keys_file, keys).expect("written");
+    let config = IssuerConfig {
+        issuer: "https://issuer.example".to_owned(),
+        audiences: vec!["mq".to_owned()],
+        keys_file,
+        algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
+        leeway: Duration::ZERO,
+        user_claim: "sub".to_owned(),
+        user_prefix: "corp-".to_owned(),
+    };
+    assert!(IssuerConfig::mistakes(std::slice::from_ref(&config)).is_empty());
+    let issuers = Issuers::open(&[config]).map_err(|error| error.to_string())?;
+    let verified = issuers.verify(token, SystemTime::now()).map_err(|error| error.message)?;
+    Ok(verified.user.clone())
+}
+
+#[test]
+fn keys_are_those_of_their_algorithms() {
+    let alice = Ok("corp-alice".to_owned());
+    for keys in [PEM.to_owned(), set(&[rsa("")]), set(&[P521.to_owned(), rsa(r#","use":"sig","kid":"rsa""#)])]
+    {
+        assert_eq!(accepts(&keys, &["RS256", "PS256"], RS256), alice, "{keys}");
+        assert_eq!(accepts(&keys, &["PS256"], PS256), alice, "{keys}");
+        assert!(accepts(&keys, &["ES256", "PS256"], RS256).is_err_and(|text| text.contains("not allowed")));
+    }
+    let unknown = |text: String| text.contains("a key that is not known");
+    for more in [r#","alg":"PS256""#, r#","kid":"another""#] {
+        assert!(accepts(&set(&[rsa(more)]), &["RS256"], RS256).is_err_and(unknown), "{more}");
+    }
+}
+
+#[test]
+fn files_without_public_keys_are_refused() {
+    let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let symmetric = set(&[r#"{"kty":"oct","k":"c2VjcmV0"}"#.to_owned(), rsa("")]);
+    let many = set(&vec![rsa(""); 33]);
+    for (keys, reason) in [
+        ("", "no key"),
+        ("{}", "no JSON Web Key Set"),
+        (r#"{"keys":[]}"#, "no key"),
+        (&set(&[rsa(r#","use":"enc""#), P521.to_owned()]), "no key"),
+        (&symmetric, "a symmetric key"),
+        (private, "a private key"),
+        (&PEM.replace("MII", "AAA"), "can't be read"),
+        (&many, "33 keys"),
+    ] {
+        let refused = accepts(keys, &["RS256"], RS256).expect_err(keys);
+        assert!(refused.contains(reason), "{refused}: {keys}");
+    }
+}
+
+#[test]
+fn a_certificate_has_a_key_and_ed25519_too() {
+    let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+    let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
+    let name = ["issuer.example".to_owned()];
+    let certificate =
+        rcgen::CertificateParams::new(name).expect("a name").self_signed(&p384).expect("signed");
+    let file = format!("{}{}", ed25519.public_key_pem(), certificate.pem());
+    let keys = keys::read(&file).expect("two keys");
+    assert!(keys[0].fits(Some("any"), Algorithm::EdDSA) && !keys[0].fits(None, Algorithm::ES384));
+    assert!(keys[1].fits(None, Algorithm::ES384) && !keys[1].fits(None, Algorithm::ES256));
+}
