@@ -4,6 +4,7 @@ mod entries;
 mod file_limit;
 mod handle_key;
 mod http;
+mod message_trace;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -25,7 +26,8 @@ use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
 use crate::layer::{
-    AccessControl, AccessError, AccessLog, AccessLogError, Layers, Observers, Quotas, RequestMetrics,
+    AccessControl, AccessError, AccessLog, AccessLogError, Layers, MessageTrace, Observers, Quotas,
+    RequestMetrics,
 };
 use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
@@ -33,8 +35,8 @@ use http::HttpFronts;
 
 /// The pause before the declared topics and groups are created again after a failure.
 const DECLARE_RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How long the end waits for the last lines of the access log.
-const LOG_FLUSH: Duration = Duration::from_secs(2);
+/// How long the end waits for the last records of message trace, and then for the last lines of the access log.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't run.
 #[derive(Debug, Error)]
@@ -76,6 +78,7 @@ pub struct App {
     processor: Arc<Processor>,
     backend: Backend,
     access_log: Option<Arc<AccessLog>>,
+    message_trace: Option<Arc<MessageTrace>>,
     draining: CancellationToken,
     config: Config,
 }
@@ -178,7 +181,13 @@ impl App {
         let quotas = quotas.map_err(AppError::Config)?;
         let access_log = AccessLog::open(&config.access_log)?.map(Arc::new);
         let counted = metrics_port.is_some().then(RequestMetrics::new);
-        let observers = Observers { metrics: counted.clone(), access_log: access_log.clone() };
+        let is_merged = matches!(backend, Backend::Merged(_));
+        let message_trace = message_trace::open(&config.message_trace, &router, is_merged).await?;
+        let observers = Observers {
+            metrics: counted.clone(),
+            access_log: access_log.clone(),
+            message_trace: message_trace.clone(),
+        };
         let layers = Layers::new(config.max_in_flight, quotas, access).observed_by(observers);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
@@ -254,12 +263,13 @@ impl App {
                 ports,
                 budget: budget.clone(),
                 access_log: access_log.clone(),
+                message_trace: message_trace.clone(),
                 processor: processor.clone(),
             };
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
             endpoints.push(Endpoint { name: own_ports::METRICS.into(), port, protocols: vec![server] });
         }
-        Ok(Self { endpoints, processor, backend, access_log, draining, config })
+        Ok(Self { endpoints, processor, backend, access_log, message_trace, draining, config })
     }
 
     /// The address it listens on.
@@ -330,8 +340,11 @@ impl App {
         if tokio::time::timeout(self.config.drain, finished).await.is_err() {
             tracing::warn!("some requests did not finish within {:?}", self.config.drain);
         }
+        if let Some(trace) = self.message_trace {
+            let _ = tokio::time::timeout(FLUSH, trace.flushed()).await;
+        }
         if let Some(log) = self.access_log {
-            let _ = tokio::time::timeout(LOG_FLUSH, log.flushed()).await;
+            let _ = tokio::time::timeout(FLUSH, log.flushed()).await;
         }
         match self.backend {
             Backend::Merged(embedded) => embedded.close().await,

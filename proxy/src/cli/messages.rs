@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 use super::admin::AdminError;
 use super::commands::Server;
 use super::message_reports::{FoundMessages, ShownMessage};
+use super::message_trace::{self, Trace};
 use super::output::show;
 use super::times;
 use crate::front::grpc::RemoteAdmin;
@@ -55,6 +56,15 @@ Examples:
   rocketmq-thin-proxy message find orders --key customer-17 --from 2h
   rocketmq-thin-proxy message find orders --from 2026-11-29T10:00:00Z --to 2026-11-29T10:05:00Z --count 100")]
     Find(#[command(flatten)] Find),
+    /// Show what has happened to a message: who has sent, got and settled it, when, and how long it took
+    #[command(after_help = "\
+Only messages that are traced have records: those of the topics and users in [message_trace] of the configuration, and those that
+classic clients trace themselves. Records are kept as long as other messages. A time is written as in `message find`.
+
+Examples:
+  rocketmq-thin-proxy message trace 01A2B3C4D5
+  rocketmq-thin-proxy message trace 01A2B3C4D5 --from 2h --json")]
+    Trace(#[command(flatten)] Trace),
     /// Show one message with its properties and body
     #[command(after_help = "\
 Examples:
@@ -140,6 +150,7 @@ pub(super) async fn run(command: MessageCommand) -> Result<(), AdminError> {
             let mut reader = Reader::open(topic).await?;
             Ok(show(&reader.find(&wanted).await?, json)?)
         }
+        MessageCommand::Trace(trace) => message_trace::run(trace).await,
         MessageCommand::Show { topic, queue, offset, id } => {
             let json = topic.server.json;
             let mut reader = Reader::open(topic).await?;

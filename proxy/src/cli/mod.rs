@@ -10,6 +10,7 @@ mod dead_letters;
 mod logging;
 mod memory;
 mod message_reports;
+mod message_trace;
 mod messages;
 mod output;
 mod quotas;

@@ -26,6 +26,11 @@ impl Config {
         if let Err(error) = self.access_log.check() {
             findings.error("access_log.sample", error.to_string(), "give a share such as 0.01, or 1 for all");
         }
+        if !self.message_trace.has_valid_sample() {
+            let problem =
+                format!("the share {} of messages is not between 0 and 1", self.message_trace.sample);
+            findings.error("message_trace.sample", problem, "give a share such as 0.01, or 1 for all");
+        }
         for (index, problem) in Quotas::mistakes(&self.quotas, self.access.file.is_some()) {
             let at = Setting::of(["quotas", &index.to_string()]);
             findings.error(at, problem, "correct this quota, or remove it");
@@ -163,6 +168,18 @@ impl Config {
         if self.http.console && !self.serves_http_administration() {
             let problem = "it has no effect: nowhere are both HTTP and administration";
             findings.warn("http.console", problem, "set http.enabled = true, or remove this setting");
+        }
+        if !self.message_trace.users.is_empty() && self.access.file.is_none() {
+            let problem = "it has no effect without access.file: nobody knows who the users are";
+            findings.warn("message_trace.users", problem, "set access.file, or name topics instead");
+        }
+        if self.message_trace.sample < 1.0 && !self.message_trace.is_enabled() {
+            let problem = "it has no effect: no messages are traced";
+            findings.warn(
+                "message_trace.sample",
+                problem,
+                "set message_trace.topics, or remove this setting",
+            );
         }
         let tls = |findings: &mut Findings, at: Setting, tls: &TlsConfig| {
             if tls.mode == TlsMode::Off && tls.certificate.is_some() {

@@ -22,7 +22,7 @@ use crate::front::http::HttpConfig;
 use crate::front::metrics::MetricsConfig;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
-use crate::layer::{AccessConfig, AccessLogConfig, Quota};
+use crate::layer::{AccessConfig, AccessLogConfig, MessageTraceConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
 pub(crate) use entry::own_ports;
 pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
@@ -65,6 +65,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The access log.
     pub access_log: AccessLogConfig,
+    /// Message trace.
+    pub message_trace: MessageTraceConfig,
     /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
     /// TLS.
@@ -153,6 +155,7 @@ impl Default for Config {
             handle_key: None,
             log: LogConfig::default(),
             access_log: AccessLogConfig::default(),
+            message_trace: MessageTraceConfig::default(),
             metrics: MetricsConfig::default(),
             tls: TlsConfig::default(),
             access: AccessConfig::default(),

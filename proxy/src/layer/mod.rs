@@ -5,9 +5,11 @@
 mod access;
 mod access_log;
 mod limit;
+mod message_trace;
 mod metrics;
 mod observe;
 mod operation;
+mod text;
 mod trace;
 
 use std::sync::Arc;
@@ -26,6 +28,10 @@ pub use access::{
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 use limit::{Held, Slot};
 pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};
+pub use message_trace::{
+    CLIENT_PROPERTY, MessageTrace, MessageTraceConfig, TRACE_OK, TraceClient, TraceEvent, TraceStep, Traced,
+    TracedSend, trace_word,
+};
 pub use metrics::{OperationCounts, RequestMetrics};
 use observe::Observed;
 pub use observe::Observers;
@@ -33,7 +39,8 @@ pub use operation::{Names, Operation, OperationKind, Size};
 
 /// The layers, in this order: `access` refuses whom it does not know, and what they may not do; `limit` protects the rules
 /// and the backend from what may be done; `trace` logs what failed, `metrics` counts what
-/// came in, and `access_log` writes it down, refusals of the other layers included.
+/// came in, and `access_log` writes it down, refusals of the other layers included. `message_trace` records what becomes of
+/// messages.
 ///
 /// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
 pub struct Layers {
@@ -54,6 +61,8 @@ pub struct Passage<'a> {
     held: Option<Box<Held>>,
     grant: Granted,
     observed: Observed<'a>,
+    // In a box: what is not traced must not take more memory.
+    traced: Option<Box<Traced<'a>>>,
 }
 
 impl Layers {
@@ -95,7 +104,9 @@ impl Layers {
         let observed = self.observers.begin(operation, || self.claimed_user(context));
         match entered() {
             Ok((slot, held, grant)) => {
-                Ok(Passage { kind, in_flight: &self.in_flight, slot, held, grant, observed })
+                let trace = self.observers.message_trace.as_ref();
+                let traced = trace.and_then(|trace| trace.begin(operation, || self.claimed_user(context)));
+                Ok(Passage { kind, in_flight: &self.in_flight, slot, held, grant, observed, traced })
             }
             Err(refused) => {
                 trace::failed(context, kind, &refused);
@@ -142,6 +153,12 @@ impl Layers {
         self.access_of(context)?.claimed_user(context)
     }
 
+    /// What records what happens to messages.
+    #[must_use]
+    pub fn message_trace(&self) -> Option<&Arc<MessageTrace>> {
+        self.observers.message_trace.as_ref()
+    }
+
     /// The quotas, for an administrator.
     #[must_use]
     pub fn quotas(&self) -> &Quotas {
@@ -149,7 +166,7 @@ impl Layers {
     }
 }
 
-impl Passage<'_> {
+impl<'a> Passage<'a> {
     /// What to wait for before the request is carried out, if a quota delays it. Once `draining` is cancelled, nobody waits
     /// any more. Only then it is in flight: those that wait must not take the place of others.
     ///
@@ -179,6 +196,11 @@ impl Passage<'_> {
     /// Completes if the client loses the right to what the request waits for.
     pub async fn revoked(&mut self) -> Error {
         self.grant.revoked().await
+    }
+
+    /// What records what happens to the request's messages, if they are traced.
+    pub fn traced(&mut self) -> Option<&mut Traced<'a>> {
+        self.traced.as_deref_mut()
     }
 
     /// Reports how the request ended: what was answered, by messages and bytes, or why it failed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::access_log::{AccessLog, Entry};
+use super::message_trace::MessageTrace;
 use super::metrics::{Counted, RequestMetrics};
 use super::{Operation, OperationKind, Size};
 use crate::context::Context;
@@ -15,6 +16,8 @@ pub struct Observers {
     pub metrics: Option<Arc<RequestMetrics>>,
     /// Logs them.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Records what happens to messages.
+    pub message_trace: Option<Arc<MessageTrace>>,
 }
 
 /// A request that is observed. Dropping it means that the request was cancelled.
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn a_request_is_seen_once_and_what_the_proxy_does_on_its_own_is_not() {
         let metrics = RequestMetrics::new();
-        let observers = Observers { metrics: Some(metrics.clone()), access_log: None };
+        let observers = Observers { metrics: Some(metrics.clone()), ..Observers::default() };
         let seen = |kind, context: &Context| {
             let operation = Operation { kind, context, topics: &(), groups: &(), size: Size::default() };
             observers.begin(&operation, || None).finish(context, Ok(Size::default()));

@@ -3,7 +3,6 @@
 use tokio::sync::Semaphore;
 
 use super::Processor;
-use super::cluster_router::{ClusterRouter, Origin};
 use super::environment::Environment;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
@@ -187,12 +186,6 @@ impl Processor {
     }
 
     pub(super) fn services_of(&self, topic: &str) -> &Services {
-        services_of(&self.environment.clusters, topic)
+        self.environment.clusters.services_of(topic)
     }
-}
-
-/// The services of a topic's cluster. An administrator has no client id and no namespace: placement rules that ask for
-/// these don't apply.
-pub(super) fn services_of<'a>(clusters: &'a ClusterRouter, topic: &str) -> &'a Services {
-    &clusters.route(Origin::default(), topic).services
 }

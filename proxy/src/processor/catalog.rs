@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
-use super::administration::services_of;
 use super::cluster_router::ClusterRouter;
 use super::validate;
 use crate::error::Error;
@@ -26,7 +25,7 @@ pub(super) async fn apply(
     groups.iter().try_for_each(|group| validate::group(&group.name))?;
     groups.iter().try_for_each(check_retry)?;
     let created = topics.into_iter().map(|topic| {
-        let services = services_of(clusters, &topic.name);
+        let services = clusters.services_of(&topic.name);
         services.metadata.create_topic(topic, replace)
     });
     let mut created = join_all(created).await;
@@ -43,7 +42,7 @@ pub(super) async fn update_topic(clusters: &ClusterRouter, update: TopicUpdate) 
         let changed = update.applied_to(present);
         check_topic(&changed).map(|()| changed)
     };
-    Ok(services_of(clusters, &name).metadata.change_topic(&name, Arc::new(change)).await?)
+    Ok(clusters.services_of(&name).metadata.change_topic(&name, Arc::new(change)).await?)
 }
 
 /// Changes the settings of a group that are named, in every cluster that has it.
@@ -123,7 +122,7 @@ pub(super) async fn groups(clusters: &ClusterRouter) -> Result<Vec<GroupConfig>,
 }
 
 pub(super) async fn delete_topic(clusters: &ClusterRouter, name: &str) -> Result<(), Error> {
-    Ok(services_of(clusters, name).metadata.delete_topic(name).await?)
+    Ok(clusters.services_of(name).metadata.delete_topic(name).await?)
 }
 
 pub(super) async fn delete_group(clusters: &ClusterRouter, name: &str) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 use super::environment::Environment;
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, Traced};
 
 /// A request in the rules' terms: what a front end decodes, and [`super::Processor::run`] carries out.
 ///
@@ -31,6 +31,12 @@ pub trait Command: Send + Sync {
     fn answer_size(_: &Self::Answer) -> Size {
         Size::default()
     }
+
+    /// Tells what the request is to do to which messages, for message trace.
+    fn trace(&self, _: &mut Traced<'_>) {}
+
+    /// Tells what came of them, and which messages the request has brought.
+    fn trace_end(_: Result<&Self::Answer, &Error>, _: &mut Traced<'_>) {}
 
     /// Carries the request out.
     fn handle(

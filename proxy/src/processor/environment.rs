@@ -12,6 +12,7 @@ use super::lease::RenewedLeases;
 use super::limits::Limits;
 use super::transaction::RecentTransactions;
 use crate::context::Context;
+use crate::layer::MessageTrace;
 use crate::service::{Capabilities, Services};
 
 /// What the handlers of requests work with. Only the processor has one.
@@ -25,6 +26,8 @@ pub struct Environment {
     pub(super) administration: AdministrationTurns,
     pub(super) resent_topics: BegunTopics,
     pub(super) health: ClusterHealth,
+    /// Records what the rules do to messages on their own.
+    pub(super) message_trace: Option<Arc<MessageTrace>>,
     pub(super) draining: CancellationToken,
 }
 

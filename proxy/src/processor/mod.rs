@@ -28,6 +28,7 @@ mod letter_search;
 mod limits;
 mod lite;
 mod lock;
+mod message_trace;
 mod message_type;
 mod notification;
 mod pull;
@@ -63,6 +64,7 @@ pub use health::Health;
 pub use limits::Limits;
 pub use lite::SyncLiteCommand;
 pub use lock::{LockCommand, UnlockCommand};
+pub use message_trace::{FoundTrace, TraceSearch};
 pub use notification::HasMessageCommand;
 pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 pub use recall::RecallCommand;
@@ -123,6 +125,7 @@ impl Processor {
             resent_topics: BegunTopics::default(),
             health: ClusterHealth::default(),
             limits: rules.limits,
+            message_trace: layers.message_trace().cloned(),
             draining,
         };
         Self { layers, environment }
@@ -152,6 +155,9 @@ impl Processor {
             groups: command.groups(),
             size: command.size(),
         })?;
+        if let Some(traced) = passage.traced() {
+            command.trace(traced);
+        }
         let turn = match passage.turn(&self.environment.draining) {
             Some(turn) => turn.await,
             None => Ok(()),
@@ -165,6 +171,9 @@ impl Processor {
             result = command.handle(&self.environment, context) => result,
             revoked = passage.revoked() => Err(revoked),
         };
+        if let Some(traced) = passage.traced() {
+            C::trace_end(result.as_ref(), traced);
+        }
         let granted = passage.finish(context, result.as_ref().map(C::answer_size));
         result.map(|answer| (answer, granted))
     }

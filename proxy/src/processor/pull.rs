@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, Traced};
 use crate::service::{Found, Pull, Pulled, QueueOf, Whence};
 
 /// One queue, as a client names it.
@@ -97,6 +97,12 @@ impl Command for PullCommand {
     fn answer_size(answer: &Pulled) -> Size {
         let Found::Messages(messages) = &answer.found else { return Size::default() };
         Size::of_bodies(messages.iter().map(|delivery| &*delivery.message.body))
+    }
+
+    fn trace_end(result: Result<&Pulled, &Error>, traced: &mut Traced<'_>) {
+        if let Ok(Pulled { found: Found::Messages(messages), .. }) = result {
+            messages.iter().for_each(|delivery| traced.delivered(delivery, None));
+        }
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Pulled, Error> {

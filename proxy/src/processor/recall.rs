@@ -3,7 +3,7 @@ use super::environment::Environment;
 use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Names, OperationKind};
+use crate::layer::{Names, OperationKind, TraceStep, Traced};
 use crate::service::TopicKind;
 
 /// Recalls a DELAY message that has not been delivered yet. Returns its id.
@@ -27,6 +27,13 @@ impl Command for RecallCommand {
 
     fn topics(&self) -> &dyn Names {
         &self.topic
+    }
+
+    fn trace_end(result: Result<&String, &Error>, traced: &mut Traced<'_>) {
+        if let Ok(message_id) = result {
+            traced.decides(TraceStep::Recalled, message_id);
+            traced.all_ended(Ok(()));
+        }
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {

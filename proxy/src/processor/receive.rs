@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, Traced};
 use crate::service::{
     ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
 };
@@ -94,6 +94,13 @@ impl Command for ReceiveCommand {
     fn answer_size(answer: &Received) -> Size {
         let Received::Messages(leased) = answer else { return Size::default() };
         Size::of_bodies(leased.iter().map(|leased| &*leased.delivery.message.body))
+    }
+
+    fn trace_end(result: Result<&Received, &Error>, traced: &mut Traced<'_>) {
+        let Ok(Received::Messages(leased)) = result else { return };
+        for LeasedDelivery { delivery, handle } in leased {
+            traced.delivered(delivery, Some(handle));
+        }
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {
@@ -262,7 +269,7 @@ impl Source<'_> {
         for _ in 0..pending.deliveries.len() {
             let Some(delivery) = pending.deliveries.pop_front() else { break };
             if delivery.attempt > group.max_attempts() {
-                self.forward(&delivery, Instant::now() + environment.limits.call).await;
+                self.forward(&delivery, environment).await;
             } else {
                 // It stays among those that are given back until the whole batch is ready.
                 pending.deliveries.push_back(delivery);
@@ -280,17 +287,25 @@ impl Source<'_> {
         leased
     }
 
-    async fn forward(&self, delivery: &Delivery, deadline: Instant) {
+    async fn forward(&self, delivery: &Delivery, environment: &Environment) {
         let Scope { topic, group, .. } = self.scope;
         let forward = Forward {
             topic: topic.to_owned(),
             group: group.to_owned(),
             entry: Settle::from(delivery),
-            deadline,
+            deadline: Instant::now() + environment.limits.call,
         };
-        // If it fails, the message comes back when its lease ends, and this is tried again.
-        if let Err(error) = self.cluster.services.messages.forward_to_dead_letter(forward).await {
-            tracing::warn!(topic, group, %error, "a message could not be moved to the dead-letter topic");
+        match self.cluster.services.messages.forward_to_dead_letter(forward).await {
+            Ok(()) => {
+                environment
+                    .message_trace
+                    .iter()
+                    .for_each(|trace| trace.dead_lettered(topic, group, delivery));
+            }
+            // The message comes back when its lease ends, and this is tried again.
+            Err(error) => {
+                tracing::warn!(topic, group, %error, "a message could not be moved to the dead-letter topic");
+            }
         }
     }
 

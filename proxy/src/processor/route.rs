@@ -98,7 +98,7 @@ impl Command for BrokersCommand {
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Route, Error> {
         let topic = &self.topic;
-        validate::topic(topic)?;
+        validate::topic_of(context, topic)?;
         let route = environment.services(context, topic).routes.route(topic).await;
         route.map_err(|error| Error::on_topic(error, topic))
     }

@@ -10,9 +10,9 @@ use super::limits::Limits;
 use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, Traced, TracedSend};
 use crate::service::names::{self, properties};
-use crate::service::{Delay, Message, Persistence, SentBack, millis, time};
+use crate::service::{Delay, Message, Persistence, SentBack, TopicKind, millis, time};
 
 /// Stores messages of one topic. Returns a result per message, in order.
 ///
@@ -59,6 +59,31 @@ impl Command for SendCommand {
         self
     }
 
+    fn trace(&self, traced: &mut Traced<'_>) {
+        for draft in &self.messages {
+            let group = property(&draft.system_properties, properties::PRODUCER_GROUP);
+            traced.sends(&TracedSend {
+                id: &draft.id,
+                tag: draft.tag.as_deref(),
+                keys: &draft.keys,
+                producer_group: group,
+                bytes: draft.body.len(),
+                kind: kind(draft),
+            });
+        }
+    }
+
+    fn trace_end(result: Result<&Self::Answer, &Error>, traced: &mut Traced<'_>) {
+        match result {
+            Ok(stored) => {
+                for (index, stored) in stored.iter().enumerate() {
+                    traced.ended(index, stored.as_ref().map(drop));
+                }
+            }
+            Err(error) => traced.all_ended(Err(error)),
+        }
+    }
+
     fn size(&self) -> Size {
         Size::of_bodies(self.messages.iter().map(|draft| &*draft.body))
     }
@@ -68,7 +93,7 @@ impl Command for SendCommand {
         environment: &Environment,
         context: &Context,
     ) -> Result<Vec<Result<Stored, Error>>, Error> {
-        check(&self.messages, &environment.limits, millis(SystemTime::now()))?;
+        check(&self.messages, context, &environment.limits, millis(SystemTime::now()))?;
         let topic = self.messages.first().ok_or_else(no_messages)?.topic.name.clone();
         // Only what a consumer could not consume goes there.
         if topic.starts_with(names::RETRY_PREFIX)
@@ -137,16 +162,29 @@ fn no_messages() -> Error {
 }
 
 /// Checks messages that are to be stored together.
-fn check(messages: &[Draft], limits: &Limits, now_ms: i64) -> Result<(), Error> {
+fn check(messages: &[Draft], context: &Context, limits: &Limits, now_ms: i64) -> Result<(), Error> {
     for (index, draft) in messages.iter().enumerate() {
         if index == 0 {
-            validate::topic(&draft.topic.name)?;
+            validate::topic_of(context, &draft.topic.name)?;
         } else if draft.topic != messages[0].topic {
             return Err(Error::new(ErrorKind::Corrupted, "topic in message is not same"));
         }
         validate::message(draft, limits, now_ms)?;
     }
     Ok(())
+}
+
+/// The type by which a trace tells a message from others.
+fn kind(draft: &Draft) -> TopicKind {
+    if draft.transaction {
+        TopicKind::Transaction
+    } else if draft.deliver_at_ms.is_some() {
+        TopicKind::Delay
+    } else if draft.message_group.is_some() {
+        TopicKind::Fifo
+    } else {
+        TopicKind::Normal
+    }
 }
 
 fn into_message(mut draft: Draft, peer: &str) -> Message {
@@ -198,7 +236,6 @@ fn property<'a>(properties: &'a [(String, String)], key: &str) -> Option<&'a str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::TopicKind;
 
     #[test]
     fn the_fields_decide_the_type() {

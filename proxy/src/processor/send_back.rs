@@ -6,7 +6,7 @@ use super::pull::{QueueName, check_queue};
 use super::validate;
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
 use crate::service::{SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
 
 /// Has a message read again later by its group: from the group's retry topic. After its last attempt it becomes a dead
@@ -55,6 +55,15 @@ impl Command for SendBackCommand {
 
     fn size(&self) -> Size {
         Size::of_messages(1)
+    }
+
+    fn trace(&self, traced: &mut Traced<'_>) {
+        let step = if self.level < 0 { TraceStep::DeadLettered } else { TraceStep::Retried };
+        traced.decides(step, &self.message_id);
+    }
+
+    fn trace_end(result: Result<&(), &Error>, traced: &mut Traced<'_>) {
+        traced.all_ended(result.copied());
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use super::receive::invisible_time;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, Settle,
 };
@@ -93,6 +93,23 @@ impl Command for AckCommand {
         Size::of_messages(self.entries.len())
     }
 
+    fn trace(&self, traced: &mut Traced<'_>) {
+        for entry in &self.entries {
+            traced.settles(TraceStep::Acknowledged, &entry.handle, &entry.message_id);
+        }
+    }
+
+    fn trace_end(result: Result<&Self::Answer, &Error>, traced: &mut Traced<'_>) {
+        match result {
+            Ok(results) => {
+                for (index, result) in results.iter().enumerate() {
+                    traced.ended(index, result.as_ref().copied());
+                }
+            }
+            Err(error) => traced.all_ended(Err(error)),
+        }
+    }
+
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Vec<AckResult>, Error> {
         validate::topic(&self.topic)?;
         validate::group(&self.group)?;
@@ -159,6 +176,17 @@ impl Command for ChangeCommand {
         Size::of_messages(1)
     }
 
+    fn trace(&self, traced: &mut Traced<'_>) {
+        traced.settles(TraceStep::Retried, &self.entry.handle, &self.entry.message_id);
+    }
+
+    fn trace_end(result: Result<&String, &Error>, traced: &mut Traced<'_>) {
+        if let Ok(handle) = result {
+            traced.renamed(0, handle);
+        }
+        traced.all_ended(result.map(drop));
+    }
+
     async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {
         let Self { topic, group, entry, invisible_ms, suspend } = self;
         validate::topic(&topic)?;
@@ -208,6 +236,14 @@ impl Command for ForwardCommand {
 
     fn size(&self) -> Size {
         Size::of_messages(1)
+    }
+
+    fn trace(&self, traced: &mut Traced<'_>) {
+        traced.settles(TraceStep::DeadLettered, &self.entry.handle, &self.entry.message_id);
+    }
+
+    fn trace_end(result: Result<&(), &Error>, traced: &mut Traced<'_>) {
+        traced.all_ended(result.copied());
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

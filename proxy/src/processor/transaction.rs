@@ -14,7 +14,7 @@ use super::handle::TransactionPlace;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size};
+use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
 /// Commits a half message, or rolls it back. The first decision counts: repeating or contradicting it has no effect,
@@ -47,6 +47,19 @@ impl Command for EndTransactionCommand {
 
     fn size(&self) -> Size {
         Size::of_messages(1)
+    }
+
+    fn trace(&self, traced: &mut Traced<'_>) {
+        let step = match self.resolution {
+            Some(Resolution::Commit) => TraceStep::Committed,
+            Some(Resolution::Rollback) => TraceStep::RolledBack,
+            None => TraceStep::Undecided,
+        };
+        traced.decides(step, &self.message_id);
+    }
+
+    fn trace_end(result: Result<&(), &Error>, traced: &mut Traced<'_>) {
+        traced.all_ended(result.copied());
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

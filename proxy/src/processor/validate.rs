@@ -2,7 +2,9 @@
 
 use super::draft::{Draft, PropertyRules};
 use super::limits::Limits;
+use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
+use crate::service::names::TRACE_TOPIC;
 use crate::service::names::properties::is_reserved;
 
 const TOPIC_CHARS: usize = 127;
@@ -20,7 +22,7 @@ const SYSTEM_TOPICS: [&str; 12] = [
     "BenchmarkTest",
     "RMQ_SYS_TRANS_HALF_TOPIC",
     "RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC",
-    "RMQ_SYS_TRACE_TOPIC",
+    TRACE_TOPIC,
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
     "RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC",
     "TRANS_CHECK_MAX_TIME_TOPIC",
@@ -50,6 +52,18 @@ pub(super) fn topic(name: &str) -> Result<(), Error> {
         return refuse("cannot access system topic".to_owned());
     }
     Ok(())
+}
+
+/// Checks the name of a topic that a client looks for, or sends to. Classic clients send traces of their own to a system topic, and
+/// tools look for them there.
+///
+/// # Errors
+/// As [`topic`].
+pub(super) fn topic_of(context: &Context, name: &str) -> Result<(), Error> {
+    if name == TRACE_TOPIC && context.protocol == WireProtocol::Remoting {
+        return Ok(());
+    }
+    topic(name)
 }
 
 /// Checks a consumer group's name.

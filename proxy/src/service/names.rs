@@ -8,6 +8,9 @@ pub const RETRY_PREFIX: &str = "%RETRY%";
 /// A group's dead-letter topic is this and the group's name.
 pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 
+/// The topic of message trace, of clients and of this proxy.
+pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
+
 /// The attribute of a topic that names its type.
 pub const MESSAGE_TYPE: &str = "message.type";
 

@@ -88,7 +88,7 @@ pub(crate) fn signed<T>(mut request: Request<T>, user: &str, secret: &str) -> Re
 }
 
 /// A command of the remoting protocol, signed as Apache's clients do.
-fn signed_command(command: Command, user: &str, secret: &str) -> Command {
+pub(crate) fn signed_command(command: Command, user: &str, secret: &str) -> Command {
     let command = command.field("AccessKey", user);
     let values = command.fields.values().map(|value| value.as_bytes());
     let content: Vec<_> = values.chain([command.body.as_ref()]).collect();

@@ -23,6 +23,7 @@ mod http_readme;
 mod http_streams;
 mod inspect;
 mod limits;
+mod message_trace;
 mod metrics;
 mod port;
 mod process;

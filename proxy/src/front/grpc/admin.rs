@@ -8,7 +8,8 @@ use rocketmq_thin_proto::thin::admin_server::Admin;
 use tonic::{Code, Request, Response, Status};
 
 use super::{
-    admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_updates, convert,
+    admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
+    convert,
 };
 use crate::error::{Error, ErrorKind};
 use crate::processor::{ClientFilter, Processor};
@@ -139,6 +140,15 @@ impl Admin for Administration {
         let read = admin_messages::read(request.into_inner())?;
         let page = self.processor.read(read).await.map_err(refused)?;
         Ok(Response::new(admin_messages::page_to_wire(page)))
+    }
+
+    async fn trace_message(
+        &self,
+        request: Request<pb::TraceMessageRequest>,
+    ) -> Result<Response<pb::TraceMessageResponse>, Status> {
+        let search = admin_trace::search(request.into_inner())?;
+        let found = self.processor.message_trace(search).await.map_err(refused)?;
+        Ok(Response::new(admin_trace::found_to_wire(found)))
     }
 
     async fn reset_group(

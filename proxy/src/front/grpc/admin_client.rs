@@ -12,11 +12,14 @@ use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
 use super::signer::Signer;
-use super::{admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_updates};
+use super::{
+    admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
+};
 use crate::layer::{Quota, QuotaStatus};
 use crate::log_level::LogLevel;
 use crate::processor::{
-    ClientFilter, ConnectedClient, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
+    ClientFilter, ConnectedClient, FoundTrace, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
+    TraceSearch,
 };
 use crate::service::{
     GroupConfig, GroupStats, GroupUpdate, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup,
@@ -230,6 +233,16 @@ impl RemoteAdmin {
     pub async fn read(&mut self, read: ReadQueue) -> Result<ReadPage, RemoteError> {
         let answer = self.client.read_messages(admin_messages::read_to_wire(read)).await?;
         Ok(admin_messages::page(answer.into_inner()))
+    }
+
+    /// The steps in the life of a message that were recorded.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn message_trace(&mut self, search: TraceSearch) -> Result<FoundTrace, RemoteError> {
+        let message_id = search.message_id.clone();
+        let answer = self.client.trace_message(admin_trace::search_to_wire(search)).await?;
+        Ok(admin_trace::found(&message_id, answer.into_inner()))
     }
 
     /// Moves a group to another position in a topic.

@@ -34,13 +34,6 @@ pub(super) fn read_to_wire(read: ReadQueue) -> pb::ReadMessagesRequest {
 
 pub(super) fn read(request: pb::ReadMessagesRequest) -> Result<ReadQueue, Status> {
     let max = usize::try_from(request.max_messages).ok().filter(|max| *max > 0);
-    let moment = |name: &str, timestamp: Option<prost_types::Timestamp>| {
-        let invalid = timestamp.is_some_and(|timestamp| convert::timestamp_millis(timestamp).is_none());
-        match invalid {
-            true => Err(Status::invalid_argument(format!("{name} is not a valid time"))),
-            false => Ok(time(timestamp)),
-        }
-    };
     Ok(ReadQueue {
         topic: request.topic,
         lite_topic: request.lite_topic,
@@ -60,6 +53,21 @@ pub(super) fn read(request: pb::ReadMessagesRequest) -> Result<ReadQueue, Status
             }
         },
     })
+}
+
+/// A time that a request names.
+///
+/// # Errors
+/// It can't be told in milliseconds.
+pub(super) fn moment(
+    name: &str,
+    timestamp: Option<prost_types::Timestamp>,
+) -> Result<Option<SystemTime>, Status> {
+    let invalid = timestamp.is_some_and(|timestamp| convert::timestamp_millis(timestamp).is_none());
+    match invalid {
+        true => Err(Status::invalid_argument(format!("{name} is not a valid time"))),
+        false => Ok(time(timestamp)),
+    }
 }
 
 pub(super) fn page_to_wire(page: ReadPage) -> pb::ReadMessagesResponse {

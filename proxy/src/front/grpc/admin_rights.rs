@@ -7,7 +7,7 @@ pub(in crate::front) fn of(method: &str) -> &'static [Action] {
     match method {
         "ListTopics" | "ListGroups" | "ListTopicStats" | "ListGroupStats" | "ListLiteTopics"
         | "ListClients" | "ListQuotas" => &[Action::List],
-        "TopicStats" | "GroupStats" | "StoreStats" | "ReadMessages" => &[Action::Get],
+        "TopicStats" | "GroupStats" | "StoreStats" | "ReadMessages" | "TraceMessage" => &[Action::Get],
         "UpdateTopic" | "UpdateGroup" | "ResetGroup" | "ResendDeadLetters" | "ChangeLogLevel" => {
             &[Action::Update]
         }

@@ -18,6 +18,7 @@ mod admin_quotas;
 mod admin_rights;
 mod admin_stats;
 mod admin_summaries;
+mod admin_trace;
 mod admin_updates;
 mod calls;
 mod client;

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::call::{Caller, Parameters};
 use super::problem::Problem;
-use super::{Shared, admin_groups, admin_messages, admin_quotas, admin_topics, times};
+use super::{Shared, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace, times};
 use crate::processor::{ClientFilter, ConnectedClient};
 use crate::service::StoredBytes;
 
@@ -22,6 +22,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(admin_topics::describe, admin_topics::update, admin_topics::delete))
         .routes(routes!(admin_topics::stats))
         .routes(routes!(admin_messages::read))
+        .routes(routes!(admin_trace::trace))
         .routes(routes!(admin_groups::list, admin_groups::create))
         .routes(routes!(admin_groups::describe, admin_groups::update, admin_groups::delete))
         .routes(routes!(admin_groups::stats))

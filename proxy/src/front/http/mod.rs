@@ -12,6 +12,7 @@ mod admin_groups;
 mod admin_messages;
 mod admin_quotas;
 mod admin_topics;
+mod admin_trace;
 mod call;
 mod cloud_events;
 mod config;

@@ -33,7 +33,7 @@ impl Exposition {
     /// Never, as far as is known.
     pub(super) async fn text(&self, format: Format) -> Result<String, fmt::Error> {
         let gathered = self.gatherer.now().await;
-        let Sources { requests, ports, budget, access_log, processor } = &self.sources;
+        let Sources { requests, ports, budget, access_log, message_trace, processor } = &self.sources;
         let clusters = processor.health().borrow().clone();
         format.write(Scrape {
             operations: requests.operations(),
@@ -51,6 +51,7 @@ impl Exposition {
             refused_calls: budget.refused_by_limit(),
             quotas: processor.quotas().list(),
             log_lines: access_log.as_ref().map(|log| log.lines()),
+            trace_records: message_trace.as_ref().map(|trace| trace.records()),
             soft_state: processor.soft_state(),
             clusters: clusters
                 .into_iter()
@@ -76,6 +77,7 @@ struct Scrape {
     quotas: Vec<QuotaStatus>,
     /// Lines of the access log that were written, and dropped.
     log_lines: Option<(u64, u64)>,
+    trace_records: Option<(u64, u64)>,
     soft_state: SoftState,
     clusters: Vec<(String, u64)>,
     gathered: Arc<Gathered>,
@@ -152,6 +154,16 @@ impl Scrape {
             "rocketmq_thin_proxy_access_log_dropped",
             "Lines of the access log that were dropped, because the disk was too slow or full.",
             self.log_lines.iter().map(|(_, dropped)| (NONE, *dropped)),
+        )?;
+        metrics.counter(
+            "rocketmq_thin_proxy_message_trace_records",
+            "Records of message trace that were written.",
+            self.trace_records.iter().map(|(written, _)| (NONE, *written)),
+        )?;
+        metrics.counter(
+            "rocketmq_thin_proxy_message_trace_dropped",
+            "Records of message trace that were dropped, because the broker was too slow or refused them.",
+            self.trace_records.iter().map(|(_, dropped)| (NONE, *dropped)),
         )
     }
 

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 use crate::front::port::{
     Budget, Connection, Greeting, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
-use crate::layer::{AccessLog, RequestMetrics};
+use crate::layer::{AccessLog, MessageTrace, RequestMetrics};
 use crate::processor::Processor;
 pub use config::MetricsConfig;
 use exposition::Exposition;
@@ -61,6 +61,8 @@ pub struct Sources {
     pub budget: Arc<Budget>,
     /// The access log.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Message trace.
+    pub message_trace: Option<Arc<MessageTrace>>,
     /// The rest.
     pub processor: Arc<Processor>,
 }

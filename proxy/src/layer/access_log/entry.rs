@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use super::AccessLog;
 use crate::error::Error;
+use crate::layer::text::cut;
 use crate::layer::{Names, Operation, OperationKind, Size};
 
-/// Bytes of a name or a text in a line. What is longer is cut.
-const MAX_TEXT: usize = 255;
 /// Topics, and groups, in a line.
 const MAX_NAMES: usize = 8;
 
@@ -137,12 +136,4 @@ fn some(names: &dyn Names) -> Vec<String> {
         }
     });
     some
-}
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }

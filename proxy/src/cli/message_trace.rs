@@ -1,0 +1,118 @@
+//! Showing what has happened to a message.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::admin::AdminError;
+use super::commands::Server;
+use super::output::{Report, Table, one_line, show};
+use super::times;
+use crate::layer::{TraceEvent, TraceStep};
+use crate::processor::{FoundTrace, TraceSearch};
+use crate::service::time;
+
+#[derive(ClapArgs)]
+pub(super) struct Trace {
+    /// The id of the message
+    id: String,
+    /// Only what was recorded at this time or later
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    from: Option<SystemTime>,
+    /// Only what was recorded at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    to: Option<SystemTime>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs the command.
+pub(super) async fn run(Trace { id, from, to, server }: Trace) -> Result<(), AdminError> {
+    let mut admin = server.connect().await?;
+    let found = admin.message_trace(TraceSearch { message_id: id.clone(), from, to }).await?;
+    Ok(show(&TraceReport::new(id, found), server.json)?)
+}
+
+#[derive(Serialize)]
+struct TraceReport {
+    id: String,
+    events: Vec<EventView>,
+    /// Whether all records were searched.
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct EventView {
+    at: String,
+    step: TraceStep,
+    topic: String,
+    group: String,
+    tag: String,
+    keys: Vec<String>,
+    client: String,
+    address: String,
+    cost_ms: i64,
+    result: String,
+    attempt: i32,
+    delivery_id: String,
+}
+
+impl TraceReport {
+    fn new(id: String, found: FoundTrace) -> Self {
+        let view = |event: TraceEvent| EventView {
+            at: times::at(time(event.at_ms)),
+            step: event.step,
+            topic: event.topic,
+            group: event.group,
+            tag: event.tag,
+            keys: event.keys.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
+            client: event.client.id,
+            address: event.client.address,
+            cost_ms: event.cost_ms,
+            result: event.result,
+            attempt: event.attempt,
+            delivery_id: event.delivery_id,
+        };
+        Self { id, events: found.events.into_iter().map(view).collect(), complete: found.complete }
+    }
+}
+
+impl Report for TraceReport {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if self.events.is_empty() {
+            let _ = writeln!(text, "no records of message {}: is it traced?", one_line(&self.id, 255));
+        } else {
+            let mut table = Table::new(["WHEN", "WHAT", "CLIENT", "GROUP", "ADDRESS", "COST", "RESULT"]);
+            for event in &self.events {
+                table.row([
+                    event.at.clone(),
+                    event.what(),
+                    one_line(&event.client, 64),
+                    one_line(&event.group, 40),
+                    one_line(&event.address, 50),
+                    if event.step == TraceStep::Delivered {
+                        String::new()
+                    } else {
+                        format!("{} ms", event.cost_ms)
+                    },
+                    one_line(&event.result, 40),
+                ]);
+            }
+            text.push_str(&table.text());
+        }
+        if !self.complete {
+            text.push_str("the search stopped early: narrow it with --from and --to\n");
+        }
+        text
+    }
+}
+
+impl EventView {
+    fn what(&self) -> String {
+        let step = <&str>::from(self.step).replace('_', "-");
+        if self.attempt > 1 { format!("{step} ({})", self.attempt) } else { step }
+    }
+}

@@ -1,0 +1,342 @@
+//! Writes records to the trace topic, in the background: many share a message, and nobody waits for them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::CLIENT_PROPERTY;
+use super::event::{TraceClient, TraceEvent};
+use crate::service::names::TRACE_TOPIC;
+use crate::service::{Message, Messages};
+
+/// Records that wait to be written, and their bytes. Others are dropped.
+const MAX_WAITING: usize = 50_000;
+const MAX_WAITING_BYTES: usize = 16 << 20;
+/// How long records wait for others.
+const LINGER: Duration = Duration::from_millis(200);
+/// Records and bytes of one message. Brokers keep less than 32 KiB of its keys.
+const MAX_RECORDS: usize = 100;
+const MAX_BODY: usize = 64 << 10;
+const MAX_KEYS: usize = 12 << 10;
+/// Messages of one send.
+const MAX_MESSAGES: usize = 32;
+/// How long a send may take.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often lost records are logged.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+
+pub(super) struct Writer {
+    jobs: mpsc::UnboundedSender<Job>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    waiting: AtomicUsize,
+    waiting_bytes: AtomicUsize,
+    written: AtomicU64,
+    dropped: AtomicU64,
+}
+
+enum Job {
+    Event(Box<TraceEvent>),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Writer {
+    pub(super) fn new(messages: Arc<dyn Messages>) -> Self {
+        let (jobs, waiting) = mpsc::unbounded_channel();
+        let counts = Arc::new(Counts::default());
+        let worker = Worker {
+            messages,
+            counts: counts.clone(),
+            open: HashMap::new(),
+            full: Vec::new(),
+            lost: 0,
+            logged: None,
+        };
+        tokio::spawn(worker.run(waiting));
+        Self { jobs, counts }
+    }
+
+    /// Writes a record, or drops it if too many wait.
+    pub(super) fn write(&self, event: TraceEvent) {
+        let Counts { waiting, waiting_bytes, dropped, .. } = &*self.counts;
+        let size = event.size();
+        let records = waiting.fetch_add(1, Ordering::Relaxed);
+        let bytes = waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        let has_room = records < MAX_WAITING && bytes + size <= MAX_WAITING_BYTES;
+        if !has_room || self.jobs.send(Job::Event(Box::new(event))).is_err() {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+            dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) async fn flushed(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.jobs.send(Job::Flush(done)).is_ok() {
+            let _ = flushed.await;
+        }
+    }
+
+    pub(super) fn records(&self) -> (u64, u64) {
+        let Counts { written, dropped, .. } = &*self.counts;
+        (written.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed))
+    }
+}
+
+struct Worker {
+    messages: Arc<dyn Messages>,
+    counts: Arc<Counts>,
+    /// A message for each client, to which records are added.
+    open: HashMap<TraceClient, Batch>,
+    full: Vec<(TraceClient, Batch)>,
+    /// Dropped records that were logged.
+    lost: u64,
+    logged: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Batch {
+    records: usize,
+    size: usize,
+    text: String,
+    keys: Vec<String>,
+    keys_bytes: usize,
+}
+
+impl Worker {
+    async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        while let Some(first) = jobs.recv().await {
+            let mut done = self.take(first);
+            if done.is_none() {
+                let more = async {
+                    while self.full.len() < MAX_MESSAGES {
+                        match jobs.recv().await {
+                            Some(job) => done = self.take(job),
+                            None => break,
+                        }
+                        if done.is_some() {
+                            break;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = more => {}
+                    () = sleep(LINGER) => {}
+                }
+            }
+            self.write().await;
+            if let Some(done) = done {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn take(&mut self, job: Job) -> Option<oneshot::Sender<()>> {
+        match job {
+            Job::Flush(done) => return Some(done),
+            Job::Event(event) => {
+                let client = event.client.clone();
+                let batch = self.open.entry(client.clone()).or_default();
+                batch.add(&event);
+                if batch.is_full()
+                    && let Some(batch) = self.open.remove(&client)
+                {
+                    self.full.push((client, batch));
+                }
+            }
+        }
+        None
+    }
+
+    async fn write(&mut self) {
+        let mut batches = std::mem::take(&mut self.full);
+        batches.extend(self.open.drain());
+        let mut batches = batches.into_iter().peekable();
+        while batches.peek().is_some() {
+            let some = batches.by_ref().take(MAX_MESSAGES);
+            let mut counts = Vec::new();
+            let messages: Vec<_> = some
+                .map(|(client, batch)| {
+                    counts.push((batch.records, batch.size));
+                    batch.into_message(client)
+                })
+                .collect();
+            let stored = self.send(messages).await;
+            for (index, (records, size)) in counts.into_iter().enumerate() {
+                let counter = if stored.get(index) == Some(&true) {
+                    &self.counts.written
+                } else {
+                    &self.counts.dropped
+                };
+                counter.fetch_add(records as u64, Ordering::Relaxed);
+                self.counts.waiting.fetch_sub(records, Ordering::Relaxed);
+                self.counts.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+            }
+        }
+        self.log_lost(None);
+    }
+
+    /// Which of these messages were stored.
+    async fn send(&mut self, messages: Vec<Message>) -> Vec<bool> {
+        let sent = self.messages.send(TRACE_TOPIC, messages, Instant::now() + SEND_TIMEOUT);
+        let error = match timeout(SEND_TIMEOUT, sent).await {
+            Ok(Ok(results)) => {
+                if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+                    self.log_lost(Some(error.to_string()));
+                }
+                return results.iter().map(Result::is_ok).collect();
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {SEND_TIMEOUT:?}"),
+        };
+        self.log_lost(Some(error));
+        Vec::new()
+    }
+
+    fn log_lost(&mut self, error: Option<String>) {
+        let dropped = self.counts.dropped.load(Ordering::Relaxed);
+        let is_quiet = self.logged.is_some_and(|at| at.elapsed() < LOG_PAUSE);
+        if is_quiet || (error.is_none() && dropped == self.lost) {
+            return;
+        }
+        let lost = dropped - self.lost;
+        let error = error.unwrap_or_else(|| "more than can be written".to_owned());
+        tracing::warn!(topic = TRACE_TOPIC, lost, error, "records of message trace are lost");
+        (self.lost, self.logged) = (dropped, Some(Instant::now()));
+    }
+}
+
+impl Batch {
+    fn add(&mut self, event: &TraceEvent) {
+        self.records += 1;
+        self.size += event.size();
+        event.encode(&mut self.text);
+        let names = std::iter::once(event.message_id.as_str()).chain(event.keys.split(' '));
+        for key in names.filter(|key| !key.is_empty()) {
+            if self.keys.iter().all(|known| known != key) {
+                self.keys_bytes += key.len() + 1;
+                self.keys.push(key.to_owned());
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.records >= MAX_RECORDS || self.text.len() >= MAX_BODY || self.keys_bytes >= MAX_KEYS
+    }
+
+    /// It looks as if the client had sent it: consoles show where it was born as the address of the client.
+    fn into_message(self, client: TraceClient) -> Message {
+        let id: [u8; 16] = rand::random();
+        Message {
+            id: hex::encode_upper(id),
+            keys: self.keys,
+            properties: vec![(CLIENT_PROPERTY.to_owned(), client.id)],
+            body: self.text.into(),
+            born_at: Some(SystemTime::now()),
+            born_host: client.address,
+            ..Message::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::layer::TraceStep;
+    use crate::service::{
+        AckOutcome, Acknowledge, ChangeInvisible, Delivered, Forward, InvisibleOutcome, Receive, Sent,
+        ServiceError, ServiceErrorKind,
+    };
+
+    /// Keeps what it is sent, unless it refuses everything.
+    #[derive(Default)]
+    struct Broker {
+        refuses: bool,
+        sent: Mutex<Vec<Message>>,
+    }
+
+    fn unused() -> ServiceError {
+        ServiceError::new(ServiceErrorKind::Internal, "not used")
+    }
+
+    #[async_trait]
+    impl Messages for Broker {
+        async fn send(
+            &self,
+            topic: &str,
+            messages: Vec<Message>,
+            _: Instant,
+        ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+            assert_eq!(topic, TRACE_TOPIC);
+            if self.refuses {
+                return Err(unused());
+            }
+            let stored = messages.iter().map(|_| Ok(Sent::default())).collect();
+            self.sent.lock().extend(messages);
+            Ok(stored)
+        }
+
+        async fn receive(&self, _: Receive) -> Result<Delivered, ServiceError> {
+            Err(unused())
+        }
+
+        async fn acknowledge(&self, _: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {
+            Err(unused())
+        }
+
+        async fn change_invisible(&self, _: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
+            Err(unused())
+        }
+
+        async fn forward_to_dead_letter(&self, _: Forward) -> Result<(), ServiceError> {
+            Err(unused())
+        }
+    }
+
+    fn event(client: &str, id: &str) -> TraceEvent {
+        let client = TraceClient { id: client.to_owned(), address: format!("{client}:1") };
+        TraceEvent::new(TraceStep::Sent, id, client)
+    }
+
+    #[tokio::test]
+    async fn records_of_a_client_share_messages() {
+        let broker = Arc::new(Broker::default());
+        let writer = Writer::new(broker.clone());
+        for number in 0..MAX_RECORDS + 1 {
+            writer.write(event("a", &format!("m{number}")));
+        }
+        writer.write(event("b", "m0"));
+        writer.flushed().await;
+        let mut sent = std::mem::take(&mut *broker.sent.lock());
+        sent.sort_by_key(|message| (message.born_host.clone(), message.keys.len()));
+        let sizes: Vec<_> =
+            sent.iter().map(|message| (message.born_host.as_str(), message.keys.len())).collect();
+        assert_eq!(sizes, [("a:1", 1), ("a:1", MAX_RECORDS), ("b:1", 1)]);
+        assert_eq!(writer.records(), (MAX_RECORDS as u64 + 2, 0));
+    }
+
+    #[tokio::test]
+    async fn what_a_broker_does_not_take_is_dropped_and_counted() {
+        let writer = Writer::new(Arc::new(Broker { refuses: true, ..Broker::default() }));
+        // Nobody waits: the task has not even begun.
+        for _ in 0..MAX_WAITING + 7 {
+            writer.write(event("a", "m"));
+        }
+        assert_eq!(writer.records(), (0, 7));
+        writer.flushed().await;
+        assert_eq!(writer.records(), (0, MAX_WAITING as u64 + 7));
+        // There is room again.
+        let waiting = writer.counts.waiting_bytes.load(Ordering::Relaxed);
+        assert_eq!((writer.counts.waiting.load(Ordering::Relaxed), waiting), (0, 0));
+    }
+}
