@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
+
 use super::AppError;
 use crate::layer::{MessageTrace, MessageTraceConfig};
 use crate::processor::ClusterRouter;
 use crate::service::names::TRACE_TOPIC;
-use crate::service::{ServiceErrorKind, TopicConfig, TopicKind};
+use crate::service::{DeadLetter, ServiceErrorKind, TopicConfig, TopicKind};
 
 /// Queues of the trace topic, as Apache's brokers create it.
 const QUEUES: i32 = 1;
 
-/// Message trace, if it is configured. The embedded broker gets the topic; Apache's brokers have it, or are to be given it by
-/// their operator.
+/// Message trace, if it is configured. The embedded broker gets the topic; Apache's brokers make it themselves, if their operator
+/// wants it (`traceTopicEnable`).
 ///
 /// # Errors
 /// The topic can't be created.
@@ -34,5 +36,18 @@ pub(super) async fn open(
             _ => {}
         }
     }
-    Ok(Some(Arc::new(MessageTrace::new(config, services.messages.clone()))))
+    let trace = Arc::new(MessageTrace::new(config, services.messages.clone()));
+    for services in router.all_services() {
+        if let Some(letters) = services.messages.dead_letters() {
+            tokio::spawn(record(letters, trace.clone()));
+        }
+    }
+    Ok(Some(trace))
+}
+
+/// Records dead letters that a broker makes without being asked, until it is closed.
+async fn record(mut letters: mpsc::Receiver<DeadLetter>, trace: Arc<MessageTrace>) {
+    while let Some(DeadLetter { topic, group, message }) = letters.recv().await {
+        trace.dead_lettered(&topic, &group, &message);
+    }
 }

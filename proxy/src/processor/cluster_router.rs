@@ -92,6 +92,11 @@ impl ClusterRouter {
         rule.and_then(|rule| self.others.get(&rule.cluster)).unwrap_or(&self.default)
     }
 
+    /// The services of all clusters.
+    pub(crate) fn all_services(&self) -> impl Iterator<Item = &Services> {
+        self.all().map(|cluster| &cluster.services)
+    }
+
     /// The services of a topic's cluster for what the proxy itself, or an administrator, does. They have no client id and no
     /// namespace: placement rules that ask for these don't apply.
     pub(crate) fn services_of(&self, topic: &str) -> &Services {

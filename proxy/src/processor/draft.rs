@@ -40,6 +40,8 @@ pub struct Draft {
     pub property_rules: PropertyRules,
     /// A number of the producer's own.
     pub flag: i32,
+    /// The group of its producer; empty where that has none, as with clients of version 5.
+    pub producer_group: String,
     /// Only for a message that a consumer sends to its group's retry topic.
     pub sent_back: Option<SentBack>,
     /// The queue that the producer chose.

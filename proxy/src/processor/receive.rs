@@ -300,7 +300,7 @@ impl Source<'_> {
                 environment
                     .message_trace
                     .iter()
-                    .for_each(|trace| trace.dead_lettered(topic, group, delivery));
+                    .for_each(|trace| trace.dead_lettered(topic, group, &delivery.message));
             }
             // The message comes back when its lease ends, and this is tried again.
             Err(error) => {

@@ -61,12 +61,11 @@ impl Command for SendCommand {
 
     fn trace(&self, traced: &mut Traced<'_>) {
         for draft in &self.messages {
-            let group = property(&draft.system_properties, properties::PRODUCER_GROUP);
             traced.sends(&TracedSend {
                 id: &draft.id,
                 tag: draft.tag.as_deref(),
                 keys: &draft.keys,
-                producer_group: group,
+                producer_group: &draft.producer_group,
                 bytes: draft.body.len(),
                 kind: kind(draft),
             });

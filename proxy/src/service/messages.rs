@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use super::{Delivery, Message, ServiceError, ServiceErrorKind};
 
@@ -75,6 +76,12 @@ pub trait Messages: Send + Sync {
     /// As [`Messages::change_invisible`].
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError>;
 
+    /// Watches for messages that become dead letters though nobody asked for it: those that the backend itself moves. `None` if
+    /// it moves none, or does not tell. One watcher at a time is told.
+    fn dead_letters(&self) -> Option<mpsc::Receiver<DeadLetter>> {
+        None
+    }
+
     /// Recalls a DELAY message that is not delivered yet, and returns its id. `handle` is
     /// [`Sent::recall_handle`], as a client sends it: it may be forged.
     ///
@@ -84,6 +91,17 @@ pub trait Messages: Send + Sync {
     async fn recall(&self, _topic: &str, _handle: &str, _deadline: Instant) -> Result<String, ServiceError> {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, "recall is not supported by this server"))
     }
+}
+
+/// A message that has become a dead letter.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The topic that it was in.
+    pub topic: String,
+    /// The group that did not settle it.
+    pub group: String,
+    /// The message.
+    pub message: Message,
 }
 
 /// Where a message was stored.

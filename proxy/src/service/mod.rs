@@ -33,8 +33,8 @@ pub use known_properties::KnownProperties;
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, ChosenQueue, Delay, Delivery, Message, Origin, SentBack};
 pub use messages::{
-    AckOutcome, Acknowledge, ChangeInvisible, Delivered, Filter, Forward, InvisibleOutcome, Messages,
-    NextAttempt, Persistence, Receive, Sent, Settle,
+    AckOutcome, Acknowledge, ChangeInvisible, DeadLetter, Delivered, Filter, Forward, InvisibleOutcome,
+    Messages, NextAttempt, Persistence, Receive, Sent, Settle,
 };
 pub use metadata::{Capabilities, GroupConfig, GroupStart, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use offsets::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use rocketmq_thin_proto::v2 as pb;
-use rocketmq_thin_proxy::config::Config;
+use rocketmq_thin_proxy::config::{Config, GroupSpec};
 use rocketmq_thin_proxy::remoting::{Command, message as stored};
 use serde_json::Value;
 
@@ -123,6 +123,33 @@ async fn retries_dead_letters_and_failures_are_told() {
     let refused = send(&mut client, vec![fifo]).await;
     assert_eq!(code(refused.status), pb::Code::MessagePropertyConflictWithType);
     assert_eq!(steps(&proxy, "two").await[0]["result"], "type_mismatch");
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_settles_is_traced_to_its_end() {
+    let proxy = tracing(|config| {
+        let group = GroupSpec { max_retries: 0, ..GroupSpec::named("billing") };
+        config.groups = vec![group];
+    })
+    .await;
+    let mut client = proxy.client().await;
+    send(&mut client, vec![order("one")]).await;
+    let wanted = pb::ReceiveMessageRequest {
+        invisible_duration: duration(Duration::from_millis(1)),
+        ..receive_request("orders", "billing")
+    };
+    assert_eq!(receive(&mut client, wanted).await.messages.len(), 1);
+    // The group does not receive any more: the broker moves the message on its own.
+    let dead_lettered = loop {
+        let steps = steps(&proxy, "one").await;
+        if let [_, _, last] = &steps[..] {
+            break last.clone();
+        }
+    };
+    assert_eq!(
+        (&dead_lettered["step"], &dead_lettered["group"]),
+        (&"dead_lettered".into(), &"billing".into())
+    );
 }
 
 #[tokio::test]

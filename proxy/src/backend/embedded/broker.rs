@@ -95,10 +95,7 @@ impl Broker {
     pub(super) async fn topic(&self, name: &str) -> Result<Arc<Topic>, ServiceError> {
         match self.catalog.topic(name) {
             Some(topic) => Ok(topic),
-            // What is moved there creates retry and dead-letter topics.
-            None if !self.config.auto_create_topics || names::is_retry_or_dead_letter(name) => {
-                Err(not_found(name))
-            }
+            None if !self.config.auto_create_topics || !may_be_created(name) => Err(not_found(name)),
             None => self.put_topic(name, self.config.default_queues, self.config.auto_create_limit).await,
         }
     }
@@ -154,4 +151,10 @@ impl Broker {
         }
         Ok((group, progress))
     }
+}
+
+/// Whether the first use of a topic may create it. Retry and dead-letter topics are created by what is moved there, and the
+/// topic of message trace by the operator.
+fn may_be_created(name: &str) -> bool {
+    !names::is_retry_or_dead_letter(name) && name != names::TRACE_TOPIC
 }

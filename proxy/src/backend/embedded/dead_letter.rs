@@ -40,20 +40,21 @@ enum Begun {
 }
 
 impl Broker {
-    /// See [`crate::service::Messages::forward_to_dead_letter`], and [`Broker::acknowledge_entries`] for the topic.
+    /// See [`crate::service::Messages::forward_to_dead_letter`], and [`Broker::acknowledge_entries`] for the topic. Returns the
+    /// dead letter, unless the message was settled or moved before.
     pub(super) async fn move_to_dead_letters(
         &self,
         topic: &Arc<Topic>,
         request: Forward,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Option<Message>, ServiceError> {
         let at = parse(&request.entry)?;
-        let Some(group) = self.group_progress(topic, &request.group).await? else { return Ok(()) };
+        let Some(group) = self.group_progress(topic, &request.group).await? else { return Ok(None) };
         group.check_topic(at)?;
-        let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(()) };
+        let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(None) };
         if moved.is_stored {
-            return moved.settle().await;
+            return moved.settle().await.map(|()| None);
         }
-        let Some(stored) = self.read_message(&group, at).await? else { return Ok(()) };
+        let Some(stored) = self.read_message(&group, at).await? else { return Ok(None) };
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
         let letter = as_dead_letter(stored.message, request.topic);
         let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
@@ -70,7 +71,7 @@ impl Broker {
             moved.settle().await
         });
         match timeout_at(request.deadline.into(), finished).await {
-            Ok(Ok(finished)) => finished,
+            Ok(Ok(finished)) => finished.map(|()| Some(letter)),
             Ok(Err(error)) => {
                 Err(ServiceError::new(ServiceErrorKind::Internal, format!("the broker failed: {error}")))
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
@@ -17,13 +17,14 @@ use super::lease::{Coordinates, Lease};
 use super::progress::{Progress, State};
 use super::store::{corrupt, unavailable};
 use super::topic::Topic;
-use crate::service::{Forward, ServiceError, Settle};
+use crate::service::{DeadLetter, Forward, ServiceError, Settle};
 
 /// The messages that had their last delivery and wait to be moved.
 #[derive(Default)]
 pub(super) struct LastAttempts {
     waiting: Mutex<VecDeque<Expired>>,
     added: Notify,
+    watcher: Mutex<Option<mpsc::Sender<DeadLetter>>>,
 }
 
 /// A message whose last lease is over. The progress stays in memory as long as there is one.
@@ -36,6 +37,8 @@ struct Expired {
 const MAX_FOUND: usize = 1024;
 /// How many records of lite topics are read at once.
 const PAGE: usize = 512;
+/// Dead letters that wait for the one who watches.
+const MAX_UNSEEN: usize = 1024;
 /// How long a move may take.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failure.
@@ -67,6 +70,20 @@ impl LastAttempts {
         if !found.is_empty() {
             self.waiting.lock().extend(found);
             self.added.notify_one();
+        }
+    }
+
+    /// See [`crate::service::Messages::dead_letters`].
+    pub(super) fn watch(&self) -> mpsc::Receiver<DeadLetter> {
+        let (watcher, letters) = mpsc::channel(MAX_UNSEEN);
+        *self.watcher.lock() = Some(watcher);
+        letters
+    }
+
+    fn moved(&self, letter: DeadLetter) {
+        if let Some(watcher) = &*self.watcher.lock() {
+            // One who watches too slowly misses some.
+            let _ = watcher.try_send(letter);
         }
     }
 
@@ -118,8 +135,12 @@ async fn make_dead_letter(broker: &Broker, expired: &Expired) -> Result<(), Serv
         invisible: Duration::ZERO,
     };
     let deadline = Instant::now() + MOVE_TIMEOUT;
-    let forward = Forward { topic: topic.config().name, group: group.config.name.clone(), entry, deadline };
-    broker.move_to_dead_letters(&topic, forward).await
+    let (name, group) = (topic.config().name, group.config.name.clone());
+    let forward = Forward { topic: name.clone(), group: group.clone(), entry, deadline };
+    if let Some(message) = broker.move_to_dead_letters(&topic, forward).await? {
+        broker.expiry.last_attempts.moved(DeadLetter { topic: name, group, message });
+    }
+    Ok(())
 }
 
 /// Loads the progress of groups with last deliveries that were not settled before the start.

@@ -111,7 +111,7 @@ impl Broker {
     ) -> Result<(), ServiceError> {
         let Some(lite_topic) = self.lite_topic(&request.topic, at.name).await? else { return Ok(()) };
         let entry = inner(&request.entry);
-        self.move_to_dead_letters(&lite_topic, Forward { entry, ..request }).await
+        self.move_to_dead_letters(&lite_topic, Forward { entry, ..request }).await.map(drop)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use super::blocking::blocking;
 use super::broker::Broker;
@@ -10,8 +11,9 @@ use super::catalog::Existing;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerOf, BrokerRequest, BrokerRequests, Capabilities, Change, ChangeInvisible,
-    CheckOutcome, Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message, Messages,
-    Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind, Transactions,
+    CheckOutcome, DeadLetter, Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message,
+    Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind,
+    Transactions,
 };
 
 /// The name that a cluster of Apache's brokers has by default.
@@ -63,8 +65,12 @@ impl Messages for Broker {
         let coordinates = request.entry.coordinates.clone();
         match LiteCoordinates::of(&coordinates) {
             Some(at) => self.move_lite_to_dead_letters(request, at).await,
-            None => self.move_to_dead_letters(&self.known_topic(&request.topic)?, request).await,
+            None => self.move_to_dead_letters(&self.known_topic(&request.topic)?, request).await.map(drop),
         }
+    }
+
+    fn dead_letters(&self) -> Option<mpsc::Receiver<DeadLetter>> {
+        Some(self.expiry.last_attempts.watch())
     }
 
     async fn recall(&self, topic: &str, handle: &str, deadline: Instant) -> Result<String, ServiceError> {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::position;
+use super::send::REGION;
 use crate::processor::{Draft, PropertyRules, TopicName};
 use crate::remoting::compression;
 use crate::remoting::message::{StoredMessage, flags};
@@ -59,6 +60,7 @@ pub(super) fn draft(
     let mut draft = Draft {
         topic: TopicName { namespace: String::new(), name: header.topic.clone() },
         property_rules: PropertyRules::Broker,
+        producer_group: header.producer_group.clone(),
         queue: header.queue.clone(),
         flag: header.flag,
         sent_back: header.sent_back,
@@ -183,7 +185,10 @@ fn properties_of(message: &Message, cluster: &str) -> String {
         _ => None,
     };
     let until = until.as_deref().map(|until| (names::TIMER_DELIVER_MS, until));
-    properties::encode(sent.chain(known).chain(until).chain([(names::CLUSTER, cluster)]))
+    // Consumers with a trace of their own record nothing of a message without a region. Apache's brokers name it.
+    let has_region = message.system_properties.iter().any(|(key, _)| key == names::REGION);
+    let region = (!has_region).then_some((names::REGION, REGION));
+    properties::encode(sent.chain(known).chain(until).chain(region).chain([(names::CLUSTER, cluster)]))
 }
 
 /// The body without the compression of clients of `apache.rocketmq.v2`, which classic clients can't undo, and the flag of

@@ -15,7 +15,7 @@ use crate::service::names::properties as names;
 use crate::service::{ChosenQueue, SentBack};
 
 /// What clients take for a region if they are told none.
-const REGION: &str = "DefaultRegion";
+pub(super) const REGION: &str = "DefaultRegion";
 
 /// The fields of a send, by their short and their long names.
 mod field {

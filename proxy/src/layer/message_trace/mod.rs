@@ -4,6 +4,7 @@
 
 mod deliveries;
 mod event;
+mod format;
 mod writer;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::pattern;
 use crate::service::names::TRACE_TOPIC;
-use crate::service::{Delivery, Messages, TopicKind, millis};
+use crate::service::{Delivery, Message, Messages, TopicKind, millis};
 use deliveries::{Deliveries, Known};
 pub use event::{TRACE_OK, TraceClient, TraceEvent, TraceStep, trace_word};
 use event::{TraceMessageType, keys_of};
@@ -87,8 +88,7 @@ impl MessageTrace {
     }
 
     /// Records that a message has become a dead letter, because nobody settled its last delivery.
-    pub fn dead_lettered(&self, topic: &str, group: &str, delivery: &Delivery) {
-        let message = &delivery.message;
+    pub fn dead_lettered(&self, topic: &str, group: &str, message: &Message) {
         if !is_listed(&self.config.topics, topic) || !self.is_sampled(&message.id) {
             return;
         }
@@ -157,8 +157,8 @@ pub struct TracedSend<'a> {
     pub tag: Option<&'a str>,
     /// Its keys.
     pub keys: &'a [String],
-    /// The group of its producer, if that has one.
-    pub producer_group: Option<&'a str>,
+    /// The group of its producer; empty where that has none.
+    pub producer_group: &'a str,
     /// The bytes of its body.
     pub bytes: usize,
     /// Its type.
@@ -215,7 +215,7 @@ impl<'a> Traced<'a> {
             event: TraceEvent {
                 tag: trace_word(message.tag.unwrap_or_default()),
                 keys: keys_of(message.keys.iter().map(String::as_str)),
-                group: trace_word(message.producer_group.unwrap_or_default()),
+                group: trace_word(message.producer_group),
                 body_bytes: message.bytes as u64,
                 message_type,
                 ..self.event(TraceStep::Sent, message.id)

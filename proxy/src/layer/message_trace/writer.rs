@@ -58,6 +58,7 @@ impl Writer {
             full: Vec::new(),
             lost: 0,
             logged: None,
+            error: None,
         };
         tokio::spawn(worker.run(waiting));
         Self { jobs, counts }
@@ -99,6 +100,8 @@ struct Worker {
     /// Dropped records that were logged.
     lost: u64,
     logged: Option<Instant>,
+    /// Why records were dropped last.
+    error: Option<String>,
 }
 
 #[derive(Default)]
@@ -180,7 +183,7 @@ impl Worker {
                 self.counts.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
             }
         }
-        self.log_lost(None);
+        self.log_lost();
     }
 
     /// Which of these messages were stored.
@@ -188,26 +191,24 @@ impl Worker {
         let sent = self.messages.send(TRACE_TOPIC, messages, Instant::now() + SEND_TIMEOUT);
         let error = match timeout(SEND_TIMEOUT, sent).await {
             Ok(Ok(results)) => {
-                if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
-                    self.log_lost(Some(error.to_string()));
-                }
+                let failed = results.iter().find_map(|result| result.as_ref().err());
+                self.error = failed.map(ToString::to_string).or(self.error.take());
                 return results.iter().map(Result::is_ok).collect();
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {SEND_TIMEOUT:?}"),
         };
-        self.log_lost(Some(error));
+        self.error = Some(error);
         Vec::new()
     }
 
-    fn log_lost(&mut self, error: Option<String>) {
+    fn log_lost(&mut self) {
         let dropped = self.counts.dropped.load(Ordering::Relaxed);
-        let is_quiet = self.logged.is_some_and(|at| at.elapsed() < LOG_PAUSE);
-        if is_quiet || (error.is_none() && dropped == self.lost) {
+        if dropped == self.lost || self.logged.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
             return;
         }
         let lost = dropped - self.lost;
-        let error = error.unwrap_or_else(|| "more than can be written".to_owned());
+        let error = self.error.take().unwrap_or_else(|| "there are more than can be written".to_owned());
         tracing::warn!(topic = TRACE_TOPIC, lost, error, "records of message trace are lost");
         (self.lost, self.logged) = (dropped, Some(Instant::now()));
     }
