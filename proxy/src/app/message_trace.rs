@@ -1,6 +1,6 @@
 //! Message trace, and the topic that it needs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
@@ -39,15 +39,17 @@ pub(super) async fn open(
     let trace = Arc::new(MessageTrace::new(config, services.messages.clone()));
     for services in router.all_services() {
         if let Some(letters) = services.messages.dead_letters() {
-            tokio::spawn(record(letters, trace.clone()));
+            tokio::spawn(record(letters, Arc::downgrade(&trace)));
         }
     }
     Ok(Some(trace))
 }
 
-/// Records dead letters that a broker makes without being asked, until it is closed.
-async fn record(mut letters: mpsc::Receiver<DeadLetter>, trace: Arc<MessageTrace>) {
+/// Records dead letters that a broker makes without being asked, until it is gone. What is recorded is written to that
+/// broker: the trace must be able to end first.
+async fn record(mut letters: mpsc::Receiver<DeadLetter>, trace: Weak<MessageTrace>) {
     while let Some(DeadLetter { topic, group, message }) = letters.recv().await {
+        let Some(trace) = trace.upgrade() else { return };
         trace.dead_lettered(&topic, &group, &message);
     }
 }

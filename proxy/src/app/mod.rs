@@ -341,7 +341,7 @@ impl App {
             tracing::warn!("some requests did not finish within {:?}", self.config.drain);
         }
         if let Some(trace) = self.message_trace {
-            let _ = tokio::time::timeout(FLUSH, trace.flushed()).await;
+            let _ = tokio::time::timeout(FLUSH, trace.closed()).await;
         }
         if let Some(log) = self.access_log {
             let _ = tokio::time::timeout(FLUSH, log.flushed()).await;

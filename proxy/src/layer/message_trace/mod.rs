@@ -78,7 +78,12 @@ impl MessageTrace {
 
     /// Completes when all records so far are written, or dropped.
     pub async fn flushed(&self) {
-        self.writer.flushed().await;
+        self.writer.flush(false).await;
+    }
+
+    /// The same at the end: nothing is recorded any more.
+    pub async fn closed(&self) {
+        self.writer.flush(true).await;
     }
 
     /// Records that were written, and those that were dropped.

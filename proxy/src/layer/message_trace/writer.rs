@@ -44,7 +44,14 @@ struct Counts {
 
 enum Job {
     Event(Box<TraceEvent>),
-    Flush(oneshot::Sender<()>),
+    Flush(Flush),
+}
+
+/// A wish that all records so far are written.
+struct Flush {
+    done: oneshot::Sender<()>,
+    /// Whether it is the last one.
+    closes: bool,
 }
 
 impl Writer {
@@ -78,9 +85,10 @@ impl Writer {
         }
     }
 
-    pub(super) async fn flushed(&self) {
+    /// Writes what waits. After the last time, nothing holds the broker any more, and further records are dropped.
+    pub(super) async fn flush(&self, closes: bool) {
         let (done, flushed) = oneshot::channel();
-        if self.jobs.send(Job::Flush(done)).is_ok() {
+        if self.jobs.send(Job::Flush(Flush { done, closes })).is_ok() {
             let _ = flushed.await;
         }
     }
@@ -116,15 +124,15 @@ struct Batch {
 impl Worker {
     async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(first) = jobs.recv().await {
-            let mut done = self.take(first);
-            if done.is_none() {
+            let mut flush = self.take(first);
+            if flush.is_none() {
                 let more = async {
                     while self.full.len() < MAX_MESSAGES {
                         match jobs.recv().await {
-                            Some(job) => done = self.take(job),
+                            Some(job) => flush = self.take(job),
                             None => break,
                         }
-                        if done.is_some() {
+                        if flush.is_some() {
                             break;
                         }
                     }
@@ -135,15 +143,19 @@ impl Worker {
                 }
             }
             self.write().await;
-            if let Some(done) = done {
+            let Some(Flush { done, closes }) = flush else { continue };
+            if closes {
+                drop((self, jobs));
                 let _ = done.send(());
+                return;
             }
+            let _ = done.send(());
         }
     }
 
-    fn take(&mut self, job: Job) -> Option<oneshot::Sender<()>> {
+    fn take(&mut self, job: Job) -> Option<Flush> {
         match job {
-            Job::Flush(done) => return Some(done),
+            Job::Flush(flush) => return Some(flush),
             Job::Event(event) => {
                 let client = event.client.clone();
                 let batch = self.open.entry(client.clone()).or_default();
@@ -317,7 +329,7 @@ mod tests {
             writer.write(event("a", &format!("m{number}")));
         }
         writer.write(event("b", "m0"));
-        writer.flushed().await;
+        writer.flush(false).await;
         let mut sent = std::mem::take(&mut *broker.sent.lock());
         sent.sort_by_key(|message| (message.born_host.clone(), message.keys.len()));
         let sizes: Vec<_> =
@@ -334,7 +346,7 @@ mod tests {
             writer.write(event("a", "m"));
         }
         assert_eq!(writer.records(), (0, 7));
-        writer.flushed().await;
+        writer.flush(false).await;
         assert_eq!(writer.records(), (0, MAX_WAITING as u64 + 7));
         // There is room again.
         let waiting = writer.counts.waiting_bytes.load(Ordering::Relaxed);
