@@ -1,6 +1,7 @@
 //! Why a request is refused, in domain terms. Each front end turns it into its protocol's answer.
 
 use std::fmt;
+use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -13,6 +14,8 @@ pub struct Error {
     pub kind: ErrorKind,
     /// One sentence for the client's user.
     pub message: String,
+    /// How long the client should wait before it tries again, if that is known.
+    pub retry_after: Option<Duration>,
 }
 
 /// Which rule was broken, or what failed. Its name is the text of metrics and logs.
@@ -99,7 +102,7 @@ pub enum ErrorKind {
 impl Error {
     /// A refusal of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), retry_after: None }
     }
 
     /// The refusal of a topic without a route.
@@ -138,7 +141,7 @@ impl From<ServiceError> for Error {
                 ErrorKind::Internal
             }
         };
-        Self { kind, message: error.message }
+        Self::new(kind, error.message)
     }
 }
 

@@ -14,8 +14,8 @@ use crate::front::port::Exhausted;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"rocketmq\", charset=\"UTF-8\"");
-/// Seconds after which a client that is asked to slow down may try again.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// Seconds after which a client that is asked to slow down may try again, if nothing else is known.
+const RETRY_SECONDS: u64 = 1;
 
 /// Why a request, or a part of it, is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -36,6 +36,10 @@ pub(super) struct Problem {
     code: i32,
     /// Whether the same request may succeed when it is sent again.
     retryable: bool,
+    /// Seconds until then, for a header.
+    #[serde(skip)]
+    #[schema(ignore)]
+    retry_after: u64,
 }
 
 fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -91,7 +95,8 @@ impl Problem {
             Class::Success | Class::PerEntry => ("Protocol", false),
         };
         let title = status.canonical_reason().unwrap_or_default();
-        Self { r#type: "about:blank", title, status, detail, kind, code, retryable }
+        let retry_after = RETRY_SECONDS;
+        Self { r#type: "about:blank", title, status, detail, kind, code, retryable, retry_after }
     }
 
     /// A request that HTTP itself refuses. Its code is that of the status.
@@ -108,10 +113,11 @@ impl Problem {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let body = serde_json::to_string(self).unwrap_or_default();
         format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: {}\r\n\
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nretry-after: {}\r\ncontent-length: {}\r\n\
              connection: close\r\n\r\n{body}",
             self.status.as_u16(),
             self.title,
+            self.retry_after,
             body.len()
         )
         .into_bytes()
@@ -121,7 +127,10 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let code = grpc::wire_code(error.kind);
-        Self::new(status(error.kind), code, error.message)
+        // Whole seconds, rounded up: who comes too early is refused again.
+        let wait = error.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let retry_after = wait.unwrap_or_default().max(RETRY_SECONDS);
+        Self { retry_after, ..Self::new(status(error.kind), code, error.message) }
     }
 }
 
@@ -145,7 +154,7 @@ impl IntoResponse for Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self.status {
             StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, BASIC)),
-            StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(RETRY_AFTER, RETRY_SECONDS)),
+            StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(RETRY_AFTER, self.retry_after.into())),
             _ => {}
         }
         response
@@ -154,6 +163,8 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -169,6 +180,12 @@ mod tests {
         ] {
             let Problem { status, code, kind, retryable, .. } = Problem::from(Error::new(kind, "x"));
             assert_eq!((status.as_u16(), code, kind, retryable), expected);
+        }
+        for (wait, seconds) in [(1, 1), (1_000, 1), (1_001, 2), (59_500, 60)] {
+            let retry_after = Some(Duration::from_millis(wait));
+            let response =
+                Problem::from(Error { retry_after, ..Error::new(ErrorKind::Busy, "x") }).into_response();
+            assert_eq!(response.headers()[RETRY_AFTER], seconds.to_string());
         }
         let Problem { code, kind, .. } = Problem::http(StatusCode::METHOD_NOT_ALLOWED, "x");
         assert_eq!((code, kind), (40500, "InvalidArgument"));

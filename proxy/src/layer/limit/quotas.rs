@@ -299,6 +299,10 @@ impl Rule {
     fn refusal(&self, excess: Excess) -> Error {
         let Quota { name, per, .. } = &self.quota;
         let whom = per.phrase();
+        let retry_after = match excess {
+            Excess::Rate(_, wait) => Some(wait),
+            Excess::Gauge(_) => None,
+        };
         let message = match excess {
             Excess::Rate(rate, wait) => {
                 let (limit, unit) = (self.quota.rate(rate).map_or(0, u64::from), rate.unit());
@@ -310,7 +314,7 @@ impl Rule {
                 format!("the quota {name} allows {limit} {unit} {whom}; try again when one of them has ended")
             }
         };
-        Error::new(ErrorKind::Busy, message)
+        Error { retry_after, ..Error::new(ErrorKind::Busy, message) }
     }
 }
 
