@@ -82,10 +82,10 @@ impl Command for ClassicClientCommand {
     }
 }
 
-/// Checks the filter of a subscription, as far as the rules can without the broker.
+/// Checks the filter of a subscription.
 ///
 /// # Errors
-/// `IllegalFilter`.
+/// `IllegalFilter`, or the backend's failure.
 #[derive(Clone, Debug)]
 pub struct CheckFilterCommand {
     /// The consumer group.
@@ -108,8 +108,11 @@ impl Command for CheckFilterCommand {
         &self.group
     }
 
-    async fn handle(self, _: &Environment, _: &Context) -> Result<(), Error> {
-        filter::parse(self.expression).map(drop)
+    async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
+        let filter = filter::parse(self.expression)?;
+        let deadline = context.deadline_within(environment.limits.call);
+        let services = environment.services(context, &self.topic);
+        Ok(services.messages.check_filter(filter, deadline).await?)
     }
 }
 

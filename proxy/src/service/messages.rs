@@ -57,6 +57,14 @@ pub trait Messages: Send + Sync {
         Ok(true)
     }
 
+    /// Checks that the backend can evaluate a filter, so that a consumer learns of a mistake before its first receive.
+    ///
+    /// # Errors
+    /// `IllegalFilter`, `Timeout`, `Unavailable`.
+    async fn check_filter(&self, _filter: Filter, _deadline: Instant) -> Result<(), ServiceError> {
+        Ok(())
+    }
+
     /// Marks deliveries as consumed: they are never delivered again. Returns one outcome per entry, in order.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! What filters promise.
 
+use std::time::Instant;
+
 use rocketmq_thin_proxy::service::{Filter, Message, Receive, ServiceErrorKind};
 
 use crate::backend::Backend;
-use crate::client::{Client, ids, plain, sorted_ids};
+use crate::client::{Client, PATIENCE, ids, plain, sorted_ids};
 
 fn tagged(id: &str, tag: &str) -> Message {
     Message { tag: Some(tag.to_owned()), ..plain(id) }
@@ -61,6 +63,19 @@ pub(crate) async fn an_expression_selects<B: Backend>(backend: B) {
     assert_eq!(error.kind, ServiceErrorKind::IllegalFilter);
     assert_eq!(sorted_ids(&client.receive(filter("n BETWEEN 2 AND 3")).await), ["three", "two"]);
     client.expect_nothing().await;
+}
+
+pub(crate) async fn an_expression_is_checked_before_anything_is_received<B: Backend>(backend: B) {
+    let client = Client::new(backend.services());
+    let (messages, capabilities) = (&client.services.messages, client.services.metadata.capabilities());
+    let check = async |filter| messages.check_filter(filter, Instant::now() + PATIENCE).await;
+    assert_eq!(check(Filter::All).await, Ok(()));
+    assert_eq!(check(Filter::Tags(vec!["a".to_owned()])).await, Ok(()));
+    if capabilities.sql_filter {
+        assert_eq!(check(Filter::Sql("n > 1 AND city IS NOT NULL".to_owned())).await, Ok(()));
+        let error = check(Filter::Sql("n >".to_owned())).await.expect_err("no expression");
+        assert_eq!(error.kind, ServiceErrorKind::IllegalFilter);
+    }
 }
 
 pub(crate) async fn an_expression_searches_texts<B: Backend>(backend: B) {

@@ -110,6 +110,7 @@ contract! {
         many_unwanted_messages_do_not_hide_a_wanted_one,
         several_tags_may_be_wanted,
         an_expression_selects,
+        an_expression_is_checked_before_anything_is_received,
         an_expression_searches_texts;
     fifo:
         a_message_group_stays_in_one_queue,

@@ -8,12 +8,13 @@ use tokio::sync::mpsc;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::Existing;
+use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerOf, BrokerRequest, BrokerRequests, Capabilities, Change, ChangeInvisible,
-    CheckOutcome, DeadLetter, Delivered, EndTransaction, Forward, GroupConfig, InvisibleOutcome, Message,
-    Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig, TopicKind,
-    Transactions,
+    CheckOutcome, DeadLetter, Delivered, EndTransaction, Filter, Forward, GroupConfig, InvisibleOutcome,
+    Message, Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig,
+    TopicKind, Transactions,
 };
 
 /// The name that a cluster of Apache's brokers has by default.
@@ -43,6 +44,10 @@ impl Messages for Broker {
             Some(client) => self.receive_from_lite_topics(request, &client).await,
             None => self.receive_messages(request).await,
         }
+    }
+
+    async fn check_filter(&self, filter: Filter, _: Instant) -> Result<(), ServiceError> {
+        Matcher::new(filter).map(drop)
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {

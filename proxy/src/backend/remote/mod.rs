@@ -22,6 +22,7 @@ mod config;
 mod connection;
 mod convert;
 mod error;
+mod filter;
 mod half_message;
 mod handle;
 mod heartbeat;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::answer::{refusal, required, success};
 use super::cluster::Cluster;
 use super::convert::{self, InflateBudget};
+use super::filter::{expression, wanted};
 use super::handle::{Handle, TopicVariant};
 use super::lite;
 use super::topology::{BrokerAddress, TopicRoute};
@@ -12,7 +13,7 @@ use crate::remoting::properties;
 use crate::remoting::{Command, request, response};
 use crate::service::names::properties as names;
 use crate::service::{
-    Acknowledge, Delivered, Delivery, Filter, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
+    Acknowledge, Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
 };
 
 /// The queue id that means any queue of the broker.
@@ -98,25 +99,6 @@ impl Cluster {
             true if any => Delivered::AllFiltered,
             true => Delivered::Nothing,
         })
-    }
-}
-
-/// Whether a message passes a filter. Brokers compare only the hashes of tags, and in lite topics not even those.
-pub(super) fn wanted(filter: &Filter, delivery: &Delivery) -> bool {
-    match filter {
-        Filter::Tags(tags) => delivery.message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
-        Filter::All | Filter::Sql(_) => true,
-    }
-}
-
-/// A filter as brokers take it: its type, and its text.
-pub(super) fn expression(filter: &Filter) -> (&'static str, String) {
-    match filter {
-        Filter::All => ("TAG", "*".to_owned()),
-        // An empty expression would mean everything, and a blank one means nothing.
-        Filter::Tags(tags) if tags.is_empty() => ("TAG", " ".to_owned()),
-        Filter::Tags(tags) => ("TAG", tags.join("||")),
-        Filter::Sql(expression) => ("SQL92", expression.clone()),
     }
 }
 
@@ -255,6 +237,7 @@ mod tests {
     use super::*;
     use crate::backend::remote::batch_ack;
     use crate::backend::remote::handle::TopicGroup;
+    use crate::service::Filter;
 
     fn receive(fifo: bool, lite_client: Option<String>) -> Receive {
         Receive {

@@ -7,8 +7,7 @@ use async_trait::async_trait;
 use super::answer::{refusal, required, success};
 use super::cluster::Cluster;
 use super::convert::{self, InflateBudget};
-use super::pop;
-use super::pop::expression;
+use super::filter;
 use super::services::Remote;
 use super::topology::BrokerAddress;
 use crate::remoting::message::{StoredMessage, decode_all};
@@ -129,7 +128,7 @@ impl Cluster {
                 let mut budget = InflateBudget::default();
                 let stored = decode_all(answer.body.clone());
                 let read = stored.iter().map(|stored| convert(stored, pull.topic.clone(), &mut budget));
-                Found::Messages(read.filter(|delivery| pop::wanted(&pull.filter, delivery)).collect())
+                Found::Messages(read.filter(|delivery| filter::wanted(&pull.filter, delivery)).collect())
             }
             response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
             response::PULL_OFFSET_MOVED => Found::OffsetIllegal,
@@ -145,7 +144,7 @@ impl Cluster {
         let left = pull.deadline.saturating_duration_since(Instant::now());
         // It is asked to wait for a shorter time, so that its answer is not late.
         let (wait, longest) = if left.is_zero() { (0, left) } else { (SUSPEND, left.max(NOTICES_WITHIN)) };
-        let (kind, expression) = expression(&pull.filter);
+        let (kind, expression) = filter::expression(&pull.filter);
         let command = Command::request(request::PULL_MESSAGE)
             .field("consumerGroup", &pull.group)
             .field("topic", &pull.topic)

@@ -10,9 +10,9 @@ use super::convert;
 use super::options::RemoteConfig;
 use crate::remoting::sign::Signer;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerOf, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Forward,
-    GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive, Route,
-    Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, names,
+    AckOutcome, Acknowledge, BrokerOf, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Filter,
+    Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive,
+    Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, names,
 };
 
 /// Queues of a topic on each broker, for a topic that a client names first, and for a group's retry topic.
@@ -115,6 +115,10 @@ impl Messages for Remote {
     async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
         self.ensure(&request.topic).await?;
         self.cluster.has_message(&request).await
+    }
+
+    async fn check_filter(&self, filter: Filter, deadline: Instant) -> Result<(), ServiceError> {
+        self.cluster.check_filter(&filter, deadline).await
     }
 
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError> {

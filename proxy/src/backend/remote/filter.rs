@@ -1,0 +1,46 @@
+//! Filters, as brokers take them.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::answer::success;
+use super::cluster::Cluster;
+use crate::remoting::{Command, request};
+use crate::service::{Delivery, Filter, ServiceError};
+
+impl Cluster {
+    /// Has a broker parse a filter. All brokers of a cluster are taken to know the same expressions.
+    pub(super) async fn check_filter(&self, filter: &Filter, deadline: Instant) -> Result<(), ServiceError> {
+        let Filter::Sql(_) = filter else { return Ok(()) };
+        let masters = self.masters().await?;
+        let (kind, text) = expression(filter);
+        let body = json!({
+            "clientId": "rocketmq-thin-proxy",
+            "subscriptionData": { "expressionType": kind, "subString": text },
+        });
+        let command = Command::request(request::CHECK_CLIENT_CONFIG).body(body.to_string());
+        let Some(master) = masters.first() else { return Ok(()) };
+        let answer = self.peers.call(master, command, self.time_left(deadline)).await?;
+        success(answer).map(drop)
+    }
+}
+
+/// Whether a message passes a filter. Brokers compare only the hashes of tags, and in lite topics not even those.
+pub(super) fn wanted(filter: &Filter, delivery: &Delivery) -> bool {
+    match filter {
+        Filter::Tags(tags) => delivery.message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
+        Filter::All | Filter::Sql(_) => true,
+    }
+}
+
+/// The type of a filter's expression, and its text.
+pub(super) fn expression(filter: &Filter) -> (&'static str, String) {
+    match filter {
+        Filter::All => ("TAG", "*".to_owned()),
+        // An empty expression would mean everything, and a blank one means nothing.
+        Filter::Tags(tags) if tags.is_empty() => ("TAG", " ".to_owned()),
+        Filter::Tags(tags) => ("TAG", tags.join("||")),
+        Filter::Sql(expression) => ("SQL92", expression.clone()),
+    }
+}
