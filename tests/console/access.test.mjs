@@ -53,6 +53,9 @@ test('a user signs in, stays signed in in this tab, and signs out', async () => 
   await page.getByText('orders').waitFor();
   await page.reload();
   await page.getByText('orders').waitFor();
+  await visit(page, '/users');
+  await page.getByRole('row', { name: /shop Topic:\* pub/i }).waitFor();
+  await check(page, 'users');
   assert.deepEqual(await page.context().cookies(), []);
   assert.equal(await page.evaluate(() => localStorage.length), 0);
   const other = await page.context().newPage();

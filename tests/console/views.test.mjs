@@ -9,7 +9,7 @@ let proxy;
 let browser;
 
 before(async () => {
-  proxy = await Proxy.start('[[quotas]]\nname = "guests"\nper = "client"\nclient = "guest-*"\nrequests_per_second = 1\n');
+  proxy = await Proxy.start('[[quotas]]\nname = "guests"\nper = "client"\nclient = "guest-*"\nrequests_per_second = 1\n[message_trace]\ntopics = ["rooms"]\n');
   await proxy.call('POST', '/v1/topics', { name: 'orders', queues: 4 });
   await proxy.call('POST', '/v1/topics', { name: 'invoices', type: 'fifo', queues: 2, retention: '7d' });
   await proxy.call('POST', '/v1/groups', { name: 'billing', max_retries: 1 });
@@ -23,6 +23,8 @@ before(async () => {
   const handles = messages.map(({ handle }) => handle);
   await proxy.call('POST', '/v1/groups/billing/topics/orders/ack', { handles: handles.slice(0, 4) });
   await proxy.call('POST', '/v1/groups/billing/topics/orders/dead-letter', { handles: handles.slice(4, 6) });
+  await proxy.call('POST', '/v1/topics', { name: 'rooms', type: 'lite' });
+  await proxy.call('POST', '/v1/topics/rooms/messages', { text: 'hello', lite_topic: 'room-1' });
   browser = await launch();
 });
 
@@ -42,6 +44,8 @@ const ROUTES = [
   ['dead-letters', '/dead-letters', ['billing']],
   ['dead-letters-of', '/dead-letters/billing', ['orders', 'Send again']],
   ['clients', '/clients', ['No client']],
+  ['users', '/users', ['There is no access control']],
+  ['lite-topics', '/topics/rooms', ['room-1']],
   ['quotas', '/quotas', ['guests', '1 requests/s']],
 ];
 
@@ -126,7 +130,7 @@ test('a group is created, changed, moved and deleted', async () => {
 test('messages are found and looked at', async () => {
   const page = await open(browser, proxy);
   await visit(page, '/messages');
-  await page.getByLabel('Topic').fill('orders');
+  await page.getByLabel('Topic', { exact: true }).fill('orders');
   await page.getByLabel('Key').fill('order-7');
   await page.getByRole('button', { name: 'Search' }).click();
   await page.getByText('1 found among').waitFor();
@@ -139,6 +143,33 @@ test('messages are found and looked at', async () => {
   await page.getByText('00 01 02 ff').waitFor();
   await visit(page, '/messages/nothing');
   await page.getByRole('alert').waitFor();
+  assert.deepEqual(page.wrong, []);
+});
+
+test('messages of a lite topic are looked at', async () => {
+  const page = await open(browser, proxy);
+  await visit(page, '/topics/rooms');
+  await page.getByRole('row', { name: /room-1/ }).getByRole('link').click();
+  await page.getByText('hello').waitFor();
+  await page.locator('tbody a').click();
+  await page.getByRole('button', { name: 'Text', pressed: true }).waitFor();
+  assert.match(await text(page), /room-1/);
+  await page.getByRole('table', { name: 'Steps' }).getByRole('row', { name: /sent/ }).waitFor();
+  await check(page, 'trace');
+  assert.deepEqual(page.wrong, []);
+});
+
+test('a search can be repeated by its address, and refreshed', async () => {
+  const page = await open(browser, proxy);
+  await visit(page, '/messages');
+  await page.getByLabel('Topic', { exact: true }).fill('orders');
+  await page.getByLabel('Key').fill('order-9');
+  await page.getByLabel('Stored from').fill('2026-01-01T00:00:00');
+  await page.getByRole('button', { name: 'Search' }).click();
+  await page.getByText('1 found among').waitFor();
+  await page.reload();
+  await page.getByText('1 found among').waitFor();
+  assert.equal(await page.getByLabel('Stored from').inputValue(), '2026-01-01T00:00');
   assert.deepEqual(page.wrong, []);
 });
 

@@ -23,7 +23,8 @@ use crate::error::Error;
 use access::Grant;
 pub use access::{
     AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, IssuerConfig,
-    IssuerMistake, Pattern, PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables, UserEntry, UserKind,
+    IssuerMistake, ListedUser, Pattern, PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables,
+    UserEntry, UserKind,
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 use limit::{Held, Slot};
@@ -157,6 +158,12 @@ impl Layers {
     #[must_use]
     pub fn message_trace(&self) -> Option<&Arc<MessageTrace>> {
         self.observers.message_trace.as_ref()
+    }
+
+    /// Access control, if there is some.
+    #[must_use]
+    pub fn access(&self) -> Option<&Arc<AccessControl>> {
+        self.access.as_ref()
     }
 
     /// The quotas, for an administrator.

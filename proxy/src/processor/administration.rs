@@ -5,6 +5,7 @@ use tokio::sync::Semaphore;
 use super::Processor;
 use super::environment::Environment;
 use crate::error::{Error, ErrorKind};
+use crate::layer::ListedUser;
 use crate::service::{
     DiskStats, GroupStats, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind,
     Services, StoreStats, TopicStats,
@@ -156,6 +157,17 @@ impl Processor {
         let truncated = clients.len() > MAX_CLIENTS;
         clients.truncate(MAX_CLIENTS);
         (clients, truncated)
+    }
+
+    /// The users of access control, and their policies. `None` if there is no access control.
+    ///
+    /// # Errors
+    /// `Internal` if their file can't be read.
+    pub async fn users(&self) -> Result<Option<Vec<ListedUser>>, Error> {
+        let Some(access) = self.layers.access().cloned() else { return Ok(None) };
+        let read = tokio::task::spawn_blocking(move || access.users()).await;
+        let unreadable = |error: &dyn std::error::Error| Error::new(ErrorKind::Internal, error.to_string());
+        read.map_err(|error| unreadable(&error))?.map(Some).map_err(|error| unreadable(&error))
     }
 
     /// What the store takes on the disk.

@@ -1,7 +1,9 @@
 //! The console: its files, their headers, and where they are served. What it does in a browser is tested in `tests/console`.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::access::Guarded;
 use crate::http::{Answer, call, post};
@@ -126,4 +128,52 @@ async fn quotas_are_set_listed_and_removed_and_bodies_are_cut() {
     let found = get(&proxy, "/v1/topics/t/messages?max_body=4").await.json();
     let message = &found["messages"][0];
     assert_eq!((&message["text"], &message["body_bytes"]), (&json!("0123"), &json!(10)));
+}
+
+#[tokio::test]
+async fn users_are_listed_without_their_secrets_to_who_may_do_everything() {
+    let (guarded, secrets) = Guarded::start(&[
+        ("ops", &[&["Cluster:*", "all"]]),
+        ("reader", &[&["Cluster:*", "list"], &["Topic:orders", "sub", "--from", "10.0.0.0/8", "--deny"]]),
+    ])
+    .await;
+    let as_user = async |user: usize| {
+        let text = STANDARD.encode(format!("{}:{}", ["ops", "reader"][user], secrets[user]));
+        let headers = [("authorization", format!("Basic {text}"))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        call(guarded.proxy.address, (Method::GET, "/v1/users"), &headers, "").await
+    };
+    assert_eq!(as_user(1).await.status, StatusCode::FORBIDDEN);
+    let policy = |resource: &str, actions: &[&str], effect: &str, from: &[&str]| json!({"resource": resource, "actions": actions, "effect": effect, "from": from});
+    let user = |name: &str, policies: Value| json!({"name": name, "type": "normal", "enabled": true, "certificates": [], "policies": policies});
+    let denied = policy("Topic:orders", &["sub"], "deny", &["10.0.0.0/8"]);
+    assert_eq!(
+        as_user(0).await.json()["users"],
+        json!([
+            user("ops", json!([policy("Cluster:*", &["all"], "allow", &[])])),
+            user("reader", json!([policy("Cluster:*", &["list"], "allow", &[]), denied])),
+        ])
+    );
+    assert_eq!(get(&proxy().await, "/v1/users").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn lite_topics_are_listed_and_looked_at() {
+    let proxy = proxy().await;
+    post(proxy.address, "/v1/topics", json!({"name": "rooms", "type": "lite"})).await;
+    for room in ["b", "a"] {
+        post(proxy.address, "/v1/topics/rooms/messages", json!({"text": "hello", "lite_topic": room})).await;
+    }
+    let listed = get(&proxy, "/v1/topics/rooms/lite-topics").await.json();
+    let names: Vec<_> =
+        listed["lite_topics"].as_array().expect("a list").iter().map(|lite| &lite["name"]).collect();
+    assert_eq!((names, listed.get("next")), (vec![&json!("a"), &json!("b")], None));
+    assert_eq!(
+        get(&proxy, "/v1/topics/rooms/lite-topics?after=a").await.json()["lite_topics"][0]["name"],
+        "b"
+    );
+    assert_eq!(
+        get(&proxy, "/v1/topics/rooms/stats?lite_topic=a").await.json()["queues"][0]["next_offset"],
+        1
+    );
 }

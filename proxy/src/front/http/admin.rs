@@ -11,7 +11,10 @@ use utoipa_axum::routes;
 
 use super::call::{Caller, Parameters};
 use super::problem::Problem;
-use super::{Shared, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace, times};
+use super::{
+    Shared, admin_dead_letters, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace,
+    admin_users, times,
+};
 use crate::processor::{ClientFilter, ConnectedClient};
 use crate::service::StoredBytes;
 
@@ -27,11 +30,13 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(admin_groups::describe, admin_groups::update, admin_groups::delete))
         .routes(routes!(admin_groups::stats))
         .routes(routes!(admin_groups::reset))
-        .routes(routes!(admin_groups::resend))
+        .routes(routes!(admin_dead_letters::resend))
         .routes(routes!(admin_topics::summaries))
         .routes(routes!(admin_groups::summaries))
         .routes(routes!(admin_quotas::list, admin_quotas::set))
         .routes(routes!(admin_quotas::remove))
+        .routes(routes!(admin_topics::lite_topics))
+        .routes(routes!(admin_users::list))
         .routes(routes!(clients))
         .routes(routes!(store))
 }

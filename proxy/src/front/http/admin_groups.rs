@@ -14,14 +14,11 @@ use super::problem::Problem;
 use super::{Shared, times};
 use crate::catalog::{GroupSpec, RetrySpec, StartSpec};
 use crate::error::{Error, ErrorKind};
-use crate::processor::{GroupSummary, Page, ResendSelection};
+use crate::processor::{GroupSummary, Page};
 use crate::service::{
     GroupConfig, GroupField, GroupQueueStats, GroupStats, GroupTopicStats, GroupUpdate, QueueReset,
     ResetGroup, ResetTarget,
 };
-
-/// Dead letters of one call.
-const MAX_LETTERS: usize = 100;
 
 /// All consumer groups, by name.
 #[derive(Debug, Serialize, ToSchema)]
@@ -404,69 +401,4 @@ pub(super) async fn reset(
     let position =
         |QueueReset { broker, queue, before, offset }| Position { broker, queue_id: queue, before, offset };
     Ok(JsonAnswer(Positions { queues: queues.map(position).collect() }))
-}
-
-/// Which dead letters to send again: the next ones, or one by its id.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Resend {
-    /// How many of the next ones.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 100)]
-    next: Option<usize>,
-    /// The id of one.
-    #[serde(default)]
-    id: Option<String>,
-}
-
-/// What was sent again.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Resent {
-    letters: Vec<ResentLetter>,
-    /// Whether there are no others.
-    finished: bool,
-    /// Why it did not go on, if so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
-}
-
-/// A dead letter.
-#[derive(Debug, Serialize, ToSchema)]
-struct ResentLetter {
-    message_id: String,
-    /// The topic that it was sent to again.
-    topic: String,
-    /// Why it was not sent, if so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
-}
-
-/// Send dead letters of a group again
-#[utoipa::path(
-    post, path = "/v1/groups/{group}/dead-letters/resend", operation_id = "resendDeadLetters", tag = "administration",
-    params(("group" = String, Path)), request_body = Resend,
-    responses(
-        (status = 200, description = "What was sent", body = Resent),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn resend(
-    State(shared): State<Arc<Shared>>,
-    caller: Caller,
-    Named(group): Named<String>,
-    Json(Resend { next, id }): Json<Resend>,
-) -> Result<JsonAnswer<Resent>, Problem> {
-    caller.may(&shared, "ResendDeadLetters")?;
-    let selection = match (next, id) {
-        (Some(max @ 1..=MAX_LETTERS), None) => ResendSelection::Next(max),
-        (None, Some(id)) => ResendSelection::Id { id, from: None },
-        _ => return Err(Problem::bad_request("say which dead letters: the next 1 to 100, or an id")),
-    };
-    let page = shared.processor.resend_dead_letters(&group, selection).await?;
-    let letters = page.letters.into_iter().map(|letter| ResentLetter {
-        message_id: letter.id,
-        topic: letter.topic,
-        failure: letter.failure,
-    });
-    Ok(JsonAnswer(Resent { letters: letters.collect(), finished: page.finished, failure: page.failure }))
 }

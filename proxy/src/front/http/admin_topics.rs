@@ -17,7 +17,12 @@ use super::{Shared, times};
 use crate::catalog::{Perm, TopicSpec, TopicType};
 use crate::error::Error;
 use crate::processor::{Page, TopicSummary};
-use crate::service::{Permission, QueueStats, TopicConfig, TopicField, TopicStats, TopicUpdate};
+use crate::service::{
+    LiteTopicStats, Permission, QueueStats, TopicConfig, TopicField, TopicStats, TopicUpdate,
+};
+
+/// Lite topics of one answer.
+const MAX_LITE_TOPICS: usize = 500;
 
 /// All topics that clients may name, by name.
 #[derive(Debug, Serialize, ToSchema)]
@@ -242,6 +247,15 @@ pub(super) async fn summaries(
     Ok(JsonAnswer(TopicSummaries { topics: lines.into_iter().map(line).collect(), next }))
 }
 
+/// Which part of a topic to look at.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct InLiteTopic {
+    /// Only this lite topic, in a topic of type lite.
+    lite_topic: Option<String>,
+}
+
 /// What a topic holds, by queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TopicDetails {
@@ -273,7 +287,7 @@ struct Queue {
 /// What a topic holds
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/stats", operation_id = "topicStats", tag = "administration",
-    params(("topic" = String, Path)),
+    params(("topic" = String, Path), InLiteTopic),
     responses(
         (status = 200, description = "Its queues", body = TopicDetails),
         (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
@@ -283,10 +297,11 @@ pub(super) async fn stats(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Named(name): Named<String>,
+    Parameters(InLiteTopic { lite_topic }): Parameters<InLiteTopic>,
 ) -> Result<JsonAnswer<TopicDetails>, Problem> {
     caller.may(&shared, "TopicStats")?;
     let TopicStats { queues, bytes, rate_in, lite_topics } =
-        shared.processor.topic_stats(&name, None).await?;
+        shared.processor.topic_stats(&name, lite_topic.as_deref()).await?;
     let queue = |queue: QueueStats| Queue {
         broker: queue.broker,
         queue_id: queue.id,
@@ -297,4 +312,55 @@ pub(super) async fn stats(
     };
     let queues = queues.into_iter().map(queue).collect();
     Ok(JsonAnswer(TopicDetails { queues, bytes: bytes.map(Bytes::from), rate_in, lite_topics }))
+}
+
+/// Lite topics of a topic of type lite, by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LiteTopics {
+    lite_topics: Vec<LiteTopic>,
+    /// The name after which the next part begins, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A lite topic.
+#[derive(Debug, Serialize, ToSchema)]
+struct LiteTopic {
+    name: String,
+    messages: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+    /// Whether a client is subscribed to it.
+    subscribed: bool,
+}
+
+/// List the lite topics of a topic of type lite
+#[utoipa::path(
+    get, path = "/v1/topics/{topic}/lite-topics", operation_id = "listLiteTopics", tag = "administration",
+    params(("topic" = String, Path), After),
+    responses(
+        (status = 200, description = "A part of the lite topics", body = LiteTopics),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn lite_topics(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Parameters(After { after }): Parameters<After>,
+) -> Result<JsonAnswer<LiteTopics>, Problem> {
+    caller.may(&shared, "ListLiteTopics")?;
+    let page = shared.processor.lite_topics(&name, after.as_deref(), MAX_LITE_TOPICS).await?;
+    let last = page.lite_topics.last().map(|lite_topic| lite_topic.name.clone());
+    let lite_topic = |lite_topic: LiteTopicStats| LiteTopic {
+        name: lite_topic.name,
+        messages: lite_topic.next - lite_topic.first,
+        oldest: lite_topic.oldest.map(times::text),
+        newest: lite_topic.newest.map(times::text),
+        subscribed: lite_topic.subscribed,
+    };
+    let lite_topics = page.lite_topics.into_iter().map(lite_topic).collect();
+    Ok(JsonAnswer(LiteTopics { lite_topics, next: last.filter(|_| !page.finished) }))
 }

@@ -63,6 +63,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "views/topic-form.js",
     "views/topic.js",
     "views/topics.js",
+    "views/users.js",
 ];
 
 /// The routes of the console.

@@ -8,11 +8,13 @@
 //! ```
 
 mod admin;
+mod admin_dead_letters;
 mod admin_groups;
 mod admin_messages;
 mod admin_quotas;
 mod admin_topics;
 mod admin_trace;
+mod admin_users;
 mod call;
 mod cloud_events;
 mod config;

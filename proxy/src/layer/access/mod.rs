@@ -7,6 +7,7 @@
 
 mod file;
 mod grant;
+mod listing;
 mod policy;
 mod rights;
 mod rules;
@@ -30,6 +31,7 @@ pub use file::{AccessError, AccessFile, PolicyEntry, Tables, UserEntry, UserKind
 use file::{Loaded, Stamp};
 pub(super) use grant::Grant;
 use grant::Proof;
+pub use listing::ListedUser;
 #[cfg(test)]
 use policy::Actions;
 pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};
@@ -172,6 +174,14 @@ impl AccessControl {
         }
         let signature = Signature::read(Some(credentials)).ok()?;
         Some(signature.user.to_owned())
+    }
+
+    /// The users and their policies, as the file has them now. It waits for the disk.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn users(&self) -> Result<Vec<ListedUser>, AccessError> {
+        listing::users(&self.source)
     }
 
     /// Reads the files again whenever they have changed. A file with mistakes is reported, and what it says stays as it was.

@@ -100,6 +100,7 @@ export async function call(method, path, { query = {}, body, signal } = {}) {
   const date = Date.parse(response.headers.get('date'));
   if (!Number.isNaN(date)) clockOffset = date - Date.now();
   const answer = parse(text);
+  if (response.ok && answer === undefined) throw new Problem(response.status, 'The answer is not JSON. Is this address that of the proxy?');
   if (!response.ok) throw new Problem(response.status, answer?.detail ?? `The proxy answered ${response.status}.`);
   return answer;
 }
@@ -110,7 +111,7 @@ function parse(text) {
   try {
     return text === '' ? null : JSON.parse(text);
   } catch {
-    return null;
+    return undefined;
   }
 }
 

@@ -13,6 +13,7 @@ import { quotas } from './views/quotas.js';
 import { signInForm } from './views/sign-in.js';
 import { topic } from './views/topic.js';
 import { topics } from './views/topics.js';
+import { users } from './views/users.js';
 
 // The segments of an address, with `:` before those that name something, and the view that is there. `of` is its entry in
 // the navigation.
@@ -28,6 +29,7 @@ const VIEWS = [
   { at: ['dead-letters'], show: deadLetters, of: 'Dead letters' },
   { at: ['dead-letters', ':group'], show: deadLetters, of: 'Dead letters' },
   { at: ['clients'], show: clients, of: 'Clients' },
+  { at: ['users'], show: users, of: 'Users' },
   { at: ['quotas'], show: quotas, of: 'Quotas' },
 ];
 const NAVIGATION = VIEWS.filter(({ at }, index) => VIEWS.findIndex((view) => view.of === VIEWS[index].of) === index && at.length < 2);
@@ -52,7 +54,6 @@ function page(controller) {
     go: (route) => {
       location.hash = route;
     },
-    refresh,
     tell(text) {
       clearTimeout(noticeTimer);
       notice.textContent = text;
@@ -82,6 +83,7 @@ function find(hash) {
 
 async function show({ moveFocus }) {
   shown?.controller.abort();
+  document.querySelector('dialog[open]')?.close();
   const found = find(location.hash);
   const controller = new AbortController();
   drawNavigation(found?.view.of);
@@ -104,9 +106,10 @@ async function show({ moveFocus }) {
   await refresh();
 }
 
-async function refresh() {
+// Loads the data of the view again. `automatic` says that nobody has asked for it now.
+async function refresh({ automatic = false } = {}) {
   lastRefresh = Date.now();
-  await shown?.view?.refresh?.();
+  await shown?.view?.refresh?.({ automatic });
 }
 
 function drawNavigation(current) {
@@ -122,7 +125,7 @@ function drawTools(signedIn) {
   replace(
     tools,
     h('label', { for: 'pause' }, h('span', {}, 'Refresh'), choose),
-    button('Refresh', refresh),
+    button('Refresh', () => refresh()),
     signedIn && h('span', { class: 'who', title: user() }, user()),
     signedIn && button('Sign out', () => {
       signOut();
@@ -170,6 +173,6 @@ document.getElementById('skip').addEventListener('click', (event) => {
 });
 setInterval(() => {
   const due = pause > 0 && Date.now() - lastRefresh >= pause * 1000;
-  if (due && !document.hidden && !document.querySelector('dialog[open]')) refresh();
+  if (due && !document.hidden && !document.querySelector('dialog[open]')) refresh({ automatic: true });
 }, 1000);
 start();

@@ -60,6 +60,6 @@ export function confirm({ title, text, action, name, danger = true, carryOut }) 
 // Asks for values. `specs` are those of `fields`; `carryOut` gets the values by name.
 export function ask({ title, text, specs, action, carryOut }) {
   const form = fields(specs);
-  const content = [text && h('p', {}, text), form.elements];
+  const content = [text && h('p', {}, text), h('div', { class: 'fields' }, form.elements)];
   return open({ title, content, action, carryOut: () => carryOut(form.values()) });
 }

@@ -1,5 +1,7 @@
 // Makes elements. Whatever comes from the proxy becomes text here, never HTML.
 
+import { Problem } from './api.js';
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 // An element with attributes, listeners (`onclick`) and children: nodes, texts, and nested lists of them. `null`,
@@ -83,13 +85,14 @@ export function panel({ title, actions = [], load, show, plain = false }) {
       shown = show(await load());
     } catch (error) {
       if (error.name === 'AbortError') return;
-      if (!error.message) throw error;
+      if (!(error instanceof Problem)) throw error;
       shown = problem(error);
+    } finally {
+      if (mine === turn) element.removeAttribute('aria-busy');
     }
     // A later one may have been faster.
     if (mine !== turn) return;
     replace(content, shown);
-    element.removeAttribute('aria-busy');
   }
   return { element, refresh };
 }

@@ -15,6 +15,13 @@ export function fields(specs) {
   };
 }
 
+// A time as such a field takes it: without a zone, to the second.
+function localTime(text) {
+  const at = new Date(text ?? NaN);
+  if (Number.isNaN(at.getTime())) return '';
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
 function field({ label, type = 'text', value, hint, required, options = [], min, placeholder, list }) {
   made += 1;
   const id = `field-${made}`;
@@ -34,7 +41,7 @@ function field({ label, type = 'text', value, hint, required, options = [], min,
     const types = { text: 'text', number: 'number', time: 'datetime-local', secret: 'password' };
     const suggestions = list && `${id}-list`;
     input = h('input', {
-      ...shared, type: types[type], value: value ?? '', min, placeholder, list: suggestions, step: type === 'time' ? 1 : undefined,
+      ...shared, type: types[type], value: type === 'time' ? localTime(value) : value ?? '', min, placeholder, list: suggestions, step: type === 'time' ? 1 : undefined,
       autocomplete: type === 'secret' ? 'current-password' : 'off', spellcheck: 'false',
     });
     if (list) list.id = suggestions;

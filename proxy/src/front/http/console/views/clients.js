@@ -15,17 +15,17 @@ function topicsOf({ topics }) {
 
 export const clientColumns = [
   { title: 'Client', by: (client) => client.id, cell: (client) => h('div', { class: 'wide name' }, client.id) },
-  { title: 'Kind', by: (client) => client.kind, cell: (client) => client.kind.toLowerCase().replaceAll('_', ' ') },
-  { title: 'Group', by: (client) => client.group, cell: (client) => client.group && link(route`/groups/${client.group}`, client.group, { class: 'name' }) },
-  { title: 'Topics', cell: (client) => h('div', { class: 'wide' }, topicsOf(client)) },
-  { title: 'Address', by: (client) => client.address, cell: (client) => h('span', { class: 'name' }, client.address) },
-  { title: 'Language', by: (client) => client.language, cell: (client) => `${client.language} ${client.version}`.trim() },
-  { title: 'Namespace', by: (client) => client.namespace, cell: (client) => client.namespace },
-  { title: 'Since', by: (client) => client.since, cell: (client) => age(client.since) },
   {
     title: 'Stream', by: (client) => client.connected,
     cell: (client) => h('span', { class: client.connected ? 'badge good' : 'badge warn' }, client.connected ? 'open' : 'closed'),
   },
+  { title: 'Kind', by: (client) => client.kind, cell: (client) => client.kind.toLowerCase().replaceAll('_', ' ') },
+  { title: 'Group', by: (client) => client.group, cell: (client) => client.group && link(route`/groups/${client.group}`, client.group, { class: 'name' }) },
+  { title: 'Topics', cell: (client) => h('div', { class: 'wide' }, topicsOf(client)) },
+  { title: 'Address', by: (client) => client.address, cell: (client) => h('span', { class: 'name' }, client.address) },
+  { title: 'Since', by: (client) => client.since, cell: (client) => age(client.since) },
+  { title: 'Language', by: (client) => client.language, cell: (client) => `${client.language} ${client.version}`.trim() },
+  { title: 'Namespace', by: (client) => client.namespace, cell: (client) => client.namespace },
 ];
 
 export function clients(page) {

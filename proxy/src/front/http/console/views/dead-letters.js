@@ -5,7 +5,7 @@ import { ask, confirm } from '../dialog.js';
 import { button, h, link, panel, problem, replace, route } from '../dom.js';
 import { age, count } from '../format.js';
 import { table } from '../table.js';
-import { messageColumns, newest, queuesOf } from './messages.js';
+import { PAGE, messageColumns, newest, queuesOf } from './messages.js';
 
 // How RocketMQ names the topic of a group's dead letters.
 const PREFIX = '%DLQ%';
@@ -54,7 +54,7 @@ function ofGroup(page, group) {
     text: `The message ${message.message_id} goes to ${message.dead_letter?.topic ?? 'the topic in which it failed'}, where every group gets it.`,
     action: 'Send again',
     danger: false,
-    carryOut: () => resend({ id: message.message_id }),
+    carryOut: () => resend({ id: message.message_id, from: { broker: message.broker, queue_id: message.queue_id, offset: message.offset } }),
   });
   const next = () => ask({
     title: 'Send dead letters again',
@@ -81,9 +81,11 @@ function ofGroup(page, group) {
     const hasMore = queues.some((queue) => queue.before > queue.first_offset);
     replace(results, list.show(found), hasMore && h('p', { class: 'more' }, button('Older ones', older, { 'data-key': 'older' })));
   }
-  async function load() {
+  async function load({ automatic }) {
+    // Older ones that somebody is looking at stay there.
+    if (automatic && queues.length > 0 && found.length > PAGE) return;
     try {
-      queues = await queuesOf(topic, page.signal);
+      queues = await queuesOf(topic, undefined, page.signal);
       found = [];
       await older();
     } catch (error) {

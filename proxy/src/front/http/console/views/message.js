@@ -2,27 +2,30 @@
 
 import { Problem, get, path } from '../api.js';
 import { button, facts, h, link, panel, route } from '../dom.js';
-import { time } from '../format.js';
+import { count, time } from '../format.js';
+import { table } from '../table.js';
 import { bodyOf } from './body.js';
 
 // The most bytes of a body that are shown.
 const BODY_BYTES = 256 << 10;
 
-export function message(page, { topic, broker, queue, offset }) {
-  const place = { broker, queue, offset, max: 1, bodies: 'base64', max_body: BODY_BYTES };
-  const to = (offset) => () => page.go(route`/messages/${topic}/${broker}/${queue}/${offset}`);
+export function message(page, { topic, broker, queue, offset, lite_topic: lite }) {
+  const place = { broker, queue, offset, lite_topic: lite, max: 1, bodies: 'base64', max_body: BODY_BYTES };
+  const suffix = lite === undefined ? '' : `?${new URLSearchParams({ lite_topic: lite })}`;
+  const to = (offset) => () => page.go(route`/messages/${topic}/${broker}/${queue}/${offset}` + suffix);
   const at = Number(offset);
+  const load = once(async () => {
+    const { messages: [message] } = await get(path`/v1/topics/${topic}/messages`, { query: place, signal: page.signal });
+    if (message === undefined) throw new Problem(404, `Queue ${queue} has no message at offset ${offset} or later.`);
+    return { message, body: await bodyOf(message) };
+  });
   const found = panel({
     title: 'Message',
     actions: [
       button('Previous in the queue', to(at - 1), { disabled: !(at > 0) }),
       button('Next in the queue', to(at + 1)),
     ],
-    load: async () => {
-      const { messages: [message] } = await get(path`/v1/topics/${topic}/messages`, { query: place, signal: page.signal });
-      if (message === undefined) throw new Problem(404, `Queue ${queue} has no message at offset ${offset} or later.`);
-      return { message, body: await bodyOf(message) };
-    },
+    load,
     show: ({ message, body }) => [
       message.offset !== at && h('p', { class: 'warning' }, `Offset ${offset} is not stored any more. This is the next message, ${message.offset}.`),
       facts([
@@ -49,12 +52,38 @@ export function message(page, { topic, broker, queue, offset }) {
       message.properties && [h('h3', {}, 'Properties'), properties(message.properties)],
     ],
   });
+  const steps = table({
+    caption: 'Steps of the message',
+    empty: 'Nothing was recorded. The configuration says which topics and users are traced (message_trace).',
+    columns: [
+      { title: 'When', by: (event) => event.at, cell: (event) => time(event.at) },
+      { title: 'What', by: (event) => event.step, cell: (event) => event.step.replaceAll(/[-_]/g, ' ') },
+      { title: 'Attempt', numeric: true, cell: (event) => (event.attempt > 0 ? event.attempt : '') },
+      { title: 'Group', by: (event) => event.group, cell: (event) => event.group && link(route`/groups/${event.group}`, event.group, { class: 'name' }) },
+      { title: 'Client', by: (event) => event.client, cell: (event) => h('div', { class: 'wide name' }, event.client) },
+      { title: 'Address', by: (event) => event.address, cell: (event) => h('span', { class: 'name' }, event.address) },
+      { title: 'Took', numeric: true, by: (event) => event.cost_ms, cell: (event) => `${count(event.cost_ms)} ms` },
+      { title: 'Result', cell: (event) => h('div', { class: 'wide' }, event.result) },
+    ],
+  });
+  const trace = panel({
+    title: 'Trace',
+    load: async () => {
+      const { message: { message_id: id } } = await load();
+      return get(path`/v1/messages/${id}/trace`, { signal: page.signal });
+    },
+    show: ({ events, complete }) => [
+      !complete && h('p', { class: 'warning' }, 'There are too many records to search all of them.'),
+      steps.show(events),
+    ],
+  });
+  const show = once(found.refresh);
   return {
     title: `Offset ${offset} of queue ${queue}`,
-    parent: [route`/messages/${topic}`, topic],
-    content: found.element,
-    // A stored message does not change.
-    refresh: once(found.refresh),
+    parent: [route`/messages/${topic}` + suffix, lite === undefined ? topic : `${topic}, ${lite}`],
+    content: [found.element, trace.element],
+    // A stored message does not change, but its trace grows.
+    refresh: () => Promise.all([show(), trace.refresh()]),
   };
 }
 
@@ -64,6 +93,7 @@ function properties(properties) {
     h('table', {}, h('caption', { class: 'hidden' }, 'Properties'), h('tbody', {}, Object.entries(properties).map(line))));
 }
 
+// Does it the first time only.
 function once(work) {
   let done;
   return () => {

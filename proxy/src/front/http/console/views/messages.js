@@ -7,16 +7,22 @@ import { bytes, count, time } from '../format.js';
 import { table } from '../table.js';
 import { shortText } from './body.js';
 
-const PAGE = 50;
+export const PAGE = 50;
 const FOUND = 200;
 const PARALLEL = 4;
 const PREVIEW_BYTES = 200;
+
+// The address of a message.
+function placeOf({ topic, broker, queue_id: queue, offset, lite_topic: lite }) {
+  const place = route`/messages/${topic}/${broker}/${queue}/${offset}`;
+  return lite === undefined ? place : `${place}?${new URLSearchParams({ lite_topic: lite })}`;
+}
 
 // The rows of found messages.
 export const messageColumns = [
   {
     title: 'Stored', by: (message) => message.stored_at,
-    cell: (message) => link(route`/messages/${message.topic}/${message.broker}/${message.queue_id}/${message.offset}`, time(message.stored_at)),
+    cell: (message) => link(placeOf(message), time(message.stored_at)),
   },
   { title: 'Queue', numeric: true, by: (message) => message.queue_id, cell: (message) => message.queue_id },
   { title: 'Offset', numeric: true, by: (message) => message.offset, cell: (message) => message.offset },
@@ -27,9 +33,9 @@ export const messageColumns = [
   { title: 'Id', by: (message) => message.message_id, cell: (message) => h('span', { class: 'name' }, message.message_id) },
 ];
 
-function read(topic, { broker, queue_id: queue }, query, signal) {
+function read(topic, { broker, queue_id: queue, lite_topic }, query, signal) {
   return get(path`/v1/topics/${topic}/messages`, {
-    query: { broker, queue, bodies: 'base64', max_body: PREVIEW_BYTES, ...query }, signal,
+    query: { broker, queue, lite_topic, bodies: 'base64', max_body: PREVIEW_BYTES, ...query }, signal,
   });
 }
 
@@ -56,9 +62,9 @@ export async function newest(topic, queues, signal) {
 }
 
 // The queues of a topic, with where a look at them begins.
-export async function queuesOf(topic, signal) {
-  const { queues } = await get(path`/v1/topics/${topic}/stats`, { signal });
-  return queues.map((queue) => ({ ...queue, before: queue.next_offset, offset: queue.first_offset, finished: false }));
+export async function queuesOf(topic, lite_topic, signal) {
+  const { queues } = await get(path`/v1/topics/${topic}/stats`, { query: { lite_topic }, signal });
+  return queues.map((queue) => ({ ...queue, lite_topic, before: queue.next_offset, offset: queue.first_offset, finished: false }));
 }
 
 // Searches the queues, page by page, and reports after each.
@@ -81,17 +87,18 @@ export function messages(page, params) {
   const names = h('datalist', {});
   const form = fields([
     { name: 'topic', label: 'Topic', value: params.topic, required: true, list: names },
+    { name: 'lite_topic', label: 'Lite topic', value: params.lite_topic, placeholder: 'in topics of type lite' },
     { name: 'id', label: 'Message id', value: params.id },
     { name: 'key', label: 'Key', value: params.key },
-    { name: 'from', label: 'Stored from', type: 'time' },
-    { name: 'to', label: 'Stored until', type: 'time' },
+    { name: 'from', label: 'Stored from', type: 'time', value: params.from },
+    { name: 'to', label: 'Stored until', type: 'time', value: params.to },
   ]);
   const results = h('div', {});
   const state = h('p', { class: 'quiet', role: 'status' });
   const list = table({ caption: 'Messages', empty: 'No message was found.', columns: messageColumns });
   let running = null;
 
-  async function begin({ topic, ...wanted }) {
+  async function begin({ topic, lite_topic: lite, ...wanted }) {
     running?.abort();
     const mine = new AbortController();
     running = mine;
@@ -99,7 +106,7 @@ export function messages(page, params) {
     state.textContent = 'Searching…';
     try {
       if (wanted.id && wanted.key) throw new Problem(0, 'A search is for an id or for a key, not for both.');
-      const queues = await queuesOf(topic, signal);
+      const queues = await queuesOf(topic, lite, signal);
       if (Object.values(wanted).every((value) => value === undefined)) await showNewest(topic, queues, signal);
       else await showFound({ topic, queues, wanted, mine, signal });
     } catch (error) {
@@ -141,15 +148,18 @@ export function messages(page, params) {
     await step();
   }
 
-  const submit = async (event) => {
+  const submit = (event) => {
     event.preventDefault();
+    const { topic, ...wanted } = form.values();
+    const given = Object.entries(wanted).filter(([, value]) => value !== undefined);
+    // The address leads to this search again.
+    history.replaceState(null, '', `#${route`/messages/${topic}`}${given.length > 0 ? `?${new URLSearchParams(given)}` : ''}`);
     begin(form.values());
   };
   get('/v1/topics', { signal: page.signal })
     .then(({ topics }) => names.replaceChildren(...topics.map((topic) => h('option', { value: topic.name }))))
     // A name can be typed as well.
     .catch(() => {});
-  if (params.topic) begin(form.values());
   return {
     title: 'Messages',
     content: [
@@ -159,5 +169,9 @@ export function messages(page, params) {
       state,
       results,
     ],
+    refresh: ({ automatic }) => {
+      // A search is repeated when somebody asks for that.
+      if (!automatic && form.values().topic) begin(form.values());
+    },
   };
 }

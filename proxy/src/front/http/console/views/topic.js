@@ -1,6 +1,6 @@
 // One topic: its queues, its settings, and who uses it.
 
-import { call, get, path } from '../api.js';
+import { call, get, pages, path } from '../api.js';
 import { confirm } from '../dialog.js';
 import { button, facts, h, link, panel, route } from '../dom.js';
 import { age, bytes, count, rate, stored } from '../format.js';
@@ -49,6 +49,11 @@ export function topic(page, { topic: name }) {
     load: () => get(of(''), { signal }),
     show: (topic) => {
       current = topic;
+      if (topic.type === 'lite' && lite.hidden) {
+        lite.hidden = false;
+        lite.append(liteTopics.element);
+        liteTopics.refresh();
+      }
       return facts([
         ['Type', topic.type],
         ['Queues', queuesOf(topic)],
@@ -59,6 +64,32 @@ export function topic(page, { topic: name }) {
       ]);
     },
   });
+  const liteNames = table({
+    caption: `Lite topics of ${name}`,
+    empty: 'It has no lite topics now.',
+    filter: (lite) => lite.name,
+    sort: 'Lite topic',
+    columns: [
+      { title: 'Lite topic', by: (lite) => lite.name, cell: (lite) => h('span', { class: 'name' }, lite.name) },
+      { title: 'Messages', numeric: true, by: (lite) => lite.messages, cell: (lite) => link(`${route`/messages/${name}`}?${new URLSearchParams({ lite_topic: lite.name })}`, count(lite.messages)) },
+      { title: 'Oldest', by: (lite) => lite.oldest, cell: (lite) => age(lite.oldest) },
+      { title: 'Newest', by: (lite) => lite.newest, cell: (lite) => age(lite.newest) },
+      {
+        title: 'Subscribed', by: (lite) => lite.subscribed,
+        cell: (lite) => h('span', { class: lite.subscribed ? 'badge good' : 'badge' }, lite.subscribed ? 'yes' : 'no'),
+      },
+    ],
+  });
+  const liteTopics = panel({
+    title: 'Lite topics',
+    load: () => pages(of('/lite-topics'), 'lite_topics', { signal }),
+    show: ({ lines, truncated }) => [
+      truncated && h('p', { class: 'warning' }, `Only the first ${count(lines.length)} lite topics are shown.`),
+      liteNames.show(lines),
+    ],
+  });
+  // Only topics of type lite have some.
+  const lite = h('div', { hidden: true });
   const clients = panel({
     title: 'Clients',
     load: () => get('/v1/clients', { query: { topic: name }, signal }),
@@ -79,8 +110,8 @@ export function topic(page, { topic: name }) {
     title: name,
     parent: ['/topics', 'Topics'],
     actions: [link(route`/messages/${name}`, 'Messages', { class: 'button' }), button('Delete', remove, { class: 'danger' })],
-    content: [settings.element, stats.element, clients.element],
-    refresh: () => Promise.all([settings, stats, clients].map((part) => part.refresh())),
+    content: [settings.element, stats.element, lite, clients.element],
+    refresh: () => Promise.all([settings, stats, clients, ...(lite.hidden ? [] : [liteTopics])].map((part) => part.refresh())),
   };
 }
 
