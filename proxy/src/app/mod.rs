@@ -146,18 +146,22 @@ impl App {
         };
 
         // The one place where the deployment mode is chosen.
-        let (router, backend) = match &config.backend {
+        let (router, backend, administration) = match &config.backend {
             BackendConfig { remote, clusters, .. } if !remote.name_server.is_empty() => {
-                let mut router = ClusterRouter::single(remote::open(remote)?);
+                let services = remote::open(remote)?;
+                let administration = services.administration.clone();
+                let mut router = ClusterRouter::single(services);
                 for (name, cluster) in clusters {
                     router = router.add(name.clone(), remote::open(cluster)?);
                 }
-                (router, Backend::Separated)
+                (router, Backend::Separated, administration)
             }
             BackendConfig { embedded, .. } => {
                 let store_host = address.to_string();
                 let embedded = embedded::open(EmbeddedConfig { store_host, ..embedded.clone() }).await?;
-                (ClusterRouter::single(embedded.services()), Backend::Merged(embedded))
+                let services = embedded.services();
+                let administration = services.administration.clone();
+                (ClusterRouter::single(services), Backend::Merged(embedded), administration)
             }
         };
 
@@ -172,7 +176,7 @@ impl App {
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
-        let access = AccessControl::open(&config.access)?.map(Arc::new);
+        let access = AccessControl::open(&config.access, &administration)?.map(Arc::new);
         if let Some(access) = &access {
             // It ends with the proxy: nothing else holds its users and policies.
             tokio::spawn(access.clone().run());

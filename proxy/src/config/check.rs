@@ -31,10 +31,11 @@ impl Config {
                 format!("the share {} of messages is not between 0 and 1", self.message_trace.sample);
             findings.error("message_trace.sample", problem, "give a share such as 0.01, or 1 for all");
         }
-        for (index, problem) in Quotas::mistakes(&self.quotas, self.access.file.is_some()) {
+        for (index, problem) in Quotas::mistakes(&self.quotas, self.access.is_on()) {
             let at = Setting::of(["quotas", &index.to_string()]);
             findings.error(at, problem, "correct this quota, or remove it");
         }
+        self.check_brokers_rights(&mut findings);
         self.check_issuers(&mut findings);
         self.check_effects(&mut findings);
         self.check_strangers(&mut findings);
@@ -112,11 +113,38 @@ impl Config {
         }
     }
 
+    fn check_brokers_rights(&self, findings: &mut Findings) {
+        if !self.access.brokers {
+            return;
+        }
+        let at = "access.brokers";
+        if self.access.file.is_some() {
+            let problem = "there is access.file, too, and users come from one of them";
+            findings.error(at, problem, "remove one of the two");
+        }
+        if !self.is_separated() {
+            let problem = "there are no brokers of Apache's to ask";
+            findings.error(at, problem, "set backend.remote.name_server, or use access.file");
+        } else if self.backend.remote.credentials.is_none() {
+            let problem =
+                "brokers tell their users to super users only, and there are no credentials for them";
+            findings.error(
+                at,
+                problem,
+                "set backend.remote.credentials to those of a super user of the brokers",
+            );
+        }
+    }
+
     fn check_issuers(&self, findings: &mut Findings) {
         let issuers = &self.access.issuers;
-        if !issuers.is_empty() && self.access.file.is_none() {
+        if !issuers.is_empty() && !self.access.is_on() {
             let problem = "there are issuers of session tokens, and no users whom the tokens could name";
-            findings.error("access.issuers", problem, "set access.file, or remove the issuers");
+            findings.error(
+                "access.issuers",
+                problem,
+                "set access.file or access.brokers, or remove the issuers",
+            );
         }
         for (index, (field, problem, remedy)) in IssuerConfig::mistakes(issuers) {
             let at = Setting::of(["access", "issuers", &index.to_string(), field]);
@@ -147,11 +175,11 @@ impl Config {
                 "add name_server = \"HOST:PORT\", or remove the section",
             );
         }
-        if self.access.file.is_none() {
-            if self.access.key_file.is_some() {
-                let problem = "it has no effect without access.file: there is no access control";
-                findings.warn("access.key_file", problem, "set access.file, or remove this setting");
-            }
+        if self.access.file.is_none() && self.access.key_file.is_some() {
+            let problem = "it has no effect without access.file, whose secrets it is for";
+            findings.warn("access.key_file", problem, "set access.file, or remove this setting");
+        }
+        if !self.access.is_on() {
             let open = self.entries.iter().enumerate().filter(|(_, entry)| entry.access == EntryAccess::Off);
             for (index, _) in open {
                 let at = Setting::of(["entries", &index.to_string(), "access"]);
@@ -169,8 +197,8 @@ impl Config {
             let problem = "it has no effect: nowhere are both HTTP and administration";
             findings.warn("http.console", problem, "set http.enabled = true, or remove this setting");
         }
-        if !self.message_trace.users.is_empty() && self.access.file.is_none() {
-            let problem = "it has no effect without access.file: nobody knows who the users are";
+        if !self.message_trace.users.is_empty() && !self.access.is_on() {
+            let problem = "it has no effect without access control: nobody knows who the users are";
             findings.warn("message_trace.users", problem, "set access.file, or name topics instead");
         }
         if self.message_trace.sample < 1.0 && !self.message_trace.is_enabled() {
@@ -204,7 +232,7 @@ impl Config {
 
     /// What strangers could read or do.
     fn check_strangers(&self, findings: &mut Findings) {
-        if self.access.file.is_none() {
+        if !self.access.is_on() {
             return;
         }
         let mut check = |at: Setting, address: &str, tls: &TlsConfig| {

@@ -134,3 +134,7 @@ pub const CONSUME_MESSAGE_DIRECTLY: i32 = 309;
 pub const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
 /// Whether a pop would bring a message.
 pub const NOTIFICATION: i32 = 200_054;
+/// The users of a broker.
+pub const AUTH_LIST_USER: i32 = 3005;
+/// The ACLs of a broker.
+pub const AUTH_LIST_ACL: i32 = 3010;

@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::{Delivery, ServiceError, ServiceErrorKind};
+use super::{BrokerRights, Delivery, ServiceError, ServiceErrorKind};
 use crate::histogram::HistogramCounts;
 
 /// What an administrator asks of a broker besides its configuration. What a backend does not offer keeps its default
@@ -54,6 +54,15 @@ pub trait Administration: Send + Sync {
     /// `GroupNotFound`, `TopicNotFound`, `Rejected` (no such queue or offset), `Unsupported`, `Timeout`, `Unavailable`.
     async fn reset(&self, _: ResetGroup) -> Result<Vec<QueueReset>, ServiceError> {
         Err(unsupported("resets of groups"))
+    }
+
+    /// The users of the brokers, and their policies.
+    ///
+    /// # Errors
+    /// `Forbidden` (to the proxy), `Unsupported`, `Timeout`, `Unavailable`.
+    async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+        let text = "the embedded broker has no users of its own";
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, text))
     }
 
     /// What the store takes on the disk.

@@ -6,6 +6,7 @@
 
 mod administration;
 mod broker_requests;
+mod broker_rights;
 pub mod delay_level;
 mod error;
 mod known_properties;
@@ -28,6 +29,7 @@ pub use administration::{
     StoredBytes, TopicStats, TopicUsage, WantedMessage,
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
+pub use broker_rights::{BrokerPolicy, BrokerRights, BrokerUser};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use known_properties::KnownProperties;
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};

@@ -176,6 +176,18 @@ async fn warnings_let_a_proxy_start_and_flags_count() {
     assert!(before.printed.contains("warning: handle_key: "), "{}", before.printed);
     let console = checked("[http]\nconsole = true\n", &[]).await;
     assert!(console.printed.contains("proxy.toml:2: warning: http.console: "), "{}", console.printed);
+    let merged = checked("[access]\nbrokers = true\n", &[]).await;
+    assert!(
+        !merged.succeeds && merged.printed.contains("no brokers of Apache's to ask"),
+        "{}",
+        merged.printed
+    );
+    let unsigned = checked("[access]\nbrokers = true\n", &["--name-server", "127.0.0.1:1"]).await;
+    assert!(
+        !unsigned.succeeds && unsigned.printed.contains("set backend.remote.credentials"),
+        "{}",
+        unsigned.printed
+    );
     let wrong = checked(text, &["--listen", "8081", "--log", "loud"]).await;
     assert!(!wrong.succeeds);
     for setting in ["listen", "log.level"] {

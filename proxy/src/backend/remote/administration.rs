@@ -13,9 +13,9 @@ use super::metadata::parse;
 use super::services::Remote;
 use crate::remoting::{Command, request};
 use crate::service::{
-    Administration, Delivery, Filter, Found, GroupQueueStats, GroupStats, GroupTopicStats, Metadata, Offsets,
-    Pull, Pulled, QueueOf, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget,
-    ServiceError, ServiceErrorKind, TopicStats, Whence, millis,
+    Administration, BrokerRights, Delivery, Filter, Found, GroupQueueStats, GroupStats, GroupTopicStats,
+    Metadata, Offsets, Pull, Pulled, QueueOf, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue,
+    ResetGroup, ResetTarget, ServiceError, ServiceErrorKind, TopicStats, Whence, millis,
 };
 
 /// A group that every broker has, for tools.
@@ -113,6 +113,10 @@ impl Administration for Remote {
             resets.push(self.reset_queue(&reset, queue_of(&reset.topic, &broker, id), whence).await?);
         }
         Ok(resets)
+    }
+
+    async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+        self.cluster.rights().await
     }
 
     async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {

@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// The answer of the first peer that can be called.
-    async fn first_answer<'a>(
+    pub(super) async fn first_answer<'a>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
         command: &Command,

@@ -243,8 +243,13 @@ impl AccessFile {
                     self.content(format!("the secret of user {name} can't be opened with the key in {key}"))
                 );
             };
-            let user =
-                User { kind: *kind, enabled: *enabled, secret: secret.into(), policies: Policies::default() };
+            let user = User {
+                kind: *kind,
+                enabled: *enabled,
+                secret: secret.into(),
+                policies: Policies::default(),
+                defaults: Policies::default(),
+            };
             if !rules.add_user(name.clone(), user) {
                 return Err(self.content(format!("there are two users {name}")));
             }

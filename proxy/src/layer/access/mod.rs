@@ -1,10 +1,12 @@
 //! Access control: who sends a request, and what that user may do.
 //!
-//! It is off unless the configuration names a file of users and policies ([`mod@file`]), which is read again when it changes.
+//! It is off unless the configuration names a file of users and policies ([`mod@file`]), which is read again when it changes, or
+//! says that those of Apache's brokers hold ([`brokers`]), which are asked for again and again.
 //! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]), by a certificate, or by a session
 //! token ([`token`]). What they may do follows the rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in
 //! [`rights`].
 
+mod brokers;
 mod file;
 mod grant;
 mod listing;
@@ -27,6 +29,7 @@ use tokio::sync::watch;
 use super::{Operation, OperationKind};
 use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
+use crate::service::Administration;
 pub use file::{AccessError, AccessFile, PolicyEntry, Tables, UserEntry, UserKind};
 use file::{Loaded, Stamp};
 pub(super) use grant::Grant;
@@ -44,6 +47,8 @@ pub use token::{IssuerConfig, IssuerMistake};
 
 /// How often the files are looked at. A change takes effect within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often brokers are asked for their users and policies.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Access control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +62,9 @@ pub struct AccessConfig {
     /// name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
+    /// Whether the users and ACLs of Apache's brokers hold, instead of a file. `backend.remote.credentials` must be those of a
+    /// super user there.
+    pub brokers: bool,
     /// How far the time in a signature may be from the time here. Apache's Java client signs local time as if it were
     /// UTC, so that up to 14 hours can be honest.
     #[serde(with = "humantime_serde")]
@@ -69,16 +77,31 @@ pub struct AccessConfig {
 impl Default for AccessConfig {
     fn default() -> Self {
         let signature_lifetime = Duration::from_secs(15 * 60 * 60);
-        Self { file: None, key_file: None, signature_lifetime, issuers: Vec::new() }
+        Self { file: None, key_file: None, brokers: false, signature_lifetime, issuers: Vec::new() }
+    }
+}
+
+impl AccessConfig {
+    /// Whether there is access control.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.file.is_some() || self.brokers
     }
 }
 
 /// Users and policies, and who may enter.
 pub struct AccessControl {
     in_force: watch::Sender<Arc<InForce>>,
-    source: AccessFile,
-    seen: parking_lot::Mutex<Stamp>,
+    source: Source,
     signature_lifetime: Duration,
+}
+
+/// Where users and policies come from.
+enum Source {
+    /// A file, and what it looked like.
+    File(AccessFile, parking_lot::Mutex<Stamp>),
+    /// Apache's brokers.
+    Brokers(Arc<dyn Administration>),
 }
 
 /// What decides now.
@@ -88,18 +111,26 @@ struct InForce {
 }
 
 impl AccessControl {
-    /// Reads the users and policies. `None` if access control is off.
+    /// Reads the users and policies. `None` if access control is off. Those of brokers are not known before [`Self::run`].
     ///
     /// # Errors
     /// What is wrong with the files.
-    pub fn open(config: &AccessConfig) -> Result<Option<Self>, AccessError> {
-        let Some(path) = &config.file else { return Ok(None) };
-        let source = AccessFile::new(path, config.key_file.as_deref());
-        let Loaded { rules, stamp } = source.load()?;
+    pub fn open(
+        config: &AccessConfig,
+        brokers: &Arc<dyn Administration>,
+    ) -> Result<Option<Self>, AccessError> {
+        let (rules, source) = match &config.file {
+            Some(path) => {
+                let file = AccessFile::new(path, config.key_file.as_deref());
+                let Loaded { rules, stamp } = file.load()?;
+                (rules, Source::File(file, parking_lot::Mutex::new(stamp)))
+            }
+            None if config.brokers => (Rules::unknown(), Source::Brokers(brokers.clone())),
+            None => return Ok(None),
+        };
         let issuers = Arc::new(Issuers::open(&config.issuers)?);
         let in_force = watch::Sender::new(Arc::new(InForce { rules: Arc::new(rules), issuers }));
-        let seen = parking_lot::Mutex::new(stamp);
-        Ok(Some(Self { in_force, source, seen, signature_lifetime: config.signature_lifetime }))
+        Ok(Some(Self { in_force, source, signature_lifetime: config.signature_lifetime }))
     }
 
     /// Lets a request in if its sender is known and may do what it asks. Returns who that is, and a grant if the request
@@ -176,53 +207,99 @@ impl AccessControl {
         Some(signature.user.to_owned())
     }
 
-    /// The users and their policies, as the file has them now. It waits for the disk.
+    /// The users and their policies, as the file has them now; `None` if brokers have them. It waits for the disk.
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn users(&self) -> Result<Vec<ListedUser>, AccessError> {
-        listing::users(&self.source)
+    pub fn users(&self) -> Result<Option<Vec<ListedUser>>, AccessError> {
+        match &self.source {
+            Source::File(file, _) => listing::users(file).map(Some),
+            Source::Brokers(_) => Ok(None),
+        }
     }
 
-    /// Reads the files again whenever they have changed. A file with mistakes is reported, and what it says stays as it was.
+    /// Takes changes of users, policies and keys over. What has a mistake, or can't be read, is reported, and stays as it was.
     pub async fn run(self: Arc<Self>) {
+        let files = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let this = self.clone();
+                // A disk may be slow.
+                let _ = tokio::task::spawn_blocking(move || this.reload()).await;
+            }
+        };
+        match &self.source {
+            Source::File(..) => files.await,
+            Source::Brokers(brokers) => {
+                tokio::join!(files, self.follow(&**brokers));
+            }
+        }
+    }
+
+    /// Asks brokers for their users and policies, again and again.
+    async fn follow(&self, brokers: &dyn Administration) {
+        let (mut known, mut failing) = (None, false);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let this = self.clone();
-            // A disk may be slow.
-            let _ = tokio::task::spawn_blocking(move || this.reload()).await;
+            match brokers.rights().await {
+                Ok(rights) => {
+                    failing = false;
+                    if known.as_ref() != Some(&rights) {
+                        let rules = brokers::rules(&rights);
+                        tracing::info!(users = rules.users(), "the brokers' users and policies have changed");
+                        self.put(Some(rules), None);
+                        known = Some(rights);
+                    }
+                }
+                // Once: brokers may be away for long.
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::error!(%error, "the brokers don't tell their users and policies, which stay as they were");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(ASK_EVERY).await;
         }
     }
 
     fn reload(&self) {
-        let mut seen = self.seen.lock();
-        let now = self.in_force.borrow().clone();
-        let rules = self.reloaded(&mut seen);
-        let issuers = now.issuers.reloaded();
-        if rules.is_some() || issuers.is_some() {
-            let rules = rules.map_or_else(|| now.rules.clone(), Arc::new);
-            let issuers = issuers.map_or_else(|| now.issuers.clone(), Arc::new);
-            self.in_force.send_replace(Arc::new(InForce { rules, issuers }));
-        }
+        let rules = match &self.source {
+            Source::File(file, seen) => reloaded(file, &mut seen.lock()),
+            Source::Brokers(_) => None,
+        };
+        // The keys are read while nothing is borrowed.
+        let issuers = self.in_force.borrow().issuers.clone();
+        self.put(rules, issuers.reloaded());
     }
 
-    /// The users and policies, if the file has changed and makes sense.
-    fn reloaded(&self, seen: &mut Stamp) -> Option<Rules> {
-        let stamp = self.source.stamp();
-        if stamp == *seen {
-            return None;
+    /// Puts what has changed in force.
+    fn put(&self, rules: Option<Rules>, issuers: Option<Issuers>) {
+        if rules.is_none() && issuers.is_none() {
+            return;
         }
-        *seen = stamp;
-        match self.source.load() {
-            Ok(Loaded { rules, stamp }) => {
-                *seen = stamp;
-                tracing::info!(users = rules.users(), "users and policies have changed");
-                Some(rules)
-            }
-            Err(error) => {
-                tracing::error!(%error, "users and policies stay as they were");
-                None
-            }
+        self.in_force.send_modify(|in_force| {
+            let rules = rules.map_or_else(|| in_force.rules.clone(), Arc::new);
+            let issuers = issuers.map_or_else(|| in_force.issuers.clone(), Arc::new);
+            *in_force = Arc::new(InForce { rules, issuers });
+        });
+    }
+}
+
+/// The users and policies, if the file has changed and makes sense.
+fn reloaded(file: &AccessFile, seen: &mut Stamp) -> Option<Rules> {
+    let stamp = file.stamp();
+    if stamp == *seen {
+        return None;
+    }
+    *seen = stamp;
+    match file.load() {
+        Ok(Loaded { rules, stamp }) => {
+            *seen = stamp;
+            tracing::info!(users = rules.users(), "users and policies have changed");
+            Some(rules)
+        }
+        Err(error) => {
+            tracing::error!(%error, "users and policies stay as they were");
+            None
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Rules {
     users: HashMap<String, User>,
     /// The users by names in their certificates.
     certified: HashMap<String, String>,
+    /// Whether nobody has told yet who the users are.
+    is_unknown: bool,
 }
 
 /// What somebody might ask for.
@@ -39,9 +41,25 @@ pub(super) struct User {
     pub(super) enabled: bool,
     pub(super) secret: Arc<Secret>,
     pub(super) policies: Policies,
+    /// Those that count only if none of the others applies.
+    pub(super) defaults: Policies,
+}
+
+impl User {
+    fn decide(&self, resource: Resource<&str>, actions: Actions, from: Option<IpAddr>) -> Decision {
+        match self.policies.decide(resource, actions, from) {
+            Decision::None => self.defaults.decide(resource, actions, from),
+            decision => decision,
+        }
+    }
 }
 
 impl Rules {
+    /// The rules before anybody has told who the users are: nobody gets in.
+    pub(super) fn unknown() -> Self {
+        Self { is_unknown: true, ..Self::default() }
+    }
+
     /// Adds a user. Returns whether the name was free.
     pub(super) fn add_user(&mut self, name: String, user: User) -> bool {
         self.users.insert(name, user).is_none()
@@ -56,6 +74,13 @@ impl Rules {
     pub(super) fn add_policy(&mut self, user: &str, pattern: Pattern, entry: Entry) -> bool {
         let Some(user) = self.users.get_mut(user) else { return false };
         user.policies.add(pattern, entry);
+        true
+    }
+
+    /// Adds a policy that counts only if none of the others applies. Returns whether the user exists.
+    pub(super) fn add_default(&mut self, user: &str, pattern: Pattern, entry: Entry) -> bool {
+        let Some(user) = self.users.get_mut(user) else { return false };
+        user.defaults.add(pattern, entry);
         true
     }
 
@@ -94,6 +119,10 @@ impl Rules {
         match self.users.get(name) {
             Some(user) if user.enabled => Ok(user),
             Some(_) => Err(unauthorized(format!("User:{name} is disabled."))),
+            None if self.is_unknown => {
+                let text = "the brokers have not told yet who their users are";
+                Err(Error::new(ErrorKind::Internal, text))
+            }
             None => Err(unauthorized(format!("User:{name} is not found."))),
         }
     }
@@ -113,7 +142,7 @@ impl Rules {
             return Ok(());
         }
         for (resource, actions) in &needs.0 {
-            let why = match user.policies.decide(*resource, *actions, from) {
+            let why = match user.decide(*resource, *actions, from) {
                 Decision::Policy(Effect::Allow, _) => continue,
                 Decision::Policy(Effect::Deny, _) => "the decision is deny",
                 Decision::None => "no matched policies",
@@ -140,6 +169,6 @@ impl Rules {
             Pattern::All(kind) | Pattern::Prefix(kind, _) => Resource { kind: *kind, name: "" },
             Pattern::Everything => return Ok(Some(Decision::None)),
         };
-        Ok(Some(user.policies.decide(resource, Actions::of(&[*action]), *from)))
+        Ok(Some(user.decide(resource, Actions::of(&[*action]), *from)))
     }
 }

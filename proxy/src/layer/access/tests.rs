@@ -10,6 +10,7 @@ use super::rights::Resource;
 use super::*;
 use crate::context::{Credentials, Signed, WireProtocol};
 use crate::layer::{Names, Quotas};
+use crate::service::{BrokerRights, BrokerUser, ServiceError, ServiceErrorKind};
 
 const SECRET: &str = "open sesame";
 const KINDS: [OperationKind; 20] = [
@@ -56,6 +57,13 @@ fn policy(text: &str) -> PolicyEntry {
     }
 }
 
+/// Brokers that tell nothing.
+fn nobody() -> Arc<dyn Administration> {
+    struct Nobody;
+    impl Administration for Nobody {}
+    Arc::new(Nobody)
+}
+
 impl Access {
     fn new(policies: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -72,7 +80,7 @@ impl Access {
             Tables { users: vec![alice], policies: policies.iter().map(|text| policy(text)).collect() };
         file.write(&tables).expect("written");
         let config = AccessConfig { file: Some(file.path().to_owned()), ..AccessConfig::default() };
-        let control = AccessControl::open(&config).expect("rules").expect("access control");
+        let control = AccessControl::open(&config, &nobody()).expect("rules").expect("access control");
         Self { control: Arc::new(control), file, tables, _folder: folder }
     }
 
@@ -331,6 +339,45 @@ async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
     std::fs::write(access.file.path(), "users = 1").expect("written");
     access.control.reload();
     assert!(grant(&access).is_ok());
+}
+
+#[tokio::test]
+async fn what_brokers_no_longer_allow_ends() {
+    /// Brokers whose users can be changed.
+    struct Brokers(parking_lot::Mutex<Result<BrokerRights, ServiceError>>);
+    #[async_trait::async_trait]
+    impl Administration for Brokers {
+        async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+            self.0.lock().clone()
+        }
+    }
+    let user =
+        BrokerUser { name: "alice".to_owned(), secret: SECRET.to_owned(), is_super: true, is_enabled: true };
+    let away = || Err(ServiceError::new(ServiceErrorKind::Unavailable, "away"));
+    let brokers = Arc::new(Brokers(parking_lot::Mutex::new(away())));
+    let config = AccessConfig { brokers: true, ..AccessConfig::default() };
+    let administration: Arc<dyn Administration> = brokers.clone();
+    let control = AccessControl::open(&config, &administration).expect("rules").expect("access control");
+    let (topic, group) = ("t".to_owned(), "g".to_owned());
+    let context = signed_by("alice", SECRET);
+    let enter = || {
+        let entered = control.enter(&operation(&context, OperationKind::Receive, &topic, &group));
+        entered.map(|(_, grant)| grant.expect("a receive waits"))
+    };
+    assert_eq!(enter().err().map(|error| error.kind), Some(ErrorKind::Internal), "nobody is known yet");
+    let told = |rights| *brokers.0.lock() = rights;
+    let mut changes = control.in_force.subscribe();
+    let story = async {
+        told(Ok(BrokerRights { users: vec![user.clone()], policies: Vec::new() }));
+        changes.changed().await.expect("users");
+        let mut granted = enter().expect("a super user");
+        told(Ok(BrokerRights::default()));
+        assert_eq!(granted.revoked().await.message, "User:alice is not found.");
+    };
+    tokio::select! {
+        () = control.follow(&*brokers) => {}
+        () = story => {}
+    }
 }
 
 #[test]

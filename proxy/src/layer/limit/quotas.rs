@@ -357,7 +357,9 @@ fn check(quota: &Quota, has_users: bool) -> Result<(), String> {
     let wrong = |why: String| format!("quota {}: {why}", quota.name);
     quota.check().map_err(wrong)?;
     if quota.needs_users() && !has_users {
-        return Err(wrong("without access control (access.file), there are no users".to_owned()));
+        return Err(wrong(
+            "without access control (access.file or access.brokers), there are no users".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -1,0 +1,149 @@
+//! The users and ACLs of brokers (Apache's `AuthenticationMetadataManager` and `AuthorizationMetadataManager`, from 5.3 on).
+
+use serde::Deserialize;
+
+use super::answer::success;
+use super::cluster::Cluster;
+use super::metadata::parse;
+use crate::remoting::{Command, request};
+use crate::service::{BrokerPolicy, BrokerRights, BrokerUser, ServiceError};
+
+/// What policies have before the name of a user.
+const USER: &str = "User:";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UserInfo {
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    user_type: String,
+    #[serde(default)]
+    user_status: String,
+}
+
+#[derive(Deserialize)]
+struct AclInfo {
+    subject: String,
+    #[serde(default)]
+    policies: Vec<PolicyInfo>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyInfo {
+    #[serde(default)]
+    policy_type: String,
+    #[serde(default)]
+    entries: Vec<EntryInfo>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EntryInfo {
+    resource: String,
+    #[serde(default)]
+    actions: Vec<String>,
+    #[serde(default)]
+    source_ips: Option<Vec<String>>,
+    #[serde(default)]
+    decision: String,
+}
+
+impl Cluster {
+    /// All users and ACLs, from the first broker that answers: brokers of a cluster have the same ones.
+    pub(super) async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+        let masters = self.masters().await?;
+        let ask = async |code| {
+            let answer =
+                self.first_answer(masters.iter().map(String::as_str), &Command::request(code)).await?;
+            success(answer)
+        };
+        // In this order: a policy of a user who was added in between is of nobody, and left out.
+        let users = list::<UserInfo>(ask(request::AUTH_LIST_USER).await?)?;
+        let acls = list::<AclInfo>(ask(request::AUTH_LIST_ACL).await?)?;
+        Ok(BrokerRights {
+            users: users.into_iter().map(BrokerUser::from).collect(),
+            policies: acls.into_iter().flat_map(policies_of).collect(),
+        })
+    }
+}
+
+/// A list, which has no body at all if it is empty.
+fn list<T: for<'a> Deserialize<'a>>(answer: Command) -> Result<Vec<T>, ServiceError> {
+    if answer.body.is_empty() { Ok(Vec::new()) } else { parse(&answer) }
+}
+
+fn policies_of(AclInfo { subject, policies }: AclInfo) -> Vec<BrokerPolicy> {
+    let Some(user) = subject.strip_prefix(USER) else { return Vec::new() };
+    let entries = policies.into_iter().flat_map(|PolicyInfo { policy_type, entries }| {
+        let is_default = policy_type.eq_ignore_ascii_case("Default");
+        entries.into_iter().map(move |entry| (is_default, entry))
+    });
+    let policy = |(is_default, entry): (bool, EntryInfo)| BrokerPolicy {
+        user: user.to_owned(),
+        resource: entry.resource,
+        actions: entry.actions,
+        from: entry.source_ips.unwrap_or_default(),
+        allows: entry.decision.eq_ignore_ascii_case("Allow"),
+        is_default,
+    };
+    entries.map(policy).collect()
+}
+
+impl From<UserInfo> for BrokerUser {
+    fn from(UserInfo { username, password, user_type, user_status }: UserInfo) -> Self {
+        Self {
+            name: username,
+            secret: password,
+            is_super: user_type.eq_ignore_ascii_case("Super"),
+            is_enabled: !user_status.eq_ignore_ascii_case("disable"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answers_of_a_real_broker_are_read() {
+        let answer = |body: &'static str| Command::response(0).body(body.as_bytes());
+        let users = answer(
+            r#"[{"password":"fleet-secret","userStatus":"enable","userType":"Super","username":"fleet"},
+            {"password":"shop-secret","userStatus":"disable","userType":"Normal","username":"shop"}]"#,
+        );
+        let users: Vec<UserInfo> = list(users).expect("users");
+        let users: Vec<_> = users.into_iter().map(BrokerUser::from).collect();
+        let told = users.iter().map(|user| (user.name.as_str(), user.is_super, user.is_enabled));
+        assert_eq!(told.collect::<Vec<_>>(), [("fleet", true, true), ("shop", false, false)]);
+        assert_eq!(users[1].secret, "shop-secret");
+
+        let acls = answer(
+            r#"[{"policies":[{"entries":[{"actions":["Pub","Sub"],"decision":"Allow","resource":"Topic:orders*",
+            "sourceIps":["127.0.0.0/8"]}],"policyType":"Custom"},{"entries":[{"actions":["All"],"decision":"Deny",
+            "resource":"*"}],"policyType":"Default"}],"subject":"User:shop"}]"#,
+        );
+        let policies: Vec<_> =
+            list::<AclInfo>(acls).expect("ACLs").into_iter().flat_map(policies_of).collect();
+        let custom = BrokerPolicy {
+            user: "shop".to_owned(),
+            resource: "Topic:orders*".to_owned(),
+            actions: vec!["Pub".to_owned(), "Sub".to_owned()],
+            from: vec!["127.0.0.0/8".to_owned()],
+            allows: true,
+            is_default: false,
+        };
+        let default = BrokerPolicy {
+            resource: "*".to_owned(),
+            actions: vec!["All".to_owned()],
+            from: Vec::new(),
+            allows: false,
+            is_default: true,
+            ..custom.clone()
+        };
+        assert_eq!(policies, [custom, default]);
+        assert!(list::<AclInfo>(answer("")).expect("nothing").is_empty());
+    }
+}

@@ -1,0 +1,154 @@
+//! The users and ACLs of Apache's brokers as rules. What can't be read is understood in the way that allows less.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::file::UserKind;
+use super::policy::{Action, Actions, Effect, Entry, Pattern, Policies, ResourceKind};
+use super::rules::{Rules, User};
+use super::seal::Secret;
+use crate::service::{BrokerPolicy, BrokerRights, BrokerUser};
+
+/// These users and policies for lookups.
+pub(super) fn rules(rights: &BrokerRights) -> Rules {
+    let mut rules = Rules::default();
+    for BrokerUser { name, secret, is_super, is_enabled } in &rights.users {
+        let user = User {
+            kind: if *is_super { UserKind::Super } else { UserKind::Normal },
+            // Without a secret, everybody could sign.
+            enabled: *is_enabled && !secret.is_empty(),
+            secret: Secret::new(secret).into(),
+            policies: Policies::default(),
+            defaults: Policies::default(),
+        };
+        rules.add_user(name.clone(), user);
+    }
+    for (index, policy) in rights.policies.iter().enumerate() {
+        let Some((pattern, entry)) = entry(policy, index) else {
+            tracing::debug!(
+                user = policy.user,
+                resource = policy.resource,
+                "a policy of the brokers means nothing here"
+            );
+            continue;
+        };
+        // That of a user who does not exist counts for nobody.
+        match policy.is_default {
+            true => rules.add_default(&policy.user, pattern, entry),
+            false => rules.add_policy(&policy.user, pattern, entry),
+        };
+    }
+    rules
+}
+
+fn entry(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, Entry)> {
+    let effect = if policy.allows { Effect::Allow } else { Effect::Deny };
+    let networks: Option<Vec<_>> = policy.from.iter().map(|text| network(text)).collect();
+    let from = match networks {
+        Some(networks) => networks,
+        // A network that can't be read: denied everywhere, and allowed in the others.
+        None if effect == Effect::Deny => Vec::new(),
+        None => {
+            let others: Vec<_> = policy.from.iter().filter_map(|text| network(text)).collect();
+            if others.is_empty() {
+                return None;
+            }
+            others
+        }
+    };
+    let actions: Vec<_> = policy.actions.iter().filter_map(|word| action(word)).collect();
+    if actions.is_empty() {
+        return None;
+    }
+    Some((pattern(&policy.resource)?, Entry { actions: Actions::of(&actions), from, effect, index }))
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn action(word: &str) -> Option<Action> {
+    // `Any` is what requests ask with that need just one action.
+    if word.eq_ignore_ascii_case("Any") {
+        return Some(Action::All);
+    }
+    clap::ValueEnum::from_str(word, true).ok()
+}
+
+fn pattern(resource: &str) -> Option<Pattern> {
+    match resource.split_once(':') {
+        // A proxy serves one cluster by these rules, whatever its name.
+        Some((kind, _)) if kind.eq_ignore_ascii_case("Cluster") => Some(Pattern::All(ResourceKind::Cluster)),
+        _ => resource.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::Decision;
+    use super::super::rules::Asked;
+    use super::*;
+
+    fn policy(resource: &str, action: &str, from: &[&str], allows: bool) -> BrokerPolicy {
+        BrokerPolicy {
+            user: "shop".to_owned(),
+            resource: resource.to_owned(),
+            actions: vec![action.to_owned()],
+            from: from.iter().map(|text| (*text).to_owned()).collect(),
+            allows,
+            is_default: false,
+        }
+    }
+
+    fn decide(policies: Vec<BrokerPolicy>, resource: &str, action: Action, from: &str) -> bool {
+        let shop =
+            BrokerUser { name: "shop".to_owned(), secret: "s".to_owned(), is_super: false, is_enabled: true };
+        let rules = rules(&BrokerRights { users: vec![shop], policies });
+        let asked = Asked {
+            resource: resource.parse().expect("a resource"),
+            action,
+            from: Some(from.parse().expect("an address")),
+        };
+        let decision = rules.explain("shop", &asked).expect("a user");
+        matches!(decision, Some(Decision::Policy(Effect::Allow, _)))
+    }
+
+    #[test]
+    fn policies_mean_what_they_mean_to_brokers() {
+        let sends = |policies, resource, from| decide(policies, resource, Action::Pub, from);
+        let home = "10.0.0.1";
+        for (policies, allowed) in [
+            (vec![policy("Topic:orders", "Pub", &[], true)], true),
+            (vec![policy("topic:ord*", "all", &[], true)], true),
+            (vec![policy("*", "Any", &[], true)], true),
+            (vec![policy("Topic:orders", "Sub", &[], true)], false),
+            (vec![policy("Topic:orders", "Pub", &["10.0.0.0/8"], true)], true),
+            (vec![policy("Topic:orders", "Pub", &["10.0.0.1"], true)], true),
+            (vec![policy("Topic:orders", "Pub", &["10.0.0.2"], true)], false),
+            (vec![policy("*", "All", &[], true), policy("Topic:orders", "Pub", &[], false)], false),
+            // What can't be read allows nothing.
+            (vec![policy("Topic:orders", "Pub", &["home"], true)], false),
+            (vec![policy("*", "All", &[], true), policy("Topic:orders", "Pub", &["home"], false)], false),
+            (vec![policy("Topic:orders", "Fly", &[], true)], false),
+            (vec![policy("Namespace:n", "All", &[], true)], false),
+        ] {
+            assert_eq!(sends(policies.clone(), "Topic:orders", home), allowed, "{policies:?}");
+        }
+        let cluster = vec![policy("Cluster:DefaultCluster", "List", &[], true)];
+        assert!(decide(cluster, "Cluster:*", Action::List, home));
+    }
+
+    #[test]
+    fn default_policies_count_only_without_others() {
+        let default = |policy: BrokerPolicy| BrokerPolicy { is_default: true, ..policy };
+        let sends = |policies| decide(policies, "Topic:orders", Action::Pub, "10.0.0.1");
+        let allowed = default(policy("Topic:orders", "Pub", &[], true));
+        assert!(sends(vec![allowed.clone()]));
+        assert!(!sends(vec![allowed, policy("*", "All", &[], false)]));
+        assert!(sends(vec![
+            default(policy("Topic:orders", "Pub", &[], false)),
+            policy("*", "All", &[], true)
+        ]));
+    }
+}
