@@ -16,6 +16,7 @@ mod rules;
 mod seal;
 mod signature;
 mod token;
+mod verified;
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -1,12 +1,13 @@
 //! Policies as in Apache's ACL 2.0: the most specific one that applies decides, a denial wins among equals, and nothing is
 //! allowed without one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::rights::Resource;
@@ -166,7 +167,8 @@ pub enum Decision {
     None,
 }
 
-type ByName = HashMap<ResourceKind, HashMap<String, Vec<Entry>>>;
+/// The names are the operator's, so that nobody can choose them to be slow to look up.
+type ByName = FxHashMap<ResourceKind, FxHashMap<String, Vec<Entry>>>;
 
 /// The policies of one user, by how specific they are. A lookup does not depend on how many there are for other names.
 #[derive(Debug, Default)]
@@ -174,7 +176,7 @@ pub(super) struct Policies {
     literal: ByName,
     /// By the length of the prefix.
     prefixes: BTreeMap<usize, ByName>,
-    all: HashMap<ResourceKind, Vec<Entry>>,
+    all: FxHashMap<ResourceKind, Vec<Entry>>,
     everything: Vec<Entry>,
 }
 

@@ -1,27 +1,30 @@
 //! Users and their policies, as they are looked up.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use rustc_hash::FxHashMap;
 
 use super::file::UserKind;
 use super::policy::{Action, Actions, Decision, Effect, Entry, Pattern, Policies};
 use super::rights::{Needs, Resource};
 use super::seal::Secret;
-use super::signature::Signature;
+use super::signature::{self, Signature};
 use super::unauthorized;
+use super::verified::Verified;
 use crate::context::Credentials;
 use crate::error::{Error, ErrorKind};
 
 /// Users and their policies.
 #[derive(Debug, Default)]
 pub struct Rules {
-    users: HashMap<String, User>,
+    users: FxHashMap<String, User>,
     /// The users by names in their certificates.
-    certified: HashMap<String, String>,
+    certified: FxHashMap<String, String>,
     /// Whether nobody has told yet who the users are.
     is_unknown: bool,
+    verified: Verified,
 }
 
 /// What somebody might ask for.
@@ -97,16 +100,33 @@ impl Rules {
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<(&'c str, &User), Error> {
+        let known = credentials.and_then(|credentials| self.verified.get(credentials));
+        let (name, signed) = match known {
+            Some((name, signed)) => (name, Some(signed)),
+            None => self.verify(credentials)?,
+        };
+        let apart = |signed| now.duration_since(signed).unwrap_or_else(|early| early.duration());
+        if signed.is_some_and(|signed| apart(signed) > lifetime) {
+            return Err(signature::stale());
+        }
+        Ok((name, self.known(name)?))
+    }
+
+    /// Who has signed a request, and when, if the signature tells.
+    fn verify<'c>(
+        &self,
+        credentials: Option<&'c Credentials>,
+    ) -> Result<(&'c str, Option<SystemTime>), Error> {
         let signature = Signature::read(credentials)?;
         let name = signature.user;
-        let user = self.known(name)?;
-        if !signature.is_made_with(&user.secret) {
+        if !signature.is_made_with(&self.known(name)?.secret) {
             return Err(unauthorized("check signature failed.".to_owned()));
         }
-        if !signature.is_fresh(now, lifetime) {
-            return Err(unauthorized("the time in the signature is too far from the server's.".to_owned()));
+        let signed = signature.time()?;
+        if let (Some(credentials), Some(signed)) = (credentials, signed) {
+            self.verified.add(credentials, name, signed);
         }
-        Ok((name, user))
+        Ok((name, signed))
     }
 
     /// The user whose certificate has one of these names. The first name that is known decides.

@@ -78,13 +78,16 @@ impl<'a> Signature<'a> {
         mac.verify_slice(&self.signature).is_ok()
     }
 
-    /// Whether it was made within this time of now. A signature without a time is.
-    pub(super) fn is_fresh(&self, now: SystemTime, lifetime: Duration) -> bool {
-        let Signed::Time(text) = self.signed else { return true };
-        let Some(signed) = time(text) else { return false };
-        let apart = now.duration_since(signed).unwrap_or_else(|early| early.duration());
-        apart <= lifetime
+    /// When it was made, in protocols that sign a time.
+    pub(super) fn time(&self) -> Result<Option<SystemTime>, Error> {
+        let Signed::Time(text) = self.signed else { return Ok(None) };
+        time(text).map(Some).ok_or_else(stale)
     }
+}
+
+/// The refusal of a signature that was made at another time, or at one that can't be read.
+pub(super) fn stale() -> Error {
+    unauthorized("the time in the signature is too far from the server's.".to_owned())
 }
 
 /// The time that a client signed: `20260131T235959Z`, or RFC 3339 with or without fractions and an offset.

@@ -234,6 +234,13 @@ fn only_true_and_fresh_signatures_are_believed() {
     assert_eq!(refusal(&signed_at("alice", SECRET, now - 16 * hour)), stale);
     assert_eq!(refusal(&signed_at("alice", SECRET, now + 16 * hour)), stale);
 
+    // What was right once is verified no more, and grows old all the same.
+    let context = signed_at("alice", SECRET, now);
+    let rules = access.control.in_force.borrow().rules.clone();
+    let at = |time| rules.signer(context.credentials.as_deref(), time, hour).map(|(name, _)| name);
+    assert_eq!([at(now), at(now + hour / 2)], [Ok("alice"), Ok("alice")]);
+    assert_eq!(at(now + 2 * hour).err().map(|error| error.message), stale);
+
     let failed = Some("check signature failed.".to_owned());
     assert_eq!(refusal(&signed_by("alice", "guess")), failed);
     assert_eq!(refusal(&with(credentials.authorization.clone(), "20260101T000000Z".to_owned())), failed);

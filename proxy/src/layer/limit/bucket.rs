@@ -10,10 +10,11 @@
 //! they do not need. A request that is larger than the reserve overdraws it, for otherwise small requests of others could
 //! keep it waiting for ever. That is why the reserve is so large.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use super::priority::Priority;
 use super::quota::{Gauge, Quota, Rate};
@@ -90,7 +91,7 @@ pub(super) struct Bucket {
 /// The clients that share a bucket.
 #[derive(Debug)]
 struct Shares {
-    of: HashMap<u64, Share>,
+    of: FxHashMap<u64, Share>,
     looked: Instant,
 }
 
@@ -155,7 +156,7 @@ impl Refill {
 impl Bucket {
     /// A full one. A bucket that clients share keeps account of their shares.
     pub(super) fn full(allowance: &Arc<Allowance>, shared: bool, now: Instant) -> Self {
-        let shares = shared.then(|| Shares { of: HashMap::new(), looked: now });
+        let shares = shared.then(|| Shares { of: FxHashMap::default(), looked: now });
         let (allowance, tokens) = (allowance.clone(), allowance.capacity());
         Self { allowance, tokens, filled: now, under_way: [0; GAUGES], shares }
     }

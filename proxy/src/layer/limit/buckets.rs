@@ -1,8 +1,9 @@
 //! The buckets of one quota, in bounded memory.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use super::bucket::{Allowance, Bucket};
 
@@ -14,7 +15,7 @@ const MAX_SHARES: usize = 10_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 const SWEEP_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
-/// Which bucket: the one of a name, by the name's hash, or the one that has no name.
+/// Which bucket: the one of a name, by the name's hash, which has a secret key, or the one that has no name.
 pub(super) type Name = Option<u64>;
 
 /// The buckets of one quota.
@@ -24,7 +25,7 @@ pub(super) struct Buckets {
     shared: bool,
     /// For a quota that has one bucket only, and for all names beyond the bound.
     nameless: Bucket,
-    named: HashMap<u64, Bucket>,
+    named: FxHashMap<u64, Bucket>,
     shares: usize,
     swept: Instant,
 }
@@ -33,7 +34,7 @@ impl Buckets {
     pub(super) fn new(allowance: Allowance, shared: bool, now: Instant) -> Self {
         let allowance = Arc::new(allowance);
         let nameless = Bucket::full(&allowance, true, now);
-        Self { allowance, shared, nameless, named: HashMap::new(), shares: 0, swept: now }
+        Self { allowance, shared, nameless, named: FxHashMap::default(), shares: 0, swept: now }
     }
 
     /// Which bucket is in use for a name from now on, and the number by which it knows a client.
