@@ -100,13 +100,13 @@ impl Layers {
             if held.as_ref().is_some_and(|held| held.turn.is_some()) {
                 slot = Slot::default();
             }
-            Ok((slot, held, grant))
+            let trace = self.observers.message_trace.as_ref();
+            let traced = trace.and_then(|trace| trace.begin(operation, user.as_deref()));
+            Ok((slot, held, grant, traced))
         };
         let observed = self.observers.begin(operation, || self.claimed_user(context));
         match entered() {
-            Ok((slot, held, grant)) => {
-                let trace = self.observers.message_trace.as_ref();
-                let traced = trace.and_then(|trace| trace.begin(operation, || self.claimed_user(context)));
+            Ok((slot, held, grant, traced)) => {
                 Ok(Passage { kind, in_flight: &self.in_flight, slot, held, grant, observed, traced })
             }
             Err(refused) => {

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::Processor;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{CLIENT_PROPERTY, TraceClient, TraceEvent, trace_word};
+use crate::layer::{CLIENT_PROPERTY, TraceClient, TraceEvent, TraceStep, trace_word};
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis};
 
@@ -35,7 +35,7 @@ pub struct TraceSearch {
 pub struct FoundTrace {
     /// The steps, by time.
     pub events: Vec<TraceEvent>,
-    /// Whether the whole trace topic was searched.
+    /// Whether these are all: the whole trace topic was searched, and what this proxy has recorded was there.
     pub complete: bool,
 }
 
@@ -45,10 +45,11 @@ impl Processor {
     /// # Errors
     /// `TopicNotFound` if nothing was ever recorded, or the backend's failure.
     pub async fn message_trace(&self, search: TraceSearch) -> Result<FoundTrace, Error> {
-        if let Some(trace) = self.layers.message_trace() {
-            // An administrator sees what has just happened here.
-            let _ = timeout(FLUSH, trace.flushed()).await;
-        }
+        // An administrator sees what has just happened here.
+        let is_flushed = match self.layers.message_trace() {
+            Some(trace) => timeout(FLUSH, trace.flushed()).await.is_ok(),
+            None => true,
+        };
         let started = Instant::now();
         let wanted = trace_word(&search.message_id);
         let stats = self.topic_stats(TRACE_TOPIC, None).await.map_err(|error| match error.kind {
@@ -58,7 +59,7 @@ impl Processor {
             }
             _ => error,
         })?;
-        let mut found = FoundTrace { events: Vec::new(), complete: true };
+        let mut found = FoundTrace { events: Vec::new(), complete: is_flushed };
         for queue in stats.queues {
             let mut read = ReadQueue {
                 topic: TRACE_TOPIC.to_owned(),
@@ -78,9 +79,11 @@ impl Processor {
                     break;
                 }
                 let page = self.read(read.clone()).await?;
-                for message in &page.messages {
-                    let room = MAX_EVENTS - found.events.len();
-                    found.events.extend(events_of(message, &wanted).take(room));
+                found.events.extend(page.messages.iter().flat_map(|message| events_of(message, &wanted)));
+                if found.events.len() > MAX_EVENTS {
+                    found.events.truncate(MAX_EVENTS);
+                    found.complete = false;
+                    break;
                 }
                 if page.finished {
                     break;
@@ -88,7 +91,8 @@ impl Processor {
                 read.offset = page.next_offset;
             }
         }
-        found.events.sort_by_key(|event| (event.at_ms, event.step));
+        // Steps of one millisecond stay in the order in which they were recorded, but for the send, which is recorded late.
+        found.events.sort_by_key(|event| (event.at_ms, event.step != TraceStep::Sent));
         Ok(found)
     }
 }

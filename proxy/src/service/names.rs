@@ -162,6 +162,8 @@ pub mod properties {
     pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
     /// The region of the broker.
     pub const REGION: &str = "MSG_REGION";
+    /// What clients take for a region if they are told none.
+    pub const DEFAULT_REGION: &str = "DefaultRegion";
     /// The id of a half message's transaction, which some clients decide by.
     pub const TRANSACTION_ID: &str = "__transactionId__";
     /// The client that waits for a reply.

@@ -31,11 +31,15 @@ async fn tracing(change: impl FnOnce(&mut Config)) -> Proxy {
 
 /// The steps of a message, as the command shows them.
 async fn steps(proxy: &Proxy, id: &str) -> Vec<Value> {
-    let shown = run(proxy, &["message", "trace", id, "--json"], "").await;
-    assert!(shown.status.success(), "{}", text(&shown.stderr));
-    let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
-    assert_eq!(shown["complete"], true);
-    shown["events"].as_array().expect("events").clone()
+    loop {
+        let shown = run(proxy, &["message", "trace", id, "--json"], "").await;
+        assert!(shown.status.success(), "{}", text(&shown.stderr));
+        let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+        // A slow disk may not have all of it yet.
+        if shown["complete"] == true {
+            return shown["events"].as_array().expect("events").clone();
+        }
+    }
 }
 
 fn names(steps: &[Value]) -> Vec<&str> {

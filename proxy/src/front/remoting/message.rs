@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::position;
-use super::send::REGION;
 use crate::processor::{Draft, PropertyRules, TopicName};
 use crate::remoting::compression;
 use crate::remoting::message::{StoredMessage, flags};
@@ -187,7 +186,7 @@ fn properties_of(message: &Message, cluster: &str) -> String {
     let until = until.as_deref().map(|until| (names::TIMER_DELIVER_MS, until));
     // Consumers with a trace of their own record nothing of a message without a region. Apache's brokers name it.
     let has_region = message.system_properties.iter().any(|(key, _)| key == names::REGION);
-    let region = (!has_region).then_some((names::REGION, REGION));
+    let region = (!has_region).then_some((names::REGION, names::DEFAULT_REGION));
     properties::encode(sent.chain(known).chain(until).chain(region).chain([(names::CLUSTER, cluster)]))
 }
 

@@ -195,11 +195,12 @@ fn credentials(command: &Command) -> Option<Box<Credentials>> {
     if access_key.is_none() && token.is_empty() {
         return None;
     }
-    let access_key = access_key.unwrap_or_default();
     let signature = command.text(SIGNATURE).unwrap_or_default();
+    let authorization =
+        access_key.map(|access_key| format!("HmacSHA1 Credential={access_key}, Signature={signature}"));
     let fields = command.fields.iter().filter(|(key, _)| *key != SIGNATURE);
     Some(Box::new(Credentials {
-        authorization: format!("HmacSHA1 Credential={access_key}, Signature={signature}"),
+        authorization: authorization.unwrap_or_default(),
         signed: Signed::Request {
             fields: fields.map(|(_, value)| value.as_str()).collect(),
             body: command.body.clone(),

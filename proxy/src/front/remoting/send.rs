@@ -14,9 +14,6 @@ use crate::service::names::RETRY_PREFIX;
 use crate::service::names::properties as names;
 use crate::service::{ChosenQueue, SentBack};
 
-/// What clients take for a region if they are told none.
-pub(super) const REGION: &str = "DefaultRegion";
-
 /// The fields of a send, by their short and their long names.
 mod field {
     pub(super) const PRODUCER_GROUP: (&str, &str) = ("a", "producerGroup");
@@ -91,7 +88,7 @@ pub(super) fn properties(request: &Request) -> &str {
 /// The answer to a reply, which is stored nowhere.
 pub(super) fn fields(command: Command, local: SocketAddr) -> Command {
     let command = command.field("msgId", message_id(local, 0)).field("queueId", 0).field("queueOffset", 0);
-    command.field(names::REGION, REGION).field(names::TRACE_ON, true)
+    command.field(names::REGION, names::DEFAULT_REGION).field(names::TRACE_ON, true)
 }
 
 fn batch(request: &Request, header: &Header, body: Bytes) -> Result<Vec<Draft>, Refusal> {
@@ -126,7 +123,7 @@ fn answer(header: &Header, stored: &[Stored], local: SocketAddr) -> Answered {
         .field("queueId", first.queue_id)
         .field("queueOffset", first.queue_offset)
         .field("transactionId", transaction::id(&header.topic, first))
-        .field(names::REGION, REGION)
+        .field(names::REGION, names::DEFAULT_REGION)
         .field(names::TRACE_ON, true);
     Ok(match &first.recall_handle {
         Some(handle) => command.field("recallHandle", handle),

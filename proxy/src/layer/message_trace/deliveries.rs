@@ -1,5 +1,5 @@
-//! Which message a receipt handle stands for. Handles do not tell it, and what clients tell is not to be believed. Soft state: without
-//! it, a record has the id that the client tells.
+//! Which message a receipt handle stands for. Handles do not tell it. Soft state: without it, a record has the id that the client
+//! tells, which may be wrong.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -41,9 +41,13 @@ impl Deliveries {
         self.bytes += known.size();
         self.known.insert(key, known);
         self.order.push_back(key);
-        while self.order.len() > MAX_DELIVERIES || self.bytes > MAX_BYTES {
+        while self.known.len() > MAX_DELIVERIES || self.bytes > MAX_BYTES {
             let Some(oldest) = self.order.pop_front() else { break };
             self.remove(oldest);
+        }
+        // Settled ones are only in the order. Once they are the larger part, it is made anew.
+        if self.order.len() > 2 * MAX_DELIVERIES {
+            self.order.retain(|key| self.known.contains_key(key));
         }
     }
 
@@ -92,5 +96,12 @@ mod tests {
         assert_eq!((deliveries.known.len(), deliveries.bytes), (1, MAX_BYTES));
         deliveries.insert("next", known(1));
         assert_eq!((deliveries.known.len(), deliveries.bytes), (1, 1));
+        for number in 0..3 * MAX_DELIVERIES {
+            let number = number.to_string();
+            deliveries.insert(&number, known(1));
+            deliveries.settled(&number);
+        }
+        assert!(deliveries.get("next").is_some(), "what is settled makes nobody forgotten");
+        assert!(deliveries.order.len() <= 2 * MAX_DELIVERIES);
     }
 }

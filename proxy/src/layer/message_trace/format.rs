@@ -10,13 +10,12 @@ use std::str::FromStr;
 use strum::VariantArray;
 
 use super::event::{TRACE_OK, TraceClient, TraceEvent, TraceMessageType, TraceStep, keys_of, trace_word};
+use crate::service::names::properties::DEFAULT_REGION;
 
 const FIELD_END: char = '\u{1}';
 const RECORD_END: char = '\u{2}';
 /// Records of one trace message that are read. Clients write about a hundred at most.
 const MAX_RECORDS: usize = 10_000;
-/// What clients take for a region if they are told none.
-const REGION: &str = "DefaultRegion";
 /// What Java writes where there is nothing.
 const NULL: &str = "null";
 /// The result of a step that has, by a record that does not say why.
@@ -52,7 +51,7 @@ impl TraceEvent {
                 let address = not_empty(&self.client.address);
                 #[rustfmt::skip]
                 record(out, &[
-                    &kind::SENT, at_ms, &REGION, group, topic, message_id, tag, keys, &"", &bytes, &cost,
+                    &kind::SENT, at_ms, &DEFAULT_REGION, group, topic, message_id, tag, keys, &"", &bytes, &cost,
                     &message_type, &"", &self.is_ok(), &address,
                 ]);
             }
@@ -61,7 +60,7 @@ impl TraceEvent {
                 // The topic is ours: behind it, empty keys are not cut off by consoles.
                 #[rustfmt::skip]
                 record(out, &[
-                    &kind::DELIVERED, at_ms, &REGION, group, &self.delivery_id, message_id, &again, keys,
+                    &kind::DELIVERED, at_ms, &DEFAULT_REGION, group, &self.delivery_id, message_id, &again, keys,
                     &not_empty(topic),
                 ]);
             }
@@ -82,13 +81,13 @@ impl TraceEvent {
                 };
                 #[rustfmt::skip]
                 record(out, &[
-                    &kind::DECIDED, at_ms, &REGION, group, topic, message_id, tag, keys, &"", &message_type,
+                    &kind::DECIDED, at_ms, &DEFAULT_REGION, group, topic, message_id, tag, keys, &"", &message_type,
                     message_id, &decision, &false,
                 ]);
             }
             TraceStep::Recalled => {
                 let is_ok = self.is_ok();
-                record(out, &[&kind::RECALLED, at_ms, &REGION, group, topic, message_id, &is_ok]);
+                record(out, &[&kind::RECALLED, at_ms, &DEFAULT_REGION, group, topic, message_id, &is_ok]);
             }
         }
     }

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Operation, OperationKind};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::pattern;
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{Delivery, Message, Messages, TopicKind, millis};
@@ -106,24 +106,23 @@ impl MessageTrace {
         });
     }
 
-    /// Begins to record what a request does, if it is traced. `user` tells who sends it.
-    pub(super) fn begin(
-        &self,
-        operation: &Operation<'_>,
-        user: impl FnOnce() -> Option<String>,
-    ) -> Option<Box<Traced<'_>>> {
-        // What classic clients have consumed is acknowledged in their names.
-        let is_theirs = !operation.context.is_admitted || operation.kind == OperationKind::Acknowledge;
-        if !is_theirs || !handles_messages(operation.kind) {
+    /// Begins to record what a request of this user does, if it is traced.
+    pub(super) fn begin(&self, operation: &Operation<'_>, user: Option<&str>) -> Option<Box<Traced<'_>>> {
+        // What classic clients have consumed is acknowledged in their names, without a user.
+        let is_on_behalf = operation.context.is_admitted;
+        if is_on_behalf && operation.kind != OperationKind::Acknowledge || !handles_messages(operation.kind) {
             return None;
         }
         let mut topic = "";
         operation.topics.each(&mut |name| topic = name);
         let MessageTraceConfig { topics, users, .. } = &self.config;
-        let is_traced = topic != TRACE_TOPIC
-            && (is_listed(topics, topic)
-                || !users.is_empty() && user().is_some_and(|user| is_listed(users, &user)));
-        is_traced.then(|| Box::new(Traced::new(self, operation, topic)))
+        if topic == TRACE_TOPIC {
+            return None;
+        }
+        let is_traced = is_listed(topics, topic) || user.is_some_and(|user| is_listed(users, user));
+        let only_known = !is_traced && is_on_behalf && !users.is_empty();
+        (is_traced || only_known)
+            .then(|| Box::new(Traced { only_known, ..Traced::new(self, operation, topic) }))
     }
 
     /// Whether this message is among those that are traced. All proxies agree about it.
@@ -180,6 +179,8 @@ pub struct Traced<'a> {
     group: String,
     began: Instant,
     began_at: SystemTime,
+    /// Whether deliveries are traced only if they were recorded.
+    only_known: bool,
     /// What is to happen, in the order of the request. `None` for messages that are not traced.
     steps: Vec<Option<Begun>>,
 }
@@ -204,6 +205,7 @@ impl<'a> Traced<'a> {
             group: trace_word(group),
             began: *received,
             began_at: SystemTime::now(),
+            only_known: false,
             steps: Vec::new(),
         }
     }
@@ -242,7 +244,11 @@ impl<'a> Traced<'a> {
     pub fn settles(&mut self, step: TraceStep, handle: &str, message_id: &str) {
         let known = self.trace.deliveries.lock().get(handle).cloned();
         let id = known.as_ref().map_or(message_id, |known| &known.message_id);
-        if id.is_empty() || !self.trace.is_sampled(id) {
+        let is_traced = match &known {
+            Some(_) => true,
+            None => !self.only_known && !id.is_empty() && self.trace.is_sampled(id),
+        };
+        if !is_traced {
             self.steps.push(None);
             return;
         }
@@ -266,6 +272,9 @@ impl<'a> Traced<'a> {
         };
         match result {
             Ok(()) => handle.iter().for_each(|handle| self.trace.deliveries.lock().settled(handle)),
+            // The message may be made up: a small request with many of them would fill the trace.
+            Err(_) if handle.is_some() && delivered.is_none() => return,
+            Err(Error { kind: ErrorKind::IllegalTopic | ErrorKind::TopicNotFound, .. }) => return,
             Err(error) => event.result = <&str>::from(error.kind).to_owned(),
         }
         match handle {
