@@ -86,6 +86,15 @@ pub struct Credentials {
     pub session_token: String,
 }
 
+impl Credentials {
+    /// Whether there is nothing but a session token beside which others would count.
+    #[must_use]
+    pub fn is_token_only(&self) -> bool {
+        let signs = matches!(self.signed, Signed::Nothing { .. } | Signed::Token);
+        !signs && self.authorization.is_empty()
+    }
+}
+
 /// What a client signed.
 #[derive(Clone)]
 pub enum Signed {

@@ -208,7 +208,7 @@ async fn forged_stale_and_foreign_tokens_are_refused() {
 async fn what_a_token_opened_ends_when_it_expires() {
     let signer = Signer::new("k1");
     let trusting = Trusting::start(&signer).await;
-    let token = signer.token(&but("exp", json!(seconds_from_now(3))));
+    let token = signer.token(&but("exp", json!(seconds_from_now(8))));
     let mut client = trusting.guarded.proxy.client().await;
     let (commands, requests) = tokio::sync::mpsc::channel(1);
     commands.send(telemetry::consumer("billing")).await.expect("sent");

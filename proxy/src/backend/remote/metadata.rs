@@ -133,11 +133,22 @@ impl Cluster {
         addresses: impl Iterator<Item = &'a str>,
         command: &Command,
     ) -> Result<Command, ServiceError> {
+        self.first_of(addresses, command, Ok).await
+    }
+
+    /// What is read from the answer of the first peer that can be called and whose answer can be read.
+    pub(super) async fn first_of<'a, T>(
+        &self,
+        addresses: impl Iterator<Item = &'a str>,
+        command: &Command,
+        read: impl Fn(Command) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
         let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "no broker is known");
         for address in addresses {
-            match self.peers.call(address, command.clone(), self.options.lookup_timeout).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => failed = error.into(),
+            let answer = self.peers.call(address, command.clone(), self.options.lookup_timeout).await;
+            match answer.map_err(ServiceError::from).and_then(&read) {
+                Ok(read) => return Ok(read),
+                Err(error) => failed = error,
             }
         }
         Err(failed)

@@ -52,13 +52,11 @@ struct EntryInfo {
 }
 
 impl Cluster {
-    /// All users and ACLs, from the first broker that answers: brokers of a cluster have the same ones.
+    /// All users and ACLs, from the first broker that tells them: brokers of a cluster have the same ones.
     pub(super) async fn rights(&self) -> Result<BrokerRights, ServiceError> {
         let masters = self.masters().await?;
         let ask = async |code| {
-            let answer =
-                self.first_answer(masters.iter().map(String::as_str), &Command::request(code)).await?;
-            success(answer)
+            self.first_of(masters.iter().map(String::as_str), &Command::request(code), success).await
         };
         // In this order: a policy of a user who was added in between is of nobody, and left out.
         let users = list::<UserInfo>(ask(request::AUTH_LIST_USER).await?)?;
@@ -98,7 +96,7 @@ impl From<UserInfo> for BrokerUser {
             name: username,
             secret: password,
             is_super: user_type.eq_ignore_ascii_case("Super"),
-            is_enabled: !user_status.eq_ignore_ascii_case("disable"),
+            is_enabled: user_status.eq_ignore_ascii_case("enable"),
         }
     }
 }

@@ -57,11 +57,20 @@ fn entry(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, Entry)> {
             others
         }
     };
-    let actions: Vec<_> = policy.actions.iter().filter_map(|word| action(word)).collect();
+    let known: Option<Vec<_>> = policy.actions.iter().map(|word| action(word)).collect();
+    let actions = match known {
+        Some(actions) => actions,
+        None if effect == Effect::Deny => vec![Action::All],
+        None => policy.actions.iter().filter_map(|word| action(word)).collect(),
+    };
     if actions.is_empty() {
         return None;
     }
-    Some((pattern(&policy.resource)?, Entry { actions: Actions::of(&actions), from, effect, index }))
+    let pattern = match pattern(&policy.resource) {
+        None if effect == Effect::Deny && !names_namespace(&policy.resource) => Pattern::Everything,
+        pattern => pattern?,
+    };
+    Some((pattern, Entry { actions: Actions::of(&actions), from, effect, index }))
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -69,11 +78,12 @@ fn network(text: &str) -> Option<IpNet> {
 }
 
 fn action(word: &str) -> Option<Action> {
-    // `Any` is what requests ask with that need just one action.
-    if word.eq_ignore_ascii_case("Any") {
-        return Some(Action::All);
-    }
     clap::ValueEnum::from_str(word, true).ok()
+}
+
+/// Whether it is about a namespace, which says nothing about what is asked for here.
+fn names_namespace(resource: &str) -> bool {
+    resource.split_once(':').is_some_and(|(kind, _)| kind.eq_ignore_ascii_case("Namespace"))
 }
 
 fn pattern(resource: &str) -> Option<Pattern> {
@@ -121,7 +131,6 @@ mod tests {
         for (policies, allowed) in [
             (vec![policy("Topic:orders", "Pub", &[], true)], true),
             (vec![policy("topic:ord*", "all", &[], true)], true),
-            (vec![policy("*", "Any", &[], true)], true),
             (vec![policy("Topic:orders", "Sub", &[], true)], false),
             (vec![policy("Topic:orders", "Pub", &["10.0.0.0/8"], true)], true),
             (vec![policy("Topic:orders", "Pub", &["10.0.0.1"], true)], true),
@@ -131,6 +140,9 @@ mod tests {
             (vec![policy("Topic:orders", "Pub", &["home"], true)], false),
             (vec![policy("*", "All", &[], true), policy("Topic:orders", "Pub", &["home"], false)], false),
             (vec![policy("Topic:orders", "Fly", &[], true)], false),
+            (vec![policy("*", "All", &[], true), policy("Topic:orders", "Fly", &[], false)], false),
+            (vec![policy("*", "All", &[], true), policy("Planet:orders", "Pub", &[], false)], false),
+            (vec![policy("*", "All", &[], true), policy("Namespace:n", "All", &[], false)], true),
             (vec![policy("Namespace:n", "All", &[], true)], false),
         ] {
             assert_eq!(sends(policies.clone(), "Topic:orders", home), allowed, "{policies:?}");

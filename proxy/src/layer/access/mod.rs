@@ -70,7 +70,7 @@ pub struct AccessConfig {
     /// UTC, so that up to 14 hours can be honest.
     #[serde(with = "humantime_serde")]
     pub signature_lifetime: Duration,
-    /// The issuers of session tokens that are trusted. Their tokens name users of `file`.
+    /// The issuers of session tokens that are trusted. Their tokens name users of `file`, or of the brokers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerConfig>,
 }
@@ -182,7 +182,8 @@ impl AccessControl {
             rules.known(&token.user)?;
             return Ok((Cow::Owned(token.user.clone()), Proof::Token(token)));
         }
-        if let (None, Some(names)) = (&context.credentials, &context.certificate) {
+        let signed = context.credentials.as_deref().filter(|sent| !sent.is_token_only());
+        if let (None, Some(names)) = (signed, &context.certificate) {
             // The names may be long: they are not repeated.
             let Some(user) = rules.certified(names) else {
                 return Err(unauthorized("no user is known by this certificate.".to_owned()));

@@ -348,6 +348,27 @@ async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
     assert!(grant(&access).is_ok());
 }
 
+#[test]
+fn a_certificate_counts_beside_a_token_that_nobody_reads() {
+    let mut access = Access::new(&["Topic:t pub"]);
+    access.tables.users[0].certificates = vec!["alice.example.com".to_owned()];
+    access.file.write(&access.tables).expect("written");
+    access.control.reload();
+    let send = |authorization: &str, name: &str| {
+        let Some(mut credentials) = with(authorization.to_owned(), String::new()).credentials else {
+            panic!()
+        };
+        credentials.session_token = "T0KEN".to_owned();
+        let certificate = Some([name.to_owned()].into());
+        let context = Context { credentials: Some(credentials), certificate, ..Context::of_client("c") };
+        access.control.enter(&operation(&context, OperationKind::Send, &"t".to_owned(), &())).is_ok()
+    };
+    assert!(send("", "alice.example.com"));
+    assert!(!send("", "bob.example.com"));
+    // What is signed decides, also if it is wrong.
+    assert!(!send("MQv2-HMAC-SHA1 Credential=alice, Signature=00", "alice.example.com"));
+}
+
 #[tokio::test]
 async fn what_brokers_no_longer_allow_ends() {
     /// Brokers whose users can be changed.

@@ -70,8 +70,8 @@ impl IssuerConfig {
                     "merge them: one issuer may have several audiences, and several keys in its file";
                 mistake("issuer", "two entries have this issuer", remedy);
             }
-            if config.audiences.iter().all(String::is_empty) {
-                let problem = "it names no audience, so that tokens for other services would be accepted";
+            if config.audiences.is_empty() || config.audiences.iter().any(String::is_empty) {
+                let problem = "it names no audience, or an empty one, so that tokens for other services would be accepted";
                 mistake("audiences", problem, "write what the tokens for this proxy have as aud");
             }
             if config.user_claim.is_empty() {
