@@ -41,9 +41,9 @@ export class Proxy {
     const proxy = new Proxy();
     proxy.folder = await mkdtemp(join(tmpdir(), 'console-'));
     const file = join(proxy.folder, 'proxy.toml');
-    await writeFile(file, settings.replaceAll('FOLDER', proxy.folder));
+    await writeFile(file, settings);
     const args = ['--config', file, '--listen', '127.0.0.1:0', '--data-dir', join(proxy.folder, 'data'), '--http', 'true', '--console', 'true'];
-    proxy.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    proxy.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const lines = createInterface({ input: proxy.child.stdout });
     const [first] = await once(lines, 'line');
     lines.on('line', () => {});

@@ -45,8 +45,9 @@ pub(crate) fn command(workspace: &Workspace, artefacts: &Artefacts) -> Result<Op
     };
     let packages = registry::node_packages(workspace, "console", PACKAGES)?;
     let mut tests = Tool::Node.command();
-    // A browser at a time is enough for a small machine.
-    tests.current_dir(workspace.root().join("tests/console")).args(["--test", "--test-concurrency=1"]);
+    // A browser at a time is enough for a small machine. The limit is for all tests of a file.
+    let options = ["--test", "--test-concurrency=1", "--test-timeout=600000"];
+    tests.current_dir(workspace.root().join("tests/console")).args(options);
     tests.env("ROCKETMQ_THIN_PROXY", artefacts.program("rocketmq-thin-proxy"));
     tests.env("CONSOLE_PACKAGES", packages).env("CHROMIUM", chromium);
     Ok(Some(tests))
@@ -66,6 +67,15 @@ fn install(workspace: &Workspace) -> Option<PathBuf> {
     let log = File::create(workspace.cache("log").ok()?.join("install-chromium.log")).ok()?;
     let run = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
+        // Where no server can be reached, that is known soon.
+        apt.args([
+            "-o",
+            "Acquire::Retries=1",
+            "-o",
+            "Acquire::http::Timeout=20",
+            "-o",
+            "DPkg::Lock::Timeout=60",
+        ]);
         apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
         let done = apt.stdout(log.try_clone().ok()?).stderr(log.try_clone().ok()?).status().ok()?;
         done.success().then_some(())
