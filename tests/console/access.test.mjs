@@ -36,7 +36,7 @@ after(async () => {
 
 async function signIn(page, user, secret) {
   await page.getByLabel('Access key').fill(user);
-  await page.getByLabel('Secret key').fill(secret);
+  await page.getByLabel('Secret key', { exact: true }).fill(secret);
   await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
@@ -64,6 +64,23 @@ test('a user signs in, stays signed in in this tab, and signs out', async () => 
   await page.getByRole('button', { name: 'Sign out' }).click();
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  assert.deepEqual(page.wrong, []);
+});
+
+test('a secret is not sent in clear without a confirmation', async () => {
+  const page = await open(browser, proxy);
+  await page.addInitScript(() => Object.defineProperty(globalThis, 'isSecureContext', { value: false }));
+  await page.reload();
+  await page.getByText('is not encrypted').waitFor();
+  await check(page, 'sign-in-in-clear');
+  const sent = [];
+  page.on('request', (request) => sent.push(request.headers().authorization));
+  await signIn(page, 'ops', secrets.ops);
+  assert.ok(await page.getByLabel('Send the secret key all the same').evaluate((box) => !box.validity.valid));
+  assert.deepEqual(sent, []);
+  await page.getByLabel('Send the secret key all the same').check();
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Overview' }).waitFor();
   assert.deepEqual(page.wrong, []);
 });
 

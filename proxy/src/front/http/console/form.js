@@ -4,7 +4,8 @@ import { h } from './dom.js';
 
 let made = 0;
 
-// A field has a `name`, a `label`, a `type` (text, number, time, select, check, secret), a `value`, and a `hint`.
+// A field has a `name`, a `label`, a `type` (text, number, time, select, check, secret), a `value`, and a `hint`. A text
+// may be `readonly`.
 export function fields(specs) {
   const all = specs.map((spec) => [spec, field(spec)]);
   return {
@@ -22,7 +23,7 @@ function localTime(text) {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
-function field({ label, type = 'text', value, hint, required, options = [], min, placeholder, list }) {
+function field({ label, type = 'text', value, hint, required, readonly, options = [], min, placeholder, list }) {
   made += 1;
   const id = `field-${made}`;
   const described = hint && `${id}-hint`;
@@ -41,7 +42,7 @@ function field({ label, type = 'text', value, hint, required, options = [], min,
     const types = { text: 'text', number: 'number', time: 'datetime-local', secret: 'password' };
     const suggestions = list && `${id}-list`;
     input = h('input', {
-      ...shared, type: types[type], value: type === 'time' ? localTime(value) : value ?? '', min, placeholder, list: suggestions, step: type === 'time' ? 1 : undefined,
+      ...shared, readonly, type: types[type], value: type === 'time' ? localTime(value) : value ?? '', min, placeholder, list: suggestions, step: type === 'time' ? 1 : undefined,
       autocomplete: type === 'secret' ? 'current-password' : 'off', spellcheck: 'false',
     });
     if (list) list.id = suggestions;

@@ -4,7 +4,7 @@ import { Problem, call, path } from '../api.js';
 import { ask } from '../dialog.js';
 import { changes } from './topic-form.js';
 
-const GROWING = /^(\S+)\s+to\s+(\S+)\s+by\s+([\d.]+)$/;
+const GROWING = /^(.+?)\s+to\s+(.+?)\s+by\s+([\d.]+)$/;
 
 // Pauses as a text that `pauses` reads.
 export function pausesText(retry) {

@@ -58,15 +58,16 @@ export function group(page, { group: name }) {
     },
   });
   const change = button('Change', async () => {
-    if (current && await changeGroup(current)) page.tell('The settings were changed.');
+    if (await changeGroup(current)) page.tell('The settings were changed.');
     settings.refresh();
-  });
+  }, { disabled: true });
   const settings = panel({
     title: 'Settings',
     actions: [change],
     load: () => get(of(''), { signal }),
     show: (group) => {
       current = group;
+      change.disabled = false;
       return facts([
         ['Order', group.fifo ? 'in order within a message group' : 'any'],
         ['Consuming', group.consume ? 'allowed' : 'forbidden'],

@@ -43,7 +43,7 @@ function state({ now }) {
 function form(quota) {
   const pattern = (name) => ({ name, label: `Only for this ${name}`, value: quota[name], placeholder: '*' });
   return [
-    { name: 'name', label: 'Name', required: true, value: quota.name },
+    { name: 'name', label: 'Name', required: true, value: quota.name, readonly: quota.name !== undefined },
     { name: 'per', label: 'For each', type: 'select', options: PER, value: quota.per },
     ...SCOPES.map(pattern),
     ...LIMITS.map(([name, label]) => ({ name, label, type: 'number', min: 1, value: quota[name], placeholder: 'no limit' })),

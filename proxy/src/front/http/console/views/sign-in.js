@@ -9,8 +9,11 @@ export function signInForm({ failure, done }) {
   const { elements, inputs, values } = fields([
     { name: 'user', label: 'Access key', required: true },
     { name: 'secret', label: 'Secret key', type: 'secret', required: true },
+    ...(isSecureContext ? [] : [{ name: 'readable', label: 'Send the secret key all the same', type: 'check', required: true }]),
   ]);
   inputs.user.autocomplete = 'username';
+  const warning = !isSecureContext && h('p', { class: 'warning' },
+    'This connection is not encrypted: others on the way can read the secret key, and change this page. Use https, or a browser on the proxy’s machine.');
   const why = h('div', {}, failure && problem(failure));
   const submit = h('button', { type: 'submit', class: 'primary' }, 'Sign in');
   const form = h('form', {
@@ -40,6 +43,7 @@ export function signInForm({ failure, done }) {
   const element = h('section', { class: 'panel sign-in' },
     h('h1', {}, 'Sign in'),
     h('p', { class: 'quiet' }, 'You need a user of the proxy’s access control. The secret key stays in this tab.'),
+    warning,
     form);
   return { element, focus: () => inputs.user.focus() };
 }

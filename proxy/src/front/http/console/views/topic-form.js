@@ -3,15 +3,17 @@
 import { call, path } from '../api.js';
 import { ask } from '../dialog.js';
 
-export const TYPES = [
+const TYPES = [
   ['normal', 'normal'], ['fifo', 'fifo: in order within a message group'], ['delay', 'delay: delivered at a time'],
   ['transaction', 'transaction'], ['mixed', 'mixed: the ones above'], ['priority', 'priority'], ['lite', 'lite: messages of lite topics'],
 ];
 const PERMISSIONS = [['rw', 'send and receive'], ['r', 'receive'], ['w', 'send'], ['none', 'nothing']];
 
 function specs(topic) {
+  // A type that can't be chosen is kept.
+  const types = TYPES.some(([type]) => type === topic.type) ? TYPES : [[topic.type, topic.type], ...TYPES];
   return [
-    { name: 'type', label: 'Type', type: 'select', options: TYPES, value: topic.type },
+    { name: 'type', label: 'Type', type: 'select', options: types, value: topic.type },
     { name: 'queues', label: 'Queues', type: 'number', min: 1, value: topic.queues ?? topic.write_queues, placeholder: '8' },
     { name: 'perm', label: 'Clients may', type: 'select', options: PERMISSIONS, value: topic.perm },
     { name: 'retention', label: 'Keep messages for', value: topic.retention, placeholder: 'as configured', hint: 'such as 12h or 7d' },

@@ -40,15 +40,16 @@ export function topic(page, { topic: name }) {
     ],
   });
   const change = button('Change', async () => {
-    if (current && await changeTopic(current)) page.tell('The settings were changed.');
+    if (await changeTopic(current)) page.tell('The settings were changed.');
     settings.refresh();
-  });
+  }, { disabled: true });
   const settings = panel({
     title: 'Settings',
     actions: [change],
     load: () => get(of(''), { signal }),
     show: (topic) => {
       current = topic;
+      change.disabled = false;
       if (topic.type === 'lite' && lite.hidden) {
         lite.hidden = false;
         lite.append(liteTopics.element);
