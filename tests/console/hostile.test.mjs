@@ -49,6 +49,8 @@ test('messages, names and errors can’t run anything', async () => {
   }
   await visit(page, '/messages/orders/broker-a/0/0');
   assert.ok((await text(page)).includes(SCRIPT), 'it is shown as it is');
+  await page.getByText('Nothing was recorded').waitFor();
+  assert.equal(await page.getByRole('alert').count(), 0, 'without message trace');
   await lie(page);
   for (const route of ['/topics', '/groups', '/clients', '/quotas', '/']) {
     await visit(page, route);
@@ -73,12 +75,13 @@ test('what is injected all the same is blocked', async () => {
     const reports = [];
     addEventListener('securitypolicyviolation', (event) => reports.push(event.effectiveDirective));
     const image = document.createElement('img');
+    const failed = new Promise((resolve) => {
+      image.onerror = resolve;
+    });
     image.src = 'http://127.0.0.1:1/x.png';
     document.body.append(image);
     await fetch('http://127.0.0.1:1/').catch(() => {});
-    await new Promise((resolve) => {
-      image.onerror = resolve;
-    });
+    await failed;
     return reports;
   });
   assert.ok(outcome.includes('img-src') && outcome.includes('connect-src'), outcome.join());

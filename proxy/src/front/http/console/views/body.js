@@ -8,6 +8,9 @@ const ROW = 16;
 const HEX_BYTES = 4096;
 // What a compressed body may become.
 const MAX_UNPACKED = 1 << 20;
+// How long it may become by indentation.
+const MAX_FORMATTED = 4 << 20;
+const JSON_TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 
 export function decode(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -23,12 +26,28 @@ function text(bytes, isCut) {
   }
 }
 
+// JSON with indentation, or null if it is none. Numbers and names stay as they were sent: to parse and print them would
+// round long numbers, and leave out names that are there twice.
 function json(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    JSON.parse(text);
   } catch {
     return null;
   }
+  let formatted = '';
+  let depth = 0;
+  let before = '';
+  for (const [token] of text.matchAll(JSON_TOKENS)) {
+    const closes = token === '}' || token === ']';
+    const opened = before === '{' || before === '[';
+    if (closes) depth -= 1;
+    if (closes ? !opened : opened || before === ',') formatted += `\n${'  '.repeat(depth)}`;
+    formatted += token === ':' ? ': ' : token;
+    if (token === '{' || token === '[') depth += 1;
+    if (formatted.length > MAX_FORMATTED) return null;
+    before = token;
+  }
+  return formatted;
 }
 
 // The beginning of a body, on one line.

@@ -8,22 +8,30 @@ import { bodyOf } from './body.js';
 
 // The most bytes of a body that are shown.
 const BODY_BYTES = 256 << 10;
+// By how much the clocks of those that record steps may differ.
+const CLOCKS_MS = 600_000;
 
 export function message(page, { topic, broker, queue, offset, lite_topic: lite }) {
   const place = { broker, queue, offset, lite_topic: lite, max: 1, bodies: 'base64', max_body: BODY_BYTES };
   const suffix = lite === undefined ? '' : `?${new URLSearchParams({ lite_topic: lite })}`;
-  const to = (offset) => () => page.go(route`/messages/${topic}/${broker}/${queue}/${offset}` + suffix);
+  const go = (offset) => page.go(route`/messages/${topic}/${broker}/${queue}/${offset}` + suffix);
   const at = Number(offset);
+  let next = at + 1;
+  let loaded = false;
   const load = once(async () => {
     const { messages: [message] } = await get(path`/v1/topics/${topic}/messages`, { query: place, signal: page.signal });
     if (message === undefined) throw new Problem(404, `Queue ${queue} has no message at offset ${offset} or later.`);
-    return { message, body: await bodyOf(message) };
+    const body = await bodyOf(message);
+    // The message may be behind the offset of the address, if that is not stored any more.
+    next = message.offset + 1;
+    loaded = true;
+    return { message, body };
   });
   const found = panel({
     title: 'Message',
     actions: [
-      button('Previous in the queue', to(at - 1), { disabled: !(at > 0) }),
-      button('Next in the queue', to(at + 1)),
+      button('Previous in the queue', () => go(at - 1), { disabled: !(at > 0) }),
+      button('Next in the queue', () => go(next)),
     ],
     load,
     show: ({ message, body }) => [
@@ -69,21 +77,31 @@ export function message(page, { topic, broker, queue, offset, lite_topic: lite }
   const trace = panel({
     title: 'Trace',
     load: async () => {
-      const { message: { message_id: id } } = await load();
-      return get(path`/v1/messages/${id}/trace`, { signal: page.signal });
+      const { message: { message_id: id, born_at: born, stored_at: stored } } = await load();
+      const begin = Math.min(Date.parse(born ?? stored), Date.parse(stored)) - CLOCKS_MS;
+      const query = { from: new Date(Math.max(0, begin)).toISOString() };
+      try {
+        return await get(path`/v1/messages/${id}/trace`, { query, signal: page.signal });
+      } catch (error) {
+        // Nothing was ever traced.
+        if (error instanceof Problem && error.status === 404) return { events: [], complete: true };
+        throw error;
+      }
     },
     show: ({ events, complete }) => [
       !complete && h('p', { class: 'warning' }, 'There are too many records to search all of them.'),
       steps.show(events),
     ],
   });
-  const show = once(found.refresh);
   return {
     title: `Offset ${offset} of queue ${queue}`,
     parent: [route`/messages/${topic}` + suffix, lite === undefined ? topic : `${topic}, ${lite}`],
     content: [found.element, trace.element],
-    // A stored message does not change, but its trace grows.
-    refresh: () => Promise.all([show(), trace.refresh()]),
+    // A stored message does not change. Its trace may, but the search costs too much to repeat it unasked.
+    refresh: async ({ automatic }) => {
+      if (!loaded) await Promise.all([found.refresh(), trace.refresh()]);
+      else if (!automatic) await trace.refresh();
+    },
   };
 }
 
@@ -93,11 +111,14 @@ function properties(properties) {
     h('table', {}, h('caption', { class: 'hidden' }, 'Properties'), h('tbody', {}, Object.entries(properties).map(line))));
 }
 
-// Does it the first time only.
+// Does it until it has succeeded once.
 function once(work) {
-  let done;
+  let done = null;
   return () => {
-    done ??= work();
+    done ??= work().catch((error) => {
+      done = null;
+      throw error;
+    });
     return done;
   };
 }
