@@ -23,6 +23,8 @@ before(async () => {
   const handles = messages.map(({ handle }) => handle);
   await proxy.call('POST', '/v1/groups/billing/topics/orders/ack', { handles: handles.slice(0, 4) });
   await proxy.call('POST', '/v1/groups/billing/topics/orders/dead-letter', { handles: handles.slice(4, 6) });
+  await proxy.call('POST', '/v1/topics', { name: 'numbers', queues: 1 });
+  await proxy.call('POST', '/v1/topics/numbers/messages', { text: '{"id":9007199254740993, "b":1.0,"a":[],"a":[{"c\\"}":-1e400}, null]}' });
   await proxy.call('POST', '/v1/topics', { name: 'rooms', type: 'lite' });
   await proxy.call('POST', '/v1/topics/rooms/messages', { text: 'hello', lite_topic: 'room-1' });
   browser = await launch();
@@ -97,6 +99,19 @@ test('a topic is created, changed and deleted', async () => {
   assert.deepEqual(page.wrong, []);
 });
 
+test('a topic keeps the type that can’t be chosen', async () => {
+  await proxy.call('POST', '/v1/topics', { name: 'typeless', type: 'unspecified' });
+  const page = await open(browser, proxy);
+  await visit(page, '/topics/typeless');
+  await page.getByRole('button', { name: 'Change' }).click();
+  await page.getByRole('dialog').getByLabel('Clients may').selectOption('r');
+  await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+  await page.getByText('The settings were changed.').waitFor();
+  const { type, perm } = await proxy.call('GET', '/v1/topics/typeless');
+  assert.deepEqual({ type, perm }, { type: 'unspecified', perm: 'r' });
+  assert.deepEqual(page.wrong, []);
+});
+
 test('a group is created, changed, moved and deleted', async () => {
   const page = await open(browser, proxy);
   await visit(page, '/groups');
@@ -108,10 +123,11 @@ test('a group is created, changed, moved and deleted', async () => {
   await page.getByRole('heading', { level: 1, name: 'audit' }).waitFor();
   await page.getByRole('button', { name: 'Change' }).click();
   await dialog.getByLabel('Deliveries after the first').fill('3');
+  await dialog.getByLabel('Pauses between deliveries').fill('1m 30s to 2h by 1.5');
   await dialog.getByRole('button', { name: 'Save' }).click();
   await page.getByText('The settings were changed.').waitFor();
   const { retry, max_retries: retries } = await proxy.call('GET', '/v1/groups/audit');
-  assert.deepEqual({ retry, retries }, { retry: ['1s', '30s'], retries: 3 });
+  assert.deepEqual({ retry, retries }, { retry: { initial: '1m 30s', max: '2h', multiplier: 1.5 }, retries: 3 });
   await proxy.call('POST', '/v1/groups/audit/topics/orders/receive?max=1');
   await page.getByRole('button', { name: 'Refresh', exact: true }).click();
   await page.getByRole('button', { name: 'Reset offsets' }).click();
@@ -146,6 +162,14 @@ test('messages are found and looked at', async () => {
   assert.deepEqual(page.wrong, []);
 });
 
+test('JSON is shown with what was sent', async () => {
+  const page = await open(browser, proxy);
+  await visit(page, '/messages/numbers/broker-a/0/0');
+  const lines = ['{', '  "id": 9007199254740993,', '  "b": 1.0,', '  "a": [],', '  "a": [', '    {', '      "c\\"}": -1e400', '    },', '    null', '  ]', '}'];
+  assert.equal(await page.getByRole('region', { name: 'Body' }).innerText(), lines.join('\n'));
+  assert.deepEqual(page.wrong, []);
+});
+
 test('messages of a lite topic are looked at', async () => {
   const page = await open(browser, proxy);
   await visit(page, '/topics/rooms');
@@ -170,6 +194,11 @@ test('a search can be repeated by its address, and refreshed', async () => {
   await page.reload();
   await page.getByText('1 found among').waitFor();
   assert.equal(await page.getByLabel('Stored from').inputValue(), '2026-01-01T00:00');
+  await page.getByLabel('Stored until').fill('2100-01-01T00:00:00');
+  const whole = page.waitForRequest((request) => request.url().includes('00.999Z'));
+  await page.getByRole('button', { name: 'Search' }).click();
+  await whole;
+  await page.getByText('1 found among').waitFor();
   assert.deepEqual(page.wrong, []);
 });
 
@@ -179,7 +208,29 @@ test('dead letters are sent again', async () => {
   await page.locator('tbody').getByRole('button', { name: /Send again:/ }).first().click();
   await page.getByRole('dialog').getByRole('button', { name: 'Send again' }).click();
   await page.getByText('1 sent again').waitFor();
+  await page.getByRole('button', { name: 'Send again', exact: true }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Send again' }).click();
+  await page.getByText('1 sent again; there are no others').waitFor();
+  const { queues } = await proxy.call('GET', '/v1/topics/orders/stats');
+  assert.equal(queues.reduce((sum, queue) => sum + queue.next_offset, 0), 61 + 2, 'each of the two was sent once');
   assert.deepEqual(page.wrong, []);
+});
+
+test('dead letters that can’t be sent again are listed', async () => {
+  for (const name of ['kept', 'gone']) {
+    await proxy.call('POST', '/v1/topics', { name, queues: 1 });
+    await proxy.call('POST', `/v1/topics/${name}/messages`, { text: 'a letter' });
+    const { messages: [{ handle }] } = await proxy.call('POST', `/v1/groups/failing/topics/${name}/receive?max=1`);
+    await proxy.call('POST', `/v1/groups/failing/topics/${name}/dead-letter`, { handles: [handle] });
+  }
+  await proxy.call('DELETE', '/v1/topics/gone');
+  const page = await open(browser, proxy);
+  await visit(page, '/dead-letters/failing');
+  await page.getByRole('button', { name: 'Send again', exact: true }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Send again' }).click();
+  await page.getByText('1 sent again, 1 failed: topic gone does not exist').waitFor();
+  await page.getByRole('region', { name: 'Not sent again' }).getByRole('listitem').waitFor();
+  await check(page, 'not-sent-again');
 });
 
 test('a quota is set and removed', async () => {
@@ -193,6 +244,9 @@ test('a quota is set and removed', async () => {
   await dialog.getByLabel('Sent messages per second').fill('100');
   await dialog.getByRole('button', { name: 'Set' }).click();
   await page.getByText('100 sent/s').waitFor();
+  await page.getByRole('button', { name: 'Change slow' }).click();
+  assert.ok(!await dialog.getByLabel('Name').isEditable(), 'another name would be another quota');
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
   await page.getByRole('button', { name: 'Remove slow' }).click();
   await dialog.getByRole('button', { name: 'Remove' }).click();
   await page.getByText('100 sent/s').waitFor({ state: 'detached' });

@@ -44,6 +44,8 @@ const notice = document.getElementById('notice');
 let shown = null;
 let pause = 15;
 let lastRefresh = Date.now();
+// Refreshes that are under way.
+let refreshing = 0;
 let noticeTimer;
 
 // What a view may ask of the frame.
@@ -109,7 +111,12 @@ async function show({ moveFocus }) {
 // Loads the data of the view again. `automatic` says that nobody has asked for it now.
 async function refresh({ automatic = false } = {}) {
   lastRefresh = Date.now();
-  await shown?.view?.refresh?.({ automatic });
+  refreshing += 1;
+  try {
+    await shown?.view?.refresh?.({ automatic });
+  } finally {
+    refreshing -= 1;
+  }
 }
 
 function drawNavigation(current) {
@@ -172,7 +179,7 @@ document.getElementById('skip').addEventListener('click', (event) => {
   main.focus();
 });
 setInterval(() => {
-  const due = pause > 0 && Date.now() - lastRefresh >= pause * 1000;
+  const due = pause > 0 && refreshing === 0 && Date.now() - lastRefresh >= pause * 1000;
   if (due && !document.hidden && !document.querySelector('dialog[open]')) refresh({ automatic: true });
 }, 1000);
 start();

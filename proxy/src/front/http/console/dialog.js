@@ -5,10 +5,12 @@ import { button, h, problem, replace } from './dom.js';
 import { fields } from './form.js';
 
 // Opens a dialog with a form, and resolves to whether it was carried out. A refusal is shown in it, and it stays open.
+// `carryOut` gets a signal that is aborted when it is closed before the end.
 function open({ title, content, action, danger = false, carryOut }) {
   return new Promise((resolve) => {
     const failure = h('div', {});
     const submit = h('button', { type: 'submit', class: danger ? 'danger' : 'primary' }, action);
+    const closed = new AbortController();
     let done = false;
     const form = h(
       'form',
@@ -17,7 +19,7 @@ function open({ title, content, action, danger = false, carryOut }) {
           event.preventDefault();
           submit.disabled = true;
           try {
-            await carryOut();
+            await carryOut(closed.signal);
             done = true;
             dialog.close();
           } catch (error) {
@@ -35,6 +37,7 @@ function open({ title, content, action, danger = false, carryOut }) {
     );
     const dialog = h('dialog', { 'aria-labelledby': 'dialog-title' }, form);
     dialog.addEventListener('close', () => {
+      closed.abort();
       dialog.remove();
       resolve(done);
     });
@@ -50,9 +53,9 @@ export function confirm({ title, text, action, name, danger = true, carryOut }) 
     h('p', {}, text),
     typed && h('label', {}, h('span', {}, 'Type ', h('strong', { class: 'name' }, name), ' to confirm'), typed),
   ];
-  const check = async () => {
+  const check = async (closed) => {
     if (typed && typed.value !== name) throw new Problem(0, 'That is another name.');
-    await carryOut();
+    await carryOut(closed);
   };
   return open({ title, content, action, danger, carryOut: check });
 }

@@ -19,7 +19,7 @@ function made(element, attributes, children) {
     if (value === undefined || value === null || value === false) continue;
     if (name.startsWith('on')) {
       element.addEventListener(name.slice(2), value);
-    } else if (name === 'href' && !/^(#|blob:)/.test(value)) {
+    } else if (name === 'href' && !value.startsWith('#')) {
       throw new Error(`links lead within the console, not to ${value}`);
     } else if (name === 'value' || name === 'checked' || name === 'selected') {
       element[name] = value;
@@ -82,7 +82,10 @@ export function panel({ title, actions = [], load, show, plain = false }) {
     element.setAttribute('aria-busy', 'true');
     let shown;
     try {
-      shown = show(await load());
+      const answer = await load();
+      // A later one may have been faster.
+      if (mine !== turn) return;
+      shown = show(answer);
     } catch (error) {
       if (error.name === 'AbortError') return;
       if (!(error instanceof Problem)) throw error;
@@ -90,9 +93,7 @@ export function panel({ title, actions = [], load, show, plain = false }) {
     } finally {
       if (mine === turn) element.removeAttribute('aria-busy');
     }
-    // A later one may have been faster.
-    if (mine !== turn) return;
-    replace(content, shown);
+    if (mine === turn) replace(content, shown);
   }
   return { element, refresh };
 }

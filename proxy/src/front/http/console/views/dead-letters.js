@@ -5,7 +5,7 @@ import { ask, confirm } from '../dialog.js';
 import { button, h, link, panel, problem, replace, route } from '../dom.js';
 import { age, count } from '../format.js';
 import { table } from '../table.js';
-import { PAGE, messageColumns, newest, queuesOf } from './messages.js';
+import { addOlder, hasOlder, inParts, messageColumns, queuesOf } from './messages.js';
 
 // How RocketMQ names the topic of a group's dead letters.
 const PREFIX = '%DLQ%';
@@ -42,19 +42,38 @@ function all(page) {
 function ofGroup(page, group) {
   const topic = PREFIX + group;
   const results = h('div', {});
+  const failures = h('div', {});
+  // Tells what was sent again and what was not, and returns how far the search for one has got.
   const resend = async (body) => {
-    const resent = await call('POST', path`/v1/groups/${group}/dead-letters/resend`, { body });
-    const failed = resent.letters.find((letter) => letter.failure !== undefined);
-    if (failed || resent.failure) throw new Problem(0, failed?.failure ?? resent.failure);
-    if (resent.letters.length === 0) throw new Problem(0, resent.finished ? 'There is nothing left to send.' : 'It was not found in time. Try again.');
-    page.tell(`${count(resent.letters.length)} sent again${resent.finished ? '; there are no others' : ''}.`);
+    const { letters, failure, finished, searched_to: searchedTo } = await call('POST', path`/v1/groups/${group}/dead-letters/resend`, { body });
+    if (searchedTo) return searchedTo;
+    const failed = letters.filter((letter) => letter.failure !== undefined);
+    const sent = letters.length - failed.length;
+    replace(failures, failed.length > 0 && notSent(failed));
+    if (sent === 0) {
+      const nothing = finished ? 'There is nothing left to send.' : 'It was not found in time. Try again.';
+      throw new Problem(0, failed[0]?.failure ?? failure ?? nothing);
+    }
+    page.tell([
+      `${count(sent)} sent again`,
+      failed.length > 0 && `, ${count(failed.length)} failed: ${failed[0].failure}`,
+      failure && `; it ended early: ${failure}`,
+      finished && body.next !== undefined && failed.length === 0 && '; there are no others',
+    ].filter(Boolean).join(''));
+    return undefined;
   };
   const one = (message) => confirm({
     title: 'Send it again?',
     text: `The message ${message.message_id} goes to ${message.dead_letter?.topic ?? 'the topic in which it failed'}, where every group gets it.`,
     action: 'Send again',
     danger: false,
-    carryOut: () => resend({ id: message.message_id, from: { broker: message.broker, queue_id: message.queue_id, offset: message.offset } }),
+    carryOut: async (closed) => {
+      // A first call that names a place would not count it as sent.
+      let from;
+      do {
+        from = await resend({ id: message.message_id, from });
+      } while (from && !closed.aborted);
+    },
   });
   const next = () => ask({
     title: 'Send dead letters again',
@@ -74,22 +93,25 @@ function ofGroup(page, group) {
       ...others,
     ],
   });
-  let found = [];
-  let queues = [];
-  async function older() {
-    found = [...found, ...await newest(topic, queues, page.signal)];
-    const hasMore = queues.some((queue) => queue.before > queue.first_offset);
-    replace(results, list.show(found), hasMore && h('p', { class: 'more' }, button('Older ones', older, { 'data-key': 'older' })));
-  }
+  let running = null;
+  let parts = 0;
   async function load({ automatic }) {
     // Older ones that somebody is looking at stay there.
-    if (automatic && queues.length > 0 && found.length > PAGE) return;
+    if (automatic && parts > 1) return;
+    running?.abort();
+    running = new AbortController();
+    const signal = AbortSignal.any([running.signal, page.signal]);
+    const rows = [];
+    parts = 0;
     try {
-      queues = await queuesOf(topic, undefined, page.signal);
-      found = [];
-      await older();
+      const queues = await queuesOf(topic, undefined, signal);
+      const more = () => {
+        parts += 1;
+        return addOlder(rows, topic, queues, signal);
+      };
+      await inParts({ element: results, list, rows, text: 'Older ones', more, hasMore: () => hasOlder(queues), signal });
     } catch (error) {
-      if (error.name === 'AbortError') return;
+      if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
       // The topic is made for the first dead letter.
       if (error.status === 404) replace(results, list.show([]));
@@ -100,7 +122,12 @@ function ofGroup(page, group) {
     title: `Dead letters of ${group}`,
     parent: ['/dead-letters', 'Dead letters'],
     actions: [link(route`/groups/${group}`, 'Group', { class: 'button' }), button('Send again', next, { class: 'primary' })],
-    content: results,
+    content: [failures, results],
     refresh: load,
   };
+}
+
+function notSent(letters) {
+  const line = ({ message_id: id, failure }) => h('li', {}, h('span', { class: 'name' }, id), `: ${failure}`);
+  return h('section', { class: 'panel', 'aria-label': 'Not sent again' }, h('h2', {}, 'Not sent again'), h('ul', {}, letters.map(line)));
 }

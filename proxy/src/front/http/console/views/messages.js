@@ -7,7 +7,7 @@ import { bytes, count, time } from '../format.js';
 import { table } from '../table.js';
 import { shortText } from './body.js';
 
-export const PAGE = 50;
+const PAGE = 50;
 const FOUND = 200;
 const PARALLEL = 4;
 const PREVIEW_BYTES = 200;
@@ -39,26 +39,56 @@ function read(topic, { broker, queue_id: queue, lite_topic }, query, signal) {
   });
 }
 
-// Does `work` for each item, a few at a time.
+// Does `work` for each item, a few at a time. After a failure no other item is begun. `work` can ask whether there was one.
 async function each(items, work) {
   const left = [...items];
+  let failure = null;
   const worker = async () => {
-    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(item);
+    while (left.length > 0 && failure === null) {
+      try {
+        await work(left.shift(), () => failure !== null);
+      } catch (error) {
+        failure ??= error;
+      }
+    }
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));
+  if (failure !== null) throw failure;
 }
 
-// The messages before these offsets, the newest first. Each queue gives as many, so that none is left out.
-export async function newest(topic, queues, signal) {
-  const found = [];
+// Whether there are messages before those that `addOlder` has read.
+export function hasOlder(queues) {
+  return queues.some((queue) => queue.before > queue.first_offset);
+}
+
+// Adds the next older messages to those that were found, the newest first. Each queue gives as many, so that none is left
+// out. If a queue fails, the others have given theirs, and another call repeats it.
+export async function addOlder(found, topic, queues, signal) {
   const share = Math.max(1, Math.ceil(PAGE / Math.max(1, queues.length)));
-  await each(queues.filter((queue) => queue.before > queue.first_offset), async (queue) => {
-    const offset = Math.max(queue.first_offset, queue.before - share);
-    const page = await read(topic, queue, { offset, max: Math.min(100, queue.before - offset) }, signal);
-    found.push(...page.messages.filter((message) => message.offset < queue.before));
-    queue.before = offset;
+  await each(queues.filter((queue) => hasOlder([queue])), async (queue) => {
+    const start = Math.max(queue.first_offset, queue.before - share);
+    const part = await readRange(topic, queue, start, signal);
+    found.push(...part);
+    found.sort(newestFirst);
+    queue.before = start;
   });
-  return found.sort((a, b) => (a.stored_at < b.stored_at ? 1 : -1));
+}
+
+// The messages of a queue from an offset to `before`. One answer may have a part of them only.
+async function readRange(topic, queue, start, signal) {
+  const messages = [];
+  for (let offset = start; offset < queue.before;) {
+    const page = await read(topic, queue, { offset, max: Math.min(100, queue.before - offset) }, signal);
+    messages.push(...page.messages.filter((message) => message.offset < queue.before));
+    if (page.finished || page.next_offset <= offset) break;
+    offset = page.next_offset;
+  }
+  return messages;
+}
+
+function newestFirst(a, b) {
+  if (a.stored_at !== b.stored_at) return a.stored_at < b.stored_at ? 1 : -1;
+  return b.offset - a.offset;
 }
 
 // The queues of a topic, with where a look at them begins.
@@ -67,20 +97,53 @@ export async function queuesOf(topic, lite_topic, signal) {
   return queues.map((queue) => ({ ...queue, lite_topic, before: queue.next_offset, offset: queue.first_offset, finished: false }));
 }
 
-// Searches the queues, page by page, and reports after each.
-async function search(topic, queues, wanted, signal, report) {
-  const state = { messages: [], lookedAt: 0 };
-  await each(queues.filter((queue) => !queue.finished), async (queue) => {
-    while (!queue.finished && state.messages.length < FOUND) {
+// Searches the queues, page by page, until there is enough or somebody stops it, and reports after each.
+async function search(state, topic, queues, wanted, signal, report) {
+  const enough = state.messages.length + FOUND;
+  await each(queues.filter((queue) => !queue.finished), async (queue, hasFailed) => {
+    while (!queue.finished && !state.stopped && !hasFailed() && state.messages.length < enough) {
       const page = await read(topic, queue, { ...wanted, offset: queue.offset, max: 100 }, signal);
       state.messages.push(...page.messages);
       state.lookedAt += page.looked_at;
-      queue.finished = page.finished;
+      queue.finished = page.finished || page.next_offset <= queue.offset;
       queue.offset = page.next_offset;
-      report(state);
+      report();
     }
   });
-  return state;
+}
+
+// Shows rows that come in parts: `more` loads the next part, and `hasMore` tells whether there is one. Rows stay when a part
+// fails.
+export function inParts({ element, list, rows, text, more, hasMore, signal }) {
+  const next = button(text, load, { 'data-key': 'more' });
+  async function load() {
+    const isFocused = document.activeElement === next;
+    next.disabled = true;
+    let failure = null;
+    try {
+      await more();
+    } catch (error) {
+      if (!signal.aborted && !(error instanceof Problem)) throw error;
+      failure = error;
+    }
+    // Another search may have begun.
+    if (signal.aborted) return;
+    next.disabled = false;
+    replace(
+      element,
+      failure && problem(failure),
+      (rows.length > 0 || !failure) && list.show(rows),
+      hasMore() && h('p', { class: 'more' }, next),
+    );
+    // A disabled button loses it.
+    if (isFocused && document.activeElement === document.body) next.focus({ preventScroll: true });
+  }
+  return load();
+}
+
+// The end of the second that a field has. Messages are stored at milliseconds.
+function wholeSecond(to) {
+  return to && new Date(Date.parse(to) + 999).toISOString();
 }
 
 export function messages(page, params) {
@@ -100,52 +163,60 @@ export function messages(page, params) {
 
   async function begin({ topic, lite_topic: lite, ...wanted }) {
     running?.abort();
-    const mine = new AbortController();
-    running = mine;
-    const signal = AbortSignal.any([mine.signal, page.signal]);
+    running = new AbortController();
+    const signal = AbortSignal.any([running.signal, page.signal]);
     state.textContent = 'Searching…';
+    replace(results);
     try {
       if (wanted.id && wanted.key) throw new Problem(0, 'A search is for an id or for a key, not for both.');
       const queues = await queuesOf(topic, lite, signal);
       if (Object.values(wanted).every((value) => value === undefined)) await showNewest(topic, queues, signal);
-      else await showFound({ topic, queues, wanted, mine, signal });
+      else await showFound(topic, queues, { ...wanted, to: wholeSecond(wanted.to) }, signal);
     } catch (error) {
-      if (error.name === 'AbortError') return;
+      if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
       state.textContent = '';
       replace(results, problem(error));
     }
   }
 
-  async function showNewest(topic, queues, signal) {
-    let found = [];
-    const more = button('Older messages', () => step(), { 'data-key': 'older' });
-    async function step() {
-      found = [...found, ...await newest(topic, queues, signal)];
-      state.textContent = found.length === 0 ? 'The topic has no messages.' : `The newest ${count(found.length)} messages.`;
-      const hasMore = queues.some((queue) => queue.before > queue.first_offset);
-      replace(results, list.show(found), hasMore && h('p', { class: 'more' }, more));
-    }
-    await step();
+  function showNewest(topic, queues, signal) {
+    const rows = [];
+    const more = async () => {
+      try {
+        await addOlder(rows, topic, queues, signal);
+      } finally {
+        const nothing = hasOlder(queues) ? '' : 'The topic has no messages.';
+        if (!signal.aborted) state.textContent = rows.length === 0 ? nothing : `The newest ${count(rows.length)} messages.`;
+      }
+    };
+    return inParts({ element: results, list, rows, text: 'Older messages', more, hasMore: () => hasOlder(queues), signal });
   }
 
-  async function showFound({ topic, queues, wanted, mine, signal }) {
-    let found = [];
-    let lookedAt = 0;
+  function showFound(topic, queues, wanted, signal) {
+    const found = { messages: [], lookedAt: 0, stopped: false };
     const stop = button('Stop', () => {
-      mine.abort();
-      state.textContent = `Stopped after ${count(lookedAt)} messages.`;
+      found.stopped = true;
+      stop.disabled = true;
     });
-    const report = (part) => replace(state, `Looked at ${count(lookedAt + part.lookedAt)} messages. `, stop);
-    async function step() {
-      const part = await search(topic, queues, wanted, signal, report);
-      found = [...found, ...part.messages];
-      lookedAt += part.lookedAt;
-      replace(state, `${count(found.length)} found among ${count(lookedAt)} messages.`);
-      const hasMore = queues.some((queue) => !queue.finished);
-      replace(results, list.show(found), hasMore && h('p', { class: 'more' }, button('Go on', step, { 'data-key': 'more' })));
-    }
-    await step();
+    const progress = h('span', {});
+    const report = () => {
+      progress.textContent = `Looked at ${count(found.lookedAt)} messages. `;
+    };
+    const more = async () => {
+      found.stopped = false;
+      stop.disabled = false;
+      report();
+      replace(state, progress, stop);
+      try {
+        await search(found, topic, queues, wanted, signal, report);
+      } finally {
+        const text = `${count(found.messages.length)} found among ${count(found.lookedAt)} messages.`;
+        if (!signal.aborted) replace(state, found.stopped ? `Stopped: ${text}` : text);
+      }
+    };
+    const hasMore = () => queues.some((queue) => !queue.finished);
+    return inParts({ element: results, list, rows: found.messages, text: 'Go on', more, hasMore, signal });
   }
 
   const submit = (event) => {
