@@ -14,9 +14,9 @@ mod policy;
 mod rights;
 mod rules;
 mod seal;
+mod seen_signatures;
 mod signature;
 mod token;
-mod verified;
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -10,9 +10,9 @@ use super::file::UserKind;
 use super::policy::{Action, Actions, Decision, Effect, Entry, Pattern, Policies};
 use super::rights::{Needs, Resource};
 use super::seal::Secret;
+use super::seen_signatures::SeenSignatures;
 use super::signature::{self, Signature};
 use super::unauthorized;
-use super::verified::Verified;
 use crate::context::Credentials;
 use crate::error::{Error, ErrorKind};
 
@@ -24,7 +24,7 @@ pub struct Rules {
     certified: FxHashMap<String, String>,
     /// Whether nobody has told yet who the users are.
     is_unknown: bool,
-    verified: Verified,
+    seen: SeenSignatures,
 }
 
 /// What somebody might ask for.
@@ -100,7 +100,7 @@ impl Rules {
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<(&'c str, &User), Error> {
-        let known = credentials.and_then(|credentials| self.verified.get(credentials));
+        let known = credentials.and_then(|credentials| self.seen.get(credentials));
         let (name, signed) = match known {
             Some((name, signed)) => (name, Some(signed)),
             None => self.verify(credentials)?,
@@ -124,7 +124,7 @@ impl Rules {
         }
         let signed = signature.time()?;
         if let (Some(credentials), Some(signed)) = (credentials, signed) {
-            self.verified.add(credentials, name, signed);
+            self.seen.add(credentials, name, signed);
         }
         Ok((name, signed))
     }

@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use subtle::ConstantTimeEq;
 
 use crate::context::{Credentials, Signed};
 
@@ -19,14 +18,15 @@ const SLOTS: usize = 1024;
 const LONGEST: usize = 512;
 
 /// Signatures that were verified with the rules in force. They end with these rules.
-pub(super) struct Verified {
-    slots: Box<[Mutex<Option<Right>>]>,
+pub(super) struct SeenSignatures {
+    slots: Box<[Mutex<Option<Seen>>]>,
     /// Nobody outside can choose the slot.
     hasher: RandomState,
 }
 
 /// A signature that was right.
-struct Right {
+struct Seen {
+    hash: u64,
     authorization: Box<str>,
     time: Box<str>,
     /// Where the user's name is in `authorization`.
@@ -34,16 +34,16 @@ struct Right {
     signed: SystemTime,
 }
 
-impl Verified {
+impl SeenSignatures {
     /// Who has made a signature, and when, if it is known to be right.
     pub(super) fn get<'c>(&self, credentials: &'c Credentials) -> Option<(&'c str, SystemTime)> {
         let (authorization, time) = texts(credentials)?;
-        let slot = self.slot(authorization, time).lock();
-        let right = slot.as_ref()?;
-        // As long for one that begins alike as for any other.
-        let same = |one: &str, other: &str| bool::from(one.as_bytes().ct_eq(other.as_bytes()));
-        let known = same(&right.authorization, authorization) && same(&right.time, time);
-        known.then(|| Some((authorization.get(right.user.clone())?, right.signed))).flatten()
+        let hash = self.hasher.hash_one((authorization, time));
+        let slot = self.slot(hash).lock();
+        // The hash first: it has a secret key, so that the time of a comparison tells nothing of a signature that begins alike.
+        let seen = slot.as_ref().filter(|seen| seen.hash == hash)?;
+        let is_same = *seen.authorization == *authorization && *seen.time == *time;
+        is_same.then(|| Some((authorization.get(seen.user.clone())?, seen.signed))).flatten()
     }
 
     /// Keeps a signature of this user, whose name is a part of it.
@@ -51,12 +51,12 @@ impl Verified {
         let Some((authorization, time)) = texts(credentials) else { return };
         let Some(start) = authorization.find(user) else { return };
         let user = start..start + user.len();
-        let right = Right { authorization: authorization.into(), time: time.into(), user, signed };
-        *self.slot(authorization, time).lock() = Some(right);
+        let hash = self.hasher.hash_one((authorization, time));
+        let seen = Seen { hash, authorization: authorization.into(), time: time.into(), user, signed };
+        *self.slot(hash).lock() = Some(seen);
     }
 
-    fn slot(&self, authorization: &str, time: &str) -> &Mutex<Option<Right>> {
-        let hash = self.hasher.hash_one((authorization, time));
+    fn slot(&self, hash: u64) -> &Mutex<Option<Seen>> {
         &self.slots[hash as usize % SLOTS]
     }
 }
@@ -68,7 +68,7 @@ fn texts(credentials: &Credentials) -> Option<(&str, &str)> {
     (authorization.len() <= LONGEST && time.len() <= LONGEST).then_some((authorization, time))
 }
 
-impl Default for Verified {
+impl Default for SeenSignatures {
     fn default() -> Self {
         let slots = std::iter::repeat_with(|| Mutex::new(None)).take(SLOTS).collect();
         Self { slots, hasher: RandomState::new() }
@@ -76,9 +76,9 @@ impl Default for Verified {
 }
 
 /// Shows no signature.
-impl fmt::Debug for Verified {
+impl fmt::Debug for SeenSignatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verified").finish_non_exhaustive()
+        f.debug_struct("SeenSignatures").finish_non_exhaustive()
     }
 }
 
@@ -96,21 +96,21 @@ mod tests {
 
     #[test]
     fn a_signature_is_known_by_all_of_its_text() {
-        let verified = Verified::default();
+        let seen = SeenSignatures::default();
         let right = credentials("MQv2-HMAC-SHA1 Credential=alice, Signature=00ff", "20260131T235959Z");
-        assert_eq!(verified.get(&right), None);
-        verified.add(&right, "alice", SystemTime::UNIX_EPOCH);
-        assert_eq!(verified.get(&right), Some(("alice", SystemTime::UNIX_EPOCH)));
+        assert_eq!(seen.get(&right), None);
+        seen.add(&right, "alice", SystemTime::UNIX_EPOCH);
+        assert_eq!(seen.get(&right), Some(("alice", SystemTime::UNIX_EPOCH)));
         for (authorization, time) in [
             ("MQv2-HMAC-SHA1 Credential=alice, Signature=00fe", "20260131T235959Z"),
             ("MQv2-HMAC-SHA1 Credential=bobby, Signature=00ff", "20260131T235959Z"),
             ("MQv2-HMAC-SHA1 Credential=alice, Signature=00ff", "20260131T235958Z"),
             ("MQv2-HMAC-SHA1 Credential=alice, Signature=00ff2", "0260131T235959Z"),
         ] {
-            assert_eq!(verified.get(&credentials(authorization, time)), None, "{authorization} {time}");
+            assert_eq!(seen.get(&credentials(authorization, time)), None, "{authorization} {time}");
         }
         let long = credentials(&"x".repeat(LONGEST + 1), "20260131T235959Z");
-        verified.add(&long, "x", SystemTime::UNIX_EPOCH);
-        assert_eq!(verified.get(&long), None);
+        seen.add(&long, "x", SystemTime::UNIX_EPOCH);
+        assert_eq!(seen.get(&long), None);
     }
 }
