@@ -34,7 +34,7 @@
 //! - fjall syncs a blob file and not the folder with its name. ext4, XFS, Btrfs and F2FS keep the name of a synced file. On a
 //!   file system that does not, a power failure may leave a database that can't be opened.
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
-//!   ([`super::recovery`]), so that what was answered and what is on the disk can't differ. Clients are told
+//!   ([`super::reopening`]), so that what was answered and what is on the disk can't differ. Clients are told
 //!   `Unavailable` meanwhile.
 //! - Ids of topics and groups begin with 1 and are never reused, so what is left of a deleted one can't be mistaken for
 //!   another's.
