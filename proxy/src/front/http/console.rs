@@ -49,6 +49,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "index.html",
     "style.css",
     "table.js",
+    "views/administered.js",
     "views/body.js",
     "views/clients.js",
     "views/dead-letters.js",

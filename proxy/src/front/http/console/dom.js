@@ -27,15 +27,20 @@ function made(element, attributes, children) {
       element.setAttribute(name, value === true ? '' : value);
     }
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  element.append(...given(children));
   return element;
+}
+
+// The children that are there, in one list.
+function given(children) {
+  return children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false);
 }
 
 // Puts other content into an element. The focus stays on what has the same `data-key`, id or link.
 export function replace(element, ...children) {
   const active = element.contains(document.activeElement) ? document.activeElement : null;
   const key = active && keyOf(active);
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false));
+  element.replaceChildren(...given(children));
   if (!key) return;
   const again = [...element.querySelectorAll('[data-key], [id], a[href]')].find((other) => keyOf(other) === key);
   again?.focus({ preventScroll: true });

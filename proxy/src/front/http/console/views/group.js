@@ -1,17 +1,16 @@
 // One consumer group: how far it has got, who is in it, and its settings.
 
-import { call, get, path } from '../api.js';
-import { confirm } from '../dialog.js';
+import { get, path } from '../api.js';
 import { button, facts, h, link, panel, route } from '../dom.js';
 import { age, count, rate } from '../format.js';
 import { table } from '../table.js';
+import { deleteButton, settingsPanel } from './administered.js';
 import { clientColumns } from './clients.js';
 import { changeGroup, pausesText, resetGroup } from './group-form.js';
 
 export function group(page, { group: name }) {
   const { signal } = page;
   const of = (rest) => path`/v1/groups/${name}` + rest;
-  let current;
   let topics = [];
   const queues = table({
     caption: `Progress of ${name}`,
@@ -57,49 +56,36 @@ export function group(page, { group: name }) {
       ];
     },
   });
-  const change = button('Change', async () => {
-    if (await changeGroup(current)) page.tell('The settings were changed.');
-    settings.refresh();
-  }, { disabled: true });
-  const settings = panel({
-    title: 'Settings',
-    actions: [change],
-    load: () => get(of(''), { signal }),
-    show: (group) => {
-      current = group;
-      change.disabled = false;
-      return facts([
-        ['Order', group.fifo ? 'in order within a message group' : 'any'],
-        ['Consuming', group.consume ? 'allowed' : 'forbidden'],
-        ['Deliveries after the first', count(group.max_retries)],
-        ['Pauses between deliveries', pausesText(group.retry)],
-        ['Begins in a new topic', group.start],
-        ['Bound to the lite topic', group.lite_bind_topic],
-        ['Lite topics of a client', group.lite_bind_topic && count(group.lite_quota)],
-        ['Lite subscriptions', group.lite_bind_topic && (group.lite_exclusive ? 'exclusive' : 'shared')],
-      ]);
-    },
+  const settings = settingsPanel(page, {
+    at: of(''),
+    change: changeGroup,
+    show: (group) => facts([
+      ['Order', group.fifo ? 'in order within a message group' : 'any'],
+      ['Consuming', group.consume ? 'allowed' : 'forbidden'],
+      ['Deliveries after the first', count(group.max_retries)],
+      ['Pauses between deliveries', pausesText(group.retry)],
+      ['Begins in a new topic', group.start],
+      ['Bound to the lite topic', group.lite_bind_topic],
+      ['Lite topics of a client', group.lite_bind_topic && count(group.lite_quota)],
+      ['Lite subscriptions', group.lite_bind_topic && (group.lite_exclusive ? 'exclusive' : 'shared')],
+    ]),
   });
   const clients = panel({
     title: 'Who is in it',
     load: () => get('/v1/clients', { query: { group: name }, signal }),
     show: ({ clients }) => members.show(clients),
   });
-  const remove = () => confirm({
-    title: 'Delete the group?',
-    text: 'Its progress is deleted with it: if it comes back, it begins anew. This can’t be undone.',
+  const remove = deleteButton(page, {
+    at: of(''),
+    kind: 'group',
     name,
-    action: 'Delete',
-    carryOut: async () => {
-      await call('DELETE', of(''));
-      page.tell(`The group ${name} was deleted.`);
-      page.go('/groups');
-    },
+    loses: 'Its progress is deleted with it: if it comes back, it begins anew.',
+    back: '/groups',
   });
   return {
     title: name,
     parent: ['/groups', 'Groups'],
-    actions: [link(route`/dead-letters/${name}`, 'Dead letters', { class: 'button' }), button('Delete', remove, { class: 'danger' })],
+    actions: [link(route`/dead-letters/${name}`, 'Dead letters', { class: 'button' }), remove],
     content: [progress.element, clients.element, settings.element],
     refresh: () => Promise.all([progress, settings, clients].map((part) => part.refresh())),
   };

@@ -1,17 +1,16 @@
 // One topic: its queues, its settings, and who uses it.
 
-import { call, get, pages, path } from '../api.js';
-import { confirm } from '../dialog.js';
-import { button, facts, h, link, panel, route } from '../dom.js';
+import { get, pages, path } from '../api.js';
+import { facts, h, link, panel, route } from '../dom.js';
 import { age, bytes, count, rate, stored } from '../format.js';
 import { table } from '../table.js';
+import { deleteButton, settingsPanel } from './administered.js';
 import { clientColumns } from './clients.js';
 import { changeTopic } from './topic-form.js';
 
 export function topic(page, { topic: name }) {
   const { signal } = page;
   const of = (rest) => path`/v1/topics/${name}` + rest;
-  let current;
   const queues = table({
     caption: `Queues of ${name}`,
     empty: 'It has no queues.',
@@ -39,17 +38,10 @@ export function topic(page, { topic: name }) {
       queues.show(stats.queues),
     ],
   });
-  const change = button('Change', async () => {
-    if (await changeTopic(current)) page.tell('The settings were changed.');
-    settings.refresh();
-  }, { disabled: true });
-  const settings = panel({
-    title: 'Settings',
-    actions: [change],
-    load: () => get(of(''), { signal }),
+  const settings = settingsPanel(page, {
+    at: of(''),
+    change: changeTopic,
     show: (topic) => {
-      current = topic;
-      change.disabled = false;
       if (topic.type === 'lite' && lite.hidden) {
         lite.hidden = false;
         lite.append(liteTopics.element);
@@ -96,21 +88,17 @@ export function topic(page, { topic: name }) {
     load: () => get('/v1/clients', { query: { topic: name }, signal }),
     show: ({ clients }) => users.show(clients),
   });
-  const remove = () => confirm({
-    title: 'Delete the topic?',
-    text: 'Its messages are deleted with it. This can’t be undone.',
+  const remove = deleteButton(page, {
+    at: of(''),
+    kind: 'topic',
     name,
-    action: 'Delete',
-    carryOut: async () => {
-      await call('DELETE', of(''));
-      page.tell(`The topic ${name} was deleted.`);
-      page.go('/topics');
-    },
+    loses: 'Its messages are deleted with it.',
+    back: '/topics',
   });
   return {
     title: name,
     parent: ['/topics', 'Topics'],
-    actions: [link(route`/messages/${name}`, 'Messages', { class: 'button' }), button('Delete', remove, { class: 'danger' })],
+    actions: [link(route`/messages/${name}`, 'Messages', { class: 'button' }), remove],
     content: [settings.element, stats.element, lite, clients.element],
     refresh: () => Promise.all([settings, stats, clients, ...(lite.hidden ? [] : [liteTopics])].map((part) => part.refresh())),
   };
