@@ -157,8 +157,9 @@ impl Issuers {
         let fitting = issuer.keys.iter().filter(|key| key.fits(header.kid.as_deref(), header.alg));
         let mut refusal =
             unauthorized("the session token is signed with a key that is not known.".to_owned());
+        let validation = issuer.validation_of(header.alg);
         for key in fitting {
-            match decode(token, &key.key, &issuer.validation_of(header.alg)) {
+            match decode(token, &key.key, &validation) {
                 Ok(TokenData { claims, .. }) => return issuer.accept(&claims, (index, key.digest)),
                 Err(error) => refusal = refused(&error),
             }
@@ -210,6 +211,7 @@ impl Issuer {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         Ok(Self { config: config.clone(), validation, keys, stamp })
     }
+
     /// What a token that is signed with this algorithm must have.
     fn validation_of(&self, algorithm: Algorithm) -> Validation {
         Validation { algorithms: vec![algorithm], ..self.validation.clone() }
