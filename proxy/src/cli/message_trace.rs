@@ -64,10 +64,10 @@ impl TraceReport {
         let view = |event: TraceEvent| EventView {
             at: times::at(time(event.at_ms)),
             step: event.step,
+            keys: event.keys().map(str::to_owned).collect(),
             topic: event.topic,
             group: event.group,
             tag: event.tag,
-            keys: event.keys.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
             client: event.client.id,
             address: event.client.address,
             cost_ms: event.cost_ms,

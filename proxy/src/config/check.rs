@@ -199,7 +199,11 @@ impl Config {
         }
         if !self.message_trace.users.is_empty() && !self.access.is_on() {
             let problem = "it has no effect without access control: nobody knows who the users are";
-            findings.warn("message_trace.users", problem, "set access.file, or name topics instead");
+            findings.warn(
+                "message_trace.users",
+                problem,
+                "set access.file or access.brokers, or name topics instead",
+            );
         }
         if self.message_trace.sample < 1.0 && !self.message_trace.is_enabled() {
             let problem = "it has no effect: no messages are traced";

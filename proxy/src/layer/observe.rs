@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::access_log::{AccessLog, Entry};
 use super::message_trace::MessageTrace;
 use super::metrics::{Counted, RequestMetrics};
-use super::{Operation, OperationKind, Size};
+use super::{Operation, Size};
 use crate::context::Context;
 use crate::error::Error;
 
@@ -70,16 +70,15 @@ impl Observed<'_> {
     }
 }
 
-/// Whether a client has asked for this, and whether it is not a further part of what is observed already. What a classic
-/// client has consumed, it tells by its next pull: the proxy acknowledges it in the client's name.
+/// Whether a client has asked for this, and whether it is not a further part of what is observed already.
 fn is_request(operation: &Operation<'_>) -> bool {
-    let Operation { kind, context, .. } = *operation;
-    !context.is_continued && (!context.is_admitted || kind == OperationKind::Acknowledge)
+    operation.is_of_client() && !operation.context.is_continued
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::OperationKind;
 
     #[test]
     fn a_request_is_seen_once_and_what_the_proxy_does_on_its_own_is_not() {

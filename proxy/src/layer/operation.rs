@@ -19,6 +19,14 @@ pub struct Operation<'a> {
     pub size: Size,
 }
 
+impl Operation<'_> {
+    /// Whether a client has asked for it. What a classic client has consumed, it tells by its next pull: the proxy acknowledges
+    /// it in the client's name.
+    pub(super) fn is_of_client(&self) -> bool {
+        !self.context.is_admitted || self.kind == OperationKind::Acknowledge
+    }
+}
+
 /// What a request does. Its name is the text of metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]

@@ -79,7 +79,10 @@ impl Processor {
                     break;
                 }
                 let page = self.read(read.clone()).await?;
-                found.events.extend(page.messages.iter().flat_map(|message| events_of(message, &wanted)));
+                // One more tells that there are others. A message may have thousands of records, and anybody may have made them.
+                let room = MAX_EVENTS + 1 - found.events.len();
+                let events = page.messages.iter().flat_map(|message| events_of(message, &wanted));
+                found.events.extend(events.take(room));
                 if found.events.len() > MAX_EVENTS {
                     found.events.truncate(MAX_EVENTS);
                     found.complete = false;

@@ -186,6 +186,13 @@ async fn consoles_find_records_by_key_and_classic_clients_write_their_own() {
     let steps = steps(&proxy, "own").await;
     let [sent] = &steps[..] else { panic!("one step: {steps:#?}") };
     assert_eq!((&sent["group"], &sent["cost_ms"], &sent["topic"]), (&"pg".into(), &12.into(), &"t".into()));
+    // Anybody who may write there can make up more steps than an answer has.
+    let made_up = "SubAfter\u{1}r\u{1}flooded\u{1}1\u{1}true\u{1}k\u{1}0\u{2}".repeat(1001);
+    let sent = classic_send(TRACE_TOPIC, 0, &[("UNIQ_KEY", "t-2"), ("KEYS", "flooded")], &made_up);
+    assert_eq!(console.call(sent).await.code, classic_code::SUCCESS);
+    let shown = run(&proxy, &["message", "trace", "flooded", "--json"], "").await;
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!((shown["events"].as_array().map(Vec::len), &shown["complete"]), (Some(1000), &false.into()));
     // Others may not name the topic at all, and it is not traced itself.
     let refused = send(&mut client, vec![message(TRACE_TOPIC, "x", "x")]).await;
     assert_eq!(code(refused.status), pb::Code::IllegalTopic);

@@ -35,10 +35,10 @@ pub(super) fn found_to_wire(found: FoundTrace) -> pb::TraceMessageResponse {
     let events = found.events.into_iter().map(|event| pb::TraceEvent {
         at: Some(convert::timestamp(service::time(event.at_ms))),
         step: <&str>::from(event.step).to_owned(),
+        keys: event.keys().map(str::to_owned).collect(),
         topic: event.topic,
         group: event.group,
         tag: event.tag,
-        keys: event.keys.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
         client_id: event.client.id,
         address: event.client.address,
         cost: prost_types::Duration::try_from(Duration::from_millis(

@@ -97,10 +97,10 @@ fn event(event: TraceEvent) -> Event {
     Event {
         at: times::text(service::time(event.at_ms)),
         step: event.step,
+        keys: event.keys().map(str::to_owned).collect(),
         topic: event.topic,
         group: event.group,
         tag: event.tag,
-        keys: event.keys.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect(),
         client: event.client.id,
         address: event.client.address,
         cost_ms: event.cost_ms,

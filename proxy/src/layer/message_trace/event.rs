@@ -14,18 +14,7 @@ pub const TRACE_OK: &str = "ok";
 
 /// What has happened to a message.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    EnumString,
-    IntoStaticStr,
-    VariantArray,
-    Serialize,
-    Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -129,6 +118,11 @@ impl TraceEvent {
             delivery_id: String::new(),
             message_type: TraceMessageType::Normal,
         }
+    }
+
+    /// The message's keys, one by one.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.split(' ').filter(|key| !key.is_empty())
     }
 
     /// Whether the step has not failed.

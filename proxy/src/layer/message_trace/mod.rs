@@ -108,9 +108,7 @@ impl MessageTrace {
 
     /// Begins to record what a request of this user does, if it is traced.
     pub(super) fn begin(&self, operation: &Operation<'_>, user: Option<&str>) -> Option<Box<Traced<'_>>> {
-        // What classic clients have consumed is acknowledged in their names, without a user.
-        let is_on_behalf = operation.context.is_admitted;
-        if is_on_behalf && operation.kind != OperationKind::Acknowledge || !handles_messages(operation.kind) {
+        if !operation.is_of_client() || !handles_messages(operation.kind) {
             return None;
         }
         let mut topic = "";
@@ -120,7 +118,8 @@ impl MessageTrace {
             return None;
         }
         let is_traced = is_listed(topics, topic) || user.is_some_and(|user| is_listed(users, user));
-        let only_known = !is_traced && is_on_behalf && !users.is_empty();
+        // What the proxy does in a client's name has no user.
+        let only_known = !is_traced && operation.context.is_admitted && !users.is_empty();
         (is_traced || only_known)
             .then(|| Box::new(Traced { only_known, ..Traced::new(self, operation, topic) }))
     }

@@ -231,8 +231,7 @@ impl Batch {
         self.records += 1;
         self.size += event.size();
         event.encode(&mut self.text);
-        let names = std::iter::once(event.message_id.as_str()).chain(event.keys.split(' '));
-        for key in names.filter(|key| !key.is_empty()) {
+        for key in std::iter::once(event.message_id.as_str()).chain(event.keys()) {
             if self.keys.iter().all(|known| known != key) {
                 self.keys_bytes += key.len() + 1;
                 self.keys.push(key.to_owned());
