@@ -59,10 +59,21 @@ test('the newest messages are all shown, even if an answer has a part of them', 
 test('a search that is stopped shows what it has found', async () => {
   const page = await open(browser, proxy);
   await settled(page);
-  // It finds the first message, and then goes on for ever.
+  // It finds the first message of both queues, and then goes on for ever.
+  let found = 0;
+  let bothFound;
+  const both = new Promise((resolve) => {
+    bothFound = resolve;
+  });
   await page.route(READS, async (route) => {
     const offset = Number(new URL(route.request().url()).searchParams.get('offset'));
-    const { messages } = offset === 0 ? await (await route.fetch()).json() : { messages: [] };
+    let messages = [];
+    if (offset === 0) {
+      ({ messages } = await (await route.fetch()).json());
+      found += 1;
+      if (found === 2) bothFound();
+    }
+    await both;
     await route.fulfill({ json: { messages: messages.slice(0, 1), next_offset: offset + 1, looked_at: 1, finished: false } });
   });
   await visit(page, '/messages/orders?from=2020-01-01T00:00:00Z');
@@ -125,6 +136,7 @@ test('a message that could not be read is read again', async () => {
   await page.getByRole('alert').first().waitFor();
   await page.getByRole('button', { name: 'Refresh', exact: true }).click();
   await page.getByRole('region', { name: 'Body' }).getByText('order').waitFor();
+  await settled(page);
   assert.equal(await page.getByRole('alert').count(), 0);
   await page.getByRole('button', { name: 'Next in the queue' }).click();
   await page.getByRole('heading', { level: 1, name: 'Offset 4 of queue 0' }).waitFor();

@@ -91,6 +91,7 @@ export async function open(browser, proxy, { viewport = WIDE, colorScheme = 'lig
   });
   await prepare(page);
   await page.goto(`${proxy.url}/console/`);
+  await page.locator('main h1').waitFor();
   return page;
 }
 
@@ -108,9 +109,13 @@ async function prepare(page) {
 
 // Goes to a view, and waits until it has loaded.
 export async function visit(page, route) {
-  await page.evaluate((hash) => {
+  // The console draws the view when the browser tells it of the new address, which is later than the change.
+  await page.evaluate((hash) => new Promise((resolve) => {
+    const before = location.hash;
+    addEventListener('hashchange', resolve, { once: true });
     location.hash = hash;
-  }, route);
+    if (location.hash === before) resolve();
+  }), route);
   await settled(page);
 }
 
