@@ -9,6 +9,7 @@ mod broker_requests;
 mod broker_rights;
 pub mod delay_level;
 mod error;
+pub mod group_json;
 mod known_properties;
 mod lite;
 mod message;

@@ -13,6 +13,8 @@ pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 
 /// The attribute of a topic that names its type.
 pub const MESSAGE_TYPE: &str = "message.type";
+/// The attribute of a LITE topic that tells when its lite topics expire, in minutes; -1 means never.
+pub const LITE_EXPIRATION: &str = "lite.topic.expiration";
 
 /// All types that a topic can declare.
 const KINDS: [TopicKind; 8] = [

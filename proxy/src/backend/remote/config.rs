@@ -4,18 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::service::names;
+use crate::service::group_json::{self, EXCLUSIVE, LITE_BIND_TOPIC, LITE_MODEL, LITE_QUOTA};
+use crate::service::names::{self, LITE_EXPIRATION};
 use crate::service::{GroupConfig, GroupStart, RetryPolicy, TopicConfig, TopicKind};
-
-const LITE_BIND_TOPIC: &str = "lite.bind.topic";
-const LITE_QUOTA: &str = "lite.sub.client.quota";
-const LITE_MODEL: &str = "lite.sub.model";
-const SHARED: &str = "Shared";
-const EXCLUSIVE: &str = "Exclusive";
-/// In minutes; -1 means never.
-const LITE_EXPIRATION: &str = "lite.topic.expiration";
 
 /// A topic in the brokers' JSON.
 #[derive(Deserialize)]
@@ -182,42 +175,10 @@ fn policy(policy: BrokerRetryPolicy) -> RetryPolicy {
 
 /// A group in the form brokers take.
 pub(super) fn group_body(group: &GroupConfig) -> Value {
-    let retry = match &group.retry {
-        RetryPolicy::Customized(pauses) => {
-            let next: Vec<_> = pauses.iter().map(Duration::as_millis).map(|millis| millis as u64).collect();
-            json!({"type": "CUSTOMIZED", "customizedRetryPolicy": {"next": next}})
-        }
-        RetryPolicy::Exponential { initial, max, multiplier } => json!({
-            "type": "EXPONENTIAL",
-            "exponentialRetryPolicy":
-                {"initial": initial.as_millis() as u64, "max": max.as_millis() as u64, "multiplier": multiplier},
-        }),
-    };
-    let quota = (group.lite_quota != GroupConfig::DEFAULT_LITE_QUOTA)
-        .then(|| (LITE_QUOTA, group.lite_quota.to_string()));
-    let model = if group.lite_exclusive { EXCLUSIVE } else { SHARED };
-    let bound = group
-        .lite_bind_topic
-        .iter()
-        .flat_map(|topic| [(LITE_BIND_TOPIC, topic.clone()), (LITE_MODEL, model.to_owned())]);
-    let attributes: BTreeMap<_, _> =
-        bound.chain(quota).map(|(key, value)| (format!("+{key}"), value)).collect();
-    json!({
-        "groupName": group.name,
-        "consumeEnable": group.consume,
-        "consumeFromMinEnable": true,
-        "consumeBroadcastEnable": true,
-        "consumeMessageOrderly": group.fifo,
-        "retryQueueNums": 1,
-        "retryMaxTimes": group.max_retries,
-        "groupRetryPolicy": retry,
-        "brokerId": 0,
-        "whichBrokerWhenConsumeSlowly": 1,
-        "notifyConsumerIdsChangedEnable": true,
-        "groupSysFlag": 0,
-        "consumeTimeoutMinute": 15,
-        "attributes": attributes,
-    })
+    let mut body = group_json::of(group);
+    let attributes = group_json::attributes(group).into_iter();
+    body["attributes"] = attributes.map(|(key, value)| (format!("+{key}"), Value::String(value))).collect();
+    body
 }
 
 /// What a broker has of a group, with a changed configuration.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::request::{Answered, Refusal, Request, json, success};
 use crate::error::{Error, ErrorKind};
 use crate::remoting::response;
-use crate::service::names;
 use crate::service::{
-    GroupConfig, GroupField, GroupUpdate, TopicConfig, TopicField, TopicKind, TopicUpdate, millis,
+    GroupConfig, GroupField, GroupUpdate, TopicConfig, TopicField, TopicKind, TopicUpdate, group_json,
+    millis, names,
 };
 
 /// A topic's configuration (Apache's `TopicConfig`).
@@ -27,22 +28,7 @@ struct TopicBody {
     write_queue_nums: i32,
 }
 
-/// A group's configuration (Apache's `SubscriptionGroupConfig`). What is not here has no meaning in this proxy.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct GroupBody {
-    group_name: String,
-    consume_enable: bool,
-    consume_message_orderly: bool,
-    retry_max_times: i32,
-    consume_broadcast_enable: bool,
-    consume_from_min_enable: bool,
-    retry_queue_nums: i32,
-    broker_id: i64,
-    which_broker_when_consume_slowly: i32,
-}
-
-/// What a tool sets of it.
+/// What a tool sets of a group.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GroupChange {
@@ -74,7 +60,7 @@ impl From<TopicConfig> for TopicBody {
             attributes.insert(names::MESSAGE_TYPE.to_owned(), names::kind_name(topic.kind).to_owned());
         }
         if let Some(expiration) = topic.lite_expiration {
-            attributes.insert("lite.topic.expiration".to_owned(), (expiration.as_secs() / 60).to_string());
+            attributes.insert(names::LITE_EXPIRATION.to_owned(), (expiration.as_secs() / 60).to_string());
         }
         Self {
             attributes,
@@ -85,22 +71,6 @@ impl From<TopicConfig> for TopicBody {
             topic_name: topic.name,
             topic_sys_flag: 0,
             write_queue_nums: topic.write_queues,
-        }
-    }
-}
-
-impl From<GroupConfig> for GroupBody {
-    fn from(group: GroupConfig) -> Self {
-        Self {
-            group_name: group.name,
-            consume_enable: group.consume,
-            consume_message_orderly: group.fifo,
-            retry_max_times: group.max_retries,
-            consume_broadcast_enable: true,
-            consume_from_min_enable: true,
-            retry_queue_nums: 1,
-            broker_id: 0,
-            which_broker_when_consume_slowly: 1,
         }
     }
 }
@@ -219,7 +189,7 @@ pub(super) async fn group(request: Request) -> Answered {
     let name = request.text("group")?;
     let groups = request.shared.processor.groups().await.map_err(Refusal::from)?;
     match groups.into_iter().find(|group| group.name == name) {
-        Some(group) => json(&GroupBody::from(group)),
+        Some(group) => json(&group_json::of(&group)),
         None => {
             let text = format!("No group in this broker. group: {name}");
             Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, text))
@@ -234,7 +204,7 @@ pub(super) async fn groups(request: Request) -> Answered {
     struct Body {
         data_version: DataVersion,
         forbidden_table: BTreeMap<String, BTreeMap<String, i32>>,
-        subscription_group_table: BTreeMap<String, GroupBody>,
+        subscription_group_table: BTreeMap<String, Value>,
     }
     let groups = request.shared.processor.groups().await.map_err(Refusal::from)?;
     let number = groups.len();
@@ -243,7 +213,7 @@ pub(super) async fn groups(request: Request) -> Answered {
         forbidden_table: BTreeMap::new(),
         subscription_group_table: groups
             .into_iter()
-            .map(|group| (group.name.clone(), group.into()))
+            .map(|group| (group.name.clone(), group_json::of(&group)))
             .collect(),
     })?;
     Ok(answer.field("totalGroupNum", number))

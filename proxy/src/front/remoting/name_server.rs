@@ -9,7 +9,7 @@ use super::request::{Answered, Refusal, Request, json, success};
 use super::topic_route::{BrokerData, addresses};
 use crate::processor::ListBrokersCommand;
 use crate::remoting::response;
-use crate::service::names::RETRY_PREFIX;
+use crate::service::names::retry_topic;
 
 /// All brokers, as tools read them (Apache's `ClusterInfo`).
 #[derive(Default, Serialize)]
@@ -43,7 +43,7 @@ pub(super) async fn topics(request: Request) -> Answered {
     let processor = &request.shared.processor;
     let (topics, groups) =
         futures::try_join!(processor.topics(), processor.groups()).map_err(Refusal::from)?;
-    let retry_topics = groups.into_iter().map(|group| format!("{RETRY_PREFIX}{}", group.name));
+    let retry_topics = groups.iter().map(|group| retry_topic(&group.name));
     let names: BTreeSet<_> = topics.into_iter().map(|topic| topic.name).chain(retry_topics).collect();
     json(&TopicList { topic_list: names.into_iter().collect() })
 }
