@@ -12,6 +12,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 /// Codes of requests and answers (Apache's `RequestCode` and `ResponseCode`).
 pub(crate) mod code {
+    pub(crate) const PULL_MESSAGE: i32 = 11;
     pub(crate) const SEND_MESSAGE_V2: i32 = 310;
     pub(crate) const SEND_REPLY_MESSAGE_V2: i32 = 325;
     pub(crate) const HEART_BEAT: i32 = 34;
@@ -32,6 +33,7 @@ pub(crate) mod code {
     pub(crate) const NOT_FOUND: i32 = 22;
     pub(crate) const NOT_ONLINE: i32 = 206;
     pub(crate) const INVALID_PARAMETER: i32 = 29;
+    pub(crate) const GO_AWAY: i32 = 1500;
 }
 
 /// A connection.

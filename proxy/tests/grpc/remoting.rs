@@ -217,6 +217,33 @@ async fn a_shutdown_answers_what_is_under_way_and_closes_connections() {
 }
 
 #[tokio::test]
+async fn a_shutdown_sends_those_away_who_can_go_and_serves_the_others() {
+    // Apache's clients 5.3.2 and 4.9.3.
+    let of_version = |version, command| Command { version, ..command };
+    let (newer, older) = (|command| of_version(477, command), |command| of_version(399, command));
+    let mut proxy = proxy().await;
+    let (mut new, mut old) = (Classic::connect(proxy.address).await, Classic::connect(proxy.address).await);
+    for client in [&mut new, &mut old] {
+        assert_eq!(client.call(newer(route("t"))).await.code, code::SUCCESS);
+    }
+    proxy.ask_to_stop();
+    loop {
+        assert_eq!(old.call(older(send("t", 0, &[], "body"))).await.code, code::SUCCESS);
+        let answer = new.call(newer(send("t", 0, &[], "body"))).await;
+        if answer.code == code::GO_AWAY {
+            break;
+        }
+        assert_eq!(answer.code, code::SUCCESS);
+    }
+    assert_eq!(old.call(older(send("t", 0, &[], "body"))).await.code, code::SUCCESS);
+    // What waits for messages is not answered.
+    old.start(older(Command::request(code::PULL_MESSAGE))).await;
+    assert!(old.read().await.is_none() && new.read().await.is_none());
+    drop((old, new));
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn the_protocol_can_be_switched_off() {
     let proxy = Proxy::configured(|config| config.remoting.enabled = false).await;
     sends_in_vain(proxy.address, &[0, 0, 0, 6, 0, 0, 0, 2, b'{', b'}']).await;

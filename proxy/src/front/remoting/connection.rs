@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
 use tokio_util::sync::CancellationToken;
 
+use super::late::{self, Late};
 use super::link::Frames;
 use super::memory::Memory;
 use super::request::Request;
@@ -138,7 +139,20 @@ impl Drop for Leaving {
 }
 
 impl Requests<'_> {
+    /// Reads until the peer closes the connection or it is to be closed, and nothing comes any more.
     async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Ended> {
+        let closing = self.connection.closing();
+        let over = async {
+            closing.cancelled().await;
+            tokio::time::sleep(late::SERVED_FOR).await;
+        };
+        tokio::select! {
+            ended = self.read_all(stream) => ended,
+            () = over => Ok(Ended::Closing),
+        }
+    }
+
+    async fn read_all(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Ended> {
         let mut buffer = BytesMut::new();
         let mut incomplete = None;
         loop {
@@ -168,18 +182,18 @@ impl Requests<'_> {
         }
     }
 
-    /// Reads more; `None` if the connection is to be closed.
+    /// Reads more; `None` if the connection is to be closed, and quiet.
     async fn receive(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
         buffer: &mut BytesMut,
         incomplete: &mut Option<Incomplete>,
     ) -> io::Result<Option<usize>> {
-        let closing = self.connection.closing();
         if buffer.is_empty() {
             return tokio::select! {
+                biased;
                 received = stream.read_buf(buffer) => received.map(Some),
-                () = closing.cancelled() => Ok(None),
+                () = self.quiet() => Ok(None),
             };
         }
         if incomplete.is_none() {
@@ -198,8 +212,17 @@ impl Requests<'_> {
                 received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(Some)
             }
             () = evicted.cancelled() => Err(exhausted(Exhausted::Evicted)),
-            () = closing.cancelled() => Ok(None),
+            () = self.quiet() => Ok(None),
         }
+    }
+
+    /// Waits until the connection is to be closed, nothing is under way, and nothing has come for a while.
+    async fn quiet(&self) {
+        self.connection.closing().cancelled().await;
+        let calls = self.connection.calls();
+        calls.close();
+        calls.wait().await;
+        tokio::time::sleep(late::QUIET).await;
     }
 
     fn take(&self, command: Command, length: usize, incomplete: Option<Incomplete>) {
@@ -207,6 +230,14 @@ impl Requests<'_> {
             self.session.link().answered(command);
             return;
         }
+        let command = match self.connection.closing().is_cancelled() {
+            false => command,
+            true => match Late::of(command) {
+                Late::Serve(command) => command,
+                Late::Answer(answer) => return self.session.link().refuse(&answer),
+                Late::Leave => return,
+            },
+        };
         self.connection.touch();
         let calls = self.connection.calls();
         let most = usize::try_from(self.transport.streams_per_connection).unwrap_or(usize::MAX);

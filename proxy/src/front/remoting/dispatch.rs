@@ -54,10 +54,14 @@ pub(super) async fn serve(request: Request) {
 
 /// The answer to a request that is not carried out because there is too much to do. `None` if it is not answered.
 pub(super) fn busy(request: &Command, reason: &str) -> Option<Command> {
-    let envelope = Envelope::of(request)?;
     // Clients try again, as after any answer of this code.
-    let refusal = Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}"));
-    Some(envelope.address(refusal.into_command()))
+    refusal(request, || Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}")))
+}
+
+/// The answer to a request that is not carried out. `None` if it is not answered.
+pub(super) fn refusal(request: &Command, refusal: impl FnOnce() -> Refusal) -> Option<Command> {
+    let envelope = Envelope::of(request)?;
+    Some(envelope.address(refusal().into_command()))
 }
 
 // The futures of handlers are boxed one by one, as a common one would be as large as the largest.

@@ -20,6 +20,7 @@ mod decode;
 mod dispatch;
 mod frames;
 mod heartbeat;
+mod late;
 mod link;
 mod members;
 mod members_list;
