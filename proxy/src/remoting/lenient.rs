@@ -1,55 +1,86 @@
-//! Bodies that are nearly JSON: Apache's brokers don't quote numbers as keys of maps, as in
-//! `{"brokerAddrs":{0:"127.0.0.1:10911"}}`.
+//! Bodies that are nearly JSON: Apache's brokers and clients don't quote what is not a text where it is the key of a map,
+//! neither numbers, as in `{"brokerAddrs":{0:"127.0.0.1:10911"}}`, nor objects, as in
+//! `{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:5}}`.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-/// Reads a body with or without quotes around numbers as keys.
+/// Reads a body with or without quotes around keys that are numbers or objects. An object becomes the text that it is
+/// written as.
 ///
 /// # Errors
-/// If the body is not JSON even with its number keys quoted.
+/// If the body is not JSON even with these keys quoted.
 pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(&quote_keys(body))
 }
 
-/// Puts quotes around keys that are bare numbers. Standard JSON is not changed.
+/// Puts quotes around keys that are bare numbers or objects. Standard JSON is not changed.
 fn quote_keys(body: &[u8]) -> Cow<'_, [u8]> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
+    // Of each bracket that is open, whether it is an object's.
+    let mut open = Vec::new();
     let mut key_may_follow = false;
     let mut at = 0;
     while at < body.len() {
-        match body[at] {
+        let end = match body[at] {
             b'"' => {
                 at = string_end(body, at);
                 key_may_follow = false;
                 continue;
             }
-            b'{' | b',' => key_may_follow = true,
-            byte if byte.is_ascii_whitespace() => {}
+            b'{' if key_may_follow => object_end(body, at),
             byte if key_may_follow && (byte == b'-' || byte.is_ascii_digit()) => {
-                key_may_follow = false;
-                let end = at + 1 + body[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-                let colon = end + body[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-                if body.get(colon) == Some(&b':') {
-                    quoted.extend_from_slice(&body[copied..at]);
-                    quoted.push(b'"');
-                    quoted.extend_from_slice(&body[at..end]);
-                    quoted.push(b'"');
-                    copied = end;
+                at + 1 + body[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+            }
+            byte => {
+                match byte {
+                    b'{' | b'[' => open.push(byte == b'{'),
+                    b'}' | b']' => drop(open.pop()),
+                    _ => {}
                 }
-                at = end;
+                key_may_follow = match byte {
+                    b'{' | b',' => open.last() == Some(&true),
+                    _ => key_may_follow && byte.is_ascii_whitespace(),
+                };
+                at += 1;
                 continue;
             }
-            _ => key_may_follow = false,
+        };
+        key_may_follow = false;
+        let colon = end + body[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if body.get(colon) == Some(&b':') {
+            quoted.extend_from_slice(&body[copied..at]);
+            quoted.extend(Value::from(String::from_utf8_lossy(&body[at..end])).to_string().into_bytes());
+            copied = end;
         }
-        at += 1;
+        at = end;
     }
     if copied == 0 {
         return Cow::Borrowed(body);
     }
     quoted.extend_from_slice(&body[copied..]);
     Cow::Owned(quoted)
+}
+
+/// The index behind the object that begins at `start`.
+fn object_end(body: &[u8], start: usize) -> usize {
+    let (mut depth, mut at) = (0_usize, start);
+    while at < body.len() {
+        match body[at] {
+            b'"' => {
+                at = string_end(body, at);
+                continue;
+            }
+            b'{' => depth += 1,
+            b'}' if depth == 1 => return at + 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    body.len()
 }
 
 /// The index behind the string that begins at `start`.
@@ -68,7 +99,7 @@ fn string_end(body: &[u8], start: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -77,6 +108,10 @@ mod tests {
         for (body, value) in [
             (r#"{"a":{0:"x:1",1:"y"},"n":[1,2]}"#, json!({"a": {"0": "x:1", "1": "y"}, "n": [1, 2]})),
             (r#"{ 10 : -1 , -2:{}}"#, json!({"10": -1, "-2": {}})),
+            (
+                r#"{"t":{{"q":1,"n":"}"}:5,{} : 6},"a":[{},{"b":1}]}"#,
+                json!({"t": {r#"{"q":1,"n":"}"}"#: 5, "{}": 6}, "a": [{}, {"b": 1}]}),
+            ),
             (r#"{"k":"{0:\"no\"}"}"#, json!({"k": "{0:\"no\"}"})),
             (r#"{"n":[{0:1},3]}"#, json!({"n": [{"0": 1}, 3]})),
         ] {

@@ -104,6 +104,8 @@ pub const PUSH_REPLY_MESSAGE_TO_CLIENT: i32 = 326;
 pub const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 /// The clients that produce in a group.
 pub const GET_PRODUCER_CONNECTION_LIST: i32 = 204;
+/// The clients that produce, by their groups.
+pub const GET_ALL_PRODUCER_INFO: i32 = 328;
 /// What a topic's queues hold.
 pub const GET_TOPIC_STATS_INFO: i32 = 202;
 /// How far a group has got.
@@ -130,6 +132,12 @@ pub const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 pub const GET_EARLIEST_MSG_STORE_TIME: i32 = 32;
 /// To a client: consumes a message now.
 pub const CONSUME_MESSAGE_DIRECTLY: i32 = 309;
+/// Changes a broker's configuration.
+pub const UPDATE_BROKER_CONFIG: i32 = 25;
+/// Where the clients of a group are in a topic.
+pub const INVOKE_BROKER_TO_GET_CONSUMER_STATUS: i32 = 223;
+/// To a client: where it is in a topic.
+pub const GET_CONSUMER_STATUS_FROM_CLIENT: i32 = 221;
 /// To a client: goes on elsewhere in its queues.
 pub const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
 /// Whether a pop would bring a message.

@@ -18,6 +18,10 @@ const PUT_GROUP: i32 = 200;
 const GROUP: i32 = 352;
 const TOPIC_STATS: i32 = 202;
 const CONSUMER_CONNECTIONS: i32 = 203;
+const ALL_PRODUCERS: i32 = 328;
+const POSITIONS: i32 = 223;
+const POSITIONS_OF_CLIENT: i32 = 221;
+const CHANGE_BROKER_CONFIG: i32 = 25;
 const QUERY_MESSAGE: i32 = 12;
 const VIEW_MESSAGE: i32 = 33;
 
@@ -68,6 +72,10 @@ async fn groups_are_created_and_their_members_shown() {
     assert_eq!(tool.call(Command::request(PUT_GROUP).body(group.to_string())).await.code, code::SUCCESS);
     let shown = body(&tool.call(Command::request(GROUP).field("group", "g")).await);
     assert_eq!(shown["retryMaxTimes"], 3);
+    assert_eq!(
+        (&shown["groupRetryPolicy"]["type"], &shown["attributes"]),
+        (&json!("CUSTOMIZED"), &json!({}))
+    );
     let topics = body(&tool.call(Command::request(TOPIC_LIST)).await);
     assert_eq!(topics["topicList"], json!(["%RETRY%g"]));
 
@@ -85,6 +93,41 @@ async fn groups_are_created_and_their_members_shown() {
     let shown = body(&tool.call(connections).await);
     assert_eq!(shown["connectionSet"][0]["clientId"], "one");
     assert_eq!(shown["subscriptionTable"]["t"]["subString"], "*");
+}
+
+#[tokio::test]
+async fn clients_are_asked_where_they_are() {
+    let proxy = proxy().await;
+    let (mut tool, mut member) = (connected(&proxy).await, connected(&proxy).await);
+    let ask = Command::request(POSITIONS).field("topic", "t").field("group", "g");
+    assert_eq!(tool.call(ask.clone()).await.code, code::SYSTEM_ERROR);
+    member.heartbeat("one", &["pg"], &["g"]).await;
+    assert_eq!(member.pushed().await.code, code::CONSUMERS_CHANGED);
+    tool.start(ask).await;
+    let asked = member.pushed().await;
+    assert_eq!((asked.code, asked.text("topic")), (POSITIONS_OF_CLIENT, Some("t")));
+    // As Apache's clients write it.
+    let positions = r#"{"brokerName":"broker-a","queueId":3,"topic":"t"}:7"#;
+    let told = format!(r#"{{"consumerTable":{{}},"messageQueueTable":{{{positions}}}}}"#);
+    let answer = Command { opaque: asked.opaque, flag: 1, ..Command::default() };
+    member.write(&answer.body(told)).await;
+    let answer = tool.read().await.expect("an answer");
+    assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
+    let told = format!(r#"{{"consumerTable":{{"one":{{{positions}}}}},"messageQueueTable":{{}}}}"#);
+    assert_eq!(answer.body, told);
+
+    let producers = body(&tool.call(Command::request(ALL_PRODUCERS)).await);
+    assert_eq!(producers["data"]["pg"][0]["clientId"], "one");
+}
+
+#[tokio::test]
+async fn a_brokers_configuration_stays_as_it_is() {
+    let proxy = proxy().await;
+    let mut tool = connected(&proxy).await;
+    let change = Command::request(CHANGE_BROKER_CONFIG).body("flushDiskType=SYNC_FLUSH");
+    let refused = tool.call(change).await;
+    assert_eq!(refused.code, code::NOT_SUPPORTED);
+    assert!(refused.remark.expect("a reason").contains("can't be changed through the proxy"));
 }
 
 #[tokio::test]

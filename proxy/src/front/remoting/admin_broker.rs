@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::name_server::TopicList;
-use super::request::{Answered, Request, json, success};
+use super::request::{Answered, Refusal, Request, json, success};
 use crate::error::ErrorKind;
 use crate::processor::{ClientFilter, ClientKind, ListBrokersCommand};
+use crate::remoting::response;
 use crate::service::millis;
 
-/// How long a search for the groups of a topic takes, apart from one group.
-const MAX_SEARCH: Duration = Duration::from_secs(1);
+/// How long a search for the groups of a topic takes, apart from one group. Tools wait for 5 s.
+const MAX_SEARCH: Duration = Duration::from_secs(3);
 
 /// GET_BROKER_CONFIG: what brokers and tools have in common, in the form of Java's properties.
 pub(super) async fn configuration(request: Request) -> Answered {
@@ -30,7 +31,15 @@ pub(super) async fn configuration(request: Request) -> Answered {
     Ok(success().body(text))
 }
 
-/// QUERY_TOPIC_CONSUME_BY_WHO: the groups that consume from a topic now, or have done so.
+/// UPDATE_BROKER_CONFIG. The proxy reads its own configuration at its start. That of Apache's brokers is not for everyone who may
+/// use the proxy: some settings name programs that a broker runs.
+pub(super) fn configure() -> Answered {
+    let text = "a broker's configuration can't be changed through the proxy: change the file of the proxy, or ask the broker itself";
+    Err(Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, text))
+}
+
+/// QUERY_TOPIC_CONSUME_BY_WHO: the groups that consume from a topic now, or have done so. An answer is complete: whether a topic
+/// is still needed is read from it.
 pub(super) async fn groups_of_topic(request: Request) -> Answered {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -47,8 +56,12 @@ pub(super) async fn groups_of_topic(request: Request) -> Answered {
     groups.extend(others.map(|client| client.group).filter(|group| !group.is_empty()));
     let until = Instant::now() + MAX_SEARCH;
     for group in processor.groups().await? {
-        if groups.contains(&group.name) || Instant::now() > until {
+        if groups.contains(&group.name) {
             continue;
+        }
+        if Instant::now() > until {
+            let text = format!("there are too many groups to look at all of them within {MAX_SEARCH:?}");
+            return Err(Refusal::new(response::SYSTEM_BUSY, text));
         }
         match processor.group_stats(&group.name, Some(topic)).await {
             Ok(stats) if stats.topics.iter().any(|topic| topic.queues.iter().any(|queue| queue.next > 0)) => {

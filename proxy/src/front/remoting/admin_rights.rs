@@ -11,7 +11,8 @@ pub(super) fn of(code: i32) -> &'static [Action] {
         | request::GET_ALL_TOPIC_CONFIG
         | request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG
         | request::GET_CONSUMER_CONNECTION_LIST
-        | request::GET_PRODUCER_CONNECTION_LIST => &[Action::List],
+        | request::GET_PRODUCER_CONNECTION_LIST
+        | request::GET_ALL_PRODUCER_INFO => &[Action::List],
         request::GET_TOPIC_CONFIG
         | request::GET_SUBSCRIPTION_GROUP_CONFIG
         | request::GET_TOPIC_STATS_INFO
@@ -21,6 +22,7 @@ pub(super) fn of(code: i32) -> &'static [Action] {
         | request::QUERY_TOPICS_BY_CONSUMER
         | request::GET_EARLIEST_MSG_STORE_TIME
         | request::GET_CONSUMER_RUNNING_INFO
+        | request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
         | request::GET_BROKER_RUNTIME_INFO
         | request::VIEW_MESSAGE_BY_ID
         | request::QUERY_MESSAGE => &[Action::Get],
@@ -30,6 +32,7 @@ pub(super) fn of(code: i32) -> &'static [Action] {
         }
         request::INVOKE_BROKER_TO_RESET_OFFSET
         | request::SET_MESSAGE_REQUEST_MODE
+        | request::UPDATE_BROKER_CONFIG
         | request::CONSUME_MESSAGE_DIRECTLY => &[Action::Update],
         request::DELETE_TOPIC_IN_BROKER
         | request::DELETE_TOPIC_IN_NAMESRV

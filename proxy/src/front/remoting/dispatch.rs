@@ -99,6 +99,7 @@ async fn administer(request: Request) -> Answered {
     match request.command.code {
         request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
         request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),
+        request::GET_ALL_PRODUCER_INFO => members_list::all_producers(&request),
         request::GET_CONSUMER_RUNNING_INFO => Box::pin(relay::running_info(request)).await,
         request::CONSUME_MESSAGE_DIRECTLY => Box::pin(relay::consume_directly(request)).await,
         request::UPDATE_AND_CREATE_TOPIC => Box::pin(admin_catalog::put_topic(request)).await,
@@ -114,6 +115,8 @@ async fn administer(request: Request) -> Answered {
         request::GET_TOPIC_STATS_INFO => Box::pin(admin_stats::topic_stats(request)).await,
         request::GET_CONSUME_STATS => Box::pin(admin_stats::consume_stats(request)).await,
         request::INVOKE_BROKER_TO_RESET_OFFSET => Box::pin(admin_reset::reset(request)).await,
+        request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => Box::pin(relay::positions(request)).await,
+        request::UPDATE_BROKER_CONFIG => admin_broker::configure(),
         request::GET_BROKER_CONFIG => Box::pin(admin_broker::configuration(request)).await,
         request::QUERY_TOPIC_CONSUME_BY_WHO => Box::pin(admin_broker::groups_of_topic(request)).await,
         request::QUERY_TOPICS_BY_CONSUMER => Box::pin(admin_broker::topics_of_group(request)).await,

@@ -94,6 +94,11 @@ impl Members {
         clients.values().filter(|session| session.produces(group)).cloned().collect()
     }
 
+    /// The connections of all clients, each once.
+    pub(super) fn clients(&self) -> Vec<Arc<Session>> {
+        self.clients.lock().values().cloned().collect()
+    }
+
     /// The groups with a member that subscribes to this topic.
     pub(super) fn subscribed_to(&self, topic: &str) -> BTreeSet<String> {
         let subscribes = |member: &Member| member.consumer.subscriptions.contains_key(topic);

@@ -1,15 +1,17 @@
 //! Who is in a group, for clients and administrators.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::consume;
 use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
 use super::request::{Answered, Refusal, Request, json};
-use super::session::Session;
+use super::session::{Registered, Session};
 use crate::layer::OperationKind;
 use crate::remoting::response;
+use crate::service::millis;
 
 /// A connection, as tools read it.
 #[derive(Serialize)]
@@ -76,6 +78,40 @@ pub(super) fn producers(request: &Request) -> Answered {
     json(&Body { connection_set: producers.iter().map(|session| Connection::of(session)).collect() })
 }
 
+/// GET_ALL_PRODUCER_INFO.
+pub(super) fn all_producers(request: &Request) -> Answered {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Producer {
+        client_id: String,
+        #[serde(rename = "remoteIP")]
+        remote_ip: String,
+        language: &'static str,
+        version: i32,
+        last_update_timestamp: i64,
+    }
+    #[derive(Serialize)]
+    struct Body {
+        data: BTreeMap<String, Vec<Producer>>,
+    }
+    // A client that has not reported for long is not connected any more.
+    let now = millis(SystemTime::now());
+    let mut data = BTreeMap::<_, Vec<_>>::new();
+    for session in request.shared.members.clients() {
+        let Registered { client, producers, .. } = session.registered();
+        for group in producers {
+            data.entry(group).or_default().push(Producer {
+                client_id: client.id.to_string(),
+                remote_ip: session.peer().to_string(),
+                language: client.language.name(),
+                version: client.version,
+                last_update_timestamp: now,
+            });
+        }
+    }
+    json(&Body { data })
+}
+
 /// GET_CONSUMER_LIST_BY_GROUP: the ids of a group's members, among which clients divide its queues. A client whose pulls
 /// are pops is told that it is alone: see [`consume::is_told_to_be_alone`].
 pub(super) fn consumer_ids(request: &Request) -> Answered {
@@ -85,7 +121,7 @@ pub(super) fn consumer_ids(request: &Request) -> Answered {
         consumer_id_list: Vec<&'a str>,
     }
     let group = request.text("consumerGroup")?;
-    request.check(OperationKind::Heartbeat, &(), &group.to_owned())?;
+    request.check(OperationKind::QueryAssignment, &(), &group.to_owned())?;
     let mut ids = request.shared.members.client_ids(group);
     if consume::is_told_to_be_alone(&request.shared, &request.session, group) {
         ids.retain(|id| *id == request.session.client().id);
