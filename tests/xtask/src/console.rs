@@ -47,8 +47,7 @@ pub(crate) fn command(workspace: &Workspace, artefacts: &Artefacts) -> Result<Op
     let mut tests = Tool::Node.command();
     // A browser at a time is enough for a small machine. The limit is for all tests of a file. What failed is said last,
     // where `cargo x test` looks for it.
-    let options =
-        ["--test", "--test-concurrency=1", "--test-timeout=600000", "--test-reporter=spec"];
+    let options = ["--test", "--test-concurrency=1", "--test-timeout=600000", "--test-reporter=spec"];
     tests.current_dir(workspace.root().join("tests/console")).args(options);
     tests.env("ROCKETMQ_THIN_PROXY", artefacts.program("rocketmq-thin-proxy"));
     tests.env("CONSOLE_PACKAGES", packages).env("CHROMIUM", chromium);
