@@ -355,7 +355,9 @@ impl Report for GroupReport {
             text = format!("{text}\n{}", table.text());
         }
         if self.truncated {
-            text.push_str("There are more topics than are shown: ask for one with --topic.\n");
+            text.push_str(
+                "There are more topics, or lite topics, than were counted. --topic asks for one topic.\n",
+            );
         }
         text
     }

@@ -98,7 +98,7 @@ struct GroupLine {
     rate_delivered: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_settled: Option<f64>,
-    /// Whether there are more topics than were looked at.
+    /// Whether there are more topics, or lite topics, than were looked at.
     truncated: bool,
     #[serde(skip)]
     age: Option<String>,

@@ -53,7 +53,7 @@ pub struct GroupSummary {
     pub rate_delivered: Option<f64>,
     /// Messages that were settled per second, over the last minute.
     pub rate_settled: Option<f64>,
-    /// Whether there are more topics than were looked at.
+    /// Whether there are more topics, or lite topics, than were looked at.
     pub truncated: bool,
 }
 

@@ -159,11 +159,12 @@ pub struct QueueStats {
 pub struct GroupStats {
     /// By topic.
     pub topics: Vec<GroupTopicStats>,
-    /// Whether topics were left out because there are too many.
+    /// Whether topics, or lite topics, were left out because there are too many.
     pub truncated: bool,
 }
 
-/// How far a group has got in a topic.
+/// How far a group has got in a topic. That of a LITE topic has one queue for all its lite topics together, with sums: of
+/// those that the group has received from, and those that a client of it is subscribed to now.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupTopicStats {
     /// The topic.

@@ -46,6 +46,18 @@ async fn lite_topics() {
         cpu_time() - cpu,
         resident()
     );
+    for _ in 0..4 {
+        let (start, cpu) = (Instant::now(), cpu_time());
+        let stats = services.administration.group_stats(GROUP, None).await.expect("statistics");
+        let found = stats.topics.first().map(|topic| (topic.queues[0].settled, topic.queues[0].lag));
+        let (settled, lag) = found.unwrap_or_default();
+        let truncated = if stats.truncated { ", truncated" } else { "" };
+        println!(
+            "statistics of the group in {:?}, CPU {:?}: {settled} settled, lag {lag}{truncated}",
+            start.elapsed(),
+            cpu_time() - cpu
+        );
+    }
     let mut delays = Vec::new();
     for number in 0..200 {
         let waiting = tokio::spawn({

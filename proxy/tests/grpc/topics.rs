@@ -79,6 +79,40 @@ async fn lite_topics_are_listed_and_their_messages_are_read() {
 }
 
 #[tokio::test]
+async fn a_group_is_told_how_far_it_is_behind_in_its_lite_topics() {
+    let proxy = Proxy::start().await;
+    let mut client = proxy.client().await;
+    for create in [
+        &["topic", "create", "chats", "--type", "lite"][..],
+        &["group", "create", "phones", "--lite-bind-topic", "chats"],
+    ] {
+        assert!(run(&proxy, create, "").await.status.success());
+    }
+    for (name, id) in [("one", "m1"), ("one", "m2"), ("two", "m3"), ("unsubscribed", "m4")] {
+        send_lite(&mut client, name, id).await;
+    }
+    let subscribe = pb::SyncLiteSubscriptionRequest {
+        action: pb::LiteSubscriptionAction::CompleteAdd.into(),
+        topic: support::resource("chats"),
+        group: support::resource("phones"),
+        lite_topic_set: vec!["one".to_owned(), "two".to_owned()],
+        ..Default::default()
+    };
+    let answer = client.sync_lite_subscription(support::request(subscribe)).await.expect("an answer");
+    assert_eq!(support::code(answer.into_inner().status), pb::Code::Ok);
+    let one = pb::ReceiveMessageRequest { batch_size: 1, ..receive_request("chats", "phones") };
+    receive(&mut client, one).await;
+
+    let stats = json(&proxy, &["group", "stats", "phones"]).await;
+    let [topic] = &stats["topics"].as_array().expect("a list")[..] else { panic!("{stats}") };
+    assert_eq!([&topic["topic"], &stats["truncated"]], [&"chats".into(), &serde_json::Value::from(false)]);
+    assert_eq!([&topic["lag"], &topic["in_flight"]], [3, 1]);
+    assert!(topic["oldest_unsettled"].is_string(), "{stats}");
+    let all = json(&proxy, &["group", "stats"]).await;
+    assert_eq!([&all["groups"][0]["lag"], &all["groups"][0]["in_flight"]], [3, 1]);
+}
+
+#[tokio::test]
 async fn updates_at_the_same_time_do_not_overwrite_each_other() {
     let proxy = Proxy::start().await;
     assert!(run(&proxy, &["group", "create", "g"], "").await.status.success());

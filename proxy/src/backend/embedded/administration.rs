@@ -10,6 +10,7 @@ use super::broker::Broker;
 use super::catalog::{Catalog, group_not_found};
 use super::clock;
 use super::keys;
+use super::lite_progress::{LiteProgress, progress_in_lite_topics};
 use super::lite_topics::LiteRecord;
 use super::meter::Meter;
 use super::progress::{Progress, State};
@@ -108,21 +109,31 @@ impl Administration for Broker {
     async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, ServiceError> {
         let group = self.catalog.group(group).ok_or_else(|| group_not_found(group))?;
         let only = topic.map(|topic| self.known_topic(topic)).transpose()?;
+        let bound = group.config.lite_bind_topic.as_ref().and_then(|bound| self.catalog.topic(bound));
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
-        let (mut begun, truncated) = blocking(move || {
+        let (is_bound, wanted) = (bound.is_some(), only.clone());
+        let (mut begun, mut truncated) = blocking(move || {
             let state = store.state()?;
-            let Some(topic) = only else { return begun(&state, &catalog, group.id) };
-            let first = state.prefix(keys::group_topic(group.id, topic.id())).next();
-            let has_begun =
-                first.map(|entry| entry.key().map_err(|e| unavailable(&e))).transpose()?.is_some();
-            Ok((Vec::from_iter(has_begun.then_some(topic)), false))
+            match wanted {
+                Some(topic) => begun_of(&state, vec![topic], group.id),
+                // The group's keys lead to each of its lite topics.
+                None if is_bound => begun_of(&state, catalog.topics(), group.id),
+                None => begun(&state, &catalog, group.id),
+            }
         })
         .await?;
+        begun.retain(|topic| bound.as_ref().is_none_or(|bound| bound.id() != topic.id()));
         begun.sort_by_key(|topic| topic.config().name);
         begun.truncate(MAX_TOPICS);
         let mut topics = Vec::with_capacity(begun.len());
         for topic in begun {
             topics.push(self.group_in_topic(&topic, group.id).await?);
+        }
+        let bound = bound.filter(|bound| only.is_none_or(|only| only.id() == bound.id()));
+        if let Some(bound) = bound {
+            let (stats, is_partial) = self.group_in_lite_topics(&bound, group.id).await?;
+            truncated |= is_partial;
+            topics.extend(stats);
         }
         Ok(GroupStats { topics, truncated })
     }
@@ -169,16 +180,38 @@ impl Broker {
                     stats.oldest = oldest.map(|at| time(at as i64));
                 }
             }
-            let rate =
-                |meter: fn(&Progress) -> &Meter| Some(known.as_deref().map_or(0.0, |of| meter(of).rate()));
-            Ok(GroupTopicStats {
-                topic: topic.config().name,
-                queues: stats,
-                rate_delivered: rate(|progress| &progress.delivered),
-                rate_settled: rate(|progress| &progress.settled),
-            })
+            Ok(with_rates(&topic, stats, known.as_deref()))
         })
         .await
+    }
+
+    /// The same for the lite topics of the LITE topic that a group is bound to. `None` if it has received from none and is
+    /// subscribed to none. Also returns whether some were left out.
+    async fn group_in_lite_topics(
+        &self,
+        topic: &Arc<Topic>,
+        group: u32,
+    ) -> Result<(Option<GroupTopicStats>, bool), ServiceError> {
+        let (store, catalog, topic) = (self.store.clone(), self.catalog.clone(), topic.clone());
+        let broker = self.config.broker_name.clone();
+        blocking(move || {
+            let LiteProgress { sum, lite_topics, truncated } =
+                progress_in_lite_topics(&store, &catalog, group, &topic)?;
+            let known = topic.peek_consumer(group);
+            let stats = || with_rates(&topic, vec![GroupQueueStats { broker, ..sum }], known.as_deref());
+            Ok(((lite_topics > 0).then(stats), truncated))
+        })
+        .await
+    }
+}
+
+fn with_rates(topic: &Topic, queues: Vec<GroupQueueStats>, progress: Option<&Progress>) -> GroupTopicStats {
+    let rate = |meter: fn(&Progress) -> &Meter| Some(progress.map_or(0.0, |of| meter(of).rate()));
+    GroupTopicStats {
+        topic: topic.config().name,
+        queues,
+        rate_delivered: rate(|progress| &progress.delivered),
+        rate_settled: rate(|progress| &progress.settled),
     }
 }
 
@@ -186,16 +219,16 @@ fn queue_stats(state: &State, queues: &[Arc<Queue>]) -> Vec<GroupQueueStats> {
     let now = clock::monotonic();
     let stats = queues.iter().enumerate().map(|(index, queue)| {
         let stats = state.queues().get(index).map_or_else(
-            || of_queue(&QueueProgress::default(), queue, now),
-            |known| of_queue(known, queue, now),
+            || of_queue(&QueueProgress::default(), queue.range(), now),
+            |known| of_queue(known, queue.range(), now),
         );
         GroupQueueStats { id: queue.id() as i32, ..stats }
     });
     stats.collect()
 }
 
-fn of_queue(progress: &QueueProgress, queue: &Queue, now: u64) -> GroupQueueStats {
-    let (start, end) = queue.range();
+/// A group's progress in a queue with this range.
+pub(super) fn of_queue(progress: &QueueProgress, (start, end): (u64, u64), now: u64) -> GroupQueueStats {
     // What retention has removed is not delivered any more.
     let next = progress.cursor().clamp(start, end);
     let leases = progress.leases();
@@ -213,11 +246,27 @@ fn of_queue(progress: &QueueProgress, queue: &Queue, now: u64) -> GroupQueueStat
     }
 }
 
+/// Those of the topics from which a group has received. None is left out. Reads the disk once for each.
+fn begun_of(
+    state: &Opened,
+    topics: Vec<Arc<Topic>>,
+    group: u32,
+) -> Result<(Vec<Arc<Topic>>, bool), ServiceError> {
+    let mut found = Vec::new();
+    for topic in topics {
+        if let Some(entry) = state.prefix(keys::group_topic(group, topic.id())).next() {
+            entry.key().map_err(|e| unavailable(&e))?;
+            found.push(topic);
+        }
+    }
+    Ok((found, false))
+}
+
 /// The topics from which a group has received, and whether some were left out. Reads the disk once for each.
 fn begun(state: &Opened, catalog: &Catalog, group: u32) -> Result<(Vec<Arc<Topic>>, bool), ServiceError> {
     let (mut found, mut from) = (Vec::new(), 0);
     let prefix = group.to_be_bytes();
-    // Lite topics are among them, and are not told one by one.
+    // Lite topics may be among them, of a group that was bound to a LITE topic once.
     for _ in 0..MAX_PROBES {
         let Some(entry) = state.range(keys::group_topic(group, from)..).next() else {
             return Ok((found, false));
@@ -246,7 +295,7 @@ fn ends(queue: &Queue, store: &Store) -> Result<(Option<SystemTime>, Option<Syst
 }
 
 /// When the message at this offset, or the next one that is there, was stored, in ms since 1970. Reads the disk.
-fn stored_at(queue: &Queue, store: &Store, offset: u64) -> Result<Option<u64>, ServiceError> {
+pub(super) fn stored_at(queue: &Queue, store: &Store, offset: u64) -> Result<Option<u64>, ServiceError> {
     if offset >= queue.end() {
         return Ok(None);
     }

@@ -193,7 +193,7 @@ impl Move {
         let written = change.commit(&self.progress_writer);
         let deliverable = freed.deliverable(&mut change, now);
         drop(change);
-        self.progress.settled.add(freed.count);
+        self.progress.count_settled(freed.count);
         self.progress.wake(deliverable);
         Ok((false, written))
     }

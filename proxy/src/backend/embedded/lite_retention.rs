@@ -31,6 +31,7 @@ impl Retention {
             if is_loaded || first_stored_at(&self.store, record.id)?.is_some_and(|first| first < oldest) {
                 let expired = Expired { stored_before: oldest, below: 0 };
                 self.remove_from_queue(&*self.catalog.lite.queue(&self.store, record)?, expired)?;
+                self.catalog.lite.messages_removed(record.id);
             }
             Ok(())
         })

@@ -191,6 +191,13 @@ impl Subscriptions {
         groups.into_iter().any(|group| group.subscribers.contains_key(lite_topic))
     }
 
+    /// The lite topics that clients of a group are subscribed to.
+    pub(super) fn of_group(&self, topic: u32, group: u32) -> HashSet<Arc<str>> {
+        let state = self.state.lock();
+        let group = state.topics.get(&topic).and_then(|groups| groups.get(&group));
+        group.into_iter().flat_map(|group| group.subscribers.keys().cloned()).collect()
+    }
+
     /// Notes that a client receives, until the result is dropped.
     pub(super) fn begin_receive(self: &Arc<Self>, key: MemberKey) -> ReceivingMember {
         let more = self.state.lock().member_or_new(&key).more.clone();

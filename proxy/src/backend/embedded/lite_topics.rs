@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::catalog::{Catalog, Deleted, deleted_key, read_id, record_key};
 use super::keys;
+use super::lite_ranges::LiteRanges;
 use super::lite_subscriptions::Subscriptions;
 use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
@@ -26,8 +27,10 @@ pub(super) struct LiteTopics {
     /// Those in memory, by the id of the LITE topic.
     loaded: RwLock<HashMap<u32, ByName>>,
     /// How many each LITE topic has, where they were counted. Locked for each load, creation and removal, so that there
-    /// is one at a time.
+    /// is one at a time, and while those that nobody uses are unloaded.
     counts: Mutex<HashMap<u32, usize>>,
+    /// Of those that are not in memory. Used with `counts` locked, so that none is loaded or unloaded meanwhile.
+    ranges: Mutex<LiteRanges>,
 }
 
 type ByName = HashMap<Arc<str>, Arc<Topic>>;
@@ -57,7 +60,14 @@ impl LiteRecord {
 impl LiteTopics {
     /// The lite topics on the disk. A LITE topic may have `max_per_topic`.
     pub(super) fn new(store: Arc<Store>, subscriptions: Arc<Subscriptions>, max_per_topic: usize) -> Self {
-        Self { store, subscriptions, max_per_topic, loaded: RwLock::default(), counts: Mutex::default() }
+        Self {
+            store,
+            subscriptions,
+            max_per_topic,
+            loaded: RwLock::default(),
+            counts: Mutex::default(),
+            ranges: Mutex::default(),
+        }
     }
 
     /// Who is subscribed to them.
@@ -68,6 +78,13 @@ impl LiteTopics {
     /// A lite topic that is in memory.
     pub(super) fn loaded(&self, parent: u32, name: &str) -> Option<Arc<Topic>> {
         self.loaded.read().get(&parent)?.get(name).cloned()
+    }
+
+    /// Those of a LITE topic that are in memory, by id.
+    pub(super) fn loaded_of(&self, parent: u32) -> HashMap<u32, Arc<Topic>> {
+        let loaded = self.loaded.read();
+        let topics = loaded.get(&parent).into_iter().flat_map(HashMap::values);
+        topics.map(|topic| (topic.id(), topic.clone())).collect()
     }
 
     /// All that are in memory.
@@ -100,6 +117,26 @@ impl LiteTopics {
             Some(queues) => Ok(queues[0].clone()),
             None => Queue::load(store, record.id, 0).map(Arc::new),
         }
+    }
+
+    /// Where a lite topic begins and ends on the disk: the first offset that is kept, and the one after the last. Reads the
+    /// disk the first time since it was in memory.
+    pub(super) fn stored_range(&self, id: u32) -> Result<(u64, u64), ServiceError> {
+        let _one_at_a_time = self.counts.lock();
+        self.ranges.lock().range(&self.store, id)
+    }
+
+    /// When the message at this offset of a lite topic, or the next one that is there, was stored, in ms since 1970. As
+    /// [`LiteTopics::stored_range`].
+    pub(super) fn stored_at(&self, id: u32, offset: u64) -> Result<Option<u64>, ServiceError> {
+        let _one_at_a_time = self.counts.lock();
+        self.ranges.lock().stored_at(&self.store, id, offset)
+    }
+
+    /// Says that messages of a lite topic were removed that may not be in memory.
+    pub(super) fn messages_removed(&self, id: u32) {
+        let _one_at_a_time = self.counts.lock();
+        self.ranges.lock().forget(id);
     }
 
     fn load_locked(&self, parent: &Arc<Topic>, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
@@ -231,6 +268,7 @@ impl LiteTopics {
         batch.remove(&state, key(record.parent, &record.name));
         batch.insert(&state, deleted_key(Deleted::Topic(record.id)), Vec::new());
         counts.remove(&record.parent);
+        self.ranges.lock().forget(record.id);
         self.store.commit_catalog(batch)?;
         Ok(true)
     }
@@ -259,9 +297,17 @@ impl LiteTopics {
         for topic in self.all_loaded() {
             topic.unload_idle();
         }
+        let _one_at_a_time = self.counts.lock();
         let mut loaded = self.loaded.write();
+        let mut ranges = self.ranges.lock();
         for topics in loaded.values_mut() {
-            topics.retain(|_, topic| Arc::strong_count(topic) > 1 || !topic.is_unloaded());
+            topics.retain(|_, topic| {
+                let stays = Arc::strong_count(topic) > 1 || !topic.is_unloaded();
+                if !stays {
+                    ranges.forget(topic.id());
+                }
+                stays
+            });
         }
         loaded.retain(|_, topics| !topics.is_empty());
     }
@@ -270,6 +316,7 @@ impl LiteTopics {
     pub(super) fn forget(&self, parent: u32) {
         self.loaded.write().remove(&parent);
         self.counts.lock().remove(&parent);
+        self.ranges.lock().clear();
     }
 }
 

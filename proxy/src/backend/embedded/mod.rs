@@ -44,6 +44,8 @@ mod lease;
 mod lease_expiry;
 mod leased_batch;
 mod lite_member;
+mod lite_progress;
+mod lite_ranges;
 mod lite_receive;
 mod lite_retention;
 mod lite_send;

@@ -45,9 +45,9 @@ pub(super) struct Progress {
     pub(super) forwards: Mutex<BTreeMap<(usize, u64), ForwardState>>,
     /// Notified when a move to the dead-letter topic ends.
     pub(super) forward_ended: Notify,
-    /// Messages that were delivered.
+    /// Messages that were delivered, those of the lite topics of a LITE topic included.
     pub(super) delivered: Meter,
-    /// Deliveries that were settled.
+    /// Deliveries that were settled, likewise.
     pub(super) settled: Meter,
     more: Notify,
     waiting: Waiting,
@@ -151,6 +151,28 @@ impl Progress {
             state.queues.iter().any(|queue| queue.leases().iter().any(|(_, lease)| lease.is_last(max)))
         };
         self.lock().is_some_and(|state| is_last(&state))
+    }
+
+    /// Counts messages that were delivered.
+    pub(super) fn count_delivered(&self, count: usize) {
+        self.count(|progress| progress.delivered.add(count));
+    }
+
+    /// Counts deliveries that were settled.
+    pub(super) fn count_settled(&self, count: usize) {
+        self.count(|progress| progress.settled.add(count));
+    }
+
+    /// What happens in a lite topic counts for its LITE topic.
+    fn count(&self, add: impl FnOnce(&Self)) {
+        match &self.lite {
+            None => add(self),
+            Some(lite) => {
+                if let Some(progress) = lite.parent.peek_consumer(self.group) {
+                    add(&progress);
+                }
+            }
+        }
     }
 
     /// Notes that a request uses it.

@@ -44,16 +44,22 @@ impl QueueProgress {
         start: GroupStart,
         store: &Store,
     ) -> Result<(), ServiceError> {
-        self.cursor = match self.is_recorded() {
-            true => self.derived_cursor(),
+        let start = match self.is_recorded() {
+            true => 0,
             false => start_of_new_group(queue, start, store)?,
         };
+        self.go_on(start, queue.end());
+        Ok(())
+    }
+
+    /// Ends the loading, in a queue with this end. A group that has not begun begins at `start`.
+    pub(super) fn go_on(&mut self, start: u64, end: u64) {
+        self.cursor = if self.is_recorded() { self.derived_cursor() } else { start };
         // A power failure may have lost messages that were not flushed, but not the progress in them.
-        while let Some(offset) = self.leases.last_offset().filter(|offset| *offset >= queue.end()) {
+        while let Some(offset) = self.leases.last_offset().filter(|offset| *offset >= end) {
             self.end_lease(offset);
         }
-        self.advance(self.cursor.min(queue.end()));
-        Ok(())
+        self.advance(self.cursor.min(end));
     }
 
     /// Whether the disk holds the group's cursor.

@@ -235,7 +235,7 @@ impl Request<'_> {
         let written = change.commit(&self.broker.progress_writer);
         if !batch.taken.is_empty() {
             self.broker.expiry.schedule(&self.progress, &mut change, wanted.visible_at);
-            self.progress.delivered.add(batch.taken.len());
+            self.progress.count_delivered(batch.taken.len());
         }
         Ok((batch, written))
     }

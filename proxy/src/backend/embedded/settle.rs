@@ -79,7 +79,7 @@ impl Broker {
         let written = change.commit(&self.progress_writer);
         let deliverable = freed.deliverable(&mut change, now);
         drop(change);
-        group.progress.settled.add(freed.count);
+        group.progress.count_settled(freed.count);
         group.progress.wake(deliverable);
         Ok((outcomes, written))
     }

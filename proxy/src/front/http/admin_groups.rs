@@ -203,7 +203,7 @@ struct GroupLine {
     rate_delivered: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_settled: Option<f64>,
-    /// Whether there are more topics than were looked at.
+    /// Whether there are more topics, or lite topics, than were looked at.
     truncated: bool,
 }
 
@@ -250,11 +250,11 @@ pub(super) struct InTopic {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GroupDetails {
     topics: Vec<TopicProgress>,
-    /// Whether topics were left out.
+    /// Whether topics, or lite topics, were left out.
     truncated: bool,
 }
 
-/// How far a group has got in a topic.
+/// How far a group has got in a topic. That of a LITE topic has one queue for all its lite topics together, with sums.
 #[derive(Debug, Serialize, ToSchema)]
 struct TopicProgress {
     topic: String,
