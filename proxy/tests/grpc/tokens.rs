@@ -1,6 +1,7 @@
 //! Session tokens: an issuer of the tests makes them, good ones and forged ones.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -14,6 +15,7 @@ use rocketmq_thin_proxy::layer::IssuerConfig;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::access::{Guarded, offline};
 use crate::classic::{Classic, code as classic_code, send as classic_send};
@@ -83,23 +85,19 @@ struct Trusting {
     _folder: TempDir,
 }
 
+/// A configured issuer whose keys are there.
+fn issuer(keys: &str) -> IssuerConfig {
+    let text = format!("issuer = '{ISSUER}'\naudiences = ['mq']\n{keys}");
+    IssuerConfig { leeway: Duration::ZERO, ..toml::from_str(&text).expect("an issuer") }
+}
+
 impl Trusting {
     async fn start(signer: &Signer) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let keys = folder.path().join("keys.json");
         std::fs::write(&keys, json!({"keys": [signer.jwk()]}).to_string()).expect("written");
-        let rights: &[&[&str]] = &[&["Topic:orders", "pub,sub"], &["Group:billing", "sub"]];
-        let issuer = IssuerConfig {
-            leeway: Duration::ZERO,
-            ..toml::from_str(&format!(
-                "issuer = '{ISSUER}'\naudiences = ['mq']\nkeys_file = '{}'",
-                keys.display()
-            ))
-            .expect("an issuer")
-        };
-        let users: [(&str, &[&[&str]]); 1] = [("billing", rights)];
-        let configured = Guarded::start_with(&users, |config| config.access.issuers.push(issuer));
-        Self { guarded: configured.await.0, keys, _folder: folder }
+        let issuer = issuer(&format!("keys_file = '{}'", keys.display()));
+        Self { guarded: guarded(issuer).await, keys, _folder: folder }
     }
 
     /// What is said to a send over gRPC.
@@ -107,6 +105,11 @@ impl Trusting {
         let order = pb::SendMessageRequest { messages: vec![message("orders", "1", "one")] };
         let sent = self.guarded.proxy.client().await.send_message(with(request(order), token)).await;
         sent.expect("an answer").into_inner().status.expect("a status")
+    }
+
+    /// Sends until the keys that have signed the token are there.
+    async fn send_until_accepted(&self, token: &str) {
+        while self.send(token).await.code() != pb::Code::Ok {}
     }
 
     /// The status and text of the answer to a send over HTTP.
@@ -118,6 +121,13 @@ impl Trusting {
         let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
         (answer.status.as_u16(), detail)
     }
+}
+
+/// A proxy with a user whom tokens of the issuer may name.
+async fn guarded(issuer: IssuerConfig) -> Guarded {
+    let rights: &[&[&str]] = &[&["Topic:orders", "pub,sub"], &["Group:billing", "sub"]];
+    let users: [(&str, &[&[&str]]); 1] = [("billing", rights)];
+    Guarded::start_with(&users, |config| config.access.issuers.push(issuer)).await.0
 }
 
 fn with<T>(mut request: tonic::Request<T>, token: &str) -> tonic::Request<T> {
@@ -258,4 +268,47 @@ async fn keys_are_rotated_and_users_disabled_without_a_restart() {
     });
     assert!(["OK", "User:billing is disabled."].contains(&ended.as_str()), "{ended}");
     assert_eq!(waits(&token).await, "User:billing is disabled.");
+}
+
+#[tokio::test]
+async fn keys_that_an_issuer_publishes_are_fetched_again_when_one_is_missing() {
+    let (old, new) = (Signer::new("k1"), Signer::new("k2"));
+    let published = Arc::new(Mutex::new(json!({"keys": [old.jwk()]})));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let site = tokio::spawn(publish(listener, published.clone()));
+    let guarded = guarded(issuer(&format!("keys_url = 'http://{address}/keys'"))).await;
+    let trusting =
+        Trusting { guarded, keys: PathBuf::new(), _folder: tempfile::tempdir().expect("a folder") };
+
+    let token = old.token(&claims());
+    trusting.send_until_accepted(&token).await;
+    let mut client = trusting.guarded.proxy.client().await;
+    let mut receive = async || {
+        let wanted = with(request(receive_request("orders", "billing")), &token);
+        receive_as(&mut client, wanted).await.status.message
+    };
+    assert_eq!(receive().await, "OK");
+    *published.lock().expect("not poisoned") = json!({"keys": [new.jwk()]});
+    let other = new.token(&claims());
+    let (ended, ()) = tokio::join!(receive(), trusting.send_until_accepted(&other));
+    assert!(
+        ["OK", "the key of the session token is not known any more."].contains(&ended.as_str()),
+        "{ended}"
+    );
+    assert!(trusting.send(&token).await.message.contains("a key that is not known"));
+    site.abort();
+    // What is known stays when the issuer is away.
+    assert_eq!(trusting.send(&other).await.code(), pb::Code::Ok);
+}
+
+/// Answers each request with what is published.
+async fn publish(listener: tokio::net::TcpListener, published: Arc<Mutex<Value>>) {
+    loop {
+        let (mut socket, _) = listener.accept().await.expect("a connection");
+        let _ = socket.read(&mut [0; 1024]).await;
+        let body = published.lock().expect("not poisoned").to_string();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let _ = socket.write_all(answer.as_bytes()).await;
+    }
 }

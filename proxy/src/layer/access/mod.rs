@@ -43,7 +43,7 @@ use rights::Needs;
 pub use rules::{Asked, Rules};
 pub use seal::{Secret, SecretKey};
 use signature::Signature;
-use token::Issuers;
+use token::{ChangedIssuer, Issuers};
 pub use token::{IssuerConfig, IssuerMistake};
 
 /// How often the files are looked at. A change takes effect within this time.
@@ -231,11 +231,19 @@ impl AccessControl {
             }
         };
         match &self.source {
-            Source::File(..) => files.await,
+            Source::File(..) => {
+                tokio::join!(files, self.fetch_keys());
+            }
             Source::Brokers(brokers) => {
-                tokio::join!(files, self.follow(&**brokers));
+                tokio::join!(files, self.fetch_keys(), self.follow(&**brokers));
             }
         }
+    }
+
+    /// Fetches keys of issuers that publish them.
+    async fn fetch_keys(&self) {
+        let issuers = self.in_force.borrow().issuers.clone();
+        issuers.fetch(|changed| self.put(None, vec![changed])).await;
     }
 
     /// Asks brokers for their users and policies, again and again.
@@ -248,7 +256,7 @@ impl AccessControl {
                     if known.as_ref() != Some(&rights) {
                         let rules = brokers::rules(&rights);
                         tracing::info!(users = rules.users(), "the brokers' users and policies have changed");
-                        self.put(Some(rules), None);
+                        self.put(Some(rules), Vec::new());
                         known = Some(rights);
                     }
                 }
@@ -274,13 +282,16 @@ impl AccessControl {
     }
 
     /// Puts what has changed in force.
-    fn put(&self, rules: Option<Rules>, issuers: Option<Issuers>) {
-        if rules.is_none() && issuers.is_none() {
+    fn put(&self, rules: Option<Rules>, issuers: Vec<ChangedIssuer>) {
+        if rules.is_none() && issuers.is_empty() {
             return;
         }
         self.in_force.send_modify(|in_force| {
             let rules = rules.map_or_else(|| in_force.rules.clone(), Arc::new);
-            let issuers = issuers.map_or_else(|| in_force.issuers.clone(), Arc::new);
+            let issuers = match issuers.is_empty() {
+                true => in_force.issuers.clone(),
+                false => Arc::new(in_force.issuers.with(issuers)),
+            };
             *in_force = Arc::new(InForce { rules, issuers });
         });
     }

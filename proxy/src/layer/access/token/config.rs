@@ -6,6 +6,8 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
+use super::key_set::KeySet;
+
 /// What clocks of different machines may differ by at most.
 const MAX_LEEWAY: Duration = Duration::from_secs(60 * 60);
 
@@ -19,7 +21,12 @@ pub struct IssuerConfig {
     pub audiences: Vec<String>,
     /// The file with its public keys: a JSON Web Key Set, or public keys and certificates in PEM. It is read again when it
     /// changes.
-    pub keys_file: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_file: Option<PathBuf>,
+    /// Where the issuer publishes its JSON Web Key Set, instead of a file. It is fetched at the start, every five minutes, and
+    /// when a token is signed with another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_url: Option<String>,
     /// The algorithms that its tokens may be signed with.
     #[serde(default = "all_algorithms")]
     pub algorithms: Vec<String>,
@@ -69,6 +76,21 @@ impl IssuerConfig {
                 let remedy =
                     "merge them: one issuer may have several audiences, and several keys in its file";
                 mistake("issuer", "two entries have this issuer", remedy);
+            }
+            match (&config.keys_file, &config.keys_url) {
+                (None, None) => {
+                    let remedy = "add keys_file = \"FILE\", or keys_url = \"https://…\"";
+                    mistake("keys_file", "nothing says where its public keys are", remedy);
+                }
+                (Some(_), Some(_)) => {
+                    mistake("keys_url", "there is a keys_file, too", "remove one of them");
+                }
+                (None, Some(url)) => {
+                    if let Err(problem) = KeySet::at(url) {
+                        mistake("keys_url", &problem, "write the https address of its JSON Web Key Set");
+                    }
+                }
+                (Some(_), None) => {}
             }
             if config.audiences.is_empty() || config.audiences.iter().any(String::is_empty) {
                 let problem = "it names no audience, or an empty one, so that tokens for other services would be accepted";

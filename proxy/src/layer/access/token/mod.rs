@@ -2,6 +2,7 @@
 //! do is said by the policies.
 
 mod config;
+mod key_set;
 mod keys;
 mod ring;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::future::join_all;
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use jsonwebtoken::errors::{Error as TokenError, ErrorKind as TokenErrorKind};
 use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header};
@@ -18,17 +20,19 @@ use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 use super::file::{AccessError, Stamp};
 use super::unauthorized;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
 pub use config::{IssuerConfig, IssuerMistake};
+use key_set::KeySet;
 use keys::Key;
 
 /// The longest token: headers have 8 KiB by default. Those of real issuers have one or two thousand characters.
 const MAX_TOKEN: usize = 6 << 10;
-/// The largest file of keys.
+/// The largest file of keys, and the largest set that is fetched.
 const MAX_KEYS_FILE: u64 = 1 << 20;
 /// How many tokens are remembered as valid.
 const REMEMBERED: usize = 10_000;
@@ -45,8 +49,14 @@ struct Issuer {
     config: IssuerConfig,
     validation: Validation,
     keys: Vec<Key>,
-    stamp: Stamp,
+    /// What the file of keys looked like, if they are in a file.
+    stamp: Option<Stamp>,
+    /// Told when a token is signed with a key that is not among them.
+    missing_key: Arc<Notify>,
 }
+
+/// What an issuer is now, and its index.
+pub(super) struct ChangedIssuer(usize, Arc<Issuer>);
 
 /// A token that was found valid.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,34 +93,52 @@ impl Issuers {
         Self { issuers, verified: Cache::new(REMEMBERED) }
     }
 
-    /// Reads the keys again whose files have changed. Returns nothing if none has. An issuer whose file has a mistake keeps its
-    /// keys, until the next change.
-    pub(super) fn reloaded(&self) -> Option<Self> {
-        let mut changed = false;
-        let reload = |issuer: &Arc<Issuer>| {
-            let stamp = Stamp::of(&issuer.config.keys_file);
+    /// The issuers whose files of keys have changed, with what is in them now. An issuer whose file has a mistake keeps its keys,
+    /// until the next change.
+    pub(super) fn reloaded(&self) -> Vec<ChangedIssuer> {
+        let changed = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
+            let stamp = issuer.config.keys_file.as_deref().map(Stamp::of);
             if stamp == issuer.stamp {
-                return issuer.clone();
+                return None;
             }
-            changed = true;
             let name = &issuer.config.issuer;
-            Arc::new(match Issuer::open(&issuer.config) {
+            let reloaded = match Issuer::open(&issuer.config) {
                 Ok(reloaded) => {
-                    tracing::info!(
-                        issuer = name,
-                        keys = reloaded.keys.len(),
-                        "the keys of an issuer have changed"
-                    );
+                    let keys = reloaded.keys.len();
+                    tracing::info!(issuer = name, keys, "the keys of an issuer have changed");
                     reloaded
                 }
                 Err(error) => {
                     tracing::error!(issuer = name, %error, "the keys of an issuer stay as they were");
                     Issuer { stamp, ..(**issuer).clone() }
                 }
-            })
-        };
-        let issuers = self.issuers.iter().map(reload).collect();
-        changed.then(|| Self::of(issuers))
+            };
+            Some(ChangedIssuer(index, Arc::new(reloaded)))
+        });
+        changed.collect()
+    }
+
+    /// These issuers, with what has changed. Tokens are checked again.
+    pub(super) fn with(&self, changes: Vec<ChangedIssuer>) -> Self {
+        let mut issuers = self.issuers.clone();
+        for ChangedIssuer(index, issuer) in changes {
+            issuers[index] = issuer;
+        }
+        Self::of(issuers)
+    }
+
+    /// Fetches the keys of issuers that publish them, again and again, and hands changes over.
+    pub(super) async fn fetch(&self, hand_over: impl Fn(ChangedIssuer)) {
+        let fetches = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
+            let set = KeySet::at(issuer.config.keys_url.as_deref()?).ok()?;
+            let hand_over = &hand_over;
+            let hand_over = move |keys| {
+                let changed = Issuer { keys, ..(**issuer).clone() };
+                hand_over(ChangedIssuer(index, Arc::new(changed)));
+            };
+            Some(key_set::follow(set, &issuer.config.issuer, &issuer.missing_key, hand_over))
+        });
+        join_all(fetches).await;
     }
 
     /// The token that decides who sends a request, whatever else was sent. Without issuers, a token beside a signature is
@@ -154,9 +182,13 @@ impl Issuers {
         if !issuer.validation.algorithms.contains(&header.alg) {
             return Err(refused(&TokenErrorKind::InvalidAlgorithm.into()));
         }
-        let fitting = issuer.keys.iter().filter(|key| key.fits(header.kid.as_deref(), header.alg));
+        let mut fitting =
+            issuer.keys.iter().filter(|key| key.fits(header.kid.as_deref(), header.alg)).peekable();
         let mut refusal =
             unauthorized("the session token is signed with a key that is not known.".to_owned());
+        if fitting.peek().is_none() {
+            issuer.missing_key.notify_one();
+        }
         let validation = issuer.validation_of(header.alg);
         for key in fitting {
             match decode(token, &key.key, &validation) {
@@ -184,7 +216,7 @@ impl Issuers {
 }
 
 impl IssuerConfig {
-    /// Reads the keys.
+    /// Reads the keys, if they are in a file.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -195,11 +227,15 @@ impl IssuerConfig {
 
 impl Issuer {
     fn open(config: &IssuerConfig) -> Result<Self, AccessError> {
-        let path = &config.keys_file;
         // A change after this is seen at the next look.
-        let stamp = Stamp::of(path);
-        let text = read(path).map_err(|source| AccessError::System { path: path.clone(), source })?;
-        let keys = keys::read(&text).map_err(|reason| AccessError::Content { path: path.clone(), reason })?;
+        let stamp = config.keys_file.as_deref().map(Stamp::of);
+        let keys = match &config.keys_file {
+            Some(path) => {
+                let text = read(path).map_err(|source| AccessError::System { path: path.clone(), source })?;
+                keys::read(&text).map_err(|reason| AccessError::Content { path: path.clone(), reason })?
+            }
+            None => Vec::new(),
+        };
         let mut validation = Validation {
             algorithms: config.allowed().collect(),
             leeway: config.leeway.as_secs(),
@@ -209,7 +245,7 @@ impl Issuer {
         validation.set_issuer(&[&config.issuer]);
         validation.set_audience(&config.audiences);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        Ok(Self { config: config.clone(), validation, keys, stamp })
+        Ok(Self { config: config.clone(), validation, keys, stamp, missing_key: Arc::default() })
     }
 
     /// What a token that is signed with this algorithm must have.

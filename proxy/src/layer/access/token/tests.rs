@@ -48,7 +48,8 @@ fn accepts(keys: &str, algorithms: &[&str], token: &str) -> Result<String, Strin
     let config = IssuerConfig {
         issuer: "https://issuer.example".to_owned(),
         audiences: vec!["mq".to_owned()],
-        keys_file,
+        keys_file: Some(keys_file),
+        keys_url: None,
         algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
         leeway: Duration::ZERO,
         user_claim: "sub".to_owned(),
