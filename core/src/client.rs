@@ -58,6 +58,7 @@ impl Client {
     /// reached: within a second if nobody listens, otherwise at [`ClientOptions::startup_timeout`] (see
     /// [`Startup`]). `Unauthenticated` if the credentials provider failed.
     pub async fn connect(options: ClientOptions) -> Result<Self> {
+        check("connect", options.flaw())?;
         let mut options = options.bounded();
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
         let tls = if https { options.tls.clone().for_https() } else { options.tls.clone() };
@@ -150,13 +151,14 @@ impl Client {
         self.0.servers.metrics(self.0.routes.client_id())
     }
 
-    /// Closes every producer and consumer made from this client, side by side, within `deadline`.
+    /// Closes every producer and consumer made from this client, side by side, within `deadline`. The report does not
+    /// repeat those that were closed before.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
         self.0.closed.store(true, Ordering::SeqCst);
         let members = std::mem::take(&mut *self.0.members.lock());
-        let closes = members.iter().filter_map(Weak::upgrade).map(|member| member.close(deadline));
-        let reports = join_all(closes).await;
+        let open = members.iter().filter_map(Weak::upgrade).filter(|member| !member.is_closed());
+        let reports = join_all(open.map(|member| member.close(deadline))).await;
         self.0.routes.stop();
         self.0.servers.end_export(crate::options::deadline(start, deadline)).await;
         self.0.servers.credentials.close();

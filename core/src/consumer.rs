@@ -41,8 +41,8 @@ use crate::{
 /// Receives messages, one call at a time. Cheap to clone; clones are the same consumer.
 ///
 /// Polls of several topics and brokers run side by side. A poll goes on when its [`receive`](Self::receive) has
-/// returned or was cancelled; what it brings is kept for the next receive or [stream](Self::messages). The leases of
-/// deliveries that wait are kept until nothing was received for five minutes. After that the deliveries are given back,
+/// returned or was cancelled, for up to 20 s; what it brings is kept for the next receive or [stream](Self::messages). The
+/// leases of deliveries that wait are kept until nothing was received for a minute. After that the deliveries are given back,
 /// so that another consumer of the group can have them; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
 ///
 /// Dropping the last clone without [`close`](Self::close) ends polling. What was received and not acknowledged
@@ -132,7 +132,8 @@ impl SimpleConsumer {
         subscribed.iter().map(|it| Subscription::new(&*it.source.topic, it.source.filter.clone())).collect()
     }
 
-    /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time.
+    /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time. A wait of zero returns what
+    /// has arrived already: the poll that it starts brings messages, or an error, to a later receive.
     ///
     /// Cancelling the future loses no message: what has arrived goes to the next receive or to a
     /// [stream](Self::messages).
@@ -355,6 +356,10 @@ impl Inner {
 impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
         async move { SimpleConsumer(self).close(deadline).await }.boxed()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.member.is_closed()
     }
 }
 

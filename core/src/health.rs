@@ -97,6 +97,20 @@ impl Health {
     }
 }
 
+/// What may not work at one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Part {
+    pub(crate) endpoint: Arc<str>,
+    /// The topic that is received from; `None` for the telemetry stream.
+    pub(crate) topic: Option<Arc<str>>,
+}
+
+impl Part {
+    pub(crate) fn telemetry(endpoint: &Arc<str>) -> Self {
+        Self { endpoint: endpoint.clone(), topic: None }
+    }
+}
+
 /// Announces that the health of a client may have changed, and knows what its sessions say.
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
@@ -105,11 +119,11 @@ pub(crate) struct Monitor {
     closed: AtomicBool,
 }
 
-/// What keeps the telemetry streams of one session from working.
+/// What keeps the telemetry streams of one session from working, and its push consumer from receiving.
 #[derive(Debug)]
 pub(crate) struct SessionHealth {
     monitor: Weak<Monitor>,
-    errors: Mutex<HashMap<Arc<str>, Error>>,
+    errors: Mutex<HashMap<Part, Error>>,
     ended: AtomicBool,
 }
 
@@ -147,25 +161,28 @@ impl Monitor {
         session
     }
 
-    /// What keeps the telemetry streams to an endpoint from working.
+    /// What does not work at an endpoint.
     pub(crate) fn trouble(&self, endpoint: &str) -> Option<Error> {
         let sessions = self.sessions.lock();
         let live = sessions.iter().filter_map(Weak::upgrade).filter(|it| !it.ended.load(Ordering::SeqCst));
-        live.into_iter().find_map(|session| session.errors.lock().get(endpoint).cloned())
+        live.into_iter().find_map(|session| {
+            let errors = session.errors.lock();
+            errors.iter().find(|(part, _)| *part.endpoint == *endpoint).map(|(_, error)| error.clone())
+        })
     }
 }
 
 impl SessionHealth {
-    /// Notes that the stream to an endpoint works, or is not needed any more.
-    pub(crate) fn good(&self, endpoint: &str) {
-        if self.errors.lock().remove(endpoint).is_some() {
+    /// Notes that a part works, or is not needed any more.
+    pub(crate) fn good(&self, part: &Part) {
+        if self.errors.lock().remove(part).is_some() {
             self.poke();
         }
     }
 
-    /// Notes that the stream to an endpoint failed.
-    pub(crate) fn bad(&self, endpoint: &Arc<str>, error: &Error) {
-        self.errors.lock().insert(endpoint.clone(), error.clone());
+    /// Notes that a part failed.
+    pub(crate) fn bad(&self, part: Part, error: &Error) {
+        self.errors.lock().insert(part, error.clone());
         self.poke();
     }
 
@@ -221,12 +238,13 @@ mod tests {
         let monitor = Arc::new(Monitor::default());
         let [one, two] = [monitor.watch_session(), monitor.watch_session()];
         let mut changes = monitor.changes();
-        let endpoint: Arc<str> = "h:1".into();
-        one.bad(&endpoint, &error());
-        two.bad(&endpoint, &error());
+        let telemetry = Part::telemetry(&"h:1".into());
+        one.bad(telemetry.clone(), &error());
+        two.bad(Part { topic: Some("t".into()), ..telemetry.clone() }, &error());
         assert!(changes.has_changed().unwrap());
         assert!(monitor.trouble("h:1").is_some() && monitor.trouble("h:2").is_none());
-        one.good(&endpoint);
+        one.good(&telemetry);
+        two.good(&telemetry);
         assert!(monitor.trouble("h:1").is_some());
         changes.mark_unchanged();
         two.end();

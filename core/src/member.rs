@@ -23,6 +23,9 @@ use crate::{
 pub(crate) trait Closable: Send + Sync {
     /// Closes it within `deadline`.
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport>;
+
+    /// Whether a close has ended, whose report said all.
+    fn is_closed(&self) -> bool;
 }
 
 /// The part that producers and consumers share. `K` is where a batch goes, `C` the call that carries it.
@@ -42,6 +45,11 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
 
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+
+    /// Whether a close has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.session.stop().is_cancelled()
     }
 
     /// Counts one more call in flight.

@@ -234,6 +234,10 @@ impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
         async move { Producer(self).close(deadline).await }.boxed()
     }
+
+    fn is_closed(&self) -> bool {
+        self.member.is_closed()
+    }
 }
 
 impl fmt::Debug for Producer {

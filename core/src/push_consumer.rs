@@ -168,6 +168,10 @@ impl Closable for Inner {
         }
         .boxed()
     }
+
+    fn is_closed(&self) -> bool {
+        self.member.is_closed()
+    }
 }
 
 impl fmt::Debug for PushConsumer {

@@ -144,6 +144,19 @@ impl ClientOptions {
         self
     }
 
+    /// What is wrong with these options.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        if self.request_timeout.is_zero() {
+            Some("request_timeout is 0")
+        } else if self.operation_timeout.is_zero() {
+            Some("operation_timeout is 0")
+        } else if self.startup_timeout.is_zero() && self.startup != Startup::Lazy {
+            Some("startup_timeout is 0; to start without servers, choose a lazy startup")
+        } else {
+            None
+        }
+    }
+
     /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
     pub(crate) fn bounded(self) -> Self {
         let bound = |duration: Duration| duration.min(LONGEST_WAIT);

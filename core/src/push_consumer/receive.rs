@@ -8,9 +8,10 @@ use super::inner::Inner;
 use crate::{
     consumer::{LONGEST_POLL, Poller, SHORTEST_POLL},
     error::{Error, Result},
+    health::Part,
     options::Subscription,
     route::TopicRoute,
-    rpc::Backoff,
+    rpc::{Backoff, Verdict, verdict},
     wire::{Poll, Source},
 };
 
@@ -21,6 +22,8 @@ struct Broker {
     topic: Arc<str>,
     poller: Poller,
     failing: bool,
+    /// Where the server refuses to deliver, as long as it does.
+    refused: Option<Part>,
 }
 
 impl Inner {
@@ -94,6 +97,7 @@ impl Broker {
             topic: source.topic.clone(),
             name,
             failing: false,
+            refused: None,
         }
     }
 
@@ -125,6 +129,7 @@ impl Broker {
     }
 
     fn succeeded(&mut self) {
+        self.forget_refusal();
         if std::mem::take(&mut self.failing) {
             tracing::info!(
                 topic = &*self.topic,
@@ -135,17 +140,41 @@ impl Broker {
     }
 
     fn failed(&mut self, error: &Error) {
+        let was_failing = std::mem::replace(&mut self.failing, true);
         let (topic, broker) = (&*self.topic, &*self.name);
-        if std::mem::replace(&mut self.failing, true) {
+        if verdict(error) == Verdict::Fail {
+            if self.refused.is_none() {
+                tracing::error!(%error, topic, broker, "the server refuses to deliver messages; trying again");
+            }
+            self.note_refusal(error);
+        } else if was_failing {
             tracing::debug!(%error, topic, broker, "a receive failed again");
         } else {
             tracing::warn!(%error, topic, broker, "a receive failed; trying again");
+        }
+    }
+
+    /// Makes the refusal part of the client's health: handlers see nothing of it.
+    fn note_refusal(&mut self, error: &Error) {
+        let Some(endpoint) = error.endpoint() else { return };
+        let part = Part { endpoint: endpoint.into(), topic: Some(self.topic.clone()) };
+        if self.refused.as_ref() != Some(&part) {
+            self.forget_refusal();
+        }
+        self.inner.session().health().bad(part.clone(), &error.clone().during("receive"));
+        self.refused = Some(part);
+    }
+
+    fn forget_refusal(&mut self) {
+        if let Some(part) = self.refused.take() {
+            self.inner.session().health().good(&part);
         }
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        self.forget_refusal();
         self.inner.state.lock().dispatch.remove_poll();
     }
 }

@@ -25,7 +25,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    health::SessionHealth,
+    health::{Part, SessionHealth},
     message::Orphan,
     metrics::Recorder,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
@@ -48,6 +48,9 @@ const MAX_WAITING_MESSAGES: usize = 16;
 /// The most revocations of lite topics that wait. The server repeats one that is dropped when the consumer subscribes
 /// again.
 const MAX_WAITING_REVOCATIONS: usize = 4096;
+
+/// How long servers are told that a client ends after a close whose time is up. Without being told, they keep what it holds.
+const GOOD_BYE: Duration = Duration::from_millis(250);
 
 /// One protocol client and its telemetry streams, one for each address it talks to.
 #[derive(Debug)]
@@ -254,6 +257,11 @@ impl Session {
         }
     }
 
+    /// Where it is noted what does not work.
+    pub(crate) fn health(&self) -> &SessionHealth {
+        &self.inner.health
+    }
+
     /// Tells the servers that this producer sends to one more topic.
     pub(crate) fn publish(&self, topic: &str) {
         if let Role::Producer { topics } = &mut *self.inner.role.lock() {
@@ -267,14 +275,13 @@ impl Session {
         }
     }
 
-    /// Tells each server that the client ends, at most until `deadline`, and ends all streams.
+    /// Tells each server that the client ends, at most until `deadline` or for [`GOOD_BYE`], and ends all streams.
     pub(crate) async fn end(&self, deadline: Instant) {
-        let notifications = self
-            .inner
-            .links(Stream::is_ready)
-            .into_iter()
-            .map(|link| self.notify_termination(link, deadline));
-        join_all(notifications).await;
+        let notifications =
+            self.inner.links(Stream::is_ready).into_iter().map(|link| self.notify_termination(link));
+        let until = deadline.max(Instant::now() + GOOD_BYE);
+        // A wait that is cut short says nothing about the servers.
+        let _ = tokio::time::timeout_at(until.into(), join_all(notifications)).await;
         self.inner.health.end();
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -283,10 +290,8 @@ impl Session {
         self.inner.streams.lock().clear();
     }
 
-    async fn notify_termination(&self, link: Arc<Link>, deadline: Instant) {
-        let limit = deadline
-            .saturating_duration_since(Instant::now())
-            .min(self.inner.servers.options.request_timeout);
+    async fn notify_termination(&self, link: Arc<Link>) {
+        let limit = self.inner.servers.options.request_timeout;
         let request = v2::NotifyClientTerminationRequest { group: self.inner.group() };
         let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
         if let Err(error) = result {
@@ -337,7 +342,7 @@ impl Inner {
     }
 
     fn forget(&self, link: &Link) {
-        self.health.good(link.name());
+        self.health.good(&Part::telemetry(link.name()));
         self.streams.lock().remove(link.address());
     }
 

@@ -15,6 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Inner, Verification, VerificationReply};
 use crate::{
     error::{Error, ErrorKind},
+    health::Part,
     message::Group,
     options::Endpoints,
     rpc::{Backoff, Link, Origin},
@@ -119,7 +120,7 @@ impl StreamTask {
                 End::Reopen => None,
                 End::Failed(error) => {
                     tracing::debug!(%error, "a telemetry stream ended");
-                    self.session.health.bad(self.link.name(), &error);
+                    self.session.health.bad(Part::telemetry(self.link.name()), &error);
                     Some(error)
                 }
             };
@@ -203,7 +204,7 @@ impl StreamTask {
                 *self.session.settings.lock() = process_settings(&settings);
                 self.session.servers.export_metrics(process_metric(&settings), &self.session.rpc);
                 self.link.reached();
-                self.session.health.good(self.link.name());
+                self.session.health.good(&Part::telemetry(self.link.name()));
                 self.received += 1;
                 if matches!(*self.state.borrow(), StreamState::Opening { .. }) {
                     self.session.connected.send_modify(|count| *count += 1);

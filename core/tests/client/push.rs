@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rocketmq_thin::{ConsumeResult, ErrorKind, PushConsumer, PushConsumerOptions};
+use rocketmq_thin::{ConsumeResult, ErrorKind, PushConsumer, PushConsumerOptions, Status};
 use rocketmq_thin_proto::v2::{self, Code, settings::PubSub, telemetry_command::Command};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -379,13 +379,18 @@ async fn a_close_lets_handlers_finish_and_gives_back_the_rest() {
 #[tokio::test]
 async fn a_handler_that_runs_longer_than_the_close_is_abandoned() {
     let server = TestServer::start(with_messages(vec![message("1", "x")]));
-    let consumer = consumer(&server, options()).await;
+    let client = client(&server).await;
+    let consumer = client.push_consumer(options()).await.unwrap();
     let tasks = consumer.next_tasks(1).await.unwrap();
     let report = consumer.close(Duration::from_millis(100)).await;
     assert_eq!((report.handled, report.given_back, report.abandoned), (0, 0, 1));
+    assert_eq!(server.seen.counted("termination"), 1, "the server is told all the same");
+    assert_eq!(client.health().status, Status::Connected, "the time that was up was ours");
     drop(tasks);
-    // A second close has nothing to wait for.
+    // A second close has nothing to wait for, and the close of the client nothing to add.
     consumer.close(Duration::from_secs(3600)).await;
+    let report = client.close(Duration::from_secs(3600)).await;
+    assert_eq!((report.handled, report.abandoned), (0, 0));
 }
 
 #[tokio::test]
@@ -429,6 +434,24 @@ async fn a_topic_that_fails_does_not_hold_up_another() {
     wait_for_acks(&server, 20).await;
     server.seen.wait("receive", 20).await;
     consumer.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_refused_receive_is_seen_in_the_health_until_it_works() {
+    let receive = |_: &v2::ReceiveMessageRequest, before: usize| match before {
+        0..3 => (Code::IllegalInvisibleTime, "too short", Vec::new()),
+        _ => (Code::Ok, "OK", vec![message("1", "x")]),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let client = client(&server).await;
+    let consumer = client.push_consumer(options()).await.unwrap();
+    let mut changes = client.status_changes();
+    assert_eq!(changes.next().await.unwrap().status, Status::Connected);
+    consumer.start(|_| async { ConsumeResult::Ack }).unwrap();
+    let degraded = changes.next().await.unwrap();
+    assert_eq!(degraded.status, Status::Degraded);
+    assert!(degraded.error.unwrap().message().contains("too short"));
+    assert_eq!(changes.next().await.unwrap().status, Status::Connected);
 }
 
 #[tokio::test]

@@ -135,3 +135,17 @@ async fn a_start_that_is_cancelled_leaves_no_connection() {
     // Either ends it: the end of the stream, or a reset.
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut received).await;
 }
+
+#[tokio::test]
+async fn no_time_at_all_is_a_mistake() {
+    let options = || ClientOptions::new("127.0.0.1:1");
+    for (options, named) in [
+        (options().request_timeout(Duration::ZERO), "request_timeout is 0"),
+        (options().operation_timeout(Duration::ZERO), "operation_timeout is 0"),
+        (options().startup_timeout(Duration::ZERO), "startup_timeout is 0"),
+    ] {
+        let error = Client::connect(options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOptions);
+        assert!(error.message().contains(named), "{error}");
+    }
+}
