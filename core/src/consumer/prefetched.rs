@@ -21,11 +21,14 @@ use crate::{
     session::Session,
 };
 
-/// How long deliveries are kept while the application takes none; then they are given back, so that another
+/// How long deliveries of a stream are kept while the application takes none; then they are given back, so that another
 /// consumer can have them.
 ///
-/// Longer than most applications work between two receives: giving a delivery back may count as an attempt.
-const MAX_HOLD: Duration = Duration::from_secs(300);
+/// Longer than most applications work on what they have: giving a delivery back may count as an attempt.
+const STREAM_HOLD: Duration = Duration::from_secs(300);
+
+/// The same for those of a receive that has returned or was cancelled. Nothing says that another receive will follow.
+const RECEIVE_HOLD: Duration = Duration::from_secs(60);
 
 /// The shortest pause between two attempts to renew the same lease.
 const MIN_RENEWAL_PAUSE: Duration = Duration::from_secs(1);
@@ -252,8 +255,8 @@ impl Prefetched {
         loop {
             let due = {
                 let mut state = self.state.lock();
-                match state.touched {
-                    Some(touched) if !state.waiting.is_empty() => touched + MAX_HOLD,
+                match (state.touched, state.waiting.iter().map(Entry::hold).min()) {
+                    (Some(touched), Some(hold)) => touched + hold,
                     _ => {
                         state.watched = false;
                         return;
@@ -263,14 +266,12 @@ impl Prefetched {
             tokio::time::sleep_until(due.into()).await;
             let expired = {
                 let mut state = self.state.lock();
-                let touched = state.touched.map(|touched| touched + MAX_HOLD);
-                state.idle = touched.is_none_or(|due| due <= Instant::now()) && !state.waiting.is_empty();
-                state.idle
+                let untouched = state.touched.map_or(Duration::MAX, |touched| touched.elapsed());
+                state.idle |=
+                    state.waiting.iter().any(|entry| entry.stream.is_some() && entry.hold() <= untouched);
+                untouched
             };
-            if expired {
-                tracing::debug!("the application takes no deliveries; those that wait for it are given back");
-                self.give_back(|_| true).await;
-            }
+            self.give_back(|entry| entry.hold() <= expired).await;
         }
     }
 
@@ -323,6 +324,11 @@ impl State {
 }
 
 impl Entry {
+    /// How long it is kept while the application takes nothing.
+    fn hold(&self) -> Duration {
+        if self.stream.is_some() { STREAM_HOLD } else { RECEIVE_HOLD }
+    }
+
     fn lease(&self) -> &Arc<Lease> {
         &self.delivery.lease
     }

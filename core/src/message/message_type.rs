@@ -24,8 +24,14 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if they say several types, or if one of them has a value that no server accepts.
+    /// `InvalidArgument` if they say several types, or if one of them has a value that no server accepts or keeps.
     pub(crate) fn message_type(&self, in_transaction: bool) -> Result<MessageType, Error> {
+        if let Some((name, value)) =
+            self.properties.iter().find(|(name, value)| name.is_empty() || value.is_empty())
+        {
+            // Brokers drop it without a word.
+            return invalid(format!("the property {name:?} has the value {value:?}; neither may be empty"));
+        }
         let types = [
             (in_transaction, "is in a transaction", MessageType::Transaction),
             (self.message_group.is_some(), "has a message_group", MessageType::Fifo),
@@ -103,6 +109,8 @@ mod tests {
             (message().message_group(" "), false, Err("the message_group is empty")),
             (message().lite_topic(""), false, Err("the lite_topic is empty")),
             (message().priority(-1), false, Err("the priority is -1")),
+            (message().property("a", ""), false, Err("the property \"a\" has the value \"\"")),
+            (message().property("", "a"), false, Err("the property \"\" has")),
         ] {
             match (message.message_type(in_transaction), expected) {
                 (Ok(found), expected) => assert_eq!(Ok(found), expected, "{message:?}"),
