@@ -52,11 +52,15 @@ async fn announce_producers(environment: &Environment, cluster: &Cluster) {
             }
             let topics = with_transactions(&cluster.services, &published).await;
             cluster.services.broker_requests.announce_producers(&topics).await;
+            // A reply does not tell from which cluster its request came.
+            let requesters = Vec::from_iter(environment.clients.awaiting_replies());
+            cluster.services.broker_requests.announce_requesters(&requesters).await;
         }
     };
     let _: Option<()> = environment.draining.run_until_cancelled(announcing).await;
     // Brokers ask another proxy from now on, instead of one that is gone.
     cluster.services.broker_requests.announce_producers(&[]).await;
+    cluster.services.broker_requests.announce_requesters(&[]).await;
 }
 
 async fn pass_on(environment: &Environment, cluster: &Cluster) {
@@ -66,6 +70,21 @@ async fn pass_on(environment: &Environment, cluster: &Cluster) {
                 let coordinates = delivery.coordinates.clone();
                 let outcome = ask_producer(environment, cluster, delivery);
                 cluster.services.broker_requests.checked(&coordinates, outcome).await;
+            }
+            BrokerRequest::Reply { reply, taken } => {
+                let streams = environment.clients.awaiting_replies_as(&reply.to);
+                let (mut push, mut is_taken) = (Push::Reply(reply), false);
+                for stream in streams {
+                    match stream.try_send(push) {
+                        Ok(()) => {
+                            is_taken = true;
+                            break;
+                        }
+                        Err(unsent) => push = unsent,
+                    }
+                }
+                // Fails if the broker does not wait any more.
+                let _ = taken.send(is_taken);
             }
             BrokerRequest::LiteUnsubscribed { client_id, lite_topic } => {
                 for stream in environment.clients.streams_of(&client_id) {

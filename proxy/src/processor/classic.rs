@@ -76,6 +76,7 @@ impl Command for ClassicClientCommand {
         let groups = ClassicGroups {
             producers: self.producers,
             consumers: self.consumers.iter().map(|group| group.name.clone()).collect(),
+            awaits_replies: false,
         };
         let client = ClassicClient { stream: &self.stream, groups, topics, bytes: self.bytes };
         environment.clients.heard_classic(context, client)

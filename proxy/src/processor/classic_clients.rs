@@ -13,6 +13,8 @@ use crate::error::Error;
 pub(super) struct ClassicGroups {
     pub(super) producers: BTreeSet<String>,
     pub(super) consumers: BTreeSet<String>,
+    /// Whether it has sent a request to which other clients reply.
+    pub(super) awaits_replies: bool,
 }
 
 /// What a client of the remoting protocol tells.
@@ -48,6 +50,7 @@ impl Clients {
             && before.stream.as_ref().is_some_and(|before| before.same(stream))
         {
             session.since = before.since;
+            session.classic.awaits_replies = before.classic.awaits_replies;
             for topic in &before.topics {
                 session.publish_to(topic)?;
             }
@@ -64,6 +67,31 @@ impl Clients {
             sessions.remove(&context.client_id, &host);
             self.producers_changed.send_replace(());
         }
+    }
+
+    /// Notes that a client waits for replies.
+    pub(super) fn awaits_replies(&self, context: &Context) {
+        let mut sessions = self.sessions.lock();
+        if let Some(session) = sessions.get_mut(&context.client_id, &context.host())
+            && !std::mem::replace(&mut session.classic.awaits_replies, true)
+        {
+            self.producers_changed.send_replace(());
+        }
+    }
+
+    /// The ids of the clients that wait for replies.
+    pub(super) fn awaiting_replies(&self) -> BTreeSet<String> {
+        let sessions = self.sessions.lock();
+        let waiting = sessions.iter().filter(|(_, session)| session.classic.awaits_replies);
+        waiting.map(|(client_id, _)| client_id.to_owned()).collect()
+    }
+
+    /// The ways to a client that waits for replies.
+    pub(super) fn awaiting_replies_as(&self, client_id: &str) -> Vec<PushStream> {
+        let sessions = self.sessions.lock();
+        let waiting =
+            sessions.iter().filter(|(id, session)| *id == client_id && session.classic.awaits_replies);
+        waiting.filter_map(|(_, session)| session.stream.clone()).collect()
     }
 
     /// Whether producers are here that don't name their topics, but their groups.

@@ -34,6 +34,7 @@ mod notification;
 mod pull;
 mod recall;
 mod receive;
+mod reply;
 mod route;
 #[cfg(test)]
 mod scripted;
@@ -69,6 +70,7 @@ pub use notification::HasMessageCommand;
 pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 pub use recall::RecallCommand;
 pub use receive::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
+pub use reply::ReplyCommand;
 pub use route::{
     AssignmentCommand, BrokersCommand, ListBrokersCommand, QueueAssignment, QueueRoute, RouteCommand,
     TopicQueues,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::service::Delivery;
+use crate::service::{Delivery, Reply};
 
 /// Commands that may wait for a client that does not read.
 const MAX_COMMANDS: usize = 64;
@@ -23,6 +23,8 @@ pub enum Push {
         /// What ends its transaction.
         transaction_id: String,
     },
+    /// Passes on a reply to a request of the client. Only clients of the remoting protocol send such requests.
+    Reply(Box<Reply>),
     /// Announces that another client took over this lite topic.
     LiteUnsubscribed(String),
 }
@@ -84,6 +86,7 @@ impl Push {
     fn bytes(&self) -> usize {
         let message = match self {
             Self::RecoverTransaction { delivery, .. } => delivery.message.body.len(),
+            Self::Reply(reply) => reply.body.len(),
             Self::LiteUnsubscribed(_) => 0,
         };
         message + COMMAND_BYTES

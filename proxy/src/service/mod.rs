@@ -29,7 +29,7 @@ pub use administration::{
     QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats,
     StoredBytes, TopicStats, TopicUsage, WantedMessage,
 };
-pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome};
+pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome, Reply};
 pub use broker_rights::{BrokerPolicy, BrokerRights, BrokerUser};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use known_properties::KnownProperties;

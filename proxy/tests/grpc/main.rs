@@ -8,6 +8,7 @@ mod classic;
 mod classic_broker;
 mod classic_consumer;
 mod classic_queue;
+mod classic_replies;
 mod classic_retry;
 mod classic_tools;
 mod console;

@@ -1,22 +1,27 @@
 //! Requests of brokers to clients. Brokers send them on the connections by which this proxy announced its producers
 //! (Apache's `ClientManageProcessor`, `Broker2Client`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 
 use super::cluster::Cluster;
 use super::convert::{self, InflateBudget};
 use super::half_message::HalfMessage;
-use super::heartbeat;
+use super::incoming::{Announced, Announcement, Incoming};
 use super::services::Remote;
+use super::{heartbeat, replies};
 use crate::remoting::message::decode_all;
 use crate::remoting::{Command, request};
-use crate::service::{BrokerRequest, BrokerRequests, Delivery};
+use crate::service::{BrokerRequest, BrokerRequests, Delivery, Reply, ServiceError};
 
 /// Producer groups of one heartbeat.
 const GROUPS_PER_HEARTBEAT: usize = 100;
+/// Calls by which brokers are told who is here, at the same time.
+const CONCURRENT: usize = 64;
 
 #[async_trait]
 impl BrokerRequests for Remote {
@@ -24,9 +29,17 @@ impl BrokerRequests for Remote {
         self.cluster.announce_producers(topics).await;
     }
 
+    async fn announce_requesters(&self, clients: &[String]) {
+        self.cluster.announce_requesters(clients).await;
+    }
+
+    async fn reply(&self, reply: Reply, deadline: Instant) -> Result<(), ServiceError> {
+        replies::send(&self.cluster, &reply, deadline).await
+    }
+
     async fn next(&self) -> BrokerRequest {
         loop {
-            match self.cluster.incoming.next().await.as_ref().map(client_request) {
+            match self.cluster.incoming.next().await.map(client_request) {
                 Some(Some(request)) => return request,
                 Some(None) => {}
                 None => std::future::pending().await,
@@ -37,45 +50,78 @@ impl BrokerRequests for Remote {
 
 impl Cluster {
     async fn announce_producers(&self, topics: &[String]) {
-        let mut wanted: HashMap<String, BTreeSet<String>> = HashMap::new();
+        let mut wanted = Announced::new();
         for (topic, route) in topics.iter().zip(join_all(topics.iter().map(|topic| self.route(topic))).await)
         {
             let brokers = route.as_ref().map_or(&[][..], |route| &route.brokers);
             for address in brokers.iter().filter_map(|broker| broker.master()) {
-                wanted.entry(address.to_owned()).or_default().insert(topic.clone());
+                let announcement =
+                    Announcement { client_id: self.incoming.client_id.clone(), group: topic.clone() };
+                wanted.entry(address.to_owned()).or_default().insert(announcement);
             }
         }
-        let before = std::mem::replace(&mut *self.incoming.announced.lock(), wanted.clone());
-        let gone = before.iter().flat_map(|(address, topics)| {
+        self.announce(&self.incoming.producers, wanted).await;
+    }
+
+    /// Brokers look for the one who waits for a reply among the clients of producers. They take one client of a connection for
+    /// each group, so each of these has a group of its own.
+    async fn announce_requesters(&self, clients: &[String]) {
+        if clients.is_empty() && self.incoming.requesters.lock().is_empty() {
+            return;
+        }
+        let masters = match self.masters().await {
+            Ok(masters) => masters,
+            Err(error) => {
+                tracing::debug!(%error, "brokers do not know who waits for replies here");
+                return;
+            }
+        };
+        let of_client = |client: &String| Announcement { client_id: client.clone(), group: client.clone() };
+        let all = |address| (address, clients.iter().map(of_client).collect());
+        self.announce(&self.incoming.requesters, masters.into_iter().map(all).collect()).await;
+    }
+
+    /// Tells brokers what is here now, and what is not any more.
+    async fn announce(&self, announced: &Mutex<Announced>, wanted: Announced) {
+        let before = std::mem::replace(&mut *announced.lock(), wanted.clone());
+        let gone = before.iter().flat_map(|(address, before)| {
             let kept = wanted.get(address);
-            let gone = topics.iter().filter(move |topic| kept.is_none_or(|kept| !kept.contains(*topic)));
-            gone.map(|topic| (address.clone(), heartbeat::unregister(&self.incoming.client_id, topic)))
+            let gone = before.iter().filter(move |before| kept.is_none_or(|kept| !kept.contains(*before)));
+            gone.map(|Announcement { client_id, group }| {
+                (address.clone(), heartbeat::unregister(client_id, group))
+            })
         });
-        let here = wanted.iter().flat_map(|(address, topics)| {
-            let topics: Vec<_> = topics.iter().map(String::as_str).collect();
-            let commands: Vec<_> = topics
-                .chunks(GROUPS_PER_HEARTBEAT)
-                .map(|topics| heartbeat::of_producers(&self.incoming.client_id, topics))
-                .collect();
-            commands.into_iter().map(|command| (address.clone(), command))
+        let here = wanted.iter().flat_map(|(address, wanted)| {
+            let wanted = Vec::from_iter(wanted);
+            let of_clients = wanted.chunk_by(|one, next| one.client_id == next.client_id);
+            let heartbeats = of_clients.flat_map(|of_client| of_client.chunks(GROUPS_PER_HEARTBEAT));
+            let commands = heartbeats.map(|announcements| {
+                let groups: Vec<_> = announcements.iter().map(|one| one.group.as_str()).collect();
+                heartbeat::of_producers(&announcements[0].client_id, &groups)
+            });
+            commands.map(|command| (address.clone(), command)).collect::<Vec<_>>()
         });
-        let calls = gone.chain(here).map(async |(address, command)| {
+        let calls = stream::iter(gone.chain(here).collect::<Vec<_>>());
+        let call = async |(address, command): (String, Command)| {
             if let Err(error) = self.peers.call(&address, command, self.options.lookup_timeout).await {
                 tracing::debug!(address, %error, "a broker does not know which producers are here");
             }
-        });
-        join_all(calls).await;
+        };
+        calls.for_each_concurrent(CONCURRENT, call).await;
     }
 }
 
 /// A broker's request to a client; `None` for other kinds and for what can't be read.
-fn client_request(command: &Command) -> Option<BrokerRequest> {
+fn client_request(Incoming { request: command, answerer, .. }: Incoming) -> Option<BrokerRequest> {
     match command.code {
-        request::CHECK_TRANSACTION_STATE => check(command).map(|check| BrokerRequest::Check(Box::new(check))),
+        request::CHECK_TRANSACTION_STATE => {
+            check(&command).map(|check| BrokerRequest::Check(Box::new(check)))
+        }
         request::NOTIFY_UNSUBSCRIBE_LITE => Some(BrokerRequest::LiteUnsubscribed {
             client_id: command.text("clientId")?.to_owned(),
             lite_topic: command.text("liteTopic")?.to_owned(),
         }),
+        request::PUSH_REPLY_MESSAGE_TO_CLIENT => replies::received(&command, answerer),
         code => {
             tracing::debug!(code, "ignored a broker's request of an unknown kind");
             None
@@ -130,14 +176,17 @@ mod tests {
             .field("commitLogOffset", 77)
             .field("bname", "broker-a")
             .body(half().encode());
-        let Some(BrokerRequest::Check(check)) = client_request(&command) else { panic!("a check") };
+        let Some(BrokerRequest::Check(check)) = client_request(Incoming::of(command)) else {
+            panic!("a check")
+        };
         assert_eq!((check.topic.as_str(), check.message.id.as_str()), ("orders", "id-1"));
         assert_eq!(check.coordinates, "broker-a 5 77");
     }
 
     #[test]
     fn requests_that_can_not_be_read_are_ignored() {
-        assert!(client_request(&Command::request(request::CHECK_TRANSACTION_STATE)).is_none());
-        assert!(client_request(&Command::request(40)).is_none());
+        for code in [request::CHECK_TRANSACTION_STATE, request::PUSH_REPLY_MESSAGE_TO_CLIENT, 40] {
+            assert!(client_request(Incoming::of(Command::request(code))).is_none(), "{code}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::CallError;
 use super::incoming::IncomingSender;
-use crate::remoting::{Command, CommandCodec};
+use crate::remoting::{Command, CommandCodec, HeaderType};
 
 /// Plain TCP or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -40,10 +40,19 @@ pub(super) struct Connection {
     state: Arc<ConnectionState>,
 }
 
-/// A request, encoded.
+/// A request or an answer, encoded.
 struct Frame {
-    opaque: i32,
+    /// The number of a request; `None` for an answer to the peer.
+    opaque: Option<i32>,
     bytes: Bytes,
+}
+
+/// The way back to a peer that has made a request.
+pub(super) struct Answerer {
+    outgoing: mpsc::WeakUnboundedSender<Frame>,
+    state: Weak<ConnectionState>,
+    opaque: i32,
+    header_type: HeaderType,
 }
 
 struct ConnectionState {
@@ -96,7 +105,7 @@ impl Connection {
             liveness: Mutex::default(),
             gone: CancellationToken::new(),
         });
-        tokio::spawn(run(read, write, frames, state.clone()));
+        tokio::spawn(run(read, write, (outgoing.downgrade(), frames), state.clone()));
         Ok(Self { outgoing, state })
     }
 
@@ -123,7 +132,9 @@ impl Connection {
         };
         let _guard = WaitGuard { state: &self.state, opaque };
         let begin = Instant::now();
-        self.outgoing.send(Frame { opaque, bytes: frame.freeze() }).map_err(|_| self.lost(false))?;
+        self.outgoing
+            .send(Frame { opaque: Some(opaque), bytes: frame.freeze() })
+            .map_err(|_| self.lost(false))?;
         match timeout(within, answered).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(self.lost(true)),
@@ -137,6 +148,26 @@ impl Connection {
     fn lost(&self, sent: bool) -> CallError {
         let answered = self.state.liveness.lock().heard.is_some();
         CallError::Lost { address: self.state.address.clone(), answered, sent }
+    }
+}
+
+impl Answerer {
+    /// Answers, unless the connection is gone or its peer does not read.
+    pub(super) fn answer(self, answer: Command) {
+        let (Some(outgoing), Some(state)) = (self.outgoing.upgrade(), self.state.upgrade()) else { return };
+        let answer = Command { opaque: self.opaque, header_type: self.header_type, ..answer };
+        let mut frame = BytesMut::new();
+        if CommandCodec.encode(&answer, &mut frame).is_ok() && state.admit(frame.len()).is_ok() {
+            // Fails only if the connection is gone.
+            let _ = outgoing.send(Frame { opaque: None, bytes: frame.freeze() });
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_nobody() -> Self {
+        let (outgoing, _) = mpsc::unbounded_channel();
+        let (outgoing, state) = (outgoing.downgrade(), Weak::new());
+        Self { outgoing, state, opaque: 0, header_type: HeaderType::default() }
     }
 }
 
@@ -155,7 +186,9 @@ impl ConnectionState {
     /// requests that were given up long ago.
     fn put(&self, frame: &Frame, buffer: &mut BytesMut) {
         self.queued.fetch_sub(frame.bytes.len(), Ordering::Relaxed);
-        if self.waiting.lock().as_ref().is_some_and(|waiting| waiting.contains_key(&frame.opaque)) {
+        let is_wanted =
+            |opaque| self.waiting.lock().as_ref().is_some_and(|waiting| waiting.contains_key(&opaque));
+        if frame.opaque.is_none_or(is_wanted) {
             buffer.extend_from_slice(&frame.bytes);
         }
     }
@@ -211,11 +244,11 @@ type Half = Pin<Box<dyn Stream>>;
 async fn run(
     read: ReadHalf<Half>,
     write: WriteHalf<Half>,
-    frames: mpsc::UnboundedReceiver<Frame>,
+    (outgoing, frames): (mpsc::WeakUnboundedSender<Frame>, mpsc::UnboundedReceiver<Frame>),
     state: Arc<ConnectionState>,
 ) {
     let ended = tokio::select! {
-        ended = read_all(read, &state) => ended,
+        ended = read_all(read, &outgoing, &state) => ended,
         ended = write_all(write, frames, &state) => ended,
         () = state.gone.cancelled() => Err(io::Error::other("the peer does not answer any more")),
     };
@@ -226,7 +259,11 @@ async fn run(
     state.waiting.lock().take();
 }
 
-async fn read_all(mut read: ReadHalf<Half>, state: &ConnectionState) -> io::Result<()> {
+async fn read_all(
+    mut read: ReadHalf<Half>,
+    outgoing: &mpsc::WeakUnboundedSender<Frame>,
+    state: &Arc<ConnectionState>,
+) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(64 * 1024);
     loop {
         if read.read_buf(&mut buffer).await? == 0 {
@@ -235,7 +272,13 @@ async fn read_all(mut read: ReadHalf<Half>, state: &ConnectionState) -> io::Resu
         state.heard();
         while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
             if !command.is_response() {
-                state.incoming.offer(command);
+                let answerer = Answerer {
+                    outgoing: outgoing.clone(),
+                    state: Arc::downgrade(state),
+                    opaque: command.opaque,
+                    header_type: command.header_type,
+                };
+                state.incoming.offer(command, answerer);
                 continue;
             }
             let waiting = state.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&command.opaque));

@@ -36,6 +36,7 @@ mod pop;
 mod pull;
 mod queue_locks;
 mod recall;
+mod replies;
 mod rights;
 mod round_robin;
 #[cfg(test)]

@@ -68,7 +68,10 @@ impl Telemetry {
             let draining = self.shared.processor.draining().clone();
             let read = tokio::select! {
                 read = self.reader.next::<pb::TelemetryCommand>() => read,
-                Some(push) = self.pushed.recv() => return Some(Frame::data(wire::encode(&telemetry_command(push)))),
+                Some(push) = self.pushed.recv() => match telemetry_command(push) {
+                    Some(command) => return Some(Frame::data(wire::encode(&command))),
+                    None => continue,
+                },
                 () = draining.cancelled() => Ok(None),
                 revoked = self.granted.revoked() => {
                     return Some(Frame::data(wire::encode(&self.end_with(&revoked))));
@@ -144,8 +147,8 @@ impl Drop for Telemetry {
     }
 }
 
-/// A command that the server sends on its own account.
-fn telemetry_command(push: Push) -> pb::TelemetryCommand {
+/// A command that the server sends on its own account. `None` for what this protocol does not have.
+fn telemetry_command(push: Push) -> Option<pb::TelemetryCommand> {
     let command = match push {
         Push::RecoverTransaction { delivery, transaction_id } => {
             let message = Some(message::delivered(*delivery, None, BodyDigest::Md5));
@@ -157,8 +160,9 @@ fn telemetry_command(push: Push) -> pb::TelemetryCommand {
         Push::LiteUnsubscribed(lite_topic) => {
             Command::NotifyUnsubscribeLiteCommand(pb::NotifyUnsubscribeLiteCommand { lite_topic })
         }
+        Push::Reply(_) => return None,
     };
-    pb::TelemetryCommand { status: None, command: Some(command) }
+    Some(pb::TelemetryCommand { status: None, command: Some(command) })
 }
 
 fn domain(settings: &pb::Settings) -> ClientSettings {

@@ -1,7 +1,7 @@
 //! What the proxy asks of a client on its own account.
 
 use super::session::Session;
-use super::transaction;
+use super::{reply, transaction};
 use crate::processor::{Push, PushReceiver};
 
 /// Passes the processor's requests on to the client. Never returns before the connection is gone.
@@ -11,6 +11,7 @@ pub(super) async fn pass_on(session: &Session, mut pushed: PushReceiver) {
             Push::RecoverTransaction { delivery, transaction_id } => {
                 session.notify(transaction::check(session, &delivery, &transaction_id));
             }
+            Push::Reply(reply) => session.notify(reply::push(session, &reply)),
             // Classic clients of lite topics are not served.
             Push::LiteUnsubscribed(_) => {}
         }

@@ -1,59 +1,88 @@
-//! Request and reply between clients: a reply goes through the proxy to the client that waits for it. It is not stored.
+//! Request and reply between clients: a reply goes through the proxy to the client that waits for it, or to the broker if that
+//! client is connected to another proxy. It is not stored.
 
 use std::time::{Duration, SystemTime};
 
 use super::request::{Answered, Refusal, Request, success};
 use super::send;
+use super::session::Session;
 use crate::layer::OperationKind;
+use crate::processor::ReplyCommand;
 use crate::remoting::{Command, properties, request, response};
-use crate::service::millis;
 use crate::service::names::properties as names;
+use crate::service::{Reply, millis};
 
 /// How long the waiting client may take to accept a reply.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// SEND_REPLY_MESSAGE, SEND_REPLY_MESSAGE_V2.
 pub(super) async fn send(request: Request) -> Answered {
-    let header = send::header(&request)?;
-    request.check(OperationKind::Send, &header.topic, &())?;
-    let text = send::properties(&request);
-    let requester = properties::decode(text).find(|(key, _)| *key == names::REPLY_TO_CLIENT);
-    let Some((_, requester)) = requester else {
+    let reply = reply(&request)?;
+    request.check(OperationKind::Send, &reply.topic, &())?;
+    let refused = |text: String| {
+        let text = format!("push reply message to {} fail: {text}", reply.to);
+        Refusal::new(response::SYSTEM_ERROR, text)
+    };
+    let accepted = match request.shared.members.client(&reply.to) {
+        Some(session) => match session.call(push(&session, &reply), PATIENCE).await {
+            Ok(answer) if answer.code == response::SUCCESS => Ok(()),
+            Ok(answer) => Err(refused(answer.remark.unwrap_or_default())),
+            Err(error) => Err(refused(error.to_string())),
+        },
+        None => {
+            let passed_on = request.run(ReplyCommand { reply: reply.clone() }).await;
+            passed_on.map_err(|refusal| refused(refusal.remark))
+        }
+    };
+    accepted.map(|()| send::fields(success(), request.session.local()))
+}
+
+fn reply(request: &Request) -> Result<Reply, Refusal> {
+    let header = send::header(request)?;
+    let text = send::properties(request);
+    let to = requester(text).ok_or_else(|| {
         let text = "reply message properties[REPLY_TO_CLIENT] is null";
-        return Err(Refusal::new(response::SYSTEM_ERROR, text));
-    };
-    let Some(session) = request.shared.members.client(requester) else {
-        let text =
-            format!("push reply message to requester fail, the client {requester} is not connected here");
-        return Err(Refusal::new(response::SYSTEM_ERROR, text));
-    };
-    let now = millis(SystemTime::now()).to_string();
-    let text = properties::encode(properties::decode(text).chain([(names::PUSH_REPLY_TIME, now.as_str())]));
-    let local = request.session.local();
-    let push = Command::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
-        .field("bornHost", request.session.peer())
+        Refusal::new(response::SYSTEM_ERROR, text)
+    })?;
+    Ok(Reply {
+        to: to.to_owned(),
+        producer_group: header.producer_group,
+        topic: header.topic,
+        queue_id: header.queue.map_or(0, |queue| queue.id),
+        system_flags: header.system_flags,
+        flag: header.flag,
+        born_at: header.born_at,
+        born_host: request.session.peer().to_string(),
+        properties: text.to_owned(),
+        body: request.command.body.clone(),
+    })
+}
+
+/// The client that a reply is for, or that a request comes from.
+pub(super) fn requester(text: &str) -> Option<&str> {
+    properties::decode(text).find(|(key, _)| *key == names::REPLY_TO_CLIENT).map(|(_, client)| client)
+}
+
+/// PUSH_REPLY_MESSAGE_TO_CLIENT: hands a reply to the client that waits for it.
+pub(super) fn push(session: &Session, reply: &Reply) -> Command {
+    let now = millis(SystemTime::now());
+    let sent = properties::decode(&reply.properties).filter(|(key, _)| *key != names::PUSH_REPLY_TIME);
+    let text = properties::encode(sent.chain([(names::PUSH_REPLY_TIME, now.to_string().as_str())]));
+    Command::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
+        .field("bornHost", &reply.born_host)
         // By the entry that the waiting client knows.
         .field("storeHost", session.local())
-        .field("storeTimestamp", millis(SystemTime::now()))
-        .field("producerGroup", &header.producer_group)
-        .field("topic", &header.topic)
+        .field("storeTimestamp", now)
+        .field("producerGroup", &reply.producer_group)
+        .field("topic", &reply.topic)
         .field("defaultTopic", "TBW102")
         .field("defaultTopicQueueNums", 4)
-        .field("queueId", header.queue.as_ref().map_or(0, |queue| queue.id))
-        .field("sysFlag", header.system_flags)
-        .field("bornTimestamp", header.born_at)
-        .field("flag", header.flag)
+        .field("queueId", reply.queue_id)
+        .field("sysFlag", reply.system_flags)
+        .field("bornTimestamp", reply.born_at)
+        .field("flag", reply.flag)
         .field("properties", text)
         .field("reconsumeTimes", 0)
         .field("unitMode", false)
-        .body(request.command.body.clone());
-    let answer = session.call(push, PATIENCE).await;
-    let refused = |text: String| {
-        Refusal::new(response::SYSTEM_ERROR, format!("push reply message to {requester} fail: {text}"))
-    };
-    match answer {
-        Ok(answer) if answer.code == response::SUCCESS => Ok(send::fields(success(), local)),
-        Ok(answer) => Err(refused(answer.remark.unwrap_or_default())),
-        Err(error) => Err(refused(error.to_string())),
-    }
+        .body(reply.body.clone())
 }

@@ -144,6 +144,11 @@ impl Request {
         }
     }
 
+    /// The same without counting as a part of what the request asks for.
+    pub(super) fn context_of_sender(&self) -> Context {
+        self.context_of_part(&self.client_id(), true)
+    }
+
     /// Carries a command out.
     ///
     /// # Errors
@@ -158,7 +163,7 @@ impl Request {
     /// # Errors
     /// As [`Request::run`].
     pub(super) async fn assist<C: processor::Command>(&self, command: C) -> Result<C::Answer, Refusal> {
-        let context = self.context_of_part(&self.client_id(), true);
+        let context = self.context_of_sender();
         self.shared.processor.run(&context, command).await.map_err(Refusal::from)
     }
 

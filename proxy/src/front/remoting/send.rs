@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::message::{self, Header};
 use super::request::{Answered, Refusal, Request, success};
-use super::{position, status, transaction};
+use super::{position, reply, status, transaction};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
 use crate::remoting::{Command, compression, request, response};
@@ -33,6 +33,9 @@ pub(super) async fn send(mut request: Request) -> Answered {
     let header = header(&request)?;
     let is_batch =
         request.command.code == request::SEND_BATCH_MESSAGE || request.flag(name(&request, field::BATCH));
+    if reply::requester(properties(&request)).is_some_and(|client| client == &*request.session.client().id) {
+        request.shared.processor.awaits_replies(&request.context_of_sender());
+    }
     let body = std::mem::take(&mut request.command.body);
     let messages = if is_batch {
         batch(&request, &header, body)?

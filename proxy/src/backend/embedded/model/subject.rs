@@ -280,7 +280,7 @@ impl Subject {
                     asked.push(check.message.id);
                     looks = 0;
                 }
-                Poll::Ready(BrokerRequest::LiteUnsubscribed { .. }) => {}
+                Poll::Ready(BrokerRequest::LiteUnsubscribed { .. } | BrokerRequest::Reply { .. }) => {}
                 Poll::Pending => {
                     looks += 1;
                     self.broker().change(deadline(), |_, _| Ok(())).await.expect("an empty change");
