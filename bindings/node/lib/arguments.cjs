@@ -39,7 +39,8 @@ function count(value, path) {
 }
 
 function milliseconds(value, path) {
-  return Number.isFinite(value) && value >= 0 ? value : refuse(value, path, 'a number of milliseconds, 0 or more');
+  const valid = Number.isFinite(value) && value >= 0 && value <= 1.8e22;
+  return valid ? value : refuse(value, path, 'a number of milliseconds from 0 to 1.8e22');
 }
 
 function integer(value, path) {
@@ -292,6 +293,7 @@ module.exports = {
   producerOptions,
   pushConsumerOptions,
   receiveOptions,
+  record,
   refuse,
   signalOf,
   simpleConsumerOptions,

@@ -4,7 +4,7 @@
 // is logged and has no other effect.
 
 const { run } = require('./operations.cjs');
-const { credentials, milliseconds, oneOf } = require('./arguments.cjs');
+const { credentials, isObject, milliseconds, oneOf, record } = require('./arguments.cjs');
 const { deliveriesOf, pairs } = require('./delivery.cjs');
 
 // How many messages are fetched at once.
@@ -12,6 +12,9 @@ const MAX_TASKS = 64;
 
 const decision = oneOf('commit', 'rollback', 'unknown');
 const word = oneOf('ack', 'retry', 'deadLetter');
+const retryAfter = record({ retryAfterMs: milliseconds }, { required: ['retryAfterMs'] });
+// Names of fields that only an object has that is meant as a result. A misspelt one must not acknowledge.
+const MEANT_AS_RESULT = /^(retry.*|after(ms|_ms)?|delay(ms|_ms)?|ack|nack|dead_?letter)$/i;
 const ACK = ['ack'];
 const RETRY = ['retry'];
 
@@ -23,8 +26,9 @@ function start(work, observers) {
 /** What a handler's result means: a word, and for `retry` the time. */
 function outcome(result) {
   if (typeof result === 'string') return [word(result, 'the result of the handler')];
-  if (typeof result === 'object' && result !== null && 'retryAfterMs' in result) {
-    return ['retry', milliseconds(result.retryAfterMs, 'retryAfterMs')];
+  if (result instanceof Error) throw result;
+  if (isObject(result) && Object.keys(result).some((name) => MEANT_AS_RESULT.test(name))) {
+    return ['retry', retryAfter(result, 'the result of the handler').retryAfterMs];
   }
   // What a function happens to return.
   return ACK;

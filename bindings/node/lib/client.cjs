@@ -17,15 +17,19 @@ const { Observers } = require('./observers.cjs');
 const { Producer } = require('./producer.cjs');
 const { promised } = require('./promised.cjs');
 const { PushConsumer } = require('./push.cjs');
+const { Shown } = require('./shown.cjs');
 const { SimpleConsumer } = require('./consumer.cjs');
 
-class Client {
+class Client extends Shown {
   #native;
+  #endpoints;
   #observers;
 
-  constructor(native, observers) {
+  constructor(native, endpoints, observers) {
     if (!(observers instanceof Observers)) throw new TypeError('a client is made with `await Client.connect(...)`');
+    super({ endpoints });
     this.#native = native;
+    this.#endpoints = endpoints;
     this.#observers = observers;
   }
 
@@ -46,7 +50,8 @@ class Client {
     }
     const unfollow = followLogs(logger, observers);
     try {
-      const client = new Client(await run(() => queue().connect(given, requests), signal), observers);
+      const native = await run(() => queue().connect(given, requests), signal);
+      const client = new Client(native, given.endpoints.join(','), observers);
       if (logger !== undefined) start(logStatus(client.statusChanges(), observers).finally(unfollow), observers);
       return client;
     } catch (error) {
@@ -65,7 +70,7 @@ class Client {
     if (checker !== undefined) {
       start(answerChecks(answer(native.orphanChecks()), checker, this.#observers), this.#observers);
     }
-    return new Producer(native, this.#observers);
+    return new Producer(native, this.#endpoints, this.#observers);
   }
 
   simpleConsumer(options, call) {
@@ -75,7 +80,7 @@ class Client {
   async #simpleConsumer(options, call) {
     const given = simpleConsumerOptions(options, 'options');
     const native = await run(() => this.#native.simpleConsumer(given), signalOf(call));
-    return new SimpleConsumer(native, given.group, this.#observers);
+    return new SimpleConsumer(native, given.group, this.#endpoints, this.#observers);
   }
 
   pushConsumer(options, call) {
@@ -85,7 +90,7 @@ class Client {
   async #pushConsumer(options, call) {
     const { handler, ...given } = pushConsumerOptions(options, 'options');
     const native = await run(() => this.#native.pushConsumer(given), signalOf(call));
-    return new PushConsumer(native, { group: given.group, handler }, this.#observers);
+    return new PushConsumer(native, { group: given.group, handler }, this.#endpoints, this.#observers);
   }
 
   health() {

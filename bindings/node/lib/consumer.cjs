@@ -21,8 +21,8 @@ class SimpleConsumer extends LiteConsumer {
   #group;
   #observers;
 
-  constructor(native, group, observers) {
-    super(native);
+  constructor(native, group, endpoints, observers) {
+    super(native, { group, endpoints });
     this.#native = native;
     this.#group = group;
     this.#observers = observers;

@@ -10,6 +10,7 @@ class Delivery {
   #index;
 
   constructor(fields, leases, index) {
+    if (leases === undefined) throw new TypeError('a delivery is received by a consumer; it is not made with `new Delivery`');
     this.messageId = fields.messageId;
     this.topic = fields.topic;
     this.body = fields.body;

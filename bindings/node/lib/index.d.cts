@@ -170,8 +170,12 @@ export type PushConsumerOptions = ConsumerOptions &
 
 /**
  * What happens to a message that was handled. `retry` delivers it again by the group's policy, `{ retryAfterMs }` after
- * this time, `deadLetter` moves it to the topic `%DLQ%` and the group's name; anything else acknowledges it. A handler
- * that throws means `retry`.
+ * this time, `deadLetter` moves it to the topic `%DLQ%` and the group's name; `ack` and `undefined` acknowledge it. A
+ * handler that throws means `retry`, and so does an `Error` that it returns.
+ *
+ * Other strings, and objects with a field such as `retry`, `retryAfter`, `after`, `delay` or `deadLetter`, are taken for
+ * misspelt results: a `TypeError` is logged, and the message is delivered again. Any other value, which a function happens
+ * to return, acknowledges.
  */
 export type ConsumeResult = 'ack' | 'retry' | 'deadLetter' | { readonly retryAfterMs: number } | void;
 

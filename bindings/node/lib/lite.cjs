@@ -2,12 +2,14 @@
 
 const { answer, each, run } = require('./operations.cjs');
 const { signalOf, string } = require('./arguments.cjs');
+const { Shown } = require('./shown.cjs');
 
 /** What simple and push consumers of lite topics have in common. */
-class LiteConsumer {
+class LiteConsumer extends Shown {
   #native;
 
-  constructor(native) {
+  constructor(native, fields) {
+    super(fields);
     this.#native = native;
   }
 

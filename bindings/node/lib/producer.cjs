@@ -4,6 +4,7 @@ const { answer, run } = require('./operations.cjs');
 const { closeOptions, isObject, listOf, message, messages, refuse, signalOf, string } = require('./arguments.cjs');
 const { settled } = require('./settled.cjs');
 const { asyncDispose } = require('./dispose.cjs');
+const { Shown } = require('./shown.cjs');
 
 /** Sends a message with a native producer or transaction. */
 async function send(native, observers, given, call) {
@@ -12,11 +13,12 @@ async function send(native, observers, given, call) {
   return await observers.sent(sent, run(() => native.send(checked), signalOf(call)));
 }
 
-class Producer {
+class Producer extends Shown {
   #native;
   #observers;
 
-  constructor(native, observers) {
+  constructor(native, endpoints, observers) {
+    super({ endpoints });
     this.#native = native;
     this.#observers = observers;
   }

@@ -27,7 +27,7 @@ function methods(made) {
   for (let { prototype } = made; prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype)) {
     names.push(...Object.getOwnPropertyNames(prototype));
   }
-  return names.filter((name) => name !== 'constructor');
+  return names.filter((name) => name !== 'constructor' && name !== 'toString');
 }
 
 module.exports = { promised };

@@ -10,8 +10,8 @@ class PushConsumer extends LiteConsumer {
   #native;
   #controller = new AbortController();
 
-  constructor(native, options, observers) {
-    super(native);
+  constructor(native, options, endpoints, observers) {
+    super(native, { group: options.group, endpoints });
     this.#native = native;
     start(handleTasks(native, options, this.#controller.signal, observers), observers);
   }

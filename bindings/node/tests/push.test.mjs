@@ -11,7 +11,7 @@ import { name, rejection, run, startProxy } from './proxy.mjs';
 
 const server = await startProxy();
 const logged = [];
-const log = (level) => (message) => logged.push([level, message]);
+const log = (level) => (message, ...details) => logged.push([level, message, ...details]);
 const client = await Client.connect({ endpoints: server, logger: { error: log('error'), warn: log('warn') } });
 const producer = await client.producer();
 
@@ -46,6 +46,28 @@ test('a handler acknowledges, retries and gives up', async () => {
   await producer.sendAll(['ack', 'retry', 'throw', 'dead'].map((body) => ({ topic, body })));
   assert.deepEqual(await until(6), ['ack 1', 'dead 1', 'retry 1', 'retry 2', 'throw 1', 'throw 2']);
   assert.ok(logged.some(([level, message]) => level === 'error' && message.startsWith('a handler failed on message')));
+  await consumer.close();
+});
+
+test('a result that is misspelt does not acknowledge', async () => {
+  const mistakes = {
+    word: ['Retry', TypeError, /^the result of the handler must be 'ack' or 'retry' or 'deadLetter', not the string "Retry"$/],
+    field: [{ retryAfter: 1 }, TypeError, /^the result of the handler has no field retryAfter; it takes retryAfterMs$/],
+    settlement: [{ deadLetter: true }, TypeError, /has no field deadLetter/],
+    time: [{ retryAfterMs: '1' }, TypeError, /retryAfterMs must be a number of milliseconds/],
+    error: [new RangeError('returned'), RangeError, /^returned$/],
+  };
+  const { topic, consumer, until } = await pushed(({ body, attempt }) => {
+    // What a function happens to return acknowledges.
+    return attempt === 1 && body in mistakes ? mistakes[body][0] : { messageId: '1', acknowledged: true };
+  });
+  const bodies = ['ack', ...Object.keys(mistakes)];
+  await producer.sendAll(bodies.map((body) => ({ topic, body })));
+  const expected = ['ack 1', ...Object.keys(mistakes).flatMap((body) => [`${body} 1`, `${body} 2`])];
+  assert.deepEqual(await until(expected.length), expected.sort());
+  for (const [, kind, text] of Object.values(mistakes)) {
+    assert.ok(logged.some(([, , error]) => error?.constructor === kind && text.test(error.message)), String(text));
+  }
   await consumer.close();
 });
 

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { Client, Delivery, RocketMQError } from 'rocketmq-thin';
 import { name, rejection, startProxy } from './proxy.mjs';
 
@@ -151,7 +152,7 @@ test('an argument of the wrong type is refused by name', async () => {
     [() => consumer.receive({ maxMessage: 1 }), /^options has no field maxMessage; it takes maxMessages, /],
     [() => consumer.receive({ maxMessages: -1 }), /^options\.maxMessages must be a whole number from 0 to 4294967295/],
     [() => consumer.receive({ maxMessages: 1.5 }), /^options\.maxMessages must be a whole number/],
-    [() => consumer.receive({ awaitMs: -1 }), /^options\.awaitMs must be a number of milliseconds, 0 or more/],
+    [() => consumer.receive({ awaitMs: -1 }), /^options\.awaitMs must be a number of milliseconds from 0 to 1\.8e22/],
     [() => consumer.receive({ awaitMs: '1' }), /^options\.awaitMs must be a number of milliseconds/],
     [() => client.producer({ topic: 'a' }), /^options has no field topic; it takes topics, /],
     [() => client.simpleConsumer({ subscriptions: [] }), /^options\.group must be a string, not undefined$/],
@@ -163,6 +164,8 @@ test('an argument of the wrong type is refused by name', async () => {
       () => client.simpleConsumer({ group: 'g', subscriptions: [{ topic, tags: ['a'], sql: 'a = 1' }] }),
       /^options\.subscriptions\[0\] has both tags and sql/,
     ],
+    [() => Client.connect({ endpoints: 'h', requestTimeoutMs: 1e300 }), /1\.8e22, not the number 1e\+300$/],
+    [async () => new Delivery(), /^a delivery is received by a consumer; it is not made with `new Delivery`$/],
     [async () => new Client(server), /^a client is made with `await Client\.connect\(\.\.\.\)`$/],
     [() => Client.connect(), /^options must be an object with endpoints, .*, not undefined$/],
     [() => Client.connect({ endpoint: 'misspelt' }), /^options has no field endpoint; it takes endpoints, /],
@@ -201,6 +204,19 @@ test('a string stands for one name, and null for an option that is left out', as
   const [again] = await receive(whole, 1);
   assert.deepEqual([again.body.toString(), again.tag], ['x', 'other']);
   await connected.close();
+});
+
+test('clients and what they make are shown without secrets', async () => {
+  const secret = { accessKey: 'reader', secretKey: 's3cret' };
+  const shown = await Client.connect({ endpoints: server, credentials: secret });
+  const made = [await shown.producer(), await shown.simpleConsumer({ group: 'g', subscriptions: name() })];
+  made.push(await shown.pushConsumer({ group: 'h', subscriptions: name(), handler: () => {} }));
+  const expected = [`Client { endpoints: '${server}' }`, `Producer { endpoints: '${server}' }`];
+  expected.push(`SimpleConsumer { group: 'g', endpoints: '${server}' }`);
+  expected.push(`PushConsumer { group: 'h', endpoints: '${server}' }`);
+  assert.deepEqual([shown, ...made].map((each) => inspect(each)), expected);
+  assert.deepEqual([shown, ...made].map(String), expected);
+  await shown.close();
 });
 
 test('close reports its result', async () => {

@@ -13,6 +13,7 @@ from ._handling import MAX_TASKS, answer_credentials, complete, decision, questi
 from ._loop import run
 from ._native import Delivery
 from ._observers import Observers, log, within_trace
+from ._threads import result
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
@@ -44,10 +45,10 @@ def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
             return error
 
     async def called_in_thread(*arguments: Any) -> Any:
-        call = partial(copy_context().run, function, *arguments)
+        call = partial(copy_context().run, result, function, *arguments)
         try:
-            result = await asyncio.get_running_loop().run_in_executor(threads, call)
-            return await result if isinstance(result, Awaitable) else result
+            returned = await asyncio.get_running_loop().run_in_executor(threads, call)
+            return await returned if isinstance(returned, Awaitable) else returned
         except Exception as error:
             return error
 
@@ -81,11 +82,11 @@ async def handle_tasks(
     consumer: _native.PushConsumer, group: str, handler: Handler, work: Work, observers: Observers
 ) -> None:
     # Looked up once: it takes longer than the rest of what happens here for a message.
-    result = results_of(handler)
+    handled = results_of(handler)
 
     async def handle(task: _native.Task) -> None:
         with within_trace(task.delivery):
-            complete(observers, group, task, await result(task.delivery))
+            complete(observers, group, task, await handled(task.delivery))
 
     while True:
         with observers.receiving(group) as received:
@@ -98,21 +99,21 @@ async def handle_tasks(
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
-    work, result = Work(), results_of(checker)
+    work, checked = Work(), results_of(checker)
     while (check := await run(checks.next())) is not None:
-        work.start(_answer_check(check, result))
+        work.start(_answer_check(check, checked))
 
 
-async def _answer_check(check: _native.OrphanCheck, result: Callable[..., Awaitable[Any]]) -> None:
+async def _answer_check(check: _native.OrphanCheck, checked: Callable[..., Awaitable[Any]]) -> None:
     asked = question(check)
     if asked is not None:
         try:
-            await run(check.decide(decision(await result(asked))))
+            await run(check.decide(decision(await checked(asked))))
         except Error as error:
             log("the decision about an orphaned transaction did not reach the server, which asks again", error)
 
 
 async def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
-    result = results_of(provider)
+    provided = results_of(provider)
     while await run(requests.next()):
-        answer_credentials(requests, await result())
+        answer_credentials(requests, await provided())

@@ -7,6 +7,7 @@ from typing import Any, AsyncIterator, Callable, Iterable, Optional, TypeVar, Un
 
 from . import _native
 from ._background import Handler, Work, handle_tasks
+from ._fork import forks
 from ._loop import run
 from ._native import Delivery
 from ._observers import Observers
@@ -43,9 +44,13 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Made by `Client.simple_consumer`."""
 
     def __init__(
-        self, opening: Callable[[], _native.Operation[_native.SimpleConsumer]], group: str, observers: Observers
+        self,
+        opening: Callable[[], _native.Operation[_native.SimpleConsumer]],
+        shown: str,
+        group: str,
+        observers: Observers,
     ) -> None:
-        super().__init__(opening)
+        super().__init__(opening, f"group={group} {shown}")
         self._group, self._observers = group, observers
 
     async def receive(
@@ -144,6 +149,7 @@ class Messages:
 
     def __init__(self, native: _native.Messages, group: str, observers: Observers) -> None:
         self._native, self._group, self._observers = native, group, observers
+        self._forks = forks()
 
     def __aiter__(self) -> Messages:
         return self
@@ -168,7 +174,8 @@ class Messages:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        if self._forks == forks():
+            await self.close()
 
 
 class PushConsumer(_LiteConsumer[_native.PushConsumer]):
@@ -177,11 +184,12 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
     def __init__(
         self,
         opening: Callable[[], _native.Operation[_native.PushConsumer]],
+        shown: str,
         group: str,
         handler: Handler,
         observers: Observers,
     ) -> None:
-        super().__init__(opening)
+        super().__init__(opening, f"group={group} {shown}")
         self._group, self._observers = group, observers
         self._handler: Handler = function(handler, "handler")
 

@@ -13,7 +13,19 @@ MAX_TASKS = 64
 
 
 def complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
-    """Reports what a handler returned or raised; `None` means that the message is done."""
+    """Reports what a handler returned or raised."""
+    try:
+        _complete(observers, group, task, result)
+    finally:
+        # Does nothing if it was reported. Otherwise the task might be kept by what was raised.
+        task.retry(None)
+
+
+def _complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
+    if isinstance(result, type) and issubclass(result, BaseException):
+        # It can be raised, but the class alone was returned. Whatever was meant, the message is not done.
+        name = result.__name__
+        result = TypeError(f"a handler returned the class {name}: it must be raised, or returned as {name}()")
     if isinstance(result, Retry):
         observers.settling(group, task.delivery, "retry")
         try:

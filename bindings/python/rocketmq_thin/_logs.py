@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Optional
 
 from . import _native
+from ._observers import report
 from ._threads import start
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def forward_logs(logger: Optional[logging.Logger] = None) -> None:
     """Passes on what clients of this process report about themselves, such as lost connections, to a logger.
 
     Without this call nothing is reported. A thread logs the reports soon after. At most 1,024 of them wait for it;
-    beyond that they are counted only. Another call replaces the logger. A forked child calls it again.
+    beyond that they are counted only. Another call replaces the logger. A forked child calls it again. What the
+    handlers of the logger raise is ignored.
 
     Args:
         logger: Where reports go. Its level at the time of this call decides which are made. Default: the logger
@@ -30,6 +32,8 @@ def forward_logs(logger: Optional[logging.Logger] = None) -> None:
 
     global _current
     logger = logging.getLogger("rocketmq_thin") if logger is None else logger
+    if not isinstance(logger, (logging.Logger, logging.LoggerAdapter)):
+        raise TypeError(f"logger must be a logging.Logger, got {type(logger).__name__}")
     level = next((level for level in _LEVELS if logger.isEnabledFor(getattr(logging, level.upper()))), None)
     if _current is not None:
         _current.close()
@@ -43,4 +47,4 @@ def _forward(logs: _native.Logs, logger: logging.Logger) -> None:
 
     while _native.run(logs.arrived()):
         for level, text in logs.take():
-            logger.log(getattr(logging, level.upper()), "%s", text)
+            report(logger, getattr(logging, level.upper()), text)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any, Callable, Optional, TypeVar
 
 from . import _native
+from ._fork import forks
 
 _T = TypeVar("_T")
 
@@ -14,24 +14,11 @@ _T = TypeVar("_T")
 _BATCH = 256
 
 
-# Incremented in each forked child: it needs new completions for a loop that it inherited.
-_forks = 0
-
-
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
-
-
 class _Completions:
     """The operations of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.forks = _forks
+        self.forks = forks()
         self.native = _native.Completions()
         # By id: the future, and what takes the operation's value back if the future is cancelled.
         self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
@@ -78,7 +65,8 @@ _ATTRIBUTE = "_rocketmq_thin_completions"
 
 def _completions(loop: asyncio.AbstractEventLoop) -> _Completions:
     found: Optional[_Completions] = getattr(loop, _ATTRIBUTE, None)
-    if found is None or found.forks != _forks:
+    # A forked child needs new completions for a loop that it inherited.
+    if found is None or found.forks != forks():
         found = _Completions(loop)
         setattr(loop, _ATTRIBUTE, found)
     return found

@@ -17,6 +17,12 @@ from .values import Message, Receipt
 _T = TypeVar("_T")
 
 
+class _Logger(Protocol):
+    """A `logging.Logger` or `logging.LoggerAdapter`. Importing `logging` takes long."""
+
+    def log(self, level: int, msg: object, *args: object, exc_info: Optional[BaseException] = None) -> None: ...
+
+
 def log(message: str, error: BaseException) -> None:
     """Logs a failure of the application's own function. Nothing is printed unless the application sets up logging."""
     import logging
@@ -25,7 +31,15 @@ def log(message: str, error: BaseException) -> None:
     if not logger.handlers:
         # Without it, Python prints errors to the standard error of programs that did not set up logging.
         logger.addHandler(logging.NullHandler())
-    logger.error(message, exc_info=error)
+    report(logger, logging.ERROR, message, error)
+
+
+def report(logger: _Logger, level: int, message: str, error: Optional[BaseException] = None) -> None:
+    """Logs a message. What the application's logging raises has no effect: there is nowhere left to report it."""
+    try:
+        logger.log(level, "%s", message, exc_info=error)
+    except Exception:
+        pass
 
 
 class _Done(Protocol):

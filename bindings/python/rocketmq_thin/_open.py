@@ -7,6 +7,7 @@ import weakref
 from typing import Any, Callable, Generator, Generic, Iterator, Optional, TypeVar
 
 from . import _native
+from ._fork import forks
 from ._loop import run
 from .values import CloseReport, Seconds
 
@@ -23,11 +24,14 @@ class Handle(Generic[_N]):
     """What `await` or `async with` opens, once."""
 
     _handle: _N
+    # Those of the process that opened it.
+    _forks: int
 
-    def __init__(self, opening: Callable[[], _native.Operation[_N]]) -> None:
+    def __init__(self, opening: Callable[[], _native.Operation[_N]], shown: str) -> None:
         # Raises for arguments of the wrong type.
         opening()
         self._opening: Callable[[], _native.Operation[_N]] = opening
+        self._shown = shown
         # The tasks of a loop that open it at the same time take turns.
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._locks = weakref.WeakKeyDictionary()
@@ -36,6 +40,9 @@ class Handle(Generic[_N]):
         if name == "_handle":
             raise RuntimeError(f"this {type(self).__name__} is not open: use `await` or `async with` on it first")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._shown}>"
 
     def _is_open(self) -> bool:
         return "_handle" in self.__dict__
@@ -46,6 +53,7 @@ class Handle(Generic[_N]):
                 if not self._is_open():
                     opened = await run(self._operation())
                     # Another loop may have been faster. Then this one is dropped, which closes it.
+                    self._forks = forks()
                     if self.__dict__.setdefault("_handle", opened) is opened:
                         self._opened()
         return self
@@ -64,7 +72,9 @@ class Handle(Generic[_N]):
         return await self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        # In a forked child it belongs to the parent.
+        if self._forks == forks():
+            await self.close()
 
     async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Takes no more calls and waits up to `deadline` (default 20 s) for calls that are running."""

@@ -37,10 +37,10 @@ def plain(function: Any, name: str) -> Any:
 
 
 def result(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What an application's function returns or raises."""
+    """What an application's function returns or raises. `SystemExit` does not end a process from a thread, as always."""
     try:
         return function(*arguments)
-    except Exception as error:
+    except BaseException as error:
         return error
 
 

@@ -19,6 +19,7 @@ from typing import AsyncIterator, Callable, Iterable, Optional, Union
 from . import _native
 from ._background import Checker, Handler, Provider, Work, answer_checks, provide_credentials
 from ._consumers import Messages, PushConsumer, SimpleConsumer
+from ._fork import forks
 from ._loop import run
 from ._observers import Observers
 from ._open import Handle, function, reusable
@@ -85,7 +86,7 @@ class Client(Handle[_native.Client]):
             )
 
         self._connect = connect
-        super().__init__(connect)
+        super().__init__(connect, f"endpoints={endpoints}")
 
     def _operation(self) -> _native.Operation[_native.Client]:
         if self._provider is None:
@@ -137,6 +138,7 @@ class Client(Handle[_native.Client]):
                 max_in_flight_bytes=max_in_flight_bytes,
                 compress_above=compress_above,
             ),
+            self._shown,
             checker,
             self._observers,
         )
@@ -156,6 +158,7 @@ class Client(Handle[_native.Client]):
         subscriptions = reusable(subscriptions)
         return SimpleConsumer(
             lambda: self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size),
+            self._shown,
             group,
             self._observers,
         )
@@ -178,8 +181,10 @@ class Client(Handle[_native.Client]):
         Args:
             group: The consumer group; its members share the messages.
             subscriptions: As for `simple_consumer`.
-            handler: Handles one message. When it returns, the message is acknowledged. When it raises, the message is
-                delivered again: `Retry` says when, `DeadLetter` sends it to the dead-letter topic instead.
+            handler: Handles one message. When it returns, the message is acknowledged, whatever it returns. When it
+                raises, the message is delivered again: `Retry` says when, `DeadLetter` sends it to the dead-letter
+                topic instead. An exception that is returned, such as `Retry(10)`, counts as raised; one of their
+                classes without `()` is taken for a mistake, which is logged, and the message is delivered again.
             concurrency: How many messages are handled at the same time. Default: 20.
             max_cached_messages: How many messages are held, waiting or being handled. Default: 4096.
             max_cached_bytes: The size of their bodies above which nothing is received. Default: 64 MiB.
@@ -200,6 +205,7 @@ class Client(Handle[_native.Client]):
                 max_rate=max_rate,
                 max_body_size=max_body_size,
             ),
+            self._shown,
             group,
             handler,
             self._observers,
@@ -212,10 +218,11 @@ class Producer(Handle[_native.Producer]):
     def __init__(
         self,
         opening: Callable[[], _native.Operation[_native.Producer]],
+        shown: str,
         checker: Optional[Checker],
         observers: Observers,
     ) -> None:
-        super().__init__(opening)
+        super().__init__(opening, shown)
         self._observers = observers
         self._checker = function(checker, "checker") if checker is not None else None
 
@@ -244,7 +251,7 @@ class Producer(Handle[_native.Producer]):
         Raises `errors.InvalidArgument` for a receipt without a recall handle, and what the server says if it is too
         late.
         """
-        return await run(self._handle.recall(receipt.topic, receipt.recall_handle or ""))
+        return await run(self._handle.recall(receipt))
 
     def begin(self) -> Transaction:
         """Begins a transaction: `async with producer.begin() as transaction:`. Nothing is sent yet."""
@@ -261,7 +268,7 @@ class Transaction:
 
     def __init__(self, native: _native.Transaction, observers: Observers) -> None:
         self._native, self._observers = native, observers
-        self._decided = False
+        self._decided, self._forks = False, forks()
 
     async def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
@@ -283,5 +290,6 @@ class Transaction:
         return self
 
     async def __aexit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
-        if not self._decided:
+        # If it belongs to the parent of a forked child, the parent decides.
+        if not self._decided and self._forks == forks():
             await (self.commit() if kind is None else self.rollback())

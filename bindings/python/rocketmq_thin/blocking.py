@@ -6,6 +6,7 @@ import weakref
 from typing import Any, Generic, Iterable, Iterator, Optional, TypeVar, Union
 
 from . import _native
+from ._fork import forks
 from ._native import Delivery, run
 from ._observers import Observers
 from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, plain, provide_credentials, start
@@ -35,14 +36,20 @@ _H = TypeVar("_H", bound="_Handle[Any]")
 class _Handle(Generic[_N]):
     """What is closed by `with` or `close`."""
 
-    def __init__(self, opening: _native.Operation[_N]) -> None:
+    def __init__(self, opening: _native.Operation[_N], shown: str) -> None:
+        self._forks, self._shown = forks(), shown
         self._handle: _N = run(opening)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._shown}>"
 
     def __enter__(self: _H) -> _H:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        # In a forked child it belongs to the parent.
+        if self._forks == forks():
+            self.close()
 
     def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
         """Takes no more calls and waits up to `deadline` (default 20 s) for calls that are running."""
@@ -104,7 +111,7 @@ class Client(_Handle[_native.Client]):
         if requests is not None:
             # The thread ends with the client, or if the client can't connect.
             start(provide_credentials, requests, provider)
-        super().__init__(opening)
+        super().__init__(opening, f"endpoints={endpoints}")
 
     def health(self) -> Health:
         """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
@@ -149,6 +156,7 @@ class Client(_Handle[_native.Client]):
                 max_in_flight_bytes=max_in_flight_bytes,
                 compress_above=compress_above,
             ),
+            self._shown,
             checker,
             self._observers,
         )
@@ -166,7 +174,7 @@ class Client(_Handle[_native.Client]):
                 is delivered as `corrupted`. Default: 64 MiB.
         """
         opening = self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size)
-        return SimpleConsumer(opening, group, self._observers)
+        return SimpleConsumer(opening, self._shown, group, self._observers)
 
     def push_consumer(
         self,
@@ -186,8 +194,10 @@ class Client(_Handle[_native.Client]):
         Args:
             group: The consumer group; its members share the messages.
             subscriptions: As for `simple_consumer`.
-            handler: Handles one message. When it returns, the message is acknowledged. When it raises, the message is
-                delivered again: `Retry` says when, `DeadLetter` sends it to the dead-letter topic instead.
+            handler: Handles one message. When it returns, the message is acknowledged, whatever it returns. When it
+                raises, the message is delivered again: `Retry` says when, `DeadLetter` sends it to the dead-letter
+                topic instead. An exception that is returned, such as `Retry(10)`, counts as raised; one of their
+                classes without `()` is taken for a mistake, which is logged, and the message is delivered again.
             concurrency: How many messages are handled at the same time, each in a thread. Default: 20.
             max_cached_messages: How many messages are held, waiting or being handled. Default: 4096.
             max_cached_bytes: The size of their bodies above which nothing is received. Default: 64 MiB.
@@ -208,6 +218,7 @@ class Client(_Handle[_native.Client]):
                 max_rate=max_rate,
                 max_body_size=max_body_size,
             ),
+            self._shown,
             group,
             handler,
             self._observers,
@@ -218,10 +229,14 @@ class Producer(_Handle[_native.Producer]):
     """Sends messages. Made by `Client.producer`."""
 
     def __init__(
-        self, opening: _native.Operation[_native.Producer], checker: Optional[Checker], observers: Observers
+        self,
+        opening: _native.Operation[_native.Producer],
+        shown: str,
+        checker: Optional[Checker],
+        observers: Observers,
     ) -> None:
         self._observers = observers
-        super().__init__(opening)
+        super().__init__(opening, shown)
         if checker is not None:
             # The thread ends with the producer.
             start(answer_checks, self._handle.orphan_checks(), checker)
@@ -245,7 +260,7 @@ class Producer(_Handle[_native.Producer]):
         Raises `errors.InvalidArgument` for a receipt without a recall handle, and what the server says if it is too
         late.
         """
-        return run(self._handle.recall(receipt.topic, receipt.recall_handle or ""))
+        return run(self._handle.recall(receipt))
 
     def begin(self) -> Transaction:
         """Begins a transaction: `with producer.begin() as transaction:`. Nothing is sent yet."""
@@ -262,7 +277,7 @@ class Transaction:
 
     def __init__(self, native: _native.Transaction, observers: Observers) -> None:
         self._native, self._observers = native, observers
-        self._decided = False
+        self._decided, self._forks = False, forks()
 
     def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
@@ -284,7 +299,8 @@ class Transaction:
         return self
 
     def __exit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
-        if not self._decided:
+        # If it belongs to the parent of a forked child, the parent decides.
+        if not self._decided and self._forks == forks():
             self.commit() if kind is None else self.rollback()
 
 
@@ -314,10 +330,10 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Made by `Client.simple_consumer`."""
 
     def __init__(
-        self, opening: _native.Operation[_native.SimpleConsumer], group: str, observers: Observers
+        self, opening: _native.Operation[_native.SimpleConsumer], shown: str, group: str, observers: Observers
     ) -> None:
         self._group, self._observers = group, observers
-        super().__init__(opening)
+        super().__init__(opening, f"group={group} {shown}")
 
     def receive(
         self,
@@ -413,6 +429,7 @@ class Messages:
 
     def __init__(self, native: _native.Messages, group: str, observers: Observers) -> None:
         self._native, self._group, self._observers = native, group, observers
+        self._forks = forks()
 
     def __iter__(self) -> Messages:
         return self
@@ -433,7 +450,8 @@ class Messages:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._forks == forks():
+            self.close()
 
 
 class PushConsumer(_LiteConsumer[_native.PushConsumer]):
@@ -442,11 +460,12 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
     def __init__(
         self,
         opening: _native.Operation[_native.PushConsumer],
+        shown: str,
         group: str,
         handler: Handler,
         observers: Observers,
     ) -> None:
-        super().__init__(opening)
+        super().__init__(opening, f"group={group} {shown}")
         start(handle_tasks, self._handle, group, handler, observers)
         # Without a close, it ends when nobody refers to it any more.
         weakref.finalize(self, self._handle.abandon)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Iterable, Literal, Mapping, NamedTuple, Optional, Union
+from typing import Iterable, Literal, Mapping, NamedTuple, Optional, TypeVar, Union
 
 Seconds = Union[float, timedelta]
 """A length of time: a number of seconds, or a `timedelta`."""
@@ -15,6 +16,16 @@ Startup = Literal["eager", "wait", "lazy"]
 
 Names = Union[str, Iterable[str]]
 """One name, or several."""
+
+_T = TypeVar("_T")
+
+
+def _documented(named_tuple: type[_T]) -> type[_T]:
+    """Gives the fields of a named tuple what its docstring says of them. `help` shows it for each."""
+    # There is no docstring under `python -OO`.
+    for _, name, text in re.findall(r"^( +)(\w+): (.+(?:\n\1    .+)*)", named_tuple.__doc__ or "", re.MULTILINE):
+        vars(named_tuple)[name].__doc__ = " ".join(text.split())
+    return named_tuple
 
 
 @dataclass
@@ -128,35 +139,44 @@ Subscriptions = Union[Mapping[str, Union[Tags, Sql, None]], Names, Lite]
 """One topic or several, a mapping of topics to filters (`None` stands for all messages), or lite topics of one topic."""
 
 
+@_documented
 class Receipt(NamedTuple):
-    """The server's confirmation that a message is stored."""
+    """The server's confirmation that a message is stored.
+
+    Attributes:
+        message_id: The message's id. Its deliveries have the same.
+        topic: The topic it was stored in.
+        queue_offset: Its position in its queue, or -1 if the server did not return it.
+        transaction_id: The server's transaction id. Servers return one for plain messages, too.
+        recall_handle: What takes back a delayed message, see `Producer.recall`; `None` for other messages.
+    """
 
     message_id: str
-    """The message's id. Its deliveries have the same."""
     topic: str
-    """The topic it was stored in."""
     queue_offset: int
-    """Its position in its queue, or -1 if the server did not return it."""
     transaction_id: str
-    """The server's transaction id. Servers return one for plain messages, too."""
     recall_handle: Optional[str] = None
-    """What takes back a delayed message, see `Producer.recall`; `None` for other messages."""
 
 
+@_documented
 class CloseReport(NamedTuple):
-    """What a close did."""
+    """What a close did.
+
+    Attributes:
+        flushed: The number of sends and acks that were running and got their response.
+        abandoned: The number of sends and acks that had no response at the deadline. They failed with `Closed`. For
+            a push consumer also messages whose handlers were still running; they are delivered again.
+        handled: Of push consumers: the number of messages that were being handled, and were settled in time.
+        given_back: Of push consumers: the number of messages that no handler had begun, and that were given back to
+            the server.
+        elapsed: How long the close took.
+    """
 
     flushed: int
-    """The number of sends and acks that were running and got their response."""
     abandoned: int
-    """The number of sends and acks that had no response at the deadline. They failed with `Closed`. For a push consumer
-    also messages whose handlers were still running; they are delivered again."""
     handled: int
-    """Of push consumers: the number of messages that were being handled, and were settled in time."""
     given_back: int
-    """Of push consumers: the number of messages that no handler had begun, and that were given back to the server."""
     elapsed: timedelta
-    """How long the close took."""
 
 
 class Decision(Enum):
@@ -186,8 +206,8 @@ class OrphanCheck:
 
 
 class Retry(Exception):
-    """Raised by a handler of a push consumer: the message failed and is delivered again. Any other exception means the
-    same, and is logged.
+    """Raised or returned by a handler of a push consumer: the message failed and is delivered again. Any other exception
+    means the same, and is logged.
 
     Attributes:
         after: When it is delivered again. Default: when the retry policy of the group says.
@@ -199,42 +219,55 @@ class Retry(Exception):
 
 
 class DeadLetter(Exception):
-    """Raised by a handler of a push consumer: the message moves to the dead-letter topic of the group, `%DLQ%` and the
-    name of the group, and is not delivered again."""
+    """Raised or returned by a handler of a push consumer: the message moves to the dead-letter topic of the group,
+    `%DLQ%` and the name of the group, and is not delivered again."""
 
 
+@_documented
 class Health(NamedTuple):
-    """Whether a client can reach its servers, as its latest calls and heartbeats have shown."""
+    """Whether a client can reach its servers, as its latest calls and heartbeats have shown.
+
+    Attributes:
+        status: `connecting`, `connected`, `degraded` (some server does not answer, or refuses the client), `lost`
+            or `closed`.
+        error: What is wrong, if the status is `degraded` or `lost`.
+        connections: The number of open connections.
+        endpoints: For each address in use: `host:port`, its status, and what is wrong with it.
+    """
 
     status: str
-    """`connecting`, `connected`, `degraded` (some server does not answer, or refuses the client), `lost` or `closed`."""
     error: Optional[Exception]
-    """What is wrong, if the status is `degraded` or `lost`."""
     connections: int
-    """The number of open connections."""
     endpoints: tuple[tuple[str, str, Optional[str]], ...]
-    """For each address in use: `host:port`, its status, and what is wrong with it."""
 
 
+@_documented
 class Histogram(NamedTuple):
-    """How values are distributed."""
+    """How values are distributed.
+
+    Attributes:
+        bounds: The upper bounds of the buckets but the last, which has none.
+        counts: How many values each bucket holds: one more than there are bounds.
+        sum: The sum of all values.
+    """
 
     bounds: tuple[float, ...]
-    """The upper bounds of the buckets but the last, which has none."""
     counts: list[int]
-    """How many values each bucket holds: one more than there are bounds."""
     sum: float
-    """The sum of all values."""
 
 
+@_documented
 class Metric(NamedTuple):
-    """What a client has counted, with a point for each set of labels."""
+    """What a client has counted, with a point for each set of labels.
+
+    Attributes:
+        name: Such as `rocketmq_send_cost_time`.
+        description: What it measures.
+        unit: `ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`.
+        points: The labels and the value of each point.
+    """
 
     name: str
-    """Such as `rocketmq_send_cost_time`."""
     description: str
-    """What it measures."""
     unit: str
-    """`ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`."""
     points: list[tuple[dict[str, str], Union[int, Histogram]]]
-    """The labels and the value of each point."""

@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use rocketmq_thin_bridge as bridge;
 
 use crate::error::raised;
-use crate::input::{Message, Messages, Seconds, Subscriptions, argument};
+use crate::input::{Message, Messages, Receipt, Seconds, Subscriptions, argument};
 use crate::operation::Operation;
 use crate::options::Keywords;
 use crate::output::{health, metrics};
@@ -117,8 +117,10 @@ impl Producer {
         Ok(Operation::new(self.0.send_all(messages)))
     }
 
-    fn recall(&self, topic: &Any<'_>, handle: &Any<'_>) -> PyResult<Operation> {
-        let (topic, handle) = (argument("topic", topic)?, argument("handle", handle)?);
+    fn recall(&self, receipt: &Any<'_>) -> PyResult<Operation> {
+        let Receipt { topic, recall_handle } = argument("receipt", receipt)?;
+        // The core refuses an empty one.
+        let handle = recall_handle.unwrap_or_default();
         Ok(Operation::new(self.0.recall(topic, handle)))
     }
 

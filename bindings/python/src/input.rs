@@ -123,10 +123,16 @@ impl Input for Time {
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         match value.extract() {
             Ok(time) => Ok(Self(time)),
-            Err(error) if error.is_instance_of::<PyTypeError>(value.py()) => {
-                Err(wrong_type::<Self>(name, value))
+            Err(error) if !error.is_instance_of::<PyTypeError>(value.py()) => {
+                Err(out_of_range::<Self>(name, value))
             }
-            Err(_) => Err(out_of_range::<Self>(name, value)),
+            Err(_) if value.getattr("tzinfo").is_ok_and(|zone| zone.is_none()) => {
+                let takes = Self::TAKES;
+                Err(PyTypeError::new_err(format!(
+                    "{name} must be {takes}, got {value}, which has no time zone"
+                )))
+            }
+            Err(_) => Err(wrong_type::<Self>(name, value)),
         }
     }
 }
@@ -151,7 +157,7 @@ fn int_error<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>, error: &PyE
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl Input for Seconds {
-    const TAKES: &'static str = "a number of seconds or a timedelta, not negative";
+    const TAKES: &'static str = "a number of seconds or a timedelta, from 0 to 1.8e19 seconds";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let duration = match value.extract::<f64>() {
@@ -250,6 +256,26 @@ impl Input for Messages {
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let messages = elements::<Message, Self>(name, value)?;
         Ok(Self(messages.into_iter().map(|Message(message)| message).collect()))
+    }
+}
+
+/// What a receipt says about a delayed message.
+pub(crate) struct Receipt {
+    pub(crate) topic: String,
+    pub(crate) recall_handle: Option<String>,
+}
+
+impl Input for Receipt {
+    const TAKES: &'static str = "a rocketmq_thin.Receipt";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (Ok(topic), Ok(handle)) = (value.getattr("topic"), value.getattr("recall_handle")) else {
+            return Err(wrong_type::<Self>(name, value));
+        };
+        Ok(Self {
+            topic: argument("Receipt.topic", &topic)?,
+            recall_handle: argument("Receipt.recall_handle", &handle)?,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ import threading
 
 from proxied import Case
 
-from rocketmq_thin import Client, Message
+from rocketmq_thin import Client, Credentials, Message, aio
 
 
 class Blocking(Case):
@@ -48,3 +48,13 @@ with Client(SERVER) as client, client.simple_consumer(NAME, [NAME]) as consumer:
         self.assertEqual(process.stdout.readline(), "receiving\n")
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.communicate(), ("interrupted\n", ""))
+
+    def test_what_they_are_is_shown_without_secrets(self):
+        secret = Credentials("reader", "s3cret")
+        client = f"endpoints={self.server}"
+        with Client(self.server, credentials=secret) as opened, opened.producer() as producer:
+            with opened.simple_consumer("g", self.name) as simple, opened.push_consumer("h", self.name, print) as push:
+                shown = [f"<Client {client}>", f"<Producer {client}>"]
+                shown += [f"<SimpleConsumer group=g {client}>", f"<PushConsumer group=h {client}>"]
+                self.assertEqual([repr(each) for each in (opened, producer, simple, push)], shown)
+        self.assertEqual(repr(aio.Client(self.server, credentials=secret)), f"<Client {client}>")

@@ -4,6 +4,7 @@ import datetime
 
 from proxied import Case
 
+import rocketmq_thin
 from rocketmq_thin import Client, Credentials, Message, Tags, aio
 
 
@@ -36,7 +37,8 @@ class Input(Case):
                 async def handler(_):
                     pass
 
-                duration = "a number of seconds or a timedelta, not negative"
+                time, naive = "a datetime with a time zone, from 1970 on", datetime.datetime(2030, 1, 2)
+                duration = "a number of seconds or a timedelta, from 0 to 1.8e19 seconds"
                 for call, expected in [
                     (lambda: Client(7), "endpoints must be a str, got int"),
                     (lambda: aio.Client(None), "endpoints must be a str, got NoneType"),
@@ -74,6 +76,12 @@ class Input(Case):
                     (lambda: consumer.receive(max_messages="1"), "max_messages must be an int from 0 to 4294967295, got str"),
                     (lambda: consumer.receive(max_messages=-1), "max_messages must be an int from 0 to 4294967295, got -1"),
                     (lambda: consumer.receive(await_duration=float("nan")), f"await_duration must be {duration}, got nan"),
+                    (lambda: consumer.receive(await_duration=float("inf")), f"await_duration must be {duration}, got inf"),
+                    (lambda: producer.recall("r"), "receipt must be a rocketmq_thin.Receipt, got str"),
+                    (lambda: producer.recall(None), "receipt must be a rocketmq_thin.Receipt, got NoneType"),
+                    (lambda: rocketmq_thin.forward_logs("l"), "logger must be a logging.Logger, got str"),
+                    (lambda: send(Message("t", b"x", deliver_at="noon")), f"Message.deliver_at must be {time}, got str"),
+                    (lambda: send(Message("t", b"x", deliver_at=naive)), f"Message.deliver_at must be {time}, got {naive}, which has no time zone"),
                     (lambda: consumer.ack("d"), "delivery must be a rocketmq_thin.Delivery, got str"),
                     (lambda: consumer.ack_all(["d"]), "deliveries[0] must be a rocketmq_thin.Delivery, got str"),
                 ]:

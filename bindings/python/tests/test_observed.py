@@ -13,7 +13,7 @@ import unittest.mock
 from proxied import Case
 
 import rocketmq_thin
-from rocketmq_thin import Client, Histogram, Interceptor, Message, aio, errors
+from rocketmq_thin import Client, CloseReport, Health, Histogram, Interceptor, Message, Metric, Receipt, aio, errors
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -150,6 +150,32 @@ class Blocking(Case):
         record = records.get()
         self.assertEqual(record.levelno, logging.WARNING)
         self.assertEqual(record.getMessage(), "the credentials could not be renewed cause=ValueError: the vault is sealed")
+
+    def test_logging_that_raises_does_not_end_the_reports(self):
+        class Refusing(logging.Handler):
+            def emit(self, record):
+                records.put(record)
+                raise ValueError("the disk is full")
+
+        def provider():
+            raise ValueError("the vault is sealed")
+
+        records, logger = queue.Queue(), logging.getLogger(self.name)
+        logger.addHandler(Refusing())
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        rocketmq_thin.forward_logs(logger)
+        for _ in range(2):
+            with self.assertRaises(errors.Unauthenticated):
+                Client(self.server, credentials=provider)
+            self.assertIn("the credentials could not be renewed", records.get().getMessage())
+
+    def test_help_says_what_fields_are(self):
+        for value in (CloseReport, Health, Histogram, Metric, Receipt):
+            for name in value._fields:
+                self.assertNotIn("Alias", getattr(value, name).__doc__)
+        self.assertIn("`degraded`", Health.status.__doc__)
+        self.assertEqual(Receipt.message_id.__doc__, "The message's id. Its deliveries have the same.")
 
     def test_metrics_count_what_was_sent(self):
         with Client(self.server) as client, client.producer() as producer:

@@ -46,7 +46,34 @@ client.close()
 """
 
 
+LEAVING = """
+import asyncio, os, sys
+from rocketmq_thin import Client, aio
+
+def fork_and_leave():
+    if os.fork() == 0:
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+
+with Client(SERVER) as client, client.producer() as producer, client.simple_consumer(NAME, NAME) as consumer:
+    with producer.begin(), consumer.messages():
+        fork_and_leave()
+async def main():
+    async with aio.Client(SERVER) as client, client.producer() as producer, client.simple_consumer(NAME, NAME) as consumer:
+        async with producer.begin(), consumer.messages():
+            fork_and_leave()
+            # The child has changed what the loop waits for.
+            os._exit(0)
+asyncio.run(main())
+"""
+
+
 class Fork(Case):
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_a_child_that_leaves_a_block_leaves_it_to_the_parent(self):
+        output, errors = self.script(LEAVING).communicate()
+        self.assertEqual((output, errors), ("7\n7\n", ""))
+
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
     def test_inherited_objects_fail_in_a_child_and_new_ones_work(self):
         output, errors = self.script(FORKING).communicate()

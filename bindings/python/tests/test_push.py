@@ -3,7 +3,9 @@
 import asyncio
 import contextvars
 import gc
+import logging
 import queue
+import sys
 import threading
 import unittest
 
@@ -108,6 +110,75 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 # Some may reach the first consumer while it closes: it gives them back.
                 for _ in range(20 - first.qsize()):
                     await second.get()
+
+
+class Refusing(logging.Handler):
+    """A handler of logs that notes what it gets and raises. `logging` lets that through."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = queue.SimpleQueue()
+
+    def emit(self, record):
+        self.records.put((record.getMessage(), record.exc_info[0].__name__))
+        raise ValueError("the disk is full")
+
+
+class Failing(Case, unittest.IsolatedAsyncioTestCase):
+    """What goes wrong in handlers is logged, and stops nothing."""
+
+    def setUp(self):
+        super().setUp()
+        logger, self.logs = logging.getLogger("rocketmq_thin"), Refusing()
+        logger.addHandler(self.logs)
+        self.addCleanup(logger.removeHandler, self.logs)
+        self.addCleanup(setattr, logger, "propagate", logger.propagate)
+        logger.propagate = False
+        self.handled = queue.SimpleQueue()
+
+    # What handlers do with a message at its first attempt, and what is logged then.
+    IN_LOOPS = {b"error": "ValueError", b"class": "TypeError", b"dead class": "TypeError", b"returned": None}
+    IN_THREADS = {**IN_LOOPS, b"exit": "SystemExit", b"interrupt": "KeyboardInterrupt"}
+
+    def handler(self, delivery):
+        self.handled.put((delivery.body, delivery.attempt))
+        if delivery.attempt > 1:
+            return "done"
+        if delivery.body == b"error":
+            raise ValueError("once")
+        if delivery.body == b"exit":
+            sys.exit(7)
+        if delivery.body == b"interrupt":
+            raise KeyboardInterrupt
+        return {b"class": Retry, b"dead class": DeadLetter, b"returned": Retry(0)}[delivery.body]
+
+    def expect(self, failures):
+        seen = sorted(self.handled.get() for _ in range(2 * len(failures)))
+        self.assertEqual(seen, sorted((body, attempt) for body in failures for attempt in (1, 2)))
+        expected = sorted(failure for failure in failures.values() if failure)
+        logged = [self.logs.records.get() for _ in expected]
+        self.assertEqual(sorted(failure for _, failure in logged), expected)
+        for message, _ in logged:
+            self.assertRegex(message, "^a handler failed on message .*, which is delivered again$")
+
+    def test_in_threads(self):
+        with Client(self.server) as client, client.producer() as producer:
+            producer.send_all([Message(self.name, body) for body in self.IN_THREADS])
+            # Two at a time: two that are stuck would hold up the rest.
+            with client.push_consumer(self.name, self.name, self.handler, concurrency=2):
+                self.expect(self.IN_THREADS)
+
+    async def test_in_loops(self):
+        async def handler(delivery):
+            return self.handler(delivery)
+
+        loop = asyncio.get_running_loop()
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            # In a loop itself, `SystemExit` and `KeyboardInterrupt` end the loop, as always.
+            for handle, failures in ((self.handler, self.IN_THREADS), (handler, self.IN_LOOPS)):
+                async with client.push_consumer(self.name, self.name, handle, concurrency=2):
+                    await producer.send_all([Message(self.name, body) for body in failures])
+                    await loop.run_in_executor(None, self.expect, failures)
 
 
 class Blocking(Case):
