@@ -95,7 +95,10 @@ export interface RetryOptions {
 
 /** Which topics a producer sends to, and how much it sends at once. */
 export interface ProducerOptions {
-  /** Topics that must exist when the producer is created (none). It may send to other topics, too. */
+  /**
+   * Topics that must exist when the producer is created, or at the first send if the client starts lazily (none). It may send
+   * to other topics, too.
+   */
   readonly topics?: Names | undefined;
   /** The maximum number of messages being sent (4096). Further sends wait. */
   readonly maxInFlightMessages?: number | undefined;
@@ -205,11 +208,11 @@ export interface CallOptions {
 
 /** How many messages a receive asks for and how long it waits. */
 export interface ReceiveOptions extends CallOptions {
-  /** The maximum number of deliveries (32). Servers return at most 32. */
+  /** The maximum number of deliveries, 1 or more (32). Servers return at most 32. */
   readonly maxMessages?: number | undefined;
   /** How long the deliveries are invisible to other consumers (30000). Servers allow 10 seconds to 12 hours. */
   readonly invisibleMs?: number | undefined;
-  /** How long to wait for the first message (20000). */
+  /** How long to wait for the first message (20000). With 0, the server is asked once, and returns what it has. */
   readonly awaitMs?: number | undefined;
 }
 
@@ -357,7 +360,10 @@ export class Messages implements AsyncIterableIterator<Delivery>, AsyncDisposabl
 /** Calls a handler for each message. While it runs, the process does not end. */
 export class PushConsumer implements LiteConsumer, AsyncDisposable {
   private constructor();
-  /** Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on. */
+  /**
+   * Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on. Messages that wait for a handler
+   * stay here, and their leases are kept: other members of the group do not get them. `close` gives them back.
+   */
   pause(): void;
   /** Goes on after a `pause`. */
   resume(): void;

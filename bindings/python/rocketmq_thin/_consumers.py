@@ -65,10 +65,11 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
         If the task is cancelled, messages that have arrived already go to the next `receive`.
 
         Args:
-            max_messages: The maximum number of messages; servers return at most 32. Default: 32.
+            max_messages: The maximum number of messages, 1 or more; servers return at most 32. Default: 32.
             invisible_duration: How long the messages are hidden from other consumers before they are delivered
                 again; servers allow 10 s to 12 h. Default: 30 s.
-            await_duration: How long to wait for the first message. Default: 20 s.
+            await_duration: How long to wait for the first message. With 0, the server is asked once, and returns what it
+                has. Default: 20 s.
         """
         operation = self._handle.receive(
             max_messages=max_messages,
@@ -200,7 +201,11 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
         weakref.finalize(self, self._handle.abandon)
 
     def pause(self) -> None:
-        """Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on."""
+        """Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on.
+
+        Messages that wait for a handler stay here, and their leases are kept: other members of the group do not get them.
+        `close` gives them back.
+        """
         self._handle.pause()
 
     def resume(self) -> None:

@@ -119,7 +119,7 @@ class Client(Handle[_native.Client]):
         compress_above: Optional[int] = None,
         checker: Optional[Checker] = None,
     ) -> Producer:
-        """Makes a producer. Opening it checks that `topics` exist.
+        """Makes a producer. Opening it checks that `topics` exist; with a lazy client, the first send does.
 
         Args:
             topics: One topic or several; the producer may send to others, too. Default: none.
@@ -146,7 +146,7 @@ class Client(Handle[_native.Client]):
     def simple_consumer(
         self, group: str, subscriptions: Subscriptions, *, max_body_size: Optional[int] = None
     ) -> SimpleConsumer:
-        """Makes a consumer. Opening it checks that the topics exist.
+        """Makes a consumer. Opening it checks that the topics exist; with a lazy client, the first receive does.
 
         Args:
             group: The consumer group; its members share the messages.

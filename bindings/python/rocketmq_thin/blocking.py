@@ -136,7 +136,7 @@ class Client(_Handle[_native.Client]):
         compress_above: Optional[int] = None,
         checker: Optional[Checker] = None,
     ) -> Producer:
-        """Makes a producer, after a check that `topics` exist.
+        """Makes a producer, after a check that `topics` exist. A lazy client leaves the check to the first send.
 
         Args:
             topics: One topic or several; the producer may send to others, too. Default: none.
@@ -164,7 +164,7 @@ class Client(_Handle[_native.Client]):
     def simple_consumer(
         self, group: str, subscriptions: Subscriptions, *, max_body_size: Optional[int] = None
     ) -> SimpleConsumer:
-        """Makes a consumer, after a check that the topics exist.
+        """Makes a consumer, after a check that the topics exist. A lazy client leaves the check to the first receive.
 
         Args:
             group: The consumer group; its members share the messages.
@@ -345,10 +345,11 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
         """Waits for messages. Returns an empty list if nothing arrives in time.
 
         Args:
-            max_messages: The maximum number of messages; servers return at most 32. Default: 32.
+            max_messages: The maximum number of messages, 1 or more; servers return at most 32. Default: 32.
             invisible_duration: How long the messages are hidden from other consumers before they are delivered
                 again; servers allow 10 s to 12 h. Default: 30 s.
-            await_duration: How long to wait for the first message. Default: 20 s.
+            await_duration: How long to wait for the first message. With 0, the server is asked once, and returns what it
+                has. Default: 20 s.
         """
         operation = self._handle.receive(
             max_messages=max_messages,
@@ -471,7 +472,11 @@ class PushConsumer(_LiteConsumer[_native.PushConsumer]):
         weakref.finalize(self, self._handle.abandon)
 
     def pause(self) -> None:
-        """Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on."""
+        """Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on.
+
+        Messages that wait for a handler stay here, and their leases are kept: other members of the group do not get them.
+        `close` gives them back.
+        """
         self._handle.pause()
 
     def resume(self) -> None:

@@ -39,6 +39,7 @@ import rocketmq.thin.internal.nextStatusChange
 class Client
 private constructor(
     private val made: Outcome.Made,
+    private val endpoints: String,
     private val observers: Observers,
     private val background: Background,
 ) {
@@ -46,7 +47,7 @@ private constructor(
     private val pushConsumers: MutableSet<PushConsumer> = ConcurrentHashMap.newKeySet()
 
     /**
-     * Creates a producer. The topics in [options] must exist.
+     * Creates a producer. The topics in [options] must exist; with [Startup.Lazy], the first send finds out.
      *
      * @throws RocketMQException the server's error, such as `TopicNotFound`, or `Timeout` after the startup timeout
      */
@@ -54,7 +55,7 @@ private constructor(
         val given = ProducerOptions().apply(options)
         val native = given.toNative()
         val producer = Operations.await<Outcome.Made>(this) { makeProducer(made.key, native) }
-        return Producer(producer, observers, given.checker?.let { background.answerChecks(producer, it) })
+        return Producer(producer, endpoints, observers, given.checker?.let { background.answerChecks(producer, it) })
     }
 
     /**
@@ -64,7 +65,7 @@ private constructor(
      */
     suspend fun simpleConsumer(group: String, options: SimpleConsumerOptions.() -> Unit): SimpleConsumer {
         val native = SimpleConsumerOptions(group).apply(options).toNative()
-        return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) }, group, observers)
+        return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) }, group, endpoints, observers)
     }
 
     /**
@@ -88,7 +89,7 @@ private constructor(
         val given = PushConsumerOptions(group).apply(options)
         val (handler, native) = given.requireHandler() to given.toNative()
         val consumer = Operations.await<Outcome.Made>(this) { makePushConsumer(made.key, native) }
-        return PushConsumer(consumer, Handling(consumer, group, handler, observers), pushConsumers)
+        return PushConsumer(consumer, group, endpoints, Handling(consumer, group, handler, observers), pushConsumers)
     }
 
     /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
@@ -124,6 +125,8 @@ private constructor(
         } finally {
             withContext(NonCancellable) { close() }
         }
+
+    override fun toString() = "Client($endpoints)"
 
     /** [statusChanges] for Java. The future completes when the client is closed; cancelling it ends the calls of [listener]. */
     fun statusChangesAsync(listener: Consumer<Health>): CompletableFuture<Unit> =
@@ -165,7 +168,7 @@ private constructor(
             try {
                 val made = open(native, given.provider, background)
                 if (given.logger != null) background.logStatus(made, reports)
-                return Client(made, observers, background)
+                return Client(made, endpoints, observers, background)
             } catch (e: Throwable) {
                 reports.close()
                 background.cancel()

@@ -95,6 +95,24 @@ constructor(
 
     override fun toString() = "Message($topic, ${body.size} bytes)"
 
+    /** Refuses texts that cannot be sent: null from Java, or a half of a surrogate pair, which is no Unicode. */
+    internal fun requireText() {
+        requireText("topic", topic)
+        tag?.let { requireText("tag", it) }
+        keys.forEachIndexed { index, key -> requireText("keys[$index]", key) }
+        properties.forEach { (name, value) ->
+            requireText("name of a property", name)
+            requireText("property $name", value)
+        }
+        messageGroup?.let { requireText("messageGroup", it) }
+        liteTopic?.let { requireText("liteTopic", it) }
+    }
+
+    private fun requireText(field: String, text: String?) {
+        requireNotNull(text) { "the message's $field must not be null" }
+        require(Charsets.UTF_8.newEncoder().canEncode(text)) { "the message's $field must be Unicode: it holds a lone surrogate" }
+    }
+
     internal fun toNative() =
         OutgoingMessage(
             topic,
@@ -109,6 +127,16 @@ constructor(
             liteTopic,
         )
 }
+
+/** What [encode] makes of [messages]. If it fails because of a text of theirs, the error names that. */
+internal inline fun <T> encoding(messages: List<Message>, encode: () -> T): T =
+    try {
+        encode()
+    } catch (e: Exception) {
+        // Not before: it would take time for each message.
+        messages.forEach { it.requireText() }
+        throw e
+    }
 
 /** The confirmation that a message is stored. */
 data class Receipt(

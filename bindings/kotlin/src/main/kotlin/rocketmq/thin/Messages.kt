@@ -6,6 +6,7 @@ import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.future.future
+import kotlinx.coroutines.isActive
 import rocketmq.thin.NativeFunctions.rocketmq_thin_next_delivery
 import rocketmq.thin.NativeFunctions.rocketmq_thin_put_back_to_stream
 import rocketmq.thin.internal.FetchOptions
@@ -26,10 +27,12 @@ internal constructor(
     private val calls = CoroutineScope(SupervisorJob() + Operations.dispatcher)
 
     /**
-     * The next delivery, or null once the consumer is closed. A delivery that arrives after the future was cancelled comes next. It fails
-     * with a [RocketMQException] if the server refuses a receive; the next call goes on.
+     * The next delivery, or null once this or the consumer is closed. A delivery that arrives after the future was
+     * cancelled comes next. It fails with a [RocketMQException] if the server refuses a receive; the next call goes on.
      */
-    fun nextAsync(): CompletableFuture<Delivery?> = calls.future(start = CoroutineStart.UNDISPATCHED) { next() }
+    fun nextAsync(): CompletableFuture<Delivery?> =
+        if (calls.isActive) calls.future(start = CoroutineStart.UNDISPATCHED) { next() }
+        else CompletableFuture.completedFuture(null)
 
     /** Cancels the futures that wait, and gives back in the background what was not asked for. */
     override fun close() {

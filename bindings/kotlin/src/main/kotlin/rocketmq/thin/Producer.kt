@@ -22,6 +22,7 @@ import rocketmq.thin.internal.recallMessage
 class Producer
 internal constructor(
     private val made: Outcome.Made,
+    private val endpoints: String,
     private val observers: Observers,
     /** Answers orphan checks. */
     private val checking: Job?,
@@ -32,10 +33,11 @@ internal constructor(
      *
      * @throws RocketMQException if the server refuses the message or does not answer; see
      *   [RocketMQException.maybeDelivered]
+     * @throws IllegalArgumentException if a text of the message is null or no Unicode
      */
     suspend fun send(message: Message): Receipt =
         observers.sending(message) { sent ->
-            val encoded = FfiConverterTypeOutgoingMessage.encode(sent.toNative())
+            val encoded = encoding(listOf(sent)) { FfiConverterTypeOutgoingMessage.encode(sent.toNative()) }
             Receipt(
                 Operations.await<Outcome.Sent>(this) {
                     rocketmq_thin_send(made.key, encoded.array(), encoded.position())
@@ -46,7 +48,9 @@ internal constructor(
     /** Sends several messages. The results are in the order of the messages. */
     suspend fun sendAll(messages: List<Message>): List<Result<Receipt>> =
         observers.sendingAll(messages) { sent ->
-            val encoded = FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(sent.map { it.toNative() }))
+            val encoded = encoding(sent) {
+                FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(sent.map { it.toNative() }))
+            }
             val outcome =
                 Operations.await<Outcome.AllSent>(this) {
                     rocketmq_thin_send_all(made.key, encoded.array(), encoded.position())
@@ -125,6 +129,8 @@ internal constructor(
         } finally {
             withContext(NonCancellable) { close() }
         }
+
+    override fun toString() = "Producer($endpoints)"
 
     /** [send] for Java. */
     fun sendAsync(message: Message): CompletableFuture<Receipt> = future { send(message) }

@@ -22,6 +22,8 @@ import rocketmq.thin.internal.resumeConsumer
 class PushConsumer
 internal constructor(
     private val made: Outcome.Made,
+    private val group: String,
+    private val endpoints: String,
     private val handling: Handling,
     /** The consumers of the client that are not closed. */
     private val siblings: MutableSet<PushConsumer>,
@@ -34,7 +36,10 @@ internal constructor(
     val isPaused: Boolean
         get() = keeping(this) { isConsumerPaused(made.key) }
 
-    /** Calls no more handlers, and receives nothing, until [resume]. Handlers that run go on. */
+    /**
+     * Calls no more handlers, and receives nothing, until [resume]. Handlers that run go on. Messages that wait for a
+     * handler stay here, and their leases are kept: other members of the group do not get them. A close gives them back.
+     */
     fun pause() {
         Operations.answer<Outcome.Done>(this) { pauseConsumer(made.key) }
     }
@@ -71,6 +76,8 @@ internal constructor(
         } finally {
             withContext(NonCancellable) { close() }
         }
+
+    override fun toString() = "PushConsumer($group, $endpoints)"
 
     /** [close] for Java. */
     @JvmOverloads

@@ -33,6 +33,7 @@ class SimpleConsumer
 internal constructor(
     private val made: Outcome.Made,
     private val group: String,
+    private val endpoints: String,
     private val observers: Observers,
 ) : LiteConsumer(ConsumerKey.Simple(made.key)) {
     internal val key get() = made.key
@@ -42,10 +43,11 @@ internal constructor(
      * null has its default. If the coroutine is cancelled, the next receive or collection of [messages] gets what has
      * arrived.
      *
-     * @param maxMessages the maximum number of deliveries (32). Servers return at most 32.
+     * @param maxMessages the maximum number of deliveries, 1 or more (32). Servers return at most 32.
      * @param invisibleDuration how long the deliveries are invisible to other consumers (30 s). Servers allow 10 s to
      *   12 h.
-     * @param awaitDuration how long to wait for the first message (20 s).
+     * @param awaitDuration how long to wait for the first message (20 s). With zero, the server is asked once, and returns
+     *   what it has.
      * @throws RocketMQException if the server refuses the call or cannot be reached
      */
     suspend fun receive(
@@ -184,6 +186,8 @@ internal constructor(
         } finally {
             withContext(NonCancellable) { close() }
         }
+
+    override fun toString() = "SimpleConsumer($group, $endpoints)"
 
     /** [receive] for Java. */
     @JvmOverloads

@@ -27,7 +27,8 @@ class Transaction internal constructor(private val made: Outcome.Made, private v
     suspend fun send(message: Message): Receipt =
         observers.sending(message) { sent ->
             val native = sent.toNative()
-            Receipt(Operations.await<Outcome.Sent>(this) { sendHalf(made.key, native) }.message)
+            val outcome = encoding(listOf(sent)) { Operations.await<Outcome.Sent>(this) { sendHalf(made.key, native) } }
+            Receipt(outcome.message)
         }
 
     /**

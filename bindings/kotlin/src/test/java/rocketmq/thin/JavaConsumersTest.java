@@ -70,6 +70,7 @@ class JavaConsumersTest {
             var waiting = messages.nextAsync();
             messages.close();
             assertThrows(CancellationException.class, waiting::join);
+            assertNull(messages.nextAsync().join());
 
             try (var others = consumer.messagesAsync(10, 1_000_000L)) {
                 var last = others.nextAsync();

@@ -8,11 +8,14 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -36,10 +39,39 @@ class JavaFaceTest {
             assertTrue(waiting.cancel(false));
             assertThrows(CancellationException.class, waiting::join);
 
+            assertEquals("Client(" + proxy.getEndpoint() + ")", client.toString());
+            assertEquals("Producer(" + proxy.getEndpoint() + ")", producer.toString());
+            assertEquals("SimpleConsumer(javanese, " + proxy.getEndpoint() + ")", consumer.toString());
+
             client.closeAsync(Duration.ofSeconds(5)).join();
             var late = producer.sendAsync(new Message("java", "late"));
             var failure = assertThrows(CompletionException.class, late::join);
             assertInstanceOf(RocketMQException.Closed.class, failure.getCause());
+        }
+    }
+
+    @Test
+    void aTextThatCannotBeSentIsNamed(@TempDir Path data) {
+        try (var proxy = new MergedProxy(data)) {
+            var client = Client.connectAsync(proxy.getEndpoint()).join();
+            var producer = client.producerAsync(o -> o.topics("java")).join();
+            var refused = Map.of(
+                    "the message's keys[1] must not be null",
+                    new Message("java", "x", null, Arrays.asList("a", null)),
+                    "the message's tag must be Unicode: it holds a lone surrogate",
+                    new Message("java", "x", "\ud800"));
+            refused.forEach((reason, message) -> {
+                var transaction = producer.begin();
+                for (Supplier<CompletableFuture<?>> send : List.<Supplier<CompletableFuture<?>>>of(
+                        () -> producer.sendAsync(message),
+                        () -> producer.sendAllAsync(List.of(message)),
+                        () -> transaction.sendAsync(message))) {
+                    var failure = assertThrows(CompletionException.class, () -> send.get().join()).getCause();
+                    assertInstanceOf(IllegalArgumentException.class, failure);
+                    assertEquals(reason, failure.getMessage());
+                }
+            });
+            client.closeAsync().join();
         }
     }
 
