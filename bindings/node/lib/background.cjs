@@ -13,8 +13,8 @@ const MAX_TASKS = 64;
 const decision = oneOf('commit', 'rollback', 'unknown');
 const word = oneOf('ack', 'retry', 'deadLetter');
 const retryAfter = record({ retryAfterMs: milliseconds }, { required: ['retryAfterMs'] });
-// Names of fields that only an object has that is meant as a result. A misspelt one must not acknowledge.
-const MEANT_AS_RESULT = /^(retry.*|after(ms|_ms)?|delay(ms|_ms)?|ack|nack|dead_?letter)$/i;
+// Fields of objects that are meant as a result. A misspelt one must not acknowledge.
+const MEANT_AS_RESULT = /^(retry|(retry_?)?(after|delay)(_?(ms|millis|s|seconds))?|ack|nack|dead_?letter)$/i;
 const ACK = ['ack'];
 const RETRY = ['retry'];
 
@@ -23,11 +23,16 @@ function start(work, observers) {
   work.catch((error) => observers.log('error', 'the client failed in the background', error));
 }
 
+/** Whether a value is written as `{ ... }`, which results are. Objects of classes are what a library returns. */
+function isPlain(value) {
+  return isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));
+}
+
 /** What a handler's result means: a word, and for `retry` the time. */
 function outcome(result) {
   if (typeof result === 'string') return [word(result, 'the result of the handler')];
   if (result instanceof Error) throw result;
-  if (isObject(result) && Object.keys(result).some((name) => MEANT_AS_RESULT.test(name))) {
+  if (isPlain(result) && Object.keys(result).some((name) => MEANT_AS_RESULT.test(name))) {
     return ['retry', retryAfter(result, 'the result of the handler').retryAfterMs];
   }
   // What a function happens to return.

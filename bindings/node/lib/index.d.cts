@@ -176,7 +176,7 @@ export type PushConsumerOptions = ConsumerOptions &
  * this time, `deadLetter` moves it to the topic `%DLQ%` and the group's name; `ack` and `undefined` acknowledge it. A
  * handler that throws means `retry`, and so does an `Error` that it returns.
  *
- * Other strings, and objects with a field such as `retry`, `retryAfter`, `after`, `delay` or `deadLetter`, are taken for
+ * Other strings, and plain objects with a field such as `retry`, `retryAfter`, `after`, `delay` or `deadLetter`, are taken for
  * misspelt results: a `TypeError` is logged, and the message is delivered again. Any other value, which a function happens
  * to return, acknowledges.
  */

@@ -59,7 +59,7 @@ test('a result that is misspelt does not acknowledge', async () => {
   };
   const { topic, consumer, until } = await pushed(({ body, attempt }) => {
     // What a function happens to return acknowledges.
-    return attempt === 1 && body in mistakes ? mistakes[body][0] : { messageId: '1', acknowledged: true };
+    return attempt === 1 && body in mistakes ? mistakes[body][0] : { messageId: '1', acknowledged: true, retryCount: 0 };
   });
   const bodies = ['ack', ...Object.keys(mistakes)];
   await producer.sendAll(bodies.map((body) => ({ topic, body })));
