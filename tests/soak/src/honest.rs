@@ -13,6 +13,9 @@ use rocketmq_thin::{
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// A call that takes longer is a slow one.
+pub const LONGEST_CALL: Duration = Duration::from_secs(1);
+
 /// An honest client at work. Each needs a topic of its own.
 pub struct Honest {
     stop: oneshot::Sender<()>,
@@ -40,6 +43,8 @@ pub struct Report {
     pub errors: u64,
     /// The longest call, and which one it was.
     pub slowest: (Duration, &'static str),
+    /// When calls began that took longer than [`LONGEST_CALL`], and how long they took.
+    pub slow: Vec<(Instant, Duration)>,
     /// The first error's text.
     pub first_error: Option<String>,
 }
@@ -130,7 +135,11 @@ impl Report {
         let started = Instant::now();
         let result = call.await;
         self.calls += 1;
-        self.slowest = self.slowest.max((started.elapsed(), name));
+        let took = started.elapsed();
+        self.slowest = self.slowest.max((took, name));
+        if took > LONGEST_CALL {
+            self.slow.push((started, took));
+        }
         Ok(result?)
     }
 }

@@ -13,6 +13,8 @@ use anyhow::{Context, Result};
 
 /// The pause between two measurements.
 const PAUSE: Duration = Duration::from_millis(20);
+/// What takes longer is a delay.
+const DELAY: Duration = Duration::from_millis(100);
 
 /// Measures until it is stopped.
 pub struct Probe {
@@ -20,12 +22,14 @@ pub struct Probe {
     running: JoinHandle<io::Result<Delays>>,
 }
 
-/// The longest delays.
-#[derive(Clone, Copy, Debug, Default)]
+/// What the machine was slow to do.
+#[derive(Clone, Debug, Default)]
 pub struct Delays {
-    /// Of writing a few bytes to a file and syncing it.
+    /// When it held up the probe, in order.
+    held_up: Vec<(Instant, Instant)>,
+    /// The longest write of a few bytes to a file, with its sync.
     pub sync: Duration,
-    /// Of a thread whose pause is over.
+    /// The longest delay of a thread whose pause was over.
     pub wake_up: Duration,
 }
 
@@ -43,11 +47,11 @@ impl Probe {
             while !stopped.load(Ordering::Relaxed) {
                 let started = Instant::now();
                 thread::sleep(PAUSE);
-                delays.wake_up = delays.wake_up.max(started.elapsed().saturating_sub(PAUSE));
+                delays.wake_up = delays.wake_up.max(delays.note(started + PAUSE));
                 let started = Instant::now();
                 file.write_all(&[0; 64])?;
                 file.sync_data()?;
-                delays.sync = delays.sync.max(started.elapsed());
+                delays.sync = delays.sync.max(delays.note(started));
             }
             Ok(delays)
         });
@@ -65,8 +69,44 @@ impl Probe {
     }
 }
 
+impl Delays {
+    /// Notes what has taken from `started` until now. Returns how long that was.
+    fn note(&mut self, started: Instant) -> Duration {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(started);
+        if took >= DELAY {
+            self.held_up.push((started, now));
+        }
+        took
+    }
+
+    /// For how long of this time the machine held up even the probe.
+    #[must_use]
+    pub fn within(&self, started: Instant, took: Duration) -> Duration {
+        let end = started + took;
+        let overlap =
+            |(from, to): &(Instant, Instant)| (*to).min(end).saturating_duration_since((*from).max(started));
+        self.held_up.iter().map(overlap).sum()
+    }
+}
+
 impl fmt::Display for Delays {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an fsync took up to {:?}, a wake-up up to {:?}", self.sync, self.wake_up)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_within_a_call_explains_it() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let delays =
+            Delays { held_up: vec![(at(0), at(2)), (at(3), at(4)), (at(9), at(10))], ..Delays::default() };
+        assert_eq!(delays.within(at(1), Duration::from_secs(5)), Duration::from_secs(2));
+        assert_eq!(delays.within(at(5), Duration::from_secs(3)), Duration::ZERO);
     }
 }

@@ -12,13 +12,11 @@ use futures::future::{join_all, try_join_all};
 use tokio::runtime::{self, Runtime};
 use tokio::time::{Instant, sleep};
 
-use soak::honest::{Honest, Work, read_back};
+use soak::honest::{Honest, LONGEST_CALL, Work, read_back};
 use soak::hostile::Hostile;
 use soak::machine::Probe;
 use soak::server::{Server, Usage};
 
-/// The longest that a call of the honest client may take, besides the delays of the machine itself.
-const LONGEST_CALL: Duration = Duration::from_secs(1);
 /// How much larger memory and descriptors may be afterwards.
 const TOLERANCE: f64 = 1.05;
 /// How long memory and descriptors may take to come back. The longest of the proxy's own times are the 120 s after which it
@@ -82,11 +80,12 @@ async fn run(arguments: Arguments, apart: &Runtime) -> Result<()> {
     let address = server.address().to_owned();
     let work = Work { topic: "honest".to_owned(), body: 4, pause: Duration::from_millis(20) };
     let honest = apart.spawn(async move { Honest::start(&address, work).await }).await??;
+    let idle = server.usage()?;
     let probe = Probe::start(server.data())?;
     let warm_up = Hostile::start(server.address());
     sleep(WARM_UP).await;
     println!("warm-up: {}", warm_up.stop().await);
-    let before = under_load(&server, "old-1", FIRST_FILL).await?;
+    let before = under_load(&server, idle, "old-1", FIRST_FILL).await?;
     println!("before: {before}");
 
     let hostile = Hostile::start(server.address());
@@ -94,7 +93,7 @@ async fn run(arguments: Arguments, apart: &Runtime) -> Result<()> {
     println!("during: {}; highest memory {:.0} MiB", server.usage()?, server.highest_memory()?);
     println!("hostile: {}", hostile.stop().await);
     settle(&server, before).await?;
-    let after = under_load(&server, "old-2", FILL).await?;
+    let after = under_load(&server, idle, "old-2", FILL).await?;
     println!("after: {after}");
     let report = honest.stop().await;
     println!("honest: {report}");
@@ -103,11 +102,16 @@ async fn run(arguments: Arguments, apart: &Runtime) -> Result<()> {
 
     ensure!(report.errors == 0, "the honest client saw errors: {}", report.first_error.unwrap_or_default());
     ensure!(report.calls > 0, "the honest client did nothing");
-    let machine = delays.sync + delays.wake_up;
+    // The machine may be busy with other things, and its disk, too: what even a bare fsync waits for is not the proxy's doing.
+    let by_itself = |(started, took): &(_, Duration)| took.saturating_sub(delays.within(*started, *took));
+    let longest = report.slow.iter().map(by_itself).max().unwrap_or_default();
+    println!(
+        "  {} calls took longer than {LONGEST_CALL:?}; without what the machine held up, the longest took {longest:?}",
+        report.slow.len()
+    );
     ensure!(
-        report.slowest.0 <= LONGEST_CALL + machine,
-        "a call of the honest client took {:?}",
-        report.slowest
+        longest <= LONGEST_CALL,
+        "a call of the honest client took {longest:?}, for no fault of the machine"
     );
     ensure!(after.within(TOLERANCE, before), "memory or descriptors did not come back");
     Ok(())
@@ -123,8 +127,9 @@ async fn settle(server: &Server, wanted: Usage) -> Result<()> {
     Ok(())
 }
 
-/// The most memory while some clients are busy, once they have sent `fill` messages, and the descriptors once they are gone.
-async fn under_load(server: &Server, old: &str, fill: u64) -> Result<Usage> {
+/// The most memory while some clients are busy, once they have sent `fill` messages, and the descriptors once they are gone
+/// and the sockets are as few as those of an idle proxy.
+async fn under_load(server: &Server, idle: Usage, old: &str, fill: u64) -> Result<Usage> {
     read_back(server.address(), old, OLD_MESSAGES, OLD_BODY).await?;
     let busy = try_join_all((0..BUSY_CLIENTS).map(|number| {
         let work = Work { topic: format!("busy-{number}"), body: BUSY_BODY, pause: Duration::ZERO };
@@ -146,5 +151,10 @@ async fn under_load(server: &Server, old: &str, fill: u64) -> Result<Usage> {
         ensure!(report.errors == 0, "a busy client saw errors: {error}");
     }
     println!("  busy clients made {} calls", reports.iter().map(|report| report.calls).sum::<u64>());
+    // The proxy may learn a little later than the clients that they are gone.
+    let end = Instant::now() + RECOVERY;
+    while Instant::now() < end && server.usage()?.sockets > idle.sockets {
+        sleep(SAMPLE).await;
+    }
     Ok(Usage { memory_mib, ..server.usage()? })
 }
