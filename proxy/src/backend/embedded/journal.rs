@@ -108,6 +108,31 @@ pub(super) fn repair(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> 
     Ok(())
 }
 
+/// Removes what an interrupted creation of a database has left in this folder. fjall takes a database for new as long as its
+/// marker is missing, and does not create it where there is a journal already. Nothing is removed unless it is empty.
+pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let marker = folder.join("version");
+    let is_unmarked = fs::metadata(&marker).map_or(true, |marker| marker.len() == 0);
+    let journals = find(folder)?;
+    let has_tables = fs::read_dir(folder.join("keyspaces")).is_ok_and(|mut tables| tables.next().is_some());
+    if !is_unmarked || has_tables {
+        return Ok(());
+    }
+    for journal in &journals {
+        if !read(journal)?.is_empty() {
+            return Ok(());
+        }
+    }
+    // Without the marker the next start goes on here.
+    for file in [marker].iter().chain(&journals) {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Syncs what was written to the newest journal in this folder. fjall syncs a journal before it begins the next one, so
 /// that the older ones are on the disk.
 pub(super) fn sync_newest(folder: &Path) -> io::Result<()> {
@@ -332,6 +357,28 @@ mod tests {
             batch.commit().expect("a commit");
         }
         folder
+    }
+
+    #[test]
+    fn an_interrupted_creation_begins_anew_and_nothing_written_is_removed() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        fs::create_dir(folder.path().join("keyspaces")).expect("a folder");
+        for has_marker in [false, true] {
+            let allocated = fs::File::create(folder.path().join("0.jnl")).expect("a journal");
+            allocated.set_len(1 << 20).expect("zeros");
+            if has_marker {
+                fs::File::create(folder.path().join("version")).expect("an empty marker");
+            }
+            remove_unfinished(folder.path()).expect("it is removed");
+            assert!(find(folder.path()).expect("readable").is_empty());
+        }
+        Database::builder(&folder).open().expect("it opens");
+
+        let folder = written();
+        remove_unfinished(folder.path()).expect("a look");
+        fs::remove_file(folder.path().join("version")).expect("the marker is lost");
+        remove_unfinished(folder.path()).expect("a look");
+        assert!(!read(&journal(&folder)).expect("readable").is_empty());
     }
 
     fn journal(folder: &TempDir) -> PathBuf {

@@ -391,8 +391,10 @@ fn repair(
     folder: &Path,
     was_synced: impl Fn(&journal::Batch<'_>) -> bool,
 ) -> Result<(), OpenError> {
+    let io = |error| OpenError::Io(directory.path().to_owned(), error);
+    journal::remove_unfinished(folder).map_err(io)?;
     journal::repair(folder, was_synced).map_err(|error| match error {
-        JournalError::Io(error) => OpenError::Io(directory.path().to_owned(), error),
+        JournalError::Io(error) => io(error),
         JournalError::Damaged { file, at } => OpenError::DamagedJournal { file, at },
     })
 }
