@@ -77,13 +77,17 @@ pub enum ErrorKind {
     TopicNotFound,
     /// The group does not exist.
     GroupNotFound,
+    /// The user of access control does not exist.
+    UserNotFound,
+    /// The policy of access control does not exist.
+    PolicyNotFound,
     /// A body above the limit.
     BodyTooLarge,
     /// No body.
     BodyEmpty,
     /// Properties above a limit.
     PropertiesTooLarge,
-    /// The topic or group exists already.
+    /// The topic, the group or the user exists already.
     AlreadyExists,
     /// The broker keeps no more lite topics.
     LiteTopicQuota,

@@ -1,5 +1,6 @@
 //! Starts and stops the proxy: configuration -> backend -> rules and layers -> front ends -> run.
 
+mod access;
 mod entries;
 mod file_limit;
 mod handle_key;
@@ -26,7 +27,7 @@ use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
 use crate::layer::{
-    AccessControl, AccessError, AccessLog, AccessLogError, Layers, MessageTrace, Observers, Quotas,
+    AccessError, AccessLog, AccessLogError, FirstUser, Layers, MessageTrace, Observers, Quotas,
     RequestMetrics,
 };
 use crate::log_level::LogControl;
@@ -79,6 +80,7 @@ pub struct App {
     backend: Backend,
     access_log: Option<Arc<AccessLog>>,
     message_trace: Option<Arc<MessageTrace>>,
+    first_user: Option<FirstUser>,
     draining: CancellationToken,
     config: Config,
 }
@@ -176,11 +178,7 @@ impl App {
         };
         let draining = CancellationToken::new();
         let rules = Rules { limits: config.limits.clone(), handle_key };
-        let access = AccessControl::open(&config.access, &administration)?.map(Arc::new);
-        if let Some(access) = &access {
-            // It ends with the proxy: nothing else holds its users and policies.
-            tokio::spawn(access.clone().run());
-        }
+        let (access, first_user) = access::open(&config, &administration).await?;
         let quotas = Quotas::new(&config.quotas, config.fleet_size, access.is_some());
         let quotas = quotas.map_err(AppError::Config)?;
         let access_log = AccessLog::open(&config.access_log)?.map(Arc::new);
@@ -273,7 +271,7 @@ impl App {
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
             endpoints.push(Endpoint { name: own_ports::METRICS.into(), port, protocols: vec![server] });
         }
-        Ok(Self { endpoints, processor, backend, access_log, message_trace, draining, config })
+        Ok(Self { endpoints, processor, backend, access_log, message_trace, first_user, draining, config })
     }
 
     /// The address it listens on.
@@ -315,6 +313,13 @@ impl App {
     pub fn address_of(&self, name: &str) -> io::Result<Option<SocketAddr>> {
         let named = self.endpoints.iter().find(|endpoint| *endpoint.name == *name);
         named.map(|endpoint| endpoint.port.address()).transpose()
+    }
+
+    /// The user that this start has made, because users are in the catalog and there were none. The secret is not known to the
+    /// proxy in this form: whoever starts it tells it.
+    #[must_use]
+    pub fn first_user(&self) -> Option<&FirstUser> {
+        self.first_user.as_ref()
     }
 
     /// Serves until `stop` completes, then waits for the requests in progress, at most for the configured time.
@@ -365,6 +370,13 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     file_limit::raise();
     let app = App::start_with_log(config, log).await?;
+    if let Some(FirstUser { name, secret }) = app.first_user() {
+        // Not on standard output, whose first line is the address.
+        writeln!(
+            io::stderr(),
+            "the catalog has no users yet: access key {name}, secret key {secret} (a super user; the secret is not shown again)"
+        )?;
+    }
     announce(&format!("listening on {}", app.address()?))?;
     if let Some(address) = app.admin_address()? {
         announce(&format!("administration on {address}"))?;

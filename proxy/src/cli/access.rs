@@ -1,4 +1,5 @@
-//! `user` and `acl`: change the file of users and policies, which a running proxy reads again when it changes.
+//! `user` and `acl`: change users and policies, in a file that a running proxy reads again when it changes, or in the catalog of
+//! a running proxy.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -6,17 +7,36 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use ipnet::IpNet;
-use serde::Serialize;
 use thiserror::Error;
 
-use super::output::{Done, Report, Table, show};
+use super::access_reports::{NewSecret, PolicyLine, PolicyList, UserList, Verdict};
+use super::access_source::Source;
+use super::output::{Done, show};
+use crate::error::Error as Refusal;
+use crate::front::grpc::{RemoteAdmin, RemoteError};
 use crate::layer::{
-    AccessError, AccessFile, Action, Asked, Decision, Effect, Pattern, PolicyEntry, Secret, Tables,
-    UserEntry, UserKind,
+    AccessError, AccessFile, Action, Asked, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind,
+    UserUpdate,
 };
 
+/// Where users and policies are.
 #[derive(ClapArgs)]
-pub(super) struct Files {
+pub(super) struct Place {
+    /// Use the users in the catalog of the proxy at this address (access.catalog in its configuration), and no file
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// With --server: a super user
+    #[arg(long, value_name = "NAME", requires = "secret_key", env = "ROCKETMQ_THIN_PROXY_ACCESS_KEY")]
+    access_key: Option<String>,
+    /// With --server: their secret; better given by the environment, where other users of the machine don't see it
+    #[arg(
+        long,
+        value_name = "SECRET",
+        requires = "access_key",
+        env = "ROCKETMQ_THIN_PROXY_SECRET_KEY",
+        hide_env_values = true
+    )]
+    secret_key: Option<String>,
     /// The file of users and policies; the same as `access.file` in the configuration of the proxy
     #[arg(
         long = "access-file",
@@ -40,7 +60,8 @@ pub(super) enum UserCommand {
 Examples:
   rocketmq-thin-proxy user add billing
   rocketmq-thin-proxy user add root --super
-  rocketmq-thin-proxy user add billing --secret-stdin < secret.txt")]
+  rocketmq-thin-proxy user add billing --secret-stdin < secret.txt
+  rocketmq-thin-proxy user add billing --server 127.0.0.1:8081     in the catalog of a running proxy")]
     Add {
         /// The name, which clients use as access key
         name: String,
@@ -54,10 +75,10 @@ Examples:
         #[arg(long)]
         secret_stdin: bool,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
     /// List the users
-    List(#[command(flatten)] Files),
+    List(#[command(flatten)] Place),
     /// Give a user a new secret; clients with the old one are refused within seconds
     Secret {
         /// The user
@@ -66,7 +87,7 @@ Examples:
         #[arg(long)]
         secret_stdin: bool,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
     /// Set the names in client certificates by which a user is known; they replace earlier ones
     #[command(after_help = "\
@@ -82,7 +103,7 @@ Examples:
         /// The names
         names: Vec<String>,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
     /// Let a disabled user in again
     Enable(#[command(flatten)] OneUser),
@@ -97,7 +118,7 @@ pub(super) struct OneUser {
     /// The user
     name: String,
     #[command(flatten)]
-    files: Files,
+    place: Place,
 }
 
 #[derive(Subcommand)]
@@ -111,7 +132,8 @@ Examples:
   rocketmq-thin-proxy acl add billing Topic:orders sub
   rocketmq-thin-proxy acl add billing 'Group:billing*' sub
   rocketmq-thin-proxy acl add shop 'Topic:*' pub,sub --from 10.0.0.0/8
-  rocketmq-thin-proxy acl add ops 'Cluster:*' all          administration")]
+  rocketmq-thin-proxy acl add ops 'Cluster:*' all          administration
+  rocketmq-thin-proxy acl add billing Topic:orders sub --server 127.0.0.1:8081")]
     Add {
         /// The user
         user: String,
@@ -127,7 +149,7 @@ Examples:
         #[arg(long)]
         deny: bool,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
     /// List policies, with their numbers
     List {
@@ -135,14 +157,14 @@ Examples:
         #[arg(long)]
         user: Option<String>,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
-    /// Remove the policy with this number; later ones move up
+    /// Remove the policy with this number; in a file, later ones move up
     Remove {
         /// The number, as `acl list` shows it
-        number: usize,
+        number: u32,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
     /// Say which policy decides about a request
     #[command(after_help = "\
@@ -160,7 +182,7 @@ Examples:
         #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
         from: IpAddr,
         #[command(flatten)]
-        files: Files,
+        place: Place,
     },
 }
 
@@ -170,302 +192,123 @@ pub(super) enum AccessCommandError {
     /// The file can't be read or written, or would make no sense.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// What the command names does not exist, or exists already.
-    #[error("{0}")]
-    Wrong(String),
+    /// What the command names does not exist, exists already, or is not possible.
+    #[error(transparent)]
+    Wrong(#[from] Refusal),
+    /// The proxy can't be reached, or refuses.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// There is no secret.
+    #[error("standard input contains no secret")]
+    NoSecret,
     /// The input or the output fails.
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
 /// Runs `user`.
-pub(super) fn user(command: UserCommand) -> Result<(), AccessCommandError> {
+pub(super) async fn user(command: UserCommand) -> Result<(), AccessCommandError> {
     match command {
-        UserCommand::Add { name, is_super, certificates, secret_stdin, files } => {
+        UserCommand::Add { name, is_super, certificates, secret_stdin, place } => {
             let kind = if is_super { UserKind::Super } else { UserKind::Normal };
-            let (secret, told) = secret(secret_stdin)?;
-            files.change(|file, tables| {
-                if tables.users.iter().any(|user| user.name == name) {
-                    return Err(AccessCommandError::Wrong(format!(
-                        "user {name} exists; `user secret {name}` makes a new secret"
-                    )));
-                }
-                let secret = file.key()?.seal(&name, &secret);
-                let name = name.clone();
-                tables.users.push(UserEntry { name, secret, kind, enabled: true, certificates });
-                Ok(())
-            })?;
-            Ok(show(&NewSecret { user: name, secret: told }, files.json)?)
+            let user = NewUser { name: name.clone(), secret: None, kind, enabled: true, certificates };
+            let secret = place.source().await?.add_user(user, given_secret(secret_stdin)?).await?;
+            Ok(show(&NewSecret { user: name, secret }, place.json)?)
         }
-        UserCommand::Secret { name, secret_stdin, files } => {
-            let (secret, told) = secret(secret_stdin)?;
-            files.change(|file, tables| {
-                find(tables, &name)?.secret = file.key()?.seal(&name, &secret);
-                Ok(())
-            })?;
-            Ok(show(&NewSecret { user: name, secret: told }, files.json)?)
+        UserCommand::Secret { name, secret_stdin, place } => {
+            let secret = given_secret(secret_stdin)?;
+            let secret = place.source().await?.set_secret(name.clone(), secret).await?;
+            Ok(show(&NewSecret { user: name, secret }, place.json)?)
         }
-        UserCommand::Certificates { user, names, files } => {
-            files.change(|_, tables| {
-                find(tables, &user)?.certificates = names;
-                Ok(())
-            })?;
-            done("changed", user, &files)
+        UserCommand::Certificates { user, names, place } => {
+            let update = UserUpdate { certificates: Some(names), ..UserUpdate::default() };
+            place.source().await?.update_user(user.clone(), update).await?;
+            done("changed", user, &place)
         }
-        UserCommand::List(files) => Ok(show(&UserList::of(&files.file().read()?), files.json)?),
-        UserCommand::Enable(user) => set_enabled(user, true),
-        UserCommand::Disable(user) => set_enabled(user, false),
-        UserCommand::Remove(OneUser { name, files }) => {
-            files.change(|_, tables| {
-                find(tables, &name)?;
-                tables.users.retain(|user| user.name != name);
-                tables.policies.retain(|policy| policy.user != name);
-                Ok(())
-            })?;
-            done("removed", name, &files)
+        UserCommand::List(place) => {
+            Ok(show(&UserList::of(place.source().await?.users().await?), place.json)?)
+        }
+        UserCommand::Enable(user) => set_enabled(user, true).await,
+        UserCommand::Disable(user) => set_enabled(user, false).await,
+        UserCommand::Remove(OneUser { name, place }) => {
+            place.source().await?.remove_user(name.clone()).await?;
+            done("removed", name, &place)
         }
     }
 }
 
 /// Runs `acl`.
-pub(super) fn acl(command: AclCommand) -> Result<(), AccessCommandError> {
+pub(super) async fn acl(command: AclCommand) -> Result<(), AccessCommandError> {
     match command {
-        AclCommand::Add { user, resource, actions, from, deny, files } => {
+        AclCommand::Add { user, resource, actions, from, deny, place } => {
             let effect = if deny { Effect::Deny } else { Effect::Allow };
-            let policy = PolicyEntry { user, resource: resource.to_string(), actions, from, effect };
-            let added = files.change(|_, tables| {
-                find(tables, &policy.user)?;
-                let added = PolicyLine::of(tables.policies.len(), &policy);
-                tables.policies.push(policy);
-                Ok(added)
-            })?;
-            Ok(show(&PolicyList(vec![added]), files.json)?)
+            let policy =
+                PolicyEntry { number: 0, user, resource: resource.to_string(), actions, from, effect };
+            let added = place.source().await?.add_policy(policy).await?;
+            Ok(show(&PolicyList(vec![PolicyLine::from(added)]), place.json)?)
         }
-        AclCommand::List { user, files } => {
-            let tables = files.file().read()?;
-            let policies = tables.policies.iter().enumerate();
-            let policies =
-                policies.filter(|(_, policy)| user.as_ref().is_none_or(|user| policy.user == *user));
-            Ok(show(
-                &PolicyList(policies.map(|(index, policy)| PolicyLine::of(index, policy)).collect()),
-                files.json,
-            )?)
+        AclCommand::List { user, place } => {
+            let users = place.source().await?.users().await?.into_iter();
+            let users = users.filter(|listed| user.as_ref().is_none_or(|user| listed.name == *user));
+            let mut policies: Vec<_> = users.flat_map(|user| user.policies).collect();
+            policies.sort_by_key(|policy| policy.number);
+            Ok(show(&PolicyList(policies.into_iter().map(PolicyLine::from).collect()), place.json)?)
         }
-        AclCommand::Remove { number, files } => {
-            files.change(|_, tables| {
-                let index = number.checked_sub(1).filter(|index| *index < tables.policies.len());
-                let missing = || AccessCommandError::Wrong(format!("there is no policy {number}"));
-                tables.policies.remove(index.ok_or_else(missing)?);
-                Ok(())
-            })?;
-            Ok(show(&Done { done: "removed", kind: "policy", name: number.to_string() }, files.json)?)
+        AclCommand::Remove { number, place } => {
+            place.source().await?.remove_policy(number).await?;
+            Ok(show(&Done { done: "removed", kind: "policy", name: number.to_string() }, place.json)?)
         }
-        AclCommand::Test { user, resource, action, from, files } => {
-            let file = files.file();
-            let tables = file.read()?;
+        AclCommand::Test { user, resource, action, from, place } => {
             let asked = Asked { resource, action, from: Some(from) };
-            let decision = file.rules(&tables)?.explain(&user, &asked);
-            let verdict = match decision {
-                Err(error) => Verdict::new(false, error.message),
-                Ok(None) => Verdict::new(true, format!("{user} is a super user")),
-                Ok(Some(Decision::None)) => Verdict::new(false, "no policy applies".to_owned()),
-                Ok(Some(Decision::Policy(effect, index))) => {
-                    let policy = tables.policies.get(index).map(|policy| PolicyLine::of(index, policy));
-                    Verdict {
-                        policy,
-                        ..Verdict::new(effect == Effect::Allow, "this policy decides".to_owned())
-                    }
-                }
-            };
-            Ok(show(&verdict, files.json)?)
+            let explained = place.source().await?.explain(&user, &asked).await?;
+            Ok(show(&Verdict::from(explained), place.json)?)
         }
     }
 }
 
-impl Files {
-    fn file(&self) -> AccessFile {
-        AccessFile::new(&self.path, self.key.as_deref())
-    }
-
-    fn change<T>(
-        &self,
-        change: impl FnOnce(&AccessFile, &mut Tables) -> Result<T, AccessCommandError>,
-    ) -> Result<T, AccessCommandError> {
-        let file = self.file();
-        let _lock = file.lock()?;
-        let mut tables = if file.exists() { file.read()? } else { Tables::default() };
-        let changed = change(&file, &mut tables)?;
-        file.write(&tables)?;
-        Ok(changed)
+impl Place {
+    async fn source(&self) -> Result<Source, AccessCommandError> {
+        let Some(server) = &self.server else {
+            return Ok(Source::File(AccessFile::new(&self.path, self.key.as_deref())));
+        };
+        let user = self.access_key.clone().zip(self.secret_key.clone());
+        Ok(Source::Proxy(Box::new(RemoteAdmin::connect(server, user).await?)))
     }
 }
 
-fn find<'a>(tables: &'a mut Tables, name: &str) -> Result<&'a mut UserEntry, AccessCommandError> {
-    let found = tables.users.iter_mut().find(|user| user.name == name);
-    found.ok_or_else(|| {
-        AccessCommandError::Wrong(format!("user {name} does not exist; `user list` shows who does"))
-    })
+async fn set_enabled(OneUser { name, place }: OneUser, enabled: bool) -> Result<(), AccessCommandError> {
+    let update = UserUpdate { enabled: Some(enabled), ..UserUpdate::default() };
+    place.source().await?.update_user(name.clone(), update).await?;
+    done(if enabled { "enabled" } else { "disabled" }, name, &place)
 }
 
-fn set_enabled(OneUser { name, files }: OneUser, enabled: bool) -> Result<(), AccessCommandError> {
-    files.change(|_, tables| {
-        find(tables, &name)?.enabled = enabled;
-        Ok(())
-    })?;
-    done(if enabled { "enabled" } else { "disabled" }, name, &files)
+fn done(what: &'static str, name: String, place: &Place) -> Result<(), AccessCommandError> {
+    Ok(show(&Done { done: what, kind: "user", name }, place.json)?)
 }
 
-fn done(what: &'static str, name: String, files: &Files) -> Result<(), AccessCommandError> {
-    Ok(show(&Done { done: what, kind: "user", name }, files.json)?)
-}
-
-/// A new secret, and what to tell of it. A secret that was given is not repeated.
-fn secret(from_input: bool) -> Result<(Secret, Option<String>), AccessCommandError> {
+/// The secret in the standard input, if it shall come from there.
+fn given_secret(from_input: bool) -> Result<Option<String>, AccessCommandError> {
     if !from_input {
-        let (secret, text) = Secret::random();
-        return Ok((secret, Some(text)));
+        return Ok(None);
     }
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(AccessCommandError::Wrong("standard input contains no secret".to_owned()));
+        return Err(AccessCommandError::NoSecret);
     }
-    Ok((Secret::new(text), None))
+    Ok(Some(text.to_owned()))
 }
 
 /// Makes the file with a first super user, unless it exists. Returns the secret.
-pub(super) fn first_user(path: &Path, key: Option<&Path>) -> Result<Option<String>, AccessError> {
-    const ADMIN: &str = "admin";
+pub(super) fn first_user(path: &Path, key: Option<&Path>) -> Result<Option<String>, AccessCommandError> {
     let file = AccessFile::new(path, key);
     let _lock = file.lock()?;
     if file.exists() {
         return Ok(None);
     }
-    let (secret, text) = Secret::random();
-    let secret = file.key()?.seal(ADMIN, &secret);
-    let admin = UserEntry {
-        name: ADMIN.to_owned(),
-        secret,
-        kind: UserKind::Super,
-        enabled: true,
-        certificates: Vec::new(),
-    };
-    file.write(&Tables { users: vec![admin], policies: Vec::new() })?;
-    Ok(Some(text))
-}
-
-#[derive(Serialize)]
-struct NewSecret {
-    user: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-impl Report for NewSecret {
-    fn text(&self) -> String {
-        match &self.secret {
-            Some(secret) => {
-                format!("access key: {}\nsecret key: {secret}\nThe secret is not shown again.", self.user)
-            }
-            None => format!("access key: {}", self.user),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct UserLine {
-    name: String,
-    #[serde(rename = "type")]
-    kind: UserKind,
-    enabled: bool,
-    policies: usize,
-    certificates: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct UserList(Vec<UserLine>);
-
-impl UserList {
-    fn of(tables: &Tables) -> Self {
-        let policies = |name: &str| tables.policies.iter().filter(|policy| policy.user == *name).count();
-        let line = |user: &UserEntry| UserLine {
-            name: user.name.clone(),
-            kind: user.kind,
-            enabled: user.enabled,
-            policies: policies(&user.name),
-            certificates: user.certificates.clone(),
-        };
-        Self(tables.users.iter().map(line).collect())
-    }
-}
-
-impl Report for UserList {
-    fn text(&self) -> String {
-        let mut table = Table::new(["NAME", "TYPE", "STATE", "POLICIES", "CERTIFICATES"]);
-        for UserLine { name, kind, enabled, policies, certificates } in &self.0 {
-            let kind = if *kind == UserKind::Super { "super" } else { "normal" };
-            let state = if *enabled { "enabled" } else { "disabled" };
-            let certificates = certificates.join(",");
-            table.row([name.clone(), kind.to_owned(), state.to_owned(), policies.to_string(), certificates]);
-        }
-        table.text()
-    }
-}
-
-#[derive(Serialize)]
-struct PolicyLine {
-    number: usize,
-    #[serde(flatten)]
-    policy: PolicyEntry,
-}
-
-impl PolicyLine {
-    fn of(index: usize, policy: &PolicyEntry) -> Self {
-        Self { number: index + 1, policy: policy.clone() }
-    }
-
-    fn cells(&self) -> [String; 6] {
-        let PolicyEntry { user, resource, actions, from, effect } = &self.policy;
-        let actions: Vec<_> = actions.iter().map(|action| format!("{action:?}").to_lowercase()).collect();
-        let from: Vec<_> = from.iter().map(IpNet::to_string).collect();
-        let from = if from.is_empty() { "everywhere".to_owned() } else { from.join(",") };
-        let effect = if *effect == Effect::Deny { "deny" } else { "allow" };
-        [self.number.to_string(), user.clone(), resource.clone(), actions.join(","), from, effect.to_owned()]
-    }
-}
-
-#[derive(Serialize)]
-struct PolicyList(Vec<PolicyLine>);
-
-impl Report for PolicyList {
-    fn text(&self) -> String {
-        let mut table = Table::new(["NUMBER", "USER", "RESOURCE", "ACTIONS", "FROM", "EFFECT"]);
-        self.0.iter().for_each(|line| table.row(line.cells()));
-        table.text()
-    }
-}
-
-#[derive(Serialize)]
-struct Verdict {
-    allowed: bool,
-    why: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<PolicyLine>,
-}
-
-impl Verdict {
-    fn new(allowed: bool, why: String) -> Self {
-        Self { allowed, why, policy: None }
-    }
-}
-
-impl Report for Verdict {
-    fn text(&self) -> String {
-        let verdict = if self.allowed { "allowed" } else { "denied" };
-        match &self.policy {
-            Some(policy) => format!("{verdict}: {}\n  {}", self.why, policy.cells().join("  ")),
-            None => format!("{verdict}: {}", self.why),
-        }
-    }
+    let mut tables = Tables::default();
+    let secret = tables.add_user(NewUser::admin(), &file.key()?)?;
+    file.write(&tables)?;
+    Ok(secret)
 }

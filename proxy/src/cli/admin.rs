@@ -81,7 +81,7 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
             let stats = server.connect().await?.store_stats().await?;
             Ok(show(&StoreReport::from(stats), server.json)?)
         }
-        // Run before: they need no proxy.
+        // Run before: they need no proxy, or not always.
         Command::Store(StoreCommand::Check(_) | StoreCommand::Copy(_))
         | Command::User(_)
         | Command::Acl(_) => Ok(()),

@@ -95,6 +95,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_ACCESS_FILE")]
     access_file: Option<PathBuf>,
 
+    /// The same, with users and policies in the catalog of the embedded broker, where `user` and `acl` change them with --server
+    /// [default: false]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_ACCESS_CATALOG")]
+    access_catalog: Option<bool>,
+
     /// The directory for messages, created if missing [default: rocketmq-thin-data]
     #[arg(long, value_name = "DIR", env = "ROCKETMQ_THIN_PROXY_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -157,6 +162,7 @@ impl Serve {
         #[cfg(feature = "console")]
         overwrite(&mut config.http.console, self.console);
         overwrite_option(&mut config.access.file, self.access_file);
+        overwrite(&mut config.access.catalog, self.access_catalog);
         overwrite_option(&mut config.admin_listen, self.admin_listen);
         overwrite_option(&mut config.access_log.file, self.access_log);
         overwrite_option(&mut config.metrics.listen, self.metrics_listen);

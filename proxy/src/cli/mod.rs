@@ -1,6 +1,8 @@
 //! The command line.
 
 mod access;
+mod access_reports;
+mod access_source;
 mod admin;
 mod args;
 mod catalog_reports;
@@ -56,8 +58,6 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn run(args: Args) -> Outcome {
     match args.command {
-        Some(Command::User(command)) => Ok(access::user(command)?),
-        Some(Command::Acl(command)) => Ok(access::acl(command)?),
         Some(command) => administer(command),
         None => serve(args),
     }
@@ -65,7 +65,13 @@ fn run(args: Args) -> Outcome {
 
 fn administer(command: Command) -> Outcome {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(admin::run(command))?)
+    runtime.block_on(async {
+        match command {
+            Command::User(command) => Ok(access::user(command).await?),
+            Command::Acl(command) => Ok(access::acl(command).await?),
+            command => Ok(admin::run(command).await?),
+        }
+    })
 }
 
 fn serve(args: Args) -> Outcome {

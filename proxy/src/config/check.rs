@@ -9,7 +9,7 @@ use super::{Config, EntryAccess, EntryConfig};
 use crate::backend::embedded::EmbeddedConfig;
 use crate::backend::remote::RemoteConfig;
 use crate::front::port::{TlsConfig, TlsMode};
-use crate::layer::{IssuerConfig, Quotas};
+use crate::layer::{AccessConfig, IssuerConfig, Quotas};
 
 impl Config {
     /// What the settings say by themselves, without a look at the files that they name.
@@ -35,7 +35,7 @@ impl Config {
             let at = Setting::of(["quotas", &index.to_string()]);
             findings.error(at, problem, "correct this quota, or remove it");
         }
-        self.check_brokers_rights(&mut findings);
+        self.check_access_source(&mut findings);
         self.check_issuers(&mut findings);
         self.check_effects(&mut findings);
         self.check_strangers(&mut findings);
@@ -113,18 +113,32 @@ impl Config {
         }
     }
 
-    fn check_brokers_rights(&self, findings: &mut Findings) {
-        if !self.access.brokers {
+    /// Where users and policies come from.
+    fn check_access_source(&self, findings: &mut Findings) {
+        let AccessConfig { file, catalog, brokers, .. } = &self.access;
+        let sources =
+            [("access.file", file.is_some()), ("access.catalog", *catalog), ("access.brokers", *brokers)];
+        let mut given = sources.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name);
+        if let (Some(first), Some(at)) = (given.next(), given.next()) {
+            let problem = format!("there is {first}, too, and users come from one of them");
+            findings.error(at, problem, "remove one of the two");
+        }
+        if *catalog && self.is_separated() {
+            let problem = "the catalog is the embedded broker's, and Apache's brokers store the messages";
+            findings.error(
+                "access.catalog",
+                problem,
+                "use access.brokers, where the brokers have users, or access.file",
+            );
+        }
+        if !brokers {
             return;
         }
         let at = "access.brokers";
-        if self.access.file.is_some() {
-            let problem = "there is access.file, too, and users come from one of them";
-            findings.error(at, problem, "remove one of the two");
-        }
         if !self.is_separated() {
             let problem = "there are no brokers of Apache's to ask";
-            findings.error(at, problem, "set backend.remote.name_server, or use access.file");
+            let remedy = "set backend.remote.name_server, or use access.file or access.catalog";
+            findings.error(at, problem, remedy);
         } else if self.backend.remote.credentials.is_none() {
             let problem =
                 "brokers tell their users to super users only, and there are no credentials for them";
@@ -143,7 +157,7 @@ impl Config {
             findings.error(
                 "access.issuers",
                 problem,
-                "set access.file or access.brokers, or remove the issuers",
+                "set access.file, access.catalog or access.brokers, or remove the issuers",
             );
         }
         for (index, (field, problem, remedy)) in IssuerConfig::mistakes(issuers) {
@@ -175,17 +189,17 @@ impl Config {
                 "add name_server = \"HOST:PORT\", or remove the section",
             );
         }
-        if self.access.file.is_none() && self.access.key_file.is_some() {
-            let problem = "it has no effect without access.file, whose secrets it is for";
-            findings.warn("access.key_file", problem, "set access.file, or remove this setting");
+        if self.access.file.is_none() && !self.access.catalog && self.access.key_file.is_some() {
+            let problem = "it has no effect without access.file or access.catalog, whose secrets it is for";
+            findings.warn("access.key_file", problem, "set one of these, or remove this setting");
         }
         if !self.access.is_on() {
             let open = self.entries.iter().enumerate().filter(|(_, entry)| entry.access == EntryAccess::Off);
             for (index, _) in open {
                 let at = Setting::of(["entries", &index.to_string(), "access"]);
                 let problem =
-                    "it has no effect without access.file: everybody may do everything at every entry";
-                findings.warn(at, problem, "set access.file, or remove this setting");
+                    "it has no effect without access control: everybody may do everything at every entry";
+                findings.warn(at, problem, "set access.file or access.catalog, or remove this setting");
             }
         }
         if self.access_log.slow.is_some() && self.access_log.file.is_none() {
@@ -202,7 +216,7 @@ impl Config {
             findings.warn(
                 "message_trace.users",
                 problem,
-                "set access.file or access.brokers, or name topics instead",
+                "set access.file, access.catalog or access.brokers, or name topics instead",
             );
         }
         if self.message_trace.sample < 1.0 && !self.message_trace.is_enabled() {

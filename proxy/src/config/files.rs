@@ -44,7 +44,14 @@ impl Config {
     }
 
     fn check_access(&self, findings: &mut Findings) {
-        let Some(path) = &self.access.file else { return };
+        let Some(path) = &self.access.file else {
+            if let Some(key) =
+                self.access.key_file.as_ref().filter(|key| self.access.catalog && !key.exists())
+            {
+                check_target(key, "access.key_file", findings);
+            }
+            return;
+        };
         let file = AccessFile::new(path, self.access.key_file.as_deref());
         // A start makes what is missing.
         if !file.exists() {

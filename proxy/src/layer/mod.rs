@@ -22,9 +22,9 @@ use crate::context::Context;
 use crate::error::Error;
 use access::Grant;
 pub use access::{
-    AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, IssuerConfig,
-    IssuerMistake, ListedUser, Pattern, PolicyEntry, ResourceKind, Rules, Secret, SecretKey, Tables,
-    UserEntry, UserKind,
+    AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, Explanation,
+    FirstUser, IssuerConfig, IssuerMistake, ListedUser, NewUser, Pattern, PolicyEntry, ResourceKind, Right,
+    Rules, Secret, SecretKey, Tables, UserEntry, UserKind, UserUpdate,
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 use limit::{Held, Slot};
@@ -117,12 +117,12 @@ impl Layers {
         }
     }
 
-    /// Lets an administrator's request in if they may do all of this.
+    /// Lets an administrator's request in if they have this right.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
-    pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
-        self.access_of(context).map_or(Ok(()), |access| access.administer(context, actions))
+    pub fn administer(&self, context: &Context, right: Right) -> Result<(), Error> {
+        self.access_of(context).map_or(Ok(()), |access| access.administer(context, right))
     }
 
     /// Lets a request in that no command carries out, or refuses it. It is never delayed.

@@ -5,7 +5,6 @@ use tokio::sync::Semaphore;
 use super::Processor;
 use super::environment::Environment;
 use crate::error::{Error, ErrorKind};
-use crate::layer::ListedUser;
 use crate::service::{
     DiskStats, GroupStats, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind,
     Services, StoreStats, TopicStats,
@@ -157,19 +156,6 @@ impl Processor {
         let truncated = clients.len() > MAX_CLIENTS;
         clients.truncate(MAX_CLIENTS);
         (clients, truncated)
-    }
-
-    /// The users of access control, and their policies. `None` if there is no access control.
-    ///
-    /// # Errors
-    /// `Internal` if their file can't be read, `NotImplemented` if they are those of Apache's brokers.
-    pub async fn users(&self) -> Result<Option<Vec<ListedUser>>, Error> {
-        let Some(access) = self.layers.access().cloned() else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || access.users()).await;
-        let unreadable = |error: &dyn std::error::Error| Error::new(ErrorKind::Internal, error.to_string());
-        let users = read.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
-        let elsewhere = "the users are those of Apache's brokers: mqadmin lists them";
-        users.map(Some).ok_or_else(|| Error::new(ErrorKind::NotImplemented, elsewhere))
     }
 
     /// What the store takes on the disk.

@@ -45,6 +45,7 @@ mod settle;
 mod stream;
 mod summaries;
 mod transaction;
+mod users;
 mod validate;
 
 use std::sync::Arc;
@@ -89,7 +90,7 @@ pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Action, Granted, Layers, Operation, Quotas};
+use crate::layer::{Granted, Layers, Operation, Quotas, Right};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration::AdministrationTurns;
 use clients::Clients;
@@ -243,12 +244,12 @@ impl Processor {
 /// Administration. It bypasses the layers, so that an overloaded proxy can still be administered: a front end checks
 /// first who asks, by [`Processor::administer`].
 impl Processor {
-    /// Checks that the sender of a request may administer the proxy by all of these actions.
+    /// Checks that the sender of a request has this right to administer the proxy.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
-    pub fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
-        self.layers.administer(context, actions)
+    pub fn administer(&self, context: &Context, right: Right) -> Result<(), Error> {
+        self.layers.administer(context, right)
     }
 
     /// The quotas in force.

@@ -60,3 +60,7 @@ pub const GO_AWAY: i32 = 1500;
 pub const LMQ_QUOTA_EXCEEDED: i32 = 2017;
 /// The broker keeps no more subscriptions to lite topics.
 pub const LITE_SUBSCRIPTION_QUOTA_EXCEEDED: i32 = 2018;
+/// No such user of access control.
+pub const USER_NOT_EXIST: i32 = 3001;
+/// No such policy of access control.
+pub const POLICY_NOT_EXIST: i32 = 3002;

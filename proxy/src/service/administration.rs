@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -65,6 +66,30 @@ pub trait Administration: Send + Sync {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, text))
     }
 
+    /// The users that access control keeps with the broker, by name.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Unavailable`.
+    async fn stored_users(&self) -> Result<Vec<StoredUser>, ServiceError> {
+        Err(unsupported("users in the catalog"))
+    }
+
+    /// Keeps a user, in place of the one of this name if there is one. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Unavailable`.
+    async fn put_user(&self, _: StoredUser) -> Result<(), ServiceError> {
+        Err(unsupported("users in the catalog"))
+    }
+
+    /// Removes a user, if there is one of this name.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Unavailable`.
+    async fn remove_user(&self, _name: &str) -> Result<(), ServiceError> {
+        Err(unsupported("users in the catalog"))
+    }
+
     /// What the store takes on the disk.
     ///
     /// # Errors
@@ -79,6 +104,21 @@ pub trait Administration: Send + Sync {
     /// As [`Administration::store_stats`].
     async fn disk_stats(&self) -> Result<DiskStats, ServiceError> {
         Err(unsupported("store statistics"))
+    }
+}
+
+/// What access control keeps of a user. The broker does not look into it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredUser {
+    /// The user's name.
+    pub name: String,
+    /// The rest.
+    pub record: Vec<u8>,
+}
+
+impl fmt::Debug for StoredUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredUser").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

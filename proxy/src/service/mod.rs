@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use administration::{
     Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
     QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats,
-    StoredBytes, TopicStats, TopicUsage, WantedMessage,
+    StoredBytes, StoredUser, TopicStats, TopicUsage, WantedMessage,
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome, Reply};
 pub use broker_rights::{BrokerPolicy, BrokerRights, BrokerUser};

@@ -40,3 +40,4 @@ mod support;
 mod telemetry;
 mod tokens;
 mod topics;
+mod users;

@@ -22,6 +22,8 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: Option<SocketAddr>,
     pub(crate) metrics_address: Option<SocketAddr>,
+    /// The secret of the first user of a new catalog.
+    pub(crate) first_secret: Option<String>,
     entries: HashMap<String, SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -54,11 +56,13 @@ impl Proxy {
         let address = app.address().expect("an address");
         let admin_address = app.admin_address().expect("an address");
         let metrics_address = app.metrics_address().expect("an address");
+        let first_secret = app.first_user().map(|first| first.secret.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async {
             let _ = stopped.await;
         }));
-        Self { address, admin_address, metrics_address, entries, stop: Some(stop), running, data }
+        let stop = Some(stop);
+        Self { address, admin_address, metrics_address, first_secret, entries, stop, running, data }
     }
 
     /// The address of an entry.

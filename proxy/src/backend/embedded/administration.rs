@@ -21,8 +21,8 @@ use super::topic::Topic;
 use super::usage;
 use crate::service::{
     Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
-    QueueReset, QueueStats, ReadPage, ReadQueue, ResetGroup, ServiceError, StoreStats, TopicKind, TopicStats,
-    time,
+    QueueReset, QueueStats, ReadPage, ReadQueue, ResetGroup, ServiceError, StoreStats, StoredUser, TopicKind,
+    TopicStats, time,
 };
 
 /// An answer about a group has no more topics.
@@ -144,6 +144,20 @@ impl Administration for Broker {
 
     async fn reset(&self, reset: ResetGroup) -> Result<Vec<QueueReset>, ServiceError> {
         self.reset_group(reset).await
+    }
+
+    async fn stored_users(&self) -> Result<Vec<StoredUser>, ServiceError> {
+        Ok(self.catalog.users())
+    }
+
+    async fn put_user(&self, user: StoredUser) -> Result<(), ServiceError> {
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.put_user(user)).await
+    }
+
+    async fn remove_user(&self, name: &str) -> Result<(), ServiceError> {
+        let (catalog, name) = (self.catalog.clone(), name.to_owned());
+        blocking(move || catalog.remove_user(&name)).await
     }
 
     async fn store_stats(&self) -> Result<StoreStats, ServiceError> {

@@ -1,10 +1,11 @@
 //! The topics and groups, in memory and on the disk.
 //!
-//! Records in the database `state`, after the id 0: `t` + name (topic), `g` + name (group), `n` (the next id),
+//! Records in the database `state`, after the id 0: `t` + name (topic), `g` + name (group), `u` + name (user,
+//! [`super::catalog_users`]), `n` (the next id),
 //! `d` + kind + id (a deleted topic or group whose data is to be removed by [`super::retention`]), `r` (the retention
 //! clock, [`super::retention_clock`]), `l` + the id of a LITE topic + name (lite topic, [`super::lite_topics`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Notify;
 
 use super::catalog_record::{GroupRecord, TopicRecord};
+use super::catalog_users;
 use super::keys;
 use super::lite_topics::{self, LiteTopics};
 use super::store::{Opened, Store, corrupt, unavailable};
@@ -57,7 +59,9 @@ pub(super) struct Catalog {
     pub(super) lite: LiteTopics,
     /// Notified when a topic or a group was deleted, whose data is to be removed.
     pub(super) something_deleted: Notify,
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
+    /// The records of users, by name.
+    pub(super) users: Mutex<BTreeMap<String, Vec<u8>>>,
     topics: RwLock<Topics>,
     groups: RwLock<HashMap<String, Group>>,
     // The next id. Locked for each change, so that there is one at a time.
@@ -74,12 +78,13 @@ impl Catalog {
     /// Reads all topics and groups.
     pub(super) fn open(store: Arc<Store>, lite: LiteTopics) -> Result<Self, ServiceError> {
         let (mut topics, mut groups, mut next_id) = (Topics::default(), HashMap::new(), 1);
+        let mut users = BTreeMap::new();
         for entry in records(&*store.state()?) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let key = key.get(keys::NOBODY.len()..).unwrap_or_default();
             let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
             let name = || std::str::from_utf8(name).map_err(|_| corrupt("name"));
-            match kind {
+            match *kind {
                 b't' => {
                     let record = TopicRecord::decode(name()?, &value).map_err(|_| corrupt("topic"))?;
                     topics.insert(Arc::new(Topic::new(record.id, record.config, record.most_queues)));
@@ -89,6 +94,7 @@ impl Catalog {
                     let group = Group { id: record.id, config: Arc::new(record.config) };
                     groups.insert(group.config.name.clone(), group);
                 }
+                catalog_users::KIND => drop(users.insert(name()?.to_owned(), value.to_vec())),
                 b'n' => next_id = read_id(&value)?,
                 // Deleted topics and groups, and the retention clock.
                 b'd' | b'r' => {}
@@ -99,6 +105,7 @@ impl Catalog {
             lite,
             something_deleted: Notify::new(),
             store,
+            users: Mutex::new(users),
             topics: RwLock::new(topics),
             groups: RwLock::new(groups),
             next_id: Mutex::new(next_id),
@@ -147,6 +154,11 @@ impl Catalog {
         let mut topics = self.topics();
         topics.extend(self.lite.all_loaded());
         topics
+    }
+
+    /// Keeps others from changing the catalog until the result is dropped.
+    pub(super) fn one_at_a_time(&self) -> impl Drop + '_ {
+        self.next_id.lock()
     }
 
     /// New ids.
@@ -320,11 +332,14 @@ impl Catalog {
             let record = GroupRecord { id: group.id, config: group.config.as_ref().clone() };
             records.insert(named(b'g', &record.config.name), record.encode());
         }
+        for (name, record) in &*self.users.lock() {
+            records.insert(named(catalog_users::KIND, name), record.clone());
+        }
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         for entry in self::records(&state) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
-            let is_record = matches!(key.get(keys::NOBODY.len()), Some(b't' | b'g'));
+            let is_record = matches!(key.get(keys::NOBODY.len()), Some(b't' | b'g' | &catalog_users::KIND));
             if is_record && !records.contains_key(&*key) {
                 batch.remove(&state, key);
             }
@@ -412,7 +427,7 @@ pub(super) fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
     [&keys::NOBODY, [kind].as_slice(), rest].concat()
 }
 
-fn named(kind: u8, name: &str) -> Vec<u8> {
+pub(super) fn named(kind: u8, name: &str) -> Vec<u8> {
     record_key(kind, name.as_bytes())
 }
 

@@ -20,6 +20,7 @@ mod blocking;
 mod broker;
 mod catalog;
 mod catalog_record;
+mod catalog_users;
 mod changes;
 mod check;
 mod chunk;

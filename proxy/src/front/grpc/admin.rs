@@ -9,9 +9,10 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
-    convert,
+    admin_users, convert,
 };
 use crate::error::{Error, ErrorKind};
+use crate::layer::Secret;
 use crate::processor::{ClientFilter, Processor};
 use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
 
@@ -206,6 +207,74 @@ impl Admin for Administration {
         Ok(Response::new(pb::RemoveQuotaResponse {}))
     }
 
+    async fn list_users(
+        &self,
+        _: Request<pb::ListUsersRequest>,
+    ) -> Result<Response<pb::ListUsersResponse>, Status> {
+        let users = self.processor.users().await.map_err(refused)?;
+        Ok(Response::new(admin_users::list_to_wire(users)))
+    }
+
+    async fn add_user(
+        &self,
+        request: Request<pb::AddUserRequest>,
+    ) -> Result<Response<pb::AddUserResponse>, Status> {
+        let secret = self.processor.add_user(admin_users::new_user(request.into_inner())).await;
+        Ok(Response::new(pb::AddUserResponse { secret: secret.map_err(refused)? }))
+    }
+
+    async fn update_user(
+        &self,
+        request: Request<pb::UpdateUserRequest>,
+    ) -> Result<Response<pb::UpdateUserResponse>, Status> {
+        let (name, update) = admin_users::update(request.into_inner());
+        self.processor.update_user(name, update).await.map_err(refused)?;
+        Ok(Response::new(pb::UpdateUserResponse {}))
+    }
+
+    async fn set_user_secret(
+        &self,
+        request: Request<pb::SetUserSecretRequest>,
+    ) -> Result<Response<pb::SetUserSecretResponse>, Status> {
+        let pb::SetUserSecretRequest { name, secret } = request.into_inner();
+        let secret = self.processor.set_user_secret(name, secret.as_deref().map(Secret::new)).await;
+        Ok(Response::new(pb::SetUserSecretResponse { secret: secret.map_err(refused)? }))
+    }
+
+    async fn remove_user(
+        &self,
+        request: Request<pb::RemoveUserRequest>,
+    ) -> Result<Response<pb::RemoveUserResponse>, Status> {
+        self.processor.remove_user(request.into_inner().name).await.map_err(refused)?;
+        Ok(Response::new(pb::RemoveUserResponse {}))
+    }
+
+    async fn add_policy(
+        &self,
+        request: Request<pb::AddPolicyRequest>,
+    ) -> Result<Response<pb::AddPolicyResponse>, Status> {
+        let policy = admin_users::policy(request.into_inner().policy.unwrap_or_default())?;
+        let added = self.processor.add_policy(policy).await.map_err(refused)?;
+        Ok(Response::new(pb::AddPolicyResponse { policy: Some(admin_users::policy_to_wire(added)) }))
+    }
+
+    async fn remove_policy(
+        &self,
+        request: Request<pb::RemovePolicyRequest>,
+    ) -> Result<Response<pb::RemovePolicyResponse>, Status> {
+        self.processor.remove_policy(request.into_inner().number).await.map_err(refused)?;
+        Ok(Response::new(pb::RemovePolicyResponse {}))
+    }
+
+    async fn explain_access(
+        &self,
+        request: Request<pb::ExplainAccessRequest>,
+    ) -> Result<Response<pb::ExplainAccessResponse>, Status> {
+        let (user, asked) = admin_users::asked(request.into_inner())?;
+        let explained = self.processor.explain_access(&user, asked).await.map_err(refused)?;
+        Ok(Response::new(admin_users::explanation_to_wire(explained)))
+    }
+
     async fn list_quotas(
         &self,
         _: Request<pb::ListQuotasRequest>,
@@ -217,7 +286,10 @@ impl Admin for Administration {
 pub(super) fn refused(error: Error) -> Status {
     let code = match error.kind {
         ErrorKind::AlreadyExists => Code::AlreadyExists,
-        ErrorKind::TopicNotFound | ErrorKind::GroupNotFound => Code::NotFound,
+        ErrorKind::TopicNotFound
+        | ErrorKind::GroupNotFound
+        | ErrorKind::UserNotFound
+        | ErrorKind::PolicyNotFound => Code::NotFound,
         ErrorKind::Forbidden | ErrorKind::Unauthorized | ErrorKind::AccessDenied => Code::PermissionDenied,
         ErrorKind::Busy => Code::ResourceExhausted,
         ErrorKind::Timeout => Code::DeadlineExceeded,

@@ -14,8 +14,9 @@ use super::admin::{group, group_config, topic, topic_config};
 use super::signer::Signer;
 use super::{
     admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
+    admin_users,
 };
-use crate::layer::{Quota, QuotaStatus};
+use crate::layer::{Asked, Explanation, ListedUser, NewUser, PolicyEntry, Quota, QuotaStatus, UserUpdate};
 use crate::log_level::LogLevel;
 use crate::processor::{
     ClientFilter, ConnectedClient, FoundTrace, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
@@ -53,6 +54,7 @@ pub enum RemoteError {
 fn hint(status: &Status) -> &'static str {
     match status.code() {
         Code::NotFound if status.message().contains("dead letter") => "",
+        Code::NotFound if ["user ", "there "].iter().any(|start| status.message().starts_with(start)) => "",
         Code::NotFound if status.message().contains("quota") => "; `quota list` shows which there are",
         Code::PermissionDenied => {
             "; --access-key and --secret-key, or ROCKETMQ_THIN_PROXY_ACCESS_KEY and ROCKETMQ_THIN_PROXY_SECRET_KEY, name \
@@ -322,6 +324,87 @@ impl RemoteAdmin {
     pub async fn quotas(&mut self) -> Result<Vec<QuotaStatus>, RemoteError> {
         let answer = self.client.list_quotas(pb::ListQuotasRequest {}).await?.into_inner();
         Ok(admin_quotas::list(answer)?)
+    }
+
+    /// The users of access control and their policies, by name.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn users(&mut self) -> Result<Vec<ListedUser>, RemoteError> {
+        let answer = self.client.list_users(pb::ListUsersRequest {}).await?.into_inner();
+        Ok(admin_users::list(answer)?)
+    }
+
+    /// Adds a user, with this secret, or a random one, which is returned.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn add_user(
+        &mut self,
+        user: NewUser,
+        secret: Option<String>,
+    ) -> Result<Option<String>, RemoteError> {
+        let answer = self.client.add_user(admin_users::new_user_to_wire(user, secret)).await?;
+        Ok(answer.into_inner().secret)
+    }
+
+    /// Changes a user.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn update_user(&mut self, name: String, update: UserUpdate) -> Result<(), RemoteError> {
+        self.client.update_user(admin_users::update_to_wire(name, update)).await?;
+        Ok(())
+    }
+
+    /// Gives a user this secret, or a random one, which is returned.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn set_user_secret(
+        &mut self,
+        name: String,
+        secret: Option<String>,
+    ) -> Result<Option<String>, RemoteError> {
+        let request = pb::SetUserSecretRequest { name, secret };
+        Ok(self.client.set_user_secret(request).await?.into_inner().secret)
+    }
+
+    /// Removes a user and their policies.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn remove_user(&mut self, name: String) -> Result<(), RemoteError> {
+        self.client.remove_user(pb::RemoveUserRequest { name }).await?;
+        Ok(())
+    }
+
+    /// Adds a policy. Returns it with its number.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn add_policy(&mut self, policy: PolicyEntry) -> Result<PolicyEntry, RemoteError> {
+        let request = pb::AddPolicyRequest { policy: Some(admin_users::policy_to_wire(policy)) };
+        let answer = self.client.add_policy(request).await?.into_inner();
+        Ok(admin_users::policy(answer.policy.unwrap_or_default())?)
+    }
+
+    /// Removes a policy by its number.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn remove_policy(&mut self, number: u32) -> Result<(), RemoteError> {
+        self.client.remove_policy(pb::RemovePolicyRequest { number }).await?;
+        Ok(())
+    }
+
+    /// What is decided about a request, and why.
+    ///
+    /// # Errors
+    /// The proxy's refusal.
+    pub async fn explain_access(&mut self, user: String, asked: &Asked) -> Result<Explanation, RemoteError> {
+        let answer = self.client.explain_access(admin_users::asked_to_wire(user, asked)).await?;
+        Ok(admin_users::explanation(answer.into_inner())?)
     }
 
     /// What the store takes on the disk.

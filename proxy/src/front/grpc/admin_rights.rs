@@ -1,10 +1,10 @@
 //! The rights that calls of administration need, by their names.
 
-use crate::layer::Action;
+use crate::layer::{Action, Right};
 
-/// What somebody must be allowed to do for this call. A call that is not listed needs everything.
-pub(in crate::front) fn of(method: &str) -> &'static [Action] {
-    match method {
+/// What somebody needs for this call. A call that is not listed is for super users.
+pub(in crate::front) fn of(method: &str) -> Right {
+    Right::Cluster(match method {
         "ListTopics" | "ListGroups" | "ListTopicStats" | "ListGroupStats" | "ListLiteTopics"
         | "ListClients" | "ListQuotas" => &[Action::List],
         "TopicStats" | "GroupStats" | "StoreStats" | "ReadMessages" | "TraceMessage" => &[Action::Get],
@@ -14,8 +14,12 @@ pub(in crate::front) fn of(method: &str) -> &'static [Action] {
         "DeleteTopic" | "DeleteGroup" | "RemoveQuota" => &[Action::Delete],
         // They also change what exists.
         "Apply" | "SetQuota" => &[Action::Create, Action::Update],
-        _ => &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List],
-    }
+        // What others may do is more than a list.
+        "ListUsers" | "ExplainAccess" => {
+            &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List]
+        }
+        _ => return Right::SuperUser,
+    })
 }
 
 #[cfg(test)]
@@ -27,14 +31,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_of_administration_is_listed() {
+    fn only_changes_of_users_need_a_super_user() {
         let files = FileDescriptorSet::decode(DESCRIPTORS).expect("descriptors").file;
         let services =
             files.iter().flat_map(|file| &file.service).filter(|service| service.name() == "Admin");
         let calls: Vec<_> = services.flat_map(|service| &service.method).map(|call| call.name()).collect();
         assert!(calls.contains(&"ListTopics") && calls.contains(&"ChangeLogLevel"), "{calls:?}");
+        let users = ["AddUser", "UpdateUser", "SetUserSecret", "RemoveUser", "AddPolicy", "RemovePolicy"];
         for call in calls {
-            assert!(of(call).len() < of("unknown").len(), "{call}");
+            assert_eq!(of(call) == Right::SuperUser, users.contains(&call), "{call}");
         }
     }
 }

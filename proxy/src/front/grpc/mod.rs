@@ -20,6 +20,7 @@ mod admin_stats;
 mod admin_summaries;
 mod admin_trace;
 mod admin_updates;
+mod admin_users;
 mod calls;
 mod client;
 mod convert;

@@ -70,6 +70,7 @@ pub(super) fn code(kind: ErrorKind) -> pb::Code {
         ErrorKind::Forbidden => pb::Code::Forbidden,
         ErrorKind::TopicNotFound => pb::Code::TopicNotFound,
         ErrorKind::GroupNotFound => pb::Code::ConsumerGroupNotFound,
+        ErrorKind::UserNotFound | ErrorKind::PolicyNotFound => pb::Code::NotFound,
         ErrorKind::BodyTooLarge => pb::Code::MessageBodyTooLarge,
         ErrorKind::BodyEmpty => pb::Code::MessageBodyEmpty,
         ErrorKind::PropertiesTooLarge => pb::Code::MessagePropertiesTooLarge,

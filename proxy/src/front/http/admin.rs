@@ -36,7 +36,12 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(admin_quotas::list, admin_quotas::set))
         .routes(routes!(admin_quotas::remove))
         .routes(routes!(admin_topics::lite_topics))
-        .routes(routes!(admin_users::list))
+        .routes(routes!(admin_users::list, admin_users::add))
+        .routes(routes!(admin_users::update, admin_users::remove))
+        .routes(routes!(admin_users::set_secret))
+        .routes(routes!(admin_users::explain))
+        .routes(routes!(admin_users::add_policy))
+        .routes(routes!(admin_users::remove_policy))
         .routes(routes!(clients))
         .routes(routes!(store))
 }

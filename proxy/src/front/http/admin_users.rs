@@ -1,17 +1,21 @@
-//! Users and policies, as far as an administrator may see them. They are changed by subcommands, in their file.
+//! Users and policies of access control. Secrets are told once, where they are made, and never listed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json as JsonAnswer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
-use utoipa::ToSchema;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
-use super::call::Caller;
+use super::call::{Caller, Json, Named, Parameters};
 use super::problem::Problem;
-use crate::layer::{Action, Effect, ListedUser, PolicyEntry, UserKind};
+use crate::layer::{
+    Action, Asked, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
+};
 
 /// The users of access control.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,7 +39,10 @@ struct User {
 
 /// What a user may do, or may not.
 #[derive(Debug, Serialize, ToSchema)]
-struct Policy {
+pub(super) struct Policy {
+    /// By which it is removed. No other policy in the catalog gets it.
+    number: u32,
+    user: String,
     /// Such as `Topic:orders`.
     resource: String,
     #[schema(value_type = Vec<String>)]
@@ -44,7 +51,115 @@ struct Policy {
     #[schema(value_type = String)]
     effect: Effect,
     /// The networks that requests come from; everywhere if there are none.
-    from: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    from: Vec<IpNet>,
+}
+
+impl From<PolicyEntry> for Policy {
+    fn from(PolicyEntry { number, user, resource, actions, from, effect }: PolicyEntry) -> Self {
+        Self { number, user, resource, actions, effect, from }
+    }
+}
+
+/// A user to add.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserToAdd {
+    /// The access key, without spaces and `/ , = :`.
+    #[schema(min_length = 1, max_length = 255)]
+    name: String,
+    /// The secret key. Without it, a random one is made.
+    #[schema(min_length = 1, max_length = 255)]
+    secret: Option<String>,
+    /// `normal`, or `super`, who may do everything.
+    #[serde(default)]
+    #[schema(value_type = String, pattern = "^(normal|super)$")]
+    r#type: UserKind,
+    #[serde(default = "yes")]
+    enabled: bool,
+    /// Names in client certificates by which the user is known, too.
+    #[serde(default)]
+    certificates: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What is to be changed of a user. What is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserChanges {
+    /// `normal` or `super`.
+    #[schema(value_type = Option<String>, pattern = "^(normal|super)$")]
+    r#type: Option<UserKind>,
+    enabled: Option<bool>,
+    /// In place of the earlier ones.
+    certificates: Option<Vec<String>>,
+}
+
+/// A new secret.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretToSet {
+    /// Without it, a random one is made.
+    #[schema(min_length = 1, max_length = 255)]
+    secret: Option<String>,
+}
+
+/// A user and their secret, if the proxy has made it. It is not told again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UserSecret {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+/// A policy to add.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyToAdd {
+    user: String,
+    /// `Topic:NAME`, `Group:NAME` or `Cluster:*`, where `NAME` may end with `*`; or `*` for everything.
+    #[schema(max_length = 255)]
+    resource: String,
+    /// `all`, `pub`, `sub`, `create`, `update`, `delete`, `get`, `list`.
+    #[schema(value_type = Vec<String>, min_items = 1)]
+    actions: Vec<Action>,
+    /// `allow` or `deny`.
+    #[serde(default)]
+    #[schema(value_type = String, pattern = "^(allow|deny)$")]
+    effect: Effect,
+    /// The networks that requests come from, such as `10.0.0.0/8`; everywhere if there are none.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    from: Vec<IpNet>,
+}
+
+/// A request to be explained.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Question {
+    /// `Topic:NAME`, `Group:NAME` or `Cluster:*`.
+    resource: String,
+    /// What the request does, such as `pub`.
+    #[param(value_type = String)]
+    action: Action,
+    /// The address that it comes from.
+    #[serde(default)]
+    #[param(value_type = Option<String>)]
+    from: Option<IpAddr>,
+}
+
+/// What is decided about a request, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Verdict {
+    allowed: bool,
+    why: String,
+    /// The policy that decides, if one does and it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Policy>,
 }
 
 /// List users and policies
@@ -62,20 +177,168 @@ pub(super) async fn list(
     caller: Caller,
 ) -> Result<JsonAnswer<Users>, Problem> {
     caller.may(&shared, "ListUsers")?;
-    let Some(users) = shared.processor.users().await? else {
-        let detail = "there are no users: without access control everybody may do everything";
-        return Err(Problem::http(StatusCode::NOT_FOUND, detail));
+    let users = shared.processor.users().await?.into_iter();
+    let user = |ListedUser { name, kind, enabled, certificates, policies }| {
+        let policies = policies.into_iter().map(Policy::from).collect();
+        User { name, r#type: kind, enabled, certificates, policies }
     };
-    Ok(JsonAnswer(Users { users: users.into_iter().map(user).collect() }))
+    Ok(JsonAnswer(Users { users: users.map(user).collect() }))
 }
 
-fn user(ListedUser { name, kind, enabled, certificates, policies }: ListedUser) -> User {
-    let policy = |PolicyEntry { resource, actions, from, effect, .. }: PolicyEntry| Policy {
-        resource,
-        actions,
-        effect,
-        from: from.iter().map(ToString::to_string).collect(),
-    };
-    let policies = policies.into_iter().map(policy).collect();
-    User { name, r#type: kind, enabled, certificates, policies }
+/// Add a user
+///
+/// Only super users may. It is on the disk and in force when the answer comes. Where users are in a file or are those of Apache's
+/// brokers, the answer is 501.
+#[utoipa::path(
+    post, path = "/v1/users", operation_id = "addUser", tag = "administration", request_body = UserToAdd,
+    responses(
+        (status = 201, description = "The user, and their secret if it was made", body = UserSecret),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn add(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Json(user): Json<UserToAdd>,
+) -> Result<(StatusCode, JsonAnswer<UserSecret>), Problem> {
+    caller.may(&shared, "AddUser")?;
+    let UserToAdd { name, secret, r#type: kind, enabled, certificates } = user;
+    let secret = secret.as_deref().map(Secret::new);
+    let new = NewUser { name: name.clone(), secret, kind, enabled, certificates };
+    let secret = shared.processor.add_user(new).await?;
+    Ok((StatusCode::CREATED, JsonAnswer(UserSecret { name, secret })))
+}
+
+/// Change a user
+///
+/// Only super users may. What the user may no longer do ends at once, waiting receives and streams included.
+#[utoipa::path(
+    patch, path = "/v1/users/{user}", operation_id = "updateUser", tag = "administration",
+    params(("user" = String, Path)), request_body = UserChanges,
+    responses(
+        (status = 204, description = "It is in force"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn update(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Json(changes): Json<UserChanges>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "UpdateUser")?;
+    let UserChanges { r#type: kind, enabled, certificates } = changes;
+    shared.processor.update_user(name, UserUpdate { kind, enabled, certificates }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Give a user a new secret
+///
+/// Only super users may. The old one is refused at once.
+#[utoipa::path(
+    post, path = "/v1/users/{user}/secret", operation_id = "setUserSecret", tag = "administration",
+    params(("user" = String, Path)), request_body = SecretToSet,
+    responses(
+        (status = 200, description = "The user, and their secret if it was made", body = UserSecret),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn set_secret(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Json(SecretToSet { secret }): Json<SecretToSet>,
+) -> Result<JsonAnswer<UserSecret>, Problem> {
+    caller.may(&shared, "SetUserSecret")?;
+    let secret = secret.as_deref().map(Secret::new);
+    let secret = shared.processor.set_user_secret(name.clone(), secret).await?;
+    Ok(JsonAnswer(UserSecret { name, secret }))
+}
+
+/// Remove a user and their policies
+///
+/// Only super users may.
+#[utoipa::path(
+    delete, path = "/v1/users/{user}", operation_id = "removeUser", tag = "administration",
+    params(("user" = String, Path)),
+    responses(
+        (status = 204, description = "The user was removed"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn remove(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "RemoveUser")?;
+    shared.processor.remove_user(name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Explain what a user may do
+///
+/// It says which policy decides about a request. It needs all rights of administration.
+#[utoipa::path(
+    get, path = "/v1/users/{user}/access", operation_id = "explainAccess", tag = "administration",
+    params(("user" = String, Path), Question),
+    responses(
+        (status = 200, description = "What is decided", body = Verdict),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn explain(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(name): Named<String>,
+    Parameters(Question { resource, action, from }): Parameters<Question>,
+) -> Result<JsonAnswer<Verdict>, Problem> {
+    caller.may(&shared, "ExplainAccess")?;
+    let resource = resource.parse().map_err(|wrong: String| Problem::bad_request(wrong))?;
+    let asked = Asked { resource, action, from };
+    let Explanation { allowed, why, policy } = shared.processor.explain_access(&name, asked).await?;
+    Ok(JsonAnswer(Verdict { allowed, why, policy: policy.map(Policy::from) }))
+}
+
+/// Add a policy
+///
+/// Only super users may. It is on the disk and in force when the answer comes.
+#[utoipa::path(
+    post, path = "/v1/policies", operation_id = "addPolicy", tag = "administration", request_body = PolicyToAdd,
+    responses(
+        (status = 201, description = "The policy", body = Policy),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn add_policy(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Json(policy): Json<PolicyToAdd>,
+) -> Result<(StatusCode, JsonAnswer<Policy>), Problem> {
+    caller.may(&shared, "AddPolicy")?;
+    let PolicyToAdd { user, resource, actions, effect, from } = policy;
+    let policy = PolicyEntry { number: 0, user, resource, actions, from, effect };
+    let added = shared.processor.add_policy(policy).await?;
+    Ok((StatusCode::CREATED, JsonAnswer(Policy::from(added))))
+}
+
+/// Remove a policy
+///
+/// Only super users may. What the user may no longer do ends at once.
+#[utoipa::path(
+    delete, path = "/v1/policies/{number}", operation_id = "removePolicy", tag = "administration",
+    params(("number" = u32, Path)),
+    responses(
+        (status = 204, description = "The policy was removed"),
+        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn remove_policy(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Named(number): Named<u32>,
+) -> Result<StatusCode, Problem> {
+    caller.may(&shared, "RemovePolicy")?;
+    shared.processor.remove_policy(number).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -73,9 +73,11 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::BodyEmpty => StatusCode::BAD_REQUEST,
         ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
         ErrorKind::AccessDenied | ErrorKind::Forbidden => StatusCode::FORBIDDEN,
-        ErrorKind::TopicNotFound | ErrorKind::GroupNotFound | ErrorKind::OffsetNotFound => {
-            StatusCode::NOT_FOUND
-        }
+        ErrorKind::TopicNotFound
+        | ErrorKind::GroupNotFound
+        | ErrorKind::UserNotFound
+        | ErrorKind::PolicyNotFound
+        | ErrorKind::OffsetNotFound => StatusCode::NOT_FOUND,
         ErrorKind::AlreadyExists => StatusCode::CONFLICT,
         ErrorKind::BodyTooLarge | ErrorKind::PropertiesTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::LiteTopicQuota | ErrorKind::LiteSubscriptionQuota | ErrorKind::Busy => {

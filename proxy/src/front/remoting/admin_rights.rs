@@ -1,11 +1,11 @@
 //! The rights that requests of administration need, by their codes.
 
-use crate::layer::Action;
+use crate::layer::{Action, Right};
 use crate::remoting::request;
 
 /// What somebody must be allowed to do for this request. A request that is not listed needs everything.
-pub(super) fn of(code: i32) -> &'static [Action] {
-    match code {
+pub(super) fn of(code: i32) -> Right {
+    Right::Cluster(match code {
         request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
         | request::GET_TOPICS_BY_CLUSTER
         | request::GET_ALL_TOPIC_CONFIG
@@ -39,5 +39,5 @@ pub(super) fn of(code: i32) -> &'static [Action] {
         | request::DELETE_SUBSCRIPTION_GROUP
         | request::DELETE_KV_CONFIG => &[Action::Delete],
         _ => &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List],
-    }
+    })
 }

@@ -13,7 +13,7 @@ use super::memory::Memory;
 use super::session::Session;
 use super::status;
 use crate::context::{Context, Credentials, Signed, WireProtocol};
-use crate::layer::{Action, Names, Operation, OperationKind, Size};
+use crate::layer::{Names, Operation, OperationKind, Right, Size};
 use crate::processor;
 use crate::remoting::{Command, Fields, lenient, response};
 
@@ -167,12 +167,12 @@ impl Request {
         self.shared.processor.run(&context, command).await.map_err(Refusal::from)
     }
 
-    /// Checks that whoever sent this may administer the proxy by all of these actions.
+    /// Checks that whoever sent this has this right to administer the proxy.
     ///
     /// # Errors
     /// `NO_PERMISSION`.
-    pub(super) fn administer(&self, actions: &[Action]) -> Result<(), Refusal> {
-        self.shared.processor.administer(&self.context(), actions).map_err(Refusal::from)
+    pub(super) fn administer(&self, right: Right) -> Result<(), Refusal> {
+        self.shared.processor.administer(&self.context(), right).map_err(Refusal::from)
     }
 
     /// Checks that whoever sent this may do something that no command carries out.

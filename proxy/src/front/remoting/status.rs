@@ -33,6 +33,8 @@ pub(super) fn code(kind: ErrorKind) -> i32 {
         ErrorKind::OffsetNotFound => response::QUERY_NOT_FOUND,
         ErrorKind::Forbidden | ErrorKind::Unauthorized | ErrorKind::AccessDenied => response::NO_PERMISSION,
         ErrorKind::TopicNotFound => response::TOPIC_NOT_EXIST,
+        ErrorKind::UserNotFound => response::USER_NOT_EXIST,
+        ErrorKind::PolicyNotFound => response::POLICY_NOT_EXIST,
         ErrorKind::GroupNotFound => response::SUBSCRIPTION_GROUP_NOT_EXIST,
         ErrorKind::AlreadyExists => response::TOPIC_EXIST_ALREADY,
         ErrorKind::LiteTopicQuota => response::LMQ_QUOTA_EXCEEDED,

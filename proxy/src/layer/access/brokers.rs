@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::file::UserKind;
 use super::policy::{Action, Actions, Effect, Entry, Pattern, Policies, ResourceKind};
 use super::rules::{Rules, User};
 use super::seal::Secret;
+use super::tables::UserKind;
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser};
 
 /// These users and policies for lookups.

@@ -6,14 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::policy::{Action, Actions, Effect, Entry, Pattern, Policies};
-use super::rules::{Rules, User};
+use super::rules::{Asked, Rules};
 use super::seal::SecretKey;
+use super::tables::{Explanation, Tables};
 use crate::durable_file;
+use crate::service::ServiceError;
 
 /// What stands above the tables of a file that is written here.
 const HEADER: &str = "\
@@ -27,70 +26,6 @@ const HEADER: &str = "\
 pub struct AccessFile {
     path: PathBuf,
     key_path: PathBuf,
-}
-
-/// The content of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tables {
-    /// The users.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub users: Vec<UserEntry>,
-    /// The policies.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub policies: Vec<PolicyEntry>,
-}
-
-/// A user in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct UserEntry {
-    /// The name, which is also the access key.
-    pub name: String,
-    /// The sealed secret.
-    pub secret: String,
-    /// Whether the user needs policies.
-    #[serde(default, rename = "type")]
-    pub kind: UserKind,
-    /// Whether the user may do anything at all.
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    /// Names in client certificates. A connection with one of them needs no signature.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub certificates: Vec<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// Whether a user needs policies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UserKind {
-    /// May do what policies allow.
-    #[default]
-    Normal,
-    /// May do everything.
-    Super,
-}
-
-/// A policy in the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyEntry {
-    /// The user whom it concerns.
-    pub user: String,
-    /// The resources, as [`Pattern`] reads them.
-    pub resource: String,
-    /// What it is about.
-    pub actions: Vec<Action>,
-    /// The networks that requests come from. Everywhere if it is empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<IpNet>,
-    /// Whether it allows or denies.
-    #[serde(default)]
-    pub effect: Effect,
 }
 
 /// What is wrong with the files of access control.
@@ -120,6 +55,12 @@ pub enum AccessError {
         /// The reason.
         reason: String,
     },
+    /// The catalog can't be read or written.
+    #[error("access control: {0}")]
+    Catalog(#[from] ServiceError),
+    /// What the catalog contains makes no sense.
+    #[error("access control: the catalog: {0}")]
+    CatalogContent(String),
 }
 
 /// Tells one version of the file from another.
@@ -185,8 +126,9 @@ impl AccessFile {
     /// `System`, `Parse`.
     pub fn read(&self) -> Result<Tables, AccessError> {
         let text = fs::read_to_string(&self.path).map_err(|source| self.system(source))?;
-        toml::from_str(&text)
-            .map_err(|error| AccessError::Parse { path: self.path.clone(), source: Box::new(error) })
+        let parsed: Tables = toml::from_str(&text)
+            .map_err(|error| AccessError::Parse { path: self.path.clone(), source: Box::new(error) })?;
+        Ok(parsed.numbered())
     }
 
     /// Replaces its content, in one step and durably. It is readable only by its owner.
@@ -230,49 +172,16 @@ impl AccessFile {
     /// # Errors
     /// `Content` if they make no sense; `System` if there is no key.
     pub fn rules(&self, tables: &Tables) -> Result<Rules, AccessError> {
-        let key = self.key()?;
-        let mut rules = Rules::default();
-        for UserEntry { name, secret, kind, enabled, certificates } in &tables.users {
-            // Signatures name their user in a list with these separators.
-            if name.is_empty() || name.contains(['/', ',', '=', ' ']) {
-                return Err(self.content(format!("{name:?} can't be a user's name")));
-            }
-            let Some(secret) = key.open(name, secret) else {
-                let key = self.key_path.display();
-                return Err(
-                    self.content(format!("the secret of user {name} can't be opened with the key in {key}"))
-                );
-            };
-            let user = User {
-                kind: *kind,
-                enabled: *enabled,
-                secret: secret.into(),
-                policies: Policies::default(),
-                defaults: Policies::default(),
-            };
-            if !rules.add_user(name.clone(), user) {
-                return Err(self.content(format!("there are two users {name}")));
-            }
-            for certificate in certificates {
-                if !rules.add_certificate(certificate.clone(), name.clone()) {
-                    return Err(self.content(format!("two users have the certificate {certificate:?}")));
-                }
-            }
-        }
-        for (index, PolicyEntry { user, resource, actions, from, effect }) in
-            tables.policies.iter().enumerate()
-        {
-            let pattern: Pattern = resource.parse().map_err(|reason| self.content(reason))?;
-            if actions.is_empty() {
-                return Err(self.content(format!("a policy of {user} for {resource} names no action")));
-            }
-            let entry = Entry { actions: Actions::of(actions), from: from.clone(), effect: *effect, index };
-            if !rules.add_policy(user, pattern, entry) {
-                return Err(self
-                    .content(format!("a policy for {resource} names the user {user}, who does not exist")));
-            }
-        }
-        Ok(rules)
+        tables.rules(&self.key()?, &self.key_path).map_err(|reason| self.content(reason))
+    }
+
+    /// What it decides about a request, and why.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn explain(&self, user: &str, asked: &Asked) -> Result<Explanation, AccessError> {
+        let tables = self.read()?;
+        Ok(Explanation::of(self.rules(&tables)?.explain(user, asked), user, &tables.policies))
     }
 
     /// Changes when the file does.

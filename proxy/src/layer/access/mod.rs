@@ -1,27 +1,30 @@
 //! Access control: who sends a request, and what that user may do.
 //!
-//! It is off unless the configuration names a file of users and policies ([`mod@file`]), which is read again when it changes, or
-//! says that those of Apache's brokers hold ([`brokers`]), which are asked for again and again.
+//! It is off unless the configuration says where users and policies are ([`tables`]): in a file ([`mod@file`]), which is read again
+//! when it changes; in the catalog of the embedded broker ([`catalog`]), where administrators change them; or with Apache's
+//! brokers ([`brokers`]), which are asked for them again and again.
 //! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]), by a certificate, or by a session
 //! token ([`token`]). What they may do follows the rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in
 //! [`rights`].
 
+mod administer;
 mod brokers;
+mod catalog;
 mod file;
 mod grant;
-mod listing;
 mod policy;
 mod rights;
 mod rules;
 mod seal;
 mod seen_signatures;
 mod signature;
+mod tables;
 mod token;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -31,18 +34,21 @@ use super::{Operation, OperationKind};
 use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
 use crate::service::Administration;
-pub use file::{AccessError, AccessFile, PolicyEntry, Tables, UserEntry, UserKind};
+pub use catalog::FirstUser;
+use catalog::{Catalog, OpenCatalog};
+pub use file::{AccessError, AccessFile};
 use file::{Loaded, Stamp};
 pub(super) use grant::Grant;
 use grant::Proof;
-pub use listing::ListedUser;
 #[cfg(test)]
 use policy::Actions;
 pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};
 use rights::Needs;
+pub use rights::Right;
 pub use rules::{Asked, Rules};
 pub use seal::{Secret, SecretKey};
 use signature::Signature;
+pub use tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserEntry, UserKind, UserUpdate};
 use token::{ChangedIssuer, Issuers};
 pub use token::{IssuerConfig, IssuerMistake};
 
@@ -59,8 +65,11 @@ pub struct AccessConfig {
     /// `admin` who may do everything and whose secret is printed once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+    /// Whether users and policies are in the catalog of the embedded broker, where administrators change them while the proxy
+    /// runs. A catalog without users gets a user `admin` who may do everything and whose secret is printed once.
+    pub catalog: bool,
     /// The file with the key that secrets are sealed with. By default it is beside `file`, with `.key` at the end of its
-    /// name.
+    /// name; that of the catalog is `access.key` in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// Whether the users and ACLs of Apache's brokers hold, instead of a file. `backend.remote.credentials` must be those of a
@@ -70,7 +79,7 @@ pub struct AccessConfig {
     /// UTC, so that up to 14 hours can be honest.
     #[serde(with = "humantime_serde")]
     pub signature_lifetime: Duration,
-    /// The issuers of session tokens that are trusted. Their tokens name users of `file`, or of the brokers.
+    /// The issuers of session tokens that are trusted. Their tokens name users of `file`, of the catalog, or of the brokers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerConfig>,
 }
@@ -78,7 +87,14 @@ pub struct AccessConfig {
 impl Default for AccessConfig {
     fn default() -> Self {
         let signature_lifetime = Duration::from_secs(15 * 60 * 60);
-        Self { file: None, key_file: None, brokers: false, signature_lifetime, issuers: Vec::new() }
+        Self {
+            file: None,
+            catalog: false,
+            key_file: None,
+            brokers: false,
+            signature_lifetime,
+            issuers: Vec::new(),
+        }
     }
 }
 
@@ -86,7 +102,7 @@ impl AccessConfig {
     /// Whether there is access control.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.file.is_some() || self.brokers
+        self.file.is_some() || self.catalog || self.brokers
     }
 }
 
@@ -101,6 +117,8 @@ pub struct AccessControl {
 enum Source {
     /// A file, and what it looked like.
     File(AccessFile, parking_lot::Mutex<Stamp>),
+    /// The catalog of the embedded broker.
+    Catalog(Box<Catalog>),
     /// Apache's brokers.
     Brokers(Arc<dyn Administration>),
 }
@@ -112,7 +130,8 @@ struct InForce {
 }
 
 impl AccessControl {
-    /// Reads the users and policies. `None` if access control is off. Those of brokers are not known before [`Self::run`].
+    /// Reads the users and policies of a file. `None` if access control is off. Those of brokers are not known before
+    /// [`Self::run`], and those of the catalog are read by [`Self::open_catalog`].
     ///
     /// # Errors
     /// What is wrong with the files.
@@ -129,9 +148,26 @@ impl AccessControl {
             None if config.brokers => (Rules::unknown(), Source::Brokers(brokers.clone())),
             None => return Ok(None),
         };
+        Self::new(config, rules, source).map(Some)
+    }
+
+    /// Reads the users and policies of the embedded broker's catalog. Returns the first user, too, if the catalog is new.
+    ///
+    /// # Errors
+    /// What is wrong with the catalog, or with the files.
+    pub async fn open_catalog(
+        config: &AccessConfig,
+        store: &Arc<dyn Administration>,
+        key_file: &Path,
+    ) -> Result<(Self, Option<FirstUser>), AccessError> {
+        let OpenCatalog { catalog, rules, first_user } = Catalog::open(store.clone(), key_file).await?;
+        Ok((Self::new(config, rules, Source::Catalog(Box::new(catalog)))?, first_user))
+    }
+
+    fn new(config: &AccessConfig, rules: Rules, source: Source) -> Result<Self, AccessError> {
         let issuers = Arc::new(Issuers::open(&config.issuers)?);
         let in_force = watch::Sender::new(Arc::new(InForce { rules: Arc::new(rules), issuers }));
-        Ok(Some(Self { in_force, source, signature_lifetime: config.signature_lifetime }))
+        Ok(Self { in_force, source, signature_lifetime: config.signature_lifetime })
     }
 
     /// Lets a request in if its sender is known and may do what it asks. Returns who that is, and a grant if the request
@@ -160,14 +196,19 @@ impl AccessControl {
         Ok((name, grant))
     }
 
-    /// Lets a request of an administrator in: a super user, or somebody with these actions on `Cluster:*`.
+    /// Lets a request of an administrator in: a super user, or somebody with the right.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
-    pub(super) fn administer(&self, context: &Context, actions: &[Action]) -> Result<(), Error> {
+    pub(super) fn administer(&self, context: &Context, right: Right) -> Result<(), Error> {
         let in_force = self.in_force.borrow().clone();
         let (name, _) = self.authenticate(&in_force, context)?;
-        in_force.rules.check(&name, &Needs::of_administration(actions), address(context))
+        match right {
+            Right::Cluster(actions) => {
+                in_force.rules.check(&name, &Needs::of_administration(actions), address(context))
+            }
+            Right::SuperUser => in_force.rules.check_super(&name),
+        }
     }
 
     /// The user who sends a request, by a session token if there is one, then by a signature, then by a certificate.
@@ -209,41 +250,36 @@ impl AccessControl {
         Some(signature.user.to_owned())
     }
 
-    /// The users and their policies, as the file has them now; `None` if brokers have them. It waits for the disk.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn users(&self) -> Result<Option<Vec<ListedUser>>, AccessError> {
-        match &self.source {
-            Source::File(file, _) => listing::users(file).map(Some),
-            Source::Brokers(_) => Ok(None),
-        }
-    }
-
     /// Takes changes of users, policies and keys over. What has a mistake, or can't be read, is reported, and stays as it was.
     pub async fn run(self: Arc<Self>) {
+        let this = Arc::downgrade(&self);
         let files = async {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                let this = self.clone();
+                let Some(this) = this.upgrade() else { return };
                 // A disk may be slow.
                 let _ = tokio::task::spawn_blocking(move || this.reload()).await;
             }
         };
-        match &self.source {
-            Source::File(..) => {
-                tokio::join!(files, self.fetch_keys());
-            }
-            Source::Brokers(brokers) => {
-                tokio::join!(files, self.fetch_keys(), self.follow(&**brokers));
-            }
+        let keys = Self::fetch_keys(this.clone());
+        if let Source::Brokers(brokers) = &self.source {
+            tokio::join!(files, keys, self.follow(&**brokers));
+        } else {
+            // Between looks it is not kept: the embedded broker is closed when nobody holds it any more.
+            drop(self);
+            tokio::join!(files, keys);
         }
     }
 
     /// Fetches keys of issuers that publish them.
-    async fn fetch_keys(&self) {
-        let issuers = self.in_force.borrow().issuers.clone();
-        issuers.fetch(|changed| self.put(None, vec![changed])).await;
+    async fn fetch_keys(this: Weak<Self>) {
+        let Some(issuers) = this.upgrade().map(|this| this.in_force.borrow().issuers.clone()) else { return };
+        let put = |changed| {
+            if let Some(this) = this.upgrade() {
+                this.put(None, vec![changed]);
+            }
+        };
+        issuers.fetch(put).await;
     }
 
     /// Asks brokers for their users and policies, again and again.
@@ -274,7 +310,7 @@ impl AccessControl {
     fn reload(&self) {
         let rules = match &self.source {
             Source::File(file, seen) => reloaded(file, &mut seen.lock()),
-            Source::Brokers(_) => None,
+            Source::Catalog(_) | Source::Brokers(_) => None,
         };
         // The keys are read while nothing is borrowed.
         let issuers = self.in_force.borrow().issuers.clone();

@@ -6,6 +6,15 @@ use super::policy::{Action, Actions, ResourceKind};
 use crate::layer::{Names, Operation, OperationKind};
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 
+/// What an administrator needs for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// All of these actions on `Cluster:*`.
+    Cluster(&'static [Action]),
+    /// To be a super user: whoever changes users could make one.
+    SuperUser,
+}
+
 /// Something that a user needs a right on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resource<T> {

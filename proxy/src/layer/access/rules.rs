@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxHashMap;
 
-use super::file::UserKind;
 use super::policy::{Action, Actions, Decision, Effect, Entry, Pattern, Policies};
 use super::rights::{Needs, Resource};
 use super::seal::Secret;
 use super::seen_signatures::SeenSignatures;
 use super::signature::{self, Signature};
+use super::tables::UserKind;
 use super::unauthorized;
 use crate::context::Credentials;
 use crate::error::{Error, ErrorKind};
@@ -172,6 +172,15 @@ impl Rules {
             return Err(Error::new(ErrorKind::AccessDenied, message));
         }
         Ok(())
+    }
+
+    /// Checks that a user may do everything.
+    pub(super) fn check_super(&self, name: &str) -> Result<(), Error> {
+        if self.known(name)?.kind == UserKind::Super {
+            return Ok(());
+        }
+        let message = format!("User:{name} is no super user, and only super users may do this.");
+        Err(Error::new(ErrorKind::AccessDenied, message))
     }
 
     /// What the policies say about an action of a user, and whether they need one.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::catalog_record::{GroupRecord, TopicRecord};
+use super::super::catalog_users;
 use super::super::keys;
 use super::super::lease::Lease;
 use super::super::lite_topics;
@@ -129,6 +130,9 @@ impl Names {
                 let id = u32::from_be_bytes(value.try_into().ok()?);
                 self.lite_topics.push((u32::from_be_bytes(*parent), name, id));
             }
+            catalog_users::KIND => {
+                text()?;
+            }
             b'n' => {
                 <[u8; 4]>::try_from(value).ok()?;
             }
@@ -153,7 +157,7 @@ impl Names {
             Some(None) => (format!("all records after {what}"), key.is_empty()),
         };
         let (cost, advice) = if is_catalog {
-            let cost = "topics or groups are lost, with their settings, and the proxy does not start";
+            let cost = "topics, groups or users are lost, with their settings, and the proxy does not start";
             (cost, BACKUP)
         } else {
             let cost = "a group does not know what it has consumed: its requests fail";
@@ -166,9 +170,10 @@ impl Names {
         if let Some(key) = key.strip_prefix(&keys::NOBODY) {
             let (kind, name) = key.split_first().unwrap_or((&0, &[]));
             let name = String::from_utf8_lossy(name);
-            return match kind {
+            return match *kind {
                 b't' => format!("the record of topic {name}"),
                 b'g' => format!("the record of group {name}"),
+                catalog_users::KIND => format!("the record of user {name}"),
                 b'l' => "the record of a lite topic".to_owned(),
                 _ => "a record of the catalog".to_owned(),
             };

@@ -1,0 +1,100 @@
+//! Where the subcommands find users and policies: in a file, or at a running proxy.
+
+use super::access::AccessCommandError;
+use crate::front::grpc::RemoteAdmin;
+use crate::layer::{
+    AccessFile, Asked, Explanation, ListedUser, NewUser, PolicyEntry, Secret, Tables, UserUpdate,
+};
+
+/// Users and policies.
+pub(super) enum Source {
+    /// Those in a file.
+    File(AccessFile),
+    /// Those that a running proxy keeps.
+    Proxy(Box<RemoteAdmin>),
+}
+
+type Outcome<T> = Result<T, AccessCommandError>;
+
+impl Source {
+    pub(super) async fn users(&mut self) -> Outcome<Vec<ListedUser>> {
+        match self {
+            Self::File(file) => Ok(file.read()?.listed()),
+            Self::Proxy(proxy) => Ok(proxy.users().await?),
+        }
+    }
+
+    /// Adds a user, with this secret, or a random one, which is returned.
+    pub(super) async fn add_user(
+        &mut self,
+        user: NewUser,
+        secret: Option<String>,
+    ) -> Outcome<Option<String>> {
+        match self {
+            Self::File(file) => {
+                let user = NewUser { secret: secret.as_deref().map(Secret::new), ..user };
+                change(file, |tables| Ok(tables.add_user(user, &file.key()?)?))
+            }
+            Self::Proxy(proxy) => Ok(proxy.add_user(user, secret).await?),
+        }
+    }
+
+    pub(super) async fn update_user(&mut self, name: String, update: UserUpdate) -> Outcome<()> {
+        match self {
+            Self::File(file) => change(file, |tables| Ok(tables.update_user(&name, update)?)),
+            Self::Proxy(proxy) => Ok(proxy.update_user(name, update).await?),
+        }
+    }
+
+    /// Gives a user this secret, or a random one, which is returned.
+    pub(super) async fn set_secret(
+        &mut self,
+        name: String,
+        secret: Option<String>,
+    ) -> Outcome<Option<String>> {
+        match self {
+            Self::File(file) => {
+                let secret = secret.as_deref().map(Secret::new);
+                change(file, |tables| Ok(tables.set_secret(&name, secret, &file.key()?)?))
+            }
+            Self::Proxy(proxy) => Ok(proxy.set_user_secret(name, secret).await?),
+        }
+    }
+
+    pub(super) async fn remove_user(&mut self, name: String) -> Outcome<()> {
+        match self {
+            Self::File(file) => change(file, |tables| Ok(tables.remove_user(&name)?)),
+            Self::Proxy(proxy) => Ok(proxy.remove_user(name).await?),
+        }
+    }
+
+    /// Adds a policy. Returns it with its number.
+    pub(super) async fn add_policy(&mut self, policy: PolicyEntry) -> Outcome<PolicyEntry> {
+        match self {
+            Self::File(file) => change(file, |tables| Ok(tables.add_policy(policy)?)),
+            Self::Proxy(proxy) => Ok(proxy.add_policy(policy).await?),
+        }
+    }
+
+    pub(super) async fn remove_policy(&mut self, number: u32) -> Outcome<()> {
+        match self {
+            Self::File(file) => change(file, |tables| Ok(tables.remove_policy(number).map(drop)?)),
+            Self::Proxy(proxy) => Ok(proxy.remove_policy(number).await?),
+        }
+    }
+
+    pub(super) async fn explain(&mut self, user: &str, asked: &Asked) -> Outcome<Explanation> {
+        match self {
+            Self::File(file) => Ok(file.explain(user, asked)?),
+            Self::Proxy(proxy) => Ok(proxy.explain_access(user.to_owned(), asked).await?),
+        }
+    }
+}
+
+fn change<T>(file: &AccessFile, change: impl FnOnce(&mut Tables) -> Outcome<T>) -> Outcome<T> {
+    let _lock = file.lock()?;
+    let mut tables = if file.exists() { file.read()? } else { Tables::default() };
+    let changed = change(&mut tables)?;
+    file.write(&tables)?;
+    Ok(changed)
+}

@@ -1,0 +1,83 @@
+//! The administrator's requests about users and policies.
+
+use std::sync::Arc;
+
+use super::Processor;
+use crate::error::{Error, ErrorKind};
+use crate::layer::{AccessControl, Asked, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserUpdate};
+
+/// Administration of access control. Without access control, all of it returns `UserNotFound`.
+impl Processor {
+    /// The users and their policies, by name.
+    ///
+    /// # Errors
+    /// As [`AccessControl::users`].
+    pub async fn users(&self) -> Result<Vec<ListedUser>, Error> {
+        self.access()?.users().await
+    }
+
+    /// What is decided about a request, and why.
+    ///
+    /// # Errors
+    /// As [`AccessControl::explain`].
+    pub async fn explain_access(&self, user: &str, asked: Asked) -> Result<Explanation, Error> {
+        self.access()?.explain(user, asked).await
+    }
+
+    /// Adds a user. Returns the secret if it was made here.
+    ///
+    /// # Errors
+    /// As [`AccessControl::add_user`].
+    pub async fn add_user(&self, new: NewUser) -> Result<Option<String>, Error> {
+        self.access()?.add_user(new).await
+    }
+
+    /// Changes a user.
+    ///
+    /// # Errors
+    /// As [`AccessControl::update_user`].
+    pub async fn update_user(&self, name: String, update: UserUpdate) -> Result<(), Error> {
+        self.access()?.update_user(name, update).await
+    }
+
+    /// Gives a user a new secret: this one, or a random one, which is returned.
+    ///
+    /// # Errors
+    /// As [`AccessControl::set_secret`].
+    pub async fn set_user_secret(
+        &self,
+        name: String,
+        secret: Option<Secret>,
+    ) -> Result<Option<String>, Error> {
+        self.access()?.set_secret(name, secret).await
+    }
+
+    /// Removes a user and their policies.
+    ///
+    /// # Errors
+    /// As [`AccessControl::remove_user`].
+    pub async fn remove_user(&self, name: String) -> Result<(), Error> {
+        self.access()?.remove_user(name).await
+    }
+
+    /// Adds a policy. Returns it with its number.
+    ///
+    /// # Errors
+    /// As [`AccessControl::add_policy`].
+    pub async fn add_policy(&self, policy: PolicyEntry) -> Result<PolicyEntry, Error> {
+        self.access()?.add_policy(policy).await
+    }
+
+    /// Removes a policy by its number.
+    ///
+    /// # Errors
+    /// As [`AccessControl::remove_policy`].
+    pub async fn remove_policy(&self, number: u32) -> Result<(), Error> {
+        self.access()?.remove_policy(number).await
+    }
+
+    fn access(&self) -> Result<&Arc<AccessControl>, Error> {
+        let text = "there are no users: without access control everybody may do everything";
+        self.layers.access().ok_or_else(|| Error::new(ErrorKind::UserNotFound, text))
+    }
+}

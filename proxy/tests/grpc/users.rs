@@ -1,0 +1,268 @@
+//! Users and policies in the catalog of the embedded broker, which administrators change while the proxy runs.
+
+use std::process::Output;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, StatusCode};
+use rocketmq_thin_proto::v2 as pb;
+use rocketmq_thin_proxy::app::App;
+use rocketmq_thin_proxy::config::Config;
+use serde_json::{Value, json};
+
+use crate::access::{Guarded, offline, signed};
+use crate::admin::{run, text};
+use crate::http::{Answer, call};
+use crate::support::{Proxy, receive_as, receive_request, request};
+
+fn with_catalog(config: &mut Config) {
+    config.access.catalog = true;
+    config.http.enabled = true;
+}
+
+/// A proxy with a new catalog, and the secret of its first user.
+async fn proxy() -> (Proxy, String) {
+    let mut proxy = Proxy::configured(with_catalog).await;
+    let secret = proxy.first_secret.take().expect("a first user");
+    (proxy, secret)
+}
+
+fn basic(user: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
+}
+
+async fn ask(proxy: &Proxy, who: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+    let mut headers = vec![("authorization", who)];
+    headers.extend(body.is_some().then_some(("content-type", "application/json")));
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    call(proxy.address, (method, path), &headers, body).await
+}
+
+async fn add(proxy: &Proxy, who: &str, user: Value) -> String {
+    let added = ask(proxy, who, Method::POST, "/v1/users", Some(user)).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{added:?}");
+    added.json()["secret"].as_str().expect("a secret").to_owned()
+}
+
+async fn sends(proxy: &Proxy, who: &str) -> StatusCode {
+    let path = "/v1/topics/orders/messages";
+    ask(proxy, who, Method::POST, path, Some(json!({"text": "a"}))).await.status
+}
+
+/// Runs a command as this user, and returns what it prints.
+async fn command(proxy: &Proxy, (user, secret): (&str, &str), arguments: &[&str], input: &str) -> Output {
+    let arguments = [arguments, &["--access-key", user, "--secret-key", secret, "--json"]].concat();
+    run(proxy, &arguments, input).await
+}
+
+#[tokio::test]
+async fn changes_are_in_force_at_once_and_last() {
+    let (proxy, secret) = proxy().await;
+    let admin = basic("admin", &secret);
+    let shop = basic("shop", &add(&proxy, &admin, json!({"name": "shop"})).await);
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::FORBIDDEN);
+    let policy =
+        json!({"user": "shop", "resource": "topic:ord*", "actions": ["pub"], "from": ["127.0.0.0/8"]});
+    let policy = ask(&proxy, &admin, Method::POST, "/v1/policies", Some(policy)).await;
+    assert_eq!(policy.status, StatusCode::CREATED, "{policy:?}");
+    assert_eq!(policy.json()["resource"], "Topic:ord*");
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
+
+    let proxy = Proxy::in_directory(proxy.stop().await, with_catalog).await;
+    assert!(proxy.first_secret.is_none(), "there are users");
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
+    let listed = ask(&proxy, &admin, Method::GET, "/v1/users", None).await;
+    assert_eq!(listed.json()["users"][1]["policies"][0], policy.json());
+    assert!(!text(&listed.body).contains("secret"), "{}", text(&listed.body));
+    let question = "/v1/users/shop/access?resource=Topic:orders&action=pub&from=127.0.0.1";
+    let verdict = ask(&proxy, &admin, Method::GET, question, None).await.json();
+    assert_eq!(verdict, json!({"allowed": true, "why": "this policy decides", "policy": policy.json()}));
+
+    let disable = json!({"enabled": false});
+    let changed = ask(&proxy, &admin, Method::PATCH, "/v1/users/shop", Some(disable)).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT);
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::UNAUTHORIZED);
+    ask(&proxy, &admin, Method::PATCH, "/v1/users/shop", Some(json!({"enabled": true}))).await;
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
+    let renewed = ask(&proxy, &admin, Method::POST, "/v1/users/shop/secret", Some(json!({}))).await.json();
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::UNAUTHORIZED);
+    let shop = basic("shop", renewed["secret"].as_str().expect("a secret"));
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
+    let removal = format!("/v1/policies/{}", policy.json()["number"]);
+    assert_eq!(ask(&proxy, &admin, Method::DELETE, &removal, None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::FORBIDDEN);
+    assert_eq!(ask(&proxy, &admin, Method::DELETE, &removal, None).await.status, StatusCode::NOT_FOUND);
+    let removed = ask(&proxy, &admin, Method::DELETE, "/v1/users/shop", None).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    let proxy = Proxy::in_directory(proxy.stop().await, with_catalog).await;
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn only_super_users_change_users_and_the_last_one_stays() {
+    let (proxy, secret) = proxy().await;
+    let admin = basic("admin", &secret);
+    let ops = basic("ops", &add(&proxy, &admin, json!({"name": "ops"})).await);
+    let all = json!({"user": "ops", "resource": "*", "actions": ["all"]});
+    ask(&proxy, &admin, Method::POST, "/v1/policies", Some(all.clone())).await;
+    assert_eq!(ask(&proxy, &ops, Method::GET, "/v1/users", None).await.status, StatusCode::OK);
+    for (method, path, body) in [
+        (Method::POST, "/v1/users", Some(json!({"name": "me", "type": "super"}))),
+        (Method::PATCH, "/v1/users/ops", Some(json!({"type": "super"}))),
+        (Method::POST, "/v1/users/admin/secret", Some(json!({"secret": "mine"}))),
+        (Method::DELETE, "/v1/users/admin", None),
+        (Method::POST, "/v1/policies", Some(all)),
+        (Method::DELETE, "/v1/policies/1", None),
+    ] {
+        let refused = ask(&proxy, &ops, method.clone(), path, body.clone()).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{method} {path}");
+        let refused = ask(&proxy, &basic("ops", "guess"), method, path, body).await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for (method, body) in [
+        (Method::DELETE, None),
+        (Method::PATCH, Some(json!({"enabled": false}))),
+        (Method::PATCH, Some(json!({"type": "normal"}))),
+    ] {
+        let refused = ask(&proxy, &admin, method, "/v1/users/admin", body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let detail = refused.json()["detail"].as_str().expect("a text").to_owned();
+        assert!(detail.starts_with("admin is the last enabled super user"), "{detail}");
+    }
+    add(&proxy, &admin, json!({"name": "root", "type": "super"})).await;
+    let removed = ask(&proxy, &admin, Method::DELETE, "/v1/users/admin", None).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    assert_eq!(ask(&proxy, &admin, Method::GET, "/v1/users", None).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_can_not_be_is_refused_and_changes_nothing() {
+    let (proxy, secret) = proxy().await;
+    let admin = basic("admin", &secret);
+    add(&proxy, &admin, json!({"name": "shop", "certificates": ["shop.example"]})).await;
+    let before = ask(&proxy, &admin, Method::GET, "/v1/users", None).await.json();
+    let long = "x".repeat(256);
+    for (path, body, expected) in [
+        ("/v1/users", json!({"name": "shop"}), StatusCode::CONFLICT),
+        ("/v1/users", json!({"name": ""}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a:b"}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a/b"}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a\nb"}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": long}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a", "secret": ""}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a", "secret": long}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a", "type": "root"}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a", "certificates": ["shop.example"]}), StatusCode::BAD_REQUEST),
+        ("/v1/users", json!({"name": "a", "certificates": vec!["x"; 101]}), StatusCode::BAD_REQUEST),
+        ("/v1/users/nobody/secret", json!({}), StatusCode::NOT_FOUND),
+        (
+            "/v1/policies",
+            json!({"user": "nobody", "resource": "*", "actions": ["pub"]}),
+            StatusCode::NOT_FOUND,
+        ),
+        (
+            "/v1/policies",
+            json!({"user": "shop", "resource": "orders", "actions": ["pub"]}),
+            StatusCode::BAD_REQUEST,
+        ),
+        ("/v1/policies", json!({"user": "shop", "resource": "*", "actions": []}), StatusCode::BAD_REQUEST),
+        (
+            "/v1/policies",
+            json!({"user": "shop", "resource": "*", "actions": ["fly"]}),
+            StatusCode::BAD_REQUEST,
+        ),
+        (
+            "/v1/policies",
+            json!({"user": "shop", "resource": "*", "actions": ["pub"], "from": ["home"]}),
+            StatusCode::BAD_REQUEST,
+        ),
+    ] {
+        let refused = ask(&proxy, &admin, Method::POST, path, Some(body.clone())).await;
+        assert_eq!(refused.status, expected, "{path} {body}");
+        assert!(!text(&refused.body).contains(&long), "{body}");
+    }
+    assert_eq!(ask(&proxy, &admin, Method::GET, "/v1/users", None).await.json(), before);
+}
+
+#[tokio::test]
+async fn the_subcommands_change_the_users_of_a_running_proxy() {
+    let (proxy, secret) = proxy().await;
+    let admin = ("admin", secret.as_str());
+    let done = async |arguments: &[&str], input: &str| -> Value {
+        let output = command(&proxy, admin, arguments, input).await;
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let added = done(&["user", "add", "billing", "--secret-stdin"], "open sesame\n").await;
+    assert_eq!(added, json!({"user": "billing"}), "the secret is not repeated");
+    done(&["acl", "add", "billing", "Topic:orders", "pub,sub"], "").await;
+    let group = done(&["acl", "add", "billing", "Group:*", "sub"], "").await;
+    let number = group[0]["number"].to_string();
+    assert_eq!(done(&["acl", "list", "--user", "billing"], "").await.as_array().map(Vec::len), Some(2));
+    let verdict = done(&["acl", "test", "billing", "Group:audit", "sub"], "").await;
+    assert_eq!((&verdict["allowed"], &verdict["policy"]), (&json!(true), &group[0]));
+    let users = done(&["user", "list"], "").await;
+    assert_eq!(
+        users[1],
+        json!({"name": "billing", "type": "normal", "enabled": true, "policies": 2, "certificates": []})
+    );
+
+    // What the user holds ends with the right to it.
+    let mut client = proxy.client().await;
+    let opened = sends(&proxy, &basic("billing", "open sesame")).await;
+    assert_eq!(opened, StatusCode::OK);
+    let wanted = || signed(request(receive_request("orders", "audit")), "billing", "open sesame");
+    let first = receive_as(&mut client, wanted()).await;
+    assert_eq!((first.status.code(), first.messages.len()), (pb::Code::Ok, 1));
+    let waiting = tokio::spawn({
+        let (mut client, wanted) = (client.clone(), wanted());
+        async move { receive_as(&mut client, wanted).await.status }
+    });
+    done(&["acl", "remove", &number], "").await;
+    assert_eq!(waiting.await.expect("an answer").code(), pb::Code::Unauthorized);
+    done(&["user", "disable", "billing"], "").await;
+    assert_eq!(sends(&proxy, &basic("billing", "open sesame")).await, StatusCode::UNAUTHORIZED);
+    done(&["user", "enable", "billing"], "").await;
+    done(&["user", "certificates", "billing", "billing.example"], "").await;
+    done(&["user", "remove", "billing"], "").await;
+    let refused = command(&proxy, admin, &["user", "remove", "billing"], "").await;
+    assert_eq!(
+        text(&refused.stderr).trim_end(),
+        "error: user billing does not exist; `user list` shows who does"
+    );
+    let refused = command(&proxy, ("admin", "guess"), &["user", "list"], "").await;
+    assert!(text(&refused.stderr).starts_with("error: check signature failed."), "{}", text(&refused.stderr));
+}
+
+#[tokio::test]
+async fn a_proxy_whose_users_are_elsewhere_says_where() {
+    let mut secret = Value::Null;
+    let (guarded, _) = Guarded::start_with(&[("ops", &[&["*", "all"]])], |config| {
+        let file = config.access.file.as_ref().expect("a file");
+        secret = offline(file, &["user", "add", "root", "--super"])["secret"].take();
+    })
+    .await;
+    let root = ("root", secret.as_str().expect("a secret"));
+    let listed = command(&guarded.proxy, root, &["acl", "list"], "").await;
+    assert!(text(&listed.stdout).contains("ops"), "{}", text(&listed.stderr));
+    let refused = command(&guarded.proxy, root, &["user", "add", "a"], "").await;
+    let refused = text(&refused.stderr);
+    assert!(refused.starts_with("error: the users of this proxy are in a file (access.file)"), "{refused}");
+
+    let open = Proxy::configured(|config| config.http.enabled = true).await;
+    let refused = ask(&open, &basic("a", "b"), Method::POST, "/v1/users", Some(json!({"name": "a"}))).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    assert!(text(&refused.body).contains("without access control everybody may do everything"));
+}
+
+#[tokio::test]
+async fn users_without_their_key_are_not_let_in() {
+    let (proxy, _) = proxy().await;
+    let data = proxy.stop().await;
+    std::fs::remove_file(data.path().join("access.key")).expect("the key");
+    let mut config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
+    config.backend.embedded.data_dir = data.path().to_owned();
+    with_catalog(&mut config);
+    let error = App::start(config).await.err().expect("an error").to_string();
+    assert!(error.contains("access.key: it does not exist"), "{error}");
+}
