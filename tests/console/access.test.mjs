@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { NARROW, Proxy, check, launch, open, run, settled, text, visit } from './browser.mjs';
+import { NARROW, Proxy, check, launch, open, run, signIn, text, tryToSignIn, visit } from './browser.mjs';
 
 let folder;
 let proxy;
@@ -34,18 +34,6 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-async function signIn(page, user, secret) {
-  await tryToSignIn(page, user, secret);
-  await page.getByRole('button', { name: 'Sign out' }).waitFor();
-  await settled(page);
-}
-
-async function tryToSignIn(page, user, secret) {
-  await page.getByLabel('Access key').fill(user);
-  await page.getByLabel('Secret key', { exact: true }).fill(secret);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-}
-
 test('a user signs in, stays signed in in this tab, and signs out', async () => {
   const page = await open(browser, proxy);
   await page.getByRole('heading', { name: 'Sign in' }).waitFor();
@@ -59,7 +47,9 @@ test('a user signs in, stays signed in in this tab, and signs out', async () => 
   await page.reload();
   await page.getByText('orders').waitFor();
   await visit(page, '/users');
-  await page.getByRole('row', { name: /shop Topic:\* pub/i }).waitFor();
+  await page.getByRole('row', { name: /shop 2 Topic:\* pub/i }).waitFor();
+  await page.getByText('They are in a file.').waitFor();
+  assert.equal(await page.getByRole('button', { name: 'New user' }).count(), 0);
   await check(page, 'users');
   assert.deepEqual(await page.context().cookies(), []);
   assert.equal(await page.evaluate(() => localStorage.length), 0);

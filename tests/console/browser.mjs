@@ -43,7 +43,15 @@ export class Proxy {
     const file = join(proxy.folder, 'proxy.toml');
     await writeFile(file, settings);
     const args = ['--config', file, '--listen', '127.0.0.1:0', '--data-dir', join(proxy.folder, 'data'), '--http', 'true', '--console', 'true'];
-    proxy.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    proxy.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    // The secret of the first user of a new catalog is told there, once.
+    proxy.firstSecret = new Promise((resolve) => {
+      createInterface({ input: proxy.child.stderr }).on('line', (line) => {
+        const told = /secret key (\S+)/.exec(line);
+        if (told) resolve(told[1]);
+        else console.error(line);
+      });
+    });
     const lines = createInterface({ input: proxy.child.stdout });
     const [first] = await once(lines, 'line');
     lines.on('line', () => {});
@@ -117,6 +125,18 @@ export async function visit(page, route) {
     if (location.hash === before) resolve();
   }), route);
   await settled(page);
+}
+
+export async function signIn(page, user, secret) {
+  await tryToSignIn(page, user, secret);
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
+  await settled(page);
+}
+
+export async function tryToSignIn(page, user, secret) {
+  await page.getByLabel('Access key').fill(user);
+  await page.getByLabel('Secret key', { exact: true }).fill(secret);
+  await page.getByRole('button', { name: 'Sign in' }).click();
 }
 
 export async function settled(page) {

@@ -16,6 +16,12 @@ impl Processor {
         self.access()?.users().await
     }
 
+    /// Whether users are in the catalog, where these requests change them.
+    #[must_use]
+    pub fn has_users_in_catalog(&self) -> bool {
+        self.layers.access().is_some_and(|access| access.has_catalog())
+    }
+
     /// What is decided about a request, and why.
     ///
     /// # Errors

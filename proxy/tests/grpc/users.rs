@@ -72,6 +72,7 @@ async fn changes_are_in_force_at_once_and_last() {
     assert!(proxy.first_secret.is_none(), "there are users");
     assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
     let listed = ask(&proxy, &admin, Method::GET, "/v1/users", None).await;
+    assert_eq!(listed.json()["source"], "catalog");
     assert_eq!(listed.json()["users"][1]["policies"][0], policy.json());
     assert!(!text(&listed.body).contains("secret"), "{}", text(&listed.body));
     let question = "/v1/users/shop/access?resource=Topic:orders&action=pub&from=127.0.0.1";

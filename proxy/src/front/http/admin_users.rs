@@ -20,6 +20,8 @@ use crate::layer::{
 /// The users of access control.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Users {
+    /// Where they are kept: `catalog`, where they can be changed here, or `file`.
+    source: &'static str,
     users: Vec<User>,
 }
 
@@ -182,7 +184,8 @@ pub(super) async fn list(
         let policies = policies.into_iter().map(Policy::from).collect();
         User { name, r#type: kind, enabled, certificates, policies }
     };
-    Ok(JsonAnswer(Users { users: users.map(user).collect() }))
+    let source = if shared.processor.has_users_in_catalog() { "catalog" } else { "file" };
+    Ok(JsonAnswer(Users { source, users: users.map(user).collect() }))
 }
 
 /// Add a user

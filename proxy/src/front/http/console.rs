@@ -64,6 +64,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "views/topic-form.js",
     "views/topic.js",
     "views/topics.js",
+    "views/user-form.js",
     "views/users.js",
 ];
 

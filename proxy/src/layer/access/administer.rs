@@ -18,6 +18,12 @@ impl AccessControl {
         self.tables().await.map(Tables::listed)
     }
 
+    /// Whether the users are in the catalog of the embedded broker.
+    #[must_use]
+    pub fn has_catalog(&self) -> bool {
+        matches!(self.source, Source::Catalog(_))
+    }
+
     /// What is decided about a request, and why.
     ///
     /// # Errors

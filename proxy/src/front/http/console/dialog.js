@@ -6,7 +6,7 @@ import { fields } from './form.js';
 
 // Opens a dialog with a form, and resolves to whether it was carried out. A refusal is shown in it, and it stays open.
 // `carryOut` gets a signal that is aborted when it is closed before the end.
-function open({ title, content, action, danger = false, carryOut }) {
+function open({ title, content, action, danger = false, cancel = true, carryOut }) {
   return new Promise((resolve) => {
     const failure = h('div', {});
     const submit = h('button', { type: 'submit', class: danger ? 'danger' : 'primary' }, action);
@@ -33,7 +33,7 @@ function open({ title, content, action, danger = false, carryOut }) {
       h('h2', { id: 'dialog-title' }, title),
       content,
       failure,
-      h('div', { class: 'buttons' }, button('Cancel', () => dialog.close()), submit),
+      h('div', { class: 'buttons' }, cancel && button('Cancel', () => dialog.close()), submit),
     );
     const dialog = h('dialog', { 'aria-labelledby': 'dialog-title' }, form);
     dialog.addEventListener('close', () => {
@@ -44,6 +44,11 @@ function open({ title, content, action, danger = false, carryOut }) {
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+// Tells something, until it is closed. Resolves then.
+export function inform({ title, content }) {
+  return open({ title, content, action: 'Close', cancel: false, carryOut: async () => {} });
 }
 
 // Asks before something that can't be undone. With `name`, that must be typed first.

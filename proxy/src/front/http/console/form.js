@@ -5,7 +5,7 @@ import { h } from './dom.js';
 let made = 0;
 
 // A field has a `name`, a `label`, a `type` (text, number, time, select, check, secret), a `value`, and a `hint`. A text
-// may be `readonly`.
+// may be `readonly`. `autocomplete` is that of HTML.
 export function fields(specs) {
   const all = specs.map((spec) => [spec, field(spec)]);
   return {
@@ -23,7 +23,7 @@ function localTime(text) {
   return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
-function field({ label, type = 'text', value, hint, required, readonly, options = [], min, placeholder, list }) {
+function field({ label, type = 'text', value, hint, required, readonly, options = [], min, placeholder, list, autocomplete }) {
   made += 1;
   const id = `field-${made}`;
   const described = hint && `${id}-hint`;
@@ -43,7 +43,7 @@ function field({ label, type = 'text', value, hint, required, readonly, options 
     const suggestions = list && `${id}-list`;
     input = h('input', {
       ...shared, readonly, type: types[type], value: type === 'time' ? localTime(value) : value ?? '', min, placeholder, list: suggestions, step: type === 'time' ? 1 : undefined,
-      autocomplete: type === 'secret' ? 'current-password' : 'off', spellcheck: 'false',
+      autocomplete: autocomplete ?? (type === 'secret' ? 'current-password' : 'off'), spellcheck: 'false',
     });
     if (list) list.id = suggestions;
   }

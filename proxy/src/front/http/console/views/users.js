@@ -1,10 +1,18 @@
-// Users of access control, and what they may do. They are changed by subcommands, in their file.
+// Users of access control, and what they may do. Those in the catalog are changed here, those in a file by subcommands.
 
 import { Problem, get } from '../api.js';
-import { h, panel } from '../dom.js';
+import { button, h, panel } from '../dom.js';
 import { table } from '../table.js';
+import { addPolicy, addUser, changeUser, explain, removePolicy, removeUser, renewSecret } from './user-form.js';
 
 export function users(page) {
+  let inCatalog = false;
+  // Carries a dialog out, and shows what it has changed.
+  const change = async (dialog, told) => {
+    if (await dialog) page.tell(told);
+    all.refresh();
+  };
+  const actions = (...buttons) => inCatalog && h('div', { class: 'actions' }, buttons);
   const people = table({
     caption: 'Users',
     empty: 'There are no users.',
@@ -19,6 +27,13 @@ export function users(page) {
       },
       { title: 'Policies', numeric: true, by: (user) => user.policies.length, cell: (user) => user.policies.length },
       { title: 'Certificates', cell: (user) => h('div', { class: 'wide name' }, user.certificates.join(', ')) },
+      {
+        title: 'Change',
+        cell: (user) => actions(
+          button('Change', () => change(changeUser(user), `The user ${user.name} was changed.`), { 'aria-label': `Change ${user.name}`, 'data-key': `change ${user.name}` }),
+          button('New secret', () => change(renewSecret(user), `${user.name} has a new secret key.`), { 'aria-label': `New secret for ${user.name}`, 'data-key': `secret ${user.name}` }),
+          button('Delete', () => change(removeUser(user), `The user ${user.name} was deleted.`), { class: 'danger', 'aria-label': `Delete ${user.name}`, 'data-key': `delete ${user.name}` })),
+      },
     ],
   });
   const rules = table({
@@ -28,6 +43,7 @@ export function users(page) {
     sort: 'User',
     columns: [
       { title: 'User', by: (policy) => policy.user, cell: (policy) => h('span', { class: 'name' }, policy.user) },
+      { title: 'Number', numeric: true, by: (policy) => policy.number, cell: (policy) => policy.number },
       { title: 'Resource', by: (policy) => policy.resource, cell: (policy) => h('div', { class: 'wide name' }, policy.resource) },
       { title: 'Actions', cell: (policy) => policy.actions.join(', ') },
       {
@@ -35,26 +51,36 @@ export function users(page) {
         cell: (policy) => h('span', { class: policy.effect === 'allow' ? 'badge good' : 'badge bad' }, policy.effect),
       },
       { title: 'From', cell: (policy) => (policy.from.length > 0 ? policy.from.join(', ') : 'everywhere') },
+      {
+        title: 'Change',
+        cell: (policy) => actions(
+          button('Remove', () => change(removePolicy(policy), `Policy ${policy.number} was removed.`), { class: 'danger', 'aria-label': `Remove policy ${policy.number}`, 'data-key': `remove ${policy.number}` })),
+      },
     ],
   });
   const all = panel({
     plain: true,
     load: async () => {
       try {
-        return (await get('/v1/users', { signal: page.signal })).users;
+        return await get('/v1/users', { signal: page.signal });
       } catch (error) {
         if (error instanceof Problem && error.status === 404) return null;
         throw error;
       }
     },
-    show: (users) => {
-      if (users === null) return h('p', { class: 'quiet' }, 'There is no access control: everybody who reaches the proxy may do everything.');
-      const policies = users.flatMap((user) => user.policies.map((policy) => ({ ...policy, user: user.name })));
+    show: (answer) => {
+      if (answer === null) return h('p', { class: 'quiet' }, 'There is no access control: everybody who reaches the proxy may do everything.');
+      const { users } = answer;
+      inCatalog = answer.source === 'catalog';
       return [
+        h('div', { class: 'panel-head' }, h('div', { class: 'actions' },
+          button('Ask what a user may do', () => explain(users), { 'data-key': 'explain' }),
+          inCatalog && button('New user', () => change(addUser(), 'The user was added.'), { class: 'primary', 'data-key': 'new user' }))),
         people.show(users),
-        h('h2', { class: 'apart' }, 'Policies'),
-        rules.show(policies),
-        h('p', { class: 'quiet more' }, 'The commands “user” and “acl” of the proxy’s program change them, and “acl test” explains a decision.'),
+        h('div', { class: 'panel-head apart' }, h('h2', {}, 'Policies'), h('div', { class: 'actions' },
+          inCatalog && button('New policy', () => change(addPolicy(users), 'The policy was added.'), { class: 'primary', 'data-key': 'new policy' }))),
+        rules.show(users.flatMap((user) => user.policies)),
+        !inCatalog && h('p', { class: 'quiet more' }, 'They are in a file. The commands “user” and “acl” of the proxy’s program change them.'),
       ];
     },
   });
