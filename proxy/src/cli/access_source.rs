@@ -41,7 +41,7 @@ impl Source {
 
     pub(super) async fn update_user(&mut self, name: String, update: UserUpdate) -> Outcome<()> {
         match self {
-            Self::File(file) => change(file, |tables| Ok(tables.update_user(&name, update)?)),
+            Self::File(file) => change(file, |tables| Ok(tables.update_user(&name, update, &file.key()?)?)),
             Self::Proxy(proxy) => Ok(proxy.update_user(name, update).await?),
         }
     }

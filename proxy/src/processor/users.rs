@@ -82,6 +82,22 @@ impl Processor {
         self.access()?.remove_policy(number).await
     }
 
+    /// Adds policies of this user, in place of the user's policies for the same resources.
+    ///
+    /// # Errors
+    /// As [`AccessControl::put_policies`].
+    pub async fn put_policies(&self, user: String, policies: Vec<PolicyEntry>) -> Result<(), Error> {
+        self.access()?.put_policies(user, policies).await
+    }
+
+    /// Removes a user's policies for a resource, or all of them.
+    ///
+    /// # Errors
+    /// As [`AccessControl::remove_policies`].
+    pub async fn remove_policies(&self, user: String, resource: Option<String>) -> Result<(), Error> {
+        self.access()?.remove_policies(user, resource).await
+    }
+
     fn access(&self) -> Result<&Arc<AccessControl>, Error> {
         let text = "there are no users: without access control everybody may do everything";
         self.layers.access().ok_or_else(|| Error::new(ErrorKind::UserNotFound, text))

@@ -4,6 +4,7 @@
 //! JSON or RocketMQ's own binary form, as each frame says (Apache's `RemotingCommand`, `RocketMQSerializable`).
 //! The remote backend speaks it to name servers and brokers, and the remoting front end to classic clients.
 
+pub mod auth;
 mod binary;
 mod codec;
 mod command;

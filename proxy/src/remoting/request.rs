@@ -142,7 +142,23 @@ pub const GET_CONSUMER_STATUS_FROM_CLIENT: i32 = 221;
 pub const RESET_CONSUMER_CLIENT_OFFSET: i32 = 220;
 /// Whether a pop would bring a message.
 pub const NOTIFICATION: i32 = 200_054;
+/// Adds a user of access control.
+pub const AUTH_CREATE_USER: i32 = 3001;
+/// Changes a user.
+pub const AUTH_UPDATE_USER: i32 = 3002;
+/// Deletes a user.
+pub const AUTH_DELETE_USER: i32 = 3003;
+/// One user.
+pub const AUTH_GET_USER: i32 = 3004;
 /// The users of a broker.
 pub const AUTH_LIST_USER: i32 = 3005;
+/// Adds policies of a user.
+pub const AUTH_CREATE_ACL: i32 = 3006;
+/// Changes policies of a user.
+pub const AUTH_UPDATE_ACL: i32 = 3007;
+/// Deletes policies of a user.
+pub const AUTH_DELETE_ACL: i32 = 3008;
+/// The policies of one user.
+pub const AUTH_GET_ACL: i32 = 3009;
 /// The ACLs of a broker.
 pub const AUTH_LIST_ACL: i32 = 3010;

@@ -8,10 +8,13 @@ use http::{Method, StatusCode};
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::app::App;
 use rocketmq_thin_proxy::config::Config;
+use rocketmq_thin_proxy::remoting::Command;
+use rocketmq_thin_proxy::remoting::response::POLICY_NOT_EXIST;
 use serde_json::{Value, json};
 
-use crate::access::{Guarded, offline, signed};
+use crate::access::{Guarded, offline, signed, signed_command};
 use crate::admin::{run, text};
+use crate::classic::{Classic, code};
 use crate::http::{Answer, call};
 use crate::support::{Proxy, receive_as, receive_request, request};
 
@@ -31,7 +34,7 @@ fn basic(user: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
 }
 
-async fn ask(proxy: &Proxy, who: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+async fn ask((proxy, who): (&Proxy, &str), method: Method, path: &str, body: Option<Value>) -> Answer {
     let mut headers = vec![("authorization", who)];
     headers.extend(body.is_some().then_some(("content-type", "application/json")));
     let body = body.map(|body| body.to_string()).unwrap_or_default();
@@ -39,14 +42,14 @@ async fn ask(proxy: &Proxy, who: &str, method: Method, path: &str, body: Option<
 }
 
 async fn add(proxy: &Proxy, who: &str, user: Value) -> String {
-    let added = ask(proxy, who, Method::POST, "/v1/users", Some(user)).await;
+    let added = ask((proxy, who), Method::POST, "/v1/users", Some(user)).await;
     assert_eq!(added.status, StatusCode::CREATED, "{added:?}");
     added.json()["secret"].as_str().expect("a secret").to_owned()
 }
 
 async fn sends(proxy: &Proxy, who: &str) -> StatusCode {
     let path = "/v1/topics/orders/messages";
-    ask(proxy, who, Method::POST, path, Some(json!({"text": "a"}))).await.status
+    ask((proxy, who), Method::POST, path, Some(json!({"text": "a"}))).await.status
 }
 
 /// Runs a command as this user, and returns what it prints.
@@ -63,7 +66,7 @@ async fn changes_are_in_force_at_once_and_last() {
     assert_eq!(sends(&proxy, &shop).await, StatusCode::FORBIDDEN);
     let policy =
         json!({"user": "shop", "resource": "topic:ord*", "actions": ["pub"], "from": ["127.0.0.0/8"]});
-    let policy = ask(&proxy, &admin, Method::POST, "/v1/policies", Some(policy)).await;
+    let policy = ask((&proxy, &admin), Method::POST, "/v1/policies", Some(policy)).await;
     assert_eq!(policy.status, StatusCode::CREATED, "{policy:?}");
     assert_eq!(policy.json()["resource"], "Topic:ord*");
     assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
@@ -71,29 +74,29 @@ async fn changes_are_in_force_at_once_and_last() {
     let proxy = Proxy::in_directory(proxy.stop().await, with_catalog).await;
     assert!(proxy.first_secret.is_none(), "there are users");
     assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
-    let listed = ask(&proxy, &admin, Method::GET, "/v1/users", None).await;
+    let listed = ask((&proxy, &admin), Method::GET, "/v1/users", None).await;
     assert_eq!(listed.json()["source"], "catalog");
     assert_eq!(listed.json()["users"][1]["policies"][0], policy.json());
     assert!(!text(&listed.body).contains("secret"), "{}", text(&listed.body));
     let question = "/v1/users/shop/access?resource=Topic:orders&action=pub&from=127.0.0.1";
-    let verdict = ask(&proxy, &admin, Method::GET, question, None).await.json();
+    let verdict = ask((&proxy, &admin), Method::GET, question, None).await.json();
     assert_eq!(verdict, json!({"allowed": true, "why": "this policy decides", "policy": policy.json()}));
 
     let disable = json!({"enabled": false});
-    let changed = ask(&proxy, &admin, Method::PATCH, "/v1/users/shop", Some(disable)).await;
+    let changed = ask((&proxy, &admin), Method::PATCH, "/v1/users/shop", Some(disable)).await;
     assert_eq!(changed.status, StatusCode::NO_CONTENT);
     assert_eq!(sends(&proxy, &shop).await, StatusCode::UNAUTHORIZED);
-    ask(&proxy, &admin, Method::PATCH, "/v1/users/shop", Some(json!({"enabled": true}))).await;
+    ask((&proxy, &admin), Method::PATCH, "/v1/users/shop", Some(json!({"enabled": true}))).await;
     assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
-    let renewed = ask(&proxy, &admin, Method::POST, "/v1/users/shop/secret", Some(json!({}))).await.json();
+    let renewed = ask((&proxy, &admin), Method::POST, "/v1/users/shop/secret", Some(json!({}))).await.json();
     assert_eq!(sends(&proxy, &shop).await, StatusCode::UNAUTHORIZED);
     let shop = basic("shop", renewed["secret"].as_str().expect("a secret"));
     assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
     let removal = format!("/v1/policies/{}", policy.json()["number"]);
-    assert_eq!(ask(&proxy, &admin, Method::DELETE, &removal, None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(ask((&proxy, &admin), Method::DELETE, &removal, None).await.status, StatusCode::NO_CONTENT);
     assert_eq!(sends(&proxy, &shop).await, StatusCode::FORBIDDEN);
-    assert_eq!(ask(&proxy, &admin, Method::DELETE, &removal, None).await.status, StatusCode::NOT_FOUND);
-    let removed = ask(&proxy, &admin, Method::DELETE, "/v1/users/shop", None).await;
+    assert_eq!(ask((&proxy, &admin), Method::DELETE, &removal, None).await.status, StatusCode::NOT_FOUND);
+    let removed = ask((&proxy, &admin), Method::DELETE, "/v1/users/shop", None).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
     let proxy = Proxy::in_directory(proxy.stop().await, with_catalog).await;
     assert_eq!(sends(&proxy, &shop).await, StatusCode::UNAUTHORIZED);
@@ -105,8 +108,8 @@ async fn only_super_users_change_users_and_the_last_one_stays() {
     let admin = basic("admin", &secret);
     let ops = basic("ops", &add(&proxy, &admin, json!({"name": "ops"})).await);
     let all = json!({"user": "ops", "resource": "*", "actions": ["all"]});
-    ask(&proxy, &admin, Method::POST, "/v1/policies", Some(all.clone())).await;
-    assert_eq!(ask(&proxy, &ops, Method::GET, "/v1/users", None).await.status, StatusCode::OK);
+    ask((&proxy, &admin), Method::POST, "/v1/policies", Some(all.clone())).await;
+    assert_eq!(ask((&proxy, &ops), Method::GET, "/v1/users", None).await.status, StatusCode::OK);
     for (method, path, body) in [
         (Method::POST, "/v1/users", Some(json!({"name": "me", "type": "super"}))),
         (Method::PATCH, "/v1/users/ops", Some(json!({"type": "super"}))),
@@ -115,9 +118,9 @@ async fn only_super_users_change_users_and_the_last_one_stays() {
         (Method::POST, "/v1/policies", Some(all)),
         (Method::DELETE, "/v1/policies/1", None),
     ] {
-        let refused = ask(&proxy, &ops, method.clone(), path, body.clone()).await;
+        let refused = ask((&proxy, &ops), method.clone(), path, body.clone()).await;
         assert_eq!(refused.status, StatusCode::FORBIDDEN, "{method} {path}");
-        let refused = ask(&proxy, &basic("ops", "guess"), method, path, body).await;
+        let refused = ask((&proxy, &basic("ops", "guess")), method, path, body).await;
         assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
     }
     for (method, body) in [
@@ -125,15 +128,15 @@ async fn only_super_users_change_users_and_the_last_one_stays() {
         (Method::PATCH, Some(json!({"enabled": false}))),
         (Method::PATCH, Some(json!({"type": "normal"}))),
     ] {
-        let refused = ask(&proxy, &admin, method, "/v1/users/admin", body).await;
+        let refused = ask((&proxy, &admin), method, "/v1/users/admin", body).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST);
         let detail = refused.json()["detail"].as_str().expect("a text").to_owned();
         assert!(detail.starts_with("admin is the last enabled super user"), "{detail}");
     }
     add(&proxy, &admin, json!({"name": "root", "type": "super"})).await;
-    let removed = ask(&proxy, &admin, Method::DELETE, "/v1/users/admin", None).await;
+    let removed = ask((&proxy, &admin), Method::DELETE, "/v1/users/admin", None).await;
     assert_eq!(removed.status, StatusCode::NO_CONTENT);
-    assert_eq!(ask(&proxy, &admin, Method::GET, "/v1/users", None).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask((&proxy, &admin), Method::GET, "/v1/users", None).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -141,7 +144,7 @@ async fn what_can_not_be_is_refused_and_changes_nothing() {
     let (proxy, secret) = proxy().await;
     let admin = basic("admin", &secret);
     add(&proxy, &admin, json!({"name": "shop", "certificates": ["shop.example"]})).await;
-    let before = ask(&proxy, &admin, Method::GET, "/v1/users", None).await.json();
+    let before = ask((&proxy, &admin), Method::GET, "/v1/users", None).await.json();
     let long = "x".repeat(256);
     for (path, body, expected) in [
         ("/v1/users", json!({"name": "shop"}), StatusCode::CONFLICT),
@@ -178,11 +181,11 @@ async fn what_can_not_be_is_refused_and_changes_nothing() {
             StatusCode::BAD_REQUEST,
         ),
     ] {
-        let refused = ask(&proxy, &admin, Method::POST, path, Some(body.clone())).await;
+        let refused = ask((&proxy, &admin), Method::POST, path, Some(body.clone())).await;
         assert_eq!(refused.status, expected, "{path} {body}");
         assert!(!text(&refused.body).contains(&long), "{body}");
     }
-    assert_eq!(ask(&proxy, &admin, Method::GET, "/v1/users", None).await.json(), before);
+    assert_eq!(ask((&proxy, &admin), Method::GET, "/v1/users", None).await.json(), before);
 }
 
 #[tokio::test]
@@ -251,9 +254,66 @@ async fn a_proxy_whose_users_are_elsewhere_says_where() {
     assert!(refused.starts_with("error: the users of this proxy are in a file (access.file)"), "{refused}");
 
     let open = Proxy::configured(|config| config.http.enabled = true).await;
-    let refused = ask(&open, &basic("a", "b"), Method::POST, "/v1/users", Some(json!({"name": "a"}))).await;
+    let refused = ask((&open, &basic("a", "b")), Method::POST, "/v1/users", Some(json!({"name": "a"}))).await;
     assert_eq!(refused.status, StatusCode::NOT_FOUND);
     assert!(text(&refused.body).contains("without access control everybody may do everything"));
+}
+
+#[tokio::test]
+async fn classic_tools_change_users_and_policies() {
+    let (proxy, secret) = proxy().await;
+    let mut tool = Classic::connect(proxy.address).await;
+    let mut ask = async |command: Command| tool.call(signed_command(command, "admin", &secret)).await;
+    let user = |code| Command::request(code).field("username", "shop");
+    let of_shop = |code| Command::request(code).field("subject", "User:shop");
+    let acl = |decision| {
+        json!({"subject": "User:shop", "policies": [{"entries": [
+            {"resource": "topic:orders", "actions": ["Pub", "SUB"], "sourceIps": ["127.0.0.1"], "decision": decision},
+            {"resource": "Cluster:DefaultCluster", "actions": ["All"], "decision": "Allow"},
+        ]}]})
+        .to_string()
+    };
+    let info = json!({"username": "shop", "password": "open sesame", "userType": "Normal"}).to_string();
+    assert_eq!(ask(user(3001)).await.code, code::SYSTEM_ERROR, "there is no body");
+    assert_eq!(ask(user(3001).body(info.clone())).await.code, code::SUCCESS);
+    assert_ne!(ask(user(3001).body(info)).await.code, code::SUCCESS);
+    assert_eq!(ask(of_shop(3006).body(acl("Allow"))).await.code, code::SUCCESS);
+    let shop = basic("shop", "open sesame");
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::OK);
+    let told: Value = serde_json::from_slice(&ask(of_shop(3009)).await.body).expect("JSON");
+    assert_eq!(
+        told["policies"],
+        json!([{"policyType": "Custom", "entries": [
+            {"resource": "Topic:orders", "actions": ["Pub", "Sub"], "sourceIps": ["127.0.0.1/32"], "decision": "Allow"},
+            {"resource": "Cluster:*", "actions": ["All"], "decision": "Allow"},
+        ]}])
+    );
+    // The policies for the same resources are replaced.
+    assert_eq!(ask(of_shop(3007).body(acl("Deny"))).await.code, code::SUCCESS);
+    assert_eq!(sends(&proxy, &shop).await, StatusCode::FORBIDDEN);
+    let told: Value = serde_json::from_slice(&ask(Command::request(3010)).await.body).expect("JSON");
+    assert_eq!((&told[0]["subject"], told.as_array().map(Vec::len)), (&json!("User:shop"), Some(1)));
+    assert_eq!(told[0]["policies"][0]["entries"].as_array().map(Vec::len), Some(2));
+    assert_eq!(ask(of_shop(3008).field("resource", "Topic:orders")).await.code, code::SUCCESS);
+    assert_eq!(ask(of_shop(3008)).await.code, code::SUCCESS);
+    assert_eq!(ask(of_shop(3008)).await.code, POLICY_NOT_EXIST);
+    assert!(ask(of_shop(3009)).await.body.is_empty());
+
+    let disable = json!({"username": "shop", "userStatus": "disable"}).to_string();
+    assert_eq!(ask(user(3002).body(disable)).await.code, code::SUCCESS);
+    let told = ask(user(3004)).await;
+    assert_eq!(
+        serde_json::from_slice::<Value>(&told.body).expect("JSON"),
+        json!({"username": "shop", "userType": "Normal", "userStatus": "disable"})
+    );
+    let all: Value = serde_json::from_slice(&ask(Command::request(3005)).await.body).expect("JSON");
+    assert_eq!(all.as_array().map(Vec::len), Some(2));
+    assert_eq!(ask(user(3003)).await.code, code::SUCCESS);
+    assert!(ask(user(3004)).await.body.is_empty());
+    let last = ask(Command::request(3003).field("username", "admin")).await;
+    assert!(last.remark.expect("a text").contains("the last enabled super user"));
+    let stranger = tool.call(user(3003)).await;
+    assert_eq!(stranger.code, code::NO_PERMISSION);
 }
 
 #[tokio::test]

@@ -1,55 +1,13 @@
 //! The users and ACLs of brokers (Apache's `AuthenticationMetadataManager` and `AuthorizationMetadataManager`, from 5.3 on).
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::answer::success;
 use super::cluster::Cluster;
 use super::metadata::parse;
+use crate::remoting::auth::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
 use crate::remoting::{Command, request};
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser, ServiceError};
-
-/// What policies have before the name of a user.
-const USER: &str = "User:";
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct UserInfo {
-    username: String,
-    #[serde(default)]
-    password: String,
-    #[serde(default)]
-    user_type: String,
-    #[serde(default)]
-    user_status: String,
-}
-
-#[derive(Deserialize)]
-struct AclInfo {
-    subject: String,
-    #[serde(default)]
-    policies: Vec<PolicyInfo>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PolicyInfo {
-    #[serde(default)]
-    policy_type: String,
-    #[serde(default)]
-    entries: Vec<EntryInfo>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EntryInfo {
-    resource: String,
-    #[serde(default)]
-    actions: Vec<String>,
-    #[serde(default)]
-    source_ips: Option<Vec<String>>,
-    #[serde(default)]
-    decision: String,
-}
 
 impl Cluster {
     /// All users and ACLs, from the first broker that tells them: brokers of a cluster have the same ones.
@@ -69,14 +27,14 @@ impl Cluster {
 }
 
 /// A list, which has no body at all if it is empty.
-fn list<T: for<'a> Deserialize<'a>>(answer: Command) -> Result<Vec<T>, ServiceError> {
+fn list<T: DeserializeOwned>(answer: Command) -> Result<Vec<T>, ServiceError> {
     if answer.body.is_empty() { Ok(Vec::new()) } else { parse(&answer) }
 }
 
 fn policies_of(AclInfo { subject, policies }: AclInfo) -> Vec<BrokerPolicy> {
     let Some(user) = subject.strip_prefix(USER) else { return Vec::new() };
     let entries = policies.into_iter().flat_map(|PolicyInfo { policy_type, entries }| {
-        let is_default = policy_type.eq_ignore_ascii_case("Default");
+        let is_default = is(policy_type.as_deref(), "Default");
         entries.into_iter().map(move |entry| (is_default, entry))
     });
     let policy = |(is_default, entry): (bool, EntryInfo)| BrokerPolicy {
@@ -84,19 +42,23 @@ fn policies_of(AclInfo { subject, policies }: AclInfo) -> Vec<BrokerPolicy> {
         resource: entry.resource,
         actions: entry.actions,
         from: entry.source_ips.unwrap_or_default(),
-        allows: entry.decision.eq_ignore_ascii_case("Allow"),
+        allows: is(entry.decision.as_deref(), "Allow"),
         is_default,
     };
     entries.map(policy).collect()
+}
+
+fn is(text: Option<&str>, word: &str) -> bool {
+    text.is_some_and(|text| text.eq_ignore_ascii_case(word))
 }
 
 impl From<UserInfo> for BrokerUser {
     fn from(UserInfo { username, password, user_type, user_status }: UserInfo) -> Self {
         Self {
             name: username,
-            secret: password,
-            is_super: user_type.eq_ignore_ascii_case("Super"),
-            is_enabled: user_status.eq_ignore_ascii_case("enable"),
+            secret: password.unwrap_or_default(),
+            is_super: is(user_type.as_deref(), "Super"),
+            is_enabled: is(user_status.as_deref(), "enable"),
         }
     }
 }

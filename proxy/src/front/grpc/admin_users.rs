@@ -56,11 +56,11 @@ pub(super) fn new_user_to_wire(user: NewUser, secret: Option<String>) -> pb::Add
 pub(super) fn update(request: pb::UpdateUserRequest) -> (String, UserUpdate) {
     let pb::UpdateUserRequest { name, super_, enabled, certificates } = request;
     let certificates = certificates.map(|certificates| certificates.names);
-    (name, UserUpdate { kind: super_.map(kind), enabled, certificates })
+    (name, UserUpdate { secret: None, kind: super_.map(kind), enabled, certificates })
 }
 
 pub(super) fn update_to_wire(name: String, update: UserUpdate) -> pb::UpdateUserRequest {
-    let UserUpdate { kind, enabled, certificates } = update;
+    let UserUpdate { kind, enabled, certificates, .. } = update;
     let super_ = kind.map(|kind| kind == UserKind::Super);
     let certificates = certificates.map(|names| pb::Certificates { names });
     pb::UpdateUserRequest { name, super_, enabled, certificates }

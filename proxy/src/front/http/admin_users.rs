@@ -231,7 +231,7 @@ pub(super) async fn update(
 ) -> Result<StatusCode, Problem> {
     caller.may(&shared, "UpdateUser")?;
     let UserChanges { r#type: kind, enabled, certificates } = changes;
-    shared.processor.update_user(name, UserUpdate { kind, enabled, certificates }).await?;
+    shared.processor.update_user(name, UserUpdate { secret: None, kind, enabled, certificates }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

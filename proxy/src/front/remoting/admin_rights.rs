@@ -38,6 +38,13 @@ pub(super) fn of(code: i32) -> Right {
         | request::DELETE_TOPIC_IN_NAMESRV
         | request::DELETE_SUBSCRIPTION_GROUP
         | request::DELETE_KV_CONFIG => &[Action::Delete],
+        // Whoever changes users could make a super user.
+        request::AUTH_CREATE_USER
+        | request::AUTH_UPDATE_USER
+        | request::AUTH_DELETE_USER
+        | request::AUTH_CREATE_ACL
+        | request::AUTH_UPDATE_ACL
+        | request::AUTH_DELETE_ACL => return Right::SuperUser,
         _ => &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List],
     })
 }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use super::request::{Answered, Refusal, Request};
 use super::{
-    admin_broker, admin_catalog, admin_reset, admin_rights, admin_stats, client, consume, members_list,
-    name_server, relay, reply, send, topic_route, transaction,
+    admin_broker, admin_catalog, admin_reset, admin_rights, admin_stats, admin_users, client, consume,
+    members_list, name_server, relay, reply, send, topic_route, transaction,
 };
 use crate::remoting::{Command, HeaderType, request, response};
 
@@ -125,6 +125,15 @@ async fn administer(request: Request) -> Answered {
         request::GET_BROKER_RUNTIME_INFO => admin_stats::runtime_info(),
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
+        request::AUTH_CREATE_USER => Box::pin(admin_users::create_user(request)).await,
+        request::AUTH_UPDATE_USER => Box::pin(admin_users::update_user(request)).await,
+        request::AUTH_DELETE_USER => Box::pin(admin_users::delete_user(request)).await,
+        request::AUTH_GET_USER => Box::pin(admin_users::user(request)).await,
+        request::AUTH_LIST_USER => Box::pin(admin_users::users(request)).await,
+        request::AUTH_CREATE_ACL | request::AUTH_UPDATE_ACL => Box::pin(admin_users::put_acl(request)).await,
+        request::AUTH_DELETE_ACL => Box::pin(admin_users::delete_acl(request)).await,
+        request::AUTH_GET_ACL => Box::pin(admin_users::acl(request)).await,
+        request::AUTH_LIST_ACL => Box::pin(admin_users::acls(request)).await,
         _ => unsupported(&request),
     }
 }

@@ -12,6 +12,7 @@ mod admin_catalog;
 mod admin_reset;
 mod admin_rights;
 mod admin_stats;
+mod admin_users;
 mod client;
 mod config;
 mod connection;

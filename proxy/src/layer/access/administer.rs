@@ -65,7 +65,7 @@ impl AccessControl {
     /// # Errors
     /// As [`Self::add_user`]; `UserNotFound`, or `BadRequest` if nobody could administer users any more.
     pub async fn update_user(self: &Arc<Self>, name: String, update: UserUpdate) -> Result<(), Error> {
-        self.change(move |tables, _| tables.update_user(&name, update).map(|()| (name, ()))).await
+        self.change(move |tables, key| tables.update_user(&name, update, key).map(|()| (name, ()))).await
     }
 
     /// Gives a user a new secret: this one, or a random one, which is returned.
@@ -106,6 +106,31 @@ impl AccessControl {
     /// `PolicyNotFound`, `NotImplemented` if policies are elsewhere, or the store's failure.
     pub async fn remove_policy(self: &Arc<Self>, number: u32) -> Result<(), Error> {
         self.change(move |tables, _| tables.remove_policy(number).map(|removed| (removed.user, ()))).await
+    }
+
+    /// Adds policies of a user, in place of the user's policies for the same resources.
+    ///
+    /// # Errors
+    /// As [`Self::add_policy`].
+    pub async fn put_policies(
+        self: &Arc<Self>,
+        user: String,
+        policies: Vec<PolicyEntry>,
+    ) -> Result<(), Error> {
+        self.change(move |tables, _| tables.put_policies(policies).map(|()| (user, ()))).await
+    }
+
+    /// Removes a user's policies for a resource, or all of them.
+    ///
+    /// # Errors
+    /// `PolicyNotFound` if there are none; `BadRequest` for what is no resource; as [`Self::add_policy`].
+    pub async fn remove_policies(
+        self: &Arc<Self>,
+        user: String,
+        resource: Option<String>,
+    ) -> Result<(), Error> {
+        self.change(move |tables, _| tables.remove_policies(&user, resource.as_deref()).map(|()| (user, ())))
+            .await
     }
 
     async fn change<T: Send + 'static>(

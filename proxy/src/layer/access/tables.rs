@@ -16,7 +16,7 @@ const MAX_POLICIES: usize = 100_000;
 const MAX_NAME: usize = 255;
 /// Bytes of a secret.
 const MAX_SECRET: usize = 255;
-/// Names in certificates of one user, and networks of one policy.
+/// Names in certificates of one user, networks of one policy, and policies in one request.
 const MAX_LIST: usize = 100;
 
 /// Users and policies.
@@ -116,6 +116,8 @@ impl NewUser {
 /// What is to be changed of a user.
 #[derive(Clone, Debug, Default)]
 pub struct UserUpdate {
+    /// The secret.
+    pub secret: Option<Secret>,
     /// Whether the user needs policies.
     pub kind: Option<UserKind>,
     /// Whether the user may do anything at all.
@@ -229,11 +231,14 @@ impl Tables {
     /// Changes a user.
     ///
     /// # Errors
-    /// `UserNotFound`; `BadRequest` for what can't be in a certificate.
-    pub fn update_user(&mut self, name: &str, update: UserUpdate) -> Result<(), Error> {
-        let UserUpdate { kind, enabled, certificates } = update;
+    /// `UserNotFound`; `BadRequest` for what can't be in a secret or a certificate.
+    pub fn update_user(&mut self, name: &str, update: UserUpdate, key: &SecretKey) -> Result<(), Error> {
+        let UserUpdate { secret, kind, enabled, certificates } = update;
         if let Some(certificates) = &certificates {
             check_certificates(certificates)?;
+        }
+        if secret.is_some() {
+            self.set_secret(name, secret, key)?;
         }
         let user = self.user(name)?;
         user.kind = kind.unwrap_or(user.kind);
@@ -312,6 +317,42 @@ impl Tables {
         let index = self.policies.iter().position(|policy| policy.number == number);
         let missing = || Error::new(ErrorKind::PolicyNotFound, format!("there is no policy {number}"));
         Ok(self.policies.remove(index.ok_or_else(missing)?))
+    }
+
+    /// Adds policies of a user, in place of the user's policies for the same resources.
+    ///
+    /// # Errors
+    /// As [`Self::add_policy`].
+    pub(super) fn put_policies(&mut self, policies: Vec<PolicyEntry>) -> Result<(), Error> {
+        if policies.len() > MAX_LIST {
+            return Err(bad(format!("a request has at most {MAX_LIST} policies")));
+        }
+        for policy in policies {
+            let PolicyEntry { user, resource, .. } = self.add_policy(policy)?;
+            let added = self.last_number;
+            self.policies.retain(|policy| {
+                policy.number == added || policy.user != user || policy.resource != resource
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes a user's policies for a resource, or all of them.
+    ///
+    /// # Errors
+    /// `PolicyNotFound` if there are none; `BadRequest` for what is no resource.
+    pub(super) fn remove_policies(&mut self, user: &str, resource: Option<&str>) -> Result<(), Error> {
+        let resource = resource.map(|text| text.parse::<Pattern>().map_err(bad)).transpose()?;
+        let resource = resource.map(|pattern| pattern.to_string());
+        let before = self.policies.len();
+        self.policies.retain(|policy| {
+            policy.user != user || resource.as_ref().is_some_and(|resource| policy.resource != *resource)
+        });
+        if self.policies.len() == before {
+            let text = format!("user {user} has no such policies");
+            return Err(Error::new(ErrorKind::PolicyNotFound, text));
+        }
+        Ok(())
     }
 
     fn user(&mut self, name: &str) -> Result<&mut UserEntry, Error> {
