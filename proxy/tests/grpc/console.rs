@@ -144,14 +144,15 @@ async fn users_are_listed_without_their_secrets_to_who_may_do_everything() {
         call(guarded.proxy.address, (Method::GET, "/v1/users"), &headers, "").await
     };
     assert_eq!(as_user(1).await.status, StatusCode::FORBIDDEN);
-    let policy = |resource: &str, actions: &[&str], effect: &str, from: &[&str]| json!({"resource": resource, "actions": actions, "effect": effect, "from": from});
+    let policy = |(number, user): (u32, &str), resource: &str, actions: &[&str], effect: &str| json!({"number": number, "user": user, "resource": resource, "actions": actions, "effect": effect, "from": []});
     let user = |name: &str, policies: Value| json!({"name": name, "type": "normal", "enabled": true, "certificates": [], "policies": policies});
-    let denied = policy("Topic:orders", &["sub"], "deny", &["10.0.0.0/8"]);
+    let mut denied = policy((3, "reader"), "Topic:orders", &["sub"], "deny");
+    denied["from"] = json!(["10.0.0.0/8"]);
     assert_eq!(
         as_user(0).await.json()["users"],
         json!([
-            user("ops", json!([policy("Cluster:*", &["all"], "allow", &[])])),
-            user("reader", json!([policy("Cluster:*", &["list"], "allow", &[]), denied])),
+            user("ops", json!([policy((1, "ops"), "Cluster:*", &["all"], "allow")])),
+            user("reader", json!([policy((2, "reader"), "Cluster:*", &["list"], "allow"), denied])),
         ])
     );
     assert_eq!(get(&proxy().await, "/v1/users").await.status, StatusCode::NOT_FOUND);
