@@ -9,6 +9,9 @@ import unittest
 from proxied import Case
 
 FORKING = """
+import warnings
+# Python 3.12 and later warn of forks of processes with threads.
+warnings.simplefilter("ignore", DeprecationWarning)
 import asyncio, os
 import rocketmq_thin
 from rocketmq_thin import Client, Message, aio
@@ -47,6 +50,9 @@ client.close()
 
 
 LEAVING = """
+import warnings
+# Python 3.12 and later warn of forks of processes with threads.
+warnings.simplefilter("ignore", DeprecationWarning)
 import asyncio, os, sys
 from rocketmq_thin import Client, aio
 
