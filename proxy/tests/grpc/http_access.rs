@@ -6,7 +6,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::access::Guarded;
+use crate::access::{Guarded, offline};
 use crate::http::{Answer, call, open};
 use crate::support::Proxy;
 
@@ -105,6 +105,8 @@ fn needed(operation: &str) -> Needed {
         ("Cluster:*", "get"),
         ("Cluster:*", "list"),
     ];
+    // A super user's, which no policy gives.
+    const SUPER: &[(&str, &str)] = &[("Super", "user")];
     const SEND: &[(&str, &str)] = &[("Topic:orders", "pub")];
     const CONSUME: &[(&str, &str)] = &[("Topic:orders", "sub"), ("Group:billing", "sub")];
     let handles = || Some(json!({"handles": ["HANDLE"]}));
@@ -120,6 +122,13 @@ fn needed(operation: &str) -> Needed {
         "createTopic" | "createGroup" => (PUT, "", Some(json!({"name": "new"}))),
         "setQuota" => (PUT, "", Some(json!({"name": "q", "per": "client", "requests_per_second": 1}))),
         "listUsers" => (EVERYTHING, "", None),
+        "explainAccess" => (EVERYTHING, "?resource=Topic:orders&action=pub", None),
+        "addUser" => (SUPER, "", Some(json!({"name": "new"}))),
+        "addPolicy" => {
+            (SUPER, "", Some(json!({"user": "new", "resource": "Topic:orders", "actions": ["pub"]})))
+        }
+        "updateUser" | "setUserSecret" => (SUPER, "", Some(json!({}))),
+        "removeUser" | "removePolicy" => (SUPER, "", None),
         "sendMessages" => (SEND, "", Some(json!({"text": "a"}))),
         "recallMessage" => (SEND, "", Some(json!({"recall_handle": "x"}))),
         "endTransaction" => {
@@ -167,7 +176,11 @@ async fn every_operation_needs_its_rights_and_no_others() {
         let rights = needed(id).rights;
         users.push((
             exactly(rights),
-            rights.iter().map(|(on, action)| [(*on).to_owned(), (*action).to_owned()]).collect(),
+            rights
+                .iter()
+                .filter(|(on, _)| *on != "Super")
+                .map(|(on, action)| [(*on).to_owned(), (*action).to_owned()])
+                .collect(),
         ));
         users.extend(rights.iter().map(|right| (exactly(&[*right]).replace("only", "but"), without(*right))));
     }
@@ -184,10 +197,18 @@ async fn every_operation_needs_its_rights_and_no_others() {
         .zip(&policies)
         .map(|((name, _), policies)| (name.as_str(), policies.as_slice()))
         .collect();
-    let (guarded, secrets) = Guarded::start(&wanted).await;
+    let mut super_secret = String::new();
+    let (guarded, secrets) = Guarded::start_with(&wanted, |config| {
+        let file = config.access.file.as_deref().expect("a file");
+        offline(file, &["user", "remove", "only-Super-user"]);
+        let added = offline(file, &["user", "add", "only-Super-user", "--super"]);
+        added["secret"].as_str().expect("a secret").clone_into(&mut super_secret);
+    })
+    .await;
     let authorization = |user: &str| {
         let at = users.iter().position(|(name, _)| name == user).expect("a user");
-        format!("Basic {}", STANDARD.encode(format!("{user}:{}", secrets[at])))
+        let secret = if user == "only-Super-user" { &super_secret } else { &secrets[at] };
+        format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
     };
     let handle = handle_of_a_delivery(&guarded, &authorization).await;
     let status = async |(id, method, path): &(String, Method, String), user: &str| {
@@ -196,7 +217,9 @@ async fn every_operation_needs_its_rights_and_no_others() {
             .replace("{topic}", "orders")
             .replace("{group}", "billing")
             .replace("{quota}", "q")
-            .replace("{id}", "0");
+            .replace("{id}", "0")
+            .replace("{number}", "999")
+            .replace("{user}", "only-Topic-pub");
         let body = body.map(|body| body.to_string().replace("HANDLE", &handle)).unwrap_or_default();
         let authorization = authorization(user);
         let accept = if id == "streamMessages" { "text/event-stream" } else { "application/json" };
