@@ -101,13 +101,13 @@ impl Health {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Part {
     pub(crate) endpoint: Arc<str>,
-    /// The topic that is received from; `None` for the telemetry stream.
-    pub(crate) topic: Option<Arc<str>>,
+    /// The topic that is received from, and its broker; `None` for the telemetry stream.
+    pub(crate) source: Option<(Arc<str>, Arc<str>)>,
 }
 
 impl Part {
     pub(crate) fn telemetry(endpoint: &Arc<str>) -> Self {
-        Self { endpoint: endpoint.clone(), topic: None }
+        Self { endpoint: endpoint.clone(), source: None }
     }
 }
 
@@ -240,7 +240,7 @@ mod tests {
         let mut changes = monitor.changes();
         let telemetry = Part::telemetry(&"h:1".into());
         one.bad(telemetry.clone(), &error());
-        two.bad(Part { topic: Some("t".into()), ..telemetry.clone() }, &error());
+        two.bad(Part { source: Some(("t".into(), "b".into())), ..telemetry.clone() }, &error());
         assert!(changes.has_changed().unwrap());
         assert!(monitor.trouble("h:1").is_some() && monitor.trouble("h:2").is_none());
         one.good(&telemetry);

@@ -157,7 +157,7 @@ impl Broker {
     /// Makes the refusal part of the client's health: handlers see nothing of it.
     fn note_refusal(&mut self, error: &Error) {
         let Some(endpoint) = error.endpoint() else { return };
-        let part = Part { endpoint: endpoint.into(), topic: Some(self.topic.clone()) };
+        let part = Part { endpoint: endpoint.into(), source: Some((self.topic.clone(), self.name.clone())) };
         if self.refused.as_ref() != Some(&part) {
             self.forget_refusal();
         }

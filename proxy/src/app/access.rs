@@ -1,5 +1,6 @@
 //! Access control, wherever its users are.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ pub(super) async fn open(
 ) -> Result<(Option<Arc<AccessControl>>, Option<FirstUser>), AppError> {
     let (access, first_user) = if config.access.catalog {
         let (access, first_user) =
-            AccessControl::open_catalog(&config.access, backend, &key_file(config)).await?;
+            AccessControl::open_catalog(&config.access, backend, &key_file(config), tell).await?;
         (Some(access), first_user)
     } else {
         (AccessControl::open(&config.access, backend)?, None)
@@ -32,6 +33,15 @@ pub(super) async fn open(
         tokio::spawn(access.clone().run());
     }
     Ok((access, first_user))
+}
+
+/// Tells the first user, on standard error: the first line of standard output is the address.
+fn tell(FirstUser { name, secret }: &FirstUser) {
+    let text = format!(
+        "the catalog has no users yet: access key {name}, secret key {secret} (a super user; the secret is not shown again)"
+    );
+    // Without standard error nobody is there to be told.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn key_file(config: &Config) -> PathBuf {

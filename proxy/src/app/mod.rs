@@ -315,8 +315,7 @@ impl App {
         named.map(|endpoint| endpoint.port.address()).transpose()
     }
 
-    /// The user that this start has made, because users are in the catalog and there were none. The secret is not known to the
-    /// proxy in this form: whoever starts it tells it.
+    /// The user that this start has made, because users are in the catalog and there were none. It was told on standard error.
     #[must_use]
     pub fn first_user(&self) -> Option<&FirstUser> {
         self.first_user.as_ref()
@@ -370,13 +369,6 @@ pub async fn serve(config: Config, log: LogControl) -> Result<(), AppError> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     file_limit::raise();
     let app = App::start_with_log(config, log).await?;
-    if let Some(FirstUser { name, secret }) = app.first_user() {
-        // Not on standard output, whose first line is the address.
-        writeln!(
-            io::stderr(),
-            "the catalog has no users yet: access key {name}, secret key {secret} (a super user; the secret is not shown again)"
-        )?;
-    }
     announce(&format!("listening on {}", app.address()?))?;
     if let Some(address) = app.admin_address()? {
         announce(&format!("administration on {address}"))?;

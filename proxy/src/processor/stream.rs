@@ -86,7 +86,7 @@ impl Push {
     fn bytes(&self) -> usize {
         let message = match self {
             Self::RecoverTransaction { delivery, .. } => delivery.message.body.len(),
-            Self::Reply(reply) => reply.body.len(),
+            Self::Reply(reply) => reply.body.len() + reply.properties.len(),
             Self::LiteUnsubscribed(_) => 0,
         };
         message + COMMAND_BYTES

@@ -1,16 +1,24 @@
 //! Users and policies in the catalog of the embedded broker, which administrators change while the proxy runs.
 
+use std::convert::Infallible;
 use std::process::Output;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
-use rocketmq_thin_proto::v2 as pb;
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use rocketmq_thin_proto::{thin, v2 as pb};
 use rocketmq_thin_proxy::app::App;
 use rocketmq_thin_proxy::config::Config;
 use rocketmq_thin_proxy::remoting::Command;
 use rocketmq_thin_proxy::remoting::response::POLICY_NOT_EXIST;
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::access::{Guarded, offline, signed, signed_command};
 use crate::admin::{run, text};
@@ -326,4 +334,43 @@ async fn users_without_their_key_are_not_let_in() {
     with_catalog(&mut config);
     let error = App::start(config).await.err().expect("an error").to_string();
     assert!(error.contains("access.key: it does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_lost_the_right_while_sending_a_change_has_lost_it() {
+    let (proxy, secret) = proxy().await;
+    let admin = basic("admin", &secret);
+    let former = add(&proxy, &admin, json!({"name": "former", "type": "super"})).await;
+    let stream = TokioIo::new(TcpStream::connect(proxy.address).await.expect("a connection"));
+    let connecting = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut sender, connection) = connecting.await.expect("HTTP/2");
+    tokio::spawn(connection);
+
+    let friend = thin::User { name: "friend".to_owned(), super_: true, enabled: true, ..Default::default() };
+    let wanted = thin::AddUserRequest { user: Some(friend), secret: None };
+    let wanted = wanted.encode_to_vec();
+    let length = u32::try_from(wanted.len()).expect("short").to_be_bytes();
+    let mut frame = [&[0], &length[..], &wanted].concat();
+    let rest = frame.split_off(frame.len() / 2);
+    let (parts, body) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Infallible>>(2);
+    let (metadata, ..) = signed(tonic::Request::new(()), "former", &former).into_parts();
+    let mut request = http::Request::post(format!("http://{}/rocketmq.thin.v1.Admin/AddUser", proxy.address));
+    *request.headers_mut().expect("headers") = metadata.into_headers();
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    let request = request.body(StreamBody::new(ReceiverStream::new(body)).boxed()).expect("a request");
+    let answer = sender.send_request(request);
+    parts.send(Ok(Frame::data(frame.into()))).await.expect("sent");
+    // The proxy has seen the first one when it answers this.
+    let other = http::Request::get(format!("http://{}/openapi.json", proxy.address));
+    let other = other.body(Empty::new().boxed()).expect("a request");
+    assert_eq!(sender.send_request(other).await.expect("an answer").status(), StatusCode::OK);
+    let removed = ask((&proxy, &admin), Method::DELETE, "/v1/users/former", None).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT);
+    parts.send(Ok(Frame::data(rest.into()))).await.expect("sent");
+    drop(parts);
+    let answer = answer.await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.headers()["grpc-status"], "7", "{answer:?}");
+    let listed = ask((&proxy, &admin), Method::GET, "/v1/users", None).await.json();
+    assert_eq!(listed["users"].as_array().expect("users").len(), 1, "{listed}");
 }

@@ -124,6 +124,7 @@ impl Administration for Broker {
         .await?;
         begun.retain(|topic| bound.as_ref().is_none_or(|bound| bound.id() != topic.id()));
         begun.sort_by_key(|topic| topic.config().name);
+        truncated |= begun.len() > MAX_TOPICS;
         begun.truncate(MAX_TOPICS);
         let mut topics = Vec::with_capacity(begun.len());
         for topic in begun {

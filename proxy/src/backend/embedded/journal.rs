@@ -112,10 +112,10 @@ pub(super) fn repair(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> 
 /// marker is missing, and does not create it where there is a journal already. Nothing is removed unless it is empty.
 pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     let marker = folder.join("version");
-    let is_unmarked = fs::metadata(&marker).map_or(true, |marker| marker.len() == 0);
+    let is_marked = existing(fs::metadata(&marker))?.is_some_and(|marker| marker.len() > 0);
     let journals = find(folder)?;
-    let has_tables = fs::read_dir(folder.join("keyspaces")).is_ok_and(|mut tables| tables.next().is_some());
-    if !is_unmarked || has_tables {
+    let tables = existing(fs::read_dir(folder.join("keyspaces")))?;
+    if is_marked || tables.is_some_and(|mut tables| tables.next().is_some()) {
         return Ok(());
     }
     for journal in &journals {
@@ -131,6 +131,15 @@ pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is there. Only a disk that says so can be trusted that it is not.
+fn existing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Syncs what was written to the newest journal in this folder. fjall syncs a journal before it begins the next one, so

@@ -19,8 +19,7 @@ use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{GroupQueueStats, ServiceError, time};
 
-/// What could not be looked at in this time is left out. The list of lite topics is read before, all of it: what is known of
-/// lite topics makes the next look faster, but a part of the list would not.
+/// What could not be looked at in this time is left out. The list of lite topics is read as a whole before that.
 const MAX_TIME: Duration = Duration::from_secs(1);
 /// How many records of lite topics are read at once.
 const PAGE: usize = 512;

@@ -72,7 +72,9 @@ pub(super) fn queue() -> (IncomingSender, IncomingRequests) {
 impl IncomingSender {
     /// Queues a request, or drops it if there is no room: brokers ask again, apart from replies, for which they wait in vain.
     pub(super) fn offer(&self, request: Command, answerer: Answerer) {
-        let bytes = u32::try_from(request.body.len().min(MAX_BYTES)).expect("MAX_BYTES fits");
+        let fields: usize = request.fields.values().map(|value| value.len()).sum();
+        let bytes = (request.body.len() + fields).min(MAX_BYTES);
+        let bytes = u32::try_from(bytes).expect("MAX_BYTES fits");
         if let Ok(permit) = self.room.clone().try_acquire_many_owned(bytes) {
             // Fails only if the queue is full or nobody reads it any more.
             let _ = self.requests.try_send(Incoming { request, answerer, _bytes: permit });

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use rocketmq_thin_proto::thin::admin_server::AdminServer;
@@ -152,14 +153,30 @@ impl SideServices {
         if !self.services.contains(&service) {
             return Err(path.to_owned());
         }
-        if ADMINISTRATION.contains(&service) {
-            let administrator = metadata::administrator(request.headers(), origin);
-            let allowed = self.processor.administer(&administrator, admin_rights::of(method));
-            if let Err(error) = allowed {
-                return Ok(admin::refused(error).into_http());
-            }
+        let is_administration = ADMINISTRATION.contains(&service);
+        let administrator = is_administration.then(|| metadata::administrator(request.headers(), origin));
+        let right = admin_rights::of(method);
+        let refused = || {
+            let administrator = administrator.as_ref()?;
+            let refusal = self.processor.administer(administrator, right).err()?;
+            Some(admin::refused(refusal).into_http())
+        };
+        if let Some(refused) = refused() {
+            return Ok(refused);
         }
-        let request = request.map(|body| Body::new(Metered::new(body, charge)));
+        let mut request = request.map(|body| Body::new(Metered::new(body, charge)));
+        if administrator.is_some() {
+            let (parts, body) = request.into_parts();
+            let body = match body.collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(status) => return Ok(status.into_http()),
+            };
+            // The sender may have lost the right while the body was on its way.
+            if let Some(refused) = refused() {
+                return Ok(refused);
+            }
+            request = Request::from_parts(parts, Body::new(Full::new(body)));
+        }
         match self.routes.clone().call(request).await {
             Ok(response) => Ok(response),
             Err(never) => match never {},

@@ -42,7 +42,7 @@ struct User {
 /// What a user may do, or may not.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Policy {
-    /// By which it is removed. No other policy in the catalog gets it.
+    /// By which it is removed. No other policy in the catalog gets it while the proxy runs.
     number: u32,
     user: String,
     /// Such as `Topic:orders`.

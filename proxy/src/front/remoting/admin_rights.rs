@@ -3,7 +3,7 @@
 use crate::layer::{Action, Right};
 use crate::remoting::request;
 
-/// What somebody must be allowed to do for this request. A request that is not listed needs everything.
+/// What somebody must be allowed to do for this request. A request that is not listed is for super users.
 pub(super) fn of(code: i32) -> Right {
     Right::Cluster(match code {
         request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
@@ -38,13 +38,11 @@ pub(super) fn of(code: i32) -> Right {
         | request::DELETE_TOPIC_IN_NAMESRV
         | request::DELETE_SUBSCRIPTION_GROUP
         | request::DELETE_KV_CONFIG => &[Action::Delete],
+        // What others may do is more than a list.
+        request::AUTH_GET_USER | request::AUTH_LIST_USER | request::AUTH_GET_ACL | request::AUTH_LIST_ACL => {
+            &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List]
+        }
         // Whoever changes users could make a super user.
-        request::AUTH_CREATE_USER
-        | request::AUTH_UPDATE_USER
-        | request::AUTH_DELETE_USER
-        | request::AUTH_CREATE_ACL
-        | request::AUTH_UPDATE_ACL
-        | request::AUTH_DELETE_ACL => return Right::SuperUser,
-        _ => &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List],
+        _ => return Right::SuperUser,
     })
 }

@@ -16,7 +16,7 @@ const CUSTOM: &str = "Custom";
 pub(super) async fn create_user(request: Request) -> Answered {
     let name = request.text("username")?.to_owned();
     let info: UserInfo = request.json()?;
-    let Some(secret) = given(info.password.as_deref()) else { return invalid("The password is blank") };
+    let Some(secret) = password(info.password.as_deref()) else { return invalid("The password is blank") };
     let new = NewUser {
         name,
         secret: Some(Secret::new(secret)),
@@ -33,7 +33,7 @@ pub(super) async fn update_user(request: Request) -> Answered {
     let name = request.text("username")?.to_owned();
     let info: UserInfo = request.json()?;
     let update = UserUpdate {
-        secret: given(info.password.as_deref()).map(Secret::new),
+        secret: password(info.password.as_deref()).map(Secret::new),
         kind: kind(info.user_type.as_deref())?,
         enabled: enabled(info.user_status.as_deref())?,
         certificates: None,
@@ -44,8 +44,12 @@ pub(super) async fn update_user(request: Request) -> Answered {
 
 /// AUTH_DELETE_USER. A user who does not exist is no error, as at Apache's brokers.
 pub(super) async fn delete_user(request: Request) -> Answered {
-    match request.shared.processor.remove_user(request.text("username")?.to_owned()).await {
-        Err(error) if error.kind != ErrorKind::UserNotFound => Err(error.into()),
+    let processor = &request.shared.processor;
+    match processor.remove_user(request.text("username")?.to_owned()).await {
+        // Unless there are no users at all.
+        Err(error) if error.kind != ErrorKind::UserNotFound || processor.users().await.is_err() => {
+            Err(error.into())
+        }
         _ => Ok(success()),
     }
 }
@@ -202,6 +206,11 @@ fn check_type(policy_type: Option<&str>) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// A password, as it is: it may begin and end with anything.
+fn password(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn given(text: Option<&str>) -> Option<&str> {

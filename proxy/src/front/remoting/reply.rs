@@ -18,17 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// SEND_REPLY_MESSAGE, SEND_REPLY_MESSAGE_V2.
 pub(super) async fn send(request: Request) -> Answered {
     let reply = reply(&request)?;
-    request.check(OperationKind::Send, &reply.topic, &())?;
     let refused = |text: String| {
         let text = format!("push reply message to {} fail: {text}", reply.to);
         Refusal::new(response::SYSTEM_ERROR, text)
     };
     let accepted = match request.shared.members.client(&reply.to) {
-        Some(session) => match session.call(push(&session, &reply), PATIENCE).await {
-            Ok(answer) if answer.code == response::SUCCESS => Ok(()),
-            Ok(answer) => Err(refused(answer.remark.unwrap_or_default())),
-            Err(error) => Err(refused(error.to_string())),
-        },
+        Some(session) => {
+            request.check(OperationKind::Send, &reply.topic, &())?;
+            match session.call(push(&session, &reply), PATIENCE).await {
+                Ok(answer) if answer.code == response::SUCCESS => Ok(()),
+                Ok(answer) => Err(refused(answer.remark.unwrap_or_default())),
+                Err(error) => Err(refused(error.to_string())),
+            }
+        }
         None => {
             let passed_on = request.run(ReplyCommand { reply: reply.clone() }).await;
             passed_on.map_err(|refusal| refused(refusal.remark))

@@ -57,10 +57,12 @@ struct NumberedPolicy {
 }
 
 impl Catalog {
-    /// Reads all users. If there are none, makes one who may do everything.
+    /// Reads all users. If there are none, makes one who may do everything. `tell` gets that one before it is stored: nobody
+    /// could tell its secret after a start that failed later.
     pub(super) async fn open(
         store: Arc<dyn Administration>,
         key_path: &Path,
+        tell: impl FnOnce(&FirstUser),
     ) -> Result<OpenCatalog, AccessError> {
         let stored = store.stored_users().await?;
         let system = |source| AccessError::System { path: key_path.to_owned(), source };
@@ -76,8 +78,10 @@ impl Catalog {
             let name = admin.name.clone();
             let told = tables.add_user(admin, &key);
             let told = told.map_err(|error| AccessError::CatalogContent(error.message))?;
-            store.put_user(record(&tables, &name)).await?;
+            let stored = record(&tables, &name);
             first_user = told.map(|secret| FirstUser { name, secret });
+            first_user.as_ref().map(tell);
+            store.put_user(stored).await?;
         }
         let rules = tables.rules(&key, key_path).map_err(AccessError::CatalogContent)?;
         let (key, key_path) = (Arc::new(key), key_path.to_owned());

@@ -61,7 +61,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessConfig {
-    /// The file of users and policies. Access control is off without it. If it does not exist it is created, with a user
+    /// The file of users and policies. Without it, `catalog` and `brokers`, access control is off. If it does not exist it is created, with a user
     /// `admin` who may do everything and whose secret is printed once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
@@ -151,7 +151,8 @@ impl AccessControl {
         Self::new(config, rules, source).map(Some)
     }
 
-    /// Reads the users and policies of the embedded broker's catalog. Returns the first user, too, if the catalog is new.
+    /// Reads the users and policies of the embedded broker's catalog. Returns the first user, too, if the catalog is new; `tell`
+    /// gets it before it is stored.
     ///
     /// # Errors
     /// What is wrong with the catalog, or with the files.
@@ -159,8 +160,9 @@ impl AccessControl {
         config: &AccessConfig,
         store: &Arc<dyn Administration>,
         key_file: &Path,
+        tell: impl FnOnce(&FirstUser),
     ) -> Result<(Self, Option<FirstUser>), AccessError> {
-        let OpenCatalog { catalog, rules, first_user } = Catalog::open(store.clone(), key_file).await?;
+        let OpenCatalog { catalog, rules, first_user } = Catalog::open(store.clone(), key_file, tell).await?;
         Ok((Self::new(config, rules, Source::Catalog(Box::new(catalog)))?, first_user))
     }
 

@@ -148,7 +148,7 @@ pub(super) struct Entry {
     /// Empty for everywhere.
     pub(super) from: Vec<IpNet>,
     pub(super) effect: Effect,
-    /// The policy's place in the file, from 0.
+    /// The policy's place among all, from 0.
     pub(super) index: usize,
 }
 
@@ -167,7 +167,7 @@ impl Entry {
 /// What the policies say about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The policy with this place in the file decides.
+    /// The policy with this place among all decides.
     Policy(Effect, usize),
     /// No policy applies: it is denied.
     None,

@@ -1,4 +1,4 @@
-//! Secrets are sealed in the file of users with a key from a file of its own. A signature can only be checked with the
+//! Secrets are kept sealed with a key from a file of its own. A signature can only be checked with the
 //! secret itself, so that a hash of it would not do.
 
 use std::fs;

@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind};
 
 const MAX_USERS: usize = 10_000;
 const MAX_POLICIES: usize = 100_000;
+/// Policies of one user: a change writes all of them.
+const MAX_POLICIES_OF_USER: usize = 1_000;
 /// Bytes of a user's name, a name in a certificate, and a resource.
 const MAX_NAME: usize = 255;
 /// Bytes of a secret.
@@ -72,7 +74,7 @@ pub enum UserKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyEntry {
-    /// Its number: in a file its place, from 1 on; in the catalog one that no other policy gets.
+    /// Its number: in a file its place, from 1 on; in the catalog one that no other policy gets while the proxy runs.
     #[serde(skip)]
     pub number: u32,
     /// The user whom it concerns.
@@ -293,6 +295,12 @@ impl Tables {
         }
         if self.policies.len() >= MAX_POLICIES {
             return Err(bad(format!("there are {MAX_POLICIES} policies, and no more are possible")));
+        }
+        if self.policies.iter().filter(|other| other.user == policy.user).count() >= MAX_POLICIES_OF_USER {
+            return Err(bad(format!(
+                "{} has {MAX_POLICIES_OF_USER} policies, and no more are possible",
+                policy.user
+            )));
         }
         let PolicyEntry { user, mut actions, from, effect, .. } = policy;
         let mut seen = Vec::new();

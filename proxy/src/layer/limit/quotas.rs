@@ -358,7 +358,8 @@ fn check(quota: &Quota, has_users: bool) -> Result<(), String> {
     quota.check().map_err(wrong)?;
     if quota.needs_users() && !has_users {
         return Err(wrong(
-            "without access control (access.file or access.brokers), there are no users".to_owned(),
+            "without access control (access.file, access.catalog or access.brokers), there are no users"
+                .to_owned(),
         ));
     }
     Ok(())

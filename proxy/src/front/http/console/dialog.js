@@ -65,9 +65,9 @@ export function confirm({ title, text, action, name, danger = true, carryOut }) 
   return open({ title, content, action, danger, carryOut: check });
 }
 
-// Asks for values. `specs` are those of `fields`; `carryOut` gets the values by name.
+// Asks for values. `specs` are those of `fields`; `carryOut` gets the values by name, and the signal.
 export function ask({ title, text, specs, action, carryOut }) {
   const form = fields(specs);
   const content = [text && h('p', {}, text), h('div', { class: 'fields' }, form.elements)];
-  return open({ title, content, action, carryOut: () => carryOut(form.values()) });
+  return open({ title, content, action, carryOut: (closed) => carryOut(form.values(), closed) });
 }

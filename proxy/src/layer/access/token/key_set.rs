@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_secs(5 * 60);
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long a fetch may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long keys stay in force without a fetch that succeeds: nobody can have told in that time that one was withdrawn.
+/// How long keys stay in force while no fetch succeeds. An issuer can't withdraw a key in that time.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where a set of keys is published.
@@ -58,7 +58,7 @@ impl KeySet {
     async fn fetch(&self) -> Result<Vec<Key>, String> {
         let fetched = timeout(TIMEOUT, self.read()).await;
         let text = fetched.map_err(|_| format!("there is no answer within {} s", TIMEOUT.as_secs()))??;
-        keys::read(&text)
+        keys::published(&text)
     }
 
     async fn read(&self) -> Result<String, String> {
@@ -93,12 +93,11 @@ fn client() -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, Strin
 
 /// Fetches the set again and again, and at once when a key is missing. `hand_over` gets the keys whenever they are others.
 pub(super) async fn follow(set: KeySet, issuer: &str, missing_key: &Notify, hand_over: impl Fn(Vec<Key>)) {
-    let mut known: Vec<[u8; 32]> = Vec::new();
+    let mut known: Vec<Key> = Vec::new();
     let mut put = |keys: Vec<Key>| {
-        let digests: Vec<_> = keys.iter().map(|key| key.digest).collect();
-        if digests != known {
+        if keys.len() != known.len() || !keys.iter().zip(&known).all(|(key, known)| key.is_like(known)) {
             tracing::info!(issuer, keys = keys.len(), "the keys of an issuer have changed");
-            known = digests;
+            known.clone_from(&keys);
             hand_over(keys);
         }
     };
@@ -176,10 +175,14 @@ mod tests {
         let set =
             r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
         assert_eq!(fetched(answer("200 OK", set)).await, Ok(1));
+        // An issuer that publishes no key has withdrawn all.
+        for none in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}"#] {
+            assert_eq!(fetched(answer("200 OK", none)).await, Ok(0));
+        }
         for (answer, reason) in [
             (answer("302 Found", set), "the answer is 302"),
             (answer("500 Internal Server Error", set), "the answer is 500"),
-            (answer("200 OK", "<html>"), "no key"),
+            (answer("200 OK", "<html>"), "no JSON Web Key Set"),
             (answer("200 OK", &" ".repeat(2 << 20)), "longer than"),
             ("SSH-2.0-OpenSSH\r\n".to_owned(), "invalid HTTP"),
             (String::new(), "connection closed"),

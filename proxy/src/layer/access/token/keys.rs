@@ -41,6 +41,11 @@ impl Key {
         named && only && self.algorithms.contains(&algorithm)
     }
 
+    /// Whether the same tokens fit.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.id == other.id && self.only == other.only
+    }
+
     fn new(key: DecodingKey, algorithms: &'static [Algorithm]) -> Self {
         let digest = match key.kind() {
             DecodingKeyKind::SecretOrDer(bytes) => Sha256::digest(bytes),
@@ -84,9 +89,23 @@ pub(super) fn read(text: &str) -> Result<Vec<Key>, String> {
     }
 }
 
+/// The keys of a set that an issuer publishes. What can't be used is left out, so that keys that were withdrawn are withdrawn
+/// whatever else is in it.
+///
+/// # Errors
+/// It is no set of keys.
+pub(super) fn published(text: &str) -> Result<Vec<Key>, String> {
+    let set = parse(text)?;
+    let usable = set.keys.iter().filter(|jwk| signs(jwk)).filter_map(|jwk| of_jwk(jwk).ok().flatten());
+    Ok(usable.take(MAX_KEYS).collect())
+}
+
+fn parse(text: &str) -> Result<JwkSet, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON Web Key Set: {error}"))
+}
+
 fn of_set(text: &str) -> Result<Vec<Key>, String> {
-    let set: JwkSet =
-        serde_json::from_str(text).map_err(|error| format!("it is no JSON Web Key Set: {error}"))?;
+    let set = parse(text)?;
     let mut keys = Vec::new();
     for jwk in &set.keys {
         if let AlgorithmParameters::OctetKey(_) = jwk.algorithm {

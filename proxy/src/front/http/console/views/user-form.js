@@ -7,10 +7,12 @@ import { facts, h } from '../dom.js';
 const TYPES = [['normal', 'what policies allow'], ['super', 'everything']];
 const EFFECTS = [['allow', 'allow'], ['deny', 'deny']];
 const ACTIONS = ['pub', 'sub', 'all', 'create', 'update', 'delete', 'get', 'list'].map((action) => [action, action]);
-const CERTIFICATES = { name: 'certificates', label: 'Names in certificates', placeholder: 'none', hint: 'with commas between them' };
+const CERTIFICATES = { name: 'certificates', label: 'Names in certificates', placeholder: 'none', hint: 'with semicolons between them' };
 const RESOURCE = { name: 'resource', label: 'Resource', required: true, placeholder: 'Topic:orders' };
 const SECRET = { name: 'secret', label: 'Secret key', type: 'secret', autocomplete: 'new-password', hint: 'empty: the proxy makes one' };
 
+// Names in certificates may have commas.
+const names = (text) => (text ?? '').split(';').map((name) => name.trim()).filter((name) => name !== '');
 const words = (text) => (text ?? '').split(',').map((word) => word.trim()).filter((word) => word !== '');
 const known = (users) => h('datalist', {}, users.map(({ name }) => h('option', { value: name })));
 const whom = (users, value) => ({ name: 'user', label: 'User', required: true, value, list: known(users) });
@@ -25,53 +27,67 @@ function tellSecret({ name, secret }) {
   return inform({ title: 'A new secret key', content });
 }
 
+// Asks, and tells the secret that `make` has brought, also if the dialog was closed meanwhile: the old one is gone.
+async function askForSecret(question, make) {
+  let made;
+  const carryOut = async (values, closed) => {
+    made = await make(values);
+    if (closed.aborted) await tellSecret(made);
+  };
+  const done = await ask({ ...question, carryOut });
+  if (done) await tellSecret(made);
+  return done;
+}
+
 // Resolves to whether a user was added.
-export async function addUser() {
-  let added;
-  const done = await ask({
+export function addUser() {
+  const question = {
     title: 'New user',
     text: 'Clients sign in with the name as access key.',
     specs: [{ name: 'name', label: 'Name', required: true }, { name: 'type', label: 'May do', type: 'select', options: TYPES }, CERTIFICATES, SECRET],
     action: 'Add',
-    carryOut: async (values) => {
-      const body = { ...values, certificates: words(values.certificates), secret: values.secret || undefined };
-      added = await call('POST', '/v1/users', { body });
-    },
+  };
+  return askForSecret(question, (values) => {
+    const body = { ...values, certificates: names(values.certificates), secret: values.secret || undefined };
+    return call('POST', '/v1/users', { body });
   });
-  if (done) await tellSecret(added);
-  return done;
 }
 
+// What was not changed here is not sent: others may have changed it meanwhile.
 export function changeUser(user) {
+  const shown = { type: user.type, enabled: user.enabled, certificates: user.certificates.join('; ') || undefined };
   return ask({
     title: `User ${user.name}`,
     specs: [
       { name: 'type', label: 'May do', type: 'select', options: TYPES, value: user.type },
       { name: 'enabled', label: 'Enabled', type: 'check', value: user.enabled },
-      { ...CERTIFICATES, value: user.certificates.join(', ') },
+      { ...CERTIFICATES, value: shown.certificates },
     ],
     action: 'Save',
-    carryOut: (values) => call('PATCH', path`/v1/users/${user.name}`, { body: { ...values, certificates: words(values.certificates) } }),
+    carryOut: (values) => {
+      const body = Object.fromEntries(Object.entries(values).filter(([name, value]) => value !== shown[name]));
+      if ('certificates' in body) body.certificates = names(body.certificates);
+      return call('PATCH', path`/v1/users/${user.name}`, { body });
+    },
   });
 }
 
-export async function renewSecret(user) {
-  let renewed;
-  const done = await ask({
+export function renewSecret(user) {
+  const question = {
     title: `A new secret key for ${user.name}?`,
     text: 'The old one is refused at once, and what it has opened ends.',
     specs: [SECRET],
     action: 'Renew',
-    carryOut: async (values) => {
-      const secret = values.secret || undefined;
-      renewed = await call('POST', path`/v1/users/${user.name}/secret`, { body: { secret } });
-      if (user.name !== me()) return;
+  };
+  return askForSecret(question, async (values) => {
+    const secret = values.secret || undefined;
+    const renewed = await call('POST', path`/v1/users/${user.name}/secret`, { body: { secret } });
+    if (user.name === me()) {
       signIn(user.name, secret ?? renewed.secret);
       keepSignIn();
-    },
+    }
+    return renewed;
   });
-  if (done) await tellSecret(renewed);
-  return done;
 }
 
 export function removeUser({ name }) {
