@@ -22,9 +22,13 @@ use crate::layer::{
 /// Where users and policies are.
 #[derive(ClapArgs)]
 pub(super) struct Place {
-    /// Use the users in the catalog of the proxy at this address (access.catalog in its configuration), and no file
+    /// Use the users in the catalog of the proxy at this address (access.catalog in its configuration), and no file;
+    /// https://HOST:PORT uses TLS
     #[arg(long, value_name = "HOST:PORT")]
     server: Option<String>,
+    /// With --server: use TLS, and trust the certificates in this file (PEM), instead of those that the machine trusts
+    #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// With --server: a super user
     #[arg(long, value_name = "NAME", requires = "secret_key", env = "ROCKETMQ_THIN_PROXY_ACCESS_KEY")]
     access_key: Option<String>,
@@ -33,6 +37,7 @@ pub(super) struct Place {
         long,
         value_name = "SECRET",
         requires = "access_key",
+        allow_hyphen_values = true,
         env = "ROCKETMQ_THIN_PROXY_SECRET_KEY",
         hide_env_values = true
     )]
@@ -272,7 +277,7 @@ impl Place {
             return Ok(Source::File(AccessFile::new(&self.path, self.key.as_deref())));
         };
         let user = self.access_key.clone().zip(self.secret_key.clone());
-        Ok(Source::Proxy(Box::new(RemoteAdmin::connect(server, user).await?)))
+        Ok(Source::Proxy(Box::new(RemoteAdmin::connect(server, self.ca_file.as_deref(), user).await?)))
     }
 }
 

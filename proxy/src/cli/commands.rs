@@ -272,7 +272,7 @@ pub(super) struct Named {
 
 #[derive(ClapArgs)]
 pub(super) struct Server {
-    /// The address of the proxy
+    /// The address of the proxy; https://HOST:PORT uses TLS
     #[arg(
         long = "server",
         value_name = "HOST:PORT",
@@ -280,6 +280,9 @@ pub(super) struct Server {
         env = "ROCKETMQ_THIN_PROXY_SERVER"
     )]
     pub(super) address: String,
+    /// Use TLS, and trust the certificates in this file (PEM), instead of those that the machine trusts
+    #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CA_FILE")]
+    ca_file: Option<PathBuf>,
     /// The user, if the proxy has access control
     #[arg(long, value_name = "NAME", requires = "secret_key", env = "ROCKETMQ_THIN_PROXY_ACCESS_KEY")]
     access_key: Option<String>,
@@ -288,6 +291,7 @@ pub(super) struct Server {
         long,
         value_name = "SECRET",
         requires = "access_key",
+        allow_hyphen_values = true,
         env = "ROCKETMQ_THIN_PROXY_SECRET_KEY",
         hide_env_values = true
     )]
@@ -301,7 +305,7 @@ impl Server {
     /// Connects to the proxy.
     pub(super) async fn connect(&self) -> Result<RemoteAdmin, RemoteError> {
         let user = self.access_key.clone().zip(self.secret_key.clone());
-        RemoteAdmin::connect(&self.address, user).await
+        RemoteAdmin::connect(&self.address, self.ca_file.as_deref(), user).await
     }
 }
 

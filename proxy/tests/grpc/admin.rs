@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use rocketmq_thin_proxy::front::grpc::RemoteAdmin;
+use rocketmq_thin_proxy::front::port::TlsMode;
+
 use crate::support::Proxy;
 
 pub(crate) async fn run(proxy: &Proxy, arguments: &[&str], input: &str) -> Output {
@@ -117,9 +120,7 @@ async fn administration_on_an_address_of_its_own_is_served_there_only() {
     let proxy = Proxy::configured(|config| config.admin_listen = Some("127.0.0.1:0".to_owned())).await;
     let admin_address = proxy.admin_address.expect("an address");
     let list = async |address: std::net::SocketAddr| {
-        let mut admin = rocketmq_thin_proxy::front::grpc::RemoteAdmin::connect(&address.to_string(), None)
-            .await
-            .expect("a connection");
+        let mut admin = RemoteAdmin::connect(&address.to_string(), None, None).await.expect("a connection");
         admin.topics().await
     };
     let refused = list(proxy.address).await.expect_err("a refusal");
@@ -130,4 +131,25 @@ async fn administration_on_an_address_of_its_own_is_served_there_only() {
     let beat = crate::support::request(rocketmq_thin_proto::v2::HeartbeatRequest::default());
     let refused = messaging.heartbeat(beat).await.expect_err("a refusal");
     assert_eq!(refused.code(), tonic::Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn commands_may_use_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+    std::fs::write(&certificate, made.cert.pem()).expect("written");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+    let proxy = Proxy::configured(|config| {
+        config.tls.mode = TlsMode::Required;
+        config.tls.certificate = Some(certificate.clone());
+        config.tls.key = Some(key);
+    })
+    .await;
+    let ca_file = certificate.to_str().expect("a path");
+    let created = run(&proxy, &["topic", "create", "orders", "--ca-file", ca_file], "").await;
+    assert!(created.status.success(), "{}", text(&created.stderr));
+    let connect = async |server: &str| RemoteAdmin::connect(server, None, None).await.map(drop);
+    let untrusted = connect(&format!("https://{}", proxy.address)).await.expect_err("a refusal").to_string();
+    assert!(untrusted.contains("certificate"), "{untrusted}");
 }

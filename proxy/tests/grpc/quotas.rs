@@ -213,7 +213,8 @@ async fn a_delayed_request_waits_for_its_turn_and_is_carried_out_before_a_shutdo
     let first = client.send_message(send()).await.expect("an answer").into_inner();
     assert_eq!(code(first.status), pb::Code::Ok);
     let mut delayed = Box::pin(client.send_message(send()));
-    let mut administrator = RemoteAdmin::connect(&proxy.address.to_string(), None).await.expect("a proxy");
+    let mut administrator =
+        RemoteAdmin::connect(&proxy.address.to_string(), None, None).await.expect("a proxy");
     loop {
         assert!(futures::poll!(&mut delayed).is_pending());
         if administrator.quotas().await.expect("quotas")[0].delayed == 1 {

@@ -130,7 +130,7 @@ async fn updates_at_the_same_time_do_not_overwrite_each_other() {
         join_all(fields.map(|field| {
             let (values, server) = (values.clone(), proxy.address.to_string());
             async move {
-                let mut admin = RemoteAdmin::connect(&server, None).await.expect("a connection");
+                let mut admin = RemoteAdmin::connect(&server, None, None).await.expect("a connection");
                 let update = GroupUpdate { values: values.as_ref().clone(), fields: vec![field] };
                 admin.update_group(update).await.expect("updated");
             }

@@ -1,5 +1,8 @@
 //! The client of administration, for the subcommands.
 
+use std::error::Error as _;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rocketmq_thin_proto::thin as pb;
@@ -7,7 +10,7 @@ use rocketmq_thin_proto::thin::admin_client::AdminClient;
 use rocketmq_thin_proto::v2;
 use thiserror::Error;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error as TransportError};
 use tonic::{Code, Status};
 
 use super::admin::{group, group_config, topic, topic_config};
@@ -43,18 +46,44 @@ type SignedChannel = InterceptedService<Channel, Signer>;
 #[derive(Debug, Error)]
 pub enum RemoteError {
     /// No proxy can be reached at this address.
-    #[error("cannot reach a proxy at {0}; is it running there? --server HOST:PORT names another address")]
-    Unreachable(String),
+    #[error(
+        "cannot reach a proxy at {0} ({1}); is it running there? --server HOST:PORT names another address, and \
+         https://HOST:PORT one with TLS"
+    )]
+    Unreachable(String, String),
+    /// The certificates to trust can't be read.
+    #[error("cannot read the certificates in {}: {reason}", file.display())]
+    Certificates {
+        /// Where they should be.
+        file: PathBuf,
+        /// Why not.
+        reason: io::Error,
+    },
     /// The proxy refused.
     #[error("{}{}", .0.message(), hint(.0))]
     Refused(#[from] Status),
+}
+
+/// An error and what led to it.
+fn with_causes(error: &TransportError) -> String {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
 /// What to do about a refusal, where its text doesn't say it.
 fn hint(status: &Status) -> &'static str {
     match status.code() {
         Code::NotFound if status.message().contains("dead letter") => "",
-        Code::NotFound if ["user ", "there "].iter().any(|start| status.message().starts_with(start)) => "",
+        Code::NotFound
+            if ["user ", "there are no users"].iter().any(|start| status.message().starts_with(start)) =>
+        {
+            ""
+        }
         Code::NotFound if status.message().contains("quota") => "; `quota list` shows which there are",
         Code::PermissionDenied => {
             "; --access-key and --secret-key, or ROCKETMQ_THIN_PROXY_ACCESS_KEY and ROCKETMQ_THIN_PROXY_SECRET_KEY, name \
@@ -81,13 +110,34 @@ impl RemoteError {
 }
 
 impl RemoteAdmin {
-    /// Connects to `host:port`, as this user with this secret if they are given.
+    /// Connects to `host:port`, as this user with this secret if they are given. With TLS to `https://host:port`, and if there is a
+    /// file of certificates (PEM) that are trusted instead of those that the machine trusts.
     ///
     /// # Errors
-    /// `Unreachable`.
-    pub async fn connect(server: &str, user: Option<(String, String)>) -> Result<Self, RemoteError> {
-        let unreachable = |_| RemoteError::Unreachable(server.to_owned());
-        let endpoint = Endpoint::from_shared(format!("http://{server}")).map_err(unreachable)?;
+    /// `Unreachable`, `Certificates`.
+    pub async fn connect(
+        server: &str,
+        ca_file: Option<&Path>,
+        user: Option<(String, String)>,
+    ) -> Result<Self, RemoteError> {
+        let unreachable =
+            |error: TransportError| RemoteError::Unreachable(server.to_owned(), with_causes(&error));
+        let address = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
+        let is_secure = ca_file.is_some() || server.starts_with("https://");
+        let scheme = if is_secure { "https" } else { "http" };
+        let uri = format!("{scheme}://{}", address.unwrap_or(server));
+        let mut endpoint = Endpoint::from_shared(uri).map_err(unreachable)?;
+        if is_secure {
+            let tls = match ca_file {
+                Some(file) => {
+                    let pem = std::fs::read(file)
+                        .map_err(|reason| RemoteError::Certificates { file: file.to_owned(), reason })?;
+                    ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+                }
+                None => ClientTlsConfig::new().with_native_roots(),
+            };
+            endpoint = endpoint.tls_config(tls).map_err(unreachable)?;
+        }
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(unreachable)?;
         let channel = InterceptedService::new(channel, Signer::new(user));
         let server = v2::admin_client::AdminClient::new(channel.clone());

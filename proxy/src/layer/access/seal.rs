@@ -30,8 +30,13 @@ impl Secret {
     /// A random secret, and its text to be told once.
     #[must_use]
     pub fn random() -> (Self, String) {
-        let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
-        (Self::new(&text), text)
+        loop {
+            let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
+            // Programs that get it as an argument would take it for an option.
+            if !text.starts_with('-') {
+                return (Self::new(&text), text);
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
