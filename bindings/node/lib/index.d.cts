@@ -212,7 +212,10 @@ export interface ReceiveOptions extends CallOptions {
   readonly maxMessages?: number | undefined;
   /** How long the deliveries are invisible to other consumers (30000). Servers allow 10 seconds to 12 hours. */
   readonly invisibleMs?: number | undefined;
-  /** How long to wait for the first message (20000). With 0, the server is asked once, and returns what it has. */
+  /**
+   * How long to wait for the first message (20000). With 0, it returns what has arrived already, and what comes then goes to
+   * a later receive.
+   */
   readonly awaitMs?: number | undefined;
 }
 

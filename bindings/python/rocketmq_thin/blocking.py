@@ -348,8 +348,8 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
             max_messages: The maximum number of messages, 1 or more; servers return at most 32. Default: 32.
             invisible_duration: How long the messages are hidden from other consumers before they are delivered
                 again; servers allow 10 s to 12 h. Default: 30 s.
-            await_duration: How long to wait for the first message. With 0, the server is asked once, and returns what it
-                has. Default: 20 s.
+            await_duration: How long to wait for the first message. With 0, it returns what has arrived already, and what
+                comes then goes to a later receive. Default: 20 s.
         """
         operation = self._handle.receive(
             max_messages=max_messages,

@@ -46,8 +46,8 @@ internal constructor(
      * @param maxMessages the maximum number of deliveries, 1 or more (32). Servers return at most 32.
      * @param invisibleDuration how long the deliveries are invisible to other consumers (30 s). Servers allow 10 s to
      *   12 h.
-     * @param awaitDuration how long to wait for the first message (20 s). With zero, the server is asked once, and returns
-     *   what it has.
+     * @param awaitDuration how long to wait for the first message (20 s). With zero, it returns what
+     *   has arrived already, and what comes then goes to a later receive.
      * @throws RocketMQException if the server refuses the call or cannot be reached
      */
     suspend fun receive(
