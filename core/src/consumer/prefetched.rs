@@ -267,11 +267,16 @@ impl Prefetched {
             let expired = {
                 let mut state = self.state.lock();
                 let untouched = state.touched.map_or(Duration::MAX, |touched| touched.elapsed());
-                state.idle |=
-                    state.waiting.iter().any(|entry| entry.stream.is_some() && entry.hold() <= untouched);
-                untouched
+                let (expired, waiting): (VecDeque<_>, _) =
+                    state.waiting.drain(..).partition(|entry| entry.hold() <= untouched);
+                state.waiting = waiting;
+                state.idle |= expired.iter().any(|entry| entry.stream.is_some());
+                expired
             };
-            self.give_back(|entry| entry.hold() <= expired).await;
+            if !expired.is_empty() {
+                tracing::debug!("the application takes no deliveries; those that wait for it are given back");
+                self.leases.give_back(expired.into_iter().map(|entry| entry.delivery.lease).collect()).await;
+            }
         }
     }
 
