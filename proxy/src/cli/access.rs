@@ -11,9 +11,10 @@ use thiserror::Error;
 
 use super::access_reports::{NewSecret, PolicyLine, PolicyList, UserList, Verdict};
 use super::access_source::Source;
+use super::commands::Connection;
 use super::output::{Done, show};
 use crate::error::Error as Refusal;
-use crate::front::grpc::{RemoteAdmin, RemoteError};
+use crate::front::grpc::RemoteError;
 use crate::layer::{
     AccessError, AccessFile, Action, Asked, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind,
     UserUpdate,
@@ -26,22 +27,8 @@ pub(super) struct Place {
     /// https://HOST:PORT uses TLS
     #[arg(long, value_name = "HOST:PORT")]
     server: Option<String>,
-    /// With --server: use TLS, and trust the certificates in this file (PEM), instead of those that the machine trusts
-    #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CA_FILE")]
-    ca_file: Option<PathBuf>,
-    /// With --server: a super user
-    #[arg(long, value_name = "NAME", requires = "secret_key", env = "ROCKETMQ_THIN_PROXY_ACCESS_KEY")]
-    access_key: Option<String>,
-    /// With --server: their secret; better given by the environment, where other users of the machine don't see it
-    #[arg(
-        long,
-        value_name = "SECRET",
-        requires = "access_key",
-        allow_hyphen_values = true,
-        env = "ROCKETMQ_THIN_PROXY_SECRET_KEY",
-        hide_env_values = true
-    )]
-    secret_key: Option<String>,
+    #[command(flatten)]
+    connection: Connection,
     /// The file of users and policies; the same as `access.file` in the configuration of the proxy
     #[arg(
         long = "access-file",
@@ -276,8 +263,7 @@ impl Place {
         let Some(server) = &self.server else {
             return Ok(Source::File(AccessFile::new(&self.path, self.key.as_deref())));
         };
-        let user = self.access_key.clone().zip(self.secret_key.clone());
-        Ok(Source::Proxy(Box::new(RemoteAdmin::connect(server, self.ca_file.as_deref(), user).await?)))
+        Ok(Source::Proxy(Box::new(self.connection.open(server).await?)))
     }
 }
 

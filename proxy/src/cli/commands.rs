@@ -280,6 +280,23 @@ pub(super) struct Server {
         env = "ROCKETMQ_THIN_PROXY_SERVER"
     )]
     pub(super) address: String,
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Server {
+    /// Connects to the proxy.
+    pub(super) async fn connect(&self) -> Result<RemoteAdmin, RemoteError> {
+        self.connection.open(&self.address).await
+    }
+}
+
+/// How a proxy is spoken to.
+#[derive(ClapArgs)]
+pub(super) struct Connection {
     /// Use TLS, and trust the certificates in this file (PEM), instead of those that the machine trusts
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CA_FILE")]
     ca_file: Option<PathBuf>,
@@ -296,16 +313,13 @@ pub(super) struct Server {
         hide_env_values = true
     )]
     secret_key: Option<String>,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
-impl Server {
-    /// Connects to the proxy.
-    pub(super) async fn connect(&self) -> Result<RemoteAdmin, RemoteError> {
+impl Connection {
+    /// Connects to the proxy at this address.
+    pub(super) async fn open(&self, address: &str) -> Result<RemoteAdmin, RemoteError> {
         let user = self.access_key.clone().zip(self.secret_key.clone());
-        RemoteAdmin::connect(&self.address, self.ca_file.as_deref(), user).await
+        RemoteAdmin::connect(address, self.ca_file.as_deref(), user).await
     }
 }
 

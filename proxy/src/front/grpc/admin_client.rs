@@ -1,6 +1,5 @@
 //! The client of administration, for the subcommands.
 
-use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::{
     admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
     admin_users,
 };
+use crate::error::causes;
 use crate::layer::{Asked, Explanation, ListedUser, NewUser, PolicyEntry, Quota, QuotaStatus, UserUpdate};
 use crate::log_level::LogLevel;
 use crate::processor::{
@@ -62,17 +62,6 @@ pub enum RemoteError {
     /// The proxy refused.
     #[error("{}{}", .0.message(), hint(.0))]
     Refused(#[from] Status),
-}
-
-/// An error and what led to it.
-fn with_causes(error: &TransportError) -> String {
-    let mut causes = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
-    if causes.is_empty() { error.to_string() } else { causes.join(": ") }
 }
 
 /// What to do about a refusal, where its text doesn't say it.
@@ -120,8 +109,7 @@ impl RemoteAdmin {
         ca_file: Option<&Path>,
         user: Option<(String, String)>,
     ) -> Result<Self, RemoteError> {
-        let unreachable =
-            |error: TransportError| RemoteError::Unreachable(server.to_owned(), with_causes(&error));
+        let unreachable = |error: TransportError| RemoteError::Unreachable(server.to_owned(), causes(&error));
         let address = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
         let is_secure = ca_file.is_some() || server.starts_with("https://");
         let scheme = if is_secure { "https" } else { "http" };

@@ -153,8 +153,8 @@ impl SideServices {
         if !self.services.contains(&service) {
             return Err(path.to_owned());
         }
-        let is_administration = ADMINISTRATION.contains(&service);
-        let administrator = is_administration.then(|| metadata::administrator(request.headers(), origin));
+        let administrator =
+            ADMINISTRATION.contains(&service).then(|| metadata::administrator(request.headers(), origin));
         let right = admin_rights::of(method);
         let refused = || {
             let administrator = administrator.as_ref()?;

@@ -336,11 +336,10 @@ impl Tables {
             return Err(bad(format!("a request has at most {MAX_LIST} policies")));
         }
         for policy in policies {
-            let PolicyEntry { user, resource, .. } = self.add_policy(policy)?;
-            let added = self.last_number;
-            self.policies.retain(|policy| {
-                policy.number == added || policy.user != user || policy.resource != resource
-            });
+            let resource = policy.resource.parse::<Pattern>().map_err(bad)?.to_string();
+            // Before the other is added: who has all policies that are possible may still change one.
+            self.policies.retain(|other| other.user != policy.user || other.resource != resource);
+            self.add_policy(policy)?;
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! The JSON Web Key Set that an issuer publishes, fetched over HTTP.
 
-use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::MAX_KEYS_FILE;
 use super::keys::{self, Key};
+use crate::error::causes;
 
 /// How often the set is fetched.
 const EVERY: Duration = Duration::from_secs(5 * 60);
@@ -70,7 +70,7 @@ impl KeySet {
             USER_AGENT,
             HeaderValue::from_static(concat!("rocketmq-thin-proxy/", env!("CARGO_PKG_VERSION"))),
         );
-        let answer = client()?.request(request).await.map_err(|error| with_causes(&error))?;
+        let answer = client()?.request(request).await.map_err(|error| causes(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("the answer is {}", answer.status()));
         }
@@ -132,17 +132,6 @@ pub(super) async fn follow(set: KeySet, issuer: &str, missing_key: &Notify, hand
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// An error and what led to it, which alone says what to do.
-fn with_causes(error: &hyper_util::client::legacy::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
