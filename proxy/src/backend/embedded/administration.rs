@@ -115,9 +115,9 @@ impl Administration for Broker {
         let (mut begun, mut truncated) = blocking(move || {
             let state = store.state()?;
             match wanted {
-                Some(topic) => begun_of(&state, vec![topic], group.id),
+                Some(topic) => Ok((begun_of(&state, vec![topic], group.id)?, false)),
                 // The group's keys lead to each of its lite topics.
-                None if is_bound => begun_of(&state, catalog.topics(), group.id),
+                None if is_bound => Ok((begun_of(&state, catalog.topics(), group.id)?, false)),
                 None => begun(&state, &catalog, group.id),
             }
         })
@@ -261,12 +261,8 @@ pub(super) fn of_queue(progress: &QueueProgress, (start, end): (u64, u64), now: 
     }
 }
 
-/// Those of the topics from which a group has received. None is left out. Reads the disk once for each.
-fn begun_of(
-    state: &Opened,
-    topics: Vec<Arc<Topic>>,
-    group: u32,
-) -> Result<(Vec<Arc<Topic>>, bool), ServiceError> {
+/// Those of the topics from which a group has received. Reads the disk once for each.
+fn begun_of(state: &Opened, topics: Vec<Arc<Topic>>, group: u32) -> Result<Vec<Arc<Topic>>, ServiceError> {
     let mut found = Vec::new();
     for topic in topics {
         if let Some(entry) = state.prefix(keys::group_topic(group, topic.id())).next() {
@@ -274,7 +270,7 @@ fn begun_of(
             found.push(topic);
         }
     }
-    Ok((found, false))
+    Ok(found)
 }
 
 /// The topics from which a group has received, and whether some were left out. Reads the disk once for each.
