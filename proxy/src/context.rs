@@ -1,4 +1,4 @@
-//! The client of a request: who it says it is, its address, and how long it waits.
+//! The context of a request: the client, its address and credentials, and its deadline.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,62 +8,62 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use strum::{IntoStaticStr, VariantArray};
 
-/// A wait ends this much before the client's deadline, so that the answer arrives in time.
+/// The time that is reserved for sending an answer: a wait ends this long before the client's deadline.
 const ANSWER_TIME: Duration = Duration::from_millis(40);
 
-/// What the rules know about a request besides its content. A front end fills it from what its protocol
-/// carries; headers that only the server may set are never taken from the client.
+/// The context of a request, which a front end fills in. Values that only the server may set are never taken from what the
+/// client sends.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The protocol that the request came by.
+    /// The protocol of the request.
     pub protocol: WireProtocol,
-    /// The client's own name for itself; never blank.
+    /// The client's id, which the client chooses; never blank.
     pub client_id: String,
-    /// The version the client claims, such as `5.0.7`; may be empty.
+    /// The version that the client reports, such as `5.0.7`; may be empty.
     pub client_version: String,
-    /// The language the client claims to be written in, such as `RUST`; may be empty.
+    /// The programming language that the client reports, such as `RUST`; may be empty.
     pub client_language: String,
-    /// The namespace the client works in; mostly empty.
+    /// The client's namespace; usually empty.
     pub namespace: String,
-    /// What the client sent to prove who it is. Nobody has checked it.
+    /// The credentials that the client sent, unchecked.
     pub credentials: Option<Box<Credentials>>,
-    /// The names in the client's certificate, whose authority the port has verified.
+    /// The names in the client's certificate, which the port has verified.
     pub certificate: Option<Arc<[String]>>,
-    /// Whether the proxy finishes on its own what a client began: access control has let that client in before.
+    /// Whether the proxy itself completes something that a client began. Access control has admitted that client before.
     pub is_admitted: bool,
-    /// Where it came in. None if the proxy does it on its own.
+    /// The entry point that accepted the request; `None` for requests of the proxy itself.
     pub entry: Option<Arc<EntryPoint>>,
-    /// Whether this carries on with a request of the client whose first part was counted before.
+    /// Whether this continues a client's request that was already counted against its quotas.
     pub is_continued: bool,
-    /// The client's address, `ip:port`, by the socket or by a PROXY protocol header.
+    /// The client's address, `ip:port`, from the socket or a PROXY protocol header.
     pub peer: Arc<str>,
-    /// When the request came in.
+    /// When the request was received.
     pub received: Instant,
-    /// When the client stops waiting, if it said so.
+    /// When the client stops waiting; `None` if it did not say.
     pub deadline: Option<Instant>,
 }
 
-/// Where the requests of a connection come from.
+/// The origin of the requests of a connection.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The client's address, `ip:port`.
     pub peer: Arc<str>,
-    /// The names in its certificate.
+    /// The names in the client's certificate; `None` if it has none.
     pub certificate: Option<Arc<[String]>>,
-    /// Where it was accepted.
+    /// The entry point that accepted the connection.
     pub entry: Arc<EntryPoint>,
 }
 
-/// An address that the proxy listens on, as layers and rules see it.
+/// An address that the proxy listens on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EntryPoint {
-    /// Its name in the configuration, and in metrics.
+    /// The entry's name in the configuration and in metrics.
     pub name: Box<str>,
-    /// Whether everybody may do everything here, whatever access control says elsewhere.
+    /// Whether access control is off at this entry, so that everybody may do everything.
     pub is_trusted: bool,
 }
 
-/// The protocol of a request. Its name is the text of metrics and logs.
+/// The protocol of a request. The variants' names are used in metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum WireProtocol {
@@ -75,55 +75,55 @@ pub enum WireProtocol {
     Http,
 }
 
-/// What a client sent to prove who it is, verbatim and unchecked.
+/// The credentials that a client sent, verbatim and unchecked.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Scheme, access key and signature, as in the `authorization` header of gRPC.
+    /// Scheme, access key and signature, as in the `authorization` header of gRPC; empty if there are none.
     pub authorization: String,
-    /// What the signature covers.
+    /// The text that the signature covers, or what the client sent instead of a signature.
     pub signed: Signed,
-    /// A session token: a JWT; empty if there is none.
+    /// A session token, which is a JWT; empty if there is none.
     pub session_token: String,
 }
 
 impl Credentials {
-    /// Whether there is nothing but a session token beside which others would count.
+    /// Whether the client sent a session token where it could have sent a signature, and no signature.
     #[must_use]
     pub fn is_token_only(&self) -> bool {
-        let signs = matches!(self.signed, Signed::Nothing { .. } | Signed::Token);
-        !signs && self.authorization.is_empty()
+        let never_signs = matches!(self.signed, Signed::Nothing { .. } | Signed::Token);
+        !never_signs && self.authorization.is_empty()
     }
 }
 
-/// What a client signed.
+/// The text that a client's signature covers.
 #[derive(Clone)]
 pub enum Signed {
-    /// The text of a time, as in gRPC.
+    /// A time as text, as in gRPC.
     Time(String),
     /// The request, as in the remoting protocol.
     Request {
-        /// The values of its fields, in the order of their names.
+        /// The values of the request's fields, ordered by field name.
         fields: String,
-        /// Its body.
+        /// The request's body.
         body: Bytes,
     },
-    /// Nothing: it sent its secret, as in the basic authentication of HTTP.
+    /// The client sent its secret instead of a signature, as in the basic authentication of HTTP.
     Nothing {
-        /// Who it says it is.
+        /// The user.
         user: String,
         /// The secret.
         secret: String,
     },
-    /// Nothing: it sent a session token, and says nothing else of itself.
+    /// The client sent only a session token.
     Token,
 }
 
-/// The host of a peer, without its port: connections of one client differ in their ports.
+/// The host of a peer, without the port, which differs among the connections of one client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// An address. An IPv4 address mapped to IPv6 is that IPv4 address, and all loopback addresses are the same.
+    /// An IP address. IPv4 addresses mapped to IPv6 are converted to IPv4, and all loopback addresses count as the same.
     Ip(IpAddr),
-    /// What can't be read as an address.
+    /// A peer's name that is not an IP address.
     Other(Arc<str>),
 }
 
@@ -139,25 +139,25 @@ impl Context {
         }
     }
 
-    /// Whether it came in where everybody may do everything.
+    /// Whether access control is off at the entry that accepted the request.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.entry.as_ref().is_some_and(|entry| entry.is_trusted)
     }
 
-    /// The name of the entry that it came in at.
+    /// The name of the entry that accepted the request; `None` for requests of the proxy itself.
     #[must_use]
     pub fn entry_name(&self) -> Option<&str> {
         self.entry.as_ref().map(|entry| &*entry.name)
     }
 
-    /// How long the client still waits, if it said so.
+    /// The time that is left until the client's deadline; `None` if it has none.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// When a wait of this length ends if it begins now, cut so that the answer still reaches the client.
+    /// The end of a wait that begins now. The wait is shortened so that the answer reaches the client before its deadline.
     #[must_use]
     pub fn end_of_wait(&self, wait: Duration) -> Instant {
         let ours = Instant::now() + wait;
@@ -165,14 +165,16 @@ impl Context {
         theirs.map_or(ours, |theirs| theirs.min(ours))
     }
 
-    /// When to stop working on this request: at the client's deadline, or `longest` after it came in.
+    /// The deadline for working on this request: the client's deadline, or `max` after the request was received if that is
+    /// earlier.
     #[must_use]
-    pub fn deadline_within(&self, longest: Duration) -> Instant {
-        let ours = self.received + longest;
+    pub fn deadline_within(&self, max: Duration) -> Instant {
+        let ours = self.received + max;
         self.deadline.map_or(ours, |theirs| theirs.min(ours))
     }
 
-    /// Something that the proxy does now on its own for the client of a connection, such as giving back what it had.
+    /// The context of a request that the proxy itself makes now on behalf of the client of a connection, such as giving back
+    /// the client's deliveries.
     #[must_use]
     pub fn of_connection(protocol: WireProtocol, client_id: &str, peer: &Arc<str>) -> Self {
         Self {
@@ -192,7 +194,7 @@ impl Context {
         }
     }
 
-    /// A request of this client that came in now, from nowhere, without a deadline.
+    /// The context of a request of this client that is received now, without an entry and a deadline.
     #[cfg(test)]
     pub(crate) fn of_client(client_id: &str) -> Self {
         Self {
@@ -202,7 +204,7 @@ impl Context {
     }
 }
 
-/// Shows what was sent, but neither signatures nor tokens.
+/// Shows only the scheme, because logs must not contain signatures and tokens.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.authorization.split(' ').next().unwrap_or_default();
@@ -215,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_cut_only_by_the_clients_deadline() {
+    fn a_wait_is_shortened_only_by_the_clients_deadline() {
         let now = Instant::now();
         let context = |deadline| Context { deadline, ..Context::of_client("c") };
         let wait = Duration::from_secs(10);

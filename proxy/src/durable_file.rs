@@ -1,4 +1,4 @@
-//! Small files that survive a power loss. Only their owner may read them.
+//! Writes small files that survive a power loss. Only their owner may read them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,32 +6,32 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// Writes a file in one step: readers find the old content or the new one.
+/// Writes or replaces a file atomically: readers see either the old or the new content.
 ///
 /// # Errors
-/// Errors of the system. The old content is still there.
+/// Errors of the file system. The old content is then unchanged.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    written(path, content)?.persist(path)?;
+    write_temporary(path, content)?.persist(path)?;
     sync(folder(path))
 }
 
-/// Writes a new file in one step.
+/// Creates a file atomically.
 ///
 /// # Errors
-/// `AlreadyExists`, and errors of the system.
+/// `AlreadyExists`, and other errors of the file system.
 pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    written(path, content)?.persist_noclobber(path)?;
+    write_temporary(path, content)?.persist_noclobber(path)?;
     sync(folder(path))
 }
 
-fn written(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
+fn write_temporary(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     let mut file = NamedTempFile::new_in(folder(path))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
 }
 
-// Without this a power loss may undo the renaming.
+// Without this, a power loss may undo the renaming.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

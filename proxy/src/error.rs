@@ -1,4 +1,4 @@
-//! Why a request is refused, in domain terms. Each front end turns it into its protocol's answer.
+//! Errors of requests, independent of the protocol. Each front end converts them to its protocol's answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,71 +7,71 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// A refusal with its reason.
+/// The error of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Which rule was broken, or what failed.
+    /// The kind of error.
     pub kind: ErrorKind,
-    /// One sentence for the client's user.
+    /// A sentence for the client's user.
     pub message: String,
-    /// How long the client should wait before it tries again, if that is known.
+    /// How long the client should wait before it tries again; `None` if unknown.
     pub retry_after: Option<Duration>,
 }
 
-/// Which rule was broken, or what failed. Its name is the text of metrics and logs.
+/// The kind of an error. The variants' names are used in metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ErrorKind {
     /// The request is invalid, and no other kind applies.
     BadRequest,
-    /// An invalid topic name.
+    /// The topic's name is invalid.
     IllegalTopic,
-    /// An invalid group name, or a group that is not for this client.
+    /// The group's name is invalid, the group does not exist, or it is for clients of another type.
     IllegalGroup,
-    /// A message's tag.
+    /// A message's tag is invalid.
     IllegalTag,
-    /// A message's key.
+    /// A message's key is invalid.
     IllegalKey,
-    /// A message's group.
+    /// A message group is invalid.
     IllegalMessageGroup,
-    /// A property's key or value.
+    /// The key or value of a property is invalid.
     IllegalPropertyKey,
-    /// A message's id.
+    /// A message's id is invalid.
     IllegalMessageId,
-    /// A filter that can't be parsed.
+    /// The filter expression can't be parsed.
     IllegalFilter,
-    /// An invisible time out of range.
+    /// The invisible time is out of range.
     IllegalInvisibleTime,
-    /// A delivery time too far ahead.
+    /// The delivery time is too far in the future, or not allowed for the message.
     IllegalDeliveryTime,
     /// The client's deadline leaves no time to wait for messages.
     IllegalPollingTime,
-    /// A lite topic's name.
+    /// A lite topic's name is invalid.
     IllegalLiteTopic,
-    /// A receipt handle that is expired, not ours, or of another topic or group.
+    /// The receipt handle has expired, was not created by this server, or is of another topic or group.
     InvalidHandle,
-    /// A transaction id that is not ours, or is of another topic.
+    /// The transaction id was not created by this server, or is of another topic.
     InvalidTransactionId,
-    /// An offset that is not in its queue.
+    /// The offset is negative, or outside of the queue.
     IllegalOffset,
     /// The group has no offset in this queue yet.
     OffsetNotFound,
-    /// The topic does not take messages of this type.
+    /// The topic does not accept messages of this type.
     TypeMismatch,
-    /// The client did not send settings, or is of a type that may not do this.
+    /// The client did not send settings, or its type does not allow this request.
     UnknownClient,
-    /// A consumer's settings from a client that is no consumer. Its code is one of the server's failures, as with Apache's
-    /// proxy, though the mistake is the client's.
+    /// A client of another type sent a consumer's settings. As with Apache's proxy, clients get the code of an internal
+    /// error, although this is the client's mistake.
     NotAConsumer,
-    /// Messages that can't be in one request, or none.
+    /// The request contains no messages, or messages that can't be sent in one request.
     Corrupted,
-    /// No client id.
+    /// The request has no client id.
     ClientIdRequired,
-    /// It is not known who the client is.
+    /// The client is not authenticated.
     Unauthorized,
-    /// It is known who the client is, and that it may not do this. RocketMQ's protocols have one code for both.
+    /// The client is authenticated, but has no right to do this. RocketMQ's protocols have one code for both.
     AccessDenied,
-    /// The topic or group does not allow this.
+    /// The topic or group does not allow this operation.
     Forbidden,
     /// The topic does not exist.
     TopicNotFound,
@@ -81,42 +81,42 @@ pub enum ErrorKind {
     UserNotFound,
     /// The policy of access control does not exist.
     PolicyNotFound,
-    /// A body above the limit.
+    /// A message's body is too large.
     BodyTooLarge,
-    /// No body.
+    /// A message has no body.
     BodyEmpty,
-    /// Properties above a limit.
+    /// A message's properties are too large or too many.
     PropertiesTooLarge,
     /// The topic, the group or the user exists already.
     AlreadyExists,
-    /// The broker keeps no more lite topics.
+    /// The broker's limit of lite topics is reached.
     LiteTopicQuota,
     /// The client may not subscribe to more lite topics.
     LiteSubscriptionQuota,
     /// The proxy or the broker is overloaded.
     Busy,
-    /// The backend failed, or can't be reached.
+    /// The backend failed, or is unavailable.
     Internal,
-    /// Not supported.
+    /// The backend or the proxy does not support the request.
     NotImplemented,
-    /// No answer in time.
+    /// The backend did not answer in time.
     Timeout,
 }
 
 impl Error {
-    /// A refusal of this kind.
+    /// Creates an error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), retry_after: None }
     }
 
-    /// The refusal of a topic without a route.
+    /// The error for a topic without a route.
     #[must_use]
     pub fn topic_not_found(topic: &str) -> Self {
         let message = format!("No topic route info in name server for the topic: {topic}");
         Self::new(ErrorKind::TopicNotFound, message)
     }
 
-    /// A backend's error in a request about this topic.
+    /// Converts a backend's error in a request about this topic.
     #[must_use]
     pub fn on_topic(error: ServiceError, topic: &str) -> Self {
         match error.kind {
@@ -157,8 +157,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What led to an error, the nearest cause first; the error itself if nothing is said to have. Errors of connections say little
-/// without their causes.
+/// The texts of an error's causes, the nearest cause first; the text of the error itself if it has no cause. Errors of
+/// connections say little without their causes.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut causes = Vec::new();
     let mut cause = error.source();

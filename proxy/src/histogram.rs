@@ -1,25 +1,26 @@
-//! A histogram of durations that many threads add to.
+//! A histogram of durations, to which many threads can add concurrently.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the buckets, in seconds. The last bucket has none.
+/// The upper bounds of the buckets, in seconds. One more bucket has no upper bound.
 const BOUNDS: [f64; 16] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// Counts durations by length. Adding one takes two atomic additions.
+/// Counts durations by length. Adding a duration takes two atomic additions.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanoseconds: AtomicU64,
 }
 
-/// What a histogram has counted.
+/// The counts of a histogram at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistogramCounts {
-    /// Durations by their upper bound in seconds, each in one bucket. The last bound is infinite.
+    /// The upper bound of each bucket in seconds, and the number of durations in it. Each duration is in one bucket. The last
+    /// bound is infinite.
     pub buckets: Vec<(f64, u64)>,
-    /// All of them together, in seconds.
+    /// The sum of all durations, in seconds.
     pub sum: f64,
 }
 
@@ -33,7 +34,7 @@ impl Histogram {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// What it has counted so far.
+    /// The current counts.
     #[must_use]
     pub fn counts(&self) -> HistogramCounts {
         let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
@@ -46,7 +47,7 @@ impl Histogram {
 }
 
 impl HistogramCounts {
-    /// How many durations there are.
+    /// The number of all durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()

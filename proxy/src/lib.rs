@@ -1,4 +1,4 @@
-//! The reference proxy of rocketmq-thin, as a library: what the binary `rocketmq-thin-proxy` is made of.
+//! The reference proxy of rocketmq-thin, as a library for the binary `rocketmq-thin-proxy` and its tests.
 //!
 //! ```text
 //! main -> cli -> app: config -> backend -> processor -> layers -> front end -> run

@@ -1,13 +1,13 @@
-//! How much the program logs, as an administrator may change it while it runs.
+//! The log level, which an administrator can change at run time.
 
-/// How much the program logs.
+/// The log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogLevel {
     /// Errors only.
     Error,
-    /// Errors, and what needs attention.
+    /// Errors and warnings.
     Warn,
-    /// Also what happens normally.
+    /// Also normal events.
     Info,
     /// Also details for developers.
     Debug,
@@ -16,7 +16,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// Its name in a configuration.
+    /// The level's name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,25 +29,25 @@ impl LogLevel {
     }
 }
 
-/// Changes how much is logged, by a function of the program that set up the log.
-pub struct LogControl(Option<Change>);
+/// Changes the log level, with a function of the program that has set up the log.
+pub struct LogControl(Option<SetLevel>);
 
-type Change = Box<dyn Fn(LogLevel) -> Result<(), String> + Send + Sync>;
+type SetLevel = Box<dyn Fn(LogLevel) -> Result<(), String> + Send + Sync>;
 
 impl LogControl {
-    /// A control that calls this function.
-    pub fn new(change: impl Fn(LogLevel) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(change)))
+    /// A control that calls this function with the new level.
+    pub fn new(set_level: impl Fn(LogLevel) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(set_level)))
     }
 
-    /// A control of a log that can't be changed.
+    /// A control for a log whose level can't be changed.
     #[must_use]
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Changes the level; `None` if that is not possible.
+    /// Changes the level; `None` if the level can't be changed.
     pub(crate) fn set(&self, level: LogLevel) -> Option<Result<(), String>> {
-        self.0.as_ref().map(|change| change(level))
+        self.0.as_ref().map(|set_level| set_level(level))
     }
 }

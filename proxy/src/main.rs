@@ -1,4 +1,4 @@
-//! `rocketmq-thin-proxy`: the binary.
+//! The binary `rocketmq-thin-proxy`.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! Patterns for names in the configuration.
+//! Patterns with `*` for names in the configuration.
 
-/// Whether a text matches a pattern in which `*` stands for any characters.
+/// Whether a text matches a pattern. In the pattern, `*` stands for any number of any characters.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };

@@ -1,4 +1,4 @@
-//! Declarations of topics and groups: in the configuration, in a file for `apply`, and over HTTP.
+//! The form in which topics and groups are declared: in the configuration, in files for `apply`, and over HTTP.
 
 mod start;
 
@@ -21,14 +21,14 @@ pub struct Catalog {
     pub groups: Vec<GroupSpec>,
 }
 
-/// A topic. Only its name must be given.
+/// A topic. Only the name is required.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TopicSpec {
-    /// Its name.
+    /// The topic's name.
     pub name: String,
-    /// The type of its messages.
+    /// The type of the topic's messages.
     #[serde(default, rename = "type")]
     pub kind: TopicType,
     /// The number of queues; 8 by default.
@@ -40,18 +40,18 @@ pub struct TopicSpec {
     /// The number of queues for writing, if it differs from `queues`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_queues: Option<i32>,
-    /// Its permissions.
+    /// The operations that are allowed on the topic.
     #[serde(default)]
     pub perm: Perm,
     /// How long a lite topic is kept after its last use, in a topic of type `lite`; for ever by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
     pub lite_expiration: Option<Duration>,
-    /// How long its messages are kept; by default, as the broker's configuration says.
+    /// How long messages are kept; by default, as set in the broker's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
     pub retention: Option<Duration>,
-    /// The most bytes of messages that it keeps, 0 for no limit; by default, as the broker's configuration says.
+    /// The most bytes of messages that are kept, 0 for no limit; by default, as set in the broker's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
 }
@@ -70,17 +70,17 @@ pub enum TopicType {
     Delay,
     /// Messages of transactions.
     Transaction,
-    /// Normal, fifo, delay and transaction messages.
+    /// Messages of the types normal, fifo, delay and transaction.
     Mixed,
     /// Messages with a priority.
     Priority,
     /// Messages of lite topics.
     Lite,
-    /// No known type: nothing can be sent.
+    /// The type is unknown, and no messages can be sent.
     Unspecified,
 }
 
-/// The permissions of a topic.
+/// The operations that are allowed on a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
@@ -88,43 +88,43 @@ pub enum Perm {
     /// Sending and receiving.
     #[default]
     Rw,
-    /// Receiving.
+    /// Receiving only.
     R,
-    /// Sending.
+    /// Sending only.
     W,
-    /// Nothing.
+    /// Neither sending nor receiving.
     None,
 }
 
-/// A consumer group. Only its name must be given.
+/// A consumer group. Only the name is required.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GroupSpec {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// Whether it consumes in order.
+    /// Whether the group consumes in order.
     #[serde(default)]
     pub fifo: bool,
-    /// Whether it may consume.
+    /// Whether the group may consume.
     #[serde(default = "yes")]
     pub consume: bool,
-    /// Deliveries after the first, before a message becomes a dead letter.
-    #[serde(default = "retries")]
+    /// The number of deliveries after the first one before a message becomes a dead letter.
+    #[serde(default = "default_max_retries")]
     pub max_retries: i32,
-    /// The pauses between deliveries; 1 s, 5 s, … 2 h by default.
+    /// The pauses between the deliveries of a message; 1 s, 5 s, … 2 h by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
-    /// The topic of type `lite` that it is bound to.
+    /// The topic of type `lite` to which the group is bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lite_bind_topic: Option<String>,
     /// The most lite topics that a client may subscribe to.
-    #[serde(default = "lite_quota")]
+    #[serde(default = "default_lite_quota")]
     pub lite_quota: i32,
-    /// Whether a lite topic has one subscriber at a time. A later one takes it over.
+    /// Whether a lite topic has one subscriber at a time. A later subscriber takes it over.
     #[serde(default)]
     pub lite_exclusive: bool,
-    /// Where it begins in a topic that it has not received from; by default, as RocketMQ's groups.
+    /// Where the group starts in a topic from which it has not received yet; by default, as in RocketMQ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartSpec>,
 }
@@ -138,20 +138,20 @@ pub struct GroupSpec {
     expecting = "expected a list of pauses such as [\"1s\", \"30s\"], or a table of initial, max and multiplier"
 )]
 pub enum RetrySpec {
-    /// A list, whose last pause repeats: `["1s", "30s", "5m"]`.
+    /// A list of pauses, the last of which repeats: `["1s", "30s", "5m"]`.
     #[cfg_attr(feature = "http", schema(value_type = Vec<String>))]
     Table(#[serde(with = "pauses")] Vec<Duration>),
     /// Exponential growth: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
     Growing {
-        /// The first.
+        /// The first pause.
         #[serde(with = "humantime_serde")]
         #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
         initial: Duration,
-        /// The longest.
+        /// The longest pause.
         #[serde(with = "humantime_serde")]
         #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
         max: Duration,
-        /// The factor from one to the next.
+        /// The factor between a pause and the next one.
         multiplier: f32,
     },
 }
@@ -160,16 +160,16 @@ fn yes() -> bool {
     true
 }
 
-fn retries() -> i32 {
+fn default_max_retries() -> i32 {
     GroupConfig::DEFAULT_MAX_RETRIES
 }
 
-fn lite_quota() -> i32 {
+fn default_lite_quota() -> i32 {
     GroupConfig::DEFAULT_LITE_QUOTA
 }
 
 impl GroupSpec {
-    /// A group with all defaults.
+    /// A group with the default settings.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
         Self {
@@ -296,7 +296,7 @@ impl From<GroupConfig> for GroupSpec {
     }
 }
 
-/// Reads and writes a list of durations such as `30s`.
+/// Serializes a list of durations such as `30s`.
 mod pauses {
     use std::time::Duration;
 
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_and_toml_say_the_same() {
+    fn a_catalog_is_the_same_in_json_and_toml() {
         let toml = "[[topics]]\nname = 't'\nread_queues = 0\n[[groups]]\nname = 'g'\nretry = ['1s', '2500ms']\n\
                     [[groups]]\nname = 'h'\nretry = { initial = '5s', max = '2h', multiplier = 2.0 }\n";
         let json = r#"{"topics": [{"name": "t", "read_queues": 0}],

@@ -1,3 +1,5 @@
+//! The start position of a group in declarations.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -5,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::service::{GroupStart, time};
 
-/// Where a group begins in a topic that it has not received from: `earliest`, `latest`, or a time in RFC 3339.
+/// Where a group starts in a topic from which it has not received yet: `earliest`, `latest`, or a time in RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
@@ -23,10 +25,11 @@ impl FromStr for StartSpec {
             text => {
                 let at = humantime::parse_rfc3339_weak(text).map_err(|_| {
                     format!(
-                        "{text:?} is not earliest, latest, default or a time such as 2026-11-29T10:00:00Z"
+                        "{text:?} is not a start position; expected earliest, latest, default, \
+                         or a time such as 2026-11-29T10:00:00Z"
                     )
                 })?;
-                // Whole milliseconds, as they are stored.
+                // Times are stored in whole milliseconds.
                 GroupStart::Time(time(crate::service::millis(at)))
             }
         };

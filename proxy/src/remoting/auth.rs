@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the subjects of ACLs have before the name of a user.
+/// The prefix of a user's name in the subjects of ACLs.
 pub const USER: &str = "User:";
 
 /// A user.
@@ -11,7 +11,7 @@ pub const USER: &str = "User:";
 pub struct UserInfo {
     /// The access key.
     pub username: String,
-    /// The secret key. Brokers list it; this proxy does not.
+    /// The secret key. Brokers include it in lists of users; this proxy does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// `Super` or `Normal`.
@@ -22,12 +22,12 @@ pub struct UserInfo {
     pub user_status: Option<String>,
 }
 
-/// What a user may do, and may not.
+/// The policies of a user.
 #[derive(Serialize, Deserialize)]
 pub struct AclInfo {
-    /// `User:` and the name.
+    /// `User:` and the user's name.
     pub subject: String,
-    /// By their type.
+    /// The policies, grouped by type.
     #[serde(default)]
     pub policies: Vec<PolicyInfo>,
 }
@@ -36,7 +36,7 @@ pub struct AclInfo {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyInfo {
-    /// `Custom`, or `Default` for those that count only if no other applies. `Custom` if it is absent.
+    /// `Custom`, or `Default` for policies that apply only if no other policy does. Absent means `Custom`.
     #[serde(default)]
     pub policy_type: Option<String>,
     /// The policies.
@@ -48,12 +48,12 @@ pub struct PolicyInfo {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EntryInfo {
-    /// Such as `Topic:orders*`.
+    /// The resource, such as `Topic:orders*`.
     pub resource: String,
-    /// Such as `Pub`.
+    /// The actions, such as `Pub`.
     #[serde(default)]
     pub actions: Vec<String>,
-    /// The addresses and networks that requests come from. Everywhere without any.
+    /// The addresses and networks of the requests to which the policy applies. If absent or empty, it applies to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_ips: Option<Vec<String>>,
     /// `Allow` or `Deny`.

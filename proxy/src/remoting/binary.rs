@@ -1,10 +1,12 @@
+//! Encodes and decodes headers in RocketMQ's binary form.
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::codec::FrameError;
 use super::command::{Command, Fields, HeaderType, Language};
 
 pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
-    let short = |_| FrameError::malformed("a binary header that ends too early");
+    let short = |_| FrameError::malformed("the binary header ends too early");
     let code = header.try_get_i16().map_err(short)?;
     let language = header.try_get_u8().map_err(short)?;
     let version = header.try_get_i16().map_err(short)?;
@@ -21,7 +23,7 @@ pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
         let value_length = block.try_get_i32().map_err(short)?;
         let value = text(&mut block, value_length)?;
         if let (Some(key), Some(value)) = (key, value) {
-            fields.insert(key.into(), value); // Fields of fast headers are written twice; the later one counts.
+            fields.insert(key.into(), value); // Apache's "fast" headers contain fields twice; the later one counts.
         }
     }
     Ok(Command {
@@ -40,17 +42,18 @@ pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
 fn take(bytes: &mut Bytes, length: i32) -> Result<Bytes, FrameError> {
     match usize::try_from(length) {
         Ok(length) if length <= bytes.len() => Ok(bytes.split_to(length)),
-        _ => Err(FrameError::malformed(format!("a length of {length} in a binary header"))),
+        _ => Err(FrameError::malformed(format!("the binary header contains the invalid length {length}"))),
     }
 }
 
-/// Text with a length in front; zero if there is none.
+/// Reads a text of this length; `None` for the length 0.
 fn text(bytes: &mut Bytes, length: i32) -> Result<Option<String>, FrameError> {
     if length == 0 {
         return Ok(None);
     }
     let raw = take(bytes, length)?;
-    String::from_utf8(raw.into()).map(Some).map_err(|_| FrameError::malformed("text that is not UTF-8"))
+    let malformed = |_| FrameError::malformed("a text in the binary header is not UTF-8");
+    String::from_utf8(raw.into()).map(Some).map_err(malformed)
 }
 
 pub(super) fn encode(command: &Command, header: &mut BytesMut) -> Result<(), FrameError> {

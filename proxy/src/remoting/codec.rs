@@ -1,25 +1,28 @@
+//! Encodes and decodes the frames of commands.
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::command::{Command, HeaderType};
 use super::{binary, json};
 
-/// The longest frame that brokers accept, length field included (Apache's `frameMaxLength`).
+/// The longest frame that brokers accept, including the length field (Apache's `frameMaxLength`).
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
-/// The longest frame that is read: a pop of 32 messages of the maximum size (4 MiB each) is answered by one frame.
+/// The longest frame that is read. One frame may answer a pop of 32 messages of the maximum size (4 MiB each).
 const MAX_READ: usize = 9 * MAX_FRAME;
 
+/// The bytes of a length field.
 const LENGTH: usize = 4;
 
-/// A frame that can't be read or written. The connection can't be used any more, as the beginning of the next frame is
-/// unknown.
+/// An error of reading or writing a frame. After a read error the connection can't be used any more, because the beginning
+/// of the next frame is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The frame is longer than brokers accept or send.
-    #[error("a frame of {0} bytes is longer than allowed")]
+    #[error("the frame is too long: {0} bytes")]
     TooLong(usize),
-    /// The lengths inside the frame contradict each other, or its header can't be read.
-    #[error("a malformed frame: {0}")]
+    /// The lengths in the frame contradict each other, or its header is unreadable.
+    #[error("malformed frame: {0}")]
     Malformed(String),
     /// The connection failed.
     #[error(transparent)]
@@ -48,7 +51,7 @@ impl Decoder for CommandCodec {
             return Err(FrameError::TooLong(length.saturating_add(LENGTH)));
         }
         if length < LENGTH {
-            return Err(FrameError::malformed(format!("its length is {length}")));
+            return Err(FrameError::malformed(format!("the length is {length}, less than {LENGTH}")));
         }
         if buffer.len() < LENGTH + length {
             buffer.reserve(LENGTH + length - buffer.len());
@@ -63,13 +66,15 @@ fn decode_frame(mut frame: Bytes) -> Result<Command, FrameError> {
     let mark = frame.get_u32();
     let header_length = (mark & 0x00FF_FFFF) as usize;
     if header_length > frame.len() {
-        return Err(FrameError::malformed(format!("a header of {header_length} bytes in {}", frame.len())));
+        let text =
+            format!("the header has {header_length} bytes, the rest of the frame only {}", frame.len());
+        return Err(FrameError::malformed(text));
     }
     let header = frame.split_to(header_length);
     let mut command = match mark >> 24 {
         0 => json::decode(&header)?,
         1 => binary::decode(header)?,
-        other => return Err(FrameError::malformed(format!("header type {other}"))),
+        other => return Err(FrameError::malformed(format!("unknown header type {other}"))),
     };
     command.body = frame;
     Ok(command)
@@ -82,7 +87,7 @@ impl Encoder<&Command> for CommandCodec {
         let begin = buffer.len();
         let encoded = encode_frame(command, buffer);
         if encoded.is_err() {
-            // Removes the incomplete frame: it would corrupt the others in the buffer.
+            // The incomplete frame would corrupt the other frames in the buffer.
             buffer.truncate(begin);
         }
         encoded
@@ -167,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_lengths_that_cannot_be() {
+    fn refuses_impossible_lengths() {
         for frame in ["ffffffff 00000000", "00000003 000000", "00000004 000000ff", "00000004 07000000"] {
             assert!(decode_all(&hex(frame)).is_err(), "{frame}");
         }
     }
 
     #[test]
-    fn a_code_above_32767_does_not_travel_in_a_binary_header() {
+    fn a_binary_header_can_not_have_a_code_above_32767() {
         let command = Command { header_type: HeaderType::Binary, ..Command::request(200_050) };
         let mut buffer = BytesMut::from("before");
         assert!(CommandCodec.encode(&command, &mut buffer).is_err());
@@ -199,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_however_it_is_cut(sent in vec(commands(), 1..4), cut in 1..40usize) {
+        fn commands_are_read_as_written_from_parts_of_any_size(sent in vec(commands(), 1..4), cut in 1..40usize) {
             let mut bytes = BytesMut::new();
             for command in &sent {
                 CommandCodec.encode(command, &mut bytes).unwrap();

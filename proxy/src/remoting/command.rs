@@ -1,3 +1,5 @@
+//! The commands of the remoting protocol: requests and responses.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -6,10 +8,10 @@ use bytes::Bytes;
 const RESPONSE: i32 = 1;
 const ONE_WAY: i32 = 2;
 
-/// The protocol version this implementation speaks: the ordinal of 5.5.0 in Apache's `MQVersion`.
+/// The protocol version that this implementation announces: the ordinal of 5.5.0 in Apache's `MQVersion`.
 pub(super) const VERSION: i32 = 513;
 
-/// A header's fields by name.
+/// The fields of a header by name.
 pub type Fields = BTreeMap<Cow<'static, str>, String>;
 
 /// A request or a response.
@@ -21,36 +23,36 @@ pub struct Command {
     pub language: Language,
     /// The sender's version.
     pub version: i32,
-    /// Matches a response to its request on one connection.
+    /// The number that matches a response to its request on one connection.
     pub opaque: i32,
-    /// Bit 0: a response. Bit 1: a one-way request, without an answer.
+    /// Bit 0: the command is a response. Bit 1: the request is one-way, without a response.
     pub flag: i32,
-    /// A response's text.
+    /// The text of a response.
     pub remark: Option<String>,
-    /// The header's fields, sorted as the signature requires.
+    /// The header's fields, sorted by name as the signature requires.
     pub fields: Fields,
-    /// The payload.
+    /// The body.
     pub body: Bytes,
-    /// How the header is encoded.
+    /// The encoding of the header.
     pub header_type: HeaderType,
 }
 
-/// How a header is encoded.
+/// The encoding of a header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderType {
-    /// As JSON: the only form that can carry codes above 32767, which all codes of the pop family are.
+    /// JSON. Only this form supports codes above 32767, which all pop requests have.
     #[default]
     Json,
-    /// In RocketMQ's binary form.
+    /// RocketMQ's binary form.
     Binary,
 }
 
-/// The sender's language, as Apache's `LanguageCode` numbers them.
+/// A programming language, by its number in Apache's `LanguageCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Language(pub u8);
 
 impl Language {
-    /// None of those that have a number.
+    /// A language without a number of its own.
     pub const OTHER: Self = Self(7);
 
     const NAMES: [&'static str; 14] = [
@@ -58,13 +60,13 @@ impl Language {
         "RUST", "NODE_JS",
     ];
 
-    /// The name in JSON headers. An unknown number is OTHER.
+    /// The language's name in JSON headers; `OTHER` for an unknown number.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("OTHER")
     }
 
-    /// The language of this name. An unknown name is OTHER.
+    /// The language with this name; [`Language::OTHER`] for an unknown name.
     #[must_use]
     pub fn of(name: &str) -> Self {
         let known = Self::NAMES.iter().position(|known| *known == name);
@@ -72,7 +74,7 @@ impl Language {
     }
 }
 
-/// OTHER: clients of version 4.0 close the connection when they are told of RUST, which they don't know.
+/// [`Language::OTHER`]. Clients of version 4.0 close the connection if the language is `RUST`, which they don't know.
 impl Default for Language {
     fn default() -> Self {
         Self::OTHER
@@ -92,7 +94,7 @@ impl Command {
         Self { code, version: VERSION, flag: RESPONSE, ..Self::default() }
     }
 
-    /// Makes a request one that is not answered.
+    /// Makes this a one-way request, which is not answered.
     #[must_use]
     pub fn one_way(self) -> Self {
         Self { flag: ONE_WAY, ..self }
@@ -105,46 +107,46 @@ impl Command {
         self
     }
 
-    /// Sets how the header is encoded.
+    /// Sets the encoding of the header.
     #[must_use]
     pub fn header(self, header_type: HeaderType) -> Self {
         Self { header_type, ..self }
     }
 
-    /// Sets the payload.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Whether this answers a request.
+    /// Whether this is a response.
     #[must_use]
     pub fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0
     }
 
-    /// Whether this is a request that is not answered.
+    /// Whether this is a one-way request, which is not answered.
     #[must_use]
     pub fn is_one_way(&self) -> bool {
         self.flag & ONE_WAY != 0
     }
 
-    /// Approximately how many bytes the header takes.
+    /// The approximate length of the encoded header, in bytes.
     pub(super) fn header_size_hint(&self) -> usize {
-        const BESIDE_THE_FIELDS: usize = 128;
-        const BESIDE_A_FIELD: usize = 6;
-        let fields = self.fields.iter().map(|(key, value)| key.len() + value.len() + BESIDE_A_FIELD);
-        BESIDE_THE_FIELDS + fields.sum::<usize>()
+        const FIXED: usize = 128;
+        const PER_FIELD: usize = 6;
+        let fields = self.fields.iter().map(|(key, value)| key.len() + value.len() + PER_FIELD);
+        FIXED + fields.sum::<usize>()
     }
 
-    /// A header field as text.
+    /// A header field as text; `None` if it is absent.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {
         self.fields.get(key).map(String::as_str)
     }
 
-    /// A header field as a number; `None` if it is absent or unreadable.
+    /// A header field as a number; `None` if it is absent or not such a number.
     #[must_use]
     pub fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
         self.text(key)?.parse().ok()

@@ -1,14 +1,14 @@
-//! Compressed bodies.
+//! Decompresses message bodies, within limits of memory.
 
 use std::io::Read;
 
 use super::message::flags;
 
-/// What decompressing takes at most, besides its result.
+/// The most bytes that decompressing uses in addition to its result.
 pub const WORKING_BYTES: usize = 8 << 20;
 
-/// Decompresses a body by the flags of its message. `None` for what can't be decompressed, grows beyond the limit, or needs
-/// more than [`WORKING_BYTES`] besides.
+/// Decompresses a body with the method in its message's flags. `None` if the body is malformed, becomes longer than `limit`
+/// bytes, or needs more than [`WORKING_BYTES`] to decompress.
 #[must_use]
 pub fn inflate(system_flags: i32, body: &[u8], limit: u64) -> Option<Vec<u8>> {
     match system_flags >> flags::COMPRESSION_SHIFT & 0x7 {
@@ -21,8 +21,8 @@ pub fn inflate(system_flags: i32, body: &[u8], limit: u64) -> Option<Vec<u8>> {
     }
 }
 
-/// The bytes that a decoder keeps of a zstd frame, by the frame's header (RFC 8878, 3.1.1.1). It decodes this
-/// many before it returns the first.
+/// The window size in the header of a zstd frame (RFC 8878, 3.1.1.1). A decoder keeps this many bytes, and decodes them
+/// before it returns the first one.
 fn zstd_window(frame: &[u8]) -> Option<u64> {
     const MAGIC: usize = 4;
     let descriptor = *frame.get(MAGIC)?;
@@ -48,7 +48,8 @@ fn zstd_window(frame: &[u8]) -> Option<u64> {
     }
 }
 
-/// Decompresses a body that a client of `apache.rocketmq.v2` compressed.
+/// Decompresses a gzip body, as clients of `apache.rocketmq.v2` send them. `None` if the body is malformed, or becomes longer
+/// than `limit` bytes.
 #[must_use]
 pub fn gunzip(body: &[u8], limit: u64) -> Option<Vec<u8>> {
     read(flate2::read::GzDecoder::new(body), limit)

@@ -1,3 +1,5 @@
+//! Encodes and decodes headers in JSON.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::FrameError;
 use super::command::{Command, Fields, HeaderType, Language};
 
-/// The header as JSON. Readers accept any order, and missing and unknown keys. Absent values are not written as null.
+/// A header for decoding. Missing and unknown keys are accepted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Header<'a> {
@@ -27,7 +29,7 @@ struct Header<'a> {
     version: i32,
 }
 
-/// A field's value: text according to the protocol; some implementations write numbers or booleans.
+/// The value of a field. The protocol requires a text, but some implementations write numbers or booleans.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Scalar {
@@ -48,7 +50,7 @@ impl Scalar {
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
     let header: Header<'_> = serde_json::from_slice(bytes)
-        .map_err(|error| FrameError::malformed(format!("JSON header: {error}")))?;
+        .map_err(|error| FrameError::malformed(format!("the JSON header is unreadable: {error}")))?;
     let fields = header
         .ext_fields
         .unwrap_or_default()
@@ -71,9 +73,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
 pub(super) fn encode(command: &Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Written<'a> {
+    struct EncodedHeader<'a> {
         code: i32,
-        // Apache's send and pop handlers fail on a header without this object, so it is written even if empty.
+        // Apache's send and pop handlers fail without this object, so it is written even if it is empty.
         ext_fields: &'a Fields,
         flag: i32,
         language: &'a str,
@@ -84,7 +86,7 @@ pub(super) fn encode(command: &Command, buffer: &mut BytesMut) -> Result<(), Fra
         serialize_type: &'a str,
         version: i32,
     }
-    let header = Written {
+    let header = EncodedHeader {
         code: command.code,
         ext_fields: &command.fields,
         flag: command.flag,

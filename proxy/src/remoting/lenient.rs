@@ -1,5 +1,5 @@
-//! Bodies that are nearly JSON: Apache's brokers and clients don't quote what is not a text where it is the key of a map,
-//! neither numbers, as in `{"brokerAddrs":{0:"127.0.0.1:10911"}}`, nor objects, as in
+//! Parses bodies that are nearly JSON. Apache's brokers and clients write maps whose keys are unquoted numbers, as in
+//! `{"brokerAddrs":{0:"127.0.0.1:10911"}}`, or objects, as in
 //! `{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:5}}`.
 
 use std::borrow::Cow;
@@ -7,19 +7,18 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Reads a body with or without quotes around keys that are numbers or objects. An object becomes the text that it is
-/// written as.
+/// Parses a body whose keys may be unquoted numbers or objects. The key for an object is its JSON text.
 ///
 /// # Errors
-/// If the body is not JSON even with these keys quoted.
+/// The body is not JSON even with quoted keys.
 pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(&quote_keys(body))
 }
 
-/// Puts quotes around keys that are bare numbers or objects. Standard JSON is not changed.
+/// Puts quotes around keys that are unquoted numbers or objects. Standard JSON is not changed.
 fn quote_keys(body: &[u8]) -> Cow<'_, [u8]> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
-    // Of each bracket that is open, whether it is an object's.
+    // For each open bracket, whether it belongs to an object.
     let mut open = Vec::new();
     let mut key_may_follow = false;
     let mut at = 0;
@@ -64,7 +63,7 @@ fn quote_keys(body: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(quoted)
 }
 
-/// The index behind the object that begins at `start`.
+/// The index after the object that begins at `start`.
 fn object_end(body: &[u8], start: usize) -> usize {
     let (mut depth, mut at) = (0_usize, start);
     while at < body.len() {
@@ -83,7 +82,7 @@ fn object_end(body: &[u8], start: usize) -> usize {
     body.len()
 }
 
-/// The index behind the string that begins at `start`.
+/// The index after the string that begins at `start`.
 fn string_end(body: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while at < body.len() {
@@ -121,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn standard_json_is_left_alone(text in "\\PC{0,40}", number: i64) {
+        fn standard_json_is_parsed_unchanged(text in "\\PC{0,40}", number: i64) {
             let value = json!({"t": text, "l": [number, {"0": number}, [number]], "5": {"k": number}});
             let body = serde_json::to_vec(&value).unwrap();
             prop_assert_eq!(from_slice::<Value>(&body).unwrap(), value);

@@ -1,5 +1,4 @@
-//! Messages in the form in which brokers store and return them (Apache's `MessageDecoder`), and batches in the form of
-//! sends.
+//! Encodes and decodes messages in the brokers' stored form (Apache's `MessageDecoder`), and the batches of sends.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -18,34 +17,34 @@ pub mod flags {
     pub const BORN_HOST_V6: i32 = 0x10;
     /// The broker's address is IPv6.
     pub const STORE_HOST_V6: i32 = 0x20;
-    /// The position of the bits for the kind of compression.
+    /// The position of the bits for the compression method.
     pub const COMPRESSION_SHIFT: i32 = 8;
 }
 
 /// A message as a broker stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// The topic that it is stored in.
+    /// The topic in which the message is stored.
     pub topic: String,
     /// The queue.
     pub queue_id: i32,
-    /// The position in the queue.
+    /// The offset in the queue.
     pub queue_offset: i64,
-    /// The position in the broker's commit log.
+    /// The offset in the broker's commit log.
     pub commit_log_offset: i64,
-    /// The sender's own number.
+    /// A number whose meaning the sender defines.
     pub flag: i32,
-    /// [`flags`].
+    /// A combination of [`flags`].
     pub system_flags: i32,
-    /// When the sender made it, in milliseconds since 1970.
+    /// When the sender created the message, in milliseconds since 1970.
     pub born_at: i64,
-    /// The sender's address, as the broker saw it.
+    /// The sender's address as seen by the broker.
     pub born_host: SocketAddr,
-    /// When the broker stored it, in milliseconds since 1970.
+    /// When the broker stored the message, in milliseconds since 1970.
     pub stored_at: i64,
     /// The broker's address.
     pub store_host: SocketAddr,
-    /// How often it was delivered before.
+    /// The number of previous deliveries.
     pub reconsume_times: i32,
     /// The properties as text ([`super::properties`]).
     pub properties: String,
@@ -53,35 +52,36 @@ pub struct StoredMessage {
     pub body: Bytes,
 }
 
-/// A record that can't be read.
+/// The error for an unreadable record.
 #[derive(Debug, thiserror::Error)]
-#[error("a malformed message record: {0}")]
+#[error("malformed message record: {0}")]
 pub struct RecordError(String);
 
 impl From<TryGetError> for RecordError {
     fn from(_: TryGetError) -> Self {
-        Self("it ends too early".to_owned())
+        Self("the record ends too early".to_owned())
     }
 }
 
-/// Reads the records of a body. A record that can't be read is skipped, so that the others are delivered.
+/// Decodes the records of a body. Skips unreadable records, so that the other messages are delivered.
 pub fn decode_all(mut body: Bytes) -> Vec<StoredMessage> {
     let mut messages = Vec::new();
     while !body.is_empty() {
         match next_record(&mut body).and_then(decode) {
             Ok(message) => messages.push(message),
-            Err(error) => tracing::warn!(%error, "a message can't be read, and is passed over"),
+            Err(error) => tracing::warn!(%error, "skipped an unreadable message"),
         }
     }
     messages
 }
 
-/// Splits off the next record. After an impossible size the rest is lost, as the beginning of the next record is unknown.
+/// Splits off the next record. If its size is invalid, the rest of the body is dropped, because the beginning of the next
+/// record is unknown.
 fn next_record(body: &mut Bytes) -> Result<Bytes, RecordError> {
     let size = body.first_chunk::<4>().map_or(0, |raw| u32::from_be_bytes(*raw) as usize);
     if size < 4 || size > body.len() {
-        let lost = std::mem::take(body);
-        return Err(RecordError(format!("a size of {size} in {} bytes", lost.len())));
+        let dropped = std::mem::take(body);
+        return Err(RecordError(format!("the size is {size}, but {} bytes are left", dropped.len())));
     }
     Ok(body.split_to(size))
 }
@@ -90,9 +90,9 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
     record.try_get_u32()?; // size
     let magic = record.try_get_u32()?;
     if magic != MAGIC_V1 && magic != MAGIC_V2 {
-        return Err(RecordError(format!("magic {magic:#x}")));
+        return Err(RecordError(format!("unknown magic number {magic:#x}")));
     }
-    record.try_get_u32()?; // The body's checksum. TCP has one, too, and clients get an MD5.
+    record.try_get_u32()?; // The body's checksum. It is not checked: TCP has checksums, and clients get an MD5.
     let queue_id = record.try_get_i32()?;
     let flag = record.try_get_i32()?;
     let queue_offset = record.try_get_i64()?;
@@ -131,12 +131,11 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
 fn take(bytes: &mut Bytes, length: i32) -> Result<Bytes, RecordError> {
     match usize::try_from(length) {
         Ok(length) if length <= bytes.len() => Ok(bytes.split_to(length)),
-        _ => Err(RecordError(format!("a length of {length} in {} bytes", bytes.len()))),
+        _ => Err(RecordError(format!("a length is {length}, but {} bytes are left", bytes.len()))),
     }
 }
 
-/// Text, with replacement characters where it is not UTF-8, as in Java: brokers store any bytes that a sender gives
-/// them.
+/// Decodes a text. Brokers store any bytes that senders give them, so invalid UTF-8 is replaced as in Java.
 fn text(bytes: Bytes) -> String {
     String::from_utf8(bytes.into())
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
@@ -152,14 +151,14 @@ fn address(bytes: &mut Bytes, v6: bool) -> Result<SocketAddr, RecordError> {
 }
 
 impl StoredMessage {
-    /// The message's id that brokers make from its position: upper-case hex of the broker's address and port and
-    /// the commit-log offset.
+    /// The id that brokers derive from the message's position: the broker's address and port and the commit log offset, in
+    /// upper-case hexadecimal digits.
     #[must_use]
     pub fn offset_id(&self) -> String {
         message_id(self.store_host, self.commit_log_offset)
     }
 
-    /// Writes the record as a broker does.
+    /// Encodes the message as brokers do.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut record = BytesMut::new();
@@ -202,7 +201,8 @@ fn put_address(record: &mut BytesMut, address: SocketAddr) {
     record.put_i32(address.port().into());
 }
 
-/// The id of the message at a position of a broker: the address of the broker, and the position.
+/// The id of the message at a position in a broker's commit log: the broker's address and port and the position, in
+/// upper-case hexadecimal digits.
 #[must_use]
 pub fn message_id(host: SocketAddr, position: i64) -> String {
     let mut raw = BytesMut::new();
@@ -214,7 +214,7 @@ pub fn message_id(host: SocketAddr, position: i64) -> String {
 /// A message of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEntry {
-    /// The sender's own number.
+    /// A number whose meaning the sender defines.
     pub flag: i32,
     /// The properties as text.
     pub properties: String,
@@ -222,10 +222,10 @@ pub struct BatchEntry {
     pub body: Bytes,
 }
 
-/// Reads a batch, in the form of SEND_BATCH_MESSAGE.
+/// Decodes the body of SEND_BATCH_MESSAGE.
 ///
 /// # Errors
-/// If an entry can't be read.
+/// An entry is unreadable.
 pub fn read_batch(mut batch: Bytes) -> Result<Vec<BatchEntry>, RecordError> {
     let mut entries = Vec::new();
     while !batch.is_empty() {
@@ -243,8 +243,7 @@ pub fn read_batch(mut batch: Bytes) -> Result<Vec<BatchEntry>, RecordError> {
     Ok(entries)
 }
 
-/// Appends one message of a batch, in the form of SEND_BATCH_MESSAGE. It can't hold
-/// `properties` of more than 32,767 bytes.
+/// Appends a message to the body of SEND_BATCH_MESSAGE. Its `properties` must not have more than 32,767 bytes.
 pub fn put_batch_entry(batch: &mut BytesMut, BatchEntry { flag, properties, body }: &BatchEntry) {
     const FIXED: usize = 4 + 4 + 4 + 4 + 4 + 2;
     batch.put_u32((FIXED + body.len() + properties.len()) as u32);
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_record_takes_nothing_from_those_beside_it() {
+    fn an_unreadable_record_does_not_affect_the_others() {
         let good = message("a\u{1}1\u{2}");
         let mut latin = message("a\u{1}x").encode().to_vec();
         *latin.last_mut().unwrap() = 0xFC;
@@ -315,7 +314,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(sent in vec(messages(), 0..4)) {
+        fn messages_are_read_as_they_are_written(sent in vec(messages(), 0..4)) {
             let body: Vec<u8> = sent.iter().flat_map(StoredMessage::encode).collect();
             prop_assert_eq!(decode_all(body.into()), sent);
         }

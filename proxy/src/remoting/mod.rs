@@ -1,8 +1,8 @@
-//! RocketMQ's remoting protocol: how commands are encoded. What they mean is decided elsewhere.
+//! The codec of RocketMQ's remoting protocol.
 //!
-//! A frame is `total length (4) | header type (1) and length (3) | header | body`, big-endian; the header is
-//! JSON or RocketMQ's own binary form, as each frame says (Apache's `RemotingCommand`, `RocketMQSerializable`).
-//! The remote backend speaks it to name servers and brokers, and the remoting front end to classic clients.
+//! A frame is `total length (4) | header type (1) and length (3) | header | body`, big-endian. The header is JSON or in
+//! RocketMQ's binary form, depending on the header type (Apache's `RemotingCommand`, `RocketMQSerializable`). The remote
+//! backend uses the protocol with name servers and brokers, and the remoting front end with classic clients.
 
 pub mod auth;
 mod binary;

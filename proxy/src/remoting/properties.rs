@@ -1,10 +1,10 @@
-//! A message's properties as text: `key 0x01 value 0x02` for each, without escaping.
+//! Encodes and decodes a message's properties as text: `key 0x01 value 0x02` for each property, without escaping.
 
 const BETWEEN_KEY_AND_VALUE: char = '\u{1}';
 const END_OF_PAIR: char = '\u{2}';
 
-/// Writes properties. Pairs that the form can't represent are left out, as readers would drop or split them: those with
-/// an empty part, or with a separator in it.
+/// Encodes properties. Leaves out pairs with an empty key or value, or with a separator in one of them: the text form can't
+/// represent these.
 pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();
     for (key, value) in pairs {
@@ -19,7 +19,7 @@ pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String
     text
 }
 
-/// Reads properties. Skips what is not a pair.
+/// Decodes properties. Skips malformed parts.
 pub fn decode(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(END_OF_PAIR)
         .filter_map(|pair| pair.split_once(BETWEEN_KEY_AND_VALUE))
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_separator_may_be_missing_and_odd_pairs_are_dropped() {
+    fn the_last_separator_may_be_missing_and_malformed_pairs_are_skipped() {
         let read: Vec<_> = decode("a\u{1}1\u{2}\u{1}x\u{2}b\u{1}\u{2}noise\u{2}c\u{1}d\u{1}e").collect();
         assert_eq!(read, [("a", "1"), ("c", "d\u{1}e")]);
     }

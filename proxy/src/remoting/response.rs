@@ -1,40 +1,40 @@
-//! Response codes that matter here (Apache's `ResponseCode`).
+//! Response codes that this proxy uses (Apache's `ResponseCode`).
 
 /// Success.
 pub const SUCCESS: i32 = 0;
-/// Another failure.
+/// A failure without a code of its own.
 pub const SYSTEM_ERROR: i32 = 1;
 /// The broker is overloaded.
 pub const SYSTEM_BUSY: i32 = 2;
 /// The peer does not know this request.
 pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
-/// Stored, but not yet on disk.
+/// The message is stored, but not yet on the disk.
 pub const FLUSH_DISK_TIMEOUT: i32 = 10;
-/// Stored, but there is no replica.
+/// The message is stored, but there is no replica.
 pub const SLAVE_NOT_AVAILABLE: i32 = 11;
-/// Stored, but not yet on the replica.
+/// The message is stored, but not yet on a replica.
 pub const FLUSH_SLAVE_TIMEOUT: i32 = 12;
 /// The message is invalid.
 pub const MESSAGE_ILLEGAL: i32 = 13;
-/// The broker does not take messages now, as with a full disk.
+/// The broker can't store messages now, for example because its disk is full.
 pub const SERVICE_NOT_AVAILABLE: i32 = 14;
-/// The topic or the group does not allow this, or the credentials do not.
+/// The topic, the group or the user's rights don't allow the request.
 pub const NO_PERMISSION: i32 = 16;
 /// No such topic.
 pub const TOPIC_NOT_EXIST: i32 = 17;
 /// The topic exists already.
 pub const TOPIC_EXIST_ALREADY: i32 = 18;
-/// Nothing to pull.
+/// There is no message at the offset yet.
 pub const PULL_NOT_FOUND: i32 = 19;
-/// Nothing matched the filter; go on at once.
+/// No message matched the filter. The client should pull again at once.
 pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
-/// The offset is not in the queue.
+/// The offset is outside of the queue.
 pub const PULL_OFFSET_MOVED: i32 = 21;
-/// Not found, for example a group's offset.
+/// The requested item, for example a group's offset, does not exist.
 pub const QUERY_NOT_FOUND: i32 = 22;
 /// The filter expression can't be parsed.
 pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
-/// What the client subscribes to is not known.
+/// The client's subscription is unknown.
 pub const SUBSCRIPTION_NOT_EXIST: i32 = 24;
 /// No such group.
 pub const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
@@ -44,21 +44,21 @@ pub const INVALID_PARAMETER: i32 = 29;
 pub const CONSUMER_NOT_ONLINE: i32 = 206;
 /// A client did not answer in time.
 pub const CONSUME_MSG_TIMEOUT: i32 = 207;
-/// The offset is not in the queue.
+/// There is no message at the offset.
 pub const NO_MESSAGE: i32 = 208;
-/// Too many are waiting.
+/// Too many pops are waiting.
 pub const POLLING_FULL: i32 = 209;
-/// No message came in time.
+/// A pop found no message in time.
 pub const POLLING_TIMEOUT: i32 = 210;
-/// The broker limits such requests now.
+/// The broker throttles such requests now.
 pub const FLOW_CONTROL: i32 = 215;
 /// The operation is not allowed in this state.
 pub const ILLEGAL_OPERATION: i32 = 604;
-/// The peer is shutting down: open a new connection and ask again.
+/// The peer is shutting down. The client should repeat the request on a new connection.
 pub const GO_AWAY: i32 = 1500;
-/// The broker keeps no more lite topics.
+/// The broker's limit of lite topics is reached.
 pub const LMQ_QUOTA_EXCEEDED: i32 = 2017;
-/// The broker keeps no more subscriptions to lite topics.
+/// The broker's limit of subscriptions to lite topics is reached.
 pub const LITE_SUBSCRIPTION_QUOTA_EXCEEDED: i32 = 2018;
 /// No such user of access control.
 pub const USER_NOT_EXIST: i32 = 3001;

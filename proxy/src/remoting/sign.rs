@@ -1,5 +1,5 @@
-//! The signature that brokers require when authentication is on (Apache's `AclClientRPCHook`): HMAC-SHA1 over the
-//! values of all header fields in the order of their names, followed by the body.
+//! Signs requests for brokers that authenticate clients (Apache's `AclClientRPCHook`). The signature is HMAC-SHA1 over the
+//! values of all header fields, ordered by field name, followed by the body.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use super::Command;
 const ACCESS_KEY: &str = "AccessKey";
 const SIGNATURE: &str = "Signature";
 
-/// Signs requests for one user.
+/// Signs requests with the credentials of one user.
 #[derive(Clone)]
 pub struct Signer {
     access_key: String,
@@ -19,14 +19,14 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer for this user.
+    /// Creates a signer for this user.
     #[must_use]
     pub fn new(access_key: &str, secret_key: &str) -> Self {
         let mac = Hmac::new_from_slice(secret_key.as_bytes()).expect("HMAC takes keys of any length");
         Self { access_key: access_key.to_owned(), mac }
     }
 
-    /// Signs a request. All other fields must be set already.
+    /// Signs a request, whose fields must all be set already.
     pub fn sign(&self, command: &mut Command) {
         command.fields.insert(ACCESS_KEY.into(), self.access_key.clone());
         command.fields.remove(SIGNATURE);
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn signs_fields_in_the_order_of_their_names_and_then_the_body() {
-        // HMAC-SHA1("secret", "ak" "v1" "v2" "body"), by another implementation.
+        // HMAC-SHA1("secret", "ak" "v1" "v2" "body"), computed with another implementation.
         let mut command = Command::request(105).field("b", "v2").field("a", "v1").body("body");
         Signer::new("ak", "secret").sign(&mut command);
         assert_eq!(command.text("Signature"), Some("lpqfPfZBZGc6Ur/He83FfnL1tKE="));
