@@ -1,4 +1,4 @@
-//! Where the broker is: in this process ([`embedded`]), or an Apache RocketMQ cluster ([`remote`]).
+//! The two backends: a broker in this process ([`embedded`]), or an Apache RocketMQ cluster ([`remote`]).
 //!
 //! A backend implements the traits of [`crate::service`] and imports nothing from the processor or a front end.
 
@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use embedded::EmbeddedConfig;
 use remote::RemoteConfig;
 
-/// Where the broker is, and how it behaves.
+/// The configuration of both backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackendConfig {
     /// The broker inside this process.
     pub embedded: EmbeddedConfig,
-    /// A cluster of Apache RocketMQ. If it has a name server, it is used instead of the embedded broker.
+    /// A cluster of Apache RocketMQ. If a name server is set, the cluster is used instead of the embedded broker.
     pub remote: RemoteConfig,
     /// Further clusters of Apache RocketMQ, by names that the operator chooses.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -1,4 +1,4 @@
-//! Which queue a message goes to.
+//! Chooses the queue of a message by its message group or priority.
 
 /// The queue of a message group: Java's `String.hashCode` and Guava's `consistentHash`, so that our proxies and
 /// Apache's choose the same queue.
@@ -6,7 +6,7 @@ pub(super) fn of_group(group: &str, queues: usize) -> usize {
     jump_hash(java_hash(group), queues)
 }
 
-/// The queue of a priority: one queue per priority, the last one for all higher ones.
+/// The queue of a priority. Each priority has its own queue; priorities beyond the last queue share it.
 pub(super) fn of_priority(priority: i32, queues: usize) -> usize {
     usize::try_from(priority).unwrap_or(0).min(queues.saturating_sub(1))
 }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_are_in_the_queues_that_apaches_proxy_chooses() {
+    fn a_group_is_in_the_queue_that_apaches_proxy_chooses() {
         let sixty_three = "x".repeat(63);
         let observed = [
             ("order-1", 3),

@@ -150,7 +150,7 @@ async fn group(command: GroupCommand) -> Result<(), AdminError> {
     match command {
         GroupCommand::Create { group: Named { name, server }, settings } => {
             let update = settings.update(name.clone());
-            let group = update.applied_to(&GroupConfig::named(&name));
+            let group = update.apply_to(&GroupConfig::named(&name));
             server.connect().await?.apply(Vec::new(), vec![group], false).await?;
             done("created", "group", name, &server)
         }

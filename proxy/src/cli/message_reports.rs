@@ -182,7 +182,7 @@ impl MessageView {
             message_group: message.group,
             deliver_at: match message.delay {
                 Some(Delay::Until(at)) => Some(times::at(at)),
-                Some(Delay::Untold) | None => None,
+                Some(Delay::Unknown) | None => None,
             },
             priority: message.priority,
             lite_topic: message.lite_topic,

@@ -199,7 +199,7 @@ mod tests {
 
     fn changed(group: &GroupConfig, flags: &[&str]) -> GroupConfig {
         let line = GroupLine::parse_from(["group"].iter().chain(flags));
-        line.settings.update("g".to_owned()).applied_to(group)
+        line.settings.update("g".to_owned()).apply_to(group)
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
     fn a_word_stands_for_the_default_of_a_topic() {
         let changed = |topic: &TopicConfig, flags: &[&str]| {
             let line = TopicLine::parse_from(["topic"].iter().chain(flags));
-            line.settings.update("t".to_owned()).applied_to(topic)
+            line.settings.update("t".to_owned()).apply_to(topic)
         };
         let topic = TopicConfig::from(TopicSpec { name: "t".to_owned(), ..TopicSpec::default() });
         let limited = changed(&topic, &["--retention", "7d", "--retention-bytes", "2GiB", "--queues", "3"]);

@@ -1,4 +1,4 @@
-//! The administrator's requests about what is stored, consumed and connected.
+//! Requests of administrators about stored messages, the progress of groups, and connected clients.
 
 use tokio::sync::Semaphore;
 
@@ -10,87 +10,87 @@ use crate::service::{
     Services, StoreStats, TopicStats,
 };
 
-/// How many requests that read much are carried out at a time. The others wait.
-const CONCURRENT: usize = 4;
-/// Messages of one read.
+/// The most requests that are carried out concurrently, because each may read much. Further ones wait.
+const MAX_CONCURRENT_REQUESTS: usize = 4;
+/// The most messages of one read.
 const MAX_READ: usize = 100;
-/// Clients in one answer.
+/// The most clients in one answer.
 const MAX_CLIENTS: usize = 10_000;
 
-/// Bounds what administrators read at the same time.
-pub(super) struct AdministrationTurns(Semaphore);
+/// Bounds the concurrent requests of administrators.
+pub(super) struct AdministrationPermits(Semaphore);
 
-impl Default for AdministrationTurns {
+impl Default for AdministrationPermits {
     fn default() -> Self {
-        Self(Semaphore::new(CONCURRENT))
+        Self(Semaphore::new(MAX_CONCURRENT_REQUESTS))
     }
 }
 
-impl AdministrationTurns {
-    pub(super) async fn take(&self) -> tokio::sync::SemaphorePermit<'_> {
+impl AdministrationPermits {
+    pub(super) async fn acquire(&self) -> tokio::sync::SemaphorePermit<'_> {
         self.0.acquire().await.expect("the semaphore is never closed")
     }
 }
 
-/// Which clients to list.
+/// Selects the clients to list. All clients match if both fields are `None`.
 #[derive(Clone, Debug, Default)]
 pub struct ClientFilter {
-    /// Those of this group.
+    /// If set, only clients of this group match.
     pub group: Option<String>,
-    /// Those that name this topic.
+    /// If set, only clients that send to this topic or subscribe to it match.
     pub topic: Option<String>,
 }
 
-/// What is known of a client.
+/// A client with a session at this proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectedClient {
-    /// The client's name for itself.
+    /// The client's id, which the client chooses.
     pub id: String,
-    /// Where its settings came from.
+    /// The address from which the client sent its settings.
     pub address: String,
-    /// The language it says it is written in; may be empty.
+    /// The programming language that the client reports; may be empty.
     pub language: String,
-    /// The version it says it has; may be empty.
+    /// The version that the client reports; may be empty.
     pub version: String,
-    /// The namespace it works in; mostly empty.
+    /// The client's namespace; usually empty.
     pub namespace: String,
-    /// What it says it is: `PRODUCER` and so on.
+    /// The client's type, such as `PRODUCER`.
     pub kind: String,
-    /// The group of a consumer, or empty.
+    /// The group of a consumer; otherwise empty.
     pub group: String,
-    /// The topics that it sends to or subscribes to, as far as it named them.
+    /// The topics that the client sends to or subscribes to, if it named them.
     pub topics: Vec<String>,
-    /// When it sent its settings.
+    /// When the client sent its settings.
     pub since: std::time::SystemTime,
-    /// Whether its stream is open.
+    /// Whether the client's stream is open.
     pub connected: bool,
 }
 
-/// What this proxy keeps in memory for clients.
+/// The state that this proxy keeps in memory for clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SoftState {
-    /// Clients that gave a sign of life lately.
+    /// The number of clients with a session.
     pub clients: u64,
-    /// Leases that it renews for them.
+    /// The number of leases that the proxy renews for clients.
     pub renewed_leases: u64,
-    /// Renewals since the start.
+    /// The number of renewals since the start.
     pub renewals: u64,
-    /// Renewals that failed.
+    /// The number of failed renewals since the start.
     pub failed_renewals: u64,
 }
 
-/// Administration of what is stored and consumed. Like the rest of administration, it bypasses the layers.
+/// Administration of stored messages, groups and clients. Like all administration, it bypasses the layers.
 impl Processor {
-    /// What a topic holds.
+    /// The queues and messages of a topic, or of one of its lite topics.
     ///
     /// # Errors
     /// `TopicNotFound`, `NotImplemented`, or the backend's failure.
     pub async fn topic_stats(&self, topic: &str, lite_topic: Option<&str>) -> Result<TopicStats, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         Ok(self.services_of(topic).administration.topic_stats(topic, lite_topic).await?)
     }
 
-    /// Lite topics of a LITE topic, by name, after the one that is named.
+    /// The lite topics of a LITE topic, sorted by name: at most `max`, beginning after the name `after`.
     ///
     /// # Errors
     /// `TopicNotFound`, `NotImplemented`, or the backend's failure.
@@ -100,16 +100,16 @@ impl Processor {
         after: Option<&str>,
         max: usize,
     ) -> Result<LiteTopicPage, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         Ok(self.services_of(topic).administration.lite_topics(topic, after, max).await?)
     }
 
-    /// How far a group has got, in one topic or in all from which it has received.
+    /// The progress of a group in one topic, or in all topics from which it has received.
     ///
     /// # Errors
     /// `GroupNotFound`, `TopicNotFound`, `NotImplemented`, or the backend's failure.
     pub async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         if let Some(name) = topic {
             return Ok(self.services_of(name).administration.group_stats(group, topic).await?);
         }
@@ -121,7 +121,7 @@ impl Processor {
                     merged.topics.extend(stats.topics);
                     merged.truncated |= stats.truncated;
                 }
-                // Another cluster may have it.
+                // Another cluster may have the group.
                 Err(error) if error.kind == ServiceErrorKind::GroupNotFound => {}
                 Err(error) => return Err(error.into()),
             }
@@ -129,12 +129,12 @@ impl Processor {
         merged.ok_or_else(|| Error::new(ErrorKind::GroupNotFound, format!("no consumer group {group}")))
     }
 
-    /// Reads a part of a queue, without consuming it.
+    /// Reads stored messages of a queue, without consuming them.
     ///
     /// # Errors
     /// `TopicNotFound`, `BadRequest`, `NotImplemented`, or the backend's failure.
     pub async fn read(&self, mut read: ReadQueue) -> Result<ReadPage, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         read.max = read.max.min(MAX_READ);
         Ok(self.services_of(&read.topic).administration.read(read).await?)
     }
@@ -144,11 +144,11 @@ impl Processor {
     /// # Errors
     /// `GroupNotFound`, `TopicNotFound`, `BadRequest`, `NotImplemented`, or the backend's failure.
     pub async fn reset_group(&self, reset: ResetGroup) -> Result<Vec<QueueReset>, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         Ok(self.services_of(&reset.topic).administration.reset(reset).await?)
     }
 
-    /// The clients that have a session at this proxy, by id, and whether some were left out.
+    /// The clients with a session at this proxy, sorted by id, and whether some were left out because there are too many.
     #[must_use]
     pub fn connected_clients(&self, filter: &ClientFilter) -> (Vec<ConnectedClient>, bool) {
         let mut clients = self.environment.clients.list(filter);
@@ -158,25 +158,25 @@ impl Processor {
         (clients, truncated)
     }
 
-    /// What the store takes on the disk.
+    /// The space that the store takes on the disk, by kind and by topic.
     ///
     /// # Errors
     /// `NotImplemented`, or the backend's failure.
     pub async fn store_stats(&self) -> Result<StoreStats, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         Ok(self.environment.clusters.default_services().administration.store_stats().await?)
     }
 
-    /// The part of it that does not look at topics.
+    /// The disk figures of [`Processor::store_stats`], without reading the topics.
     ///
     /// # Errors
     /// As [`Processor::store_stats`].
     pub async fn disk_stats(&self) -> Result<DiskStats, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         Ok(self.environment.clusters.default_services().administration.disk_stats().await?)
     }
 
-    /// The clients and leases that this proxy knows now.
+    /// The current number of clients and leases in memory.
     #[must_use]
     pub fn soft_state(&self) -> SoftState {
         let Environment { clients, leases, .. } = &self.environment;

@@ -1,4 +1,4 @@
-//! What brokers ask of clients: which producers are here, and which stream leads to them.
+//! Announces clients to brokers, and passes the brokers' requests to these clients.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,62 +8,64 @@ use tokio::time::MissedTickBehavior;
 
 use super::cluster_router::{Cluster, Origin};
 use super::environment::Environment;
-use super::handle::TransactionPlace;
+use super::handle::TransactionRef;
 use super::stream::Push;
 use crate::service::{BrokerRequest, CheckOutcome, Delivery, Services, TopicConfig, TopicKind};
 
-/// How often brokers are told which producers are here; they forget after two minutes.
-const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
+/// The interval of announcements. Brokers forget an announcement after two minutes.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Tells brokers which producers are here, and passes their requests on to clients, until the proxy drains.
+/// Announces producers and waiting requesters to brokers, and passes the brokers' requests to clients, until the proxy
+/// drains.
 pub(super) async fn run(environment: &Environment) {
     let capabilities = environment.capabilities();
     if !capabilities.transaction && !capabilities.lite {
         return;
     }
-    // Each cluster on its own: while one does not answer, the others would forget who is here.
+    // The clusters are independent of each other, so that a cluster that does not answer does not delay announcements to
+    // the others.
     let running = environment.clusters.all().map(async |cluster| {
         tokio::select! {
-            () = announce_producers(environment, cluster) => {}
-            () = pass_on(environment, cluster) => {}
+            () = announce_clients(environment, cluster) => {}
+            () = pass_requests(environment, cluster) => {}
         }
     });
     join_all(running).await;
 }
 
-async fn announce_producers(environment: &Environment, cluster: &Cluster) {
+async fn announce_clients(environment: &Environment, cluster: &Cluster) {
     let mut changed = environment.clients.producers_changed();
-    let mut ticks = tokio::time::interval(ANNOUNCE_EVERY);
+    let mut ticks = tokio::time::interval(ANNOUNCE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let here =
+    let in_cluster =
         |origin: Origin<'_>, topic: &str| environment.clusters.route(origin, topic).name == cluster.name;
     let announcing = async {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                // Never fails: the table of clients outlives this loop.
+                // Never fails, because the table of clients outlives this loop.
                 _ = changed.changed() => {}
             }
-            let mut published = environment.clients.published(here);
+            let mut published = environment.clients.published_topics(in_cluster);
             if environment.clients.has_producer_groups() {
-                // These producers don't say what they send to.
+                // Classic producers don't name the topics that they send to.
                 let topics = cluster.services.metadata.topics().await.unwrap_or_default();
                 published.extend(topics.into_iter().filter(takes_half_messages).map(|topic| topic.name));
             }
             let topics = with_transactions(&cluster.services, &published).await;
             cluster.services.broker_requests.announce_producers(&topics).await;
-            // A reply does not tell from which cluster its request came.
+            // Every cluster gets all requesters, because a reply does not contain the cluster of its request.
             let requesters = Vec::from_iter(environment.clients.awaiting_replies());
             cluster.services.broker_requests.announce_requesters(&requesters).await;
         }
     };
     let _: Option<()> = environment.draining.run_until_cancelled(announcing).await;
-    // Brokers ask another proxy from now on, instead of one that is gone.
+    // From now on, brokers send their requests to other proxies.
     cluster.services.broker_requests.announce_producers(&[]).await;
     cluster.services.broker_requests.announce_requesters(&[]).await;
 }
 
-async fn pass_on(environment: &Environment, cluster: &Cluster) {
+async fn pass_requests(environment: &Environment, cluster: &Cluster) {
     loop {
         match cluster.services.broker_requests.next().await {
             BrokerRequest::Check(delivery) => {
@@ -71,24 +73,24 @@ async fn pass_on(environment: &Environment, cluster: &Cluster) {
                 let outcome = ask_producer(environment, cluster, delivery);
                 cluster.services.broker_requests.checked(&coordinates, outcome).await;
             }
-            BrokerRequest::Reply { reply, taken } => {
-                let streams = environment.clients.awaiting_replies_as(&reply.to);
-                let (mut push, mut is_taken) = (Push::Reply(reply), false);
+            BrokerRequest::Reply { reply, accepted } => {
+                let streams = environment.clients.requester_streams(&reply.to);
+                let (mut push, mut is_accepted) = (Push::Reply(reply), false);
                 for stream in streams {
                     match stream.try_send(push) {
                         Ok(()) => {
-                            is_taken = true;
+                            is_accepted = true;
                             break;
                         }
                         Err(unsent) => push = unsent,
                     }
                 }
-                // Fails if the broker does not wait any more.
-                let _ = taken.send(is_taken);
+                // Fails if the broker has stopped waiting.
+                let _ = accepted.send(is_accepted);
             }
             BrokerRequest::LiteUnsubscribed { client_id, lite_topic } => {
                 for stream in environment.clients.streams_of(&client_id) {
-                    // A client that reads too slowly learns it from its next synchronisation.
+                    // Fails if the client reads too slowly. Its next synchronisation shows it the change.
                     let _ = stream.try_send(Push::LiteUnsubscribed(lite_topic.clone()));
                 }
             }
@@ -96,31 +98,32 @@ async fn pass_on(environment: &Environment, cluster: &Cluster) {
     }
 }
 
-// Any producer that sends to the topic in this cluster may know the answer; one of the same topic in another cluster
-// would roll back what it never sent. A classic producer is asked about the half messages of its own group only. A producer that reads too slowly is skipped. If none is left, the broker
-// asks again, maybe another proxy.
+/// Sends a transaction check to a producer. Any producer of the topic in this cluster can answer it. A producer of the same
+/// topic in another cluster would roll back a transaction that it does not know. A classic producer only gets checks of its
+/// own group. Producers that read too slowly are skipped. If none is left, the broker sends the check again later, possibly
+/// to another proxy.
 fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Delivery>) -> CheckOutcome {
     let topic = delivery.topic.clone();
-    let place = TransactionPlace {
+    let transaction = TransactionRef {
         cluster: cluster.name.as_ref().to_owned(),
         coordinates: delivery.coordinates.clone(),
     };
-    let transaction_id = environment.handles.seal_transaction(&topic, &place);
-    environment.transactions.checked(&topic, &delivery.message.id, place);
+    let transaction_id = environment.handles.seal_transaction(&topic, &transaction);
+    environment.transactions.record_check(&topic, &delivery.message.id, transaction);
     let group = delivery.message.producer_group().map(str::to_owned);
     let mut push = Push::RecoverTransaction { delivery, transaction_id };
-    let here = |origin: Origin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
-    for stream in environment.clients.producers_of(&topic, group.as_deref(), here) {
+    let in_cluster = |origin: Origin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
+    for stream in environment.clients.producers_of(&topic, group.as_deref(), in_cluster) {
         match stream.try_send(push) {
-            Ok(()) => return CheckOutcome::Asked,
+            Ok(()) => return CheckOutcome::Sent,
             Err(unsent) => push = unsent,
         }
     }
-    tracing::debug!(topic, "no producer here can be asked about a transaction");
-    CheckOutcome::NobodyAsked
+    tracing::debug!(topic, "no connected producer could be asked about a transaction");
+    CheckOutcome::NotSent
 }
 
-/// The topics that take half messages, of these.
+/// Filters topics: returns those that accept half messages.
 async fn with_transactions(services: &Services, topics: &BTreeSet<String>) -> Vec<String> {
     let configs = topics.iter().map(async |topic| services.metadata.existing_topic(topic).await);
     let configs = join_all(configs).await.into_iter().flatten();
@@ -137,38 +140,38 @@ mod tests {
     use super::super::{ClusterRouter, Limits, PlacementRule};
     use super::*;
 
-    /// Two clusters, of which the other one is for clients whose names begin with `pay-`.
-    fn two_clusters() -> (ClusterRouter, [scripted::Questions; 2]) {
-        let ([default, payments], questions): ([Services; 2], _) = scripted::backends();
+    /// The default cluster, and a cluster for clients whose ids begin with `pay-`.
+    fn two_clusters() -> (ClusterRouter, [scripted::BackendCalls; 2]) {
+        let ([default, payments], calls): ([Services; 2], _) = scripted::backends();
         let rule = PlacementRule {
             client: Some("pay-*".to_owned()),
             cluster: "payments".to_owned(),
             ..PlacementRule::default()
         };
         let clusters = ClusterRouter::single(default).add("payments".to_owned(), payments);
-        (clusters.rules(vec![rule]), questions)
+        (clusters.rules(vec![rule]), calls)
     }
 
     #[tokio::test]
     async fn a_check_reaches_a_producer_of_its_own_cluster() {
-        let (clusters, _questions) = two_clusters();
+        let (clusters, _calls) = two_clusters();
         let processor = scripted::processor(clusters, Limits::default());
         let mut producers =
             ["pay-1", "web-1"].map(|client_id| scripted::connect(&processor, client_id, &["orders"]));
-        for (cluster, asked) in [("payments", 0), ("", 1)] {
+        for (cluster, index) in [("payments", 0), ("", 1)] {
             let environment = &processor.environment;
             let cluster = environment.clusters.get(cluster).expect("a cluster");
             for _ in 0..20 {
                 ask_producer(environment, cluster, Box::new(scripted::delivery("orders")));
-                assert!(producers[asked].try_recv().is_some());
-                assert!(producers[1 - asked].try_recv().is_none());
+                assert!(producers[index].try_recv().is_some());
+                assert!(producers[1 - index].try_recv().is_none());
             }
         }
     }
 
     #[tokio::test]
     async fn a_cluster_that_does_not_answer_delays_no_other() {
-        let (clusters, [mut silent, mut asked]) = two_clusters();
+        let (clusters, [mut silent, mut answering]) = two_clusters();
         let processor = scripted::processor(clusters, Limits::default());
         let _first = scripted::connect(&processor, "pay-1", &["orders"]);
         let running = tokio::spawn({
@@ -177,18 +180,18 @@ mod tests {
         });
         let (topics, _unanswered) = scripted::announcement(&mut silent).await;
         assert!(topics.is_empty());
-        let (topics, heard) = scripted::announcement(&mut asked).await;
+        let (topics, answer) = scripted::announcement(&mut answering).await;
         assert_eq!(topics, ["orders"]);
         let _second = scripted::connect(&processor, "pay-2", &["bills"]);
-        heard.send(Ok(())).expect("an announcement");
-        let (topics, _unanswered) = scripted::announcement(&mut asked).await;
+        answer.send(Ok(())).expect("an announcement");
+        let (topics, _unanswered) = scripted::announcement(&mut answering).await;
         assert_eq!(topics, ["bills", "orders"]);
 
         processor.draining().cancel();
-        for asked in [&mut silent, &mut asked] {
-            let (topics, heard) = scripted::announcement(asked).await;
+        for calls in [&mut silent, &mut answering] {
+            let (topics, answer) = scripted::announcement(calls).await;
             assert!(topics.is_empty());
-            heard.send(Ok(())).expect("a last announcement");
+            answer.send(Ok(())).expect("a last announcement");
         }
         running.await.expect("the end");
     }

@@ -1,3 +1,5 @@
+//! A memory budget that is shared among the hosts of clients.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -5,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::context::Host;
 
-/// Bytes that the proxy holds for clients. All hosts together have a limit, and each host a share of it, so that no host
-/// can use up what others need.
+/// Bounds the bytes that the proxy holds for clients. There is a limit for all hosts together and a smaller one for each
+/// host, so that one host can't use up the budget.
 pub(super) struct ByteBudget {
     limit: usize,
     share: usize,
@@ -19,7 +21,7 @@ struct Used {
     by_host: HashMap<Host, usize>,
 }
 
-/// Bytes taken from a budget. Dropping it gives them back.
+/// Bytes taken from a budget. They are returned on drop.
 pub(super) struct TakenBytes {
     budget: Arc<ByteBudget>,
     host: Host,
@@ -27,12 +29,12 @@ pub(super) struct TakenBytes {
 }
 
 impl ByteBudget {
-    /// A budget of this many bytes, of which one host may use a quarter.
+    /// A budget of `limit` bytes. One host may use a quarter of it.
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, share: limit / 4, used: Mutex::default() })
     }
 
-    /// Takes bytes for a host; `None` if there are too few left.
+    /// Takes bytes for a host; `None` if this would exceed a limit.
     pub(super) fn take(self: &Arc<Self>, host: Host, bytes: usize) -> Option<TakenBytes> {
         let mut taken = TakenBytes { budget: self.clone(), host, bytes: 0 };
         taken.grow(bytes).then_some(taken)
@@ -45,7 +47,7 @@ impl ByteBudget {
 }
 
 impl TakenBytes {
-    /// Takes more bytes. Returns whether there were enough left; otherwise nothing changes.
+    /// Takes more bytes. Returns false and changes nothing if this would exceed a limit.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let mut used = self.budget.used.lock();
         let of_host = used.by_host.get(&self.host).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The administrator's requests: topics and groups.
+//! Requests of administrators that create, change, list and delete topics and groups.
 
 use std::sync::Arc;
 
@@ -35,25 +35,25 @@ pub(super) async fn apply(
     first_failure(created)
 }
 
-/// Changes the settings of a topic that are named.
+/// Changes the named settings of a topic.
 pub(super) async fn update_topic(clusters: &ClusterRouter, update: TopicUpdate) -> Result<(), Error> {
     let name = update.values.name.clone();
     let change = move |present: &TopicConfig| {
-        let changed = update.applied_to(present);
+        let changed = update.apply_to(present);
         check_topic(&changed).map(|()| changed)
     };
     Ok(clusters.services_of(&name).metadata.change_topic(&name, Arc::new(change)).await?)
 }
 
-/// Changes the settings of a group that are named, in every cluster that has it.
+/// Changes the named settings of a group, in every cluster that has the group.
 pub(super) async fn update_group(clusters: &ClusterRouter, update: GroupUpdate) -> Result<(), Error> {
     let name = update.values.name.clone();
     let change: Change<GroupConfig> = Arc::new(move |present| {
-        let changed = update.applied_to(present);
+        let changed = update.apply_to(present);
         check_retry(&changed).map(|()| changed)
     });
     let changed = clusters.all().map(|cluster| cluster.services.metadata.change_group(&name, change.clone()));
-    done_where_present(join_all(changed).await)
+    ignore_absent(join_all(changed).await)
 }
 
 fn check_topic(topic: &TopicConfig) -> Result<(), ServiceError> {
@@ -64,7 +64,7 @@ fn check_topic(topic: &TopicConfig) -> Result<(), ServiceError> {
         return Err(rejected(format!("topic {} needs at least one queue", topic.name)));
     }
     if topic.retention.is_some_and(|retention| retention.is_zero()) {
-        return Err(rejected(format!("the messages of topic {} can't expire at once", topic.name)));
+        return Err(rejected(format!("the retention of topic {} must be longer than zero", topic.name)));
     }
     check_lite_expiration(topic)
 }
@@ -74,17 +74,17 @@ fn rejected(message: String) -> ServiceError {
 }
 
 fn check_retry(group: &GroupConfig) -> Result<(), ServiceError> {
-    const MOST_PAUSES: usize = 100;
+    const MAX_PAUSES: usize = 100;
     let refuse = |reason: String| Err(rejected(format!("the retry policy of group {} {reason}", group.name)));
     match &group.retry {
-        RetryPolicy::Customized(pauses) if pauses.len() > MOST_PAUSES => {
-            refuse(format!("has more than {MOST_PAUSES} pauses"))
+        RetryPolicy::Customized(pauses) if pauses.len() > MAX_PAUSES => {
+            refuse(format!("has more than {MAX_PAUSES} pauses"))
         }
         RetryPolicy::Exponential { multiplier, .. } if !multiplier.is_finite() || *multiplier < 1.0 => {
             refuse(format!("needs a multiplier of 1 or more, not {multiplier}"))
         }
         RetryPolicy::Exponential { initial, max, .. } if initial > max => {
-            refuse("has a first pause that is longer than the longest".to_owned())
+            refuse("has an initial pause that is longer than the maximum".to_owned())
         }
         _ => Ok(()),
     }
@@ -95,12 +95,15 @@ fn check_lite_expiration(topic: &TopicConfig) -> Result<(), ServiceError> {
     let Some(expiration) = topic.lite_expiration else { return Ok(()) };
     if topic.kind != TopicKind::Lite {
         return refuse(format!(
-            "topic {} has no lite topics that could expire: its type is not lite",
+            "topic {} can't have an expiration of lite topics: its type is not lite",
             topic.name
         ));
     }
     if expiration.is_zero() {
-        return refuse(format!("the lite topics of topic {} can't expire at once", topic.name));
+        return refuse(format!(
+            "the expiration of lite topics of topic {} must be longer than zero",
+            topic.name
+        ));
     }
     Ok(())
 }
@@ -127,33 +130,33 @@ pub(super) async fn delete_topic(clusters: &ClusterRouter, name: &str) -> Result
 
 pub(super) async fn delete_group(clusters: &ClusterRouter, name: &str) -> Result<(), Error> {
     let deleted = clusters.all().map(|cluster| cluster.services.metadata.delete_group(name));
-    done_where_present(join_all(deleted).await)
+    ignore_absent(join_all(deleted).await)
 }
 
-/// What was to be done with a group in every cluster. It need not be in all of them.
-fn done_where_present(results: Vec<Result<(), ServiceError>>) -> Result<(), Error> {
-    let absent = |error: &ServiceError| error.kind == ServiceErrorKind::GroupNotFound;
+/// The result of an operation on a group in every cluster. Fails with `GroupNotFound` only if no cluster has the group.
+fn ignore_absent(results: Vec<Result<(), ServiceError>>) -> Result<(), Error> {
+    let is_absent = |error: &ServiceError| error.kind == ServiceErrorKind::GroupNotFound;
     if results.iter().any(Result::is_ok) {
-        let failed = results.into_iter().filter_map(Result::err).find(|error| !absent(error));
+        let failed = results.into_iter().filter_map(Result::err).find(|error| !is_absent(error));
         return failed.map_or(Ok(()), |error| Err(error.into()));
     }
     Ok(results.into_iter().collect::<Result<(), _>>()?)
 }
 
-/// Creates a cluster's groups. One list says which exist already: declarations are repeated while another cluster is
-/// down.
+/// Creates groups in a cluster. Lists the existing groups once, because declarations are applied again and again while
+/// another cluster is down.
 async fn create_groups(
     metadata: &dyn Metadata,
     groups: &[GroupConfig],
     replace: bool,
 ) -> Vec<Result<(), ServiceError>> {
     let listed = if replace || groups.is_empty() { Ok(Vec::new()) } else { metadata.groups().await };
-    let known = match &listed {
-        Ok(known) => known,
+    let existing = match &listed {
+        Ok(existing) => existing,
         Err(error) => return vec![Err(error.clone())],
     };
     join_all(groups.iter().map(|group| async move {
-        if known.iter().any(|known| known.name == group.name) {
+        if existing.iter().any(|existing| existing.name == group.name) {
             let message = format!("group {} already exists", group.name);
             return Err(ServiceError::new(ServiceErrorKind::AlreadyExists, message));
         }
@@ -162,7 +165,7 @@ async fn create_groups(
     .await
 }
 
-/// The first failure. `AlreadyExists` only if nothing else failed, so that a caller may ignore it.
+/// The first failure. Returns `AlreadyExists` only if there is no other failure, so that a caller may ignore it.
 fn first_failure(results: Vec<Result<(), ServiceError>>) -> Result<(), Error> {
     let mut exists = None;
     for error in results.into_iter().filter_map(Result::err) {

@@ -1,4 +1,4 @@
-//! Clients of the remoting protocol: one connection may produce and consume in several groups.
+//! Commands that only clients of the remoting protocol use: heartbeats, checks of filters, and queries of groups.
 
 use std::collections::BTreeSet;
 
@@ -12,39 +12,40 @@ use crate::error::Error;
 use crate::layer::{Names, OperationKind};
 use crate::service::GroupConfig;
 
-/// Notes what a client does, and that it is alive. Replaces what was noted before.
+/// Records a heartbeat of a client with its groups and subscriptions. Replaces those of the previous heartbeat.
 ///
 /// # Errors
-/// `IllegalGroup` (also: it does not exist, or is for other clients), `BadRequest` (too much to keep), `Busy`.
+/// `IllegalGroup` (also if the group does not exist, or is for clients of another type), `BadRequest` (names are too long
+/// or too many), `Busy`.
 #[derive(Debug)]
 pub struct ClassicClientCommand {
-    /// Its producer groups.
+    /// The client's producer groups.
     pub producers: BTreeSet<String>,
-    /// Its consumer groups.
+    /// The client's consumer groups.
     pub consumers: Vec<ClassicGroup>,
-    /// Bytes that are kept of it elsewhere, about.
+    /// The approximate number of bytes that are kept for the client elsewhere.
     pub bytes: usize,
-    /// How the client is reached.
+    /// The stream on which the client gets commands.
     pub stream: PushStream,
 }
 
 /// A consumer group of a client.
 #[derive(Clone, Debug)]
 pub struct ClassicGroup {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// What the client subscribes to.
+    /// The topics to which the client subscribes.
     pub topics: BTreeSet<String>,
 }
 
-/// Names what they subscribe to.
+/// The topics to which the groups subscribe.
 impl Names for Vec<ClassicGroup> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         self.iter().flat_map(|group| &group.topics).for_each(|topic| visit(topic));
     }
 }
 
-/// Names its consumer groups.
+/// The client's consumer groups.
 impl Names for ClassicClientCommand {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
         self.consumers.iter().for_each(|group| visit(&group.name));
@@ -67,9 +68,9 @@ impl Command for ClassicClientCommand {
         self.producers.iter().try_for_each(|name| validate::group(name))?;
         for ClassicGroup { name, topics } in &self.consumers {
             validate::group(name)?;
-            // A group is in the cluster of its topics.
+            // The topics of a group decide in which cluster it is.
             let topic = topics.first().map(String::as_str).unwrap_or_default();
-            group::for_client(environment.services(context, topic), ClientKind::Classic, name).await?;
+            group::load_for_client(environment.services(context, topic), ClientKind::Classic, name).await?;
         }
         let topics = self.consumers.iter().flat_map(|group| &group.topics);
         let topics: BTreeSet<_> = topics.map(String::as_str).collect();
@@ -79,7 +80,7 @@ impl Command for ClassicClientCommand {
             awaits_replies: false,
         };
         let client = ClassicClient { stream: &self.stream, groups, topics, bytes: self.bytes };
-        environment.clients.heard_classic(context, client)
+        environment.clients.record_classic_heartbeat(context, client)
     }
 }
 

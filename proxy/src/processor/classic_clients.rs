@@ -1,4 +1,5 @@
-//! Sessions of clients of the remoting protocol, among those of [`super::clients`]. A session ends with its connection.
+//! Sessions of clients of the remoting protocol, in the table of [`super::clients`]. Such a session ends with its
+//! connection.
 
 use std::collections::BTreeSet;
 
@@ -13,41 +14,45 @@ use crate::error::Error;
 pub(super) struct ClassicGroups {
     pub(super) producers: BTreeSet<String>,
     pub(super) consumers: BTreeSet<String>,
-    /// Whether it has sent a request to which other clients reply.
+    /// Whether the client has sent a request to which other clients reply.
     pub(super) awaits_replies: bool,
 }
 
-/// What a client of the remoting protocol tells.
+/// The heartbeat of a client of the remoting protocol.
 pub(super) struct ClassicClient<'a> {
-    /// How it is reached.
+    /// The stream on which the client gets commands.
     pub(super) stream: &'a PushStream,
     pub(super) groups: ClassicGroups,
-    /// What it subscribes to.
+    /// The topics to which the client subscribes.
     pub(super) topics: BTreeSet<&'a str>,
-    /// Bytes that are kept of it elsewhere.
+    /// The approximate number of bytes that are kept for the client elsewhere.
     pub(super) bytes: usize,
 }
 
 impl ClassicGroups {
-    /// The consumer groups, for administrators.
+    /// The consumer groups as one text, for administrators.
     pub(super) fn consumers(&self) -> String {
         self.consumers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Clients {
-    /// Begins the session of a client of the remoting protocol, or goes on with it.
+    /// Begins or continues the session of a client of the remoting protocol.
     ///
     /// # Errors
-    /// As [`Session::new`], and `Busy` if too many clients are there already.
-    pub(super) fn heard_classic(&self, context: &Context, client: ClassicClient<'_>) -> Result<(), Error> {
+    /// As [`Session::new`], and `Busy` if there are too many clients.
+    pub(super) fn record_classic_heartbeat(
+        &self,
+        context: &Context,
+        client: ClassicClient<'_>,
+    ) -> Result<(), Error> {
         let ClassicClient { stream, groups, topics, bytes } = client;
         let mut session = Session::new(context, ClientKind::Classic, stream)?;
         session.bytes += bytes;
         session.classic = groups;
         session.subscribe_to(topics.into_iter());
         if let Some(before) = self.sessions.lock().get_mut(&context.client_id, &context.host())
-            && before.stream.as_ref().is_some_and(|before| before.same(stream))
+            && before.stream.as_ref().is_some_and(|before| before.is_same(stream))
         {
             session.since = before.since;
             session.classic.awaits_replies = before.classic.awaits_replies;
@@ -58,19 +63,19 @@ impl Clients {
         self.insert(context, session)
     }
 
-    /// Ends the session of a client whose connection is gone, unless it has another one by now.
-    pub(super) fn gone(&self, context: &Context, stream: &PushStream) {
+    /// Ends the session of a client whose connection has ended, unless the client has opened another connection.
+    pub(super) fn connection_ended(&self, context: &Context, stream: &PushStream) {
         let host = context.host();
         let mut sessions = self.sessions.lock();
         let session = sessions.get_mut(&context.client_id, &host);
-        if session.is_some_and(|session| session.stream.as_ref().is_some_and(|now| now.same(stream))) {
+        if session.is_some_and(|session| session.stream.as_ref().is_some_and(|now| now.is_same(stream))) {
             sessions.remove(&context.client_id, &host);
             self.producers_changed.send_replace(());
         }
     }
 
-    /// Notes that a client waits for replies.
-    pub(super) fn awaits_replies(&self, context: &Context) {
+    /// Records that a client waits for replies.
+    pub(super) fn record_requester(&self, context: &Context) {
         let mut sessions = self.sessions.lock();
         if let Some(session) = sessions.get_mut(&context.client_id, &context.host())
             && !std::mem::replace(&mut session.classic.awaits_replies, true)
@@ -86,15 +91,15 @@ impl Clients {
         waiting.map(|(client_id, _)| client_id.to_owned()).collect()
     }
 
-    /// The ways to a client that waits for replies.
-    pub(super) fn awaiting_replies_as(&self, client_id: &str) -> Vec<PushStream> {
+    /// The streams of the clients with this id that wait for replies.
+    pub(super) fn requester_streams(&self, client_id: &str) -> Vec<PushStream> {
         let sessions = self.sessions.lock();
         let waiting =
             sessions.iter().filter(|(id, session)| *id == client_id && session.classic.awaits_replies);
         waiting.filter_map(|(_, session)| session.stream.clone()).collect()
     }
 
-    /// Whether producers are here that don't name their topics, but their groups.
+    /// Whether there are classic producers, which name their groups instead of their topics.
     pub(super) fn has_producer_groups(&self) -> bool {
         self.sessions.lock().iter().any(|(_, session)| !session.classic.producers.is_empty())
     }

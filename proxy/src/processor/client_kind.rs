@@ -1,29 +1,31 @@
-/// What a client says it is.
+//! The types of clients.
+
+/// The type of a client, as the client reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientKind {
-    /// It doesn't say.
+    /// The client did not report its type.
     #[default]
     Unspecified,
-    /// Sends.
+    /// A producer.
     Producer,
-    /// Consumes, with its own loop.
+    /// A consumer that calls a handler for each message.
     PushConsumer,
-    /// Consumes, message by message.
+    /// A consumer whose application receives and acknowledges messages itself.
     SimpleConsumer,
     /// Reserved.
     PullConsumer,
-    /// Consumes lite topics, with its own loop.
+    /// A push consumer of lite topics.
     LitePushConsumer,
-    /// Consumes lite topics, message by message.
+    /// A simple consumer of lite topics.
     LiteSimpleConsumer,
-    /// Speaks the remoting protocol, and may produce and consume in several groups.
+    /// A client of the remoting protocol, which may produce and consume in several groups.
     Classic,
-    /// A number this proxy doesn't know.
+    /// A type that this proxy does not know, by its number.
     Unknown(i32),
 }
 
 impl ClientKind {
-    /// The kind's name in the contract.
+    /// The type's name in `apache.rocketmq.v2`.
     #[must_use]
     pub fn name(self) -> String {
         match self {

@@ -1,14 +1,15 @@
-//! Which clients sent their settings here, and when their last sign of life was.
+//! The table of clients that have sent their settings to this proxy.
 //!
-//! **A client is its id and the host that it speaks from.** Ids are no secret, so the id alone proves nothing: settings,
-//! heartbeats and terminations count for the sessions of their own host only. Two hosts that use one id have a session
-//! each. Neither takes over the other's stream, keeps its leases renewed, or ends it. A client that comes back from
-//! another host begins a new session there, and the old one ends by its silence. Ports don't matter: a client may use
-//! several connections, and end its session on another connection than it began. Behind a load balancer that does not
-//! tell the clients' addresses (PROXY protocol), all clients are of one host, and only their ids tell them apart.
+//! **A client is identified by its id and its host.** Ids are no secret, so an id alone proves nothing: settings,
+//! heartbeats and terminations affect only the sessions of their own host. If two hosts use one id, each has a session of
+//! its own. Neither can take over the other's stream, keep its leases renewed, or end its session. A client that comes
+//! back from another host begins a new session, and the old one expires. Ports don't matter: a client may use several
+//! connections, and end its session on another connection than the one on which it began. Behind a load balancer that
+//! does not pass on the clients' addresses (PROXY protocol), all clients have the same host, and only their ids
+//! distinguish them.
 //!
-//! All of this is soft state: a proxy that never saw a client's settings serves it all the same, and asks for them by
-//! answering its heartbeat `UnknownClient`.
+//! All of this is soft state. A proxy that never got a client's settings still serves the client, and requests the
+//! settings by answering a heartbeat with `UnknownClient`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,25 +28,25 @@ use super::stream::PushStream;
 use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
 
-/// A client that is silent for this long is gone.
-const EXPIRY: Duration = Duration::from_secs(120);
-/// The same for one whose stream has ended. Clients report every ten seconds, and open another stream once they can.
-const WITHOUT_STREAM: Duration = Duration::from_secs(40);
+/// A session expires after this time without a heartbeat.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same for a session whose stream has ended. Clients send heartbeats every ten seconds, and reopen their stream soon.
+const STREAMLESS_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Bytes that the sessions of all clients may take.
+/// The most bytes of the sessions of all clients.
 const MAX_BYTES: usize = 128 << 20;
-/// What a session takes besides its names, about.
+/// The approximate size of a session without its names.
 const SESSION_BYTES: usize = 512;
-/// What a topic of a producer takes besides its name, about.
+/// The approximate size of a topic of a session without its name.
 const TOPIC_BYTES: usize = 64;
-/// Topics that one producer may name.
+/// The most topics that one producer may name.
 const MAX_TOPICS: usize = 2000;
-/// Subscriptions that are kept of one consumer.
+/// The most subscriptions that are kept of one consumer.
 const MAX_SUBSCRIBED: usize = 64;
-/// The most characters of the language, and of the version, that a client reports.
-const MAX_LABEL: usize = 32;
-/// Bytes of a client's id and of its namespace, each.
-const MAX_NAME: usize = 1024;
+/// The most characters that are kept of the language, and of the version, that a client reports.
+const MAX_LABEL_CHARS: usize = 32;
+/// The most bytes of a client's id, and of its namespace.
+const MAX_NAME_BYTES: usize = 1024;
 
 /// Identifies a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,48 +55,49 @@ pub(super) struct ClientKey {
     host: Host,
 }
 
-/// A client's settings, as far as they are needed later.
+/// A client's session: the part of its settings that is needed later.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) kind: ClientKind,
     pub(super) request_timeout: Option<Duration>,
-    /// What a producer sends to.
+    /// The topics that a producer sends to.
     pub(super) topics: BTreeSet<String>,
     pub(super) subscription: Option<GroupSubscription>,
     pub(super) namespace: String,
-    /// `None` once the stream has ended. The client may open another, here or at another proxy.
+    /// `None` once the stream has ended. The client may open another stream, to this or another proxy.
     pub(super) stream: Option<PushStream>,
-    /// A consumer's group, or empty.
+    /// A consumer's group; otherwise empty.
     pub(super) group: String,
     /// The groups of a client of the remoting protocol.
     pub(super) classic: ClassicGroups,
-    /// What a consumer subscribes to, as far as it is kept for administrators.
+    /// The first topics to which a consumer subscribes, for administrators.
     subscribed: Vec<String>,
     language: String,
     version: String,
     address: Arc<str>,
     pub(super) since: SystemTime,
-    seen: Instant,
-    /// What it takes, from the budget once it is in the table.
+    last_heartbeat: Instant,
+    /// The approximate size of the session.
     pub(super) bytes: usize,
+    /// The session's part of the budget; `None` until the session is in the table.
     taken: Option<TakenBytes>,
 }
 
-/// What is known of a client.
+/// The client of a heartbeat.
 pub(super) struct KnownClient {
     pub(super) kind: ClientKind,
-    /// The first topic that a consumer subscribes to, or empty.
+    /// The first topic to which a consumer subscribes; otherwise empty.
     pub(super) topic: String,
 }
 
-/// A consumer's group, and the first topic that it subscribes to.
+/// A consumer's group, and the first topic to which it subscribes.
 #[derive(Clone, Debug)]
 pub(super) struct GroupSubscription {
     pub(super) group: String,
     pub(super) topic: String,
 }
 
-/// The clients that gave a sign of life lately.
+/// The table of sessions.
 pub(super) struct Clients {
     pub(super) sessions: Mutex<Sessions>,
     budget: Arc<ByteBudget>,
@@ -125,14 +127,14 @@ impl ClientKey {
 }
 
 impl Session {
-    /// The session that a client's settings begin.
+    /// Creates the session of a client that sends settings.
     ///
     /// # Errors
-    /// `BadRequest` for an id, a namespace or a list of topics that is too long to be kept.
+    /// `BadRequest` if the client's id or namespace is too long.
     pub(super) fn new(context: &Context, kind: ClientKind, stream: &PushStream) -> Result<Self, Error> {
         for (what, name) in [("client id", &context.client_id), ("namespace", &context.namespace)] {
-            if name.len() > MAX_NAME {
-                let message = format!("the {what} is longer than {MAX_NAME} bytes");
+            if name.len() > MAX_NAME_BYTES {
+                let message = format!("the {what} is longer than {MAX_NAME_BYTES} bytes");
                 return Err(Error::new(ErrorKind::BadRequest, message));
             }
         }
@@ -146,11 +148,11 @@ impl Session {
             group: String::new(),
             classic: ClassicGroups::default(),
             subscribed: Vec::new(),
-            language: shortened(&context.client_language),
-            version: shortened(&context.client_version),
+            language: shorten(&context.client_language),
+            version: shorten(&context.client_version),
             address: context.peer.clone(),
             since: SystemTime::now(),
-            seen: Instant::now(),
+            last_heartbeat: Instant::now(),
             bytes: SESSION_BYTES + context.client_id.len() + context.namespace.len(),
             taken: None,
         })
@@ -159,7 +161,7 @@ impl Session {
     /// Adds a topic that the client sends to.
     ///
     /// # Errors
-    /// `BadRequest` if there are too many, `Busy` if there is no room.
+    /// `BadRequest` if the client has too many topics, `Busy` if the budget is exhausted.
     pub(super) fn publish_to(&mut self, topic: &str) -> Result<(), Error> {
         if self.topics.contains(topic) {
             return Ok(());
@@ -177,7 +179,7 @@ impl Session {
         Ok(())
     }
 
-    /// Notes what the client subscribes to, as far as there is room.
+    /// Records the topics to which the client subscribes, up to a limit.
     pub(super) fn subscribe_to<'a>(&mut self, topics: impl Iterator<Item = &'a str>) {
         for topic in topics.take(MAX_SUBSCRIBED) {
             self.bytes += topic.len() + TOPIC_BYTES;
@@ -185,11 +187,12 @@ impl Session {
         }
     }
 
-    fn alive(&self) -> bool {
-        self.seen.elapsed() < if self.stream.is_some() { EXPIRY } else { WITHOUT_STREAM }
+    fn is_alive(&self) -> bool {
+        let timeout = if self.stream.is_some() { SESSION_TIMEOUT } else { STREAMLESS_TIMEOUT };
+        self.last_heartbeat.elapsed() < timeout
     }
 
-    fn described(&self, id: &str) -> ConnectedClient {
+    fn describe(&self, id: &str) -> ConnectedClient {
         ConnectedClient {
             id: id.to_owned(),
             address: self.address.to_string(),
@@ -215,13 +218,13 @@ impl Session {
 
 impl Sessions {
     pub(super) fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut Session> {
-        self.by_id.get_mut(id)?.get_mut(host).filter(|session| session.alive())
+        self.by_id.get_mut(id)?.get_mut(host).filter(|session| session.is_alive())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        let alive = |session: &&Session| session.alive();
+        let is_alive = |session: &&Session| session.is_alive();
         self.by_id.iter().flat_map(move |(id, hosts)| {
-            hosts.values().filter(alive).map(move |session| (id.as_ref(), session))
+            hosts.values().filter(is_alive).map(move |session| (id.as_ref(), session))
         })
     }
 
@@ -240,52 +243,52 @@ impl Clients {
         self.sessions.lock().get_mut(&context.client_id, &context.host())?.request_timeout
     }
 
-    /// The client of a request, if it is known here. A request from a host without a session belongs to a session of
-    /// the same id: it can't do more than use it.
+    /// The client of a request, if it has a session. A request from a host without a session is attributed to another
+    /// session of the same id. This only lets the proxy renew leases as long as that session lives.
     pub(super) fn find(&self, context: &Context) -> Option<ClientKey> {
         let sessions = self.sessions.lock();
         let (id, hosts) = sessions.by_id.get_key_value(context.client_id.as_str())?;
-        let alive = |host: &Host| hosts.get(host).is_some_and(Session::alive);
+        let is_alive = |host: &Host| hosts.get(host).is_some_and(Session::is_alive);
         let own = context.host();
-        let host = if alive(&own) { own } else { hosts.keys().find(|host| alive(host))?.clone() };
+        let host = if is_alive(&own) { own } else { hosts.keys().find(|host| is_alive(host))?.clone() };
         Some(ClientKey { id: id.clone(), host })
     }
 
-    /// Whether a client gave a sign of life lately.
+    /// Whether a client has a session that has not expired.
     pub(super) fn is_present(&self, client: &ClientKey) -> bool {
         self.sessions.lock().get_mut(&client.id, &client.host).is_some()
     }
 
-    /// Forgets the clients that are gone.
-    pub(super) fn sweep(&self) {
+    /// Removes expired sessions.
+    pub(super) fn remove_expired(&self) {
         let mut sessions = self.sessions.lock();
-        let mut gone = Vec::new();
+        let mut expired = Vec::new();
         for (id, hosts) in &sessions.by_id {
-            let silent = hosts.iter().filter(|(_, session)| !session.alive());
-            gone.extend(silent.map(|(host, _)| (id.clone(), host.clone())));
+            let silent = hosts.iter().filter(|(_, session)| !session.is_alive());
+            expired.extend(silent.map(|(host, _)| (id.clone(), host.clone())));
         }
-        let mut produced = false;
-        for (id, host) in gone {
-            produced |= sessions.remove(&id, &host).is_some_and(|session| !session.topics.is_empty());
+        let mut had_producer = false;
+        for (id, host) in expired {
+            had_producer |= sessions.remove(&id, &host).is_some_and(|session| !session.topics.is_empty());
         }
-        if produced {
+        if had_producer {
             self.producers_changed.send_replace(());
         }
     }
 
-    /// Notes a sign of life of a client. Returns what it is; `None` if it has no session for its host.
-    pub(super) fn heard(&self, context: &Context) -> Option<KnownClient> {
+    /// Records a heartbeat. Returns the client; `None` if the client has no session for its host.
+    pub(super) fn record_heartbeat(&self, context: &Context) -> Option<KnownClient> {
         let mut sessions = self.sessions.lock();
         let session = sessions.get_mut(&context.client_id, &context.host())?;
-        session.seen = Instant::now();
+        session.last_heartbeat = Instant::now();
         let topic = session.subscription.as_ref().map(|subscription| subscription.topic.clone());
         Some(KnownClient { kind: session.kind, topic: topic.unwrap_or_default() })
     }
 
-    /// Begins a session, or replaces the one of the same client.
+    /// Adds a session, or replaces the session of the same client.
     ///
     /// # Errors
-    /// `Busy` if too many clients are there already.
+    /// `Busy` if there are too many clients.
     pub(super) fn insert(&self, context: &Context, mut session: Session) -> Result<(), Error> {
         let host = context.host();
         let mut sessions = self.sessions.lock();
@@ -293,7 +296,7 @@ impl Clients {
             Some(_) => (session.topics.clone(), session.classic.producers.clone()),
             None => (BTreeSet::new(), BTreeSet::new()),
         };
-        // Gives its bytes back before the new one takes them.
+        // The old session returns its bytes to the budget before the new one takes its own.
         let before = sessions.remove(&context.client_id, &host).map(|before| published(&before));
         let taken = self.budget.take(host.clone(), session.bytes);
         session.taken = Some(taken.ok_or_else(too_many_clients)?);
@@ -306,21 +309,21 @@ impl Clients {
         Ok(())
     }
 
-    /// Ends the session of a client that closes. `None` if it has none for its host.
+    /// Ends the session of a client that closes. `None` if the client has no session for its host.
     pub(super) fn remove(&self, context: &Context) -> Option<(ClientKey, Session)> {
         let client = ClientKey::of(context);
         let removed = self.sessions.lock().remove(&client.id, &client.host)?;
         if !removed.topics.is_empty() {
             self.producers_changed.send_replace(());
         }
-        removed.alive().then_some((client, removed))
+        removed.is_alive().then_some((client, removed))
     }
 
-    /// Notes that a producer sends to a topic that it may not have named in its settings.
-    pub(super) fn publishes(&self, context: &Context, topic: &str) {
+    /// Records that a client sends to a topic that it may not have named in its settings.
+    pub(super) fn record_publishing(&self, context: &Context, topic: &str) {
         let host = context.host();
         let mut sessions = self.sessions.lock();
-        // A consumer could not answer questions about transactions.
+        // Consumers are left out, because they can't answer transaction checks.
         let session = sessions.get_mut(&context.client_id, &host).filter(|session| !session.kind.consumes());
         let Some(session) = session.filter(|session| !session.topics.contains(topic)) else { return };
         if session.publish_to(topic).is_ok() {
@@ -328,13 +331,13 @@ impl Clients {
         }
     }
 
-    /// Signals that [`Clients::published`] may return something else now.
+    /// Signals that the result of [`Clients::published_topics`] may have changed.
     pub(super) fn producers_changed(&self) -> watch::Receiver<()> {
         self.producers_changed.subscribe()
     }
 
-    /// The topics whose producers can be reached here, as far as they are `wanted`.
-    pub(super) fn published(&self, wanted: impl Fn(Origin<'_>, &str) -> bool) -> BTreeSet<String> {
+    /// The topics whose producers have an open stream, filtered by `wanted`.
+    pub(super) fn published_topics(&self, wanted: impl Fn(Origin<'_>, &str) -> bool) -> BTreeSet<String> {
         let (sessions, wanted) = (self.sessions.lock(), &wanted);
         let reachable = sessions.iter().filter(|(_, session)| session.stream.is_some());
         let topics = reachable.flat_map(|(client_id, session)| {
@@ -344,8 +347,8 @@ impl Clients {
         topics.cloned().collect()
     }
 
-    /// The streams of those of a topic's producers that are `wanted`, in random order; of those in this group if the
-    /// message has one.
+    /// The streams of a topic's producers, filtered by `wanted`, in random order. If the message has a producer group, those
+    /// of the classic producers in this group.
     pub(super) fn producers_of(
         &self,
         topic: &str,
@@ -381,13 +384,14 @@ impl Clients {
             filter.group.as_ref().is_none_or(is_in) && filter.topic.as_ref().is_none_or(is_named)
         };
         let wanted = sessions.iter().filter(|(_, session)| wanted(session));
-        wanted.map(|(id, session)| session.described(id)).collect()
+        wanted.map(|(id, session)| session.describe(id)).collect()
     }
 
+    /// Records the end of a client's stream, unless the client has opened another one.
     pub(super) fn stream_ended(&self, context: &Context, stream: &PushStream) {
         let mut sessions = self.sessions.lock();
         let Some(session) = sessions.get_mut(&context.client_id, &context.host()) else { return };
-        if session.stream.as_ref().is_some_and(|current| current.same(stream)) {
+        if session.stream.as_ref().is_some_and(|current| current.is_same(stream)) {
             session.stream = None;
             if !session.topics.is_empty() {
                 self.producers_changed.send_replace(());
@@ -396,9 +400,9 @@ impl Clients {
     }
 }
 
-/// The beginning of a label that a client reports.
-fn shortened(label: &str) -> String {
-    label.chars().take(MAX_LABEL).collect()
+/// Cuts off a label that a client reports after the first characters.
+fn shorten(label: &str) -> String {
+    label.chars().take(MAX_LABEL_CHARS).collect()
 }
 
 fn too_many_clients() -> Error {

@@ -1,4 +1,4 @@
-//! Which cluster serves a request.
+//! Chooses the cluster that serves a request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use crate::error::{Error, ErrorKind};
 use crate::pattern;
 use crate::service::{Services, names};
 
-/// Sends requests to a cluster other than the default one. Every pattern that is given must match; the first rule that
-/// matches decides. In a pattern, `*` stands for any characters.
+/// A rule that sends requests to a cluster other than the default one. All patterns that are set must match. The first
+/// matching rule decides. In a pattern, `*` stands for any characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacementRule {
-    /// The topic's name.
+    /// A pattern for the topic's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// The client's namespace, or that of a topic named `namespace%topic`.
+    /// A pattern for the client's namespace, or for the namespace in a topic's name `namespace%topic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The client's id.
+    /// A pattern for the client's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// The name of the cluster.
+    /// The name of the cluster that serves matching requests.
     pub cluster: String,
 }
 
@@ -39,7 +39,7 @@ impl PlacementRule {
     }
 }
 
-/// The client that a request comes from.
+/// The client of a request, for rules.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Origin<'a> {
     pub(super) client_id: &'a str,
@@ -52,13 +52,13 @@ impl<'a> From<&'a Context> for Origin<'a> {
     }
 }
 
-/// A cluster, and its name in handles. The default cluster's name is empty.
+/// A cluster with its name in handles. The default cluster's name is empty.
 pub(super) struct Cluster {
     pub(super) name: Arc<str>,
     pub(super) services: Services,
 }
 
-/// The clusters, and which requests go where.
+/// The clusters, and the rules that choose one for each request.
 pub struct ClusterRouter {
     default: Cluster,
     others: BTreeMap<String, Cluster>,
@@ -66,13 +66,13 @@ pub struct ClusterRouter {
 }
 
 impl ClusterRouter {
-    /// One cluster for everything.
+    /// A router with one cluster for all requests.
     #[must_use]
     pub fn single(services: Services) -> Self {
         Self { default: Cluster { name: "".into(), services }, others: BTreeMap::new(), rules: Vec::new() }
     }
 
-    /// Adds another cluster. Its name is part of handles, and must not change while there are any.
+    /// Adds another cluster. Handles contain the cluster's name, so it must not change while there are deliveries.
     #[must_use]
     pub fn add(mut self, name: String, services: Services) -> Self {
         let cluster = Cluster { name: name.as_str().into(), services };
@@ -80,7 +80,7 @@ impl ClusterRouter {
         self
     }
 
-    /// Adds rules. The clusters that they name have been added.
+    /// Sets the rules. The clusters that they name must have been added.
     #[must_use]
     pub fn rules(mut self, rules: Vec<PlacementRule>) -> Self {
         self.rules = rules;
@@ -97,8 +97,8 @@ impl ClusterRouter {
         self.all().map(|cluster| &cluster.services)
     }
 
-    /// The services of a topic's cluster for what the proxy itself, or an administrator, does. They have no client id and no
-    /// namespace: placement rules that ask for these don't apply.
+    /// The services of a topic's cluster, for requests of administrators and of the proxy itself. These have no client id and
+    /// no namespace, so placement rules with patterns for them don't match.
     pub(crate) fn services_of(&self, topic: &str) -> &Services {
         &self.route(Origin::default(), topic).services
     }
@@ -106,13 +106,13 @@ impl ClusterRouter {
     /// The cluster that a handle names.
     ///
     /// # Errors
-    /// `InvalidHandle` if the operator has removed it.
+    /// `InvalidHandle` if the operator has removed the cluster.
     pub(super) fn get(&self, name: &str) -> Result<&Cluster, Error> {
         if name.is_empty() {
             return Ok(&self.default);
         }
         self.others.get(name).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidHandle, format!("there is no cluster {name} any more"))
+            Error::new(ErrorKind::InvalidHandle, format!("cluster {name} is no longer configured"))
         })
     }
 

@@ -1,17 +1,18 @@
+//! The trait of all requests.
+
 use super::environment::Environment;
 use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{Names, OperationKind, Size, Traced};
 
-/// A request in the rules' terms: what a front end decodes, and [`super::Processor::run`] carries out.
+/// A request, independent of the protocol. Front ends decode it, and [`super::Processor::run`] carries it out.
 ///
-/// `handle` can't be called from outside the processor, which alone has an [`Environment`]: no front end can go past
-/// the layers.
+/// Only the processor can call `handle`, because only it has an [`Environment`]. So no front end can bypass the layers.
 pub trait Command: Send + Sync {
-    /// What the request returns.
+    /// The result of the request.
     type Answer: Send;
 
-    /// What the request does.
+    /// The kind of request, for layers.
     const KIND: OperationKind;
 
     /// The topics that the request names.
@@ -22,20 +23,20 @@ pub trait Command: Send + Sync {
         &()
     }
 
-    /// What the request carries.
+    /// The messages and bytes in the request.
     fn size(&self) -> Size {
         Size::default()
     }
 
-    /// What the answer carries.
+    /// The messages and bytes in the answer.
     fn answer_size(_: &Self::Answer) -> Size {
         Size::default()
     }
 
-    /// Tells what the request is to do to which messages, for message trace.
+    /// Reports to message trace which messages the request is about to process, and how.
     fn trace(&self, _: &mut Traced<'_>) {}
 
-    /// Tells what came of them, and which messages the request has brought.
+    /// Reports to message trace the outcome for these messages, and the messages in the answer.
     fn trace_end(_: Result<&Self::Answer, &Error>, _: &mut Traced<'_>) {}
 
     /// Carries the request out.

@@ -1,8 +1,8 @@
-//! Sending dead letters again to the topics in which they failed.
+//! Resends dead letters to the topics in which they failed.
 //!
-//! A consumer group of the proxy's own receives dead letters and acknowledges each one once it is sent, so that its
-//! progress tells which are left. An interruption sends a letter twice at most, and loses none. The letters stay in their
-//! topic as long as other messages do.
+//! The proxy receives dead letters in a consumer group of its own, and acknowledges each letter once it is sent, so that
+//! the group's progress shows which letters are left. If a resend is interrupted, a letter may be sent twice, but none is
+//! lost. The letters stay in the dead-letter topic until its retention removes them.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,49 +11,50 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use super::Processor;
-use super::letter_search::LetterSearch;
+use super::dead_letter_search::LetterSearch;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, Message, Origin, QueueOf,
+    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, Message, Origin, QueueRef,
     Receive, ServiceError, ServiceErrorKind, Services, Settle, Whence, names,
 };
 
-/// The group that receives dead letters.
+/// The consumer group that receives dead letters to resend.
 pub const RESEND_GROUP: &str = "dlq-resend";
-/// Letters of one call.
+/// The most letters that one call resends.
 const MAX_LETTERS: usize = 100;
-/// Letters of one receive.
-const BATCH: usize = 32;
-/// Letters that are held while one is searched.
-const MAX_HELD: usize = 256;
-/// How long a call may take, apart from the request to a broker that is under way then. It leaves the rest to the next call.
+/// The most letters of one receive.
+const RECEIVE_BATCH: usize = 32;
+/// The most letters that a search for one of them leases.
+const MAX_LEASED: usize = 256;
+/// The time after which a call ends. A request to a broker that is under way is completed. The next call continues.
 const MAX_TIME: Duration = Duration::from_secs(5);
-/// How long a letter is held: longer than a call takes. One that can't be sent is left alone for so long.
+/// The lease of a letter, which is longer than a call takes. A letter that can't be sent is received again after this time.
 const LEASE: Duration = Duration::from_secs(60);
-/// How long to wait for letters of one broker, and for everything else.
-const POLL: Duration = Duration::from_millis(300);
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it is remembered that the group has begun in a topic, and in how many topics.
-const BEGUN: Duration = Duration::from_secs(60);
-const MAX_BEGUN: usize = 1000;
-/// Queues whose progress is asked for at the same time.
-const CONCURRENT: usize = 8;
+/// How long a receive waits for letters of one broker.
+const RECEIVE_WAIT: Duration = Duration::from_millis(300);
+/// The timeout of all other calls.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a topic is remembered as initialized, and the most topics that are remembered.
+const INITIALIZED_LIFETIME: Duration = Duration::from_secs(60);
+const MAX_INITIALIZED: usize = 1000;
+/// The most concurrent calls.
+const MAX_CONCURRENT_CALLS: usize = 8;
 
-/// Which dead letters to send again.
+/// Selects the dead letters to resend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResendSelection {
-    /// The next ones that were not sent again yet, at most so many.
+    /// The next letters that were not resent yet, at most this many.
     Next(usize),
-    /// The one with this id, also if it was sent again before.
+    /// The letter with this id, even if it was resent before.
     Id {
         /// The id.
         id: String,
-        /// Where the call before has ended its search, if there was one.
+        /// The position at which the previous call's search has ended; `None` for the first call.
         from: Option<LetterPosition>,
     },
 }
 
-/// A place in a dead-letter topic.
+/// A position in a dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LetterPosition {
     /// The broker that holds the queue.
@@ -64,67 +65,68 @@ pub struct LetterPosition {
     pub offset: i64,
 }
 
-/// Dead letters that were sent again, or could not be.
+/// The result of a call that resends dead letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResentPage {
-    /// The letters.
+    /// The letters that were processed.
     pub letters: Vec<ResentLetter>,
-    /// Whether no others are left.
+    /// Whether no letters are left.
     pub finished: bool,
-    /// The ids of letters for which the time of the call did not suffice. A later call sends them.
+    /// The ids of letters that were not processed before the time limit. A later call sends them.
     pub unreached: Vec<String>,
-    /// Up to where a letter was searched, if it was not found in the time of the call.
+    /// The position at which the search for a letter has ended, if the letter was not found before the time limit.
     pub searched_to: Option<LetterPosition>,
-    /// Why the call ended early, if so. What it has sent before is among the letters.
+    /// Why the call ended early; `None` if it did not. `letters` contains those that were processed before.
     pub failure: Option<String>,
 }
 
-/// A dead letter that was sent again, or could not be.
+/// The outcome of resending one dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResentLetter {
     /// The message's id.
     pub id: String,
-    /// Its queue in the dead-letter topic.
+    /// The letter's queue in the dead-letter topic.
     pub queue: i32,
-    /// Its offset there.
+    /// The letter's offset in the queue.
     pub offset: i64,
-    /// The topic that it was sent to; empty if it is not known.
+    /// The topic in which the message failed; empty if it is unknown.
     pub topic: String,
-    /// Why it was not sent, if so.
+    /// Why the letter was not sent; `None` if it was.
     pub failure: Option<String>,
 }
 
-/// In which topics the group has begun a moment ago. Asking again costs a call for each queue.
+/// The dead-letter topics in which the resend group was initialized recently. Checking this again costs a call for each
+/// queue.
 #[derive(Default)]
-pub(super) struct BegunTopics(Mutex<HashMap<String, Instant>>);
+pub(super) struct InitializedTopics(Mutex<HashMap<String, Instant>>);
 
-impl BegunTopics {
+impl InitializedTopics {
     fn contains(&self, topic: &str) -> bool {
-        self.0.lock().get(topic).is_some_and(|since| since.elapsed() < BEGUN)
+        self.0.lock().get(topic).is_some_and(|since| since.elapsed() < INITIALIZED_LIFETIME)
     }
 
     fn insert(&self, topic: &str) {
-        let mut begun = self.0.lock();
-        if begun.len() >= MAX_BEGUN {
-            begun.clear();
+        let mut initialized = self.0.lock();
+        if initialized.len() >= MAX_INITIALIZED {
+            initialized.clear();
         }
-        begun.insert(topic.to_owned(), Instant::now());
+        initialized.insert(topic.to_owned(), Instant::now());
     }
 }
 
 impl Processor {
-    /// Sends dead letters of a group again to the topics in which they failed. All groups of such a topic get them. The
-    /// time of a call is limited: `finished` tells whether another one has something to do.
+    /// Resends dead letters of a group to the topics in which they failed. All groups of these topics get them again. The
+    /// time of a call is limited. If the result is not `finished`, call again.
     ///
     /// # Errors
-    /// `TopicNotFound` if the group has no dead letters or not this one, or the backend's failure before the first letter
-    /// was sent.
+    /// `TopicNotFound` if the group has no dead letters or not the selected one, or the backend's failure before the first
+    /// letter was sent.
     pub async fn resend_dead_letters(
         &self,
         group: &str,
         selection: ResendSelection,
     ) -> Result<ResentPage, Error> {
-        let _turn = self.environment.administration.take().await;
+        let _permit = self.environment.administration.acquire().await;
         let until = Instant::now() + MAX_TIME;
         let topic = names::dead_letter_topic(group);
         let services = self.services_of(&topic).clone();
@@ -136,34 +138,36 @@ impl Processor {
         })?;
         let search = LetterSearch { services: services.clone(), topic: topic.clone(), until };
         let resend = Resend { processor: self, services, topic, until, search };
-        let brokers = resend.begin().await?;
+        let brokers = resend.initialize_group().await?;
         match selection {
-            ResendSelection::Next(max) => resend.next(max.min(MAX_LETTERS), brokers).await,
-            ResendSelection::Id { id, from } => resend.one(&id, from, brokers).await,
+            ResendSelection::Next(max) => resend.resend_next(max.min(MAX_LETTERS), brokers).await,
+            ResendSelection::Id { id, from } => resend.resend_one(&id, from, brokers).await,
         }
     }
 }
 
+/// One call that resends letters of a dead-letter topic.
 struct Resend<'a> {
     processor: &'a Processor,
     services: Services,
     topic: String,
-    /// When the call ends.
+    /// The end of the call's time.
     until: Instant,
     search: LetterSearch,
 }
 
 impl Resend<'_> {
-    fn is_over(&self) -> bool {
+    fn is_out_of_time(&self) -> bool {
         Instant::now() >= self.until
     }
 
-    /// Has the group begin with the first letter. Returns how many brokers have letters.
-    async fn begin(&self) -> Result<usize, Error> {
-        let begun = &self.processor.environment.resent_topics;
+    /// Creates the resend group if necessary, and lets it start at the first letter of each queue. Returns the number of
+    /// brokers with letters.
+    async fn initialize_group(&self) -> Result<usize, Error> {
+        let initialized = &self.processor.environment.resend_topics;
         let route = self.services.routes.route(&self.topic).await?;
         let brokers = route.queues.len().max(1);
-        if begun.contains(&self.topic) {
+        if initialized.contains(&self.topic) {
             return Ok(brokers);
         }
         match self.services.metadata.create_group(GroupConfig::named(RESEND_GROUP), false).await {
@@ -174,15 +178,15 @@ impl Resend<'_> {
         let queues = queues.flat_map(|queues| (0..queues.read_queues).map(|id| (queues.broker.as_str(), id)));
         stream::iter(queues)
             .map(Ok::<_, Error>)
-            .try_for_each_concurrent(CONCURRENT, |(broker, id)| self.begin_in_queue(broker, id))
+            .try_for_each_concurrent(MAX_CONCURRENT_CALLS, |(broker, id)| self.initialize_queue(broker, id))
             .await?;
-        begun.insert(&self.topic);
+        initialized.insert(&self.topic);
         Ok(brokers)
     }
 
-    async fn begin_in_queue(&self, broker: &str, id: i32) -> Result<(), Error> {
+    async fn initialize_queue(&self, broker: &str, id: i32) -> Result<(), Error> {
         let offsets = &self.services.offsets;
-        let queue = QueueOf { topic: &self.topic, broker, id, deadline: Instant::now() + PATIENCE };
+        let queue = QueueRef { topic: &self.topic, broker, id, deadline: Instant::now() + CALL_TIMEOUT };
         if offsets.committed(queue, RESEND_GROUP).await?.is_none() {
             let first = offsets.offset(queue, Whence::Beginning).await?;
             offsets.commit(queue, RESEND_GROUP, first).await?;
@@ -190,11 +194,11 @@ impl Resend<'_> {
         Ok(())
     }
 
-    async fn next(&self, max: usize, brokers: usize) -> Result<ResentPage, Error> {
+    async fn resend_next(&self, max: usize, brokers: usize) -> Result<ResentPage, Error> {
         let mut page = ResentPage::default();
-        while page.letters.len() + page.unreached.len() < max && !self.is_over() {
-            let wanted = (max - page.letters.len() - page.unreached.len()).min(BATCH);
-            let received = match self.receive(wanted, brokers).await {
+        while page.letters.len() + page.unreached.len() < max && !self.is_out_of_time() {
+            let batch_size = (max - page.letters.len() - page.unreached.len()).min(RECEIVE_BATCH);
+            let received = match self.receive(batch_size, brokers).await {
                 Ok(received) => received,
                 Err(error) if page.letters.is_empty() => return Err(error),
                 Err(error) => {
@@ -214,12 +218,11 @@ impl Resend<'_> {
         Ok(page)
     }
 
-    /// Sends letters as long as there is time. The others are given back.
+    /// Sends letters as long as there is time. Gives back the others.
     async fn send_all(&self, letters: Vec<Delivery>, page: &mut ResentPage) {
-        let nameless: Vec<_> =
+        let without_origin: Vec<_> =
             letters.iter().filter(|letter| letter.message.dead_letter_origin.is_none()).collect();
-        // What is not found now is not found at all, or beyond the time of this call.
-        let origins = self.search.origins(&nameless).await.unwrap_or_else(|error| {
+        let origins = self.search.origins(&without_origin).await.unwrap_or_else(|error| {
             page.failure = Some(error.message);
             HashMap::new()
         });
@@ -227,13 +230,13 @@ impl Resend<'_> {
         for letter in letters.by_ref() {
             let known = letter.message.dead_letter_origin.clone();
             let origin = known.or_else(|| origins.get(&letter.message.id).cloned());
-            if self.is_over() || page.failure.is_some() {
+            if self.is_out_of_time() || page.failure.is_some() {
                 page.unreached.push(letter.message.id.clone());
                 self.give_back(std::slice::from_ref(&letter)).await;
                 break;
             }
-            if origin.is_none() && !self.search.has_seen_all() {
-                // It stays leased for a while, so that the next call gets others.
+            if origin.is_none() && !self.search.is_complete() {
+                // The letter stays leased for a while, so that the next call gets other letters.
                 page.unreached.push(letter.message.id.clone());
                 continue;
             }
@@ -247,11 +250,17 @@ impl Resend<'_> {
         self.give_back(&rest).await;
     }
 
-    /// Sends the letter with this id.
-    async fn one(&self, id: &str, from: Option<LetterPosition>, brokers: usize) -> Result<ResentPage, Error> {
+    /// Resends the letter with this id.
+    async fn resend_one(
+        &self,
+        id: &str,
+        from: Option<LetterPosition>,
+        brokers: usize,
+    ) -> Result<ResentPage, Error> {
         let leased = if from.is_none() { self.lease(id, brokers).await? } else { None };
         let has_origin = leased.as_ref().is_some_and(|letter| letter.message.dead_letter_origin.is_some());
-        // It was sent before, there are too many others, or its copy does not tell where it was.
+        // The stored letter is needed if it was resent before, if it is not among the next letters, or if its delivered copy
+        // has no origin.
         let found = if has_origin { None } else { Some(self.search.letter(id, from).await?) };
         let (stored, searched_to) = match found {
             None => (None, None),
@@ -281,28 +290,28 @@ impl Resend<'_> {
         Ok(ResentPage { letters: vec![letter], finished: true, ..ResentPage::default() })
     }
 
-    /// Leases the letter with this id, if it is among the next ones. The others are held meanwhile, so that each comes once,
-    /// and then given back.
+    /// Leases the letter with this id if it is among the next ones. The other received letters are given back at the end, so
+    /// that each is received only once.
     async fn lease(&self, id: &str, brokers: usize) -> Result<Option<Delivery>, Error> {
-        let (mut held, mut found) = (Vec::new(), None);
-        while found.is_none() && held.len() < MAX_HELD && !self.is_over() {
-            let received = self.receive(BATCH, brokers).await?;
+        let (mut others, mut found) = (Vec::new(), None);
+        while found.is_none() && others.len() < MAX_LEASED && !self.is_out_of_time() {
+            let received = self.receive(RECEIVE_BATCH, brokers).await?;
             if received.is_empty() {
                 break;
             }
             for letter in received {
                 match found.is_none() && letter.message.id == id {
                     true => found = Some(letter),
-                    false => held.push(letter),
+                    false => others.push(letter),
                 }
             }
         }
-        self.give_back(&held).await;
+        self.give_back(&others).await;
         Ok(found)
     }
 
     async fn receive(&self, max: usize, brokers: usize) -> Result<Vec<Delivery>, Error> {
-        // A receive asks one of the brokers, in turn.
+        // Each receive reaches one broker, in rotation.
         for _ in 0..brokers {
             let receive = Receive {
                 topic: self.topic.clone(),
@@ -311,7 +320,7 @@ impl Resend<'_> {
                 filter: Filter::All,
                 max,
                 invisible: LEASE,
-                deadline: Instant::now() + POLL,
+                deadline: Instant::now() + RECEIVE_WAIT,
                 fifo: false,
                 attempt_id: None,
                 lite_client: None,
@@ -325,18 +334,18 @@ impl Resend<'_> {
         Ok(Vec::new())
     }
 
-    async fn give_back(&self, held: &[Delivery]) {
-        let changes = held.iter().map(|delivery| async move {
-            let deadline = Instant::now() + PATIENCE;
-            let change = ChangeInvisible::give_back(&self.topic, RESEND_GROUP, delivery, deadline);
+    async fn give_back(&self, letters: &[Delivery]) {
+        let changes = letters.iter().map(|letter| async move {
+            let deadline = Instant::now() + CALL_TIMEOUT;
+            let change = ChangeInvisible::give_back(&self.topic, RESEND_GROUP, letter, deadline);
             if let Err(error) = self.services.messages.change_invisible(change).await {
-                tracing::debug!(topic = self.topic, %error, "a dead letter is held until its lease ends");
+                tracing::debug!(topic = self.topic, %error, "could not give back a dead letter; it stays leased");
             }
         });
-        stream::iter(changes).for_each_concurrent(CONCURRENT, |change| change).await;
+        stream::iter(changes).for_each_concurrent(MAX_CONCURRENT_CALLS, |change| change).await;
     }
 
-    /// Sends a letter, and then acknowledges it if it is leased.
+    /// Sends a letter, and acknowledges it if it is leased.
     async fn send(
         &self,
         delivery: Delivery,
@@ -347,7 +356,7 @@ impl Resend<'_> {
         let Delivery { message, queue_id: queue, queue_offset: offset, .. } = delivery;
         let id = message.id.clone();
         let Some(origin) = origin else {
-            let failure = Some("the topic in which it failed is not known".to_owned());
+            let failure = Some("the topic in which the message failed is unknown".to_owned());
             return Ok(ResentLetter { id, queue, offset, topic: String::new(), failure });
         };
         let failure = self.store(&origin.topic, message).await.err().map(|error| error.message);
@@ -356,7 +365,7 @@ impl Resend<'_> {
                 topic: self.topic.clone(),
                 group: RESEND_GROUP.to_owned(),
                 entries: vec![entry],
-                deadline: Instant::now() + PATIENCE,
+                deadline: Instant::now() + CALL_TIMEOUT,
             };
             self.services.messages.acknowledge(acknowledge).await?;
         }
@@ -365,7 +374,7 @@ impl Resend<'_> {
 
     async fn store(&self, topic: &str, letter: Message) -> Result<(), ServiceError> {
         let services = self.processor.services_of(topic);
-        // A send could create it.
+        // The check is necessary because a send could create the topic.
         services.metadata.existing_topic(topic).await.map_err(|error| match error.kind {
             ServiceErrorKind::TopicNotFound => {
                 ServiceError::new(error.kind, format!("topic {topic} does not exist any more"))
@@ -374,7 +383,7 @@ impl Resend<'_> {
         })?;
         let message =
             Message { delay: None, dead_letter_origin: None, system_properties: Vec::new(), ..letter };
-        let sent = services.messages.send(topic, vec![message], Instant::now() + PATIENCE).await?;
+        let sent = services.messages.send(topic, vec![message], Instant::now() + CALL_TIMEOUT).await?;
         sent.into_iter().try_for_each(|sent| sent.map(drop))
     }
 }

@@ -1,37 +1,37 @@
-//! Finds stored dead letters, in the time that a call has.
+//! Searches a dead-letter topic for stored letters and their origins, within a time limit.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::dead_letters::LetterPosition;
+use super::dead_letter_resend::LetterPosition;
 use crate::service::{
     Delivery, Origin, QueueStats, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind, Services,
     WantedMessage,
 };
 
-/// Letters of one read that only looks where they were before.
-const PAGE: usize = 1000;
+/// The most letters of one read that searches for origins.
+const PAGE_SIZE: usize = 1000;
 
 /// A search in a dead-letter topic.
 pub(super) struct LetterSearch {
     pub(super) services: Services,
     pub(super) topic: String,
-    /// When it ends.
+    /// The end of the search's time.
     pub(super) until: Instant,
 }
 
 impl LetterSearch {
-    fn is_over(&self) -> bool {
+    fn is_out_of_time(&self) -> bool {
         Instant::now() >= self.until
     }
 
-    /// Whether a search that has just ended has seen all letters.
-    pub(super) fn has_seen_all(&self) -> bool {
-        !self.is_over()
+    /// Whether a search that has just ended was complete: it had time to read all letters.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.is_out_of_time()
     }
 
-    /// The stored letter with this id, with all that an administrator sees. The search begins at the position that is given.
-    /// If it does not end in time, it returns the position that it has got to.
+    /// Finds the stored letter with this id, beginning at `from`. `Ok(None)` if there is no such letter. If the time runs
+    /// out, returns the position at which to continue as the inner error.
     pub(super) async fn letter(
         &self,
         id: &str,
@@ -41,7 +41,7 @@ impl LetterSearch {
         let is_begin = |queue: &QueueStats| {
             from.as_ref().is_none_or(|from| queue.broker == from.broker && queue.id == from.queue)
         };
-        // A queue that is gone has no letters: then the others are searched again.
+        // If the queue of `from` does not exist any more, all other queues are searched again.
         let begin = queues.iter().position(is_begin).unwrap_or_default();
         for (index, queue) in queues.iter().enumerate().skip(begin) {
             let resumed = from.as_ref().filter(|_| index == begin).map_or(queue.first, |from| from.offset);
@@ -57,7 +57,7 @@ impl LetterSearch {
                     break;
                 }
                 offset = next_offset;
-                if self.is_over() {
+                if self.is_out_of_time() {
                     return Ok(Err(LetterPosition { broker: queue.broker.clone(), queue: queue.id, offset }));
                 }
             }
@@ -65,8 +65,9 @@ impl LetterSearch {
         Ok(Ok(None))
     }
 
-    /// Where letters were before that do not say it themselves, by id: those that are found in time. Apache's proxy does not
-    /// tell consumers, and their brokers deliver a copy from another topic once the lease of an earlier delivery was over.
+    /// Finds the origins of deliveries that don't contain them, by message id. Origins that are not found in time are left
+    /// out. Apache's brokers don't deliver the origin to consumers. After an expired lease, they deliver a copy of the letter
+    /// from a retry topic, so that the delivery's offset is not that of the letter.
     pub(super) async fn origins(
         &self,
         letters: &[&Delivery],
@@ -76,23 +77,23 @@ impl LetterSearch {
             return Ok(found);
         }
         let queues = self.queues().await?;
-        // First where they are, if they are no copies.
+        // First at the offsets of the deliveries, where the letters are unless these are copies.
         for queue in &queues {
-            let here = letters.iter().filter(|letter| letter.queue_id == queue.id);
+            let in_queue = letters.iter().filter(|letter| letter.queue_id == queue.id);
             let (mut first, mut last) = (i64::MAX, i64::MIN);
-            for letter in here.filter(|letter| !found.contains_key(&letter.message.id)) {
+            for letter in in_queue.filter(|letter| !found.contains_key(&letter.message.id)) {
                 (first, last) = (first.min(letter.queue_offset), last.max(letter.queue_offset));
             }
-            if first <= last && !self.is_over() {
-                note(letters, self.look(queue, first).await?.messages, &mut found);
+            if first <= last && !self.is_out_of_time() {
+                collect_origins(letters, self.read_page(queue, first).await?.messages, &mut found);
             }
         }
-        // Then all of the topic, once for all letters.
+        // Then in the whole topic, once for all letters.
         for queue in &queues {
             let mut offset = queue.first;
-            while found.len() < letters.len() && !self.is_over() {
-                let page = self.look(queue, offset).await?;
-                note(letters, page.messages, &mut found);
+            while found.len() < letters.len() && !self.is_out_of_time() {
+                let page = self.read_page(queue, offset).await?;
+                collect_origins(letters, page.messages, &mut found);
                 if page.finished {
                     break;
                 }
@@ -103,8 +104,8 @@ impl LetterSearch {
     }
 
     /// Reads a page of a queue, without bodies.
-    async fn look(&self, queue: &QueueStats, offset: i64) -> Result<ReadPage, ServiceError> {
-        let read = ReadQueue { max: PAGE, max_body: 0, ..self.read(queue, offset, WantedMessage::Any) };
+    async fn read_page(&self, queue: &QueueStats, offset: i64) -> Result<ReadPage, ServiceError> {
+        let read = ReadQueue { max: PAGE_SIZE, max_body: 0, ..self.read(queue, offset, WantedMessage::Any) };
         self.services.administration.read(read).await
     }
 
@@ -132,8 +133,8 @@ impl LetterSearch {
     }
 }
 
-/// Notes where those of the letters were that are among these messages.
-fn note(letters: &[&Delivery], messages: Vec<ReadMessage>, found: &mut HashMap<String, Origin>) {
+/// Adds the origins of the letters that are among these messages.
+fn collect_origins(letters: &[&Delivery], messages: Vec<ReadMessage>, found: &mut HashMap<String, Origin>) {
     for message in messages.into_iter().map(|read| read.delivery.message) {
         if letters.iter().any(|letter| letter.message.id == message.id)
             && let Some(origin) = message.dead_letter_origin
@@ -157,7 +158,7 @@ mod tests {
 
     const LETTERS: i64 = 9;
 
-    /// A queue with the letters `0`, `1` and so on, of which a read sees one.
+    /// A queue with the letters `0`, `1` and so on. Each read returns one of them.
     #[derive(Default)]
     struct OneByOne {
         reads: AtomicUsize,
@@ -192,15 +193,15 @@ mod tests {
         }
     }
 
-    fn letter(number: i64, tells_origin: bool) -> Delivery {
+    fn letter(number: i64, has_origin: bool) -> Delivery {
         let mut letter = scripted::delivery("%DLQ%g");
-        // A copy is elsewhere.
-        letter.queue_id = if tells_origin { 0 } else { 7 };
+        // A copy without an origin is in another queue.
+        letter.queue_id = if has_origin { 0 } else { 7 };
         letter.queue_offset = number;
         let origin = Origin { topic: format!("topic-{number}"), message_id: number.to_string() };
         letter.message = Message {
             id: number.to_string(),
-            dead_letter_origin: tells_origin.then_some(origin),
+            dead_letter_origin: has_origin.then_some(origin),
             ..Message::default()
         };
         letter
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_that_runs_out_of_time_says_where_to_go_on() {
+    async fn a_search_that_runs_out_of_time_returns_its_position() {
         let (search, _) = search(Instant::now());
         let (mut from, mut calls) = (None, 0);
         let found = loop {
@@ -243,7 +244,7 @@ mod tests {
         assert_eq!(
             administration.reads.load(Ordering::Relaxed),
             9,
-            "it is looked for where it was delivered"
+            "the letter is found at the offset of its delivery"
         );
     }
 }

@@ -1,3 +1,5 @@
+//! Messages before validation.
+
 use std::time::SystemTime;
 
 use crate::service::{Body, BodyEncoding, ChosenQueue, SentBack};
@@ -5,66 +7,66 @@ use crate::service::{Body, BodyEncoding, ChosenQueue, SentBack};
 /// A topic as a request names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicName {
-    /// The namespace beside the name; it is compared, and otherwise ignored.
+    /// The topic's namespace. It is only compared with that of the other messages in the request.
     pub namespace: String,
-    /// The name.
+    /// The topic's name.
     pub name: String,
 }
 
-/// What the properties of a message may be.
+/// The rules for a message's properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PropertyRules {
-    /// What `apache.rocketmq.v2` allows: bounded by [`super::Limits`], and without control characters.
+    /// The rules of `apache.rocketmq.v2`: properties are bounded by [`super::Limits`] and have no control characters.
     #[default]
     Contract,
-    /// Whatever brokers can store. The older protocol promises this.
+    /// The rules of the remoting protocol: everything that brokers can store.
     Broker,
 }
 
-/// A message as a producer sent it, not yet checked.
+/// A message as a producer sent it, before validation.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// The topic.
     pub topic: TopicName,
-    /// The producer's id for it.
+    /// The producer's id of the message.
     pub id: String,
-    /// Its tag.
+    /// The tag.
     pub tag: Option<String>,
-    /// Its keys.
+    /// Business keys.
     pub keys: Vec<String>,
-    /// The user's properties; keys are unique.
+    /// The user's properties. Their names are unique.
     pub properties: Vec<(String, String)>,
-    /// Properties with names that belong to brokers, which clients of the remoting protocol may set.
+    /// Properties with names that are reserved for brokers. Clients of the remoting protocol may set them.
     pub system_properties: Vec<(String, String)>,
-    /// What its properties may be.
+    /// The rules for the properties.
     pub property_rules: PropertyRules,
-    /// A number of the producer's own.
+    /// A number whose meaning the producer defines.
     pub flag: i32,
-    /// The group of its producer; empty where that has none, as with clients of version 5.
+    /// The producer's group; empty if it has none, as clients of version 5.
     pub producer_group: String,
-    /// Only for a message that a consumer sends to its group's retry topic.
+    /// The retry state of a message that a consumer sends to its group's retry topic; otherwise `None`.
     pub sent_back: Option<SentBack>,
     /// The queue that the producer chose.
     pub queue: Option<ChosenQueue>,
-    /// The payload.
+    /// The body.
     pub body: Body,
-    /// How the payload is encoded.
+    /// The encoding of the body.
     pub body_encoding: BodyEncoding,
-    /// Whether its declared type is TRANSACTION. No other declared type matters.
+    /// Whether the declared type is TRANSACTION. Other declared types don't matter.
     pub transaction: bool,
-    /// Seconds that the transaction's producer may take before it is asked.
+    /// The seconds before the producer of a half message is first asked for its decision.
     pub recovery_secs: Option<i64>,
-    /// Its message group.
+    /// The message group.
     pub message_group: Option<String>,
-    /// When to deliver it, in milliseconds since 1970.
+    /// The delivery time, in milliseconds since 1970.
     pub deliver_at_ms: Option<i64>,
-    /// Its priority.
+    /// The priority.
     pub priority: Option<i32>,
-    /// Its lite topic.
+    /// The lite topic.
     pub lite_topic: Option<String>,
-    /// When the producer made it.
+    /// When the producer created the message.
     pub born_at: Option<SystemTime>,
-    /// The host where the producer made it. If it is blank, the peer's address is stored.
+    /// The host on which the producer created the message. If it is blank, the peer's address is stored.
     pub born_host: String,
     /// W3C trace context.
     pub trace_context: Option<String>,

@@ -1,21 +1,23 @@
+//! The state that the handlers of requests share.
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::administration::AdministrationTurns;
+use super::administration::AdministrationPermits;
 use super::clients::Clients;
 use super::cluster_router::ClusterRouter;
-use super::dead_letters::BegunTopics;
+use super::dead_letter_resend::InitializedTopics;
 use super::handle::Handles;
 use super::health::ClusterHealth;
-use super::lease::RenewedLeases;
+use super::lease_renewal::RenewedLeases;
 use super::limits::Limits;
 use super::transaction::RecentTransactions;
 use crate::context::Context;
 use crate::layer::MessageTrace;
 use crate::service::{Capabilities, Services};
 
-/// What the handlers of requests work with. Only the processor has one.
+/// The state that the handlers of requests share. Only the processor has one.
 pub struct Environment {
     pub(super) clusters: ClusterRouter,
     pub(super) limits: Limits,
@@ -23,21 +25,21 @@ pub struct Environment {
     pub(super) clients: Clients,
     pub(super) leases: RenewedLeases,
     pub(super) transactions: Arc<RecentTransactions>,
-    pub(super) administration: AdministrationTurns,
-    pub(super) resent_topics: BegunTopics,
+    pub(super) administration: AdministrationPermits,
+    pub(super) resend_topics: InitializedTopics,
     pub(super) health: ClusterHealth,
-    /// Records what the rules do to messages on their own.
+    /// Records the steps that the processor itself takes with messages; `None` if message trace is off.
     pub(super) message_trace: Option<Arc<MessageTrace>>,
     pub(super) draining: CancellationToken,
 }
 
 impl Environment {
-    /// What the backend can do: all clusters are of one kind.
+    /// The backend's capabilities, which are the same for all clusters.
     pub(super) fn capabilities(&self) -> Capabilities {
         self.clusters.default_services().metadata.capabilities()
     }
 
-    /// The services for a request about a topic.
+    /// The services of the cluster for a request about a topic.
     pub(super) fn services(&self, context: &Context, topic: &str) -> &Services {
         &self.clusters.route(context.into(), topic).services
     }

@@ -1,4 +1,4 @@
-//! Filter expressions, as clients write them.
+//! Parses the filter expressions of clients.
 
 use crate::error::{Error, ErrorKind};
 use crate::service::Filter;
@@ -6,20 +6,19 @@ use crate::service::Filter;
 /// A filter as a client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expression {
-    /// Tags, separated by `||`; empty or `*` takes every message.
+    /// Tags, separated by `||`. An empty text or `*` matches every message.
     Tags(String),
-    /// SQL92 over the properties.
+    /// An SQL92 expression over the properties.
     Sql(String),
 }
 
-/// The most bytes of an expression: it comes from a stranger, is kept while a receive waits, and runs on every message.
+/// The most bytes of an expression. Expressions are kept while receives wait, and are evaluated for each message.
 const MAX_LENGTH: usize = 64 << 10;
 
-/// Turns an expression into a filter. SQL is parsed by the backend.
+/// Converts an expression to a filter. SQL is parsed by the backend.
 ///
 /// # Errors
-/// `IllegalFilter` for an expression that is too long, an empty SQL expression, and tags that are nothing but
-/// separators.
+/// `IllegalFilter` for an expression that is too long, an empty SQL expression, or tags that consist only of separators.
 pub(super) fn parse(expression: Expression) -> Result<Filter, Error> {
     match expression {
         Expression::Sql(text) | Expression::Tags(text) if text.len() > MAX_LENGTH => {

@@ -1,4 +1,4 @@
-//! What a consumer group allows: whether it may consume, by which clients, and how often a message is delivered.
+//! The rules of a consumer group: whether it may consume, which clients may use it, and the pauses between deliveries.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use super::ClientKind;
 use crate::error::{Error, ErrorKind};
 use crate::service::{GroupConfig, RetryPolicy, ServiceErrorKind, Services};
 
-/// The configuration of a group that may consume. This is the one place that decides about it: brokers may refuse such a
-/// group by themselves, and need not.
+/// Loads the configuration of a group that is about to consume. This is the only check that it may: brokers may refuse the
+/// group by themselves, but need not.
 ///
 /// # Errors
-/// `GroupNotFound`, `Forbidden` if consuming is switched off, or the backend's failure.
-pub(super) async fn consuming(services: &Services, name: &str) -> Result<GroupConfig, Error> {
+/// `GroupNotFound`, `Forbidden` if the group must not consume, or the backend's failure.
+pub(super) async fn load_for_consuming(services: &Services, name: &str) -> Result<GroupConfig, Error> {
     let group = services.metadata.group(name).await?;
     if group.consume {
         return Ok(group);
@@ -19,17 +19,17 @@ pub(super) async fn consuming(services: &Services, name: &str) -> Result<GroupCo
     Err(Error::new(ErrorKind::Forbidden, format!("subscription group no permission, {name}")))
 }
 
-/// The configuration of a group that a client names in its settings or its heartbeat.
+/// Loads the configuration of a group that a client names in its settings or heartbeat.
 ///
 /// # Errors
-/// `IllegalGroup` if it does not exist or is for other kinds of clients, or the backend's failure.
-pub(super) async fn for_client(
+/// `IllegalGroup` if the group does not exist or is for clients of another type, or the backend's failure.
+pub(super) async fn load_for_client(
     services: &Services,
     kind: ClientKind,
     name: &str,
 ) -> Result<GroupConfig, Error> {
     let refuse = |message: String| Err(Error::new(ErrorKind::IllegalGroup, message));
-    let config = existing(services, name).await?;
+    let config = load(services, name).await?;
     match (kind.consumes_lite(), config.lite_bind_topic.is_some()) {
         (true, false) => refuse(format!("regular group cannot use LITE mode: {name}")),
         (false, true) => refuse(format!("lite group must use LITE mode: {name}")),
@@ -37,11 +37,11 @@ pub(super) async fn for_client(
     }
 }
 
-/// A group's configuration.
+/// Loads a group's configuration.
 ///
 /// # Errors
-/// `IllegalGroup` if it does not exist, or the backend's failure.
-pub(super) async fn existing(services: &Services, name: &str) -> Result<GroupConfig, Error> {
+/// `IllegalGroup` if the group does not exist, or the backend's failure.
+pub(super) async fn load(services: &Services, name: &str) -> Result<GroupConfig, Error> {
     services.metadata.group(name).await.map_err(|error| match error.kind {
         ServiceErrorKind::GroupNotFound => {
             Error::new(ErrorKind::IllegalGroup, format!("group not found: {name}"))
@@ -50,15 +50,15 @@ pub(super) async fn existing(services: &Services, name: &str) -> Result<GroupCon
     })
 }
 
-/// The refusal of a topic that a lite group is not bound to.
-pub(super) fn bound_elsewhere(config: &GroupConfig, topic: &str) -> Error {
+/// The error for a topic to which a lite group is not bound.
+pub(super) fn bound_to_other_topic(config: &GroupConfig, topic: &str) -> Error {
     let GroupConfig { name, lite_bind_topic, .. } = config;
     let bound = lite_bind_topic.as_deref().unwrap_or("null");
     let message = format!("lite group {name} is expected to bind topic {bound}, but actual is {topic}");
     Error::new(ErrorKind::IllegalTopic, message)
 }
 
-/// The pause that a retry policy asks for between this attempt and the next.
+/// The pause of a retry policy between this attempt and the next one.
 pub(super) fn pause_after(retry: &RetryPolicy, attempt: i32) -> Duration {
     let retries = u32::try_from(attempt.saturating_sub(1)).unwrap_or_default();
     match retry {

@@ -1,9 +1,10 @@
-//! Receipt handles carry all that is needed to settle a delivery, sealed, so that any proxy of a fleet can act on
-//! them and nobody can forge one.
+//! Receipt handles and transaction ids. A handle contains everything that is needed to settle a delivery, so that any proxy
+//! of a fleet can settle it. It is sealed with a secret key, so that clients can't forge handles.
 //!
-//! `1<mac>.<scope>.<received>.<invisible>.<cluster>.<coordinates>`: 16 characters of truncated HMAC-SHA256 over the
-//! rest, 8 characters that identify topic and group, two times in hexadecimal milliseconds, the cluster's name
-//! (empty for the default one), and the backend's coordinates. Printable ASCII, about 60 characters.
+//! The format is `1<mac>.<scope>.<received>.<invisible>.<cluster>.<coordinates>`: 16 characters of truncated HMAC-SHA256
+//! over the rest, 8 characters that identify topic and group, the beginning and the length of the lease in hexadecimal
+//! milliseconds, the cluster's name (empty for the default one), and the backend's coordinates. A handle is printable
+//! ASCII of about 60 characters.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,7 +26,7 @@ const SCOPE_CHARS: usize = 8;
 pub struct HandleKey(Vec<u8>);
 
 impl HandleKey {
-    /// A key of any length and content; 32 random bytes are best.
+    /// A key with these bytes, of any number. 32 random bytes are recommended.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
@@ -34,11 +35,11 @@ impl HandleKey {
 
 /// Seals and opens handles.
 pub(super) struct Handles {
-    // Keyed once. Cloning it saves two hash blocks per handle.
+    // Cloning the keyed MAC saves two hash blocks per handle.
     mac: Hmac<Sha256>,
 }
 
-/// The topic and group that a request names: only handles of the same scope settle anything.
+/// The topic and group of a request. Only handles of the same topic and group are valid in it.
 pub(super) struct Scope<'a> {
     handles: &'a Handles,
     pub(super) topic: &'a str,
@@ -46,14 +47,14 @@ pub(super) struct Scope<'a> {
     text: String,
 }
 
-/// What a handle contains.
+/// The content of a handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lease {
+pub(super) struct SealedLease {
     /// When the lease began.
     pub(super) received_at: SystemTime,
-    /// How long it lasts.
+    /// The length of the lease.
     pub(super) invisible: Duration,
-    /// The cluster that knows it.
+    /// The cluster that granted the lease.
     pub(super) cluster: String,
     /// The backend's coordinates of the delivery.
     pub(super) coordinates: String,
@@ -62,24 +63,24 @@ pub(super) struct Lease {
 /// The result of opening a handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
-    /// A lease of the request's topic and group.
-    Lease(Lease),
-    /// The handle of another topic or group.
+    /// The handle is of the request's topic and group.
+    Lease(SealedLease),
+    /// The handle is of another topic or group.
     Foreign,
-    /// Not made with our key.
+    /// The handle was not sealed with our key.
     Forged,
 }
 
-/// A transaction's id, opened: the cluster and the coordinates of its half message.
+/// The content of a transaction id: the cluster and the coordinates of the half message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TransactionPlace {
+pub(super) struct TransactionRef {
     pub(super) cluster: String,
     pub(super) coordinates: String,
 }
 
-impl Lease {
-    /// Whether the lease is over.
-    pub(super) fn expired(&self, now: SystemTime) -> bool {
+impl SealedLease {
+    /// Whether the lease has ended at this time.
+    pub(super) fn is_expired(&self, now: SystemTime) -> bool {
         self.received_at + self.invisible <= now
     }
 }
@@ -99,23 +100,23 @@ impl Handles {
         Scope { handles: self, topic, group, text }
     }
 
-    /// The id of a transaction, which carries all that is needed to end it under its topic: `T`, 16 characters of
-    /// truncated HMAC-SHA256 over the topic and the rest, the cluster's name, and the backend's coordinates, with dots
-    /// between.
-    pub(super) fn seal_transaction(&self, topic: &str, place: &TransactionPlace) -> String {
-        let place = format!("{}.{}", place.cluster, place.coordinates);
-        let mac = URL_SAFE_NO_PAD.encode(self.sign(&transaction_text(topic, &place)));
-        format!("{TRANSACTION}{mac}.{place}")
+    /// Creates the id of a transaction of this topic, which contains everything that is needed to end the transaction. The
+    /// format is `T<mac>.<cluster>.<coordinates>`: 16 characters of truncated HMAC-SHA256 over the topic and the rest, the
+    /// cluster's name, and the backend's coordinates.
+    pub(super) fn seal_transaction(&self, topic: &str, transaction: &TransactionRef) -> String {
+        let content = format!("{}.{}", transaction.cluster, transaction.coordinates);
+        let mac = URL_SAFE_NO_PAD.encode(self.sign(&transaction_text(topic, &content)));
+        format!("{TRANSACTION}{mac}.{content}")
     }
 
-    /// Opens a transaction's id. Returns `None` if it was not made with our key for this topic.
-    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<TransactionPlace> {
-        let (mac, place) = id.strip_prefix(TRANSACTION)?.split_once('.')?;
-        if !equal(&mac_of(mac)?, &self.sign(&transaction_text(topic, place))) {
+    /// Opens a transaction id. Returns `None` if it was not sealed with our key for this topic.
+    pub(super) fn open_transaction(&self, topic: &str, id: &str) -> Option<TransactionRef> {
+        let (mac, content) = id.strip_prefix(TRANSACTION)?.split_once('.')?;
+        if !equal(&mac_of(mac)?, &self.sign(&transaction_text(topic, content))) {
             return None;
         }
-        let (cluster, coordinates) = place.split_once('.')?;
-        Some(TransactionPlace { cluster: cluster.to_owned(), coordinates: coordinates.to_owned() })
+        let (cluster, coordinates) = content.split_once('.')?;
+        Some(TransactionRef { cluster: cluster.to_owned(), coordinates: coordinates.to_owned() })
     }
 
     fn sign(&self, text: &str) -> [u8; MAC_BYTES] {
@@ -128,13 +129,13 @@ impl Handles {
 }
 
 impl Scope<'_> {
-    /// The handle of a lease of this topic and group.
-    pub(super) fn seal(&self, lease: &Lease) -> String {
+    /// Creates the handle for a lease of this topic and group.
+    pub(super) fn seal(&self, lease: &SealedLease) -> String {
         let mut handle = String::with_capacity(
             MAC_CHARS + SCOPE_CHARS + lease.cluster.len() + lease.coordinates.len() + 29,
         );
         handle.push(VERSION);
-        // A placeholder for the MAC, which is over what follows.
+        // A placeholder for the MAC, which covers what follows.
         handle.push_str("AAAAAAAAAAAAAAAA.");
         handle.push_str(&self.text);
         let received = lease.received_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -157,7 +158,7 @@ impl Scope<'_> {
 }
 
 impl Handles {
-    fn read<'h>(&self, handle: &'h str) -> Option<(&'h str, Lease)> {
+    fn read<'h>(&self, handle: &'h str) -> Option<(&'h str, SealedLease)> {
         let sealed = handle.strip_prefix(VERSION)?;
         let (mac, text) = sealed.split_once('.')?;
         if !equal(&mac_of(mac)?, &self.sign(text)) {
@@ -167,7 +168,7 @@ impl Handles {
         let scope = parts.next()?;
         let received = u64::from_str_radix(parts.next()?, 16).ok()?;
         let invisible = u64::from_str_radix(parts.next()?, 16).ok()?;
-        let lease = Lease {
+        let lease = SealedLease {
             received_at: UNIX_EPOCH + Duration::from_millis(received),
             invisible: Duration::from_millis(invisible),
             cluster: parts.next()?.to_owned(),
@@ -177,18 +178,19 @@ impl Handles {
     }
 }
 
-// Can't be confused with the text of a lease, in which a dot follows the eight characters of the scope.
-fn transaction_text(topic: &str, place: &str) -> String {
-    format!("transaction\0{topic}\0{place}")
+// The text can't equal the signed text of a handle, in which a dot follows the eight characters of the scope.
+fn transaction_text(topic: &str, content: &str) -> String {
+    format!("transaction\0{topic}\0{content}")
 }
 
 fn mac_of(text: &str) -> Option<[u8; MAC_BYTES]> {
     let mut mac = [0; MAC_BYTES];
-    let whole = text.len() == MAC_CHARS && URL_SAFE_NO_PAD.decode_slice(text, &mut mac).ok()? == MAC_BYTES;
-    whole.then_some(mac)
+    let is_complete =
+        text.len() == MAC_CHARS && URL_SAFE_NO_PAD.decode_slice(text, &mut mac).ok()? == MAC_BYTES;
+    is_complete.then_some(mac)
 }
 
-// In constant time, so that nobody can guess a MAC byte by byte.
+// Takes constant time, so that a MAC can't be guessed byte by byte.
 fn equal(a: &[u8; MAC_BYTES], b: &[u8; MAC_BYTES]) -> bool {
     a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
@@ -199,8 +201,8 @@ mod tests {
 
     use super::*;
 
-    fn lease() -> Lease {
-        Lease {
+    fn lease() -> SealedLease {
+        SealedLease {
             received_at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
             invisible: Duration::from_secs(30),
             cluster: "east".to_owned(),
@@ -236,9 +238,10 @@ mod tests {
     #[test]
     fn a_transaction_opens_under_its_own_topic_and_key_only() {
         let handles = Handles::new(&HandleKey::new(b"secret"));
-        let place = TransactionPlace { cluster: "east".to_owned(), coordinates: "broker.a 1 2".to_owned() };
-        let id = handles.seal_transaction("t", &place);
-        assert_eq!(handles.open_transaction("t", &id), Some(place));
+        let transaction =
+            TransactionRef { cluster: "east".to_owned(), coordinates: "broker.a 1 2".to_owned() };
+        let id = handles.seal_transaction("t", &transaction);
+        assert_eq!(handles.open_transaction("t", &id), Some(transaction));
         assert_eq!(handles.open_transaction("u", &id), None);
         assert_eq!(Handles::new(&HandleKey::new(b"other")).open_transaction("t", &id), None);
         for changed in [id.replace("a 1", "a 3"), id.replace('T', "1"), id[1..].to_owned(), String::new()] {

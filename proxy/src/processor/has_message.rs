@@ -1,16 +1,16 @@
-//! Waiting for messages without taking them.
+//! Waits for messages without receiving them (Apache's `NotificationProcessor`).
 
 use super::command::Command;
 use super::environment::Environment;
-use super::receive::{Prepared, ReceiveCommand};
+use super::receive::{CheckedReceive, ReceiveCommand};
 use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{Names, OperationKind};
 
-/// Waits until a receive would bring something. Returns whether it would.
+/// Waits until a receive would return a message, or its wait ends. Returns whether there is a message.
 ///
 /// # Errors
-/// As the receive.
+/// As [`ReceiveCommand`].
 #[derive(Clone, Debug)]
 pub struct HasMessageCommand {
     /// The receive.
@@ -30,7 +30,7 @@ impl Command for HasMessageCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<bool, Error> {
-        let Prepared { cluster, request, .. } = self.receive.prepare(environment, context).await?;
+        let CheckedReceive { cluster, request, .. } = self.receive.check(environment, context).await?;
         let topic = request.topic.clone();
         let found = tokio::select! {
             biased;

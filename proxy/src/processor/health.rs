@@ -1,5 +1,5 @@
-//! Checks periodically which clusters can be reached. A proxy that starts before its brokers, or loses them, reports
-//! what is missing and recovers by itself.
+//! Checks periodically whether the clusters are available. A proxy that starts before its brokers or loses them reports
+//! what is missing, and recovers by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio::time::MissedTickBehavior;
 use super::cluster_router::Cluster;
 use super::environment::Environment;
 
-const CHECK_EVERY: Duration = Duration::from_secs(3);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// What is missing per cluster, or `None` if nothing is. The default cluster has the empty name. Clusters that were not
-/// checked yet have no entry.
+/// What is missing in each cluster; `None` if the cluster is available. The default cluster has the empty name. Clusters
+/// that were not checked yet have no entry.
 pub type Health = BTreeMap<Arc<str>, Option<String>>;
 
 /// The current health, with its subscribers.
@@ -39,9 +39,9 @@ impl ClusterHealth {
             let before = health.insert(cluster.clone(), missing.clone());
             let name = if cluster.is_empty() { "default" } else { cluster.as_ref() };
             match (&before, &missing) {
-                (Some(Some(_)), None) => tracing::info!(cluster = name, "the cluster can be used again"),
+                (Some(Some(_)), None) => tracing::info!(cluster = name, "the cluster is available again"),
                 (None | Some(None), Some(missing)) => {
-                    tracing::warn!(cluster = name, missing, "the cluster can't be used; trying again");
+                    tracing::warn!(cluster = name, missing, "the cluster is unavailable; trying again");
                 }
                 _ => {}
             }
@@ -52,12 +52,12 @@ impl ClusterHealth {
 
 /// Checks all clusters until the proxy drains.
 pub(super) async fn watch_clusters(environment: &Environment) {
-    // Each cluster is checked on its own, so that one that does not answer does not delay the others.
+    // The checks are independent of each other, so that a cluster that does not answer does not delay the others.
     join_all(environment.clusters.all().map(|cluster| watch_cluster(environment, cluster))).await;
 }
 
 async fn watch_cluster(environment: &Environment, cluster: &Cluster) {
-    let mut ticks = tokio::time::interval(CHECK_EVERY);
+    let mut ticks = tokio::time::interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let watching = async {
         loop {

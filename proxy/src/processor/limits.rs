@@ -1,31 +1,33 @@
+//! The limits of requests.
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What a request may ask for. Where Apache's proxy has a default, it is the default here.
+/// The limits of requests. If Apache's proxy has such a limit, its default is the default here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one message's body, as sent.
+    /// The most bytes of a message's body, as encoded by the sender.
     pub body_bytes: usize,
-    /// User properties of one message.
+    /// The most user properties of a message.
     pub properties: usize,
-    /// UTF-8 bytes of one message's user properties, tag and keys together.
+    /// The most UTF-8 bytes of a message's user properties, tag and keys together.
     pub property_bytes: usize,
-    /// UTF-8 bytes of a message group, exclusive: the longest has one byte less.
+    /// The UTF-8 bytes that a message group must not reach: the longest one has one byte less.
     pub message_group_bytes: usize,
-    /// UTF-8 bytes of a lite topic's name.
+    /// The most UTF-8 bytes of a lite topic's name.
     pub lite_topic_bytes: usize,
-    /// How far ahead a message may be scheduled.
+    /// The longest time between a send and the delivery time of the message.
     #[serde(with = "humantime_serde")]
     pub delay: Duration,
-    /// How long a transaction's producer may take before it is asked.
+    /// The longest time that a half message may request before its producer is first asked for its decision.
     #[serde(with = "humantime_serde")]
     pub transaction_recovery: Duration,
-    /// The shortest lease a receive may ask for.
+    /// The shortest lease that a receive may request.
     #[serde(with = "humantime_serde")]
     pub min_invisible: Duration,
-    /// The longest lease.
+    /// The longest lease that a request may set.
     #[serde(with = "humantime_serde")]
     pub max_invisible: Duration,
     /// The shortest wait of a receive.
@@ -34,22 +36,22 @@ pub struct Limits {
     /// The longest wait of a receive.
     #[serde(with = "humantime_serde")]
     pub max_polling: Duration,
-    /// Messages of one receive.
+    /// The most messages of one receive.
     pub receive_batch: usize,
-    /// The lease of a delivery that the proxy renews on request.
+    /// The first lease of a delivery that the proxy renews on request.
     #[serde(with = "humantime_serde")]
     pub renewed_lease: Duration,
-    /// A renewed lease with less time left than this is renewed again.
+    /// A lease under renewal is renewed when less than this time is left.
     #[serde(with = "humantime_serde")]
     pub renew_ahead: Duration,
-    /// How often renewed leases are checked.
+    /// The interval in which leases under renewal are checked.
     #[serde(with = "humantime_serde")]
     pub renew_every: Duration,
-    /// How long a lease is renewed. After that, a message that is not settled is delivered again by its group's retry
+    /// How long a lease is renewed. After that, an unsettled message is delivered again according to its group's retry
     /// policy.
     #[serde(with = "humantime_serde")]
     pub renew_for: Duration,
-    /// How long a call may take in the backend when the client sets no deadline.
+    /// The timeout of a call to the backend, unless the client's deadline is earlier.
     #[serde(with = "humantime_serde")]
     pub call: Duration,
 }

@@ -1,4 +1,4 @@
-//! Lite topics: who may subscribe to how many of them.
+//! Subscriptions of clients to lite topics.
 
 use super::command::Command;
 use super::environment::Environment;
@@ -8,27 +8,27 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind};
 use crate::service::{LiteAction, LiteChange, LiteStart};
 
-/// By how much a client may exceed its quota, as with Apache's proxy: subscriptions that replace each other may
-/// overlap.
+/// The number of lite topics by which a client may exceed its quota, as with Apache's proxy. Subscriptions that replace
+/// each other may overlap.
 const QUOTA_MARGIN: usize = 300;
 
-/// Changes the lite topics that the client receives from. Needs no settings: the group's configuration is enough.
+/// Changes the lite topics from which the client receives. The client need not have sent settings.
 ///
 /// # Errors
-/// In this order: `IllegalTopic` (also: the group is bound to another), `IllegalGroup` (also: there is none),
-/// `BadRequest` (an unknown action, an empty option), `IllegalLiteTopic`, `LiteSubscriptionQuota`, then the
-/// backend's failures.
+/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest` (an unknown action or an empty option), `IllegalLiteTopic`,
+/// `IllegalGroup` if the group does not exist, `IllegalTopic` if it is bound to another topic, `LiteSubscriptionQuota`,
+/// then the backend's failures.
 #[derive(Clone, Debug)]
 pub struct SyncLiteCommand {
     /// The topic that the lite topics belong to.
     pub topic: String,
     /// The group.
     pub group: String,
-    /// What to do; `None` for a number that this proxy doesn't know.
+    /// What to do with the lite topics; `None` for an action that this proxy doesn't know.
     pub action: Option<LiteAction>,
     /// The lite topics.
     pub lite_topics: Vec<String>,
-    /// Where to begin in what is added. `Some(None)` if the client's option is empty.
+    /// Where the group starts in added lite topics. `Some(None)` if the client sent an empty option.
     pub start: Option<Option<LiteStart>>,
 }
 
@@ -63,9 +63,9 @@ impl Command for SyncLiteCommand {
             self.lite_topics.iter().try_for_each(|name| validate::lite_topic_name(name, limits))?;
         }
         let services = environment.services(context, &self.topic);
-        let config = group::existing(services, &self.group).await?;
+        let config = group::load(services, &self.group).await?;
         if config.lite_bind_topic.as_ref() != Some(&self.topic) {
-            return Err(group::bound_elsewhere(&config, &self.topic));
+            return Err(group::bound_to_other_topic(&config, &self.topic));
         }
         // A negative quota means no limit.
         let quota = usize::try_from(config.lite_quota).unwrap_or(usize::MAX).saturating_add(QUOTA_MARGIN);

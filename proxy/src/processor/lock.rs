@@ -1,4 +1,4 @@
-//! Which client of a group reads a queue by offset, for consumers that read each queue in order.
+//! Locks queues for clients. Consumers that read each queue by offset in order use these locks.
 
 use super::command::Command;
 use super::environment::Environment;
@@ -9,14 +9,14 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind};
 use crate::service::{QueueLock, TopicQueue};
 
-/// Queues that one request may name.
+/// The most queues in one request.
 const MAX_QUEUES: usize = 1024;
 
-/// Locks queues for the client, for [`crate::service::LOCK_TIME`]. Returns those that it has now.
+/// Locks queues for the client, for [`crate::service::LOCK_TIME`]. Returns the queues that are now locked for it.
 ///
 /// # Errors
-/// In this order: `IllegalGroup`, `BadRequest` (too many queues, no broker, no queue), `IllegalTopic`, then what the group
-/// and the backend say.
+/// In this order: `IllegalGroup`, `BadRequest` (too many queues), `IllegalTopic`, `BadRequest` (a queue without a broker or
+/// with a negative id), then errors of the group and the backend.
 #[derive(Clone, Debug)]
 pub struct LockCommand {
     /// The consumer group.
@@ -25,7 +25,7 @@ pub struct LockCommand {
     pub queues: Vec<QueueName>,
 }
 
-/// Ends the client's locks.
+/// Releases the client's locks.
 ///
 /// # Errors
 /// As [`LockCommand`].
@@ -60,7 +60,7 @@ impl Command for LockCommand {
         check(&self.group, &self.queues)?;
         for lock in by_broker(environment, context, &self.group, self.queues) {
             let services = environment.services(context, topic_of(&lock));
-            group::consuming(services, &lock.group).await?;
+            group::load_for_consuming(services, &lock.group).await?;
             let broker = lock.broker.clone();
             for TopicQueue { topic, id } in services.offsets.lock(lock).await? {
                 locked.push(QueueName { topic, broker: broker.clone(), id });
@@ -100,7 +100,8 @@ fn check(group: &str, queues: &[QueueName]) -> Result<(), Error> {
     queues.iter().try_for_each(check_queue)
 }
 
-// Nearly always one: clients ask each broker for its own queues. Queues of different topics may be in different clusters.
+/// Splits the queues by broker and topic, because different topics may be in different clusters. Nearly always there is one
+/// part: clients send each broker a request for its own queues.
 fn by_broker(
     environment: &Environment,
     context: &Context,
@@ -110,8 +111,8 @@ fn by_broker(
     let mut locks: Vec<QueueLock> = Vec::new();
     for QueueName { topic, broker, id } in queues {
         let queue = TopicQueue { topic, id };
-        let known = locks.iter_mut().find(|lock| lock.broker == broker && topic_of(lock) == queue.topic);
-        match known {
+        let same = locks.iter_mut().find(|lock| lock.broker == broker && topic_of(lock) == queue.topic);
+        match same {
             Some(lock) => lock.queues.push(queue),
             None => locks.push(QueueLock {
                 group: group.to_owned(),

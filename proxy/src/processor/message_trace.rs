@@ -1,4 +1,4 @@
-//! Looking for what message trace has recorded of a message.
+//! Searches the message trace for the steps of a message.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,51 +10,51 @@ use crate::layer::{CLIENT_PROPERTY, TraceClient, TraceEvent, TraceStep, trace_wo
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis};
 
-/// Steps in one answer.
+/// The most steps in one answer.
 const MAX_EVENTS: usize = 1000;
-/// Trace messages of one read.
-const PAGE: usize = 100;
-/// How long a search waits for records that are not written yet.
-const FLUSH: Duration = Duration::from_secs(1);
-/// How long a search may take, apart from one read.
+/// The most trace messages of one read.
+const PAGE_SIZE: usize = 100;
+/// How long a search waits until this proxy's records are written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time after which a search ends. Its last read may exceed the limit.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Whose trace to look for.
+/// A search for the trace of a message.
 #[derive(Clone, Debug, Default)]
 pub struct TraceSearch {
     /// The message's id.
     pub message_id: String,
-    /// Only what was recorded at this time or later.
+    /// If set, only steps recorded at this time or later are returned.
     pub from: Option<SystemTime>,
-    /// Only what was recorded at this time or earlier.
+    /// If set, only steps recorded at this time or earlier are returned.
     pub to: Option<SystemTime>,
 }
 
-/// What was found.
+/// The result of a [`TraceSearch`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundTrace {
-    /// The steps, by time.
+    /// The steps, ordered by time.
     pub events: Vec<TraceEvent>,
-    /// Whether these are all: the whole trace topic was searched, and what this proxy has recorded was there.
+    /// Whether the result is complete: the whole trace topic was searched, and all records of this proxy had been written.
     pub complete: bool,
 }
 
 impl Processor {
-    /// The steps in the life of a message that this proxy, others, or classic clients have recorded.
+    /// Finds the steps of a message that this proxy, other proxies and classic clients have recorded.
     ///
     /// # Errors
-    /// `TopicNotFound` if nothing was ever recorded, or the backend's failure.
+    /// `TopicNotFound` if there is no trace topic, or the backend's failure.
     pub async fn message_trace(&self, search: TraceSearch) -> Result<FoundTrace, Error> {
-        // An administrator sees what has just happened here.
+        // Waits for this proxy's records, so that an administrator sees the latest steps.
         let is_flushed = match self.layers.message_trace() {
-            Some(trace) => timeout(FLUSH, trace.flushed()).await.is_ok(),
+            Some(trace) => timeout(FLUSH_TIMEOUT, trace.flushed()).await.is_ok(),
             None => true,
         };
         let started = Instant::now();
         let wanted = trace_word(&search.message_id);
         let stats = self.topic_stats(TRACE_TOPIC, None).await.map_err(|error| match error.kind {
             ErrorKind::TopicNotFound => {
-                let text = format!("there is no topic {TRACE_TOPIC}: nothing was ever traced");
+                let text = format!("no message was ever traced: topic {TRACE_TOPIC} does not exist");
                 Error::new(ErrorKind::TopicNotFound, text)
             }
             _ => error,
@@ -67,7 +67,7 @@ impl Processor {
                 broker: queue.broker,
                 queue_id: queue.id,
                 offset: queue.first,
-                max: PAGE,
+                max: PAGE_SIZE,
                 max_body: usize::MAX,
                 from: search.from,
                 to: search.to,
@@ -79,10 +79,11 @@ impl Processor {
                     break;
                 }
                 let page = self.read(read.clone()).await?;
-                // One more tells that there are others. A message may have thousands of records, and anybody may have made them.
-                let room = MAX_EVENTS + 1 - found.events.len();
+                // One more event than allowed shows that there are further ones. A message may have thousands of records, and
+                // any client can write them.
+                let max = MAX_EVENTS + 1 - found.events.len();
                 let events = page.messages.iter().flat_map(|message| events_of(message, &wanted));
-                found.events.extend(events.take(room));
+                found.events.extend(events.take(max));
                 if found.events.len() > MAX_EVENTS {
                     found.events.truncate(MAX_EVENTS);
                     found.complete = false;
@@ -94,13 +95,14 @@ impl Processor {
                 read.offset = page.next_offset;
             }
         }
-        // Steps of one millisecond stay in the order in which they were recorded, but for the send, which is recorded late.
+        // Steps of the same millisecond stay in the order of their records, except that the send comes first: it is recorded
+        // only after it has ended.
         found.events.sort_by_key(|event| (event.at_ms, event.step != TraceStep::Sent));
         Ok(found)
     }
 }
 
-/// What a trace message tells about one message.
+/// The events of one message in a trace message.
 fn events_of(read: &ReadMessage, message_id: &str) -> impl Iterator<Item = TraceEvent> {
     let message = &read.delivery.message;
     let id = message.properties.iter().find(|(name, _)| name == CLIENT_PROPERTY);
@@ -110,7 +112,7 @@ fn events_of(read: &ReadMessage, message_id: &str) -> impl Iterator<Item = Trace
     let body = String::from_utf8_lossy(&message.body);
     let mut events: Vec<_> =
         TraceEvent::decode_all(&body, &client).filter(|event| event.message_id == message_id).collect();
-    // Old clients do not tell when a delivery was settled.
+    // Old clients don't record when a delivery was settled.
     events.iter_mut().filter(|event| event.at_ms == 0).for_each(|event| event.at_ms = recorded);
     events.into_iter()
 }

@@ -1,11 +1,13 @@
-//! Which types of messages a topic takes, and which the backend can store.
+//! Checks the types of messages: whether a topic accepts a type, and whether the backend can store it.
 
 use crate::error::{Error, ErrorKind};
 use crate::service::names::kind_name;
 use crate::service::{Capabilities, ServiceErrorKind, Services, TopicKind};
 
-/// What a topic takes. A topic that surely does not exist has no type. If the backend could not be asked, that is an
-/// error, and the client should try again.
+/// The type of messages that a topic accepts; `Unspecified` if the topic does not exist.
+///
+/// # Errors
+/// The backend's failure. The client should try again.
 pub(super) async fn of_topic(services: &Services, topic: &str) -> Result<TopicKind, Error> {
     match services.metadata.topic(topic).await {
         Ok(config) => Ok(config.kind),
@@ -14,11 +16,15 @@ pub(super) async fn of_topic(services: &Services, topic: &str) -> Result<TopicKi
     }
 }
 
-/// Checks that a topic takes messages of a type. `types_unknown`: the client's protocol knows no types.
+/// Checks that a topic accepts messages of a type. `types_unknown` if the client's protocol has no types.
 ///
 /// # Errors
 /// `TypeMismatch`.
-pub(super) fn accepts(expected: TopicKind, actual: TopicKind, types_unknown: bool) -> Result<(), Error> {
+pub(super) fn check_accepted(
+    expected: TopicKind,
+    actual: TopicKind,
+    types_unknown: bool,
+) -> Result<(), Error> {
     let accepted = match expected {
         TopicKind::Mixed => true,
         TopicKind::Undeclared => types_unknown || actual == TopicKind::Normal,
@@ -39,7 +45,7 @@ pub(super) fn accepts(expected: TopicKind, actual: TopicKind, types_unknown: boo
 ///
 /// # Errors
 /// `NotImplemented`.
-pub(super) fn supported(capabilities: Capabilities, kind: TopicKind) -> Result<(), Error> {
+pub(super) fn check_supported(capabilities: Capabilities, kind: TopicKind) -> Result<(), Error> {
     let supported = match kind {
         TopicKind::Fifo => capabilities.fifo,
         TopicKind::Delay => capabilities.delay,
@@ -60,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_takes_its_own_type_and_a_mixed_one_any() {
+    fn a_topic_accepts_its_own_type_and_a_mixed_one_any() {
         for types_unknown in [false, true] {
-            let accepts = |expected, actual| accepts(expected, actual, types_unknown).is_ok();
+            let accepts = |expected, actual| check_accepted(expected, actual, types_unknown).is_ok();
             assert!(accepts(TopicKind::Normal, TopicKind::Normal));
             assert!(accepts(TopicKind::Mixed, TopicKind::Fifo));
             assert!(!accepts(TopicKind::Unspecified, TopicKind::Normal));
@@ -72,11 +78,11 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_without_a_type_takes_any_from_clients_that_know_none() {
+    fn a_topic_without_a_type_accepts_any_type_if_the_protocol_has_no_types() {
         for kind in [TopicKind::Delay, TopicKind::Transaction, TopicKind::Fifo] {
-            assert!(accepts(TopicKind::Undeclared, kind, true).is_ok());
-            assert!(accepts(TopicKind::Undeclared, kind, false).is_err());
-            assert!(accepts(TopicKind::Normal, kind, true).is_err());
+            assert!(check_accepted(TopicKind::Undeclared, kind, true).is_ok());
+            assert!(check_accepted(TopicKind::Undeclared, kind, false).is_err());
+            assert!(check_accepted(TopicKind::Normal, kind, true).is_err());
         }
     }
 }

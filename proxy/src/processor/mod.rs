@@ -1,10 +1,10 @@
-//! The rules: what a request must look like, in which order it is checked, and what it means for the broker.
+//! The rules for requests: validation, routing, receiving and settling.
 //!
-//! Knows no protocol (front ends decode to its commands and encode its answers) and no broker (backends stand
-//! behind [`crate::service`]). Any request may hit any proxy of a fleet: what is kept here, clients and
-//! renewed leases, is soft state, and losing it costs a redelivery at most.
+//! The processor knows neither the client's protocol (front ends decode requests to its commands and encode the answers) nor
+//! the broker (backends implement the traits of [`crate::service`]). Any proxy of a fleet can serve any request: clients and
+//! renewed leases are soft state, and losing it costs a redelivery at most.
 //!
-//! Each kind of request is a [`Command`] in a file of its own, with a handler over the [`environment`].
+//! Each kind of request is a [`Command`] in a file of its own. Its handler gets the [`environment`].
 
 mod administration;
 mod broker_requests;
@@ -16,21 +16,21 @@ mod client_kind;
 mod clients;
 mod cluster_router;
 mod command;
-mod dead_letters;
+mod dead_letter_resend;
+mod dead_letter_search;
 mod draft;
 mod environment;
 mod filter;
 mod group;
 mod handle;
+mod has_message;
 mod health;
-mod lease;
-mod letter_search;
+mod lease_renewal;
 mod limits;
 mod lite;
 mod lock;
 mod message_trace;
 mod message_type;
-mod notification;
 mod pull;
 mod recall;
 mod receive;
@@ -58,16 +58,16 @@ pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupC
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
-pub use dead_letters::{LetterPosition, RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
+pub use dead_letter_resend::{LetterPosition, RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
 pub use draft::{Draft, PropertyRules, TopicName};
 pub use filter::Expression;
 pub use handle::HandleKey;
+pub use has_message::HasMessageCommand;
 pub use health::Health;
 pub use limits::Limits;
 pub use lite::SyncLiteCommand;
 pub use lock::{LockCommand, UnlockCommand};
 pub use message_trace::{FoundTrace, TraceSearch};
-pub use notification::HasMessageCommand;
 pub use pull::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 pub use recall::RecallCommand;
 pub use receive::{LeasedDelivery, ReceiveCommand, Received, Undelivered};
@@ -92,30 +92,30 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{Granted, Layers, Operation, Quotas, Right};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
-use administration::AdministrationTurns;
+use administration::AdministrationPermits;
 use clients::Clients;
-use dead_letters::BegunTopics;
+use dead_letter_resend::InitializedTopics;
 use environment::Environment;
 use handle::Handles;
 use health::ClusterHealth;
-use lease::RenewedLeases;
+use lease_renewal::RenewedLeases;
 
-/// The rules over the backends, behind the layers. Shared by all front ends.
+/// Carries out requests: passes them through the layers, and handles them with the backends. Shared by all front ends.
 pub struct Processor {
     layers: Layers,
     environment: Environment,
 }
 
-/// What the processor needs to know of the operator's configuration.
+/// The processor's part of the operator's configuration.
 pub struct Rules {
-    /// What a request may ask for.
+    /// The limits of requests.
     pub limits: Limits,
-    /// Seals receipt handles; the same on every proxy of a fleet.
+    /// The key that seals receipt handles. It must be the same on every proxy of a fleet.
     pub handle_key: HandleKey,
 }
 
 impl Processor {
-    /// The rules over these clusters. Once `draining` is cancelled, waiting receives answer at once.
+    /// Creates a processor for these clusters. Once `draining` is cancelled, waiting receives end at once.
     #[must_use]
     pub fn new(clusters: ClusterRouter, rules: Rules, layers: Layers, draining: CancellationToken) -> Self {
         let environment = Environment {
@@ -124,8 +124,8 @@ impl Processor {
             clients: Clients::default(),
             leases: RenewedLeases::default(),
             transactions: Arc::default(),
-            administration: AdministrationTurns::default(),
-            resent_topics: BegunTopics::default(),
+            administration: AdministrationPermits::default(),
+            resend_topics: InitializedTopics::default(),
             health: ClusterHealth::default(),
             limits: rules.limits,
             message_trace: layers.message_trace().cloned(),
@@ -137,12 +137,12 @@ impl Processor {
     /// Carries out a client's request, unless a layer refuses it.
     ///
     /// # Errors
-    /// A layer's refusal, or what the command's handler says.
+    /// A layer's refusal, or an error of the command's handler.
     pub async fn run<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, Error> {
         self.begin(context, command).await.map(|(answer, _)| answer)
     }
 
-    /// The same for a request that opens a stream. Also returns what has to stay granted meanwhile.
+    /// As [`Processor::run`], for a request that opens a stream. Also returns the rights that the stream depends on.
     ///
     /// # Errors
     /// As [`Processor::run`].
@@ -181,7 +181,7 @@ impl Processor {
         result.map(|answer| (answer, granted))
     }
 
-    /// Checks that a client may do something that no command carries out.
+    /// Checks that the layers allow an operation that is not carried out by a command.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`, or `Busy`.
@@ -189,60 +189,61 @@ impl Processor {
         self.layers.check(operation)
     }
 
-    /// Makes deliveries that could not be handed over visible again, without counting them as attempts.
+    /// Gives back deliveries that could not be handed over to a client: their messages become visible again, and the
+    /// deliveries don't count as attempts.
     pub async fn give_back(&self, undelivered: Undelivered) {
         receive::give_back(&self.environment, undelivered).await;
     }
 
-    /// Notes the end of a stream that settings came by. The client itself may live on, and open another stream, here or
-    /// at another proxy: it is gone once it says so ([`TerminateCommand`]), or is silent for long.
+    /// Records the end of a client's telemetry stream. The client's session continues, because the client may open another
+    /// stream, to this or another proxy. The session ends by a [`TerminateCommand`], or expires.
     pub fn stream_ended(&self, context: &Context, stream: &PushStream) {
         self.environment.clients.stream_ended(context, stream);
     }
 
-    /// Forgets the client of a connection that is gone, unless it has another one by now.
+    /// Ends the session of a classic client whose connection has ended, unless the client has opened another connection.
     pub fn client_gone(&self, context: &Context, stream: &PushStream) {
-        self.environment.clients.gone(context, stream);
+        self.environment.clients.connection_ended(context, stream);
     }
 
-    /// Maintains soft state: renews leases, forgets clients that are gone, passes on what brokers say to clients, checks
-    /// whether the clusters can be reached. Returns once the proxy drains.
+    /// Maintains soft state: renews leases, removes expired sessions, passes requests of brokers to clients, and checks
+    /// whether the clusters are available. Returns once the proxy drains.
     pub async fn run_maintenance(&self) {
         let environment = &self.environment;
         tokio::join!(
-            lease::renew_leases(environment),
+            lease_renewal::renew_leases(environment),
             broker_requests::run(environment),
             health::watch_clusters(environment),
         );
     }
 
-    /// What a request may ask for.
+    /// The limits of requests.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.environment.limits
     }
 
-    /// What the backend can do: all clusters are of one kind.
+    /// The backend's capabilities, which are the same for all clusters.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.environment.capabilities()
     }
 
-    /// Whether the proxy is shutting down.
+    /// The token that is cancelled when the proxy shuts down.
     #[must_use]
     pub fn draining(&self) -> &CancellationToken {
         &self.environment.draining
     }
 
-    /// What is known of the clusters, now and whenever it changes.
+    /// The availability of the clusters, now and whenever it changes.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.environment.health.subscribe()
     }
 }
 
-/// Administration. It bypasses the layers, so that an overloaded proxy can still be administered: a front end checks
-/// first who asks, by [`Processor::administer`].
+/// Administration. It bypasses the layers, so that an overloaded proxy can still be administered. Front ends check the
+/// sender's rights with [`Processor::administer`] first.
 impl Processor {
     /// Checks that the sender of a request has this right to administer the proxy.
     ///
@@ -258,11 +259,11 @@ impl Processor {
         self.layers.quotas()
     }
 
-    /// Creates topics, then groups. With `replace` those that exist take the new configuration.
+    /// Creates topics, then groups. With `replace`, existing ones get the new configuration.
     ///
     /// # Errors
-    /// An illegal name, a negative number of queues, `AlreadyExists`, or the backend's failure. The others
-    /// are created even so.
+    /// An illegal name or setting, before anything is created; or `AlreadyExists` or the backend's failure, after all other
+    /// topics and groups were created.
     pub async fn apply(
         &self,
         topics: Vec<TopicConfig>,
@@ -272,23 +273,23 @@ impl Processor {
         catalog::apply(&self.environment.clusters, topics, groups, replace).await
     }
 
-    /// Changes the settings of a topic that are named. The others stay as they are, also if they change meanwhile.
+    /// Changes the named settings of a topic. All other settings stay unchanged, even if they are changed concurrently.
     ///
     /// # Errors
-    /// `TopicNotFound`, what can't be set, or the backend's failure.
+    /// `TopicNotFound`, `BadRequest` for invalid settings, or the backend's failure.
     pub async fn update_topic(&self, update: TopicUpdate) -> Result<(), Error> {
         catalog::update_topic(&self.environment.clusters, update).await
     }
 
-    /// Changes the settings of a group that are named, in every cluster.
+    /// Changes the named settings of a group, in every cluster that has the group.
     ///
     /// # Errors
-    /// `GroupNotFound` if no cluster has it, what can't be set, or the backend's failure.
+    /// `GroupNotFound` if no cluster has the group, `BadRequest` for invalid settings, or the backend's failure.
     pub async fn update_group(&self, update: GroupUpdate) -> Result<(), Error> {
         catalog::update_group(&self.environment.clusters, update).await
     }
 
-    /// All topics that clients may name, by name.
+    /// All topics that clients can use, sorted by name.
     ///
     /// # Errors
     /// The backend's failure.
@@ -296,7 +297,7 @@ impl Processor {
         catalog::topics(&self.environment.clusters).await
     }
 
-    /// All groups, by name.
+    /// All groups, sorted by name.
     ///
     /// # Errors
     /// The backend's failure.
@@ -315,7 +316,7 @@ impl Processor {
     /// Deletes a group and its progress in every cluster.
     ///
     /// # Errors
-    /// `GroupNotFound` if no cluster has it, or the backend's failure.
+    /// `GroupNotFound` if no cluster has the group, or the backend's failure.
     pub async fn delete_group(&self, name: &str) -> Result<(), Error> {
         catalog::delete_group(&self.environment.clusters, name).await
     }

@@ -1,4 +1,4 @@
-//! Reading queues by offset, for consumers that keep their position themselves or store it at the server.
+//! Reads queues by offset, and stores the offsets of groups.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,60 +8,61 @@ use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, Size, Traced};
-use crate::service::{Found, Pull, Pulled, QueueOf, Whence};
+use crate::service::{Pull, PullOutcome, Pulled, QueueRef, Whence};
 
-/// One queue, as a client names it.
+/// A queue as a client names it.
 #[derive(Clone, Debug)]
 pub struct QueueName {
     /// The topic.
     pub topic: String,
-    /// The broker.
+    /// The broker that holds the queue.
     pub broker: String,
-    /// The queue.
+    /// The queue's id on the broker.
     pub id: i32,
 }
 
 /// Reads messages by offset. Nothing is leased, and no stored offset changes.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest` (no broker, no queue, no batch), `IllegalOffset`,
-/// `IllegalFilter`, then the backend's failures. An offset outside the queue is no error here: the answer says where to
-/// go on.
+/// In this order: `IllegalTopic`, `BadRequest` (an invalid queue), `IllegalGroup`, `BadRequest` (an invalid batch size),
+/// `IllegalOffset`, `IllegalFilter`, then the backend's failures. An offset outside of the queue is not an error: the
+/// answer contains the offset from which to continue.
 #[derive(Clone, Debug)]
 pub struct PullCommand {
     /// The queue.
     pub queue: QueueName,
     /// The consumer group.
     pub group: String,
-    /// Where to begin.
+    /// The offset of the first message to read.
     pub offset: i64,
-    /// How many messages at most.
+    /// The maximum number of messages.
     pub batch_size: i32,
-    /// What to deliver.
+    /// Which messages to return.
     pub expression: Expression,
     /// How long to wait for a first message, in milliseconds.
     pub polling_ms: i64,
 }
 
-/// Stores how far a group has got in a queue.
+/// Stores a group's offset in a queue.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest`, `IllegalOffset`, then the backend's failures.
+/// In this order: `IllegalTopic`, `BadRequest` (an invalid queue), `IllegalGroup`, `IllegalOffset`, then the backend's
+/// failures.
 #[derive(Clone, Debug)]
 pub struct UpdateOffsetCommand {
     /// The queue.
     pub queue: QueueName,
     /// The consumer group.
     pub group: String,
-    /// The offset of the next message that the group wants.
+    /// The offset of the next message to read.
     pub offset: i64,
 }
 
-/// Returns how far a group has got in a queue.
+/// Returns a group's stored offset in a queue.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `IllegalGroup`, `BadRequest`, the backend's failures, `OffsetNotFound` where the
-/// group has not begun.
+/// In this order: `IllegalTopic`, `BadRequest` (an invalid queue), `IllegalGroup`, the backend's failures,
+/// `OffsetNotFound` if the group has no offset in the queue.
 #[derive(Clone, Debug)]
 pub struct GetOffsetCommand {
     /// The queue.
@@ -70,10 +71,10 @@ pub struct GetOffsetCommand {
     pub group: String,
 }
 
-/// Returns an offset of a queue.
+/// Returns the first or last offset of a queue, or the offset for a time.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `BadRequest`, then the backend's failures.
+/// In this order: `IllegalTopic`, `BadRequest` (an invalid queue), then the backend's failures.
 #[derive(Clone, Debug)]
 pub struct QueryOffsetCommand {
     /// The queue.
@@ -95,12 +96,12 @@ impl Command for PullCommand {
     }
 
     fn answer_size(answer: &Pulled) -> Size {
-        let Found::Messages(messages) = &answer.found else { return Size::default() };
+        let PullOutcome::Messages(messages) = &answer.outcome else { return Size::default() };
         Size::of_bodies(messages.iter().map(|delivery| &*delivery.message.body))
     }
 
     fn trace_end(result: Result<&Pulled, &Error>, traced: &mut Traced<'_>) {
-        if let Ok(Pulled { found: Found::Messages(messages), .. }) = result {
+        if let Ok(Pulled { outcome: PullOutcome::Messages(messages), .. }) = result {
             messages.iter().for_each(|delivery| traced.delivered(delivery, None));
         }
     }
@@ -118,7 +119,7 @@ impl Command for PullCommand {
         let wait = Duration::from_millis(u64::try_from(self.polling_ms).unwrap_or_default());
         let QueueName { topic, broker, id } = self.queue;
         let services = environment.services(context, &topic);
-        group::consuming(services, &self.group).await?;
+        group::load_for_consuming(services, &self.group).await?;
         let pull = Pull {
             topic: topic.clone(),
             group: self.group,
@@ -130,7 +131,7 @@ impl Command for PullCommand {
             deadline: context.end_of_wait(wait.min(limits.max_polling)),
         };
         let range = pull.offset..pull.offset;
-        let nothing = Pulled { found: Found::Nothing, next_offset: pull.offset, range };
+        let nothing = Pulled { outcome: PullOutcome::Nothing, next_offset: pull.offset, range };
         let pulled = tokio::select! {
             biased;
             pulled = services.offsets.pull(pull) => pulled,
@@ -201,7 +202,7 @@ impl Command for QueryOffsetCommand {
         let queue = &self.queue;
         check_queue(queue)?;
         let whence = match self.whence {
-            // A time in the future is behind the last message, whatever a broker would answer.
+            // For a time in the future, the offset is always that after the last message.
             Whence::Time(time) if time > SystemTime::now() => Whence::End,
             other => other,
         };
@@ -211,9 +212,9 @@ impl Command for QueryOffsetCommand {
     }
 }
 
-fn queue_of<'a>(environment: &Environment, context: &Context, queue: &'a QueueName) -> QueueOf<'a> {
+fn queue_of<'a>(environment: &Environment, context: &Context, queue: &'a QueueName) -> QueueRef<'a> {
     let deadline = context.deadline_within(environment.limits.call);
-    QueueOf { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline }
+    QueueRef { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline }
 }
 
 pub(super) fn check_queue(queue: &QueueName) -> Result<(), Error> {

@@ -1,3 +1,5 @@
+//! Recalls delayed messages.
+
 use super::command::Command;
 use super::environment::Environment;
 use super::{message_type, validate};
@@ -6,18 +8,18 @@ use crate::error::Error;
 use crate::layer::{Names, OperationKind, TraceStep, Traced};
 use crate::service::TopicKind;
 
-/// Recalls a DELAY message that has not been delivered yet. Returns its id.
+/// Recalls a DELAY message that was not delivered yet. Returns the message's id.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `TypeMismatch` (a topic without DELAY messages, or none), `BadRequest` (no such
-/// handle, or too late), then the backend's failures.
+/// In this order: `IllegalTopic`, `TypeMismatch` (the topic does not exist, or does not accept DELAY messages),
+/// `BadRequest` (an invalid handle, or the message was delivered already), then the backend's failures.
 #[derive(Clone, Debug)]
 pub struct RecallCommand {
     /// The message's topic.
     pub topic: String,
-    /// What the send returned as recall handle.
+    /// The recall handle that the send returned.
     pub handle: String,
-    /// The client's protocol knows no types of messages: topics that declare none have delayed ones, too.
+    /// Whether the client's protocol has no message types. Then topics without a declared type accept delayed messages, too.
     pub types_unknown: bool,
 }
 
@@ -41,7 +43,7 @@ impl Command for RecallCommand {
         validate::topic(&topic)?;
         let services = environment.services(context, &topic);
         let expected = message_type::of_topic(services, &topic).await?;
-        message_type::accepts(expected, TopicKind::Delay, types_unknown)?;
+        message_type::check_accepted(expected, TopicKind::Delay, types_unknown)?;
         let deadline = context.deadline_within(environment.limits.call);
         let recalled = services.messages.recall(&topic, &handle, deadline).await;
         recalled.map_err(|error| Error::on_topic(error, &topic))

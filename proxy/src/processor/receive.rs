@@ -1,4 +1,5 @@
-//! Receiving: how long to wait, for how long to lease, and which deliveries are dead letters.
+//! Receives messages: limits the wait and the lease, seals receipt handles, and moves messages without attempts left to the
+//! dead-letter topic.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::cluster_router::Cluster;
 use super::command::Command;
 use super::environment::Environment;
-use super::handle::{Lease, Opened, Scope};
-use super::lease::{LeaseHolder, Renewal};
+use super::handle::{Opened, Scope, SealedLease};
+use super::lease_renewal::{LeaseHolder, Renewal};
 use super::limits::Limits;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
@@ -18,14 +19,14 @@ use crate::service::{
     ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
 };
 
-/// A client's request timeout, if it never sent one.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// The assumed request timeout of a client that has not sent one.
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Waits for messages. Works for any client, also one whose settings this proxy never saw.
+/// Waits for messages. The client need not have sent settings to this proxy.
 ///
 /// # Errors
-/// In this order: `IllegalPollingTime`, `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`,
-/// `IllegalFilter`, `BadRequest` (a negative batch size, a long attempt id), then what group, topic and backend say.
+/// In this order: `IllegalPollingTime`, `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `IllegalFilter`,
+/// `BadRequest` (a negative batch size, a long attempt id), then errors of the group, the topic and the backend.
 #[derive(Clone, Debug)]
 pub struct ReceiveCommand {
     /// The topic.
@@ -34,37 +35,37 @@ pub struct ReceiveCommand {
     pub group: String,
     /// The broker that the client chose.
     pub broker: Option<String>,
-    /// What to deliver.
+    /// Which messages to deliver.
     pub expression: Expression,
-    /// How many messages at most.
+    /// The maximum number of messages.
     pub batch_size: i32,
-    /// The lease, in milliseconds.
+    /// The length of the lease, in milliseconds.
     pub invisible_ms: i64,
-    /// Whether the proxy shall renew the lease while the client is there.
+    /// Whether the proxy renews the lease as long as the client has a session.
     pub auto_renew: bool,
-    /// How long to wait for a first message, in milliseconds.
+    /// How long to wait for a first message, in milliseconds. `None` derives the wait from the deadline.
     pub polling_ms: Option<i64>,
-    /// The same for all repetitions of one receive.
+    /// Identifies a receive that a client repeats because the answer was lost. All repetitions have the same id.
     pub attempt_id: Option<String>,
 }
 
-/// A delivery with the handle that settles it.
+/// A delivery with its receipt handle.
 #[derive(Clone, Debug)]
 pub struct LeasedDelivery {
     /// The delivery.
     pub delivery: Delivery,
-    /// Its receipt handle.
+    /// The receipt handle.
     pub handle: String,
 }
 
-/// What a receive brought.
+/// The result of a receive.
 #[derive(Debug)]
 pub enum Received {
     /// At least one message.
     Messages(Vec<LeasedDelivery>),
-    /// There were messages, but none for this client.
+    /// There were messages, but none matched the filter or had attempts left.
     NoMatch,
-    /// No message came.
+    /// There was no message during the wait.
     Nothing,
 }
 
@@ -105,14 +106,14 @@ impl Command for ReceiveCommand {
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {
         let auto_renew = self.auto_renew;
-        let Prepared { cluster, group, request } = self.prepare(environment, context).await?;
+        let CheckedReceive { cluster, group, request } = self.check(environment, context).await?;
         let (topic, name) = (request.topic.clone(), request.group.clone());
         let deliveries = match wait_for(environment, &cluster.services, request).await? {
             Delivered::Messages(deliveries) => deliveries,
             Delivered::AllFiltered => return Ok(Received::NoMatch),
             Delivered::Nothing => return Ok(Received::Nothing),
         };
-        let source = Source { cluster, scope: environment.handles.scope(&topic, &name) };
+        let source = DeliverySource { cluster, scope: environment.handles.scope(&topic, &name) };
         let leased = source.seal(environment, deliveries, &group).await;
         if leased.is_empty() {
             return Ok(Received::NoMatch);
@@ -124,25 +125,25 @@ impl Command for ReceiveCommand {
     }
 }
 
-/// A receive that keeps to the rules.
-pub(super) struct Prepared<'a> {
+/// A valid receive, with its cluster and group.
+pub(super) struct CheckedReceive<'a> {
     pub(super) cluster: &'a Cluster,
     group: GroupConfig,
     pub(super) request: Receive,
 }
 
 impl ReceiveCommand {
-    /// Checks the request. The time to wait begins now.
+    /// Validates the request. Its wait begins now.
     ///
     /// # Errors
-    /// As the command, except for the backend's.
-    pub(super) async fn prepare<'a>(
+    /// As [`ReceiveCommand`], except for errors of the receive itself.
+    pub(super) async fn check<'a>(
         self,
         environment: &'a Environment,
         context: &Context,
-    ) -> Result<Prepared<'a>, Error> {
+    ) -> Result<CheckedReceive<'a>, Error> {
         let limits = &environment.limits;
-        let request_timeout = environment.clients.request_timeout(context).unwrap_or(REQUEST_TIMEOUT);
+        let request_timeout = environment.clients.request_timeout(context).unwrap_or(DEFAULT_REQUEST_TIMEOUT);
         let wait = polling_time(context, self.polling_ms, request_timeout, limits)?;
         let until = context.end_of_wait(wait);
         validate::topic(&self.topic)?;
@@ -159,7 +160,7 @@ impl ReceiveCommand {
         };
         self.attempt_id.as_deref().map_or(Ok(()), validate::attempt_id)?;
         let cluster = environment.clusters.route(context.into(), &self.topic);
-        let group = group::consuming(&cluster.services, &self.group).await?;
+        let group = group::load_for_consuming(&cluster.services, &self.group).await?;
         let request = Receive {
             topic: self.topic,
             group: self.group,
@@ -172,11 +173,11 @@ impl ReceiveCommand {
             attempt_id: self.attempt_id,
             lite_client: group.lite_bind_topic.is_some().then(|| context.client_id.clone()),
         };
-        Ok(Prepared { cluster, group, request })
+        Ok(CheckedReceive { cluster, group, request })
     }
 }
 
-/// Makes deliveries that could not be handed over visible again, without counting them as attempts.
+/// Gives back deliveries that could not be handed over to a client. They don't count as attempts.
 pub(super) async fn give_back(environment: &Environment, undelivered: Undelivered) {
     let Undelivered { topic, group, deliveries } = undelivered;
     let scope = environment.handles.scope(&topic, &group);
@@ -193,7 +194,7 @@ pub(super) async fn give_back(environment: &Environment, undelivered: Undelivere
 async fn give_back_one(services: &Services, change: ChangeInvisible) {
     let (topic, group) = (change.topic.clone(), change.group.clone());
     if let Err(error) = services.messages.change_invisible(change).await {
-        tracing::debug!(topic, group, %error, "an undelivered message stays invisible until its lease ends");
+        tracing::debug!(topic, group, %error, "could not give back a message; it stays invisible until its lease ends");
     }
 }
 
@@ -202,9 +203,9 @@ async fn wait_for(
     services: &Services,
     request: Receive,
 ) -> Result<Delivered, Error> {
-    let (topic, until, wanted) = (request.topic.clone(), request.deadline, request.max);
+    let (topic, until, max) = (request.topic.clone(), request.deadline, request.max);
     let received = async {
-        if wanted == 0 {
+        if max == 0 {
             tokio::time::sleep_until(until.into()).await;
             return Ok(Delivered::Nothing);
         }
@@ -221,20 +222,20 @@ async fn wait_for(
     })
 }
 
-/// Deliveries whose receive may still be cancelled. If it is, they are given back.
-struct Pending<'a> {
-    source: &'a Source<'a>,
-    call: Duration,
+/// Gives back deliveries on drop, if their receive is cancelled before they are sealed.
+struct GiveBackGuard<'a> {
+    source: &'a DeliverySource<'a>,
+    call_timeout: Duration,
     deliveries: VecDeque<Delivery>,
 }
 
-impl Drop for Pending<'_> {
+impl Drop for GiveBackGuard<'_> {
     fn drop(&mut self) {
         if self.deliveries.is_empty() {
             return;
         }
         let services = self.source.cluster.services.clone();
-        let deadline = Instant::now() + self.call;
+        let deadline = Instant::now() + self.call_timeout;
         let Scope { topic, group, .. } = self.source.scope;
         let changes: Vec<_> = self
             .deliveries
@@ -249,34 +250,37 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Where deliveries came from.
-struct Source<'a> {
+/// The cluster, topic and group of deliveries.
+struct DeliverySource<'a> {
     cluster: &'a Cluster,
     scope: Scope<'a>,
 }
 
-impl Source<'_> {
-    /// Seals the handles. Deliveries beyond the group's attempts are moved to the dead-letter topic instead.
+impl DeliverySource<'_> {
+    /// Creates the receipt handles. Deliveries that exceed the group's attempts are moved to the dead-letter topic instead.
     async fn seal(
         &self,
         environment: &Environment,
         deliveries: Vec<Delivery>,
         group: &GroupConfig,
     ) -> Vec<LeasedDelivery> {
-        let mut pending =
-            Pending { source: self, call: environment.limits.call, deliveries: deliveries.into() };
-        let mut leased = Vec::with_capacity(pending.deliveries.len());
-        for _ in 0..pending.deliveries.len() {
-            let Some(delivery) = pending.deliveries.pop_front() else { break };
-            if delivery.attempt > group.max_attempts() {
+        let mut guard = GiveBackGuard {
+            source: self,
+            call_timeout: environment.limits.call,
+            deliveries: deliveries.into(),
+        };
+        let mut leased = Vec::with_capacity(guard.deliveries.len());
+        for _ in 0..guard.deliveries.len() {
+            let Some(delivery) = guard.deliveries.pop_front() else { break };
+            if group.exceeds_attempts(delivery.attempt) {
                 self.forward(&delivery, environment).await;
             } else {
-                // It stays among those that are given back until the whole batch is ready.
-                pending.deliveries.push_back(delivery);
+                // The guard keeps the delivery until the whole batch is ready.
+                guard.deliveries.push_back(delivery);
             }
         }
-        for delivery in std::mem::take(&mut pending.deliveries) {
-            let lease = Lease {
+        for delivery in std::mem::take(&mut guard.deliveries) {
+            let lease = SealedLease {
                 received_at: delivery.received_at,
                 invisible: delivery.invisible,
                 cluster: self.cluster.name.as_ref().to_owned(),
@@ -302,15 +306,15 @@ impl Source<'_> {
                     .iter()
                     .for_each(|trace| trace.dead_lettered(topic, group, &delivery.message));
             }
-            // The message comes back when its lease ends, and this is tried again.
+            // The message is delivered again when its lease ends, and then moved again.
             Err(error) => {
-                tracing::warn!(topic, group, %error, "a message could not be moved to the dead-letter topic");
+                tracing::warn!(topic, group, %error, "could not move a message to the dead-letter topic");
             }
         }
     }
 
-    /// Renews the leases of these deliveries from now on, if their client is known here. Otherwise the proxy would not
-    /// notice when it is gone.
+    /// Renews the leases of these deliveries from now on, if their client has a session. Without a session, the proxy could
+    /// not notice that the client is gone.
     fn renew(&self, environment: &Environment, context: &Context, leased: &[LeasedDelivery]) {
         let Some(client) = environment.clients.find(context) else { return };
         let holder = Arc::new(LeaseHolder {
@@ -321,48 +325,48 @@ impl Source<'_> {
         });
         for LeasedDelivery { delivery, handle } in leased {
             let renewal = Renewal::new(holder.clone(), Settle::from(delivery), delivery.attempt);
-            environment.leases.keep(handle.clone(), renewal);
+            environment.leases.add(handle.clone(), renewal);
         }
     }
 }
 
-/// Checks a lease's length against its bounds.
+/// Checks the requested length of a lease against its limits.
 ///
 /// # Errors
 /// `IllegalInvisibleTime`.
-pub(super) fn invisible_time(asked_ms: i64, min: Duration, limits: &Limits) -> Result<Duration, Error> {
+pub(super) fn invisible_time(requested_ms: i64, min: Duration, limits: &Limits) -> Result<Duration, Error> {
     let refuse = |message: String| Err(Error::new(ErrorKind::IllegalInvisibleTime, message));
     let min_ms = min.as_millis();
-    let Ok(asked) = u64::try_from(asked_ms).map(Duration::from_millis) else {
+    let Ok(requested) = u64::try_from(requested_ms).map(Duration::from_millis) else {
         return refuse(format!("the invisibleTime is too small. min is {min_ms}"));
     };
-    if asked < min {
+    if requested < min {
         return refuse(format!("the invisibleTime is too small. min is {min_ms}"));
     }
-    if asked > limits.max_invisible {
+    if requested > limits.max_invisible {
         return refuse(format!(
             "the invisibleTime is too large. max is {}",
             limits.max_invisible.as_millis()
         ));
     }
-    Ok(asked)
+    Ok(requested)
 }
 
-/// How long a receive waits: what the client asks for, or else what its deadline leaves, within the limits and
-/// always within the deadline.
+/// How long a receive waits: the time that the client requests, or else the time until its deadline minus half of its
+/// request timeout. The wait is within the limits, and ends before the deadline.
 fn polling_time(
     context: &Context,
-    asked_ms: Option<i64>,
+    requested_ms: Option<i64>,
     request_timeout: Duration,
     limits: &Limits,
 ) -> Result<Duration, Error> {
     let remaining = context.remaining();
-    let asked = match (asked_ms, remaining) {
-        (Some(asked), _) => Duration::from_millis(u64::try_from(asked).unwrap_or_default()),
+    let requested = match (requested_ms, remaining) {
+        (Some(millis), _) => Duration::from_millis(u64::try_from(millis).unwrap_or_default()),
         (None, Some(remaining)) => remaining.saturating_sub(request_timeout / 2),
         (None, None) => limits.max_polling,
     };
-    let wait = asked.clamp(limits.min_polling, limits.max_polling);
+    let wait = requested.clamp(limits.min_polling, limits.max_polling);
     match remaining {
         Some(remaining) if wait <= remaining => Ok(wait),
         None => Ok(wait),
@@ -379,17 +383,17 @@ mod tests {
     use futures::poll;
 
     use super::super::ClusterRouter;
-    use super::super::scripted::{self, Asked};
+    use super::super::scripted::{self, BackendCall};
     use super::*;
     use crate::service::{GroupStart, NextAttempt, RetryPolicy};
 
     #[tokio::test]
-    async fn a_receive_that_is_cancelled_during_a_move_to_the_dead_letters_gives_the_rest_back() {
-        let ([services], [mut asked]) = scripted::backends();
+    async fn a_receive_that_is_cancelled_while_it_forwards_a_message_gives_back_the_others() {
+        let ([services], [mut calls]) = scripted::backends();
         let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
         let environment = &processor.environment;
         let cluster = environment.clusters.route((&context(None)).into(), "t");
-        let source = Source { cluster, scope: environment.handles.scope("t", "g") };
+        let source = DeliverySource { cluster, scope: environment.handles.scope("t", "g") };
         let config = GroupConfig {
             name: "g".to_owned(),
             fifo: false,
@@ -411,11 +415,11 @@ mod tests {
         let mut sealing = Box::pin(source.seal(environment, deliveries.into(), &config));
         assert!(poll!(&mut sealing).is_pending());
         drop(sealing);
-        let Some(Asked::Forward(forward, _)) = asked.recv().await else { panic!("another question") };
+        let Some(BackendCall::Forward(forward, _)) = calls.recv().await else { panic!("not a forward") };
         assert_eq!(forward.entry.coordinates, "dead");
         let mut given_back = Vec::new();
         for _ in 0..2 {
-            let (change, _) = scripted::change(&mut asked).await;
+            let (change, _) = scripted::change(&mut calls).await;
             assert_eq!((change.invisible, change.next_attempt), (Duration::ZERO, NextAttempt::GivenBack));
             given_back.push(change.entry.coordinates);
         }
@@ -425,15 +429,15 @@ mod tests {
 
     fn context(remaining: Option<u64>) -> Context {
         Context {
-            // Half a second for the test itself.
+            // Half a second is added for the test itself.
             deadline: remaining.map(|secs| Instant::now() + Duration::from_millis(secs * 1000 + 500)),
             ..Context::of_client("c")
         }
     }
 
     #[test]
-    fn waits_within_the_bounds_and_the_deadline() {
-        for (asked, remaining, seconds) in [
+    fn a_wait_is_within_the_limits_and_the_deadline() {
+        for (requested, remaining, seconds) in [
             (Some(0), None, 5),
             (Some(1_000), Some(30), 5),
             (Some(7_000), Some(30), 7),
@@ -444,10 +448,10 @@ mod tests {
             (None, Some(5), 5),
         ] {
             let request_timeout = Duration::from_secs(3);
-            let wait = polling_time(&context(remaining), asked, request_timeout, &Limits::default());
+            let wait = polling_time(&context(remaining), requested, request_timeout, &Limits::default());
             let wait = wait.expect("enough time").as_secs_f64();
             let expected = f64::from(seconds);
-            assert!(wait > expected - 0.9 && wait <= expected + 0.5, "{asked:?} {remaining:?}: {wait}");
+            assert!(wait > expected - 0.9 && wait <= expected + 0.5, "{requested:?} {remaining:?}: {wait}");
         }
     }
 
@@ -459,9 +463,9 @@ mod tests {
     }
 
     #[test]
-    fn leases_have_bounds() {
+    fn the_length_of_a_lease_is_limited() {
         let limits = Limits::default();
-        for (asked, min, legal) in [
+        for (requested, min, legal) in [
             (9_999, limits.min_invisible, false),
             (10_000, limits.min_invisible, true),
             (43_200_000, limits.min_invisible, true),
@@ -469,7 +473,7 @@ mod tests {
             (0, Duration::ZERO, true),
             (-1, Duration::ZERO, false),
         ] {
-            assert_eq!(invisible_time(asked, min, &limits).is_ok(), legal, "{asked}");
+            assert_eq!(invisible_time(requested, min, &limits).is_ok(), legal, "{requested}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Replies to requests of classic clients. They are stored nowhere.
+//! Passes replies to requests of classic clients. Replies are not stored.
 
 use super::Processor;
 use super::command::Command;
@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::layer::{Names, OperationKind, Size};
 use crate::service::Reply;
 
-/// Passes a reply on to a client that waits for it at another proxy.
+/// Passes a reply to a client that is connected to another proxy.
 ///
 /// # Errors
-/// `BadRequest` if no proxy has the client, or the backend's failure.
+/// `BadRequest` if no proxy has announced the client, or the backend's failure.
 #[derive(Clone, Debug)]
 pub struct ReplyCommand {
     /// The reply.
@@ -38,8 +38,8 @@ impl Command for ReplyCommand {
 }
 
 impl Processor {
-    /// Notes that a classic client sends requests: brokers pass replies to it on to this proxy from now on.
+    /// Records that a classic client sends requests. From now on, brokers pass replies for the client to this proxy.
     pub fn awaits_replies(&self, context: &Context) {
-        self.environment.clients.awaits_replies(context);
+        self.environment.clients.record_requester(context);
     }
 }

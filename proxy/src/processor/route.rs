@@ -1,4 +1,4 @@
-//! Where a topic's queues are, in the form that clients expect.
+//! Returns routes and brokers, and assigns queues to consumers.
 
 use super::command::Command;
 use super::environment::Environment;
@@ -6,7 +6,7 @@ use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind};
-use crate::service::{BrokerOf, GroupConfig, Permission, QueueRange, Route, ServiceErrorKind, TopicKind};
+use crate::service::{BrokerInfo, GroupConfig, Permission, QueueRange, Route, ServiceErrorKind, TopicKind};
 
 /// Returns the route of a topic.
 ///
@@ -28,11 +28,11 @@ pub struct BrokersCommand {
     pub topic: String,
 }
 
-/// Returns the queues that a consumer should receive from. Nothing is balanced: every client of a group
-/// gets all of them, as the broker shares a queue's messages among its receives.
+/// Returns the queues from which a consumer should receive. Every client of a group gets all readable queues, because the
+/// broker distributes a queue's messages among its receives.
 ///
 /// # Errors
-/// `IllegalTopic`, `IllegalGroup`, `TopicNotFound`, `Forbidden` (nothing readable), or the backend's failure.
+/// `IllegalTopic`, `IllegalGroup`, `TopicNotFound`, `Forbidden` (no readable queue), or the backend's failure.
 #[derive(Clone, Debug)]
 pub struct AssignmentCommand {
     /// The topic.
@@ -44,9 +44,9 @@ pub struct AssignmentCommand {
 /// The queues of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicQueues {
-    /// What the topic takes.
+    /// The type of messages that the topic accepts.
     pub kind: TopicKind,
-    /// Its queues, replica by replica.
+    /// The topic's queues, with one entry per replica.
     pub queues: Vec<QueueRoute>,
 }
 
@@ -55,11 +55,11 @@ pub struct TopicQueues {
 pub struct QueueRoute {
     /// The broker's name.
     pub broker: String,
-    /// The replica; 0 is the master.
+    /// The replica's id. 0 is the master.
     pub replica: i32,
-    /// The queue.
+    /// The queue's id.
     pub id: i32,
-    /// What may be done with it.
+    /// The operations that are allowed on the queue.
     pub permission: Permission,
 }
 
@@ -68,9 +68,9 @@ pub struct QueueRoute {
 pub struct QueueAssignment {
     /// The broker's name.
     pub broker: String,
-    /// The queue; -1 stands for all queues of the broker.
+    /// The queue's id. -1 stands for all queues of the broker.
     pub id: i32,
-    /// What may be done with it.
+    /// The operations that are allowed on the queue.
     pub permission: Permission,
 }
 
@@ -112,14 +112,14 @@ impl Command for BrokersCommand {
 pub struct ListBrokersCommand;
 
 impl Command for ListBrokersCommand {
-    type Answer = Vec<BrokerOf>;
+    type Answer = Vec<BrokerInfo>;
     const KIND: OperationKind = OperationKind::QueryRoute;
 
     fn topics(&self) -> &dyn Names {
         &()
     }
 
-    async fn handle(self, environment: &Environment, _: &Context) -> Result<Vec<BrokerOf>, Error> {
+    async fn handle(self, environment: &Environment, _: &Context) -> Result<Vec<BrokerInfo>, Error> {
         let mut brokers = Vec::new();
         for cluster in environment.clusters.all() {
             brokers.extend(cluster.services.routes.brokers().await?);
@@ -150,8 +150,8 @@ impl Command for AssignmentCommand {
         validate::group(group)?;
         let services = environment.services(context, topic);
         let route = services.routes.route(topic).await.map_err(|error| Error::on_topic(error, topic))?;
-        let in_order = match services.metadata.group(group).await {
-            Ok(config) => in_order(&config),
+        let queue_by_queue = match services.metadata.group(group).await {
+            Ok(config) => needs_single_queues(&config),
             Err(error) if error.kind == ServiceErrorKind::GroupNotFound => false,
             Err(error) => return Err(error.into()),
         };
@@ -159,7 +159,7 @@ impl Command for AssignmentCommand {
             .queues
             .iter()
             .filter(|range| range.permission.read && range.read_queues > 0 && range.replicas.contains(&0));
-        let assignments: Vec<_> = readable.flat_map(|range| assign(range, in_order)).collect();
+        let assignments: Vec<_> = readable.flat_map(|range| assign(range, queue_by_queue)).collect();
         if assignments.is_empty() {
             return Err(Error::new(ErrorKind::Forbidden, "no readable queue"));
         }
@@ -167,11 +167,13 @@ impl Command for AssignmentCommand {
     }
 }
 
-fn in_order(config: &GroupConfig) -> bool {
+/// Whether a group is assigned each queue, instead of one entry for all queues of a broker.
+fn needs_single_queues(config: &GroupConfig) -> bool {
     config.fifo && config.lite_bind_topic.is_none()
 }
 
-// Ids are consecutive: first the queues that can only be read or only be written, then those that can be both.
+/// The queues of a range. Ids are consecutive: first come the queues that can only be read, or only be written, and then
+/// those that can be read and written.
 fn expand(range: &QueueRange) -> Vec<QueueRoute> {
     let Permission { read, write } = range.permission;
     let both = if read && write { range.read_queues.min(range.write_queues) } else { 0 };
@@ -200,8 +202,8 @@ fn expand(range: &QueueRange) -> Vec<QueueRoute> {
     range.replicas.iter().flat_map(queues).collect()
 }
 
-fn assign(range: &QueueRange, in_order: bool) -> Vec<QueueAssignment> {
-    let ids = if in_order { 0..range.read_queues } else { -1..0 };
+fn assign(range: &QueueRange, queue_by_queue: bool) -> Vec<QueueAssignment> {
+    let ids = if queue_by_queue { 0..range.read_queues } else { -1..0 };
     ids.map(|id| QueueAssignment { broker: range.broker.clone(), id, permission: range.permission }).collect()
 }
 
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_run_through_the_permissions() {
+    fn ids_are_consecutive_over_all_permissions() {
         let rw = Permission { read: true, write: true };
         let r = Permission { read: true, write: false };
         let w = Permission { read: false, write: true };

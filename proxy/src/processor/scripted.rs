@@ -1,4 +1,4 @@
-//! A backend for tests of the rules: it passes every call to the test, which answers it or doesn't.
+//! A backend for tests of the processor. It passes calls to the test, which may answer them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clients::{ClientKey, Session};
-use super::lease::{LeaseHolder, Renewal};
+use super::lease_renewal::{LeaseHolder, Renewal};
 use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceiver, PushStream, Rules};
 use crate::context::Context;
 use crate::layer::{Layers, Quotas};
@@ -19,29 +19,27 @@ use crate::service::{
     TopicConfig, TopicKind, Transactions,
 };
 
-/// What the rules ask of the backend.
-pub(super) enum Asked {
-    Change(ChangeInvisible, Reply<InvisibleOutcome>),
-    /// Never answered so far.
-    Forward(Forward, #[expect(dead_code, reason = "held, so that the caller waits")] Reply<()>),
-    Announce(Vec<String>, Reply<()>),
+/// A call of the backend, with the sender for its answer.
+pub(super) enum BackendCall {
+    Change(ChangeInvisible, AnswerSender<InvisibleOutcome>),
+    Forward(Forward, #[expect(dead_code, reason = "kept, so that the call waits")] AnswerSender<()>),
+    Announce(Vec<String>, AnswerSender<()>),
 }
 
-pub(super) type Reply<T> = oneshot::Sender<Result<T, ServiceError>>;
+pub(super) type AnswerSender<T> = oneshot::Sender<Result<T, ServiceError>>;
 
-/// What one backend is asked.
-pub(super) type Questions = mpsc::UnboundedReceiver<Asked>;
+/// The calls of one backend.
+pub(super) type BackendCalls = mpsc::UnboundedReceiver<BackendCall>;
 
-/// Some such backends.
-pub(super) fn backends<const N: usize>() -> ([Services; N], [Questions; N]) {
+/// Creates scripted backends.
+pub(super) fn backends<const N: usize>() -> ([Services; N], [BackendCalls; N]) {
     let channels = [(); N].map(|()| mpsc::unbounded_channel());
-    let services = channels
-        .each_ref()
-        .map(|(questions, _)| Services::of(Arc::new(Scripted { questions: questions.clone() })));
-    (services, channels.map(|(_, asked)| asked))
+    let services =
+        channels.each_ref().map(|(calls, _)| Services::of(Arc::new(Scripted { calls: calls.clone() })));
+    (services, channels.map(|(_, calls)| calls))
 }
 
-/// The rules over these clusters.
+/// Creates a processor for these clusters.
 pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processor> {
     let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
     Arc::new(Processor::new(
@@ -52,19 +50,19 @@ pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processo
     ))
 }
 
-/// The next question, which is for another length of a lease.
-pub(super) async fn change(asked: &mut Questions) -> (ChangeInvisible, Reply<InvisibleOutcome>) {
-    match asked.recv().await {
-        Some(Asked::Change(change, answer)) => (change, answer),
-        _ => panic!("another question"),
+/// The next call, which must change the invisible time.
+pub(super) async fn change(calls: &mut BackendCalls) -> (ChangeInvisible, AnswerSender<InvisibleOutcome>) {
+    match calls.recv().await {
+        Some(BackendCall::Change(change, answer)) => (change, answer),
+        _ => panic!("not a change of the invisible time"),
     }
 }
 
-/// The next question, which must be about producers.
-pub(super) async fn announcement(asked: &mut Questions) -> (Vec<String>, Reply<()>) {
-    match asked.recv().await {
-        Some(Asked::Announce(topics, heard)) => (topics, heard),
-        _ => panic!("another question"),
+/// The next call, which must announce producers.
+pub(super) async fn announcement(calls: &mut BackendCalls) -> (Vec<String>, AnswerSender<()>) {
+    match calls.recv().await {
+        Some(BackendCall::Announce(topics, answer)) => (topics, answer),
+        _ => panic!("not an announcement"),
     }
 }
 
@@ -106,19 +104,19 @@ pub(super) fn delivery(topic: &str) -> Delivery {
 }
 
 struct Scripted {
-    questions: mpsc::UnboundedSender<Asked>,
+    calls: mpsc::UnboundedSender<BackendCall>,
 }
 
 impl Scripted {
-    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Asked) -> Result<T, ServiceError> {
+    async fn pass<T>(&self, call: impl FnOnce(AnswerSender<T>) -> BackendCall) -> Result<T, ServiceError> {
         let (answer, answered) = oneshot::channel();
-        self.questions.send(question(answer)).map_err(|_| unscripted())?;
+        self.calls.send(call(answer)).map_err(|_| unscripted())?;
         answered.await.unwrap_or_else(|_| Err(unscripted()))
     }
 }
 
 fn unscripted() -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unsupported, "no test asks for this")
+    ServiceError::new(ServiceErrorKind::Unsupported, "the test did not answer the call")
 }
 
 #[async_trait]
@@ -141,11 +139,11 @@ impl Messages for Scripted {
     }
 
     async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
-        self.ask(|answer| Asked::Change(request, answer)).await
+        self.pass(|answer| BackendCall::Change(request, answer)).await
     }
 
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError> {
-        self.ask(|answer| Asked::Forward(request, answer)).await
+        self.pass(|answer| BackendCall::Forward(request, answer)).await
     }
 }
 
@@ -210,8 +208,8 @@ impl Metadata for Scripted {
 #[async_trait]
 impl BrokerRequests for Scripted {
     async fn announce_producers(&self, topics: &[String]) {
-        // Nobody waits for how it ended.
-        let _ = self.ask(|heard| Asked::Announce(topics.to_vec(), heard)).await;
+        // The result does not matter.
+        let _ = self.pass(|answer| BackendCall::Announce(topics.to_vec(), answer)).await;
     }
 }
 

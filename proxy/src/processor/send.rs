@@ -1,11 +1,11 @@
-//! Sending: what a message must be, what type it has, and whether its topic takes that type.
+//! Sends messages: validates them, determines their type, and checks that the topic accepts it.
 
 use std::time::{Duration, SystemTime};
 
 use super::command::Command;
 use super::draft::Draft;
 use super::environment::Environment;
-use super::handle::TransactionPlace;
+use super::handle::TransactionRef;
 use super::limits::Limits;
 use super::{message_type, validate};
 use crate::context::Context;
@@ -14,34 +14,34 @@ use crate::layer::{Names, OperationKind, Size, Traced, TracedSend};
 use crate::service::names::{self, properties};
 use crate::service::{Delay, Message, Persistence, SentBack, TopicKind, millis, time};
 
-/// Stores messages of one topic. Returns a result per message, in order.
+/// Stores messages of one topic. Returns one result per message, in order.
 ///
 /// # Errors
-/// The first broken rule; `TypeMismatch` also for a topic that does not exist, as its type is unknown;
-/// `Forbidden` without a writable queue; `NotImplemented` for a type the backend can't store. Errors of single messages
-/// are their results, unless none was stored.
+/// The first violated rule; `TypeMismatch` also for a topic that does not exist, because its type is unknown; `Forbidden`
+/// without a writable queue; `NotImplemented` for a type that the backend can't store. Errors of single messages are their
+/// results, unless no message was stored.
 #[derive(Clone, Debug, Default)]
 pub struct SendCommand {
-    /// In the order of the answer's entries.
+    /// The messages, in the order of the results.
     pub messages: Vec<Draft>,
-    /// The client's protocol knows no types of messages: topics that declare none take all of its messages.
+    /// Whether the client's protocol has no message types. Then topics without a declared type accept all messages.
     pub types_unknown: bool,
 }
 
 /// A message that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The producer's id for it.
+    /// The producer's id of the message.
     pub message_id: String,
-    /// The id that ends the transaction of a half message. For other messages, as with Apache's proxy, the message's id.
+    /// The transaction id of a half message. For other messages the message's id, as with Apache's proxy.
     pub transaction_id: String,
-    /// Its queue.
+    /// The queue in which the message is stored.
     pub queue_id: i32,
-    /// Its position in its queue.
+    /// The message's offset in the queue.
     pub queue_offset: i64,
-    /// What recalls it, for a message that waits for its delivery time.
+    /// The handle with which a delayed message can be recalled.
     pub recall_handle: Option<String>,
-    /// How durably it is stored.
+    /// How durably the message is stored.
     pub persistence: Persistence,
 }
 
@@ -67,7 +67,7 @@ impl Command for SendCommand {
                 keys: &draft.keys,
                 producer_group: &draft.producer_group,
                 bytes: draft.body.len(),
-                kind: kind(draft),
+                kind: trace_kind(draft),
             });
         }
     }
@@ -94,7 +94,7 @@ impl Command for SendCommand {
     ) -> Result<Vec<Result<Stored, Error>>, Error> {
         check(&self.messages, context, &environment.limits, millis(SystemTime::now()))?;
         let topic = self.messages.first().ok_or_else(no_messages)?.topic.name.clone();
-        // Only what a consumer could not consume goes there.
+        // A retry topic accepts only messages that a consumer sends back.
         if topic.starts_with(names::RETRY_PREFIX)
             && self.messages.iter().any(|draft| draft.sent_back.is_none())
         {
@@ -112,18 +112,20 @@ impl Command for SendCommand {
         if let Some(group) = topic.strip_prefix(names::RETRY_PREFIX)
             && services.metadata.group(group).await?.fifo
         {
-            // A message that is delivered later would come out of order.
+            // In a FIFO group, a retry would deliver the message out of order, so it becomes a dead letter at once.
             messages.iter_mut().for_each(|message| message.sent_back = Some(SentBack::LAST));
         }
         for message in &messages {
             let kind = message.kind();
-            expected.map_or(Ok(()), |expected| message_type::accepts(expected, kind, self.types_unknown))?;
-            message_type::supported(capabilities, kind)?;
+            expected.map_or(Ok(()), |expected| {
+                message_type::check_accepted(expected, kind, self.types_unknown)
+            })?;
+            message_type::check_supported(capabilities, kind)?;
         }
         let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
         if messages.iter().any(|message| message.half) {
-            // The broker's checks must find the producer, even if its settings did not name this topic.
-            environment.clients.publishes(context, &topic);
+            // The broker's transaction checks must find the producer even if its settings did not name this topic.
+            environment.clients.record_publishing(context, &topic);
         }
         let deadline = context.deadline_within(environment.limits.call);
         let sent = services.messages.send(&topic, messages, deadline).await;
@@ -132,9 +134,10 @@ impl Command for SendCommand {
             let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
             let transaction_id = match sent.transaction {
                 Some(coordinates) => {
-                    let place = TransactionPlace { cluster: cluster.name.as_ref().to_owned(), coordinates };
-                    let transaction_id = environment.handles.seal_transaction(&topic, &place);
-                    environment.transactions.stored(&topic, &message_id, place);
+                    let transaction =
+                        TransactionRef { cluster: cluster.name.as_ref().to_owned(), coordinates };
+                    let transaction_id = environment.handles.seal_transaction(&topic, &transaction);
+                    environment.transactions.record_half_message(&topic, &message_id, transaction);
                     transaction_id
                 }
                 None => message_id.clone(),
@@ -160,7 +163,7 @@ fn no_messages() -> Error {
     Error::new(ErrorKind::Corrupted, "no message to send")
 }
 
-/// Checks messages that are to be stored together.
+/// Validates the messages of one request.
 fn check(messages: &[Draft], context: &Context, limits: &Limits, now_ms: i64) -> Result<(), Error> {
     for (index, draft) in messages.iter().enumerate() {
         if index == 0 {
@@ -173,8 +176,8 @@ fn check(messages: &[Draft], context: &Context, limits: &Limits, now_ms: i64) ->
     Ok(())
 }
 
-/// The type by which a trace tells a message from others.
-fn kind(draft: &Draft) -> TopicKind {
+/// The type of a message in the trace.
+fn trace_kind(draft: &Draft) -> TopicKind {
     if draft.transaction {
         TopicKind::Transaction
     } else if draft.deliver_at_ms.is_some() {
@@ -187,22 +190,22 @@ fn kind(draft: &Draft) -> TopicKind {
 }
 
 fn into_message(mut draft: Draft, peer: &str) -> Message {
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let property = |key| given(property(&draft.properties, key).map(str::to_owned));
-    let group = given(draft.message_group).or_else(|| property(properties::SHARDING_KEY));
-    let trace_context = given(draft.trace_context.or_else(|| property(properties::TRACE_CONTEXT)));
-    // As in Apache's brokers, which store neither empty keys nor empty values.
+    let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let property = |key| non_empty(property(&draft.properties, key).map(str::to_owned));
+    let group = non_empty(draft.message_group).or_else(|| property(properties::SHARDING_KEY));
+    let trace_context = non_empty(draft.trace_context.or_else(|| property(properties::TRACE_CONTEXT)));
+    // Like Apache's brokers, drops properties with an empty key or value.
     draft.properties.retain(|(key, value)| !key.is_empty() && !value.is_empty());
     Message {
         id: draft.id,
-        // No other declared type matters: the properties decide.
+        // All other types are determined by the fields, not by the declared type.
         half: draft.transaction,
         recovery: draft.recovery_secs.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs),
         delay: draft.deliver_at_ms.map(|at| Delay::Until(time(at))),
         group,
         priority: draft.priority,
-        lite_topic: given(draft.lite_topic),
-        tag: given(draft.tag),
+        lite_topic: non_empty(draft.lite_topic),
+        tag: non_empty(draft.tag),
         keys: split_keys(draft.keys),
         properties: draft.properties,
         system_properties: draft.system_properties,
@@ -218,14 +221,14 @@ fn into_message(mut draft: Draft, peer: &str) -> Message {
     }
 }
 
-// Brokers store keys as one text separated by spaces, so a key with a space in it comes back as two.
+// Brokers store keys as one text separated by spaces, so a key with a space becomes two keys.
 fn split_keys(keys: Vec<String>) -> Vec<String> {
     if keys.iter().all(|key| !key.is_empty() && !key.contains(' ')) {
         return keys;
     }
     let joined = keys.join(" ");
-    let kept = joined.trim_end_matches(' ');
-    if kept.is_empty() { Vec::new() } else { kept.split(' ').map(str::to_owned).collect() }
+    let trimmed = joined.trim_end_matches(' ');
+    if trimmed.is_empty() { Vec::new() } else { trimmed.split(' ').map(str::to_owned).collect() }
 }
 
 fn property<'a>(properties: &'a [(String, String)], key: &str) -> Option<&'a str> {
@@ -260,15 +263,15 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_back_split_at_spaces() {
-        for (sent, kept) in [
+    fn keys_are_split_at_spaces() {
+        for (sent, expected) in [
             (vec!["a", "b"], vec!["a", "b"]),
             (vec!["a b", "", "k", "k"], vec!["a", "b", "", "k", "k"]),
             (vec![""], vec![]),
             (vec!["a", ""], vec!["a"]),
         ] {
             let sent = sent.into_iter().map(str::to_owned).collect();
-            assert_eq!(split_keys(sent), kept);
+            assert_eq!(split_keys(sent), expected);
         }
     }
 }

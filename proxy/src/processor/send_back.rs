@@ -1,4 +1,4 @@
-//! Sending back what a consumer has read by offset and could not consume.
+//! Sends back messages that a consumer has read by offset and could not consume.
 
 use super::command::Command;
 use super::environment::Environment;
@@ -9,29 +9,30 @@ use crate::error::Error;
 use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
 use crate::service::{SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
 
-/// Has a message read again later by its group: from the group's retry topic. After its last attempt it becomes a dead
-/// letter.
+/// Copies a message to its group's retry topic, from which the group reads it again later. After the last attempt, the
+/// message becomes a dead letter.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `BadRequest`, `IllegalGroup`, then the backend's failures: `BadRequest` if there is no
-/// such message.
+/// In this order: `IllegalTopic`, `BadRequest` (an invalid queue), `IllegalGroup`, then the backend's failures. These are
+/// `BadRequest` if there is no such message.
 #[derive(Clone, Debug)]
 pub struct SendBackCommand {
-    /// The queue that the message was read from.
+    /// The queue from which the message was read.
     pub queue: QueueName,
     /// The consumer group.
     pub group: String,
-    /// The message's position in the queue.
+    /// The message's offset in the queue.
     pub offset: i64,
     /// The message's id.
     pub message_id: String,
-    /// The level of its delay; 0 for a longer one each time, negative for a dead letter at once.
+    /// The delay level of the next delivery. With 0, the delay grows with each retry. With a negative number, the message
+    /// becomes a dead letter at once.
     pub level: i32,
-    /// How often it may be delivered again, if the client has a limit of its own.
+    /// The most deliveries after the first one; `None` if the group's limit applies.
     pub max_retries: Option<i32>,
 }
 
-/// Creates the retry topic of a group, if it is missing.
+/// Creates the retry topic of a group if it does not exist.
 ///
 /// # Errors
 /// `IllegalGroup`, `GroupNotFound`, or the backend's failure.

@@ -1,4 +1,4 @@
-//! A client's session: it begins with settings, goes on with heartbeats, and ends with a termination.
+//! The session of a client: it begins with the client's settings, continues with heartbeats, and ends with a termination.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::clients::{GroupSubscription, Session};
 use super::command::Command;
 use super::environment::Environment;
 use super::stream::PushStream;
-use super::{Expression, filter, group, lease, validate};
+use super::{Expression, filter, group, lease_renewal, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind};
@@ -23,65 +23,65 @@ const PRODUCER_POLICY: ProducerPolicy = ProducerPolicy {
     },
 };
 
-/// Takes a client's settings, and returns what the client must keep to. Commands to the client go by this stream from
-/// now on.
+/// Begins or replaces the session of a client. Returns the policy that the client must follow. From now on, commands to the
+/// client are sent on this stream.
 ///
 /// # Errors
-/// `BadRequest` (no role, or too much to keep), `IllegalTopic`, `IllegalGroup` (also: it does not exist, or is for other
-/// clients), `IllegalFilter`, `NotAConsumer`, `Busy`.
+/// `BadRequest` (no role, or names are too long or too many), `IllegalTopic`, `IllegalGroup` (also if the group does not
+/// exist, or is for clients of another type), `IllegalFilter`, `NotAConsumer`, `Busy`.
 #[derive(Debug)]
 pub struct RegisterCommand {
-    /// What the client says about itself.
+    /// The client's settings.
     pub settings: ClientSettings,
-    /// The stream that the settings came by.
+    /// The stream on which the settings were sent.
     pub stream: PushStream,
 }
 
 /// Reports that a client is alive.
 ///
 /// # Errors
-/// `UnknownClient` if no settings came from the client's host lately; `IllegalGroup` for a consumer's group.
+/// `UnknownClient` if the client's host has no session; `IllegalGroup` for a consumer's group.
 #[derive(Clone, Debug)]
 pub struct HeartbeatCommand {
-    /// A consumer's group.
+    /// The group of a consumer.
     pub group: String,
 }
 
-/// Ends a client's session, and releases its messages for others.
+/// Ends a client's session, and releases its messages for other clients.
 ///
 /// # Errors
-/// `UnknownClient` if the client's host has no session; it has no effect then. `IllegalGroup` for a consumer's group; the
-/// session ends even so.
+/// `UnknownClient` if the client's host has no session; then nothing changes. `IllegalGroup` for a consumer's group; the
+/// session ends nevertheless.
 #[derive(Clone, Debug)]
 pub struct TerminateCommand {
-    /// A consumer's group.
+    /// The group of a consumer.
     pub group: String,
 }
 
-/// What a client says about itself.
+/// The settings that a client sends.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// What it is.
+    /// The client's type.
     pub kind: ClientKind,
-    /// How long it waits for an ordinary answer.
+    /// How long the client waits for the answer to an ordinary request; `None` if it does not say.
     pub request_timeout: Option<Duration>,
-    /// What it does.
+    /// The topics, or the group and subscriptions, of the client.
     pub role: Role,
 }
 
-/// What a client does.
+/// Whether a client sends or consumes.
 #[derive(Clone, Debug)]
 pub enum Role {
-    /// Sends to these topics.
+    /// The client sends to these topics.
     Publishing(Vec<String>),
-    /// Consumes in a group.
+    /// The client consumes in a group.
     Subscribing {
         /// The group.
         group: String,
-        /// What it subscribes to.
+        /// The client's subscriptions.
         subscriptions: Vec<Subscription>,
     },
-    /// Unknown, because the client doesn't say.
+    /// The client did not say.
     None,
 }
 
@@ -90,44 +90,44 @@ pub enum Role {
 pub struct Subscription {
     /// The topic.
     pub topic: String,
-    /// Which of its messages.
+    /// The filter for the topic's messages.
     pub expression: Expression,
 }
 
-/// What a client must keep to.
+/// The policy that a client must follow.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientPolicy {
-    /// A producer.
+    /// The policy of a producer.
     Producer(ProducerPolicy),
-    /// A consumer.
+    /// The policy of a consumer.
     Consumer(ConsumerPolicy),
 }
 
-/// What a producer must keep to.
+/// The policy that a producer must follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProducerPolicy {
-    /// Attempts to send one message, the first included.
+    /// The most attempts to send a message, including the first one.
     pub max_attempts: i32,
-    /// The pauses between them.
+    /// The pauses between the attempts.
     pub retry: RetryPolicy,
 }
 
-/// What a consumer must keep to.
+/// The policy that a consumer must follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerPolicy {
-    /// Deliveries of one message at most, the first included.
+    /// The most deliveries of a message, including the first one.
     pub max_attempts: i32,
-    /// The pauses between them.
+    /// The pauses between the deliveries.
     pub retry: RetryPolicy,
     /// Whether the group consumes in order.
     pub fifo: bool,
-    /// Messages of one receive at most.
+    /// The most messages of one receive.
     pub receive_batch: usize,
-    /// How long a receive waits at most.
+    /// The longest wait of a receive.
     pub polling: Duration,
-    /// Lite topics of one client at most.
+    /// The most lite topics to which a client may subscribe.
     pub lite_quota: i32,
-    /// Bytes of a lite topic's name at most.
+    /// The most bytes of a lite topic's name.
     pub lite_topic_bytes: usize,
 }
 
@@ -205,13 +205,13 @@ impl Command for HeartbeatCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
-        let client = environment.clients.heard(context).ok_or_else(unknown_client)?;
+        let client = environment.clients.record_heartbeat(context).ok_or_else(unknown_client)?;
         match client.kind {
             ClientKind::Producer => Ok(()),
             kind if kind.consumes() => {
                 validate::group(&self.group)?;
                 let services = environment.services(context, &client.topic);
-                group::for_client(services, kind, &self.group).await.map(drop)
+                group::load_for_client(services, kind, &self.group).await.map(drop)
             }
             kind => Err(Error::new(ErrorKind::UnknownClient, kind.name())),
         }
@@ -232,8 +232,8 @@ impl Command for TerminateCommand {
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
         let (client, session) = environment.clients.remove(context).ok_or_else(unknown_client)?;
-        lease::release(environment, &client).await;
-        // Brokers know a lite subscription by the client's id alone: another session of the same id keeps it.
+        lease_renewal::release(environment, &client).await;
+        // Brokers identify a lite subscription by the client's id alone, so it must stay if another session has the same id.
         if session.kind.consumes_lite() && environment.clients.find(context).is_none() {
             unsubscribe_lite(environment, context, session.subscription).await;
         }
@@ -245,7 +245,7 @@ impl Command for TerminateCommand {
     }
 }
 
-/// A consumer as its settings describe it.
+/// The part of a consumer's settings that is validated.
 struct Consumer<'a> {
     kind: ClientKind,
     group: &'a str,
@@ -263,14 +263,14 @@ impl Consumer<'_> {
             filter::parse(expression.clone())
                 .map_err(|error| Error::new(error.kind, "expression format is not correct"))?;
         }
-        // A group is in the cluster of its topics.
+        // The topics of a group decide in which cluster it is.
         let topic = self.subscriptions.first().map(|subscription| subscription.topic.as_str());
         let services = environment.services(context, topic.unwrap_or_default());
-        let config = group::for_client(services, self.kind, self.group).await?;
+        let config = group::load_for_client(services, self.kind, self.group).await?;
         if let (Some(bound), Some(topic)) = (&config.lite_bind_topic, topic)
             && bound != topic
         {
-            return Err(group::bound_elsewhere(&config, topic));
+            return Err(group::bound_to_other_topic(&config, topic));
         }
         Ok(ConsumerPolicy {
             max_attempts: config.max_attempts(),
@@ -284,11 +284,11 @@ impl Consumer<'_> {
     }
 }
 
-// Without this, brokers would notice only after some minutes.
-//
-// Unlike at Apache's proxy, the end of a stream alone does not unsubscribe: the client may go on at another proxy, and
-// would lose its subscription until its next synchronisation, half a minute later. Brokers give to others what is not
-// fetched for ten seconds, and forget who is silent for three minutes.
+/// Removes the lite subscription of a client that closes. Without this, brokers would notice only after some minutes.
+///
+/// Unlike in Apache's proxy, the end of a stream alone does not remove the subscription: the client may continue at another
+/// proxy, and would be unsubscribed until its next synchronisation half a minute later. Brokers reassign messages that are
+/// not fetched for ten seconds, and remove clients that are silent for three minutes.
 async fn unsubscribe_lite(
     environment: &Environment,
     context: &Context,
@@ -307,7 +307,7 @@ async fn unsubscribe_lite(
         deadline: context.deadline_within(environment.limits.call),
     };
     if let Err(error) = services.lite.sync(change).await {
-        tracing::debug!(client_id = context.client_id, %error, "lite subscriptions stay until they expire");
+        tracing::debug!(client_id = context.client_id, %error, "could not remove a lite subscription; it stays until it expires");
     }
 }
 
@@ -326,7 +326,7 @@ fn unknown_client() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scripted::{self, Asked};
+    use super::super::scripted::{self, BackendCall};
     use super::super::{ClusterRouter, Limits};
     use super::*;
     use crate::service::{InvisibleOutcome, Settle};
@@ -342,8 +342,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stranger_who_knows_a_client_id_ends_nothing() {
-        let ([services], [mut asked]) = scripted::backends();
+    async fn another_host_with_the_same_id_can_not_end_a_session() {
+        let ([services], [mut calls]) = scripted::backends();
         let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
         let (owner, stranger) = (Context::of_client("c"), from("10.0.0.2:1"));
         processor.run(&owner, registration()).await.expect("a policy");
@@ -354,23 +354,25 @@ mod tests {
             received_at: std::time::SystemTime::now(),
             invisible: Duration::from_secs(60),
         };
-        processor.environment.leases.keep("h".to_owned(), scripted::renewal("c", entry));
+        processor.environment.leases.add("h".to_owned(), scripted::renewal("c", entry));
 
-        // Without settings of its own, and with them.
+        // The stranger tries it without a session of its own, and with one.
         let terminate = || TerminateCommand { group: String::new() };
         let refused = processor.run(&stranger, terminate()).await.expect_err("a refusal");
         assert_eq!(refused.kind, ErrorKind::UnknownClient);
         processor.run(&stranger, registration()).await.expect("a policy");
         processor.run(&stranger, terminate()).await.expect("its own end");
-        assert!(asked.try_recv().is_err(), "no lease was ended");
+        assert!(calls.try_recv().is_err(), "no lease was ended");
         processor.run(&owner, HeartbeatCommand { group: String::new() }).await.expect("a session");
 
-        // The owner itself, on another connection.
+        // The owner ends its session on another connection.
         let ending = tokio::spawn({
             let processor = processor.clone();
             async move { processor.run(&from("127.0.0.1:2"), TerminateCommand { group: String::new() }).await }
         });
-        let Some(Asked::Change(change, answer)) = asked.recv().await else { panic!("a lease ends") };
+        let Some(BackendCall::Change(change, answer)) = calls.recv().await else {
+            panic!("no lease was ended")
+        };
         assert_eq!(change.entry.coordinates, "q");
         answer.send(Ok(InvisibleOutcome::Expired)).expect("a waiting termination");
         ending.await.expect("no panic").expect("the end");

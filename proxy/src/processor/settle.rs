@@ -1,11 +1,11 @@
-//! Settling: acknowledging a delivery, changing its lease, moving it to the dead letters.
+//! Settles deliveries: acknowledges them, changes their leases, and moves them to the dead-letter topic.
 
 use std::time::{Duration, SystemTime};
 
 use super::command::Command;
 use super::environment::Environment;
-use super::handle::{Lease, Opened, Scope};
-use super::lease::Taken;
+use super::handle::{Opened, Scope, SealedLease};
+use super::lease_renewal::TakenLease;
 use super::receive::invisible_time;
 use super::validate;
 use crate::context::Context;
@@ -18,7 +18,7 @@ use crate::service::{
 /// Acknowledges deliveries. Returns one result per entry, in order.
 ///
 /// # Errors
-/// `IllegalTopic`, `IllegalGroup`, `BadRequest` without entries. Every other error is an entry's.
+/// `IllegalTopic`, `IllegalGroup`, `BadRequest` without entries. All other errors are results of entries.
 #[derive(Clone, Debug)]
 pub struct AckCommand {
     /// The topic.
@@ -29,14 +29,14 @@ pub struct AckCommand {
     pub entries: Vec<AckEntry>,
 }
 
-/// One delivery to settle.
+/// A delivery to settle.
 #[derive(Clone, Debug)]
 pub struct AckEntry {
-    /// Its receipt handle.
+    /// The delivery's receipt handle.
     pub handle: String,
     /// The message's id.
     pub message_id: String,
-    /// The lite topic, where the message has one.
+    /// The message's lite topic, if it has one.
     pub lite_topic: Option<String>,
 }
 
@@ -46,7 +46,7 @@ pub type AckResult = Result<(), Error>;
 /// Changes the lease of a delivery. Returns the handle of the new lease.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `InvalidHandle` (not ours, of another topic or
+/// In this order: `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `InvalidHandle` (forged, of another topic or
 /// group, or expired), then the backend's failures.
 #[derive(Clone, Debug)]
 pub struct ChangeCommand {
@@ -56,16 +56,16 @@ pub struct ChangeCommand {
     pub group: String,
     /// The delivery.
     pub entry: AckEntry,
-    /// The lease's length from now, in milliseconds.
+    /// The length of the new lease from now, in milliseconds.
     pub invisible_ms: i64,
-    /// The next delivery does not count as another attempt.
+    /// Whether the client suspends the message, so that the next delivery does not count as another attempt.
     pub suspend: bool,
 }
 
-/// Moves a delivery to its group's dead-letter topic. As with Apache's broker, its lease may be over already.
+/// Moves a delivery to its group's dead-letter topic. As with Apache's broker, its lease may have expired.
 ///
 /// # Errors
-/// In this order: `IllegalTopic`, `IllegalGroup`, `InvalidHandle` (not ours, or of another topic or group), then the
+/// In this order: `IllegalTopic`, `IllegalGroup`, `InvalidHandle` (forged, or of another topic or group), then the
 /// backend's failures.
 #[derive(Clone, Debug)]
 pub struct ForwardCommand {
@@ -121,21 +121,21 @@ impl Command for AckCommand {
         let mut batches: Vec<Batch> = Vec::new();
         for entry in self.entries {
             let answer = match open(environment, &scope, &entry.handle).await {
-                Ok(open) if open.lease.expired(SystemTime::now()) => {
-                    open.taken.settled();
+                Ok(opened) if opened.lease.is_expired(SystemTime::now()) => {
+                    opened.taken.settled();
                     Err(expired())
                 }
-                Ok(Open { lease, taken }) => {
+                Ok(OpenedLease { lease, taken }) => {
                     let batch = batch_of(&mut batches, &lease.cluster);
-                    batch.places.push(Place { index: answers.len(), taken });
-                    batch.entries.push(settle(entry, lease));
+                    batch.pending.push(PendingAck { index: answers.len(), taken });
+                    batch.entries.push(to_settle(entry, lease));
                     Ok(())
                 }
                 Err(error) => Err(error),
             };
             answers.push(answer);
         }
-        for Batch { cluster, places, entries } in batches {
+        for Batch { cluster, pending, entries } in batches {
             let request = Acknowledge {
                 topic: self.topic.clone(),
                 group: self.group.clone(),
@@ -145,15 +145,15 @@ impl Command for AckCommand {
             let outcomes = match environment.clusters.get(&cluster) {
                 Ok(cluster) => match cluster.services.messages.acknowledge(request).await {
                     Ok(outcomes) => outcomes,
-                    Err(error) => vec![AckOutcome::Failed(error); places.len()],
+                    Err(error) => vec![AckOutcome::Failed(error); pending.len()],
                 },
-                Err(error) => vec![AckOutcome::Invalid(error.message); places.len()],
+                Err(error) => vec![AckOutcome::Invalid(error.message); pending.len()],
             };
-            for (Place { index, taken }, outcome) in places.into_iter().zip(outcomes) {
+            for (PendingAck { index, taken }, outcome) in pending.into_iter().zip(outcomes) {
                 if !matches!(outcome, AckOutcome::Failed(_)) {
                     taken.settled();
                 }
-                answers[index] = result(outcome);
+                answers[index] = to_result(outcome);
             }
         }
         Ok(answers)
@@ -193,8 +193,8 @@ impl Command for ChangeCommand {
         validate::group(&group)?;
         let invisible = invisible_time(invisible_ms, Duration::ZERO, &environment.limits)?;
         let scope = environment.handles.scope(&topic, &group);
-        let Open { lease, taken } = open(environment, &scope, &entry.handle).await?;
-        if lease.expired(SystemTime::now()) {
+        let OpenedLease { lease, taken } = open(environment, &scope, &entry.handle).await?;
+        if lease.is_expired(SystemTime::now()) {
             taken.settled();
             return Err(expired());
         }
@@ -202,7 +202,7 @@ impl Command for ChangeCommand {
         let request = ChangeInvisible {
             topic: topic.clone(),
             group: group.clone(),
-            entry: settle(entry, lease),
+            entry: to_settle(entry, lease),
             invisible,
             next_attempt: if suspend { NextAttempt::Suspended } else { NextAttempt::Counts },
             deadline: context.deadline_within(environment.limits.call),
@@ -211,7 +211,7 @@ impl Command for ChangeCommand {
         let changed = changed.map_err(|error| Error::on_topic(error, &topic))?;
         taken.settled();
         match changed {
-            InvisibleOutcome::Changed { coordinates, received_at } => Ok(scope.seal(&Lease {
+            InvisibleOutcome::Changed { coordinates, received_at } => Ok(scope.seal(&SealedLease {
                 received_at,
                 invisible,
                 cluster: cluster.name.as_ref().to_owned(),
@@ -251,12 +251,12 @@ impl Command for ForwardCommand {
         validate::topic(&topic)?;
         validate::group(&group)?;
         let scope = environment.handles.scope(&topic, &group);
-        let Open { lease, taken } = open(environment, &scope, &entry.handle).await?;
+        let OpenedLease { lease, taken } = open(environment, &scope, &entry.handle).await?;
         let cluster = environment.clusters.get(&lease.cluster)?;
         let request = Forward {
             topic: topic.clone(),
             group: group.clone(),
-            entry: settle(entry, lease),
+            entry: to_settle(entry, lease),
             deadline: context.deadline_within(environment.limits.call),
         };
         let forwarded = cluster.services.messages.forward_to_dead_letter(request).await;
@@ -266,24 +266,28 @@ impl Command for ForwardCommand {
     }
 }
 
-/// The lease of a handle, taken out of renewal while it is being settled.
-struct Open<'a> {
-    lease: Lease,
-    taken: Taken<'a>,
+/// The lease of a handle, whose renewal is suspended while it is being settled.
+struct OpenedLease<'a> {
+    lease: SealedLease,
+    taken: TakenLease<'a>,
 }
 
-/// Opens a client's handle. The client keeps the handle that it was given: if this proxy has renewed the lease since,
-/// the renewed lease counts.
+/// Opens a client's handle, which contains the first lease. If this proxy has renewed the lease since, returns the renewed
+/// lease.
 ///
 /// # Errors
-/// `InvalidHandle`. A handle of another topic or group is refused, though Apache's brokers answer OK and do nothing: the
-/// client would believe that the message is settled.
-async fn open<'a>(environment: &'a Environment, scope: &Scope<'_>, handle: &str) -> Result<Open<'a>, Error> {
+/// `InvalidHandle`. A handle of another topic or group is refused, although Apache's brokers answer OK and do nothing:
+/// otherwise the client would believe that the message is settled.
+async fn open<'a>(
+    environment: &'a Environment,
+    scope: &Scope<'_>,
+    handle: &str,
+) -> Result<OpenedLease<'a>, Error> {
     let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidHandle, message));
     match scope.open(handle) {
         Opened::Lease(lease) => {
             let taken = environment.leases.take(handle).await;
-            Ok(Open { lease: taken.lease().unwrap_or(lease), taken })
+            Ok(OpenedLease { lease: taken.lease().unwrap_or(lease), taken })
         }
         Opened::Foreign => invalid("receipt handle is of another topic or group"),
         Opened::Forged => invalid("receipt handle is not from this server"),
@@ -293,27 +297,28 @@ async fn open<'a>(environment: &'a Environment, scope: &Scope<'_>, handle: &str)
 /// Acknowledgements for one cluster.
 struct Batch<'a> {
     cluster: String,
-    places: Vec<Place<'a>>,
+    /// One for each of the `entries`.
+    pending: Vec<PendingAck<'a>>,
     entries: Vec<Settle>,
 }
 
-/// Where the result of an entry belongs.
-struct Place<'a> {
-    /// The index among the answers.
+/// An acknowledgement that waits for its outcome.
+struct PendingAck<'a> {
+    /// The index of the entry in the request.
     index: usize,
-    taken: Taken<'a>,
+    taken: TakenLease<'a>,
 }
 
-// Nearly always one batch: it takes a changed placement rule to have handles of several clusters.
+// Nearly always there is one batch. Handles of several clusters only occur after a placement rule was changed.
 fn batch_of<'b, 'a>(batches: &'b mut Vec<Batch<'a>>, cluster: &str) -> &'b mut Batch<'a> {
     let index = batches.iter().position(|batch| batch.cluster == cluster).unwrap_or_else(|| {
-        batches.push(Batch { cluster: cluster.to_owned(), places: Vec::new(), entries: Vec::new() });
+        batches.push(Batch { cluster: cluster.to_owned(), pending: Vec::new(), entries: Vec::new() });
         batches.len() - 1
     });
     &mut batches[index]
 }
 
-fn settle(entry: AckEntry, lease: Lease) -> Settle {
+fn to_settle(entry: AckEntry, lease: SealedLease) -> Settle {
     Settle {
         coordinates: lease.coordinates,
         message_id: entry.message_id,
@@ -323,7 +328,7 @@ fn settle(entry: AckEntry, lease: Lease) -> Settle {
     }
 }
 
-fn result(outcome: AckOutcome) -> AckResult {
+fn to_result(outcome: AckOutcome) -> AckResult {
     match outcome {
         AckOutcome::Done => Ok(()),
         AckOutcome::Expired => Err(expired()),
@@ -345,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cancelled_change_leaves_the_renewed_lease() {
-        let ([services], [mut asked]) = scripted::backends();
+        let ([services], [mut calls]) = scripted::backends();
         let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
         let environment = &processor.environment;
         let renewed = Settle {
@@ -355,14 +360,14 @@ mod tests {
             received_at: SystemTime::now(),
             invisible: Duration::from_secs(60),
         };
-        let first = Lease {
+        let first = SealedLease {
             received_at: SystemTime::UNIX_EPOCH,
             invisible: Duration::from_secs(60),
             cluster: String::new(),
             coordinates: "first".to_owned(),
         };
         let handle = environment.handles.scope("t", "g").seal(&first);
-        environment.leases.keep(handle.clone(), scripted::renewal("c", renewed));
+        environment.leases.add(handle.clone(), scripted::renewal("c", renewed));
         let change = || ChangeCommand {
             topic: "t".to_owned(),
             group: "g".to_owned(),
@@ -373,16 +378,16 @@ mod tests {
         let context = Context::of_client("c");
         for _ in 0..2 {
             assert!(processor.run(&context, change()).now_or_never().is_none());
-            let (asked, _unanswered) = scripted::change(&mut asked).await;
-            assert_eq!(asked.entry.coordinates, "renewed");
+            let (change, _unanswered) = scripted::change(&mut calls).await;
+            assert_eq!(change.entry.coordinates, "renewed");
         }
     }
 
     #[tokio::test]
     async fn a_handle_of_another_topic_or_group_is_invalid() {
-        let ([services], [_asked]) = scripted::backends();
+        let ([services], [_calls]) = scripted::backends();
         let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
-        let lease = Lease {
+        let lease = SealedLease {
             received_at: SystemTime::now(),
             invisible: Duration::from_secs(60),
             cluster: String::new(),

@@ -1,4 +1,5 @@
-//! A client's telemetry stream, by which the server sends commands to the client.
+//! Streams on which the proxy sends commands to a client: the telemetry stream of gRPC, or a connection of the remoting
+//! protocol.
 
 use std::sync::Arc;
 
@@ -6,41 +7,41 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::service::{Delivery, Reply};
 
-/// Commands that may wait for a client that does not read.
+/// The most commands in the queue of a client that does not read.
 const MAX_COMMANDS: usize = 64;
-/// Bytes of the messages in these commands. Any one message fits.
+/// The most bytes of the queued commands. A single larger command still fits an empty queue.
 const MAX_BYTES: usize = 8 << 20;
-/// The bytes that a command takes in addition to the body of its message.
+/// The approximate size of a command without the body of its message.
 const COMMAND_BYTES: usize = 1 << 10;
 
-/// A command that the server sends to a client on its own account.
+/// A command that the proxy sends to a client without a request of the client.
 #[derive(Clone, Debug)]
 pub enum Push {
-    /// Asks whether to commit a half message.
+    /// Asks a producer whether to commit a half message.
     RecoverTransaction {
         /// The half message.
         delivery: Box<Delivery>,
-        /// What ends its transaction.
+        /// The id of the message's transaction.
         transaction_id: String,
     },
-    /// Passes on a reply to a request of the client. Only clients of the remoting protocol send such requests.
+    /// Passes the reply to a request of the client. Only clients of the remoting protocol send such requests.
     Reply(Box<Reply>),
-    /// Announces that another client took over this lite topic.
+    /// Tells the client that another client took over this lite topic.
     LiteUnsubscribed(String),
 }
 
-/// The server's end of a stream. It can be compared, so that the end of an old stream does not affect the client's new
-/// one.
+/// The sending end of a client's stream. Streams can be compared, so that the end of an old stream does not affect the
+/// client's new one.
 #[derive(Clone, Debug)]
 pub struct PushStream {
-    pushes: mpsc::Sender<Queued>,
-    room: Arc<Semaphore>,
+    sender: mpsc::Sender<Queued>,
+    free_bytes: Arc<Semaphore>,
 }
 
-/// The client's end of a stream: what the front end sends on.
+/// The receiving end of a client's stream. The front end sends the commands to the client.
 #[derive(Debug)]
 pub struct PushReceiver {
-    pushed: mpsc::Receiver<Queued>,
+    receiver: mpsc::Receiver<Queued>,
 }
 
 #[derive(Debug)]
@@ -50,35 +51,35 @@ struct Queued {
 }
 
 impl PushStream {
-    /// Both ends of a stream that has just been opened.
+    /// Creates both ends of a stream.
     #[must_use]
     pub fn open() -> (Self, PushReceiver) {
-        let (pushes, pushed) = mpsc::channel(MAX_COMMANDS);
-        (Self { pushes, room: Arc::new(Semaphore::new(MAX_BYTES)) }, PushReceiver { pushed })
+        let (sender, receiver) = mpsc::channel(MAX_COMMANDS);
+        (Self { sender, free_bytes: Arc::new(Semaphore::new(MAX_BYTES)) }, PushReceiver { receiver })
     }
 
-    pub(super) fn same(&self, other: &Self) -> bool {
-        self.pushes.same_channel(&other.pushes)
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.sender.same_channel(&other.sender)
     }
 
-    /// Sends a command, unless the client is gone or reads too slowly: then the command is returned.
+    /// Queues a command. Returns the command if the stream has ended or the queue is full.
     pub(super) fn try_send(&self, push: Push) -> Result<(), Push> {
         let bytes = u32::try_from(push.bytes().min(MAX_BYTES)).expect("MAX_BYTES fits");
-        let Ok(permit) = self.room.clone().try_acquire_many_owned(bytes) else { return Err(push) };
+        let Ok(permit) = self.free_bytes.clone().try_acquire_many_owned(bytes) else { return Err(push) };
         let queued = Queued { push, _bytes: permit };
-        self.pushes.try_send(queued).map_err(|refused| refused.into_inner().push)
+        self.sender.try_send(queued).map_err(|refused| refused.into_inner().push)
     }
 }
 
 impl PushReceiver {
-    /// The next command; `None` once all senders are gone.
+    /// The next command; `None` once all senders were dropped.
     pub async fn recv(&mut self) -> Option<Push> {
-        self.pushed.recv().await.map(|queued| queued.push)
+        self.receiver.recv().await.map(|queued| queued.push)
     }
 
     #[cfg(test)]
     pub(super) fn try_recv(&mut self) -> Option<Push> {
-        self.pushed.try_recv().ok().map(|queued| queued.push)
+        self.receiver.try_recv().ok().map(|queued| queued.push)
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn large_commands_wait_in_small_numbers() {
+    fn queued_commands_are_bounded_by_bytes() {
         let (stream, mut pushed) = PushStream::open();
         let body = 3 << 20;
         assert!(stream.try_send(check(body)).is_ok());
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_larger_than_all_room_is_sent_alone() {
+    fn a_command_that_exceeds_the_bytes_is_queued_alone() {
         let (stream, mut pushed) = PushStream::open();
         assert!(stream.try_send(check(MAX_BYTES * 2)).is_ok());
         assert!(stream.try_send(check(1)).is_err());

@@ -1,4 +1,4 @@
-//! All topics, and all groups, in a line each.
+//! Lists all topics, or all groups, with a summary of each.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,122 +6,123 @@ use super::Processor;
 use crate::error::{Error, ErrorKind};
 use crate::service::{GroupStats, StoredBytes, TopicStats};
 
-/// Topics or groups of one answer.
+/// The most topics or groups in one answer.
 const MAX_LINES: usize = 500;
-/// How long a call may take, apart from one topic or group.
+/// The time after which a call ends. The last topic or group may exceed the limit.
 const MAX_TIME: Duration = Duration::from_secs(1);
 
-/// What a topic holds.
+/// The summary of a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicSummary {
-    /// Its name.
+    /// The topic's name.
     pub name: String,
-    /// How many queues it has.
+    /// The number of queues.
     pub queues: usize,
-    /// How many messages are in them.
+    /// The number of stored messages.
     pub messages: i64,
-    /// Their bytes, if the backend tells them.
+    /// The bytes of stored messages, if the backend reports them.
     pub bytes: Option<StoredBytes>,
-    /// Messages that were stored per second, over the last minute.
+    /// Messages stored per second over the last minute, if the backend reports them.
     pub rate_in: Option<f64>,
-    /// When the first message was stored.
+    /// When the first message was stored; `None` if there is none.
     pub oldest: Option<SystemTime>,
-    /// When the last message was stored.
+    /// When the last message was stored; `None` if there is none.
     pub newest: Option<SystemTime>,
-    /// How many lite topics it has, if it is a LITE topic and the backend tells them.
+    /// The number of lite topics of a LITE topic, if the backend reports it.
     pub lite_topics: Option<u64>,
 }
 
-/// How far a group has got, in all topics together.
+/// The summary of a group's progress in all topics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupSummary {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// From how many topics it has received.
+    /// The number of topics from which the group has received.
     pub topics: usize,
-    /// Messages that are not settled.
+    /// The number of unsettled messages.
     pub lag: i64,
-    /// Deliveries under a lease, if the backend tells them.
+    /// The number of deliveries under a lease, if the backend reports it.
     pub in_flight: Option<i64>,
-    /// Messages that the next receive gets again.
+    /// The number of messages that the next receive gets again, if the backend reports it.
     pub retry: Option<i64>,
-    /// Messages that wait behind unsettled ones of their message group.
+    /// The number of messages that wait behind unsettled messages of their message group, if the backend reports it.
     pub blocked: Option<i64>,
-    /// When the oldest unsettled message was stored.
+    /// When the oldest unsettled message was stored; `None` if there is none.
     pub oldest: Option<SystemTime>,
-    /// Messages that were delivered per second, over the last minute.
+    /// Messages delivered per second over the last minute, if the backend reports them.
     pub rate_delivered: Option<f64>,
-    /// Messages that were settled per second, over the last minute.
+    /// Messages settled per second over the last minute, if the backend reports them.
     pub rate_settled: Option<f64>,
-    /// Whether there are more topics, or lite topics, than were looked at.
+    /// Whether topics or lite topics were left out because there are too many.
     pub truncated: bool,
 }
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
-    /// By name.
+    /// The entries, sorted by name.
     pub lines: Vec<T>,
-    /// The name after which the next call goes on. `None` if there are no others.
+    /// The name after which the next call continues; `None` at the end of the list.
     pub next: Option<String>,
 }
 
 impl Processor {
-    /// What the topics after this one hold, by name: as many as there is time for.
+    /// Summaries of the topics whose names come after `after`, sorted by name: as many as there is time for.
     ///
     /// # Errors
     /// `NotImplemented`, or the backend's failure.
     pub async fn topic_summaries(&self, after: Option<&str>) -> Result<Page<TopicSummary>, Error> {
         let names = self.topics().await?.into_iter().map(|topic| topic.name);
-        let mut page = Lines::of(names, after);
-        while let Some(name) = page.next() {
+        let mut page = PageBuilder::new(names, after);
+        while let Some(name) = page.next_name() {
             match self.topic_stats(&name, None).await {
                 Ok(stats) => page.add(TopicSummary::new(name, &stats)),
-                // It was deleted meanwhile.
+                // The topic was deleted in the meantime.
                 Err(error) if error.kind == ErrorKind::TopicNotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(page.done())
+        Ok(page.finish())
     }
 
-    /// How far the groups after this one have got, by name: as many as there is time for.
+    /// Summaries of the groups whose names come after `after`, sorted by name: as many as there is time for.
     ///
     /// # Errors
     /// `NotImplemented`, or the backend's failure.
     pub async fn group_summaries(&self, after: Option<&str>) -> Result<Page<GroupSummary>, Error> {
         let names = self.groups().await?.into_iter().map(|group| group.name);
-        let mut page = Lines::of(names, after);
-        while let Some(name) = page.next() {
+        let mut page = PageBuilder::new(names, after);
+        while let Some(name) = page.next_name() {
             match self.group_stats(&name, None).await {
                 Ok(stats) => page.add(GroupSummary::new(name, &stats)),
+                // The group was deleted in the meantime.
                 Err(error) if error.kind == ErrorKind::GroupNotFound => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(page.done())
+        Ok(page.finish())
     }
 }
 
-/// The lines of an answer, as long as there is time.
-struct Lines<T> {
+/// Builds a page within the limits of lines and time.
+struct PageBuilder<T> {
     names: std::vec::IntoIter<String>,
     last: Option<String>,
     lines: Vec<T>,
     started: Instant,
 }
 
-impl<T> Lines<T> {
-    /// Lines for the names after this one.
-    fn of(names: impl Iterator<Item = String>, after: Option<&str>) -> Self {
+impl<T> PageBuilder<T> {
+    /// Begins a page for the names that come after `after`.
+    fn new(names: impl Iterator<Item = String>, after: Option<&str>) -> Self {
         let mut names: Vec<_> =
             names.filter(|name| after.is_none_or(|after| name.as_str() > after)).collect();
         names.sort();
         Self { names: names.into_iter(), last: None, lines: Vec::new(), started: Instant::now() }
     }
 
-    /// The name of the next line. `None` if the answer is full, or there are no others.
-    fn next(&mut self) -> Option<String> {
+    /// The name of the next line; `None` if the page is full or there are no more names.
+    fn next_name(&mut self) -> Option<String> {
         if self.lines.len() >= MAX_LINES || (self.last.is_some() && self.started.elapsed() >= MAX_TIME) {
             return None;
         }
@@ -134,7 +135,7 @@ impl<T> Lines<T> {
         self.lines.push(line);
     }
 
-    fn done(self) -> Page<T> {
+    fn finish(self) -> Page<T> {
         let has_more = self.names.len() > 0;
         Page { lines: self.lines, next: self.last.filter(|_| has_more) }
     }
@@ -178,15 +179,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_goes_on_where_the_answer_before_has_ended() {
+    fn a_page_continues_where_the_previous_one_has_ended() {
         let names = || (0..MAX_LINES + 1).map(|number| format!("{number:04}"));
         let (mut after, mut seen): (Option<String>, Vec<String>) = (None, Vec::new());
         loop {
-            let mut lines = Lines::of(names(), after.as_deref());
-            while let Some(name) = lines.next() {
-                lines.add(name);
+            let mut builder = PageBuilder::new(names(), after.as_deref());
+            while let Some(name) = builder.next_name() {
+                builder.add(name);
             }
-            let page = lines.done();
+            let page = builder.finish();
             assert!(page.lines.len() <= MAX_LINES);
             seen.extend(page.lines);
             match page.next {

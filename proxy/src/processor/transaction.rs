@@ -1,4 +1,4 @@
-//! Ending transactions. Any proxy of a fleet can do it, as the id carries all that is needed.
+//! Ends transactions. Any proxy of a fleet can do this, because the transaction id contains everything that is needed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use parking_lot::Mutex;
 
 use super::command::Command;
 use super::environment::Environment;
-use super::handle::TransactionPlace;
+use super::handle::TransactionRef;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
-/// Commits a half message, or rolls it back. The first decision counts: repeating or contradicting it has no effect,
-/// and returns the outcome of the first one, as long as this proxy remembers it.
+/// Commits a half message, or rolls it back. The first decision counts. As long as this proxy remembers it, a later
+/// decision has no effect and returns the outcome of the first one.
 ///
 /// # Errors
-/// `IllegalTopic`, `InvalidTransactionId` (blank, not ours, or of another topic), then the backend's failures.
-/// If the broker did not answer, it may have taken the decision; otherwise it will ask.
+/// `IllegalTopic`, `InvalidTransactionId` (blank, forged, or of another topic), then the backend's failures. If the broker
+/// did not answer, it may have carried out the decision. Otherwise it will check the transaction.
 #[derive(Clone, Debug)]
 pub struct EndTransactionCommand {
     /// The half message's topic.
     pub topic: String,
     /// The half message's id.
     pub message_id: String,
-    /// The id that the send returned, or that the server's check named.
+    /// The transaction id that the send returned, or the check contained.
     pub transaction_id: String,
-    /// What to do with the message. `None` if the producer doesn't know yet: it is asked again.
+    /// The decision. `None` if the producer doesn't know it yet; then it is asked again.
     pub resolution: Option<Resolution>,
-    /// Whether the producer answers a check of the server.
+    /// Whether the decision answers a check.
     pub checked: bool,
 }
 
@@ -71,26 +71,28 @@ impl Command for EndTransactionCommand {
             return refuse("transaction id cannot be empty");
         }
         let sealed = environment.handles.open_transaction(&topic, &transaction_id);
-        // With Apache's proxy the id is the message's, and there are programs that rely on it.
-        let Some(place) = sealed.or_else(|| recent.half_message(&topic, &transaction_id)) else {
+        // With Apache's proxy, the transaction id is the message's id, and some programs rely on this.
+        let Some(transaction) = sealed.or_else(|| recent.half_message(&topic, &transaction_id)) else {
             return refuse("transaction id is not from this server, or of another topic");
         };
         let Some(resolution) = resolution else { return Ok(()) };
-        // Once a broker has checked, it keeps the half message elsewhere, and would apply a decision about the old
-        // place to another message.
-        let moved = recent.checked_place(&topic, &message_id);
-        let place = moved.filter(|moved| !checked && moved.cluster == place.cluster).unwrap_or(place);
-        let services = &environment.clusters.get(&place.cluster)?.services;
+        // When a broker checks a half message, it stores the message at another position, and would apply a decision with
+        // the old coordinates to another message.
+        let last_check = recent.last_check(&topic, &message_id);
+        let transaction = last_check
+            .filter(|last_check| !checked && last_check.cluster == transaction.cluster)
+            .unwrap_or(transaction);
+        let services = &environment.clusters.get(&transaction.cluster)?.services;
         let repeatable = services.metadata.capabilities().repeatable_decisions;
         let transactions = services.transactions.clone();
-        let decision = key(&place.cluster, &place.coordinates);
+        let decision = key(&transaction.cluster, &transaction.coordinates);
         let end = EndTransaction {
             topic: topic.clone(),
             message_id,
-            coordinates: place.coordinates,
+            coordinates: transaction.coordinates,
             resolution,
-            asked: checked,
-            // Not the client's deadline: the outcome matters to its next attempt, too.
+            answers_check: checked,
+            // The client's deadline is not used, because the client's next attempt needs the outcome, too.
             deadline: context.received + environment.limits.call,
         };
         let outcome = recent.decide(decision, repeatable, async move { transactions.end(end).await });
@@ -98,57 +100,58 @@ impl Command for EndTransactionCommand {
     }
 }
 
-/// The outcome of a decision, for everyone who waits for it.
+/// The outcome of a decision, shared by all callers that wait for it.
 type Outcome = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
 
-/// What this proxy remembers of recent transactions. Soft state: nothing fails without it, as long as producers use the
-/// transaction ids that they were given.
+/// The recent transactions. This is soft state: as long as producers use the transaction ids that they were given, nothing
+/// fails without it.
 #[derive(Default)]
 pub(super) struct RecentTransactions {
-    /// Brokers deliver a message once for every commit they get, and a producer that is checked while it decides by
-    /// itself commits twice. So does one that did not get the answer.
+    /// The outcomes of decisions. Without them, a message could be delivered twice: brokers deliver it once for each commit,
+    /// and a producer commits twice if it is checked while it decides by itself, or does not get the answer.
     decided: Mutex<RecentMap<Outcome>>,
-    /// Places by topic and message id.
-    half_messages: Mutex<RecentMap<TransactionPlace>>,
-    /// The place that a broker checked last, by topic and message id.
-    checked: Mutex<RecentMap<TransactionPlace>>,
+    /// The half messages that were sent through this proxy, by topic and message id.
+    half_messages: Mutex<RecentMap<TransactionRef>>,
+    /// The half messages as of their last check, by topic and message id.
+    checked: Mutex<RecentMap<TransactionRef>>,
 }
 
-/// How long entries are kept: somewhat longer than a broker waits before it checks.
-const KEPT: Duration = Duration::from_secs(60);
-/// Entries of each kind that are kept at most. Beyond, the oldest are forgotten.
+/// How long entries are kept: somewhat longer than a broker waits before it checks a transaction.
+const ENTRY_LIFETIME: Duration = Duration::from_secs(60);
+/// The most entries of each map. When it is reached, the oldest entries are removed.
 const MAX_ENTRIES: usize = 100_000;
 
 impl RecentTransactions {
-    /// Notes a half message that was just stored.
-    pub(super) fn stored(&self, topic: &str, message_id: &str, place: TransactionPlace) {
-        self.half_messages.lock().insert(key(topic, message_id), place);
+    /// Records a half message that was just stored.
+    pub(super) fn record_half_message(&self, topic: &str, message_id: &str, transaction: TransactionRef) {
+        self.half_messages.lock().insert(key(topic, message_id), transaction);
     }
 
-    /// Notes a half message that a broker checks.
-    pub(super) fn checked(&self, topic: &str, message_id: &str, place: TransactionPlace) {
-        self.checked.lock().insert(key(topic, message_id), place);
+    /// Records a half message that a broker checks.
+    pub(super) fn record_check(&self, topic: &str, message_id: &str, transaction: TransactionRef) {
+        self.checked.lock().insert(key(topic, message_id), transaction);
     }
 
-    fn checked_place(&self, topic: &str, message_id: &str) -> Option<TransactionPlace> {
+    fn last_check(&self, topic: &str, message_id: &str) -> Option<TransactionRef> {
         self.checked.lock().get(&key(topic, message_id)).cloned()
     }
 
-    fn half_message(&self, topic: &str, message_id: &str) -> Option<TransactionPlace> {
+    fn half_message(&self, topic: &str, message_id: &str) -> Option<TransactionRef> {
         self.half_messages.lock().get(&key(topic, message_id)).cloned()
     }
 
-    /// The outcome of the decision with this key. `end` carries it out, unless it is under way or done already.
+    /// Returns the outcome of the decision with this key. Runs `end` to carry out the decision, unless that was done already
+    /// or is under way.
     ///
-    /// It is carried out even if nobody waits for it. It is repeated only if it surely was not carried out before, or if the
-    /// broker takes it as the same one.
+    /// `end` completes even if the caller is cancelled. It is run again only if the decision certainly was not carried out
+    /// before, or if the broker's decisions are `repeatable`.
     fn decide(
         self: &Arc<Self>,
         key: Arc<str>,
         repeatable: bool,
         end: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
     ) -> Outcome {
-        // Locked until the outcome is inserted: the task may fail, and remove it, at once.
+        // The lock is held until the outcome is inserted, because the task may fail at once and remove it.
         let mut decided = self.decided.lock();
         if let Some(outcome) = decided.get(&key) {
             return outcome.clone();
@@ -174,10 +177,10 @@ fn key(outer: &str, inner: &str) -> Arc<str> {
     format!("{outer}\0{inner}").into()
 }
 
-/// A map whose entries expire, and of which the oldest go when there are too many.
+/// A map whose entries expire. The oldest entries are removed when there are too many.
 struct RecentMap<V> {
     entries: HashMap<Arc<str>, Recent<V>>,
-    /// Insertions, oldest first. One that was replaced or removed since has no entry of its time.
+    /// All insertions, the oldest first. If an entry was replaced or removed, its time differs from that of the insertion.
     insertions: VecDeque<(Instant, Arc<str>)>,
 }
 
@@ -194,7 +197,8 @@ impl<V> Default for RecentMap<V> {
 
 impl<V> RecentMap<V> {
     fn get(&self, key: &str) -> Option<&V> {
-        self.entries.get(key).filter(|entry| entry.since.elapsed() < KEPT).map(|entry| &entry.value)
+        let entry = self.entries.get(key).filter(|entry| entry.since.elapsed() < ENTRY_LIFETIME);
+        entry.map(|entry| &entry.value)
     }
 
     fn insert(&mut self, key: Arc<str>, value: V) {
@@ -203,7 +207,8 @@ impl<V> RecentMap<V> {
 
     fn insert_at(&mut self, now: Instant, key: Arc<str>, value: V) {
         while let Some((since, oldest)) = self.insertions.front()
-            && (self.insertions.len() >= MAX_ENTRIES || now.saturating_duration_since(*since) >= KEPT)
+            && (self.insertions.len() >= MAX_ENTRIES
+                || now.saturating_duration_since(*since) >= ENTRY_LIFETIME)
         {
             if self.entries.get(oldest).is_some_and(|entry| entry.since == *since) {
                 self.entries.remove(oldest);
@@ -234,9 +239,9 @@ mod tests {
         let recent = Arc::new(RecentTransactions::default());
         for (name, first, second) in [
             ("done", Ok(()), Ok(())),
-            ("late", failed(ServiceErrorKind::Timeout), failed(ServiceErrorKind::Timeout)),
-            ("lost", failed(ServiceErrorKind::Unanswered), failed(ServiceErrorKind::Unanswered)),
-            ("away", failed(ServiceErrorKind::Unavailable), failed(ServiceErrorKind::Busy)),
+            ("timeout", failed(ServiceErrorKind::Timeout), failed(ServiceErrorKind::Timeout)),
+            ("unanswered", failed(ServiceErrorKind::Unanswered), failed(ServiceErrorKind::Unanswered)),
+            ("unavailable", failed(ServiceErrorKind::Unavailable), failed(ServiceErrorKind::Busy)),
         ] {
             assert_eq!(recent.decide(name.into(), false, ready(first.clone())).await, first, "{name}");
             let again = recent.decide(name.into(), false, ready(failed(ServiceErrorKind::Busy)));
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_decision_that_may_be_repeated_is_asked_again_if_its_outcome_is_not_known() {
+    async fn a_repeatable_decision_is_carried_out_again_if_its_outcome_is_unknown() {
         let recent = Arc::new(RecentTransactions::default());
         let late = failed(ServiceErrorKind::Timeout);
         assert_eq!(recent.decide("a".into(), true, ready(late.clone())).await, late);
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_decision_is_carried_out_even_if_nobody_waits() {
+    async fn a_decision_is_carried_out_even_if_the_caller_is_cancelled() {
         let recent = Arc::new(RecentTransactions::default());
         let (answer, answered) = tokio::sync::oneshot::channel();
         let first = recent.decide("a".into(), false, async { answered.await.expect("an answer") });
@@ -265,35 +270,35 @@ mod tests {
         assert_eq!(again.await, Ok(()));
     }
 
-    fn place(cluster: &str, coordinates: &str) -> TransactionPlace {
-        TransactionPlace { cluster: cluster.to_owned(), coordinates: coordinates.to_owned() }
+    fn transaction(cluster: &str, coordinates: &str) -> TransactionRef {
+        TransactionRef { cluster: cluster.to_owned(), coordinates: coordinates.to_owned() }
     }
 
     #[test]
     fn a_half_message_is_found_under_its_own_topic() {
         let recent = RecentTransactions::default();
-        recent.stored("t", "id", place("east", "broker-a 1 2"));
-        assert_eq!(recent.half_message("t", "id"), Some(place("east", "broker-a 1 2")));
+        recent.record_half_message("t", "id", transaction("east", "broker-a 1 2"));
+        assert_eq!(recent.half_message("t", "id"), Some(transaction("east", "broker-a 1 2")));
         assert_eq!(recent.half_message("u", "id"), None);
-        assert_eq!(recent.checked_place("t", "id"), None);
-        recent.checked("t", "id", place("east", "broker-a 3 4"));
-        recent.checked("t", "id", place("east", "broker-a 5 6"));
-        assert_eq!(recent.checked_place("t", "id"), Some(place("east", "broker-a 5 6")));
+        assert_eq!(recent.last_check("t", "id"), None);
+        recent.record_check("t", "id", transaction("east", "broker-a 3 4"));
+        recent.record_check("t", "id", transaction("east", "broker-a 5 6"));
+        assert_eq!(recent.last_check("t", "id"), Some(transaction("east", "broker-a 5 6")));
     }
 
     #[test]
-    fn old_entries_go_and_so_do_the_oldest_of_too_many() {
+    fn expired_entries_and_the_oldest_of_too_many_are_removed() {
         let mut map = RecentMap::default();
         let start = Instant::now();
         map.insert_at(start, "old".into(), ());
-        map.insert_at(start + KEPT / 2, "old".into(), ());
-        map.insert_at(start + KEPT / 2, "other".into(), ());
-        map.insert_at(start + KEPT, "new".into(), ());
+        map.insert_at(start + ENTRY_LIFETIME / 2, "old".into(), ());
+        map.insert_at(start + ENTRY_LIFETIME / 2, "other".into(), ());
+        map.insert_at(start + ENTRY_LIFETIME, "new".into(), ());
         assert_eq!((map.entries.len(), map.insertions.len()), (3, 3));
-        map.insert_at(start + KEPT * 2, "newest".into(), ());
+        map.insert_at(start + ENTRY_LIFETIME * 2, "newest".into(), ());
         assert_eq!((map.entries.len(), map.insertions.len()), (1, 1));
         for number in 0..MAX_ENTRIES + 10 {
-            map.insert_at(start + KEPT * 2, number.to_string().as_str().into(), ());
+            map.insert_at(start + ENTRY_LIFETIME * 2, number.to_string().as_str().into(), ());
         }
         assert_eq!((map.entries.len(), map.insertions.len()), (MAX_ENTRIES, MAX_ENTRIES));
         assert!(map.get("newest").is_none() && map.get("5").is_none() && map.get("10").is_some());

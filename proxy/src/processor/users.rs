@@ -1,4 +1,4 @@
-//! The administrator's requests about users and policies.
+//! Requests of administrators about users and policies.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use super::Processor;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{AccessControl, Asked, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserUpdate};
 
-/// Administration of access control. Without access control, all of it returns `UserNotFound`.
+/// Administration of access control. Without access control, all requests return `UserNotFound`.
 impl Processor {
-    /// The users and their policies, by name.
+    /// The users and their policies, sorted by the user's name.
     ///
     /// # Errors
     /// As [`AccessControl::users`].
@@ -16,13 +16,13 @@ impl Processor {
         self.access()?.users().await
     }
 
-    /// Whether users are in the catalog, where these requests change them.
+    /// Whether users are kept in the embedded broker's catalog, so that these requests can change them.
     #[must_use]
     pub fn has_users_in_catalog(&self) -> bool {
         self.layers.access().is_some_and(|access| access.has_catalog())
     }
 
-    /// What is decided about a request, and why.
+    /// Whether access control allows a request, and which policy decides.
     ///
     /// # Errors
     /// As [`AccessControl::explain`].
@@ -30,7 +30,7 @@ impl Processor {
         self.access()?.explain(user, asked).await
     }
 
-    /// Adds a user. Returns the secret if it was made here.
+    /// Adds a user. Returns the secret if it was generated.
     ///
     /// # Errors
     /// As [`AccessControl::add_user`].
@@ -46,7 +46,7 @@ impl Processor {
         self.access()?.update_user(name, update).await
     }
 
-    /// Gives a user a new secret: this one, or a random one, which is returned.
+    /// Sets the secret of a user. With `None`, generates a random secret and returns it.
     ///
     /// # Errors
     /// As [`AccessControl::set_secret`].
@@ -58,7 +58,7 @@ impl Processor {
         self.access()?.set_secret(name, secret).await
     }
 
-    /// Removes a user and their policies.
+    /// Removes a user and the user's policies.
     ///
     /// # Errors
     /// As [`AccessControl::remove_user`].
@@ -66,7 +66,7 @@ impl Processor {
         self.access()?.remove_user(name).await
     }
 
-    /// Adds a policy. Returns it with its number.
+    /// Adds a policy. Returns the policy with its number.
     ///
     /// # Errors
     /// As [`AccessControl::add_policy`].
@@ -74,7 +74,7 @@ impl Processor {
         self.access()?.add_policy(policy).await
     }
 
-    /// Removes a policy by its number.
+    /// Removes the policy with this number.
     ///
     /// # Errors
     /// As [`AccessControl::remove_policy`].
@@ -82,7 +82,7 @@ impl Processor {
         self.access()?.remove_policy(number).await
     }
 
-    /// Adds policies of this user, in place of the user's policies for the same resources.
+    /// Adds policies of a user. They replace the user's policies for the same resources.
     ///
     /// # Errors
     /// As [`AccessControl::put_policies`].

@@ -1,4 +1,4 @@
-//! What a name or a message must look like. Pure functions, which check in the order that clients can observe.
+//! Validates names and messages. Clients can observe the order of the checks.
 
 use super::draft::{Draft, PropertyRules};
 use super::limits::Limits;
@@ -7,15 +7,16 @@ use crate::error::{Error, ErrorKind};
 use crate::service::names::TRACE_TOPIC;
 use crate::service::names::properties::is_reserved;
 
+/// The most UTF-16 units of a topic's name, and of a group's name.
 const TOPIC_CHARS: usize = 127;
 const GROUP_CHARS: usize = 120;
-/// UTF-8 bytes of a receive's attempt id.
+/// The most UTF-8 bytes of a receive's attempt id.
 const ATTEMPT_ID_BYTES: usize = 256;
-/// UTF-8 bytes of a message's id, trace context and birth host together. Brokers store at most 32767 bytes of
-/// properties; user properties have their own limit.
+/// The most UTF-8 bytes of a message's id, trace context and birth host together. Brokers store at most 32767 bytes of
+/// properties; user properties have a limit of their own.
 const SYSTEM_PROPERTY_BYTES: usize = 8 << 10;
 
-/// Topics of Apache's brokers that clients may not name.
+/// Topics of Apache's brokers that clients must not use.
 const SYSTEM_TOPICS: [&str; 12] = [
     "TBW102",
     "SCHEDULE_TOPIC_XXXX",
@@ -54,8 +55,8 @@ pub(super) fn topic(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the name of a topic that a client looks for, or sends to. Classic clients send traces of their own to a system topic, and
-/// tools look for them there.
+/// Checks the name of a topic whose route a client requests, or to which it sends. Classic clients may also use the topic
+/// of message traces, to which they send traces of their own.
 ///
 /// # Errors
 /// As [`topic`].
@@ -91,7 +92,7 @@ pub(super) fn group(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the attempt id of a receive, which the backend keeps.
+/// Checks the attempt id of a receive, which the backend stores.
 ///
 /// # Errors
 /// `BadRequest`.
@@ -103,10 +104,10 @@ pub(super) fn attempt_id(id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks one message except for its topic.
+/// Checks a message, except for its topic.
 ///
 /// # Errors
-/// The first rule that is broken.
+/// The first violated rule.
 pub(super) fn message(draft: &Draft, limits: &Limits, now_ms: i64) -> Result<(), Error> {
     body(draft.body.len(), limits)?;
     properties(draft, limits)?;
@@ -122,7 +123,7 @@ pub(super) fn message(draft: &Draft, limits: &Limits, now_ms: i64) -> Result<(),
         ));
     }
     if draft.transaction && draft.deliver_at_ms.is_some() {
-        // Apache's proxy takes it, and its broker never delivers it.
+        // Apache's proxy accepts such a message, and its broker never delivers it.
         return Err(Error::new(ErrorKind::IllegalDeliveryTime, "a half message can't have a delivery time"));
     }
     let delay = i64::try_from(limits.delay.as_millis()).unwrap_or(i64::MAX);
@@ -150,7 +151,7 @@ fn body(bytes: usize, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// The longest properties that brokers can store, minus room for those that they add.
+/// The most bytes of properties that brokers can store, minus the properties that brokers add.
 const STORED_PROPERTY_BYTES: usize = i16::MAX as usize - 512;
 
 fn properties(draft: &Draft, limits: &Limits) -> Result<(), Error> {
@@ -267,7 +268,7 @@ fn message_group(name: &str, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the lite topic of a message; it is empty if the message has none.
+/// Checks the lite topic of a message. An empty name means that there is none.
 fn lite_topic(name: &str, limits: &Limits) -> Result<(), Error> {
     if name.is_empty() { Ok(()) } else { lite_topic_name(name, limits) }
 }
@@ -292,8 +293,8 @@ pub(super) fn lite_topic_name(name: &str, limits: &Limits) -> Result<(), Error> 
     Ok(())
 }
 
-/// Whether a text is empty or whitespace by Java's definition (`Character.isWhitespace`), which excludes non-breaking
-/// spaces.
+/// Whether a text is empty or consists only of whitespace by Java's definition (`Character.isWhitespace`), which excludes
+/// non-breaking spaces.
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     let is_blank = |char| match char {
@@ -312,7 +313,7 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'-' | b'_')
 }
 
-// Apache counts the UTF-16 units of Java's strings.
+// Apache's proxy counts the UTF-16 units of Java's strings.
 fn utf16_len(text: &str) -> usize {
     text.encode_utf16().count()
 }
@@ -368,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_broken_rule_answers() {
+    fn the_first_violated_rule_is_returned() {
         let good = Draft { id: "m".to_owned(), body: Bytes::from_static(b"b"), ..Draft::default() };
         let blank_key = Draft { keys: vec![" ".to_owned()], ..good.clone() };
         let mut heavy = good.clone();

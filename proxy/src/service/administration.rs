@@ -1,3 +1,5 @@
+//! What administrators can ask of a backend, apart from the configuration of topics and groups.
+
 use std::fmt;
 use std::time::SystemTime;
 
@@ -6,11 +8,11 @@ use async_trait::async_trait;
 use super::{BrokerRights, Delivery, ServiceError, ServiceErrorKind};
 use crate::histogram::HistogramCounts;
 
-/// What an administrator asks of a broker besides its configuration. What a backend does not offer keeps its default
-/// method, which returns `Unsupported`.
+/// Statistics, stored messages, resets of groups, and users. Every method has a default that returns `Unsupported`, for
+/// backends that lack it.
 #[async_trait]
 pub trait Administration: Send + Sync {
-    /// What a topic holds, or one of its lite topics.
+    /// The queues and messages of a topic, or of one of its lite topics.
     ///
     /// # Errors
     /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
@@ -18,8 +20,8 @@ pub trait Administration: Send + Sync {
         Err(unsupported("topic statistics"))
     }
 
-    /// The lite topics of a LITE topic after the one that is named, by name, up to `max`. A call looks at a bounded number
-    /// of them.
+    /// The lite topics of a LITE topic, sorted by name: at most `max`, beginning after the name `after`. A call looks at a
+    /// bounded number of lite topics.
     ///
     /// # Errors
     /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
@@ -32,7 +34,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("lists of lite topics"))
     }
 
-    /// How far a group has got, in one topic or in all from which it has received.
+    /// The progress of a group in one topic, or in all topics from which it has received.
     ///
     /// # Errors
     /// `GroupNotFound`, `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
@@ -40,7 +42,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("group statistics"))
     }
 
-    /// Reads a part of a queue, without a group. A call looks at a bounded number of messages.
+    /// Reads stored messages of a queue, without consuming them. A call looks at a bounded number of messages.
     ///
     /// # Errors
     /// `TopicNotFound`, `Rejected` (no such queue), `Unsupported`, `Timeout`, `Unavailable`.
@@ -48,8 +50,8 @@ pub trait Administration: Send + Sync {
         Err(unsupported("reading of stored messages"))
     }
 
-    /// Moves a group to another position in a topic, in all queues at once where the backend can. What was delivered is not settled
-    /// by its old coordinates any more: what is before the new position is consumed, and what is not comes again.
+    /// Moves a group to another position in a topic, in all queues at once if the backend supports it. Coordinates of
+    /// earlier deliveries become invalid. Messages before the new position count as consumed; the rest are delivered again.
     ///
     /// # Errors
     /// `GroupNotFound`, `TopicNotFound`, `Rejected` (no such queue or offset), `Unsupported`, `Timeout`, `Unavailable`.
@@ -57,16 +59,16 @@ pub trait Administration: Send + Sync {
         Err(unsupported("resets of groups"))
     }
 
-    /// The users of the brokers, and their policies.
+    /// Users and policies of Apache's brokers (separated mode).
     ///
     /// # Errors
-    /// `Forbidden` (to the proxy), `Unsupported`, `Timeout`, `Unavailable`.
+    /// `Forbidden` if the proxy's user may not list them, `Unsupported`, `Timeout`, `Unavailable`.
     async fn rights(&self) -> Result<BrokerRights, ServiceError> {
         let text = "the embedded broker has no users of its own";
         Err(ServiceError::new(ServiceErrorKind::Unsupported, text))
     }
 
-    /// The users that access control keeps with the broker, by name.
+    /// Users kept in the embedded broker's catalog (merged mode), sorted by name.
     ///
     /// # Errors
     /// `Unsupported`, `Unavailable`.
@@ -74,7 +76,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("users in the catalog"))
     }
 
-    /// Keeps a user, in place of the one of this name if there is one. It is on the disk when this returns.
+    /// Creates or replaces a user. The change is on the disk when this returns.
     ///
     /// # Errors
     /// `Unsupported`, `Unavailable`.
@@ -82,7 +84,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("users in the catalog"))
     }
 
-    /// Removes a user, if there is one of this name.
+    /// Removes the user of this name, if it exists.
     ///
     /// # Errors
     /// `Unsupported`, `Unavailable`.
@@ -90,7 +92,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("users in the catalog"))
     }
 
-    /// What the store takes on the disk.
+    /// The space that the store takes on the disk, by kind and by topic.
     ///
     /// # Errors
     /// `Unsupported`, `Unavailable`.
@@ -98,7 +100,7 @@ pub trait Administration: Send + Sync {
         Err(unsupported("store statistics"))
     }
 
-    /// The part of it that does not look at topics.
+    /// The disk figures of [`store_stats`](Administration::store_stats), without reading the topics.
     ///
     /// # Errors
     /// As [`Administration::store_stats`].
@@ -107,12 +109,12 @@ pub trait Administration: Send + Sync {
     }
 }
 
-/// What access control keeps of a user. The broker does not look into it.
+/// A user of access control, as the broker stores it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredUser {
     /// The user's name.
     pub name: String,
-    /// The rest.
+    /// The user's record, opaque to the broker.
     pub record: Vec<u8>,
 }
 
@@ -123,164 +125,162 @@ impl fmt::Debug for StoredUser {
 }
 
 fn unsupported(what: &str) -> ServiceError {
-    let text = format!(
-        "{what} are not available in front of Apache's brokers; the merged mode of this proxy has them"
-    );
+    let text = format!("not available in front of Apache's brokers: {what}; use the merged mode");
     ServiceError::new(ServiceErrorKind::Unsupported, text)
 }
 
-/// What a topic holds.
+/// Statistics of a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopicStats {
-    /// Its queues.
+    /// The topic's queues.
     pub queues: Vec<QueueStats>,
-    /// Bytes of its messages, if the backend reports them.
+    /// The bytes of the topic's messages, if the backend reports them.
     pub bytes: Option<StoredBytes>,
-    /// Messages that were stored per second, over the last minute.
+    /// Messages stored per second over the last minute, if the backend reports them.
     pub rate_in: Option<f64>,
-    /// How many lite topics a LITE topic has, if the backend tells it.
+    /// The number of lite topics of a LITE topic, if the backend reports it.
     pub lite_topics: Option<u64>,
 }
 
-/// Some of the lite topics of a LITE topic.
+/// A part of the list of a LITE topic's lite topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiteTopicPage {
-    /// By name.
+    /// Sorted by name.
     pub lite_topics: Vec<LiteTopicStats>,
-    /// Whether there are no others after these.
+    /// Whether the list ends here.
     pub finished: bool,
 }
 
-/// A lite topic.
+/// Statistics of a lite topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiteTopicStats {
-    /// Its name.
+    /// The lite topic's name.
     pub name: String,
-    /// The offset of the first message that is stored.
+    /// The offset of the first stored message.
     pub first: i64,
     /// The offset after the last message.
     pub next: i64,
-    /// When the first message was stored.
+    /// When the first message was stored; `None` if there is none.
     pub oldest: Option<SystemTime>,
-    /// When the last message was stored.
+    /// When the last message was stored; `None` if there is none.
     pub newest: Option<SystemTime>,
-    /// Whether a client is subscribed to it.
+    /// Whether a client is subscribed to the lite topic.
     pub subscribed: bool,
 }
 
-/// Bytes of stored messages.
+/// The size of stored messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredBytes {
-    /// How many.
+    /// The number of bytes.
     pub count: u64,
-    /// Whether only a part of the messages was measured.
+    /// Whether the number is extrapolated from a part of the messages.
     pub estimated: bool,
 }
 
-/// A queue of a topic.
+/// Statistics of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueStats {
-    /// The broker that holds it.
+    /// The broker that holds the queue.
     pub broker: String,
-    /// Its id there.
+    /// The queue's id on the broker.
     pub id: i32,
-    /// The offset of the first message that is stored.
+    /// The offset of the first stored message.
     pub first: i64,
     /// The offset after the last message.
     pub next: i64,
-    /// When the first message was stored.
+    /// When the first message was stored; `None` if there is none.
     pub oldest: Option<SystemTime>,
-    /// When the last message was stored.
+    /// When the last message was stored; `None` if there is none.
     pub newest: Option<SystemTime>,
 }
 
-/// How far a group has got.
+/// The progress of a group.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupStats {
-    /// By topic.
+    /// One entry per topic.
     pub topics: Vec<GroupTopicStats>,
-    /// Whether topics, or lite topics, were left out because there are too many.
+    /// Whether topics or lite topics were left out because there are too many.
     pub truncated: bool,
 }
 
-/// How far a group has got in a topic. That of a LITE topic has one queue for all its lite topics together, with sums: of
-/// those that the group has received from, and those that a client of it is subscribed to now.
+/// The progress of a group in a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupTopicStats {
     /// The topic.
     pub topic: String,
-    /// By queue.
+    /// One entry per queue. A LITE topic has one entry, summing the lite topics that the group has received from or that
+    /// one of its clients subscribes to.
     pub queues: Vec<GroupQueueStats>,
-    /// Messages that were delivered per second, over the last minute.
+    /// Messages delivered per second over the last minute, if the backend reports them.
     pub rate_delivered: Option<f64>,
-    /// Messages that were settled per second, over the last minute.
+    /// Messages settled per second over the last minute, if the backend reports them.
     pub rate_settled: Option<f64>,
 }
 
-/// How far a group has got in a queue.
+/// The progress of a group in a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupQueueStats {
     /// The broker that holds the queue.
     pub broker: String,
-    /// Its id there.
+    /// The queue's id on the broker.
     pub id: i32,
-    /// Every message before this offset is settled.
+    /// The offset before which all messages are settled.
     pub settled: i64,
-    /// The first message that was never delivered to the group.
+    /// The offset of the first message that was never delivered to the group.
     pub next: i64,
     /// The offset after the last message.
     pub end: i64,
-    /// Messages that are not settled.
+    /// The number of unsettled messages.
     pub lag: i64,
-    /// Deliveries under a lease, if the backend reports them.
+    /// The number of deliveries under a lease, if the backend reports it.
     pub in_flight: Option<i64>,
-    /// Messages whose lease is over and that the next receive gets again.
+    /// The number of messages whose lease has ended and that the next receive gets again, if the backend reports it.
     pub retry: Option<i64>,
-    /// Messages that wait behind unsettled ones of their message group.
+    /// The number of messages that wait behind unsettled messages of their message group, if the backend reports it.
     pub blocked: Option<i64>,
-    /// When the oldest unsettled message was stored.
+    /// When the oldest unsettled message was stored; `None` if there is none, or the backend does not report it.
     pub oldest: Option<SystemTime>,
 }
 
-/// A part of a queue to read.
+/// A request to read stored messages of a queue.
 #[derive(Clone, Debug)]
 pub struct ReadQueue {
     /// The topic.
     pub topic: String,
-    /// The lite topic, in a LITE topic.
+    /// The lite topic to read, if the topic is a LITE topic.
     pub lite_topic: Option<String>,
     /// The broker that holds the queue.
     pub broker: String,
-    /// The queue's id there.
+    /// The queue's id on the broker.
     pub queue_id: i32,
-    /// Where to begin: at the next message that is stored, if this one is not.
+    /// The first offset to read. If it is not stored, reading starts at the next stored one.
     pub offset: i64,
     /// The maximum number of messages.
     pub max: usize,
-    /// How many bytes of each body are kept.
+    /// The maximum number of bytes of each body. The rest of a body is cut off.
     pub max_body: usize,
-    /// Only messages that were stored at this time or later.
+    /// If set, only messages stored at this time or later are returned.
     pub from: Option<SystemTime>,
-    /// Only messages that were stored at this time or earlier.
+    /// If set, only messages stored at this time or earlier are returned.
     pub to: Option<SystemTime>,
-    /// Which of them.
+    /// Which messages to return.
     pub wanted: WantedMessage,
 }
 
-/// Which messages a search is for.
+/// Selects messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum WantedMessage {
-    /// Any.
+    /// Any message.
     #[default]
     Any,
-    /// The one with this id. Ids need not be unique.
+    /// Messages with this id. Ids need not be unique.
     Id(String),
-    /// Those with this key.
+    /// Messages with this key.
     Key(String),
 }
 
 impl WantedMessage {
-    /// Whether this message is meant.
+    /// Whether a message with this id and these keys is selected.
     #[must_use]
     pub fn matches(&self, id: &str, keys: &[String]) -> bool {
         match self {
@@ -291,109 +291,109 @@ impl WantedMessage {
     }
 }
 
-/// What a read has found.
+/// The result of a [`ReadQueue`].
 #[derive(Clone, Debug, Default)]
 pub struct ReadPage {
     /// The messages, in order.
     pub messages: Vec<ReadMessage>,
-    /// The offset to go on from.
+    /// The offset from which to continue.
     pub next_offset: i64,
-    /// How many messages were looked at.
+    /// The number of messages that were examined.
     pub looked_at: u64,
-    /// Whether there is nothing more to find now.
+    /// Whether there is nothing more to read now.
     pub finished: bool,
 }
 
 /// A message that was read.
 #[derive(Clone, Debug)]
 pub struct ReadMessage {
-    /// The message, without a lease. Its body may be cut.
+    /// The message, without a lease. Its body may be cut off.
     pub delivery: Delivery,
-    /// The broker that holds it.
+    /// The broker that holds the message.
     pub broker: String,
-    /// How long the whole body is.
+    /// The length of the whole body, in bytes.
     pub body_bytes: usize,
 }
 
-/// A reset of a group.
+/// A request to move a group to another position in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetGroup {
     /// The group.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// Where to go on.
+    /// The new position.
     pub target: ResetTarget,
 }
 
-/// Where a group is to go on.
+/// The position to which a group is moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResetTarget {
-    /// At the first message of each queue.
+    /// To the first message of each queue.
     Earliest,
-    /// Behind the last message of each queue.
+    /// After the last message of each queue.
     Latest,
-    /// At the first message of each queue that was stored at this time or later.
+    /// To the first message of each queue that was stored at this time or later.
     Time(SystemTime),
-    /// At an offset of one queue. The others stay as they are.
+    /// To an offset of one queue. The other queues stay unchanged.
     Offset {
-        /// The broker that holds the queue; may be left out where only one has it.
+        /// The broker that holds the queue. Required if several brokers have a queue with this id.
         broker: Option<String>,
-        /// The queue's id there.
+        /// The queue's id on the broker.
         queue: i32,
-        /// The offset of the next message.
+        /// The offset of the next message to deliver.
         offset: i64,
     },
 }
 
-/// Where a group goes on in a queue.
+/// The result of a reset for one queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueReset {
     /// The broker that holds the queue.
     pub broker: String,
-    /// Its id there.
+    /// The queue's id on the broker.
     pub queue: i32,
-    /// Up to where all was settled before; `None` if the group had not begun.
+    /// The settled position before the reset; `None` if the group had none.
     pub before: Option<i64>,
-    /// The offset of the next message.
+    /// The offset of the next message to deliver.
     pub offset: i64,
 }
 
-/// What the store takes on the disk.
+/// The space that the store takes on the disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoreStats {
     /// The data directory.
     pub directory: String,
-    /// The disk.
+    /// The figures of the disk.
     pub disk: DiskStats,
-    /// The topics with messages, the biggest first.
+    /// The topics with messages, the largest first.
     pub topics: Vec<TopicUsage>,
     /// Whether topics were left out because there are too many.
     pub truncated: bool,
 }
 
-/// The disk of the store.
+/// The figures of the disk that holds the store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DiskStats {
-    /// Bytes on the disk by kind.
+    /// The kinds of stored data and their bytes on the disk.
     pub usage: Vec<(String, u64)>,
-    /// What the file system has left for this process.
+    /// The bytes of the file system that are available to this process.
     pub free_bytes: u64,
-    /// The size of the file system.
+    /// The size of the file system, in bytes.
     pub total_bytes: u64,
-    /// Why nothing can be stored now, if so.
+    /// Why messages can't be stored now; `None` if they can.
     pub failure: Option<String>,
-    /// How long writes of messages took, syncs included.
+    /// The durations of message writes, syncs included.
     pub writes: HistogramCounts,
 }
 
-/// What a topic takes.
+/// The space that a topic takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicUsage {
     /// The topic.
     pub name: String,
-    /// Its messages.
+    /// The number of its messages.
     pub messages: i64,
-    /// Their bytes.
+    /// The bytes of its messages.
     pub bytes: StoredBytes,
 }

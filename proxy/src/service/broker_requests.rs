@@ -1,3 +1,5 @@
+//! Requests that a broker sends to clients through this proxy.
+
 use std::future::pending;
 use std::time::Instant;
 
@@ -7,65 +9,65 @@ use tokio::sync::oneshot;
 
 use super::{Delivery, ServiceError, ServiceErrorKind};
 
-/// Requests of the broker to clients that are connected to this proxy. Which clients are here is soft state: a broker that
-/// does not know it asks another proxy, or later.
+/// Requests of the broker to clients that are connected to this proxy. The broker learns of these clients by announcements,
+/// which are soft state: if it lacks one, it sends the request to another proxy, or later.
 #[async_trait]
 pub trait BrokerRequests: Send + Sync {
-    /// Tells the broker that producers of these topics, and of no others, can be asked about their
-    /// transactions through this proxy. Must be repeated: brokers forget it after two minutes.
+    /// Announces the topics whose producers are connected to this proxy, so that the broker sends it their transaction
+    /// checks. Replaces the previous announcement. Must be repeated, because brokers forget it after two minutes.
     async fn announce_producers(&self, _topics: &[String]) {}
 
-    /// Tells the broker that these clients, and no others, get replies through this proxy. Must be repeated, too.
+    /// Announces the clients that wait for replies at this proxy. Replaces the previous announcement. Must be repeated, too.
     async fn announce_requesters(&self, _clients: &[String]) {}
 
-    /// Passes a reply on to a client that is not connected to this proxy. A broker that does not know the client yet may learn
-    /// of it until the deadline.
+    /// Passes a reply to a client that is connected to another proxy. Retries until the deadline, because that proxy may not
+    /// have announced the client yet.
     ///
     /// # Errors
-    /// `Rejected` if nobody knows the client, or it did not take the reply; `Timeout`, `Unavailable`.
+    /// `Rejected` if no broker knows the client, or the client did not accept the reply; `Timeout`, `Unavailable`.
     async fn reply(&self, reply: Reply, _deadline: Instant) -> Result<(), ServiceError> {
-        let text = format!("the client {} is not connected here", reply.to);
+        let text = format!("client {} is not connected to this server", reply.to);
         Err(ServiceError::new(ServiceErrorKind::Rejected, text))
     }
 
-    /// The broker's next request to a client. Each request is returned to one caller.
+    /// Waits for the broker's next request to a client. Each request is returned to one caller.
     async fn next(&self) -> BrokerRequest {
         pending().await
     }
 
-    /// Tells the broker what became of a check with these coordinates, so that it counts only checks that somebody was
-    /// asked.
+    /// Reports the outcome of the check with these coordinates to the broker, so that it counts only checks that reached a
+    /// producer.
     async fn checked(&self, _coordinates: &str, _outcome: CheckOutcome) {}
 }
 
-/// What became of a check.
+/// The outcome of a transaction check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckOutcome {
-    /// A producer was asked.
-    Asked,
-    /// No producer is here, or all read too slowly.
-    NobodyAsked,
+    /// The check was sent to a producer.
+    Sent,
+    /// No producer is connected, or all of them read too slowly.
+    NotSent,
 }
 
-/// A reply to a client of the remoting protocol that has sent a request. It is not stored, and passed on as its sender has
-/// encoded it.
+/// A reply to a request of a client of the remoting protocol. Replies are not stored, and are passed on as their sender
+/// has encoded them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The id of the client that waits for it.
+    /// The id of the client that waits for the reply.
     pub to: String,
-    /// The producer group of its sender.
+    /// The sender's producer group.
     pub producer_group: String,
     /// The cluster's topic for replies.
     pub topic: String,
-    /// The queue that its sender has chosen.
+    /// The queue that the sender has chosen.
     pub queue_id: i32,
     /// How the body is compressed (Apache's `MessageSysFlag`).
     pub system_flags: i32,
-    /// The number of the sender's own.
+    /// A number whose meaning the sender defines.
     pub flag: i32,
-    /// When it was made, in milliseconds since 1970.
+    /// When the sender created the reply, in milliseconds since 1970.
     pub born_at: i64,
-    /// The address of its sender.
+    /// The sender's address.
     pub born_host: String,
     /// The properties, encoded.
     pub properties: String,
@@ -76,20 +78,20 @@ pub struct Reply {
 /// A request of the broker to a client.
 #[derive(Debug)]
 pub enum BrokerRequest {
-    /// Asks whether to commit this half message. Its coordinates are those of the transaction.
+    /// Asks a producer whether to commit this half message. The delivery's coordinates are those of the transaction.
     Check(Box<Delivery>),
-    /// Announces that another client took over a lite topic of an exclusive group.
+    /// Tells a client that another client took over a lite topic of an exclusive group.
     LiteUnsubscribed {
-        /// The client that lost it.
+        /// The client that lost the lite topic.
         client_id: String,
         /// The lite topic.
         lite_topic: String,
     },
-    /// Passes on a reply.
+    /// Passes a reply to a client.
     Reply {
         /// The reply.
         reply: Box<Reply>,
-        /// Takes whether it is on its way to the client.
-        taken: oneshot::Sender<bool>,
+        /// Reports whether the reply was queued for the client.
+        accepted: oneshot::Sender<bool>,
     },
 }

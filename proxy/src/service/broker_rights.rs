@@ -1,4 +1,4 @@
-//! Users and policies that brokers keep.
+//! Users and policies of Apache's brokers.
 
 use std::fmt;
 
@@ -24,20 +24,20 @@ pub struct BrokerUser {
     pub is_enabled: bool,
 }
 
-/// A policy of a broker, in the broker's own words.
+/// A policy of a broker, with the broker's names of resources and actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerPolicy {
-    /// The user whom it concerns.
+    /// The user to whom the policy applies.
     pub user: String,
-    /// What it is about, such as `Topic:orders*`.
+    /// The resource, such as `Topic:orders*`.
     pub resource: String,
     /// The actions, such as `Pub`.
     pub actions: Vec<String>,
-    /// The addresses and networks that requests come from. Everywhere if it is empty.
+    /// The addresses and networks of the requests to which the policy applies. If empty, it applies to all.
     pub from: Vec<String>,
-    /// Whether it allows. Otherwise it denies.
+    /// Whether the policy allows or denies.
     pub allows: bool,
-    /// Whether it counts only if no other policy of the user applies.
+    /// Whether the policy applies only if no other policy of the user does.
     pub is_default: bool,
 }
 

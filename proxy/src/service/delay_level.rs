@@ -1,27 +1,28 @@
-//! The levels of delay that brokers have by default (Apache's `messageDelayLevel`).
+//! The delay levels that brokers have by default (Apache's `messageDelayLevel`).
 
 use std::time::Duration;
 
-/// In seconds, beginning with level 1.
-const LEVELS: [u64; 18] =
+/// The delays in seconds, beginning with level 1.
+const DELAYS: [u64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 
-/// The level of a first retry. Later ones are longer.
-const FIRST_RETRY: i32 = 3;
+/// The level of the first retry. Each further retry has the next level.
+const FIRST_RETRY_LEVEL: i32 = 3;
 
-/// How long a level delays a message. Levels above the last one are the last one; 0 and less don't delay.
+/// The delay of a level. Levels above the last one have the delay of the last one. `None` (no delay) for 0 and negative
+/// levels.
 #[must_use]
 pub fn duration(level: i32) -> Option<Duration> {
     let index = usize::try_from(level).ok()?.checked_sub(1)?;
-    let seconds = LEVELS.get(index).or(LEVELS.last())?;
+    let seconds = DELAYS.get(index).or(DELAYS.last())?;
     Some(Duration::from_secs(*seconds))
 }
 
-/// The level of a message that was delivered again this often and could not be consumed: the consumer's choice, or a longer
-/// one each time if it chooses none (0).
+/// The level with which a message is delivered again after this many retries. This is the consumer's `level`, unless that
+/// is 0: then the delay grows with each retry.
 #[must_use]
-pub fn of_retry(level: i32, retries: i32) -> i32 {
-    if level == 0 { FIRST_RETRY.saturating_add(retries) } else { level }
+pub fn for_retry(level: i32, retries: i32) -> i32 {
+    if level == 0 { FIRST_RETRY_LEVEL.saturating_add(retries) } else { level }
 }
 
 #[cfg(test)]

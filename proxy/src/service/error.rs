@@ -1,16 +1,17 @@
+//! Errors of backends.
+
 use std::fmt;
 
-/// A failure of a backend, in domain terms. The processor turns it into an answer; a backend never knows
-/// which protocol asked.
+/// An error of a backend, independent of the client's protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceError {
-    /// What went wrong.
+    /// The kind of error.
     pub kind: ServiceErrorKind,
-    /// One sentence for the client's user.
+    /// A sentence for the client's user.
     pub message: String,
 }
 
-/// What went wrong in a backend.
+/// The kind of a backend's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceErrorKind {
     /// The topic does not exist, and may not be created by this request.
@@ -21,32 +22,32 @@ pub enum ServiceErrorKind {
     AlreadyExists,
     /// The topic or group does not allow this operation.
     Forbidden,
-    /// A receipt handle that this backend did not make, or of something that does not exist any more.
+    /// This backend did not create the receipt handle, or its delivery does not exist any more.
     InvalidHandle,
-    /// A filter expression that can't be parsed.
+    /// The filter expression can't be parsed.
     IllegalFilter,
-    /// The request is invalid for the broker.
+    /// The broker considers the request invalid.
     Rejected,
-    /// The broker keeps no more lite topics.
+    /// The broker's limit of lite topics is reached.
     LiteTopicQuota,
     /// The client may not subscribe to more lite topics.
     LiteSubscriptionQuota,
-    /// The broker is overloaded; the same request may succeed later.
+    /// The broker is overloaded. The same request may succeed later.
     Busy,
-    /// The backend does not offer this (see [`super::Capabilities`]).
+    /// The backend does not support the operation (see [`super::Capabilities`]).
     Unsupported,
-    /// No answer in time.
+    /// The broker did not answer in time.
     Timeout,
     /// The connection was lost before the broker answered. Possible wherever `Unavailable` is.
     Unanswered,
-    /// The broker or its disk can't be used now.
+    /// The broker or its disk is unavailable.
     Unavailable,
-    /// A defect of the backend.
+    /// An unexpected failure, such as an unreadable answer.
     Internal,
 }
 
 impl ServiceErrorKind {
-    /// Whether the broker may have carried out the request all the same.
+    /// Whether the broker may have carried out the request despite the error.
     #[must_use]
     pub fn maybe_done(self) -> bool {
         matches!(self, Self::Timeout | Self::Unanswered)
@@ -54,7 +55,7 @@ impl ServiceErrorKind {
 }
 
 impl ServiceError {
-    /// An error of this kind with its text.
+    /// Creates an error of this kind.
     pub fn new(kind: ServiceErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }

@@ -1,4 +1,4 @@
-//! A consumer group in JSON, as Apache's brokers and tools read it (`SubscriptionGroupConfig`).
+//! Writes a consumer group as JSON for Apache's brokers and tools (`SubscriptionGroupConfig`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 
 use super::{GroupConfig, RetryPolicy};
 
-/// The attribute of a lite group that names its topic.
+/// The attribute with the topic to which a lite group is bound.
 pub const LITE_BIND_TOPIC: &str = "lite.bind.topic";
-/// How many lite topics a client may subscribe to.
+/// The attribute with the number of lite topics that a client may subscribe to.
 pub const LITE_QUOTA: &str = "lite.sub.client.quota";
-/// Whether several clients may subscribe to the same lite topic: [`SHARED`] or [`EXCLUSIVE`].
+/// The attribute that says whether several clients may share a lite topic: [`SHARED`] or [`EXCLUSIVE`].
 pub const LITE_MODEL: &str = "lite.sub.model";
-/// They may.
+/// Several clients may subscribe to the same lite topic.
 pub const SHARED: &str = "Shared";
-/// They may not.
+/// Only one client may subscribe to a lite topic.
 pub const EXCLUSIVE: &str = "Exclusive";
 
-/// A group's configuration. What this proxy does not know has the value that brokers give it.
+/// A group's configuration. Settings that this proxy does not have get the brokers' default values.
 #[must_use]
-pub fn of(group: &GroupConfig) -> Value {
+pub fn to_json(group: &GroupConfig) -> Value {
     json!({
         "groupName": group.name,
         "consumeEnable": group.consume,
@@ -39,7 +39,7 @@ pub fn of(group: &GroupConfig) -> Value {
     })
 }
 
-/// The attributes among it, by their names.
+/// The group's attributes by name.
 #[must_use]
 pub fn attributes(group: &GroupConfig) -> BTreeMap<&'static str, String> {
     let mut attributes = BTreeMap::new();
@@ -74,13 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_without_settings_is_as_apaches_brokers_make_it() {
-        let body = of(&GroupConfig::named("g"));
+    fn a_default_group_is_written_as_by_apaches_brokers() {
+        let body = to_json(&GroupConfig::named("g"));
         assert_eq!(body["groupRetryPolicy"], json!({"type": "CUSTOMIZED"}));
         assert_eq!(body["attributes"], json!({}));
         let retry = RetryPolicy::Customized(vec![Duration::from_secs(1)]);
         let (lite_bind_topic, lite_exclusive) = (Some("t".to_owned()), true);
-        let body = of(&GroupConfig { retry, lite_bind_topic, lite_exclusive, ..GroupConfig::named("g") });
+        let body =
+            to_json(&GroupConfig { retry, lite_bind_topic, lite_exclusive, ..GroupConfig::named("g") });
         let policy = json!({"type": "CUSTOMIZED", "customizedRetryPolicy": {"next": [1000]}});
         assert_eq!(body["groupRetryPolicy"], policy);
         assert_eq!(body["attributes"], json!({"lite.bind.topic": "t", "lite.sub.model": "Exclusive"}));

@@ -1,14 +1,14 @@
-//! The properties of a message for which it has fields, in the form that brokers and classic clients have.
+//! Converts between fields of [`Message`] and the properties in which brokers and classic clients keep them.
 
 use std::borrow::Cow;
 
 use super::Message;
 use super::names::properties as names;
 
-/// What these properties say. The fields are those of [`Message`].
+/// The fields of [`Message`] that brokers and classic clients keep as properties.
 #[derive(Debug, Default)]
 pub struct KnownProperties {
-    /// The sender's id; empty if it gave none.
+    /// The sender's id of the message; empty if there is none.
     pub id: String,
     /// The tag.
     pub tag: Option<String>,
@@ -22,14 +22,14 @@ pub struct KnownProperties {
     pub lite_topic: Option<String>,
     /// Whether it is a half message.
     pub half: bool,
-    /// How many seconds the producer of a half message may take before it is asked.
+    /// The seconds before the producer of a half message is first asked for its decision.
     pub recovery_secs: Option<i64>,
     /// W3C trace context.
     pub trace_context: Option<String>,
 }
 
 impl KnownProperties {
-    /// Takes a property, and says whether it is one of these.
+    /// Sets the field for a property. Returns false if there is no such field.
     pub fn take(&mut self, key: &str, value: &str) -> bool {
         let text = || Some(value.to_owned());
         match key {
@@ -47,7 +47,7 @@ impl KnownProperties {
         true
     }
 
-    /// These properties of a message, those that it has.
+    /// The properties for the fields that are set in a message.
     pub fn of(message: &Message) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         fn text(value: &Option<String>) -> Option<Cow<'_, str>> {
             value.as_deref().map(Cow::from)
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn properties_are_read_as_they_are_written() {
         let text = |text: &str| Some(text.to_owned());
         let message = Message {
             id: "id".to_owned(),

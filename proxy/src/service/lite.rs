@@ -1,17 +1,20 @@
+//! Subscriptions of clients to lite topics.
+
 use std::time::Instant;
 
 use async_trait::async_trait;
 
 use super::{ServiceError, ServiceErrorKind};
 
-/// Which lite topics a client receives from. Brokers keep it in memory, and forget a client that is silent for minutes.
+/// The lite topics from which each client receives. Brokers keep subscriptions in memory, and remove those of a client that
+/// is silent for minutes.
 #[async_trait]
 pub trait LiteSubscriptions: Send + Sync {
     /// Changes a client's lite topics, on every broker of the topic.
     ///
     /// # Errors
-    /// `TopicNotFound`, `LiteSubscriptionQuota`, `Rejected`, `Unsupported`, `Timeout`, `Unavailable`. After an error,
-    /// some brokers may have applied the change: clients repeat their whole set every 30 s.
+    /// `TopicNotFound`, `LiteSubscriptionQuota`, `Rejected`, `Unsupported`, `Timeout`, `Unavailable`. After an error, some
+    /// brokers may have applied the change. Clients send their whole set again every 30 s.
     async fn sync(&self, _: LiteChange) -> Result<(), ServiceError> {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, "lite topics are not supported by this server"))
     }
@@ -30,9 +33,9 @@ pub struct LiteChange {
     pub action: LiteAction,
     /// The lite topics.
     pub lite_topics: Vec<String>,
-    /// The most lite topics that the client may have.
+    /// The most lite topics to which the client may subscribe.
     pub quota: usize,
-    /// Where to begin in what is added.
+    /// Where the group starts in added lite topics; `None` if the client does not say.
     pub start: Option<LiteStart>,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
@@ -45,25 +48,25 @@ pub enum LiteAction {
     Add,
     /// Removes them from the subscription.
     Remove,
-    /// Subscribes to them alone.
+    /// Replaces the subscription by these lite topics.
     Replace,
-    /// Ends the subscription.
+    /// Removes all lite topics from the subscription.
     Clear,
 }
 
-/// Where a group begins in a lite topic that a client subscribes to.
+/// Where a group starts in a lite topic to which a client subscribes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiteStart {
     /// At the first message that the group has not consumed.
     Last,
     /// At the first message.
     Min,
-    /// Behind the last message.
+    /// After the last message.
     Max,
     /// At this offset.
     Offset(i64),
     /// This many messages before the first that the group has not consumed.
     Tail(i64),
-    /// At this time, in milliseconds since 1970.
+    /// At the first message stored at this time or later, in milliseconds since 1970.
     Timestamp(i64),
 }

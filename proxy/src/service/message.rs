@@ -1,3 +1,5 @@
+//! Messages and their deliveries, independent of any protocol.
+
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -5,116 +7,116 @@ use bytes::Bytes;
 use super::TopicKind;
 use super::names::properties::PRODUCER_GROUP;
 
-/// The bytes of a message, as the sender sent them.
+/// The body of a message, as the sender encoded it.
 pub type Body = Bytes;
 
-/// How a body is encoded. The proxy passes bodies through and never decodes them.
+/// The encoding of a body. The proxy passes bodies on and never decodes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyEncoding {
-    /// As it is.
+    /// Not compressed.
     #[default]
     Identity,
-    /// Compressed by the sender.
+    /// Compressed with gzip by the sender.
     Gzip,
 }
 
 /// When a delayed message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// At this time; at once if it is past.
+    /// At this time, or at once if it is past.
     Until(SystemTime),
-    /// Unknown: a dead letter has the type of a delayed message, but no time.
-    Untold,
+    /// At an unknown time, as for a dead letter that has the type of a delayed message.
+    Unknown,
 }
 
 /// A queue that a sender chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenQueue {
-    /// The broker; any one of those that have such a queue if the sender doesn't tell.
+    /// The broker that holds the queue; `None` for any broker that has a queue with this id.
     pub broker: Option<String>,
-    /// The queue's id there.
+    /// The queue's id on the broker.
     pub id: i32,
 }
 
-/// Where a dead letter was before.
+/// The origin of a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The topic.
+    /// The topic in which the message failed.
     pub topic: String,
-    /// The message's id there.
+    /// The message's id in that topic.
     pub message_id: String,
 }
 
-/// What a consumer tells of a message that it could not consume, and sends to its group's retry topic itself.
+/// The retry state of a message that a consumer could not consume and sends to its group's retry topic itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SentBack {
-    /// How often the message was delivered so far.
+    /// The number of previous deliveries.
     pub deliveries: i32,
-    /// How often it may be delivered again after the first time, if the consumer has a limit of its own.
+    /// The most deliveries after the first one; `None` if the group's limit applies.
     pub max_retries: Option<i32>,
 }
 
 impl SentBack {
-    /// Of a message that was delivered as often as it may be.
+    /// The state after the last delivery: the message becomes a dead letter.
     pub const LAST: Self = Self { deliveries: 1, max_retries: Some(0) };
 }
 
-/// A validated message, free of any protocol's types.
+/// A validated message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Message {
-    /// The sender's id; opaque, and not necessarily unique.
+    /// The sender's id of the message; opaque, and not necessarily unique.
     pub id: String,
-    /// Whether it is a half message, which is delivered once its transaction is committed.
+    /// Whether this is a half message, which is delivered once its transaction is committed.
     pub half: bool,
-    /// How long the producer of a half message may take before it is asked.
+    /// The time before the producer of a half message is first asked for its decision; `None` for the broker's default.
     pub recovery: Option<Duration>,
-    /// When it is delivered, if it is delayed.
+    /// When the message is delivered; `None` if it is not delayed.
     pub delay: Option<Delay>,
-    /// Its message group.
+    /// The message group of a FIFO message.
     pub group: Option<String>,
-    /// Its priority: 0 or more, higher numbers first.
+    /// The priority: 0 or more, higher numbers are delivered first.
     pub priority: Option<i32>,
-    /// Its lite topic, which belongs to the topic.
+    /// The lite topic within the topic.
     pub lite_topic: Option<String>,
     /// A tag that consumers can filter by.
     pub tag: Option<String>,
     /// Business keys.
     pub keys: Vec<String>,
-    /// The user's properties, in no particular order; keys are unique.
+    /// The user's properties, in no particular order. Their names are unique.
     pub properties: Vec<(String, String)>,
-    /// Properties with names that belong to brokers, as far as no field here is for them. Clients of the remoting protocol
-    /// send and receive them; others don't.
+    /// Properties with names that are reserved for brokers, except those that have a field here. Only clients of the
+    /// remoting protocol send and receive them.
     pub system_properties: Vec<(String, String)>,
-    /// A number that means something to the sender. Clients of the remoting protocol send and receive it.
+    /// A number whose meaning the sender defines. Only clients of the remoting protocol send and receive it.
     pub flag: i32,
-    /// Only in a send to a retry topic. It is not kept: a delivery tells its attempt.
+    /// The retry state, in sends to a retry topic. It is not stored with the message.
     pub sent_back: Option<SentBack>,
-    /// The queue that the sender chose. It is not kept.
+    /// The queue that the sender chose. It is not stored with the message.
     pub queue: Option<ChosenQueue>,
-    /// The payload.
+    /// The body.
     pub body: Body,
-    /// How the payload is encoded.
+    /// The encoding of the body.
     pub body_encoding: BodyEncoding,
-    /// When the sender made it.
+    /// When the sender created the message.
     pub born_at: Option<SystemTime>,
-    /// Where the sender made it.
+    /// The host on which the sender created the message.
     pub born_host: String,
     /// W3C trace context, verbatim.
     pub trace_context: Option<String>,
-    /// Where it was before it became a dead letter, if the backend reports it.
+    /// The origin of a dead letter, if the backend reports it.
     pub dead_letter_origin: Option<Origin>,
 }
 
 impl Message {
-    /// The group of its producer, if that has one: only classic clients have.
+    /// The producer group of the sender. Only classic clients have one.
     #[must_use]
     pub fn producer_group(&self) -> Option<&str> {
         let group = self.system_properties.iter().find(|(key, _)| key == PRODUCER_GROUP);
         group.map(|(_, group)| group.as_str())
     }
 
-    /// Its type, which decides how it is stored and delivered. Properties of several types may be present: the first in
-    /// this order counts (Apache's `TopicMessageType`).
+    /// The message's type, which determines how it is stored and delivered. If fields of several types are set, the first
+    /// one in this order counts (Apache's `TopicMessageType`).
     #[must_use]
     pub fn kind(&self) -> TopicKind {
         if self.half {
@@ -138,23 +140,23 @@ impl Message {
 pub struct Delivery {
     /// The message as it was sent.
     pub message: Message,
-    /// The topic it was sent to (never a retry topic).
+    /// The topic to which the message was sent. Never a retry topic.
     pub topic: String,
-    /// The queue that it is stored in.
+    /// The queue in which the message is stored.
     pub queue_id: i32,
-    /// Its position in that queue.
+    /// The message's offset in the queue.
     pub queue_offset: i64,
-    /// When it was stored.
+    /// When the message was stored.
     pub stored_at: SystemTime,
-    /// The broker that stored it, `host:port`.
+    /// The broker that stored the message, `host:port`.
     pub store_host: String,
-    /// The number of this delivery, beginning with 1.
+    /// The number of this delivery of the message, beginning with 1.
     pub attempt: i32,
-    /// When this delivery was made, by the broker's clock: the lease runs from here.
+    /// When the lease began, by the broker's clock.
     pub received_at: SystemTime,
-    /// How long the lease lasts.
+    /// The length of the lease.
     pub invisible: Duration,
-    /// All that the backend needs to settle this delivery, in a form of its own: printable ASCII without control
-    /// characters. The processor seals it into the receipt handle, so that clients can't forge it.
+    /// Everything that the backend needs to settle this delivery, in a form that only the backend understands: printable
+    /// ASCII characters. The processor seals the coordinates into the receipt handle, so that clients can't forge them.
     pub coordinates: String,
 }

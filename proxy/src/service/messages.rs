@@ -1,3 +1,5 @@
+//! Sending, receiving and settling messages.
+
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -5,19 +7,19 @@ use tokio::sync::mpsc;
 
 use super::{Delivery, Message, ServiceError, ServiceErrorKind};
 
-/// Sending, receiving and settling.
+/// Sending, receiving and settling messages.
 ///
-/// Every method may be called for any topic, group and handle by any proxy of a fleet: no call may depend on
-/// state that an earlier call left in this process. Dropping a future cancels the wait, and never loses a message.
+/// Any proxy of a fleet may call any method for any topic, group and handle, so no call may depend on state that an earlier
+/// call left in this process. Dropping a future cancels the wait, and never loses a message.
 #[async_trait]
 pub trait Messages: Send + Sync {
-    /// Stores messages in a topic. Returns an outcome per message, in order, once they are as durable as the backend
-    /// promises.
+    /// Stores messages in a topic. Returns one outcome per message, in order, once the messages are as durable as the
+    /// backend promises.
     ///
     /// # Errors
-    /// One per message among the outcomes, or one error for all if none was stored:
-    /// `TopicNotFound`, `Forbidden` (no writable queue), `Rejected`, `Unsupported` (a kind the backend can't
-    /// store), `Busy`, `Timeout` and `Unavailable` (after both the messages may be stored).
+    /// The outcome of a message, or one error for all if no message was stored: `TopicNotFound`, `Forbidden` (no writable
+    /// queue), `Rejected`, `Unsupported` (a type that the backend can't store), `Busy`, `Timeout`, `Unavailable`. After the
+    /// last two, the messages may be stored nevertheless.
     async fn send(
         &self,
         topic: &str,
@@ -27,37 +29,37 @@ pub trait Messages: Send + Sync {
 
     /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
     ///
-    /// Only messages that pass the filter are delivered; the others count as consumed. A message whose lease
-    /// expired is delivered again with `attempt` raised by one, also after a restart of the backend.
+    /// Only messages that pass the filter are delivered; the others count as consumed. A message whose lease has
+    /// expired is delivered again with `attempt` increased by one, even after a restart of the backend.
     ///
-    /// In a FIFO group, the messages of a message group are delivered in order; those of a queue that have none are a
-    /// group of their own. A receive may take several messages of a group. The next ones wait until these are settled,
-    /// or until all their leases are over: then what is not settled is delivered again, in order. Messages of other
-    /// groups in the queue need not wait, though Apache's brokers let them. A receive with the same `attempt_id` gets
-    /// its unsettled batch again at once.
+    /// In a FIFO group, the messages of a message group are delivered in order. The messages of a queue that have no message
+    /// group form a message group of their own. A receive may take several messages of a message group. The next ones are
+    /// delivered once these are settled. If their leases end before, the unsettled ones are delivered again, in order.
+    /// Messages of other message groups in the queue need not wait, although they do on Apache's brokers. A receive with the
+    /// same `attempt_id` gets its unsettled batch again at once.
     ///
     /// # Errors
-    /// `TopicNotFound`, `GroupNotFound`, `Forbidden`, `IllegalFilter`, `Busy` (too many waiting), `Timeout`,
+    /// `TopicNotFound`, `GroupNotFound`, `Forbidden`, `IllegalFilter`, `Busy` (too many waiting receives), `Timeout`,
     /// `Unavailable`.
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError>;
 
-    /// Waits until a receive would bring a message, or until its deadline. Returns whether it would.
+    /// Waits until a receive would return a message, or until its deadline. Returns whether it would.
     ///
     /// # Errors
     /// As [`Messages::receive`].
     async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
-        const LOOK: Duration = Duration::from_secs(1);
+        const LEASE: Duration = Duration::from_secs(1);
         let (topic, group, deadline) = (request.topic.clone(), request.group.clone(), request.deadline);
-        let look = Receive { max: 1, invisible: LOOK, attempt_id: None, ..request };
-        let Delivered::Messages(deliveries) = self.receive(look).await? else { return Ok(false) };
+        let peek = Receive { max: 1, invisible: LEASE, attempt_id: None, ..request };
+        let Delivered::Messages(deliveries) = self.receive(peek).await? else { return Ok(false) };
         for delivery in &deliveries {
-            let deadline = deadline.max(Instant::now() + LOOK);
+            let deadline = deadline.max(Instant::now() + LEASE);
             self.change_invisible(ChangeInvisible::give_back(&topic, &group, delivery, deadline)).await?;
         }
         Ok(true)
     }
 
-    /// Checks that the backend can evaluate a filter, so that a consumer learns of a mistake before its first receive.
+    /// Checks that the backend can evaluate a filter, so that a consumer gets the error before its first receive.
     ///
     /// # Errors
     /// `IllegalFilter`, `Timeout`, `Unavailable`.
@@ -65,14 +67,14 @@ pub trait Messages: Send + Sync {
         Ok(())
     }
 
-    /// Marks deliveries as consumed: they are never delivered again. Returns one outcome per entry, in order.
+    /// Marks messages as consumed, so that they are never delivered again. Returns one outcome per entry, in order.
     ///
     /// # Errors
-    /// Only failures of the whole call: `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
+    /// Failures of the whole call: `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
     async fn acknowledge(&self, request: Acknowledge) -> Result<Vec<AckOutcome>, ServiceError>;
 
-    /// Replaces the lease of a delivery by one that ends `invisible` from now; zero ends it at once. The old coordinates no
-    /// longer settle anything.
+    /// Replaces the lease of a delivery by one that ends `invisible` from now. Zero makes the message visible at once. The
+    /// old coordinates become invalid.
     ///
     /// # Errors
     /// `InvalidHandle`, `TopicNotFound`, `GroupNotFound`, `Timeout`, `Unavailable`.
@@ -84,18 +86,18 @@ pub trait Messages: Send + Sync {
     /// As [`Messages::change_invisible`].
     async fn forward_to_dead_letter(&self, request: Forward) -> Result<(), ServiceError>;
 
-    /// Watches for messages that become dead letters though nobody asked for it: those that the backend itself moves. `None` if
-    /// it moves none, or does not tell. One watcher at a time is told.
+    /// Subscribes to the messages that the backend moves to dead-letter topics on its own. `None` if the backend moves none,
+    /// or does not report them. Only the last subscriber gets them.
     fn dead_letters(&self) -> Option<mpsc::Receiver<DeadLetter>> {
         None
     }
 
-    /// Recalls a DELAY message that is not delivered yet, and returns its id. `handle` is
-    /// [`Sent::recall_handle`], as a client sends it: it may be forged.
+    /// Recalls a DELAY message that was not delivered yet. Returns the message's id. `handle` is a
+    /// [`Sent::recall_handle`] that a client sends, and may be forged.
     ///
     /// # Errors
-    /// `Rejected` (no such handle, another topic's, or too late), `Forbidden`, `TopicNotFound`, `Unsupported`,
-    /// `Timeout`, `Unavailable`.
+    /// `Rejected` (an invalid handle, a handle of another topic, or the message was delivered already), `Forbidden`,
+    /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
     async fn recall(&self, _topic: &str, _handle: &str, _deadline: Instant) -> Result<String, ServiceError> {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, "recall is not supported by this server"))
     }
@@ -104,24 +106,24 @@ pub trait Messages: Send + Sync {
 /// A message that has become a dead letter.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
-    /// The topic that it was in.
+    /// The topic in which the message failed.
     pub topic: String,
-    /// The group that did not settle it.
+    /// The group that did not consume the message.
     pub group: String,
     /// The message.
     pub message: Message,
 }
 
-/// Where a message was stored.
+/// A stored message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// The queue.
+    /// The queue in which the message is stored.
     pub queue_id: i32,
-    /// The position in it.
+    /// The message's offset in the queue.
     pub queue_offset: i64,
-    /// The handle that recalls it, for a DELAY message.
+    /// The handle with which a DELAY message can be recalled.
     pub recall_handle: Option<String>,
-    /// All that the backend needs to end the transaction of a half message, in the form of
+    /// Everything that the backend needs to end the transaction of a half message, in the form of
     /// [`Delivery::coordinates`].
     pub transaction: Option<String>,
     /// How durably the message is stored.
@@ -142,7 +144,7 @@ pub enum Persistence {
     NoReplica,
 }
 
-/// Which messages a receive wants.
+/// Selects the messages that a consumer gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Filter {
     /// Every message.
@@ -161,21 +163,21 @@ pub struct Receive {
     pub topic: String,
     /// The consumer group.
     pub group: String,
-    /// The broker that the client's route named, if it matters to the backend.
+    /// The broker to receive from, if the client chose one. Backends with one broker ignore it.
     pub broker: Option<String>,
-    /// What to deliver.
+    /// Which messages to deliver.
     pub filter: Filter,
     /// The maximum number of messages, 1 to 32.
     pub max: usize,
-    /// The lease's length.
+    /// The length of the leases.
     pub invisible: Duration,
     /// When to stop waiting for a first message.
     pub deadline: Instant,
     /// Whether the group consumes in order.
     pub fifo: bool,
-    /// The same for all repetitions of one receive, by which a client asks again for a lost answer.
+    /// Identifies a receive that a client repeats because the answer was lost. All repetitions have the same id.
     pub attempt_id: Option<String>,
-    /// The client whose lite topics to receive from, for a group that is bound to a LITE topic.
+    /// For a group that is bound to a LITE topic: the client whose subscription selects the lite topics.
     pub lite_client: Option<String>,
 }
 
@@ -186,7 +188,7 @@ pub enum Delivered {
     Messages(Vec<Delivery>),
     /// There were messages, but none passed the filter.
     AllFiltered,
-    /// No message came before the deadline.
+    /// There was no message before the deadline.
     Nothing,
 }
 
@@ -197,11 +199,11 @@ pub struct Settle {
     pub coordinates: String,
     /// The message's id.
     pub message_id: String,
-    /// The lite topic, where the message has one.
+    /// The message's lite topic, if it has one.
     pub lite_topic: Option<String>,
     /// When the lease of these coordinates began.
     pub received_at: SystemTime,
-    /// How long it lasts.
+    /// The length of the lease.
     pub invisible: Duration,
 }
 
@@ -230,17 +232,17 @@ pub struct Acknowledge {
     pub deadline: Instant,
 }
 
-/// The outcome of one acknowledgement.
+/// The outcome of acknowledging one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckOutcome {
-    /// Consumed, now or before. Coordinates that a later lease replaced return this, too, and have no
-    /// effect, as with Apache's broker.
+    /// The message is consumed, by this or an earlier acknowledgement. As with Apache's broker, coordinates that a later
+    /// lease has replaced also have this outcome, without any effect.
     Done,
     /// The lease has expired, and another consumer may have the message.
     Expired,
-    /// The coordinates are not this backend's.
+    /// This backend did not create the coordinates.
     Invalid(String),
-    /// The broker refused, or could not be called.
+    /// The broker refused the acknowledgement, or could not be called.
     Failed(ServiceError),
 }
 
@@ -253,9 +255,9 @@ pub struct ChangeInvisible {
     pub group: String,
     /// The delivery.
     pub entry: Settle,
-    /// The new lease's length from now; zero ends it at once.
+    /// The length of the new lease from now. Zero makes the message visible at once.
     pub invisible: Duration,
-    /// Whether the next delivery is another attempt.
+    /// Whether the next delivery counts as another attempt.
     pub next_attempt: NextAttempt,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
@@ -264,17 +266,17 @@ pub struct ChangeInvisible {
 /// Whether the delivery after a change of the invisible time counts as another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextAttempt {
-    /// It counts.
+    /// The next delivery counts.
     Counts,
-    /// The client suspends the message. It counts only in FIFO groups, as with Apache's brokers.
+    /// The client suspends the message. As with Apache's brokers, the next delivery counts only in FIFO groups.
     Suspended,
-    /// Nobody got the delivery. It does not count, if the backend can tell.
+    /// No client got this delivery. The next one does not count, if the backend supports the distinction.
     GivenBack,
 }
 
 impl ChangeInvisible {
-    /// Makes a delivery that nobody got visible again at once, without counting it as an attempt. Used wherever a
-    /// delivery could not be handed over.
+    /// Gives back a delivery that could not be handed over to a client: the message becomes visible at once, and the delivery
+    /// does not count as an attempt.
     #[must_use]
     pub fn give_back(topic: &str, group: &str, delivery: &Delivery, deadline: Instant) -> Self {
         Self {
@@ -291,11 +293,11 @@ impl ChangeInvisible {
 /// The outcome of a change of the invisible time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvisibleOutcome {
-    /// The new lease, for the next settlement.
+    /// The delivery has a new lease.
     Changed {
         /// [`Delivery::coordinates`] of the new lease.
         coordinates: String,
-        /// When it began, by the broker's clock.
+        /// When the new lease began, by the broker's clock.
         received_at: SystemTime,
     },
     /// The old lease has expired, and another consumer may have the message.

@@ -1,3 +1,5 @@
+//! The configuration of topics and groups.
+
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -6,57 +8,57 @@ use super::{Change, Permission, ServiceError};
 
 /// The configuration of topics and groups.
 ///
-/// `topic` and `group` are called for clients, and create what is missing if the operator's configuration allows it
-/// (`auto_create_topics`, `auto_create_groups`). The `create_*` methods are called for administrators.
+/// `topic` and `group` are called for clients. They create a missing topic or group if the operator's configuration allows
+/// it (`auto_create_topics`, `auto_create_groups`). The `create_*` methods are called for administrators.
 #[async_trait]
 pub trait Metadata: Send + Sync {
-    /// What this backend can do.
+    /// The optional features of this backend.
     fn capabilities(&self) -> Capabilities;
 
     /// A topic's configuration.
     ///
     /// # Errors
-    /// `TopicNotFound` only if it certainly does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
+    /// `TopicNotFound` only if the topic certainly does not exist; `Timeout` or `Unavailable` if the broker did not answer.
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
 
-    /// As [`Metadata::topic`], but never creates the topic. For what the proxy asks periodically by itself.
+    /// As [`Metadata::topic`], but never creates the topic. For requests of administrators and of the proxy itself.
     async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError>;
 
     /// A group's configuration.
     ///
     /// # Errors
-    /// `GroupNotFound` only if it certainly does not exist; `Timeout` or `Unavailable` if the broker could not be asked.
+    /// `GroupNotFound` only if the group certainly does not exist; `Timeout` or `Unavailable` if the broker did not answer.
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError>;
 
-    /// All topics, by name.
+    /// All topics, sorted by name.
     async fn topics(&self) -> Result<Vec<TopicConfig>, ServiceError>;
 
-    /// All groups, by name.
+    /// All groups, sorted by name.
     async fn groups(&self) -> Result<Vec<GroupConfig>, ServiceError>;
 
-    /// Creates a topic, or changes it if `replace`.
+    /// Creates a topic. With `replace`, replaces the configuration of an existing one.
     ///
     /// # Errors
     /// `AlreadyExists`, `Rejected`, `Unavailable`.
     async fn create_topic(&self, config: TopicConfig, replace: bool) -> Result<(), ServiceError>;
 
-    /// Creates a group, or changes it if `replace`.
+    /// Creates a group. With `replace`, replaces the configuration of an existing one.
     ///
     /// # Errors
     /// `AlreadyExists`, `Rejected`, `Unavailable`.
     async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError>;
 
-    /// Changes a topic: `change` gets its present configuration, and returns the new one. Changes by one proxy follow each
-    /// other, so that none overwrites what another one has changed.
+    /// Changes a topic: `change` gets the current configuration, and returns the new one. A proxy makes one change at a time,
+    /// so that no change overwrites another one.
     ///
     /// # Errors
-    /// `TopicNotFound`, what `change` returns, `Rejected`, `Unavailable`.
+    /// `TopicNotFound`, any error of `change`, `Rejected`, `Unavailable`.
     async fn change_topic(&self, name: &str, change: Change<TopicConfig>) -> Result<(), ServiceError>;
 
-    /// Changes a group, as [`Metadata::change_topic`] does a topic.
+    /// Changes a group, as [`Metadata::change_topic`] changes a topic.
     ///
     /// # Errors
-    /// `GroupNotFound`, what `change` returns, `Rejected`, `Unavailable`.
+    /// `GroupNotFound`, any error of `change`, `Rejected`, `Unavailable`.
     async fn change_group(&self, name: &str, change: Change<GroupConfig>) -> Result<(), ServiceError>;
 
     /// Deletes a topic and its messages.
@@ -72,7 +74,7 @@ pub trait Metadata: Send + Sync {
     async fn delete_group(&self, name: &str) -> Result<(), ServiceError>;
 }
 
-/// What a backend can do beyond normal messages. Anything else returns `Unsupported`.
+/// The features of a backend beyond normal messages. Requests for features that it lacks return `Unsupported`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// FIFO messages and groups.
@@ -91,16 +93,16 @@ pub struct Capabilities {
     pub recall: bool,
     /// Reading by offset.
     pub offsets: bool,
-    /// A decision about a half message may be repeated: the first one counts, and is answered again.
+    /// Deciding a transaction is idempotent: the first decision counts, and a repeated one gets the same answer.
     pub repeatable_decisions: bool,
 }
 
-/// The type of messages that a topic takes, as in RocketMQ's `message.type` attribute.
+/// The type of messages that a topic accepts, as in RocketMQ's `message.type` attribute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TopicKind {
-    /// Unknown: the topic accepts nothing.
+    /// The type is unknown. The topic accepts no messages.
     Unspecified,
-    /// No type is declared. Such topics take normal messages, and messages of any type from clients whose protocol knows no
+    /// No type is declared. The topic accepts normal messages, and messages of any type from clients whose protocol has no
     /// types.
     Undeclared,
     /// Normal messages.
@@ -120,10 +122,10 @@ pub enum TopicKind {
     Lite,
 }
 
-/// A topic.
+/// The configuration of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
-    /// Its name, namespace included.
+    /// The topic's name, including its namespace.
     pub name: String,
     /// The type of its messages.
     pub kind: TopicKind,
@@ -131,19 +133,18 @@ pub struct TopicConfig {
     pub read_queues: i32,
     /// The number of queues for writing.
     pub write_queues: i32,
-    /// Its permission.
+    /// Whether clients may receive from the topic and send to it.
     pub permission: Permission,
-    /// How long a lite topic of this LITE topic is kept after its last use (`lite.topic.expiration`). `None` means for
-    /// ever.
+    /// How long a lite topic is kept after its last use, in a LITE topic (`lite.topic.expiration`); `None` for ever.
     pub lite_expiration: Option<Duration>,
-    /// How long its messages are kept. `None` means as long as the broker's configuration says.
+    /// How long messages are kept; `None` for the default in the broker's configuration.
     pub retention: Option<Duration>,
-    /// The most bytes of messages that it keeps; 0 means no limit. `None` means as the broker's configuration says.
+    /// The most bytes of messages that are kept, 0 for no limit; `None` for the default in the broker's configuration.
     pub retention_bytes: Option<u64>,
 }
 
 impl TopicConfig {
-    /// A topic with so many queues, which clients may read and write. The rest is as the broker's configuration says.
+    /// A topic with this number of queues, which clients may read and write. All other settings have their defaults.
     #[must_use]
     pub fn new(name: impl Into<String>, kind: TopicKind, queues: i32) -> Self {
         Self {
@@ -159,38 +160,39 @@ impl TopicConfig {
     }
 }
 
-/// A consumer group.
+/// The configuration of a consumer group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupConfig {
-    /// Its name, namespace included.
+    /// The group's name, including its namespace.
     pub name: String,
-    /// Whether it consumes in order.
+    /// Whether the group consumes in order.
     pub fifo: bool,
-    /// Whether it may consume at all.
+    /// Whether the group may consume at all.
     pub consume: bool,
-    /// Deliveries after the first. If they fail, too, the message becomes a dead letter.
+    /// The most deliveries of a message after the first one. If they all fail, the message becomes a dead letter.
     pub max_retries: i32,
     /// The pauses between the deliveries of a message.
     pub retry: RetryPolicy,
-    /// The LITE topic this group is bound to (`lite.bind.topic`), for a lite group.
+    /// The LITE topic to which a lite group is bound (`lite.bind.topic`); `None` for other groups.
     pub lite_bind_topic: Option<String>,
-    /// How many lite topics a client may subscribe to (`lite.sub.client.quota`).
+    /// The number of lite topics to which a client may subscribe (`lite.sub.client.quota`). Negative for no limit.
     pub lite_quota: i32,
-    /// Whether a lite topic has one subscriber at a time, and a later one takes it over (`lite.sub.model`).
+    /// Whether a lite topic has one subscriber at a time. A later subscriber takes it over (`lite.sub.model`).
     pub lite_exclusive: bool,
-    /// Where it begins in a topic that it has not received from. Lite groups begin where their clients say.
+    /// Where the group starts in a topic from which it has not received yet. The clients of a lite group choose their own
+    /// start.
     pub start: GroupStart,
 }
 
-/// Where a group begins in a topic that it has not received from.
+/// Where a group starts in a topic from which it has not received yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GroupStart {
-    /// Like RocketMQ: at the first message of a queue that still has all its messages, else at the last one.
+    /// As in RocketMQ: at the first message of a queue if no message was removed from it yet, else at the last one.
     #[default]
     Default,
-    /// At the first message that is stored.
+    /// At the first stored message.
     Earliest,
-    /// Behind the last message that is stored when it first receives.
+    /// After the last message that is stored when the group first receives.
     Latest,
     /// At the first message that was stored at this time or later. The time has whole milliseconds.
     Time(SystemTime),
@@ -218,32 +220,38 @@ impl GroupConfig {
         }
     }
 
-    /// Deliveries that a message may have, the first included. At least one: a negative number of retries would otherwise
-    /// make every message a dead letter before it was delivered once.
+    /// The most deliveries of a message, including the first one. At least 1: with a negative number of retries, messages
+    /// would otherwise become dead letters before their first delivery.
     #[must_use]
     pub fn max_attempts(&self) -> i32 {
         self.max_retries.saturating_add(1).max(1)
+    }
+
+    /// Whether a delivery with this attempt number exceeds the group's limit, so that the message becomes a dead letter.
+    #[must_use]
+    pub fn exceeds_attempts(&self, attempt: i32) -> bool {
+        attempt > self.max_attempts()
     }
 }
 
 /// The pauses between the deliveries of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryPolicy {
-    /// A list of pauses, of which the last one repeats.
+    /// A list of pauses. The last one repeats.
     Customized(Vec<Duration>),
-    /// Growing pauses.
+    /// Pauses that grow exponentially.
     Exponential {
-        /// The first.
+        /// The first pause.
         initial: Duration,
-        /// The longest.
+        /// The longest pause.
         max: Duration,
-        /// The factor from one to the next.
+        /// The factor between a pause and the next one.
         multiplier: f32,
     },
 }
 
 impl Default for RetryPolicy {
-    /// Growing pauses from a second to two hours.
+    /// RocketMQ's default: 18 pauses from a second to two hours.
     fn default() -> Self {
         const MINUTE: u64 = 60;
         let pauses = [1, 5, 10, 30].into_iter();

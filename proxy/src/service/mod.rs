@@ -1,8 +1,8 @@
-//! What the rules need from a broker, wherever it is: traits in domain terms.
+//! The interface between the processor and the backends: traits in domain terms.
 //!
-//! `backend/embedded` stores the messages in this process; `backend/remote` calls brokers over TCP, which
-//! may be slow, fail, or be several. The processor knows only these traits. One test suite
-//! (`proxy/tests/contract`) defines what every backend must do. This module imports no other of the proxy's layers.
+//! `backend/embedded` stores messages in this process. `backend/remote` calls one or more brokers over TCP, which may be
+//! slow or fail. The processor knows only these traits. One test suite (`proxy/tests/contract`) defines what every backend
+//! must do. This module imports no other layer of the proxy.
 
 mod administration;
 mod broker_requests;
@@ -41,37 +41,37 @@ pub use messages::{
 };
 pub use metadata::{Capabilities, GroupConfig, GroupStart, Metadata, RetryPolicy, TopicConfig, TopicKind};
 pub use offsets::{
-    Found, LOCK_TIME, Offsets, Pull, Pulled, QueueLock, QueueOf, SendBack, TopicQueue, Whence,
+    LOCK_TIME, Offsets, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack, TopicQueue, Whence,
 };
-pub use routes::{BrokerOf, Permission, QueueRange, Route, Routes};
+pub use routes::{BrokerInfo, Permission, QueueRange, Route, Routes};
 pub use time::{millis, time};
 pub use transactions::{EndTransaction, Resolution, Transactions};
 pub use updates::{Change, GroupField, GroupUpdate, TopicField, TopicUpdate};
 
-/// The services of one backend, as `app` hands them to the processor.
+/// The services of one backend, as `app` passes them to the processor.
 #[derive(Clone)]
 pub struct Services {
-    /// Sending, receiving and settling.
+    /// Sending, receiving and settling messages.
     pub messages: Arc<dyn Messages>,
-    /// Where a topic's queues are.
+    /// Finding the queues of a topic.
     pub routes: Arc<dyn Routes>,
     /// The configuration of topics and groups.
     pub metadata: Arc<dyn Metadata>,
-    /// Committing half messages, and rolling them back.
+    /// Committing half messages and rolling them back.
     pub transactions: Arc<dyn Transactions>,
     /// Requests of the broker to clients.
     pub broker_requests: Arc<dyn BrokerRequests>,
-    /// Which lite topics a client receives from.
+    /// Subscriptions of clients to lite topics.
     pub lite: Arc<dyn LiteSubscriptions>,
-    /// Reading by offset.
+    /// Reading by offset, and the offsets of groups.
     pub offsets: Arc<dyn Offsets>,
-    /// What an administrator asks besides the configuration.
+    /// Statistics, stored messages, resets of groups, and users.
     pub administration: Arc<dyn Administration>,
 }
 
 impl Services {
-    /// The services of a backend that implements all of them by one value. A service that it does not offer
-    /// keeps its default methods, which return `Unsupported`, and its flag in [`Capabilities`] is off.
+    /// The services of a backend that implements all traits on one type. For an unsupported service, the backend keeps the
+    /// default methods, which return `Unsupported`, and leaves its flag in [`Capabilities`] off.
     pub fn of<B>(backend: Arc<B>) -> Self
     where
         B: Messages

@@ -1,19 +1,19 @@
-//! Names and numbers that mean something to RocketMQ's brokers and to its clients: of topics, their types and permissions,
-//! and message properties.
+//! The names and numbers that RocketMQ's brokers and clients use for topics, their types and permissions, and message
+//! properties.
 
 use super::{Permission, TopicKind};
 
-/// A group's retry topics begin with this.
+/// The prefix of a group's retry topics.
 pub const RETRY_PREFIX: &str = "%RETRY%";
-/// A group's dead-letter topic is this and the group's name.
+/// The prefix of a group's dead-letter topic, followed by the group's name.
 pub const DEAD_LETTER_PREFIX: &str = "%DLQ%";
 
-/// The topic of message trace, of clients and of this proxy.
+/// The topic to which clients and this proxy send message traces.
 pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 
-/// The attribute of a topic that names its type.
+/// The attribute of a topic with its type.
 pub const MESSAGE_TYPE: &str = "message.type";
-/// The attribute of a LITE topic that tells when its lite topics expire, in minutes; -1 means never.
+/// The attribute of a LITE topic with the lifetime of its unused lite topics, in minutes; -1 for ever.
 pub const LITE_EXPIRATION: &str = "lite.topic.expiration";
 
 /// All types that a topic can declare.
@@ -32,7 +32,7 @@ const KINDS: [TopicKind; 8] = [
 const PERMISSION_READ: i32 = 4;
 const PERMISSION_WRITE: i32 = 2;
 
-/// The name of a topic's type. Without a declared one it is that of normal messages.
+/// The name of a topic's type. A topic that declares no type has that of normal messages.
 #[must_use]
 pub fn kind_name(kind: TopicKind) -> &'static str {
     match kind {
@@ -47,25 +47,25 @@ pub fn kind_name(kind: TopicKind) -> &'static str {
     }
 }
 
-/// The type with this name.
+/// The type with this name; `None` if there is no such type.
 #[must_use]
 pub fn kind_named(name: &str) -> Option<TopicKind> {
     KINDS.into_iter().find(|kind| kind_name(*kind) == name)
 }
 
-/// A topic's permission as a number.
+/// The number for a topic's permission.
 #[must_use]
 pub fn permission_bits(Permission { read, write }: Permission) -> i32 {
     i32::from(read) * PERMISSION_READ + i32::from(write) * PERMISSION_WRITE
 }
 
-/// The permission that a number stands for.
+/// The permission for a number.
 #[must_use]
 pub fn permission_of(bits: i32) -> Permission {
     Permission { read: bits & PERMISSION_READ != 0, write: bits & PERMISSION_WRITE != 0 }
 }
 
-/// The retry topic of a group, for messages that it has read by offset.
+/// The retry topic of a group for messages that it has read by offset.
 #[must_use]
 pub fn retry_topic(group: &str) -> String {
     format!("{RETRY_PREFIX}{group}")
@@ -77,7 +77,7 @@ pub fn dead_letter_topic(group: &str) -> String {
     format!("{DEAD_LETTER_PREFIX}{group}")
 }
 
-/// The group whose dead letters a topic holds, if it does.
+/// The group whose dead letters a topic holds; `None` if this is not a dead-letter topic.
 #[must_use]
 pub fn group_of_dead_letters(topic: &str) -> Option<&str> {
     topic.strip_prefix(DEAD_LETTER_PREFIX)
@@ -89,8 +89,7 @@ pub fn is_retry_or_dead_letter(topic: &str) -> bool {
     topic.starts_with(RETRY_PREFIX) || topic.starts_with(DEAD_LETTER_PREFIX)
 }
 
-/// Splits `namespace%topic`. The namespace is empty where there is none. The prefix of a retry or dead-letter topic comes
-/// first, as in `%DLQ%namespace%group`.
+/// Splits `namespace%topic`. The prefix of a retry or dead-letter topic comes first, as in `%DLQ%namespace%group`.
 #[must_use]
 pub fn split_namespace(topic: &str) -> QualifiedTopic<'_> {
     let prefix = [RETRY_PREFIX, DEAD_LETTER_PREFIX].into_iter().find(|prefix| topic.starts_with(prefix));
@@ -108,9 +107,9 @@ pub fn split_namespace(topic: &str) -> QualifiedTopic<'_> {
 pub struct QualifiedTopic<'a> {
     /// [`RETRY_PREFIX`], [`DEAD_LETTER_PREFIX`], or empty.
     pub prefix: &'static str,
-    /// The namespace, or empty.
+    /// The namespace; empty if there is none.
     pub namespace: &'a str,
-    /// The rest.
+    /// The name without prefix and namespace.
     pub name: &'a str,
 }
 
@@ -124,27 +123,27 @@ pub mod properties {
     pub const KEYS: &str = "KEYS";
     /// The message group of a FIFO message.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
-    /// When to deliver, in milliseconds since 1970.
+    /// The delivery time, in milliseconds since 1970.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
-    /// Seconds to wait before delivery.
+    /// The delay of the delivery, in seconds.
     pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
-    /// Milliseconds to wait before delivery.
+    /// The delay of the delivery, in milliseconds.
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
-    /// One of the broker's levels of delay.
+    /// The delay of the delivery, as one of the broker's levels.
     pub const DELAY_LEVEL: &str = "DELAY";
     /// `true` for the half message of a transaction.
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
-    /// The group to ask about a transaction.
+    /// The producer group to which brokers send transaction checks.
     pub const PRODUCER_GROUP: &str = "PGROUP";
-    /// The group of a producer that has one of its own, where brokers are told another one to ask.
+    /// The producer group of a classic client. On brokers, [`PRODUCER_GROUP`] contains the topic instead.
     pub const OWN_PRODUCER_GROUP: &str = "__PRODUCER_GROUP";
-    /// How long a producer may take before it is asked.
+    /// The seconds before a broker first checks a transaction.
     pub const CHECK_IMMUNITY_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
-    /// Trace context.
+    /// W3C trace context.
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
-    /// The host where the sender made the message.
+    /// The host on which the sender created the message.
     pub const BORN_HOST: &str = "__BORNHOST";
-    /// When the sender made the message.
+    /// When the sender created the message, in milliseconds since 1970.
     pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
     /// The priority.
     pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
@@ -156,31 +155,31 @@ pub mod properties {
     pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
     /// The topic from which a broker moved a message to a retry or dead-letter topic.
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
-    /// The topic in which a dead letter was before.
+    /// The topic in which a dead letter failed.
     pub const DEAD_LETTER_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
-    /// The id of a dead letter before.
+    /// The id of a dead letter in the topic in which it failed.
     pub const DEAD_LETTER_ORIGIN_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
-    /// When the message was popped first.
+    /// When the message was first popped.
     pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
     /// The region of the broker.
     pub const REGION: &str = "MSG_REGION";
-    /// What clients take for a region if they are told none.
+    /// The region that clients assume if a message has no [`REGION`].
     pub const DEFAULT_REGION: &str = "DefaultRegion";
-    /// The id of a half message's transaction, which some clients decide by.
+    /// The transaction id of a half message, with which some clients end the transaction.
     pub const TRANSACTION_ID: &str = "__transactionId__";
     /// The client that waits for a reply.
     pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
-    /// When a reply was passed on to the client that waits for it.
+    /// When a reply was passed to the client that waits for it.
     pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// Whether clients trace the message.
     pub const TRACE_ON: &str = "TRACE_ON";
     /// The broker's cluster.
     pub const CLUSTER: &str = "CLUSTER";
-    /// The lease, as the broker made it.
+    /// The broker's receipt handle of a popped message.
     pub const POP_CHECK_POINT: &str = "POP_CK";
 
-    /// Properties that brokers use themselves, sorted. `INNER_NUM` is our addition: Apache's proxy lets it through, and
-    /// its broker then refuses the message without a usable reason.
+    /// Properties that are reserved for brokers, sorted. `INNER_NUM` is our addition: Apache's proxy accepts it, and its
+    /// broker then refuses the message without a usable reason.
     pub(super) const RESERVED: [&str; 55] = [
         "1ST_POP_TIME",
         "ARRIVE_TIME",
@@ -239,7 +238,7 @@ pub mod properties {
         "__LITE_TOPIC",
     ];
 
-    /// Whether a property belongs to brokers: users may not send it, and don't receive it.
+    /// Whether a property is reserved for brokers: users can't send it, and don't receive it.
     #[must_use]
     pub fn is_reserved(key: &str) -> bool {
         RESERVED.binary_search(&key).is_ok()
@@ -251,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reserved_properties_are_found() {
+    fn reserved_properties_are_recognized() {
         assert!(properties::RESERVED.is_sorted());
         assert!(properties::is_reserved("UNIQ_KEY") && !properties::is_reserved("user"));
     }

@@ -1,3 +1,5 @@
+//! Reading queues by offset, the offsets of groups, and locks of queues.
+
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -5,47 +7,47 @@ use async_trait::async_trait;
 
 use super::{Delivery, Filter, ServiceError, ServiceErrorKind};
 
-/// How long a client keeps a queue that it has locked, unless it locks it again.
+/// How long a client's lock of a queue lasts, unless the client renews it.
 pub const LOCK_TIME: Duration = Duration::from_secs(60);
 
-/// Reading queues by offset, without leases, storing how far a group has got, and which of its clients reads a queue.
+/// Reading queues by offset without leases, storing the offsets of groups, and locking queues for clients.
 #[async_trait]
 pub trait Offsets: Send + Sync {
     /// Reads messages from an offset on, waiting until the deadline for the first.
     ///
     /// # Errors
-    /// `TopicNotFound`, `Forbidden`, `IllegalFilter`, `Rejected` (no such broker or queue), `Busy` (too many waiting),
-    /// `Unsupported`, `Timeout`, `Unavailable`.
+    /// `TopicNotFound`, `Forbidden`, `IllegalFilter`, `Rejected` (no such broker or queue), `Busy` (too many waiting
+    /// reads), `Unsupported`, `Timeout`, `Unavailable`.
     async fn pull(&self, _: Pull) -> Result<Pulled, ServiceError> {
         Err(unsupported())
     }
 
-    /// Stores how far a group has got in a queue: the offset of the next message that it wants.
+    /// Stores a group's offset in a queue: the offset of the next message to read.
     ///
     /// # Errors
     /// As [`Offsets::pull`]; `Rejected` also for an offset beyond the end, if the backend checks it.
-    async fn commit(&self, _: QueueOf<'_>, _group: &str, _offset: i64) -> Result<(), ServiceError> {
+    async fn commit(&self, _: QueueRef<'_>, _group: &str, _offset: i64) -> Result<(), ServiceError> {
         Err(unsupported())
     }
 
-    /// How far a group has got in a queue; `None` if it has not begun.
+    /// A group's stored offset in a queue; `None` if there is none.
     ///
     /// # Errors
     /// As [`Offsets::pull`].
-    async fn committed(&self, _: QueueOf<'_>, _group: &str) -> Result<Option<i64>, ServiceError> {
+    async fn committed(&self, _: QueueRef<'_>, _group: &str) -> Result<Option<i64>, ServiceError> {
         Err(unsupported())
     }
 
-    /// An offset of a queue.
+    /// The first or last offset of a queue, or the offset for a time.
     ///
     /// # Errors
     /// As [`Offsets::pull`].
-    async fn offset(&self, _: QueueOf<'_>, _: Whence) -> Result<i64, ServiceError> {
+    async fn offset(&self, _: QueueRef<'_>, _: Whence) -> Result<i64, ServiceError> {
         Err(unsupported())
     }
 
-    /// Stores a copy of a message that a group has read and could not consume: in the group's retry topic, or, if it was
-    /// delivered as often as it may be, in its dead-letter topic.
+    /// Stores a copy of a message that a group has read and could not consume: in the group's retry topic, or in its
+    /// dead-letter topic after the last attempt.
     ///
     /// # Errors
     /// `Rejected` (no such message), `GroupNotFound`, `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
@@ -53,10 +55,10 @@ pub trait Offsets: Send + Sync {
         Err(unsupported())
     }
 
-    /// Locks queues for one client of a group, for [`LOCK_TIME`] from now. Returns those that the client has now: not those
-    /// that another client of the group has locked, nor those that don't exist.
+    /// Locks queues for one client of a group, for [`LOCK_TIME`] from now. Returns the queues that are now locked for the
+    /// client. Queues that don't exist, or that another client of the group has locked, are left out.
     ///
-    /// A lock stops nobody from reading. It is lost when the backend restarts.
+    /// Locks are advisory: they don't prevent reads. They are lost when the backend restarts.
     ///
     /// # Errors
     /// `Busy` (too many locks), `Unsupported`, `Timeout`, `Unavailable`.
@@ -64,7 +66,7 @@ pub trait Offsets: Send + Sync {
         Err(unsupported())
     }
 
-    /// Ends a client's locks, so that others can have the queues at once.
+    /// Releases a client's locks, so that other clients of the group can lock the queues at once.
     ///
     /// # Errors
     /// As [`Offsets::lock`].
@@ -77,14 +79,14 @@ fn unsupported() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Unsupported, "reading by offset is not supported by this server")
 }
 
-/// One queue, and how long to wait for an answer about it.
+/// Identifies a queue in a request, together with the request's deadline.
 #[derive(Clone, Copy, Debug)]
-pub struct QueueOf<'a> {
+pub struct QueueRef<'a> {
     /// The topic.
     pub topic: &'a str,
     /// The broker that holds the queue.
     pub broker: &'a str,
-    /// The queue's id there.
+    /// The queue's id on the broker.
     pub id: i32,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
@@ -93,28 +95,28 @@ pub struct QueueOf<'a> {
 /// A message that a group has read by offset and could not consume.
 #[derive(Clone, Debug)]
 pub struct SendBack {
-    /// The topic that it was read from, which may be the group's retry topic.
+    /// The topic from which the message was read, which may be the group's retry topic.
     pub topic: String,
     /// The group.
     pub group: String,
     /// The broker that holds the queue.
     pub broker: String,
-    /// The queue's id there.
+    /// The queue's id on the broker.
     pub queue_id: i32,
-    /// The message's position in the queue.
+    /// The message's offset in the queue.
     pub offset: i64,
     /// The message's id.
     pub message_id: String,
-    /// When it is to be read again: a level of delay, or 0 for a longer one each time. Below 0, it becomes a dead letter at
-    /// once.
+    /// The delay level of the next delivery. With 0, the delay grows with each retry. With a negative number, the message
+    /// becomes a dead letter at once.
     pub level: i32,
-    /// How often it may be delivered again after the first time, if the consumer has a limit of its own.
+    /// The most deliveries after the first one; `None` if the group's limit applies.
     pub max_retries: Option<i32>,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,
 }
 
-/// Queues of one broker, and the client that wants them for itself.
+/// A request to lock queues of one broker for a client, or to release the locks.
 #[derive(Clone, Debug)]
 pub struct QueueLock {
     /// The client's group.
@@ -129,7 +131,7 @@ pub struct QueueLock {
     pub deadline: Instant,
 }
 
-/// A queue of a known broker.
+/// A queue of a topic on a broker that the context determines.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TopicQueue {
     /// The topic.
@@ -138,12 +140,12 @@ pub struct TopicQueue {
     pub id: i32,
 }
 
-/// Which offset of a queue.
+/// Selects an offset of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whence {
     /// The offset of the first message.
     Beginning,
-    /// The offset behind the last message.
+    /// The offset after the last message.
     End,
     /// The offset of the first message that was stored at this time or later.
     Time(SystemTime),
@@ -158,13 +160,13 @@ pub struct Pull {
     pub group: String,
     /// The broker that holds the queue.
     pub broker: String,
-    /// The queue's id there.
+    /// The queue's id on the broker.
     pub queue_id: i32,
-    /// Where to begin.
+    /// The offset of the first message to read.
     pub offset: i64,
     /// The maximum number of messages.
     pub max: usize,
-    /// What to deliver.
+    /// Which messages to return.
     pub filter: Filter,
     /// When to stop waiting for a first message.
     pub deadline: Instant,
@@ -173,21 +175,21 @@ pub struct Pull {
 /// The result of a read by offset.
 #[derive(Clone, Debug)]
 pub struct Pulled {
-    /// What was found.
-    pub found: Found,
-    /// The offset to go on from.
+    /// The messages, or why there are none.
+    pub outcome: PullOutcome,
+    /// The offset from which to continue.
     pub next_offset: i64,
-    /// The offsets that the queue holds.
+    /// The offsets of the messages in the queue.
     pub range: Range<i64>,
 }
 
-/// What a read by offset found.
+/// The messages of a read by offset, or why there are none.
 #[derive(Clone, Debug)]
-pub enum Found {
-    /// Messages; they have no leases, and their coordinates are empty.
+pub enum PullOutcome {
+    /// Messages without leases. Their coordinates are empty.
     Messages(Vec<Delivery>),
-    /// No message yet.
+    /// There was no message before the deadline.
     Nothing,
-    /// The offset is not in the queue.
+    /// The offset is outside of the queue.
     OffsetIllegal,
 }

@@ -1,36 +1,38 @@
+//! Finding brokers, and the queues of a topic.
+
 use async_trait::async_trait;
 
 use super::{ServiceError, ServiceErrorKind, TopicKind};
 
-/// Where a topic's queues are.
+/// Finds brokers, and the queues of a topic.
 #[async_trait]
 pub trait Routes: Send + Sync {
-    /// The queues of a topic, by broker. In merged mode there is one broker.
+    /// The queues of a topic on each broker. In merged mode there is one broker.
     ///
     /// # Errors
     /// `TopicNotFound`, `Timeout`, `Unavailable`.
     async fn route(&self, topic: &str) -> Result<Route, ServiceError>;
 
-    /// Every broker.
+    /// All brokers.
     ///
     /// # Errors
     /// `Unsupported`, `Timeout`, `Unavailable`.
-    async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+    async fn brokers(&self) -> Result<Vec<BrokerInfo>, ServiceError> {
         Err(ServiceError::new(ServiceErrorKind::Unsupported, "this server does not list its brokers"))
     }
 
-    /// Whether requests can be served now.
+    /// Checks that requests can be served now.
     ///
     /// # Errors
-    /// `Unavailable`, with what is missing.
+    /// `Unavailable`. The text says what is missing.
     async fn ready(&self) -> Result<(), ServiceError> {
         Ok(())
     }
 }
 
-/// A broker, and the cluster that it is of.
+/// The names of a broker and its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerOf {
+pub struct BrokerInfo {
     /// The broker's name.
     pub name: String,
     /// The cluster's name.
@@ -40,7 +42,7 @@ pub struct BrokerOf {
 /// A topic's queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The type of messages that the topic takes; `Unspecified` if its configuration can't be read.
+    /// The type of messages that the topic accepts; `Unspecified` if its configuration can't be read.
     pub kind: TopicKind,
     /// One entry per broker that holds queues of the topic.
     pub queues: Vec<QueueRange>,
@@ -53,17 +55,17 @@ pub struct QueueRange {
     pub broker: String,
     /// The name of the broker's cluster.
     pub cluster: String,
-    /// The ids of its replicas; 0 is the master.
+    /// The ids of the broker's replicas. 0 is the master.
     pub replicas: Vec<i32>,
-    /// How many queues can be read. Their ids begin at 0.
+    /// The number of readable queues. Their ids begin at 0.
     pub read_queues: i32,
-    /// How many queues can be written. Their ids begin at 0.
+    /// The number of writable queues. Their ids begin at 0.
     pub write_queues: i32,
-    /// What the broker allows.
+    /// Whether the broker allows receiving and sending.
     pub permission: Permission,
 }
 
-/// What may be done with a topic's queues.
+/// The operations that are allowed on a topic's queues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permission {
     /// Consumers may receive.

@@ -5,43 +5,43 @@ use std::time::Duration;
 
 use super::{GroupConfig, RetryPolicy, ServiceError, TopicConfig};
 
-/// Turns a configuration into another one.
+/// A function that returns the changed form of a configuration.
 pub type Change<T> = Arc<dyn Fn(&T) -> Result<T, ServiceError> + Send + Sync>;
 
 /// A setting of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicField {
-    /// What it takes.
+    /// [`TopicConfig::kind`].
     Kind,
-    /// How many queues can be read.
+    /// [`TopicConfig::read_queues`].
     ReadQueues,
-    /// How many queues can be written.
+    /// [`TopicConfig::write_queues`].
     WriteQueues,
-    /// Whether it may be read.
+    /// Whether clients may receive, in [`TopicConfig::permission`].
     Readable,
-    /// Whether it may be written.
+    /// Whether clients may send, in [`TopicConfig::permission`].
     Writable,
-    /// When its lite topics expire.
+    /// [`TopicConfig::lite_expiration`].
     LiteExpiration,
-    /// How long its messages are kept.
+    /// [`TopicConfig::retention`].
     Retention,
-    /// How many bytes of messages it keeps.
+    /// [`TopicConfig::retention_bytes`].
     RetentionBytes,
 }
 
-/// An update of a topic: the fields that are named take their values from `values`, the others stay as they are.
+/// An update of a topic. The named fields get the values in `values`; all other fields stay unchanged.
 #[derive(Clone, Debug)]
 pub struct TopicUpdate {
-    /// The topic's name, and the values.
+    /// The topic's name and the new values.
     pub values: TopicConfig,
-    /// What changes.
+    /// The fields to change.
     pub fields: Vec<TopicField>,
 }
 
 impl TopicUpdate {
-    /// The configuration that `present` becomes.
+    /// Returns the changed form of a configuration.
     #[must_use]
-    pub fn applied_to(&self, present: &TopicConfig) -> TopicConfig {
+    pub fn apply_to(&self, present: &TopicConfig) -> TopicConfig {
         let (mut config, values) = (present.clone(), &self.values);
         for field in &self.fields {
             match field {
@@ -62,43 +62,43 @@ impl TopicUpdate {
 /// A setting of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupField {
-    /// Whether it consumes in order.
+    /// [`GroupConfig::fifo`].
     Fifo,
-    /// Whether it may consume.
+    /// [`GroupConfig::consume`].
     Consume,
-    /// Deliveries after the first.
+    /// [`GroupConfig::max_retries`].
     MaxRetries,
-    /// The pauses between deliveries.
+    /// [`GroupConfig::retry`] as a whole.
     Retry,
-    /// The first of growing pauses. A policy that has others is replaced by growing ones.
+    /// The first pause of an exponential policy. A customized policy is replaced by an exponential one.
     RetryInitial,
-    /// The longest of growing pauses.
+    /// The longest pause of an exponential policy. A customized policy is replaced by an exponential one.
     RetryMax,
-    /// The factor from one growing pause to the next.
+    /// The multiplier of an exponential policy. A customized policy is replaced by an exponential one.
     RetryMultiplier,
-    /// The LITE topic that it is bound to.
+    /// [`GroupConfig::lite_bind_topic`].
     LiteBindTopic,
-    /// How many lite topics a client may subscribe to.
+    /// [`GroupConfig::lite_quota`].
     LiteQuota,
-    /// Whether a lite topic has one subscriber at a time.
+    /// [`GroupConfig::lite_exclusive`].
     LiteExclusive,
-    /// Where it begins in a topic.
+    /// [`GroupConfig::start`].
     Start,
 }
 
-/// An update of a group: the fields that are named take their values from `values`, the others stay as they are.
+/// An update of a group. The named fields get the values in `values`; all other fields stay unchanged.
 #[derive(Clone, Debug)]
 pub struct GroupUpdate {
-    /// The group's name, and the values.
+    /// The group's name and the new values.
     pub values: GroupConfig,
-    /// What changes.
+    /// The fields to change.
     pub fields: Vec<GroupField>,
 }
 
 impl GroupUpdate {
-    /// The configuration that `present` becomes.
+    /// Returns the changed form of a configuration.
     #[must_use]
-    pub fn applied_to(&self, present: &GroupConfig) -> GroupConfig {
+    pub fn apply_to(&self, present: &GroupConfig) -> GroupConfig {
         let (mut config, values) = (present.clone(), &self.values);
         for field in &self.fields {
             match field {
@@ -107,7 +107,7 @@ impl GroupUpdate {
                 GroupField::MaxRetries => config.max_retries = values.max_retries,
                 GroupField::Retry => config.retry.clone_from(&values.retry),
                 GroupField::RetryInitial | GroupField::RetryMax | GroupField::RetryMultiplier => {
-                    config.retry = growing(&config.retry, &values.retry, *field);
+                    config.retry = change_exponential(&config.retry, &values.retry, *field);
                 }
                 GroupField::LiteBindTopic => config.lite_bind_topic.clone_from(&values.lite_bind_topic),
                 GroupField::LiteQuota => config.lite_quota = values.lite_quota,
@@ -119,8 +119,8 @@ impl GroupUpdate {
     }
 }
 
-/// A policy of growing pauses, of which one setting comes from `values`.
-fn growing(present: &RetryPolicy, values: &RetryPolicy, field: GroupField) -> RetryPolicy {
+/// An exponential policy in which one setting comes from `values`, and the others from `present` or the defaults.
+fn change_exponential(present: &RetryPolicy, values: &RetryPolicy, field: GroupField) -> RetryPolicy {
     const DEFAULT: (Duration, Duration, f32) = (Duration::from_secs(1), Duration::from_secs(2 * 3600), 2.0);
     let settings = |policy: &RetryPolicy| match policy {
         RetryPolicy::Exponential { initial, max, multiplier } => (*initial, *max, *multiplier),

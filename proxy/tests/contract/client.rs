@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Delay, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, NextAttempt, QueueOf, Receive, Sent, ServiceError, ServiceErrorKind, Services, Settle,
+    Message, NextAttempt, QueueRef, Receive, Sent, ServiceError, ServiceErrorKind, Services, Settle,
     TopicConfig, TopicKind, Whence,
 };
 
@@ -66,7 +66,7 @@ impl Client {
     pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<Sent>, ServiceError> {
         let now = SystemTime::now();
         let waits =
-            |delay| matches!(delay, Delay::Untold) || matches!(delay, Delay::Until(time) if time > now);
+            |delay| matches!(delay, Delay::Unknown) || matches!(delay, Delay::Until(time) if time > now);
         let at_once: Vec<_> =
             messages.iter().map(|message| !message.half && !message.delay.is_some_and(waits)).collect();
         let deadline = Instant::now() + PATIENCE;
@@ -99,7 +99,7 @@ impl Client {
     /// Waits until a message can be received: Apache's brokers add it to its queue shortly after they answer its send.
     async fn arrived(&self, queue_id: i32, offset: i64) -> Result<(), ServiceError> {
         let route = self.services.routes.route(&self.topic).await?;
-        let queue = QueueOf {
+        let queue = QueueRef {
             topic: &self.topic,
             broker: &route.queues[0].broker,
             id: queue_id,

@@ -38,7 +38,7 @@ impl Client {
     /// The next check, for which a producer is asked.
     async fn asked(&self) -> Delivery {
         let check = self.checked().await;
-        self.services.broker_requests.checked(&check.coordinates, CheckOutcome::Asked).await;
+        self.services.broker_requests.checked(&check.coordinates, CheckOutcome::Sent).await;
         check
     }
 
@@ -195,7 +195,7 @@ async fn a_check_that_nobody_was_asked_does_not_count() {
     client.announce().await;
     for _ in 0..3 {
         let check = client.checked().await;
-        client.services.broker_requests.checked(&check.coordinates, CheckOutcome::NobodyAsked).await;
+        client.services.broker_requests.checked(&check.coordinates, CheckOutcome::NotSent).await;
     }
     for _ in 0..2 {
         assert_eq!(client.asked().await.message.id, "undecided");

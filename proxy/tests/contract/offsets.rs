@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, Delivery, Filter, Found, Message, Pull, Pulled, QueueLock, QueueOf, SendBack, ServiceError,
-    ServiceErrorKind, TopicQueue, Whence, names,
+    AckOutcome, Delivery, Filter, Message, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack,
+    ServiceError, ServiceErrorKind, TopicQueue, Whence, names,
 };
 
 use crate::backend::{Backend, Embedded};
@@ -47,16 +47,18 @@ impl Reader {
     }
 
     async fn pull(&self, pull: Pull) -> (Vec<Delivery>, i64) {
-        let Pulled { found, next_offset, .. } = self.try_pull(pull).await.expect("a pull");
-        match found {
-            Found::Messages(messages) => (messages, next_offset),
-            Found::Nothing | Found::OffsetIllegal => panic!("{found:?}, go on from {next_offset}"),
+        let Pulled { outcome, next_offset, .. } = self.try_pull(pull).await.expect("a pull");
+        match outcome {
+            PullOutcome::Messages(messages) => (messages, next_offset),
+            PullOutcome::Nothing | PullOutcome::OffsetIllegal => {
+                panic!("{outcome:?}, go on from {next_offset}")
+            }
         }
     }
 
-    fn queue(&self) -> QueueOf<'_> {
+    fn queue(&self) -> QueueRef<'_> {
         let deadline = Instant::now() + PATIENCE;
-        QueueOf { topic: &self.client.topic, broker: &self.broker, id: 0, deadline }
+        QueueRef { topic: &self.client.topic, broker: &self.broker, id: 0, deadline }
     }
 
     /// The same group in another topic of the broker.
@@ -71,7 +73,7 @@ impl Reader {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.try_pull(self.from(0)).await {
-                Ok(Pulled { found: Found::Messages(mut messages), .. }) => return messages.remove(0),
+                Ok(Pulled { outcome: PullOutcome::Messages(mut messages), .. }) => return messages.remove(0),
                 Ok(pulled) => assert!(Instant::now() < until, "{pulled:?}"),
                 Err(error) => assert!(
                     error.kind == ServiceErrorKind::TopicNotFound && Instant::now() < until,
@@ -121,17 +123,17 @@ pub(crate) async fn a_pull_ends_at_its_deadline<B: Backend>(backend: B) {
     let reader = Reader::new(&backend).await;
     reader.client.send_ids(["a"]).await;
     let deadline = Instant::now() + SHORT;
-    let Pulled { found, next_offset, range } =
+    let Pulled { outcome, next_offset, range } =
         reader.try_pull(Pull { deadline, ..reader.from(1) }).await.expect("a pull");
-    assert!(matches!(found, Found::Nothing), "{found:?}");
+    assert!(matches!(outcome, PullOutcome::Nothing), "{outcome:?}");
     assert_eq!((next_offset, range), (1, 0..1));
 }
 
 pub(crate) async fn an_offset_outside_the_queue_is_told<B: Backend>(backend: B) {
     let reader = Reader::new(&backend).await;
     reader.client.send_ids(["a", "b"]).await;
-    let Pulled { found, next_offset, range } = reader.try_pull(reader.from(9)).await.expect("a pull");
-    assert!(matches!(found, Found::OffsetIllegal), "{found:?}");
+    let Pulled { outcome, next_offset, range } = reader.try_pull(reader.from(9)).await.expect("a pull");
+    assert!(matches!(outcome, PullOutcome::OffsetIllegal), "{outcome:?}");
     assert!((0..=2).contains(&next_offset), "{next_offset}");
     assert_eq!(range, 0..2);
 }

@@ -27,7 +27,7 @@ impl Client {
             message_id: String::new(),
             coordinates: coordinates.to_owned(),
             resolution,
-            asked: false,
+            answers_check: false,
             deadline: Instant::now() + PATIENCE,
         };
         self.services.transactions.end(end).await

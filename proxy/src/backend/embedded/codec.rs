@@ -237,7 +237,7 @@ fn put_properties_of_kinds(out: &mut Vec<u8>, message: &Message) {
     }
     match message.delay {
         Some(Delay::Until(time)) => binary::put_signed(out, millis(time)),
-        Some(Delay::Untold) => binary::put_signed(out, UNTOLD),
+        Some(Delay::Unknown) => binary::put_signed(out, UNTOLD),
         None => {}
     }
     if let Some(group) = &message.group {
@@ -263,7 +263,7 @@ fn take_properties_of_kinds(input: &mut &[u8], flags: u16) -> Result<Message, Ma
     }
     if has(DELAY, TopicKind::Delay) {
         message.delay = Some(match binary::signed(input)? {
-            UNTOLD => Delay::Untold,
+            UNTOLD => Delay::Unknown,
             at => Delay::Until(time(at)),
         });
     }
@@ -294,7 +294,7 @@ mod tests {
     /// Messages that have only the fields that decide their kind.
     fn kinds() -> impl Strategy<Value = Message> {
         let delay = prop_oneof![
-            Just(Delay::Untold),
+            Just(Delay::Unknown),
             (-1_000i64..1 << 44)
                 .prop_filter("the value without a time", |at| *at != UNTOLD)
                 .prop_map(|at| Delay::Until(time(at))),

@@ -155,7 +155,7 @@ impl Broker {
 pub(super) fn as_dead_letter(message: Message, topic: String) -> Message {
     let mut letter = message;
     // As Apache's brokers do.
-    letter.delay = Some(Delay::Untold);
+    letter.delay = Some(Delay::Unknown);
     // A dead letter that becomes one again keeps its first origin.
     let origin = Origin { topic, message_id: letter.id.clone() };
     letter.dead_letter_origin.get_or_insert(origin);

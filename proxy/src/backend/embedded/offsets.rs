@@ -20,8 +20,8 @@ use super::take::{MAX_BYTES, MAX_LOOKED_AT};
 use super::topic::Topic;
 use super::waiting_limits;
 use crate::service::{
-    Delivery, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, SendBack, ServiceError, ServiceErrorKind,
-    TopicQueue, Whence, millis, time,
+    Delivery, Offsets, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack, ServiceError,
+    ServiceErrorKind, TopicQueue, Whence, millis, time,
 };
 
 /// A queue that requests may read.
@@ -47,12 +47,16 @@ impl Offsets for Broker {
             let range = start as i64..end as i64;
             let inside = pull.offset.clamp(range.start, range.end);
             if inside != pull.offset {
-                return Ok(Pulled { found: Found::OffsetIllegal, next_offset: inside, range });
+                return Ok(Pulled { outcome: PullOutcome::OffsetIllegal, next_offset: inside, range });
             }
             let read = self.read_from(&pull, &source, &filter).await?;
             pull.offset = read.next_offset as i64;
             if !read.messages.is_empty() {
-                return Ok(Pulled { found: Found::Messages(read.messages), next_offset: pull.offset, range });
+                return Ok(Pulled {
+                    outcome: PullOutcome::Messages(read.messages),
+                    next_offset: pull.offset,
+                    range,
+                });
             }
             if read.next_offset < end {
                 tokio::task::yield_now().await;
@@ -62,14 +66,14 @@ impl Offsets for Broker {
                 place = Some(self.waiting.enter(self.config.max_waiting, bytes)?);
             }
             if timeout_at(pull.deadline.into(), arrived).await.is_err() {
-                return Ok(Pulled { found: Found::Nothing, next_offset: pull.offset, range });
+                return Ok(Pulled { outcome: PullOutcome::Nothing, next_offset: pull.offset, range });
             }
         }
     }
 
     /// The group goes on from the offset, whether it receives or pulls. What was delivered and not settled is consumed
     /// if it is before the offset, and is delivered again if it is not.
-    async fn commit(&self, queue: QueueOf<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
+    async fn commit(&self, queue: QueueRef<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
         let source = self.source(queue.topic, queue.broker, queue.id).await?;
         let end = source.queue.end();
         let Some(offset) = u64::try_from(offset).ok().filter(|offset| *offset <= end) else {
@@ -86,7 +90,7 @@ impl Offsets for Broker {
         written.done().await
     }
 
-    async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
+    async fn committed(&self, queue: QueueRef<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
         let source = self.source(queue.topic, queue.broker, queue.id).await?;
         let Some(group) = self.catalog.group(group) else { return Ok(None) };
         let progress = source.topic.consumer(group.id);
@@ -106,7 +110,7 @@ impl Offsets for Broker {
         Ok(own.map(|queue| queue.first_unsettled() as i64))
     }
 
-    async fn offset(&self, queue: QueueOf<'_>, whence: Whence) -> Result<i64, ServiceError> {
+    async fn offset(&self, queue: QueueRef<'_>, whence: Whence) -> Result<i64, ServiceError> {
         let queue = self.source(queue.topic, queue.broker, queue.id).await?.queue;
         let offset = match whence {
             Whence::Beginning => queue.range().0,

@@ -226,7 +226,7 @@ impl Broker {
     /// Counts a check if a producer was asked. Otherwise it does not count, and the topic rests.
     pub(super) fn count_check(&self, coordinates: &str, outcome: CheckOutcome) {
         let Ok(half) = coordinates.parse::<HalfMessage>() else { return };
-        if outcome == CheckOutcome::NobodyAsked {
+        if outcome == CheckOutcome::NotSent {
             self.checks.pause(half.topic);
             return;
         }

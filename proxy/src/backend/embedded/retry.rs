@@ -11,8 +11,8 @@ use super::send::{due, sent};
 use super::writer::Entry;
 use crate::service::names::properties::{ORIGIN_MESSAGE_ID, RETRY_TOPIC};
 use crate::service::{
-    Delay, Filter, Found, Message, Offsets, Pull, SendBack, Sent, SentBack, ServiceError, ServiceErrorKind,
-    delay_level, names,
+    Delay, Filter, Message, Offsets, Pull, PullOutcome, SendBack, Sent, SentBack, ServiceError,
+    ServiceErrorKind, delay_level, names,
 };
 
 /// Queues of a retry topic, and of a dead-letter topic.
@@ -33,9 +33,9 @@ impl Broker {
             filter: Filter::All,
             deadline: Instant::now(),
         };
-        let found = match self.pull(pull).await?.found {
-            Found::Messages(found) => found.into_iter().next(),
-            Found::Nothing | Found::OffsetIllegal => None,
+        let found = match self.pull(pull).await?.outcome {
+            PullOutcome::Messages(found) => found.into_iter().next(),
+            PullOutcome::Nothing | PullOutcome::OffsetIllegal => None,
         };
         let Some(read) = found.filter(|read| read.queue_offset == offset) else {
             let text = format!("no message is at offset {offset} of queue {queue_id} of topic {topic}");
@@ -51,7 +51,7 @@ impl Broker {
         }
         // It was committed, if it was a half message.
         message.half = false;
-        let level = delay_level::of_retry(back.level, read.attempt.saturating_sub(1));
+        let level = delay_level::for_retry(back.level, read.attempt.saturating_sub(1));
         message.delay = delay_level::duration(level).map(|pause| Delay::Until(SystemTime::now() + pause));
         let max_retries = if back.level < 0 { Some(0) } else { back.max_retries };
         message.sent_back = Some(SentBack { deliveries: read.attempt, max_retries });

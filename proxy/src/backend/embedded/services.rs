@@ -11,10 +11,10 @@ use super::catalog::Existing;
 use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerOf, BrokerRequest, BrokerRequests, Capabilities, Change, ChangeInvisible,
-    CheckOutcome, DeadLetter, Delivered, EndTransaction, Filter, Forward, GroupConfig, InvisibleOutcome,
-    Message, Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError, TopicConfig,
-    TopicKind, Transactions,
+    AckOutcome, Acknowledge, BrokerInfo, BrokerRequest, BrokerRequests, Capabilities, Change,
+    ChangeInvisible, CheckOutcome, DeadLetter, Delivered, EndTransaction, Filter, Forward, GroupConfig,
+    InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError,
+    TopicConfig, TopicKind, Transactions,
 };
 
 /// The name that a cluster of Apache's brokers has by default.
@@ -98,8 +98,8 @@ impl Routes for Broker {
         Ok(Route { kind: config.kind, queues: vec![queues] })
     }
 
-    async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
-        Ok(vec![BrokerOf { name: self.config.broker_name.clone(), cluster: CLUSTER.to_owned() }])
+    async fn brokers(&self) -> Result<Vec<BrokerInfo>, ServiceError> {
+        Ok(vec![BrokerInfo { name: self.config.broker_name.clone(), cluster: CLUSTER.to_owned() }])
     }
 
     async fn ready(&self) -> Result<(), ServiceError> {

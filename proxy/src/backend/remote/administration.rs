@@ -1,4 +1,4 @@
-//! Statistics and stored messages, as far as brokers tell them (Apache's `AdminBrokerProcessor`).
+//! Statistics, resets and reads of stored messages, as far as brokers offer them (Apache's `AdminBrokerProcessor`).
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,26 +13,27 @@ use super::metadata::parse;
 use super::services::Remote;
 use crate::remoting::{Command, request};
 use crate::service::{
-    Administration, BrokerRights, Delivery, Filter, Found, GroupQueueStats, GroupStats, GroupTopicStats,
-    Metadata, Offsets, Pull, Pulled, QueueOf, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue,
+    Administration, BrokerRights, Delivery, Filter, GroupQueueStats, GroupStats, GroupTopicStats, Metadata,
+    Offsets, Pull, PullOutcome, Pulled, QueueRef, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue,
     ResetGroup, ResetTarget, ServiceError, ServiceErrorKind, TopicStats, Whence, millis,
 };
 
 /// A group that every broker has, for tools.
 const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
-/// Calls about queues that are under way at the same time.
-const CONCURRENT: usize = 8;
-/// How long the calls of one request may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A call looks at no more messages, and has no more bytes of bodies, apart from one message.
+/// The most concurrent calls about queues.
+const MAX_CONCURRENT_CALLS: usize = 8;
+/// The timeout of the calls about one queue.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most messages that one read looks at.
 const MAX_LOOKED_AT: u64 = 20_000;
+/// A read ends once it has found this many bytes of bodies. Its last message may exceed the limit.
 const MAX_BYTES: usize = 2 << 20;
-/// Nor does it take longer, apart from one pull.
+/// A read ends after this time. Its last pull may exceed the limit.
 const MAX_TIME: Duration = Duration::from_millis(500);
 /// Messages of one pull.
-const PULL: usize = 32;
+const PULL_SIZE: usize = 32;
 
-/// Statistics of brokers (Apache's `Stats`).
+/// Names of the brokers' statistics (Apache's `Stats`).
 const STORED: &str = "TOPIC_PUT_NUMS";
 const DELIVERED: &str = "GROUP_GET_NUMS";
 const SETTLED: &str = "GROUP_ACK_NUMS";
@@ -43,7 +44,7 @@ impl Administration for Remote {
         refuse_lite(lite_topic)?;
         let queues = stream::iter(self.queues(topic).await?)
             .map(|(broker, id)| self.queue_stats(topic, broker, id))
-            .buffered(CONCURRENT)
+            .buffered(MAX_CONCURRENT_CALLS)
             .try_collect()
             .await?;
         let rate_in = self.rate(STORED, topic).await;
@@ -60,14 +61,14 @@ impl Administration for Remote {
         };
         let mut topics = Vec::new();
         for name in names {
-            // A topic that was deleted since has no route.
+            // A topic that was deleted in the meantime has no route.
             let queues = match self.queues(&name).await {
                 Err(error) if error.kind == ServiceErrorKind::TopicNotFound && topic.is_none() => continue,
                 queues => queues?,
             };
             let progress: Vec<Option<GroupQueueStats>> = stream::iter(queues)
                 .map(async |(broker, id)| self.group_queue_stats(group, queue_of(&name, &broker, id)).await)
-                .buffered(CONCURRENT)
+                .buffered(MAX_CONCURRENT_CALLS)
                 .try_collect()
                 .await?;
             let queues: Vec<_> = progress.into_iter().flatten().collect();
@@ -85,7 +86,7 @@ impl Administration for Remote {
         Ok(GroupStats { topics, truncated: false })
     }
 
-    // Queue by queue: a failure leaves the rest as it was, and the reset can be repeated.
+    // Queues are reset one by one. After a failure, the remaining queues are unchanged and the reset can be repeated.
     async fn reset(&self, reset: ResetGroup) -> Result<Vec<QueueReset>, ServiceError> {
         if !self.cluster.list_groups().await?.iter().any(|known| known.name == reset.group) {
             return Err(no_group(&reset.group));
@@ -104,7 +105,7 @@ impl Administration for Remote {
         if whence.is_none() && queues.len() != 1 {
             let text = match queues.is_empty() {
                 true => format!("topic {} has no such queue", reset.topic),
-                false => "several brokers have this queue: name one of them".to_owned(),
+                false => "several brokers have a queue with this id: name the broker".to_owned(),
             };
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         }
@@ -131,9 +132,9 @@ impl Administration for Remote {
         let mut page = ReadPage::default();
         let mut bytes = 0;
         'pages: while next < end {
-            let pulled = self.pull_page(queue, next, PULL).await?;
-            let Found::Messages(messages) = pulled.found else {
-                // Nothing that can be read, or an offset that the broker corrects.
+            let pulled = self.pull_page(queue, next, PULL_SIZE).await?;
+            let PullOutcome::Messages(messages) = pulled.outcome else {
+                // The broker found no readable message, or corrected the offset.
                 if pulled.next_offset <= next {
                     next = end;
                     break;
@@ -172,7 +173,7 @@ impl Remote {
     async fn reset_queue(
         &self,
         reset: &ResetGroup,
-        queue: QueueOf<'_>,
+        queue: QueueRef<'_>,
         whence: Option<Whence>,
     ) -> Result<QueueReset, ServiceError> {
         let (first, end) =
@@ -181,7 +182,7 @@ impl Remote {
             (Some(whence), _) => self.offset(queue, whence).await?.clamp(first, end),
             (None, ResetTarget::Offset { offset, .. }) if (first..=end).contains(offset) => *offset,
             (None, _) => {
-                let text = format!("the offset is not in queue {}, which has {first} to {end}", queue.id);
+                let text = format!("the offset must be from {first} to {end} in queue {}", queue.id);
                 return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
             }
         };
@@ -191,7 +192,7 @@ impl Remote {
             .field("group", &reset.group)
             .field("queueId", queue.id)
             .field("offset", offset)
-            // Ignored, and required.
+            // Brokers require the field and ignore it.
             .field("timestamp", 0)
             .field("isForce", true);
         let master = self.cluster.master(queue.broker).await?;
@@ -201,7 +202,7 @@ impl Remote {
 
     /// The readable queues of a topic.
     async fn queues(&self, topic: &str) -> Result<Vec<(String, i32)>, ServiceError> {
-        // Without this, a client's first use would create the topic.
+        // Unlike `topic`, this never creates the topic.
         self.existing_topic(topic).await?;
         let route = self.cluster.route(topic).await?;
         let readable = route.queues.iter().filter(|queues| queues.readable());
@@ -223,11 +224,11 @@ impl Remote {
         Ok(QueueStats { broker, id, first, next, oldest, newest })
     }
 
-    /// `None` if the group has not begun in this queue.
+    /// Returns `None` if the group has no offset in this queue.
     async fn group_queue_stats(
         &self,
         group: &str,
-        queue: QueueOf<'_>,
+        queue: QueueRef<'_>,
     ) -> Result<Option<GroupQueueStats>, ServiceError> {
         let Some(settled) = self.committed(queue, group).await? else { return Ok(None) };
         let end = self.offset(queue, Whence::End).await?;
@@ -239,15 +240,16 @@ impl Remote {
         Ok(Some(stats))
     }
 
-    async fn stored_at(&self, queue: QueueOf<'_>, offset: i64) -> Result<Option<SystemTime>, ServiceError> {
+    /// When the message at this offset was stored; `None` if there is no such message.
+    async fn stored_at(&self, queue: QueueRef<'_>, offset: i64) -> Result<Option<SystemTime>, ServiceError> {
         let pulled = self.pull_page(queue, offset, 1).await?;
-        Ok(match pulled.found {
-            Found::Messages(messages) => messages.first().map(|delivery: &Delivery| delivery.stored_at),
-            Found::Nothing | Found::OffsetIllegal => None,
+        Ok(match pulled.outcome {
+            PullOutcome::Messages(messages) => messages.first().map(|delivery: &Delivery| delivery.stored_at),
+            PullOutcome::Nothing | PullOutcome::OffsetIllegal => None,
         })
     }
 
-    async fn pull_page(&self, queue: QueueOf<'_>, offset: i64, max: usize) -> Result<Pulled, ServiceError> {
+    async fn pull_page(&self, queue: QueueRef<'_>, offset: i64, max: usize) -> Result<Pulled, ServiceError> {
         let pull = Pull {
             topic: queue.topic.to_owned(),
             group: TOOLS_GROUP.to_owned(),
@@ -276,7 +278,7 @@ impl Remote {
         Ok(topics)
     }
 
-    /// Events per second over the last minute, on all brokers. `None` if a broker can't be asked.
+    /// Events per second over the last minute, summed over all brokers; `None` if a broker can't be called.
     async fn rate(&self, name: &str, key: &str) -> Option<f64> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -296,15 +298,13 @@ impl Remote {
     }
 }
 
-fn queue_of<'a>(topic: &'a str, broker: &'a str, id: i32) -> QueueOf<'a> {
-    QueueOf { topic, broker, id, deadline: Instant::now() + PATIENCE }
+fn queue_of<'a>(topic: &'a str, broker: &'a str, id: i32) -> QueueRef<'a> {
+    QueueRef { topic, broker, id, deadline: Instant::now() + CALL_TIMEOUT }
 }
 
 fn refuse_lite(lite_topic: Option<&str>) -> Result<(), ServiceError> {
     let Some(name) = lite_topic else { return Ok(()) };
-    let text = format!(
-        "Apache's brokers do not tell what lite topic {name} holds; the merged mode of this proxy does"
-    );
+    let text = format!("lite topic {name} can't be read on Apache's brokers, only in the merged mode");
     Err(ServiceError::new(ServiceErrorKind::Unsupported, text))
 }
 

@@ -1,10 +1,12 @@
+//! Turns brokers' answers and failed calls into results and [`ServiceError`]s.
+
 use super::error::CallError;
 use super::name_servers::LookupError;
 use crate::remoting::{Command, response};
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// A broker's refusal in domain terms. This is the one table from response codes to [`ServiceErrorKind`]
-/// (5.5.0's `ResponseCode`, and what its processors use the codes for).
+/// Converts a broker's refusal to an error. The only mapping of response codes to [`ServiceErrorKind`]; it follows how
+/// the processors of Apache's brokers 5.5.0 use the codes of `ResponseCode`.
 pub(super) fn refusal(answer: &Command) -> ServiceError {
     use ServiceErrorKind::*;
     let kind = match answer.code {
@@ -25,7 +27,7 @@ pub(super) fn refusal(answer: &Command) -> ServiceError {
     ServiceError::new(kind, text)
 }
 
-/// Turns every answer but a success into an error.
+/// Returns the answer if its code is `SUCCESS`, else its [`refusal`].
 pub(super) fn success(answer: Command) -> Result<Command, ServiceError> {
     if answer.code == response::SUCCESS { Ok(answer) } else { Err(refusal(&answer)) }
 }
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uncertainty_is_preserved() {
+    fn an_error_still_says_whether_the_request_may_have_been_carried_out() {
         let address = || "b:1".to_owned();
         for error in [
             CallError::Connect { address: address(), reason: String::new() },

@@ -10,18 +10,18 @@ use super::handle::{Handle, TopicGroup};
 use crate::remoting::{Command, request};
 
 /// The revive queue in handles of orderly groups, which have no check-points.
-const ORDERLY: i32 = 999;
-/// How far a message may be behind the beginning of its pop. A greater distance, as after a filter that skipped many
-/// messages, would make a long bit set with a single bit.
-const REACH: i64 = 1024;
+const ORDERLY_REVIVE_QUEUE: i32 = 999;
+/// The most bits of a check-point's bit set. If a filter skipped many messages, an offset may be far from the start
+/// of its pop, and a bit set for it would be long and nearly empty.
+const MAX_BITS: i64 = 1024;
 
-/// Whether this delivery may be acknowledged together with others.
-pub(super) fn takes(handle: &Handle) -> bool {
-    handle.revive_queue != ORDERLY
-        && (0..REACH).contains(&handle.queue_offset.saturating_sub(handle.start_offset))
+/// Whether this delivery can share an acknowledge request with other deliveries.
+pub(super) fn is_batchable(handle: &Handle) -> bool {
+    handle.revive_queue != ORDERLY_REVIVE_QUEUE
+        && (0..MAX_BITS).contains(&handle.queue_offset.saturating_sub(handle.start_offset))
 }
 
-/// The request that acknowledges these deliveries of one broker, each of which it [`takes`].
+/// The request that acknowledges these deliveries of one broker, all of which are [batchable](is_batchable).
 pub(super) fn command(
     source: TopicGroup<'_>,
     broker: &str,
@@ -70,25 +70,25 @@ fn acks<'a>(TopicGroup { topic, group }: TopicGroup<'a>, handles: &[&Handle]) ->
         );
         by_check_point.entry(check_point).or_default().push(handle.queue_offset - handle.start_offset);
     }
-    let acks = by_check_point.into_iter().map(|(check_point, places)| {
+    let acks = by_check_point.into_iter().map(|(check_point, relative_offsets)| {
         let ((variant, queue_id, start_offset), (revive_queue, pop_time, invisible)) = check_point;
-        let (variant, offsets) = (variant.code(), STANDARD.encode(bits(&places)));
+        let (variant, offsets) = (variant.code(), STANDARD.encode(bit_set(&relative_offsets)));
         Ack { group, topic, variant, start_offset, queue_id, revive_queue, pop_time, invisible, offsets }
     });
     acks.collect()
 }
 
-/// A bit set of small numbers, the lowest bit first.
-fn bits(places: &[i64]) -> Vec<u8> {
-    let mut bits = Vec::new();
-    for place in places.iter().filter_map(|place| usize::try_from(*place).ok()) {
-        let byte = place / 8;
-        if bits.len() <= byte {
-            bits.resize(byte + 1, 0);
+/// A bit set with these bits set, the lowest bit of each byte first.
+fn bit_set(positions: &[i64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for position in positions.iter().filter_map(|position| usize::try_from(*position).ok()) {
+        let index = position / 8;
+        if bytes.len() <= index {
+            bytes.resize(index + 1, 0);
         }
-        bits[byte] |= 1 << (place % 8);
+        bytes[index] |= 1 << (position % 8);
     }
-    bits
+    bytes
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn deliveries_of_one_check_point_share_a_set_of_bits() {
+    fn deliveries_of_one_check_point_share_a_bit_set() {
         let handles = [
             handle("100 1700000000000 60000 3 1 b 2 100"),
             handle("100 1700000000000 60000 3 1 b 2 109"),
@@ -126,7 +126,7 @@ mod tests {
             ("100 1 60000 3 0 b 2 99", false),
             ("100 1 60000 3 0 b 2 1124", false),
         ] {
-            assert_eq!(takes(&handle(text)), together, "{text}");
+            assert_eq!(is_batchable(&handle(text)), together, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests of brokers to clients. Brokers send them on the connections by which this proxy announced its producers
+//! Requests of brokers to clients. Brokers send them on the connections over which this proxy registered its producers
 //! (Apache's `ClientManageProcessor`, `Broker2Client`).
 
 use std::time::Instant;
@@ -20,8 +20,8 @@ use crate::service::{BrokerRequest, BrokerRequests, Delivery, Reply, ServiceErro
 
 /// Producer groups of one heartbeat.
 const GROUPS_PER_HEARTBEAT: usize = 100;
-/// Calls by which brokers are told who is here, at the same time.
-const CONCURRENT: usize = 64;
+/// The most concurrent calls that register or unregister clients at brokers.
+const MAX_CONCURRENT_CALLS: usize = 64;
 
 #[async_trait]
 impl BrokerRequests for Remote {
@@ -63,8 +63,8 @@ impl Cluster {
         self.announce(&self.incoming.producers, wanted).await;
     }
 
-    /// Brokers look for the one who waits for a reply among the clients of producers. They take one client of a connection for
-    /// each group, so each of these has a group of its own.
+    /// Brokers look for the receiver of a reply among the clients of producer groups. A broker keeps only one client per
+    /// group and connection, so each requester is registered in a producer group of its own.
     async fn announce_requesters(&self, clients: &[String]) {
         if clients.is_empty() && self.incoming.requesters.lock().is_empty() {
             return;
@@ -72,7 +72,7 @@ impl Cluster {
         let masters = match self.masters().await {
             Ok(masters) => masters,
             Err(error) => {
-                tracing::debug!(%error, "brokers do not know who waits for replies here");
+                tracing::debug!(%error, "could not register at the brokers the clients that wait for replies");
                 return;
             }
         };
@@ -81,47 +81,48 @@ impl Cluster {
         self.announce(&self.incoming.requesters, masters.into_iter().map(all).collect()).await;
     }
 
-    /// Tells brokers what is here now, and what is not any more.
+    /// Registers all wanted announcements at the brokers, and unregisters those that are no longer wanted.
     async fn announce(&self, announced: &Mutex<Announced>, wanted: Announced) {
-        let before = std::mem::replace(&mut *announced.lock(), wanted.clone());
-        let gone = before.iter().flat_map(|(address, before)| {
-            let kept = wanted.get(address);
-            let gone = before.iter().filter(move |before| kept.is_none_or(|kept| !kept.contains(*before)));
-            gone.map(|Announcement { client_id, group }| {
+        let previous = std::mem::replace(&mut *announced.lock(), wanted.clone());
+        let unregistrations = previous.iter().flat_map(|(address, previous)| {
+            let wanted = wanted.get(address);
+            let removed =
+                previous.iter().filter(move |one| wanted.is_none_or(|wanted| !wanted.contains(*one)));
+            removed.map(|Announcement { client_id, group }| {
                 (address.clone(), heartbeat::unregister(client_id, group))
             })
         });
-        let here = wanted.iter().flat_map(|(address, wanted)| {
+        let registrations = wanted.iter().flat_map(|(address, wanted)| {
             let wanted = Vec::from_iter(wanted);
-            let of_clients = wanted.chunk_by(|one, next| one.client_id == next.client_id);
-            let heartbeats = of_clients.flat_map(|of_client| of_client.chunks(GROUPS_PER_HEARTBEAT));
+            let by_client = wanted.chunk_by(|one, next| one.client_id == next.client_id);
+            let heartbeats = by_client.flat_map(|of_client| of_client.chunks(GROUPS_PER_HEARTBEAT));
             let commands = heartbeats.map(|announcements| {
                 let groups: Vec<_> = announcements.iter().map(|one| one.group.as_str()).collect();
                 heartbeat::of_producers(&announcements[0].client_id, &groups)
             });
             commands.map(|command| (address.clone(), command)).collect::<Vec<_>>()
         });
-        let calls = stream::iter(gone.chain(here).collect::<Vec<_>>());
+        let calls = stream::iter(unregistrations.chain(registrations).collect::<Vec<_>>());
         let call = async |(address, command): (String, Command)| {
             if let Err(error) = self.peers.call(&address, command, self.options.lookup_timeout).await {
-                tracing::debug!(address, %error, "a broker does not know which producers are here");
+                tracing::debug!(address, %error, "could not announce clients to a broker");
             }
         };
-        calls.for_each_concurrent(CONCURRENT, call).await;
+        calls.for_each_concurrent(MAX_CONCURRENT_CALLS, call).await;
     }
 }
 
-/// A broker's request to a client; `None` for other kinds and for what can't be read.
-fn client_request(Incoming { request: command, answerer, .. }: Incoming) -> Option<BrokerRequest> {
+/// Decodes a broker's request to a client. Returns `None` if the request is unreadable or of another kind.
+fn client_request(Incoming { request: command, responder, .. }: Incoming) -> Option<BrokerRequest> {
     match command.code {
         request::CHECK_TRANSACTION_STATE => {
-            check(&command).map(|check| BrokerRequest::Check(Box::new(check)))
+            read_check(&command).map(|check| BrokerRequest::Check(Box::new(check)))
         }
         request::NOTIFY_UNSUBSCRIBE_LITE => Some(BrokerRequest::LiteUnsubscribed {
             client_id: command.text("clientId")?.to_owned(),
             lite_topic: command.text("liteTopic")?.to_owned(),
         }),
-        request::PUSH_REPLY_MESSAGE_TO_CLIENT => replies::received(&command, answerer),
+        request::PUSH_REPLY_MESSAGE_TO_CLIENT => replies::receive(&command, responder),
         code => {
             tracing::debug!(code, "ignored a broker's request of an unknown kind");
             None
@@ -129,7 +130,7 @@ fn client_request(Incoming { request: command, answerer, .. }: Incoming) -> Opti
     }
 }
 
-fn check(command: &Command) -> Option<Delivery> {
+fn read_check(command: &Command) -> Option<Delivery> {
     let half = HalfMessage {
         broker: command.text("bname")?.to_owned(),
         table_offset: command.number("tranStateTableOffset")?,
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_can_not_be_read_are_ignored() {
+    fn unreadable_requests_are_ignored() {
         for code in [request::CHECK_TRANSACTION_STATE, request::PUSH_REPLY_MESSAGE_TO_CLIENT, 40] {
             assert!(client_request(Incoming::of(Command::request(code))).is_none(), "{code}");
         }

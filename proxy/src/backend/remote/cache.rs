@@ -1,3 +1,5 @@
+//! A cache of looked-up values, such as routes and configurations.
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -7,21 +9,22 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 
-/// How long values are used.
+/// How long cached values are used.
 #[derive(Clone, Copy)]
 pub(super) struct Freshness {
-    /// After this, an entry is refreshed in the background. The old one is used meanwhile, unless it is twice this old:
-    /// then the caller waits for the new one.
+    /// The age from which a value is refreshed in the background. Callers get the old value until it is twice this old;
+    /// then they wait for the new one.
     pub(super) refresh: Duration,
-    /// The same for entries that are doubted, and for the absence of something: short, since users create it and try
+    /// The same for stale entries and for keys without a value. It is short, because users create what is missing and try
     /// again.
     pub(super) absent: Duration,
-    /// After this without use, an entry is forgotten.
+    /// The time without use after which an entry is removed.
     pub(super) idle: Duration,
 }
 
-/// Looked-up values by key. One lookup at a time runs for each key, however many callers wait. If a lookup fails, the old
-/// value is kept. `None` means surely absent. Keys come from clients: the number of entries is bounded.
+/// Looked-up values by key. At most one lookup runs per key; all callers share it. If a lookup fails, the old value stays
+/// in use. The value `None` means that the key certainly has none. Clients choose the keys, so the number of entries is
+/// bounded.
 pub(super) struct Cache<V, E> {
     freshness: Freshness,
     entries: Mutex<Entries<V, E>>,
@@ -31,27 +34,28 @@ struct Entries<V, E> {
     by_key: HashMap<String, Entry<V, E>>,
     /// The number of the next entry.
     next: u64,
-    swept: Instant,
+    last_sweep: Instant,
 }
 
 type Lookup<V, E> = Result<Option<V>, E>;
-type Running<V, E> = Shared<BoxFuture<'static, Lookup<V, E>>>;
+type RunningLookup<V, E> = Shared<BoxFuture<'static, Lookup<V, E>>>;
 
-/// Entries at most. Beyond, those that were not used lately are forgotten.
+/// The most entries. When it is reached, the least recently used ones are removed.
 const MAX_ENTRIES: usize = 20_000;
 
 struct Entry<V, E> {
-    /// Distinguishes it from a forgotten entry of the same key, whose lookup may still be running.
+    /// Distinguishes the entry from a removed one of the same key, whose lookup may still be running.
     number: u64,
-    known: Option<Known<V>>,
-    /// Whether the value turned out to be wrong.
-    doubted: bool,
-    running: Option<Running<V, E>>,
-    used: Instant,
+    /// The result of the last successful lookup.
+    cached: Option<Cached<V>>,
+    /// Whether the value has turned out to be outdated.
+    is_stale: bool,
+    running: Option<RunningLookup<V, E>>,
+    last_use: Instant,
 }
 
 #[derive(Clone)]
-struct Known<V> {
+struct Cached<V> {
     value: Option<V>,
     since: Instant,
 }
@@ -62,12 +66,12 @@ where
     E: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(freshness: Freshness) -> Arc<Self> {
-        let entries = Entries { by_key: HashMap::new(), next: 0, swept: Instant::now() };
+        let entries = Entries { by_key: HashMap::new(), next: 0, last_sweep: Instant::now() };
         Arc::new(Self { freshness, entries: Mutex::new(entries) })
     }
 
-    /// The value of a key, looked up if it is unknown or old. A lookup goes on even if its first caller gives up, for the
-    /// others that wait.
+    /// Returns the value of a key, looking it up if it is not cached or too old. A lookup continues if the caller that
+    /// started it is cancelled, because other callers may wait for it.
     pub(super) async fn get<F>(self: &Arc<Self>, key: &str, look_up: impl FnOnce() -> F) -> Lookup<V, E>
     where
         F: Future<Output = Lookup<V, E>> + Send + 'static,
@@ -76,29 +80,29 @@ where
             let mut entries = self.entries.lock();
             let now = Instant::now();
             if !entries.by_key.contains_key(key) {
-                self.sweep(&mut entries, now);
-                make_room(&mut entries);
+                self.remove_idle(&mut entries, now);
+                evict(&mut entries);
             }
             let Entries { by_key, next, .. } = &mut *entries;
             let entry = by_key.entry(key.to_owned()).or_insert_with(|| {
                 *next += 1;
-                Entry { number: *next, known: None, doubted: false, running: None, used: now }
+                Entry { number: *next, cached: None, is_stale: false, running: None, last_use: now }
             });
-            entry.used = now;
-            let known = entry.known.clone();
-            if let Some(Known { value, since }) = &known
-                && now - *since < self.lifetime(value.is_some() && !entry.doubted)
+            entry.last_use = now;
+            let cached = entry.cached.clone();
+            if let Some(Cached { value, since }) = &cached
+                && now - *since < self.lifetime(value.is_some() && !entry.is_stale)
             {
                 return Ok(value.clone());
             }
             let number = entry.number;
             let running = entry.running.get_or_insert_with(|| self.start(key, number, look_up())).clone();
-            match known {
-                Some(Known { value: Some(value), since }) if now - since < 2 * self.freshness.refresh => {
+            match cached {
+                Some(Cached { value: Some(value), since }) if now - since < 2 * self.freshness.refresh => {
                     return Ok(Some(value));
                 }
-                // What was absent may exist now.
-                known => (running, known.and_then(|known| known.value)),
+                // A value that was absent may exist now, so the caller waits for the lookup.
+                cached => (running, cached.and_then(|cached| cached.value)),
             }
         };
         match (running.await, fallback) {
@@ -107,34 +111,34 @@ where
         }
     }
 
-    /// Forgets unused entries from time to time.
-    fn sweep(&self, entries: &mut Entries<V, E>, now: Instant) {
-        if now - entries.swept < self.freshness.refresh {
+    /// Removes idle entries, at most once per `refresh` interval.
+    fn remove_idle(&self, entries: &mut Entries<V, E>, now: Instant) {
+        if now - entries.last_sweep < self.freshness.refresh {
             return;
         }
-        entries.swept = now;
+        entries.last_sweep = now;
         entries.by_key.retain(|_, entry| {
-            let exists = matches!(entry.known, Some(Known { value: Some(_), .. }));
-            let kept = if exists { self.freshness.idle } else { self.freshness.absent };
-            now - entry.used < kept || entry.running.is_some()
+            let exists = matches!(entry.cached, Some(Cached { value: Some(_), .. }));
+            let max_idle = if exists { self.freshness.idle } else { self.freshness.absent };
+            now - entry.last_use < max_idle || entry.running.is_some()
         });
     }
 
-    /// Forgets a value: the next `get` looks it up.
+    /// Removes a value. The next `get` looks it up.
     pub(super) fn forget(&self, key: &str) {
         self.entries.lock().by_key.remove(key);
     }
 
-    /// Refreshes these values soon. They are used until then.
-    pub(super) fn doubt(&self, which: impl Fn(&V) -> bool) {
+    /// Marks these values as stale: they are refreshed soon, and used until then.
+    pub(super) fn mark_stale(&self, which: impl Fn(&V) -> bool) {
         for entry in self.entries.lock().by_key.values_mut() {
-            let known = entry.known.as_ref().and_then(|known| known.value.as_ref());
-            entry.doubted |= known.is_some_and(&which);
+            let value = entry.cached.as_ref().and_then(|cached| cached.value.as_ref());
+            entry.is_stale |= value.is_some_and(&which);
         }
     }
 
-    fn lifetime(&self, trusted: bool) -> Duration {
-        if trusted { self.freshness.refresh } else { self.freshness.absent }
+    fn lifetime(&self, is_current: bool) -> Duration {
+        if is_current { self.freshness.refresh } else { self.freshness.absent }
     }
 
     fn start(
@@ -142,7 +146,7 @@ where
         key: &str,
         number: u64,
         lookup: impl Future<Output = Lookup<V, E>> + Send + 'static,
-    ) -> Running<V, E> {
+    ) -> RunningLookup<V, E> {
         let (cache, key) = (self.clone(), key.to_owned());
         let running = async move {
             let result = lookup.await;
@@ -151,13 +155,13 @@ where
                 entry.running = None;
                 match &result {
                     Ok(value) => {
-                        entry.known = Some(Known { value: value.clone(), since: Instant::now() });
-                        entry.doubted = false;
+                        entry.cached = Some(Cached { value: value.clone(), since: Instant::now() });
+                        entry.is_stale = false;
                     }
-                    // The lookup failed: the old value is used until the next try.
+                    // The old value is used until the next attempt.
                     Err(_) => {
-                        if let Some(known) = &mut entry.known {
-                            known.since = Instant::now();
+                        if let Some(cached) = &mut entry.cached {
+                            cached.since = Instant::now();
                         }
                     }
                 }
@@ -170,20 +174,20 @@ where
     }
 }
 
-/// Forgets at least half of the entries if there are too many: first what is absent, then what was not used lately.
-fn make_room<V, E>(entries: &mut Entries<V, E>) {
+/// If there are too many entries, removes those without a value, and then the less recently used half if still needed.
+fn evict<V, E>(entries: &mut Entries<V, E>) {
     let by_key = &mut entries.by_key;
     if by_key.len() < MAX_ENTRIES {
         return;
     }
-    let exists = |entry: &Entry<V, E>| matches!(entry.known, Some(Known { value: Some(_), .. }));
+    let exists = |entry: &Entry<V, E>| matches!(entry.cached, Some(Cached { value: Some(_), .. }));
     by_key.retain(|_, entry| entry.running.is_some() || exists(entry));
-    let mut used: Vec<_> = by_key.values().map(|entry| entry.used).collect();
-    if used.len() > MAX_ENTRIES / 2 {
-        let middle = used.len() / 2;
-        let (_, median, _) = used.select_nth_unstable(middle);
+    let mut last_uses: Vec<_> = by_key.values().map(|entry| entry.last_use).collect();
+    if last_uses.len() > MAX_ENTRIES / 2 {
+        let middle = last_uses.len() / 2;
+        let (_, median, _) = last_uses.select_nth_unstable(middle);
         let median = *median;
-        by_key.retain(|_, entry| entry.running.is_some() || entry.used > median);
+        by_key.retain(|_, entry| entry.running.is_some() || entry.last_use > median);
     }
 }
 
@@ -193,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    const OLD_AT_ONCE: Freshness =
+    const EXPIRES_AT_ONCE: Freshness =
         Freshness { refresh: Duration::ZERO, absent: Duration::ZERO, idle: Duration::from_secs(60) };
     const LASTING: Freshness = Freshness {
         refresh: Duration::from_secs(60),
@@ -202,45 +206,45 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn many_callers_share_a_lookup() {
+    async fn concurrent_callers_share_a_lookup() {
         let cache = Cache::<u32, ()>::new(LASTING);
-        let asked = Arc::new(AtomicU32::new(0));
-        let ask = || {
-            let asked = asked.clone();
+        let lookups = Arc::new(AtomicU32::new(0));
+        let look_up = || {
+            let lookups = lookups.clone();
             async move {
                 tokio::task::yield_now().await;
-                Ok(Some(asked.fetch_add(1, Ordering::Relaxed)))
+                Ok(Some(lookups.fetch_add(1, Ordering::Relaxed)))
             }
         };
-        let answers = futures::future::join_all((0..20).map(|_| cache.get("k", ask))).await;
-        assert!(answers.iter().all(|answer| *answer == Ok(Some(0))));
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        let values = futures::future::join_all((0..20).map(|_| cache.get("k", look_up))).await;
+        assert!(values.iter().all(|value| *value == Ok(Some(0))));
+        assert_eq!(lookups.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
-    async fn a_caller_that_gives_up_does_not_stop_the_lookup_of_others() {
+    async fn a_lookup_continues_when_its_first_caller_is_cancelled() {
         let cache = Cache::<u32, ()>::new(LASTING);
-        let (say, said) = tokio::sync::oneshot::channel();
-        let mut first = Box::pin(cache.get("k", || async { Ok(Some(said.await.unwrap())) }));
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let mut first = Box::pin(cache.get("k", || async { Ok(Some(answered.await.unwrap())) }));
         assert!(futures::poll!(&mut first).is_pending());
         let second = tokio::spawn({
             let cache = cache.clone();
             async move { cache.get("k", || async { Ok(Some(0)) }).await }
         });
         drop(first);
-        say.send(7).unwrap();
+        answer.send(7).unwrap();
         assert_eq!(second.await.unwrap(), Ok(Some(7)));
     }
 
     #[tokio::test]
-    async fn a_doubted_value_is_used_until_there_is_another() {
+    async fn a_stale_value_is_used_until_it_is_refreshed() {
         let cache = Cache::<u32, &str>::new(Freshness { absent: Duration::ZERO, ..LASTING });
         assert_eq!(cache.get("k", || async { Ok(Some(1)) }).await, Ok(Some(1)));
-        cache.doubt(|value| *value == 7);
+        cache.mark_stale(|value| *value == 7);
         assert_eq!(cache.get("k", || async { Ok(Some(2)) }).await, Ok(Some(1)));
         tokio::task::yield_now().await;
         assert_eq!(cache.get("k", || async { Ok(Some(3)) }).await, Ok(Some(1)));
-        cache.doubt(|value| *value == 1);
+        cache.mark_stale(|value| *value == 1);
         assert_eq!(cache.get("k", || async { Err("down") }).await, Ok(Some(1)));
         tokio::task::yield_now().await;
         assert_eq!(cache.get("k", || async { Ok(Some(4)) }).await, Ok(Some(1)));
@@ -249,25 +253,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lookup_that_ends_after_its_entry_was_forgotten_is_not_kept() {
+    async fn the_result_of_a_lookup_is_dropped_if_its_entry_was_forgotten() {
         let cache = Cache::<u32, ()>::new(LASTING);
-        let (say, said) = tokio::sync::oneshot::channel();
-        let mut old = Box::pin(cache.get("k", || async { Ok(Some(said.await.unwrap())) }));
+        let (answer_old, old_answered) = tokio::sync::oneshot::channel();
+        let mut old = Box::pin(cache.get("k", || async { Ok(Some(old_answered.await.unwrap())) }));
         assert!(futures::poll!(&mut old).is_pending());
         cache.forget("k");
-        let (say_anew, said_anew) = tokio::sync::oneshot::channel();
-        let mut new = Box::pin(cache.get("k", || async { Ok(Some(said_anew.await.unwrap())) }));
+        let (answer_new, new_answered) = tokio::sync::oneshot::channel();
+        let mut new = Box::pin(cache.get("k", || async { Ok(Some(new_answered.await.unwrap())) }));
         assert!(futures::poll!(&mut new).is_pending());
-        say.send(1).unwrap();
+        answer_old.send(1).unwrap();
         assert_eq!(old.await, Ok(Some(1)));
-        say_anew.send(2).unwrap();
+        answer_new.send(2).unwrap();
         assert_eq!(new.await, Ok(Some(2)));
         assert_eq!(cache.get("k", || async { Ok(Some(3)) }).await, Ok(Some(2)));
     }
 
     #[tokio::test]
-    async fn a_value_that_was_not_used_for_long_is_looked_up_again() {
-        let cache = Cache::<u32, &str>::new(OLD_AT_ONCE);
+    async fn an_old_value_is_looked_up_again_and_used_if_that_fails() {
+        let cache = Cache::<u32, &str>::new(EXPIRES_AT_ONCE);
         assert_eq!(cache.get("k", || async { Ok(Some(1)) }).await, Ok(Some(1)));
         assert_eq!(cache.get("k", || async { Ok(Some(2)) }).await, Ok(Some(2)));
         for _ in 0..2 {
@@ -276,8 +280,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn absent_keys_are_soon_forgotten() {
-        let cache = Cache::<u32, ()>::new(OLD_AT_ONCE);
+    async fn absent_keys_are_soon_removed() {
+        let cache = Cache::<u32, ()>::new(EXPIRES_AT_ONCE);
         for key in ["a", "b", "c"] {
             assert_eq!(cache.get(key, || async { Ok(None) }).await, Ok(None));
         }
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_names_do_not_fill_it() {
+    async fn the_number_of_entries_is_bounded() {
         for value in [None, Some(1)] {
             let cache = Cache::<u32, ()>::new(LASTING);
             for number in 0..=MAX_ENTRIES {
@@ -297,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_absent_key_is_looked_up_again() {
-        let cache = Cache::<u32, ()>::new(OLD_AT_ONCE);
+        let cache = Cache::<u32, ()>::new(EXPIRES_AT_ONCE);
         assert_eq!(cache.get("k", || async { Ok(None) }).await, Ok(None));
         assert_eq!(cache.get("k", || async { Ok(Some(2)) }).await, Ok(Some(2)));
     }

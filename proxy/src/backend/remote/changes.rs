@@ -1,5 +1,5 @@
-//! Changes of single settings. Brokers know only whole configurations: what a change does not name is sent back as each
-//! master has it.
+//! Changes of single settings of topics and groups. Brokers accept only complete configurations, so each master's own
+//! values are sent back for settings that a change leaves alone.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::answer::success;
 use super::cluster::{Cluster, no_route};
 use super::config::{self, BrokerGroup, BrokerTopic, BrokerTopicRest};
-use super::metadata::{MASTER_TIMEOUT, check_group, done, get_topic_config, parse, topic_command};
+use super::metadata::{MASTER_TIMEOUT, check_group, check_success, get_topic_config, parse, topic_command};
 use crate::remoting::{Command, request, response};
 use crate::service::{Change, GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
 
@@ -15,8 +15,8 @@ impl Cluster {
     /// Changes a topic on each master that has it.
     ///
     /// # Errors
-    /// `TopicNotFound` if none has it, what `change` returns, what brokers refuse. If the change is refused, no master is
-    /// changed.
+    /// `TopicNotFound` if no master has it, any error of `change`, and the brokers' refusals. If `change` returns an error,
+    /// no master is changed.
     pub(super) async fn change_topic(
         &self,
         name: &str,
@@ -56,7 +56,7 @@ impl Cluster {
         }
         let mut changes = Vec::new();
         for address in self.masters().await? {
-            // Asking for a single group would create it on brokers that may.
+            // Brokers with auto-creation of groups would create a group that is fetched alone, so all groups are listed.
             let list = Command::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
             let answer = success(self.peers.call(&address, list, MASTER_TIMEOUT).await?)?;
             let Some(present) = parse::<Table>(&answer)?.subscription_group_table.remove(name) else {
@@ -81,7 +81,7 @@ impl Cluster {
 
     async fn write(&self, changes: Vec<(String, Command)>) -> Result<(), ServiceError> {
         for (address, command) in changes {
-            done(self.peers.call(&address, command, MASTER_TIMEOUT).await?)?;
+            check_success(self.peers.call(&address, command, MASTER_TIMEOUT).await?)?;
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::backend::remote::scripted;
 
-    /// A cluster of one broker with this topic and this group, and what is written to it.
+    /// A cluster of one broker with the topic `t` and the group `g`, and the commands that change them.
     async fn cluster() -> (Cluster, Arc<Mutex<Vec<Command>>>) {
         let written = Arc::new(Mutex::new(Vec::new()));
         let log = written.clone();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_change_of_a_topic_does_not_name_stays() {
+    async fn a_change_of_a_topic_keeps_the_other_settings() {
         let (cluster, written) = cluster().await;
         let wider: Change<TopicConfig> =
             Arc::new(|topic| Ok(TopicConfig { read_queues: 9, ..topic.clone() }));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_change_of_a_group_does_not_name_stays() {
+    async fn a_change_of_a_group_keeps_the_other_settings() {
         let (cluster, written) = cluster().await;
         let change: Change<GroupConfig> = Arc::new(|group| Ok(GroupConfig { fifo: true, ..group.clone() }));
         cluster.change_group("g", &change).await.unwrap();

@@ -1,57 +1,60 @@
+//! Avoids brokers that fail or answer slowly.
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Which brokers to avoid. A broker that fails or answers slowly is avoided for a while: the slower the answer, the longer
-/// (the steps of Apache's `MQFaultStrategy`).
+/// Decides which brokers to avoid. A broker that fails or answers slowly is avoided for a while. The slower the answer,
+/// the longer it is avoided; the steps are those of Apache's `MQFaultStrategy`.
 #[derive(Default)]
 pub(super) struct CircuitBreaker {
     avoided_until: Mutex<HashMap<String, Instant>>,
 }
 
-/// From which latency on a broker is avoided, and for how long.
-const STEPS: [(Duration, Duration); 5] = [
+/// (latency from which a broker is avoided, for how long), the slowest first.
+const LATENCY_STEPS: [(Duration, Duration); 5] = [
     (Duration::from_millis(15_000), Duration::from_secs(30)),
     (Duration::from_millis(5_000), Duration::from_secs(10)),
     (Duration::from_millis(3_000), Duration::from_secs(6)),
     (Duration::from_millis(1_800), Duration::from_secs(5)),
     (Duration::from_millis(550), Duration::from_secs(2)),
 ];
-const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How long a broker is avoided after a failure.
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
 impl CircuitBreaker {
-    /// Notes that a broker answered, and how long it took.
+    /// Records an answer of a broker, and how long it took.
     pub(super) fn answered(&self, broker: &str, took: Duration) {
-        let away = STEPS.iter().find(|(latency, _)| took >= *latency).map(|(_, away)| *away);
-        let mut out = self.avoided_until.lock();
-        match away {
-            Some(away) => drop(out.insert(broker.to_owned(), Instant::now() + away)),
-            None if out.is_empty() => {}
-            None => drop(out.remove(broker)),
+        let pause = LATENCY_STEPS.iter().find(|(latency, _)| took >= *latency).map(|(_, pause)| *pause);
+        let mut avoided = self.avoided_until.lock();
+        match pause {
+            Some(pause) => drop(avoided.insert(broker.to_owned(), Instant::now() + pause)),
+            None if avoided.is_empty() => {}
+            None => drop(avoided.remove(broker)),
         }
     }
 
-    /// Notes that a broker could not be called, did not answer, or refuses everything now. Returns whether it was not
-    /// avoided before.
+    /// Records that a broker could not be called, did not answer, or refuses all requests now. Returns true if the
+    /// broker was not already being avoided.
     pub(super) fn failed(&self, broker: &str) -> bool {
         let now = Instant::now();
-        let before = self.avoided_until.lock().insert(broker.to_owned(), now + AFTER_FAILURE);
-        before.is_none_or(|until| until <= now)
+        let previous = self.avoided_until.lock().insert(broker.to_owned(), now + FAILURE_PAUSE);
+        previous.is_none_or(|until| until <= now)
     }
 
-    /// Whether to call a broker now. Once the time of an avoided broker is over, one request tries it, and the others
-    /// follow when that is answered.
+    /// Whether a broker may be called now. When its pause ends, one request probes the broker; the others follow once the
+    /// probe is answered.
     pub(super) fn allows(&self, broker: &str) -> bool {
-        let mut out = self.avoided_until.lock();
-        if out.is_empty() {
+        let mut avoided = self.avoided_until.lock();
+        if avoided.is_empty() {
             return true;
         }
         let now = Instant::now();
-        match out.get_mut(broker) {
+        match avoided.get_mut(broker) {
             Some(until) if now < *until => false,
             Some(until) => {
-                *until = now + AFTER_FAILURE;
+                *until = now + FAILURE_PAUSE;
                 true
             }
             None => true,
@@ -77,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn one_request_tries_a_broker_whose_time_is_over() {
+    fn one_request_probes_a_broker_when_its_pause_ends() {
         let breaker = CircuitBreaker::default();
         breaker.failed("a");
         breaker.avoided_until.lock().insert("a".to_owned(), Instant::now());

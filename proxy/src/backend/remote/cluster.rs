@@ -1,3 +1,5 @@
+//! One cluster of brokers: finds routes and masters, and calls brokers.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use super::round_robin::RoundRobin;
 use super::topology::{Broker, BrokerAddress, TopicRoute};
 use crate::remoting::Command;
 use crate::remoting::sign::Signer;
-use crate::service::{BrokerOf, ServiceError, ServiceErrorKind};
+use crate::service::{BrokerInfo, ServiceError, ServiceErrorKind};
 
 /// How a cluster is reached.
 pub(super) struct ClusterOptions {
@@ -24,33 +26,35 @@ pub(super) struct ClusterOptions {
     pub(super) name_servers: String,
     /// The cluster's name in its brokers' configuration.
     pub(super) name: String,
-    /// TLS, if the brokers ask for it.
+    /// The TLS settings; `None` for plain TCP.
     pub(super) tls: Option<TlsConnector>,
     /// Signs requests, if the brokers authenticate clients.
     pub(super) signer: Option<Signer>,
-    /// How long connecting may take.
+    /// The timeout for connecting.
     pub(super) connect_timeout: Duration,
-    /// How long a call to a name server, or one about configuration, may take.
+    /// The timeout of a call to a name server, and of a call about configuration.
     pub(super) lookup_timeout: Duration,
-    /// How long a broker may take to store or settle, or to answer a receive beyond its wait.
+    /// The timeout for storing and settling messages. A receive may take this long in addition to its wait.
     pub(super) call_timeout: Duration,
 }
 
-/// One cluster of brokers behind its name servers: connections, routes, and which brokers to avoid.
+/// One cluster of brokers with its name servers: connections, routes, and the brokers to avoid.
 pub(super) struct Cluster {
     pub(super) options: ClusterOptions,
     pub(super) peers: Arc<Peers>,
-    /// Separate from `receives`: a broker that stores no messages may still deliver some.
+    /// The rotation among brokers for sends. Separate from `receives`: a broker that stores no messages may still deliver
+    /// some.
     pub(super) sends: RoundRobin,
+    /// The rotation among brokers for receives.
     pub(super) receives: RoundRobin,
-    /// What the brokers request of clients.
+    /// The brokers' requests to clients.
     pub(super) incoming: IncomingRequests,
     name_servers: Arc<NameServers>,
     routes: Arc<Cache<Arc<TopicRoute>, LookupError>>,
 }
 
-/// How long routes and configurations are used. They are refreshed as often as by Apache's proxy, but what is absent is
-/// asked for again after a second, because users create a topic and try again.
+/// How long routes and configurations are cached. They are refreshed as often as by Apache's proxy. A missing topic is
+/// looked up again after a second, because users create it and try again.
 pub(super) const FRESHNESS: Freshness = Freshness {
     refresh: Duration::from_secs(20),
     absent: Duration::from_secs(1),
@@ -76,27 +80,30 @@ impl Cluster {
         }
     }
 
-    /// A topic's route; `None` if it surely has none.
+    /// A topic's route; `None` if the topic certainly has no route.
     pub(super) async fn find_route(&self, topic: &str) -> Result<Option<Arc<TopicRoute>>, LookupError> {
         let (servers, name) = (self.name_servers.clone(), topic.to_owned());
         self.routes.get(topic, || async move { Ok(servers.route(&name).await?.map(Arc::new)) }).await
     }
 
-    /// Every broker.
-    pub(super) async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+    /// All brokers that the name servers know.
+    pub(super) async fn brokers(&self) -> Result<Vec<BrokerInfo>, ServiceError> {
         Ok(self.name_servers.brokers().await?)
     }
 
-    /// A topic's route, which must exist.
+    /// A topic's route.
+    ///
+    /// # Errors
+    /// `TopicNotFound` if the topic has no route.
     pub(super) async fn route(&self, topic: &str) -> Result<Arc<TopicRoute>, ServiceError> {
         self.find_route(topic).await?.ok_or_else(|| no_route(topic))
     }
 
-    /// A broker's master. Brokers register a topic of their own name, whose route names it even after other topics have
-    /// moved away from the broker.
+    /// A broker's master. Each broker registers a topic of its own name, so the broker is found even after all other
+    /// topics have moved away from it.
     ///
-    /// The name comes from sealed coordinates, so the broker has existed: if the name servers don't know it, it is
-    /// unavailable, and the request is not to blame.
+    /// The name comes from sealed coordinates, so the broker has existed. If the name servers don't know it, the error is
+    /// therefore `Unavailable` and not an invalid request.
     pub(super) async fn master(&self, broker: &str) -> Result<BrokerAddress, ServiceError> {
         let route = self.find_route(broker).await?;
         let address = route.as_ref().and_then(|route| route.broker(broker)?.master());
@@ -106,14 +113,14 @@ impl Cluster {
         Ok(BrokerAddress { name: broker.to_owned(), address: address.to_owned() })
     }
 
-    /// Every master of the cluster. Brokers register a topic of their cluster's name.
+    /// The addresses of all masters of the cluster. Brokers register a topic of their cluster's name.
     pub(super) async fn masters(&self) -> Result<Vec<String>, ServiceError> {
         let name = &self.options.name;
         let route = self.find_route(name).await?;
         let brokers = route.iter().flat_map(|route| &route.brokers);
         let masters: Vec<_> = brokers.filter_map(Broker::master).map(str::to_owned).collect();
         if masters.is_empty() {
-            // Not an answer to whether something exists.
+            // Without masters it is unknown whether a topic or group exists, so this is not a "not found" error.
             let message =
                 format!("the name servers know no master of cluster {name} (`cluster` in the configuration)");
             return Err(ServiceError::new(ServiceErrorKind::Unavailable, message));
@@ -121,7 +128,7 @@ impl Cluster {
         Ok(masters)
     }
 
-    /// Checks that a name server knows brokers, and that one of them serves this proxy. Does not use caches.
+    /// Checks that a name server knows the cluster's brokers, and that one of them answers this proxy. Bypasses the caches.
     pub(super) async fn ready(&self) -> Result<(), ServiceError> {
         let unavailable = |message: String| ServiceError::new(ServiceErrorKind::Unavailable, message);
         let name = &self.options.name;
@@ -132,10 +139,14 @@ impl Cluster {
             let answer = self.peers.call(address, heartbeat::empty(), self.options.lookup_timeout).await;
             match answer.map_err(ServiceError::from).and_then(success) {
                 Ok(_) => return Ok(()),
-                Err(error) => failed = Some(format!("no broker of {name} serves: {address}: {error}")),
+                Err(error) => {
+                    failed = Some(format!("no broker of cluster {name} can be used; {address}: {error}"));
+                }
             }
         }
-        Err(unavailable(failed.unwrap_or_else(|| format!("the name servers know no broker of {name}"))))
+        Err(unavailable(
+            failed.unwrap_or_else(|| format!("the name servers know no broker of cluster {name}")),
+        ))
     }
 
     /// Removes a topic from every name server.
@@ -143,7 +154,7 @@ impl Cluster {
         self.name_servers.forget_topic(topic, &self.options.name).await
     }
 
-    /// Calls a broker. If it is to blame for a failure, other requests avoid it for a while.
+    /// Calls a broker. If the broker is at fault for a failure, other requests avoid it for a while.
     pub(super) async fn call(
         &self,
         broker: &BrokerAddress,
@@ -152,13 +163,13 @@ impl Cluster {
     ) -> Result<Command, CallError> {
         let answer = self.peers.call(&broker.address, command, within).await;
         answer.inspect_err(|error| {
-            if error.blames_peer() {
-                self.leave_out(&broker.name, &[&self.sends, &self.receives], error);
+            if error.is_peer_fault() {
+                self.avoid(&broker.name, &[&self.sends, &self.receives], error);
             }
         })
     }
 
-    /// Calls a broker's master. The answer is awaited as long as storing and settling may take.
+    /// Calls a broker's master, with the timeout for storing and settling.
     pub(super) async fn call_master(
         &self,
         broker: &str,
@@ -168,27 +179,27 @@ impl Cluster {
         Ok(self.call(&self.master(broker).await?, command, self.time_left(deadline)).await?)
     }
 
-    /// How long to wait for a broker that stores or settles something.
+    /// The timeout of a call that stores or settles something before this deadline.
     pub(super) fn time_left(&self, deadline: Instant) -> Duration {
         deadline.saturating_duration_since(Instant::now()).min(self.options.call_timeout)
     }
 
     /// Avoids a broker in these rotations until it answers, and looks up its routes again.
-    pub(super) fn leave_out(&self, broker: &str, turns: &[&RoundRobin], error: &dyn fmt::Display) {
-        // No short-circuit: each must be told.
-        let news = turns.iter().filter(|turns| turns.breaker.failed(broker)).count();
-        if news > 0 {
-            tracing::warn!(broker, %error, "a broker is avoided until it answers");
-            self.doubt_broker(broker);
+    pub(super) fn avoid(&self, broker: &str, rotations: &[&RoundRobin], error: &dyn fmt::Display) {
+        // Counts instead of stopping at the first, because every breaker must record the failure.
+        let newly_avoided = rotations.iter().filter(|rotation| rotation.breaker.failed(broker)).count();
+        if newly_avoided > 0 {
+            tracing::warn!(broker, %error, "avoiding a broker until it answers");
+            self.mark_routes_stale(broker);
         }
     }
 
-    /// Refreshes the routes that name a broker soon. They are used until then.
-    pub(super) fn doubt_broker(&self, broker: &str) {
-        self.routes.doubt(|route| route.broker(broker).is_some());
+    /// Marks the routes that contain a broker as stale: they are refreshed soon, and used until then.
+    pub(super) fn mark_routes_stale(&self, broker: &str) {
+        self.routes.mark_stale(|route| route.broker(broker).is_some());
     }
 
-    /// Forgets a route that was just changed.
+    /// Removes a route from the cache, after the topic was changed.
     pub(super) fn forget_route(&self, topic: &str) {
         self.routes.forget(topic);
     }

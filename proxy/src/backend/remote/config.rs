@@ -1,4 +1,5 @@
-//! Topic and group configurations in the brokers' JSON (Apache's `TopicConfig`, `SubscriptionGroupConfig`).
+//! Conversion of topic and group configurations from and to the brokers' JSON (Apache's `TopicConfig`,
+//! `SubscriptionGroupConfig`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(super) struct BrokerTopic {
     write_queue_nums: i32,
 }
 
-/// What else a topic has in the brokers' JSON. A change leaves it as it is.
+/// The settings of a topic in the brokers' JSON that this proxy does not change.
 #[derive(Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct BrokerTopicRest {
@@ -52,7 +53,7 @@ impl From<BrokerTopic> for TopicConfig {
             write_queues: topic.write_queue_nums,
             permission: names::permission_of(topic.perm),
             lite_expiration: minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
-            // Brokers keep all topics alike.
+            // Brokers have no retention per topic.
             retention: None,
             retention_bytes: None,
         }
@@ -63,10 +64,11 @@ fn kind_of(name: &str) -> TopicKind {
     names::kind_named(name).unwrap_or(TopicKind::Unspecified)
 }
 
-/// The attributes that give a topic its type, and tell when its lite topics expire.
+/// The attributes of a topic in the form of brokers: its type, and when its lite topics expire. Empty for a topic that
+/// declares no type.
 ///
 /// # Errors
-/// What brokers can't do.
+/// An expiration that brokers don't support.
 pub(super) fn topic_attributes(topic: &TopicConfig) -> Result<String, String> {
     if topic.kind == TopicKind::Undeclared {
         return Ok(String::new());
@@ -78,12 +80,12 @@ pub(super) fn topic_attributes(topic: &TopicConfig) -> Result<String, String> {
     let minutes = match topic.lite_expiration {
         None => "-1".to_owned(),
         Some(expiration) if expiration.as_millis() % 60_000 == 0 => (expiration.as_secs() / 60).to_string(),
-        Some(_) => return Err("brokers support only whole minutes until lite topics expire".to_owned()),
+        Some(_) => return Err("the expiration of lite topics must be whole minutes on brokers".to_owned()),
     };
     Ok(format!("{kind},+{LITE_EXPIRATION}={minutes}"))
 }
 
-/// A group as brokers tell it.
+/// A group in the brokers' JSON.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BrokerGroup {
@@ -146,20 +148,20 @@ impl From<BrokerGroup> for GroupConfig {
             fifo: group.consume_message_orderly,
             consume: group.consume_enable,
             max_retries: group.retry_max_times,
-            retry: group.group_retry_policy.map_or_else(RetryPolicy::default, policy),
+            retry: group.group_retry_policy.map_or_else(RetryPolicy::default, retry_policy),
             lite_bind_topic: attributes.get(LITE_BIND_TOPIC).cloned(),
             lite_quota: attributes
                 .get(LITE_QUOTA)
                 .and_then(|quota| quota.parse().ok())
                 .unwrap_or(GroupConfig::DEFAULT_LITE_QUOTA),
             lite_exclusive: attributes.get(LITE_MODEL).is_some_and(|model| model == EXCLUSIVE),
-            // Brokers know no other.
+            // Brokers have no such setting.
             start: GroupStart::Default,
         }
     }
 }
 
-fn policy(policy: BrokerRetryPolicy) -> RetryPolicy {
+fn retry_policy(policy: BrokerRetryPolicy) -> RetryPolicy {
     if policy.kind == "EXPONENTIAL" {
         let Exponential { initial, max, multiplier } = policy.exponential_retry_policy.unwrap_or_default();
         let (initial, max) = (Duration::from_millis(initial), Duration::from_millis(max));
@@ -173,15 +175,15 @@ fn policy(policy: BrokerRetryPolicy) -> RetryPolicy {
     }
 }
 
-/// A group in the form brokers take.
+/// The JSON with which brokers create or change a group.
 pub(super) fn group_body(group: &GroupConfig) -> Value {
-    let mut body = group_json::of(group);
+    let mut body = group_json::to_json(group);
     let attributes = group_json::attributes(group).into_iter();
     body["attributes"] = attributes.map(|(key, value)| (format!("+{key}"), Value::String(value))).collect();
     body
 }
 
-/// What a broker has of a group, with a changed configuration.
+/// The JSON that changes a group to this configuration, and keeps all other settings that the broker has for it.
 pub(super) fn changed_group_body(present: Value, group: &GroupConfig) -> Value {
     const CHANGED: [&str; 5] =
         ["consumeEnable", "consumeMessageOrderly", "retryMaxTimes", "groupRetryPolicy", "attributes"];
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lite_group_and_a_lite_topic_have_comes_back() {
+    fn settings_of_lite_groups_and_lite_topics_are_read_and_written() {
         let body = r#"{"attributes":{"lite.bind.topic":"t","lite.sub.model":"Exclusive"},"groupName":"g"}"#;
         let group: GroupConfig = serde_json::from_str::<BrokerGroup>(body).unwrap().into();
         assert!(group.lite_exclusive);

@@ -1,3 +1,5 @@
+//! A connection to a name server or a broker, with many concurrent calls.
+
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
@@ -23,32 +25,32 @@ use crate::remoting::{Command, CommandCodec, HeaderType};
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// How connections are made.
+/// The settings with which connections are opened.
 #[derive(Clone)]
 pub(super) struct Dialer {
-    /// TLS, if the brokers ask for it.
+    /// The TLS settings; `None` for plain TCP.
     pub(super) tls: Option<tokio_rustls::TlsConnector>,
-    /// How long connecting may take.
+    /// The timeout for connecting.
     pub(super) connect_timeout: Duration,
-    /// Takes the requests that peers make.
+    /// The queue for requests that peers send to this proxy.
     pub(super) incoming: IncomingSender,
 }
 
-/// One connection to one peer, shared by all calls. Answers are matched to requests by number.
+/// A connection to one peer, shared by all calls. The number in a response matches it to its request.
 pub(super) struct Connection {
     outgoing: mpsc::UnboundedSender<Frame>,
     state: Arc<ConnectionState>,
 }
 
-/// A request or an answer, encoded.
+/// An encoded request or response.
 struct Frame {
-    /// The number of a request; `None` for an answer to the peer.
+    /// The number of a request; `None` for a response to the peer.
     opaque: Option<i32>,
     bytes: Bytes,
 }
 
-/// The way back to a peer that has made a request.
-pub(super) struct Answerer {
+/// Answers one request of a peer.
+pub(super) struct Responder {
     outgoing: mpsc::WeakUnboundedSender<Frame>,
     state: Weak<ConnectionState>,
     opaque: i32,
@@ -57,36 +59,38 @@ pub(super) struct Answerer {
 
 struct ConnectionState {
     address: String,
+    /// The number of the next request.
     next: AtomicI32,
-    /// The callers that wait for answers; `None` once the connection is gone.
+    /// The calls that wait for a response; `None` once the connection is closed.
     waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
     /// Bytes that are queued to be written.
-    queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
     incoming: IncomingSender,
     liveness: Mutex<Liveness>,
-    /// Cancelled when the peer is taken for dead.
-    gone: CancellationToken,
+    /// Cancelled when the peer is considered dead.
+    dead: CancellationToken,
 }
 
-/// When a peer was last heard of.
+/// The last sign of life of a peer.
 #[derive(Default)]
 struct Liveness {
-    /// When something was read last.
-    heard: Option<Instant>,
-    /// The start of the first call since then that got no answer.
+    /// When something was last read; `None` if nothing was.
+    last_read: Option<Instant>,
+    /// The start of the first call since then that timed out.
     silent_since: Option<Instant>,
 }
 
-/// A peer that answers nothing for this long is taken for dead: its host is down, or it hangs. A shorter silence may be
+/// A peer that answers nothing for this long is considered dead: its host is down, or it hangs. A shorter silence may be
 /// a garbage collection.
-const SILENCE: Duration = Duration::from_secs(8);
-/// Bytes that may be queued for a peer that does not read.
-const MAX_QUEUED: usize = 64 << 20;
-/// TCP keepalive of idle connections, and how long sent bytes may stay unacknowledged.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
+const MAX_SILENCE: Duration = Duration::from_secs(8);
+/// The most bytes that may be queued for a peer that does not read.
+const MAX_QUEUED_BYTES: usize = 64 << 20;
+/// The idle time after which TCP keepalive probes are sent, and the interval between them.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long sent bytes may stay unacknowledged (TCP_USER_TIMEOUT).
 #[cfg(target_os = "linux")]
-const UNCONFIRMED: Duration = Duration::from_secs(20);
+const MAX_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 impl Connection {
     pub(super) async fn open(address: &str, dialer: &Dialer) -> Result<Self, CallError> {
@@ -100,23 +104,23 @@ impl Connection {
             address: address.to_owned(),
             next: AtomicI32::new(0),
             waiting: Mutex::new(Some(HashMap::new())),
-            queued: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             incoming: dialer.incoming.clone(),
             liveness: Mutex::default(),
-            gone: CancellationToken::new(),
+            dead: CancellationToken::new(),
         });
         tokio::spawn(run(read, write, (outgoing.downgrade(), frames), state.clone()));
         Ok(Self { outgoing, state })
     }
 
-    /// Whether calls can still succeed.
+    /// Whether the connection is open, so that calls can succeed.
     pub(super) fn is_open(&self) -> bool {
         self.state.waiting.lock().is_some()
     }
 
-    /// Sends a request and waits for its answer. Cancelling is safe: a request that was not written by then is dropped.
+    /// Sends a request and waits for its answer. Cancelling the call drops the request if it was not written yet.
     ///
-    /// The request is encoded here, so that one that can't be encoded fails this call, and not the connection.
+    /// The request is encoded here, so that an encoding error fails only this call and not the connection.
     pub(super) async fn call(&self, command: &mut Command, within: Duration) -> Result<Command, CallError> {
         let (answer, answered) = oneshot::channel();
         let opaque = self.state.next.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +129,7 @@ impl Connection {
         CommandCodec
             .encode(command, &mut frame)
             .map_err(|error| CallError::Unsendable { reason: error.to_string() })?;
-        self.state.admit(frame.len())?;
+        self.state.reserve(frame.len())?;
         match self.state.waiting.lock().as_mut() {
             Some(waiting) => waiting.insert(opaque, answer),
             None => return Err(self.lost(false)),
@@ -139,32 +143,32 @@ impl Connection {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(self.lost(true)),
             Err(_) => {
-                self.state.unanswered(begin);
+                self.state.call_timed_out(begin);
                 Err(CallError::Timeout { address: self.state.address.clone(), within })
             }
         }
     }
 
     fn lost(&self, sent: bool) -> CallError {
-        let answered = self.state.liveness.lock().heard.is_some();
+        let answered = self.state.liveness.lock().last_read.is_some();
         CallError::Lost { address: self.state.address.clone(), answered, sent }
     }
 }
 
-impl Answerer {
-    /// Answers, unless the connection is gone or its peer does not read.
+impl Responder {
+    /// Sends the answer, unless the connection is closed or its peer does not read.
     pub(super) fn answer(self, answer: Command) {
         let (Some(outgoing), Some(state)) = (self.outgoing.upgrade(), self.state.upgrade()) else { return };
         let answer = Command { opaque: self.opaque, header_type: self.header_type, ..answer };
         let mut frame = BytesMut::new();
-        if CommandCodec.encode(&answer, &mut frame).is_ok() && state.admit(frame.len()).is_ok() {
-            // Fails only if the connection is gone.
+        if CommandCodec.encode(&answer, &mut frame).is_ok() && state.reserve(frame.len()).is_ok() {
+            // Fails only if the connection is closed.
             let _ = outgoing.send(Frame { opaque: None, bytes: frame.freeze() });
         }
     }
 
     #[cfg(test)]
-    pub(super) fn of_nobody() -> Self {
+    pub(super) fn disconnected() -> Self {
         let (outgoing, _) = mpsc::unbounded_channel();
         let (outgoing, state) = (outgoing.downgrade(), Weak::new());
         Self { outgoing, state, opaque: 0, header_type: HeaderType::default() }
@@ -172,44 +176,44 @@ impl Answerer {
 }
 
 impl ConnectionState {
-    /// Reserves room for a frame.
-    fn admit(&self, bytes: usize) -> Result<(), CallError> {
-        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
-        if before > 0 && before.saturating_add(bytes) > MAX_QUEUED {
-            self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    /// Reserves space in the queue for a frame.
+    fn reserve(&self, bytes: usize) -> Result<(), CallError> {
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before > 0 && before.saturating_add(bytes) > MAX_QUEUED_BYTES {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(CallError::Backlog { address: self.address.clone() });
         }
         Ok(())
     }
 
-    /// Puts a frame into the buffer, unless its caller has given up: a peer that was stalled must not carry out
-    /// requests that were given up long ago.
-    fn put(&self, frame: &Frame, buffer: &mut BytesMut) {
-        self.queued.fetch_sub(frame.bytes.len(), Ordering::Relaxed);
-        let is_wanted =
+    /// Moves a frame from the queue to the write buffer. Drops it if its call has ended: a peer that was stalled must not
+    /// carry out requests whose callers gave up long ago.
+    fn dequeue(&self, frame: &Frame, buffer: &mut BytesMut) {
+        self.queued_bytes.fetch_sub(frame.bytes.len(), Ordering::Relaxed);
+        let is_waiting =
             |opaque| self.waiting.lock().as_ref().is_some_and(|waiting| waiting.contains_key(&opaque));
-        if frame.opaque.is_none_or(is_wanted) {
+        if frame.opaque.is_none_or(is_waiting) {
             buffer.extend_from_slice(&frame.bytes);
         }
     }
 
-    fn heard(&self) {
-        *self.liveness.lock() = Liveness { heard: Some(Instant::now()), silent_since: None };
+    fn record_read(&self) {
+        *self.liveness.lock() = Liveness { last_read: Some(Instant::now()), silent_since: None };
     }
 
-    /// Notes that a call that began then got no answer. After a long silence the connection is closed.
-    fn unanswered(&self, begin: Instant) {
+    /// Records that the call which began at this time got no answer. Closes the connection after a long silence.
+    fn call_timed_out(&self, begin: Instant) {
         let mut liveness = self.liveness.lock();
-        if liveness.heard.is_some_and(|heard| heard >= begin) {
+        if liveness.last_read.is_some_and(|last_read| last_read >= begin) {
             return;
         }
-        if liveness.silent_since.get_or_insert(begin).elapsed() >= SILENCE {
-            self.gone.cancel();
+        if liveness.silent_since.get_or_insert(begin).elapsed() >= MAX_SILENCE {
+            self.dead.cancel();
         }
     }
 }
 
-/// Removes a caller from those that wait, answered or not.
+/// Removes a call from the waiting ones when it ends, with or without an answer.
 struct WaitGuard<'a> {
     state: &'a ConnectionState,
     opaque: i32,
@@ -227,40 +231,43 @@ async fn dial(address: &str, dialer: &Dialer) -> io::Result<Pin<Box<dyn Stream>>
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNCONFIRMED))?;
+    socket.set_tcp_user_timeout(Some(MAX_UNACKNOWLEDGED))?;
     let Some(tls) = &dialer.tls else {
         return Ok(Box::pin(stream));
     };
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']).to_owned();
-    let name = host.try_into().map_err(|_| io::Error::other("not a host name or an address"))?;
+    let name =
+        host.try_into().map_err(|_| io::Error::other("the host is neither a name nor an IP address"))?;
     Ok(Box::pin(tls.connect(name, stream).await?))
 }
 
-type Half = Pin<Box<dyn Stream>>;
+type BoxedStream = Pin<Box<dyn Stream>>;
 
-/// Reads and writes until one of them fails, the peer closes or is taken for dead, or the connection is dropped.
+/// Reads and writes until reading or writing fails, the peer closes the connection or is considered dead, or the
+/// [`Connection`] is dropped.
 async fn run(
-    read: ReadHalf<Half>,
-    write: WriteHalf<Half>,
+    read: ReadHalf<BoxedStream>,
+    write: WriteHalf<BoxedStream>,
     (outgoing, frames): (mpsc::WeakUnboundedSender<Frame>, mpsc::UnboundedReceiver<Frame>),
     state: Arc<ConnectionState>,
 ) {
     let ended = tokio::select! {
         ended = read_all(read, &outgoing, &state) => ended,
         ended = write_all(write, frames, &state) => ended,
-        () = state.gone.cancelled() => Err(io::Error::other("the peer does not answer any more")),
+        () = state.dead.cancelled() => Err(io::Error::other("the peer has stopped answering")),
     };
     if let Err(error) = ended {
         tracing::debug!(address = state.address, %error, "connection lost");
     }
-    // Dropping the senders fails every call that waits.
+    // Dropping the senders fails all waiting calls.
     state.waiting.lock().take();
 }
 
 async fn read_all(
-    mut read: ReadHalf<Half>,
+    mut read: ReadHalf<BoxedStream>,
     outgoing: &mpsc::WeakUnboundedSender<Frame>,
     state: &Arc<ConnectionState>,
 ) -> io::Result<()> {
@@ -269,21 +276,21 @@ async fn read_all(
         if read.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
-        state.heard();
+        state.record_read();
         while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
             if !command.is_response() {
-                let answerer = Answerer {
+                let responder = Responder {
                     outgoing: outgoing.clone(),
                     state: Arc::downgrade(state),
                     opaque: command.opaque,
                     header_type: command.header_type,
                 };
-                state.incoming.offer(command, answerer);
+                state.incoming.offer(command, responder);
                 continue;
             }
             let waiting = state.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&command.opaque));
             if let Some(answer) = waiting {
-                // Fails if the caller gave up just now.
+                // Fails if the call was cancelled just now.
                 let _ = answer.send(command);
             }
         }
@@ -291,18 +298,18 @@ async fn read_all(
 }
 
 async fn write_all(
-    mut write: WriteHalf<Half>,
+    mut write: WriteHalf<BoxedStream>,
     mut frames: mpsc::UnboundedReceiver<Frame>,
     state: &ConnectionState,
 ) -> io::Result<()> {
     const WRITE_SIZE: usize = 256 * 1024;
     let mut buffer = BytesMut::new();
     while let Some(frame) = frames.recv().await {
-        state.put(&frame, &mut buffer);
-        // Frames that queued up meanwhile are written by the same system call.
+        state.dequeue(&frame, &mut buffer);
+        // Further queued frames are written by the same system call.
         while buffer.len() < WRITE_SIZE {
             let Ok(frame) = frames.try_recv() else { break };
-            state.put(&frame, &mut buffer);
+            state.dequeue(&frame, &mut buffer);
         }
         write.write_all_buf(&mut buffer).await?;
     }

@@ -1,4 +1,4 @@
-//! Messages between the domain's form and the brokers' (Apache's `SendMessageActivity`, `GrpcConverter`).
+//! Converts messages between [`Message`] and the brokers' form (Apache's `SendMessageActivity`, `GrpcConverter`).
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -14,10 +14,10 @@ use crate::service::{
     time,
 };
 
-/// How many bytes the bodies of one answer may take when they are inflated here.
+/// The most bytes of inflated bodies of one answer.
 const MAX_INFLATED: u64 = 64 << 20;
 
-/// What is left of [`MAX_INFLATED`] for one answer.
+/// The remaining bytes of [`MAX_INFLATED`] for one answer.
 pub(super) struct InflateBudget(u64);
 
 impl Default for InflateBudget {
@@ -26,30 +26,30 @@ impl Default for InflateBudget {
     }
 }
 
-/// The longest properties that brokers can store, minus room for those that they add.
+/// The most bytes of properties that brokers can store, minus the properties that brokers add.
 const PROPERTIES_LIMIT: usize = i16::MAX as usize - 512;
 
-/// Checks that brokers can store the messages' properties. A broker refuses longer ones of a single message, but in a
-/// batch it misreads what is behind them.
+/// Checks that brokers can store the messages' properties. A broker refuses a single message with longer properties,
+/// but misreads the rest of a batch with such a message.
 ///
 /// # Errors
-/// `Rejected`, as the broker's own refusal.
+/// `Rejected`, like the broker's own refusal.
 pub(super) fn check_properties(topic: &str, messages: &[Message]) -> Result<(), ServiceError> {
-    // Encoded only if they might be too long.
+    // The properties are encoded only if the estimate exceeds the limit.
     let too_long = |message: &&Message| {
         properties_bound(topic, message) > PROPERTIES_LIMIT
             && properties(topic, message).len() > PROPERTIES_LIMIT
     };
     messages.iter().find(too_long).map_or(Ok(()), |message| {
         let text = format!(
-            "the properties of message {:.64} are longer than {PROPERTIES_LIMIT} bytes, which is all that brokers store",
+            "the properties of message {:.64} are longer than the {PROPERTIES_LIMIT} bytes that brokers store",
             message.id
         );
         Err(ServiceError::new(ServiceErrorKind::Rejected, text))
     })
 }
 
-/// At most how many bytes the properties take.
+/// An upper bound for the encoded length of a message's properties, in bytes.
 fn properties_bound(topic: &str, message: &Message) -> usize {
     const NAMES_AND_NUMBERS: usize = 512;
     let optional = [&message.tag, &message.trace_context, &message.group, &message.lite_topic];
@@ -61,18 +61,18 @@ fn properties_bound(topic: &str, message: &Message) -> usize {
     NAMES_AND_NUMBERS + texts.map(str::len).chain(keys).chain(user).sum::<usize>()
 }
 
-/// A message's properties as a broker takes them.
+/// A message's properties, encoded for brokers.
 pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
     let born_at = millis(message.born_at.unwrap_or(SystemTime::UNIX_EPOCH)).to_string();
     let until = match message.delay {
         Some(Delay::Until(time)) => Some((names::TIMER_DELIVER_MS, millis(time).to_string().into())),
         _ => None,
     };
-    // Brokers ask no producer about other messages.
+    // Brokers check only half messages.
     let known =
         KnownProperties::of(message).filter(|(key, _)| message.half || *key != names::CHECK_IMMUNITY_SECONDS);
     let system: Vec<(&str, Cow<'a, str>)> = [
-        // Brokers check a transaction at the producer group: all gRPC producers of a topic are one group.
+        // Brokers send checks to the producer group. All gRPC producers of a topic are one group.
         (names::PRODUCER_GROUP, topic.into()),
         (names::BORN_HOST, message.born_host.as_str().into()),
         (names::BORN_TIMESTAMP, born_at.into()),
@@ -87,7 +87,7 @@ pub(super) fn properties<'a>(topic: &'a str, message: &'a Message) -> String {
         key => (key, value.as_str()),
     });
     let system = system.iter().map(|(key, value)| (*key, value.as_ref()));
-    // Of those with the same name the last one counts.
+    // If a name occurs twice, the last value counts.
     properties::encode(own.chain(senders).chain(system))
 }
 
@@ -98,8 +98,8 @@ pub(super) fn system_flags(message: &Message) -> i32 {
     compressed | prepared
 }
 
-/// The domain's form of a stored message. Bodies that are compressed otherwise than with gzip, which
-/// `apache.rocketmq.v2` can't express, are inflated here.
+/// Converts a stored message. Bodies with a compression other than gzip, which `apache.rocketmq.v2` can't express, are
+/// inflated here.
 fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     let mut message = Message::default();
     let mut known = KnownProperties::default();
@@ -107,7 +107,7 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     for (key, value) in properties::decode(&stored.properties) {
         if known.take(key, value) {
             if key == names::CHECK_IMMUNITY_SECONDS {
-                // Apache's proxy shows it among the user's properties.
+                // As with Apache's proxy, consumers see it among the user's properties.
                 message.properties.push((key.to_owned(), value.to_owned()));
             }
             continue;
@@ -115,28 +115,29 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
         match key {
             names::BORN_HOST => message.born_host = value.to_owned(),
             names::TIMER_DELIVER_MS => {
-                message.delay = Some(value.parse().map_or(Delay::Untold, |at| Delay::Until(time(at))));
+                message.delay = Some(value.parse().map_or(Delay::Unknown, |at| Delay::Until(time(at))));
             }
             names::TIMER_DELAY_SEC => {
                 let until = |seconds: i64| stored.born_at.saturating_add(seconds.saturating_mul(1000));
-                let told = value.parse().map_or(Delay::Untold, |seconds| Delay::Until(time(until(seconds))));
-                message.delay = message.delay.filter(|delay| *delay != Delay::Untold).or(Some(told));
+                let delay =
+                    value.parse().map_or(Delay::Unknown, |seconds| Delay::Until(time(until(seconds))));
+                message.delay = message.delay.filter(|known| *known != Delay::Unknown).or(Some(delay));
             }
-            // A delayed message without a time, as a dead letter.
+            // These mark a delayed message whose delivery time is unknown, such as a dead letter.
             names::DELAY_LEVEL | names::TIMER_DELAY_MS => {
-                message.delay = message.delay.or(Some(Delay::Untold));
+                message.delay = message.delay.or(Some(Delay::Unknown));
                 if key == names::DELAY_LEVEL {
                     message.system_properties.push((key.to_owned(), value.to_owned()));
                 }
             }
             names::DEAD_LETTER_ORIGIN_TOPIC => origin_topic = Some(value.to_owned()),
             names::DEAD_LETTER_ORIGIN_ID => origin_id = Some(value.to_owned()),
-            // It is the topic: see [`properties`].
+            // Contains the topic: see [`properties`].
             names::PRODUCER_GROUP => {}
             names::OWN_PRODUCER_GROUP => {
                 message.system_properties.push((names::PRODUCER_GROUP.to_owned(), value.to_owned()));
             }
-            // Also in the record itself.
+            // The record has a field for it.
             names::BORN_TIMESTAMP => {}
             names::POP_CHECK_POINT | names::FIRST_POP_TIME | names::REGION | names::TRACE_ON => {}
             _ if names::is_reserved(key) => {
@@ -172,7 +173,7 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
     message
 }
 
-/// A delivery of a stored message, without a lease. The attempt is the one in the message itself.
+/// Converts a stored message to a delivery without a lease. The attempt is the one in the message itself.
 pub(super) fn delivery(stored: &StoredMessage, topic: String, budget: &mut InflateBudget) -> Delivery {
     Delivery {
         message: message(stored, budget),
@@ -188,7 +189,7 @@ pub(super) fn delivery(stored: &StoredMessage, topic: String, budget: &mut Infla
     }
 }
 
-/// The same for an administrator, who also sees where a dead letter was before. Apache's proxy does not tell clients.
+/// As [`delivery`], for administrators: also fills in the origin of a dead letter, which Apache's proxy hides from clients.
 pub(super) fn delivery_with_origin(
     stored: &StoredMessage,
     topic: String,
@@ -207,7 +208,8 @@ pub(super) fn delivery_with_origin(
     delivery
 }
 
-/// The topic that a group's retry topic is for: the part after its name, in both forms that brokers use.
+/// The topic for which a group's retry topic was created: the part after the group's name. Brokers use two separators.
+/// Other topics are returned unchanged.
 fn normal_topic(topic: &str, group: &str) -> String {
     let retry = topic.strip_prefix(RETRY_PREFIX).and_then(|rest| rest.strip_prefix(group));
     let normal = retry.and_then(|rest| rest.strip_prefix(['_', '+']));
@@ -230,7 +232,7 @@ fn body(stored: &StoredMessage, budget: &mut InflateBudget) -> (Bytes, BodyEncod
             budget.0 -= inflated.len() as u64;
             (inflated.into(), BodyEncoding::Identity)
         }
-        // The client fails to decode it, and can still get the bytes.
+        // The client can't decode the body, but still gets its bytes.
         None => (body, BodyEncoding::Gzip),
     }
 }
@@ -242,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bodies_of_one_answer_inflate_to_a_limit() {
+    fn the_inflated_bodies_of_one_answer_are_bounded() {
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         zlib.write_all(&vec![0; 30 << 20]).unwrap();
         let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_that_no_broker_can_store_are_refused() {
+    fn properties_that_are_too_long_for_brokers_are_refused() {
         let full = Message {
             id: "i".repeat(30),
             tag: Some("t".repeat(40)),

@@ -1,22 +1,24 @@
+//! Why a call to a name server or a broker got no answer.
+
 use std::time::Duration;
 
-/// A call that got no answer.
+/// Why a call got no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// The peer can't be reached. The request was not sent.
-    #[error("{address} can't be reached: {reason}")]
+    /// Connecting failed. The request was not sent.
+    #[error("could not connect to {address}: {reason}")]
     Connect {
         /// The peer.
         address: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// Connecting took longer than the caller waits.
+    /// Connecting took longer than the call's timeout. The request was not sent.
     #[error("connecting to {address} timed out after {within:?}")]
     NotConnected {
         /// The peer.
         address: String,
-        /// How long was waited.
+        /// The call's timeout.
         within: Duration,
     },
     /// The peer does not read, and too many bytes are queued for it.
@@ -28,17 +30,17 @@ pub(super) enum CallError {
     /// The request can't be encoded.
     #[error("the request can't be sent: {reason}")]
     Unsendable {
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// The connection broke.
-    #[error("the connection to {address} broke{}", if *.answered { "" } else { NOTHING_RECEIVED })]
+    /// The connection was lost.
+    #[error("lost the connection to {address}{}", if *.answered { "" } else { NOTHING_RECEIVED })]
     Lost {
         /// The peer.
         address: String,
-        /// Whether the peer has ever sent anything on it.
+        /// Whether the peer had sent anything on the connection.
         answered: bool,
-        /// Whether the request may have been sent before.
+        /// Whether the request may have been sent.
         sent: bool,
     },
     /// The peer is shutting down, and did not carry out the request.
@@ -47,17 +49,17 @@ pub(super) enum CallError {
         /// The peer.
         address: String,
     },
-    /// No answer in time; the peer may have carried out the request.
+    /// The peer did not answer in time. It may have carried out the request.
     #[error("no answer from {address} within {within:?}")]
     Timeout {
         /// The peer.
         address: String,
-        /// How long was waited.
+        /// The call's timeout.
         within: Duration,
     },
 }
 
-/// A hint for a peer that accepts connections and sends nothing, as one does that expects TLS.
+/// A hint for a peer that accepts connections and sends nothing. A peer that expects TLS behaves like this.
 const NOTHING_RECEIVED: &str = " before it sent anything; if it expects TLS, set ca_file to its certificate";
 
 impl CallError {
@@ -74,15 +76,15 @@ impl CallError {
         }
     }
 
-    /// Whether the peer is to blame: a timeout of an impatient caller proves nothing.
-    pub(super) fn blames_peer(&self) -> bool {
-        const PATIENCE: Duration = Duration::from_millis(500);
+    /// Whether the failure is the peer's fault. A timeout that is shorter than a peer usually needs proves nothing.
+    pub(super) fn is_peer_fault(&self) -> bool {
+        const MIN_TIMEOUT: Duration = Duration::from_millis(500);
         match self {
             Self::Connect { .. } | Self::Backlog { .. } | Self::Lost { .. } | Self::ShuttingDown { .. } => {
                 true
             }
             Self::Unsendable { .. } => false,
-            Self::NotConnected { within, .. } | Self::Timeout { within, .. } => *within >= PATIENCE,
+            Self::NotConnected { within, .. } | Self::Timeout { within, .. } => *within >= MIN_TIMEOUT,
         }
     }
 }
@@ -92,9 +94,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_impatient_caller_blames_nobody() {
+    fn a_short_timeout_is_not_the_peers_fault() {
         let timeout =
             |millis| CallError::Timeout { address: "b:1".to_owned(), within: Duration::from_millis(millis) };
-        assert!(!timeout(3).blames_peer() && timeout(3000).blames_peer());
+        assert!(!timeout(3).is_peer_fault() && timeout(3000).is_peer_fault());
     }
 }

@@ -1,4 +1,4 @@
-//! Filters, as brokers take them.
+//! Filters in the form of brokers.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::remoting::{Command, request};
 use crate::service::{Delivery, Filter, ServiceError};
 
 impl Cluster {
-    /// Has a broker parse a filter. All brokers of a cluster are taken to know the same expressions.
+    /// Asks one broker to parse a SQL filter. All brokers of a cluster are assumed to support the same expressions.
     pub(super) async fn check_filter(&self, filter: &Filter, deadline: Instant) -> Result<(), ServiceError> {
         let Filter::Sql(_) = filter else { return Ok(()) };
         let masters = self.masters().await?;
@@ -26,19 +26,20 @@ impl Cluster {
     }
 }
 
-/// Whether a message passes a filter. Brokers compare only the hashes of tags, and in lite topics not even those.
-pub(super) fn wanted(filter: &Filter, delivery: &Delivery) -> bool {
+/// Whether a delivery passes a tag filter. Brokers compare only the hashes of tags, and in lite topics not even these.
+/// SQL filters are evaluated by brokers alone.
+pub(super) fn matches(filter: &Filter, delivery: &Delivery) -> bool {
     match filter {
         Filter::Tags(tags) => delivery.message.tag.as_ref().is_some_and(|tag| tags.contains(tag)),
         Filter::All | Filter::Sql(_) => true,
     }
 }
 
-/// The type of a filter's expression, and its text.
+/// The type of a filter's expression and its text, in the form of brokers.
 pub(super) fn expression(filter: &Filter) -> (&'static str, String) {
     match filter {
         Filter::All => ("TAG", "*".to_owned()),
-        // An empty expression would mean everything, and a blank one means nothing.
+        // To brokers, an empty expression matches every message, and a blank one none.
         Filter::Tags(tags) if tags.is_empty() => ("TAG", " ".to_owned()),
         Filter::Tags(tags) => ("TAG", tags.join("||")),
         Filter::Sql(expression) => ("SQL92", expression.clone()),

@@ -1,14 +1,16 @@
+//! The coordinates of a half message.
+
 use std::fmt;
 
 use crate::remoting::Command;
 
-/// Where a half message is stored, as three words with blanks between.
+/// Where a half message is stored. The text form has the three fields, separated by spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HalfMessage {
     pub(super) broker: String,
-    /// Its offset in the broker's topic of half messages.
+    /// The offset in the broker's topic of half messages.
     pub(super) table_offset: i64,
-    /// Its offset in the broker's commit log.
+    /// The offset in the broker's commit log.
     pub(super) commit_log_offset: i64,
 }
 
@@ -23,8 +25,8 @@ impl HalfMessage {
         words.next().is_none().then_some(half)
     }
 
-    /// Where a broker has just stored a half message. Its answer contains the one offset, and the message id in it the
-    /// other.
+    /// Reads the coordinates from a broker's answer to the send. The answer has a field for the table offset; the commit
+    /// log offset is the end of the message id.
     pub(super) fn stored(broker: &str, answer: &Command) -> Option<Self> {
         const OFFSET_DIGITS: usize = 16;
         let id = answer.text("msgId")?;
@@ -57,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_a_send_tells_both_offsets() {
+    fn both_offsets_are_read_from_the_answer_to_a_send() {
         let mut answer = Command::default().field("msgId", "7F00000100002A9F00000000000004D2");
         answer = answer.field("queueOffset", 3);
         let half = HalfMessage { broker: "b".to_owned(), table_offset: 3, commit_log_offset: 1234 };

@@ -1,3 +1,5 @@
+//! Brokers' receipt handles, which are this backend's coordinates of a delivery.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -5,30 +7,30 @@ use crate::remoting::message::StoredMessage;
 use crate::service::Receive;
 use crate::service::names::RETRY_PREFIX;
 
-/// The topic and group that a delivery was received from.
+/// The topic and the group of a delivery.
 #[derive(Clone, Copy)]
 pub(super) struct TopicGroup<'a> {
     pub(super) topic: &'a str,
     pub(super) group: &'a str,
 }
 
-/// A lease as brokers write it: nine words with blanks between (Apache's `ReceiptHandle`).
+/// A broker's receipt handle: nine fields separated by spaces (Apache's `ReceiptHandle`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Handle {
-    /// The first offset of the batch it was popped with: the key of the broker's check-point.
+    /// The first offset of the popped batch, by which the broker finds its check-point.
     pub(super) start_offset: i64,
     /// When the lease began, in milliseconds since 1970 by the broker's clock.
     pub(super) pop_time: i64,
-    /// How long it lasts, in milliseconds.
+    /// The length of the lease, in milliseconds.
     pub(super) invisible: i64,
-    /// Where the broker keeps the check-point; 999 for orderly groups.
+    /// The queue of the broker's revive topic that has the check-point; 999 for orderly groups.
     pub(super) revive_queue: i32,
-    /// Which topic the message was read from.
+    /// Whether the message is in the topic itself or in a retry topic.
     pub(super) variant: TopicVariant,
     pub(super) broker: String,
     pub(super) queue_id: i32,
     pub(super) queue_offset: i64,
-    /// Needed to move the message to the dead-letter topic.
+    /// The offset in the broker's commit log, by which the message is moved to the dead-letter topic. -1 if unknown.
     pub(super) commit_log_offset: i64,
 }
 
@@ -54,7 +56,7 @@ impl TopicVariant {
         }
     }
 
-    /// Its number in handles and answers.
+    /// The number of the variant in handles and answers.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Normal => "0",
@@ -63,7 +65,7 @@ impl TopicVariant {
         }
     }
 
-    /// The name of the topic that the message is stored in, which settling must use.
+    /// The name of the topic that the message is stored in. Settling requests must contain this name.
     pub(super) fn topic(self, topic: &str, group: &str) -> String {
         match self {
             Self::Normal => topic.to_owned(),
@@ -74,10 +76,10 @@ impl TopicVariant {
 }
 
 impl Handle {
-    /// Reads a handle of eight words, as brokers write it, or nine.
+    /// Parses a handle of nine fields, or of eight, as brokers write it: without the commit log offset.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let words: Vec<_> = text.split(' ').collect();
-        let malformed = || format!("not a receipt handle of a broker: {} words", words.len());
+        let malformed = || format!("a malformed receipt handle of a broker: {} fields", words.len());
         fn number<T: FromStr>(words: &[&str], at: usize) -> Option<T> {
             words.get(at)?.parse().ok()
         }
@@ -102,7 +104,7 @@ impl Handle {
         parsed().ok_or_else(malformed)
     }
 
-    /// Whether the lease is over at this time.
+    /// Whether the lease has ended at this time, in milliseconds since 1970.
     pub(super) fn is_expired(&self, now: i64) -> bool {
         self.pop_time.saturating_add(self.invisible) <= now
     }
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_the_form_of_brokers() {
+    fn handles_are_written_as_they_are_read() {
         let text = "100 1700000000000 60000 3 1 broker-a 2 105 98765";
         assert_eq!(Handle::parse(text).unwrap().to_string(), text);
         let eight = Handle::parse("100 1700000000000 60000 3 0 broker-a 2 105").unwrap();
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_texts() {
+    fn malformed_handles_are_refused() {
         for text in ["", "junk", "1 2 3 4 5 b 6 7", "x 1 2 3 0 b 1 1", "1 2 3 4 0 b 6"] {
             assert!(Handle::parse(text).is_err(), "{text}");
         }

@@ -1,10 +1,10 @@
-//! The heartbeats by which brokers know this proxy.
+//! Heartbeats, which register this proxy's producers at brokers.
 
 use serde_json::json;
 
 use crate::remoting::{Command, request};
 
-/// A heartbeat of a client that has producers of these topics.
+/// A heartbeat that registers a client in the producer groups of these topics.
 pub(super) fn of_producers(client_id: &str, topics: &[&str]) -> Command {
     let groups: Vec<_> = topics.iter().map(|topic| json!({"groupName": topic})).collect();
     let body = json!({
@@ -14,12 +14,12 @@ pub(super) fn of_producers(client_id: &str, topics: &[&str]) -> Command {
     Command::request(request::HEART_BEAT).body(body.to_string())
 }
 
-/// A heartbeat without producers or consumers: every broker answers it, and it changes nothing.
+/// A heartbeat without producers or consumers. Every broker answers it, and it registers nothing.
 pub(super) fn empty() -> Command {
     of_producers("rocketmq-thin-proxy", &[])
 }
 
-/// Takes a producer group off a broker's list.
+/// Unregisters a client from the producer group of a topic.
 pub(super) fn unregister(client_id: &str, topic: &str) -> Command {
     Command::request(request::UNREGISTER_CLIENT).field("clientID", client_id).field("producerGroup", topic)
 }

@@ -1,5 +1,5 @@
-//! Lite topics: subscriptions, and popping their messages (Apache's `LiteSubscriptionCtlProcessor`,
-//! `PopLiteMessageProcessor`; brokers from 5.5.0 on).
+//! Lite topics on brokers from 5.5.0 on: subscribes clients, and pops messages (Apache's
+//! `LiteSubscriptionCtlProcessor`, `PopLiteMessageProcessor`).
 
 use std::time::Duration;
 
@@ -28,19 +28,19 @@ impl LiteSubscriptions for Remote {
 }
 
 impl Cluster {
-    // Every broker is told: the one that owns a lite topic takes the subscription, the others ignore it. A failure of one
-    // does not stop the others.
+    // All brokers of the topic get the change. The broker that owns a lite topic applies it, the others ignore it. A
+    // failed call does not stop the calls to the other brokers.
     async fn sync(&self, change: &LiteChange) -> Result<(), ServiceError> {
         let route = self.route(&change.topic).await?;
         let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
-        let asked =
+        let calls =
             route.readable().iter().map(|broker| {
                 let command = command.clone();
                 async move {
                     success(self.call(broker, command, self.time_left(change.deadline)).await?).map(drop)
                 }
             });
-        join_all(asked).await.into_iter().collect()
+        join_all(calls).await.into_iter().collect()
     }
 }
 
@@ -73,7 +73,7 @@ fn subscription(change: &LiteChange) -> Value {
     }]})
 }
 
-/// The request for messages of a client's lite topics.
+/// The command that pops messages of a client's lite topics.
 pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) -> Command {
     let command = Command::request(request::POP_LITE_MESSAGE)
         .field("clientId", client_id)
@@ -82,7 +82,7 @@ pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) ->
         .field("maxMsgNum", receive.max)
         .field("invisibleTime", receive.invisible.as_millis())
         .field("pollTime", left.as_millis())
-        // As for other pops: the broker stamps the arrival.
+        // With 0 the broker uses its own clock, as for other pops.
         .field("bornTime", 0);
     match &receive.attempt_id {
         Some(attempt_id) => command.field("attemptId", attempt_id),
@@ -90,7 +90,8 @@ pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) ->
     }
 }
 
-/// The deliveries of such a pop. A message without an offset in its lite topic can't be settled, and is left out.
+/// Converts the answer to a pop of lite topics. Leaves out messages without an offset in their lite topic, which can't
+/// be settled.
 pub(super) fn deliveries(
     answer: &Command,
     stored: &[StoredMessage],
@@ -127,8 +128,8 @@ pub(super) fn deliveries(
     Ok(stored.iter().enumerate().filter_map(delivery).collect())
 }
 
-/// How often each message was delivered before: per message a number, or `kind queue number` (Apache's
-/// `ExtraInfoUtil`). Empty if there are not as many parts as messages.
+/// The number of previous deliveries of each message. The field has one part per message, `number` or
+/// `kind queue number` (Apache's `ExtraInfoUtil`). Returns nothing if the number of parts does not match.
 fn attempts(answer: &Command, messages: usize) -> Vec<i32> {
     let parts: Vec<_> = answer.text("orderCountInfo").unwrap_or_default().split(';').collect();
     if parts.len() != messages {
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deliveries_before_are_counted_per_message() {
+    fn previous_deliveries_are_read_per_message() {
         let answer = Command::default().field("orderCountInfo", "0;0 qo0%5 2;1");
         assert_eq!(attempts(&answer, 3), [0, 2, 1]);
         assert!(attempts(&answer, 2).is_empty());

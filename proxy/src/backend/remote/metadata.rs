@@ -1,3 +1,5 @@
+//! Reads, creates and deletes the brokers' topics and groups.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,22 +15,24 @@ use crate::service::{
     GroupConfig, GroupStart, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
-/// The template topic that UPDATE_AND_CREATE_TOPIC requires, and ignores.
+/// The template topic that UPDATE_AND_CREATE_TOPIC requires and ignores.
 const TEMPLATE_TOPIC: &str = "TBW102";
-/// How long a master may take. For each change it writes all its topics or groups to the disk.
+/// The timeout of calls to masters about configuration. For each change a master writes all its topics or groups to disk.
 pub(super) const MASTER_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Cluster {
-    /// A topic's configuration, from the first broker of its route that answers; `None` if surely absent.
-    pub(super) async fn ask_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
+    /// Fetches a topic's configuration from the first broker of its route that answers. `None` if the topic certainly
+    /// does not exist.
+    pub(super) async fn fetch_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
         let Some(route) = self.find_route(name).await? else { return Ok(None) };
         let addresses =
             route.brokers.iter().filter_map(|broker| broker.master().or(broker.readable_address()));
-        topic_in(self.first_answer(addresses, &get_topic_config(name)).await?)
+        read_topic(self.first_answer(addresses, &get_topic_config(name)).await?)
     }
 
-    /// A group's configuration; `None` if surely absent. Brokers that create groups on first use create it now.
-    pub(super) async fn ask_group(&self, name: &str) -> Result<Option<GroupConfig>, ServiceError> {
+    /// Fetches a group's configuration. `None` if the group certainly does not exist. Brokers with auto-creation of groups
+    /// create a missing group on this request.
+    pub(super) async fn fetch_group(&self, name: &str) -> Result<Option<GroupConfig>, ServiceError> {
         let command = Command::request(request::GET_SUBSCRIPTION_GROUP_CONFIG).field("group", name);
         let masters = self.masters().await?;
         let answer = self.first_answer(masters.iter().map(String::as_str), &command).await?;
@@ -38,7 +42,8 @@ impl Cluster {
         }
     }
 
-    /// All topics of the cluster's brokers, except for their internal ones that are named after brokers or the cluster.
+    /// All topics of the cluster, except for retry topics and the internal topics that are named after brokers or the
+    /// cluster.
     pub(super) async fn list_topics(&self) -> Result<Vec<TopicConfig>, ServiceError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -59,7 +64,7 @@ impl Cluster {
         Ok(topics.into_values().map(Into::into).collect())
     }
 
-    /// All groups of the cluster's brokers.
+    /// All groups of the cluster.
     pub(super) async fn list_groups(&self) -> Result<Vec<GroupConfig>, ServiceError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -75,29 +80,29 @@ impl Cluster {
 
     /// Creates or changes a topic on every master.
     pub(super) async fn write_topic(&self, topic: &TopicConfig) -> Result<(), ServiceError> {
-        self.every_master(&topic_command(topic, &BrokerTopicRest::default())?, done).await?;
+        self.every_master(&topic_command(topic, &BrokerTopicRest::default())?, check_success).await?;
         self.forget_route(&topic.name);
         Ok(())
     }
 
-    /// Creates a topic that a client has named and no name server knows, and waits until it has a route. If a broker has it
-    /// already, nothing is changed: the broker will register it with the name servers.
+    /// Creates a topic that a client has named and no name server knows, and waits until the topic has a route. If a broker
+    /// has the topic already, only waits: the broker will register it with the name servers.
     pub(super) async fn create_missing_topic(&self, name: &str, queues: i32) -> Result<(), ServiceError> {
-        const POLL: Duration = Duration::from_millis(20);
-        let known = self.every_master(&get_topic_config(name), topic_in).await?;
-        if known.iter().all(Option::is_none) {
+        const POLL_INTERVAL: Duration = Duration::from_millis(20);
+        let existing = self.every_master(&get_topic_config(name), read_topic).await?;
+        if existing.iter().all(Option::is_none) {
             self.write_topic(&TopicConfig::new(name, TopicKind::Undeclared, queues)).await?;
         }
-        // Brokers register it with the name servers by themselves.
-        let routable = async {
+        // Brokers register the topic with the name servers by themselves.
+        let has_route = async {
             while self.find_route(name).await?.is_none() {
                 self.forget_route(name);
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             Ok(())
         };
-        tokio::time::timeout(self.options.lookup_timeout, routable).await.unwrap_or_else(|_| {
-            let message = format!("topic {name} is on a broker, but no name server knows it yet");
+        tokio::time::timeout(self.options.lookup_timeout, has_route).await.unwrap_or_else(|_| {
+            let message = format!("topic {name} exists on a broker, but no name server has its route yet");
             Err(ServiceError::new(ServiceErrorKind::Unavailable, message))
         })
     }
@@ -107,13 +112,13 @@ impl Cluster {
         check_group(group)?;
         let body = config::group_body(group).to_string();
         let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
-        self.every_master(&command, done).await.map(drop)
+        self.every_master(&command, check_success).await.map(drop)
     }
 
     /// Deletes a topic on every master and in every name server.
     pub(super) async fn remove_topic(&self, name: &str) -> Result<(), ServiceError> {
         let command = Command::request(request::DELETE_TOPIC_IN_BROKER).field("topic", name);
-        self.every_master(&command, done).await?;
+        self.every_master(&command, check_success).await?;
         self.forget_topic(name).await?;
         self.forget_route(name);
         Ok(())
@@ -124,10 +129,10 @@ impl Cluster {
         let command = Command::request(request::DELETE_SUBSCRIPTION_GROUP)
             .field("groupName", name)
             .field("cleanOffset", true);
-        self.every_master(&command, done).await.map(drop)
+        self.every_master(&command, check_success).await.map(drop)
     }
 
-    /// The answer of the first peer that can be called.
+    /// Calls peers one after the other until one answers. Returns its answer.
     pub(super) async fn first_answer<'a>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
@@ -136,14 +141,14 @@ impl Cluster {
         self.first_of(addresses, command, Ok).await
     }
 
-    /// What is read from the answer of the first peer that can be called and whose answer can be read.
+    /// Calls peers one after the other until `read` accepts an answer. Returns what `read` returned.
     pub(super) async fn first_of<'a, T>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
         command: &Command,
         read: impl Fn(Command) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
-        let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "no broker is known");
+        let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "there is no broker to call");
         for address in addresses {
             let answer = self.peers.call(address, command.clone(), self.options.lookup_timeout).await;
             match answer.map_err(ServiceError::from).and_then(&read) {
@@ -154,7 +159,7 @@ impl Cluster {
         Err(failed)
     }
 
-    /// Calls every master. All answers must be readable.
+    /// Calls all masters one after the other. Fails at the first call that fails, or whose answer `read` refuses.
     pub(super) async fn every_master<T>(
         &self,
         command: &Command,
@@ -169,18 +174,18 @@ impl Cluster {
     }
 }
 
-/// The command that creates a topic or changes it.
+/// The command that creates or changes a topic.
 ///
 /// # Errors
-/// What brokers can't do.
+/// `Rejected` for settings that brokers don't support.
 pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Result<Command, ServiceError> {
     if topic.read_queues < 0 || topic.write_queues < 0 {
-        // Brokers would accept it.
+        // Brokers would accept a negative number.
         return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
     }
     if topic.retention.is_some() || topic.retention_bytes.is_some() {
         return Err(rejected(
-            "Apache's brokers keep the messages of all topics alike: their configuration says how long"
+            "Apache's brokers have no retention per topic, only `fileReservedTime` in their configuration"
                 .to_owned(),
         ));
     }
@@ -197,18 +202,21 @@ pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Resu
         .field("attributes", attributes))
 }
 
-/// Refuses what brokers can't do.
+/// Checks that brokers support the settings of a group.
+///
+/// # Errors
+/// `Rejected`.
 pub(super) fn check_group(group: &GroupConfig) -> Result<(), ServiceError> {
     if group.start != GroupStart::Default {
         return Err(rejected(
-            "Apache's brokers don't keep where a group begins: let it receive once, then use `group reset`"
+            "Apache's brokers don't support a start position of a group: let it receive once, then use `group reset`"
                 .to_owned(),
         ));
     }
     if let RetryPolicy::Exponential { multiplier, .. } = group.retry
         && multiplier.fract() != 0.0
     {
-        return Err(rejected(format!("brokers support only whole multipliers, not {multiplier}")));
+        return Err(rejected(format!("the multiplier must be a whole number on brokers, not {multiplier}")));
     }
     Ok(())
 }
@@ -217,14 +225,14 @@ pub(super) fn get_topic_config(name: &str) -> Command {
     Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true)
 }
 
-fn topic_in(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
+fn read_topic(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
     match answer.code {
         response::TOPIC_NOT_EXIST => Ok(None),
         _ => Ok(Some(parse::<BrokerTopic>(&success(answer)?)?.into())),
     }
 }
 
-pub(super) fn done(answer: Command) -> Result<(), ServiceError> {
+pub(super) fn check_success(answer: Command) -> Result<(), ServiceError> {
     success(answer).map(drop)
 }
 
@@ -232,7 +240,7 @@ fn rejected(message: String) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Rejected, message)
 }
 
-/// Reads the JSON body of an answer.
+/// Parses the JSON body of an answer.
 pub(super) fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
     lenient::from_slice(&answer.body).map_err(|error| {
         ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer can't be read: {error}"))
@@ -248,14 +256,13 @@ mod tests {
     use super::*;
     use crate::backend::remote::scripted;
 
-    /// Two brokers, one of which may have topic `t`; the name server says that both have it. Returns the requests that they
-    /// got.
+    /// Creates topic `t` on two brokers, the first of which may have it already. Returns the requests that they got.
     async fn requests_to_create(first_has_it: bool) -> Vec<(&'static str, i32)> {
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::new(Mutex::new(Vec::new()));
         let broker = |name: &'static str, has_it| {
-            let asked = asked.clone();
+            let requests = requests.clone();
             scripted::peer(move |command| {
-                asked.lock().push((name, command.code));
+                requests.lock().push((name, command.code));
                 match command.code {
                     request::GET_TOPIC_CONFIG if has_it => {
                         let config = r#"{"topicName":"t","attributes":{"message.type":"FIFO"},"perm":6}"#;
@@ -273,15 +280,15 @@ mod tests {
         );
         let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
         scripted::cluster(&[name_server.await]).create_missing_topic("t", 8).await.unwrap();
-        asked.lock().clone()
+        requests.lock().clone()
     }
 
     #[tokio::test]
     async fn a_topic_is_created_only_if_no_broker_has_it() {
-        const ASK: i32 = request::GET_TOPIC_CONFIG;
+        const GET: i32 = request::GET_TOPIC_CONFIG;
         const CREATE: i32 = request::UPDATE_AND_CREATE_TOPIC;
-        assert_eq!(requests_to_create(true).await, [("a", ASK), ("b", ASK)]);
-        assert_eq!(requests_to_create(false).await, [("a", ASK), ("b", ASK), ("a", CREATE), ("b", CREATE)]);
+        assert_eq!(requests_to_create(true).await, [("a", GET), ("b", GET)]);
+        assert_eq!(requests_to_create(false).await, [("a", GET), ("b", GET), ("a", CREATE), ("b", CREATE)]);
     }
 
     #[tokio::test]
@@ -292,7 +299,7 @@ mod tests {
             }
             _ => Command::request(response::TOPIC_NOT_EXIST),
         });
-        let answer = scripted::cluster(&[name_server.await]).ask_group("g").await;
+        let answer = scripted::cluster(&[name_server.await]).fetch_group("g").await;
         assert_eq!(answer.unwrap_err().kind, ServiceErrorKind::Unavailable);
     }
 

@@ -1,14 +1,14 @@
-//! Real brokers: an Apache RocketMQ cluster behind its name servers, spoken to in the remoting protocol.
+//! The backend for Apache RocketMQ clusters: calls name servers and brokers in the remoting protocol.
 //!
 //! ```text
 //! services                  the service traits
-//!   -> send pop settle metadata transactions lite pull recall    one file per capability: build a command, call, read
-//!   -> cluster              routes, masters, which broker to avoid
+//!   -> send pop settle metadata transactions lite pull recall    one file per capability: send a command, read the answer
+//!   -> cluster              routes, masters, brokers to avoid
 //!   -> peers -> connection  one multiplexed connection per address
 //! ```
 //!
-//! No request needs what an earlier one left here: a lease carries its broker's coordinates, and
-//! routes and configurations are only cached. The protocol is that of Apache's `remoting` and `broker` modules, 5.5.0.
+//! Requests are independent of each other: a lease carries its broker's coordinates, and routes and configurations are
+//! only cached. The protocol is that of Apache's `remoting` and `broker` modules, 5.5.0.
 
 mod administration;
 mod answer;

@@ -1,3 +1,5 @@
+//! Looks up routes and brokers at the name servers.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,86 +12,88 @@ use super::error::CallError;
 use super::peers::Peers;
 use super::topology::TopicRoute;
 use crate::remoting::{Command, lenient, request, response};
-use crate::service::BrokerOf;
+use crate::service::BrokerInfo;
 
-/// The name servers: equal peers, each of which knows every broker. The same one is asked as long as it answers.
+/// The name servers of a cluster. All brokers register with each of them. The preferred one is called first.
 pub(super) struct NameServers {
     servers: Vec<Server>,
-    chosen: AtomicUsize,
+    /// The index of the preferred server, modulo their number.
+    preferred: AtomicUsize,
     peers: Arc<Peers>,
-    within: Duration,
+    /// The timeout of one call.
+    timeout: Duration,
 }
 
 struct Server {
     address: String,
-    /// When it was last seen to know a broker.
-    knew_brokers: Mutex<Option<Instant>>,
+    /// When the server last knew a broker; `None` if the last check found none, or there was no check.
+    knew_brokers_at: Mutex<Option<Instant>>,
 }
 
-/// How long a name server that knew a broker is assumed to know one. Checking it transfers all of them.
-const KNOWS_BROKERS_FOR: Duration = Duration::from_secs(1);
+/// How long a name server that knew a broker is assumed to know one. A check transfers the list of all brokers.
+const BROKER_CHECK_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Why no name server returned a route.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum LookupError {
-    /// None of them could be called.
+    /// No name server answered the call.
     #[error("no name server answered: {0}")]
     Unreachable(CallError),
-    /// One refused, or its answer can't be read.
+    /// A name server refused the request, or its answer is unreadable.
     #[error("name server {address} answered code {code}: {text}")]
     Refused {
         /// The name server.
         address: String,
         /// Its response code.
         code: i32,
-        /// Its text.
+        /// The text of its answer, or why the answer is unreadable.
         text: String,
     },
-    /// No broker has registered with it: it has just been started, or there are none.
-    #[error("name server {address} knows no broker")]
-    Blank {
+    /// No broker has registered with the name server, for example because it has just been started.
+    #[error("no broker has registered with name server {address}")]
+    NoBrokers {
         /// The name server.
         address: String,
     },
-    /// No addresses are configured.
-    #[error("no name server is configured")]
+    /// The configuration contains no address.
+    #[error("no name server is configured; set name_server")]
     NoneConfigured,
 }
 
 impl NameServers {
     /// `addresses` as in Apache's `namesrvAddr`: `host:port;host:port`.
-    pub(super) fn new(addresses: &str, peers: Arc<Peers>, within: Duration) -> Self {
+    pub(super) fn new(addresses: &str, peers: Arc<Peers>, timeout: Duration) -> Self {
         let servers = addresses
             .split([';', ','])
             .map(str::trim)
             .filter(|address| !address.is_empty())
-            .map(|address| Server { address: address.to_owned(), knew_brokers: Mutex::default() })
+            .map(|address| Server { address: address.to_owned(), knew_brokers_at: Mutex::default() })
             .collect();
         // Spreads the proxies of a fleet over the name servers.
-        let chosen = AtomicUsize::new(std::process::id() as usize);
-        Self { servers, chosen, peers, within }
+        let preferred = AtomicUsize::new(std::process::id() as usize);
+        Self { servers, preferred, peers, timeout }
     }
 
-    /// A topic's route; `None` if the topic surely has none. Asks the chosen server first, and then the others until one
-    /// has a route: a server that was just started knows only the brokers that have registered since. A server that
-    /// answers, or knows more, becomes the chosen one.
+    /// Looks up a topic's route. `None` if the topic certainly has no route. Asks the preferred server first, and then the
+    /// others until one has a route: a server that was just started knows only the brokers that have registered since. The
+    /// server that returned the route becomes the preferred one, or else the first one that answered.
     pub(super) async fn route(&self, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
-        let chosen = self.chosen.load(Ordering::Relaxed);
+        let preferred = self.preferred.load(Ordering::Relaxed);
         let mut without_route = None;
         let mut failed = LookupError::NoneConfigured;
         for step in 0..self.servers.len() {
-            let place = chosen.wrapping_add(step);
-            match self.route_at(&self.servers[place % self.servers.len()], topic).await {
+            let index = preferred.wrapping_add(step);
+            match self.route_at(&self.servers[index % self.servers.len()], topic).await {
                 Ok(Some(route)) => {
-                    self.chosen.store(place, Ordering::Relaxed);
+                    self.preferred.store(index, Ordering::Relaxed);
                     return Ok(Some(route));
                 }
-                Ok(None) => without_route = without_route.or(Some(place)),
+                Ok(None) => without_route = without_route.or(Some(index)),
                 Err(error) => failed = error,
             }
         }
-        let place = without_route.ok_or(failed)?;
-        self.chosen.store(place, Ordering::Relaxed);
+        let index = without_route.ok_or(failed)?;
+        self.preferred.store(index, Ordering::Relaxed);
         Ok(None)
     }
 
@@ -98,36 +102,36 @@ impl NameServers {
         let command = Command::request(request::GET_ROUTEINFO_BY_TOPIC)
             .field("topic", topic)
             .field("acceptStandardJsonOnly", true);
-        let answer = self.ask(address, command).await?;
+        let answer = self.call(address, command).await?;
         let refused =
             |text: String| LookupError::Refused { address: address.clone(), code: answer.code, text };
         match answer.code {
             response::SUCCESS => TopicRoute::parse(&answer.body).map_err(|error| refused(error.to_string())),
-            // Brokers register every 30 s: until then a restarted name server knows no topic at all.
-            response::TOPIC_NOT_EXIST if self.is_blank(server).await? => {
-                Err(LookupError::Blank { address: address.clone() })
+            // Brokers register every 30 s. Until then, a restarted name server knows no topic at all.
+            response::TOPIC_NOT_EXIST if self.has_no_brokers(server).await? => {
+                Err(LookupError::NoBrokers { address: address.clone() })
             }
             response::TOPIC_NOT_EXIST => Ok(None),
             _ => Err(refused(answer.remark.clone().unwrap_or_default())),
         }
     }
 
-    async fn is_blank(&self, server: &Server) -> Result<bool, LookupError> {
-        if server.knew_brokers.lock().is_some_and(|since| since.elapsed() < KNOWS_BROKERS_FOR) {
+    async fn has_no_brokers(&self, server: &Server) -> Result<bool, LookupError> {
+        if server.knew_brokers_at.lock().is_some_and(|at| at.elapsed() < BROKER_CHECK_LIFETIME) {
             return Ok(false);
         }
-        let answer = self.ask(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
-        let blank =
+        let answer = self.call(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
+        let is_empty =
             lenient::from_slice::<BrokerTable>(&answer.body).is_ok_and(|brokers| brokers.by_name.is_empty());
-        *server.knew_brokers.lock() = (!blank).then(Instant::now);
-        Ok(blank)
+        *server.knew_brokers_at.lock() = (!is_empty).then(Instant::now);
+        Ok(is_empty)
     }
 
-    /// Every broker that a name server knows.
-    pub(super) async fn brokers(&self) -> Result<Vec<BrokerOf>, LookupError> {
+    /// The brokers that the first answering name server knows.
+    pub(super) async fn brokers(&self) -> Result<Vec<BrokerInfo>, LookupError> {
         let mut failed = LookupError::NoneConfigured;
         for server in &self.servers {
-            match self.ask(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await {
+            match self.call(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await {
                 Ok(answer) => {
                     let table: BrokerTable =
                         lenient::from_slice(&answer.body).map_err(|error| LookupError::Refused {
@@ -135,9 +139,9 @@ impl NameServers {
                             code: answer.code,
                             text: error.to_string(),
                         })?;
-                    let named =
-                        |(name, broker): (String, NamedCluster)| BrokerOf { name, cluster: broker.cluster };
-                    return Ok(table.by_name.into_iter().map(named).collect());
+                    let info =
+                        |(name, entry): (String, BrokerEntry)| BrokerInfo { name, cluster: entry.cluster };
+                    return Ok(table.by_name.into_iter().map(info).collect());
                 }
                 Err(error) => failed = error,
             }
@@ -145,32 +149,32 @@ impl NameServers {
         Err(failed)
     }
 
-    /// Removes a cluster's topic from every name server. Other clusters may have a topic of the same name.
+    /// Removes a cluster's topic from all name servers. A topic of the same name in another cluster is not affected.
     pub(super) async fn forget_topic(&self, topic: &str, cluster: &str) -> Result<(), LookupError> {
         let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV)
             .field("topic", topic)
             .field("clusterName", cluster);
         for server in &self.servers {
-            self.ask(&server.address, command.clone()).await?;
+            self.call(&server.address, command.clone()).await?;
         }
         Ok(())
     }
 
-    async fn ask(&self, address: &str, command: Command) -> Result<Command, LookupError> {
-        self.peers.call(address, command, self.within).await.map_err(LookupError::Unreachable)
+    async fn call(&self, address: &str, command: Command) -> Result<Command, LookupError> {
+        self.peers.call(address, command, self.timeout).await.map_err(LookupError::Unreachable)
     }
 }
 
-/// What matters here of all brokers that a name server knows (Apache's `ClusterInfo`).
+/// The brokers that a name server knows (part of Apache's `ClusterInfo`).
 #[derive(Deserialize)]
 struct BrokerTable {
     #[serde(rename = "brokerAddrTable", default)]
-    by_name: BTreeMap<String, NamedCluster>,
+    by_name: BTreeMap<String, BrokerEntry>,
 }
 
-/// What matters here of a broker.
+/// A broker's entry in a [`BrokerTable`].
 #[derive(Default, Deserialize)]
-struct NamedCluster {
+struct BrokerEntry {
     #[serde(default)]
     cluster: String,
 }

@@ -1,3 +1,5 @@
+//! The configuration of a cluster of Apache RocketMQ.
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,44 +11,44 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// How an Apache RocketMQ cluster is reached. Every field has a default. Without a name server the proxy stores
+/// The configuration of an Apache RocketMQ cluster. Every field has a default. Without a name server, the proxy stores
 /// messages itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RemoteConfig {
-    /// The name servers, `host:port;host:port`. Empty if there is no such cluster.
+    /// The name servers, `host:port;host:port`. Empty if there is no cluster.
     pub name_server: String,
     /// The cluster's name in its brokers' configuration (`brokerClusterName`).
     pub cluster: String,
-    /// Whether topics are created on every broker when a client first uses them. (Groups are created by the brokers, if
-    /// their `autoCreateSubscriptionGroup` allows it.)
+    /// Whether topics are created on every broker when a client first uses them. Groups are created by the brokers, if
+    /// their `autoCreateSubscriptionGroup` allows it.
     pub auto_create_topics: bool,
-    /// The proxy's credentials at brokers that require some. It acts for all clients, so it needs all rights.
+    /// The proxy's credentials at brokers that authenticate clients. The proxy acts for all clients, so this user needs all
+    /// rights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<BrokerCredentials>,
-    /// A file of PEM certificates. If it is set, connections to name servers and brokers use TLS, and their certificates
-    /// must be signed by one of these. Otherwise they are plain TCP.
+    /// A file of PEM certificates. If it is set, connections to name servers and brokers use TLS, and the servers'
+    /// certificates must be signed by one of these. Otherwise the connections are plain TCP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// How long connecting may take.
+    /// The timeout for connecting.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a lookup of a route or of one topic's or group's configuration may take.
+    /// The timeout for looking up a route, or the configuration of one topic or group.
     #[serde(with = "humantime_serde")]
     pub lookup_timeout: Duration,
-    /// How long a broker may take to store or settle a message, or to answer a receive beyond the time that it waits for
-    /// messages.
+    /// The timeout for storing and settling messages. A receive may take this long in addition to its wait for messages.
     #[serde(with = "humantime_serde")]
     pub call_timeout: Duration,
 }
 
-/// A user of the brokers.
+/// The credentials of a user of the brokers.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BrokerCredentials {
-    /// The user.
+    /// The user's access key.
     pub access_key: String,
-    /// Its secret.
+    /// The user's secret key.
     pub secret_key: String,
 }
 
@@ -72,17 +74,17 @@ impl Default for RemoteConfig {
 }
 
 impl RemoteConfig {
-    /// TLS to name servers and brokers, if there is any.
+    /// The TLS settings for connections to name servers and brokers; `None` for plain TCP.
     ///
     /// # Errors
     /// The file of certificates can't be read.
     pub(crate) fn tls(&self) -> io::Result<Option<TlsConnector>> {
-        self.ca_file.as_deref().map(trust).transpose()
+        self.ca_file.as_deref().map(tls_trusting).transpose()
     }
 }
 
-/// TLS that trusts only the certificates of this file.
-fn trust(ca_file: &Path) -> io::Result<TlsConnector> {
+/// TLS settings that trust only the certificates of this file.
+fn tls_trusting(ca_file: &Path) -> io::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca_file).map_err(io::Error::other)? {
         roots.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;

@@ -1,3 +1,5 @@
+//! Keeps one connection to each name server and broker.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +13,8 @@ use super::error::CallError;
 use crate::remoting::sign::Signer;
 use crate::remoting::{Command, response};
 
-/// The name servers and brokers that this proxy calls. There is one connection to each, opened when first needed and
-/// reopened when lost.
+/// The name servers and brokers that this proxy calls. Each has one connection, which is opened on first use and reopened
+/// when lost.
 pub(super) struct Peers {
     dialer: Dialer,
     signer: Option<Signer>,
@@ -28,7 +30,7 @@ struct Peer {
 struct PeerLink {
     current: Option<Arc<Connection>>,
     dialing: Option<Dialing>,
-    /// The last attempt to connect, if it failed.
+    /// The failure of the last attempt to connect; `None` if it succeeded.
     unreachable: Option<Unreachable>,
 }
 
@@ -37,11 +39,11 @@ struct Unreachable {
     error: CallError,
 }
 
-/// An attempt to connect, for all callers that wait for it.
+/// An attempt to connect, shared by all callers that wait for it.
 type Dialing = Shared<BoxFuture<'static, Result<Arc<Connection>, CallError>>>;
 
-/// How soon a peer that could not be reached is tried again.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How long after a failed attempt to connect calls fail at once, without another attempt.
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
 impl Peers {
     pub(super) fn new(dialer: Dialer, signer: Option<Signer>) -> Self {
@@ -66,7 +68,7 @@ impl Peers {
         }
         // The peer is shutting down and has not carried out the request. Retry once on a new connection, which may reach
         // its successor.
-        peer.leave(&connection);
+        peer.retire(&connection);
         let connection = peer.connection(address, &self.dialer, left()).await?;
         let answer = connection.call(&mut command, left()).await?;
         match answer.code {
@@ -87,14 +89,14 @@ impl Peers {
         if let Some(peer) = peers.get(address) {
             return peer.clone();
         }
-        // Brokers come back under new addresses. Forget the old ones.
+        // Brokers may come back at new addresses, so unused ones are removed.
         peers.retain(|_, peer| peer.is_in_use());
         peers.entry(address.to_owned()).or_default().clone()
     }
 }
 
 impl Peer {
-    /// The open connection, or a new one, for a caller that waits this long.
+    /// Returns the open connection, or a new one if it opens within this time.
     async fn connection(
         self: &Arc<Self>,
         address: &str,
@@ -107,17 +109,17 @@ impl Peer {
                 return Ok(connection.clone());
             }
             if let Some(Unreachable { since, error }) = &link.unreachable
-                && since.elapsed() < PAUSE
+                && since.elapsed() < RECONNECT_DELAY
             {
                 return Err(error.clone());
             }
             link.dialing.get_or_insert_with(|| self.dial(address, dialer)).clone()
         };
-        let gave_up = |_| Err(CallError::NotConnected { address: address.to_owned(), within });
-        tokio::time::timeout(within, dialing).await.unwrap_or_else(gave_up)
+        let timed_out = |_| Err(CallError::NotConnected { address: address.to_owned(), within });
+        tokio::time::timeout(within, dialing).await.unwrap_or_else(timed_out)
     }
 
-    // Runs in a task of its own: other callers wait for it, even if the first one gave up.
+    // Runs in a task of its own, so that cancelling the first caller does not fail the others.
     fn dial(self: &Arc<Self>, address: &str, dialer: &Dialer) -> Dialing {
         let (peer, address, dialer) = (self.clone(), address.to_owned(), dialer.clone());
         let dialing = async move {
@@ -136,8 +138,8 @@ impl Peer {
         dialing
     }
 
-    /// Lets a connection drain: calls in flight keep it, and new ones get another.
-    fn leave(&self, connection: &Arc<Connection>) {
+    /// Stops using a connection for new calls. The calls in flight keep it open.
+    fn retire(&self, connection: &Arc<Connection>) {
         let mut link = self.link.lock();
         if link.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, connection)) {
             link.current = None;
@@ -159,15 +161,15 @@ mod tests {
     use crate::backend::remote::incoming;
     use crate::remoting::request;
 
-    const ENOUGH: Duration = Duration::from_secs(30);
-    const SHORT: Duration = Duration::from_millis(20);
+    const LONG_TIMEOUT: Duration = Duration::from_secs(30);
+    const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
 
     fn peers() -> Arc<Peers> {
         let (incoming, _) = incoming::queue();
-        Arc::new(Peers::new(Dialer { tls: None, connect_timeout: ENOUGH, incoming }, None))
+        Arc::new(Peers::new(Dialer { tls: None, connect_timeout: LONG_TIMEOUT, incoming }, None))
     }
 
-    fn question() -> Command {
+    fn any_request() -> Command {
         Command::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", "t")
     }
 
@@ -175,7 +177,7 @@ mod tests {
     async fn callers_share_one_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (peers, address) = (peers(), listener.local_addr().unwrap().to_string());
-        let calls: Vec<_> = (0..20).map(|_| peers.call(&address, question(), SHORT)).collect();
+        let calls: Vec<_> = (0..20).map(|_| peers.call(&address, any_request(), SHORT_TIMEOUT)).collect();
         let failed = futures::future::join_all(calls).await;
         assert!(failed.iter().all(|failed| matches!(failed, Err(CallError::Timeout { .. }))));
         listener.accept().await.unwrap();
@@ -183,28 +185,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unreachable_peer_has_done_nothing() {
+    async fn a_request_to_an_unreachable_peer_was_not_carried_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (peers, address) = (peers(), listener.local_addr().unwrap().to_string());
         drop(listener);
         for _ in 0..2 {
-            let failed = peers.call(&address, question(), ENOUGH).await.unwrap_err();
+            let failed = peers.call(&address, any_request(), LONG_TIMEOUT).await.unwrap_err();
             assert!(matches!(&failed, CallError::Connect { .. }) && !failed.maybe_done());
         }
     }
 
     #[tokio::test]
-    async fn a_request_that_was_given_up_is_not_written() {
+    async fn a_request_that_has_timed_out_is_not_written() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (peers, address) = (peers(), listener.local_addr().unwrap().to_string());
         // More than the system buffers for a peer that does not read.
-        let large = || question().body(vec![b'x'; 8 << 20]);
-        let calls: Vec<_> = (0..4).map(|_| peers.call(&address, large(), SHORT)).collect();
+        let large = || any_request().body(vec![b'x'; 8 << 20]);
+        let calls: Vec<_> = (0..4).map(|_| peers.call(&address, large(), SHORT_TIMEOUT)).collect();
         futures::future::join_all(calls).await;
         let (mut stream, _) = listener.accept().await.unwrap();
         let last = tokio::spawn({
             let (peers, address) = (peers.clone(), address.clone());
-            async move { peers.call(&address, question().field("last", true), ENOUGH).await }
+            async move { peers.call(&address, any_request().field("last", true), LONG_TIMEOUT).await }
         });
         let (mut read, mut buffer, mut end) = (0, vec![0; 1 << 16], Vec::new());
         loop {
@@ -216,7 +218,7 @@ mod tests {
             }
             end.drain(..end.len().saturating_sub(16));
         }
-        assert!(read < 24 << 20, "{read} bytes were written for calls that were given up");
+        assert!(read < 24 << 20, "{read} bytes were written for calls that had timed out");
         last.abort();
     }
 }

@@ -1,10 +1,12 @@
+//! Receives messages under a lease, which brokers call a pop (Apache's `PopMessageProcessor`).
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::answer::{refusal, required, success};
 use super::cluster::Cluster;
 use super::convert::{self, InflateBudget};
-use super::filter::{expression, wanted};
+use super::filter::{self, expression};
 use super::handle::{Handle, TopicVariant};
 use super::lite;
 use super::topology::{BrokerAddress, TopicRoute};
@@ -16,13 +18,14 @@ use crate::service::{
     Acknowledge, Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
 };
 
-/// The queue id that means any queue of the broker.
+/// The queue id that stands for any queue of the broker.
 const ANY_QUEUE: i32 = -1;
-/// A new group begins at the end of the queues. (Brokers serve young topics from their beginning all the same.)
-const FROM_THE_END: i32 = 1;
+/// The `initMode` with which a new group starts at the end of the queues. Brokers start young topics at the beginning all
+/// the same.
+const START_AT_END: i32 = 1;
 
 impl Cluster {
-    /// Takes messages from one broker of the topic: the named one, or the next in turn.
+    /// Takes messages from one broker of the topic: the requested one, or the next in rotation.
     pub(super) async fn pop(&self, receive: &Receive) -> Result<Delivered, ServiceError> {
         let route = self.route(&receive.topic).await?;
         let broker = self.broker_for(receive, &route)?;
@@ -51,13 +54,11 @@ impl Cluster {
         let brokers = route.readable();
         let named =
             receive.broker.as_ref().and_then(|name| brokers.iter().find(|broker| broker.name == *name));
-        let in_turn = || self.receives.next(brokers, |broker| &broker.name);
-        named
-            .or_else(in_turn)
-            .ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))
+        let next = || self.receives.next(brokers, |broker| &broker.name);
+        named.or_else(next).ok_or_else(|| ServiceError::new(ServiceErrorKind::Forbidden, "no readable queue"))
     }
 
-    /// Whether such a pop would bring a message. The broker waits for one.
+    /// Whether a pop would return a message. The broker waits for one until the deadline.
     pub(super) async fn has_message(&self, receive: &Receive) -> Result<bool, ServiceError> {
         let route = self.route(&receive.topic).await?;
         let broker = self.broker_for(receive, &route)?;
@@ -76,27 +77,27 @@ impl Cluster {
         Ok(answer.text("hasMsg") == Some("true"))
     }
 
-    // Messages that the filter rejects count as consumed.
+    // Messages that do not pass the filter count as consumed.
     async fn filter_popped(
         &self,
         receive: &Receive,
         popped: Vec<Delivery>,
     ) -> Result<Delivered, ServiceError> {
-        let any = !popped.is_empty();
-        let (wanted, unwanted): (Vec<_>, Vec<_>) =
-            popped.into_iter().partition(|delivery| wanted(&receive.filter, delivery));
-        if !unwanted.is_empty() {
+        let any_popped = !popped.is_empty();
+        let (matching, filtered): (Vec<_>, Vec<_>) =
+            popped.into_iter().partition(|delivery| filter::matches(&receive.filter, delivery));
+        if !filtered.is_empty() {
             let consumed = Acknowledge {
                 topic: receive.topic.clone(),
                 group: receive.group.clone(),
-                entries: unwanted.iter().map(Settle::from).collect(),
+                entries: filtered.iter().map(Settle::from).collect(),
                 deadline: Instant::now() + self.options.call_timeout,
             };
             self.acknowledge(&consumed).await;
         }
-        Ok(match wanted.is_empty() {
-            false => Delivered::Messages(wanted),
-            true if any => Delivered::AllFiltered,
+        Ok(match matching.is_empty() {
+            false => Delivered::Messages(matching),
+            true if any_popped => Delivered::AllFiltered,
             true => Delivered::Nothing,
         })
     }
@@ -111,9 +112,9 @@ fn command(receive: &Receive, left: Duration) -> Command {
         .field("maxMsgNums", receive.max)
         .field("invisibleTime", receive.invisible.as_millis())
         .field("pollTime", left.as_millis())
-        // Zero: the broker takes its own time of arrival, so that our clock does not matter.
+        // With 0 the broker uses its own clock, so that a wrong clock of the proxy does not matter.
         .field("bornTime", 0)
-        .field("initMode", FROM_THE_END)
+        .field("initMode", START_AT_END)
         .field("expType", kind)
         .field("exp", expression)
         .field("order", receive.fifo);
@@ -155,11 +156,11 @@ struct PopInfo<'a> {
     pop_time: i64,
     invisible: i64,
     revive_queue: i32,
-    /// Per queue: the first offset of the batch.
+    /// The first offset of the batch, by topic variant and queue.
     start_offsets: HashMap<(&'a str, &'a str), &'a str>,
-    /// Per queue: the offsets of its messages.
+    /// The offsets of the messages, by topic variant and queue.
     offsets: HashMap<(&'a str, &'a str), Vec<&'a str>>,
-    /// Per queue or message of an orderly group: how often it was delivered.
+    /// The number of previous deliveries in an orderly group, by topic variant and queue or message.
     counts: HashMap<(&'a str, &'a str), &'a str>,
 }
 
@@ -179,16 +180,17 @@ impl<'a> PopInfo<'a> {
     }
 
     fn handle(&self, message: &StoredMessage, variant: TopicVariant, position: usize) -> Handle {
-        let made_by_broker = properties::decode(&message.properties)
+        let from_broker = properties::decode(&message.properties)
             .find_map(|(key, value)| (key == names::POP_CHECK_POINT).then(|| Handle::parse(value).ok())?);
-        if let Some(handle) = made_by_broker {
+        if let Some(handle) = from_broker {
             return Handle { commit_log_offset: message.commit_log_offset, ..handle };
         }
         let queue = message.queue_id.to_string();
         let key = (variant.code(), queue.as_str());
-        let own = message.queue_offset.to_string();
-        // The list also counts records that can't be read, which would shift the entries behind them.
-        let listed = self.offsets.get(&key).filter(|offsets| !offsets.contains(&own.as_str()));
+        let own_offset = message.queue_offset.to_string();
+        // The position in the list is used only if the list does not contain the message's own offset: the list also has
+        // entries for unreadable records, so positions may be shifted.
+        let listed = self.offsets.get(&key).filter(|offsets| !offsets.contains(&own_offset.as_str()));
         let offset = listed.and_then(|offsets| offsets.get(position)?.parse().ok());
         let queue_offset = offset.unwrap_or(message.queue_offset);
         Handle {
@@ -217,7 +219,7 @@ impl<'a> PopInfo<'a> {
     }
 }
 
-/// `kind key value;kind key value` as pairs of (kind, key) and value.
+/// Splits `variant key value;variant key value` into ((variant, key), value).
 fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a str, &'a str), &'a str)> {
     answer.text(field).unwrap_or_default().split(';').filter_map(|part| {
         let mut words = part.split(' ');
@@ -225,7 +227,7 @@ fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a s
     })
 }
 
-/// The current time in milliseconds, as brokers count it.
+/// The current time in milliseconds since 1970, as in handles of brokers.
 pub(super) fn now() -> i64 {
     millis(SystemTime::now())
 }
@@ -255,7 +257,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// Messages of the topic and its retry topics, with whatever numbers.
+        /// Messages of the topic and its retry topics, with arbitrary numbers.
         fn records()(
             topic in "t|%RETRY%g_t|%RETRY%g\\+t|other", numbers: (i32, i64, i64, i64, i64), attempts in prop_oneof![Just(i32::MAX), any::<i32>()], system_flags: i32,
             body in proptest::collection::vec(any::<u8>(), 0..40),
@@ -281,7 +283,7 @@ mod tests {
         }
     }
 
-    /// Numbers and separators, as such fields have them, in any order.
+    /// The numbers and separators of the answer's fields, in any order.
     fn words() -> impl Strategy<Value = String> {
         "([ ;,]|0|1|2|qo0%5|b|-?[0-9]{1,19}){0,12}"
     }
@@ -305,7 +307,7 @@ mod tests {
             let receive = receive(fifo, lite.then(|| "c".to_owned()));
             let delivered = deliveries(&answer, &receive, "b").unwrap();
             let handles: Vec<_> = delivered.iter().map(|delivery| Handle::parse(&delivery.coordinates).unwrap()).collect();
-            let together: Vec<_> = handles.iter().filter(|handle| batch_ack::takes(handle)).collect();
+            let together: Vec<_> = handles.iter().filter(|handle| batch_ack::is_batchable(handle)).collect();
             batch_ack::command(TopicGroup { topic: "t", group: "g" }, "b", &together).unwrap();
         }
     }

@@ -1,4 +1,4 @@
-//! Reading a queue by offset (Apache's `PullMessageProcessor`, `ConsumerManageProcessor`).
+//! Reads queues by offset, and stores the offsets of groups (Apache's `PullMessageProcessor`, `ConsumerManageProcessor`).
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use super::topology::BrokerAddress;
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::{Command, request, response};
 use crate::service::{
-    Delivery, Filter, Found, Offsets, Pull, Pulled, QueueLock, QueueOf, SendBack, ServiceError,
+    Delivery, Filter, Offsets, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack, ServiceError,
     ServiceErrorKind, TopicQueue, Whence, millis,
 };
 
-/// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): wait for a message; the filter comes with the request.
+/// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`): the broker waits for a message; the request has a filter.
 const SUSPEND: i32 = 0x2;
 const WITH_FILTER: i32 = 0x4;
-/// How long a broker takes at most to notice that the time of a read that waits is over.
-const NOTICES_WITHIN: Duration = Duration::from_secs(5);
+/// The longest time by which a broker may exceed the wait of a pull.
+const MAX_SUSPEND_OVERRUN: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl Offsets for Remote {
@@ -29,34 +29,34 @@ impl Offsets for Remote {
         self.cluster.pull(&pull, convert::delivery).await
     }
 
-    async fn commit(&self, queue: QueueOf<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
-        let command = about(request::UPDATE_CONSUMER_OFFSET, queue)
+    async fn commit(&self, queue: QueueRef<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
+        let command = queue_command(request::UPDATE_CONSUMER_OFFSET, queue)
             .field("consumerGroup", group)
             .field("commitOffset", offset);
-        success(self.cluster.call_about(queue, command).await?).map(drop)
+        success(self.cluster.call_queue_broker(queue, command).await?).map(drop)
     }
 
-    async fn committed(&self, queue: QueueOf<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
-        let command = about(request::QUERY_CONSUMER_OFFSET, queue)
+    async fn committed(&self, queue: QueueRef<'_>, group: &str) -> Result<Option<i64>, ServiceError> {
+        let command = queue_command(request::QUERY_CONSUMER_OFFSET, queue)
             .field("consumerGroup", group)
-            // A group that has not begun has no offset, even if the queue begins at 0.
+            // By default, brokers answer 0 for a group without an offset if the queue starts at 0.
             .field("setZeroIfNotFound", false);
-        let answer = self.cluster.call_about(queue, command).await?;
+        let answer = self.cluster.call_queue_broker(queue, command).await?;
         match answer.code {
             response::QUERY_NOT_FOUND => Ok(None),
             _ => required(&success(answer)?, "offset").map(Some),
         }
     }
 
-    async fn offset(&self, queue: QueueOf<'_>, whence: Whence) -> Result<i64, ServiceError> {
+    async fn offset(&self, queue: QueueRef<'_>, whence: Whence) -> Result<i64, ServiceError> {
         let command = match whence {
-            Whence::Beginning => about(request::GET_MIN_OFFSET, queue),
-            Whence::End => about(request::GET_MAX_OFFSET, queue),
+            Whence::Beginning => queue_command(request::GET_MIN_OFFSET, queue),
+            Whence::End => queue_command(request::GET_MAX_OFFSET, queue),
             Whence::Time(time) => {
-                about(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).field("timestamp", millis(time))
+                queue_command(request::SEARCH_OFFSET_BY_TIMESTAMP, queue).field("timestamp", millis(time))
             }
         };
-        required(&success(self.cluster.call_about(queue, command).await?)?, "offset")
+        required(&success(self.cluster.call_queue_broker(queue, command).await?)?, "offset")
     }
 
     async fn send_back(&self, back: SendBack) -> Result<(), ServiceError> {
@@ -72,21 +72,25 @@ impl Offsets for Remote {
     }
 }
 
-fn about(code: i32, queue: QueueOf<'_>) -> Command {
+fn queue_command(code: i32, queue: QueueRef<'_>) -> Command {
     Command::request(code).field("topic", queue.topic).field("queueId", queue.id).field("bname", queue.broker)
 }
 
-/// The domain's form of a stored message, by its topic.
+/// A function that converts a stored message of this topic.
 type Convert = fn(&StoredMessage, String, &mut InflateBudget) -> Delivery;
 
 impl Cluster {
-    async fn call_about(&self, queue: QueueOf<'_>, command: Command) -> Result<Command, ServiceError> {
+    async fn call_queue_broker(
+        &self,
+        queue: QueueRef<'_>,
+        command: Command,
+    ) -> Result<Command, ServiceError> {
         let broker = self.broker_of(queue.topic, queue.broker).await?;
         Ok(self.call(&broker, command, self.time_left(queue.deadline)).await?)
     }
 
-    /// Has the broker move a message to the group's retry topic, by its position in the commit log, which readers are not
-    /// told.
+    /// Asks the broker to copy a message to the group's retry topic. The request needs the message's offset in the commit
+    /// log, which consumers don't know, so the message is read first.
     async fn send_back(&self, back: &SendBack) -> Result<(), ServiceError> {
         let pull = Pull {
             topic: back.topic.clone(),
@@ -101,7 +105,7 @@ impl Cluster {
         let answer = self.read(&pull).await?;
         let mut stored = decode_all(answer.body.clone()).into_iter();
         let Some(message) = stored.find(|stored| stored.queue_offset == back.offset) else {
-            let text = format!("no message is at offset {} of queue {}", back.offset, back.queue_id);
+            let text = format!("there is no message at offset {} of queue {}", back.offset, back.queue_id);
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         };
         let command = Command::request(request::CONSUMER_SEND_MSG_BACK)
@@ -120,30 +124,33 @@ impl Cluster {
         success(self.call(&master, command, self.time_left(back.deadline)).await?).map(drop)
     }
 
-    /// Reads from a queue, and converts the messages with this function.
+    /// Reads messages from a queue, and converts them with this function.
     pub(super) async fn pull(&self, pull: &Pull, convert: Convert) -> Result<Pulled, ServiceError> {
         let answer = self.read(pull).await?;
-        let found = match answer.code {
+        let outcome = match answer.code {
             response::SUCCESS => {
                 let mut budget = InflateBudget::default();
                 let stored = decode_all(answer.body.clone());
                 let read = stored.iter().map(|stored| convert(stored, pull.topic.clone(), &mut budget));
-                Found::Messages(read.filter(|delivery| filter::wanted(&pull.filter, delivery)).collect())
+                PullOutcome::Messages(
+                    read.filter(|delivery| filter::matches(&pull.filter, delivery)).collect(),
+                )
             }
-            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => Found::Nothing,
-            response::PULL_OFFSET_MOVED => Found::OffsetIllegal,
+            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY => PullOutcome::Nothing,
+            response::PULL_OFFSET_MOVED => PullOutcome::OffsetIllegal,
             _ => return Err(refusal(&answer)),
         };
         let range = required(&answer, "minOffset")?..required(&answer, "maxOffset")?;
-        Ok(Pulled { found, next_offset: required(&answer, "nextBeginOffset")?, range })
+        Ok(Pulled { outcome, next_offset: required(&answer, "nextBeginOffset")?, range })
     }
 
-    /// The broker's answer to a read.
+    /// Sends a pull. Returns the broker's answer.
     async fn read(&self, pull: &Pull) -> Result<Command, ServiceError> {
         let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
-        // It is asked to wait for a shorter time, so that its answer is not late.
-        let (wait, longest) = if left.is_zero() { (0, left) } else { (SUSPEND, left.max(NOTICES_WITHIN)) };
+        // The broker is asked to wait for a shorter time, so that its answer is in time even if it overruns.
+        let (suspend, max_wait) =
+            if left.is_zero() { (0, left) } else { (SUSPEND, left.max(MAX_SUSPEND_OVERRUN)) };
         let (kind, expression) = filter::expression(&pull.filter);
         let command = Command::request(request::PULL_MESSAGE)
             .field("consumerGroup", &pull.group)
@@ -151,17 +158,20 @@ impl Cluster {
             .field("queueId", pull.queue_id)
             .field("queueOffset", pull.offset)
             .field("maxMsgNums", pull.max)
-            .field("sysFlag", wait | WITH_FILTER)
+            .field("sysFlag", suspend | WITH_FILTER)
             .field("commitOffset", 0)
-            .field("suspendTimeoutMillis", left.saturating_sub(NOTICES_WITHIN).as_millis())
+            .field("suspendTimeoutMillis", left.saturating_sub(MAX_SUSPEND_OVERRUN).as_millis())
             .field("subscription", expression)
             .field("subVersion", 0)
             .field("expressionType", kind)
             .field("bname", &pull.broker);
-        Ok(self.peers.call(&broker.address, command, longest + self.options.call_timeout).await?)
+        Ok(self.peers.call(&broker.address, command, max_wait + self.options.call_timeout).await?)
     }
 
-    /// Where to read a topic's queues on this broker, which a client has named.
+    /// The address for reading a topic's queues on this broker: its master, or a replica while there is no master.
+    ///
+    /// # Errors
+    /// `Rejected` if the broker, which a client has named, is not in the topic's route.
     pub(super) async fn broker_of(&self, topic: &str, broker: &str) -> Result<BrokerAddress, ServiceError> {
         let route = self.route(topic).await?;
         let address = route.broker(broker).and_then(|broker| broker.master().or(broker.readable_address()));

@@ -1,4 +1,4 @@
-//! Locking queues for one client of a group: the brokers keep the locks (Apache's `AdminBrokerProcessor`).
+//! Locks queues at the brokers for one client of a group (Apache's `AdminBrokerProcessor`).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::service::{QueueLock, ServiceError, ServiceErrorKind, TopicQueue};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Locked {
+struct LockAnswer {
     #[serde(rename = "lockOKMQSet", default)]
     queues: Vec<LockedQueue>,
 }
@@ -24,8 +24,8 @@ struct LockedQueue {
 
 impl Cluster {
     pub(super) async fn lock_queues(&self, lock: &QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
-        let answer = self.call_about_lock(request::LOCK_BATCH_MQ, lock).await?;
-        let locked: Locked = lenient::from_slice(&answer.body).map_err(|error| {
+        let answer = self.call_for_lock(request::LOCK_BATCH_MQ, lock).await?;
+        let locked: LockAnswer = lenient::from_slice(&answer.body).map_err(|error| {
             let message = format!("the broker's answer about locked queues can't be read: {error}");
             ServiceError::new(ServiceErrorKind::Internal, message)
         })?;
@@ -34,12 +34,12 @@ impl Cluster {
     }
 
     pub(super) async fn unlock_queues(&self, lock: &QueueLock) -> Result<(), ServiceError> {
-        self.call_about_lock(request::UNLOCK_BATCH_MQ, lock).await.map(drop)
+        self.call_for_lock(request::UNLOCK_BATCH_MQ, lock).await.map(drop)
     }
 
-    async fn call_about_lock(&self, code: i32, lock: &QueueLock) -> Result<Command, ServiceError> {
+    async fn call_for_lock(&self, code: i32, lock: &QueueLock) -> Result<Command, ServiceError> {
         let Some(first) = lock.queues.first() else {
-            return Err(ServiceError::new(ServiceErrorKind::Rejected, "there is no queue to lock"));
+            return Err(ServiceError::new(ServiceErrorKind::Rejected, "the request names no queue"));
         };
         let broker = self.broker_of(&first.topic, &lock.broker).await?;
         let command = Command::request(code).field("bname", &lock.broker).body(body(lock).to_string());

@@ -1,3 +1,5 @@
+//! Recalls delayed messages (Apache's `RecallMessageProcessor`).
+
 use std::time::Instant;
 
 use base64::Engine;
@@ -9,7 +11,7 @@ use crate::remoting::{Command, request};
 use crate::service::{ServiceError, ServiceErrorKind};
 
 impl Cluster {
-    /// Recalls a delayed message on the broker that its handle names.
+    /// Recalls a delayed message on the broker that its handle names. Returns the message's id.
     pub(super) async fn recall(
         &self,
         topic: &str,
@@ -17,7 +19,7 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<String, ServiceError> {
         let broker = broker_of(handle).ok_or_else(|| rejected("recall handle is invalid".to_owned()))?;
-        // The handle comes from the client: an unknown broker is its mistake, not a failure of the brokers.
+        // The handle comes from the client, so an unknown broker is an invalid request and not a failure of the cluster.
         if self.find_route(&broker).await?.is_none() {
             return Err(rejected(format!("cannot find broker {broker}")));
         }
@@ -31,20 +33,20 @@ impl Cluster {
     }
 }
 
-/// The broker in a recall handle: base64 of `v1 topic broker time id` (Apache's `RecallMessageHandle`).
+/// The broker in a recall handle, which is base64 of `v1 topic broker time id` (Apache's `RecallMessageHandle`).
 fn broker_of(handle: &str) -> Option<String> {
     let text = String::from_utf8(URL_SAFE.decode(handle).ok()?).ok()?;
     let words: Vec<_> = text.split(' ').collect();
     match words[..] {
-        ["v1", _, broker, _, _] if may_be_broker(broker) => Some(broker.to_owned()),
+        ["v1", _, broker, _, _] if is_broker_name(broker) => Some(broker.to_owned()),
         _ => None,
     }
 }
 
-/// Whether it can be a broker's name: the client may send anything.
-fn may_be_broker(name: &str) -> bool {
-    const LONGEST: usize = 255;
-    (1..=LONGEST).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+/// Whether a text from a client can be a broker's name.
+fn is_broker_name(name: &str) -> bool {
+    const MAX_LENGTH: usize = 255;
+    (1..=MAX_LENGTH).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn rejected(message: String) -> ServiceError {

@@ -1,22 +1,24 @@
-//! Replies between classic clients that are connected to different proxies (Apache's `ReplyMessageProcessor`): a broker that
-//! knows the waiting client by the heartbeats of its proxy passes the reply on to that proxy.
+//! Passes replies between classic clients that are connected to different proxies (Apache's `ReplyMessageProcessor`). The
+//! waiting client's proxy has registered it at the brokers, and a broker forwards the reply to that proxy.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::cluster::Cluster;
-use super::connection::Answerer;
+use super::connection::Responder;
 use crate::remoting::{Command, properties, request, response};
 use crate::service::names::properties as names;
 use crate::service::{BrokerRequest, Reply, ServiceError, ServiceErrorKind};
 
-/// The pause before brokers are asked again that do not know the waiting client: its proxy may be just telling them. It doubles.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The delay before the first retry if no broker knows the waiting client: its proxy may be about to register it. The
+/// delay doubles with each retry.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Sends a reply to a broker that knows the waiting client.
+/// Sends a reply to the masters one after the other, until one accepts it because it knows the waiting client. Retries
+/// until the deadline.
 pub(super) async fn send(cluster: &Cluster, reply: &Reply, deadline: Instant) -> Result<(), ServiceError> {
-    let (command, mut pause) = (command(reply), PAUSE);
+    let (command, mut delay) = (command(reply), FIRST_RETRY_DELAY);
     loop {
         let mut refused = None;
         for address in cluster.masters().await? {
@@ -30,11 +32,11 @@ pub(super) async fn send(cluster: &Cluster, reply: &Reply, deadline: Instant) ->
                 Err(error) => drop(refused.get_or_insert(error.into())),
             }
         }
-        if let Some(refused) = refused.filter(|_| Instant::now() + pause >= deadline) {
+        if let Some(refused) = refused.filter(|_| Instant::now() + delay >= deadline) {
             return Err(refused);
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+        tokio::time::sleep(delay).await;
+        delay *= 2;
     }
 }
 
@@ -44,7 +46,7 @@ fn command(reply: &Reply) -> Command {
         .field("topic", &reply.topic)
         .field("defaultTopic", "TBW102")
         .field("defaultTopicQueueNums", 4)
-        // A broker has at least one.
+        // Any queue will do, and every broker has queue 0.
         .field("queueId", 0)
         .field("sysFlag", reply.system_flags)
         .field("bornTimestamp", reply.born_at)
@@ -56,22 +58,23 @@ fn command(reply: &Reply) -> Command {
         .body(reply.body.clone())
 }
 
-/// A reply that a broker passes on. It waits for an answer.
-pub(super) fn received(command: &Command, answerer: Answerer) -> Option<BrokerRequest> {
+/// Decodes a reply that a broker forwards, and answers the broker once the reply was passed on or refused. Returns `None`
+/// if the reply is unreadable.
+pub(super) fn receive(command: &Command, responder: Responder) -> Option<BrokerRequest> {
     let reply = read(command);
-    let (taken, is_taken) = oneshot::channel();
+    let (accepted, is_accepted) = oneshot::channel();
     if reply.is_some() {
         tokio::spawn(async move {
-            let code = match is_taken.await {
+            let code = match is_accepted.await {
                 Ok(true) => response::SUCCESS,
                 _ => response::SYSTEM_ERROR,
             };
-            answerer.answer(Command::response(code));
+            responder.answer(Command::response(code));
         });
     } else {
-        answerer.answer(Command::response(response::SYSTEM_ERROR));
+        responder.answer(Command::response(response::SYSTEM_ERROR));
     }
-    reply.map(|reply| BrokerRequest::Reply { reply: Box::new(reply), taken })
+    reply.map(|reply| BrokerRequest::Reply { reply: Box::new(reply), accepted })
 }
 
 fn read(command: &Command) -> Option<Reply> {

@@ -1,4 +1,5 @@
-//! The users and ACLs of brokers (Apache's `AuthenticationMetadataManager` and `AuthorizationMetadataManager`, from 5.3 on).
+//! Reads the users and ACLs of brokers from 5.3 on (Apache's `AuthenticationMetadataManager`,
+//! `AuthorizationMetadataManager`).
 
 use serde::de::DeserializeOwned;
 
@@ -10,15 +11,15 @@ use crate::remoting::{Command, request};
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser, ServiceError};
 
 impl Cluster {
-    /// All users and ACLs, from the first broker that tells them: brokers of a cluster have the same ones.
+    /// All users and ACLs, from the first broker that lists them. All brokers of a cluster have the same.
     pub(super) async fn rights(&self) -> Result<BrokerRights, ServiceError> {
         let masters = self.masters().await?;
-        let ask = async |code| {
+        let call = async |code| {
             self.first_of(masters.iter().map(String::as_str), &Command::request(code), success).await
         };
-        // In this order: a policy of a user who was added in between is of nobody, and left out.
-        let users = list::<UserInfo>(ask(request::AUTH_LIST_USER).await?)?;
-        let acls = list::<AclInfo>(ask(request::AUTH_LIST_ACL).await?)?;
+        // Users come first: the policies of a user who is added in between belong to no known user, and are ignored.
+        let users = parse_list::<UserInfo>(call(request::AUTH_LIST_USER).await?)?;
+        let acls = parse_list::<AclInfo>(call(request::AUTH_LIST_ACL).await?)?;
         Ok(BrokerRights {
             users: users.into_iter().map(BrokerUser::from).collect(),
             policies: acls.into_iter().flat_map(policies_of).collect(),
@@ -26,15 +27,15 @@ impl Cluster {
     }
 }
 
-/// A list, which has no body at all if it is empty.
-fn list<T: DeserializeOwned>(answer: Command) -> Result<Vec<T>, ServiceError> {
+/// Parses the list in an answer. Brokers send no body for an empty list.
+fn parse_list<T: DeserializeOwned>(answer: Command) -> Result<Vec<T>, ServiceError> {
     if answer.body.is_empty() { Ok(Vec::new()) } else { parse(&answer) }
 }
 
 fn policies_of(AclInfo { subject, policies }: AclInfo) -> Vec<BrokerPolicy> {
     let Some(user) = subject.strip_prefix(USER) else { return Vec::new() };
     let entries = policies.into_iter().flat_map(|PolicyInfo { policy_type, entries }| {
-        let is_default = is(policy_type.as_deref(), "Default");
+        let is_default = is_word(policy_type.as_deref(), "Default");
         entries.into_iter().map(move |entry| (is_default, entry))
     });
     let policy = |(is_default, entry): (bool, EntryInfo)| BrokerPolicy {
@@ -42,13 +43,13 @@ fn policies_of(AclInfo { subject, policies }: AclInfo) -> Vec<BrokerPolicy> {
         resource: entry.resource,
         actions: entry.actions,
         from: entry.source_ips.unwrap_or_default(),
-        allows: is(entry.decision.as_deref(), "Allow"),
+        allows: is_word(entry.decision.as_deref(), "Allow"),
         is_default,
     };
     entries.map(policy).collect()
 }
 
-fn is(text: Option<&str>, word: &str) -> bool {
+fn is_word(text: Option<&str>, word: &str) -> bool {
     text.is_some_and(|text| text.eq_ignore_ascii_case(word))
 }
 
@@ -57,8 +58,8 @@ impl From<UserInfo> for BrokerUser {
         Self {
             name: username,
             secret: password.unwrap_or_default(),
-            is_super: is(user_type.as_deref(), "Super"),
-            is_enabled: is(user_status.as_deref(), "enable"),
+            is_super: is_word(user_type.as_deref(), "Super"),
+            is_enabled: is_word(user_status.as_deref(), "enable"),
         }
     }
 }
@@ -74,10 +75,10 @@ mod tests {
             r#"[{"password":"fleet-secret","userStatus":"enable","userType":"Super","username":"fleet"},
             {"password":"shop-secret","userStatus":"disable","userType":"Normal","username":"shop"}]"#,
         );
-        let users: Vec<UserInfo> = list(users).expect("users");
+        let users: Vec<UserInfo> = parse_list(users).expect("users");
         let users: Vec<_> = users.into_iter().map(BrokerUser::from).collect();
-        let told = users.iter().map(|user| (user.name.as_str(), user.is_super, user.is_enabled));
-        assert_eq!(told.collect::<Vec<_>>(), [("fleet", true, true), ("shop", false, false)]);
+        let listed = users.iter().map(|user| (user.name.as_str(), user.is_super, user.is_enabled));
+        assert_eq!(listed.collect::<Vec<_>>(), [("fleet", true, true), ("shop", false, false)]);
         assert_eq!(users[1].secret, "shop-secret");
 
         let acls = answer(
@@ -86,7 +87,7 @@ mod tests {
             "resource":"*"}],"policyType":"Default"}],"subject":"User:shop"}]"#,
         );
         let policies: Vec<_> =
-            list::<AclInfo>(acls).expect("ACLs").into_iter().flat_map(policies_of).collect();
+            parse_list::<AclInfo>(acls).expect("ACLs").into_iter().flat_map(policies_of).collect();
         let custom = BrokerPolicy {
             user: "shop".to_owned(),
             resource: "Topic:orders*".to_owned(),
@@ -104,6 +105,6 @@ mod tests {
             ..custom.clone()
         };
         assert_eq!(policies, [custom, default]);
-        assert!(list::<AclInfo>(answer("")).expect("nothing").is_empty());
+        assert!(parse_list::<AclInfo>(answer("")).expect("an empty list").is_empty());
     }
 }

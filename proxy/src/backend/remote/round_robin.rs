@@ -1,8 +1,10 @@
+//! Rotates among brokers or queues.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::circuit_breaker::CircuitBreaker;
 
-/// Rotates among choices. Skips brokers that are to be avoided, unless all are.
+/// Rotates among choices. Skips those whose broker is to be avoided, unless this applies to all.
 #[derive(Default)]
 pub(super) struct RoundRobin {
     turn: AtomicUsize,
@@ -10,7 +12,7 @@ pub(super) struct RoundRobin {
 }
 
 impl RoundRobin {
-    /// The next choice; `None` if there is none.
+    /// The next choice; `None` if there are no choices. `broker` returns the broker's name of a choice.
     pub(super) fn next<'a, T>(&self, choices: &'a [T], broker: impl Fn(&T) -> &str) -> Option<&'a T> {
         if choices.is_empty() {
             return None;

@@ -1,4 +1,4 @@
-//! Name servers and brokers for tests. They answer as the test says.
+//! Scripted name servers and brokers for tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::remoting::{Command, CommandCodec};
 
 const RESPONSE: i32 = 1;
 
-/// Starts a peer. Returns its address.
+/// Starts a peer that answers each request with the result of this function. Returns the peer's address.
 pub(super) async fn peer(answer: impl Fn(&Command) -> Command + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -33,16 +33,16 @@ async fn serve(stream: TcpStream, answer: Arc<impl Fn(&Command) -> Command>) {
     }
 }
 
-/// The cluster `c` behind these name servers.
+/// The cluster `c` with these name servers.
 pub(super) fn cluster(name_servers: &[String]) -> Cluster {
-    const LONG: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
     Cluster::new(ClusterOptions {
         name_servers: name_servers.join(";"),
         name: "c".to_owned(),
         tls: None,
         signer: None,
-        connect_timeout: LONG,
-        lookup_timeout: LONG,
-        call_timeout: LONG,
+        connect_timeout: TIMEOUT,
+        lookup_timeout: TIMEOUT,
+        call_timeout: TIMEOUT,
     })
 }

@@ -1,3 +1,5 @@
+//! Sends messages to brokers (Apache's `SendMessageProcessor`).
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -16,13 +18,13 @@ use crate::service::{
     ChosenQueue, Message, Persistence, Sent, SentBack, ServiceError, ServiceErrorKind, TopicKind, millis,
 };
 
-/// The header field of a message's `sysFlag`.
-const FLAGS: &str = "f";
+/// The header field with a message's `sysFlag`.
+const SYSTEM_FLAGS: &str = "f";
 /// The topic whose configuration a broker copies if it creates topics on first use.
 const TEMPLATE_TOPIC: &str = "TBW102";
 
 impl Cluster {
-    /// Stores messages of one topic. Returns an outcome per message, in order.
+    /// Stores messages of one topic. Returns one outcome per message, in order.
     pub(super) async fn send(
         &self,
         topic: &str,
@@ -31,52 +33,53 @@ impl Cluster {
     ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
         let route = self.route(topic).await?;
         if route.writable().is_empty() {
-            return Err(nowhere(&route));
+            return Err(no_writable_queue(&route));
         }
         let queues = route.writable();
-        if alone(messages) {
+        if need_single_sends(messages) {
             let single = SingleSends { topic, messages, queues, deadline };
             return Ok(self.send_each(&single).await);
         }
         let choices = self.choices(&messages[0], queues)?;
         let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
-        // The broker returns the offset of the first; the others follow it.
-        let place = |n| Sent { queue_offset: first.queue_offset + n, ..first.clone() };
-        Ok((0..messages.len() as i64).map(|n| Ok(place(n))).collect())
+        // The broker returns the offset of the first message. Those of the other messages follow it.
+        let sent = |n| Sent { queue_offset: first.queue_offset + n, ..first.clone() };
+        Ok((0..messages.len() as i64).map(|n| Ok(sent(n))).collect())
     }
 
-    /// Sends each message on its own: concurrently, except that messages with a fixed queue are sent in order.
+    /// Sends each message in a request of its own. Messages with the same queue key are sent one after the other, all
+    /// others concurrently.
     async fn send_each(&self, sends: &SingleSends<'_>) -> Vec<Result<Sent, ServiceError>> {
         let SingleSends { topic, messages, queues, deadline } = *sends;
-        let rows = rows(messages).into_iter().map(async |places| {
-            let mut outcomes: Vec<(usize, Result<Sent, ServiceError>)> = Vec::with_capacity(places.len());
-            for place in places {
+        let sequences = sequences(messages).into_iter().map(async |indexes| {
+            let mut outcomes: Vec<(usize, Result<Sent, ServiceError>)> = Vec::with_capacity(indexes.len());
+            for index in indexes {
                 let outcome = match outcomes.last() {
-                    // Sending on would overtake the message that was not stored.
+                    // If a message was not stored, the next ones must not overtake it.
                     Some((_, Err(error))) => Err(error.clone()),
                     _ => {
-                        let message = &messages[place];
+                        let message = &messages[index];
                         match self.choices(message, queues) {
                             Ok(choices) => self.store(|| single(topic, message), &choices, deadline).await,
                             Err(error) => Err(error),
                         }
                     }
                 };
-                outcomes.push((place, outcome));
+                outcomes.push((index, outcome));
             }
             outcomes
         });
-        let mut outcomes = join_all(rows).await.concat();
-        outcomes.sort_by_key(|(place, _)| *place);
+        let mut outcomes = join_all(sequences).await.concat();
+        outcomes.sort_by_key(|(index, _)| *index);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// The queues to try, in this order. Only one, if the message has a fixed queue.
+    /// The queues to try, in this order. A message with a chosen queue or a queue key has one choice.
     fn choices<'a>(&self, message: &Message, queues: &'a [Queue]) -> Result<Vec<&'a Queue>, ServiceError> {
         if let Some(chosen) = &message.queue {
             return chosen_queue(chosen, queues).map(|queue| vec![queue]);
         }
-        Ok(match has_its_queue(message) {
+        Ok(match queue_key(message) {
             Some(key) => queues.get(queue_choice::of_group(key, queues.len())).into_iter().collect(),
             None => {
                 let queue = self.sends.next(queues, |queue| &queue.broker.name);
@@ -85,8 +88,8 @@ impl Cluster {
         })
     }
 
-    /// Sends to the first of these queues. The next one is tried only if the one before surely has not stored the
-    /// message; the command is made anew for it.
+    /// Sends to the first of these queues. Tries the next one only if the message certainly was not stored. `command`
+    /// creates the command for each attempt.
     async fn store(
         &self,
         command: impl Fn() -> Command,
@@ -112,12 +115,12 @@ impl Cluster {
 
     async fn store_once(&self, queue: &Queue, command: Command, within: Duration) -> Result<Sent, NotSent> {
         let begin = Instant::now();
-        let flags: i32 = command.number(FLAGS).unwrap_or_default();
+        let flags: i32 = command.number(SYSTEM_FLAGS).unwrap_or_default();
         let half = flags & message::flags::TRANSACTION_PREPARED != 0;
         let answer = self.call(&queue.broker, command, within).await;
         let answer =
             answer.map_err(|error| NotSent { not_stored: !error.maybe_done(), error: error.into() })?;
-        let elsewhere = |error: ServiceError| NotSent { not_stored: true, error };
+        let not_stored = |error: ServiceError| NotSent { not_stored: true, error };
         match answer.code {
             response::SUCCESS
             | response::FLUSH_DISK_TIMEOUT
@@ -129,19 +132,19 @@ impl Cluster {
             }
             response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE => {
                 let error = refusal(&answer);
-                self.leave_out(&queue.broker.name, &[&self.sends], &error);
-                Err(elsewhere(error))
+                self.avoid(&queue.broker.name, &[&self.sends], &error);
+                Err(not_stored(error))
             }
-            _ if moved(&answer) => {
-                self.doubt_broker(&queue.broker.name);
-                Err(elsewhere(ServiceError::new(ServiceErrorKind::Unavailable, refusal(&answer).message)))
+            _ if is_route_outdated(&answer) => {
+                self.mark_routes_stale(&queue.broker.name);
+                Err(not_stored(ServiceError::new(ServiceErrorKind::Unavailable, refusal(&answer).message)))
             }
             _ => Err(NotSent { not_stored: false, error: refusal(&answer) }),
         }
     }
 }
 
-/// Messages of one topic that are sent on their own.
+/// Messages of one topic that are sent in requests of their own.
 struct SingleSends<'a> {
     topic: &'a str,
     messages: &'a [Message],
@@ -149,63 +152,67 @@ struct SingleSends<'a> {
     deadline: Instant,
 }
 
+/// The failure of a send to one queue.
 struct NotSent {
+    /// Whether the broker certainly has not stored the message.
     not_stored: bool,
     error: ServiceError,
 }
 
-/// The error for a topic that has a route and no queue to send to.
-fn nowhere(route: &TopicRoute) -> ServiceError {
+/// The error for a topic whose route has no queue to send to.
+fn no_writable_queue(route: &TopicRoute) -> ServiceError {
     if route.queues.iter().any(|queues| queues.writable() && queues.write > 0) {
-        let text = "the brokers of the topic's writable queues have no master now";
+        let text = "the brokers with the topic's writable queues have no master now";
         return ServiceError::new(ServiceErrorKind::Unavailable, text);
     }
     ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue")
 }
 
-/// Whether a broker refuses because our route is outdated: it does not have the topic or the queue any more.
-fn moved(answer: &Command) -> bool {
+/// Whether a broker refused because it does not have the topic or the queue any more.
+fn is_route_outdated(answer: &Command) -> bool {
     let illegal_queue = || answer.remark.as_ref().is_some_and(|remark| remark.contains("queueId"));
     answer.code == response::TOPIC_NOT_EXIST || answer.code == response::INVALID_PARAMETER && illegal_queue()
 }
 
-/// The messages by index: those with the same fixed queue together in a row, each of the others in its own row.
-fn rows(messages: &[Message]) -> Vec<Vec<usize>> {
-    let mut rows: Vec<Vec<usize>> = Vec::with_capacity(messages.len());
+/// Splits messages into sequences that must be sent in order, as indexes. Messages with the same queue key are one
+/// sequence; every other message is its own sequence.
+fn sequences(messages: &[Message]) -> Vec<Vec<usize>> {
+    let mut sequences: Vec<Vec<usize>> = Vec::with_capacity(messages.len());
     let mut by_key: HashMap<&str, usize> = HashMap::new();
-    for (place, message) in messages.iter().enumerate() {
-        let row = has_its_queue(message).map_or(rows.len(), |key| *by_key.entry(key).or_insert(rows.len()));
-        match rows.get_mut(row) {
-            Some(row) => row.push(place),
-            None => rows.push(vec![place]),
+    for (index, message) in messages.iter().enumerate() {
+        let next = sequences.len();
+        let sequence = queue_key(message).map_or(next, |key| *by_key.entry(key).or_insert(next));
+        match sequences.get_mut(sequence) {
+            Some(sequence) => sequence.push(index),
+            None => sequences.push(vec![index]),
         }
     }
-    rows
+    sequences
 }
 
-/// The key that fixes the queue of a message, whatever its type (Apache's `SendMessageQueueSelector`).
-fn has_its_queue(message: &Message) -> Option<&str> {
+/// The key that determines the queue of a message, whatever its type (Apache's `SendMessageQueueSelector`).
+fn queue_key(message: &Message) -> Option<&str> {
     if message.queue.is_some() {
-        // Their senders decide about the order, too.
+        // A sender that chooses queues is responsible for the order, too.
         return None;
     }
     message.group.as_deref().or(message.lite_topic.as_deref())
 }
 
-/// The queue that a sender chose. Where it names no broker, its queues are spread over those that have such a queue, and
-/// a queue is always the same one.
+/// The queue that a sender chose. If the sender named no broker, the queue's id decides among the brokers that have such a
+/// queue, so that an id always means the same queue.
 fn chosen_queue<'a>(chosen: &ChosenQueue, queues: &'a [Queue]) -> Result<&'a Queue, ServiceError> {
     let named = |queue: &&Queue| chosen.broker.as_ref().is_none_or(|name| queue.broker.name == *name);
-    let found: Vec<_> = queues.iter().filter(|queue| queue.id == chosen.id).filter(named).collect();
-    let place = usize::try_from(chosen.id).unwrap_or_default() % found.len().max(1);
-    found.get(place).copied().ok_or_else(|| {
+    let candidates: Vec<_> = queues.iter().filter(|queue| queue.id == chosen.id).filter(named).collect();
+    let index = usize::try_from(chosen.id).unwrap_or_default() % candidates.len().max(1);
+    candidates.get(index).copied().ok_or_else(|| {
         let broker = chosen.broker.as_deref().unwrap_or("any broker");
-        let text = format!("request queueId[{}] is illegal: not of {broker}", chosen.id);
+        let text = format!("request queueId[{}] is illegal: no such queue on {broker}", chosen.id);
         ServiceError::new(ServiceErrorKind::Rejected, text)
     })
 }
 
-/// The queue, and then one queue of every other broker.
+/// This queue, followed by one queue of every other broker.
 fn one_per_broker<'a>(queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
     let mut choices = vec![queue];
     for other in queues {
@@ -216,9 +223,9 @@ fn one_per_broker<'a>(queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
     choices
 }
 
-/// Whether each message needs a request of its own: only then do brokers choose queues by group, priority and lite
-/// topic, keep half messages, and delay messages.
-fn alone(messages: &[Message]) -> bool {
+/// Whether each message needs a request of its own. Brokers don't support message groups, priorities, lite topics, half
+/// messages and delays in a batch.
+fn need_single_sends(messages: &[Message]) -> bool {
     messages.len() == 1 || messages.iter().any(|message| message.kind() != TopicKind::Normal)
 }
 
@@ -242,7 +249,7 @@ fn batch(topic: &str, messages: &[Message]) -> Command {
     header(request::SEND_BATCH_MESSAGE, topic, &first).field("m", true).body(batch.freeze())
 }
 
-/// The header of a send, in its short names (Apache's `SendMessageRequestHeaderV2`).
+/// The header of a send, with the short field names (Apache's `SendMessageRequestHeaderV2`).
 fn header(code: i32, topic: &str, message: &Message) -> Command {
     let SentBack { deliveries, max_retries } = message.sent_back.unwrap_or_default();
     let command = Command::request(code)
@@ -251,7 +258,7 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
         .field("b", topic)
         .field("c", TEMPLATE_TOPIC)
         .field("d", 4)
-        .field(FLAGS, convert::system_flags(message))
+        .field(SYSTEM_FLAGS, convert::system_flags(message))
         .field("g", millis(message.born_at.unwrap_or(std::time::UNIX_EPOCH)))
         .field("h", message.flag)
         .field("j", deliveries)
@@ -262,7 +269,7 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
     }
 }
 
-/// Reads the answer to a send. For a half message on this broker, it includes where the message is stored.
+/// Reads the answer to a send. For a half message, `half_on` is the broker that stored it.
 fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError> {
     Ok(Sent {
         queue_id: required(answer, "queueId")?,
@@ -286,17 +293,17 @@ mod tests {
     use crate::backend::remote::topology::BrokerAddress;
 
     #[test]
-    fn messages_of_one_group_are_in_one_row() {
+    fn messages_of_one_group_are_one_sequence() {
         let message = |group: &str| Message {
             group: (!group.is_empty()).then(|| group.to_owned()),
             ..Message::default()
         };
         let messages = ["a", "", "b", "a", ""].map(message);
-        assert_eq!(rows(&messages), [vec![0, 3], vec![1], vec![2], vec![4]]);
+        assert_eq!(sequences(&messages), [vec![0, 3], vec![1], vec![2], vec![4]]);
     }
 
     #[test]
-    fn a_chosen_queue_is_kept_and_without_a_broker_they_are_spread() {
+    fn chosen_queues_without_a_broker_are_spread_over_the_brokers() {
         let broker = |name: &str| BrokerAddress { name: name.to_owned(), address: "h:1".to_owned() };
         let queue = |name, id| Queue { broker: broker(name), id };
         let queues = [queue("a", 0), queue("a", 1), queue("b", 0), queue("b", 1)];
@@ -319,7 +326,7 @@ mod tests {
             );
             TopicRoute::parse(body.as_bytes()).unwrap().unwrap()
         };
-        assert_eq!(nowhere(&route(6)).kind, ServiceErrorKind::Unavailable);
-        assert_eq!(nowhere(&route(4)).kind, ServiceErrorKind::Forbidden);
+        assert_eq!(no_writable_queue(&route(6)).kind, ServiceErrorKind::Unavailable);
+        assert_eq!(no_writable_queue(&route(4)).kind, ServiceErrorKind::Forbidden);
     }
 }

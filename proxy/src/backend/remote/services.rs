@@ -1,3 +1,5 @@
+//! Implements the service traits for a cluster of Apache RocketMQ.
+
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,19 +12,19 @@ use super::convert;
 use super::options::RemoteConfig;
 use crate::remoting::sign::Signer;
 use crate::service::{
-    AckOutcome, Acknowledge, BrokerOf, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Filter,
+    AckOutcome, Acknowledge, BrokerInfo, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Filter,
     Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive,
     Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, names,
 };
 
-/// Queues of a topic on each broker, for a topic that a client names first, and for a group's retry topic.
+/// The number of queues on each broker of a topic that is created on first use, and of a group's retry topic.
 const QUEUES: i32 = 8;
 const RETRY_QUEUES: i32 = 1;
 
-/// The services of a cluster. Does not connect yet: the cluster may start later.
+/// The services of a cluster. Connections are opened on first use, so the cluster may start later.
 ///
 /// # Errors
-/// If the file with the certificates to trust can't be read.
+/// The file with the trusted certificates can't be read.
 pub fn open(config: &RemoteConfig) -> io::Result<Services> {
     let tls = config.tls()?;
     let credentials = config.credentials.as_ref();
@@ -46,20 +48,21 @@ pub fn open(config: &RemoteConfig) -> io::Result<Services> {
     Ok(Services::of(remote))
 }
 
-/// A cluster, as the service traits see it.
+/// Implements the service traits for one cluster.
 pub(super) struct Remote {
     pub(super) cluster: Arc<Cluster>,
     topics: Arc<Cache<TopicConfig, ServiceError>>,
     groups: Arc<Cache<GroupConfig, ServiceError>>,
     auto_create_topics: bool,
-    /// Held by a change of a topic or group: brokers know only whole configurations.
+    /// Locked while a topic or group is changed: brokers accept only complete configurations, so that concurrent changes
+    /// would overwrite each other.
     changes: tokio::sync::Mutex<()>,
 }
 
 impl Remote {
-    /// Creates a topic that a client has named, if it is missing and may be created.
-    async fn ensure(&self, topic: &str) -> Result<(), ServiceError> {
-        // Topics that begin with a percent sign are the brokers' own.
+    /// Creates a topic that a client has named, if it does not exist and topics are created on first use.
+    async fn ensure_topic(&self, topic: &str) -> Result<(), ServiceError> {
+        // Topics that begin with a percent sign are created by brokers.
         if !self.auto_create_topics
             || topic.starts_with('%')
             || self.cluster.find_route(topic).await?.is_some()
@@ -71,8 +74,8 @@ impl Remote {
         Ok(())
     }
 
-    /// Creates the retry topic of a group, if it is missing. Brokers do so when a consumer reports to them, or has them
-    /// send a message back.
+    /// Creates the retry topic of a group if it does not exist. Brokers do so only when they get a heartbeat of a consumer,
+    /// or send back a message.
     async fn ensure_retry_topic(&self, group: &str) -> Result<(), ServiceError> {
         self.group(group).await?;
         let topic = names::retry_topic(group);
@@ -94,15 +97,15 @@ impl Messages for Remote {
         convert::check_properties(topic, &messages)?;
         match topic.strip_prefix(names::RETRY_PREFIX) {
             Some(group) => self.ensure_retry_topic(group).await?,
-            None => self.ensure(topic).await?,
+            None => self.ensure_topic(topic).await?,
         }
         self.cluster.send(topic, &messages, deadline).await
     }
 
     async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
-        self.ensure(&request.topic).await?;
+        self.ensure_topic(&request.topic).await?;
         let cluster = self.cluster.clone();
-        // In a task of its own: the broker answers the pop even if the client is gone by then.
+        // The pop runs in a task of its own, because the broker answers it even if this call is cancelled.
         let (sender, receiver) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             let popped = cluster.pop(&request).await;
@@ -113,7 +116,7 @@ impl Messages for Remote {
     }
 
     async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
-        self.ensure(&request.topic).await?;
+        self.ensure_topic(&request.topic).await?;
         self.cluster.has_message(&request).await
     }
 
@@ -138,8 +141,8 @@ impl Messages for Remote {
     }
 }
 
-/// The result of a pop. If nobody takes it because the client is gone, its messages are given back instead of staying
-/// invisible until their leases end.
+/// The result of a pop. If the receive was cancelled and nobody takes the result, its messages are given back. Otherwise
+/// they would stay invisible until their leases end.
 struct Unclaimed {
     popped: Option<Result<Delivered, ServiceError>>,
     cluster: Arc<Cluster>,
@@ -155,7 +158,7 @@ impl Drop for Unclaimed {
     }
 }
 
-/// Makes messages that nobody got visible again.
+/// Makes messages that were not delivered to a client visible again.
 async fn give_back(cluster: &Cluster, request: &Receive, deliveries: Vec<Delivery>) {
     let changes = deliveries.into_iter().map(|delivery| {
         let deadline = Instant::now() + cluster.options.call_timeout;
@@ -163,16 +166,16 @@ async fn give_back(cluster: &Cluster, request: &Receive, deliveries: Vec<Deliver
         async move { cluster.change(&change).await }
     });
     for failed in futures::future::join_all(changes).await.into_iter().filter_map(Result::err) {
-        tracing::debug!(group = request.group, %failed, "an undelivered message stays invisible until its lease ends");
+        tracing::debug!(group = request.group, %failed, "could not give back a message; it stays invisible until its lease ends");
     }
 }
 
 #[async_trait]
 impl Routes for Remote {
     async fn route(&self, topic: &str) -> Result<Route, ServiceError> {
-        self.ensure(topic).await?;
+        self.ensure_topic(topic).await?;
         let route = self.cluster.route(topic).await?;
-        // If the configuration can't be read, the route is still usable, without the topic's type.
+        // Without the topic's configuration the route is still usable; only the topic's type is unknown.
         let kind = self.topic(topic).await.map_or(TopicKind::Unspecified, |topic| topic.kind);
         let queues = route.queues.iter().filter_map(|queues| {
             let broker = route.broker(&queues.broker_name)?;
@@ -188,7 +191,7 @@ impl Routes for Remote {
         Ok(Route { kind, queues: queues.collect() })
     }
 
-    async fn brokers(&self) -> Result<Vec<BrokerOf>, ServiceError> {
+    async fn brokers(&self) -> Result<Vec<BrokerInfo>, ServiceError> {
         self.cluster.brokers().await
     }
 
@@ -213,25 +216,25 @@ impl Metadata for Remote {
             sql_filter: true,
             recall: true,
             offsets: true,
-            // Brokers deliver a message once for every commit.
+            // Brokers deliver a message once for each commit.
             repeatable_decisions: false,
         }
     }
 
     async fn topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
-        self.ensure(name).await?;
+        self.ensure_topic(name).await?;
         self.existing_topic(name).await
     }
 
     async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
         let (cluster, topic) = (self.cluster.clone(), name.to_owned());
-        let found = self.topics.get(name, || async move { cluster.ask_topic(&topic).await }).await?;
+        let found = self.topics.get(name, || async move { cluster.fetch_topic(&topic).await }).await?;
         found.ok_or_else(|| no_route(name))
     }
 
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {
         let (cluster, group) = (self.cluster.clone(), name.to_owned());
-        let found = self.groups.get(name, || async move { cluster.ask_group(&group).await }).await?;
+        let found = self.groups.get(name, || async move { cluster.fetch_group(&group).await }).await?;
         found.ok_or_else(|| {
             ServiceError::new(ServiceErrorKind::GroupNotFound, format!("group not found: {name}"))
         })
@@ -246,7 +249,7 @@ impl Metadata for Remote {
     }
 
     async fn create_topic(&self, config: TopicConfig, replace: bool) -> Result<(), ServiceError> {
-        if !replace && self.cluster.ask_topic(&config.name).await?.is_some() {
+        if !replace && self.cluster.fetch_topic(&config.name).await?.is_some() {
             return Err(exists("topic", &config.name));
         }
         self.cluster.write_topic(&config).await?;
@@ -255,7 +258,7 @@ impl Metadata for Remote {
     }
 
     async fn create_group(&self, config: GroupConfig, replace: bool) -> Result<(), ServiceError> {
-        // Asking for a single group would create it on brokers that may. Listing doesn't.
+        // Brokers with auto-creation of groups would create a group that is fetched alone, so all groups are listed.
         if !replace && self.cluster.list_groups().await?.iter().any(|group| group.name == config.name) {
             return Err(exists("group", &config.name));
         }

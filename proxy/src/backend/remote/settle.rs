@@ -1,3 +1,5 @@
+//! Settles deliveries: acknowledges them, changes their leases, and moves them to the dead-letter topic.
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -12,37 +14,37 @@ use crate::service::{
     ServiceErrorKind, Settle, time,
 };
 
-/// The delay level by which CONSUMER_SEND_MSG_BACK moves the message to the dead-letter topic at once.
+/// The delay level with which CONSUMER_SEND_MSG_BACK moves a message to the dead-letter topic at once.
 const TO_DEAD_LETTER: i32 = -1;
 
 impl Cluster {
-    /// Acknowledges every entry; one outcome each, in order.
+    /// Acknowledges deliveries. Returns one outcome per entry, in order.
     pub(super) async fn acknowledge(&self, request: &Acknowledge) -> Vec<AckOutcome> {
         let now = now();
         let mut outcomes = vec![AckOutcome::Expired; request.entries.len()];
-        let mut together: BTreeMap<String, Vec<Ack<'_>>> = BTreeMap::new();
-        let mut alone = Vec::new();
-        for (place, entry) in request.entries.iter().enumerate() {
+        let mut batches: BTreeMap<String, Vec<Ack<'_>>> = BTreeMap::new();
+        let mut singles = Vec::new();
+        for (index, entry) in request.entries.iter().enumerate() {
             match Handle::parse(&entry.coordinates) {
                 Ok(handle) if handle.is_expired(now) => {}
-                Ok(handle) if entry.lite_topic.is_none() && batch_ack::takes(&handle) => {
-                    together.entry(handle.broker.clone()).or_default().push(Ack { place, entry, handle });
+                Ok(handle) if entry.lite_topic.is_none() && batch_ack::is_batchable(&handle) => {
+                    batches.entry(handle.broker.clone()).or_default().push(Ack { index, entry, handle });
                 }
-                Ok(handle) => alone.push(vec![Ack { place, entry, handle }]),
-                Err(reason) => outcomes[place] = AckOutcome::Invalid(reason),
+                Ok(handle) => singles.push(vec![Ack { index, entry, handle }]),
+                Err(reason) => outcomes[index] = AckOutcome::Invalid(reason),
             }
         }
         let source = TopicGroup { topic: &request.topic, group: &request.group };
-        let acks = alone.into_iter().chain(together.into_values());
-        let acks = acks.map(|acks| self.acknowledge_at_one(source, acks, request.deadline));
-        for (place, outcome) in futures::future::join_all(acks).await.into_iter().flatten() {
-            outcomes[place] = outcome;
+        let acks = singles.into_iter().chain(batches.into_values());
+        let acks = acks.map(|acks| self.acknowledge_at_broker(source, acks, request.deadline));
+        for (index, outcome) in futures::future::join_all(acks).await.into_iter().flatten() {
+            outcomes[index] = outcome;
         }
         outcomes
     }
 
-    /// Acknowledges deliveries of one broker, in one request if the broker knows how to.
-    async fn acknowledge_at_one(
+    /// Acknowledges deliveries of one broker, in one request if the broker supports it. Returns outcomes by index.
+    async fn acknowledge_at_broker(
         &self,
         source: TopicGroup<'_>,
         acks: Vec<Ack<'_>>,
@@ -50,17 +52,18 @@ impl Cluster {
     ) -> Vec<(usize, AckOutcome)> {
         let outcome = match acks.as_slice() {
             [] | [_] => None,
-            acks => self.ack_all(source, acks, deadline).await,
+            acks => self.ack_batch(source, acks, deadline).await,
         };
         if let Some(outcome) = outcome {
-            return acks.iter().map(|ack| (ack.place, outcome.clone())).collect();
+            return acks.iter().map(|ack| (ack.index, outcome.clone())).collect();
         }
-        let acks = acks.iter().map(|ack| async { (ack.place, self.ack(source, ack, deadline).await) });
+        let acks = acks.iter().map(|ack| async { (ack.index, self.ack(source, ack, deadline).await) });
         futures::future::join_all(acks).await
     }
 
-    /// The outcome of all; `None` if the broker does not know such requests and did nothing.
-    async fn ack_all(
+    /// Acknowledges deliveries in one request. Returns the common outcome; `None` if the broker does not support batches
+    /// and did nothing.
+    async fn ack_batch(
         &self,
         source: TopicGroup<'_>,
         acks: &[Ack<'_>],
@@ -80,7 +83,7 @@ impl Cluster {
         outcome(self.call_master(&ack.handle.broker, with_lite_topic(command, ack.entry), deadline).await)
     }
 
-    /// Gives a delivery a new lease from now.
+    /// Replaces the lease of a delivery by one that begins now.
     pub(super) async fn change(&self, change: &ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
         let handle = parse(&change.entry)?;
         if handle.is_expired(now()) {
@@ -92,8 +95,8 @@ impl Cluster {
             .field("suspend", change.next_attempt != NextAttempt::Counts);
         let command = with_lite_topic(command, &change.entry);
         let answer = success(self.call_master(&handle.broker, command, change.deadline).await?)?;
-        // Orderly and lite groups keep the time of the pop, and count the lease from there. If the message is consumed
-        // already, brokers answer zeros for them: a lease that has expired.
+        // For orderly and lite groups, brokers keep the time of the pop and extend the lease instead. If such a message is
+        // consumed already, they answer zeros, which is an expired lease.
         let renewed = Handle {
             start_offset: handle.queue_offset,
             pop_time: required(&answer, "popTime")?,
@@ -102,14 +105,14 @@ impl Cluster {
             ..handle
         };
         let end = renewed.pop_time.saturating_add(renewed.invisible);
-        let asked = i64::try_from(change.invisible.as_millis()).unwrap_or(i64::MAX);
+        let requested = i64::try_from(change.invisible.as_millis()).unwrap_or(i64::MAX);
         Ok(InvisibleOutcome::Changed {
-            received_at: time(end.saturating_sub(asked)),
+            received_at: time(end.saturating_sub(requested)),
             coordinates: renewed.to_string(),
         })
     }
 
-    /// Moves a delivery to the dead-letter topic, and takes it off the topic.
+    /// Copies a delivery to the dead-letter topic, and acknowledges it.
     pub(super) async fn forward(&self, forward: &Forward) -> Result<(), ServiceError> {
         let handle = parse(&forward.entry)?;
         if handle.commit_log_offset < 0 {
@@ -126,11 +129,11 @@ impl Cluster {
             .field("maxReconsumeTimes", 0)
             .field("bname", &handle.broker);
         success(self.call(&broker, command, self.time_left(forward.deadline)).await?)?;
-        // The dead letter is stored. If this ack is lost, the message is delivered and forwarded once more.
+        // The dead letter is stored. If this acknowledgement fails, the message is delivered and forwarded once more.
         let source = TopicGroup { topic: &forward.topic, group: &forward.group };
         let ack = with_lite_topic(settlement(request::ACK_MESSAGE, source, &handle), &forward.entry);
         if let Err(error) = self.call(&broker, ack, self.time_left(forward.deadline)).await {
-            tracing::warn!(group = forward.group, %error, "a dead letter could not be removed from its topic");
+            tracing::warn!(group = forward.group, %error, "could not acknowledge a message that was moved to the dead-letter topic");
         }
         Ok(())
     }
@@ -138,8 +141,8 @@ impl Cluster {
 
 /// A delivery to acknowledge.
 struct Ack<'a> {
-    /// Its place in the answer.
-    place: usize,
+    /// The index of the entry in the request.
+    index: usize,
     entry: &'a Settle,
     handle: Handle,
 }
@@ -158,7 +161,7 @@ fn parse(entry: &Settle) -> Result<Handle, ServiceError> {
         .map_err(|reason| ServiceError::new(ServiceErrorKind::InvalidHandle, reason))
 }
 
-/// The fields that every settlement of a lease has.
+/// A command with the fields that every settlement of a lease has.
 fn settlement(code: i32, TopicGroup { topic, group }: TopicGroup<'_>, handle: &Handle) -> Command {
     Command::request(code)
         .field("consumerGroup", group)

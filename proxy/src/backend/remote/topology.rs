@@ -1,3 +1,5 @@
+//! A topic's route: its brokers and queues.
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -12,21 +14,21 @@ pub(super) struct TopicRoute {
     /// The brokers that hold the topic.
     #[serde(rename = "brokerDatas")]
     pub(super) brokers: Vec<Broker>,
-    /// How many queues each of them has.
+    /// The queues on each broker.
     #[serde(rename = "queueDatas")]
     pub(super) queues: Vec<Queues>,
-    /// The write queues of a topic that was created as ordered, `broker:count;broker:count`. They are fixed, whichever
-    /// brokers are there.
+    /// The write queues of a topic that was created as ordered, `broker:count;broker:count`. They are fixed, even if some of
+    /// these brokers are down.
     #[serde(rename = "orderTopicConf")]
     order: Option<String>,
-    // Computed once per answer, not once per message.
+    // These are computed once per lookup instead of once per message.
     #[serde(skip)]
     writable: Vec<Queue>,
     #[serde(skip)]
     readable: Vec<BrokerAddress>,
 }
 
-/// A broker, and the address to call it at.
+/// A broker's name, and the address at which to call it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BrokerAddress {
     pub(super) name: String,
@@ -88,7 +90,7 @@ impl Broker {
 }
 
 impl TopicRoute {
-    /// Reads a name server's answer. A topic that is known but has no queues counts as absent, as with Apache.
+    /// Parses a name server's answer. As with Apache's proxy, a topic without brokers or queues counts as absent.
     pub(super) fn parse(body: &[u8]) -> serde_json::Result<Option<Self>> {
         let mut route: Self = lenient::from_slice(body)?;
         route.writable = route.find_writable();
@@ -96,13 +98,13 @@ impl TopicRoute {
         Ok((!route.brokers.is_empty() && !route.queues.is_empty()).then_some(route))
     }
 
-    /// All queues that can be written, in the order of Apache's proxy (broker name, then id): the order decides
-    /// where a message group goes, and must be the same on every proxy of a fleet.
+    /// All writable queues, ordered as in Apache's proxy by broker name and id. The order determines the queue of a message
+    /// group, and must be the same on every proxy of a fleet.
     pub(super) fn writable(&self) -> &[Queue] {
         &self.writable
     }
 
-    /// The brokers that can be read, by name.
+    /// The brokers with readable queues, ordered by name.
     pub(super) fn readable(&self) -> &[BrokerAddress] {
         &self.readable
     }
@@ -110,7 +112,7 @@ impl TopicRoute {
     fn find_writable(&self) -> Vec<Queue> {
         let order = self.order.as_deref().filter(|order| !order.trim().is_empty());
         let counts: Vec<(&str, i32)> = match order {
-            // Whatever the brokers' permissions say, as in Apache's proxy.
+            // As in Apache's proxy, the brokers' permissions don't matter here.
             Some(order) => order.split(';').filter_map(fixed_count).collect(),
             None => {
                 let writable = self.queues.iter().filter(|queues| queues.writable());
@@ -150,7 +152,7 @@ impl TopicRoute {
     }
 }
 
-/// `broker:count`
+/// Splits `broker:count`.
 fn fixed_count(item: &str) -> Option<(&str, i32)> {
     let mut words = item.split(':');
     Some((words.next()?, words.next()?.parse().ok()?))
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordered_topic_has_the_queues_it_was_given() {
+    fn an_ordered_topic_has_fixed_queues() {
         let body = r#"{"brokerDatas":[{"brokerAddrs":{"0":"h:1"},"brokerName":"a"},{"brokerAddrs":{"0":"h:2"},"brokerName":"b"}],
             "orderTopicConf":"b:2;gone:8;a:1;b:1;odd",
             "queueDatas":[{"brokerName":"a","perm":4,"writeQueueNums":16},{"brokerName":"b","perm":6,"writeQueueNums":16}]}"#;
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn without_queues_a_topic_is_absent() {
+    fn a_topic_without_queues_is_absent() {
         let route = TopicRoute::parse(br#"{"brokerDatas":[],"queueDatas":[]}"#).unwrap();
         assert_eq!(route, None);
     }

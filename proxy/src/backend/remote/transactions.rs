@@ -1,4 +1,4 @@
-//! Decisions about half messages (Apache's `EndTransactionProcessor`).
+//! Commits half messages and rolls them back (Apache's `EndTransactionProcessor`).
 
 use async_trait::async_trait;
 
@@ -21,7 +21,7 @@ impl Transactions for Remote {
 }
 
 impl Cluster {
-    // Waits for the broker's answer, unlike Apache's proxy: a client that gets OK can rely on it. Never repeated: see
+    // Unlike Apache's proxy, waits for the broker's answer, so that a client can rely on an OK. Never retries: see
     // `Transactions::end`.
     async fn end(&self, end: &EndTransaction) -> Result<(), ServiceError> {
         let half = HalfMessage::parse(&end.coordinates).ok_or_else(|| {
@@ -40,15 +40,14 @@ impl Cluster {
                     Resolution::Rollback => ROLLBACK,
                 },
             )
-            .field("fromTransactionCheck", end.asked)
+            .field("fromTransactionCheck", end.answers_check)
             .field("msgId", &end.message_id)
             .field("transactionId", &end.message_id)
             .field("bname", &half.broker);
         let answer = self.call_master(&half.broker, command, end.deadline).await?;
         if answer.code == response::ILLEGAL_OPERATION {
-            // `rejectCommitOrRollback`; brokers send no text with it.
-            let text =
-                "the recovery time has passed: the broker takes a decision only as the answer to its check";
+            // Brokers with `rejectCommitOrRollback` send this code without a text.
+            let text = "the transaction's recovery time is over: the broker accepts a decision only in answer to its check";
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         }
         success(answer).map(drop)

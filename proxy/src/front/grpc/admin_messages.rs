@@ -108,7 +108,7 @@ fn message_to_wire(read: ReadMessage) -> pb::StoredMessage {
         message_group: message.group,
         deliver_at: match message.delay {
             Some(Delay::Until(at)) => Some(convert::timestamp(at)),
-            Some(Delay::Untold) | None => None,
+            Some(Delay::Unknown) | None => None,
         },
         priority: message.priority,
         lite_topic: message.lite_topic,

@@ -86,7 +86,7 @@ mod tests {
         let update = group(group_to_wire(GroupUpdate { values, fields: fields.clone() })).expect("an update");
         assert_eq!(update.fields, fields);
         let initial = GroupUpdate { fields: vec![GroupField::RetryInitial], ..update };
-        let changed = initial.applied_to(&GroupConfig { fifo: true, ..GroupConfig::named("g") });
+        let changed = initial.apply_to(&GroupConfig { fifo: true, ..GroupConfig::named("g") });
         let retry = RetryPolicy::Exponential { initial: secs(3), max: secs(7200), multiplier: 2.0 };
         assert_eq!(changed, GroupConfig { fifo: true, retry, ..GroupConfig::named("g") });
         let unknown = FieldMask { paths: vec!["queues".to_owned()] };

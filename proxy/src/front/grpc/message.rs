@@ -92,7 +92,7 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>, digest: Body
         delivery_attempt: Some(attempt),
         delivery_timestamp: match message.delay {
             Some(Delay::Until(time)) => Some(convert::timestamp(time)),
-            Some(Delay::Untold) | None => None,
+            Some(Delay::Unknown) | None => None,
         },
         priority: message.priority,
         lite_topic: message.lite_topic,

@@ -15,7 +15,7 @@ use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::processor::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
-use crate::service::{Found, Pulled, Whence, time};
+use crate::service::{PullOutcome, Pulled, Whence, time};
 
 pub(super) async fn pull(
     shared: &Shared,
@@ -26,14 +26,18 @@ pub(super) async fn pull(
         Ok(context) => shared.processor.run(&context, command(request)).await,
         Err(error) => Err(error),
     };
-    let Pulled { found, next_offset, .. } = match pulled {
+    let Pulled { outcome, next_offset, .. } = match pulled {
         Ok(pulled) => pulled,
         Err(error) => return frames(std::iter::once(Content::Status(status::of(&error)))),
     };
-    let (status, messages) = match found {
-        Found::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
-        Found::Messages(_) | Found::Nothing => (of(pb::Code::MessageNotFound, "no new message"), Vec::new()),
-        Found::OffsetIllegal => (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new()),
+    let (status, messages) = match outcome {
+        PullOutcome::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
+        PullOutcome::Messages(_) | PullOutcome::Nothing => {
+            (of(pb::Code::MessageNotFound, "no new message"), Vec::new())
+        }
+        PullOutcome::OffsetIllegal => {
+            (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
+        }
     };
     let message = |delivery| message::delivered(delivery, None, BodyDigest::Md5);
     let messages = messages.into_iter().map(move |delivery| Content::Message(message(delivery)));

@@ -183,7 +183,7 @@ impl StoredMessage {
             message_group: message.group,
             deliver_at: match message.delay {
                 Some(Delay::Until(at)) => Some(times::text(at)),
-                Some(Delay::Untold) | None => None,
+                Some(Delay::Unknown) | None => None,
             },
             priority: message.priority,
             lite_topic: message.lite_topic,

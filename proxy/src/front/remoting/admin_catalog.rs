@@ -189,7 +189,7 @@ pub(super) async fn group(request: Request) -> Answered {
     let name = request.text("group")?;
     let groups = request.shared.processor.groups().await.map_err(Refusal::from)?;
     match groups.into_iter().find(|group| group.name == name) {
-        Some(group) => json(&group_json::of(&group)),
+        Some(group) => json(&group_json::to_json(&group)),
         None => {
             let text = format!("No group in this broker. group: {name}");
             Err(Refusal::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, text))
@@ -213,7 +213,7 @@ pub(super) async fn groups(request: Request) -> Answered {
         forbidden_table: BTreeMap::new(),
         subscription_group_table: groups
             .into_iter()
-            .map(|group| (group.name.clone(), group_json::of(&group)))
+            .map(|group| (group.name.clone(), group_json::to_json(&group)))
             .collect(),
     })?;
     Ok(answer.field("totalGroupNum", number))

@@ -11,7 +11,7 @@ use crate::front::face::RouteAddresses;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};
 use crate::remoting::response;
 use crate::service::names::{RETRY_PREFIX, permission_bits};
-use crate::service::{BrokerOf, Permission, QueueRange, Route, TopicKind};
+use crate::service::{BrokerInfo, Permission, QueueRange, Route, TopicKind};
 
 /// A topic's route, as clients read it (Apache's `TopicRouteData`).
 #[derive(Serialize)]
@@ -78,7 +78,7 @@ async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
     }
     request.run(GroupCommand { group }).await.ok()?;
     let brokers = request.run(ListBrokersCommand).await.ok()?;
-    let queues = brokers.into_iter().map(|BrokerOf { name, cluster }| QueueRange {
+    let queues = brokers.into_iter().map(|BrokerInfo { name, cluster }| QueueRange {
         broker: name,
         cluster,
         replicas: vec![0],

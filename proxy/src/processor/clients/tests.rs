@@ -1,3 +1,5 @@
+//! Tests of the table of clients.
+
 use super::*;
 
 fn context(client_id: &str, peer: &str) -> Context {
@@ -13,14 +15,14 @@ fn connect(clients: &Clients, context: &Context, topics: &[&str]) -> Result<Push
 }
 
 #[test]
-fn a_stranger_who_knows_an_id_neither_ends_nor_keeps_alive_nor_takes_over() {
+fn another_host_with_the_same_id_can_not_affect_a_session() {
     let clients = Clients::default();
     let owner = context("c", "10.0.0.1:1000");
     let stranger = context("c", "10.0.0.2:1000");
     connect(&clients, &owner, &["t"]).expect("room");
     let key = clients.find(&owner).expect("known");
 
-    assert!(clients.heard(&stranger).is_none());
+    assert!(clients.record_heartbeat(&stranger).is_none());
     assert!(clients.remove(&stranger).is_none());
     let stranger_stream = connect(&clients, &stranger, &["t"]).expect("room");
     assert_eq!(clients.producers_of("t", None, |_| true).len(), 2);
@@ -36,7 +38,7 @@ fn a_client_may_end_its_session_on_another_connection() {
     let clients = Clients::default();
     connect(&clients, &context("c", "10.0.0.1:1000"), &[]).expect("room");
     let elsewhere = context("c", "10.0.0.1:2000");
-    assert!(clients.heard(&elsewhere).is_some());
+    assert!(clients.record_heartbeat(&elsewhere).is_some());
     assert!(clients.remove(&elsewhere).is_some());
     assert!(clients.find(&elsewhere).is_none());
 }
@@ -47,7 +49,7 @@ fn a_client_that_comes_back_from_another_host_is_known_at_once() {
     connect(&clients, &context("c", "10.0.0.1:1000"), &[]).expect("room");
     let moved = context("c", "10.0.0.9:1000");
     connect(&clients, &moved, &["t"]).expect("room");
-    assert!(clients.heard(&moved).is_some());
+    assert!(clients.record_heartbeat(&moved).is_some());
     assert_eq!(clients.producers_of("t", None, |_| true).len(), 1);
 }
 
@@ -62,7 +64,7 @@ fn the_end_of_an_old_stream_does_not_affect_the_new_one() {
 }
 
 #[test]
-fn one_host_can_not_fill_the_table_and_forgotten_clients_make_room() {
+fn one_host_can_not_fill_the_table_and_removed_clients_free_their_bytes() {
     let clients = Clients::default();
     let topics: Vec<_> = (0..MAX_TOPICS).map(|number| format!("{number:0>127}")).collect();
     let topics: Vec<_> = topics.iter().map(String::as_str).collect();
@@ -79,19 +81,19 @@ fn one_host_can_not_fill_the_table_and_forgotten_clients_make_room() {
 }
 
 #[test]
-fn what_is_too_long_to_keep_is_refused() {
+fn names_that_are_too_long_or_too_many_are_refused() {
     let clients = Clients::default();
     let refused =
         |context: &Context, topics: &[&str]| connect(&clients, context, topics).err().map(|error| error.kind);
-    assert_eq!(refused(&context(&"c".repeat(MAX_NAME), "h"), &[]), None);
-    assert_eq!(refused(&context(&"c".repeat(MAX_NAME + 1), "h"), &[]), Some(ErrorKind::BadRequest));
+    assert_eq!(refused(&context(&"c".repeat(MAX_NAME_BYTES), "h"), &[]), None);
+    assert_eq!(refused(&context(&"c".repeat(MAX_NAME_BYTES + 1), "h"), &[]), Some(ErrorKind::BadRequest));
     let topics: Vec<_> = (0..=MAX_TOPICS).map(|number| number.to_string()).collect();
     let topics: Vec<_> = topics.iter().map(String::as_str).collect();
     assert_eq!(refused(&context("c", "h"), &topics), Some(ErrorKind::BadRequest));
 }
 
 #[test]
-fn a_client_without_a_stream_is_gone_sooner() {
+fn a_session_without_a_stream_expires_sooner() {
     let clients = Clients::default();
     let client = context("c", "10.0.0.1:1000");
     let stream = connect(&clients, &client, &[]).expect("room");
@@ -99,12 +101,13 @@ fn a_client_without_a_stream_is_gone_sooner() {
     let silent_for = |silence: Duration| {
         let mut sessions = clients.sessions.lock();
         let session = sessions.by_id.get_mut("c").and_then(|hosts| hosts.get_mut(&client.host()));
-        session.expect("a session").seen = Instant::now().checked_sub(silence).expect("a machine that runs");
+        session.expect("a session").last_heartbeat =
+            Instant::now().checked_sub(silence).expect("an uptime of more than a minute");
     };
-    silent_for(WITHOUT_STREAM);
+    silent_for(STREAMLESS_TIMEOUT);
     assert!(clients.is_present(&key));
     clients.stream_ended(&client, &stream);
     assert!(!clients.is_present(&key));
     silent_for(Duration::ZERO);
-    assert!(clients.is_present(&key), "it has reported since");
+    assert!(clients.is_present(&key), "the client has sent a heartbeat since");
 }

@@ -255,7 +255,7 @@ impl Subject {
             message_id: String::new(),
             coordinates: coordinates.to_owned(),
             resolution,
-            asked: false,
+            answers_check: false,
             deadline: deadline(),
         };
         self.services().transactions.end(end).await
@@ -276,7 +276,7 @@ impl Subject {
             tokio::pin!(next);
             match futures::poll!(next) {
                 Poll::Ready(BrokerRequest::Check(check)) => {
-                    requests.checked(&check.coordinates, CheckOutcome::Asked).await;
+                    requests.checked(&check.coordinates, CheckOutcome::Sent).await;
                     asked.push(check.message.id);
                     looks = 0;
                 }

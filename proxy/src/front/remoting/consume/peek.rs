@@ -7,7 +7,7 @@ use super::offsets::{broker_of, committed_or_first, queue_name};
 use super::{pop, records};
 use crate::processor::{BrokersCommand, Expression, PullCommand};
 use crate::remoting::{Command, response};
-use crate::service::{Delivery, Found, millis};
+use crate::service::{Delivery, PullOutcome, millis};
 
 /// PEEK_MESSAGE: of one queue, or of all queues of a broker.
 pub(super) async fn peek(request: Request) -> Answered {
@@ -37,7 +37,7 @@ pub(super) async fn peek(request: Request) -> Answered {
         };
         let pulled = request.run(pull).await?;
         rest += (pulled.range.end - pulled.next_offset).max(0);
-        if let Found::Messages(deliveries) = pulled.found {
+        if let PullOutcome::Messages(deliveries) = pulled.outcome {
             found.extend(deliveries);
         }
     }

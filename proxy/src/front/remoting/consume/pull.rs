@@ -8,7 +8,7 @@ use super::queue_ledger::is_position;
 use super::{offsets, popped, records};
 use crate::processor::{Expression, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 use crate::remoting::{Command, response};
-use crate::service::{Found, Pulled, Whence};
+use crate::service::{PullOutcome, Pulled, Whence};
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`).
 const COMMITS: i32 = 0x1;
@@ -105,14 +105,16 @@ async fn by_offset(request: Request, asked: Asked) -> Answered {
         },
         () = request.session.closing().cancelled() => return Ok(nothing_new(asked.from, asked.from, asked.from)),
     };
-    let Pulled { found, next_offset, range } = pulled;
-    Ok(match found {
-        Found::Nothing if next_offset > asked.from => {
+    let Pulled { outcome, next_offset, range } = pulled;
+    Ok(match outcome {
+        PullOutcome::Nothing if next_offset > asked.from => {
             answer(response::PULL_RETRY_IMMEDIATELY, next_offset, range.start, range.end)
         }
-        Found::Nothing => nothing_new(next_offset, range.start, range.end),
-        Found::OffsetIllegal => answer(response::PULL_OFFSET_MOVED, next_offset, range.start, range.end),
-        Found::Messages(mut deliveries) if !deliveries.is_empty() => {
+        PullOutcome::Nothing => nothing_new(next_offset, range.start, range.end),
+        PullOutcome::OffsetIllegal => {
+            answer(response::PULL_OFFSET_MOVED, next_offset, range.start, range.end)
+        }
+        PullOutcome::Messages(mut deliveries) if !deliveries.is_empty() => {
             let cluster = records::cluster_of(&request, &topic).await;
             let fitting = records::fitting(deliveries.iter());
             let next_offset = deliveries.get(fitting).map_or(next_offset, |next| next.queue_offset);
@@ -120,7 +122,9 @@ async fn by_offset(request: Request, asked: Asked) -> Answered {
             let body = records::encode(&request, &cluster, deliveries.iter(), |_| ());
             answer(response::SUCCESS, next_offset, range.start, range.end).body(body)
         }
-        Found::Messages(_) => answer(response::PULL_RETRY_IMMEDIATELY, next_offset, range.start, range.end),
+        PullOutcome::Messages(_) => {
+            answer(response::PULL_RETRY_IMMEDIATELY, next_offset, range.start, range.end)
+        }
     })
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn send_back(request: Request) -> Answered {
     let settled = if level < 0 || exhausted {
         processor.run(&context, ForwardCommand { group, topic, entry }).await
     } else {
-        let pause = delay_level::duration(delay_level::of_retry(level, retried)).unwrap_or_default();
+        let pause = delay_level::duration(delay_level::for_retry(level, retried)).unwrap_or_default();
         let invisible_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
         let change = ChangeCommand { group, topic, entry, invisible_ms, suspend: false };
         processor.run(&context, change).await.map(drop)
