@@ -1,3 +1,5 @@
+//! Operations that the calling thread waits for.
+
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -8,8 +10,8 @@ use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::{Process, stopped};
 
-/// An operation that a thread waits for. Dropping it cancels the operation, and drops its outcome if that was
-/// not fetched.
+/// A running operation that a thread waits for. Dropping the call cancels the operation, or drops its outcome
+/// if it has one that was not fetched.
 pub struct Call {
     outcome: Receiver<Outcome>,
     task: AbortHandle,
@@ -19,7 +21,7 @@ pub struct Call {
 /// Starts an operation for a thread that will wait for it.
 ///
 /// # Errors
-/// `Closed` if this process was forked since the operation was made.
+/// `Closed` if this process was forked since the operation was created.
 pub fn start(operation: Operation) -> Result<Call, Error> {
     let process = Process::current()?;
     let name = operation.name();
@@ -33,8 +35,8 @@ pub fn start(operation: Operation) -> Result<Call, Error> {
 }
 
 impl Call {
-    /// Waits up to `timeout` for the outcome; `None` if it has not arrived by then. There is only one outcome:
-    /// waiting again after it was returned fails with `Closed`.
+    /// Waits up to `timeout` for the outcome, and returns `None` if it has not arrived by then. There is only
+    /// one outcome: waiting again after it was returned fails with `Closed`.
     pub fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
         match self.outcome.recv_timeout(timeout) {
             Ok(outcome) => Some(outcome),
@@ -50,7 +52,7 @@ impl Drop for Call {
     }
 }
 
-/// Runs an operation while the calling thread waits, however long it takes.
+/// Runs an operation, and blocks the calling thread without a time limit until it completes.
 pub fn run(operation: Operation) -> Outcome {
     match start(operation) {
         Ok(mut call) => loop {

@@ -1,3 +1,5 @@
+//! The operations of a client.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,10 +8,10 @@ use rocketmq_thin::{
 };
 use tokio::sync::Mutex;
 
-use crate::bound::{Bound, Client, StatusChanges};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::Process;
+use crate::process_bound::{Client, ProcessBound, StatusChanges};
 
 /// Connects a client: [`Outcome::Client`].
 ///
@@ -20,36 +22,36 @@ pub fn connect(options: ClientOptions) -> Result<Operation, Error> {
     let process = Process::current()?;
     Ok(Operation::new("connect", process, async move {
         let client = rocketmq_thin::Client::connect(options).await?;
-        Ok(Outcome::Client(Bound::new(client, process)))
+        Ok(Outcome::Client(ProcessBound::new(client, process)))
     }))
 }
 
 impl Client {
-    /// Makes a producer: [`Outcome::Producer`].
+    /// Creates a producer: [`Outcome::Producer`].
     pub fn producer(&self, options: ProducerOptions) -> Operation {
         let process = self.process();
         self.operation("producer", |client| async move {
-            Ok(Outcome::Producer(Bound::new(client.producer(options).await?, process)))
+            Ok(Outcome::Producer(ProcessBound::new(client.producer(options).await?, process)))
         })
     }
 
-    /// Makes a simple consumer: [`Outcome::SimpleConsumer`].
+    /// Creates a simple consumer: [`Outcome::SimpleConsumer`].
     pub fn simple_consumer(&self, options: SimpleConsumerOptions) -> Operation {
         let process = self.process();
         self.operation("simple_consumer", |client| async move {
-            Ok(Outcome::SimpleConsumer(Bound::new(client.simple_consumer(options).await?, process)))
+            Ok(Outcome::SimpleConsumer(ProcessBound::new(client.simple_consumer(options).await?, process)))
         })
     }
 
-    /// Makes a push consumer: [`Outcome::PushConsumer`].
+    /// Creates a push consumer: [`Outcome::PushConsumer`].
     pub fn push_consumer(&self, options: PushConsumerOptions) -> Operation {
         let process = self.process();
         self.operation("push_consumer", |client| async move {
-            Ok(Outcome::PushConsumer(Bound::new(client.push_consumer(options).await?, process)))
+            Ok(Outcome::PushConsumer(ProcessBound::new(client.push_consumer(options).await?, process)))
         })
     }
 
-    /// Whether the servers can be reached.
+    /// Returns the client's health: whether it can reach its servers.
     ///
     /// # Errors
     ///
@@ -58,17 +60,17 @@ impl Client {
         self.call("health", rocketmq_thin::Client::health)
     }
 
-    /// The changes of the status from now on, beginning with the present one.
+    /// Subscribes to the client's status changes. The first item is the current status.
     ///
     /// # Errors
     ///
     /// As for [`health`](Self::health).
     pub fn status_changes(&self) -> Result<StatusChanges, Error> {
         let changes = self.call("status_changes", rocketmq_thin::Client::status_changes)?;
-        Ok(Bound::new(Arc::new(Mutex::new(changes)), self.process()))
+        Ok(ProcessBound::new(Arc::new(Mutex::new(changes)), self.process()))
     }
 
-    /// Everything that the client has counted.
+    /// Returns all metrics of the client.
     ///
     /// # Errors
     ///
@@ -77,14 +79,14 @@ impl Client {
         self.call("metrics", rocketmq_thin::Client::metrics)
     }
 
-    /// Closes it within the deadline: [`Outcome::Closed`].
+    /// Closes the client within the deadline: [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |client| async move { Ok(Outcome::Closed(client.close(deadline).await)) })
     }
 }
 
 impl StatusChanges {
-    /// The next status: [`Outcome::Health`]; [`Outcome::End`] once the client is closed.
+    /// Waits for the next status: [`Outcome::Health`]; [`Outcome::End`] once the client is closed.
     pub fn next(&self) -> Operation {
         self.operation("status_changes", |changes| async move {
             Ok(changes.lock().await.next().await.map_or(Outcome::End, Outcome::Health))

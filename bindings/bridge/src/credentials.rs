@@ -1,4 +1,5 @@
-//! Credentials that a function of the language provides. The core asks, and decides how long it waits.
+//! Credentials that a function of the language provides. The core decides when it requests them, and how long
+//! it waits.
 
 use std::sync::Arc;
 
@@ -6,26 +7,26 @@ use parking_lot::Mutex;
 use rocketmq_thin::{ClientOptions, Credentials, Error};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bound::Bound;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::Process;
+use crate::process_bound::ProcessBound;
 
-type Answer = oneshot::Sender<Result<Credentials, String>>;
+type AnswerSender = oneshot::Sender<Result<Credentials, String>>;
 
-/// The requests of one client for credentials.
-pub struct CredentialRequests(Bound<Arc<Requests>>);
+/// The credential requests of one client. The language fetches and answers them.
+pub struct CredentialRequests(ProcessBound<Arc<Requests>>);
 
 struct Requests {
-    /// Moves into the options of the client.
-    sender: Mutex<Option<mpsc::Sender<Answer>>>,
-    receiver: tokio::sync::Mutex<mpsc::Receiver<Answer>>,
-    /// What the request that was fetched last waits for.
-    asked: Mutex<Option<Answer>>,
+    /// Taken when it moves into the options of the client.
+    sender: Mutex<Option<mpsc::Sender<AnswerSender>>>,
+    receiver: tokio::sync::Mutex<mpsc::Receiver<AnswerSender>>,
+    /// The request that was fetched last, until it is answered.
+    fetched: Mutex<Option<AnswerSender>>,
 }
 
 impl CredentialRequests {
-    /// The requests of a client that is about to be made.
+    /// Creates the credential requests of a client that is not connected yet.
     ///
     /// # Errors
     ///
@@ -35,12 +36,13 @@ impl CredentialRequests {
         let requests = Requests {
             sender: Mutex::new(Some(sender)),
             receiver: tokio::sync::Mutex::new(receiver),
-            asked: Mutex::default(),
+            fetched: Mutex::default(),
         };
-        Ok(Self(Bound::new(Arc::new(requests), Process::current()?)))
+        Ok(Self(ProcessBound::new(Arc::new(requests), Process::current()?)))
     }
 
-    /// Options of a client that asks here for its credentials. Of one client: further ones get no credentials.
+    /// Returns the options with a credentials provider that sends its requests here. Only the first call adds
+    /// the provider: later calls return the options unchanged.
     ///
     /// # Errors
     ///
@@ -53,21 +55,21 @@ impl CredentialRequests {
             let sender = sender.clone();
             async move {
                 let (answer, answered) = oneshot::channel();
-                sender.send(answer).await.map_err(|_| "nobody provides credentials any more")?;
-                Ok(answered.await.map_err(|_| "nobody has provided credentials")??)
+                sender.send(answer).await.map_err(|_| "the application no longer provides credentials")?;
+                Ok(answered.await.map_err(|_| "the application has not provided credentials")??)
             }
         }))
     }
 
-    /// Waits until the client needs credentials: [`Outcome::Done`]; [`Outcome::End`] once it is closed, or could not
-    /// connect. Begin with this before the client connects, and after each answer.
+    /// Waits until the client needs credentials: [`Outcome::Done`]; [`Outcome::End`] once the client is
+    /// closed, or has failed to connect. Submit this before the client connects, and again after each answer.
     pub fn next(&self) -> Operation {
         self.0.operation("credentials", |requests| async move {
             let mut receiver = requests.receiver.lock().await;
             while let Some(answer) = receiver.recv().await {
                 // The client may have given up waiting.
                 if !answer.is_closed() {
-                    *requests.asked.lock() = Some(answer);
+                    *requests.fetched.lock() = Some(answer);
                     return Ok(Outcome::Done);
                 }
             }
@@ -75,16 +77,16 @@ impl CredentialRequests {
         })
     }
 
-    /// Answers the request that was fetched last: with credentials, or with the reason why there are none.
+    /// Answers the request that was fetched last, with credentials or with an error message.
     ///
     /// # Errors
     ///
     /// `Closed` in a forked child.
     pub fn answer(&self, provided: Result<Credentials, String>) -> Result<(), Error> {
-        let asked = self.0.call("credentials", |requests| requests.asked.lock().take())?;
-        if let Some(asked) = asked {
+        let request = self.0.call("credentials", |requests| requests.fetched.lock().take())?;
+        if let Some(request) = request {
             // The client may have given up waiting.
-            let _ = asked.send(provided);
+            let _ = request.send(provided);
         }
         Ok(())
     }

@@ -1,17 +1,19 @@
+//! Received deliveries, until the binding takes them over.
+
 use std::mem;
 
 use rocketmq_thin::Delivery;
 
-use crate::bound::{Messages, SimpleConsumer};
+use crate::process_bound::{Messages, SimpleConsumer};
 
-/// What a receive or a stream returned. If it is dropped before [`take`](Self::take), the deliveries go back to
-/// where they came from.
+/// The deliveries that a receive or a stream returned. If they are dropped before [`take`](Self::take), they
+/// go back to the consumer or the stream that they came from.
 pub struct Deliveries {
     origin: Origin,
     deliveries: Vec<Delivery>,
 }
 
-/// Where deliveries came from.
+/// The consumer or the stream that deliveries came from.
 pub(crate) enum Origin {
     Consumer(SimpleConsumer),
     Stream(Messages),
@@ -34,8 +36,8 @@ impl Deliveries {
         Self { origin, deliveries }
     }
 
-    /// The deliveries. From here on the caller is responsible for them: see [`SimpleConsumer::put_back`] and
-    /// [`Messages::put_back`].
+    /// Takes the deliveries. From then on the caller is responsible for them: see
+    /// [`SimpleConsumer::put_back`] and [`Messages::put_back`].
     #[must_use]
     pub fn take(mut self) -> Vec<Delivery> {
         mem::take(&mut self.deliveries)

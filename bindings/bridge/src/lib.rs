@@ -1,13 +1,14 @@
-//! What every language binding of rocketmq-thin shares.
+//! The part that all language bindings of rocketmq-thin share.
 //!
-//! A binding converts its language's values, makes an [`Operation`] with a method of [`Client`], [`Producer`] or
-//! [`SimpleConsumer`], submits it, and gets an [`Outcome`] back:
+//! A binding converts its language's values, creates an [`Operation`] with a method of [`Client`],
+//! [`Producer`] or [`SimpleConsumer`], submits it, and gets an [`Outcome`] back. The documentation of each
+//! method names the outcome of a success after a colon.
 //!
 //! ```text
-//! language thread                     the process's one runtime thread
+//! language thread                     the runtime thread of the process
 //! ---------------                     --------------------------------
 //! Queue::submit(operation) -> id ---> runs it on the core
-//! (makes a future of its own for id)
+//! (creates its own future for the id)
 //! wake() <--------------------------- the first outcome after the queue was empty
 //! Queue::drain(max) <---------------- many (id, outcome) at once
 //! (resolves its futures)
@@ -15,33 +16,32 @@
 //!
 //! Languages with threads may wait instead: [`start`] and [`Call::wait`].
 //!
-//! Neither side calls the other's code for a message: the wake-up only says that there are outcomes to fetch,
-//! and is made once for many of them.
+//! Neither side calls the other's code for each message: the wake-up only says that there are outcomes to
+//! fetch, and one wake-up is enough for many of them.
 //!
 //! # Cancelling
 //!
-//! No outcome is lost when the caller that waited for it goes away:
+//! No outcome is lost when the caller stops waiting for it:
 //!
-//! - [`Queue::cancel`] stops an operation, or drops its outcome if that is in the queue already.
+//! - [`Queue::cancel`] stops an operation, or drops its outcome if it is already in the queue.
 //! - Dropping a [`Queue`] or a [`Call`] cancels its operations. Drop the queue when the event loop ends.
-//! - Dropping an [`Outcome`] gives back what it holds. Deliveries go to the next receive of their consumer;
+//! - Dropping an [`Outcome`] releases the objects in it. Deliveries go to the next receive of their consumer;
 //!   new clients, producers and consumers are closed.
 //!
-//! The binding takes over with [`Deliveries::take`]. If the future of a receive turns out to be cancelled after
-//! that, the binding calls [`SimpleConsumer::put_back`] with the deliveries.
+//! The binding takes responsibility with [`Deliveries::take`]. If it finds afterwards that the future of the
+//! receive was cancelled, it calls [`SimpleConsumer::put_back`] with the deliveries.
 //!
-//! # What is pulled as well
+//! # Callbacks are pulled as well
 //!
-//! [`Logs`] are the reports of the clients, and [`CredentialRequests`] asks for the credentials of a client. Both have an
-//! operation that waits until there is something to do, like the orphan checks of a producer and the tasks of a push
-//! consumer.
+//! [`Logs`] holds the log records of the clients, and [`CredentialRequests`] the credential requests of a
+//! client. Each has an operation that waits for the next record or request. The orphan checks of a producer
+//! and the tasks of a push consumer work in the same way.
 //!
 //! # Forks
 //!
 //! After a `fork` the child has no runtime thread. It gets a runtime of its own with its first new object.
 //! Inherited objects fail with an error of kind [`Closed`](ErrorKind::Closed) there.
 
-mod bound;
 mod call;
 mod client;
 mod credentials;
@@ -51,16 +51,13 @@ mod logs;
 mod operation;
 mod outcome;
 mod process;
+mod process_bound;
 mod producer;
 mod push_consumer;
 mod queue;
 mod simple_consumer;
 mod transaction;
 
-pub use bound::{
-    Bound, Client, LiteRevocations, Messages, OrphanCheck, OrphanChecks, Producer, PushConsumer,
-    SimpleConsumer, StatusChanges, Task, Transaction,
-};
 pub use call::{Call, run, start};
 pub use client::connect;
 pub use credentials::CredentialRequests;
@@ -69,6 +66,10 @@ pub use logs::{LogLevel, LogRecord, Logs};
 pub use operation::Operation;
 pub use outcome::Outcome;
 pub use process::shutdown;
+pub use process_bound::{
+    Client, LiteRevocations, Messages, OrphanCheck, OrphanChecks, ProcessBound, Producer, PushConsumer,
+    SimpleConsumer, StatusChanges, Task, Transaction,
+};
 pub use queue::Queue;
 /// The core's values, so that a binding needs this crate alone.
 pub use rocketmq_thin::{

@@ -1,10 +1,10 @@
-//! Lite topics, which both simple and push consumers can subscribe to.
+//! Lite topics. Both simple and push consumers can subscribe to them.
 
 use rocketmq_thin::Error;
 
-use crate::bound::{Bound, LiteRevocations, PushConsumer, SimpleConsumer};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
+use crate::process_bound::{LiteRevocations, ProcessBound, PushConsumer, SimpleConsumer};
 
 macro_rules! lite_consumer {
     ($consumer:ident) => {
@@ -23,7 +23,7 @@ macro_rules! lite_consumer {
                 })
             }
 
-            /// The lite topics that it is subscribed to.
+            /// Returns the lite topics that the consumer is subscribed to.
             ///
             /// # Errors
             ///
@@ -32,15 +32,15 @@ macro_rules! lite_consumer {
                 self.call("lite_topics", rocketmq_thin::$consumer::lite_topics)
             }
 
-            /// The lite topics whose subscriptions the server ends, from now on.
+            /// Returns a stream of the lite topics whose subscriptions the server ends from now on.
             ///
             /// # Errors
             ///
-            /// `InvalidArgument` if it is no lite consumer; `Closed` in a forked child.
+            /// `InvalidArgument` if it is not a lite consumer; `Closed` in a forked child.
             pub fn lite_revocations(&self) -> Result<LiteRevocations, Error> {
                 let revocations =
                     self.call("lite_revocations", rocketmq_thin::$consumer::lite_revocations)??;
-                Ok(Bound::new(revocations.into(), self.process()))
+                Ok(ProcessBound::new(revocations.into(), self.process()))
             }
         }
     };
@@ -50,7 +50,8 @@ lite_consumer!(SimpleConsumer);
 lite_consumer!(PushConsumer);
 
 impl LiteRevocations {
-    /// The next lite topic: [`Outcome::Text`]; [`Outcome::End`] once the consumer is closed.
+    /// Waits for the next lite topic whose subscription the server ends: [`Outcome::Text`]; [`Outcome::End`]
+    /// once the consumer is closed.
     pub fn next(&self) -> Operation {
         self.operation("lite_revocations", |revocations| async move {
             Ok(revocations.next().await.map_or(Outcome::End, Outcome::Text))

@@ -1,7 +1,8 @@
-//! What clients report about themselves, for the logging of a language.
+//! Log records of the clients, for the logging of a language.
 //!
-//! The core reports with `tracing`. This library links its own copy of `tracing`, so its subscriber sees only the events
-//! of the core, and does not affect other libraries in the process. It is installed with the first [`Logs`].
+//! The core logs with `tracing`. This library links its own copy of `tracing`, so its subscriber sees only
+//! the events of the core, and does not affect other libraries in the process. It is installed with the first
+//! [`Logs`].
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
@@ -18,32 +19,33 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::bound::Bound;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::Process;
+use crate::process_bound::ProcessBound;
 
-/// The most records that wait to be fetched. Beyond these, new ones are dropped and counted.
+/// The maximum number of records that wait to be fetched. Further records are dropped and counted.
 const MAX_RECORDS: usize = 1024;
 
-/// The most bytes of a text in a record, which may contain what a server says.
-const MAX_TEXT: usize = 2048;
+/// The maximum size of the message and of each field of a record, in bytes: they may contain texts of a
+/// server.
+const MAX_TEXT_BYTES: usize = 2048;
 
 /// The severity of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Something is lost.
+    /// Data or a function of the client is lost.
     Error,
-    /// Something failed and the client goes on, or the application should know of it.
+    /// A failure that the client recovers from, or a problem that the application should know of.
     Warn,
-    /// Something changed.
+    /// A change of state.
     Info,
-    /// What a developer of the client wants to know.
+    /// Details for developers of the client.
     Debug,
 }
 
 impl LogLevel {
-    /// `error`, `warn`, `info` or `debug`.
+    /// Returns `error`, `warn`, `info` or `debug`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,14 +56,14 @@ impl LogLevel {
         }
     }
 
-    /// The level of this name.
+    /// Returns the level that [`name`](Self::name) calls `name`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Error, Self::Warn, Self::Info, Self::Debug].into_iter().find(|level| level.name() == name)
     }
 
-    /// `None` for what is finer than `Debug`.
-    fn of(level: Level) -> Option<Self> {
+    /// Returns `None` for levels that are more verbose than `Debug`.
+    fn from_tracing(level: Level) -> Option<Self> {
         match level {
             Level::ERROR => Some(Self::Error),
             Level::WARN => Some(Self::Warn),
@@ -72,30 +74,30 @@ impl LogLevel {
     }
 }
 
-/// One thing that a client reports.
+/// One log record of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
     /// The severity.
     pub level: LogLevel,
-    /// What happened, without the details.
+    /// The message, without the fields.
     pub message: String,
-    /// The details, by name.
+    /// The fields: names and values.
     pub fields: Vec<(&'static str, String)>,
 }
 
 impl fmt::Display for LogRecord {
-    /// The message and the details, as `name=value`.
+    /// Writes the message and then each field as `name=value`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 
-/// What the clients of this process report.
-pub struct Logs(Bound<Arc<Records>>);
+/// The log records of the clients of this process. There may be several `Logs` at the same time.
+pub struct Logs(ProcessBound<Arc<Records>>);
 
 impl Logs {
-    /// What they report from now on, up to this level. There may be several at the same time.
+    /// Collects the records from now on, of this level and of more severe ones.
     ///
     /// # Errors
     ///
@@ -103,20 +105,21 @@ impl Logs {
     pub fn new(level: LogLevel) -> Result<Self, Error> {
         static INSTALLED: Once = Once::new();
         let process = Process::current()?;
-        let (waiting, arrived, closed) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
-        let records = Arc::new(Records { level, waiting, arrived, closed });
+        let (buffer, arrived, closed) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        let records = Arc::new(Records { level, buffer, arrived, closed });
         process.log_listeners().lock().push(Arc::downgrade(&records));
-        // Fails if there is a subscriber already: this library may be a part of a Rust program that has its own.
-        INSTALLED.call_once(|| drop(tracing::subscriber::set_global_default(Reports)));
-        Ok(Self(Bound::new(records, process)))
+        // Fails if there is already a subscriber: this library may be part of a program that has its own.
+        INSTALLED.call_once(|| drop(tracing::subscriber::set_global_default(RecordSubscriber)));
+        Ok(Self(ProcessBound::new(records, process)))
     }
 
-    /// Waits until there are records: [`Outcome::Done`]; [`Outcome::End`] once it is closed and all are taken.
-    pub fn arrived(&self) -> Operation {
+    /// Waits until there are records: [`Outcome::Done`]; [`Outcome::End`] once the logs are closed and all
+    /// records are taken.
+    pub fn wait(&self) -> Operation {
         self.0.operation("logs", |records| async move {
             loop {
                 let closed = records.closed.load(Ordering::SeqCst);
-                if !records.waiting.lock().is_empty() {
+                if !records.buffer.lock().is_empty() {
                     return Ok(Outcome::Done);
                 }
                 if closed {
@@ -127,18 +130,18 @@ impl Logs {
         })
     }
 
-    /// The records that have arrived, oldest first. Never blocks.
+    /// Takes the records that have arrived, oldest first. Never blocks.
     ///
     /// # Errors
     ///
     /// `Closed` in a forked child.
     pub fn take(&self) -> Result<Vec<LogRecord>, Error> {
-        self.0.call("logs", |records| records.waiting.lock().take())
+        self.0.call("logs", |records| records.buffer.lock().take())
     }
 
-    /// Stops following the reports. Does nothing in a forked child.
+    /// Stops collecting records. Does nothing in a forked child.
     pub fn close(&self) {
-        if let Some(records) = self.0.here() {
+        if let Some(records) = self.0.get() {
             records.closed.store(true, Ordering::SeqCst);
             records.arrived.notify_one();
         }
@@ -148,21 +151,21 @@ impl Logs {
 /// Records that wait to be fetched.
 pub(crate) struct Records {
     level: LogLevel,
-    waiting: Mutex<Waiting>,
+    buffer: Mutex<Buffer>,
     arrived: Notify,
     closed: AtomicBool,
 }
 
-/// The records of every open [`Logs`] of a process.
+/// The records of all open [`Logs`] of a process.
 pub(crate) type Listeners = Mutex<Vec<Weak<Records>>>;
 
 #[derive(Default)]
-struct Waiting {
+struct Buffer {
     records: VecDeque<LogRecord>,
     dropped: u64,
 }
 
-impl Waiting {
+impl Buffer {
     fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -175,7 +178,7 @@ impl Waiting {
         }
     }
 
-    /// Takes all records. If some were dropped, a last one says how many.
+    /// Takes all records. If records were dropped, an additional last record says how many.
     fn take(&mut self) -> Vec<LogRecord> {
         let dropped = mem::take(&mut self.dropped);
         let lost = (dropped > 0).then(|| LogRecord {
@@ -188,28 +191,28 @@ impl Waiting {
 }
 
 impl Records {
-    fn wants(&self, level: LogLevel) -> bool {
+    fn accepts(&self, level: LogLevel) -> bool {
         level <= self.level && !self.closed.load(Ordering::SeqCst)
     }
 }
 
-/// The subscriber.
-struct Reports;
+/// The `tracing` subscriber, which turns events of the core into log records.
+struct RecordSubscriber;
 
-impl Reports {
-    /// Whether it is an event of the client, and not of a library that it uses.
-    fn concerns(metadata: &Metadata<'_>) -> bool {
+impl RecordSubscriber {
+    /// Returns whether this is an event of the client, and not of a library that it uses.
+    fn is_client_event(metadata: &Metadata<'_>) -> bool {
         metadata.is_event() && metadata.target().starts_with("rocketmq_thin")
     }
 }
 
-impl Subscriber for Reports {
+impl Subscriber for RecordSubscriber {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if Self::concerns(metadata) { Interest::always() } else { Interest::never() }
+        if Self::is_client_event(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        Self::concerns(metadata)
+        Self::is_client_event(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -217,12 +220,12 @@ impl Subscriber for Reports {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let Some(level) = LogLevel::of(*event.metadata().level()) else { return };
+        let Some(level) = LogLevel::from_tracing(*event.metadata().level()) else { return };
         let Some(process) = Process::existing() else { return };
         let listeners: Vec<_> = {
             let mut listeners = process.log_listeners().lock();
             listeners.retain(|listener| listener.strong_count() > 0);
-            listeners.iter().filter_map(Weak::upgrade).filter(|listener| listener.wants(level)).collect()
+            listeners.iter().filter_map(Weak::upgrade).filter(|listener| listener.accepts(level)).collect()
         };
         if listeners.is_empty() {
             return;
@@ -230,12 +233,12 @@ impl Subscriber for Reports {
         let mut record = LogRecord { level, message: String::new(), fields: Vec::new() };
         event.record(&mut record);
         for listener in listeners {
-            listener.waiting.lock().push(&record);
+            listener.buffer.lock().push(&record);
             listener.arrived.notify_one();
         }
     }
 
-    // There are no spans.
+    // The core has no spans.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -251,8 +254,8 @@ impl Visit for LogRecord {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = Bounded(String::new());
-        // Fails once the text is full.
+        let mut text = TruncatedText(String::new());
+        // Fails once the text has its maximum size.
         let _ = write!(text, "{value:?}");
         match field.name() {
             "message" => self.message = text.0,
@@ -261,17 +264,17 @@ impl Visit for LogRecord {
     }
 }
 
-/// A text of at most [`MAX_TEXT`] bytes.
-struct Bounded(String);
+/// A text of at most [`MAX_TEXT_BYTES`] bytes. A longer text is cut off.
+struct TruncatedText(String);
 
-impl Write for Bounded {
+impl Write for TruncatedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut room = text.len().min(MAX_TEXT - self.0.len());
-        while !text.is_char_boundary(room) {
-            room -= 1;
+        let mut length = text.len().min(MAX_TEXT_BYTES - self.0.len());
+        while !text.is_char_boundary(length) {
+            length -= 1;
         }
-        self.0.push_str(&text[..room]);
-        if room == text.len() { Ok(()) } else { Err(fmt::Error) }
+        self.0.push_str(&text[..length]);
+        if length == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }
 
@@ -285,35 +288,35 @@ mod tests {
     }
 
     #[test]
-    fn events_arrive_with_their_fields_until_it_is_closed() {
+    fn events_arrive_with_their_fields_until_the_logs_are_closed() {
         let logs = Logs::new(LogLevel::Info).unwrap();
-        let text = "x".repeat(MAX_TEXT + 1);
+        let text = "x".repeat(MAX_TEXT_BYTES + 1);
         tracing::warn!(target: "rocketmq_thin::test", endpoint = "h:1", tries = 3, text, "it is {}", "lost");
-        tracing::debug!(target: "rocketmq_thin::test", "too fine");
+        tracing::debug!(target: "rocketmq_thin::test", "too verbose");
         tracing::error!(target: "hyper::test", "not ours");
-        assert!(matches!(run(logs.arrived()), Outcome::Done));
-        // Other tests may have clients that report.
+        assert!(matches!(run(logs.wait()), Outcome::Done));
+        // Clients of other tests may log, too.
         let records = logs.take().unwrap();
         let record = records.iter().find(|record| record.message == "it is lost").unwrap();
         assert_eq!(
             (record.level, &record.fields[..2]),
             (LogLevel::Warn, &[("endpoint", "h:1".to_owned()), ("tries", "3".to_owned())][..])
         );
-        assert_eq!(record.fields[2].1.len(), MAX_TEXT);
+        assert_eq!(record.fields[2].1.len(), MAX_TEXT_BYTES);
         assert!(record.to_string().starts_with("it is lost endpoint=h:1 tries=3 text=x"), "{record}");
-        assert!(records.iter().all(|record| record.message != "too fine" && record.message != "not ours"));
+        assert!(records.iter().all(|record| record.message != "too verbose" && record.message != "not ours"));
         logs.close();
-        assert!(matches!(run(logs.arrived()), Outcome::End));
+        assert!(matches!(run(logs.wait()), Outcome::End));
     }
 
     #[test]
-    fn what_nobody_fetches_is_dropped_and_counted() {
-        let mut waiting = Waiting::default();
-        (0..MAX_RECORDS + 3).for_each(|number| waiting.push(&record(number.to_string())));
-        let records = waiting.take();
+    fn records_beyond_the_maximum_are_dropped_and_counted() {
+        let mut buffer = Buffer::default();
+        (0..MAX_RECORDS + 3).for_each(|number| buffer.push(&record(number.to_string())));
+        let records = buffer.take();
         assert_eq!(records.len(), MAX_RECORDS + 1);
         assert_eq!(records[MAX_RECORDS - 1].message, (MAX_RECORDS - 1).to_string());
         assert_eq!(records[MAX_RECORDS].fields, [("dropped", "3".to_owned())]);
-        assert!(waiting.take().is_empty());
+        assert!(buffer.take().is_empty());
     }
 }

@@ -1,3 +1,5 @@
+//! Operations: calls of the client that have not been started yet.
+
 use std::any::Any;
 use std::mem::{self, ManuallyDrop};
 use std::panic::AssertUnwindSafe;
@@ -11,7 +13,8 @@ use crate::process::{Process, forked};
 
 type Work = BoxFuture<'static, Result<Outcome, Error>>;
 
-/// A call of the client with its arguments, made by a method of the object that it is a call of.
+/// A call of the client with its arguments. The methods of [`Client`](crate::Client) and of the other objects
+/// create operations.
 ///
 /// It starts with [`Queue::submit`](crate::Queue::submit), [`start`](crate::start) or [`run`](crate::run).
 /// Dropping it instead does nothing.
@@ -19,12 +22,13 @@ type Work = BoxFuture<'static, Result<Outcome, Error>>;
 pub struct Operation {
     name: &'static str,
     process: &'static Process,
-    /// Dropped in the process that made it only: elsewhere it would wake tasks of a runtime without a thread.
+    /// Dropped only in the process that created it. In a forked child the drop would wake tasks of a runtime
+    /// without a thread.
     work: ManuallyDrop<Option<Work>>,
 }
 
 impl Operation {
-    /// An operation on an object of `process`. Errors call it `name`.
+    /// Creates an operation on an object of `process`. `name` names it in errors.
     pub(crate) fn new(
         name: &'static str,
         process: &'static Process,
@@ -33,16 +37,16 @@ impl Operation {
         Self { name, process, work: ManuallyDrop::new(Some(work.boxed())) }
     }
 
-    /// The operation's name in errors.
+    /// Returns the operation's name in errors.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What the runtime of `process` has to run.
+    /// Returns the future that the runtime of `process` has to run.
     ///
     /// # Errors
     ///
-    /// `Closed` if the operation was made in another process.
+    /// `Closed` if the operation was created in another process.
     pub(crate) fn into_work(
         mut self,
         process: &'static Process,

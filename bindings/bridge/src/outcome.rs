@@ -1,12 +1,15 @@
+//! The results of operations.
+
 use rocketmq_thin::{CloseReport, Error, Health, Receipt};
 
-use crate::bound::{Client, OrphanCheck, Producer, PushConsumer, SimpleConsumer, Task};
 use crate::deliveries::Deliveries;
+use crate::process_bound::{Client, OrphanCheck, Producer, PushConsumer, SimpleConsumer, Task};
 
 /// The result of an [`Operation`](crate::Operation).
 ///
-/// An outcome may be dropped when nobody waits for it any more: deliveries go back to their consumer, tasks are
-/// handed out again, and a client, producer or consumer is closed with its last clone.
+/// An outcome may be dropped if the language no longer waits for it: its deliveries go back to their
+/// consumer, its tasks are handed out again, and a client, producer or consumer is closed when its last clone
+/// is dropped.
 pub enum Outcome {
     /// A connected client.
     Client(Client),
@@ -14,29 +17,29 @@ pub enum Outcome {
     Producer(Producer),
     /// A simple consumer, ready to receive.
     SimpleConsumer(SimpleConsumer),
-    /// A push consumer. It receives once tasks are asked for.
+    /// A push consumer. It starts to receive with the first call of [`PushConsumer::next_tasks`].
     PushConsumer(PushConsumer),
-    /// The server stored the message.
+    /// The receipt of a message that the server stored.
     Receipt(Receipt),
-    /// The result for each message sent.
+    /// The result of each send.
     Receipts(Vec<Result<Receipt, Error>>),
-    /// What was received.
+    /// The received messages.
     Deliveries(Deliveries),
     /// Messages to handle.
     Tasks(Vec<Task>),
-    /// A question about an orphaned transaction.
+    /// A request of the server for the decision on an orphaned transaction.
     OrphanCheck(Box<OrphanCheck>),
-    /// The present health.
+    /// The current health.
     Health(Health),
     /// A text, such as a message id.
     Text(String),
     /// Success, without a value.
     Done,
-    /// There are no more: the object that was asked for the next one is closed.
+    /// There is no next item: the object that the items come from is closed.
     End,
-    /// The result for each delivery acknowledged.
+    /// The result of each acknowledgement.
     Settled(Vec<Result<(), Error>>),
-    /// Closed within the deadline.
+    /// The report of a close.
     Closed(CloseReport),
     /// The operation failed.
     Failed(Error),

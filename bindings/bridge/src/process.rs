@@ -1,3 +1,5 @@
+//! The runtime of the process, and what happens to it in a forked child.
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,13 +11,13 @@ use crate::logs::Listeners;
 
 /// The runtime of one process.
 ///
-/// A forked child inherits its parent's `Process` without its threads, and appends its own as `child`. It never
-/// drops the parent's, which would wait for threads that do not exist.
+/// A forked child inherits its parent's `Process` without the threads, and appends its own `Process` as
+/// `child`. It never drops the parent's `Process`: the drop would wait for threads that do not exist.
 pub(crate) struct Process {
     id: u32,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
-    /// Not shared with the parent process, where another thread may have held its lock during the fork.
+    /// Not shared with the parent process, in which another thread may have held the lock during the fork.
     log_listeners: Listeners,
     child: OnceLock<Box<Process>>,
 }
@@ -23,23 +25,23 @@ pub(crate) struct Process {
 static FIRST: OnceLock<Box<Process>> = OnceLock::new();
 
 impl Process {
-    /// This process with its runtime, which the first call starts.
+    /// Returns this process. The first call starts its runtime.
     pub(crate) fn current() -> Result<&'static Self, Error> {
         let slot = Self::slot();
         if let Some(process) = slot.get() {
             return Ok(process);
         }
         let process = Self::start()?;
-        // If two threads get here at once, one of them wins and the other's runtime stops unused.
+        // If two threads start a runtime at the same time, one of the runtimes stops unused.
         Ok(slot.get_or_init(|| process))
     }
 
-    /// This process, if its runtime was started.
+    /// Returns this process if its runtime was started.
     pub(crate) fn existing() -> Option<&'static Self> {
         Self::slot().get().map(Box::as_ref)
     }
 
-    /// The place of this process, which may be empty.
+    /// Returns the slot of this process, which is empty until the runtime is started.
     fn slot() -> &'static OnceLock<Box<Self>> {
         let mut slot = &FIRST;
         while let Some(process) = slot.get()
@@ -73,19 +75,19 @@ impl Process {
         &self.handle
     }
 
-    /// Those who follow what the clients of this process report.
+    /// Returns the listeners for log records of this process.
     pub(crate) fn log_listeners(&self) -> &Listeners {
         &self.log_listeners
     }
 
-    /// False in a forked child of this process.
+    /// Returns false in a forked child of this process.
     pub(crate) fn is_current(&self) -> bool {
         self.id == std::process::id()
     }
 }
 
-/// Stops this process's runtime and waits up to `deadline` for its thread. Operations that are running, or are
-/// submitted later, fail with an error of kind `Closed`.
+/// Stops this process's runtime and waits up to `deadline` for its thread. Operations that are running, or
+/// are submitted later, fail with an error of kind `Closed`.
 ///
 /// Call it from the language's exit hook, at the end of the process.
 pub fn shutdown(deadline: Duration) {
@@ -95,11 +97,13 @@ pub fn shutdown(deadline: Duration) {
     }
 }
 
+/// The error of operations on objects that were created before a fork.
 pub(crate) fn forked(operation: &'static str) -> Error {
-    let message = "made before this process was forked: connect a new client in the child";
+    let message = "created before this process was forked: connect a new client in the child";
     Error::new(ErrorKind::Closed, operation, message)
 }
 
+/// The error of operations after [`shutdown`].
 pub(crate) fn stopped(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation, "the client's runtime has stopped")
 }

@@ -1,10 +1,12 @@
+//! The operations of a producer.
+
 use std::time::Duration;
 
 use rocketmq_thin::{Error, Message};
 
-use crate::bound::{Bound, OrphanChecks, Producer, Transaction};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
+use crate::process_bound::{OrphanChecks, ProcessBound, Producer, Transaction};
 
 impl Producer {
     /// Sends one message: [`Outcome::Receipt`].
@@ -12,7 +14,7 @@ impl Producer {
         self.operation("send", |producer| async move { producer.send(message).await.map(Outcome::Receipt) })
     }
 
-    /// Sends many: [`Outcome::Receipts`], in the order given.
+    /// Sends several messages: [`Outcome::Receipts`], in the order of the messages.
     pub fn send_all(&self, messages: Vec<Message>) -> Operation {
         self.operation(
             "send",
@@ -20,7 +22,7 @@ impl Producer {
         )
     }
 
-    /// Takes back a delayed message: [`Outcome::Text`] with its id.
+    /// Recalls a delayed message before it is delivered: [`Outcome::Text`] with the message id.
     pub fn recall(&self, topic: String, handle: String) -> Operation {
         self.operation("recall", |producer| async move {
             producer.recall_by_handle(&topic, &handle).await.map(Outcome::Text)
@@ -34,20 +36,20 @@ impl Producer {
     /// `Closed` if the producer is closed, and in a forked child.
     pub fn begin(&self) -> Result<Transaction, Error> {
         let transaction = self.call("begin", rocketmq_thin::Producer::begin)??;
-        Ok(Bound::new(transaction, self.process()))
+        Ok(ProcessBound::new(transaction, self.process()))
     }
 
-    /// The orphan checks from now on.
+    /// Returns a stream of the orphan checks from now on.
     ///
     /// # Errors
     ///
     /// `Closed` in a forked child.
     pub fn orphan_checks(&self) -> Result<OrphanChecks, Error> {
         let checks = self.call("orphan_checks", rocketmq_thin::Producer::orphan_checks)?;
-        Ok(Bound::new(checks, self.process()))
+        Ok(ProcessBound::new(checks, self.process()))
     }
 
-    /// Closes it within the deadline: [`Outcome::Closed`].
+    /// Closes the producer within the deadline: [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |producer| async move { Ok(Outcome::Closed(producer.close(deadline).await)) })
     }

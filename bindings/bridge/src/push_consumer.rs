@@ -1,20 +1,22 @@
+//! The operations of a push consumer.
+
 use std::time::Duration;
 
 use rocketmq_thin::{CLOSE_DEADLINE, ConsumeResult, Error};
 
-use crate::bound::{Bound, PushConsumer, Task};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
+use crate::process_bound::{ProcessBound, PushConsumer, Task};
 
 impl PushConsumer {
-    /// Waits for messages that may be handled now, at most `max`: [`Outcome::Tasks`]; [`Outcome::End`] once the
-    /// consumer is closed.
+    /// Waits for messages that may be handled now, and takes at most `max`: [`Outcome::Tasks`];
+    /// [`Outcome::End`] once the consumer is closed.
     pub fn next_tasks(&self, max: usize) -> Operation {
         let process = self.process();
         self.operation("next_tasks", move |consumer| async move {
             let tasks = consumer.next_tasks(max).await;
             Ok(tasks.map_or(Outcome::End, |tasks| {
-                Outcome::Tasks(tasks.into_iter().map(|task| Bound::new(task, process)).collect())
+                Outcome::Tasks(tasks.into_iter().map(|task| ProcessBound::new(task, process)).collect())
             }))
         })
     }
@@ -28,7 +30,7 @@ impl PushConsumer {
         self.call("pause", rocketmq_thin::PushConsumer::pause)
     }
 
-    /// Goes on after a pause.
+    /// Resumes handing out messages after a pause.
     ///
     /// # Errors
     ///
@@ -37,7 +39,7 @@ impl PushConsumer {
         self.call("resume", rocketmq_thin::PushConsumer::resume)
     }
 
-    /// Whether it is paused.
+    /// Returns whether the consumer is paused.
     ///
     /// # Errors
     ///
@@ -46,11 +48,11 @@ impl PushConsumer {
         self.call("is_paused", rocketmq_thin::PushConsumer::is_paused)
     }
 
-    /// Closes the consumer in the background, because the application has dropped it. Never blocks, and does nothing in a
-    /// forked child.
+    /// Closes the consumer in the background, because the application has dropped it. Never blocks, and does
+    /// nothing in a forked child.
     pub fn abandon(&self) {
         let consumer = self.clone();
-        if let Some(value) = consumer.here().cloned() {
+        if let Some(value) = consumer.get().cloned() {
             self.process().handle().spawn(async move {
                 value.close(CLOSE_DEADLINE).await;
                 drop(consumer);
@@ -58,7 +60,7 @@ impl PushConsumer {
         }
     }
 
-    /// Closes it within the deadline: [`Outcome::Closed`].
+    /// Closes the consumer within the deadline: [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |consumer| async move { Ok(Outcome::Closed(consumer.close(deadline).await)) })
     }

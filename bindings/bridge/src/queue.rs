@@ -1,3 +1,5 @@
+//! Running operations, and the queue of outcomes that the language fetches.
+
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::mem;
@@ -11,8 +13,8 @@ use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::{Process, forked, stopped};
 
-/// Running operations and the outcomes that were not fetched yet: one queue per event loop, isolate or process
-/// of the language.
+/// Running operations, and outcomes that were not fetched yet. A language has one queue per event loop,
+/// isolate or process.
 ///
 /// Dropping the queue cancels its operations and drops the outcomes that were not fetched.
 pub struct Queue {
@@ -25,20 +27,22 @@ pub struct Queue {
 struct State {
     last_id: u64,
     operations: HashMap<u64, Progress>,
-    /// Completed operations, oldest first. One that was cancelled afterwards is missing in `operations`.
+    /// The ids of completed operations, oldest first. An operation that was cancelled afterwards is missing
+    /// in `operations`.
     completed: VecDeque<u64>,
 }
 
 enum Progress {
-    /// Its task is being spawned.
+    /// The operation's task is being spawned.
     Starting,
     Running(AbortHandle),
     Completed(Outcome),
 }
 
 impl Queue {
-    /// An empty queue. `wake` is called from another thread when the first outcome arrives in an empty queue,
-    /// not for every outcome. It must neither block nor call the queue, and must not keep the queue alive.
+    /// Creates an empty queue. `wake` is called from another thread when an outcome arrives in an empty
+    /// queue, not for every outcome. It must neither block nor call the queue, and must not keep the queue
+    /// alive.
     ///
     /// # Errors
     /// `Unavailable` if the process cannot start a thread.
@@ -51,10 +55,10 @@ impl Queue {
     /// Never blocks.
     ///
     /// # Errors
-    /// `Closed` if this process was forked since the queue was made.
+    /// `Closed` if this process was forked since the queue was created.
     pub fn submit(self: &Arc<Self>, operation: Operation) -> Result<u64, Error> {
         let name = operation.name();
-        // Before any lock is taken: in a forked child another thread may have held it for ever.
+        // Checked before any lock is taken: a thread of the parent may have held the lock during the fork.
         if !self.process.is_current() {
             return Err(forked(name));
         }
@@ -75,7 +79,7 @@ impl Queue {
             id
         };
         let completion = Completion { queue: Arc::downgrade(self), id, name, outcome: None };
-        // Without the lock: a stopped runtime drops the task at once, which completes the operation.
+        // Not under the lock: a stopped runtime drops the task at once, which completes the operation.
         let task = self.process.handle().spawn(async move { completion.set(work.await) });
         let cancelled = match self.state.lock().operations.get_mut(&id) {
             Some(progress @ Progress::Starting) => {
@@ -91,11 +95,12 @@ impl Queue {
         id
     }
 
-    /// Cancels an operation whose outcome was not fetched. The operation is dropped, or its outcome if it
-    /// completed already; what it did on the server stays done.
+    /// Cancels an operation whose outcome was not fetched: drops the operation, or its outcome if it has
+    /// already completed. Its effects on the server remain.
     ///
-    /// Returns true if [`drain`](Self::drain) will not return an outcome for `id`, false if it has returned
-    /// it: then the caller has to return what the outcome holds, see [`SimpleConsumer::put_back`].
+    /// Returns true if [`drain`](Self::drain) will not return an outcome for `id`. Returns false if it has
+    /// already returned the outcome: then the caller has to return its deliveries, see
+    /// [`SimpleConsumer::put_back`].
     ///
     /// [`SimpleConsumer::put_back`]: crate::SimpleConsumer::put_back
     pub fn cancel(&self, id: u64) -> bool {
@@ -106,8 +111,8 @@ impl Queue {
         progress.map(Progress::cancel).is_some()
     }
 
-    /// Up to `max` outcomes with the ids of their operations, oldest first. If more are left, `wake` is
-    /// called again.
+    /// Takes up to `max` outcomes with the ids of their operations, oldest first. If outcomes are left,
+    /// `wake` is called again.
     pub fn drain(&self, max: usize) -> Vec<(u64, Outcome)> {
         if !self.process.is_current() {
             return Vec::new();
@@ -130,7 +135,7 @@ impl Queue {
         outcomes
     }
 
-    /// The number of operations that are running, or whose outcome was not fetched.
+    /// Returns the number of operations that are running, or whose outcome was not fetched.
     pub fn pending(&self) -> usize {
         if !self.process.is_current() {
             return 0;
@@ -138,7 +143,7 @@ impl Queue {
         self.state.lock().operations.len()
     }
 
-    /// Whether this process was forked since the queue was made. Such a queue takes no operations.
+    /// Returns whether this process was forked since the queue was created. Then it accepts no operations.
     pub fn is_forked(&self) -> bool {
         !self.process.is_current()
     }
@@ -146,7 +151,7 @@ impl Queue {
     fn complete(self: &Arc<Self>, id: u64, outcome: Outcome) {
         let mut state = self.state.lock();
         let Some(progress) = state.operations.get_mut(&id) else {
-            // It was cancelled. The outcome is dropped without the lock.
+            // The operation was cancelled. The outcome is dropped after the lock.
             drop(state);
             drop(outcome);
             return;
@@ -157,7 +162,7 @@ impl Queue {
         drop(state);
         if first {
             let wake = WakeOnDrop(Arc::downgrade(self));
-            // After the tasks that are ready now, so that the results of one response share a wake-up.
+            // Wake after the tasks that are ready now, so that the results of one response share a wake-up.
             self.process.handle().spawn(async move {
                 tokio::task::yield_now().await;
                 drop(wake);
@@ -201,7 +206,7 @@ impl Drop for WakeOnDrop {
 
 /// Completes an operation when it is dropped, which also happens if its runtime stops.
 ///
-/// It does not keep the queue alive: an operation ends with its queue.
+/// It does not keep the queue alive, because an operation ends with its queue.
 struct Completion {
     queue: Weak<Queue>,
     id: u64,
@@ -231,7 +236,7 @@ mod tests {
 
     use super::*;
 
-    /// A queue, and a channel that gets its wake-ups.
+    /// Creates a queue, and a channel that receives its wake-ups.
     fn queue() -> (Arc<Queue>, Receiver<()>) {
         let (woken, wakes) = channel();
         (Queue::new(move || woken.send(()).unwrap()).unwrap(), wakes)
@@ -282,8 +287,8 @@ mod tests {
             pending().await
         });
         assert!(queue.cancel(id));
-        assert!(!queue.cancel(id), "it is no longer running");
-        assert!(dropped.recv().is_err(), "its future is dropped");
+        assert!(!queue.cancel(id), "the operation was cancelled twice");
+        assert!(dropped.recv().is_err(), "the operation's future was not dropped");
         assert_eq!(queue.pending(), 0);
         assert!(queue.drain(10).is_empty());
         assert_eq!(wakes.try_recv(), Err(TryRecvError::Empty));
@@ -297,10 +302,10 @@ mod tests {
             queue.complete(*id, Outcome::Done);
         }
         wakes.recv().unwrap();
-        assert!(queue.cancel(submitted[0]), "its outcome was not fetched");
+        assert!(queue.cancel(submitted[0]), "the operation was not cancelled before its outcome was fetched");
         assert_eq!(queue.pending(), 2);
         assert_eq!(ids(&queue.drain(1)), [submitted[1]]);
-        assert!(!queue.cancel(submitted[1]), "its outcome was fetched");
+        assert!(!queue.cancel(submitted[1]), "the operation was cancelled after its outcome was fetched");
         wakes.recv().unwrap();
         assert_eq!(ids(&queue.drain(10)), [submitted[2]]);
         assert_eq!(queue.pending(), 0);
@@ -315,7 +320,7 @@ mod tests {
             pending().await
         });
         drop(queue);
-        assert!(dropped.recv().is_err(), "its future is dropped");
-        assert!(wakes.recv().is_err(), "the wake-up is dropped");
+        assert!(dropped.recv().is_err(), "the operation's future was not dropped");
+        assert!(wakes.recv().is_err(), "the wake-up function was not dropped");
     }
 }

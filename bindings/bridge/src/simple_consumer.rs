@@ -1,14 +1,16 @@
+//! The operations of a simple consumer, and of its streams of messages.
+
 use std::time::Duration;
 
 use rocketmq_thin::{CLOSE_DEADLINE, Delivery, Error, ReceiveOptions, StreamOptions, Subscription};
 
-use crate::bound::{Bound, Messages, SimpleConsumer};
 use crate::deliveries::Deliveries;
 use crate::operation::Operation;
 use crate::outcome::Outcome;
+use crate::process_bound::{Messages, ProcessBound, SimpleConsumer};
 
 impl SimpleConsumer {
-    /// Receives: [`Outcome::Deliveries`], empty if nothing arrived in time.
+    /// Receives messages: [`Outcome::Deliveries`], empty if nothing arrived in time.
     pub fn receive(&self, options: ReceiveOptions) -> Operation {
         let origin = self.clone().into();
         self.operation("receive", |consumer| async move {
@@ -25,7 +27,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// Acknowledges many: [`Outcome::Settled`], in the order given.
+    /// Acknowledges several deliveries: [`Outcome::Settled`], in the order of the deliveries.
     pub fn ack_all(&self, deliveries: Vec<Delivery>) -> Operation {
         self.operation(
             "ack",
@@ -33,7 +35,7 @@ impl SimpleConsumer {
         )
     }
 
-    /// Sets how long from now a delivery stays invisible: [`Outcome::Done`].
+    /// Changes how long a delivery stays invisible, counted from now: [`Outcome::Done`].
     pub fn change_invisible(&self, delivery: Delivery, invisible: Duration) -> Operation {
         self.operation("change_invisible", |consumer| async move {
             consumer.change_invisible(&delivery, invisible).await?;
@@ -41,7 +43,8 @@ impl SimpleConsumer {
         })
     }
 
-    /// Returns a delivery that could not be processed, to be delivered again after this time: [`Outcome::Done`].
+    /// Returns a delivery that could not be processed. It is delivered again after the time `after`:
+    /// [`Outcome::Done`].
     pub fn nack(&self, delivery: Delivery, after: Duration) -> Operation {
         self.operation("nack", |consumer| async move {
             consumer.nack(&delivery, after).await?;
@@ -57,11 +60,11 @@ impl SimpleConsumer {
         })
     }
 
-    /// Keeps the lease of a delivery until it is settled or dropped, for at most this time.
+    /// Renews the lease of a delivery until it is settled or dropped, for at most the time `max`.
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the lease is over; `Closed`, also in a forked child.
+    /// `InvalidReceipt` if the lease has expired; `Closed` if the consumer is closed, and in a forked child.
     pub fn keep_lease(&self, delivery: &Delivery, max: Duration) -> Result<(), Error> {
         self.call("keep_lease", |consumer| consumer.keep_lease(delivery, max))?
     }
@@ -82,7 +85,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// The current subscriptions.
+    /// Returns the current subscriptions.
     ///
     /// # Errors
     ///
@@ -91,35 +94,36 @@ impl SimpleConsumer {
         self.call("subscriptions", rocketmq_thin::SimpleConsumer::subscriptions)
     }
 
-    /// Starts to fetch messages ahead of the application.
+    /// Starts a stream, which fetches messages before the application takes them.
     ///
     /// # Errors
     ///
-    /// `Closed`, also in a forked child.
+    /// `Closed` if the consumer is closed, and in a forked child.
     pub fn messages(&self, options: StreamOptions) -> Result<Messages, Error> {
         let messages = self.call("messages", |consumer| consumer.messages(options))??;
-        Ok(Bound::new(messages, self.process()))
+        Ok(ProcessBound::new(messages, self.process()))
     }
 
-    /// Returns deliveries that nobody will process, because the call that received them was cancelled. The
-    /// next receive gets them; a closed consumer gives them back to the server. Never blocks, and does
-    /// nothing in a forked child.
+    /// Returns deliveries that the application will not process, because the call that received them was
+    /// cancelled. The next receive gets them; a closed consumer gives them back to the server. Never blocks,
+    /// and does nothing in a forked child.
     pub fn put_back(&self, deliveries: Vec<Delivery>) {
         if deliveries.is_empty() {
             return;
         }
-        match self.here() {
+        match self.get() {
             Some(consumer) => consumer.put_back(deliveries),
-            // Their leases belong to the parent process.
+            // The leases belong to the parent process.
             None => std::mem::forget(deliveries),
         }
     }
 
-    /// Closes the consumer in the background, because the application has dropped it. Messages that the application has
-    /// not seen go back to the server at once. Never blocks, and does nothing in a forked child.
+    /// Closes the consumer in the background, because the application has dropped it. Messages that the
+    /// application has not seen go back to the server at once. Never blocks, and does nothing in a forked
+    /// child.
     pub fn abandon(&self) {
         let consumer = self.clone();
-        if let Some(value) = consumer.here().cloned() {
+        if let Some(value) = consumer.get().cloned() {
             self.process().handle().spawn(async move {
                 value.close(CLOSE_DEADLINE).await;
                 drop(consumer);
@@ -127,15 +131,15 @@ impl SimpleConsumer {
         }
     }
 
-    /// Closes it within the deadline: [`Outcome::Closed`].
+    /// Closes the consumer within the deadline: [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |consumer| async move { Ok(Outcome::Closed(consumer.close(deadline).await)) })
     }
 }
 
 impl Messages {
-    /// Waits for deliveries and takes at most `max`: [`Outcome::Deliveries`]; [`Outcome::End`] once the stream or its
-    /// consumer is closed.
+    /// Waits for deliveries and takes at most `max`: [`Outcome::Deliveries`]; [`Outcome::End`] once the
+    /// stream or its consumer is closed.
     pub fn next_batch(&self, max: usize) -> Operation {
         let origin = self.clone().into();
         self.operation("messages", move |messages| async move {
@@ -146,16 +150,16 @@ impl Messages {
         })
     }
 
-    /// Returns deliveries that nobody will process: they are received next. Never blocks, and does nothing in a forked
-    /// child.
+    /// Returns deliveries that the application will not process. The stream hands them out next. Never
+    /// blocks, and does nothing in a forked child.
     pub fn put_back(&self, deliveries: Vec<Delivery>) {
-        match self.here() {
+        match self.get() {
             Some(messages) => messages.put_back(deliveries),
             None => std::mem::forget(deliveries),
         }
     }
 
-    /// Ends the stream, and gives back what was not taken: [`Outcome::Done`].
+    /// Ends the stream, and gives deliveries that were not taken back to the server: [`Outcome::Done`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", move |messages| async move {
             messages.close(deadline).await;

@@ -1,8 +1,10 @@
+//! The operations of transactions and orphan checks.
+
 use rocketmq_thin::{Decision, Message};
 
-use crate::bound::{Bound, OrphanCheck, OrphanChecks, Transaction};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
+use crate::process_bound::{OrphanCheck, OrphanChecks, ProcessBound, Transaction};
 
 impl Transaction {
     /// Sends a message of the transaction: [`Outcome::Receipt`].
@@ -13,7 +15,7 @@ impl Transaction {
         )
     }
 
-    /// Commits, so that the messages are delivered: [`Outcome::Done`].
+    /// Commits the transaction, so that its messages are delivered: [`Outcome::Done`].
     pub fn commit(&self) -> Operation {
         self.operation(
             "commit",
@@ -21,7 +23,7 @@ impl Transaction {
         )
     }
 
-    /// Rolls back, so that the messages are dropped: [`Outcome::Done`].
+    /// Rolls the transaction back, so that its messages are dropped: [`Outcome::Done`].
     pub fn rollback(&self) -> Operation {
         self.operation("rollback", |transaction| async move {
             transaction.rollback().await.map(|()| Outcome::Done)
@@ -30,18 +32,21 @@ impl Transaction {
 }
 
 impl OrphanChecks {
-    /// Waits for the next check: [`Outcome::OrphanCheck`]; [`Outcome::End`] once the producer is closed.
+    /// Waits for the next orphan check: [`Outcome::OrphanCheck`]; [`Outcome::End`] once the producer is
+    /// closed.
     pub fn next(&self) -> Operation {
         let process = self.process();
         self.operation("orphan_checks", |checks| async move {
             let check = checks.next().await;
-            Ok(check.map_or(Outcome::End, |check| Outcome::OrphanCheck(Box::new(Bound::new(check, process)))))
+            Ok(check.map_or(Outcome::End, |check| {
+                Outcome::OrphanCheck(Box::new(ProcessBound::new(check, process)))
+            }))
         })
     }
 }
 
 impl OrphanCheck {
-    /// Tells the server the decision: [`Outcome::Done`].
+    /// Sends the decision to the server: [`Outcome::Done`].
     pub fn decide(&self, decision: Decision) -> Operation {
         self.operation("decide", |check| async move { check.decide(decision).await.map(|()| Outcome::Done) })
     }

@@ -1,4 +1,4 @@
-//! Operations from the first connection to the shutdown, on real sockets.
+//! Operations end when the runtime of the process stops. Uses real sockets.
 
 use std::net::TcpListener;
 use std::sync::mpsc::channel;
@@ -11,8 +11,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// One test, because a shutdown applies to the whole process.
 #[test]
 fn operations_end_when_the_runtime_does() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = ClientOptions::new(nobody.to_string()).startup_timeout(Duration::from_millis(200));
+    let unused_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let options = ClientOptions::new(unused_address.to_string()).startup_timeout(Duration::from_millis(200));
     assert_eq!(failure(run(connect(options).unwrap())), ErrorKind::Unavailable);
 
     // Accepts connections and never answers.

@@ -66,7 +66,7 @@ pub(crate) fn follow_logs(level: LogLevel) -> Outcome {
 /// Waits until there are records.
 #[uniffi::export]
 pub(crate) fn logs_arrived(logs: i64) -> i64 {
-    submit(|| Some(LOGS.get(logs)?.arrived()))
+    submit(|| Some(LOGS.get(logs)?.wait()))
 }
 
 /// The records that have arrived.

@@ -32,7 +32,7 @@ impl Outcome {
     /// Registers the tasks and returns their messages.
     pub(crate) fn tasks(tasks: Vec<Task>) -> Self {
         // A task has no message in a forked child, which a JVM does not have.
-        let deliveries = tasks.iter().filter_map(|task| Some(task.here()?.delivery.clone()));
+        let deliveries = tasks.iter().filter_map(|task| Some(task.get()?.delivery.clone()));
         let messages: Vec<_> = deliveries.map(IncomingMessage::register).collect();
         let tasks = Tasks {
             tasks: Mutex::new(tasks.into_iter().map(Some).collect()),

@@ -48,7 +48,7 @@ pub(crate) struct Question {
 impl Question {
     /// Registers the check. `None` in a forked child, which a JVM does not have.
     pub(crate) fn register(check: core::OrphanCheck) -> Option<Self> {
-        let asked = check.here()?;
+        let asked = check.get()?;
         let (message, message_id) = (asked.message.clone().into(), asked.message_id.clone());
         let transaction_id = asked.transaction_id.clone();
         let key = CHECKS.insert(check);

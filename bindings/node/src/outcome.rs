@@ -92,9 +92,9 @@ fn deliveries_and_leases(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Re
 
 /// A list of the deliveries, with their leases and tasks as its last entries.
 fn deliveries_and_tasks(env: &Env, mut tasks: Vec<bridge::Task>) -> Result<Unknown<'_>> {
-    let mut list = listed(env, tasks.iter_mut().filter_map(|task| Some(&mut task.here_mut()?.delivery)))?;
+    let mut list = listed(env, tasks.iter_mut().filter_map(|task| Some(&mut task.get_mut()?.delivery)))?;
     // Without their contents, which would have to be copied.
-    let leases = tasks.iter().filter_map(|task| Some(task.here()?.delivery.clone())).collect();
+    let leases = tasks.iter().filter_map(|task| Some(task.get()?.delivery.clone())).collect();
     list.push(Leases(leases).into_unknown(env)?);
     list.push(Tasks::new(tasks).into_unknown(env)?);
     list.into_unknown(env)

@@ -62,7 +62,7 @@ impl Logs {
 
     #[napi]
     pub fn arrived(&self) -> Result<i64> {
-        id(self.queue.submit(self.logs.arrived()))
+        id(self.queue.submit(self.logs.wait()))
     }
 
     #[napi]

@@ -60,7 +60,7 @@ impl OrphanCheck {
     /// `null` in a forked child.
     #[napi]
     pub fn question<'env>(&self, env: &'env Env) -> Result<Option<Question<'env>>> {
-        let asked = self.check.here();
+        let asked = self.check.get();
         asked
             .map(|check| Question::new(env, &check.message, &check.message_id, &check.transaction_id))
             .transpose()

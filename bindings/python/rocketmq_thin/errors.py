@@ -100,7 +100,7 @@ class Tls(Error):
 
 
 class Closed(Error):
-    """The client, producer or consumer is closed, or was made before this process was forked."""
+    """The client, producer or consumer is closed, or was created before this process was forked."""
 
 
 class Internal(Error):

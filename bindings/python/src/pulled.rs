@@ -52,7 +52,7 @@ impl Logs {
 
     /// Completes when there are records; `None` once it is closed.
     fn arrived(&self) -> Operation {
-        Operation::new(self.0.arrived())
+        Operation::new(self.0.wait())
     }
 
     /// The level and the text of each record that has arrived.

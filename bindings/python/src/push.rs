@@ -71,7 +71,7 @@ pub(crate) struct Task {
 impl Task {
     /// `None` in a forked child, where nobody may handle it.
     pub(crate) fn new(py: Python<'_>, task: bridge::Task) -> PyResult<Option<Self>> {
-        let Some(delivery) = task.here().map(|task| Delivery(task.delivery.clone())) else { return Ok(None) };
+        let Some(delivery) = task.get().map(|task| Delivery(task.delivery.clone())) else { return Ok(None) };
         Ok(Some(Self { delivery: Py::new(py, delivery)?, task: Mutex::new(Some(task)) }))
     }
 

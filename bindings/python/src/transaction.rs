@@ -46,7 +46,7 @@ pub(crate) struct OrphanCheck(pub(crate) bridge::OrphanCheck);
 impl OrphanCheck {
     /// The half message, the ids of the message and of the transaction; `None` in a forked child.
     fn question<'py>(&self, py: Python<'py>) -> PyResult<Option<(Any<'py>, &str, &str)>> {
-        let Some(check) = self.0.here() else { return Ok(None) };
+        let Some(check) = self.0.get() else { return Ok(None) };
         Ok(Some((message(py, &check.message)?, &check.message_id, &check.transaction_id)))
     }
 

@@ -83,7 +83,7 @@ class Fork(Case):
     @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
     def test_inherited_objects_fail_in_a_child_and_new_ones_work(self):
         output, errors = self.script(FORKING).communicate()
-        hint = "made before this process was forked: connect a new client in the child"
+        hint = "created before this process was forked: connect a new client in the child"
         refused = [f"{operation} {hint}" for operation in ("producer", "send", "receive", "close")]
         self.assertEqual(errors, "")
         self.assertEqual(output.splitlines(), [*refused, "child is done", "parent is done 0"])

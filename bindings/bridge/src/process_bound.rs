@@ -1,3 +1,5 @@
+//! Objects of the core, bound to the process whose runtime they use.
+
 use std::sync::Arc;
 
 use rocketmq_thin::Error;
@@ -8,37 +10,38 @@ use crate::outcome::Outcome;
 use crate::process::{Process, forked};
 
 /// A connected client. See [`rocketmq_thin::Client`].
-pub type Client = Bound<rocketmq_thin::Client>;
-/// The changes of a client's status. See [`rocketmq_thin::StatusChanges`].
-pub type StatusChanges = Bound<Arc<Mutex<rocketmq_thin::StatusChanges>>>;
+pub type Client = ProcessBound<rocketmq_thin::Client>;
+/// A stream of the status changes of a client. See [`rocketmq_thin::StatusChanges`].
+pub type StatusChanges = ProcessBound<Arc<Mutex<rocketmq_thin::StatusChanges>>>;
 /// A producer. See [`rocketmq_thin::Producer`].
-pub type Producer = Bound<rocketmq_thin::Producer>;
+pub type Producer = ProcessBound<rocketmq_thin::Producer>;
 /// A transaction of a producer. See [`rocketmq_thin::Transaction`].
-pub type Transaction = Bound<rocketmq_thin::Transaction>;
+pub type Transaction = ProcessBound<rocketmq_thin::Transaction>;
 /// The orphan checks of a producer. See [`rocketmq_thin::OrphanChecks`].
-pub type OrphanChecks = Bound<rocketmq_thin::OrphanChecks>;
+pub type OrphanChecks = ProcessBound<rocketmq_thin::OrphanChecks>;
 /// One orphan check. See [`rocketmq_thin::OrphanCheck`].
-pub type OrphanCheck = Bound<rocketmq_thin::OrphanCheck>;
+pub type OrphanCheck = ProcessBound<rocketmq_thin::OrphanCheck>;
 /// A simple consumer. See [`rocketmq_thin::SimpleConsumer`].
-pub type SimpleConsumer = Bound<rocketmq_thin::SimpleConsumer>;
+pub type SimpleConsumer = ProcessBound<rocketmq_thin::SimpleConsumer>;
 /// A stream of deliveries. See [`rocketmq_thin::Messages`].
-pub type Messages = Bound<rocketmq_thin::Messages>;
+pub type Messages = ProcessBound<rocketmq_thin::Messages>;
 /// A push consumer. See [`rocketmq_thin::PushConsumer`].
-pub type PushConsumer = Bound<rocketmq_thin::PushConsumer>;
-/// A message of a push consumer to handle. See [`rocketmq_thin::Task`]. Dropping it counts as a failure.
-pub type Task = Bound<rocketmq_thin::Task>;
-/// The lite topics whose subscriptions a server has ended. See [`rocketmq_thin::LiteRevocations`].
-pub type LiteRevocations = Bound<Arc<rocketmq_thin::LiteRevocations>>;
+pub type PushConsumer = ProcessBound<rocketmq_thin::PushConsumer>;
+/// A message that a push consumer hands to its handler. See [`rocketmq_thin::Task`]. Dropping it counts as a
+/// failure.
+pub type Task = ProcessBound<rocketmq_thin::Task>;
+/// A stream of the lite topics whose subscriptions the server ends. See [`rocketmq_thin::LiteRevocations`].
+pub type LiteRevocations = ProcessBound<Arc<rocketmq_thin::LiteRevocations>>;
 
-/// An object of the core, bound to the runtime of the process that made it. Cheap to clone if the object is.
+/// An object of the core, bound to the runtime of the process that created it. Cheap to clone if `T` is.
 #[derive(Clone)]
-pub struct Bound<T> {
-    /// `None` once it is used up or being dropped.
+pub struct ProcessBound<T> {
+    /// `None` after [`consume`](Self::consume) and during the drop.
     value: Option<T>,
     process: &'static Process,
 }
 
-impl<T> Bound<T> {
+impl<T> ProcessBound<T> {
     pub(crate) fn new(value: T, process: &'static Process) -> Self {
         Self { value: Some(value), process }
     }
@@ -47,25 +50,25 @@ impl<T> Bound<T> {
         self.process
     }
 
-    /// The object; `None` in a forked child of the process that made it.
+    /// Returns the object; `None` in a forked child of the process that created it.
     #[must_use]
-    pub fn here(&self) -> Option<&T> {
+    pub fn get(&self) -> Option<&T> {
         self.value.as_ref().filter(|_| self.process.is_current())
     }
 
-    /// As [`here`](Self::here), to change it.
+    /// Returns the object for changing it; `None` in a forked child of the process that created it.
     #[must_use]
-    pub fn here_mut(&mut self) -> Option<&mut T> {
+    pub fn get_mut(&mut self) -> Option<&mut T> {
         self.value.as_mut().filter(|_| self.process.is_current())
     }
 
-    /// Calls a function of the object that does not wait, on the runtime of the process.
+    /// Calls a non-blocking function of the object, in the context of the runtime of the process.
     ///
     /// # Errors
     ///
-    /// `Closed` in a forked child of the process that made the object.
+    /// `Closed` in a forked child of the process that created the object.
     pub(crate) fn call<R>(&self, name: &'static str, call: impl FnOnce(&T) -> R) -> Result<R, Error> {
-        let value = self.here().ok_or_else(|| forked(name))?;
+        let value = self.get().ok_or_else(|| forked(name))?;
         let _runtime = self.process.handle().enter();
         Ok(call(value))
     }
@@ -80,7 +83,7 @@ impl<T> Bound<T> {
         }
     }
 
-    /// An operation on the object.
+    /// Creates an operation that calls an async function of the object. Errors contain `name`.
     pub(crate) fn operation<F>(&self, name: &'static str, call: impl FnOnce(T) -> F) -> Operation
     where
         T: Clone,
@@ -93,7 +96,7 @@ impl<T> Bound<T> {
     }
 }
 
-impl<T> Drop for Bound<T> {
+impl<T> Drop for ProcessBound<T> {
     fn drop(&mut self) {
         let value = self.value.take();
         if self.process.is_current() {
@@ -101,7 +104,7 @@ impl<T> Drop for Bound<T> {
             let _runtime = self.process.handle().enter();
             drop(value);
         } else {
-            // Dropping it would wake tasks of a runtime that has no thread in this process.
+            // Dropping the object would wake tasks of a runtime that has no thread in this process.
             std::mem::forget(value);
         }
     }
