@@ -2,12 +2,13 @@
 //
 //   node package.mjs --out DIR --binary [PLATFORM=]PATH [--binary ...] [--licenses PATH] [--separate]
 //
-// One tarball, rocketmq-thin-VERSION.tgz, with the native packages bundled in it: it installs without a registry,
-// on the platforms given. With --separate, the tarballs for a registry: one for each native package, and one for
-// rocketmq-thin, which names them all as optional dependencies, so that npm fetches the one that fits.
-// --licenses is a file with the licences of what the libraries contain.
-// PLATFORM is like linux-x64-gnu, darwin-arm64 or win32-x64-msvc, and otherwise the platform of this machine.
-// The path of each tarball is printed, one on a line.
+// Without --separate, it packs a single tarball, rocketmq-thin-VERSION.tgz, which bundles the native packages: it
+// installs without a registry on the given platforms. With --separate, it packs tarballs for a registry: one for each
+// native package, and one for rocketmq-thin, which has them as optional dependencies, so that npm installs the package
+// for the platform.
+// --licenses is a file with the licences of the crates in the libraries.
+// PLATFORM is for example linux-x64-gnu, darwin-arm64 or win32-x64-msvc. Its default is the platform of this machine.
+// Prints the path of each tarball on a line.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -18,16 +19,16 @@ import { parseArgs } from 'node:util';
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const ROOT = join(HERE, '..', '..');
 
-/** The package as it is in the checkout, without a version. */
+/** The package.json of the checkout, which has no version. */
 const source = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8'));
 
-/** The one version of the project. */
+/** Returns the version of the project, which Cargo.toml contains. */
 function version() {
   const manifest = readFileSync(join(ROOT, 'Cargo.toml'), 'utf8');
   return /^\[workspace\.package\]\nversion = "(.+)"$/m.exec(manifest)[1];
 }
 
-/** This machine, as the names of the native packages put it. */
+/** Returns the platform of this machine, as in the names of the native packages. */
 function thisMachine() {
   const { platform, arch, report } = process;
   if (platform === 'win32') return `${platform}-${arch}-msvc`;
@@ -35,21 +36,21 @@ function thisMachine() {
   return `${platform}-${arch}-${report.getReport().header.glibcVersionRuntime ? 'gnu' : 'musl'}`;
 }
 
-/** A fresh folder with a package of this manifest. */
-function lay(folder, manifest) {
+/** Creates a new folder with the files that every package has. */
+function stagePackage(folder, manifest) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   copyFileSync(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'));
 }
 
-/** The package that holds nothing but the native library of one platform; its name. */
-function layNative(folder, platform, binary) {
+/** Stages the package with the native library of one platform. Returns the package's name. */
+function stageNative(folder, platform, binary) {
   const [os, cpu, abi] = platform.split('-');
   const name = `@rocketmq-thin/${platform}`;
   const description = `The native library of rocketmq-thin for ${platform}`;
   const { author, license, homepage, repository, bugs, engines, publishConfig } = source;
-  lay(folder, {
+  stagePackage(folder, {
     name,
     version: version(),
     description,
@@ -67,9 +68,9 @@ function layNative(folder, platform, binary) {
   return name;
 }
 
-/** The package that people install. */
-function layMain(folder, extra) {
-  lay(folder, { ...source, version: version(), ...extra });
+/** Stages the package that users install. */
+function stageMain(folder, extra) {
+  stagePackage(folder, { ...source, version: version(), ...extra });
   cpSync(join(HERE, 'lib'), join(folder, 'lib'), { recursive: true });
   copyFileSync(join(HERE, 'README.md'), join(folder, 'README.md'));
 }
@@ -78,7 +79,7 @@ function pack(folder, out) {
   const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
   const options = ['pack', '--json', '--ignore-scripts', '--pack-destination', out, folder];
   const packed = JSON.parse(execFileSync(npm, options, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
-  // npm 12 keys the list by package.
+  // Since npm 12, the output is an object whose keys are the packages; before that it is an array.
   const [{ filename }] = Object.values(packed);
   console.log(join(out, filename.replace('@', '').replace('/', '-')));
 }
@@ -91,7 +92,7 @@ const { values } = parseArgs({
     separate: { type: 'boolean', default: false },
   },
 });
-if (!values.out || !values.binary) throw new Error('--out and --binary are needed; see the top of this file');
+if (!values.out || !values.binary) throw new Error('--out and --binary are required; see the top of this file');
 
 const out = resolve(values.out);
 const stage = join(out, 'stage');
@@ -100,10 +101,10 @@ const names = [];
 rmSync(stage, { recursive: true, force: true });
 for (const binary of values.binary) {
   const [, platform = thisMachine(), path] = /^(?:([a-z0-9-]+)=)?(.+)$/.exec(binary);
-  names.push(layNative(join(stage, 'npm', platform), platform, path));
+  names.push(stageNative(join(stage, 'npm', platform), platform, path));
 }
 const optionalDependencies = Object.fromEntries(names.map((name) => [name, version()]));
-layMain(main, { optionalDependencies, ...(!values.separate && { bundleDependencies: names }) });
+stageMain(main, { optionalDependencies, ...(!values.separate && { bundleDependencies: names }) });
 for (const name of names) {
   const folder = join(stage, 'npm', name.slice(name.indexOf('/') + 1));
   if (values.separate) pack(folder, out);

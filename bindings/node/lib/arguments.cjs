@@ -1,15 +1,16 @@
 'use strict';
 
-// Checks what callers pass, so that a misspelt or mistyped argument fails with its name instead of being ignored.
-// A type is a function of a value and its path: it returns what the native side takes, or throws a `TypeError`.
+// Checks the arguments of callers: a misspelt or mistyped argument fails with its name, and is not ignored.
+// A check is a function of a value and its path. It returns the value that the native side takes, or throws a
+// `TypeError`.
 
 const { isDate, isUint8Array } = require('node:util/types');
 
 function refuse(value, path, expected) {
-  throw new TypeError(`${path} must be ${expected}, not ${shown(value)}`);
+  throw new TypeError(`${path} must be ${expected}, not ${describe(value)}`);
 }
 
-function shown(value) {
+function describe(value) {
   if (value === null || value === undefined) return String(value);
   if (Array.isArray(value)) return 'an array';
   switch (typeof value) {
@@ -60,12 +61,12 @@ function callback(value, path) {
   return typeof value === 'function' ? value : refuse(value, path, 'a function');
 }
 
-/** A point in time as the milliseconds since 1970. */
+/** Returns the milliseconds since 1970 of a `Date`. */
 function date(value, path) {
   return isDate(value) && value.getTime() >= 0 ? value.getTime() : refuse(value, path, 'a Date from 1970 on');
 }
 
-/** One of these words. */
+/** Accepts one of these strings. */
 function oneOf(...words) {
   const expected = words.map((word) => `'${word}'`).join(' or ');
   return (value, path) => (words.includes(value) ? value : refuse(value, path, expected));
@@ -80,7 +81,7 @@ function abortSignal(value, path) {
   return valid ? value : refuse(value, path, 'an AbortSignal');
 }
 
-/** The items of an iterable as an array. A string is not taken for an iterable of its letters. */
+/** Accepts an iterable, and returns its items as an array. A string is not treated as an iterable of its letters. */
 function listOf(item, expected) {
   return (value, path) => {
     if (!isIterable(value)) refuse(value, path, expected);
@@ -88,7 +89,7 @@ function listOf(item, expected) {
   };
 }
 
-/** As `listOf`; what `isOne` says of stands for a list of it alone. */
+/** As `listOf`, but also accepts a single item, for which `isOne` returns true. */
 function oneOrMore(item, isOne, expected) {
   const many = listOf(item, expected);
   return (value, path) => (isOne(value) ? [item(value, path)] : many(value, path));
@@ -96,7 +97,7 @@ function oneOrMore(item, isOne, expected) {
 
 const strings = oneOrMore(string, (value) => typeof value === 'string', 'a string or an iterable of strings');
 
-/** An object with strings as its values. */
+/** Accepts an object whose values are strings. */
 function dictionary(value, path) {
   if (!isObject(value) || isIterable(value)) refuse(value, path, 'an object of strings');
   for (const name of Object.keys(value)) string(value[name], `${path}[${JSON.stringify(name)}]`);
@@ -104,8 +105,8 @@ function dictionary(value, path) {
 }
 
 /**
- * A copy of an object with these fields. `null` leaves a field out, as `undefined` does. Any other field that has a
- * value is refused unless it is in `ignored`.
+ * Accepts an object with these fields, and returns a copy. `null` means the same as `undefined`: the field is left out.
+ * Other fields are refused unless they are in `ignored` or undefined.
  */
 function record(fields, { required = [], ignored = [] } = {}) {
   const names = Object.keys(fields);
@@ -141,19 +142,19 @@ const tlsOptions = record({
   dangerouslySkipVerification: boolean,
 });
 const retry = record({ maxAttempts: count, initialMs: milliseconds, maxMs: milliseconds });
-const filtered = record({ topic: string, tags: strings, sql: string }, { required: ['topic'] });
+const filteredSubscription = record({ topic: string, tags: strings, sql: string }, { required: ['topic'] });
 
 function tls(value, path) {
   if (typeof value === 'boolean') return value;
   return isObject(value) ? tlsOptions(value, path) : refuse(value, path, 'true, false or an object with ca, cert, key, ...');
 }
 
-/** Credentials, or a function that provides them. */
+/** Accepts credentials, or a function that provides them. */
 function credentialsOrProvider(value, path) {
   return typeof value === 'function' ? value : credentials(value, path);
 }
 
-/** An object some of whose fields are these functions. It may be of any class. */
+/** Accepts an object of any class. Those of the named fields that it has must be functions. */
 function withFunctions(...names) {
   return (value, path) => {
     if (!isObject(value)) refuse(value, path, `an object with ${names.join(', ')}`);
@@ -172,7 +173,7 @@ const interceptors = listOf(
 
 function subscription(value, path) {
   if (typeof value === 'string') return value;
-  const { tags, sql, ...given } = filtered(value, path);
+  const { tags, sql, ...given } = filteredSubscription(value, path);
   if (tags !== undefined && sql !== undefined) throw new TypeError(`${path} has both tags and sql; it takes one of them`);
   return { ...given, tags, sql };
 }
@@ -200,7 +201,7 @@ const connectOptions = record(
   { required: ['endpoints'] },
 );
 
-/** The options of a client; a string stands for its endpoints alone. */
+/** Accepts the options of a client, or a string that contains only its endpoints. */
 function clientOptions(value, path) {
   return connectOptions(typeof value === 'string' ? { endpoints: value } : value, path);
 }
@@ -213,7 +214,7 @@ const producerOptions = record({
   checker: callback,
 });
 
-/** The options of a consumer, which has either subscriptions or a lite topic's parent. */
+/** Accepts the options of a consumer, which has either subscriptions or the parent topic of its lite topics. */
 function consumer(fields, required) {
   const options = record({ group: string, subscriptions, lite: string, ...fields }, { required });
   return (value, path) => {
@@ -258,7 +259,7 @@ const message = record(
   },
   {
     required: ['topic', 'body'],
-    // Further fields of a delivery, which are ignored so that a program can send one on: `send({ ...delivery, topic })`.
+    // Further fields of a delivery. They are ignored, so that a program can forward it: `send({ ...delivery, topic })`.
     ignored: [
       'messageId',
       'bornAt',
@@ -275,7 +276,7 @@ const message = record(
 );
 const messages = listOf(message, 'an iterable of messages');
 
-/** The signal among the options that every call takes as its last argument. */
+/** Returns the signal in the options that every call takes as its last argument. */
 function signalOf(call) {
   return call === undefined ? undefined : callOptions(call, 'call').signal;
 }

@@ -1,41 +1,41 @@
 'use strict';
 
-// The application's functions that a client calls: handlers, checkers and providers of credentials. What they throw
-// is logged and has no other effect.
+// Calls the application's handlers, checkers and credentials providers in the background. Their exceptions are logged,
+// and not thrown.
 
 const { run } = require('./operations.cjs');
 const { credentials, isObject, milliseconds, oneOf, record } = require('./arguments.cjs');
 const { deliveriesOf, pairs } = require('./delivery.cjs');
 
-// How many messages are fetched at once.
+// The maximum number of messages that are fetched at once.
 const MAX_TASKS = 64;
 
 const decision = oneOf('commit', 'rollback', 'unknown');
-const word = oneOf('ack', 'retry', 'deadLetter');
+const resultName = oneOf('ack', 'retry', 'deadLetter');
 const retryAfter = record({ retryAfterMs: milliseconds }, { required: ['retryAfterMs'] });
-// Fields of objects that are meant as a result. A misspelt one must not acknowledge.
-const MEANT_AS_RESULT = /^(retry|(retry_?)?(after|delay)(_?(ms|millis|s|seconds))?|ack|nack|dead_?letter)$/i;
+// Names of fields that an object has if it is meant as a result. A misspelt result must not acknowledge the message.
+const RESULT_LIKE_FIELD = /^(retry|(retry_?)?(after|delay)(_?(ms|millis|s|seconds))?|ack|nack|dead_?letter)$/i;
 const ACK = ['ack'];
 const RETRY = ['retry'];
 
-/** Runs beside the application. */
+/** Logs the failure of a promise that nobody awaits. */
 function start(work, observers) {
-  work.catch((error) => observers.log('error', 'the client failed in the background', error));
+  work.catch((error) => observers.log('error', 'a background task of the client failed', error));
 }
 
-/** Whether a value is written as `{ ... }`, which results are. Objects of classes are what a library returns. */
+/** Whether a value is a plain object, as results are. Objects of classes are values that a library happens to return. */
 function isPlain(value) {
   return isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));
 }
 
-/** What a handler's result means: a word, and for `retry` the time. */
-function outcome(result) {
-  if (typeof result === 'string') return [word(result, 'the result of the handler')];
+/** Converts a handler's result to a settlement and, for `retry`, the delay. Throws if the result is misspelt. */
+function toSettlement(result) {
+  if (typeof result === 'string') return [resultName(result, 'the result of the handler')];
   if (result instanceof Error) throw result;
-  if (isPlain(result) && Object.keys(result).some((name) => MEANT_AS_RESULT.test(name))) {
+  if (isPlain(result) && Object.keys(result).some((name) => RESULT_LIKE_FIELD.test(name))) {
     return ['retry', retryAfter(result, 'the result of the handler').retryAfterMs];
   }
-  // What a function happens to return.
+  // Any other value is one that the handler happens to return.
   return ACK;
 }
 
@@ -44,7 +44,7 @@ async function handleTasks(native, { group, handler }, signal, observers) {
   const handle = async (delivery, tasks, index) => {
     let result;
     try {
-      result = outcome(await observers.within(delivery, handler, { signal }));
+      result = toSettlement(await observers.within(delivery, handler, { signal }));
     } catch (error) {
       observers.log('error', `a handler failed on message ${delivery.messageId}, which is delivered again`, error);
       result = RETRY;
@@ -56,7 +56,7 @@ async function handleTasks(native, { group, handler }, signal, observers) {
   for (;;) {
     let tasks;
     const received = await observers.receiving(group, async () => {
-      // As long as it waits for messages, the process keeps running.
+      // The process keeps running while the consumer waits for messages.
       const list = await run(() => native.nextTasks(MAX_TASKS));
       tasks = list?.pop();
       return list === null ? [] : deliveriesOf(list);
@@ -68,23 +68,23 @@ async function handleTasks(native, { group, handler }, signal, observers) {
   }
 }
 
-/** Asks the checker of a producer about orphaned transactions, until the producer is closed. */
+/** Answers a producer's orphan checks with the results of its checker, until the producer is closed. */
 async function answerChecks(checks, checker, observers) {
   const check = async (native) => {
-    const question = native.question();
-    if (question === null) return;
-    const { messageId, transactionId, properties, ...message } = question;
+    const orphaned = native.message();
+    if (orphaned === null) return;
+    const { messageId, transactionId, properties, ...message } = orphaned;
     let decided = 'unknown';
     try {
-      const asked = { message: { ...message, properties: pairs(properties) }, messageId, transactionId };
-      decided = decision(await checker(asked), 'the result of the checker');
+      const orphanCheck = { message: { ...message, properties: pairs(properties) }, messageId, transactionId };
+      decided = decision(await checker(orphanCheck), 'the result of the checker');
     } catch (error) {
       observers.log('error', `the checker failed on message ${messageId}; the server asks again`, error);
     }
     try {
       await run(() => native.decide(decided));
     } catch (error) {
-      observers.log('warn', `the decision about message ${messageId} was not told; the server asks again`, error);
+      observers.log('warn', `failed to send the decision about message ${messageId}; the server asks again`, error);
     }
   };
   for (;;) {
@@ -101,10 +101,10 @@ async function provideCredentials(requests, provider, signal, observers) {
     try {
       requests.provide(credentials(await provider(call), 'the provided credentials'));
     } catch (error) {
-      observers.log('error', 'the provider of credentials failed', error);
+      observers.log('error', 'the credentials provider failed', error);
       requests.refuse(error instanceof Error ? error.message : String(error));
     }
-    // The signal is that of the connect.
+    // Only the call during the connect gets the signal of the connect.
     call = {};
   }
 }

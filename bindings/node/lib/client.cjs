@@ -1,6 +1,8 @@
 'use strict';
 
-const { answer, credentialRequests, each, queue, run } = require('./operations.cjs');
+// Clients. The public documentation of all classes is in index.d.cts.
+
+const { iterate, newCredentialRequests, queue, run, unwrap } = require('./operations.cjs');
 const {
   clientOptions,
   closeOptions,
@@ -10,23 +12,23 @@ const {
   simpleConsumerOptions,
 } = require('./arguments.cjs');
 const { answerChecks, provideCredentials, start } = require('./background.cjs');
-const { asyncDispose } = require('./dispose.cjs');
+const { asyncDispose } = require('./async-dispose.cjs');
 const { RocketMQError } = require('./error.cjs');
 const { followLogs, logStatus } = require('./logs.cjs');
 const { Observers } = require('./observers.cjs');
 const { Producer } = require('./producer.cjs');
-const { promised } = require('./promised.cjs');
-const { PushConsumer } = require('./push.cjs');
-const { Shown } = require('./shown.cjs');
-const { SimpleConsumer } = require('./consumer.cjs');
+const { explainForgottenAwait } = require('./forgotten-await.cjs');
+const { PushConsumer } = require('./push-consumer.cjs');
+const { Inspectable } = require('./inspectable.cjs');
+const { SimpleConsumer } = require('./simple-consumer.cjs');
 
-class Client extends Shown {
+class Client extends Inspectable {
   #native;
   #endpoints;
   #observers;
 
   constructor(native, endpoints, observers) {
-    if (!(observers instanceof Observers)) throw new TypeError('a client is made with `await Client.connect(...)`');
+    if (!(observers instanceof Observers)) throw new TypeError('a client is created with `await Client.connect(...)`');
     super({ endpoints });
     this.#native = native;
     this.#endpoints = endpoints;
@@ -34,7 +36,7 @@ class Client extends Shown {
   }
 
   static connect(options, call) {
-    return promised(Client.#connect(options, call), Client, 'Client.connect(...)');
+    return explainForgottenAwait(Client.#connect(options, call), Client, 'Client.connect(...)');
   }
 
   static async #connect(options, call) {
@@ -44,7 +46,7 @@ class Client extends Shown {
     const observers = new Observers(logger, interceptors);
     let requests;
     if (typeof given.credentials === 'function') {
-      requests = credentialRequests();
+      requests = newCredentialRequests();
       start(provideCredentials(requests, given.credentials, signal, observers), observers);
       given.credentials = undefined;
     }
@@ -61,20 +63,20 @@ class Client extends Shown {
   }
 
   producer(options = {}, call) {
-    return promised(this.#producer(options, call), Producer, 'client.producer(...)');
+    return explainForgottenAwait(this.#producer(options, call), Producer, 'client.producer(...)');
   }
 
   async #producer(options, call) {
     const { checker, ...given } = producerOptions(options, 'options');
     const native = await run(() => this.#native.producer(given), signalOf(call));
     if (checker !== undefined) {
-      start(answerChecks(answer(native.orphanChecks()), checker, this.#observers), this.#observers);
+      start(answerChecks(unwrap(native.orphanChecks()), checker, this.#observers), this.#observers);
     }
     return new Producer(native, this.#endpoints, this.#observers);
   }
 
   simpleConsumer(options, call) {
-    return promised(this.#simpleConsumer(options, call), SimpleConsumer, 'client.simpleConsumer(...)');
+    return explainForgottenAwait(this.#simpleConsumer(options, call), SimpleConsumer, 'client.simpleConsumer(...)');
   }
 
   async #simpleConsumer(options, call) {
@@ -84,7 +86,7 @@ class Client extends Shown {
   }
 
   pushConsumer(options, call) {
-    return promised(this.#pushConsumer(options, call), PushConsumer, 'client.pushConsumer(...)');
+    return explainForgottenAwait(this.#pushConsumer(options, call), PushConsumer, 'client.pushConsumer(...)');
   }
 
   async #pushConsumer(options, call) {
@@ -94,17 +96,17 @@ class Client extends Shown {
   }
 
   health() {
-    return healthOf(answer(this.#native.health()));
+    return healthOf(unwrap(this.#native.health()));
   }
 
   metrics() {
-    return answer(this.#native.metrics());
+    return unwrap(this.#native.metrics());
   }
 
   statusChanges(call) {
     const signal = signalOf(call);
-    const changes = answer(this.#native.statusChanges());
-    return each(() => changes.next(), signal, healthOf);
+    const changes = unwrap(this.#native.statusChanges());
+    return iterate(() => changes.next(), signal, healthOf);
   }
 
   async close(options = {}) {

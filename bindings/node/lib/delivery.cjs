@@ -1,16 +1,18 @@
 'use strict';
 
+// Received messages.
+
 const { listOf, refuse } = require('./arguments.cjs');
 
 let leaseOf;
 
 class Delivery {
-  // The leases of all deliveries of one receive, and the index of this one among them.
+  // The leases of all deliveries of one receive, and the index of this delivery among them.
   #leases;
   #index;
 
   constructor(fields, leases, index) {
-    if (leases === undefined) throw new TypeError('a delivery is received by a consumer; it is not made with `new Delivery`');
+    if (leases === undefined) throw new TypeError('a Delivery comes from a consumer; it cannot be created with `new Delivery`');
     this.messageId = fields.messageId;
     this.topic = fields.topic;
     this.body = fields.body;
@@ -46,10 +48,11 @@ class Delivery {
   }
 }
 
+/** Converts alternating names and values to an object. */
 function pairs(flat) {
   const object = {};
   for (let i = 0; i < flat.length; i += 2) {
-    // Defined and not assigned: assigning `__proto__` would set the prototype.
+    // Defined instead of assigned, because assigning `__proto__` would set the prototype.
     Object.defineProperty(object, flat[i], {
       value: flat[i + 1],
       enumerable: true,
@@ -64,7 +67,7 @@ function date(millis) {
   return millis === undefined ? undefined : new Date(millis);
 }
 
-/** The deliveries of a list whose last entry is their leases. */
+/** Creates the deliveries of a list whose last entry is their leases. */
 function deliveriesOf(list) {
   const leases = list.pop();
   return list.map((fields, index) => new Delivery(fields, leases, index));

@@ -1,18 +1,20 @@
 'use strict';
 
+// The error of failed operations.
+
 class RocketMQError extends Error {
   #summary;
 
   constructor(failure) {
-    // Each cause is the reason of the one before it.
+    // The outermost cause is the first.
     const cause = failure.causes.reduceRight(
       (inner, message) => (inner ? new Error(message, { cause: inner }) : new Error(message)),
       undefined,
     );
     super(failure.summary, cause && { cause });
-    // The stack is made when it is first read, and begins with the message: with the summary, if it is read now.
+    // The first read of the stack creates it, and it begins with the current message, which must be the summary.
     void this.stack;
-    // As in every language, `message` is only the reason.
+    // As in every language of this client, `message` contains only the reason.
     this.message = failure.message;
     this.kind = failure.kind;
     this.code = failure.code;
@@ -29,7 +31,7 @@ class RocketMQError extends Error {
   }
 }
 
-// On the prototype, as with the errors of the language, so that it is no field of each instance.
+// Defined on the prototype, as for JavaScript's own errors, so that it is not a field of each instance.
 Object.defineProperty(RocketMQError.prototype, 'name', {
   value: 'RocketMQError',
   configurable: true,

@@ -4,7 +4,7 @@ export type ErrorKind =
   | 'InvalidArgument'
   /** The credentials are missing, wrong, or lack a right (40100). */
   | 'Unauthenticated'
-  /** The server forbids this operation, as on a topic without a writable queue (40300). */
+  /** The server forbids this operation, for example a send to a topic without a writable queue (40300). */
   | 'PermissionDenied'
   /** The topic does not exist (40402). */
   | 'TopicNotFound'
@@ -12,9 +12,9 @@ export type ErrorKind =
   | 'GroupNotFound'
   /** Something else does not exist (40400, 40401, 40404). */
   | 'NotFound'
-  /** The topic does not take messages of this type (40014). */
+  /** The topic does not accept messages of this type (40014). */
   | 'TypeMismatch'
-  /** The receipt handle has expired, was used before, or is not the server's (40013). */
+  /** The receipt handle has expired, was used before, or was not issued by this server (40013). */
   | 'InvalidReceipt'
   /** Body, properties or headers exceed a limit (413xx, 431xx). */
   | 'TooLarge'
@@ -38,7 +38,7 @@ export type ErrorKind =
   | 'Internal';
 
 /**
- * An operation failed. `String(error)` and the stack show the operation, the reason, the kind, the code and the
+ * The error of a failed operation. `String(error)` and the stack show the operation, the reason, the kind, the code and the
  * endpoint. An argument of the wrong type is a `TypeError` instead, and an aborted call rejects with the reason of its
  * signal.
  */
@@ -46,7 +46,7 @@ export class RocketMQError extends Error {
   private constructor();
   readonly name: 'RocketMQError';
   readonly kind: ErrorKind;
-  /** The reason: the server's text if it sent one. It is the same in every language. */
+  /** The reason: the server's text if it sent one. The text is the same in every language. */
   readonly message: string;
   /** The server's code, such as 40402, or `undefined` if no server responded. */
   readonly code: number | undefined;
@@ -58,6 +58,6 @@ export class RocketMQError extends Error {
   readonly operation: string;
   /** The address of the server, as `host:port`. */
   readonly endpoint: string | undefined;
-  /** The id of the request, which the server's logs show, too. */
+  /** The id of the request, which is also in the server's logs. */
   readonly requestId: string | undefined;
 }

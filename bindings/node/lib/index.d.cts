@@ -6,21 +6,20 @@ import { Health, Interceptor, Logger, Metric } from './observe.cjs';
 export { RocketMQError, type ErrorKind } from './error.cjs';
 export type * from './observe.cjs';
 
-/** One or more names. A string is one name. */
+/** One or more names. A string is a single name. */
 export type Names = string | Iterable<string>;
 
 /**
- * How a client connects to its servers. Times are in milliseconds. An option that is left out has its default, which
- * is given in parentheses.
+ * How a client connects to its servers. Times are in milliseconds. Defaults are in parentheses.
  */
 export interface ClientOptions {
   /**
-   * The addresses of one service; the client uses whichever answers. Each is `host:port`, `host` (port 8081),
+   * The addresses of one service; the client uses those that answer. Each is `host:port`, `host` (port 8081),
    * `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on. A string may hold several,
    * separated by `,` or `;`.
    */
   readonly endpoints: Names;
-  /** The namespace of every topic and group (none). */
+  /** The namespace of all topics and groups (none). */
   readonly namespace?: string | undefined;
   /**
    * The credentials that requests are signed with, or a function that provides them: it is called before connecting,
@@ -30,11 +29,11 @@ export interface ClientOptions {
   /** `true` uses TLS with the certificate authorities of the operating system. (`false`, except for `https://` endpoints.) */
   readonly tls?: boolean | TlsOptions | undefined;
   /**
-   * `eager`: connecting fails at once if nobody listens. `wait`: it waits for a server that is not there yet, up to
-   * `startupTimeoutMs`. `lazy`: only the calls that need a server wait for one. (`eager`)
+   * `eager`: connecting fails at once if no server listens. `wait`: connecting waits for a server, up to
+   * `startupTimeoutMs`. `lazy`: only the calls that need a server wait for it. (`eager`)
    */
   readonly startup?: 'eager' | 'wait' | 'lazy' | undefined;
-  /** The timeout of one attempt (3000). A receive waits this much longer than `awaitMs`. */
+  /** The timeout of one attempt (3000). For a receive, it is added to `awaitMs`. */
   readonly requestTimeoutMs?: number | undefined;
   /** The timeout of one call, including all retries (10000). */
   readonly operationTimeoutMs?: number | undefined;
@@ -43,32 +42,33 @@ export interface ClientOptions {
   /** How failed attempts are retried. */
   readonly retry?: RetryOptions | undefined;
   /**
-   * What is told of failures of handlers, of changes of the status, and of what goes on inside of the clients of this
-   * process, such as lost connections (nothing is logged). `console` is one. At most 1,024 reports wait to be logged;
-   * beyond that they are counted only.
+   * Logs failures of handlers, status changes, and internal events of the clients of this process, such as lost
+   * connections (nothing is logged). `console` is a logger. At most 1,024 records wait to be logged; further records are
+   * dropped, and their number is logged.
    */
   readonly logger?: Logger | undefined;
-  /** What is told of each send, receive and settling, in this order before it and in the opposite order after it (none). */
+  /** Functions that are called before each send, receive and settling in this order, and after it in reverse order (none). */
   readonly interceptors?: Iterable<Interceptor> | undefined;
 }
 
-/** Encrypted connections. Texts are in PEM format. */
+/** Options of encrypted connections. Certificates and keys are in PEM format. */
 export interface TlsOptions {
   /** The certificate authorities to trust (those of the operating system). */
   readonly ca?: string | Uint8Array | undefined;
-  /** The certificate by which the client authenticates itself (none). */
+  /** The client's certificate, which authenticates it (none). */
   readonly cert?: string | Uint8Array | undefined;
-  /** Its private key, not encrypted (none). */
+  /** The unencrypted private key of `cert` (none). */
   readonly key?: string | Uint8Array | undefined;
   /** The name that the server's certificate must have (the host of the endpoint). */
   readonly serverName?: string | undefined;
-  /** Whether any certificate is accepted, which protects against nobody who can change what is sent (`false`). */
+  /** Whether any certificate is accepted. This gives no protection against a man in the middle (`false`). */
   readonly dangerouslySkipVerification?: boolean | undefined;
 }
 
 /**
- * Provides credentials. Its first call has the signal of the `connect`. A failure, or no answer within 30 seconds, fails
- * the calls that wait for credentials with `Unauthenticated`; `connect` waits no longer than `startupTimeoutMs`.
+ * Provides credentials. The first call gets the signal of the `connect`. If the provider fails, or does not answer within
+ * 30 seconds, the calls that wait for credentials fail with `Unauthenticated`. `connect` waits no longer than
+ * `startupTimeoutMs`.
  */
 export type CredentialsProvider = (call: { readonly signal?: AbortSignal | undefined }) => Credentials | Promise<Credentials>;
 
@@ -79,13 +79,13 @@ export interface Credentials {
   readonly secretKey: string;
   /** The token of temporary credentials (none). */
   readonly sessionToken?: string | undefined;
-  /** When they expire. Before that a client asks its provider for new ones (never). */
+  /** When the credentials expire. The client calls its provider for new ones before that (never). */
   readonly expiresAt?: Date | undefined;
 }
 
 /** How failed attempts are retried. The delays are random, below a limit that doubles with each attempt. */
 export interface RetryOptions {
-  /** The maximum number of attempts of one call (16). With 1, a request that a server may have received is not repeated. */
+  /** The maximum number of attempts of one call (16). With 1, a request that a server may have received is never repeated. */
   readonly maxAttempts?: number | undefined;
   /** The limit of the first delay (20). */
   readonly initialMs?: number | undefined;
@@ -93,23 +93,23 @@ export interface RetryOptions {
   readonly maxMs?: number | undefined;
 }
 
-/** Which topics a producer sends to, and how much it sends at once. */
+/** The topics of a producer, and limits for concurrent sends. */
 export interface ProducerOptions {
   /**
-   * Topics that must exist when the producer is created, or at the first send if the client starts lazily (none). It may send
-   * to other topics, too.
+   * Topics that must exist when the producer is created, or at the first send if the client starts lazily (none). The
+   * producer may send to other topics, too.
    */
   readonly topics?: Names | undefined;
-  /** The maximum number of messages being sent (4096). Further sends wait. */
+  /** The maximum number of messages that are being sent (4096). Further sends wait. */
   readonly maxInFlightMessages?: number | undefined;
-  /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
+  /** The maximum total size of the bodies that are being sent, in bytes (64 MiB). Further sends wait. */
   readonly maxInFlightBytes?: number | undefined;
-  /** Bodies larger than this, in bytes, are compressed (none are). */
+  /** Bodies larger than this, in bytes, are compressed (no body is compressed). */
   readonly compressAbove?: number | undefined;
   /**
-   * Decides about transactions that were neither committed nor rolled back in time, also those of other producers of the
-   * topics, and of processes that have died: so it looks at durable state. If it fails, or the result is `unknown`, the
-   * server asks again (none).
+   * Decides about transactions that were neither committed nor rolled back in time. The transactions may be those of other
+   * producers of the topics, and of processes that have died, so the checker must read durable state. If it fails, or
+   * returns `unknown`, the server asks again (none).
    */
   readonly checker?: ((check: OrphanCheck) => Decision | Promise<Decision>) | undefined;
 }
@@ -117,7 +117,7 @@ export interface ProducerOptions {
 /** What happens to the messages of a transaction. */
 export type Decision = 'commit' | 'rollback' | 'unknown';
 
-/** A server's question about a message whose transaction was not decided in time. */
+/** A request of the server for the decision about a message whose transaction was not decided in time. */
 export interface OrphanCheck {
   readonly message: {
     readonly topic: string;
@@ -130,7 +130,7 @@ export interface OrphanCheck {
   readonly transactionId: string;
 }
 
-/** What a consumer receives: the messages of topics, or of lite topics of one topic. */
+/** What a consumer receives: the messages of topics, or of the lite topics of one topic. */
 export type Sources =
   | {
       /** One or more topics, each with or without a filter. All members of a group must have the same subscriptions. */
@@ -143,7 +143,7 @@ export type Sources =
       readonly lite: string;
     };
 
-/** What every consumer has. */
+/** Options of every consumer. */
 export interface ConsumerOptions {
   /** The consumer group. Its members share the messages. */
   readonly group: string;
@@ -151,44 +151,43 @@ export interface ConsumerOptions {
   readonly maxBodySize?: number | undefined;
 }
 
-/** What a simple consumer receives. */
+/** Options of a simple consumer. */
 export type SimpleConsumerOptions = ConsumerOptions & Sources;
 
-/** What a push consumer receives, and how much of it at a time. */
+/** Options of a push consumer. */
 export type PushConsumerOptions = ConsumerOptions &
   Sources & {
     /** Handles one message. `signal` aborts when the consumer has been closed. */
     readonly handler: (delivery: Delivery, call: { readonly signal: AbortSignal }) => ConsumeResult | Promise<ConsumeResult>;
-    /** How many messages are handled at the same time (20). */
+    /** The maximum number of messages that are handled at the same time (20). */
     readonly concurrency?: number | undefined;
-    /** How many messages are held, waiting or being handled (4096). */
+    /** The maximum number of messages in the client that wait or are being handled (4096). */
     readonly maxCachedMessages?: number | undefined;
-    /** The size of their bodies, in bytes, above which nothing is received (64 MiB). */
+    /** The consumer pauses receiving while the bodies of these messages are larger than this, in bytes (64 MiB). */
     readonly maxCachedBytes?: number | undefined;
-    /** The length of a lease, which is renewed while a message waits or is handled (60000). */
+    /** The duration of a lease, which is renewed while a message waits or is handled (60000). */
     readonly invisibleMs?: number | undefined;
-    /** How many messages a second are handled at most (no limit). */
+    /** The maximum number of messages that are handled per second (no limit). */
     readonly maxRate?: number | undefined;
   };
 
 /**
- * What happens to a message that was handled. `retry` delivers it again by the group's policy, `{ retryAfterMs }` after
- * this time, `deadLetter` moves it to the topic `%DLQ%` and the group's name; `ack` and `undefined` acknowledge it. A
- * handler that throws means `retry`, and so does an `Error` that it returns.
+ * What happens to a message that was handled. `retry` delivers it again according to the group's retry policy, and
+ * `{ retryAfterMs }` after this time. `deadLetter` moves it to the dead-letter topic, whose name is `%DLQ%` and the
+ * group's name. `ack` and `undefined` acknowledge it. A handler that throws or returns an `Error` means `retry`.
  *
- * Other strings, and plain objects with a field such as `retry`, `retryAfter`, `after`, `delay` or `deadLetter`, are taken for
- * misspelt results: a `TypeError` is logged, and the message is delivered again. Any other value, which a function happens
- * to return, acknowledges.
+ * Other strings, and plain objects with a field such as `retry`, `retryAfter`, `after`, `delay` or `deadLetter`, are treated as
+ * misspelt results: a `TypeError` is logged, and the message is delivered again. Any other return value acknowledges.
  */
 export type ConsumeResult = 'ack' | 'retry' | 'deadLetter' | { readonly retryAfterMs: number } | void;
 
-/** How much a stream fetches ahead. */
+/** How many messages a stream fetches before the application takes them. */
 export interface StreamOptions extends CallOptions {
   /** The maximum number of messages that wait (128). */
   readonly maxMessages?: number | undefined;
-  /** The size of their bodies, in bytes, above which nothing more is fetched (64 MiB). */
+  /** The stream pauses fetching while the bodies of waiting messages are larger than this, in bytes (64 MiB). */
   readonly maxBytes?: number | undefined;
-  /** How long deliveries are invisible to other consumers (30000). The leases of those that wait are kept. */
+  /** How long deliveries are invisible to other consumers (30000). The leases of waiting deliveries are renewed. */
   readonly invisibleMs?: number | undefined;
 }
 
@@ -200,21 +199,21 @@ export type Subscription =
 /** Options of every call. */
 export interface CallOptions {
   /**
-   * Aborts the call: its promise rejects with the signal's reason. What the server has done by then is not undone:
-   * an aborted send may still be delivered. Messages that an aborted receive has fetched go to the next receive.
+   * Aborts the call: its promise rejects with the signal's reason. Effects on the server are not undone: an aborted
+   * send may still be delivered. Messages that an aborted receive has fetched go to the next receive.
    */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How many messages a receive asks for and how long it waits. */
+/** How many messages a receive requests, and how long it waits. */
 export interface ReceiveOptions extends CallOptions {
   /** The maximum number of deliveries, 1 or more (32). Servers return at most 32. */
   readonly maxMessages?: number | undefined;
-  /** How long the deliveries are invisible to other consumers (30000). Servers allow 10 seconds to 12 hours. */
+  /** How long the deliveries are invisible to other consumers (30000). Servers accept 10 seconds to 12 hours. */
   readonly invisibleMs?: number | undefined;
   /**
-   * How long to wait for the first message (20000). With 0, it returns what has arrived already, and what comes then goes to
-   * a later receive.
+   * How long to wait for the first message (20000). With 0, the receive returns messages that have already arrived, and
+   * later messages go to a later receive.
    */
   readonly awaitMs?: number | undefined;
 }
@@ -239,13 +238,13 @@ export interface Message {
   // A message has one type: at most one of the following fields.
   /** For a FIFO topic: messages of one group are delivered in the order in which they were sent (none). */
   readonly messageGroup?: string | undefined;
-  /** For a delay topic: when it is delivered (at once). */
+  /** For a delay topic: when the message is delivered (at once). */
   readonly deliverAt?: Date | undefined;
-  /** The same as a time from the moment it is sent. */
+  /** For a delay topic: how long after the send the message is delivered (0). */
   readonly delayMs?: number | undefined;
-  /** For a priority topic: a higher one is delivered first (none). */
+  /** For a priority topic: messages with a higher priority are delivered first (none). */
   readonly priority?: number | undefined;
-  /** For a lite topic: its name within `topic` (none). */
+  /** For a lite topic: the name of the lite topic within `topic` (none). */
   readonly liteTopic?: string | undefined;
 }
 
@@ -258,19 +257,22 @@ export interface Receipt {
   readonly queueOffset: number;
   /** The server's transaction id. Servers set it for normal messages, too. */
   readonly transactionId: string;
-  /** What takes back a delayed message, see `Producer.recall`. */
+  /** The handle for recalling a delayed message, see `Producer.recall`. `undefined` for other messages. */
   readonly recallHandle: string | undefined;
 }
 
 /** The result of a close. */
 export interface CloseReport {
-  /** How many outstanding sends and acks were completed. */
+  /** The number of outstanding sends and acks that were completed. */
   readonly flushed: number;
-  /** How many sends and acks were not answered before the deadline. Each failed with kind `Closed`. */
+  /**
+   * The number of sends and acks without an answer at the deadline, which failed with kind `Closed`, and of messages whose
+   * handlers were still running, which are delivered again.
+   */
   readonly abandoned: number;
-  /** Of push consumers: how many messages were being handled, and were settled in time. */
+  /** For push consumers: the number of messages that were being handled, and were settled in time. */
   readonly handled: number;
-  /** Of push consumers: how many messages no handler had begun, and were given back to the server. */
+  /** For push consumers: the number of messages that were given back to the server unhandled. */
   readonly givenBack: number;
   readonly elapsedMs: number;
 }
@@ -284,7 +286,7 @@ export type Settled<T> =
 export class Client implements AsyncDisposable {
   private constructor();
   /**
-   * Checks the options and connects to one of the endpoints. A string stands for the endpoints alone.
+   * Checks the options and connects to one of the endpoints. A string contains only the endpoints.
    * Rejects with `InvalidOptions`, or with `Unavailable`, `Tls` or `Timeout` within `startupTimeoutMs`.
    */
   static connect(options: string | ClientOptions, call?: CallOptions): Promise<Client>;
@@ -294,11 +296,11 @@ export class Client implements AsyncDisposable {
   simpleConsumer(options: SimpleConsumerOptions, call?: CallOptions): Promise<SimpleConsumer>;
   /** Creates a consumer that calls a handler for each message, until it is closed. Rejects as `producer` does. */
   pushConsumer(options: PushConsumerOptions, call?: CallOptions): Promise<PushConsumer>;
-  /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
+  /** Returns whether the servers can be reached, according to the latest calls and heartbeats. */
   health(): Health;
-  /** Everything that the client, with its producers and consumers, has counted since it was made. */
+  /** Returns the metrics of the client, its producers and its consumers since the client was created. */
   metrics(): Metric[];
-  /** The present health, then the health after each change of its status, until the client is closed. */
+  /** Yields the current health, and then the health after each status change, until the client is closed. */
   statusChanges(call?: CallOptions): AsyncGenerator<Health, void, undefined>;
   /** Closes all producers and consumers of this client within one deadline. */
   close(options?: CloseOptions): Promise<CloseReport>;
@@ -312,19 +314,19 @@ export class Producer implements AsyncDisposable {
   send(message: Message, call?: CallOptions): Promise<Receipt>;
   /** Sends several messages. The results are in the order of the messages. */
   sendAll(messages: Iterable<Message>, call?: CallOptions): Promise<Settled<Receipt>[]>;
-  /** Takes back a delayed message before its time. Resolves to its id. */
+  /** Recalls a delayed message before it is delivered. Resolves to the message id. */
   recall(receipt: Pick<Receipt, 'topic' | 'recallHandle'>, call?: CallOptions): Promise<string>;
   /** Begins a transaction. Nothing is sent yet. */
   begin(): Transaction;
-  /** Accepts no more sends, and waits for outstanding ones. */
+  /** Accepts no more sends, and waits for outstanding sends. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * Messages that are delivered together with a local change, or not at all. With `await using` it is rolled back at the
- * end of the block unless it was committed. If it is dropped without a decision, or the process dies, the server keeps
- * its messages hidden and asks the checkers of the topic's producers, of any process.
+ * Messages that are delivered together with a local change, or not at all. With `await using`, the transaction is rolled
+ * back at the end of the block unless it was committed. If it is dropped without a decision, or the process dies, the
+ * server keeps its messages hidden and asks the checkers of the topic's producers in any process.
  */
 export class Transaction implements AsyncDisposable {
   private constructor();
@@ -337,43 +339,43 @@ export class Transaction implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What consumers of lite topics do. Other consumers reject with `InvalidArgument`. */
+/** Methods of consumers of lite topics. For other consumers they reject with `InvalidArgument`. */
 export interface LiteConsumer {
   /** Subscribes to a lite topic. */
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   /** Ends the subscription of a lite topic. */
   unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
-  /** The lite topics that it is subscribed to. */
+  /** Returns the lite topics that the consumer is subscribed to. */
   liteTopics(): string[];
-  /** The lite topics whose subscription the server ends from now on, until the consumer is closed. */
+  /** Yields the lite topics whose subscription the server ends from now on, until the consumer is closed. */
   liteRevocations(call?: CallOptions): AsyncGenerator<string, void, undefined>;
 }
 
-/** Deliveries that are fetched ahead. Leaving a loop gives back what was not handed out. */
+/** A stream of deliveries, which fetches ahead. Leaving a loop gives back deliveries that the loop has not reached. */
 export class Messages implements AsyncIterableIterator<Delivery>, AsyncDisposable {
   private constructor();
   next(): Promise<IteratorResult<Delivery, undefined>>;
   return(value?: undefined): Promise<IteratorResult<Delivery, undefined>>;
-  /** Ends it, and gives back what was not handed out. */
+  /** Ends the stream, and gives back deliveries that were not handed out. */
   close(): Promise<void>;
   [Symbol.asyncIterator](): this;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Calls a handler for each message. While it runs, the process does not end. */
+/** Calls a handler for each message. The process does not end before the consumer is closed. */
 export class PushConsumer implements LiteConsumer, AsyncDisposable {
   private constructor();
   /**
-   * Calls no more handlers, and receives nothing, until `resume`. Handlers that run go on. Messages that wait for a handler
-   * stay here, and their leases are kept: other members of the group do not get them. `close` gives them back.
+   * Calls no handlers, and receives nothing, until `resume`. Running handlers continue. Messages that wait for a handler
+   * stay in the client, and their leases are renewed: other members of the group do not get them. `close` gives them back.
    */
   pause(): void;
-  /** Goes on after a `pause`. */
+  /** Resumes receiving and handling after a `pause`. */
   resume(): void;
   readonly isPaused: boolean;
   /**
-   * Gives back what no handler has begun, and waits for handlers that run. A handler should not wait for the close of its
-   * own consumer, which waits for the handler.
+   * Gives back messages that no handler has begun, and waits for running handlers. A handler must not wait for the close
+   * of its own consumer, which waits for the handler.
    */
   close(options?: CloseOptions): Promise<CloseReport>;
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
@@ -386,7 +388,7 @@ export class PushConsumer implements LiteConsumer, AsyncDisposable {
 /** Receives messages one call at a time. */
 export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
   private constructor();
-  /** Waits for messages of any subscribed topic. Returns an empty array if none arrives in time. */
+  /** Waits for messages of any subscribed topic. Returns an empty array if no message arrives in time. */
   receive(options?: ReceiveOptions): Promise<Delivery[]>;
   /** Fetches messages ahead, and yields one at a time until the loop is left, `signal` aborts, or a receive fails. */
   messages(options?: StreamOptions): Messages;
@@ -394,17 +396,17 @@ export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
   ack(delivery: Delivery, call?: CallOptions): Promise<void>;
   /** Acknowledges several deliveries. The results are in the order of the deliveries. */
   ackAll(deliveries: Iterable<Delivery>, call?: CallOptions): Promise<Settled<void>[]>;
-  /** Makes a delivery invisible to other consumers for this long from now. 0 makes it visible at once. */
+  /** Makes a delivery invisible to other consumers for `invisibleMs` from now. 0 makes it visible at once. */
   changeInvisible(delivery: Delivery, invisibleMs: number, call?: CallOptions): Promise<void>;
-  /** Returns a delivery that could not be processed. It comes again after this time, as a further attempt. */
+  /** Returns a delivery that could not be processed. It is delivered again after `afterMs`, with a higher `attempt`. */
   nack(delivery: Delivery, afterMs: number, call?: CallOptions): Promise<void>;
-  /** Gives up on a delivery: it moves to the dead-letter topic, `%DLQ%` and the group's name. */
+  /** Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the group's name. */
   deadLetter(delivery: Delivery, call?: CallOptions): Promise<void>;
-  /** Keeps a delivery invisible until it is settled or collected, for at most this time. Throws `InvalidReceipt`. */
+  /** Keeps a delivery invisible until it is settled or garbage-collected, for at most `maxMs`. Throws `InvalidReceipt`. */
   keepLease(delivery: Delivery, maxMs: number): void;
-  /** Subscribes to one more topic, or changes the filter of one. */
+  /** Subscribes to another topic, or changes the filter of a subscribed topic. */
   subscribe(subscription: string | Subscription, call?: CallOptions): Promise<void>;
-  /** Ends the subscription of a topic. What was received of it can still be settled. */
+  /** Ends the subscription of a topic. Deliveries that were received from it can still be settled. */
   unsubscribe(topic: string, call?: CallOptions): Promise<void>;
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
@@ -418,7 +420,7 @@ export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
 /** A received message. It is invisible to other consumers until it is acknowledged or its invisible time expires. */
 export class Delivery {
   private constructor();
-  /** The id that the sender's receipt has, too. */
+  /** The message id, which is also in the sender's receipt. */
   readonly messageId: string;
   readonly topic: string;
   /** The decompressed content. If `corrupted`, the bytes as received. */
@@ -426,19 +428,19 @@ export class Delivery {
   readonly tag: string | undefined;
   readonly keys: readonly string[];
   readonly properties: Readonly<Record<string, string>>;
-  /** The group of a FIFO message. Messages of one group are delivered in order. */
+  /** The message group of a FIFO message. Messages of one group are delivered in order. */
   readonly messageGroup: string | undefined;
-  /** When it was to be delivered, if it was delayed. */
+  /** When a delayed message was due. `undefined` for other messages. */
   readonly deliverAt: Date | undefined;
-  /** The priority of a message that has one. */
+  /** The priority of a priority message. `undefined` for other messages. */
   readonly priority: number | undefined;
-  /** The lite topic of a message that has one. */
+  /** The lite topic of a lite message. `undefined` for other messages. */
   readonly liteTopic: string | undefined;
-  /** For a dead letter: the message that it was. */
+  /** For a dead letter: topic and id of the original message. */
   readonly deadLetterOrigin: { readonly topic: string; readonly messageId: string } | undefined;
   /** The W3C trace context of the sender. */
   readonly traceParent: string | undefined;
-  /** Whether its lease was kept and is lost all the same: the message comes, or came, again. */
+  /** Whether the lease ended before the delivery was settled. The message is delivered again, and settling this fails. */
   readonly isLeaseLost: boolean;
   /** When the sender created it. */
   readonly bornAt: Date | undefined;
@@ -446,7 +448,7 @@ export class Delivery {
   readonly bornHost: string;
   /** When the server stored it. */
   readonly storedAt: Date | undefined;
-  /** How many times it has been delivered, including this time. */
+  /** How many times the message has been delivered, including this time. */
   readonly attempt: number;
   /** Whether the body does not match its digest or could not be decompressed. */
   readonly corrupted: boolean;

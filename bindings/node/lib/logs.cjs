@@ -1,34 +1,36 @@
 'use strict';
 
-const { answer, logs, run } = require('./operations.cjs');
+// Passes log records and status changes of clients to the application's logger.
+
+const { newLogs, run, unwrap } = require('./operations.cjs');
 const { start } = require('./background.cjs');
 
-// From the finest to the coarsest.
+// From the most to the least verbose.
 const LEVELS = ['debug', 'info', 'warn', 'error'];
 
-// Each logger, the reports that it follows, and how many clients have it. The reports are those of all clients.
-const followed = new Map();
+// The subscription of each logger: the log records of all clients, and the number of clients that use the logger.
+const subscriptions = new Map();
 
-/** Passes on what clients report to the logger of one. Returns a function that ends this for this client. */
+/** Passes log records to the logger of a client. Returns a function that ends this for the client. */
 function followLogs(logger, observers) {
   const level = logger && LEVELS.find((name) => typeof logger[name] === 'function');
   if (level === undefined) return () => {};
-  let follower = followed.get(logger);
-  if (follower === undefined) {
-    followed.set(logger, (follower = { reports: logs(level), clients: 0 }));
-    start(forward(follower.reports, observers), observers);
+  let subscription = subscriptions.get(logger);
+  if (subscription === undefined) {
+    subscriptions.set(logger, (subscription = { logs: newLogs(level), clients: 0 }));
+    start(forward(subscription.logs, observers), observers);
   }
-  follower.clients++;
+  subscription.clients++;
   return () => {
-    if (--follower.clients > 0) return;
-    followed.delete(logger);
-    follower.reports.close();
+    if (--subscription.clients > 0) return;
+    subscriptions.delete(logger);
+    subscription.logs.close();
   };
 }
 
-async function forward(reports, observers) {
-  while ((await run(() => reports.arrived(), undefined, true)) !== null) {
-    for (const { level, message, fields } of answer(reports.take())) observers.log(level, message, fields);
+async function forward(logs, observers) {
+  while ((await run(() => logs.wait(), undefined, true)) !== null) {
+    for (const { level, message, fields } of unwrap(logs.take())) observers.log(level, message, fields);
   }
 }
 

@@ -1,10 +1,12 @@
 'use strict';
 
+// Streams of deliveries.
+
 const { run } = require('./operations.cjs');
 const { deliveriesOf } = require('./delivery.cjs');
-const { asyncDispose } = require('./dispose.cjs');
+const { asyncDispose } = require('./async-dispose.cjs');
 
-/** A stream of deliveries. As a generator, it ends when a call of `next` fails. */
+/** A stream of deliveries. Like a generator, it ends when a call of `next` fails. */
 class Messages {
   #native;
   #group;
@@ -33,7 +35,7 @@ class Messages {
       this.#ended ||= received.length === 0;
       return { done: received.length === 0, value: received[0] };
     } catch (error) {
-      // A loop does not call `return` after a failure. The failure does not wait for the server.
+      // A loop does not call `return` after a failure. The close is not awaited, so that the failure is not delayed.
       this.close().catch(() => {});
       throw error;
     }

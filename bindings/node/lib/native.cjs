@@ -1,10 +1,12 @@
 'use strict';
 
-// The suffixes of the native packages' names. npm installs the package that fits. Some package managers install both
-// for Linux, of which only one loads.
+// Loads the native library.
+
+// The suffixes of the native packages' names. npm installs the package for the platform. Some package managers install
+// both packages for Linux, of which only one loads.
 const ABIS = { linux: ['-gnu', '-musl'], win32: ['-msvc'] };
 
-/** The native library for this platform. */
+/** Loads the native library for this platform. */
 function load() {
   const { platform, arch } = process;
   const names = (ABIS[platform] ?? ['']).map((abi) => `@rocketmq-thin/${platform}-${arch}${abi}`);

@@ -1,9 +1,9 @@
-// What an application sees of its clients.
+// Logs, interceptors, health and metrics of clients.
 
 import { RocketMQError } from './error.cjs';
 import { Delivery, Message, Receipt } from './index.cjs';
 
-/** Functions for the levels that an application wants to see. `this` is the object. */
+/** Log functions, one for each level that is logged. `this` is the logger. */
 export interface Logger {
   debug?(message: string, ...details: unknown[]): void;
   info?(message: string, ...details: unknown[]): void;
@@ -16,19 +16,19 @@ export type Settlement = 'ack' | 'retry' | 'deadLetter' | 'changeInvisible';
 
 type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 
-/** Functions that are called before and after operations. What they throw is logged and has no other effect. */
+/** Functions that are called before and after operations. Their exceptions are logged and have no other effect. */
 export interface Interceptor {
-  /** Before a send. What it changes is sent; the caller's own message stays as it is. */
+  /** Called before a send. Its changes are sent; the caller's own message does not change. */
   beforeSend?(message: Omit<Writable<Message>, 'properties'> & { properties: Record<string, string> }): void;
   afterSend?(message: Message, result: PromiseSettledResult<Receipt>): void;
   beforeReceive?(receive: { readonly group: string }): void;
   afterReceive?(receive: { readonly group: string }, result: PromiseSettledResult<Delivery[]>): void;
   beforeSettle?(settle: SettleInfo): void;
-  /** Is not called for messages of push consumers, which settle in the background. */
+  /** Not called for messages of push consumers, which settle in the background. */
   afterSettle?(settle: SettleInfo, result: PromiseSettledResult<void>): void;
 }
 
-/** A delivery that is settled. */
+/** A delivery, and how it is settled. */
 export interface SettleInfo {
   readonly group: string;
   readonly delivery: Delivery;
@@ -37,13 +37,13 @@ export interface SettleInfo {
 
 /** Whether a client can reach its servers. */
 export interface Health {
-  /** `degraded`: some server does not answer, or refuses the client. */
+  /** `degraded`: there is a connection, but at least one server does not answer or refuses the client. */
   readonly status: 'connecting' | 'connected' | 'degraded' | 'lost' | 'closed';
-  /** What is wrong. */
+  /** The failure, if the status is `degraded` or `lost`. */
   readonly error: RocketMQError | undefined;
-  /** How many connections are open. */
+  /** The number of open connections. */
   readonly connections: number;
-  /** The same for each address in use. */
+  /** The health of each address in use. */
   readonly endpoints: readonly {
     readonly endpoint: string;
     readonly status: Health['status'];
@@ -52,26 +52,26 @@ export interface Health {
   }[];
 }
 
-/** What a client has counted, with a point for each set of labels. */
+/** A metric of a client, with a point for each set of labels. */
 export interface Metric {
-  /** Such as `rocketmq_send_cost_time`. The first six have the names of Apache's clients. */
+  /** The name, such as `rocketmq_send_cost_time`. The first six metrics have the names that Apache's clients use. */
   readonly name: string;
-  /** What it measures. */
+  /** The description. */
   readonly description: string;
-  /** `ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`. */
+  /** The unit: `ms`, `By` for bytes, or what is counted in braces, such as `{message}`. */
   readonly unit: string;
-  /** Empty if nothing has been counted. */
+  /** Empty if nothing was measured yet. */
   readonly points: readonly {
     readonly labels: Readonly<Record<string, string>>;
     readonly value: number | Histogram;
   }[];
 }
 
-/** How values are distributed. */
+/** A distribution of values. */
 export interface Histogram {
-  /** The upper bounds of the buckets but the last, which has none. */
+  /** The upper bounds of the buckets. The last bucket has no bound. */
   readonly bounds: readonly number[];
-  /** How many values each bucket holds: one more than there are bounds. */
+  /** The number of values in each bucket. There is one entry more than in `bounds`: the last is for values above all bounds. */
   readonly counts: readonly number[];
   /** The sum of all values. */
   readonly sum: number;

@@ -1,10 +1,12 @@
 'use strict';
 
+// Calls the application's logger, interceptors and OpenTelemetry.
+
 const { isObject } = require('./arguments.cjs');
 
 let openTelemetry;
 
-/** The application's OpenTelemetry API, or `null` if it has none. */
+/** Returns the application's OpenTelemetry API, or `null` if it has none. */
 function telemetry() {
   if (openTelemetry === undefined) {
     try {
@@ -31,108 +33,108 @@ class Observers {
     try {
       this.#logger[level]?.(message, ...details);
     } catch {
-      // There is nowhere left to report it.
+      // A failure of the logger cannot be logged.
     }
   }
 
-  /** Of several interceptors, the first is told first before an operation. */
-  #before(name, ...told) {
-    for (const interceptor of this.#interceptors) this.#tell(interceptor, name, told);
+  /** Calls a function of each interceptor before an operation, in order. */
+  #before(name, ...args) {
+    for (const interceptor of this.#interceptors) this.#call(interceptor, name, args);
   }
 
-  /** And last after it. */
-  #after(name, ...told) {
-    for (const interceptor of this.#interceptors.toReversed()) this.#tell(interceptor, name, told);
+  /** Calls a function of each interceptor after an operation, in the reverse order. */
+  #after(name, ...args) {
+    for (const interceptor of this.#interceptors.toReversed()) this.#call(interceptor, name, args);
   }
 
-  #tell(interceptor, name, told) {
+  #call(interceptor, name, args) {
     try {
-      interceptor[name]?.(...told);
+      interceptor[name]?.(...args);
     } catch (error) {
       this.log('warn', `the interceptor's ${name} failed`, error);
     }
   }
 
-  /** The message as it is sent: with the trace that is active, and what interceptors have changed. */
+  /** Returns the message to send: with the active trace context, and with the changes of interceptors. */
   sending(message) {
     if (!isObject(message)) return message;
-    const traced = this.#traced(message);
+    const traced = this.#withTrace(message);
     if (this.#interceptors.length === 0) return traced;
     const changed = { ...traced, properties: { ...traced.properties } };
     this.#before('beforeSend', changed);
     return changed;
   }
 
-  #traced(message) {
+  #withTrace(message) {
     const api = telemetry();
     if (api === null) return message;
     const trace = {};
     try {
       api.propagation.inject(api.context.active(), trace);
     } catch (error) {
-      this.log('warn', 'the trace context could not be added to a message', error);
+      this.log('warn', 'failed to add the trace context to a message', error);
     }
     if (Object.keys(trace).length === 0) return message;
     return { ...message, properties: { ...trace, ...message.properties } };
   }
 
-  /** The outcome of a send, of which `afterSend` is told. */
+  /** Returns the outcome of a send, and calls `afterSend` with it. */
   sent(message, sending) {
-    return this.#told(sending, 'afterSend', message);
+    return this.#observe(sending, 'afterSend', message);
   }
 
-  /** The outcomes of several sends. */
+  /** Returns the results of several sends, and calls `afterSend` with each. */
   allSent(messages, results) {
     if (this.#interceptors.length > 0) results.forEach((result, index) => this.#after('afterSend', messages[index], result));
     return results;
   }
 
-  /** The deliveries that `receive` resolves to. */
+  /** Calls `receive` and returns its deliveries. */
   receiving(group, receive) {
-    const told = { group };
-    this.#before('beforeReceive', told);
-    return this.#told(receive(), 'afterReceive', told);
+    const info = { group };
+    this.#before('beforeReceive', info);
+    return this.#observe(receive(), 'afterReceive', info);
   }
 
-  /** The outcome of settling a delivery. */
+  /** Settles a delivery with `settle` and returns its outcome. */
   settling(group, delivery, settlement, settle) {
-    const told = { group, delivery, settlement };
-    this.#before('beforeSettle', told);
-    return this.#told(settle(), 'afterSettle', told);
+    const info = { group, delivery, settlement };
+    this.#before('beforeSettle', info);
+    return this.#observe(settle(), 'afterSettle', info);
   }
 
-  /** The outcomes of settling several deliveries. */
+  /** Settles several deliveries with `settle` and returns its results. */
   async settlingAll(group, deliveries, settlement, settle) {
     if (this.#interceptors.length === 0) return await settle();
-    const told = deliveries.map((delivery) => ({ group, delivery, settlement }));
-    for (const each of told) this.#before('beforeSettle', each);
+    const infos = deliveries.map((delivery) => ({ group, delivery, settlement }));
+    for (const info of infos) this.#before('beforeSettle', info);
     const results = await settle();
-    results.forEach((result, index) => this.#after('afterSettle', told[index], result));
+    results.forEach((result, index) => this.#after('afterSettle', infos[index], result));
     return results;
   }
 
-  /** A message of a push consumer whose handler has ended. Its settlement has no outcome here. */
+  /** Calls `beforeSettle` for a message of a push consumer. There is no `afterSettle`: it settles in the background. */
   handled(group, delivery, settlement) {
     this.#before('beforeSettle', { group, delivery, settlement });
   }
 
-  /** A promise less for those who have no interceptors, because each takes time. */
-  #told(calling, name, told) {
-    return this.#interceptors.length === 0 ? calling : this.#toldAfter(calling, name, told);
+  /** Calls interceptors with the result of a promise. Without interceptors it avoids the cost of another promise. */
+  #observe(promise, name, info) {
+    return this.#interceptors.length === 0 ? promise : this.#observeResult(promise, name, info);
   }
 
-  async #toldAfter(calling, name, told) {
+  async #observeResult(promise, name, info) {
     try {
-      const value = await calling;
-      this.#after(name, told, { status: 'fulfilled', value });
+      const value = await promise;
+      this.#after(name, info, { status: 'fulfilled', value });
       return value;
     } catch (reason) {
-      this.#after(name, told, { status: 'rejected', reason });
+      this.#after(name, info, { status: 'rejected', reason });
       throw reason;
     }
   }
 
-  /** Calls a handler within the trace that a delivery continues. */
+  /** Calls a handler in the trace context of the delivery. */
   within(delivery, handler, options) {
     const api = telemetry();
     if (api === null || delivery.traceParent === undefined) return handler(delivery, options);
@@ -141,7 +143,7 @@ class Observers {
       const carrier = { ...delivery.properties, traceparent: delivery.traceParent };
       context = api.propagation.extract(api.context.active(), carrier);
     } catch (error) {
-      this.log('warn', 'the trace context of a message could not be read', error);
+      this.log('warn', 'failed to read the trace context of a message', error);
       return handler(delivery, options);
     }
     return api.context.with(context, handler, undefined, delivery, options);

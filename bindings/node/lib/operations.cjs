@@ -1,11 +1,13 @@
 'use strict';
 
+// Operations and the promises of their outcomes.
+
 const native = require('./native.cjs');
-const { onAbort } = require('./abort.cjs');
+const { onAbort } = require('./on-abort.cjs');
 const { RocketMQError } = require('./error.cjs');
 
-// How many promises are resolved before other events are handled.
-const BATCH = 256;
+// The maximum number of promises that are resolved before other events are handled.
+const MAX_OUTCOMES = 256;
 
 class Failure {
   constructor(fields) {
@@ -14,20 +16,20 @@ class Failure {
 }
 
 // The functions that resolve the promises of operations in progress, by operation id.
-const waiting = new Map();
+const resolvers = new Map();
 
-// The operations in progress that do not keep the process running, and the number of those that do.
-const idle = new Set();
-let held = 0;
+// The ids of background operations, which do not keep the process running, and the number of operations that do.
+const backgroundIds = new Set();
+let foregroundCount = 0;
 
 // Created with the first operation, because it starts a thread.
 let completions;
 
 function drain() {
-  const done = completions.drain(BATCH);
+  const done = completions.drain(MAX_OUTCOMES);
   for (let i = 0; i < done.length; i += 3) {
-    const resolve = waiting.get(done[i]);
-    // Missing if it was aborted.
+    const resolve = resolvers.get(done[i]);
+    // Undefined if the operation was aborted.
     if (resolve === undefined) continue;
     forget(done[i]);
     resolve(done[i + 1] ? new Failure(done[i + 2]) : done[i + 2]);
@@ -35,50 +37,50 @@ function drain() {
 }
 
 function remember(id, resolve, background) {
-  waiting.set(id, resolve);
-  if (background) idle.add(id);
-  else if (held++ === 0) completions.hold();
+  resolvers.set(id, resolve);
+  if (background) backgroundIds.add(id);
+  else if (foregroundCount++ === 0) completions.hold();
 }
 
 function forget(id) {
-  waiting.delete(id);
-  if (!idle.delete(id) && --held === 0) completions.release();
+  resolvers.delete(id);
+  if (!backgroundIds.delete(id) && --foregroundCount === 0) completions.release();
 }
 
-/** The queue of this environment. */
+/** Returns the queue of this environment: of the main thread, or of a worker. */
 function queue() {
   return (completions ??= new native.Completions(drain));
 }
 
-/** The requests of a client that is about to connect for its credentials. */
-function credentialRequests() {
+/** Creates the credential requests of a client that is not connected yet. */
+function newCredentialRequests() {
   return new native.CredentialRequests(queue());
 }
 
-/** What the clients of this process report from now on, up to this level. */
-function logs(level) {
+/** Collects the log records of the clients of this process from now on, of this level and of more severe ones. */
+function newLogs(level) {
   return new native.Logs(queue(), level);
 }
 
 /**
- * The result of an operation. `submit` starts it and returns its id. One in the `background` does not keep the process
- * running.
+ * Starts an operation with `submit`, which returns its id, and returns its result. A `background` operation does not keep
+ * the process running.
  */
 async function run(submit, signal, background = false) {
   const value = await (signal ? untilAborted(submit, signal, background) : outcome(submit, background));
-  // Created after the `await`, so that the stack has the callers.
+  // The error is created after the `await`, so that its stack contains the callers.
   if (!(value instanceof Failure)) return value;
   throw value.fields instanceof Error ? value.fields : new RocketMQError(value.fields);
 }
 
-/** The result of a native function that does not wait. */
-function answer([failed, value]) {
+/** Returns the value of a native function that does not wait, or throws its failure. */
+function unwrap([failed, value]) {
   if (failed) throw new RocketMQError(value);
   return value;
 }
 
-/** What the operations that `next` starts result in, until there is no more. */
-async function* each(next, signal, convert) {
+/** Yields the values of a native stream until it ends. `next` submits the operation for the next value. */
+async function* iterate(next, signal, convert) {
   for (;;) {
     const value = await run(next, signal, true);
     if (value === null) return;
@@ -107,4 +109,4 @@ function untilAborted(submit, signal, background) {
   });
 }
 
-module.exports = { answer, credentialRequests, each, logs, queue, run };
+module.exports = { iterate, newCredentialRequests, newLogs, queue, run, unwrap };

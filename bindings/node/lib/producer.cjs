@@ -1,10 +1,12 @@
 'use strict';
 
-const { answer, run } = require('./operations.cjs');
+// Producers and transactions.
+
+const { unwrap, run } = require('./operations.cjs');
 const { closeOptions, isObject, listOf, message, messages, refuse, signalOf, string } = require('./arguments.cjs');
-const { settled } = require('./settled.cjs');
-const { asyncDispose } = require('./dispose.cjs');
-const { Shown } = require('./shown.cjs');
+const { toSettledResults } = require('./all-settled.cjs');
+const { asyncDispose } = require('./async-dispose.cjs');
+const { Inspectable } = require('./inspectable.cjs');
 
 /** Sends a message with a native producer or transaction. */
 async function send(native, observers, given, call) {
@@ -13,7 +15,7 @@ async function send(native, observers, given, call) {
   return await observers.sent(sent, run(() => native.send(checked), signalOf(call)));
 }
 
-class Producer extends Shown {
+class Producer extends Inspectable {
   #native;
   #observers;
 
@@ -30,7 +32,7 @@ class Producer extends Shown {
   async sendAll(given, call) {
     const sent = listOf((each) => this.#observers.sending(each), 'an iterable of messages')(given, 'messages');
     const checked = messages(sent, 'messages');
-    const results = settled(await run(() => this.#native.sendAll(checked), signalOf(call)));
+    const results = toSettledResults(await run(() => this.#native.sendAll(checked), signalOf(call)));
     return this.#observers.allSent(sent, results);
   }
 
@@ -42,7 +44,7 @@ class Producer extends Shown {
   }
 
   begin() {
-    return new Transaction(answer(this.#native.begin()), this.#observers);
+    return new Transaction(unwrap(this.#native.begin()), this.#observers);
   }
 
   async close(options = {}) {

@@ -1,24 +1,26 @@
+//! The queue of one JavaScript environment: it wakes JavaScript, which drains outcomes in batches.
+
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Env, Error, Function, Result, Status, Unknown};
+use napi::bindgen_prelude::{Env, Function, Result, Status, Unknown};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{check_status, sys};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
-use crate::handle::id;
+use crate::credentials::CredentialRequests;
 use crate::input::ClientOptions;
-use crate::outcome;
-use crate::pulled::CredentialRequests;
+use crate::outcome::{self, js_error, operation_id};
 
-/// Wakes JavaScript. It is weak: it does not keep the process running.
-type Wake = ThreadsafeFunction<(), (), (), Status, false, true>;
+/// A function that wakes JavaScript. The reference to it is weak, so that it does not keep the process
+/// running.
+type WakeFunction = ThreadsafeFunction<(), (), (), Status, false, true>;
 
-/// The operations of one environment: the main thread or a worker.
+/// The operations of one JavaScript environment, which is the main thread or a worker.
 #[napi]
 pub struct Completions {
     pub(crate) queue: Arc<Queue>,
-    wake: Arc<Wake>,
+    wake: Arc<WakeFunction>,
 }
 
 #[napi]
@@ -26,21 +28,21 @@ impl Completions {
     /// `wake` is called when there are outcomes to drain.
     #[napi(constructor)]
     pub fn new(wake: Function<'_, (), ()>) -> Result<Self> {
-        let wake: Arc<Wake> = Arc::new(
+        let wake: Arc<WakeFunction> = Arc::new(
             wake.build_threadsafe_function::<()>().weak::<true>().callee_handled::<false>().build()?,
         );
         let waker = Arc::clone(&wake);
         let queue = Queue::new(move || {
-            // Fails only if the environment is ending, and then nobody waits.
+            // Fails only if the environment is ending. Then no promise waits for an outcome.
             waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
         });
-        Ok(Self { queue: queue.map_err(|error| Error::from_reason(error.to_string()))?, wake })
+        Ok(Self { queue: queue.map_err(js_error)?, wake })
     }
 
     /// Keeps the process running while operations are in progress.
     #[napi]
     pub fn hold(&self, env: Env) -> Result<()> {
-        // SAFETY: we are on the thread of `env`, which made the function, and `self` holds the function.
+        // SAFETY: this is the thread of `env`, which created the function, and `self` holds the function.
         #[allow(unsafe_code)]
         let status = unsafe { sys::napi_ref_threadsafe_function(env.raw(), self.wake.raw()) };
         check_status!(status)
@@ -55,7 +57,7 @@ impl Completions {
         check_status!(status)
     }
 
-    /// With `requests`, the client asks there for its credentials.
+    /// Connects a client. With `requests`, the client sends its credential requests there.
     #[napi]
     pub fn connect(&self, options: ClientOptions, requests: Option<&CredentialRequests>) -> Result<i64> {
         let options = options.try_into()?;
@@ -63,7 +65,7 @@ impl Completions {
             Some(CredentialRequests { requests, .. }) => requests.provide_for(options),
             None => Ok(options),
         };
-        id(options.and_then(bridge::connect).and_then(|connect| self.queue.submit(connect)))
+        operation_id(options.and_then(bridge::connect).and_then(|connect| self.queue.submit(connect)))
     }
 
     #[napi]
@@ -71,15 +73,15 @@ impl Completions {
         self.queue.cancel(id.unsigned_abs());
     }
 
-    /// Up to `max` outcomes as a flat list with three entries for each: the id, whether it failed, and the value
-    /// or failure. If there are more, `wake` is called again.
+    /// Takes up to `max` outcomes, as a flat list with three entries for each: the operation id, whether the
+    /// operation failed, and its value or failure. If outcomes are left, `wake` is called again.
     #[napi]
     pub fn drain<'env>(&self, env: &'env Env, max: u32) -> Result<Vec<Unknown<'env>>> {
         let outcomes = self.queue.drain(max as usize);
         let mut flat = Vec::with_capacity(outcomes.len() * 3);
         for (id, outcome) in outcomes {
-            flat.push(outcome::number(env, id)?);
-            flat.extend(outcome::value(env, &self.queue, outcome)?);
+            flat.push(outcome::id_number(env, id)?);
+            flat.extend(outcome::tagged(env, &self.queue, outcome)?);
         }
         Ok(flat)
     }

@@ -1,4 +1,4 @@
-//! Simple consumers, their streams and what they receive.
+//! Simple consumers, their streams, and the leases of received deliveries.
 
 use std::sync::Arc;
 
@@ -6,9 +6,8 @@ use napi::bindgen_prelude::{ClassInstance, Either, Env, Error, Result, Status, T
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
-use crate::handle::id;
 use crate::input::{ReceiveOptions, StreamOptions, Subscription, close_deadline, millis, subscription};
-use crate::outcome::answer;
+use crate::outcome::{operation_id, tagged_result};
 
 #[napi]
 pub struct SimpleConsumer {
@@ -20,39 +19,40 @@ pub struct SimpleConsumer {
 impl SimpleConsumer {
     #[napi]
     pub fn receive(&self, options: ReceiveOptions) -> Result<i64> {
-        id(self.queue.submit(self.consumer.receive(options.try_into()?)))
+        operation_id(self.queue.submit(self.consumer.receive(options.try_into()?)))
     }
 
     #[napi]
     pub fn ack(&self, leases: &Leases, index: u32) -> Result<i64> {
-        id(self.queue.submit(self.consumer.ack(leases.get(index)?)))
+        operation_id(self.queue.submit(self.consumer.ack(leases.get_cloned(index)?)))
     }
 
-    /// `places` are pairs: an index into `leases`, and the index of a delivery there.
+    /// Acknowledges several deliveries. `positions` is a flat list of pairs: the index of a batch in
+    /// `batches`, and the index of a delivery in that batch.
     #[napi]
-    pub fn ack_all(&self, leases: Vec<ClassInstance<'_, Leases>>, places: Vec<u32>) -> Result<i64> {
-        let delivery = |place: &[u32]| match *place {
-            [of, index] => leases.get(of as usize).ok_or_else(no_such_delivery)?.get(index),
+    pub fn ack_all(&self, batches: Vec<ClassInstance<'_, Leases>>, positions: Vec<u32>) -> Result<i64> {
+        let delivery = |position: &[u32]| match *position {
+            [batch, index] => batches.get(batch as usize).ok_or_else(no_such_delivery)?.get_cloned(index),
             _ => Err(no_such_delivery()),
         };
-        let deliveries = places.chunks(2).map(delivery).collect::<Result<_>>()?;
-        id(self.queue.submit(self.consumer.ack_all(deliveries)))
+        let deliveries = positions.chunks(2).map(delivery).collect::<Result<_>>()?;
+        operation_id(self.queue.submit(self.consumer.ack_all(deliveries)))
     }
 
     #[napi]
     pub fn change_invisible(&self, leases: &Leases, index: u32, invisible_ms: f64) -> Result<i64> {
-        let (delivery, invisible) = (leases.get(index)?, millis(invisible_ms)?);
-        id(self.queue.submit(self.consumer.change_invisible(delivery, invisible)))
+        let (delivery, invisible) = (leases.get_cloned(index)?, millis(invisible_ms)?);
+        operation_id(self.queue.submit(self.consumer.change_invisible(delivery, invisible)))
     }
 
     #[napi]
     pub fn nack(&self, leases: &Leases, index: u32, after_ms: f64) -> Result<i64> {
-        id(self.queue.submit(self.consumer.nack(leases.get(index)?, millis(after_ms)?)))
+        operation_id(self.queue.submit(self.consumer.nack(leases.get_cloned(index)?, millis(after_ms)?)))
     }
 
     #[napi]
     pub fn dead_letter(&self, leases: &Leases, index: u32) -> Result<i64> {
-        id(self.queue.submit(self.consumer.dead_letter(leases.get(index)?)))
+        operation_id(self.queue.submit(self.consumer.dead_letter(leases.get_cloned(index)?)))
     }
 
     #[allow(clippy::too_many_arguments, reason = "JavaScript passes three; the environment comes from napi")]
@@ -64,35 +64,35 @@ impl SimpleConsumer {
         index: u32,
         max_ms: f64,
     ) -> Result<Vec<Unknown<'env>>> {
-        let kept = self.consumer.keep_lease(leases.at(index)?, millis(max_ms)?);
-        answer(env, kept, |()| ().into_unknown(env))
+        let result = self.consumer.keep_lease(leases.get(index)?, millis(max_ms)?);
+        tagged_result(env, result, |()| ().into_unknown(env))
     }
 
     #[napi]
     pub fn subscribe(&self, given: Either<String, Subscription>) -> Result<i64> {
-        id(self.queue.submit(self.consumer.subscribe(subscription(given)?)))
+        operation_id(self.queue.submit(self.consumer.subscribe(subscription(given)?)))
     }
 
     #[napi]
     pub fn unsubscribe(&self, topic: String) -> Result<i64> {
-        id(self.queue.submit(self.consumer.unsubscribe(topic)))
+        operation_id(self.queue.submit(self.consumer.unsubscribe(topic)))
     }
 
     #[napi]
     pub fn messages<'env>(&self, env: &'env Env, options: StreamOptions) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.messages(options.try_into()?), |messages| {
+        tagged_result(env, self.consumer.messages(options.try_into()?), |messages| {
             Messages { messages, queue: Arc::clone(&self.queue) }.into_unknown(env)
         })
     }
 
     #[napi]
     pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
-        id(self.queue.submit(self.consumer.close(close_deadline(deadline_ms)?)))
+        operation_id(self.queue.submit(self.consumer.close(close_deadline(deadline_ms)?)))
     }
 }
 
 impl Drop for SimpleConsumer {
-    /// When JavaScript has collected it, or its environment has ended.
+    /// Runs when JavaScript has collected the consumer, or when its environment has ended.
     fn drop(&mut self) {
         self.consumer.abandon();
     }
@@ -107,19 +107,20 @@ pub struct Messages {
 
 #[napi]
 impl Messages {
-    /// The next delivery, as a batch of one. The core keeps the leases of those that wait.
+    /// Waits for the next delivery and returns it as a batch of one. The core renews the leases of deliveries
+    /// that wait.
     #[napi]
     pub fn next(&self) -> Result<i64> {
-        id(self.queue.submit(self.messages.next_batch(1)))
+        operation_id(self.queue.submit(self.messages.next_batch(1)))
     }
 
     #[napi]
     pub fn close(&self) -> Result<i64> {
-        id(self.queue.submit(self.messages.close(bridge::CLOSE_DEADLINE)))
+        operation_id(self.queue.submit(self.messages.close(bridge::CLOSE_DEADLINE)))
     }
 }
 
-/// The deliveries of one batch, without their contents. They share one native object because native objects are
+/// The leases of the deliveries of one batch. They share one native object because native objects are
 /// expensive.
 #[napi]
 pub struct Leases(pub(crate) Vec<bridge::Delivery>);
@@ -128,20 +129,20 @@ pub struct Leases(pub(crate) Vec<bridge::Delivery>);
 impl Leases {
     #[napi]
     pub fn is_lost(&self, index: u32) -> Result<bool> {
-        Ok(self.at(index)?.is_lease_lost())
+        Ok(self.get(index)?.is_lease_lost())
     }
 }
 
 impl Leases {
-    fn at(&self, index: u32) -> Result<&bridge::Delivery> {
+    fn get(&self, index: u32) -> Result<&bridge::Delivery> {
         self.0.get(index as usize).ok_or_else(no_such_delivery)
     }
 
-    fn get(&self, index: u32) -> Result<bridge::Delivery> {
-        self.at(index).cloned()
+    fn get_cloned(&self, index: u32) -> Result<bridge::Delivery> {
+        self.get(index).cloned()
     }
 }
 
 fn no_such_delivery() -> Error {
-    Error::new(Status::InvalidArg, "no such delivery")
+    Error::new(Status::InvalidArg, "there is no delivery with this index")
 }

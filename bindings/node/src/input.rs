@@ -1,4 +1,5 @@
-//! Plain objects from JavaScript. A field that is left out has the core's default.
+//! Plain objects from JavaScript, and their conversion to the core's values. Fields that are not set have the
+//! core's defaults.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,10 +31,10 @@ pub struct Credentials {
     pub expires_at: Option<f64>,
 }
 
-/// Text in PEM form.
+/// A text in PEM format.
 type Pem = Either<Uint8Array, String>;
 
-fn bytes(pem: Pem) -> Vec<u8> {
+fn pem_bytes(pem: Pem) -> Vec<u8> {
     match pem {
         Either::A(bytes) => bytes.to_vec(),
         Either::B(text) => text.into_bytes(),
@@ -121,23 +122,27 @@ pub struct Message<'env> {
     pub lite_topic: Option<String>,
 }
 
-/// A duration from JavaScript's milliseconds.
+/// Converts milliseconds to a duration.
 pub(crate) fn millis(millis: f64) -> Result<Duration> {
-    Duration::try_from_secs_f64(millis / 1000.0)
-        .map_err(|error| Error::new(Status::InvalidArg, format!("{millis} ms: {error}")))
+    Duration::try_from_secs_f64(millis / 1000.0).map_err(|error| {
+        Error::new(Status::InvalidArg, format!("{millis} ms is not a valid duration: {error}"))
+    })
 }
 
-/// A point in time from a JavaScript `Date`, which has whole milliseconds.
+/// Converts the milliseconds of a JavaScript `Date`, which are whole numbers, to a point in time.
 fn time(millis: f64) -> Result<SystemTime> {
-    // Through an integer: seconds as a floating-point number are too coarse.
+    // Converted through an integer, because seconds as a floating-point number would lose precision.
     let since_1970 = (0.0..=8.64e15).contains(&millis).then(|| Duration::from_millis(millis as u64));
-    since_1970
-        .and_then(|since_1970| UNIX_EPOCH.checked_add(since_1970))
-        .ok_or_else(|| Error::new(Status::InvalidArg, format!("{millis} is not a time from 1970 on")))
+    since_1970.and_then(|since_1970| UNIX_EPOCH.checked_add(since_1970)).ok_or_else(|| {
+        Error::new(
+            Status::InvalidArg,
+            format!("{millis} is not a point in time of 1970 or later, in milliseconds since 1970"),
+        )
+    })
 }
 
-fn millis_or(given: Option<f64>, default: Duration) -> Result<Duration> {
-    given.map_or(Ok(default), millis)
+fn millis_or(value: Option<f64>, default: Duration) -> Result<Duration> {
+    value.map_or(Ok(default), millis)
 }
 
 pub(crate) fn close_deadline(deadline_ms: Option<f64>) -> Result<Duration> {
@@ -163,7 +168,8 @@ impl TryFrom<ClientOptions> for bridge::ClientOptions {
             Some("wait") => bridge::Startup::Wait,
             Some("lazy") => bridge::Startup::Lazy,
             Some(other) => {
-                return Err(Error::new(Status::InvalidArg, format!("{other} is not a way to start")));
+                let message = format!("startup must be eager, wait or lazy, not {other:?}");
+                return Err(Error::new(Status::InvalidArg, message));
             }
         };
         client.request_timeout = millis_or(options.request_timeout_ms, client.request_timeout)?;
@@ -187,9 +193,9 @@ impl TryFrom<Credentials> for bridge::Credentials {
 
 impl From<Tls> for bridge::Tls {
     fn from(given: Tls) -> Self {
-        let mut tls = given.ca.map_or_else(Self::system_roots, |ca| Self::ca(bytes(ca)));
+        let mut tls = given.ca.map_or_else(Self::system_roots, |ca| Self::ca(pem_bytes(ca)));
         if given.cert.is_some() || given.key.is_some() {
-            let pem = |pem: Option<Pem>| pem.map(bytes).unwrap_or_default();
+            let pem = |pem: Option<Pem>| pem.map(pem_bytes).unwrap_or_default();
             tls = tls.identity(pem(given.cert), pem(given.key));
         }
         if let Some(name) = given.server_name {
@@ -302,7 +308,10 @@ pub(crate) fn subscription(given: Either<String, Subscription>) -> Result<bridge
         (Some(tags), None) => bridge::Filter::Tags(tags),
         (None, Some(sql)) => bridge::Filter::Sql(sql),
         (Some(_), Some(_)) => {
-            return Err(Error::new(Status::InvalidArg, format!("{topic}: both tags and sql are given")));
+            return Err(Error::new(
+                Status::InvalidArg,
+                format!("the subscription of {topic} has both tags and sql"),
+            ));
         }
     };
     Ok(bridge::Subscription::new(topic, filter))
@@ -342,23 +351,30 @@ impl TryFrom<Message<'_>> for bridge::Message {
     }
 }
 
-/// The decision about a transaction.
-pub(crate) fn decision(word: &str) -> Result<bridge::Decision> {
-    match word {
+/// Converts the name of a decision about a transaction.
+pub(crate) fn decision(name: &str) -> Result<bridge::Decision> {
+    match name {
         "commit" => Ok(bridge::Decision::Commit),
         "rollback" => Ok(bridge::Decision::Rollback),
         "unknown" => Ok(bridge::Decision::Unknown),
-        _ => Err(Error::new(Status::InvalidArg, format!("{word} is not a decision"))),
+        _ => Err(Error::new(
+            Status::InvalidArg,
+            format!("the decision must be commit, rollback or unknown, not {name:?}"),
+        )),
     }
 }
 
-/// How a message was handled.
-pub(crate) fn consume_result(word: &str, after_ms: Option<f64>) -> Result<bridge::ConsumeResult> {
-    match (word, after_ms) {
+/// Converts the name of a handler's result. `after_ms` is the delay of a retry; `None` leaves it to the
+/// group's policy.
+pub(crate) fn consume_result(name: &str, after_ms: Option<f64>) -> Result<bridge::ConsumeResult> {
+    match (name, after_ms) {
         ("ack", _) => Ok(bridge::ConsumeResult::Ack),
         ("retry", None) => Ok(bridge::ConsumeResult::Retry),
         ("retry", Some(after)) => Ok(bridge::ConsumeResult::RetryAfter(millis(after)?)),
         ("deadLetter", _) => Ok(bridge::ConsumeResult::DeadLetter),
-        _ => Err(Error::new(Status::InvalidArg, format!("{word} is not a result"))),
+        _ => {
+            let message = format!("the result must be ack, retry or deadLetter, not {name:?}");
+            Err(Error::new(Status::InvalidArg, message))
+        }
     }
 }

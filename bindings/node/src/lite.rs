@@ -1,4 +1,4 @@
-//! Lite topics, which both simple and push consumers can subscribe to.
+//! Lite topics. Both simple and push consumers can subscribe to them.
 
 use std::sync::Arc;
 
@@ -7,11 +7,10 @@ use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
 use crate::consumer::SimpleConsumer;
-use crate::handle::id;
-use crate::outcome::answer;
+use crate::outcome::{operation_id, tagged_result};
 use crate::push::PushConsumer;
 
-/// The lite topics whose subscriptions a server has ended.
+/// A stream of the lite topics whose subscriptions the server ends.
 #[napi]
 pub struct LiteRevocations {
     revocations: bridge::LiteRevocations,
@@ -22,7 +21,7 @@ pub struct LiteRevocations {
 impl LiteRevocations {
     #[napi]
     pub fn next(&self) -> Result<i64> {
-        id(self.queue.submit(self.revocations.next()))
+        operation_id(self.queue.submit(self.revocations.next()))
     }
 }
 
@@ -32,22 +31,22 @@ macro_rules! lite_consumer {
         impl $Consumer {
             #[napi]
             pub fn subscribe_lite(&self, lite_topic: String) -> Result<i64> {
-                id(self.queue.submit(self.consumer.subscribe_lite(lite_topic)))
+                operation_id(self.queue.submit(self.consumer.subscribe_lite(lite_topic)))
             }
 
             #[napi]
             pub fn unsubscribe_lite(&self, lite_topic: String) -> Result<i64> {
-                id(self.queue.submit(self.consumer.unsubscribe_lite(lite_topic)))
+                operation_id(self.queue.submit(self.consumer.unsubscribe_lite(lite_topic)))
             }
 
             #[napi]
             pub fn lite_topics<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-                answer(env, self.consumer.lite_topics(), |topics| topics.into_unknown(env))
+                tagged_result(env, self.consumer.lite_topics(), |topics| topics.into_unknown(env))
             }
 
             #[napi]
             pub fn lite_revocations<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-                answer(env, self.consumer.lite_revocations(), |revocations| {
+                tagged_result(env, self.consumer.lite_revocations(), |revocations| {
                     LiteRevocations { revocations, queue: Arc::clone(&self.queue) }.into_unknown(env)
                 })
             }

@@ -1,4 +1,4 @@
-//! Plain objects for JavaScript, which the package turns into its classes.
+//! Plain objects for JavaScript, from which the package creates its classes.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -15,13 +15,13 @@ pub struct Failure {
     pub retryable: bool,
     pub maybe_delivered: bool,
     pub operation: &'static str,
-    /// The reason alone.
+    /// The reason, without the operation, kind, code and endpoint.
     pub message: String,
     /// Operation, reason, kind, code and endpoint on one line.
     pub summary: String,
     pub endpoint: Option<String>,
     pub request_id: Option<String>,
-    /// The cause, the cause of the cause, and so on.
+    /// The chain of causes, outermost first.
     pub causes: Vec<String>,
 }
 
@@ -77,10 +77,10 @@ pub struct CloseReport {
 impl From<bridge::CloseReport> for CloseReport {
     fn from(report: bridge::CloseReport) -> Self {
         Self {
-            flushed: count(report.flushed),
-            abandoned: count(report.abandoned),
-            handled: count(report.handled),
-            given_back: count(report.given_back),
+            flushed: saturating_u32(report.flushed),
+            abandoned: saturating_u32(report.abandoned),
+            handled: saturating_u32(report.handled),
+            given_back: saturating_u32(report.given_back),
             elapsed_ms: report.elapsed.as_secs_f64() * 1000.0,
         }
     }
@@ -111,16 +111,16 @@ pub struct Delivery<'env> {
 }
 
 impl<'env> Delivery<'env> {
-    /// Moves the content out of `delivery`, which keeps its lease. The body is copied into a buffer of
-    /// JavaScript.
-    pub(crate) fn taken(env: &'env Env, delivery: &mut bridge::Delivery) -> Result<Self> {
+    /// Moves the content out of `delivery`, which keeps its lease. The body is copied into a JavaScript
+    /// buffer.
+    pub(crate) fn take_from(env: &'env Env, delivery: &mut bridge::Delivery) -> Result<Self> {
         Ok(Self {
             message_id: std::mem::take(&mut delivery.message_id),
             topic: std::mem::take(&mut delivery.topic),
             body: BufferSlice::copy_from(env, std::mem::take(&mut delivery.body))?,
             tag: delivery.tag.take(),
             keys: std::mem::take(&mut delivery.keys),
-            properties: flat(std::mem::take(&mut delivery.properties)),
+            properties: flatten(std::mem::take(&mut delivery.properties)),
             message_group: delivery.message_group.take(),
             deliver_at: delivery.deliver_at.map(unix_millis),
             priority: delivery.priority,
@@ -150,9 +150,9 @@ impl From<bridge::DeadLetterOrigin> for DeadLetterOrigin {
     }
 }
 
-/// What a server asks about an orphaned transaction.
+/// The message of an orphan check.
 #[napi(object, object_from_js = false)]
-pub struct Question<'env> {
+pub struct OrphanedMessage<'env> {
     pub message_id: String,
     pub transaction_id: String,
     pub topic: String,
@@ -163,7 +163,7 @@ pub struct Question<'env> {
     pub properties: Vec<String>,
 }
 
-impl<'env> Question<'env> {
+impl<'env> OrphanedMessage<'env> {
     pub(crate) fn new(
         env: &'env Env,
         message: &bridge::Message,
@@ -177,13 +177,13 @@ impl<'env> Question<'env> {
             body: BufferSlice::copy_from(env, &message.body)?,
             tag: message.tag.clone(),
             keys: message.keys.clone(),
-            properties: flat(message.properties.clone()),
+            properties: flatten(message.properties.clone()),
         })
     }
 }
 
-/// Alternating names and values.
-fn flat(properties: Vec<(String, String)>) -> Vec<String> {
+/// Returns alternating names and values.
+fn flatten(properties: Vec<(String, String)>) -> Vec<String> {
     properties.into_iter().flat_map(|(name, value)| [name, value]).collect()
 }
 
@@ -208,7 +208,7 @@ impl From<bridge::Health> for Health {
         Self {
             status: health.status.name(),
             error: health.error.map(Into::into),
-            connections: count(health.connections),
+            connections: saturating_u32(health.connections),
             endpoints: health.endpoints.into_iter().map(Into::into).collect(),
         }
     }
@@ -220,7 +220,7 @@ impl From<bridge::EndpointHealth> for EndpointHealth {
             endpoint: health.endpoint,
             status: health.status.name(),
             error: health.error.map(Into::into),
-            connections: count(health.connections),
+            connections: saturating_u32(health.connections),
         }
     }
 }
@@ -270,7 +270,7 @@ impl From<bridge::MetricPoint> for MetricPoint {
     }
 }
 
-/// A record of the client's log.
+/// A log record of a client.
 #[napi(object, object_from_js = false)]
 pub struct LogRecord {
     pub level: &'static str,
@@ -285,17 +285,17 @@ impl From<bridge::LogRecord> for LogRecord {
     }
 }
 
-/// JavaScript's numbers are exact up to 2^53.
-#[allow(clippy::cast_precision_loss, reason = "as JavaScript does")]
+/// Converts to a JavaScript number, which is exact up to 2^53.
+#[allow(clippy::cast_precision_loss, reason = "JavaScript's numbers have this precision")]
 fn number(count: u64) -> f64 {
     count as f64
 }
 
-fn count(count: usize) -> u32 {
+fn saturating_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The milliseconds of a JavaScript `Date`.
+/// Converts to the milliseconds of a JavaScript `Date`.
 fn unix_millis(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_secs_f64() * 1000.0,

@@ -6,9 +6,8 @@ use napi::bindgen_prelude::{Env, Result, ToNapiValue, Unknown};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
-use crate::handle::id;
 use crate::input::{close_deadline, consume_result};
-use crate::outcome::answer;
+use crate::outcome::{operation_id, tagged_result};
 
 #[napi]
 pub struct PushConsumer {
@@ -20,39 +19,39 @@ pub struct PushConsumer {
 impl PushConsumer {
     #[napi]
     pub fn next_tasks(&self, max: u32) -> Result<i64> {
-        id(self.queue.submit(self.consumer.next_tasks(max as usize)))
+        operation_id(self.queue.submit(self.consumer.next_tasks(max as usize)))
     }
 
     #[napi]
     pub fn pause<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.pause(), |()| ().into_unknown(env))
+        tagged_result(env, self.consumer.pause(), |()| ().into_unknown(env))
     }
 
     #[napi]
     pub fn resume<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.resume(), |()| ().into_unknown(env))
+        tagged_result(env, self.consumer.resume(), |()| ().into_unknown(env))
     }
 
     #[napi]
     pub fn is_paused<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        answer(env, self.consumer.is_paused(), |paused| paused.into_unknown(env))
+        tagged_result(env, self.consumer.is_paused(), |paused| paused.into_unknown(env))
     }
 
     #[napi]
     pub fn close(&self, deadline_ms: Option<f64>) -> Result<i64> {
-        id(self.queue.submit(self.consumer.close(close_deadline(deadline_ms)?)))
+        operation_id(self.queue.submit(self.consumer.close(close_deadline(deadline_ms)?)))
     }
 }
 
 impl Drop for PushConsumer {
-    /// When JavaScript has collected it, or its environment has ended.
+    /// Runs when JavaScript has collected the consumer, or when its environment has ended.
     fn drop(&mut self) {
         self.consumer.abandon();
     }
 }
 
-/// The tasks of one batch, which share one native object because native objects are expensive. What is not completed
-/// when it is dropped has failed.
+/// The tasks of one batch. They share one native object because native objects are expensive. Tasks that are
+/// not completed when it is dropped count as failed.
 #[napi]
 pub struct Tasks(Vec<Option<bridge::Task>>);
 
@@ -62,10 +61,10 @@ impl Tasks {
         Self(tasks.into_iter().map(Some).collect())
     }
 
-    /// Completes a task. Does nothing if it is completed already.
+    /// Completes a task. Does nothing if it is already completed.
     #[napi]
-    pub fn complete(&mut self, index: u32, word: String, after_ms: Option<f64>) -> Result<()> {
-        let result = consume_result(&word, after_ms)?;
+    pub fn complete(&mut self, index: u32, result: String, after_ms: Option<f64>) -> Result<()> {
+        let result = consume_result(&result, after_ms)?;
         if let Some(task) = self.0.get_mut(index as usize).and_then(Option::take) {
             task.complete(result);
         }

@@ -6,9 +6,9 @@ use napi::bindgen_prelude::{Env, Result};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
-use crate::handle::id;
 use crate::input::{Message, decision};
-use crate::output::Question;
+use crate::outcome::operation_id;
+use crate::output::OrphanedMessage;
 
 #[napi]
 pub struct Transaction {
@@ -20,17 +20,17 @@ pub struct Transaction {
 impl Transaction {
     #[napi]
     pub fn send(&self, message: Message<'_>) -> Result<i64> {
-        id(self.queue.submit(self.transaction.send(message.try_into()?)))
+        operation_id(self.queue.submit(self.transaction.send(message.try_into()?)))
     }
 
     #[napi]
     pub fn commit(&self) -> Result<i64> {
-        id(self.queue.submit(self.transaction.commit()))
+        operation_id(self.queue.submit(self.transaction.commit()))
     }
 
     #[napi]
     pub fn rollback(&self) -> Result<i64> {
-        id(self.queue.submit(self.transaction.rollback()))
+        operation_id(self.queue.submit(self.transaction.rollback()))
     }
 }
 
@@ -44,11 +44,11 @@ pub struct OrphanChecks {
 impl OrphanChecks {
     #[napi]
     pub fn next(&self) -> Result<i64> {
-        id(self.queue.submit(self.checks.next()))
+        operation_id(self.queue.submit(self.checks.next()))
     }
 }
 
-/// A question about an orphaned transaction.
+/// A request of the server for the decision on an orphaned transaction.
 #[napi]
 pub struct OrphanCheck {
     pub(crate) check: bridge::OrphanCheck,
@@ -57,17 +57,17 @@ pub struct OrphanCheck {
 
 #[napi]
 impl OrphanCheck {
-    /// `null` in a forked child.
+    /// Returns the message, or `null` in a forked child.
     #[napi]
-    pub fn question<'env>(&self, env: &'env Env) -> Result<Option<Question<'env>>> {
-        let asked = self.check.get();
-        asked
-            .map(|check| Question::new(env, &check.message, &check.message_id, &check.transaction_id))
+    pub fn message<'env>(&self, env: &'env Env) -> Result<Option<OrphanedMessage<'env>>> {
+        let check = self.check.get();
+        check
+            .map(|check| OrphanedMessage::new(env, &check.message, &check.message_id, &check.transaction_id))
             .transpose()
     }
 
     #[napi]
-    pub fn decide(&self, word: String) -> Result<i64> {
-        id(self.queue.submit(self.check.decide(decision(&word)?)))
+    pub fn decide(&self, decision_name: String) -> Result<i64> {
+        operation_id(self.queue.submit(self.check.decide(decision(&decision_name)?)))
     }
 }

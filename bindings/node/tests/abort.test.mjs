@@ -1,4 +1,4 @@
-// A signal aborts the call that it is passed to, and no other.
+// A signal aborts only the call that it is passed to.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -68,7 +68,7 @@ test('many calls may share a signal', async () => {
   await producer.send({ topic, body: 'x' }, { signal });
   controller.abort();
   const settled = await Promise.allSettled(calls);
-  // Some may have received a message, also one of an earlier test.
+  // Some calls may have received a message, possibly a message of an earlier test.
   assert.ok(settled.every(({ status, reason }) => status === 'fulfilled' || reason === signal.reason));
   assert.ok(settled.some(({ status }) => status === 'rejected'));
   assert.deepEqual(warned, []);
@@ -91,7 +91,7 @@ test('a message that arrives before the abort goes to the next receive', async (
   const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });
   const controller = new AbortController();
   const receiving = consumer.receive({ signal: controller.signal });
-  // This thread is blocked meanwhile: the message arrives, but its promise is not resolved.
+  // `execFileSync` blocks this thread: the message arrives, but the promise is not resolved.
   const program = `
     import { Client } from 'rocketmq-thin';
     const [server, topic] = process.argv.slice(-2);

@@ -1,4 +1,4 @@
-// The package as npm installs it.
+// The installed npm package.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -11,13 +11,13 @@ import { test } from 'node:test';
 const installed = createRequire(import.meta.url);
 const manifest = installed('rocketmq-thin/package.json');
 
-test('it runs no script and depends on native packages alone', () => {
+test('the package has no install scripts and depends only on native packages', () => {
   assert.equal(manifest.scripts, undefined);
   assert.equal(manifest.dependencies, undefined);
   assert.ok(Object.keys(manifest.optionalDependencies).every((name) => name.startsWith('@rocketmq-thin/')));
 });
 
-test('where the native package is missing, the error says how to get it', () => {
+test('if the native package is missing, the error says how to install it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'rocketmq-thin-'));
   try {
     const library = join(installed.resolve('rocketmq-thin'), '..');

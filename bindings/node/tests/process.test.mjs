@@ -1,4 +1,4 @@
-// A process ends when it has nothing left to do, and not before.
+// Processes and workers end when no operation is in progress, and not before.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -49,16 +49,16 @@ test('a process ends when it cannot connect', async () => {
   assert.deepEqual(await run(program), { code: 0, output: 'RocketMQError\n' });
 });
 
-test('require and import give the same classes', () => {
+test('require and import return the same classes', () => {
   const required = createRequire(import.meta.url)('rocketmq-thin');
   assert.deepEqual(Object.keys(required).sort(), Object.keys(rocketmq).sort());
   for (const [key, value] of Object.entries(required)) assert.equal(rocketmq[key], value);
 });
 
-test('await using closes', async () => {
+test('await using closes the client', async () => {
   const client = await rocketmq.Client.connect({ endpoints: server });
   const producer = await client.producer();
-  // What `await using client = ...` is compiled to.
+  // `await using client = ...` calls this at the end of the block.
   await client[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]();
   assert.equal((await rejection(producer.send({ topic: name(), body: 'x' }))).kind, 'Closed');
 });
@@ -98,7 +98,7 @@ test('a worker that ends during a receive takes no message', async () => {
       const client = await Client.connect(workerData.server);
       const consumer = await client.simpleConsumer({ group: workerData.topic, subscriptions: workerData.topic });
       const producer = await client.producer();
-      // So that the poll of the server has begun.
+      // After a first message, the client's poll of the server has begun.
       await producer.send({ topic: workerData.topic, body: 'first' });
       await consumer.ack((await consumer.receive())[0]);
       consumer.receive();
@@ -129,7 +129,7 @@ test('a message that has arrived in a worker is given back when the worker ends'
       const consumer = await client.simpleConsumer({ group: workerData.topic, subscriptions: workerData.topic });
       consumer.receive();
       parentPort.postMessage('waiting');
-      // The message arrives, but this thread cannot see it.
+      // The message arrives, but this thread is blocked and does not fetch it.
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     })();
   `;
@@ -139,7 +139,7 @@ test('a message that has arrived in a worker is given back when the worker ends'
   const worker = new Worker(program, { eval: true, workerData });
   await once(worker, 'message');
   await producer.send({ topic, body: 'x' });
-  // Another group has received it when the worker has.
+  // When another group has received the message, so has the worker.
   const other = await client.simpleConsumer({ group: name(), subscriptions: topic });
   await other.ack((await other.receive())[0]);
   await worker.terminate();

@@ -1,4 +1,4 @@
-// A merged proxy for the tests of one file. Its binary is $ROCKETMQ_THIN_PROXY.
+// Starts a merged proxy for the tests of one file. $ROCKETMQ_THIN_PROXY is the path of its binary.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -24,12 +24,12 @@ export async function startProxy() {
 
 let count = 0;
 
-/** A topic or group that no other test uses. */
+/** Returns the name of a topic or group that no other test uses. */
 export function name() {
   return `node-${process.pid}-${++count}`;
 }
 
-/** The error that the promise rejects with. If it resolves, the test fails. */
+/** Returns the error that the promise rejects with. If it resolves, the test fails. */
 export async function rejection(promise) {
   try {
     await promise;

@@ -1,4 +1,4 @@
-// Handlers, streams, transactions and the other ways to consume.
+// Push consumers, and features beyond simple sends and receives: transactions, credentials, logs, metrics.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -15,8 +15,8 @@ const log = (level) => (message, ...details) => logged.push([level, message, ...
 const client = await Client.connect({ endpoints: server, logger: { error: log('error'), warn: log('warn') } });
 const producer = await client.producer();
 
-/** A push consumer of a topic of its own, and a queue of what its handler was given. */
-async function pushed(handler, options = {}) {
+/** Creates a push consumer of a new topic. `until` waits until its handler was called a number of times. */
+async function startConsumer(handler, options = {}) {
   const topic = name();
   const events = new EventEmitter();
   const handled = [];
@@ -37,8 +37,8 @@ async function pushed(handler, options = {}) {
   return { topic, consumer, until };
 }
 
-test('a handler acknowledges, retries and gives up', async () => {
-  const { topic, consumer, until } = await pushed(({ body, attempt }) => {
+test('a handler can acknowledge, retry and move a message to the dead letters', async () => {
+  const { topic, consumer, until } = await startConsumer(({ body, attempt }) => {
     if (attempt === 1 && String(body) === 'retry') return { retryAfterMs: 0 };
     if (attempt === 1 && String(body) === 'throw') throw new Error('once');
     return String(body) === 'dead' ? 'deadLetter' : undefined;
@@ -49,7 +49,7 @@ test('a handler acknowledges, retries and gives up', async () => {
   await consumer.close();
 });
 
-test('a result that is misspelt does not acknowledge', async () => {
+test('a misspelt result does not acknowledge', async () => {
   const mistakes = {
     word: ['Retry', TypeError, /^the result of the handler must be 'ack' or 'retry' or 'deadLetter', not the string "Retry"$/],
     field: [{ retryAfter: 1 }, TypeError, /^the result of the handler has no field retryAfter; it takes retryAfterMs$/],
@@ -57,8 +57,8 @@ test('a result that is misspelt does not acknowledge', async () => {
     time: [{ retryAfterMs: '1' }, TypeError, /retryAfterMs must be a number of milliseconds/],
     error: [new RangeError('returned'), RangeError, /^returned$/],
   };
-  const { topic, consumer, until } = await pushed(({ body, attempt }) => {
-    // What a function happens to return acknowledges.
+  const { topic, consumer, until } = await startConsumer(({ body, attempt }) => {
+    // A value that a function happens to return acknowledges.
     return attempt === 1 && body in mistakes ? mistakes[body][0] : { messageId: '1', acknowledged: true, retryCount: 0 };
   });
   const bodies = ['ack', ...Object.keys(mistakes)];
@@ -71,15 +71,15 @@ test('a result that is misspelt does not acknowledge', async () => {
   await consumer.close();
 });
 
-test('a close tells handlers that run too long', async () => {
-  const { topic, consumer, until } = await pushed((_, { signal }) => once(signal, 'abort'));
+test('a close aborts the signal of handlers that run too long', async () => {
+  const { topic, consumer, until } = await startConsumer((_, { signal }) => once(signal, 'abort'));
   await producer.send({ topic, body: 'x' });
   await until(1);
   assert.equal((await consumer.close({ deadlineMs: 0 })).abandoned, 1);
 });
 
 test('a consumer can be paused', async () => {
-  const { consumer } = await pushed(() => {});
+  const { consumer } = await startConsumer(() => {});
   consumer.pause();
   assert.equal(consumer.isPaused, true);
   consumer.resume();
@@ -87,7 +87,7 @@ test('a consumer can be paused', async () => {
   await consumer.close();
 });
 
-test('deliveries are returned, kept and given up', async () => {
+test('deliveries can be returned, kept invisible and moved to the dead letters', async () => {
   const topic = name();
   const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });
   await producer.send({ topic, body: 'x' });
@@ -116,7 +116,7 @@ test('a message has one type', async () => {
   await assert.rejects(producer.send({ topic, body: 'x', deliverAt: 'soon' }), TypeError);
 });
 
-test('what a server cannot do yet is said', async () => {
+test('an operation that the topic does not support fails with an error that says so', async () => {
   const topic = name();
   const transaction = producer.begin();
   const error = await rejection(transaction.send({ topic, body: 'x' }));
@@ -124,7 +124,7 @@ test('what a server cannot do yet is said', async () => {
   await transaction.rollback();
 });
 
-test('credentials are provided, and the health is told', async () => {
+test('a provider provides credentials, and status changes are reported', async () => {
   let calls = 0;
   const credentials = async () => {
     calls += 1;
@@ -158,7 +158,7 @@ test('a provider that fails or hangs fails the connect', async () => {
   assert.equal((await rejection(connecting)).name, 'TimeoutError');
 });
 
-test('a logger gets what goes on inside', async () => {
+test('a logger gets the log records of the core', async () => {
   let seen;
   const warned = new Promise((resolve) => (seen = resolve));
   const logger = { warn: (message, fields) => message.startsWith('the server') && seen([message, fields]) };
@@ -168,7 +168,7 @@ test('a logger gets what goes on inside', async () => {
   await other.close();
 });
 
-test('what is sent and received is counted', async () => {
+test('metrics count sends', async () => {
   const topic = name();
   const other = await Client.connect(server);
   const sender = await other.producer();
@@ -182,7 +182,7 @@ test('what is sent and received is counted', async () => {
   await other.close();
 });
 
-test('a client starts as it is told', async () => {
+test('the startup option decides whether connecting fails at once', async () => {
   const error = await rejection(Client.connect('127.0.0.1:1'));
   assert.match(error.message, /nothing listens/);
   const lazy = await Client.connect({ endpoints: '127.0.0.1:1', startup: 'lazy' });
@@ -200,7 +200,7 @@ test('interceptors see sends, and may add properties', async () => {
     beforeSend: (message) => Object.assign(message.properties, { added: '1' }),
     afterSend: (_, { status }) => seen.push(status),
     beforeReceive: () => {
-      throw new Error('disturbs nothing');
+      throw new Error('has no effect');
     },
   };
   const topic = name();

@@ -1,4 +1,4 @@
-// The type declarations, checked by the compiler in its strictest mode.
+// Checks the type declarations with the compiler in its strictest mode.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ const HERE = import.meta.dirname;
 const COMPILER = join(HERE, 'node_modules', 'typescript', 'bin', 'tsc');
 
 before(() => {
-  // Installed beside this file, once.
+  // The compiler is installed beside this file, and kept for later runs.
   if (!existsSync(COMPILER)) {
     const options = ['install', '--no-audit', '--no-fund', '--no-package-lock', '--prefer-offline'];
     execFileSync('npm', options, { cwd: HERE, stdio: 'ignore' });
@@ -32,10 +32,10 @@ test('a program in TypeScript compiles and runs', async () => {
   const command = [join('compiled', 'usage.mjs'), await startProxy(), name()];
   const { status, stdout, stderr } = spawnSync(process.execPath, command, { cwd: HERE, encoding: 'utf8' });
   assert.equal(status, 0, stderr);
-  assert.equal(stdout, 'hi\nhi\npushed\nmend the program no code\n');
+  assert.equal(stdout, 'hi\nhi\npushed\nfix the program no code\n');
 });
 
-test('CommonJS has the types, too', () => {
+test('CommonJS has the same types', () => {
   compile('usage.cts', '--noEmit');
 });
 

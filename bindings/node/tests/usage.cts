@@ -1,4 +1,4 @@
-// The same types with CommonJS.
+// Uses the types from CommonJS.
 
 import rocketmq = require('rocketmq-thin');
 

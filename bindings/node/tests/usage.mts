@@ -1,4 +1,4 @@
-// What the compiler must accept, and what it must refuse. It is compiled strictly and run.
+// Code that the compiler must accept, and, after @ts-expect-error, must refuse. The program is also run.
 
 import { Client, RocketMQError, type Delivery, type ErrorKind, type Interceptor, type Metric, type Receipt, type Settled } from 'rocketmq-thin';
 
@@ -10,7 +10,7 @@ function advice(kind: ErrorKind): string {
     case 'TopicNotFound':
     case 'GroupNotFound':
     case 'NotFound':
-      return 'make it';
+      return 'create it';
     case 'Throttled':
     case 'Timeout':
     case 'Unavailable':
@@ -22,7 +22,7 @@ function advice(kind: ErrorKind): string {
     case 'InvalidReceipt':
     case 'Unsupported':
     case 'Protocol':
-      return 'mend the program';
+      return 'fix the program';
     case 'Unauthenticated':
     case 'PermissionDenied':
     case 'Tls':
@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   for (const result of results) {
     if (result.status === 'rejected') throw new Error(advice(result.reason.kind));
     const id: string = result.value.messageId;
-    if (id === receipt.messageId) throw new Error('an id is used once');
+    if (id === receipt.messageId) throw new Error('two messages have the same id');
   }
 
   let seen = 0;
@@ -68,7 +68,7 @@ async function main(): Promise<void> {
 
   if (received < 2) throw new Error(`interceptors saw ${received} messages`);
   const counted = (metric: Metric) => metric.points.map(({ value }) => (typeof value === 'number' ? value : value.sum));
-  if (client.metrics().flatMap(counted).length === 0) throw new Error('nothing is counted');
+  if (client.metrics().flatMap(counted).length === 0) throw new Error('there are no metrics');
 
   const handled = new Promise<string>((resolve) => {
     void client.pushConsumer({
@@ -101,11 +101,11 @@ async function refused(client: Client, delivery: Delivery): Promise<void> {
   await client.simpleConsumer({ group: 'g', subscriptions: [{ topic: 't', tags: ['a'], sql: 'a = 1' }] });
   // @ts-expect-error: subscriptions or lite, not both
   await client.simpleConsumer({ group: 'g', subscriptions: 't', lite: 't' });
-  // @ts-expect-error: a handler returns what becomes of the message
+  // @ts-expect-error: not a result of a handler
   await client.pushConsumer({ group: 'g', subscriptions: 't', handler: () => 'done' });
-  // @ts-expect-error: clients are connected, not constructed
+  // @ts-expect-error: the constructor is private
   new Client();
-  // @ts-expect-error: a delivery is what was delivered
+  // @ts-expect-error: deliveries are read-only
   delivery.body = Buffer.from('x');
   const kind: ErrorKind = 'Closed';
   // @ts-expect-error: no such kind

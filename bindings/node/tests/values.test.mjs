@@ -1,4 +1,4 @@
-// Values are the same on both sides of the border between JavaScript and Rust.
+// Conversion of values between JavaScript and Rust, in both directions.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -98,7 +98,7 @@ test('deliveries are yielded one by one until the loop is left', async () => {
   assert.deepEqual(bodies.sort(), ['1', '2', '3']);
 });
 
-test('a delivery that is made visible is delivered again', async () => {
+test('a delivery whose invisible time is set to 0 is delivered again', async () => {
   const { topic, producer, consumer } = await pair();
   await producer.send({ topic, body: 'x' });
   const [first] = await receive(consumer, 1);
@@ -107,7 +107,7 @@ test('a delivery that is made visible is delivered again', async () => {
   assert.deepEqual([second.messageId, second.attempt], [first.messageId, 2]);
 });
 
-test('an error has its fields, and its stack has the caller', async () => {
+test('an error has all fields, and its stack contains the caller', async () => {
   const { topic, producer } = await pair();
   await producer.close();
   async function checkOut() {
@@ -126,7 +126,7 @@ test('an error has its fields, and its stack has the caller', async () => {
   assert.doesNotMatch(error.message, /send failed/);
 });
 
-test('an argument of the wrong type is refused by name', async () => {
+test('the error of an argument of the wrong type names the argument', async () => {
   const { topic, producer, consumer } = await pair();
   const body = 'x';
   const signal = {};
@@ -165,8 +165,8 @@ test('an argument of the wrong type is refused by name', async () => {
       /^options\.subscriptions\[0\] has both tags and sql/,
     ],
     [() => Client.connect({ endpoints: 'h', requestTimeoutMs: 1e300 }), /1\.8e22, not the number 1e\+300$/],
-    [async () => new Delivery(), /^a delivery is received by a consumer; it is not made with `new Delivery`$/],
-    [async () => new Client(server), /^a client is made with `await Client\.connect\(\.\.\.\)`$/],
+    [async () => new Delivery(), /^a Delivery comes from a consumer; it cannot be created with `new Delivery`$/],
+    [async () => new Client(server), /^a client is created with `await Client\.connect\(\.\.\.\)`$/],
     [() => Client.connect(), /^options must be an object with endpoints, .*, not undefined$/],
     [() => Client.connect({ endpoint: 'misspelt' }), /^options has no field endpoint; it takes endpoints, /],
     [() => Client.connect({ endpoints: 8081 }), /^options\.endpoints must be a string or an iterable of strings/],
@@ -187,7 +187,7 @@ test('an argument of the wrong type is refused by name', async () => {
   await producer.send({ topic, body: 'still working' });
 });
 
-test('a string stands for one name, and null for an option that is left out', async () => {
+test('a string is one name, and null means that an option is left out', async () => {
   const topic = name();
   const connected = await Client.connect(server);
   const producer = await connected.producer({ topics: topic, maxInFlightMessages: null });
@@ -198,7 +198,7 @@ test('a string stands for one name, and null for an option that is left out', as
   for (const each of [consumer, whole]) {
     const [delivery] = await receive(each, 1);
     assert.deepEqual(delivery.keys, ['a', 'key']);
-    // A delivery can be sent on, with the fields of a message.
+    // A delivery can be forwarded: it has the fields of a message.
     if (each === whole) await producer.send({ ...delivery, tag: 'other' });
   }
   const [again] = await receive(whole, 1);
@@ -206,16 +206,16 @@ test('a string stands for one name, and null for an option that is left out', as
   await connected.close();
 });
 
-test('clients and what they make are shown without secrets', async () => {
+test('clients, producers and consumers are shown without secrets', async () => {
   const secret = { accessKey: 'reader', secretKey: 's3cret' };
   const shown = await Client.connect({ endpoints: server, credentials: secret });
-  const made = [await shown.producer(), await shown.simpleConsumer({ group: 'g', subscriptions: name() })];
-  made.push(await shown.pushConsumer({ group: 'h', subscriptions: name(), handler: () => {} }));
+  const objects = [await shown.producer(), await shown.simpleConsumer({ group: 'g', subscriptions: name() })];
+  objects.push(await shown.pushConsumer({ group: 'h', subscriptions: name(), handler: () => {} }));
   const expected = [`Client { endpoints: '${server}' }`, `Producer { endpoints: '${server}' }`];
   expected.push(`SimpleConsumer { group: 'g', endpoints: '${server}' }`);
   expected.push(`PushConsumer { group: 'h', endpoints: '${server}' }`);
-  assert.deepEqual([shown, ...made].map((each) => inspect(each)), expected);
-  assert.deepEqual([shown, ...made].map(String), expected);
+  assert.deepEqual([shown, ...objects].map((each) => inspect(each)), expected);
+  assert.deepEqual([shown, ...objects].map(String), expected);
   await shown.close();
 });
 
@@ -227,13 +227,13 @@ test('close reports its result', async () => {
   assert.ok(elapsedMs >= 0);
 });
 
-test('a forgotten await is named', async () => {
+test('the error of a forgotten await names the call', async () => {
   const connecting = Client.connect(server);
   assert.throws(() => connecting.producer(), /^TypeError: Client\.connect\(\.\.\.\) returns a promise; write `await Client/);
   const another = await connecting;
   const [producer, consumer] = [another.producer(), another.simpleConsumer({ group: name(), subscriptions: [name()] })];
   assert.throws(() => producer.send({ topic: name(), body: 'x' }), /await client\.producer/);
-  // Also what is inherited.
+  // Inherited methods, too.
   assert.throws(() => consumer.liteTopics(), /await client\.simpleConsumer/);
   await Promise.all([producer, consumer]);
   await another.close();

@@ -2,8 +2,8 @@
 
 const { inspect } = require('node:util');
 
-/** An object that the console and logs show by these fields, none of which is secret. */
-class Shown {
+/** The base class of objects that consoles and logs show with these fields, none of which is secret. */
+class Inspectable {
   #fields;
 
   constructor(fields) {
@@ -19,4 +19,4 @@ class Shown {
   }
 }
 
-module.exports = { Shown };
+module.exports = { Inspectable };

@@ -1,11 +1,13 @@
 'use strict';
 
-const { answer, each, run } = require('./operations.cjs');
-const { signalOf, string } = require('./arguments.cjs');
-const { Shown } = require('./shown.cjs');
+// Lite topics.
 
-/** What simple and push consumers of lite topics have in common. */
-class LiteConsumer extends Shown {
+const { iterate, run, unwrap } = require('./operations.cjs');
+const { signalOf, string } = require('./arguments.cjs');
+const { Inspectable } = require('./inspectable.cjs');
+
+/** The base class of simple and push consumers: their subscriptions to lite topics. */
+class LiteConsumer extends Inspectable {
   #native;
 
   constructor(native, fields) {
@@ -24,13 +26,13 @@ class LiteConsumer extends Shown {
   }
 
   liteTopics() {
-    return answer(this.#native.liteTopics());
+    return unwrap(this.#native.liteTopics());
   }
 
   liteRevocations(call) {
     const signal = signalOf(call);
-    const revocations = answer(this.#native.liteRevocations());
-    return each(() => revocations.next(), signal, (liteTopic) => liteTopic);
+    const revocations = unwrap(this.#native.liteRevocations());
+    return iterate(() => revocations.next(), signal, (liteTopic) => liteTopic);
   }
 }
 

@@ -1,6 +1,6 @@
 'use strict';
 
-/** The method that `await using` calls. Runtimes without it use the symbol of polyfills. */
+/** The name of the method that `await using` calls. Without `Symbol.asyncDispose`, it is the symbol of polyfills. */
 const asyncDispose = Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose');
 
 module.exports = { asyncDispose };

@@ -2,8 +2,8 @@
 
 const { RocketMQError } = require('./error.cjs');
 
-/** Results in the form of `Promise.allSettled`, from a flat list: failed, value, failed, value, ... */
-function settled(flat) {
+/** Converts a flat list (failed, value, failed, value, ...) to results in the form of `Promise.allSettled`. */
+function toSettledResults(flat) {
   const results = [];
   for (let i = 0; i < flat.length; i += 2) {
     results.push(
@@ -15,4 +15,4 @@ function settled(flat) {
   return results;
 }
 
-module.exports = { settled };
+module.exports = { toSettledResults };

@@ -1,10 +1,12 @@
 'use strict';
 
-const { answer, run } = require('./operations.cjs');
+// Push consumers.
+
+const { unwrap, run } = require('./operations.cjs');
 const { closeOptions } = require('./arguments.cjs');
 const { handleTasks, start } = require('./background.cjs');
-const { asyncDispose } = require('./dispose.cjs');
-const { LiteConsumer } = require('./lite.cjs');
+const { asyncDispose } = require('./async-dispose.cjs');
+const { LiteConsumer } = require('./lite-consumer.cjs');
 
 class PushConsumer extends LiteConsumer {
   #native;
@@ -17,15 +19,15 @@ class PushConsumer extends LiteConsumer {
   }
 
   pause() {
-    answer(this.#native.pause());
+    unwrap(this.#native.pause());
   }
 
   resume() {
-    answer(this.#native.resume());
+    unwrap(this.#native.resume());
   }
 
   get isPaused() {
-    return answer(this.#native.isPaused());
+    return unwrap(this.#native.isPaused());
   }
 
   async close(options = {}) {
@@ -33,7 +35,7 @@ class PushConsumer extends LiteConsumer {
     try {
       return await run(() => this.#native.close(deadlineMs), signal);
     } finally {
-      // Aborts the signal of handlers that still run.
+      // Aborts the signal of handlers that are still running.
       this.#controller.abort();
     }
   }

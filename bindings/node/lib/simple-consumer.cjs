@@ -1,7 +1,9 @@
 'use strict';
 
-const { answer, run } = require('./operations.cjs');
-const { settled } = require('./settled.cjs');
+// Simple consumers.
+
+const { unwrap, run } = require('./operations.cjs');
+const { toSettledResults } = require('./all-settled.cjs');
 const { deliveries, deliveriesOf, leaseOf } = require('./delivery.cjs');
 const {
   closeOptions,
@@ -12,8 +14,8 @@ const {
   string,
   subscription,
 } = require('./arguments.cjs');
-const { asyncDispose } = require('./dispose.cjs');
-const { LiteConsumer } = require('./lite.cjs');
+const { asyncDispose } = require('./async-dispose.cjs');
+const { LiteConsumer } = require('./lite-consumer.cjs');
 const { Messages } = require('./messages.cjs');
 
 class SimpleConsumer extends LiteConsumer {
@@ -37,7 +39,7 @@ class SimpleConsumer extends LiteConsumer {
 
   messages(options = {}) {
     const { signal, ...given } = streamOptions(options, 'options');
-    return new Messages(answer(this.#native.messages(given)), this.#group, signal, this.#observers);
+    return new Messages(unwrap(this.#native.messages(given)), this.#group, signal, this.#observers);
   }
 
   async ack(delivery, call) {
@@ -49,13 +51,13 @@ class SimpleConsumer extends LiteConsumer {
   async ackAll(given, call) {
     const list = [...deliveries(given, 'deliveries')];
     const signal = signalOf(call);
-    const held = list.map((delivery) => leaseOf(delivery));
-    // Each object of leases is passed once, because that is the most expensive part.
-    const leases = [...new Set(held.map(([of]) => of))];
-    const numbers = new Map(leases.map((of, number) => [of, number]));
-    const places = held.flatMap(([of, index]) => [numbers.get(of), index]);
+    const leases = list.map((delivery) => leaseOf(delivery));
+    // Each batch is passed once, because passing native objects is expensive.
+    const batches = [...new Set(leases.map(([batch]) => batch))];
+    const batchIndexes = new Map(batches.map((batch, index) => [batch, index]));
+    const positions = leases.flatMap(([batch, index]) => [batchIndexes.get(batch), index]);
     return await this.#observers.settlingAll(this.#group, list, 'ack', async () =>
-      settled(await run(() => this.#native.ackAll(leases, places), signal)),
+      toSettledResults(await run(() => this.#native.ackAll(batches, positions), signal)),
     );
   }
 
@@ -81,7 +83,7 @@ class SimpleConsumer extends LiteConsumer {
 
   keepLease(delivery, maxMs) {
     const lease = leaseOf(delivery, 'delivery');
-    answer(this.#native.keepLease(...lease, milliseconds(maxMs, 'maxMs')));
+    unwrap(this.#native.keepLease(...lease, milliseconds(maxMs, 'maxMs')));
   }
 
   async subscribe(given, call) {
