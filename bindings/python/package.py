@@ -3,11 +3,11 @@
     python3 package.py wheel LIBRARY OUT [PLATFORM [LICENSES]]
     python3 package.py sdist OUT
 
-PLATFORM is a platform tag of wheels (or several, with dots between them), and otherwise this machine's. LICENSES is a
-file with the licences of what the library contains. Nothing is compiled here. The same inputs give the same file, byte
-for byte. Prints the file's path.
+PLATFORM is a platform tag of wheels, or several tags separated by dots. The default is the tag of this machine. LICENSES
+is a file with the licences of the crates in the library. Nothing is compiled. The same inputs give the same file, byte
+for byte. Prints the path of the file.
 
-It is also the build backend (PEP 517) of the source tree and of the source distribution. There cargo compiles.
+It is also the build backend (PEP 517) of the source tree and of the source distribution. As such, it runs cargo.
 """
 
 import base64
@@ -31,8 +31,8 @@ PYTHON, ABI = "cp39", "abi3"
 CRATE = "rocketmq-thin-python"
 # The crates that the native library is built from.
 CRATES = ("proto", "core", "bindings/bridge", "bindings/python")
-# Folders that the library is not built from.
-LEFT_OUT = ("tests", "benches", "target", "__pycache__")
+# Folders of the crates that the source distribution does not contain.
+EXCLUDED = ("tests", "benches", "target", "__pycache__")
 
 
 def wheel(library, out, platform=None, licenses=None):
@@ -61,13 +61,13 @@ def wheel(library, out, platform=None, licenses=None):
 
 
 def sdist(out):
-    """The sources of the package and of all crates that it is built from, as a cargo workspace of its own."""
+    """Packs the sources of the package and of all crates that it is built from, as a separate cargo workspace."""
     top = f"rocketmq_thin-{version()}"
     files = {"PKG-INFO": metadata([ROOT / "LICENSE"]).encode(), "LICENSE": (ROOT / "LICENSE").read_bytes()}
     for crate in CRATES:
         for path in sorted((ROOT / crate).rglob("*")):
             inside = path.relative_to(ROOT / crate)
-            if path.is_file() and not any(part in LEFT_OUT for part in inside.parts):
+            if path.is_file() and not any(part in EXCLUDED for part in inside.parts):
                 files[f"{crate}/{inside.as_posix()}"] = path.read_bytes()
     # The linker flags of some platforms.
     files[".cargo/config.toml"] = (ROOT / ".cargo/config.toml").read_bytes()
@@ -87,19 +87,20 @@ def sdist(out):
 
 
 def workspace(manifest):
-    """The workspace's manifest, without the crates that the source distribution lacks."""
+    """Returns the workspace's manifest without the crates that the source distribution does not contain."""
     members = ", ".join(f'"{crate}"' for crate in CRATES)
     manifest = re.sub(r"^members = .*$", f"members = [{members}]", manifest, flags=re.MULTILINE)
     lines = manifest.splitlines(keepends=True)
     paths = ((line, re.search(r'\bpath = "(.+?)"', line)) for line in lines)
     manifest = "".join(line for line, path in paths if path is None or path.group(1) in CRATES)
-    # Profiles of single packages begin a section, which ends before the next one.
+    # The profile of a single package is a section, which ends before the next section.
     section = rf"(?:^#.*\n)*^\[profile\.\w+\.package\.(?!{CRATE}\])[^\]]+\]\n(?:[^\[#\n].*\n)*\n?"
     return re.sub(section, "", manifest, flags=re.MULTILINE)
 
 
 def lock(files, manifest):
-    """The checkout's lock file, reduced by cargo to what the source distribution needs; the versions stay."""
+    """Returns the checkout's lock file, reduced by cargo to the packages that the source distribution needs. Versions do
+    not change."""
     with tempfile.TemporaryDirectory() as scratch:
         for name, content in files.items():
             path = Path(scratch, name)
@@ -108,7 +109,7 @@ def lock(files, manifest):
         Path(scratch, "Cargo.toml").write_bytes(manifest)
         Path(scratch, "Cargo.lock").write_bytes((ROOT / "Cargo.lock").read_bytes())
         command = ["cargo", "metadata", "--format-version=1"]
-        # Without the network where cargo has what it needs.
+        # First without network access, which succeeds if cargo has all packages.
         if subprocess.run([*command, "--offline"], cwd=scratch, capture_output=True).returncode != 0:
             subprocess.run(command, cwd=scratch, stdout=subprocess.DEVNULL, check=True)
         return Path(scratch, "Cargo.lock").read_bytes()
@@ -120,9 +121,9 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     try:
         built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     except FileNotFoundError:
-        sys.exit("rocketmq-thin is compiled here, which needs a Rust toolchain: see https://rustup.rs")
+        sys.exit("rocketmq-thin must be compiled on this platform, which needs a Rust toolchain: see https://rustup.rs")
     if built.returncode != 0:
-        sys.exit("cargo could not build the native library")
+        sys.exit("cargo failed to build the native library")
     messages = (json.loads(line) for line in built.stdout.splitlines())
     library = next(path for message in messages for path in libraries(message))
     return wheel(library, wheel_directory).name
@@ -141,7 +142,7 @@ def build_sdist(sdist_directory, config_settings=None):
 
 
 def libraries(message):
-    """The paths of the native library in a message of cargo."""
+    """Returns the paths of the native library in a message of cargo."""
     if message["reason"] != "compiler-artifact" or message["target"]["name"] != CRATE.replace("-", "_"):
         return []
     return [path for path in message["filenames"] if path.endswith((".so", ".dylib", ".dll"))]

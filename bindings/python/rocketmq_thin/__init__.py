@@ -85,5 +85,5 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# The client's thread must have stopped before the interpreter is finalized.
+# The client's thread must stop before the interpreter is finalized.
 _atexit.register(_shutdown, 1.0)

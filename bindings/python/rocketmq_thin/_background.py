@@ -1,4 +1,4 @@
-"""The application's functions that an asyncio client calls: handlers and checkers."""
+"""Runs an application's handlers, checkers and credential providers for the asyncio client."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from functools import partial
 from typing import Any, Awaitable, Callable, Union
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, decision, question
+from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
 from ._loop import run
 from ._native import Delivery
 from ._observers import Observers, log, within_trace
-from ._threads import result
+from ._threads import call_and_catch
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
 Handler = Callable[[Delivery], Union[Awaitable[Any], Any]]
-"""What handles a message: an async function, or a plain one, which is called in a thread."""
+"""Handles a message. A plain function is called in a thread."""
 
 Checker = Callable[[OrphanCheck], Union[Awaitable[Decision], Decision]]
-"""What decides about orphaned transactions: an async function, or a plain one, which is called in a thread."""
+"""Decides about an orphaned transaction. A plain function is called in a thread."""
 
 Provider = Callable[[], Union[Awaitable[Credentials], Credentials]]
-"""What provides credentials: an async function, or a plain one, which is called in a thread."""
+"""Provides credentials. A plain function is called in a thread."""
 
 
-# The client itself limits how many messages are handled at the same time.
+# An upper bound only: `concurrency` of the consumer decides how many threads are used.
 _MAX_THREADS = 1000
 
 
-def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """An async function that returns what an application's function returns or raises.
+def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Returns an async function that calls `function` and returns its result, or the exception that it raised.
 
-    A plain function is called in threads of its own: those of the loop are few, and the application needs them. They end
-    when nobody refers to the async function any more.
+    A plain function is called in separate threads, because the loop has few threads, which the application needs. The
+    threads end when the returned function is garbage-collected.
     """
 
     async def called(*arguments: Any) -> Any:
@@ -45,7 +45,7 @@ def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
             return error
 
     async def called_in_thread(*arguments: Any) -> Any:
-        call = partial(copy_context().run, result, function, *arguments)
+        call = partial(copy_context().run, call_and_catch, function, *arguments)
         try:
             returned = await asyncio.get_running_loop().run_in_executor(threads, call)
             return await returned if isinstance(returned, Awaitable) else returned
@@ -55,21 +55,21 @@ def results_of(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
         return called
-    # Not before it is needed: it takes a part of the time that the import of this package takes.
+    # Imported when it is first needed, because it would make the import of this package slower.
     from concurrent.futures import ThreadPoolExecutor
 
     threads = ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler")
     return called_in_thread
 
 
-class Work:
-    """Tasks of the loop that run side by side."""
+class TaskSet:
+    """Concurrent tasks of an event loop. It keeps a reference to each task until the task ends."""
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def start(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -79,14 +79,15 @@ class Work:
 
 
 async def handle_tasks(
-    consumer: _native.PushConsumer, group: str, handler: Handler, work: Work, observers: Observers
+    consumer: _native.PushConsumer, group: str, handler: Handler, handler_tasks: TaskSet, observers: Observers
 ) -> None:
-    # Looked up once: it takes longer than the rest of what happens here for a message.
-    handled = results_of(handler)
+    """Calls `handler` for each message, until the consumer is closed."""
+    # Created once, because it costs more than the other work for a message.
+    call_handler = call_and_catch_async(handler)
 
     async def handle(task: _native.Task) -> None:
         with within_trace(task.delivery):
-            complete(observers, group, task, await handled(task.delivery))
+            complete(observers, group, task, await call_handler(task.delivery))
 
     while True:
         with observers.receiving(group) as received:
@@ -95,25 +96,27 @@ async def handle_tasks(
         if tasks is None:
             return
         for task in tasks:
-            work.start(handle(task))
+            handler_tasks.start(handle(task))
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
-    work, checked = Work(), results_of(checker)
+    """Answers orphan checks with the results of `checker`, until the producer is closed."""
+    answers, call_checker = TaskSet(), call_and_catch_async(checker)
     while (check := await run(checks.next())) is not None:
-        work.start(_answer_check(check, checked))
+        answers.start(_answer_check(check, call_checker))
 
 
-async def _answer_check(check: _native.OrphanCheck, checked: Callable[..., Awaitable[Any]]) -> None:
-    asked = question(check)
-    if asked is not None:
+async def _answer_check(check: _native.OrphanCheck, call_checker: Callable[..., Awaitable[Any]]) -> None:
+    orphan_check = to_orphan_check(check)
+    if orphan_check is not None:
         try:
-            await run(check.decide(decision(await checked(asked))))
+            await run(check.decide(to_decision(await call_checker(orphan_check))))
         except Error as error:
-            log("the decision about an orphaned transaction did not reach the server, which asks again", error)
+            log("failed to send the decision about an orphaned transaction; the server asks again", error)
 
 
 async def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
-    provided = results_of(provider)
+    """Answers credential requests with the results of `provider`, until the client is closed."""
+    call_provider = call_and_catch_async(provider)
     while await run(requests.next()):
-        answer_credentials(requests, await provided())
+        answer_credentials(requests, await call_provider())

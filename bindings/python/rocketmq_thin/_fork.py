@@ -1,4 +1,4 @@
-"""Forks of the process: what was made before one does not work in the child."""
+"""Counts forks of the process: objects that were created before a fork do not work in the child."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
 
 
-def forks() -> int:
-    """How many forks are between this process and the one that first imported the package."""
+def fork_count() -> int:
+    """Returns the number of forks between the process that first imported the package and this process."""
     return _forks

@@ -1,4 +1,4 @@
-"""What an application's function said about a message, in the terms of the client. Both APIs share it."""
+"""Converts the results of an application's handlers, checkers and credential providers. Shared by both APIs."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from . import _native
 from ._observers import Observers, log
 from .values import Credentials, DeadLetter, Decision, OrphanCheck, Retry
 
-# How many tasks are fetched at once.
+# The maximum number of tasks that are fetched at once.
 MAX_TASKS = 64
 
 
 def complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
-    """Reports what a handler returned or raised."""
+    """Completes a task with the value that its handler returned, or the exception that it raised."""
     try:
         _complete(observers, group, task, result)
     finally:
-        # Does nothing if it was reported. Otherwise the task might be kept by what was raised.
+        # Does nothing if the task is already completed. Otherwise the exception might keep a reference to the task.
         task.retry(None)
 
 
 def _complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
     if isinstance(result, type) and issubclass(result, BaseException):
-        # It can be raised, but the class alone was returned. Whatever was meant, the message is not done.
+        # An exception class can be raised, but was returned. The message must not be acknowledged.
         name = result.__name__
         result = TypeError(f"a handler returned the class {name}: it must be raised, or returned as {name}()")
     if isinstance(result, Retry):
@@ -31,7 +31,7 @@ def _complete(observers: Observers, group: str, task: _native.Task, result: Any)
         try:
             task.retry(result.after)
         except (TypeError, ValueError) as error:
-            log("Retry.after can't be used; the message is delivered again by the group's policy", error)
+            log("Retry.after is invalid; the message is delivered again according to the group's retry policy", error)
             task.retry(None)
     elif isinstance(result, DeadLetter):
         observers.settling(group, task.delivery, "dead_letter")
@@ -45,14 +45,14 @@ def _complete(observers: Observers, group: str, task: _native.Task, result: Any)
         task.ack()
 
 
-def question(check: _native.OrphanCheck) -> Optional[OrphanCheck]:
-    """The check as the application sees it; `None` in a forked child."""
-    asked = check.question()
-    return asked and OrphanCheck(*asked)
+def to_orphan_check(check: _native.OrphanCheck) -> Optional[OrphanCheck]:
+    """Converts an orphan check for the application. Returns `None` in a forked child."""
+    details = check.details()
+    return details and OrphanCheck(*details)
 
 
-def decision(result: Any) -> Decision:
-    """What a checker returned or raised; a failure means that it is not known."""
+def to_decision(result: Any) -> Decision:
+    """Returns the decision of a checker, or `UNKNOWN` if the checker failed."""
     if isinstance(result, Decision):
         return result
     if not isinstance(result, BaseException):
@@ -62,13 +62,13 @@ def decision(result: Any) -> Decision:
 
 
 def answer_credentials(requests: _native.CredentialRequests, result: Any) -> None:
-    """Passes on what a provider of credentials returned or raised."""
+    """Answers a credential request with the credentials that a provider returned, or the exception that it raised."""
     if isinstance(result, Credentials):
         try:
             return requests.provide(result)
         except (TypeError, ValueError) as error:
             result = error
     if not isinstance(result, BaseException):
-        result = TypeError(f"it must return rocketmq_thin.Credentials, got {type(result).__name__}")
-    log("a provider of credentials failed", result)
+        result = TypeError(f"a provider must return rocketmq_thin.Credentials, got {type(result).__name__}")
+    log("a credentials provider failed", result)
     requests.refuse(f"{type(result).__name__}: {result}")

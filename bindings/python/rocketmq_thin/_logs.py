@@ -1,31 +1,31 @@
-"""What clients report about themselves, passed on to `logging`."""
+"""Forwards log records of the clients to `logging`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional
 
 from . import _native
-from ._observers import report
+from ._observers import log_quietly
 from ._threads import start
 
 if TYPE_CHECKING:
     import logging
 
-# From the finest on. The names are those of `logging` in lower case.
+# From the most to the least verbose. The names are those of `logging` in lower case.
 _LEVELS = ("debug", "info", "warn", "error")
 
 _current: Optional[_native.Logs] = None
 
 
 def forward_logs(logger: Optional[logging.Logger] = None) -> None:
-    """Passes on what clients of this process report about themselves, such as lost connections, to a logger.
+    """Forwards log records of the clients of this process, such as lost connections, to a logger.
 
-    Without this call nothing is reported. A thread logs the reports soon after. At most 1,024 of them wait for it;
-    beyond that they are counted only. Another call replaces the logger. A forked child calls it again. What the
-    handlers of the logger raise is ignored.
+    Without this call, nothing is logged. A background thread forwards the records. At most 1,024 records wait for it;
+    further records are dropped, and their number is logged. Another call replaces the logger. A forked child must call
+    it again. Exceptions of the logger's handlers are ignored.
 
     Args:
-        logger: Where reports go. Its level at the time of this call decides which are made. Default: the logger
+        logger: The logger. Its level at the time of this call decides which records are forwarded. Default: the logger
             `rocketmq_thin`.
     """
     import logging
@@ -45,6 +45,6 @@ def forward_logs(logger: Optional[logging.Logger] = None) -> None:
 def _forward(logs: _native.Logs, logger: logging.Logger) -> None:
     import logging
 
-    while _native.run(logs.arrived()):
+    while _native.run(logs.wait()):
         for level, text in logs.take():
-            report(logger, getattr(logging, level.upper()), text)
+            log_quietly(logger, getattr(logging, level.upper()), text)

@@ -1,4 +1,4 @@
-"""Operations of asyncio event loops: submitted by id, resolved in batches when the loop sees the descriptor."""
+"""Operations of asyncio event loops. Outcomes are fetched in batches when a descriptor is readable."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import asyncio
 from typing import Any, Callable, Optional, TypeVar
 
 from . import _native
-from ._fork import forks
+from ._fork import fork_count
 
 _T = TypeVar("_T")
 
-# After this many completions other callbacks of the loop get their turn.
-_BATCH = 256
+# The maximum number of outcomes that are fetched before other callbacks of the loop run.
+_MAX_OUTCOMES = 256
 
 
 class _Completions:
     """The operations of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.forks = forks()
+        self.forks = fork_count()
         self.native = _native.Completions()
-        # By id: the future, and what takes the operation's value back if the future is cancelled.
+        # By id: the future, and a function that gets the operation's value if the future is cancelled.
         self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
         loop.add_reader(self.native.fileno(), _Reader(self))
 
     def resolve(self) -> None:
-        for id, failed, value in self.native.drain(_BATCH):
+        for id, failed, value in self.native.drain(_MAX_OUTCOMES):
             future, put_back = self.waiting.pop(id)
             if not future.done():
                 if failed:
@@ -41,9 +41,9 @@ class _Completions:
 
 
 class _Reader:
-    """What a loop calls when outcomes have arrived.
+    """The callback of a loop for outcomes that have arrived.
 
-    Only the loop refers to it, until the loop is closed or dropped. Then it ends the loop's operations.
+    Only the loop refers to it. It is deleted when the loop is closed or dropped, and cancels the loop's operations.
     """
 
     __slots__ = ("_completions",)
@@ -58,24 +58,24 @@ class _Reader:
         self._completions.close()
 
 
-# An attribute of the loop: a table would keep loops alive that are dropped without a close, because the futures that
-# wait refer to their loop.
+# The completions are an attribute of the loop. A table would keep loops alive that are dropped without a close, because
+# pending futures refer to their loop.
 _ATTRIBUTE = "_rocketmq_thin_completions"
 
 
 def _completions(loop: asyncio.AbstractEventLoop) -> _Completions:
-    found: Optional[_Completions] = getattr(loop, _ATTRIBUTE, None)
-    # A forked child needs new completions for a loop that it inherited.
-    if found is None or found.forks != forks():
-        found = _Completions(loop)
-        setattr(loop, _ATTRIBUTE, found)
-    return found
+    completions: Optional[_Completions] = getattr(loop, _ATTRIBUTE, None)
+    # A forked child needs new completions for an inherited loop.
+    if completions is None or completions.forks != fork_count():
+        completions = _Completions(loop)
+        setattr(loop, _ATTRIBUTE, completions)
+    return completions
 
 
 async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T], None]] = None) -> _T:
     """Runs an operation on the running loop. Cancelling the task cancels the operation.
 
-    `put_back` gets the value if the operation has completed when the task is cancelled.
+    `put_back` gets the value if the operation has already completed when the task is cancelled.
     """
     loop = asyncio.get_running_loop()
     completions = _completions(loop)
@@ -88,6 +88,6 @@ async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T]
         if completions.waiting.pop(id, None) is not None:
             completions.native.cancel(id)
         elif put_back is not None and future.done() and not future.cancelled() and future.exception() is None:
-            # The task was cancelled after the future was resolved, before the task could run.
+            # The task was cancelled after the future was resolved, but before the task ran.
             put_back(future.result())
         raise

@@ -24,11 +24,11 @@ class CredentialRequests:
     def __init__(self) -> None: ...
     def next(self) -> Operation[Optional[bool]]: ...
     def provide(self, credentials: Credentials) -> None: ...
-    def refuse(self, reason: str) -> None: ...
+    def refuse(self, message: str) -> None: ...
 
 class Logs:
     def __init__(self, level: str) -> None: ...
-    def arrived(self) -> Operation[Optional[bool]]: ...
+    def wait(self) -> Operation[Optional[bool]]: ...
     def take(self) -> list[tuple[str, str]]: ...
     def close(self) -> None: ...
 
@@ -65,7 +65,7 @@ class OrphanChecks:
     def next(self) -> Operation[Optional[OrphanCheck]]: ...
 
 class OrphanCheck:
-    def question(self) -> Optional[tuple[Message, str, str]]: ...
+    def details(self) -> Optional[tuple[Message, str, str]]: ...
     def decide(self, decision: Decision) -> Operation[bool]: ...
 
 class SimpleConsumer:
@@ -119,7 +119,7 @@ class Delivery:
 
     @property
     def message_id(self) -> str:
-        """The message's id, as its receipt has it."""
+        """The message id, which is also in the sender's receipt."""
 
     @property
     def topic(self) -> str:
@@ -127,7 +127,7 @@ class Delivery:
 
     @property
     def body(self) -> bytes:
-        """The content, decompressed. If `corrupted`, the bytes as they were received."""
+        """The decompressed content. If `corrupted`, the bytes as they were received."""
 
     @property
     def tag(self) -> Optional[str]:
@@ -143,15 +143,15 @@ class Delivery:
 
     @property
     def message_group(self) -> Optional[str]:
-        """The group within which messages are delivered in order, or `None`."""
+        """The message group of a FIFO message, within which messages are delivered in order, or `None`."""
 
     @property
     def deliver_at(self) -> Optional[datetime]:
-        """When the message was to be delivered, in UTC, if it was delayed; else `None`."""
+        """When a delayed message was due, in UTC. `None` for other messages."""
 
     @property
     def priority(self) -> Optional[int]:
-        """The priority; a higher one is delivered first. `None` for messages of another type."""
+        """The priority. Messages with a higher priority are delivered first. `None` for messages of another type."""
 
     @property
     def lite_topic(self) -> Optional[str]:
@@ -159,7 +159,7 @@ class Delivery:
 
     @property
     def dead_letter_origin(self) -> Optional[tuple[str, str]]:
-        """For a dead letter: the topic and the id of the message that it was. Else `None`."""
+        """For a dead letter: topic and id of the original message. `None` for other messages."""
 
     @property
     def trace_parent(self) -> Optional[str]:
@@ -167,11 +167,11 @@ class Delivery:
 
     @property
     def is_lease_lost(self) -> bool:
-        """Whether its lease was kept and is lost all the same: the message comes, or came, again."""
+        """Whether the lease ended before the delivery was settled. Then the message is delivered again."""
 
     @property
     def born_at(self) -> Optional[datetime]:
-        """When the producer made the message, in UTC, or `None` if the server did not say."""
+        """When the producer created the message, in UTC, or `None` if the server did not return it."""
 
     @property
     def born_host(self) -> str:
@@ -179,7 +179,7 @@ class Delivery:
 
     @property
     def stored_at(self) -> Optional[datetime]:
-        """When the server stored the message, in UTC, or `None` if it did not say."""
+        """When the server stored the message, in UTC, or `None` if the server did not return it."""
 
     @property
     def attempt(self) -> int:
@@ -191,8 +191,8 @@ class Delivery:
 
     @property
     def queue_id(self) -> int:
-        """The number of the queue."""
+        """The id of the queue."""
 
     @property
     def queue_offset(self) -> int:
-        """The position in the queue."""
+        """The offset in the queue."""

@@ -1,4 +1,4 @@
-"""The application's logging, interceptors and OpenTelemetry. Their failures have no effect on a call."""
+"""Calls the application's logging, interceptors and OpenTelemetry. Their failures have no effect on a call."""
 
 from __future__ import annotations
 
@@ -18,70 +18,70 @@ _T = TypeVar("_T")
 
 
 class _Logger(Protocol):
-    """A `logging.Logger` or `logging.LoggerAdapter`. Importing `logging` takes long."""
+    """A `logging.Logger` or `logging.LoggerAdapter`. This module does not import `logging`, because that takes long."""
 
     def log(self, level: int, msg: object, *args: object, exc_info: Optional[BaseException] = None) -> None: ...
 
 
 def log(message: str, error: BaseException) -> None:
-    """Logs a failure of the application's own function. Nothing is printed unless the application sets up logging."""
+    """Logs a failure of one of the application's functions. Prints nothing unless logging is set up."""
     import logging
 
     logger = logging.getLogger("rocketmq_thin")
     if not logger.handlers:
-        # Without it, Python prints errors to the standard error of programs that did not set up logging.
+        # Without this handler, Python prints the error to stderr if the application has not set up logging.
         logger.addHandler(logging.NullHandler())
-    report(logger, logging.ERROR, message, error)
+    log_quietly(logger, logging.ERROR, message, error)
 
 
-def report(logger: _Logger, level: int, message: str, error: Optional[BaseException] = None) -> None:
-    """Logs a message. What the application's logging raises has no effect: there is nowhere left to report it."""
+def log_quietly(logger: _Logger, level: int, message: str, error: Optional[BaseException] = None) -> None:
+    """Logs a message. Ignores exceptions of the application's logging, which could not be logged."""
     try:
         logger.log(level, "%s", message, exc_info=error)
     except Exception:
         pass
 
 
-class _Done(Protocol):
-    """Notes the value of an operation, and returns it."""
+class _SetResult(Protocol):
+    """Sets the result of an observed operation, and returns it."""
 
     def __call__(self, value: _T, /) -> _T: ...
 
 
-class Told:
-    """An operation that interceptors are told of when its block ends."""
+class ObservedOperation:
+    """A `with` block around an operation. At its end, interceptors are called with the result."""
 
     _result: Any = None
 
-    def __init__(self, observers: Observers, function: str, *told: Any) -> None:
-        self._observers, self._function, self._told = observers, function, told
+    def __init__(self, observers: Observers, function: str, *arguments: Any) -> None:
+        self._observers, self._function, self._arguments = observers, function, arguments
 
-    def _done(self, value: _T, /) -> _T:
+    def _set_result(self, value: _T, /) -> _T:
         self._result = value
         return value
 
-    def __enter__(self) -> _Done:
-        return self._done
+    def __enter__(self) -> _SetResult:
+        return self._set_result
 
     def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
-        self._observers.after(self._function, *self._told, self._result if error is None else error)
+        self._observers.after(self._function, *self._arguments, self._result if error is None else error)
 
 
-class _Untold(Told):
-    """An operation that nobody is told of."""
+class _UnobservedOperation(ObservedOperation):
+    """The block of an operation if there are no interceptors."""
 
     def __init__(self) -> None:
         pass
 
-    def _done(self, value: _T, /) -> _T:
-        # It is shared, and must not keep the value.
+    def _set_result(self, value: _T, /) -> _T:
+        # This object is shared by all operations, and must not keep the value.
         return value
 
     def __exit__(self, *_: object) -> None:
         pass
 
 
-_UNTOLD = _Untold()
+_UNOBSERVED = _UnobservedOperation()
 
 
 class Observers:
@@ -92,22 +92,22 @@ class Observers:
             given = type(interceptors).__name__
             raise TypeError(f"interceptors must be an iterable of rocketmq_thin.Interceptor, got {given}")
         self._interceptors = list(interceptors)
-        for number, each in enumerate(self._interceptors):
-            if not isinstance(each, Interceptor):
-                given = type(each).__name__
-                raise TypeError(f"interceptors[{number}] must be a rocketmq_thin.Interceptor, got {given}")
+        for index, interceptor in enumerate(self._interceptors):
+            if not isinstance(interceptor, Interceptor):
+                given = type(interceptor).__name__
+                raise TypeError(f"interceptors[{index}] must be a rocketmq_thin.Interceptor, got {given}")
 
-    def _before(self, function: str, *told: Any) -> None:
+    def _before(self, function: str, *arguments: Any) -> None:
         for interceptor in self._interceptors:
-            _tell(interceptor, function, told)
+            _call(interceptor, function, arguments)
 
-    def after(self, function: str, *told: Any) -> None:
+    def after(self, function: str, *arguments: Any) -> None:
         for interceptor in reversed(self._interceptors):
-            _tell(interceptor, function, told)
+            _call(interceptor, function, arguments)
 
     def sending(self, message: Message) -> Message:
-        """The message as it is sent: with the trace of the caller, and what interceptors change."""
-        message = _traced(message)
+        """Returns the message to send: with the caller's trace context, and with the changes of interceptors."""
+        message = _with_trace(message)
         if self._interceptors and isinstance(message, Message) and isinstance(message.properties, Mapping):
             message = replace(message, properties=dict(message.properties))
             self._before("before_send", message)
@@ -118,25 +118,25 @@ class Observers:
             return messages
         return [self.sending(message) for message in messages]
 
-    def sent(self, message: Message) -> Told:
-        return Told(self, "after_send", message) if self._interceptors else _UNTOLD
+    def sent(self, message: Message) -> ObservedOperation:
+        return ObservedOperation(self, "after_send", message) if self._interceptors else _UNOBSERVED
 
     def all_sent(self, messages: Iterable[Message], results: list[Union[Receipt, Error]]) -> None:
         if self._interceptors:
             for message, result in zip(messages, results):
                 self.after("after_send", message, result)
 
-    def receiving(self, group: str) -> Told:
+    def receiving(self, group: str) -> ObservedOperation:
         if not self._interceptors:
-            return _UNTOLD
+            return _UNOBSERVED
         self._before("before_receive", group)
-        return Told(self, "after_receive", group)
+        return ObservedOperation(self, "after_receive", group)
 
-    def settling(self, group: str, delivery: Delivery, settlement: Settlement) -> Told:
+    def settling(self, group: str, delivery: Delivery, settlement: Settlement) -> ObservedOperation:
         if not self._interceptors:
-            return _UNTOLD
+            return _UNOBSERVED
         self._before("before_settle", group, delivery, settlement)
-        return Told(self, "after_settle", group, delivery, settlement)
+        return ObservedOperation(self, "after_settle", group, delivery, settlement)
 
     def settling_all(self, group: str, deliveries: Iterable[Delivery], settlement: Settlement) -> Iterable[Delivery]:
         if self._interceptors:
@@ -153,23 +153,23 @@ class Observers:
                 self.after("after_settle", group, delivery, settlement, error)
 
 
-def _tell(interceptor: Interceptor, function: str, told: Iterable[Any]) -> None:
+def _call(interceptor: Interceptor, function: str, arguments: Iterable[Any]) -> None:
     try:
-        getattr(interceptor, function)(*told)
+        getattr(interceptor, function)(*arguments)
     except Exception as error:
         log(f"{function} of an interceptor failed", error)
 
 
-def _traced(message: Message) -> Message:
-    """The message with the trace context of the caller, if the program uses OpenTelemetry: `traceparent` and
-    `tracestate` among its properties."""
+def _with_trace(message: Message) -> Message:
+    """Adds the caller's trace context to the properties, as `traceparent` and `tracestate`, if the program uses
+    OpenTelemetry."""
     if "opentelemetry" not in sys.modules or not isinstance(message, Message):
         return message
     carrier: dict[str, str] = {}
     try:
         import_module("opentelemetry.propagate").inject(carrier)
     except Exception as error:
-        log("the trace context could not be added to a message", error)
+        log("failed to add the trace context to a message", error)
     added = {name: value for name, value in carrier.items() if name not in message.properties}
     return replace(message, properties={**message.properties, **added}) if added else message
 
@@ -178,7 +178,7 @@ _NO_TRACE = nullcontext()
 
 
 def within_trace(delivery: Delivery) -> AbstractContextManager[None]:
-    """The trace context of the sender while a message is handled, if the program uses OpenTelemetry."""
+    """Returns a block that has the trace context of the sender, if the program uses OpenTelemetry."""
     if "opentelemetry" not in sys.modules or delivery.trace_parent is None:
         return _NO_TRACE
     return _within_trace(delivery)
@@ -190,7 +190,7 @@ def _within_trace(delivery: Delivery) -> Iterator[None]:
         context, propagate = import_module("opentelemetry.context"), import_module("opentelemetry.propagate")
         token = context.attach(propagate.extract(delivery.properties))
     except Exception as error:
-        log("the trace context of a message could not be read", error)
+        log("failed to read the trace context of a message", error)
         yield
         return
     try:

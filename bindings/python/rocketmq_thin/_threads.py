@@ -1,4 +1,4 @@
-"""The application's functions that a blocking client calls in threads: handlers and checkers."""
+"""Runs an application's handlers, checkers and credential providers in threads, for the blocking client."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ import threading
 from typing import Any, Callable
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, decision, question
+from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
 from ._native import Delivery, run
 from ._observers import Observers, log, within_trace
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
 Handler = Callable[[Delivery], Any]
-"""What handles a message. It is called in a thread."""
+"""Handles a message. Called in a thread."""
 
 Checker = Callable[[OrphanCheck], Decision]
-"""What decides about orphaned transactions. It is called in a thread."""
+"""Decides about an orphaned transaction. Called in a thread."""
 
 Provider = Callable[[], Credentials]
-"""What provides credentials. It is called in a thread."""
+"""Provides credentials. Called in a thread."""
 
-# The client itself limits how many messages are handled at the same time.
+# An upper bound only: `concurrency` of the consumer decides how many threads are used.
 _MAX_THREADS = 1000
 
 
-def plain(function: Any, name: str) -> Any:
-    """A function that a thread can call."""
+def require_plain_function(function: Any, name: str) -> Any:
+    """Returns the function. Raises `TypeError` if it is async or not callable."""
     from inspect import iscoroutinefunction
 
     if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):
-        raise TypeError(f"{name} must be a plain function; an async one needs a client of rocketmq_thin.aio")
+        raise TypeError(f"{name} must be a plain function; an async function needs a client of rocketmq_thin.aio")
     if not callable(function):
         raise TypeError(f"{name} must be a function, got {type(function).__name__}")
     return function
 
 
-def result(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What an application's function returns or raises. `SystemExit` does not end a process from a thread, as always."""
+def call_and_catch(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls the function and returns its result, or the exception that it raised.
+
+    This includes `SystemExit`, which does not end the process if it is raised in a thread.
+    """
     try:
         return function(*arguments)
     except BaseException as error:
@@ -50,15 +53,16 @@ def start(function: Callable[..., None], *args: Any) -> None:
 
 
 def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, observers: Observers) -> None:
+    """Calls `handler` for each message, until the consumer is closed."""
     try:
         from concurrent.futures import ThreadPoolExecutor
     except RuntimeError:
-        # The interpreter is ending.
+        # Raised while the interpreter shuts down.
         return
 
     def handle(task: _native.Task) -> None:
         with within_trace(task.delivery):
-            complete(observers, group, task, result(handler, task.delivery))
+            complete(observers, group, task, call_and_catch(handler, task.delivery))
 
     with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
         while True:
@@ -71,24 +75,26 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
                 try:
                     threads.submit(handle, task)
                 except RuntimeError:
-                    # The interpreter is ending.
+                    # Raised while the interpreter shuts down.
                     return
 
 
 def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
+    """Answers orphan checks with the results of `checker`, until the producer is closed."""
     while (check := run(checks.next())) is not None:
         start(_answer_check, check, checker)
 
 
 def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:
-    asked = question(check)
-    if asked is not None:
+    orphan_check = to_orphan_check(check)
+    if orphan_check is not None:
         try:
-            run(check.decide(decision(result(checker, asked))))
+            run(check.decide(to_decision(call_and_catch(checker, orphan_check))))
         except Error as error:
-            log("the decision about an orphaned transaction did not reach the server, which asks again", error)
+            log("failed to send the decision about an orphaned transaction; the server asks again", error)
 
 
 def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
+    """Answers credential requests with the results of `provider`, until the client is closed."""
     while run(requests.next()):
-        answer_credentials(requests, result(provider))
+        answer_credentials(requests, call_and_catch(provider))

@@ -1,4 +1,4 @@
-"""The asyncio API of the client: as `rocketmq_thin`, with `await`.
+"""The asyncio API of the client: the same as `rocketmq_thin`, with `await`.
 
     async def main():
         async with aio.Client("127.0.0.1:8081") as client:
@@ -17,12 +17,12 @@ from __future__ import annotations
 from typing import AsyncIterator, Callable, Iterable, Optional, Union
 
 from . import _native
-from ._background import Checker, Handler, Provider, Work, answer_checks, provide_credentials
+from ._background import Checker, Handler, Provider, TaskSet, answer_checks, provide_credentials
 from ._consumers import Messages, PushConsumer, SimpleConsumer
-from ._fork import forks
+from ._fork import fork_count
 from ._loop import run
 from ._observers import Observers
-from ._open import Handle, function, reusable
+from ._openable import Openable, require_callable, reusable
 from .errors import Error
 from .interceptor import Interceptor
 from .values import CloseReport, Credentials, Health, Message, Metric, Names, Receipt, Seconds, Startup, Subscriptions, Tls
@@ -30,7 +30,7 @@ from .values import CloseReport, Credentials, Health, Message, Metric, Names, Re
 __all__ = ["Client", "Messages", "Producer", "PushConsumer", "SimpleConsumer", "Transaction"]
 
 
-class Client(Handle[_native.Client]):
+class Client(Openable[_native.Client]):
     """A client of one RocketMQ service, for any number of producers and consumers."""
 
     def __init__(
@@ -47,29 +47,28 @@ class Client(Handle[_native.Client]):
         max_attempts: Optional[int] = None,
         interceptors: Iterable[Interceptor] = (),
     ) -> None:
-        """Opening it connects to one of the endpoints.
+        """Creates a client. Opening it connects to one of the endpoints.
 
         Args:
             endpoints: The addresses of one service, separated by `,` or `;`. Each is `host:port`, `host` (port
                 8081), `[::1]:port`, `http://host:port`, or `https://host:port`, which turns TLS on.
-            namespace: The namespace of every topic and group. Default: none.
-            credentials: The access key for a server that requires one, or a function that provides it: it is called
+            namespace: The namespace of all topics and groups. Default: none.
+            credentials: The access key for a server that requires one, or a function that provides it, which is called
                 before connecting, before the credentials expire, and after a server has refused them. Default: none.
-            tls: Encrypts connections, and says which certificates to trust. Default: plaintext, or for
+            tls: Encrypts connections, and decides which certificates are trusted. Default: plaintext, or for
                 `https://` endpoints TLS with the certificate authorities that the system trusts.
-            startup: "eager": connecting fails at once if nobody listens. "wait": it waits for a server that is not there
-                yet, up to `startup_timeout`. "lazy": nothing waits for a server but the calls that need one.
-                Default: "eager".
+            startup: "eager": connecting fails at once if no server listens. "wait": connecting waits for a server, at
+                most `startup_timeout`. "lazy": only calls that need a server wait for it. Default: "eager".
             request_timeout: How long one attempt waits for its response. Default: 3 s.
-            operation_timeout: How long a call may take, including all attempts and pauses. Default: 10 s.
-            startup_timeout: How long connecting, or making a producer or consumer, may take. Default: 10 s.
-            max_attempts: The maximum number of attempts of one call. With 1, a request that a server may have received is
-                not repeated. Default: 16.
-            interceptors: They are called before and after each send, receive and settlement. Default: none.
+            operation_timeout: How long a call may take, including all attempts and delays. Default: 10 s.
+            startup_timeout: How long connecting, or creating a producer or consumer, may take. Default: 10 s.
+            max_attempts: The maximum number of attempts of one call. With 1, a request that a server may have received
+                is never repeated. Default: 16.
+            interceptors: Their functions are called before and after each send, receive and settlement. Default: none.
         """
         self._observers = Observers(interceptors)
         self._provider = credentials if callable(credentials) else None
-        self._work = Work()
+        self._work = TaskSet()
 
         def connect(requests: Optional[_native.CredentialRequests] = None) -> _native.Operation[_native.Client]:
             return _native.connect(
@@ -92,21 +91,21 @@ class Client(Handle[_native.Client]):
         if self._provider is None:
             return self._connect()
         requests = _native.CredentialRequests()
-        # It ends with the client, or if the client can't connect.
+        # The task ends when the client is closed, or fails to connect.
         self._work.start(provide_credentials(requests, self._provider))
         return self._connect(requests)
 
     def health(self) -> Health:
-        """Whether the servers can be reached, as the latest calls and heartbeats have shown."""
-        return self._handle.health()
+        """Returns whether the servers can be reached, according to the latest calls and heartbeats."""
+        return self._native.health()
 
     def metrics(self) -> list[Metric]:
-        """Everything that the client has counted since it was made."""
-        return self._handle.metrics()
+        """Returns the metrics of the client since it was created."""
+        return self._native.metrics()
 
     async def status_changes(self) -> AsyncIterator[Health]:
-        """The present health, then the health after each change of its status, until the client is closed."""
-        changes = self._handle.status_changes()
+        """Yields the current health, and then the health after each status change, until the client is closed."""
+        changes = self._native.status_changes()
         while (health := await run(changes.next())) is not None:
             yield health
 
@@ -119,26 +118,26 @@ class Client(Handle[_native.Client]):
         compress_above: Optional[int] = None,
         checker: Optional[Checker] = None,
     ) -> Producer:
-        """Makes a producer. Opening it checks that `topics` exist; with a lazy client, the first send does.
+        """Creates a producer. Opening it checks that `topics` exist; with a lazy client, the first send does.
 
         Args:
-            topics: One topic or several; the producer may send to others, too. Default: none.
-            max_in_flight_messages: The maximum number of messages being sent; further sends wait. Default: 4096.
-            max_in_flight_bytes: The maximum size of the bodies being sent; further sends wait. Default: 64 MiB.
-            compress_above: Bodies larger than this, in bytes, are compressed. Default: none are.
-            checker: Decides about transactions that were neither committed nor rolled back in time, also those of
-                other producers of the topics, and of processes that have died: so it looks at durable state. If it
-                raises, or returns `Decision.UNKNOWN`, the server asks again. Default: none.
+            topics: One topic or several. The producer may send to other topics, too. Default: none.
+            max_in_flight_messages: The maximum number of messages being sent. Further sends wait. Default: 4096.
+            max_in_flight_bytes: The maximum size of the bodies being sent. Further sends wait. Default: 64 MiB.
+            compress_above: Bodies larger than this, in bytes, are compressed. Default: no body is compressed.
+            checker: Decides about transactions that were neither committed nor rolled back in time. They may be those
+                of other producers of the topics, and of processes that have died, so the checker must read durable
+                state. If it raises, or returns `Decision.UNKNOWN`, the server asks again. Default: none.
         """
         topics = reusable(topics)
         return Producer(
-            lambda: self._handle.producer(
+            lambda: self._native.producer(
                 topics=topics,
                 max_in_flight_messages=max_in_flight_messages,
                 max_in_flight_bytes=max_in_flight_bytes,
                 compress_above=compress_above,
             ),
-            self._shown,
+            self._description,
             checker,
             self._observers,
         )
@@ -146,19 +145,19 @@ class Client(Handle[_native.Client]):
     def simple_consumer(
         self, group: str, subscriptions: Subscriptions, *, max_body_size: Optional[int] = None
     ) -> SimpleConsumer:
-        """Makes a consumer. Opening it checks that the topics exist; with a lazy client, the first receive does.
+        """Creates a consumer. Opening it checks that the topics exist; with a lazy client, the first receive does.
 
         Args:
-            group: The consumer group; its members share the messages.
+            group: The consumer group. Its members share the messages.
             subscriptions: One topic or several, or a mapping with a filter for each topic:
-                `{"orders": Tags("new"), "bills": None}`. All members of a group must subscribe to the same.
-            max_body_size: The maximum size of a body after decompression, in bytes; a message with a larger one
-                is delivered as `corrupted`. Default: 64 MiB.
+                `{"orders": Tags("new"), "bills": None}`. They must be the same in all members of a group.
+            max_body_size: The maximum size of a body after decompression, in bytes. A message with a larger body is
+                delivered as `corrupted`. Default: 64 MiB.
         """
         subscriptions = reusable(subscriptions)
         return SimpleConsumer(
-            lambda: self._handle.simple_consumer(group, subscriptions, max_body_size=max_body_size),
-            self._shown,
+            lambda: self._native.simple_consumer(group, subscriptions, max_body_size=max_body_size),
+            self._description,
             group,
             self._observers,
         )
@@ -176,26 +175,26 @@ class Client(Handle[_native.Client]):
         max_rate: Optional[float] = None,
         max_body_size: Optional[int] = None,
     ) -> PushConsumer:
-        """Makes a consumer that calls `handler` for each message, from its opening to its close.
+        """Creates a consumer that calls `handler` for each message while it is open.
 
         Args:
-            group: The consumer group; its members share the messages.
+            group: The consumer group. Its members share the messages.
             subscriptions: As for `simple_consumer`.
-            handler: Handles one message. When it returns, the message is acknowledged, whatever it returns. When it
-                raises, the message is delivered again: `Retry` says when, `DeadLetter` sends it to the dead-letter
-                topic instead. An exception that is returned, such as `Retry(10)`, counts as raised; one of their
-                classes without `()` is taken for a mistake, which is logged, and the message is delivered again.
-            concurrency: How many messages are handled at the same time. Default: 20.
-            max_cached_messages: How many messages are held, waiting or being handled. Default: 4096.
-            max_cached_bytes: The size of their bodies above which nothing is received. Default: 64 MiB.
-            invisible_duration: The length of a lease, which is renewed while a message waits or is handled.
+            handler: Handles one message. If it returns, the message is acknowledged, whatever the return value. If it
+                raises, the message is delivered again: `Retry` says when. `DeadLetter` moves it to the dead-letter
+                topic instead. An exception that is returned, such as `Retry(10)`, counts as raised. An exception class
+                that is returned is treated as a mistake: it is logged, and the message is delivered again.
+            concurrency: The maximum number of messages that are handled at the same time. Default: 20.
+            max_cached_messages: The maximum number of messages that wait or are being handled. Default: 4096.
+            max_cached_bytes: The maximum size of their bodies. Above it, receiving pauses. Default: 64 MiB.
+            invisible_duration: The duration of a lease, which is renewed while a message waits or is handled.
                 Default: 60 s.
-            max_rate: How many messages a second are handled at most. Default: no limit.
+            max_rate: The maximum number of messages that are handled per second. Default: no limit.
             max_body_size: As for `simple_consumer`. Default: 64 MiB.
         """
         subscriptions = reusable(subscriptions)
         return PushConsumer(
-            lambda: self._handle.push_consumer(
+            lambda: self._native.push_consumer(
                 group,
                 subscriptions,
                 concurrency=concurrency,
@@ -205,70 +204,69 @@ class Client(Handle[_native.Client]):
                 max_rate=max_rate,
                 max_body_size=max_body_size,
             ),
-            self._shown,
+            self._description,
             group,
             handler,
             self._observers,
         )
 
 
-class Producer(Handle[_native.Producer]):
-    """Sends messages. Made by `Client.producer`."""
+class Producer(Openable[_native.Producer]):
+    """Sends messages. Created by `Client.producer`."""
 
     def __init__(
         self,
         opening: Callable[[], _native.Operation[_native.Producer]],
-        shown: str,
+        description: str,
         checker: Optional[Checker],
         observers: Observers,
     ) -> None:
-        super().__init__(opening, shown)
+        super().__init__(opening, description)
         self._observers = observers
-        self._checker = function(checker, "checker") if checker is not None else None
+        self._checker = require_callable(checker, "checker") if checker is not None else None
 
     def _opened(self) -> None:
         if self._checker is not None:
-            # It ends with the producer.
-            self._work = Work()
-            self._work.start(answer_checks(self._handle.orphan_checks(), self._checker))
+            # The task ends when the producer is closed.
+            self._work = TaskSet()
+            self._work.start(answer_checks(self._native.orphan_checks(), self._checker))
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
-            return done(await run(self._handle.send(message)))
+            return done(await run(self._native.send(message)))
 
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
-        """Sends many messages. Returns a receipt or an error for each, in their order."""
+        """Sends several messages. Returns a receipt or an error for each, in the order of the messages."""
         messages = self._observers.sending_all(messages)
-        results = await run(self._handle.send_all(messages))
+        results = await run(self._native.send_all(messages))
         self._observers.all_sent(messages, results)
         return results
 
     async def recall(self, receipt: Receipt) -> str:
-        """Takes back a delayed message before its time. Returns its message id.
+        """Recalls a delayed message before it is delivered. Returns the message id.
 
-        Raises `errors.InvalidArgument` for a receipt without a recall handle, and what the server says if it is too
-        late.
+        Raises `errors.InvalidArgument` for a receipt without a recall handle, and the server's error if it is too late.
         """
-        return await run(self._handle.recall(receipt))
+        return await run(self._native.recall(receipt))
 
     def begin(self) -> Transaction:
         """Begins a transaction: `async with producer.begin() as transaction:`. Nothing is sent yet."""
-        return Transaction(self._handle.begin(), self._observers)
+        return Transaction(self._native.begin(), self._observers)
 
 
 class Transaction:
-    """Messages that are delivered together with a local change, or not at all. Made by `Producer.begin`.
+    """Messages that are delivered together with a local change, or not at all. Created by `Producer.begin`.
 
-    As a context manager it is committed at the end of the block, and rolled back if the block raises. If it is dropped
+    As a context manager, it commits at the end of the block, and rolls back if the block raises. If it is dropped
     without a decision, or the process dies, the server keeps its messages hidden and asks the checkers of the topic's
-    producers, of any process; see `Client.producer`.
+    producers in any process; see `Client.producer`.
     """
 
     def __init__(self, native: _native.Transaction, observers: Observers) -> None:
         self._native, self._observers = native, observers
-        self._decided, self._forks = False, forks()
+        self._decided, self._forks = False, fork_count()
 
     async def send(self, message: Message) -> Receipt:
         """Sends a message that is delivered once the transaction is committed."""
@@ -277,12 +275,12 @@ class Transaction:
             return done(await run(self._native.send(message)))
 
     async def commit(self) -> None:
-        """Has the messages delivered. A second decision raises `errors.InvalidArgument`."""
+        """Commits: the messages are delivered. A second decision raises `errors.InvalidArgument`."""
         self._decided = True
         await run(self._native.commit())
 
     async def rollback(self) -> None:
-        """Has the messages dropped. A second decision raises `errors.InvalidArgument`."""
+        """Rolls back: the messages are dropped. A second decision raises `errors.InvalidArgument`."""
         self._decided = True
         await run(self._native.rollback())
 
@@ -290,6 +288,6 @@ class Transaction:
         return self
 
     async def __aexit__(self, kind: Optional[type[BaseException]], *_: object) -> None:
-        # If it belongs to the parent of a forked child, the parent decides.
-        if not self._decided and self._forks == forks():
+        # In a forked child, an inherited transaction is left to the parent.
+        if not self._decided and self._forks == fork_count():
             await (self.commit() if kind is None else self.rollback())

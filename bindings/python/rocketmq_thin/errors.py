@@ -1,4 +1,4 @@
-"""The errors: one class per kind, each of them a subclass of `Error`."""
+"""The errors: one class for each kind. All are subclasses of `Error`."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import ClassVar, Optional
 
 
 class Error(Exception):
-    """Why an operation failed. `str()` returns all of it on one line.
+    """The error of a failed operation. `str()` returns operation, reason, kind, code and endpoint on one line.
 
-    `except rocketmq_thin.Error` catches every kind, `except rocketmq_thin.errors.Throttled` only that one.
+    `except rocketmq_thin.Error` catches all kinds, and `except rocketmq_thin.errors.Throttled` only this kind.
 
     Attributes:
-        kind: The kind's name, the same in every language, and the name of the class.
-        message: The reason in words, from the server if it gave one.
-        code: The server's code, such as 40402; `None` if no server answered.
+        kind: The name of the kind, which is also the name of the class. It is the same in every language.
+        message: The reason: the server's text if it sent one.
+        code: The server's code, such as 40402, or `None` if no server responded.
         retryable: Whether the same call may succeed later.
-        maybe_delivered: Whether the server may have carried out the request in spite of the error.
+        maybe_delivered: Whether the server may have carried out the request although the call failed.
         operation: The operation that failed: `connect`, `send`, `receive`, `ack`, ...
         endpoint: The address of the server, as `host:port`.
-        request_id: The id of the request, for a search in the server's logs.
+        request_id: The id of the request, which is also in the server's logs.
     """
 
     kind: ClassVar[str] = "Error"
@@ -44,7 +44,7 @@ class Unauthenticated(Error):
 
 
 class PermissionDenied(Error):
-    """The server forbids this operation, for example on a topic without a writable queue."""
+    """The server forbids this operation, for example a send to a topic without a writable queue."""
 
 
 class TopicNotFound(Error):
@@ -60,7 +60,7 @@ class NotFound(Error):
 
 
 class TypeMismatch(Error):
-    """The topic does not take messages of this type."""
+    """The topic does not accept messages of this type."""
 
 
 class InvalidReceipt(Error):
@@ -72,7 +72,7 @@ class TooLarge(Error):
 
 
 class Throttled(Error):
-    """The server asks to slow down, or a quota is used up."""
+    """Too many requests, or a quota is exhausted."""
 
 
 class Unavailable(Error):
@@ -80,7 +80,7 @@ class Unavailable(Error):
 
 
 class Unsupported(Error):
-    """The server does not offer this operation."""
+    """The server does not support this operation."""
 
 
 class Timeout(Error, TimeoutError):

@@ -1,4 +1,4 @@
-"""The values that are passed to the client and returned by it."""
+"""Arguments and return values of the client."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from enum import Enum
 from typing import Iterable, Literal, Mapping, NamedTuple, Optional, TypeVar, Union
 
 Seconds = Union[float, timedelta]
-"""A length of time: a number of seconds, or a `timedelta`."""
+"""A duration: a number of seconds, or a `timedelta`."""
 
 Startup = Literal["eager", "wait", "lazy"]
-"""How a client starts, see `Client`."""
+"""The startup modes of a client, see `Client`."""
 
 Names = Union[str, Iterable[str]]
 """One name, or several."""
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 def _documented(named_tuple: type[_T]) -> type[_T]:
-    """Gives the fields of a named tuple what its docstring says of them. `help` shows it for each."""
+    """Sets the docstring of each field of a named tuple from the docstring of the class, so that `help` shows it."""
     # There is no docstring under `python -OO`.
     for _, name, text in re.findall(r"^( +)(\w+): (.+(?:\n\1    .+)*)", named_tuple.__doc__ or "", re.MULTILINE):
         vars(named_tuple)[name].__doc__ = " ".join(text.split())
@@ -33,18 +33,18 @@ class Message:
     """A message to send.
 
     Attributes:
-        topic: The topic it is sent to.
-        body: Its content, as `bytes` or `bytearray`. Servers refuse an empty body and, by default, one above
-            4 MiB.
-        tag: One word that consumers can filter by. Default: none.
-        keys: One word or several that the message can be found by. Default: none.
-        properties: Further names and values for the application. Default: none.
+        topic: The topic that the message is sent to.
+        body: The content, as `bytes` or `bytearray`. Servers refuse an empty body and, by default, a body above 4 MiB.
+        tag: A word that consumers can filter by. Default: none.
+        keys: One word or several by which the message can be looked up. Default: none.
+        properties: The application's own properties. Default: none.
         message_group: For a FIFO topic: messages of one group are delivered in the order in which they were sent.
             Default: none.
-        deliver_at: For a delay topic: when it is delivered, as a `datetime` with a time zone. Default: at once.
-        delay: The same as a time from the moment it is sent. Default: none.
-        priority: For a priority topic: a higher one is delivered first. Default: none.
-        lite_topic: For a lite topic: its name within `topic`. Default: none.
+        deliver_at: For a delay topic: when the message is delivered, as a `datetime` with a time zone.
+            Default: at once.
+        delay: For a delay topic: how long after the send the message is delivered. Default: none.
+        priority: For a priority topic: messages with a higher priority are delivered first. Default: none.
+        lite_topic: For a lite topic: the name of the lite topic within `topic`. Default: none.
 
     A message has one type: at most one of `message_group`, `deliver_at`, `delay`, `priority` and `lite_topic` is set.
     """
@@ -69,8 +69,8 @@ class Credentials:
         access_key: The name of the key.
         secret_key: The secret that signs each request. It is never sent.
         session_token: The token of temporary credentials. Default: none.
-        expires_at: When they expire, as a `datetime` with a time zone; before that a client asks its provider for new
-            ones. Default: never.
+        expires_at: When the credentials expire, as a `datetime` with a time zone. The client calls its provider for new
+            credentials before that. Default: never.
     """
 
     access_key: str
@@ -81,15 +81,15 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Tls:
-    """Encrypted connections.
+    """Options of encrypted connections. Certificates and keys are in PEM format.
 
     Attributes:
-        ca: The certificate authorities to trust, in PEM form. Default: those that the system trusts.
-        certificate: The certificate by which the client authenticates itself, in PEM form. Default: none.
-        key: Its private key, in PEM form, not encrypted. Default: none.
+        ca: The certificate authorities to trust. Default: those that the system trusts.
+        certificate: The client's certificate, which authenticates it. Default: none.
+        key: The unencrypted private key of `certificate`. Default: none.
         server_name: The name that the server's certificate must have. Default: the host of the endpoint.
-        dangerously_skip_verification: Whether any certificate is accepted, which protects against nobody who can change
-            what is sent. Default: False.
+        dangerously_skip_verification: Whether any certificate is accepted. This gives no protection against a man in
+            the middle. Default: False.
     """
 
     ca: Optional[bytes] = None
@@ -126,17 +126,17 @@ class Sql:
 
 @dataclass(frozen=True)
 class Lite:
-    """In place of subscriptions: lite topics of a topic, see `subscribe_lite` of consumers. `Lite("chats")`.
+    """Passed instead of subscriptions to consume lite topics: `Lite("chats")`. See `subscribe_lite` of consumers.
 
     Attributes:
-        lite_topics_of: The topic whose lite topics are meant.
+        lite_topics_of: The parent topic of the lite topics.
     """
 
     lite_topics_of: str
 
 
 Subscriptions = Union[Mapping[str, Union[Tags, Sql, None]], Names, Lite]
-"""One topic or several, a mapping of topics to filters (`None` stands for all messages), or lite topics of one topic."""
+"""One topic or several, a mapping of topics to filters (`None` means all messages), or the lite topics of one topic."""
 
 
 @_documented
@@ -144,11 +144,11 @@ class Receipt(NamedTuple):
     """The server's confirmation that a message is stored.
 
     Attributes:
-        message_id: The message's id. Its deliveries have the same.
-        topic: The topic it was stored in.
-        queue_offset: Its position in its queue, or -1 if the server did not return it.
-        transaction_id: The server's transaction id. Servers return one for plain messages, too.
-        recall_handle: What takes back a delayed message, see `Producer.recall`; `None` for other messages.
+        message_id: The message id. Its deliveries have the same id.
+        topic: The topic that the message was stored in.
+        queue_offset: The offset in the queue, or -1 if the server did not return it.
+        transaction_id: The server's transaction id. Servers set it for normal messages, too.
+        recall_handle: The handle for recalling a delayed message, see `Producer.recall`. `None` for other messages.
     """
 
     message_id: str
@@ -160,15 +160,14 @@ class Receipt(NamedTuple):
 
 @_documented
 class CloseReport(NamedTuple):
-    """What a close did.
+    """The result of a close.
 
     Attributes:
-        flushed: The number of sends and acks that were running and got their response.
-        abandoned: The number of sends and acks that had no response at the deadline. They failed with `Closed`. For
-            a push consumer also messages whose handlers were still running; they are delivered again.
-        handled: Of push consumers: the number of messages that were being handled, and were settled in time.
-        given_back: Of push consumers: the number of messages that no handler had begun, and that were given back to
-            the server.
+        flushed: The number of outstanding sends and acks that were completed.
+        abandoned: The number of sends and acks without a response at the deadline, which failed with `Closed`, and of
+            messages whose handlers were still running, which are delivered again.
+        handled: For push consumers: the number of messages that were being handled, and were settled in time.
+        given_back: For push consumers: the number of messages that were given back to the server unhandled.
         elapsed: How long the close took.
     """
 
@@ -183,21 +182,21 @@ class Decision(Enum):
     """What happens to the messages of a transaction."""
 
     COMMIT = "commit"
-    """They are delivered."""
+    """The messages are delivered."""
     ROLLBACK = "rollback"
-    """They are dropped."""
+    """The messages are dropped."""
     UNKNOWN = "unknown"
-    """It is not known yet. The server asks again later."""
+    """The decision is not known yet. The server asks again later."""
 
 
 @dataclass(frozen=True)
 class OrphanCheck:
-    """A server's question about a message whose transaction was neither committed nor rolled back in time.
+    """A request of the server for the decision about a message whose transaction was not decided in time.
 
     Attributes:
         message: The message, with its topic, body, tag, keys and properties.
-        message_id: Its id, as its receipt had it.
-        transaction_id: The server's id of the transaction, as the receipt had it.
+        message_id: The message id, which is also in the receipt.
+        transaction_id: The server's transaction id, which is also in the receipt.
     """
 
     message: Message
@@ -206,11 +205,11 @@ class OrphanCheck:
 
 
 class Retry(Exception):
-    """Raised or returned by a handler of a push consumer: the message failed and is delivered again. Any other exception
-    means the same, and is logged.
+    """Raised or returned by a handler of a push consumer: the message failed and is delivered again. Other exceptions
+    mean the same, and are logged.
 
     Attributes:
-        after: When it is delivered again. Default: when the retry policy of the group says.
+        after: How long after the failure it is delivered again. Default: according to the group's retry policy.
     """
 
     def __init__(self, after: Optional[Seconds] = None) -> None:
@@ -219,20 +218,20 @@ class Retry(Exception):
 
 
 class DeadLetter(Exception):
-    """Raised or returned by a handler of a push consumer: the message moves to the dead-letter topic of the group,
-    `%DLQ%` and the name of the group, and is not delivered again."""
+    """Raised or returned by a handler of a push consumer: the message moves to the dead-letter topic, whose
+    name is `%DLQ%` and the group's name, and is not delivered again."""
 
 
 @_documented
 class Health(NamedTuple):
-    """Whether a client can reach its servers, as its latest calls and heartbeats have shown.
+    """Whether a client can reach its servers, according to its latest calls and heartbeats.
 
     Attributes:
-        status: `connecting`, `connected`, `degraded` (some server does not answer, or refuses the client), `lost`
-            or `closed`.
-        error: What is wrong, if the status is `degraded` or `lost`.
+        status: `connecting`, `connected`, `degraded` (at least one server does not answer or refuses the client),
+            `lost` or `closed`.
+        error: The failure, if the status is `degraded` or `lost`.
         connections: The number of open connections.
-        endpoints: For each address in use: `host:port`, its status, and what is wrong with it.
+        endpoints: For each address in use: `host:port`, the status, and the failure unless it is connected.
     """
 
     status: str
@@ -243,11 +242,12 @@ class Health(NamedTuple):
 
 @_documented
 class Histogram(NamedTuple):
-    """How values are distributed.
+    """A distribution of values.
 
     Attributes:
-        bounds: The upper bounds of the buckets but the last, which has none.
-        counts: How many values each bucket holds: one more than there are bounds.
+        bounds: The upper bounds of the buckets. The last bucket has no bound.
+        counts: The number of values in each bucket. There is one entry more than in `bounds`: the last is for values
+            above all bounds.
         sum: The sum of all values.
     """
 
@@ -258,12 +258,12 @@ class Histogram(NamedTuple):
 
 @_documented
 class Metric(NamedTuple):
-    """What a client has counted, with a point for each set of labels.
+    """A metric of a client, with a point for each set of labels.
 
     Attributes:
-        name: Such as `rocketmq_send_cost_time`.
-        description: What it measures.
-        unit: `ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`.
+        name: The name, such as `rocketmq_send_cost_time`.
+        description: The description.
+        unit: The unit: `ms`, `By` for bytes, or what is counted in braces, such as `{message}`.
         points: The labels and the value of each point.
     """
 

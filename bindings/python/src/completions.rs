@@ -1,3 +1,5 @@
+//! The queue of one asyncio event loop: a file descriptor wakes the loop, which drains outcomes in batches.
+
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -5,19 +7,19 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rocketmq_thin_bridge::Queue;
 
-use crate::error::raised;
+use crate::error::py_error;
 use crate::exit::is_daemon_at_exit;
 use crate::operation::Operation;
-use crate::outcome::value;
+use crate::outcome::to_python;
 use crate::wake_fd::WakeFd;
 
-/// The operations of one event loop: submitted by id, resolved in batches. The loop watches
-/// [`fileno`](Self::fileno) and calls [`drain`](Self::drain) when it is readable.
+/// The operations of one event loop. The loop watches [`fileno`](Self::fileno), and calls
+/// [`drain`](Self::drain) when it is readable. `None` once it is closed.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
-pub(crate) struct Completions(Mutex<Option<Open>>);
+pub(crate) struct Completions(Mutex<Option<OpenQueue>>);
 
 #[derive(Clone)]
-struct Open {
+struct OpenQueue {
     queue: Arc<Queue>,
     wake_fd: Arc<WakeFd>,
 }
@@ -26,13 +28,13 @@ struct Open {
 type Completion<'py> = (u64, bool, Bound<'py, PyAny>);
 
 impl Completions {
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+    fn lock(&self) -> MutexGuard<'_, Option<OpenQueue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn open(open: &Option<Open>) -> PyResult<&Open> {
-    open.as_ref().ok_or_else(|| PyRuntimeError::new_err("the event loop of this operation is closed"))
+fn require_open(queue: &Option<OpenQueue>) -> PyResult<&OpenQueue> {
+    queue.as_ref().ok_or_else(|| PyRuntimeError::new_err("the event loop of this operation is closed"))
 }
 
 #[pymethods]
@@ -41,33 +43,33 @@ impl Completions {
     fn new(py: Python<'_>) -> PyResult<Self> {
         let wake_fd = Arc::new(WakeFd::new()?);
         let wake = Arc::clone(&wake_fd);
-        let queue = Queue::new(move || wake.set()).map_err(|error| raised(py, &error))?;
-        Ok(Self(Mutex::new(Some(Open { queue, wake_fd }))))
+        let queue = Queue::new(move || wake.set()).map_err(|error| py_error(py, &error))?;
+        Ok(Self(Mutex::new(Some(OpenQueue { queue, wake_fd }))))
     }
 
     fn fileno(&self) -> PyResult<RawFd> {
-        Ok(open(&self.lock())?.wake_fd.as_raw_fd())
+        Ok(require_open(&self.lock())?.wake_fd.as_raw_fd())
     }
 
     /// Starts an operation and returns its id.
     fn submit(&self, py: Python<'_>, operation: &Operation) -> PyResult<u64> {
         let guard = self.lock();
-        let Open { queue, .. } = open(&guard)?;
-        queue.submit(operation.take()?).map_err(|error| raised(py, &error))
+        let OpenQueue { queue, .. } = require_open(&guard)?;
+        queue.submit(operation.take()?).map_err(|error| py_error(py, &error))
     }
 
-    /// Cancels an operation that `drain` has not returned.
+    /// Cancels an operation whose completion `drain` has not returned.
     fn cancel(&self, id: u64) {
         let open = self.lock().clone();
-        if let Some(Open { queue, .. }) = open {
+        if let Some(OpenQueue { queue, .. }) = open {
             queue.cancel(id);
         }
     }
 
-    /// Up to `max` completions. If there are more, the descriptor stays readable.
+    /// Takes up to `max` completions. If completions are left, the descriptor stays readable.
     fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Completion<'py>>> {
-        let Open { queue, wake_fd } = open(&self.lock())?.clone();
-        // A forked child shares the descriptor with its parent, and must not take the parent's wake-up.
+        let OpenQueue { queue, wake_fd } = require_open(&self.lock())?.clone();
+        // A forked child shares the descriptor with its parent, and must not clear the parent's wake-up.
         if queue.is_forked() {
             return Ok(Vec::new());
         }
@@ -75,7 +77,7 @@ impl Completions {
         if is_daemon_at_exit() {
             return Ok(Vec::new());
         }
-        let completion = |(id, outcome)| match value(py, outcome) {
+        let completion = |(id, outcome)| match to_python(py, outcome) {
             Ok(value) => (id, false, value),
             Err(error) => (id, true, error.into_value(py).into_bound(py).into_any()),
         };

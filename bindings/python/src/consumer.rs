@@ -1,14 +1,13 @@
-//! Consumers and their streams. Their methods only make an [`Operation`], or answer at once.
+//! Simple consumers and their streams. Methods create an [`Operation`], or return a value at once.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rocketmq_thin_bridge as bridge;
 
-use crate::error::raised;
-use crate::handle::close_deadline;
+use crate::error::py_error;
 use crate::input::{Deliveries, Seconds, argument};
 use crate::operation::Operation;
-use crate::options::Keywords;
+use crate::options::{Keywords, close_deadline};
 use crate::output::Delivery;
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -24,7 +23,8 @@ impl SimpleConsumer {
         Ok(Operation::new(self.0.receive(options)))
     }
 
-    /// Returns deliveries whose receive was cancelled to the consumer, at once: the next receive gets them.
+    /// Returns deliveries to the consumer, because their receive was cancelled. The next receive gets them.
+    /// Never blocks.
     fn put_back(&self, deliveries: &Any<'_>) -> PyResult<()> {
         let Deliveries(deliveries) = argument("deliveries", deliveries)?;
         self.0.put_back(deliveries);
@@ -61,7 +61,7 @@ impl SimpleConsumer {
     fn keep_lease(&self, py: Python<'_>, delivery: &Any<'_>, max: &Any<'_>) -> PyResult<()> {
         let Delivery(delivery) = argument("delivery", delivery)?;
         let Seconds(max) = argument("max", max)?;
-        self.0.keep_lease(&delivery, max).map_err(|error| raised(py, &error))
+        self.0.keep_lease(&delivery, max).map_err(|error| py_error(py, &error))
     }
 
     fn subscribe(&self, topic: &Any<'_>, filter: &Any<'_>) -> PyResult<Operation> {
@@ -77,7 +77,7 @@ impl SimpleConsumer {
     #[pyo3(signature = (**options))]
     fn messages(&self, py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Messages> {
         let options = Keywords(options).stream()?;
-        self.0.messages(options).map(Messages).map_err(|error| raised(py, &error))
+        self.0.messages(options).map(Messages).map_err(|error| py_error(py, &error))
     }
 
     fn subscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
@@ -89,11 +89,11 @@ impl SimpleConsumer {
     }
 
     fn lite_topics(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.0.lite_topics().map_err(|error| raised(py, &error))
+        self.0.lite_topics().map_err(|error| py_error(py, &error))
     }
 
     fn lite_revocations(&self, py: Python<'_>) -> PyResult<LiteRevocations> {
-        self.0.lite_revocations().map(LiteRevocations).map_err(|error| raised(py, &error))
+        self.0.lite_revocations().map(LiteRevocations).map_err(|error| py_error(py, &error))
     }
 
     fn close(&self, deadline: &Any<'_>) -> PyResult<Operation> {
@@ -112,7 +112,8 @@ impl Messages {
         Operation::new(self.0.next_batch(max))
     }
 
-    /// Returns deliveries whose call was cancelled to the stream, at once: they come next.
+    /// Returns deliveries to the stream, because the call that took them was cancelled. The stream hands them
+    /// out next. Never blocks.
     fn put_back(&self, deliveries: &Any<'_>) -> PyResult<()> {
         let Deliveries(deliveries) = argument("deliveries", deliveries)?;
         self.0.put_back(deliveries);
@@ -124,7 +125,7 @@ impl Messages {
     }
 }
 
-/// The lite topics whose subscriptions the server ends.
+/// A stream of the lite topics whose subscriptions the server ends.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
 pub(crate) struct LiteRevocations(pub(crate) bridge::LiteRevocations);
 

@@ -1,9 +1,12 @@
+//! The exceptions for errors of the core.
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 use rocketmq_thin_bridge::Error;
 
-/// The exception for an error of the core. Its class in `rocketmq_thin.errors` has the name of the kind.
+/// Creates the exception for an error of the core. Its class in `rocketmq_thin.errors` has the name of the
+/// kind.
 pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let errors =
@@ -20,8 +23,8 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     Ok(exception)
 }
 
-/// The exception for an error of the core, to be raised.
-pub(crate) fn raised(py: Python<'_>, error: &Error) -> PyErr {
+/// Creates the exception for an error of the core, for raising it.
+pub(crate) fn py_error(py: Python<'_>, error: &Error) -> PyErr {
     match exception(py, error) {
         Ok(exception) => PyErr::from_value(exception),
         Err(failure) => failure,

@@ -1,5 +1,5 @@
-//! What Python code passes in. Each conversion knows the name of the argument or attribute it converts, and
-//! its error says what that takes.
+//! Conversion of Python values. The error of a failed conversion names the argument or attribute and what it
+//! must be.
 
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
@@ -14,12 +14,12 @@ use rocketmq_thin_bridge as bridge;
 
 use crate::output::Delivery;
 
-/// A type that Python values are converted to.
+/// A Rust type that Python values are converted to.
 pub(crate) trait Input: Sized {
-    /// What it takes, for errors.
-    const TAKES: &'static str;
+    /// The expected value, for error messages.
+    const EXPECTED: &'static str;
 
-    /// Converts `value`, which errors call `name`.
+    /// Converts `value`. `name` names it in errors.
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self>;
 }
 
@@ -28,23 +28,23 @@ pub(crate) fn argument<T: Input>(name: &str, value: &Bound<'_, PyAny>) -> PyResu
     T::convert(&name, value)
 }
 
-/// An error for a value of the wrong type.
+/// Creates the error for a value of the wrong type.
 fn wrong_type<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr {
     match value.get_type().name() {
-        Ok(given) => PyTypeError::new_err(format!("{name} must be {}, got {given}", T::TAKES)),
+        Ok(given) => PyTypeError::new_err(format!("{name} must be {}, got {given}", T::EXPECTED)),
         Err(error) => error,
     }
 }
 
-/// An error for a value that is out of range.
+/// Creates the error for a value that is out of range.
 fn out_of_range<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyErr {
-    PyValueError::new_err(format!("{name} must be {}, got {value}", T::TAKES))
+    PyValueError::new_err(format!("{name} must be {}, got {value}", T::EXPECTED))
 }
 
 /// Converts each element of an iterable.
 fn elements<T: Input, C: Input>(name: &dyn Display, iterable: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
-    let element = |(at, element)| T::convert(&format_args!("{name}[{at}]"), &element);
-    // Lists and tuples are read without an iterator object.
+    let element = |(index, element)| T::convert(&format_args!("{name}[{index}]"), &element);
+    // Lists and tuples are read directly, which saves an iterator object.
     if let Ok(list) = iterable.cast::<PyList>() {
         return list.iter().enumerate().map(element).collect();
     }
@@ -52,17 +52,17 @@ fn elements<T: Input, C: Input>(name: &dyn Display, iterable: &Bound<'_, PyAny>)
         return tuple.iter().enumerate().map(element).collect();
     }
     let elements = iterable.try_iter().map_err(|_| wrong_type::<C>(name, iterable))?;
-    elements.enumerate().map(|(at, value)| element((at, value?))).collect()
+    elements.enumerate().map(|(index, value)| element((index, value?))).collect()
 }
 
-/// The items of a mapping, whose keys are strings.
+/// Converts each item of a mapping whose keys are strings.
 fn items<'py, T, C: Input>(
     name: &dyn Display,
     mapping: &Bound<'py, PyAny>,
     convert: impl Fn(String, Bound<'py, PyAny>) -> PyResult<T>,
 ) -> PyResult<Vec<T>> {
     let item = |(key, value)| convert(String::convert(&format_args!("a key of {name}"), &key)?, value);
-    // A dict is read without a list of its items.
+    // A dict is read directly, which saves a list of its items.
     if let Ok(dict) = mapping.cast::<PyDict>() {
         return dict.iter().map(item).collect();
     }
@@ -71,11 +71,11 @@ fn items<'py, T, C: Input>(
 }
 
 impl Input for String {
-    const TAKES: &'static str = "a str";
+    const EXPECTED: &'static str = "a str";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         match value.cast::<PyString>() {
-            // It may hold surrogates, which are not UTF-8: Python's own error says where.
+            // The string may contain surrogates, which are not valid UTF-8. Python's own error says where.
             Ok(text) => Ok(text.to_cow()?.into_owned()),
             Err(_) => Err(wrong_type::<Self>(name, value)),
         }
@@ -83,7 +83,7 @@ impl Input for String {
 }
 
 impl<T: Input> Input for Option<T> {
-    const TAKES: &'static str = T::TAKES;
+    const EXPECTED: &'static str = T::EXPECTED;
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if value.is_none() { Ok(None) } else { T::convert(name, value).map(Some) }
@@ -91,7 +91,7 @@ impl<T: Input> Input for Option<T> {
 }
 
 impl Input for u32 {
-    const TAKES: &'static str = "an int from 0 to 4294967295";
+    const EXPECTED: &'static str = "an int from 0 to 4294967295";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         value.extract().map_err(|error| int_error::<Self>(name, value, &error))
@@ -99,7 +99,7 @@ impl Input for u32 {
 }
 
 impl Input for i32 {
-    const TAKES: &'static str = "an int from -2147483648 to 2147483647";
+    const EXPECTED: &'static str = "an int from -2147483648 to 2147483647";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         value.extract().map_err(|error| int_error::<Self>(name, value, &error))
@@ -107,18 +107,18 @@ impl Input for i32 {
 }
 
 impl Input for f64 {
-    const TAKES: &'static str = "a number";
+    const EXPECTED: &'static str = "a number";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         value.extract().map_err(|_| wrong_type::<Self>(name, value))
     }
 }
 
-/// A point in time. One without a time zone is refused: its time zone could only be guessed.
+/// A point in time. A `datetime` without a time zone is refused, because its time zone could only be guessed.
 pub(crate) struct Time(pub(crate) SystemTime);
 
 impl Input for Time {
-    const TAKES: &'static str = "a datetime with a time zone, from 1970 on";
+    const EXPECTED: &'static str = "a datetime with a time zone, from 1970 on";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         match value.extract() {
@@ -127,9 +127,9 @@ impl Input for Time {
                 Err(out_of_range::<Self>(name, value))
             }
             Err(_) if value.getattr("tzinfo").is_ok_and(|zone| zone.is_none()) => {
-                let takes = Self::TAKES;
+                let expected = Self::EXPECTED;
                 Err(PyTypeError::new_err(format!(
-                    "{name} must be {takes}, got {value}, which has no time zone"
+                    "{name} must be {expected}, got {value}, which has no time zone"
                 )))
             }
             Err(_) => Err(wrong_type::<Self>(name, value)),
@@ -138,7 +138,7 @@ impl Input for Time {
 }
 
 impl Input for usize {
-    const TAKES: &'static str = "an int, not negative";
+    const EXPECTED: &'static str = "an int, not negative";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         value.extract().map_err(|error| int_error::<Self>(name, value, &error))
@@ -153,11 +153,11 @@ fn int_error<T: Input>(name: &dyn Display, value: &Bound<'_, PyAny>, error: &PyE
     }
 }
 
-/// A length of time: a number of seconds or a `timedelta`.
+/// A duration: a number of seconds or a `timedelta`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl Input for Seconds {
-    const TAKES: &'static str = "a number of seconds or a timedelta, from 0 to 1.8e19 seconds";
+    const EXPECTED: &'static str = "a number of seconds or a timedelta, from 0 to 1.8e19 seconds";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let duration = match value.extract::<f64>() {
@@ -178,7 +178,7 @@ impl Input for Seconds {
 pub(crate) struct Names(pub(crate) Vec<String>);
 
 impl Input for Names {
-    const TAKES: &'static str = "a str or an iterable of str";
+    const EXPECTED: &'static str = "a str or an iterable of str";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if value.is_instance_of::<PyString>() {
@@ -191,7 +191,7 @@ impl Input for Names {
 struct Properties(Vec<(String, String)>);
 
 impl Input for Properties {
-    const TAKES: &'static str = "a mapping of str to str";
+    const EXPECTED: &'static str = "a mapping of str to str";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let property = |key: String, value: Bound<'_, PyAny>| {
@@ -202,11 +202,11 @@ impl Input for Properties {
     }
 }
 
-/// The body is not copied: it keeps the `bytes` alive. A `bytearray` is copied, as it can change.
+/// A message body. `bytes` are not copied, but kept alive. A `bytearray` is copied, because it can change.
 struct Body(Bytes);
 
 impl Input for Body {
-    const TAKES: &'static str = "bytes or bytearray";
+    const EXPECTED: &'static str = "bytes or bytearray";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let body: PyBackedBytes = value.extract().map_err(|_| wrong_type::<Self>(name, value))?;
@@ -218,7 +218,7 @@ impl Input for Body {
 pub(crate) struct Message(pub(crate) bridge::Message);
 
 impl Input for Message {
-    const TAKES: &'static str = "a rocketmq_thin.Message";
+    const EXPECTED: &'static str = "a rocketmq_thin.Message";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = value.py();
@@ -251,7 +251,7 @@ impl Input for Message {
 pub(crate) struct Messages(pub(crate) Vec<bridge::Message>);
 
 impl Input for Messages {
-    const TAKES: &'static str = "an iterable of rocketmq_thin.Message";
+    const EXPECTED: &'static str = "an iterable of rocketmq_thin.Message";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let messages = elements::<Message, Self>(name, value)?;
@@ -259,14 +259,14 @@ impl Input for Messages {
     }
 }
 
-/// What a receipt says about a delayed message.
+/// The attributes of a receipt that a recall needs.
 pub(crate) struct Receipt {
     pub(crate) topic: String,
     pub(crate) recall_handle: Option<String>,
 }
 
 impl Input for Receipt {
-    const TAKES: &'static str = "a rocketmq_thin.Receipt";
+    const EXPECTED: &'static str = "a rocketmq_thin.Receipt";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let (Ok(topic), Ok(handle)) = (value.getattr("topic"), value.getattr("recall_handle")) else {
@@ -280,7 +280,7 @@ impl Input for Receipt {
 }
 
 impl Input for Delivery {
-    const TAKES: &'static str = "a rocketmq_thin.Delivery";
+    const EXPECTED: &'static str = "a rocketmq_thin.Delivery";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let delivery = value.cast::<Self>().map_err(|_| wrong_type::<Self>(name, value))?;
@@ -292,7 +292,7 @@ impl Input for Delivery {
 pub(crate) struct Deliveries(pub(crate) Vec<bridge::Delivery>);
 
 impl Input for Deliveries {
-    const TAKES: &'static str = "an iterable of rocketmq_thin.Delivery";
+    const EXPECTED: &'static str = "an iterable of rocketmq_thin.Delivery";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let deliveries = elements::<Delivery, Self>(name, value)?;
@@ -301,7 +301,7 @@ impl Input for Deliveries {
 }
 
 impl Input for bridge::Credentials {
-    const TAKES: &'static str = "a rocketmq_thin.Credentials";
+    const EXPECTED: &'static str = "a rocketmq_thin.Credentials";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let Ok(access_key) = value.getattr("access_key") else {
@@ -318,7 +318,7 @@ impl Input for bridge::Credentials {
 }
 
 impl Input for bridge::Tls {
-    const TAKES: &'static str = "a rocketmq_thin.Tls";
+    const EXPECTED: &'static str = "a rocketmq_thin.Tls";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         let Ok(ca) = value.getattr("ca") else {
@@ -348,7 +348,7 @@ impl Input for bridge::Tls {
 }
 
 impl Input for bool {
-    const TAKES: &'static str = "a bool";
+    const EXPECTED: &'static str = "a bool";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         value.extract().map_err(|_| wrong_type::<Self>(name, value))
@@ -356,7 +356,7 @@ impl Input for bool {
 }
 
 impl Input for bridge::Startup {
-    const TAKES: &'static str = "'eager', 'wait' or 'lazy'";
+    const EXPECTED: &'static str = "'eager', 'wait' or 'lazy'";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         match String::convert(name, value)?.as_str() {
@@ -369,7 +369,7 @@ impl Input for bridge::Startup {
 }
 
 impl Input for bridge::Filter {
-    const TAKES: &'static str = "rocketmq_thin.Tags, rocketmq_thin.Sql or None";
+    const EXPECTED: &'static str = "rocketmq_thin.Tags, rocketmq_thin.Sql or None";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
         if value.is_none() {
@@ -385,14 +385,14 @@ impl Input for bridge::Filter {
 }
 
 impl Input for bridge::Decision {
-    const TAKES: &'static str = "a rocketmq_thin.Decision";
+    const EXPECTED: &'static str = "a rocketmq_thin.Decision";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let word: String = match value.getattr("value") {
-            Ok(word) => argument("Decision.value", &word)?,
+        let name_of_decision: String = match value.getattr("value") {
+            Ok(decision) => argument("Decision.value", &decision)?,
             Err(_) => return Err(wrong_type::<Self>(name, value)),
         };
-        match word.as_str() {
+        match name_of_decision.as_str() {
             "commit" => Ok(Self::Commit),
             "rollback" => Ok(Self::Rollback),
             "unknown" => Ok(Self::Unknown),
@@ -401,14 +401,14 @@ impl Input for bridge::Decision {
     }
 }
 
-/// What a consumer receives from: topics alone, a mapping of topics to filters, or the lite topics of one.
+/// The subscriptions of a consumer: topics, a mapping of topics to filters, or the lite topics of one topic.
 pub(crate) enum Subscriptions {
     Topics(Vec<bridge::Subscription>),
     Lite(String),
 }
 
 impl Input for Subscriptions {
-    const TAKES: &'static str =
+    const EXPECTED: &'static str =
         "a str, an iterable of str, a mapping of str to Tags, Sql or None, or a rocketmq_thin.Lite";
 
     fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {

@@ -1,10 +1,12 @@
+//! Operations that have not been started yet.
+
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rocketmq_thin_bridge as bridge;
 
-/// A call with its arguments, to be started once.
+/// A call of the client with its arguments. It can be started once.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
 pub(crate) struct Operation(Mutex<Option<bridge::Operation>>);
 
@@ -15,6 +17,6 @@ impl Operation {
 
     pub(crate) fn take(&self) -> PyResult<bridge::Operation> {
         let operation = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        operation.ok_or_else(|| PyRuntimeError::new_err("this operation was already started"))
+        operation.ok_or_else(|| PyRuntimeError::new_err("this operation has already been started"))
     }
 }

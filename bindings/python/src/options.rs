@@ -1,4 +1,5 @@
-//! Options, given as keyword arguments. One that is missing or `None` keeps the core's default.
+//! Options, which Python passes as keyword arguments. Options that are missing or `None` have the core's
+//! defaults.
 
 use std::time::Duration;
 
@@ -8,18 +9,25 @@ use rocketmq_thin_bridge as bridge;
 
 use crate::input::{Input, Names, Seconds, Subscriptions, argument};
 
-/// Keyword arguments.
+/// Converts the `deadline` argument of a close.
+pub(crate) fn close_deadline(deadline: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let deadline: Option<Seconds> = argument("deadline", deadline)?;
+    Ok(deadline.map_or(bridge::CLOSE_DEADLINE, |Seconds(deadline)| deadline))
+}
+
+/// The keyword arguments of a call.
 pub(crate) struct Keywords<'a, 'py>(pub(crate) Option<&'a Bound<'py, PyDict>>);
 
 impl Keywords<'_, '_> {
+    /// Returns the argument `name`, or `None` if it is missing or `None`.
     fn get<T: Input>(&self, name: &str) -> PyResult<Option<T>> {
-        match self.0.map(|given| given.get_item(name)).transpose()?.flatten() {
+        match self.0.map(|arguments| arguments.get_item(name)).transpose()?.flatten() {
             Some(value) => argument(name, &value),
             None => Ok(None),
         }
     }
 
-    /// Sets `option` if the argument `name` was given.
+    /// Sets `option` to the argument `name`, unless it is missing or `None`.
     fn set<T: Input>(&self, name: &str, option: &mut T) -> PyResult<()> {
         if let Some(value) = self.get(name)? {
             *option = value;

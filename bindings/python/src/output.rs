@@ -1,4 +1,4 @@
-//! Values of the core as Python objects.
+//! Python objects for the values of the core.
 
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ pub(crate) struct Delivery(pub(crate) bridge::Delivery);
 
 #[pymethods]
 impl Delivery {
-    /// The message's id, as its receipt has it.
+    /// The message id, which is also in the sender's receipt.
     #[getter]
     fn message_id(&self) -> &str {
         &self.0.message_id
@@ -28,7 +28,7 @@ impl Delivery {
         &self.0.topic
     }
 
-    /// The content, decompressed. If `corrupted`, the bytes as they were received.
+    /// The decompressed content. If `corrupted`, the bytes as they were received.
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.body)
@@ -56,19 +56,20 @@ impl Delivery {
         Ok(properties)
     }
 
-    /// The group within which messages are delivered in order, or `None`.
+    /// The message group of a FIFO message, within which messages are delivered in order, or `None`.
     #[getter]
     fn message_group(&self) -> Option<&str> {
         self.0.message_group.as_deref()
     }
 
-    /// When the message was to be delivered, in UTC, if it was delayed; else `None`.
+    /// When a delayed message was due, in UTC. `None` for other messages.
     #[getter]
     fn deliver_at(&self) -> Option<SystemTime> {
         datetime(self.0.deliver_at)
     }
 
-    /// The priority; a higher one is delivered first. `None` for messages of another type.
+    /// The priority. Messages with a higher priority are delivered first. `None` for messages of another
+    /// type.
     #[getter]
     fn priority(&self) -> Option<i32> {
         self.0.priority
@@ -80,7 +81,7 @@ impl Delivery {
         self.0.lite_topic.as_deref()
     }
 
-    /// For a dead letter: the topic and the id of the message that it was. Else `None`.
+    /// For a dead letter: topic and id of the original message. `None` for other messages.
     #[getter]
     fn dead_letter_origin(&self) -> Option<(&str, &str)> {
         let origin = self.0.dead_letter_origin.as_ref()?;
@@ -93,13 +94,13 @@ impl Delivery {
         self.0.trace_parent.as_deref()
     }
 
-    /// Whether its lease was kept and is lost all the same: the message comes, or came, again.
+    /// Whether the lease ended before the delivery was settled. Then the message is delivered again.
     #[getter]
     fn is_lease_lost(&self) -> bool {
         self.0.is_lease_lost()
     }
 
-    /// When the producer made the message, in UTC, or `None` if the server did not say.
+    /// When the producer created the message, in UTC, or `None` if the server did not return it.
     #[getter]
     fn born_at(&self) -> Option<SystemTime> {
         datetime(self.0.born_at)
@@ -111,7 +112,7 @@ impl Delivery {
         &self.0.born_host
     }
 
-    /// When the server stored the message, in UTC, or `None` if it did not say.
+    /// When the server stored the message, in UTC, or `None` if the server did not return it.
     #[getter]
     fn stored_at(&self) -> Option<SystemTime> {
         datetime(self.0.stored_at)
@@ -129,13 +130,13 @@ impl Delivery {
         self.0.corrupted
     }
 
-    /// The number of the queue.
+    /// The id of the queue.
     #[getter]
     fn queue_id(&self) -> i32 {
         self.0.queue_id
     }
 
-    /// The position in the queue.
+    /// The offset in the queue.
     #[getter]
     fn queue_offset(&self) -> i64 {
         self.0.queue_offset
@@ -147,12 +148,12 @@ impl Delivery {
     }
 }
 
-/// Without times before 1970: a server may send them, and pyo3 panics at them.
+/// Returns `None` for times before 1970: a server may send them, and pyo3 panics when it converts them.
 fn datetime(time: Option<SystemTime>) -> Option<SystemTime> {
     time.filter(|time| *time >= SystemTime::UNIX_EPOCH)
 }
 
-/// A `rocketmq_thin.Message`.
+/// Creates a `rocketmq_thin.Message`.
 pub(crate) fn message<'py>(py: Python<'py>, message: &bridge::Message) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let properties = PyDict::new(py);
@@ -168,7 +169,7 @@ pub(crate) fn message<'py>(py: Python<'py>, message: &bridge::Message) -> PyResu
     ))
 }
 
-/// A `rocketmq_thin.Health`.
+/// Creates a `rocketmq_thin.Health`.
 pub(crate) fn health(py: Python<'_>, health: bridge::Health) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let error = |error: Option<bridge::Error>| error.map(|error| exception(py, &error)).transpose();
@@ -185,7 +186,7 @@ pub(crate) fn health(py: Python<'_>, health: bridge::Health) -> PyResult<Bound<'
     ))
 }
 
-/// A list of `rocketmq_thin.Metric`.
+/// Creates a list of `rocketmq_thin.Metric`.
 pub(crate) fn metrics(py: Python<'_>, metrics: bridge::Metrics) -> PyResult<Bound<'_, PyAny>> {
     static METRIC: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     static HISTOGRAM: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -214,7 +215,7 @@ pub(crate) fn metrics(py: Python<'_>, metrics: bridge::Metrics) -> PyResult<Boun
     metrics.metrics.into_iter().map(metric).collect::<PyResult<Vec<_>>>()?.into_bound_py_any(py)
 }
 
-/// A `rocketmq_thin.Receipt`.
+/// Creates a `rocketmq_thin.Receipt`.
 pub(crate) fn receipt(py: Python<'_>, receipt: bridge::Receipt) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     CLASS.import(py, "rocketmq_thin.values", "Receipt")?.call1((
@@ -226,7 +227,7 @@ pub(crate) fn receipt(py: Python<'_>, receipt: bridge::Receipt) -> PyResult<Boun
     ))
 }
 
-/// A `rocketmq_thin.CloseReport`.
+/// Creates a `rocketmq_thin.CloseReport`.
 pub(crate) fn close_report(py: Python<'_>, report: bridge::CloseReport) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     CLASS.import(py, "rocketmq_thin.values", "CloseReport")?.call1((

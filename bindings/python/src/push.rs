@@ -6,10 +6,10 @@ use pyo3::prelude::*;
 use rocketmq_thin_bridge as bridge;
 
 use crate::consumer::LiteRevocations;
-use crate::error::raised;
-use crate::handle::close_deadline;
+use crate::error::py_error;
 use crate::input::{Seconds, argument};
 use crate::operation::Operation;
+use crate::options::close_deadline;
 use crate::output::Delivery;
 
 type Any<'py> = Bound<'py, PyAny>;
@@ -24,15 +24,15 @@ impl PushConsumer {
     }
 
     fn pause(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.pause().map_err(|error| raised(py, &error))
+        self.0.pause().map_err(|error| py_error(py, &error))
     }
 
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
-        self.0.resume().map_err(|error| raised(py, &error))
+        self.0.resume().map_err(|error| py_error(py, &error))
     }
 
     fn is_paused(&self, py: Python<'_>) -> PyResult<bool> {
-        self.0.is_paused().map_err(|error| raised(py, &error))
+        self.0.is_paused().map_err(|error| py_error(py, &error))
     }
 
     fn subscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
@@ -44,14 +44,14 @@ impl PushConsumer {
     }
 
     fn lite_topics(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.0.lite_topics().map_err(|error| raised(py, &error))
+        self.0.lite_topics().map_err(|error| py_error(py, &error))
     }
 
     fn lite_revocations(&self, py: Python<'_>) -> PyResult<LiteRevocations> {
-        self.0.lite_revocations().map(LiteRevocations).map_err(|error| raised(py, &error))
+        self.0.lite_revocations().map(LiteRevocations).map_err(|error| py_error(py, &error))
     }
 
-    /// Closes it in the background.
+    /// Closes the consumer in the background.
     fn abandon(&self) {
         self.0.abandon();
     }
@@ -61,7 +61,7 @@ impl PushConsumer {
     }
 }
 
-/// A message to handle. Dropping it without a result counts as a failure.
+/// A message for the handler. Dropping it without a result counts as a failure.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
 pub(crate) struct Task {
     delivery: Py<Delivery>,
@@ -69,7 +69,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// `None` in a forked child, where nobody may handle it.
+    /// Returns `None` in a forked child, which must not handle the message.
     pub(crate) fn new(py: Python<'_>, task: bridge::Task) -> PyResult<Option<Self>> {
         let Some(delivery) = task.get().map(|task| Delivery(task.delivery.clone())) else { return Ok(None) };
         Ok(Some(Self { delivery: Py::new(py, delivery)?, task: Mutex::new(Some(task)) }))

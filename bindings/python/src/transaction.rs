@@ -38,14 +38,14 @@ impl OrphanChecks {
     }
 }
 
-/// A question about an orphaned transaction.
+/// A request of the server for the decision on an orphaned transaction.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
 pub(crate) struct OrphanCheck(pub(crate) bridge::OrphanCheck);
 
 #[pymethods]
 impl OrphanCheck {
-    /// The half message, the ids of the message and of the transaction; `None` in a forked child.
-    fn question<'py>(&self, py: Python<'py>) -> PyResult<Option<(Any<'py>, &str, &str)>> {
+    /// Returns the half message, the message id and the transaction id; `None` in a forked child.
+    fn details<'py>(&self, py: Python<'py>) -> PyResult<Option<(Any<'py>, &str, &str)>> {
         let Some(check) = self.0.get() else { return Ok(None) };
         Ok(Some((message(py, &check.message)?, &check.message_id, &check.transaction_id)))
     }

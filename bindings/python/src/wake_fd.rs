@@ -25,7 +25,7 @@ impl WakeFd {
         Ok(Self { read: read.into(), write: write.into() })
     }
 
-    /// Makes it readable. Writing fails only if it is readable already.
+    /// Makes the descriptor readable. The write fails only if it is already readable.
     pub(crate) fn set(&self) {
         #[cfg(target_os = "linux")]
         let end = &self.read;
@@ -34,7 +34,7 @@ impl WakeFd {
         let _ = rustix::io::write(end, &1_u64.to_ne_bytes());
     }
 
-    /// Makes it unreadable. Reading fails only if it is unreadable already.
+    /// Makes the descriptor unreadable. The read fails only if it is already unreadable.
     pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.read, &mut [0; 512]);
     }

@@ -1,6 +1,6 @@
-"""Test cases that run the installed package against a real merged proxy.
+"""The base class of tests that run the installed package against a real merged proxy.
 
-`$ROCKETMQ_THIN_PROXY` is the proxy's binary. Default: the one that cargo built last.
+`$ROCKETMQ_THIN_PROXY` is the path of the proxy's binary. Default: the binary that cargo has built last.
 """
 
 import atexit
@@ -47,7 +47,7 @@ class Case(unittest.TestCase):
 
     def script(self, text):
         """Starts a program in a new Python process, with `SERVER` and `NAME` set. Returns the process."""
-        # Background jobs of a shell ignore SIGINT, and their children inherit that.
+        # Background jobs of a shell ignore SIGINT, and their child processes inherit this.
         prelude = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         prelude += f"SERVER, NAME = {self.server!r}, {self.name!r}\n"
         command = [sys.executable, "-c", prelude + text]

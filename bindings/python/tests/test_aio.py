@@ -1,4 +1,4 @@
-"""What is specific to asyncio."""
+"""Features of the asyncio API: concurrent tasks, cancellation, opening, several event loops."""
 
 import asyncio
 import unittest
@@ -36,7 +36,7 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 (delivery,) = await consumer.receive(max_messages=1)
                 self.assertEqual(delivery.body, b"later")
 
-    async def test_an_error_keeps_its_type_and_fields(self):
+    async def test_an_error_has_its_type_and_fields(self):
         async with aio.Client(self.server) as client, client.producer() as producer:
             with self.assertRaises(rocketmq_thin.errors.InvalidArgument) as raised:
                 await producer.send(Message(self.name + "/bad", b"x"))
@@ -57,7 +57,7 @@ class Opening(Case, unittest.IsolatedAsyncioTestCase):
             with self.assertRaisesRegex(RuntimeError, "async with"):
                 await client.producer().send(Message(self.name, b"x"))
 
-    async def test_an_open_that_failed_fails_again(self):
+    async def test_an_open_can_be_repeated_after_a_failure(self):
         client = aio.Client("127.0.0.1:1", startup_timeout=0.05)
         for _ in range(2):
             with self.assertRaises(rocketmq_thin.Error):
@@ -65,7 +65,7 @@ class Opening(Case, unittest.IsolatedAsyncioTestCase):
         with self.assertRaisesRegex(RuntimeError, "async with"):
             client.producer()
 
-    async def test_an_open_that_was_cancelled_can_be_tried_again(self):
+    async def test_an_open_can_be_repeated_after_a_cancellation(self):
         client = aio.Client(self.server)
         opening = asyncio.ensure_future(client._open())
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ class Opening(Case, unittest.IsolatedAsyncioTestCase):
         async with client, client.producer(iter([self.name])) as producer:
             await producer.send(Message(self.name, b"x"))
 
-    async def test_tasks_that_open_one_client_all_get_it_open(self):
+    async def test_concurrent_tasks_can_open_one_client(self):
         client = aio.Client(self.server)
 
         async def send():
@@ -101,7 +101,7 @@ class Loops(Case):
             self.assertEqual(asyncio.run(producer.send(Message(self.name, b"x"))).topic, self.name)
         asyncio.run(client.close())
 
-    def test_many_at_once(self):
+    def test_many_concurrent_sends(self):
         async def main():
             client = await aio.Client(self.server)
             producer = await client.producer(topics=[self.name])

@@ -1,4 +1,4 @@
-"""What is specific to the blocking API."""
+"""Features of the blocking API: threads, Ctrl-C, representations of objects."""
 
 import signal
 import threading
@@ -20,7 +20,7 @@ class Blocking(Case):
             self.assertEqual([delivery.body for delivery in received], [b"hello"])
             self.assertEqual(consumer.ack_all(received), [None])
 
-    def test_a_message_arrives_with_all_its_parts(self):
+    def test_a_delivery_has_all_fields_of_the_message(self):
         with Client(self.server) as client, client.simple_consumer("whole-" + self.name, [self.name]) as consumer:
             sent = Message(self.name, bytearray(b"hello"), tag="new", keys=["k1", "k2"], properties={"region": "eu"})
             with client.producer() as producer:
@@ -41,7 +41,7 @@ with Client(SERVER) as client, client.simple_consumer(NAME, [NAME]) as consumer:
     try:
         print("receiving", flush=True)
         consumer.receive(await_duration=20)
-        print("nothing came")
+        print("nothing arrived")
     except KeyboardInterrupt:
         print("interrupted")
 """)
@@ -49,7 +49,7 @@ with Client(SERVER) as client, client.simple_consumer(NAME, [NAME]) as consumer:
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.communicate(), ("interrupted\n", ""))
 
-    def test_what_they_are_is_shown_without_secrets(self):
+    def test_representations_contain_no_secrets(self):
         secret = Credentials("reader", "s3cret")
         client = f"endpoints={self.server}"
         with Client(self.server, credentials=secret) as opened, opened.producer() as producer:

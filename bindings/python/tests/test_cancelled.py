@@ -1,4 +1,4 @@
-"""What has arrived for a receive is not lost when the receive is cancelled, or when its event loop ends."""
+"""Messages that have arrived for a receive are not lost if the receive is cancelled, or if its event loop ends."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ class Cancelled(Case, unittest.IsolatedAsyncioTestCase):
                         with self.subTest(cancel.__name__):
                             receiving = asyncio.create_task(consumer.receive(max_messages=1))
                             await asyncio.sleep(0)
-                            # The loop stands still here, so that it can't fetch the outcome by itself.
+                            # The blocking send and select stop the loop, so that it does not fetch the outcome.
                             receipt = producer.send(Message(self.name, b"x"))
                             completions = _loop._completions(loop)
                             select.select([completions.native.fileno()], [], [])
@@ -75,7 +75,7 @@ ENDS = {"closed": lambda loop: loop.close(), "dropped": lambda loop: None}
 class Ended(Case):
     def setUp(self):
         super().setUp()
-        # asyncio warns of loops that are dropped without a close.
+        # asyncio warns if loops are dropped without a close.
         warnings.simplefilter("ignore", ResourceWarning)
 
     def receive_in_a_loop_that_ends(self, end):

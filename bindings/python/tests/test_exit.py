@@ -1,4 +1,4 @@
-"""The interpreter ends quietly, whatever is left open."""
+"""The interpreter exits without output on stderr, even if clients are left open."""
 
 from proxied import Case
 
@@ -11,7 +11,7 @@ producer.send(Message(NAME, b"x"))
 consumer.receive()
 """
 
-DAEMONS = {
+DAEMON_THREADS = {
     "blocking receive": """
 def work():
     consumer.receive(await_duration=20)
@@ -33,21 +33,21 @@ def work():
 
 
 class Exit(Case):
-    def ends(self, text, output="", code=0):
+    def assert_exit(self, text, output="", code=0):
         process = self.script(OPEN + text)
         self.assertEqual(process.communicate(), (output, ""))
         self.assertEqual(process.returncode, code)
 
     def test_with_everything_left_open(self):
-        self.ends("")
+        self.assert_exit("")
 
     def test_with_a_daemon_thread_in_a_call(self):
-        for name, work in DAEMONS.items():
+        for name, work in DAEMON_THREADS.items():
             with self.subTest(name):
-                self.ends(work + "threading.Thread(target=work, daemon=True).start()\nproducer.send(Message(NAME, b'x'))\n")
+                self.assert_exit(work + "threading.Thread(target=work, daemon=True).start()\nproducer.send(Message(NAME, b'x'))\n")
 
     def test_with_a_pending_task(self):
-        self.ends("""
+        self.assert_exit("""
 async def main():
     client = await aio.Client(SERVER)
     consumer = await client.simple_consumer(NAME, [NAME])
@@ -57,7 +57,7 @@ asyncio.run(main())
 """)
 
     def test_with_an_exit_code(self):
-        self.ends("""
+        self.assert_exit("""
 import sys
 try:
     producer.send(Message("/", b"x"))

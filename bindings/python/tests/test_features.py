@@ -1,4 +1,4 @@
-"""Message types, streams and settling, as both APIs offer them."""
+"""Message types, streams, settling, credentials, health and startup, in both APIs."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from rocketmq_thin import Client, Credentials, Message, Tls, aio, errors
 
 
 class Aio(Case, unittest.IsolatedAsyncioTestCase):
-    async def test_a_stream_hands_out_until_it_is_left_and_gives_back_the_rest(self):
+    async def test_a_stream_gives_back_deliveries_that_its_loop_has_not_reached(self):
         async with aio.Client(self.server) as client, client.producer() as producer:
             async with client.simple_consumer(self.name, self.name) as consumer:
                 await producer.send_all([Message(self.name, b"%d" % number) for number in range(5)])
@@ -28,7 +28,7 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                         await consumer.ack(delivery)
                 self.assertEqual(sorted(seen), [b"0", b"1", b"2", b"3", b"4"])
 
-    async def test_deliveries_are_returned_kept_and_given_up(self):
+    async def test_deliveries_can_be_returned_kept_invisible_and_moved_to_the_dead_letters(self):
         async with aio.Client(self.server) as client, client.producer() as producer:
             async with client.simple_consumer(self.name, self.name) as consumer:
                 await producer.send(Message(self.name, b"x"))
@@ -44,24 +44,24 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 await consumer.ack(letter)
                 await consumer.unsubscribe(f"%DLQ%{self.name}")
 
-    async def test_a_provider_is_asked_for_credentials(self):
-        asked = []
+    async def test_a_provider_provides_credentials(self):
+        calls = []
 
         async def provider():
-            asked.append(1)
+            calls.append(1)
             return Credentials("key", "secret", expires_at=datetime.now(timezone.utc) + timedelta(hours=1))
 
         async with aio.Client(self.server, credentials=provider) as client, client.producer() as producer:
             await producer.send(Message(self.name, b"x"))
-            self.assertEqual(asked, [1])
+            self.assertEqual(calls, [1])
         with self.assertRaisesRegex(errors.Unauthenticated, "must return rocketmq_thin.Credentials, got NoneType"):
             await aio.Client(self.server, credentials=lambda: None)
 
-    async def test_a_provider_that_hangs_ends_with_the_start(self):
+    async def test_a_provider_that_hangs_fails_the_connect_in_time(self):
         with self.assertRaisesRegex(errors.Timeout, "the credentials provider did not answer in time"):
             await aio.Client(self.server, credentials=asyncio.Event().wait, startup_timeout=0.2)
 
-    async def test_the_health_tells_whether_servers_answer(self):
+    async def test_the_health_and_its_changes_are_reported(self):
         client = await aio.Client(self.server)
         self.assertEqual(client.health().status, "connected")
         changes = client.status_changes()
@@ -71,7 +71,7 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
 
 
 class Blocking(Case):
-    def test_a_provider_that_hangs_ends_with_the_start(self):
+    def test_a_provider_that_hangs_fails_the_connect_in_time(self):
         with self.assertRaisesRegex(errors.Timeout, "the credentials provider did not answer in time"):
             Client(self.server, credentials=threading.Event().wait, startup_timeout=0.2)
 
@@ -94,7 +94,7 @@ class Blocking(Case):
                     self.assertEqual(next(messages).body, b"x")
                 self.assertEqual(list(messages), [])
 
-    def test_a_client_starts_as_it_is_told(self):
+    def test_the_startup_option_decides_whether_connecting_fails_at_once(self):
         with self.assertRaises(errors.Unavailable) as raised:
             Client("127.0.0.1:1")
         self.assertIn("nothing listens", raised.exception.message)
@@ -103,7 +103,7 @@ class Blocking(Case):
         with self.assertRaisesRegex(ValueError, "startup must be 'eager', 'wait' or 'lazy'"):
             Client(self.server, startup="later")
 
-    def test_a_certificate_is_checked_unless_told_otherwise(self):
+    def test_certificates_are_verified_unless_verification_is_skipped(self):
         with self.assertRaises(errors.Tls):
             Client(f"https://{self.server}")
         with Client(self.server, tls=Tls(dangerously_skip_verification=True)) as client:

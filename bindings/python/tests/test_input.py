@@ -1,4 +1,4 @@
-"""What callers pass: a `str` is one name, and a value of the wrong type is refused with the argument's name."""
+"""Conversion of arguments: a `str` is one name, and the error for a value of the wrong type names the argument."""
 
 import datetime
 
@@ -24,15 +24,15 @@ class Input(Case):
             for given in (topics, dict.fromkeys(topics), iter(topics), {topics[0]: Tags("new")}):
                 client.simple_consumer("several-" + self.name, given).close()
 
-    def test_a_length_of_time_is_seconds_or_a_timedelta(self):
+    def test_a_duration_is_seconds_or_a_timedelta(self):
         with Client(self.server, request_timeout=datetime.timedelta(seconds=3), startup_timeout=10) as client:
             client.close(0.5)
 
-    def test_an_error_names_the_argument_and_what_it_takes(self):
+    def test_an_error_names_the_argument_and_the_expected_type(self):
         with Client(self.server) as client, client.producer() as producer:
             with client.simple_consumer(self.name, self.name) as consumer:
                 send, consume = producer.send, client.simple_consumer
-                plain = "must be a plain function; an async one needs a client of rocketmq_thin.aio"
+                plain = "must be a plain function; an async function needs a client of rocketmq_thin.aio"
 
                 async def handler(_):
                     pass

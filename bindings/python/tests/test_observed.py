@@ -1,4 +1,4 @@
-"""What a program sees of its client: metrics and traces."""
+"""Observability: trace contexts, interceptors, logs, help texts and metrics."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @contextlib.contextmanager
 def opentelemetry(current):
-    """A stand-in for the API of OpenTelemetry, whose context is the list `current`."""
+    """Replaces the API of OpenTelemetry by a fake, whose context is the list `current`."""
 
     def module(name, **members):
-        made = types.ModuleType(name)
-        vars(made).update(members)
-        return made
+        fake = types.ModuleType(name)
+        vars(fake).update(members)
+        return fake
 
     modules = {
         "opentelemetry": module("opentelemetry"),
@@ -57,8 +57,8 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
         self.assertEqual(current, [])
 
 
-class Seen(Interceptor):
-    """Notes what it is told, and adds a property to each message."""
+class Recording(Interceptor):
+    """Records its calls in `seen`, and adds a property to each message."""
 
     def __init__(self, seen, name):
         self.seen, self.name = seen, name
@@ -70,7 +70,7 @@ class Seen(Interceptor):
         self.seen.append((self.name, "sent", type(result).__name__))
 
     def before_receive(self, group):
-        raise ValueError("disturbs nothing")
+        raise ValueError("has no effect")
 
     def after_receive(self, group, result):
         if result:
@@ -84,10 +84,10 @@ class Seen(Interceptor):
 
 
 class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
-    """Both APIs tell their interceptors the same."""
+    """Both APIs call interceptors in the same way."""
 
-    def told(self, *settlements):
-        """What two interceptors are told of a send, a receive and a settlement."""
+    def expected_calls(self, *settlements):
+        """Returns the calls of two interceptors for a send, a receive and these settlements."""
         expected = [("b", "sent", "Receipt"), ("a", "sent", "Receipt")]
         expected += [("b", "received", [b"x"]), ("a", "received", [b"x"])]
         for settlement in settlements:
@@ -96,7 +96,7 @@ class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
 
     async def test_aio(self):
         seen, message = [], Message(self.name, b"x")
-        async with aio.Client(self.server, interceptors=[Seen(seen, "a"), Seen(seen, "b")]) as client:
+        async with aio.Client(self.server, interceptors=[Recording(seen, "a"), Recording(seen, "b")]) as client:
             async with client.producer() as producer, client.simple_consumer(self.name, self.name) as consumer:
                 await producer.send(message)
                 async for delivery in consumer.messages():
@@ -104,7 +104,7 @@ class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
                     await consumer.change_invisible(delivery, 30.0)
                     self.assertEqual(await consumer.ack_all([delivery]), [None])
                     break
-                self.assertEqual(seen, self.told("change_invisible", "ack"))
+                self.assertEqual(seen, self.expected_calls("change_invisible", "ack"))
                 self.assertEqual(message.properties, {})
                 with self.assertRaises(errors.InvalidArgument):
                     await producer.send(Message(self.name, b"x", priority=1, delay=1))
@@ -116,26 +116,26 @@ class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
         async def handler(delivery):
             handled.set()
 
-        async with aio.Client(self.server, interceptors=[Seen(seen, "a")]) as client, client.producer() as producer:
+        async with aio.Client(self.server, interceptors=[Recording(seen, "a")]) as client, client.producer() as producer:
             async with client.push_consumer(self.name, self.name, handler):
                 await producer.send_all([Message(self.name, b"x")])
                 await handled.wait()
-        self.assertEqual(sorted(told[1] for told in seen), ["ack", "received", "sent"])
+        self.assertEqual(sorted(call[1] for call in seen), ["ack", "received", "sent"])
 
     def test_blocking(self):
         seen = []
-        with Client(self.server, interceptors=(Seen(seen, name) for name in "ab")) as client:
+        with Client(self.server, interceptors=(Recording(seen, name) for name in "ab")) as client:
             with client.producer() as producer, client.simple_consumer(self.name, self.name) as consumer:
                 producer.send(Message(self.name, b"x"))
                 (delivery,) = consumer.receive()
                 consumer.nack(delivery, 0)
-                self.assertEqual(seen, self.told("retry"))
+                self.assertEqual(seen, self.expected_calls("retry"))
         with self.assertRaisesRegex(TypeError, r"interceptors\[0\] must be a rocketmq_thin.Interceptor, got int"):
             Client(self.server, interceptors=[7])
 
 
 class Blocking(Case):
-    def test_what_clients_report_goes_to_a_logger(self):
+    def test_log_records_of_clients_go_to_a_logger(self):
         records, logger = queue.Queue(), logging.getLogger(self.name)
         logger.addHandler(logging.handlers.QueueHandler(records))
         logger.setLevel(logging.WARNING)
@@ -151,8 +151,8 @@ class Blocking(Case):
         self.assertEqual(record.levelno, logging.WARNING)
         self.assertEqual(record.getMessage(), "the credentials could not be renewed cause=ValueError: the vault is sealed")
 
-    def test_logging_that_raises_does_not_end_the_reports(self):
-        class Refusing(logging.Handler):
+    def test_records_are_forwarded_after_a_log_handler_has_raised(self):
+        class RaisingHandler(logging.Handler):
             def emit(self, record):
                 records.put(record)
                 raise ValueError("the disk is full")
@@ -161,7 +161,7 @@ class Blocking(Case):
             raise ValueError("the vault is sealed")
 
         records, logger = queue.Queue(), logging.getLogger(self.name)
-        logger.addHandler(Refusing())
+        logger.addHandler(RaisingHandler())
         logger.setLevel(logging.WARNING)
         logger.propagate = False
         rocketmq_thin.forward_logs(logger)
@@ -170,14 +170,14 @@ class Blocking(Case):
                 Client(self.server, credentials=provider)
             self.assertIn("the credentials could not be renewed", records.get().getMessage())
 
-    def test_help_says_what_fields_are(self):
+    def test_help_describes_fields_of_named_tuples(self):
         for value in (CloseReport, Health, Histogram, Metric, Receipt):
             for name in value._fields:
                 self.assertNotIn("Alias", getattr(value, name).__doc__)
         self.assertIn("`degraded`", Health.status.__doc__)
-        self.assertEqual(Receipt.message_id.__doc__, "The message's id. Its deliveries have the same.")
+        self.assertEqual(Receipt.message_id.__doc__, "The message id. Its deliveries have the same id.")
 
-    def test_metrics_count_what_was_sent(self):
+    def test_metrics_count_sends(self):
         with Client(self.server) as client, client.producer() as producer:
             for _ in range(3):
                 producer.send(Message(self.name, b"x"))

@@ -1,4 +1,4 @@
-"""The source distribution contains all that pip needs to build the package."""
+"""The source distribution contains all files that pip needs to build the package."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ import package  # noqa: E402
 
 
 class SourceDistribution(unittest.TestCase):
-    def test_it_is_a_workspace_of_its_own_with_the_same_versions(self):
+    def test_it_is_a_separate_workspace_with_the_same_versions(self):
         with tempfile.TemporaryDirectory() as folder:
             path = package.sdist(folder)
             with tarfile.open(path) as archive:
@@ -29,7 +29,7 @@ class SourceDistribution(unittest.TestCase):
             self.assertIn('name = "tokio"', "\n".join(packages))
             self.assertLessEqual(set(packages), set(entry.findall((ROOT / "Cargo.lock").read_text())))
 
-    def test_it_is_the_same_each_time(self):
+    def test_it_is_reproducible(self):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             self.assertEqual(package.sdist(one).read_bytes(), package.sdist(other).read_bytes())
 

@@ -1,4 +1,4 @@
-"""The package leaves the process alone, and survives a fork."""
+"""Importing the package does not change the process, and forks work."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from proxied import Case
 
 FORKING = """
 import warnings
-# Python 3.12 and later warn of forks of processes with threads.
+# Python 3.12 and later warn if a process with threads is forked.
 warnings.simplefilter("ignore", DeprecationWarning)
 import asyncio, os
 import rocketmq_thin
@@ -40,7 +40,7 @@ if os.fork() == 0:
         sender.send(Message(NAME, b"child, blocking"))
     asyncio.run(own())
     print("child is done", flush=True)
-    # The inherited objects are dropped here, without the thread that they belong to.
+    # The inherited objects are dropped here, in a process without their runtime thread.
     raise SystemExit(0)
 pid, status = os.wait()
 producer.send(Message(NAME, b"parent again"))
@@ -51,7 +51,7 @@ client.close()
 
 LEAVING = """
 import warnings
-# Python 3.12 and later warn of forks of processes with threads.
+# Python 3.12 and later warn if a process with threads is forked.
 warnings.simplefilter("ignore", DeprecationWarning)
 import asyncio, os, sys
 from rocketmq_thin import Client, aio
@@ -68,19 +68,19 @@ async def main():
     async with aio.Client(SERVER) as client, client.producer() as producer, client.simple_consumer(NAME, NAME) as consumer:
         async with producer.begin(), consumer.messages():
             fork_and_leave()
-            # The child has changed what the loop waits for.
+            # The child has changed the event loop's descriptors, which it shares with the parent.
             os._exit(0)
 asyncio.run(main())
 """
 
 
 class Fork(Case):
-    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
-    def test_a_child_that_leaves_a_block_leaves_it_to_the_parent(self):
+    @unittest.skipUnless(hasattr(os, "fork"), "this platform has no fork")
+    def test_leaving_a_block_in_a_child_does_not_affect_the_parent(self):
         output, errors = self.script(LEAVING).communicate()
         self.assertEqual((output, errors), ("7\n7\n", ""))
 
-    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    @unittest.skipUnless(hasattr(os, "fork"), "this platform has no fork")
     def test_inherited_objects_fail_in_a_child_and_new_ones_work(self):
         output, errors = self.script(FORKING).communicate()
         hint = "created before this process was forked: connect a new client in the child"

@@ -15,7 +15,7 @@ from rocketmq_thin import Client, DeadLetter, Message, Retry, aio
 
 
 class Aio(Case, unittest.IsolatedAsyncioTestCase):
-    async def test_a_handler_acknowledges_retries_and_gives_up(self):
+    async def test_a_handler_can_acknowledge_retry_and_move_a_message_to_the_dead_letters(self):
         handled, letters = asyncio.Queue(), asyncio.Queue()
 
         async def handler(delivery):
@@ -46,8 +46,8 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                 thread = await asyncio.get_running_loop().run_in_executor(None, threads.get)
                 self.assertNotEqual(thread, threading.get_ident())
 
-    async def test_plain_handlers_have_threads_of_their_own(self):
-        # More than the loop has for all, of which none is left here.
+    async def test_plain_handlers_run_in_separate_threads(self):
+        # More handlers than the loop's executor has threads, all of which are blocked here.
         together, released = threading.Barrier(40), threading.Event()
         handled, trace = queue.SimpleQueue(), contextvars.ContextVar("trace", default="none")
         loop = asyncio.get_running_loop()
@@ -96,7 +96,7 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
             self.assertEqual((await consumer.close(0)).abandoned, 1)
             await cancelled.wait()
 
-    async def test_a_consumer_that_is_dropped_receives_no_more(self):
+    async def test_a_dropped_consumer_stops_receiving(self):
         first, second = asyncio.Queue(), asyncio.Queue()
         async with aio.Client(self.server) as client, client.producer() as producer:
             consumer = await client.push_consumer(self.name, self.name, first.put)
@@ -107,13 +107,13 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
             async with client.push_consumer(self.name, self.name, second.put):
                 for _ in range(20):
                     await producer.send(Message(self.name, b"2"))
-                # Some may reach the first consumer while it closes: it gives them back.
+                # Some messages may reach the first consumer while it closes. It gives back those it does not handle.
                 for _ in range(20 - first.qsize()):
                     await second.get()
 
 
-class Refusing(logging.Handler):
-    """A handler of logs that notes what it gets and raises. `logging` lets that through."""
+class RaisingHandler(logging.Handler):
+    """A log handler that records what it gets and raises. `logging` does not catch the exception."""
 
     def __init__(self):
         super().__init__()
@@ -125,18 +125,18 @@ class Refusing(logging.Handler):
 
 
 class Failing(Case, unittest.IsolatedAsyncioTestCase):
-    """What goes wrong in handlers is logged, and stops nothing."""
+    """Failures of handlers are logged, and do not stop the consumer."""
 
     def setUp(self):
         super().setUp()
-        logger, self.logs = logging.getLogger("rocketmq_thin"), Refusing()
+        logger, self.logs = logging.getLogger("rocketmq_thin"), RaisingHandler()
         logger.addHandler(self.logs)
         self.addCleanup(logger.removeHandler, self.logs)
         self.addCleanup(setattr, logger, "propagate", logger.propagate)
         logger.propagate = False
         self.handled = queue.SimpleQueue()
 
-    # What handlers do with a message at its first attempt, and what is logged then.
+    # What handlers do with each message at its first attempt, and the type of the error that is logged.
     IN_LOOPS = {b"error": "ValueError", b"class": "TypeError", b"dead class": "TypeError", b"returned": None}
     IN_THREADS = {**IN_LOOPS, b"exit": "SystemExit", b"interrupt": "KeyboardInterrupt"}
 
@@ -164,7 +164,7 @@ class Failing(Case, unittest.IsolatedAsyncioTestCase):
     def test_in_threads(self):
         with Client(self.server) as client, client.producer() as producer:
             producer.send_all([Message(self.name, body) for body in self.IN_THREADS])
-            # Two at a time: two that are stuck would hold up the rest.
+            # With a concurrency of 2, two handlers that never end would block the other messages.
             with client.push_consumer(self.name, self.name, self.handler, concurrency=2):
                 self.expect(self.IN_THREADS)
 
@@ -174,7 +174,7 @@ class Failing(Case, unittest.IsolatedAsyncioTestCase):
 
         loop = asyncio.get_running_loop()
         async with aio.Client(self.server) as client, client.producer() as producer:
-            # In a loop itself, `SystemExit` and `KeyboardInterrupt` end the loop, as always.
+            # An async handler is not tried with `SystemExit` and `KeyboardInterrupt`, which end the loop.
             for handle, failures in ((self.handler, self.IN_THREADS), (handler, self.IN_LOOPS)):
                 async with client.push_consumer(self.name, self.name, handle, concurrency=2):
                     await producer.send_all([Message(self.name, body) for body in failures])
@@ -182,7 +182,7 @@ class Failing(Case, unittest.IsolatedAsyncioTestCase):
 
 
 class Blocking(Case):
-    def test_handlers_run_side_by_side_in_threads(self):
+    def test_handlers_run_concurrently_in_threads(self):
         together, handled = threading.Barrier(3), queue.SimpleQueue()
 
         def handler(delivery):
@@ -197,7 +197,7 @@ class Blocking(Case):
                 consumer.pause()
                 self.assertTrue(consumer.is_paused)
 
-    def test_the_interpreter_ends_with_a_consumer_running(self):
+    def test_the_interpreter_exits_while_a_consumer_runs(self):
         process = self.script(
             "from rocketmq_thin import Client, Message\n"
             "client = Client(SERVER)\n"

@@ -16,7 +16,7 @@ from rocketmq_thin import _native, aio, blocking, errors
 
 
 class Types(unittest.TestCase):
-    def test_each_kind_has_a_class(self):
+    def test_each_error_kind_has_a_class(self):
         kinds = set(re.findall(r'Self::(\w+) => "\1"', (ROOT / "proto/src/code.rs").read_text()))
         self.assertIn("TopicNotFound", kinds)
         self.assertEqual(kinds, {cls.kind for cls in errors.Error.__subclasses__()})
@@ -28,7 +28,7 @@ class Types(unittest.TestCase):
         self.assertEqual((type(copy), str(copy), vars(copy)), (type(error), str(error), vars(error)))
         self.assertIsInstance(error, TimeoutError)
 
-    def test_the_stubs_name_what_is_there(self):
+    def test_the_stubs_name_all_members(self):
         package = Path(rocketmq_thin.__file__).parent
         self.assertTrue((package / "py.typed").exists())
         stubs = {}
@@ -60,7 +60,7 @@ class Types(unittest.TestCase):
                             has_default = parameter.default is not inspect.Parameter.empty
                             self.assertEqual("Default: " in described[1], has_default, name)
 
-    def test_both_apis_describe_options_alike(self):
+    def test_both_apis_describe_options_identically(self):
         for name in ("Client.__init__", "Client.producer", "Client.simple_consumer", "SimpleConsumer.receive"):
             arguments = [operator.attrgetter(name)(api).__doc__.partition("Args:")[2] for api in (blocking, aio)]
             self.assertEqual(*arguments, name)
@@ -77,7 +77,7 @@ class Types(unittest.TestCase):
 
 
 class Usage(Case):
-    def test_the_program_that_is_checked_for_its_types_runs(self):
+    def test_the_type_checked_program_runs(self):
         command = [sys.executable, str(Path(__file__).with_name("usage.py")), self.server, self.name]
         ran = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual((ran.returncode, ran.stdout, ran.stderr), (0, "done\n", ""))

@@ -1,4 +1,4 @@
-"""A program of all features. Type checkers accept it in their strictest mode, and it is run: usage.py SERVER NAME."""
+"""Uses all features. Type checkers must accept it in their strictest mode. It is also run: usage.py SERVER NAME."""
 
 import asyncio
 import logging
@@ -81,7 +81,7 @@ def sums(metrics: list[Metric]) -> dict[str, float]:
     return found
 
 
-def shown(delivery: Delivery) -> str:
+def describe(delivery: Delivery) -> str:
     due: Optional[datetime] = delivery.deliver_at
     origin: Optional[tuple[str, str]] = delivery.dead_letter_origin
     return f"{delivery.body.decode()} {delivery.attempt} {due} {origin} {delivery.is_lease_lost} {delivery.trace_parent}"
@@ -109,7 +109,7 @@ def blocking(server: str, topic: str) -> None:
             with client.simple_consumer(topic, {topic: None}) as consumer:
                 for delivery in consumer.messages(max_messages=8, invisible_duration=timedelta(seconds=30)):
                     consumer.keep_lease(delivery, 60)
-                    assert consumer.ack_all([delivery]) == [None], shown(delivery)
+                    assert consumer.ack_all([delivery]) == [None], describe(delivery)
                     if len(counting.settled) == 2:
                         break
                 report: CloseReport = consumer.close(5)
@@ -126,7 +126,7 @@ async def with_asyncio(server: str, topic: str) -> None:
             raise DeadLetter
         if delivery.attempt == 1:
             raise Retry(after=0)
-        await seen.put(shown(delivery))
+        await seen.put(describe(delivery))
 
     async with aio.Client(server, credentials=provider_for_aio, startup="wait") as client:
         async with client.producer(topic, checker=checker_for_aio) as producer:
@@ -149,9 +149,9 @@ async def with_asyncio(server: str, topic: str) -> None:
 
 
 def not_run(client: Client, consumer: rocketmq_thin.SimpleConsumer, delivery: Delivery) -> None:
-    """What a plain server does not do."""
+    """Features that need a server with other settings."""
     Client("https://h:8443", namespace="n", tls=Tls(ca=b"", certificate=b"", key=b"", server_name="s"), max_attempts=1)
-    lite = client.push_consumer("g", Lite("chats"), shown, max_rate=0.5, max_cached_bytes=1)
+    lite = client.push_consumer("g", Lite("chats"), describe, max_rate=0.5, max_cached_bytes=1)
     lite.subscribe_lite("alice")
     names: list[str] = [*lite.lite_topics(), *lite.lite_revocations()]
     client.simple_consumer("g", {"orders": Sql("amount > 100"), "bills": Tags("new", "paid")}).nack(delivery, 1)
