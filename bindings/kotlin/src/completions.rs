@@ -1,3 +1,5 @@
+//! The queue of the JVM, and the thread that waits for its outcomes.
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -6,53 +8,54 @@ use rocketmq_thin_bridge::{Error, Operation, Outcome, Queue};
 
 static COMPLETIONS: OnceLock<Completions> = OnceLock::new();
 
-/// The bridge's queue of this process, and what a thread waits on until the queue has outcomes.
+/// The bridge's queue of this process, and the condition that the polling thread waits on until it has
+/// outcomes.
 pub(crate) struct Completions {
     queue: Arc<Queue>,
-    ready: Arc<Ready>,
+    wake_up: Arc<WakeUp>,
 }
 
 #[derive(Default)]
-struct Ready {
+struct WakeUp {
     woken: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Completions {
-    /// The instance of this process. The first call starts the runtime.
+    /// Returns the instance of this process. The first call starts the runtime.
     pub(crate) fn get() -> Result<&'static Self, Error> {
         if let Some(completions) = COMPLETIONS.get() {
             return Ok(completions);
         }
-        let ready = Arc::new(Ready::default());
-        let wake = Arc::clone(&ready);
+        let wake_up = Arc::new(WakeUp::default());
+        let wake = Arc::clone(&wake_up);
         let queue = Queue::new(move || {
             *wake.woken.lock() = true;
             wake.changed.notify_one();
         })?;
-        Ok(COMPLETIONS.get_or_init(|| Self { queue, ready }))
+        Ok(COMPLETIONS.get_or_init(|| Self { queue, wake_up }))
     }
 
-    /// Cancels an operation. False if its outcome has been fetched.
+    /// Cancels an operation. Returns false if its outcome has already been fetched.
     pub(crate) fn cancel(&self, id: i64) -> bool {
         self.queue.cancel(id as u64)
     }
 
-    /// The next outcome, if there is one.
+    /// Takes the next outcome, if there is one.
     pub(crate) fn next(&self) -> Option<(u64, Outcome)> {
         self.queue.drain(1).pop()
     }
 
-    /// Waits for the next outcome, until the timeout.
+    /// Waits for the next outcome. Returns `None` after the timeout.
     pub(crate) fn wait(&self, timeout: Duration) -> Option<(u64, Outcome)> {
         let deadline = Instant::now() + timeout;
         loop {
             if let Some(completion) = self.next() {
                 return Some(completion);
             }
-            let mut woken = self.ready.woken.lock();
+            let mut woken = self.wake_up.woken.lock();
             while !*woken {
-                if self.ready.changed.wait_until(&mut woken, deadline).timed_out() {
+                if self.wake_up.changed.wait_until(&mut woken, deadline).timed_out() {
                     drop(woken);
                     return self.next();
                 }
@@ -61,7 +64,7 @@ impl Completions {
         }
     }
 
-    /// The number of operations that are running, or whose outcome was not fetched.
+    /// Returns the number of operations that are running, or whose outcome was not fetched.
     pub(crate) fn pending(&self) -> usize {
         self.queue.pending()
     }

@@ -1,4 +1,4 @@
-//! What simple consumers do rarely.
+//! Simple consumers: the operations that are called rarely.
 
 use std::time::Duration;
 
@@ -11,48 +11,48 @@ use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES};
 
 /// Creates a simple consumer.
 #[uniffi::export]
-pub(crate) fn make_consumer(client: i64, options: ConsumeOptions) -> i64 {
+pub(crate) fn create_consumer(client: i64, options: ConsumeOptions) -> i64 {
     submit(|| Some(CLIENTS.get(client)?.simple_consumer(options.into())))
 }
 
-/// Gives a delivery back, to be delivered again after a time.
+/// Returns a delivery that could not be processed. It is delivered again after the time `after`.
 #[uniffi::export]
 pub(crate) fn nack_delivery(consumer: i64, delivery: i64, after: Duration) -> i64 {
     submit(|| Some(CONSUMERS.get(consumer)?.nack(DELIVERIES.get(delivery)?, after)))
 }
 
-/// Makes a delivery a dead letter.
+/// Moves a delivery to the dead-letter topic.
 #[uniffi::export]
 pub(crate) fn dead_letter_delivery(consumer: i64, delivery: i64) -> i64 {
     submit(|| Some(CONSUMERS.get(consumer)?.dead_letter(DELIVERIES.get(delivery)?)))
 }
 
-/// Keeps the lease of a delivery for at most this time.
+/// Renews the lease of a delivery until it is settled or dropped, for at most the time `max`.
 #[uniffi::export]
 pub(crate) fn keep_delivery_lease(consumer: i64, delivery: i64, max: Duration) -> Outcome {
-    let kept = || Some(CONSUMERS.get(consumer)?.keep_lease(&DELIVERIES.get(delivery)?, max));
-    Outcome::answer(kept(), |()| Outcome::Done)
+    let keep = || Some(CONSUMERS.get(consumer)?.keep_lease(&DELIVERIES.get(delivery)?, max));
+    Outcome::from_result(keep(), |()| Outcome::Done)
 }
 
-/// Whether the lease of a delivery is over although it was not settled.
+/// Returns whether the lease of a delivery has ended before the delivery was settled.
 #[uniffi::export]
 pub(crate) fn is_lease_lost(delivery: i64) -> bool {
     DELIVERIES.get(delivery).is_some_and(|delivery| delivery.is_lease_lost())
 }
 
-/// Receives a topic, or changes its filter.
+/// Subscribes to a topic, or changes its filter.
 #[uniffi::export]
 pub(crate) fn subscribe_topic(consumer: i64, subscription: TopicFilter) -> i64 {
     submit(|| Some(CONSUMERS.get(consumer)?.subscribe(subscription.into())))
 }
 
-/// Stops receiving a topic.
+/// Ends the subscription of a topic.
 #[uniffi::export]
 pub(crate) fn unsubscribe_topic(consumer: i64, topic: String) -> i64 {
     submit(|| Some(CONSUMERS.get(consumer)?.unsubscribe(topic)))
 }
 
-/// What a simple consumer receives now.
+/// Returns the current subscriptions of a simple consumer.
 #[uniffi::export]
 pub(crate) fn consumer_subscriptions(consumer: i64) -> Vec<TopicFilter> {
     let subscriptions = CONSUMERS.get(consumer).and_then(|consumer| consumer.subscriptions().ok());

@@ -1,5 +1,5 @@
-//! The uniffi functions, for what is called rarely. Each starts an operation and returns its id, or 0 if the
-//! object does not exist. `poll` returns the outcome.
+//! Clients and producers: the operations that are called rarely, as uniffi functions. Each starts an
+//! operation and returns its id, or 0 if the object does not exist. `rocketmq_thin_poll` returns the outcome.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::error::Failure;
 use crate::options::{ConnectOptions, SendOptions};
 use crate::registry::{CLIENTS, PRODUCERS};
 
-/// Starts the client's runtime if it is not running, which everything else requires. Returns the error if it
-/// cannot start.
+/// Starts the client's runtime if it is not running. Must be called before all other functions. Returns the
+/// error if the runtime cannot start.
 #[uniffi::export]
 pub(crate) fn start() -> Option<Failure> {
     Completions::get().err().map(Into::into)
@@ -25,11 +25,11 @@ pub(crate) fn connect(options: ConnectOptions) -> i64 {
 
 /// Creates a producer.
 #[uniffi::export]
-pub(crate) fn make_producer(client: i64, options: SendOptions) -> i64 {
+pub(crate) fn create_producer(client: i64, options: SendOptions) -> i64 {
     completions::submit(|| Some(CLIENTS.get(client)?.producer(options.into())))
 }
 
-/// Takes back a delayed message.
+/// Recalls a delayed message before it is delivered.
 #[uniffi::export]
 pub(crate) fn recall_message(producer: i64, topic: String, handle: String) -> i64 {
     completions::submit(|| Some(PRODUCERS.get(producer)?.recall(topic, handle)))
@@ -38,15 +38,15 @@ pub(crate) fn recall_message(producer: i64, topic: String, handle: String) -> i6
 /// Closes a client.
 #[uniffi::export]
 pub(crate) fn close_client(client: i64, deadline: Option<Duration>) -> i64 {
-    completions::submit(|| Some(CLIENTS.get(client)?.close(within(deadline))))
+    completions::submit(|| Some(CLIENTS.get(client)?.close(deadline_or_default(deadline))))
 }
 
 /// Closes a producer.
 #[uniffi::export]
 pub(crate) fn close_producer(producer: i64, deadline: Option<Duration>) -> i64 {
-    completions::submit(|| Some(PRODUCERS.get(producer)?.close(within(deadline))))
+    completions::submit(|| Some(PRODUCERS.get(producer)?.close(deadline_or_default(deadline))))
 }
 
-fn within(deadline: Option<Duration>) -> Duration {
+fn deadline_or_default(deadline: Option<Duration>) -> Duration {
     deadline.unwrap_or(CLOSE_DEADLINE)
 }

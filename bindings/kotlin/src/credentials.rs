@@ -1,4 +1,4 @@
-//! Credentials, and a client's requests for them.
+//! Credentials, and the credential requests of a client whose application provides them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -29,15 +29,15 @@ impl From<AccessKey> for core::Credentials {
     }
 }
 
-/// The requests of a client that is about to connect.
+/// Creates the credential requests of a client that is not connected yet.
 #[uniffi::export]
-pub(crate) fn credential_requests() -> Outcome {
-    Outcome::answer(Some(core::CredentialRequests::new()), |requests| {
-        Outcome::made(REQUESTS.insert(Arc::new(requests)), |key| REQUESTS.remove(key))
+pub(crate) fn create_credential_requests() -> Outcome {
+    Outcome::from_result(Some(core::CredentialRequests::new()), |requests| {
+        Outcome::registered(REQUESTS.insert(Arc::new(requests)), |key| REQUESTS.remove(key))
     })
 }
 
-/// Connects a client that asks for its credentials.
+/// Connects a client that sends its credential requests to `requests`.
 #[uniffi::export]
 pub(crate) fn connect_with_provider(options: ConnectOptions, requests: i64) -> i64 {
     submit(|| core::connect(REQUESTS.get(requests)?.provide_for(options.into()).ok()?).ok())
@@ -53,12 +53,12 @@ pub(crate) fn next_credential_request(requests: i64) -> i64 {
 #[uniffi::export]
 pub(crate) fn provide_credentials(requests: i64, credentials: AccessKey) -> Outcome {
     let answer = || Some(REQUESTS.get(requests)?.answer(Ok(credentials.into())));
-    Outcome::answer(answer(), |()| Outcome::Done)
+    Outcome::from_result(answer(), |()| Outcome::Done)
 }
 
-/// Answers a request with the reason why there are no credentials.
+/// Answers a request with an error message instead of credentials.
 #[uniffi::export]
-pub(crate) fn refuse_credentials(requests: i64, reason: String) -> Outcome {
-    let answer = || Some(REQUESTS.get(requests)?.answer(Err(reason)));
-    Outcome::answer(answer(), |()| Outcome::Done)
+pub(crate) fn refuse_credentials(requests: i64, message: String) -> Outcome {
+    let answer = || Some(REQUESTS.get(requests)?.answer(Err(message)));
+    Outcome::from_result(answer(), |()| Outcome::Done)
 }

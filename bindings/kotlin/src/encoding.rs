@@ -1,4 +1,4 @@
-//! Converters that copy less than uniffi's own.
+//! uniffi converters for bodies and properties, which copy less than uniffi's own converters.
 #![allow(unsafe_code, reason = "uniffi's converter traits are unsafe to implement: both sides must agree")]
 
 use std::collections::HashMap;
@@ -8,7 +8,8 @@ use uniffi::{FfiConverter, MetadataBuffer, Result, TypeId, check_remaining};
 
 use crate::UniFfiTag;
 
-/// A message's body. It is encoded like a `Vec<u8>`, but copied as a whole, while uniffi copies byte by byte.
+/// A message's body. It is encoded like a `Vec<u8>`, which uniffi would copy byte by byte. This copies it as
+/// a whole.
 pub(crate) struct Body(pub(crate) Bytes);
 
 // SAFETY: the encoding is that of a `Vec<u8>`, and so is the type announced to the generator.
@@ -18,7 +19,7 @@ unsafe impl FfiConverter<UniFfiTag> for Body {
     const TYPE_ID_META: MetadataBuffer = <Vec<u8> as TypeId<UniFfiTag>>::TYPE_ID_META;
 
     fn write(body: Self, buffer: &mut Vec<u8>) {
-        // No body has 2 GiB: requests and responses are limited to much less.
+        // The length fits: requests and responses are limited to much less than 2 GiB.
         buffer.put_i32(body.0.len() as i32);
         buffer.put_slice(&body.0);
     }
@@ -65,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    fn written<T: Lower<UniFfiTag>>(value: T) -> Vec<u8> {
+    fn encode<T: Lower<UniFfiTag>>(value: T) -> Vec<u8> {
         let mut buffer = Vec::new();
         T::write(value, &mut buffer);
         buffer
@@ -76,18 +77,18 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_encoded_as_the_bytes_that_the_generator_was_told_of() {
-        let bytes = written(vec![0_u8, 1, 255]);
-        assert_eq!(written(Body(Bytes::from_static(&[0, 1, 255]))), bytes);
+    fn a_body_is_encoded_as_its_announced_type() {
+        let bytes = encode(vec![0_u8, 1, 255]);
+        assert_eq!(encode(Body(Bytes::from_static(&[0, 1, 255]))), bytes);
         assert_eq!(read::<Body>(&bytes).unwrap().0, [0, 1, 255][..]);
         assert!(read::<Body>(&bytes[..5]).is_err());
         assert!(read::<Body>(&(-1_i32).to_be_bytes()).is_err());
     }
 
     #[test]
-    fn properties_are_encoded_as_the_map_that_the_generator_was_told_of() {
+    fn properties_are_encoded_as_their_announced_type() {
         let pairs = vec![("b".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())];
-        let bytes = written(Properties(pairs.clone()));
+        let bytes = encode(Properties(pairs.clone()));
         assert_eq!(read::<HashMap<String, String>>(&bytes).unwrap(), pairs.iter().cloned().collect());
         assert_eq!(read::<Properties>(&bytes).unwrap().0, pairs);
         assert!(read::<Properties>(&bytes[..9]).is_err());

@@ -1,6 +1,8 @@
+//! Errors of the core, as uniffi records.
+
 use rocketmq_thin_bridge::{self as core, Error};
 
-/// Defines the same kinds as in the core. One that is not listed, because the core is newer, is `Internal`.
+/// Defines the same kinds as the core. Kinds of the core that are not listed are converted to `Internal`.
 macro_rules! kinds {
     ($($kind:ident)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, uniffi::Enum)]
@@ -32,7 +34,7 @@ pub(crate) struct Failure {
     retryable: bool,
     maybe_delivered: bool,
     operation: String,
-    /// Only the reason.
+    /// The reason, without the operation, kind, code and endpoint.
     reason: String,
     /// Operation, reason, kind, code and endpoint on one line.
     summary: String,

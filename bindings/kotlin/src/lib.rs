@@ -1,15 +1,15 @@
 //! The native part of the Kotlin artifact. It converts between Kotlin's values and the bridge's.
 //!
 //! ```text
-//! control     uniffi          connect, producer, simple consumer, close: take options, return an operation's id
+//! control     uniffi          connect, producer, simple consumer, close: take options, return an operation id
 //!             uniffi          health, metrics, begin, messages: return the outcome at once
-//! hot path    C functions     send, receive, ack, next tasks, complete, ...: take bytes, return an operation's id
-//! outcomes    poll (C)        one thread of the JVM waits for outcomes and fetches many at once
+//! hot path    C functions     send, receive, ack, next tasks, complete, ...: take bytes, return an operation id
+//! outcomes    C function      poll: one thread of the JVM waits for outcomes and fetches many at once
 //! ```
 //!
-//! A uniffi call costs about 200 times as much as a C function with JNA's direct mapping, but uniffi's encoding
-//! of values is fast. So the C functions use that encoding, and the Kotlin side uses uniffi's generated
-//! converters.
+//! A uniffi call costs about 200 times as much as a C function with JNA's direct mapping, but uniffi's
+//! encoding of values is fast. Therefore the C functions use uniffi's encoding, and the Kotlin side uses the
+//! converters that uniffi generates.
 
 mod completions;
 mod consumer;
@@ -21,6 +21,7 @@ mod health;
 mod lite;
 mod logs;
 mod message;
+mod metrics;
 mod operations;
 mod options;
 mod outcome;

@@ -1,4 +1,4 @@
-//! Lite topics, which both simple and push consumers can subscribe to.
+//! Lite topics. Both simple and push consumers can subscribe to them.
 
 use rocketmq_thin_bridge::LiteRevocations;
 
@@ -8,15 +8,15 @@ use crate::registry::{CONSUMERS, PUSH_CONSUMERS, Registry};
 
 static REVOCATIONS: Registry<LiteRevocations> = Registry::new();
 
-/// A consumer's key in its registry.
+/// The kind of a consumer, and its key in the registry of this kind.
 #[derive(uniffi::Enum)]
 pub(crate) enum ConsumerKey {
     Simple { key: i64 },
     Push { key: i64 },
 }
 
-/// Calls a method of a consumer of either kind; `None` if the consumer does not exist.
-macro_rules! of {
+/// Calls a method of a consumer of either kind. Returns `None` if the consumer does not exist.
+macro_rules! call {
     ($consumer:expr, $method:ident($($argument:expr)?)) => {
         match $consumer {
             ConsumerKey::Simple { key } => CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
@@ -28,26 +28,26 @@ macro_rules! of {
 /// Subscribes to a lite topic.
 #[uniffi::export]
 pub(crate) fn subscribe_lite_topic(consumer: ConsumerKey, lite_topic: String) -> i64 {
-    submit(|| of!(consumer, subscribe_lite(lite_topic)))
+    submit(|| call!(consumer, subscribe_lite(lite_topic)))
 }
 
 /// Ends the subscription of a lite topic.
 #[uniffi::export]
 pub(crate) fn unsubscribe_lite_topic(consumer: ConsumerKey, lite_topic: String) -> i64 {
-    submit(|| of!(consumer, unsubscribe_lite(lite_topic)))
+    submit(|| call!(consumer, unsubscribe_lite(lite_topic)))
 }
 
-/// The lite topics that a consumer is subscribed to.
+/// Returns the lite topics that a consumer is subscribed to.
 #[uniffi::export]
 pub(crate) fn subscribed_lite_topics(consumer: ConsumerKey) -> Vec<String> {
-    of!(consumer, lite_topics()).and_then(Result::ok).unwrap_or_default()
+    call!(consumer, lite_topics()).and_then(Result::ok).unwrap_or_default()
 }
 
-/// The lite topics whose subscriptions the server ends from now on.
+/// Returns a stream of the lite topics whose subscriptions the server ends from now on.
 #[uniffi::export]
 pub(crate) fn lite_revocations(consumer: ConsumerKey) -> Outcome {
-    Outcome::answer(of!(consumer, lite_revocations()), |revocations| {
-        Outcome::made(REVOCATIONS.insert(revocations), |key| REVOCATIONS.remove(key))
+    Outcome::from_result(call!(consumer, lite_revocations()), |revocations| {
+        Outcome::registered(REVOCATIONS.insert(revocations), |key| REVOCATIONS.remove(key))
     })
 }
 

@@ -1,4 +1,4 @@
-//! What clients report about themselves.
+//! Log records of the clients.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::registry::Registry;
 
 static LOGS: Registry<Arc<core::Logs>> = Registry::new();
 
-/// How much a record matters.
+/// The severity of a record.
 #[derive(uniffi::Enum)]
 pub(crate) enum LogLevel {
     Error,
@@ -41,11 +41,11 @@ impl From<core::LogLevel> for LogLevel {
     }
 }
 
-/// One thing that a client reports.
+/// One log record of a client.
 #[derive(uniffi::Record)]
 pub(crate) struct LogRecord {
     level: LogLevel,
-    /// What happened, with the particulars.
+    /// The message, followed by the fields as `name=value`.
     text: String,
 }
 
@@ -55,30 +55,30 @@ impl From<core::LogRecord> for LogRecord {
     }
 }
 
-/// What the clients report from now on, up to this level.
+/// Collects the log records of the clients from now on, of this level and of more severe ones.
 #[uniffi::export]
-pub(crate) fn follow_logs(level: LogLevel) -> Outcome {
-    Outcome::answer(Some(core::Logs::new(level.into())), |logs| {
-        Outcome::made(LOGS.insert(Arc::new(logs)), |key| LOGS.remove(key))
+pub(crate) fn open_logs(level: LogLevel) -> Outcome {
+    Outcome::from_result(Some(core::Logs::new(level.into())), |logs| {
+        Outcome::registered(LOGS.insert(Arc::new(logs)), |key| LOGS.remove(key))
     })
 }
 
 /// Waits until there are records.
 #[uniffi::export]
-pub(crate) fn logs_arrived(logs: i64) -> i64 {
+pub(crate) fn wait_for_logs(logs: i64) -> i64 {
     submit(|| Some(LOGS.get(logs)?.wait()))
 }
 
-/// The records that have arrived.
+/// Takes the records that have arrived, oldest first.
 #[uniffi::export]
 pub(crate) fn take_logs(logs: i64) -> Outcome {
     let take = || Some(LOGS.get(logs)?.take());
-    Outcome::answer(take(), |records| Outcome::Logged {
+    Outcome::from_result(take(), |records| Outcome::LogRecords {
         records: records.into_iter().map(Into::into).collect(),
     })
 }
 
-/// Ends the records: those who wait for them learn it.
+/// Stops collecting records. A pending `wait_for_logs` ends.
 #[uniffi::export]
 pub(crate) fn close_logs(logs: i64) {
     if let Some(logs) = LOGS.get(logs) {

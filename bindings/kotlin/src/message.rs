@@ -1,3 +1,5 @@
+//! Messages, receipts and deliveries, as uniffi records.
+
 use std::time::{Duration, SystemTime};
 
 use rocketmq_thin_bridge as core;
@@ -64,7 +66,7 @@ impl From<OutgoingMessages> for Vec<core::Message> {
     }
 }
 
-/// A message that the server stored.
+/// The receipt of a message that the server stored.
 #[derive(uniffi::Record)]
 pub(crate) struct SentMessage {
     message_id: String,
@@ -112,7 +114,7 @@ pub(crate) struct IncomingMessage {
     queue_offset: i64,
 }
 
-/// The message that became a dead letter.
+/// The original message of a dead letter.
 #[derive(uniffi::Record)]
 pub(crate) struct Origin {
     topic: String,
@@ -126,7 +128,7 @@ pub(crate) struct IncomingMessages {
 }
 
 impl IncomingMessage {
-    /// Registers the delivery without its content, and returns the content.
+    /// Registers the delivery without its content, and returns the content with the delivery's key.
     pub(crate) fn register(mut delivery: core::Delivery) -> Self {
         let body = std::mem::take(&mut delivery.body);
         let properties = std::mem::take(&mut delivery.properties);
@@ -157,7 +159,7 @@ impl IncomingMessage {
         }
     }
 
-    /// The delivery with its content, if it is still registered.
+    /// Returns the delivery with its content, if it is still registered.
     pub(crate) fn restore(self) -> Option<core::Delivery> {
         let mut delivery = DELIVERIES.get(self.key)?;
         delivery.body = self.body.0;

@@ -1,4 +1,4 @@
-//! The options as Kotlin passes them. An option that is absent has the core's default.
+//! Options, as uniffi records. Options that are `None` have the core's defaults.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct ConnectOptions {
     max_retry_delay: Option<Duration>,
 }
 
-/// How connections are encrypted.
+/// The encryption of connections.
 #[derive(uniffi::Record)]
 pub(crate) struct Encryption {
     roots: Roots,
@@ -31,6 +31,7 @@ pub(crate) struct Encryption {
     skip_verification: bool,
 }
 
+/// Whether connections are encrypted, and which certificate authorities are trusted.
 #[derive(uniffi::Enum)]
 pub(crate) enum Roots {
     Off,
@@ -38,6 +39,7 @@ pub(crate) enum Roots {
     Ca { pem: Vec<u8> },
 }
 
+/// The client's certificate and private key, in PEM format.
 #[derive(uniffi::Record)]
 pub(crate) struct Identity {
     certificate: Vec<u8>,
@@ -96,7 +98,7 @@ impl From<ConnectOptions> for core::ClientOptions {
     }
 }
 
-/// Which topics a producer sends to, and how much it sends at once.
+/// Options of a producer.
 #[derive(uniffi::Record)]
 pub(crate) struct SendOptions {
     topics: Vec<String>,
@@ -118,7 +120,7 @@ impl From<SendOptions> for core::ProducerOptions {
     }
 }
 
-/// What a simple consumer receives.
+/// Options of a simple consumer.
 #[derive(uniffi::Record)]
 pub(crate) struct ConsumeOptions {
     group: String,
@@ -127,6 +129,7 @@ pub(crate) struct ConsumeOptions {
     max_body_size: Option<u64>,
 }
 
+/// A subscription: a topic and its filter.
 #[derive(uniffi::Record)]
 pub(crate) struct TopicFilter {
     topic: String,
@@ -134,7 +137,7 @@ pub(crate) struct TopicFilter {
 }
 
 impl TopicFilter {
-    /// `None` if the kind of its filter is newer than this crate.
+    /// Returns `None` for a kind of filter that this binding does not know.
     pub(crate) fn new(subscription: core::Subscription) -> Option<Self> {
         let filter = match subscription.filter {
             core::Filter::All => MessageFilter::All,
@@ -152,6 +155,7 @@ impl From<TopicFilter> for core::Subscription {
     }
 }
 
+/// Which messages of a topic a subscription selects.
 #[derive(uniffi::Enum)]
 pub(crate) enum MessageFilter {
     All,
@@ -178,7 +182,7 @@ impl From<ConsumeOptions> for core::SimpleConsumerOptions {
     }
 }
 
-/// What a push consumer receives, and how much of it at a time.
+/// Options of a push consumer.
 #[derive(uniffi::Record)]
 pub(crate) struct HandleOptions {
     group: String,
@@ -206,8 +210,9 @@ impl From<HandleOptions> for core::PushConsumerOptions {
     }
 }
 
-pub(crate) fn replace<T>(default: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *default = given;
+/// Replaces a default by `value`, unless that is `None`.
+pub(crate) fn replace<T>(default: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *default = value;
     }
 }

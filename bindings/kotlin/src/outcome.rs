@@ -1,55 +1,59 @@
+//! The results of operations, as a uniffi enum.
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use rocketmq_thin_bridge as core;
 
 use crate::error::Failure;
-use crate::health::{HealthReport, MetricsReport};
+use crate::health::HealthReport;
 use crate::logs::LogRecord;
 use crate::message::{IncomingMessage, SentMessage};
-use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, Hold, PRODUCERS, PUSH_CONSUMERS};
-use crate::transaction::Question;
+use crate::metrics::MetricsReport;
+use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES, PRODUCERS, PUSH_CONSUMERS, RegistryGuard};
+use crate::transaction::OrphanCheckRecord;
 
 /// The result of an operation.
 #[derive(uniffi::Enum)]
 pub(crate) enum Outcome {
-    /// An object: its key in the registry, and what keeps it there.
-    Made { key: i64, hold: Arc<Hold> },
-    /// The server stored the message.
+    /// A new object: its key in the registry, and the guard that keeps it there.
+    Registered { key: i64, guard: Arc<RegistryGuard> },
+    /// The receipt of a message.
     Sent { message: SentMessage },
-    /// The result for each message.
+    /// The result of each send.
     AllSent { results: Vec<SendResult> },
-    /// The received messages, and what keeps them in the registry. That comes first: if there is not enough memory for the
-    /// rest, it is collected.
-    Received { hold: Arc<Hold>, messages: Vec<IncomingMessage> },
-    /// Messages to handle: the key of their tasks in the registry, and what keeps all of them there.
-    Tasks { hold: Arc<Hold>, key: i64, messages: Vec<IncomingMessage> },
-    /// A question about a transaction that was not decided.
-    OrphanCheck { question: Question },
+    /// The received messages, and the guard that keeps their deliveries in the registry. The guard is decoded
+    /// first: if there is not enough memory for the messages, it is collected.
+    Received { guard: Arc<RegistryGuard>, messages: Vec<IncomingMessage> },
+    /// Messages for the handler: the key of their tasks in the registry, and the guard that keeps the tasks
+    /// there.
+    Tasks { guard: Arc<RegistryGuard>, key: i64, messages: Vec<IncomingMessage> },
+    /// A request of the server for the decision on an orphaned transaction.
+    OrphanCheck { check: OrphanCheckRecord },
     /// The health of a client.
     Health { health: HealthReport },
-    /// What a client has counted.
+    /// The metrics of a client.
     Metrics { metrics: MetricsReport },
-    /// What clients have reported.
-    Logged { records: Vec<LogRecord> },
+    /// Log records of the clients.
+    LogRecords { records: Vec<LogRecord> },
     /// A text, such as a message id.
     Text { text: String },
     /// Success, without a value.
     Done,
-    /// Nothing more will come, because its source is closed.
+    /// There is no next item: the object that the items come from is closed.
     End,
-    /// For each delivery its failure, or `None` if it was settled.
+    /// For each delivery the failure, or `None` if it was settled.
     AllSettled { failures: Vec<Option<Failure>> },
-    /// Closed within the deadline.
+    /// The report of a close.
     Closed { flushed: i64, abandoned: i64, handled: i64, given_back: i64, elapsed: Duration },
     /// The operation failed.
     Failed { failure: Failure },
 }
 
-/// The result for one of several messages.
+/// The result of one of several sends.
 #[derive(uniffi::Enum)]
 pub(crate) enum SendResult {
-    /// The server stored it.
+    /// The server stored the message.
     Stored { message: SentMessage },
     /// The send failed.
     Refused { failure: Failure },
@@ -58,16 +62,20 @@ pub(crate) enum SendResult {
 impl From<core::Outcome> for Outcome {
     fn from(outcome: core::Outcome) -> Self {
         match outcome {
-            core::Outcome::Client(client) => Self::made(CLIENTS.insert(client), |key| CLIENTS.remove(key)),
-            core::Outcome::Producer(producer) => {
-                Self::made(PRODUCERS.insert(producer), |key| PRODUCERS.remove(key))
+            core::Outcome::Client(client) => {
+                Self::registered(CLIENTS.insert(client), |key| CLIENTS.remove(key))
             }
-            core::Outcome::SimpleConsumer(consumer) => Self::made(CONSUMERS.insert(consumer), |key| {
+            core::Outcome::Producer(producer) => {
+                Self::registered(PRODUCERS.insert(producer), |key| PRODUCERS.remove(key))
+            }
+            core::Outcome::SimpleConsumer(consumer) => Self::registered(CONSUMERS.insert(consumer), |key| {
                 CONSUMERS.take(key).iter().for_each(core::SimpleConsumer::abandon);
             }),
-            core::Outcome::PushConsumer(consumer) => Self::made(PUSH_CONSUMERS.insert(consumer), |key| {
-                PUSH_CONSUMERS.take(key).iter().for_each(core::PushConsumer::abandon);
-            }),
+            core::Outcome::PushConsumer(consumer) => {
+                Self::registered(PUSH_CONSUMERS.insert(consumer), |key| {
+                    PUSH_CONSUMERS.take(key).iter().for_each(core::PushConsumer::abandon);
+                })
+            }
             core::Outcome::Receipt(receipt) => Self::Sent { message: receipt.into() },
             core::Outcome::Receipts(results) => {
                 Self::AllSent { results: results.into_iter().map(Into::into).collect() }
@@ -75,7 +83,7 @@ impl From<core::Outcome> for Outcome {
             core::Outcome::Deliveries(deliveries) => {
                 let messages: Vec<_> = deliveries.take().into_iter().map(IncomingMessage::register).collect();
                 let keys = messages.iter().map(|message| message.key).collect();
-                Self::Received { messages, hold: Hold::new(keys, |key| DELIVERIES.remove(key)) }
+                Self::Received { messages, guard: RegistryGuard::new(keys, |key| DELIVERIES.remove(key)) }
             }
             core::Outcome::Text(text) => Self::Text { text },
             core::Outcome::Done => Self::Done,
@@ -91,7 +99,7 @@ impl From<core::Outcome> for Outcome {
             },
             core::Outcome::Failed(error) => Self::Failed { failure: error.into() },
             core::Outcome::OrphanCheck(check) => {
-                Question::register(*check).map_or(Self::End, |question| Self::OrphanCheck { question })
+                OrphanCheckRecord::register(*check).map_or(Self::End, |check| Self::OrphanCheck { check })
             }
             core::Outcome::Health(health) => Self::Health { health: health.into() },
             core::Outcome::End => Self::End,
@@ -101,8 +109,11 @@ impl From<core::Outcome> for Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a call that does not wait. `result` is `None` if an object that it needs does not exist.
-    pub(crate) fn answer<T>(result: Option<Result<T, core::Error>>, convert: impl FnOnce(T) -> Self) -> Self {
+    /// Converts the result of a function that does not wait. `result` is `None` if an object does not exist.
+    pub(crate) fn from_result<T>(
+        result: Option<Result<T, core::Error>>,
+        convert: impl FnOnce(T) -> Self,
+    ) -> Self {
         match result {
             Some(Ok(value)) => convert(value),
             Some(Err(error)) => Self::Failed { failure: error.into() },
@@ -113,8 +124,9 @@ impl Outcome {
         }
     }
 
-    pub(crate) fn made(key: i64, remove: fn(i64)) -> Self {
-        Self::Made { key, hold: Hold::new(vec![key], remove) }
+    /// Returns the outcome for an object that was inserted into a registry. `remove` removes it from there.
+    pub(crate) fn registered(key: i64, remove: fn(i64)) -> Self {
+        Self::Registered { key, guard: RegistryGuard::new(vec![key], remove) }
     }
 }
 

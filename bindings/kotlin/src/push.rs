@@ -1,4 +1,4 @@
-//! Push consumers and the messages that they hand out.
+//! Push consumers and their tasks.
 #![allow(unsafe_code, reason = "the JVM finds functions by their plain names")]
 
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::completions::submit;
 use crate::message::IncomingMessage;
 use crate::options::HandleOptions;
 use crate::outcome::Outcome;
-use crate::registry::{CLIENTS, DELIVERIES, Hold, PUSH_CONSUMERS, Registry};
+use crate::registry::{CLIENTS, DELIVERIES, PUSH_CONSUMERS, Registry, RegistryGuard};
 
 static TASKS: Registry<Arc<Tasks>> = Registry::new();
 
-/// The tasks of one batch. What is not completed when they are dropped has failed.
+/// The tasks of one batch. Tasks that are not completed when it is dropped count as failed.
 struct Tasks {
     tasks: Mutex<Vec<Option<Task>>>,
-    /// The keys of their deliveries.
+    /// The registry keys of the tasks' deliveries.
     deliveries: Vec<i64>,
 }
 
@@ -31,7 +31,7 @@ impl Drop for Tasks {
 impl Outcome {
     /// Registers the tasks and returns their messages.
     pub(crate) fn tasks(tasks: Vec<Task>) -> Self {
-        // A task has no message in a forked child, which a JVM does not have.
+        // `get` returns `None` only in a forked child, and a JVM does not fork.
         let deliveries = tasks.iter().filter_map(|task| Some(task.get()?.delivery.clone()));
         let messages: Vec<_> = deliveries.map(IncomingMessage::register).collect();
         let tasks = Tasks {
@@ -39,22 +39,22 @@ impl Outcome {
             deliveries: messages.iter().map(|message| message.key).collect(),
         };
         let key = TASKS.insert(Arc::new(tasks));
-        Self::Tasks { key, messages, hold: Hold::new(vec![key], |key| TASKS.remove(key)) }
+        Self::Tasks { key, messages, guard: RegistryGuard::new(vec![key], |key| TASKS.remove(key)) }
     }
 }
 
 /// Creates a push consumer.
 #[uniffi::export]
-pub(crate) fn make_push_consumer(client: i64, options: HandleOptions) -> i64 {
+pub(crate) fn create_push_consumer(client: i64, options: HandleOptions) -> i64 {
     submit(|| Some(CLIENTS.get(client)?.push_consumer(options.into())))
 }
 
-/// A second key of a push consumer, for the code that calls its handlers: unlike the first one, it does not keep the
-/// consumer open.
+/// Creates a second key of a push consumer, for the code that calls its handlers. The consumer is closed when
+/// the first key is removed, even if the second one exists.
 #[uniffi::export]
 pub(crate) fn share_push_consumer(consumer: i64) -> Outcome {
-    Outcome::answer(PUSH_CONSUMERS.get(consumer).map(Ok), |consumer| {
-        Outcome::made(PUSH_CONSUMERS.insert(consumer), |key| PUSH_CONSUMERS.remove(key))
+    Outcome::from_result(PUSH_CONSUMERS.get(consumer).map(Ok), |consumer| {
+        Outcome::registered(PUSH_CONSUMERS.insert(consumer), |key| PUSH_CONSUMERS.remove(key))
     })
 }
 
@@ -62,17 +62,17 @@ pub(crate) fn share_push_consumer(consumer: i64) -> Outcome {
 #[uniffi::export]
 pub(crate) fn pause_consumer(consumer: i64) -> Outcome {
     let pause = || Some(PUSH_CONSUMERS.get(consumer)?.pause());
-    Outcome::answer(pause(), |()| Outcome::Done)
+    Outcome::from_result(pause(), |()| Outcome::Done)
 }
 
-/// Ends the pause of a push consumer.
+/// Resumes a push consumer after a pause.
 #[uniffi::export]
 pub(crate) fn resume_consumer(consumer: i64) -> Outcome {
     let resume = || Some(PUSH_CONSUMERS.get(consumer)?.resume());
-    Outcome::answer(resume(), |()| Outcome::Done)
+    Outcome::from_result(resume(), |()| Outcome::Done)
 }
 
-/// Whether a push consumer is paused.
+/// Returns whether a push consumer is paused.
 #[uniffi::export]
 pub(crate) fn is_consumer_paused(consumer: i64) -> bool {
     PUSH_CONSUMERS.get(consumer).is_some_and(|consumer| consumer.is_paused().unwrap_or_default())
@@ -90,9 +90,9 @@ pub(crate) extern "C" fn rocketmq_thin_next_tasks(consumer: i64, max: i32) -> i6
     submit(|| Some(PUSH_CONSUMERS.get(consumer)?.next_tasks(usize::try_from(max).unwrap_or_default())))
 }
 
-/// Reports the result of the task with this key of its batch and this place in it: 0 acknowledges the message,
-/// 1 retries it by the group's policy, 2 retries it after this time, 3 makes it a dead letter. Does nothing if the
-/// task is completed.
+/// Completes a task, which is identified by the key of its batch and its index in the batch. `result` 0
+/// acknowledges the message, 1 retries it according to the group's policy, 2 retries it after `after_millis`,
+/// and 3 moves it to the dead-letter topic. Does nothing if the task is already completed.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_complete(batch: i64, index: i32, result: i32, after_millis: i64) {
     let result = match result {

@@ -1,3 +1,5 @@
+//! Registries of the objects that the JVM refers to.
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -9,14 +11,15 @@ use rocketmq_thin_bridge::{Client, Delivery, Producer, PushConsumer, SimpleConsu
 pub(crate) static CLIENTS: Registry<Client> = Registry::new();
 /// The producers of the JVM.
 pub(crate) static PRODUCERS: Registry<Producer> = Registry::new();
-/// The consumers of the JVM.
+/// The simple consumers of the JVM.
 pub(crate) static CONSUMERS: Registry<SimpleConsumer> = Registry::new();
 /// The push consumers of the JVM.
 pub(crate) static PUSH_CONSUMERS: Registry<PushConsumer> = Registry::new();
 /// The deliveries of the JVM.
 pub(crate) static DELIVERIES: Registry<Delivery> = Registry::new();
 
-/// Objects that the JVM refers to by a number. Unlike an address, a stale number is harmless.
+/// Objects that the JVM refers to by a key. Keys are numbers that are never reused, so a stale key is
+/// harmless, unlike a stale pointer.
 pub(crate) struct Registry<T> {
     last_key: AtomicI64,
     entries: LazyLock<RwLock<HashMap<i64, T>>>,
@@ -42,26 +45,26 @@ impl<T: Clone> Registry<T> {
     }
 
     pub(crate) fn remove(&self, key: i64) {
-        // Dropped without the lock, because dropping the last clone of a producer takes time.
+        // The value is dropped after the lock, because dropping the last clone of a producer takes time.
         drop(self.take(key));
     }
 }
 
-/// Keeps entries in a registry until the JVM collects this object. The deliveries of a receive share one, because
-/// each object that needs cleaning is expensive for the JVM.
+/// Keeps entries in a registry until the JVM collects this object. The deliveries of a receive share one
+/// guard, because each object with a cleaner is expensive for the JVM.
 #[derive(uniffi::Object)]
-pub(crate) struct Hold {
+pub(crate) struct RegistryGuard {
     keys: Vec<i64>,
     remove: fn(i64),
 }
 
-impl Hold {
+impl RegistryGuard {
     pub(crate) fn new(keys: Vec<i64>, remove: fn(i64)) -> Arc<Self> {
         Arc::new(Self { keys, remove })
     }
 }
 
-impl Drop for Hold {
+impl Drop for RegistryGuard {
     fn drop(&mut self) {
         self.keys.iter().copied().for_each(self.remove);
     }

@@ -14,7 +14,7 @@ use crate::registry::{CONSUMERS, Registry};
 
 static STREAMS: Registry<Messages> = Registry::new();
 
-/// How much a stream fetches ahead. What is absent has the core's default.
+/// Options of a stream. Options that are `None` have the core's defaults.
 #[derive(uniffi::Record)]
 pub(crate) struct FetchOptions {
     max_messages: Option<u64>,
@@ -32,27 +32,30 @@ impl From<FetchOptions> for StreamOptions {
     }
 }
 
-/// Starts to fetch messages ahead of the application.
+/// Starts a stream, which fetches messages before the application takes them.
 #[uniffi::export]
 pub(crate) fn open_stream(consumer: i64, options: FetchOptions) -> Outcome {
     let messages = || Some(CONSUMERS.get(consumer)?.messages(options.into()));
-    Outcome::answer(messages(), |messages| Outcome::made(STREAMS.insert(messages), |key| STREAMS.remove(key)))
+    Outcome::from_result(messages(), |messages| {
+        Outcome::registered(STREAMS.insert(messages), |key| STREAMS.remove(key))
+    })
 }
 
-/// Ends a stream, and gives back what was not taken.
+/// Ends a stream, and gives deliveries that were not taken back to the server.
 #[uniffi::export]
 pub(crate) fn close_stream(stream: i64) -> i64 {
     submit(|| Some(STREAMS.get(stream)?.close(CLOSE_DEADLINE)))
 }
 
-/// Waits for the next delivery of a stream. There is no more than one, because the core keeps the leases of those that
+/// Waits for the next delivery of a stream, as a batch of one. The core renews the leases of deliveries that
 /// it has not handed out.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_next_delivery(stream: i64) -> i64 {
     submit(|| Some(STREAMS.get(stream)?.next_batch(1)))
 }
 
-/// Returns messages that nobody processes, given as encoded `IncomingMessages`: they come next again.
+/// Returns messages that the application will not process. The stream hands them out next. `messages` is an
+/// encoded `IncomingMessages`.
 ///
 /// # Safety
 /// `messages` points to `length` bytes.
@@ -62,7 +65,7 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_put_back_to_stream(
     messages: *const u8,
     length: i32,
 ) {
-    // SAFETY: the caller guarantees it.
+    // SAFETY: the caller guarantees this.
     let messages = unsafe { decode::<IncomingMessages, IncomingMessages>(messages, length) };
     if let (Some(stream), Some(messages)) = (STREAMS.get(stream), messages) {
         stream.put_back(messages.messages.into_iter().filter_map(IncomingMessage::restore).collect());

@@ -1,4 +1,4 @@
-//! Transactions, and the servers' questions about those that were not decided.
+//! Transactions and orphan checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use rocketmq_thin_bridge as core;
 use crate::completions::submit;
 use crate::message::OutgoingMessage;
 use crate::outcome::Outcome;
-use crate::registry::{Hold, PRODUCERS, Registry};
+use crate::registry::{PRODUCERS, Registry, RegistryGuard};
 
 static TRANSACTIONS: Registry<core::Transaction> = Registry::new();
-static RECEIVERS: Registry<core::OrphanChecks> = Registry::new();
-static CHECKS: Registry<core::OrphanCheck> = Registry::new();
+static ORPHAN_CHECKS: Registry<core::OrphanChecks> = Registry::new();
+static PENDING_CHECKS: Registry<core::OrphanCheck> = Registry::new();
 
 /// What happens to the messages of a transaction.
 #[derive(uniffi::Enum)]
@@ -32,28 +32,28 @@ impl From<Decision> for core::Decision {
     }
 }
 
-/// A server's question about a half message.
+/// A request of the server for the decision on an orphaned transaction.
 #[derive(uniffi::Record)]
-pub(crate) struct Question {
-    /// The check's key in the registry, and what keeps it there.
+pub(crate) struct OrphanCheckRecord {
+    /// The check's key in the registry, and the guard that keeps it there.
     key: i64,
-    hold: Arc<Hold>,
+    guard: Arc<RegistryGuard>,
     message: OutgoingMessage,
     message_id: String,
     transaction_id: String,
-    /// How long the answer may take.
+    /// How long the server waits for the decision.
     timeout: Duration,
 }
 
-impl Question {
-    /// Registers the check. `None` in a forked child, which a JVM does not have.
+impl OrphanCheckRecord {
+    /// Registers the check. Returns `None` only in a forked child, and a JVM does not fork.
     pub(crate) fn register(check: core::OrphanCheck) -> Option<Self> {
-        let asked = check.get()?;
-        let (message, message_id) = (asked.message.clone().into(), asked.message_id.clone());
-        let transaction_id = asked.transaction_id.clone();
-        let key = CHECKS.insert(check);
-        let hold = Hold::new(vec![key], |key| CHECKS.remove(key));
-        Some(Self { key, hold, message, message_id, transaction_id, timeout: core::ORPHAN_CHECK_TIMEOUT })
+        let pending = check.get()?;
+        let (message, message_id) = (pending.message.clone().into(), pending.message_id.clone());
+        let transaction_id = pending.transaction_id.clone();
+        let key = PENDING_CHECKS.insert(check);
+        let guard = RegistryGuard::new(vec![key], |key| PENDING_CHECKS.remove(key));
+        Some(Self { key, guard, message, message_id, transaction_id, timeout: core::ORPHAN_CHECK_TIMEOUT })
     }
 }
 
@@ -61,8 +61,8 @@ impl Question {
 #[uniffi::export]
 pub(crate) fn begin_transaction(producer: i64) -> Outcome {
     let begin = || Some(PRODUCERS.get(producer)?.begin());
-    Outcome::answer(begin(), |transaction| {
-        Outcome::made(TRANSACTIONS.insert(transaction), |key| TRANSACTIONS.remove(key))
+    Outcome::from_result(begin(), |transaction| {
+        Outcome::registered(TRANSACTIONS.insert(transaction), |key| TRANSACTIONS.remove(key))
     })
 }
 
@@ -84,21 +84,23 @@ pub(crate) fn rollback_transaction(transaction: i64) -> i64 {
     submit(|| Some(TRANSACTIONS.get(transaction)?.rollback()))
 }
 
-/// The orphan checks of a producer from now on.
+/// Returns a stream of a producer's orphan checks from now on.
 #[uniffi::export]
 pub(crate) fn producer_orphan_checks(producer: i64) -> Outcome {
     let checks = || Some(PRODUCERS.get(producer)?.orphan_checks());
-    Outcome::answer(checks(), |checks| Outcome::made(RECEIVERS.insert(checks), |key| RECEIVERS.remove(key)))
+    Outcome::from_result(checks(), |checks| {
+        Outcome::registered(ORPHAN_CHECKS.insert(checks), |key| ORPHAN_CHECKS.remove(key))
+    })
 }
 
 /// Waits for the next orphan check.
 #[uniffi::export]
 pub(crate) fn next_orphan_check(checks: i64) -> i64 {
-    submit(|| Some(RECEIVERS.get(checks)?.next()))
+    submit(|| Some(ORPHAN_CHECKS.get(checks)?.next()))
 }
 
-/// Answers an orphan check.
+/// Sends the decision of an orphan check to the server.
 #[uniffi::export]
 pub(crate) fn decide_orphan(check: i64, decision: Decision) -> i64 {
-    submit(|| Some(CHECKS.get(check)?.decide(decision.into())))
+    submit(|| Some(PENDING_CHECKS.get(check)?.decide(decision.into())))
 }

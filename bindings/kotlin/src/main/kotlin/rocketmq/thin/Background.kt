@@ -13,8 +13,8 @@ import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.supervisorScope
 import kotlinx.coroutines.withTimeoutOrNull
+import rocketmq.thin.internal.OrphanCheckRecord
 import rocketmq.thin.internal.Outcome
-import rocketmq.thin.internal.Question
 import rocketmq.thin.internal.clientStatusChanges
 import rocketmq.thin.internal.decideOrphan
 import rocketmq.thin.internal.nextCredentialRequest
@@ -25,8 +25,8 @@ import rocketmq.thin.internal.provideCredentials
 import rocketmq.thin.internal.refuseCredentials
 
 /**
- * What a client does beside the application: it calls the application's checkers and its provider of credentials. What
- * these throw is logged and has no other effect. They run on threads that may block.
+ * The background work of a client: it calls the application's checkers and credentials provider, and logs status
+ * changes. Exceptions of these functions are logged, and not thrown. They run on threads that may block.
  */
 internal class Background(private val observers: Observers) {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
@@ -39,58 +39,58 @@ internal class Background(private val observers: Observers) {
             } catch (e: CancellationException) {
                 throw e
             } catch (e: Throwable) {
-                observers.log(Level.ERROR, "the client failed in the background", e)
+                observers.log(Level.ERROR, "a background task of the client failed", e)
             }
         }
 
-    /** Cancels the application's functions that still run. */
+    /** Cancels running functions of the application. */
     fun cancel() = scope.cancel()
 
-    /** Asks [checker] about orphaned transactions until the producer is closed. */
-    fun answerChecks(producer: Outcome.Made, checker: suspend (OrphanCheck) -> Decision): Job {
-        val checks = Operations.answer<Outcome.Made>(producer) { producerOrphanChecks(producer.key) }
-        val asked = Operations.each<Outcome.OrphanCheck>({ checks }, ::nextOrphanCheck)
-        return start { asked.collect { launch { answer(it.question, checker) } } }
+    /** Answers orphan checks with the results of [checker], until the producer is closed. */
+    fun answerChecks(producer: Outcome.Registered, checker: suspend (OrphanCheck) -> Decision): Job {
+        val checks = Operations.call<Outcome.Registered>(producer) { producerOrphanChecks(producer.key) }
+        val pending = Operations.outcomes<Outcome.OrphanCheck>({ checks }, ::nextOrphanCheck)
+        return start { pending.collect { launch { answer(it.check, checker) } } }
     }
 
-    private suspend fun answer(asked: Question, checker: suspend (OrphanCheck) -> Decision) {
-        val about = "message ${asked.messageId}; the server asks again"
+    private suspend fun answer(check: OrphanCheckRecord, checker: suspend (OrphanCheck) -> Decision) {
+        val about = "message ${check.messageId}; the server asks again"
         try {
             val decision = attempt("the checker failed on $about") {
-                withTimeoutOrNull(asked.timeout.toKotlinDuration()) { checker(OrphanCheck(asked)) }
+                withTimeoutOrNull(check.timeout.toKotlinDuration()) { checker(OrphanCheck(check)) }
                     ?: Decision.Unknown.also { observers.log(Level.ERROR, "the checker took too long on $about") }
             }
-            attempt("the server was not told the decision about $about") {
+            attempt("failed to send the decision about $about") {
                 if (decision != null) {
-                    Operations.await<Outcome.Done>(asked) { decideOrphan(asked.key, decision.native) }
+                    Operations.await<Outcome.Done>(check) { decideOrphan(check.key, decision.native) }
                 }
             }
         } finally {
-            // Another check takes its place at once.
-            asked.destroy()
+            // Releases the check at once, because the producer limits how many are pending.
+            check.destroy()
         }
     }
 
-    /** Calls [provider] whenever the client needs credentials, until it is closed, or could not connect. */
-    fun answerRequests(requests: Outcome.Made, provider: suspend () -> Credentials) {
+    /** Calls [provider] whenever the client needs credentials, until the client is closed, or has failed to connect. */
+    fun answerRequests(requests: Outcome.Registered, provider: suspend () -> Credentials) {
         start {
             while (Operations.await<Outcome>(requests) { nextCredentialRequest(requests.key) } !is Outcome.End) {
-                attempt("the provider of credentials failed", { refuseCredentials(requests.key, it) }) {
+                attempt("the credentials provider failed", { refuseCredentials(requests.key, it) }) {
                     val provided = provider().toNative()
-                    Operations.answer<Outcome.Done>(requests) { provideCredentials(requests.key, provided) }
+                    Operations.call<Outcome.Done>(requests) { provideCredentials(requests.key, provided) }
                 }
             }
         }
     }
 
-    /** Logs each change of a client's status, until the client is closed. Then [reports] end. */
-    fun logStatus(client: Outcome.Made, reports: AutoCloseable) {
-        val changes = Operations.answer<Outcome.Made>(client) { clientStatusChanges(client.key) }
-        // Does not refer to the client, which may be dropped.
-        val statuses = Operations.each<Outcome.Health>({ changes }, ::nextStatusChange)
-        // It ends by itself, with the last status.
+    /** Logs each status change of a client, until the client is closed. Then closes [logs]. */
+    fun logStatus(client: Outcome.Registered, logs: AutoCloseable) {
+        val changes = Operations.call<Outcome.Registered>(client) { clientStatusChanges(client.key) }
+        // The flow does not refer to the client, so that an unused client can be collected.
+        val statuses = Operations.outcomes<Outcome.Health>({ changes }, ::nextStatusChange)
+        // Not cancelled with `scope`, so that the last status is logged, too.
         start(CoroutineScope(Dispatchers.IO)) {
-            reports.use {
+            logs.use {
                 statuses.collect {
                     val (status, error) = Health(it.health)
                     val level = if (status == Status.Lost || status == Status.Degraded) Level.WARNING else Level.INFO
@@ -100,7 +100,10 @@ internal class Background(private val observers: Observers) {
         }
     }
 
-    /** What [call] returns, or null if it throws. That it is cancelled itself is no failure of its own. */
+    /**
+     * Returns the result of [call]. If it throws, logs [failure], calls [failed] and returns null. Passes cancellation
+     * on.
+     */
     private suspend fun <T> attempt(
         failure: String,
         failed: (reason: String) -> Unit = {},

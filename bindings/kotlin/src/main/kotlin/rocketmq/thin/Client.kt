@@ -18,10 +18,10 @@ import rocketmq.thin.internal.clientStatusChanges
 import rocketmq.thin.internal.closeClient
 import rocketmq.thin.internal.connect
 import rocketmq.thin.internal.connectWithProvider
-import rocketmq.thin.internal.credentialRequests
-import rocketmq.thin.internal.makeConsumer
-import rocketmq.thin.internal.makeProducer
-import rocketmq.thin.internal.makePushConsumer
+import rocketmq.thin.internal.createConsumer
+import rocketmq.thin.internal.createCredentialRequests
+import rocketmq.thin.internal.createProducer
+import rocketmq.thin.internal.createPushConsumer
 import rocketmq.thin.internal.nextStatusChange
 
 /**
@@ -38,23 +38,23 @@ import rocketmq.thin.internal.nextStatusChange
  */
 class Client
 private constructor(
-    private val made: Outcome.Made,
+    private val registered: Outcome.Registered,
     private val endpoints: String,
     private val observers: Observers,
     private val background: Background,
 ) {
-    /** Those that are not closed. They work even if the application does not refer to them. */
+    /** The push consumers that are not closed. They run even if the application does not refer to them. */
     private val pushConsumers: MutableSet<PushConsumer> = ConcurrentHashMap.newKeySet()
 
     /**
-     * Creates a producer. The topics in [options] must exist; with [Startup.Lazy], the first send finds out.
+     * Creates a producer. The topics in [options] must exist. With [Startup.Lazy], the first send checks them.
      *
      * @throws RocketMQException the server's error, such as `TopicNotFound`, or `Timeout` after the startup timeout
      */
     suspend fun producer(options: ProducerOptions.() -> Unit = {}): Producer {
         val given = ProducerOptions().apply(options)
         val native = given.toNative()
-        val producer = Operations.await<Outcome.Made>(this) { makeProducer(made.key, native) }
+        val producer = Operations.await<Outcome.Registered>(this) { createProducer(registered.key, native) }
         return Producer(producer, endpoints, observers, given.checker?.let { background.answerChecks(producer, it) })
     }
 
@@ -65,7 +65,8 @@ private constructor(
      */
     suspend fun simpleConsumer(group: String, options: SimpleConsumerOptions.() -> Unit): SimpleConsumer {
         val native = SimpleConsumerOptions(group).apply(options).toNative()
-        return SimpleConsumer(Operations.await(this) { makeConsumer(made.key, native) }, group, endpoints, observers)
+        val consumer = Operations.await<Outcome.Registered>(this) { createConsumer(registered.key, native) }
+        return SimpleConsumer(consumer, group, endpoints, observers)
     }
 
     /**
@@ -88,29 +89,30 @@ private constructor(
     suspend fun pushConsumer(group: String, options: PushConsumerOptions.() -> Unit): PushConsumer {
         val given = PushConsumerOptions(group).apply(options)
         val (handler, native) = given.requireHandler() to given.toNative()
-        val consumer = Operations.await<Outcome.Made>(this) { makePushConsumer(made.key, native) }
-        return PushConsumer(consumer, group, endpoints, Handling(consumer, group, handler, observers), pushConsumers)
+        val consumer = Operations.await<Outcome.Registered>(this) { createPushConsumer(registered.key, native) }
+        val handlerRunner = HandlerRunner(consumer, group, handler, observers)
+        return PushConsumer(consumer, group, endpoints, handlerRunner, pushConsumers)
     }
 
-    /** Whether the servers can be reached, as the latest calls and heartbeats have shown. */
-    fun health(): Health = Health(Operations.answer<Outcome.Health>(this) { clientHealth(made.key) }.health)
+    /** Returns whether the servers can be reached, according to the latest calls and heartbeats. */
+    fun health(): Health = Health(Operations.call<Outcome.Health>(this) { clientHealth(registered.key) }.health)
 
-    /** The present health, then the health after each change of its status, until the client is closed. */
+    /** Emits the current health, and then the health after each status change, until the client is closed. */
     fun statusChanges(): Flow<Health> =
-        Operations.each<Outcome.Health>(
-                { Operations.answer<Outcome.Made>(this) { clientStatusChanges(made.key) } },
+        Operations.outcomes<Outcome.Health>(
+                { Operations.call<Outcome.Registered>(this) { clientStatusChanges(registered.key) } },
                 ::nextStatusChange,
             )
             .map { Health(it.health) }
 
-    /** Everything that the client has counted since it was made. */
-    fun metrics(): Metrics = Metrics(Operations.answer<Outcome.Metrics>(this) { clientMetrics(made.key) }.metrics)
+    /** Returns the metrics of the client since it was created. */
+    fun metrics(): Metrics = Metrics(Operations.call<Outcome.Metrics>(this) { clientMetrics(registered.key) }.metrics)
 
     /** Closes all producers and consumers of this client within one [deadline] (20 s). */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
         try {
-            val closed = Operations.await<Outcome.Closed>(this) { closeClient(made.key, native) }
+            val closed = Operations.await<Outcome.Closed>(this) { closeClient(registered.key, native) }
             background.cancel()
             return CloseReport(closed)
         } finally {
@@ -128,7 +130,10 @@ private constructor(
 
     override fun toString() = "Client($endpoints)"
 
-    /** [statusChanges] for Java. The future completes when the client is closed; cancelling it ends the calls of [listener]. */
+    /**
+     * [statusChanges] for Java. The future completes when the client is closed; cancelling it ends the calls of
+     * [listener].
+     */
     fun statusChangesAsync(listener: Consumer<Health>): CompletableFuture<Unit> =
         future { statusChanges().collect(listener::accept) }
 
@@ -156,7 +161,7 @@ private constructor(
          *
          * @throws RocketMQException `InvalidOptions`; `Unavailable`, `Tls` or `Timeout` if no endpoint could be
          *   reached within the startup timeout
-         * @throws UnsatisfiedLinkError if the native library cannot be loaded; the message says what to do
+         * @throws UnsatisfiedLinkError if the native library cannot be loaded. The message says what to do
          */
         suspend fun connect(endpoints: String, options: ClientOptions.() -> Unit = {}): Client {
             val given = ClientOptions(endpoints).apply(options)
@@ -164,13 +169,13 @@ private constructor(
             Operations.start()
             val observers = Observers(given.logger, given.interceptors)
             val background = Background(observers)
-            val reports = Logs.follow(observers)
+            val logs = Logs.forwardTo(observers)
             try {
-                val made = open(native, given.provider, background)
-                if (given.logger != null) background.logStatus(made, reports)
-                return Client(made, endpoints, observers, background)
+                val registered = open(native, given.provider, background)
+                if (given.logger != null) background.logStatus(registered, logs)
+                return Client(registered, endpoints, observers, background)
             } catch (e: Throwable) {
-                reports.close()
+                logs.close()
                 background.cancel()
                 throw e
             }
@@ -180,9 +185,9 @@ private constructor(
             native: ConnectOptions,
             provider: (suspend () -> Credentials)?,
             background: Background,
-        ): Outcome.Made {
+        ): Outcome.Registered {
             if (provider == null) return Operations.await(native) { connect(native) }
-            val requests = Operations.answer<Outcome.Made>(native) { credentialRequests() }
+            val requests = Operations.call<Outcome.Registered>(native) { createCredentialRequests() }
             background.answerRequests(requests, provider)
             return Operations.await(requests) { connectWithProvider(native, requests.key) }
         }

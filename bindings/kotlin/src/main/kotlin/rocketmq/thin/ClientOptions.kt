@@ -14,9 +14,9 @@ import rocketmq.thin.internal.Identity
 import rocketmq.thin.internal.Roots
 import rocketmq.thin.internal.StartupMode
 
-/** How a [Client] connects to its servers. An option that is null has its default, which is given in parentheses. */
+/** How a [Client] connects to its servers. Options that are null have their defaults, which are in parentheses. */
 class ClientOptions internal constructor(private val endpoints: String) {
-    /** The namespace of every topic and group (none). */
+    /** The namespace of all topics and groups (none). */
     var namespace: String? = null
 
     /** The credentials that requests are signed with (none). */
@@ -28,7 +28,7 @@ class ClientOptions internal constructor(private val endpoints: String) {
     /** Whether connecting waits for the servers ([Startup.Eager]). */
     var startup: Startup? = null
 
-    /** The timeout of one attempt (3 s). A receive waits this much longer than its `awaitDuration`. */
+    /** The timeout of one attempt (3 s). For a receive, it is added to `awaitDuration`. */
     var requestTimeout: Duration? = null
 
     /** The timeout of one call, including all retries (10 s). */
@@ -37,7 +37,10 @@ class ClientOptions internal constructor(private val endpoints: String) {
     /** The timeout for connecting, and for creating a producer or consumer (10 s). */
     var startupTimeout: Duration? = null
 
-    /** The maximum number of attempts of one call (16). With 1, a request that a server may have received is not repeated. */
+    /**
+     * The maximum number of attempts of one call (16). With 1, a request that a server may have received is never
+     * repeated.
+     */
     var maxAttempts: Int? = null
 
     /**
@@ -50,9 +53,9 @@ class ClientOptions internal constructor(private val endpoints: String) {
     var maxRetryDelay: Duration? = null
 
     /**
-     * Gets failures of handlers and checkers, changes of the status, and what the clients of this process report, such as
-     * lost connections (nothing is logged): `System.getLogger("rocketmq.thin")`, for example. At most 1,024 reports wait to
-     * be logged; beyond that they are only counted.
+     * Logs failures of handlers and checkers, status changes, and internal events of the clients of this process, such
+     * as lost connections (nothing is logged). For example `System.getLogger("rocketmq.thin")`. At most 1,024 records
+     * wait to be logged; further records are dropped, and their number is logged.
      */
     var logger: System.Logger? = null
 
@@ -62,9 +65,9 @@ class ClientOptions internal constructor(private val endpoints: String) {
     internal val interceptors = mutableListOf<Interceptor>()
 
     /**
-     * A function that provides the credentials: it is called before connecting, before the credentials expire, and after
-     * a server has refused them. If it throws, or takes longer than 30 s, the calls that wait for credentials fail with
-     * [RocketMQException.Unauthenticated]; connecting waits no longer than [startupTimeout].
+     * Sets a function that provides the credentials. It is called before connecting, before the credentials expire, and
+     * after a server has refused them. If it throws, or takes longer than 30 s, the calls that wait for credentials
+     * fail with [RocketMQException.Unauthenticated]. Connecting waits no longer than [startupTimeout].
      */
     fun credentialsProvider(provider: suspend () -> Credentials) = apply { this.provider = provider }
 
@@ -72,7 +75,7 @@ class ClientOptions internal constructor(private val endpoints: String) {
     fun credentialsProviderAsync(provider: Supplier<out CompletionStage<Credentials>>) =
         credentialsProvider { provider.get().await() }
 
-    /** Adds an interceptor. Of several, the first is called first before an operation, and last after it. */
+    /** Adds an interceptor. Interceptors are called in order before an operation, and in reverse order after it. */
     fun interceptor(interceptor: Interceptor) = apply { interceptors += interceptor }
 
     /** [requestTimeout] for Java. */
@@ -108,13 +111,13 @@ class ClientOptions internal constructor(private val endpoints: String) {
 
 /** Whether connecting, and creating a producer or consumer, waits for the servers. */
 enum class Startup(internal val native: StartupMode) {
-    /** Connecting fails at once if nobody listens. */
+    /** Connecting fails at once if no server listens. */
     Eager(StartupMode.EAGER),
 
-    /** Connecting waits for a server that is not there yet, up to [ClientOptions.startupTimeout]. */
+    /** Connecting waits for a server, up to [ClientOptions.startupTimeout]. */
     Wait(StartupMode.WAIT),
 
-    /** Connecting returns at once. Only the calls that need a server wait for one. */
+    /** Connecting returns at once. Only the calls that need a server wait for it. */
     Lazy(StartupMode.LAZY),
 }
 
@@ -126,7 +129,7 @@ constructor(
     val accessKey: String,
     internal val secretKey: String,
     internal val sessionToken: String? = null,
-    /** When they expire (never). Before that, a client asks its [ClientOptions.credentialsProvider] for new ones. */
+    /** When the credentials expire (never). The client calls its [ClientOptions.credentialsProvider] before that. */
     val expiresAt: Instant? = null,
 ) {
     /** The access key, without the secrets. */
@@ -136,23 +139,23 @@ constructor(
 }
 
 /**
- * The encryption of connections: `Tls.ca(authority).identity(certificate, key)`. Texts are in PEM format. What cannot be
- * used fails with [RocketMQException.InvalidOptions] before the first connection.
+ * The encryption of connections: `Tls.ca(authority).identity(certificate, key)`. Certificates and keys are in PEM
+ * format. With invalid ones, connecting fails with [RocketMQException.InvalidOptions].
  */
 class Tls private constructor(internal val encryption: Encryption) {
     private constructor(roots: Roots) : this(Encryption(roots, null, null, false))
 
     /**
-     * The client authenticates itself by a [certificate], followed by those of intermediate authorities if there are any.
-     * [key] is its private key, not encrypted.
+     * Authenticates the client with a [certificate], which is followed by the certificates of intermediate authorities,
+     * if any. [key] is its unencrypted private key.
      */
     fun identity(certificate: ByteArray, key: ByteArray): Tls =
         Tls(encryption.copy(identity = Identity(certificate, key)))
 
-    /** The server's certificate must have this [name] (the host of the endpoint). */
+    /** Sets the [name] that the server's certificate must have (the host of the endpoint). */
     fun serverName(name: String): Tls = Tls(encryption.copy(serverName = name))
 
-    /** Accepts any certificate, which protects against nobody who can change what is sent. For tests only. */
+    /** Accepts any certificate. This gives no protection against a man in the middle. For tests only. */
     fun dangerouslySkipVerification(): Tls = Tls(encryption.copy(skipVerification = true))
 
     companion object {
@@ -162,7 +165,7 @@ class Tls private constructor(internal val encryption: Encryption) {
         /** TLS with the certificate authorities of the operating system. */
         @JvmField val SYSTEM_ROOTS = Tls(Roots.System)
 
-        /** TLS with these certificate authorities only: one or more certificates. */
+        /** TLS with only these certificate authorities: one or more certificates. */
         @JvmStatic fun ca(pem: ByteArray) = Tls(Roots.Ca(pem))
     }
 }

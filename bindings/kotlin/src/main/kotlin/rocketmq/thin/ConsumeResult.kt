@@ -4,22 +4,22 @@ import java.time.Duration as JavaDuration
 import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
 
-/** What happens to a message that a handler of a [PushConsumer] has seen. A handler that throws means [Retry]. */
+/** The result of a [PushConsumer]'s handler: what happens to the message. A handler that throws means [Retry]. */
 sealed interface ConsumeResult {
-    /** The message is done. */
+    /** The message is acknowledged. */
     data object Ack : ConsumeResult
 
-    /** The message is delivered again, when the policy of the group says so. */
+    /** The message is delivered again, according to the retry policy of the group. */
     data object Retry : ConsumeResult
 
-    /** The message is delivered again after this time. */
+    /** The message is delivered again after the time [after]. */
     data class RetryAfter(val after: Duration) : ConsumeResult {
         init {
             after.notNegative("after")
         }
     }
 
-    /** The message moves to the dead-letter topic: `%DLQ%` and the name of the group. */
+    /** The message moves to the dead-letter topic, whose name is `%DLQ%` and the name of the group. */
     data object DeadLetter : ConsumeResult
 
     companion object {
@@ -37,9 +37,11 @@ sealed interface ConsumeResult {
     }
 }
 
-/** Handles a message in a thread of its own, which it may block. It is interrupted if it runs longer than a close waits. */
+/**
+ * Handles a message in a thread, which it may block. The thread is interrupted if it runs longer than a close waits.
+ */
 fun interface BlockingHandler {
-    /** Handles a message. What it throws means [ConsumeResult.Retry]. */
+    /** Handles a message. An exception means [ConsumeResult.Retry]. */
     @Throws(Exception::class)
     fun handle(delivery: Delivery): ConsumeResult
 }

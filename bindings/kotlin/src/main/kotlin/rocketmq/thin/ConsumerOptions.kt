@@ -12,20 +12,22 @@ import rocketmq.thin.internal.HandleOptions
 import rocketmq.thin.internal.MessageFilter
 import rocketmq.thin.internal.TopicFilter
 
-/** What a [SimpleConsumer] receives: the messages of topics, or of lite topics. An option that is null has its default. */
+/**
+ * Options of a [SimpleConsumer], which has either subscriptions or [lite]. Options that are null have their defaults.
+ */
 class SimpleConsumerOptions internal constructor(private val group: String) {
     private val subscriptions = mutableListOf<TopicFilter>()
     private var lite: String? = null
 
-    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. */
+    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger body is delivered as corrupted. */
     var maxBodySize: Long? = null
 
-    /** Subscribes to the messages of [topic] that match [filter]. All members of a group must have the same. */
+    /** Subscribes to the messages of [topic] that match [filter]. It must be the same in all members of a group. */
     @JvmOverloads
     fun subscribe(topic: String, filter: Filter = Filter.ALL) =
         apply { subscriptions += TopicFilter(topic, filter.native) }
 
-    /** Receives from lite topics of [topic], which are chosen with [SimpleConsumer.subscribeLite]. */
+    /** Receives from lite topics of [topic], which [SimpleConsumer.subscribeLite] selects. */
     fun lite(topic: String) = apply { lite = topic }
 
     internal fun toNative() =
@@ -33,66 +35,66 @@ class SimpleConsumerOptions internal constructor(private val group: String) {
 }
 
 /**
- * What a [PushConsumer] receives, what handles it, and how much at a time. An option that is null has its default. It needs
- * a handler, and either subscriptions or [lite].
+ * Options of a [PushConsumer], which has a handler, and either subscriptions or [lite]. Options that are null have
+ * their defaults.
  */
 class PushConsumerOptions internal constructor(private val group: String) {
     private val subscriptions = mutableListOf<TopicFilter>()
     private var lite: String? = null
     private var handler: Handler? = null
 
-    /** How many messages are handled at the same time (20). */
+    /** The maximum number of messages that are handled at the same time (20). */
     var concurrency: Int? = null
 
-    /** How many messages are held at most: those that wait and those that are handled or settled (4096). */
+    /** The maximum number of messages in the client that wait, or are being handled or settled (4096). */
     var maxCachedMessages: Int? = null
 
-    /** The size of their bodies, in bytes, above which nothing is received (64 MiB). */
+    /** The maximum size of their bodies, in bytes (64 MiB). Above it, receiving pauses. */
     var maxCachedBytes: Long? = null
 
     /**
-     * The length of a lease, which is renewed while a message waits or is handled (60 s). If the process dies, its messages
-     * come again after this time.
+     * The duration of a lease, which is renewed while a message waits or is handled (60 s). If the process dies, its
+     * messages are delivered again after this time.
      */
     var invisibleDuration: Duration? = null
 
-    /** How many messages a second are handled at most (no limit). */
+    /** The maximum number of messages that are handled per second (no limit). */
     var maxRate: Double? = null
 
-    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. */
+    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger body is delivered as corrupted. */
     var maxBodySize: Long? = null
 
-    /** Subscribes to the messages of [topic] that match [filter]. All members of a group must have the same. */
+    /** Subscribes to the messages of [topic] that match [filter]. It must be the same in all members of a group. */
     @JvmOverloads
     fun subscribe(topic: String, filter: Filter = Filter.ALL) =
         apply { subscriptions += TopicFilter(topic, filter.native) }
 
-    /** Receives from lite topics of [topic], which are chosen with [PushConsumer.subscribeLite]. */
+    /** Receives from lite topics of [topic], which [PushConsumer.subscribeLite] selects. */
     fun lite(topic: String) = apply { lite = topic }
 
     /** [invisibleDuration] for Java. */
     fun invisibleDuration(duration: JavaDuration) = apply { invisibleDuration = duration.toKotlinDuration() }
 
     /**
-     * Handles each message, in a coroutine of [Dispatchers.Default]. What it throws means [ConsumeResult.Retry]. It is
-     * cancelled if it runs longer than a close waits.
+     * Sets the handler, which is called for each message in a coroutine of [Dispatchers.Default]. An exception means
+     * [ConsumeResult.Retry]. The coroutine is cancelled if it runs longer than a close waits.
      */
     fun handler(handle: suspend (Delivery) -> ConsumeResult) = apply {
         handler = Handler(Dispatchers.Default, handle)
     }
 
-    /** Handles each message in a thread, which it may block: for Java, and for code that waits without suspending. */
+    /** Sets a handler that is called in a thread, which it may block: for Java, and for code that does not suspend. */
     fun blockingHandler(handler: BlockingHandler) = apply {
-        // This dispatcher has as many threads as are needed: one for each message that is handled.
+        // This dispatcher starts as many threads as there are messages being handled.
         val threads = Dispatchers.IO.limitedParallelism(Int.MAX_VALUE)
         this.handler = Handler(threads) { delivery ->
-            // Java's compiler lets it return null.
+            // A handler in Java may return null.
             runInterruptible { requireNonNull(handler.handle(delivery), "a handler must return a ConsumeResult") }
         }
     }
 
     internal fun requireHandler(): Handler =
-        requireNotNull(handler) { "a push consumer needs a handler: handler { delivery -> ... } among its options" }
+        requireNotNull(handler) { "a push consumer needs a handler: set it with handler { delivery -> ... } in the options" }
 
     internal fun toNative() =
         HandleOptions(
@@ -108,7 +110,7 @@ class PushConsumerOptions internal constructor(private val group: String) {
         )
 }
 
-/** What handles messages, and where it runs. */
+/** The application's function that handles messages, and the dispatcher that it runs on. */
 internal class Handler(val dispatcher: CoroutineDispatcher, val handle: suspend (Delivery) -> ConsumeResult)
 
 /** Selects messages of a topic. */

@@ -4,15 +4,15 @@ import rocketmq.thin.internal.EndpointReport
 import rocketmq.thin.internal.HealthReport
 
 /**
- * Whether a client can reach its servers, as its latest calls and heartbeats have shown. A client without producers and
- * consumers sends no heartbeats: it does not notice by itself that a server is gone.
+ * Whether a client can reach its servers, according to its latest calls and heartbeats. A client without producers and
+ * consumers sends no heartbeats, and does not notice that a server is unreachable.
  */
 data class Health(
     /** The status of all [endpoints] together. */
     val status: Status,
-    /** What is wrong, if the status is [Status.Degraded] or [Status.Lost]. */
+    /** The failure, if the status is [Status.Degraded] or [Status.Lost]. */
     val error: RocketMQException?,
-    /** How many connections are open. */
+    /** The number of open connections. */
     val connections: Int,
     /** The addresses in use, sorted by name. */
     val endpoints: List<EndpointHealth>,
@@ -31,11 +31,11 @@ data class Health(
 data class EndpointHealth(
     /** The address, as `host:port`. */
     val endpoint: String,
-    /** Its status: [Status.Connected], [Status.Degraded] or [Status.Lost]. */
+    /** The status: [Status.Connected], [Status.Degraded] or [Status.Lost]. */
     val status: Status,
-    /** What is wrong, unless the status is [Status.Connected]. */
+    /** The failure, unless the status is [Status.Connected]. */
     val error: RocketMQException?,
-    /** How many connections to it are open. */
+    /** The number of open connections to it. */
     val connections: Int,
 ) {
     internal constructor(
@@ -51,10 +51,10 @@ enum class Status {
     /** All servers in use respond. */
     Connected,
 
-    /** There is a connection, but some server does not respond, refuses the client, or cannot be reached. */
+    /** There is a connection, but at least one server does not respond, refuses the client, or cannot be reached. */
     Degraded,
 
-    /** No server can be reached. The client goes on trying. */
+    /** No server can be reached. The client keeps trying. */
     Lost,
 
     /** The client is closed. */

@@ -13,7 +13,7 @@ import rocketmq.thin.internal.subscribedLiteTopics
 import rocketmq.thin.internal.unsubscribeLiteTopic
 
 /**
- * What consumers of lite topics do: those with the option `lite`. For others it fails with
+ * Functions of consumers of lite topics, which have the option `lite`. For other consumers they fail with
  * [RocketMQException.InvalidArgument].
  */
 sealed class LiteConsumer(private val consumer: ConsumerKey) {
@@ -27,13 +27,13 @@ sealed class LiteConsumer(private val consumer: ConsumerKey) {
         Operations.await<Outcome.Done>(this) { unsubscribeLiteTopic(consumer, liteTopic) }
     }
 
-    /** The lite topics that it is subscribed to. */
-    fun liteTopics(): List<String> = keeping(this) { subscribedLiteTopics(consumer) }
+    /** Returns the lite topics that the consumer is subscribed to. */
+    fun liteTopics(): List<String> = keepReachable(this) { subscribedLiteTopics(consumer) }
 
-    /** The lite topics whose subscription the server ends from the beginning of the collection on, until a close. */
+    /** Emits the lite topics whose subscription the server ends during the collection, until the consumer is closed. */
     fun liteRevocations(): Flow<String> =
-        Operations.each<Outcome.Text>(
-                { Operations.answer<Outcome.Made>(this) { openRevocations(consumer) } },
+        Operations.outcomes<Outcome.Text>(
+                { Operations.call<Outcome.Registered>(this) { openRevocations(consumer) } },
                 ::nextRevocation,
             )
             .map { it.text }
@@ -44,7 +44,10 @@ sealed class LiteConsumer(private val consumer: ConsumerKey) {
     /** [unsubscribeLite] for Java. */
     fun unsubscribeLiteAsync(liteTopic: String): CompletableFuture<Unit> = future { unsubscribeLite(liteTopic) }
 
-    /** [liteRevocations] for Java. The future completes when the consumer is closed; cancelling it ends the calls of [listener]. */
+    /**
+     * [liteRevocations] for Java. The future completes when the consumer is closed; cancelling it ends the calls of
+     * [listener].
+     */
     fun liteRevocationsAsync(listener: Consumer<String>): CompletableFuture<Unit> =
         future { liteRevocations().collect(listener::accept) }
 }

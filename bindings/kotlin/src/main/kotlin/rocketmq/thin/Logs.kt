@@ -8,42 +8,43 @@ import kotlinx.coroutines.launch
 import rocketmq.thin.internal.LogLevel
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.closeLogs
-import rocketmq.thin.internal.followLogs
-import rocketmq.thin.internal.logsArrived
+import rocketmq.thin.internal.openLogs
 import rocketmq.thin.internal.takeLogs
+import rocketmq.thin.internal.waitForLogs
 
 /**
- * Passes on what clients report to the loggers of applications. The reports are those of all clients, so that a logger
- * follows them once, however many clients have it.
+ * Forwards log records of the clients to the application's loggers. The records are those of all clients, so a logger
+ * gets them once, even if several clients use it.
  */
 internal object Logs {
-    private class Follower(val made: Outcome.Made, var clients: Int)
+    /** The log records that a logger gets, and the number of clients that use the logger. */
+    private class Subscription(val logs: Outcome.Registered, var clients: Int)
 
-    private val followers = IdentityHashMap<System.Logger, Follower>()
+    private val subscriptions = IdentityHashMap<System.Logger, Subscription>()
 
-    /** Follows the reports with the logger of [observers], until the result is closed as often as this was called. */
+    /** Forwards records to the logger of [observers], until all results of this function for the logger are closed. */
     @Synchronized
-    fun follow(observers: Observers): AutoCloseable {
+    fun forwardTo(observers: Observers): AutoCloseable {
         val logger = observers.logger ?: return AutoCloseable {}
-        // From the finest to the coarsest.
+        // The most verbose level that is logged.
         val level = LEVELS.entries.lastOrNull { logger.isLoggable(it.value) }?.key ?: return AutoCloseable {}
-        val follower = followers.getOrPut(logger) { Follower(forward(level, observers), 0) }
-        follower.clients++
-        return AutoCloseable { unfollow(logger, follower) }
+        val subscription = subscriptions.getOrPut(logger) { Subscription(forward(level, observers), 0) }
+        subscription.clients++
+        return AutoCloseable { unsubscribe(logger, subscription) }
     }
 
     @Synchronized
-    private fun unfollow(logger: System.Logger, follower: Follower) {
-        if (--follower.clients > 0) return
-        followers.remove(logger)
-        closeLogs(follower.made.key)
+    private fun unsubscribe(logger: System.Logger, subscription: Subscription) {
+        if (--subscription.clients > 0) return
+        subscriptions.remove(logger)
+        closeLogs(subscription.logs.key)
     }
 
-    private fun forward(level: LogLevel, observers: Observers): Outcome.Made {
-        val logs = Operations.answer<Outcome.Made>(this) { followLogs(level) }
+    private fun forward(level: LogLevel, observers: Observers): Outcome.Registered {
+        val logs = Operations.call<Outcome.Registered>(this) { openLogs(level) }
         CoroutineScope(Dispatchers.IO).launch {
-            while (Operations.await<Outcome>(logs) { logsArrived(logs.key) } !is Outcome.End) {
-                val taken = Operations.answer<Outcome.Logged>(logs) { takeLogs(logs.key) }
+            while (Operations.await<Outcome>(logs) { waitForLogs(logs.key) } !is Outcome.End) {
+                val taken = Operations.call<Outcome.LogRecords>(logs) { takeLogs(logs.key) }
                 taken.records.forEach { observers.log(LEVELS.getValue(it.level), it.text) }
             }
             logs.destroy()
@@ -51,6 +52,7 @@ internal object Logs {
         return logs
     }
 
+    /** From the least to the most verbose. */
     private val LEVELS =
         mapOf(
             LogLevel.ERROR to Level.ERROR,

@@ -5,10 +5,10 @@ import java.time.Instant
 import kotlin.time.Duration
 import kotlin.time.toJavaDuration
 import kotlin.time.toKotlinDuration
-import rocketmq.thin.internal.Hold
 import rocketmq.thin.internal.IncomingMessage
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.OutgoingMessage
+import rocketmq.thin.internal.RegistryGuard
 import rocketmq.thin.internal.SentMessage
 import rocketmq.thin.internal.isLeaseLost
 
@@ -23,7 +23,7 @@ class Message
 constructor(
     /** The topic. */
     val topic: String,
-    /** The content. Servers refuse an empty one and, by default, one above 4 MiB. */
+    /** The content. Servers refuse an empty body and, by default, a body above 4 MiB. */
     val body: ByteArray,
     /** A tag that consumers can filter by. Default: none. */
     val tag: String? = null,
@@ -32,7 +32,7 @@ constructor(
     /** The application's own properties. Default: none. */
     val properties: Map<String, String> = emptyMap(),
 ) {
-    /** A message whose body is [text] in UTF-8. */
+    /** Creates a message whose body is [text] in UTF-8. */
     @JvmOverloads
     constructor(
         topic: String,
@@ -42,7 +42,7 @@ constructor(
         properties: Map<String, String> = emptyMap(),
     ) : this(topic, text.encodeToByteArray(), tag, keys, properties)
 
-    /** The group of a FIFO message. Default: none. */
+    /** The message group of a FIFO message. Default: none. */
     var messageGroup: String? = null
         private set
 
@@ -58,29 +58,29 @@ constructor(
     var priority: Int? = null
         private set
 
-    /** The lite topic below [topic]. Default: none. */
+    /** The lite topic within [topic]. Default: none. */
     var liteTopic: String? = null
         private set
 
-    /** A FIFO message: messages of one [group] are delivered in the order in which they were sent. */
+    /** Returns a FIFO message: messages of one [group] are delivered in the order in which they were sent. */
     fun messageGroup(group: String): Message = copy { messageGroup = group }
 
-    /** A delayed message that is delivered at [time], or at once if that is in the past. */
+    /** Returns a delayed message that is delivered at [time], or at once if that is in the past. */
     fun deliverAt(time: Instant): Message = copy { deliverAt = time }
 
-    /** A delayed message that is delivered [delay] after the call of send. */
+    /** Returns a delayed message that is delivered [delay] after the call of send. */
     fun delay(delay: Duration): Message = copy { this.delay = delay.notNegative("delay") }
 
     /** [delay] for Java. */
     fun delay(delay: JavaDuration): Message = delay(delay.toKotlinDuration())
 
-    /** A message with a priority: 0 or more, the highest first. */
+    /** Returns a message with a priority of 0 or more. Messages with a higher priority are delivered first. */
     fun priority(priority: Int): Message = copy { this.priority = priority }
 
-    /** A message to a lite topic below its topic. */
+    /** Returns a message for a lite topic within [topic]. */
     fun liteTopic(liteTopic: String): Message = copy { this.liteTopic = liteTopic }
 
-    /** A copy of the message with one more of its [properties]. */
+    /** Returns a copy of the message with a further property. */
     fun property(name: String, value: String): Message = copy(properties + (name to value)) {}
 
     internal fun copy(properties: Map<String, String> = this.properties, change: Message.() -> Unit): Message {
@@ -95,7 +95,10 @@ constructor(
 
     override fun toString() = "Message($topic, ${body.size} bytes)"
 
-    /** Refuses texts that cannot be sent: null from Java, or a half of a surrogate pair, which is no Unicode. */
+    /**
+     * Throws if a text of the message cannot be sent: null, which Java allows, or a lone surrogate, which is not
+     * Unicode.
+     */
     internal fun requireText() {
         requireText("topic", topic)
         tag?.let { requireText("tag", it) }
@@ -110,7 +113,7 @@ constructor(
 
     private fun requireText(field: String, text: String?) {
         requireNotNull(text) { "the message's $field must not be null" }
-        require(Charsets.UTF_8.newEncoder().canEncode(text)) { "the message's $field must be Unicode: it holds a lone surrogate" }
+        require(Charsets.UTF_8.newEncoder().canEncode(text)) { "the message's $field must be Unicode: it contains a lone surrogate" }
     }
 
     internal fun toNative() =
@@ -128,12 +131,14 @@ constructor(
         )
 }
 
-/** What [encode] makes of [messages]. If it fails because of a text of theirs, the error names that. */
-internal inline fun <T> encoding(messages: List<Message>, encode: () -> T): T =
+/**
+ * Returns the result of [encode]. If it fails because a text of [messages] cannot be sent, the error names the text.
+ */
+internal inline fun <T> withTextErrors(messages: List<Message>, encode: () -> T): T =
     try {
         encode()
     } catch (e: Exception) {
-        // Not before: it would take time for each message.
+        // Checked only after a failure, because the check takes time for each message.
         messages.forEach { it.requireText() }
         throw e
     }
@@ -148,7 +153,7 @@ data class Receipt(
     val queueOffset: Long,
     /** The server's transaction id. Servers set it for normal messages, too. */
     val transactionId: String,
-    /** The handle with which [Producer.recall] takes a delayed message back; null for other messages. */
+    /** The handle for [Producer.recall] of a delayed message; null for other messages. */
     val recallHandle: String? = null,
 ) {
     internal constructor(
@@ -160,8 +165,8 @@ data class Receipt(
 class Delivery
 internal constructor(
     internal val message: IncomingMessage,
-    /** Keeps the delivery in the native library as long as it is reachable. */
-    @Suppress("unused") private val hold: Hold,
+    /** Keeps the delivery in the native library as long as this object is reachable. */
+    @Suppress("unused") private val guard: RegistryGuard,
 ) {
     internal val key get() = message.key
 
@@ -183,19 +188,19 @@ internal constructor(
     /** The application's properties, sorted by name. */
     val properties: Map<String, String> get() = message.properties
 
-    /** The group of a FIFO message. Messages of one group are delivered in order. */
+    /** The message group of a FIFO message. Messages of one group are delivered in order. */
     val messageGroup: String? get() = message.messageGroup
 
     /** The time for which the sender scheduled a delayed message, if the server reports it. */
     val deliverAt: Instant? get() = message.deliverAt
 
-    /** The priority, in topics with priorities. */
+    /** The priority, in priority topics. */
     val priority: Int? get() = message.priority
 
-    /** The lite topic below [topic], in lite topics. */
+    /** The lite topic within [topic], in topics with lite topics. */
     val liteTopic: String? get() = message.liteTopic
 
-    /** What the message was before it became a dead letter, if the server reports it. */
+    /** For a dead letter: the original message, if the server reports it. */
     val deadLetterOrigin: DeadLetterOrigin? get() = message.deadLetterOrigin?.run { DeadLetterOrigin(topic, messageId) }
 
     /** The W3C trace context of the sender: its `traceparent`. */
@@ -216,8 +221,8 @@ internal constructor(
     /** Whether the body does not match its digest or could not be decompressed. */
     val corrupted: Boolean get() = message.corrupted
 
-    /** Whether its lease has ended before it was settled, so that the message is delivered again. */
-    val isLeaseLost: Boolean get() = keeping(this) { isLeaseLost(key) }
+    /** Whether the lease ended before the delivery was settled. Then the message is delivered again. */
+    val isLeaseLost: Boolean get() = keepReachable(this) { isLeaseLost(key) }
 
     /** The id of the queue. */
     val queueId: Int get() = message.queueId
@@ -228,23 +233,26 @@ internal constructor(
     override fun toString() = "Delivery($messageId of $topic, attempt $attempt, ${body.size} bytes)"
 }
 
-/** The message that became a dead letter. */
+/** The original message of a dead letter. */
 data class DeadLetterOrigin(
-    /** Its topic. */
+    /** The topic of the original message. */
     val topic: String,
-    /** Its id there. */
+    /** The id of the original message. */
     val messageId: String,
 )
 
 /** The result of a close. */
 data class CloseReport(
-    /** How many outstanding sends and acks were completed. */
+    /** The number of outstanding sends and acks that were completed. */
     val flushed: Long,
-    /** How many sends and acks had no answer at the deadline. Each failed with [RocketMQException.Closed]. */
+    /**
+     * The number of sends and acks without an answer at the deadline, which failed with [RocketMQException.Closed], and
+     * of messages whose handlers were still running, which are delivered again.
+     */
     val abandoned: Long,
-    /** In push consumers, how many messages were being handled and were settled in time. */
+    /** For push consumers: the number of messages that were being handled, and were settled in time. */
     val handled: Long,
-    /** In push consumers, how many messages no handler had begun, so that they were given back to the server. */
+    /** For push consumers: the number of messages that were given back to the server unhandled. */
     val givenBack: Long,
     /** How long the close took. */
     val elapsed: Duration,

@@ -16,25 +16,26 @@ import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.closeStream
 import rocketmq.thin.internal.openStream
 
-/** Deliveries that are fetched ahead, for Java: see [SimpleConsumer.messagesAsync]. Close it when no more are needed. */
+/** A stream of deliveries, for Java: see [SimpleConsumer.messagesAsync]. Close it after use. */
 class Messages
 internal constructor(
-    /** Not collected as long as this is in use, because that would close it. */
+    /** Keeps the consumer reachable while the stream is in use. A consumer that is collected is closed. */
     private val consumer: SimpleConsumer,
     options: FetchOptions,
 ) : AutoCloseable {
-    private val made = Operations.answer<Outcome.Made>(consumer) { openStream(consumer.key, options) }
+    private val registered = Operations.call<Outcome.Registered>(consumer) { openStream(consumer.key, options) }
     private val calls = CoroutineScope(SupervisorJob() + Operations.dispatcher)
 
     /**
-     * The next delivery, or null once this or the consumer is closed. A delivery that arrives after the future was
-     * cancelled comes next. It fails with a [RocketMQException] if the server refuses a receive; the next call goes on.
+     * Waits for the next delivery. The result is null once the stream or the consumer is closed. A delivery that
+     * arrives after the future was cancelled goes to the next call. If the server refuses a receive, the future fails
+     * with a [RocketMQException], and the next call continues.
      */
     fun nextAsync(): CompletableFuture<Delivery?> =
         if (calls.isActive) calls.future(start = CoroutineStart.UNDISPATCHED) { next() }
         else CompletableFuture.completedFuture(null)
 
-    /** Cancels the futures that wait, and gives back in the background what was not asked for. */
+    /** Cancels pending futures, and gives back deliveries that were not handed out in the background. */
     override fun close() {
         calls.cancel()
         future { end() }
@@ -43,25 +44,28 @@ internal constructor(
     internal suspend fun next(): Delivery? =
         consumer
             .receiving {
-                val next = Operations.await<Outcome>(this, lost = ::putBack) { rocketmq_thin_next_delivery(made.key) }
-                if (next is Outcome.Received) next.messages.map { Delivery(it, next.hold) } else emptyList()
+                val next =
+                    Operations.await<Outcome>(this, lost = ::putBack) { rocketmq_thin_next_delivery(registered.key) }
+                if (next is Outcome.Received) next.messages.map { Delivery(it, next.guard) } else emptyList()
             }
             .firstOrNull()
 
     private fun putBack(lost: Outcome) =
-        lost.putBack(this) { messages, length -> rocketmq_thin_put_back_to_stream(made.key, messages, length) }
+        lost.putBack(this) { messages, length -> rocketmq_thin_put_back_to_stream(registered.key, messages, length) }
 
-    /** Gives back what was not asked for, and waits for that. */
+    /** Gives back deliveries that were not handed out, and waits until that is done. */
     internal suspend fun end() {
-        Operations.await<Outcome.Done>(this) { closeStream(made.key) }
+        Operations.await<Outcome.Done>(this) { closeStream(registered.key) }
     }
 }
 
-/** Returns what was received for a caller that is gone. [native] is the library's function for that. */
+/**
+ * Returns the messages of a receive whose caller was cancelled to [owner]. [native] is the library's function for that.
+ */
 internal inline fun Outcome.putBack(owner: Any, native: (ByteArray, Int) -> Unit) {
     if (this is Outcome.Received && messages.isNotEmpty()) {
         val encoded = FfiConverterTypeIncomingMessages.encode(IncomingMessages(messages))
-        keeping(owner) { native(encoded.array(), encoded.position()) }
+        keepReachable(owner) { native(encoded.array(), encoded.position()) }
     }
     destroy()
 }

@@ -6,30 +6,30 @@ import rocketmq.thin.internal.MetricsReport
 import rocketmq.thin.internal.PointReport
 import rocketmq.thin.internal.ValueReport
 
-/** What a client has counted since it was made. The names are those of Apache's clients. Times are in milliseconds. */
+/** The metrics of a client since it was created. The names are those of Apache's clients. Times are in milliseconds. */
 data class Metrics(
-    /** When counting began. */
+    /** When the client was created. */
     val since: Instant,
-    /** When this snapshot was taken. */
+    /** When the values were read. */
     val at: Instant,
-    /** Each metric once. One that has counted nothing has no points. */
+    /** All metrics. A metric without values has no points. */
     val metrics: List<Metric>,
 ) {
     internal constructor(report: MetricsReport) : this(report.since, report.at, report.metrics.map(::Metric))
 
-    /** The metric called [name], such as `rocketmq_send_cost_time`, or null if there is none. */
+    /** Returns the metric [name], such as `rocketmq_send_cost_time`, or null if there is none. */
     operator fun get(name: String): Metric? = metrics.find { it.name == name }
 }
 
 /** A metric, with a point for each set of labels. */
 data class Metric(
-    /** Its name, such as `rocketmq_send_cost_time`. */
+    /** The name, such as `rocketmq_send_cost_time`. */
     val name: String,
-    /** What it measures. */
+    /** The description. */
     val description: String,
-    /** `ms`, `By` for bytes, or a word in braces for a count of things, such as `{message}`. */
+    /** The unit: `ms`, `By` for bytes, or what is counted in braces, such as `{message}`. */
     val unit: String,
-    /** Its values. */
+    /** The values, one for each set of labels. */
     val points: List<MetricPoint>,
 ) {
     internal constructor(
@@ -39,7 +39,7 @@ data class Metric(
 
 /** The value of a metric for one set of labels. */
 data class MetricPoint(
-    /** Names and values, such as `topic` and `orders`. */
+    /** The names and values of the labels, such as `topic` and `orders`. */
     val labels: Map<String, String>,
     /** The value. */
     val value: MetricValue,
@@ -47,7 +47,7 @@ data class MetricPoint(
     internal constructor(report: PointReport) : this(report.labels, valueOf(report.value))
 }
 
-/** A value, and what kind of value it is. */
+/** The value of a point, by the kind of its metric. */
 sealed interface MetricValue {
     /** A count that only grows. */
     data class Counter(
@@ -55,22 +55,22 @@ sealed interface MetricValue {
         val count: Long
     ) : MetricValue
 
-    /** A value as it is now. */
+    /** A current value. */
     data class Gauge(
         /** The value. */
         val value: Long
     ) : MetricValue
 
-    /** How values are distributed. */
+    /** A distribution of values. */
     data class Histogram(
-        /** The highest value of each bucket but the last, ascending. */
+        /** The upper bounds of the buckets, ascending. The last bucket has no bound. */
         val bounds: List<Double>,
-        /** How many values each bucket holds: one more than [bounds], the last for what is above all of them. */
+        /** Values per bucket. It has one entry more than [bounds]; the last is for values above all bounds. */
         val counts: List<Long>,
         /** The sum of all values. */
         val sum: Double,
     ) : MetricValue {
-        /** How many values it holds. */
+        /** The number of values. */
         val count: Long get() = counts.sum()
     }
 }

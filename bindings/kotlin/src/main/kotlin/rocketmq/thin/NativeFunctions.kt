@@ -36,6 +36,6 @@ internal object NativeFunctions {
     external fun rocketmq_thin_poll(timeoutMillis: Long): Pointer?
 }
 
-/** Encodes a value as uniffi does, in the array of the returned buffer up to its position. */
+/** Encodes a value as uniffi does. The encoded bytes are in the array of the returned buffer, up to its position. */
 internal fun <T> FfiConverterRustBuffer<T>.encode(value: T): ByteBuffer =
     ByteBuffer.allocate(allocationSize(value).toInt()).also { write(value, it) }

@@ -8,7 +8,7 @@ import rocketmq.thin.internal.uniffiEnsureInitialized
 internal object NativeLoader {
     private const val LIBRARY = "rocketmq_thin_kotlin"
 
-    /** Why the library cannot be loaded. Kept because the JVM reports the reason of a failed class only once. */
+    /** Why the library cannot be loaded. Stored because the JVM reports why a class failed to initialize only once. */
     private val failure: LinkageError? by lazy {
         try {
             Native.register(NativeFunctions::class.java, LIBRARY)
@@ -20,9 +20,9 @@ internal object NativeLoader {
     }
 
     /**
-     * Loads the library the first time.
+     * Loads the library, unless it is already loaded.
      *
-     * @throws UnsatisfiedLinkError each time if it cannot be loaded
+     * @throws UnsatisfiedLinkError if it cannot be loaded, at each call
      */
     fun load() {
         failure?.let { throw UnsatisfiedLinkError(explanation(it)).apply { initCause(it) } }
@@ -47,10 +47,10 @@ internal object NativeLoader {
             "and -Djna.library.path (lib$LIBRARY)."
     }
 
-    /** What `dlopen` says about a file on a file system that is mounted noexec. */
+    /** Errors of `dlopen` for a file on a file system that is mounted noexec. */
     private val NOEXEC = listOf("failed to map segment", "Operation not permitted")
 
-    /** The folder that JNA chooses, by the rules of its `Native.getTempDir`. */
+    /** Returns the folder that JNA uses, according to the rules of its `Native.getTempDir`. */
     private fun temporaryFolder(): File {
         System.getProperty("jna.tmpdir")?.let { return File(it) }
         val cache = System.getenv("XDG_CACHE_HOME")?.ifBlank { null } ?: "${System.getProperty("user.home")}/.cache"

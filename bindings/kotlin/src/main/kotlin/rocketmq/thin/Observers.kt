@@ -5,25 +5,25 @@ import kotlin.coroutines.CoroutineContext
 import kotlin.coroutines.EmptyCoroutineContext
 
 /**
- * The application's logger, interceptors and OpenTelemetry. What they throw is caught here, so that it has no effect on a
- * call.
+ * Calls the application's logger, interceptors and OpenTelemetry. Their exceptions are caught here, so that they have
+ * no effect on a call.
  */
 internal class Observers(val logger: System.Logger?, private val interceptors: List<Interceptor>) {
     private val tracing = Tracing.present
 
     /** Logs a message, if the application has a logger. */
     fun log(level: Level, message: String, error: Throwable? = null) {
-        // If the logger throws, there is nowhere left to report it.
+        // A failure of the logger cannot be logged.
         runCatching { logger?.log(level, message, error) }
     }
 
-    /** Sends with [send] the message with the trace that is active, and with what interceptors have changed. */
+    /** Sends [message] with [send], after adding the active trace context and the changes of interceptors. */
     suspend inline fun sending(message: Message, send: (Message) -> Receipt): Receipt {
         val sent = outgoing(message)
-        return told({ send(sent) }) { receipt, error -> afterSend(sent, receipt, error) }
+        return observe({ send(sent) }) { receipt, error -> afterSend(sent, receipt, error) }
     }
 
-    /** The same for several messages. */
+    /** As [sending], for several messages. */
     suspend inline fun sendingAll(
         messages: List<Message>,
         send: (List<Message>) -> List<Result<Receipt>>,
@@ -36,19 +36,19 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         return results
     }
 
-    /** Receives with [receive]. */
+    /** Receives with [receive], and calls interceptors. */
     suspend inline fun receiving(group: String, receive: () -> List<Delivery>): List<Delivery> {
         before { beforeReceive(group) }
-        return told(receive) { deliveries, error -> afterReceive(group, deliveries, error) }
+        return observe(receive) { deliveries, error -> afterReceive(group, deliveries, error) }
     }
 
-    /** Settles [delivery] with [settle]. */
+    /** Settles [delivery] with [settle], and calls interceptors. */
     suspend inline fun settling(group: String, delivery: Delivery, settlement: Settlement, settle: () -> Unit) {
         before { beforeSettle(group, delivery, settlement) }
-        told(settle) { _, error -> afterSettle(group, delivery, settlement, error) }
+        observe(settle) { _, error -> afterSettle(group, delivery, settlement, error) }
     }
 
-    /** Settles several deliveries with [settle]. */
+    /** As [settling], for several deliveries. */
     suspend inline fun settlingAll(
         group: String,
         deliveries: List<Delivery>,
@@ -63,49 +63,52 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         return results
     }
 
-    /** A message of a push consumer whose handler has ended. Its settlement has no outcome here. */
+    /**
+     * Calls `beforeSettle` for a message of a push consumer. There is no `afterSettle`: it settles in the background.
+     */
     fun handled(group: String, delivery: Delivery, settlement: Settlement) =
         before { beforeSettle(group, delivery, settlement) }
 
-    /** The coroutine context in which the trace that [delivery] continues is active. */
+    /** Returns the coroutine context in which the trace context of [delivery] is active. */
     fun traceOf(delivery: Delivery): CoroutineContext {
         val parent = delivery.traceParent
         if (tracing == null || parent == null) return EmptyCoroutineContext
-        return undisturbed("the trace context of a message could not be read") {
+        return logFailure("failed to read the trace context of a message") {
             tracing.extract(delivery.properties + (Tracing.PARENT to parent))
         } ?: EmptyCoroutineContext
     }
 
     private fun outgoing(message: Message): Message {
-        val traced = if (tracing == null) message else traced(tracing, message)
+        val traced = if (tracing == null) message else withTrace(tracing, message)
         return interceptors.fold(traced) { changed, interceptor ->
-            undisturbed(FAILED) { interceptor.beforeSend(changed) } ?: changed
+            logFailure(INTERCEPTOR_FAILED) { interceptor.beforeSend(changed) } ?: changed
         }
     }
 
-    private fun traced(tracing: Tracing, message: Message): Message {
+    private fun withTrace(tracing: Tracing, message: Message): Message {
         val trace =
-            undisturbed("the trace context could not be added to a message") { tracing.inject() }.orEmpty()
+            logFailure("failed to add the trace context to a message") { tracing.inject() }.orEmpty()
         // A value that the application has set itself takes precedence.
         return if (trace.isEmpty()) message else message.copy(trace + message.properties) {}
     }
 
-    private inline fun <T> told(call: () -> T, tell: Interceptor.(T?, Throwable?) -> Unit): T {
+    private inline fun <T> observe(call: () -> T, action: Interceptor.(T?, Throwable?) -> Unit): T {
         if (interceptors.isEmpty()) return call()
         val result = runCatching(call)
-        after { tell(result.getOrNull(), result.exceptionOrNull()) }
+        after { action(result.getOrNull(), result.exceptionOrNull()) }
         return result.getOrThrow()
     }
 
-    /** Of several interceptors, the first is told first before an operation. */
-    private inline fun before(tell: Interceptor.() -> Unit) =
-        interceptors.forEach { undisturbed(FAILED) { it.tell() } }
+    /** Calls the interceptors in order. */
+    private inline fun before(action: Interceptor.() -> Unit) =
+        interceptors.forEach { logFailure(INTERCEPTOR_FAILED) { it.action() } }
 
-    /** And last after it. */
-    private inline fun after(tell: Interceptor.() -> Unit) =
-        interceptors.asReversed().forEach { undisturbed(FAILED) { it.tell() } }
+    /** Calls the interceptors in reverse order. */
+    private inline fun after(action: Interceptor.() -> Unit) =
+        interceptors.asReversed().forEach { logFailure(INTERCEPTOR_FAILED) { it.action() } }
 
-    private inline fun <T> undisturbed(failure: String, call: () -> T): T? =
+    /** Returns the result of [call]. If it throws, logs [failure] and returns null. */
+    private inline fun <T> logFailure(failure: String, call: () -> T): T? =
         try {
             call()
         } catch (e: Throwable) {
@@ -114,6 +117,6 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         }
 
     private companion object {
-        const val FAILED = "an interceptor failed"
+        const val INTERCEPTOR_FAILED = "an interceptor failed"
     }
 }

@@ -23,33 +23,38 @@ import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.start as startNative
 
 /**
- * Operations in progress. Each is started with one call into the library, and one thread fetches the outcomes of all.
- * The thread ends when there is nothing to fetch, because a thread keeps its class loader in memory.
+ * The operations in progress. Each is started with one call into the library, and one thread fetches the outcomes of
+ * all operations. The thread ends when no operation is in progress, because a thread keeps its class loader in memory.
  */
 internal object Operations {
-    /** How long the thread waits for a further operation before it ends. */
-    private const val LINGER_MILLIS = 1000L
-
-    /** How often and how far apart an outcome is delivered if there is not enough memory. */
-    private const val MEMORY_ATTEMPTS = 10
-    private const val MEMORY_PAUSE_MILLIS = 20L
+    /** How long the thread waits for another operation before it ends. */
+    private const val IDLE_TIMEOUT_MILLIS = 1000L
 
     /**
-     * By operation id: the continuation that waits for the outcome, or the outcome if it came first. Whichever comes
-     * second removes the entry.
+     * How often the delivery of an outcome is retried if there is not enough memory, and the delay between attempts.
+     */
+    private const val MEMORY_RETRIES = 10
+    private const val MEMORY_RETRY_MILLIS = 20L
+
+    /**
+     * By operation id: the coroutine that waits for the outcome, or the outcome if it arrived before the coroutine was
+     * registered. The entry is removed when both are known.
      */
     private val rendezvous = ConcurrentHashMap<Long, Any>()
 
-    /** Whether the thread runs. */
+    /** Whether the polling thread runs. */
     @Volatile private var polling = false
 
-    /** Runs what must not run on that thread. It is the JDK's, because a pool of our own would keep threads. */
+    /**
+     * Runs code that must not run on the polling thread. It is the JDK's executor, because another pool would keep
+     * threads.
+     */
     private val executor = CompletableFuture<Nothing>().defaultExecutor()
 
-    /** Where futures are completed. */
+    /** The dispatcher on which futures are completed. */
     val dispatcher = executor.asCoroutineDispatcher()
 
-    /** Starts the library, or throws the reason why it cannot start. */
+    /** Loads and starts the library. Throws if it cannot start. */
     fun start() {
         NativeLoader.load()
         startNative()?.let { throw it.toException() }
@@ -57,7 +62,7 @@ internal object Operations {
 
     /**
      * Starts an operation of [owner] and waits for its outcome. Cancelling the coroutine cancels the operation.
-     * [lost] gets an outcome that arrived although the coroutine was cancelled.
+     * [lost] gets an outcome that arrives after the coroutine was cancelled.
      */
     suspend inline fun <reified T : Outcome> await(
         owner: Any,
@@ -68,24 +73,26 @@ internal object Operations {
             val operation = start()
             // The library knows the owner by a key that is valid as long as the owner is reachable.
             Reference.reachabilityFence(owner)
-            check(operation != 0L) { "the native library and these classes are of different versions" }
-            register(operation, Waiting(continuation, lost))
+            check(operation != 0L) { "the native library and the classes of rocketmq-thin have different versions" }
+            register(operation, Waiter(continuation, lost))
         }
         if (outcome is Outcome.Failed) throw outcome.failure.toException()
         return outcome as T
     }
 
-    /** Calls a function of the library that does not wait, on [owner]. */
-    inline fun <reified T : Outcome> answer(owner: Any, call: () -> Outcome): T {
-        val outcome = call()
+    /** Calls a function of the library that does not wait. It uses the key of [owner]. */
+    inline fun <reified T : Outcome> call(owner: Any, function: () -> Outcome): T {
+        val outcome = function()
         Reference.reachabilityFence(owner)
         if (outcome is Outcome.Failed) throw outcome.failure.toException()
         return outcome as T
     }
 
-    /** Collects what operations on the object [open] return, one after the other, until one returns [Outcome.End]. */
-    inline fun <reified T : Outcome> each(
-        crossinline open: () -> Outcome.Made,
+    /**
+     * Returns a flow of the outcomes of [next] on the object that [open] returns, until the outcome is [Outcome.End].
+     */
+    inline fun <reified T : Outcome> outcomes(
+        crossinline open: () -> Outcome.Registered,
         crossinline next: (Long) -> Long,
     ): Flow<T> = flow {
         val opened = open()
@@ -100,15 +107,15 @@ internal object Operations {
         }
     }
 
-    fun register(operation: Long, waiting: Waiting) {
-        // The operation has started: either a thread that is about to end sees it, or this sees that it ended.
+    fun register(operation: Long, waiter: Waiter) {
+        // The operation has started. Either a thread that is about to end sees it and continues, or `polling` is false.
         if (!polling) startPolling()
-        val outcome = rendezvous.putIfAbsent(operation, waiting)
+        val outcome = rendezvous.putIfAbsent(operation, waiter)
         if (outcome != null) {
             rendezvous.remove(operation)
-            waiting.resume(outcome)
+            waiter.resume(outcome)
         } else {
-            waiting.continuation.invokeOnCancellation {
+            waiter.continuation.invokeOnCancellation {
                 val noOutcomeWillCome = NativeFunctions.rocketmq_thin_cancel(operation) == 1
                 if (noOutcomeWillCome) rendezvous.remove(operation)
             }
@@ -116,31 +123,31 @@ internal object Operations {
     }
 
     /** A coroutine that waits for an outcome. */
-    class Waiting(val continuation: CancellableContinuation<Outcome>, private val lost: (Outcome) -> Unit) {
-        /** [outcome] is an [Outcome], or what was thrown when it was decoded. */
+    class Waiter(val continuation: CancellableContinuation<Outcome>, private val lost: (Outcome) -> Unit) {
+        /** Resumes the coroutine. [outcome] is an [Outcome], or the exception that was thrown when it was decoded. */
         fun resume(outcome: Any) =
             if (outcome is Outcome) continuation.resume(outcome) { _, unused, _ -> lost(unused) }
             else continuation.resumeWithException(outcome as Throwable)
     }
 
-    /** An outcome that got lost for a moment's lack of memory would leave its coroutine waiting for ever. */
-    private fun deliver(operation: Long, outcome: Any) {
-        repeat(MEMORY_ATTEMPTS) {
+    /** Retries if there is not enough memory, because a lost outcome would leave its coroutine waiting for ever. */
+    private fun deliverWithRetries(operation: Long, outcome: Any) {
+        repeat(MEMORY_RETRIES) {
             try {
-                return arrive(operation, outcome)
+                return deliver(operation, outcome)
             } catch (_: OutOfMemoryError) {
-                Thread.sleep(MEMORY_PAUSE_MILLIS)
+                Thread.sleep(MEMORY_RETRY_MILLIS)
             }
         }
-        arrive(operation, outcome)
+        deliver(operation, outcome)
     }
 
-    private fun arrive(operation: Long, outcome: Any) {
-        val waiting = rendezvous.putIfAbsent(operation, outcome) as Waiting? ?: return
-        when (waiting.continuation.context[ContinuationInterceptor]) {
-            // The rest of the coroutine would run on this thread. If it blocked, no more outcomes would be fetched.
-            null, Dispatchers.Unconfined -> executor.execute { waiting.resume(outcome) }
-            else -> waiting.resume(outcome)
+    private fun deliver(operation: Long, outcome: Any) {
+        val waiter = rendezvous.putIfAbsent(operation, outcome) as Waiter? ?: return
+        when (waiter.continuation.context[ContinuationInterceptor]) {
+            // The coroutine would continue on this thread. If it blocked, no more outcomes would be fetched.
+            null, Dispatchers.Unconfined -> executor.execute { waiter.resume(outcome) }
+            else -> waiter.resume(outcome)
         }
         rendezvous.remove(operation)
     }
@@ -148,44 +155,44 @@ internal object Operations {
     @Synchronized
     private fun startPolling() {
         if (polling) return
-        // Not the caller's class loader, which may be an application's that is to be unloaded.
+        // Not the caller's context class loader, because its application may be unloaded later.
         val loader = Operations::class.java.classLoader
         thread(isDaemon = true, name = "rocketmq-poll", contextClassLoader = loader, block = ::poll)
         polling = true
     }
 
-    /** Whether the thread ends. */
+    /** Returns whether the thread must end. */
     @Synchronized
     private fun stopPolling(): Boolean {
         polling = false
-        // An operation may have started while the thread still seemed to run.
+        // An operation may have started while `polling` was still true.
         if (NativeFunctions.rocketmq_thin_pending() > 0) polling = true
         return !polling
     }
 
     private fun poll() {
         while (true) {
-            val batch = NativeFunctions.rocketmq_thin_poll(LINGER_MILLIS) ?: return
+            val batch = NativeFunctions.rocketmq_thin_poll(IDLE_TIMEOUT_MILLIS) ?: return
             val length = batch.getLong(0)
             if (length == 0L && stopPolling()) return
             val encoded = batch.getByteBuffer(Long.SIZE_BYTES.toLong(), length).order(ByteOrder.BIG_ENDIAN)
             while (encoded.hasRemaining()) {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
-                // A dispatcher of the application may throw. That must not affect other operations.
-                runCatching { deliver(operation, decode(encoded)) }.onFailure {
+                // A dispatcher of the application may throw, which must not affect other operations.
+                runCatching { deliverWithRetries(operation, decode(encoded)) }.onFailure {
                     rendezvous.remove(operation)
-                    runCatching { report(it) }
+                    runCatching { reportUncaught(it) }
                 }
                 encoded.position(end)
             }
         }
     }
 
-    private fun report(e: Throwable) =
+    private fun reportUncaught(e: Throwable) =
         with(Thread.currentThread()) { uncaughtExceptionHandler.uncaughtException(this, e) }
 
-    /** If there is not enough memory for an outcome, its operation fails and the others continue. */
+    /** Returns the outcome, or the exception if it cannot be decoded, for example for lack of memory. */
     private fun decode(encoded: ByteBuffer): Any =
         try {
             FfiConverterTypeOutcome.read(encoded)
@@ -194,13 +201,16 @@ internal object Operations {
         }
 }
 
-/** Runs [block] for callers without coroutines. It starts on the caller's thread, so that calls keep their order. */
+/** Runs [block] for callers without coroutines. It starts on the caller's thread, so that calls start in order. */
 @OptIn(DelicateCoroutinesApi::class)
 internal fun <T> future(block: suspend () -> T): CompletableFuture<T> =
     GlobalScope.future(Operations.dispatcher, CoroutineStart.UNDISPATCHED) { block() }
 
-/** What [call] returns. The library knows [owner] by a key that is valid until then. */
-internal inline fun <T> keeping(owner: Any, call: () -> T): T = call().also { Reference.reachabilityFence(owner) }
+/**
+ * Returns the result of [call]. Keeps [owner] reachable until then, because its key in the library is valid only so
+ * long.
+ */
+internal inline fun <T> keepReachable(owner: Any, call: () -> T): T = call().also { Reference.reachabilityFence(owner) }
 
 internal fun <T> Result<T>.toFuture(): CompletableFuture<T> =
     fold({ CompletableFuture.completedFuture(it) }, { CompletableFuture.failedFuture(it) })

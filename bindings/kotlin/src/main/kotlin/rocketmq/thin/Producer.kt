@@ -21,11 +21,11 @@ import rocketmq.thin.internal.recallMessage
 /** Sends messages. Created by [Client.producer]. */
 class Producer
 internal constructor(
-    private val made: Outcome.Made,
+    private val registered: Outcome.Registered,
     private val endpoints: String,
     private val observers: Observers,
-    /** Answers orphan checks. */
-    private val checking: Job?,
+    /** Answers orphan checks, if there is a checker. */
+    private val checkerJob: Job?,
 ) {
     /**
      * Sends a message and waits until the server has stored it. Concurrent sends share requests. A cancelled send may
@@ -33,14 +33,14 @@ internal constructor(
      *
      * @throws RocketMQException if the server refuses the message or does not answer; see
      *   [RocketMQException.maybeDelivered]
-     * @throws IllegalArgumentException if a text of the message is null or no Unicode
+     * @throws IllegalArgumentException if a text of the message is null or not valid Unicode
      */
     suspend fun send(message: Message): Receipt =
         observers.sending(message) { sent ->
-            val encoded = encoding(listOf(sent)) { FfiConverterTypeOutgoingMessage.encode(sent.toNative()) }
+            val encoded = withTextErrors(listOf(sent)) { FfiConverterTypeOutgoingMessage.encode(sent.toNative()) }
             Receipt(
                 Operations.await<Outcome.Sent>(this) {
-                    rocketmq_thin_send(made.key, encoded.array(), encoded.position())
+                    rocketmq_thin_send(registered.key, encoded.array(), encoded.position())
                 }.message
             )
         }
@@ -48,12 +48,12 @@ internal constructor(
     /** Sends several messages. The results are in the order of the messages. */
     suspend fun sendAll(messages: List<Message>): List<Result<Receipt>> =
         observers.sendingAll(messages) { sent ->
-            val encoded = encoding(sent) {
+            val encoded = withTextErrors(sent) {
                 FfiConverterTypeOutgoingMessages.encode(OutgoingMessages(sent.map { it.toNative() }))
             }
             val outcome =
                 Operations.await<Outcome.AllSent>(this) {
-                    rocketmq_thin_send_all(made.key, encoded.array(), encoded.position())
+                    rocketmq_thin_send_all(registered.key, encoded.array(), encoded.position())
                 }
             outcome.results.map {
                 when (it) {
@@ -64,14 +64,14 @@ internal constructor(
         }
 
     /**
-     * Takes back a delayed message that has not been delivered, by its [topic] and [Receipt.recallHandle]. Returns its
+     * Recalls a delayed message before it is delivered, by its [topic] and [Receipt.recallHandle]. Returns the message
      * id.
      */
     suspend fun recall(topic: String, handle: String): String =
-        Operations.await<Outcome.Text>(this) { recallMessage(made.key, topic, handle) }.text
+        Operations.await<Outcome.Text>(this) { recallMessage(registered.key, topic, handle) }.text
 
     /**
-     * Takes back a delayed message that has not been delivered. Returns its id.
+     * Recalls a delayed message before it is delivered. Returns the message id.
      *
      * @throws IllegalArgumentException if [receipt] has no recall handle, because the message is not delayed
      */
@@ -84,11 +84,11 @@ internal constructor(
      * @throws RocketMQException `Closed` if the producer is closed
      */
     fun begin(): Transaction =
-        Transaction(Operations.answer<Outcome.Made>(this) { beginTransaction(made.key) }, observers)
+        Transaction(Operations.call<Outcome.Registered>(this) { beginTransaction(registered.key) }, observers)
 
     /**
-     * Runs [block] in a transaction. It is committed when [block] returns, and rolled back if [block] throws or is
-     * cancelled, unless [block] has decided itself.
+     * Runs [block] in a transaction. The transaction is committed when [block] returns, and rolled back if [block]
+     * throws or is cancelled, unless [block] has already decided.
      *
      * ```
      * producer.transaction {
@@ -97,7 +97,7 @@ internal constructor(
      * }
      * ```
      *
-     * @throws RocketMQException if it cannot be committed; the server then asks the checkers
+     * @throws RocketMQException if the commit fails; the server then asks the checkers
      */
     suspend fun <R> transaction(block: suspend Transaction.() -> R): R {
         val transaction = begin()
@@ -114,11 +114,11 @@ internal constructor(
         return result
     }
 
-    /** Accepts no more sends, and waits up to [deadline] for outstanding ones. Default: 20 s. */
+    /** Accepts no more sends, and waits up to [deadline] for outstanding sends. Default: 20 s. */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
-        val closed = Operations.await<Outcome.Closed>(this) { closeProducer(made.key, native) }
-        checking?.cancel()
+        val closed = Operations.await<Outcome.Closed>(this) { closeProducer(registered.key, native) }
+        checkerJob?.cancel()
         return CloseReport(closed)
     }
 

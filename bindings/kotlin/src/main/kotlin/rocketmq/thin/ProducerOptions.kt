@@ -4,9 +4,9 @@ import java.util.function.Function
 import kotlinx.coroutines.runInterruptible
 import rocketmq.thin.internal.SendOptions
 
-/** Which topics a [Producer] sends to, and how much it sends at once. An option that is null has its default. */
+/** The topics of a [Producer], and limits for concurrent sends. Options that are null have their defaults. */
 class ProducerOptions internal constructor() {
-    /** Topics that must exist when the producer is created (none). It may send to other topics, too. */
+    /** Topics that must exist when the producer is created (none). The producer may send to other topics, too. */
     var topics: List<String> = emptyList()
 
     /** The maximum number of messages being sent (4096). Further sends wait. */
@@ -15,7 +15,7 @@ class ProducerOptions internal constructor() {
     /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
     var maxInFlightBytes: Long? = null
 
-    /** Bodies larger than this, in bytes, are compressed (none are). */
+    /** Bodies larger than this, in bytes, are compressed (no body is compressed). */
     var compressAbove: Long? = null
 
     internal var checker: (suspend (OrphanCheck) -> Decision)? = null
@@ -25,9 +25,10 @@ class ProducerOptions internal constructor() {
     fun topics(vararg names: String) = apply { topics = names.asList() }
 
     /**
-     * Decides about transactions that were neither committed nor rolled back in time, also those of other producers of
-     * the topics, and of processes that have died: so it looks at durable state. If it throws, takes longer than a
-     * minute, or returns [Decision.Unknown], the server asks again. Several checks run at the same time.
+     * Sets the checker, which decides about transactions that were neither committed nor rolled back in time. They may
+     * be those of other producers of the topics, and of processes that have died, so the checker must read durable
+     * state. If it throws, takes longer than a minute, or returns [Decision.Unknown], the server asks again. Several
+     * checks run at the same time.
      */
     fun checker(checker: suspend (OrphanCheck) -> Decision) = apply { this.checker = checker }
 

@@ -16,48 +16,48 @@ import rocketmq.thin.internal.resumeConsumer
 /**
  * Calls a handler for many messages at a time, and renews their leases while it runs. Created by [Client.pushConsumer].
  *
- * It runs until it or its client is closed, or until both are unreachable. Its threads do not keep the JVM
- * running.
+ * It runs until it or its client is closed, or until both are unreachable. Its threads do not keep the JVM running.
  */
 class PushConsumer
 internal constructor(
-    private val made: Outcome.Made,
+    private val registered: Outcome.Registered,
     private val group: String,
     private val endpoints: String,
-    private val handling: Handling,
-    /** The consumers of the client that are not closed. */
-    private val siblings: MutableSet<PushConsumer>,
-) : LiteConsumer(ConsumerKey.Push(made.key)) {
+    private val handlerRunner: HandlerRunner,
+    /** The push consumers of the client that are not closed. */
+    private val openConsumers: MutableSet<PushConsumer>,
+) : LiteConsumer(ConsumerKey.Push(registered.key)) {
     init {
-        siblings += this
+        openConsumers += this
     }
 
-    /** Whether it is paused. */
+    /** Whether the consumer is paused. */
     val isPaused: Boolean
-        get() = keeping(this) { isConsumerPaused(made.key) }
+        get() = keepReachable(this) { isConsumerPaused(registered.key) }
 
     /**
-     * Calls no more handlers, and receives nothing, until [resume]. Handlers that run go on. Messages that wait for a
-     * handler stay here, and their leases are kept: other members of the group do not get them. A close gives them back.
+     * Calls no handlers, and receives nothing, until [resume]. Running handlers continue. Messages that wait for a
+     * handler stay in the client, and their leases are renewed: other members of the group do not get them. A close
+     * gives them back.
      */
     fun pause() {
-        Operations.answer<Outcome.Done>(this) { pauseConsumer(made.key) }
+        Operations.call<Outcome.Done>(this) { pauseConsumer(registered.key) }
     }
 
-    /** Goes on after a [pause]. */
+    /** Resumes receiving and handling after a [pause]. */
     fun resume() {
-        Operations.answer<Outcome.Done>(this) { resumeConsumer(made.key) }
+        Operations.call<Outcome.Done>(this) { resumeConsumer(registered.key) }
     }
 
     /**
-     * Gives back what no handler has begun, waits up to [deadline] (20 s) for handlers that run, and cancels those that run
-     * longer: their messages are delivered again. A handler should not wait for the close of its own consumer, which waits
-     * for the handler.
+     * Gives back messages that no handler has begun, waits up to [deadline] (20 s) for running handlers, and cancels
+     * handlers that run longer: their messages are delivered again. A handler must not wait for the close of its own
+     * consumer, which waits for the handler.
      */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
         try {
-            return CloseReport(Operations.await<Outcome.Closed>(this) { closePushConsumer(made.key, native) })
+            return CloseReport(Operations.await<Outcome.Closed>(this) { closePushConsumer(registered.key, native) })
         } finally {
             stop()
         }
@@ -65,8 +65,8 @@ internal constructor(
 
     /** Cancels the handlers. */
     internal fun stop() {
-        siblings -= this
-        handling.cancel()
+        openConsumers -= this
+        handlerRunner.cancel()
     }
 
     /** Runs [block] and then closes the consumer. */

@@ -26,8 +26,8 @@ enum class ErrorKind {
 }
 
 /**
- * An operation failed. [message] is the reason: the server's text if it sent one. [toString] also has the operation, the
- * kind, the code and the endpoint.
+ * The error of a failed operation. [message] is the reason: the server's text if it sent one. [toString] also contains
+ * the operation, the kind, the code and the endpoint.
  */
 sealed class RocketMQException(
     /** The kind of the error. */
@@ -75,7 +75,7 @@ sealed class RocketMQException(
     /** Something else does not exist. */
     class NotFound internal constructor(failure: Failure) : RocketMQException(ErrorKind.NotFound, failure)
 
-    /** The topic does not take messages of this type. */
+    /** The topic does not accept messages of this type. */
     class TypeMismatch internal constructor(failure: Failure) : RocketMQException(ErrorKind.TypeMismatch, failure)
 
     /** The invisible time of the delivery has expired. */

@@ -31,23 +31,23 @@ import rocketmq.thin.internal.unsubscribeTopic
 /** Receives messages one call at a time, or as a flow. Created by [Client.simpleConsumer]. */
 class SimpleConsumer
 internal constructor(
-    private val made: Outcome.Made,
+    private val registered: Outcome.Registered,
     private val group: String,
     private val endpoints: String,
     private val observers: Observers,
-) : LiteConsumer(ConsumerKey.Simple(made.key)) {
-    internal val key get() = made.key
+) : LiteConsumer(ConsumerKey.Simple(registered.key)) {
+    internal val key get() = registered.key
 
     /**
-     * Waits for messages of any subscribed topic. Returns an empty list if none arrives in time. A parameter that is
-     * null has its default. If the coroutine is cancelled, the next receive or collection of [messages] gets what has
-     * arrived.
+     * Waits for messages of any subscribed topic. Returns an empty list if no message arrives in time. Parameters that
+     * are null have their defaults. If the coroutine is cancelled, messages that have arrived go to the next receive or
+     * collection of [messages].
      *
      * @param maxMessages the maximum number of deliveries, 1 or more (32). Servers return at most 32.
-     * @param invisibleDuration how long the deliveries are invisible to other consumers (30 s). Servers allow 10 s to
-     *   12 h.
-     * @param awaitDuration how long to wait for the first message (20 s). With zero, it returns what
-     *   has arrived already, and what comes then goes to a later receive.
+     * @param invisibleDuration how long the deliveries are invisible to other consumers (30 s). Servers accept 10 s
+     *   to 12 h.
+     * @param awaitDuration how long to wait for the first message (20 s). With zero, the receive returns messages that
+     *   have already arrived, and later messages go to a later receive.
      * @throws RocketMQException if the server refuses the call or cannot be reached
      */
     suspend fun receive(
@@ -61,9 +61,9 @@ internal constructor(
         return receiving {
             val received =
                 Operations.await<Outcome.Received>(this, lost = ::putBack) {
-                    rocketmq_thin_receive(made.key, maxMessages ?: DEFAULT, invisible, await)
+                    rocketmq_thin_receive(registered.key, maxMessages ?: DEFAULT, invisible, await)
                 }
-            received.messages.map { Delivery(it, received.hold) }
+            received.messages.map { Delivery(it, received.guard) }
         }
     }
 
@@ -71,19 +71,19 @@ internal constructor(
         observers.receiving(group, receive)
 
     private fun putBack(lost: Outcome) =
-        lost.putBack(this) { messages, length -> rocketmq_thin_put_back(made.key, messages, length) }
+        lost.putBack(this) { messages, length -> rocketmq_thin_put_back(registered.key, messages, length) }
 
     /**
-     * Fetches messages ahead, and emits one at a time until the consumer is closed. A parameter that is null has its
-     * default. The leases of messages that wait are kept. Receives and other collections share what was fetched.
+     * Fetches messages ahead, and emits one at a time until the consumer is closed. Parameters that are null have their
+     * defaults. The leases of waiting messages are renewed. Receives and other collections share the fetched messages.
      *
-     * A collection that ends before, as with `first()` or `take(5)`, gives back what was not emitted. One that is cancelled
-     * does that in the background.
+     * A collection that ends earlier, as with `first()` or `take(5)`, gives back messages that were not emitted. A
+     * cancelled collection does that in the background.
      *
      * @param maxMessages the maximum number of messages that wait (128)
-     * @param maxBytes the size of their bodies, in bytes, above which nothing more is fetched (64 MiB)
+     * @param maxBytes the maximum size of their bodies, in bytes (64 MiB). Above it, fetching pauses.
      * @param invisibleDuration how long deliveries are invisible to other consumers (30 s). At least half of it is left
-     *   when a delivery is emitted. Servers allow 10 s to 12 h.
+     *   when a delivery is emitted. Servers accept 10 s to 12 h.
      * @throws RocketMQException from the collection, if the server refuses a receive
      */
     fun messages(maxMessages: Int? = null, maxBytes: Long? = null, invisibleDuration: Duration? = null): Flow<Delivery> {
@@ -105,7 +105,7 @@ internal constructor(
      * @throws RocketMQException `InvalidReceipt` if its invisible time has expired; the message is delivered again
      */
     suspend fun ack(delivery: Delivery) {
-        settle(delivery, Settlement.Ack) { rocketmq_thin_ack(made.key, delivery.key) }
+        settle(delivery, Settlement.Ack) { rocketmq_thin_ack(registered.key, delivery.key) }
     }
 
     /** Acknowledges several deliveries. The results are in the order of the deliveries. */
@@ -114,7 +114,7 @@ internal constructor(
             val keys = LongArray(deliveries.size) { deliveries[it].key }
             val settled =
                 Operations.await<Outcome.AllSettled>(this to deliveries) {
-                    rocketmq_thin_ack_all(made.key, keys, keys.size)
+                    rocketmq_thin_ack_all(registered.key, keys, keys.size)
                 }
             settled.failures.map { if (it == null) Result.success(Unit) else Result.failure(it.toException()) }
         }
@@ -127,19 +127,19 @@ internal constructor(
     suspend fun changeInvisible(delivery: Delivery, invisibleDuration: Duration) {
         val millis = invisibleDuration.millis("invisibleDuration")
         settle(delivery, Settlement.ChangeInvisible) {
-            rocketmq_thin_change_invisible(made.key, delivery.key, millis)
+            rocketmq_thin_change_invisible(registered.key, delivery.key, millis)
         }
     }
 
-    /** Gives a delivery back. The message is delivered again after [after]. */
+    /** Returns a delivery that could not be processed. The message is delivered again after the time [after]. */
     suspend fun nack(delivery: Delivery, after: Duration) {
         val native = after.notNegative("after").toJavaDuration()
-        settle(delivery, Settlement.Retry) { nackDelivery(made.key, delivery.key, native) }
+        settle(delivery, Settlement.Retry) { nackDelivery(registered.key, delivery.key, native) }
     }
 
-    /** Gives up on a delivery. It moves to the dead-letter topic: `%DLQ%` and the name of the group. */
+    /** Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the name of the group. */
     suspend fun deadLetter(delivery: Delivery) {
-        settle(delivery, Settlement.DeadLetter) { deadLetterDelivery(made.key, delivery.key) }
+        settle(delivery, Settlement.DeadLetter) { deadLetterDelivery(registered.key, delivery.key) }
     }
 
     private suspend inline fun settle(delivery: Delivery, settlement: Settlement, crossinline start: () -> Long) =
@@ -148,36 +148,38 @@ internal constructor(
         }
 
     /**
-     * Keeps a delivery invisible to other consumers until it is settled or collected as garbage, for at most [max]. Returns
-     * at once: the lease is renewed in the background, see [Delivery.isLeaseLost].
+     * Keeps a delivery invisible to other consumers until it is settled or garbage-collected, for at most [max].
+     * Returns at once: the lease is renewed in the background, see [Delivery.isLeaseLost].
      *
-     * @throws RocketMQException `InvalidReceipt` if the lease is over
+     * @throws RocketMQException `InvalidReceipt` if the lease has ended
      */
     fun keepLease(delivery: Delivery, max: Duration) {
         val native = max.notNegative("max").toJavaDuration()
-        Operations.answer<Outcome.Done>(this to delivery) { keepDeliveryLease(made.key, delivery.key, native) }
+        Operations.call<Outcome.Done>(this to delivery) { keepDeliveryLease(registered.key, delivery.key, native) }
     }
 
     /** [keepLease] for Java. */
     fun keepLease(delivery: Delivery, max: JavaDuration) = keepLease(delivery, max.toKotlinDuration())
 
-    /** Receives the messages of [topic] that match [filter] from now on, or changes its filter. */
+    /** Subscribes to the messages of [topic] that match [filter], or changes the filter of a subscribed topic. */
     suspend fun subscribe(topic: String, filter: Filter = Filter.ALL) {
-        Operations.await<Outcome.Done>(this) { subscribeTopic(made.key, TopicFilter(topic, filter.native)) }
+        Operations.await<Outcome.Done>(this) { subscribeTopic(registered.key, TopicFilter(topic, filter.native)) }
     }
 
-    /** What it receives now: its topics and their filters. */
+    /** Returns the current subscriptions: topics and their filters. */
     fun subscriptions(): Map<String, Filter> =
-        keeping(this) { consumerSubscriptions(made.key) }.associate { it.topic to Filter.of(it.filter) }
+        keepReachable(this) { consumerSubscriptions(registered.key) }.associate { it.topic to Filter.of(it.filter) }
 
-    /** Stops receiving [topic]. What was received of it can still be settled. */
+    /** Ends the subscription of [topic]. Deliveries that were received from it can still be settled. */
     suspend fun unsubscribe(topic: String) {
-        Operations.await<Outcome.Done>(this) { unsubscribeTopic(made.key, topic) }
+        Operations.await<Outcome.Done>(this) { unsubscribeTopic(registered.key, topic) }
     }
 
     /** Accepts no more calls, and waits up to [deadline] (20 s) for outstanding acks. */
     suspend fun close(deadline: Duration? = null): CloseReport =
-        CloseReport(Operations.await<Outcome.Closed>(this) { closeConsumer(made.key, deadline.toJava("deadline")) })
+        CloseReport(
+            Operations.await<Outcome.Closed>(this) { closeConsumer(registered.key, deadline.toJava("deadline")) }
+        )
 
     /** Runs [block] and then closes the consumer. */
     suspend inline fun <R> use(block: (SimpleConsumer) -> R): R =
@@ -218,7 +220,7 @@ internal constructor(
     /** [ack] for Java. */
     fun ackAsync(delivery: Delivery): CompletableFuture<Unit> = future { ack(delivery) }
 
-    /** [ackAll] for Java. The futures in the list are completed, those that failed with a [RocketMQException]. */
+    /** [ackAll] for Java. Each future in the list is completed, or failed with a [RocketMQException]. */
     fun ackAllAsync(deliveries: List<Delivery>): CompletableFuture<List<CompletableFuture<Unit>>> =
         future { ackAll(deliveries).map { it.toFuture() } }
 

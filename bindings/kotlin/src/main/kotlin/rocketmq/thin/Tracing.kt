@@ -7,8 +7,9 @@ import kotlin.coroutines.CoroutineContext
 import kotlinx.coroutines.ThreadContextElement
 
 /**
- * The application's OpenTelemetry API, called by reflection, because it is not a dependency of ours. It passes the W3C
- * trace context on. It does not touch the API's global instance, which the application may not have set yet.
+ * Passes the W3C trace context between messages and the application's OpenTelemetry API. The API is called by
+ * reflection, because it is not a dependency of this library. The API's global instance is not used, because the
+ * application may not have set it yet.
  */
 internal class Tracing private constructor(loader: ClassLoader) {
     private val context: Class<*> = loader.loadClass("io.opentelemetry.context.Context")
@@ -28,11 +29,11 @@ internal class Tracing private constructor(loader: ClassLoader) {
         val getting = propagation("TextMapGetter")
         inject = propagation.getMethod("inject", context, Any::class.java, setting)
         extract = propagation.getMethod("extract", context, Any::class.java, getting)
-        setter = implemented(loader, setting) { _, arguments ->
+        setter = implement(loader, setting) { _, arguments ->
             @Suppress("UNCHECKED_CAST") (arguments[0] as MutableMap<String, String>)[arguments[1] as String] =
                 arguments[2] as String
         }
-        getter = implemented(loader, getting) { method, arguments ->
+        getter = implement(loader, getting) { method, arguments ->
             val carrier = arguments[0] as Map<*, *>
             when (method) {
                 "keys" -> carrier.keys
@@ -42,35 +43,35 @@ internal class Tracing private constructor(loader: ClassLoader) {
         }
     }
 
-    private fun implemented(loader: ClassLoader, type: Class<*>, call: (String, Array<Any?>) -> Any?): Any =
+    private fun implement(loader: ClassLoader, type: Class<*>, call: (String, Array<Any?>) -> Any?): Any =
         Proxy.newProxyInstance(loader, arrayOf(type)) { _, method, arguments -> call(method.name, arguments) }
 
-    /** The headers of the trace that is active on this thread. */
+    /** Returns the headers for the trace that is active on this thread. */
     fun inject(): Map<String, String> {
         val headers = mutableMapOf<String, String>()
         inject.invoke(propagator, current.invoke(null), headers, setter)
         return headers
     }
 
-    /** The coroutine context in which the trace of these [headers] is active. */
+    /** Returns the coroutine context in which the trace of these [headers] is active. */
     fun extract(headers: Map<String, String>): CoroutineContext =
-        Active(extract.invoke(propagator, current.invoke(null), headers, getter))
+        ActiveTrace(extract.invoke(propagator, current.invoke(null), headers, getter))
 
-    /** Makes [trace] the active one on each thread that the coroutine runs on. */
-    private inner class Active(private val trace: Any) :
+    /** Makes [trace] active on each thread that the coroutine runs on. */
+    private inner class ActiveTrace(private val trace: Any) :
         AbstractCoroutineContextElement(Key), ThreadContextElement<AutoCloseable> {
         override fun updateThreadContext(context: CoroutineContext) = makeCurrent.invoke(trace) as AutoCloseable
 
         override fun restoreThreadContext(context: CoroutineContext, oldState: AutoCloseable) = oldState.close()
     }
 
-    private object Key : CoroutineContext.Key<Active>
+    private object Key : CoroutineContext.Key<ActiveTrace>
 
     companion object {
-        /** The W3C header of a trace's id. */
+        /** The name of the W3C header that identifies the trace and the parent span. */
         const val PARENT = "traceparent"
 
-        /** The API, or null if the application has none. */
+        /** The tracing of the application, or null if the application does not have the API. */
         val present: Tracing? by lazy {
             try {
                 Tracing(Tracing::class.java.classLoader)

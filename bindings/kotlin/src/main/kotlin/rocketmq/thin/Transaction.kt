@@ -2,8 +2,8 @@ package rocketmq.thin
 
 import java.util.concurrent.CompletableFuture
 import rocketmq.thin.internal.Decision as NativeDecision
+import rocketmq.thin.internal.OrphanCheckRecord
 import rocketmq.thin.internal.Outcome
-import rocketmq.thin.internal.Question
 import rocketmq.thin.internal.commitTransaction
 import rocketmq.thin.internal.rollbackTransaction
 import rocketmq.thin.internal.sendHalf
@@ -13,9 +13,9 @@ import rocketmq.thin.internal.sendHalf
  * [Producer.transaction].
  *
  * If it is dropped without a decision, or the process dies, the server keeps its messages hidden and asks the checkers
- * of the topic's producers, of any process; see [ProducerOptions.checker].
+ * of the topic's producers in any process; see [ProducerOptions.checker].
  */
-class Transaction internal constructor(private val made: Outcome.Made, private val observers: Observers) {
+class Transaction internal constructor(private val registered: Outcome.Registered, private val observers: Observers) {
     @Volatile private var decided = false
 
     /**
@@ -27,19 +27,22 @@ class Transaction internal constructor(private val made: Outcome.Made, private v
     suspend fun send(message: Message): Receipt =
         observers.sending(message) { sent ->
             val native = sent.toNative()
-            val outcome = encoding(listOf(sent)) { Operations.await<Outcome.Sent>(this) { sendHalf(made.key, native) } }
+            val outcome =
+                withTextErrors(listOf(sent)) {
+                    Operations.await<Outcome.Sent>(this) { sendHalf(registered.key, native) }
+                }
             Receipt(outcome.message)
         }
 
     /**
-     * Commits: the messages are delivered. Cancelling it cancels the wait, but not the commit.
+     * Commits: the messages are delivered. Cancelling the coroutine cancels the wait, but not the commit.
      *
-     * @throws RocketMQException `InvalidArgument` if there is a decision already. After another failure only a further
-     *   commit is possible; the server also asks the checkers.
+     * @throws RocketMQException `InvalidArgument` if the transaction is already decided. After another failure, only
+     *   another commit is possible; the server also asks the checkers.
      */
     suspend fun commit() {
         decided = true
-        Operations.await<Outcome.Done>(this) { commitTransaction(made.key) }
+        Operations.await<Outcome.Done>(this) { commitTransaction(registered.key) }
     }
 
     /**
@@ -49,7 +52,7 @@ class Transaction internal constructor(private val made: Outcome.Made, private v
      */
     suspend fun rollback() {
         decided = true
-        Operations.await<Outcome.Done>(this) { rollbackTransaction(made.key) }
+        Operations.await<Outcome.Done>(this) { rollbackTransaction(registered.key) }
     }
 
     internal suspend fun commitUnlessDecided() {
@@ -72,32 +75,32 @@ class Transaction internal constructor(private val made: Outcome.Made, private v
 
 /** What happens to the messages of a transaction. */
 enum class Decision(internal val native: NativeDecision) {
-    /** They are delivered. */
+    /** The messages are delivered. */
     Commit(NativeDecision.COMMIT),
 
-    /** They are dropped. */
+    /** The messages are dropped. */
     Rollback(NativeDecision.ROLLBACK),
 
-    /** It is not known yet. The server asks again later. */
+    /** The decision is not known yet. The server asks again later. */
     Unknown(NativeDecision.UNKNOWN),
 }
 
-/** A server's question about a message whose transaction was not decided in time. */
+/** A request of the server for the decision about a message whose transaction was not decided in time. */
 class OrphanCheck
 internal constructor(
     /** The message, with its topic, body, tag, keys and properties. */
     val message: Message,
-    /** The id of the message, as in its [Receipt]. */
+    /** The id of the message, which is also in its [Receipt]. */
     val messageId: String,
-    /** The server's id of the transaction, as in the [Receipt]. */
+    /** The server's transaction id, which is also in the [Receipt]. */
     val transactionId: String,
 ) {
     internal constructor(
-        asked: Question
+        check: OrphanCheckRecord
     ) : this(
-        asked.message.run { Message(topic, body, tag, keys, properties) },
-        asked.messageId,
-        asked.transactionId,
+        check.message.run { Message(topic, body, tag, keys, properties) },
+        check.messageId,
+        check.transactionId,
     )
 
     override fun toString() = "OrphanCheck($messageId of ${message.topic})"

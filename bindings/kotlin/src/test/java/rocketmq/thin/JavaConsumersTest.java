@@ -17,10 +17,10 @@ import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** Consumers in Java: a handler that blocks, and messages one by one. */
+/** Consumers in Java: blocking handlers, and streams of messages. */
 class JavaConsumersTest {
     @Test
-    void aHandlerThatBlocks(@TempDir Path data) throws Exception {
+    void aBlockingHandler(@TempDir Path data) throws Exception {
         try (var proxy = new MergedProxy(data)) {
             var client = Client.connectAsync(proxy.getEndpoint()).join();
             var handled = new LinkedBlockingQueue<String>();
@@ -50,7 +50,7 @@ class JavaConsumersTest {
     }
 
     @Test
-    void messagesOneByOne(@TempDir Path data) {
+    void aStreamOfMessages(@TempDir Path data) {
         try (var proxy = new MergedProxy(data)) {
             var client = Client.connectAsync(proxy.getEndpoint()).join();
             var producer = client.producerAsync(options -> options.topics("one", "two")).join();

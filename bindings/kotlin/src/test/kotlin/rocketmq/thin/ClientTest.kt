@@ -22,10 +22,10 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 
-/** The features of Kotlin: coroutines, cancellation, `use`, exceptions, types. */
+/** Clients, producers and simple consumers: coroutines, cancellation, `use`, exceptions, types. */
 class ClientTest : MergedTest() {
     @Test
-    fun `a contradiction in a message fails before it is sent`() = test { client ->
+    fun `a send of a message with two types fails`() = test { client ->
         val producer = client.producer()
         val message = Message(unique("both"), "x").messageGroup("a").priority(1)
         val failure = runCatching { producer.send(message) }.exceptionOrNull()
@@ -33,13 +33,13 @@ class ClientTest : MergedTest() {
     }
 
     @Test
-    fun `a recall reaches the library and its failure comes back`() = test { client ->
+    fun `a recall with an invalid handle fails`() = test { client ->
         val failure = runCatching { client.producer().recall(unique("recalled"), "no handle") }.exceptionOrNull()
         assertEquals("recall", (failure as RocketMQException).operation)
     }
 
     @Test
-    fun `a message that was given back comes again`() = test { client ->
+    fun `a message is delivered again after a nack`() = test { client ->
         val topic = unique("given-back")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -96,7 +96,7 @@ class ClientTest : MergedTest() {
     }
 
     @Test
-    fun `cancelling the coroutine cancels the operation, and only that`() = test { client ->
+    fun `cancelling a coroutine cancels only its own operation`() = test { client ->
         val topic = unique("cancel")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -126,7 +126,7 @@ class ClientTest : MergedTest() {
             repeat(rounds) { round ->
                 val receiving = launch { received += consumer.receive() }
                 producer.send(Message(topic, "$round"))
-                // The message arrives at about the same time: before the cancellation, or after it.
+                // The message arrives shortly before or after the cancellation.
                 repeat(round % 10) { yield() }
                 receiving.cancelAndJoin()
             }
@@ -137,7 +137,7 @@ class ClientTest : MergedTest() {
     }
 
     @Test
-    fun `the thread that fetches outcomes ends when there are none, and starts again`() = test { client ->
+    fun `the polling thread ends when no operation is in progress, and starts again`() = test { client ->
         val producer = client.producer()
         val topic = unique("thread")
         repeat(2) {
@@ -215,7 +215,7 @@ class ClientTest : MergedTest() {
     }
 
     @Test
-    fun `a negative number is refused before the call, with the name of the argument`() = test { client ->
+    fun `the error of a negative argument names the argument`() = test { client ->
         val consumer = client.simpleConsumer(unique("group")) { subscribe(unique("negative")) }
         val calls = mapOf<String, suspend () -> Any>(
             "awaitDuration" to { consumer.receive(awaitDuration = (-1).milliseconds) },

@@ -11,7 +11,7 @@ import org.junit.jupiter.api.TestInstance
 import org.junit.jupiter.api.io.CleanupMode
 import org.junit.jupiter.api.io.TempDir
 
-/** Tests against one merged proxy, which creates topics as they are used. */
+/** The base class of tests against one merged proxy, which creates topics when they are first used. */
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 abstract class MergedTest {
     protected lateinit var proxy: MergedProxy
@@ -27,7 +27,7 @@ abstract class MergedTest {
 
     protected fun unique(name: String) = "$name-${UUID.randomUUID()}"
 
-    /** Runs a test with a client of its own. One that hangs fails. */
+    /** Runs a test with a new client. A test that hangs fails after a minute. */
     protected fun test(options: ClientOptions.() -> Unit = {}, block: suspend (Client) -> Unit) = runBlocking {
         withTimeout(1.minutes) { Client.connect(proxy.endpoint, options).use { block(it) } }
     }

@@ -34,12 +34,12 @@ class MessagesTest : MergedTest() {
     }
 
     @Test
-    fun `a collection that ends gives back what it has not emitted`() = test { client ->
+    fun `a collection that ends gives back messages that were not emitted`() = test { client ->
         val topic = unique("rest")
         val producer = client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
         producer.sendAll(List(5) { Message(topic, "$it") }).forEach { it.getOrThrow() }
-        // Far longer than this test may take.
+        // Longer than the test may take, so that messages come back only if they are given back.
         val flow = consumer.messages(invisibleDuration = 10.minutes)
         val received = List(5) { flow.first().also { consumer.ack(it) } }
         assertEquals(List(5) { "$it" }, received.map { it.text }.sorted())
@@ -84,7 +84,7 @@ class MessagesTest : MergedTest() {
     }
 
     @Test
-    fun `topics are subscribed to at run time`() = test { client ->
+    fun `subscriptions can be changed at run time`() = test { client ->
         val (one, other) = unique("one") to unique("other")
         val producer = client.producer { topics(one, other) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(one, Filter.tags("a", "b")) }
@@ -98,7 +98,7 @@ class MessagesTest : MergedTest() {
     }
 
     @Test
-    fun `a lease is kept until the delivery is settled`() = test { client ->
+    fun `a lease is renewed until the delivery is settled`() = test { client ->
         val topic = unique("lease")
         client.producer { topics(topic) }.send(Message(topic, "x"))
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -110,7 +110,7 @@ class MessagesTest : MergedTest() {
     }
 
     @Test
-    fun `other consumers have no lite topics`() = test { client ->
+    fun `a consumer without the option lite has no lite topics`() = test { client ->
         val topic = unique("plain")
         client.producer { topics(topic) }
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
@@ -123,7 +123,7 @@ class MessagesTest : MergedTest() {
     }
 
     @Test
-    fun `a negative number is refused before the call`() = test { client ->
+    fun `a negative argument is refused`() = test { client ->
         val topic = unique("negative")
         val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
         val calls = mapOf<String, () -> Any>(

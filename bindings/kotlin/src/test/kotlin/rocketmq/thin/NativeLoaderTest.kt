@@ -7,10 +7,11 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 
+/** Failures to load the native library. */
 class NativeLoaderTest {
     @Test
-    fun `a library that cannot be unpacked is the same error at each call`(@TempDir folder: Path) {
-        // No folder can be created below a file.
+    fun `each call fails with the same error if the library cannot be unpacked`(@TempDir folder: Path) {
+        // JNA cannot create a folder inside a file.
         val unusable = Files.writeString(folder.resolve("file"), "").resolve("folder")
         val java = Path.of(System.getProperty("java.home"), "bin", "java").toString()
         val classes = System.getProperty("java.class.path")

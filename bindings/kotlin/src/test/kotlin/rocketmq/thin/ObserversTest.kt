@@ -16,28 +16,28 @@ import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 
-/** What interceptors, the logger and OpenTelemetry see of calls. */
+/** Calls of interceptors, the logger and OpenTelemetry. */
 class ObserversTest {
     private val receipt = Receipt("id", "orders", 0, "")
 
     @Test
-    fun `of several interceptors the first is outermost, and each sees what the one before it has added`() {
-        val told = mutableListOf<String>()
+    fun `interceptors are called in order before a send, and in reverse order after it`() {
+        val calls = mutableListOf<String>()
         class Naming(val name: String) : Interceptor {
-            override fun beforeSend(message: Message) = message.property(name, "${told.size}").also { told += name }
+            override fun beforeSend(message: Message) = message.property(name, "${calls.size}").also { calls += name }
 
             override fun afterSend(message: Message, receipt: Receipt?, error: Throwable?) {
-                told += "$name ${message.properties} ${receipt?.messageId}"
+                calls += "$name ${message.properties} ${receipt?.messageId}"
             }
         }
         val observers = Observers(null, listOf(Naming("a"), Naming("b")))
         runBlocking { observers.sending(Message("orders", "x")) { receipt } }
         val sent = "{a=0, b=1}"
-        assertEquals(listOf("a", "b", "b $sent id", "a $sent id"), told)
+        assertEquals(listOf("a", "b", "b $sent id", "a $sent id"), calls)
     }
 
     @Test
-    fun `an interceptor that throws is logged, and the call goes on`() {
+    fun `the exception of an interceptor is logged, and does not affect the call`() {
         val logger = RecordingLogger()
         val failing =
             object : Interceptor {
@@ -52,12 +52,12 @@ class ObserversTest {
     }
 
     @Test
-    fun `an interceptor is told of failures, which stay the same`() {
-        val told = mutableListOf<Throwable?>()
+    fun `interceptors get the exception of a call, which is not changed`() {
+        val calls = mutableListOf<Throwable?>()
         val watching =
             object : Interceptor {
                 override fun afterReceive(group: String, deliveries: List<Delivery>?, error: Throwable?) {
-                    told += error
+                    calls += error
                 }
             }
         val failure = IllegalStateException()
@@ -65,11 +65,11 @@ class ObserversTest {
             runBlocking { Observers(null, listOf(watching)).receiving("billing") { throw failure } }
         }
         assertSame(failure, caught.exceptionOrNull())
-        assertEquals(listOf<Throwable?>(failure), told)
+        assertEquals(listOf<Throwable?>(failure), calls)
     }
 
     @Test
-    fun `a message carries the trace that is active, unless it has one`() {
+    fun `a message gets the active trace context, unless it already has one`() {
         val context = SpanContext.create(TRACE, SPAN, TraceFlags.getSampled(), TraceState.getDefault())
         val observers = Observers(null, emptyList())
         val sent = mutableListOf<Message>()
@@ -86,7 +86,7 @@ class ObserversTest {
     }
 
     @Test
-    fun `the trace of a delivery is active wherever its coroutine runs`() {
+    fun `the trace of a delivery is active on each thread that its coroutine runs on`() {
         val trace = Tracing.present!!.extract(mapOf("traceparent" to PARENT))
         runBlocking(trace) {
             assertEquals(TRACE, Span.current().spanContext.traceId)
@@ -105,7 +105,7 @@ class ObserversTest {
     }
 }
 
-/** Remembers what is logged. */
+/** A logger that records its lines. */
 class RecordingLogger : System.Logger {
     private val lines = LinkedBlockingQueue<String>()
 

@@ -14,10 +14,10 @@ import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 
-/** Handlers: coroutines or threads, their results, and what a close does with them. */
+/** Push consumers: handlers in coroutines and threads, their results, pause and close. */
 class PushConsumerTest : MergedTest() {
     @Test
-    fun `handlers run side by side, and not on the thread that fetches`() = test { client ->
+    fun `handlers run concurrently, and not on the polling thread`() = test { client ->
         val topic = unique("crowd")
         val producer = client.producer { topics(topic) }
         val begun = List(8) { CompletableDeferred<String>() }
@@ -26,7 +26,7 @@ class PushConsumerTest : MergedTest() {
             concurrency = 8
             handler { delivery ->
                 begun[delivery.body.decodeToString().toInt()].complete(Thread.currentThread().name)
-                // None goes on before all have begun.
+                // No handler continues before all have begun.
                 begun.awaitAll()
                 ConsumeResult.Ack
             }
@@ -36,10 +36,10 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
-    fun `handlers that block have a thread each`() = test { client ->
+    fun `each blocking handler has a thread`() = test { client ->
         val topic = unique("blocking")
         val producer = client.producer { topics(topic) }
-        // More than the usual pools have.
+        // More than the usual thread pools have.
         val all = java.util.concurrent.CyclicBarrier(80)
         val handled = Channel<Unit>(Channel.UNLIMITED)
         client.pushConsumer(unique("group")) {
@@ -71,7 +71,7 @@ class PushConsumerTest : MergedTest() {
                         text == "dead" -> ConsumeResult.DeadLetter
                         delivery.attempt > 1 -> ConsumeResult.Ack
                         text == "later" -> ConsumeResult.RetryAfter(Duration.ZERO)
-                        // It is a failure of the handler, not a cancellation of the consumer.
+                        // This timeout is a failure of the handler, not a cancellation of the consumer.
                         text == "slow" -> withTimeout(Duration.ZERO) { awaitCancellation() }
                         else -> error("as tested")
                     }
@@ -93,7 +93,7 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
-    fun `an error of the virtual machine in a handler stops nothing else`() = test { client ->
+    fun `an error of the virtual machine in a handler does not affect other messages`() = test { client ->
         val topic = unique("errors")
         val handled = Channel<Int>(Channel.UNLIMITED)
         client.pushConsumer(unique("group")) {
@@ -105,7 +105,7 @@ class PushConsumerTest : MergedTest() {
                     delivery.attempt > 1 -> handled.trySend(number)
                     number % 3 == 0 -> throw OutOfMemoryError("as tested")
                     number % 3 == 1 -> throw StackOverflowError("as tested")
-                    // More than any heap has.
+                    // An array that no heap has room for.
                     else -> handled.trySend(LongArray(Int.MAX_VALUE - 8).size)
                 }
                 ConsumeResult.Ack
@@ -151,7 +151,7 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
-    fun `the close of a client cancels handlers, too, and interrupts those that block`() {
+    fun `closing the client cancels handlers, and interrupts blocking handlers`() {
         val interrupted = CompletableDeferred<Boolean>()
         test { client ->
             val topic = unique("interrupt")
@@ -172,7 +172,7 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
-    fun `a pause`() = test { client ->
+    fun `no handler is called during a pause`() = test { client ->
         val topic = unique("pause")
         val handled = Channel<String>(Channel.UNLIMITED)
         val consumer = client.pushConsumer(unique("group")) {

@@ -6,9 +6,10 @@ import org.junit.jupiter.api.Test
 import rocketmq.thin.internal.ErrorKind as NativeKind
 import rocketmq.thin.internal.Failure
 
+/** Conversion of errors, and representations without secrets. */
 class ValuesTest {
     @Test
-    fun `each kind has a subclass with its name`() {
+    fun `each error kind has a subclass with its name`() {
         for (native in NativeKind.entries) {
             val failure = Failure(native, null, retryable = true, maybeDelivered = false, "send", "why", "summary", null, null)
             val exception = failure.toException()

@@ -19,8 +19,8 @@ import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.sharePushConsumer
 
 /**
- * Calls the handler of a push consumer for each message. It does not refer to the [PushConsumer], so that one that nobody
- * uses is collected, which closes it.
+ * Calls the handler of a push consumer for each message. It does not refer to the [PushConsumer], so that an unused
+ * consumer is collected, which closes it.
  *
  * ```
  * fetch --> waiting --> worker, worker, ...
@@ -28,60 +28,63 @@ import rocketmq.thin.internal.sharePushConsumer
  *   `------ allTaken ------'
  * ```
  *
- * One coroutine fetches messages, others handle them. A worker goes on while messages wait, and starts a further one as
- * long as there are more. So handlers that never suspend cost no coroutine for each message, and the others run side by
- * side: the library hands out as many messages as may be handled at the same time.
+ * One coroutine fetches messages, and workers handle them. A worker handles messages while some wait, and starts
+ * another worker if there are more. So handlers that never suspend do not need a coroutine for each message, and other
+ * handlers run concurrently: the library hands out as many messages as may be handled at the same time.
  */
-internal class Handling(
-    consumer: Outcome.Made,
+internal class HandlerRunner(
+    consumer: Outcome.Registered,
     private val group: String,
     private val handler: Handler,
     private val observers: Observers,
 ) {
-    private val made = Operations.answer<Outcome.Made>(consumer) { sharePushConsumer(consumer.key) }
+    private val registered = Operations.call<Outcome.Registered>(consumer) { sharePushConsumer(consumer.key) }
     private val scope = CoroutineScope(SupervisorJob() + handler.dispatcher)
     private val waiting = ConcurrentLinkedQueue<Task>()
 
-    /** Whether a worker was started that has not begun. */
-    private val workerDue = AtomicBoolean()
+    /** Whether a worker was launched, but does not run yet. */
+    private val workerStarting = AtomicBoolean()
 
-    /** Holds a value once no message waits. Until then, no more are needed. */
+    /** Has a value once no message waits. Only then are further messages fetched. */
     private val allTaken = Channel<Unit>(Channel.CONFLATED)
 
     init {
         scope.launch(Dispatchers.Default) { fetch() }
     }
 
-    /** Cancels what runs. Its messages, and those that wait, are delivered again. */
+    /** Cancels running handlers. Their messages, and the messages that wait, are delivered again. */
     fun cancel() {
         scope.cancel()
         while (true) (waiting.poll() ?: break).complete(ConsumeResult.Retry)
     }
 
-    /** Goes on after a lack of memory: what was fetched and not handled is delivered again. */
+    /**
+     * Fetches batches until the consumer is closed. Continues after an out-of-memory error: the batch is delivered
+     * again.
+     */
     private suspend fun fetch() {
         while (true) {
             try {
                 if (!fetchBatch()) return
             } catch (e: VirtualMachineError) {
                 try {
-                    observers.log(Level.ERROR, "messages could not be handed out", e)
+                    observers.log(Level.ERROR, "failed to hand out messages", e)
                     startWorker()
                 } catch (_: VirtualMachineError) {
-                    // There is not even enough for that. The next batch starts a worker.
+                    // There is no memory for a worker, either. The next batch starts a worker.
                 }
             }
         }
     }
 
-    /** Returns false once the consumer is closed. */
+    /** Fetches one batch, and waits until no message waits. Returns false once the consumer is closed. */
     private suspend fun fetchBatch(): Boolean {
         var batch = 0L
         val received = observers.receiving(group) {
-            val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(made.key, MAX_TASKS) }
+            val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(registered.key, MAX_TASKS) }
             if (next is Outcome.Tasks) {
                 batch = next.key
-                next.messages.map { Delivery(it, next.hold) }
+                next.messages.map { Delivery(it, next.guard) }
             } else emptyList()
         }
         if (received.isEmpty()) return false
@@ -92,38 +95,40 @@ internal class Handling(
     }
 
     private fun startWorker() {
-        if (!workerDue.compareAndSet(false, true)) return
+        if (!workerStarting.compareAndSet(false, true)) return
         try {
             scope.launch { work() }
         } catch (e: Throwable) {
-            workerDue.set(false)
+            workerStarting.set(false)
             throw e
         }
     }
 
     private suspend fun work() {
-        workerDue.set(false)
+        workerStarting.set(false)
         while (true) {
             val task = waiting.poll() ?: return
             try {
-                if (waiting.isEmpty()) tellThatAllAreTaken() else startWorker()
+                if (waiting.isEmpty()) signalAllTaken() else startWorker()
                 task.complete(handle(task.delivery))
             } catch (e: Throwable) {
-                // There was no memory or no thread to go on. This worker handles what waits.
+                // There is no memory, or no thread for another worker. This worker handles the messages that wait.
                 task.fail()
                 currentCoroutineContext().ensureActive()
             }
         }
     }
 
-    /** As soon as there is enough memory for that: nothing more is fetched before. */
-    private fun tellThatAllAreTaken() {
+    /**
+     * Allows [fetch] to continue. Retries while there is not enough memory, because otherwise nothing would be fetched.
+     */
+    private fun signalAllTaken() {
         while (true) {
             try {
                 allTaken.trySend(Unit)
                 return
             } catch (_: OutOfMemoryError) {
-                Thread.sleep(MEMORY_PAUSE_MILLIS)
+                Thread.sleep(MEMORY_RETRY_MILLIS)
             }
         }
     }
@@ -133,7 +138,7 @@ internal class Handling(
             try {
                 withContext(observers.traceOf(delivery)) { handler.handle(delivery) }
             } catch (e: Throwable) {
-                // Otherwise a close has cancelled it.
+                // If it is not active, a close has cancelled the handler.
                 if (currentCoroutineContext().isActive) {
                     val failure = "a handler failed on message ${delivery.messageId}, which is delivered again"
                     observers.log(Level.ERROR, failure, e)
@@ -144,10 +149,10 @@ internal class Handling(
         return result
     }
 
-    /** A message to handle: its place in a batch of the library. */
+    /** A message for the handler, with its batch in the library and its index there. */
     private class Task(private val batch: Long, private val index: Int, val delivery: Delivery) {
         fun complete(result: ConsumeResult) =
-            keeping(delivery) {
+            keepReachable(delivery) {
                 when (result) {
                     is ConsumeResult.Ack -> rocketmq_thin_complete(batch, index, 0, 0)
                     is ConsumeResult.Retry -> rocketmq_thin_complete(batch, index, 1, 0)
@@ -157,7 +162,7 @@ internal class Handling(
                 }
             }
 
-        /** Has the message delivered again: at once, or without memory for that when its batch is collected. */
+        /** Lets the message be delivered again: at once, or, if there is no memory, when its batch is collected. */
         fun fail() =
             try {
                 complete(ConsumeResult.Retry)
@@ -173,10 +178,10 @@ internal class Handling(
             }
 
     private companion object {
-        /** How many messages are fetched at once. */
+        /** The maximum number of messages that are fetched at once. */
         const val MAX_TASKS = 64
 
-        /** How long to wait for memory before the next attempt. */
-        const val MEMORY_PAUSE_MILLIS = 20L
+        /** The delay between attempts while there is not enough memory. */
+        const val MEMORY_RETRY_MILLIS = 20L
     }
 }

@@ -19,10 +19,10 @@ import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The client in Java, with futures. */
-class JavaFaceTest {
+/** The API for Java, which returns futures. */
+class JavaApiTest {
     @Test
-    void fourVerbsWithFutures(@TempDir Path data) {
+    void sendReceiveChangeInvisibleAndAck(@TempDir Path data) {
         try (var proxy = new MergedProxy(data)) {
             var client = Client.connectAsync(proxy.getEndpoint(), o -> o.requestTimeout(Duration.ofSeconds(5))).join();
             var producer = client.producerAsync(o -> o.topics("java")).join();
@@ -51,14 +51,14 @@ class JavaFaceTest {
     }
 
     @Test
-    void aTextThatCannotBeSentIsNamed(@TempDir Path data) {
+    void theErrorNamesATextThatCannotBeSent(@TempDir Path data) {
         try (var proxy = new MergedProxy(data)) {
             var client = Client.connectAsync(proxy.getEndpoint()).join();
             var producer = client.producerAsync(o -> o.topics("java")).join();
             var refused = Map.of(
                     "the message's keys[1] must not be null",
                     new Message("java", "x", null, Arrays.asList("a", null)),
-                    "the message's tag must be Unicode: it holds a lone surrogate",
+                    "the message's tag must be Unicode: it contains a lone surrogate",
                     new Message("java", "x", "\ud800"));
             refused.forEach((reason, message) -> {
                 var transaction = producer.begin();
@@ -76,7 +76,7 @@ class JavaFaceTest {
     }
 
     @Test
-    void producersAndHealthWithFutures(@TempDir Path data) throws Exception {
+    void transactionsHealthAndMetrics(@TempDir Path data) throws Exception {
         try (var proxy = new MergedProxy(data)) {
             var client = Client.connectAsync(proxy.getEndpoint(), o -> o
                 .credentialsProviderAsync(() -> CompletableFuture.completedFuture(new Credentials("reader", "s3cret")))

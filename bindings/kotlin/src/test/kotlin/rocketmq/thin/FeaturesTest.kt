@@ -15,8 +15,8 @@ import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 
-/** Health, metrics, credentials and transactions in Kotlin's idioms. */
-class LifeTest : MergedTest() {
+/** Health, metrics, credentials and transactions. */
+class FeaturesTest : MergedTest() {
     @Test
     fun `the status is a flow that ends when the client is closed`() = runBlocking {
         val client = Client.connect(proxy.endpoint)
@@ -54,7 +54,7 @@ class LifeTest : MergedTest() {
     }
 
     @Test
-    fun `a provider of credentials is called before connecting, and its failure is the client's`() = runBlocking {
+    fun `a credentials provider is called before connecting, and its failure fails the connect`() = runBlocking {
         val failing = runCatching {
             Client.connect(proxy.endpoint) { credentialsProvider { error("no credentials today") } }
         }
@@ -93,7 +93,7 @@ class LifeTest : MergedTest() {
     }
 
     @Test
-    fun `the logger is told of each status`() = runBlocking {
+    fun `the logger logs each status`() = runBlocking {
         val logging = RecordingLogger()
         Client.connect(proxy.endpoint) { logger = logging }.close()
         while (logging.next() != "INFO the client is closed null") continue
@@ -160,7 +160,7 @@ class LifeTest : MergedTest() {
     }
 
     @Test
-    fun `only a delayed message has what a recall needs`() = test { client ->
+    fun `a message that is not delayed cannot be recalled`() = test { client ->
         val topic = unique("prompt")
         val producer = client.producer { topics(topic) }
         val receipt = producer.send(Message(topic, "x"))
