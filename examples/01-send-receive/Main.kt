@@ -1,4 +1,4 @@
-// Send a message, receive it, keep it from others for a moment, receive it again, acknowledge it.
+// Sends a message, receives it, changes its invisible time, receives it again, and acknowledges it.
 //
 //     java -cp ... MainKt HOST:PORT
 
@@ -15,17 +15,17 @@ suspend fun main(arguments: Array<String>) {
         producer.send(Message("greetings", "hello", tag = "en"))
         println("sent         hello")
 
-        // Waits until there is a message. Nobody else gets it for the invisible duration, 30 s by default.
+        // Waits for a message. It is invisible to other consumers of the group for 30 s, the default.
         for (delivery in consumer.receive()) {
             println("received     ${delivery.body.decodeToString()}, attempt ${delivery.attempt}")
-            // Not done with it: from one second on it may be received again, by anybody in the group.
+            // Not processed: after one second, any consumer of the group may receive it again.
             consumer.changeInvisible(delivery, 1.seconds)
             println("put back     for 1 s")
         }
 
         for (delivery in consumer.receive()) {
             println("received     ${delivery.body.decodeToString()}, attempt ${delivery.attempt}")
-            // Done: it never comes back. Without this it would, after the invisible duration.
+            // Processed: it is not delivered again. Without the ack, it would be, after the invisible time.
             consumer.ack(delivery)
             println("acknowledged")
         }

@@ -1,4 +1,4 @@
-// Send a message, receive it, keep it from others for a moment, receive it again, acknowledge it.
+// Sends a message, receives it, changes its invisible time, receives it again, and acknowledges it.
 //
 //     node main.mjs HOST:PORT
 
@@ -12,17 +12,17 @@ const consumer = await client.simpleConsumer({ group: 'readers', subscriptions: 
 await producer.send({ topic: 'greetings', body: 'hello', tag: 'en' });
 console.log('sent         hello');
 
-// Waits until there is a message. Nobody else gets it for the invisible duration, 30 s by default.
+// Waits for a message. It is invisible to other consumers of the group for 30 s, the default.
 for (const delivery of await consumer.receive()) {
   console.log(`received     ${delivery.body}, attempt ${delivery.attempt}`);
-  // Not done with it: from one second on it may be received again, by anybody in the group.
+  // Not processed: after one second, any consumer of the group may receive it again.
   await consumer.changeInvisible(delivery, 1_000);
   console.log('put back     for 1 s');
 }
 
 for (const delivery of await consumer.receive()) {
   console.log(`received     ${delivery.body}, attempt ${delivery.attempt}`);
-  // Done: it never comes back. Without this it would, after the invisible duration.
+  // Processed: it is not delivered again. Without the ack, it would be, after the invisible time.
   await consumer.ack(delivery);
   console.log('acknowledged');
 }

@@ -1,7 +1,7 @@
-//! Send a message, receive it, keep it from others for a moment, receive it again, acknowledge it.
+//! Sends a message, receives it, changes its invisible time, receives it again, and acknowledges it.
 //!
 //!     cargo run --bin example-01-send-receive HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error, time::Duration};
 
@@ -21,17 +21,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     producer.send(Message::new("greetings", "hello").tag("en")).await?;
     println!("sent         hello");
 
-    // Waits until there is a message. Nobody else gets it for the invisible duration, 30 s by default.
+    // Waits for a message. It is invisible to other consumers of the group for 30 s, the default.
     for delivery in consumer.receive(ReceiveOptions::default()).await? {
         println!("received     {}, attempt {}", String::from_utf8_lossy(&delivery.body), delivery.attempt);
-        // Not done with it: from one second on it may be received again, by anybody in the group.
+        // Not processed: after one second, any consumer of the group may receive it again.
         consumer.change_invisible(&delivery, Duration::from_secs(1)).await?;
         println!("put back     for 1 s");
     }
 
     for delivery in consumer.receive(ReceiveOptions::default()).await? {
         println!("received     {}, attempt {}", String::from_utf8_lossy(&delivery.body), delivery.attempt);
-        // Done: it never comes back. Without this it would, after the invisible duration.
+        // Processed: it is not delivered again. Without the ack, it would be, after the invisible time.
         consumer.ack(&delivery).await?;
         println!("acknowledged");
     }

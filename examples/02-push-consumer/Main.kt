@@ -1,4 +1,4 @@
-// Handle messages as they arrive, several at a time. One fails at first, and comes again.
+// Handles messages as they arrive, several at a time. One fails at its first attempt, and is delivered again.
 //
 //     java -cp ... MainKt HOST:PORT
 
@@ -20,7 +20,7 @@ suspend fun main(arguments: Array<String>) {
                 handler { delivery ->
                     val invoice = delivery.body.decodeToString()
                     if (invoice == "invoice 2" && delivery.attempt == 1) {
-                        // Not now. With Retry, the retry policy of the group says when it comes again.
+                        // Delivered again after 1 s. With Retry, the retry policy of the group decides when.
                         ConsumeResult.RetryAfter(1.seconds)
                     } else {
                         handled.send("$invoice, attempt ${delivery.attempt}")
@@ -28,7 +28,7 @@ suspend fun main(arguments: Array<String>) {
                     }
                 }
             }
-        // Leaving the block lets running handlers finish, and gives back what was not begun.
+        // Leaving the block waits for running handlers, and gives back messages that were not handled.
         consumer.use {
             for (number in 1..3) producer.send(Message("invoices", "invoice $number"))
 

@@ -1,4 +1,4 @@
-// Handle messages as they arrive, several at a time. One fails at first, and comes again.
+// Handles messages as they arrive, several at a time. One fails at its first attempt, and is delivered again.
 //
 //     node main.mjs HOST:PORT
 
@@ -16,7 +16,7 @@ await client.pushConsumer({
   subscriptions: 'invoices',
   concurrency: 16,
   handler: ({ body, attempt }) => {
-    // Not now. With 'retry', the retry policy of the group says when it comes again.
+    // Delivered again after 1 s. With 'retry', the retry policy of the group decides when.
     if (String(body) === 'invoice 2' && attempt === 1) return { retryAfterMs: 1_000 };
     handled.push(`${body}, attempt ${attempt}`);
     if (handled.length === 3) done();
@@ -28,5 +28,5 @@ for (const number of [1, 2, 3]) await producer.send({ topic: 'invoices', body: `
 await all;
 for (const invoice of handled.sort()) console.log(`handled      ${invoice}`);
 
-// Lets running handlers finish, settles their messages, and gives back what was not begun.
+// Waits for running handlers, settles their messages, and gives back messages that were not handled.
 await client.close();

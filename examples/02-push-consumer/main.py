@@ -1,4 +1,4 @@
-"""Handle messages as they arrive, several at a time. One fails at first, and comes again.
+"""Handles messages as they arrive, several at a time. One fails at its first attempt, and is delivered again.
 
     python main.py HOST:PORT
 """
@@ -15,13 +15,13 @@ async def main(endpoint="127.0.0.1:8081"):
     async def handle(delivery):
         invoice = delivery.body.decode()
         if invoice == "invoice 2" and delivery.attempt == 1:
-            # Not now. Without a time, the retry policy of the group says when it comes again.
+            # Delivered again after 1 s. Without a time, the retry policy of the group decides when.
             raise Retry(after=1.0)
         await handled.put((invoice, delivery.attempt))
 
     async with aio.Client(endpoint) as client:
         producer = await client.producer("invoices")
-        # Leaving the block lets running handlers finish, and gives back what was not begun.
+        # Leaving the block waits for running handlers, and gives back messages that were not handled.
         async with client.push_consumer("accounting", "invoices", handle, concurrency=16):
             for number in range(1, 4):
                 await producer.send(Message("invoices", f"invoice {number}".encode()))

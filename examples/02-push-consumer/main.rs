@@ -1,7 +1,7 @@
-//! Handle messages as they arrive, several at a time. One fails at first, and comes again.
+//! Handles messages as they arrive, several at a time. One fails at its first attempt, and is delivered again.
 //!
 //!     cargo run --bin example-02-push-consumer HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error, time::Duration};
 
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         async move {
             let invoice = String::from_utf8_lossy(&delivery.body).into_owned();
             if invoice == "invoice 2" && delivery.attempt == 1 {
-                // Not now. Without a time, the retry policy of the group says when it comes again.
+                // Delivered again after 1 s. Without a time, the retry policy of the group decides when.
                 return ConsumeResult::RetryAfter(Duration::from_secs(1));
             }
             let _ = handled.send((invoice, delivery.attempt));
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("handled      {invoice}, attempt {attempt}");
     }
 
-    // Lets running handlers finish, settles their messages, and gives back what was not begun.
+    // Waits for running handlers, settles their messages, and gives back messages that were not handled.
     client.close(CLOSE_DEADLINE).await;
     Ok(())
 }

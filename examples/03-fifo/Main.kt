@@ -1,4 +1,4 @@
-// Messages of one group are handled in the order in which they were sent, those of other groups at the same time.
+// Handles the messages of one message group in the order in which they were sent, and different groups concurrently.
 //
 //     rocketmq-thin-proxy topic create parcels --type fifo
 //     rocketmq-thin-proxy group create tracking --fifo
@@ -25,7 +25,7 @@ suspend fun main(arguments: Array<String>) {
             handler { delivery ->
                 val step = delivery.body.decodeToString()
                 if (step == "packed" && delivery.attempt == 1) {
-                    // The next message of this parcel waits until this one is done.
+                    // The next message of this parcel is not delivered before this message is acknowledged.
                     ConsumeResult.RetryAfter(1.seconds)
                 } else {
                     steps.merge(delivery.messageGroup!!, listOf(step)) { before, added -> before + added }

@@ -1,4 +1,4 @@
-// Messages of one group are handled in the order in which they were sent, those of other groups at the same time.
+// Handles the messages of one message group in the order in which they were sent, and different groups concurrently.
 //
 //     rocketmq-thin-proxy topic create parcels --type fifo
 //     rocketmq-thin-proxy group create tracking --fifo
@@ -17,7 +17,7 @@ await client.pushConsumer({
   group: 'tracking',
   subscriptions: 'parcels',
   handler: ({ body, attempt, messageGroup }) => {
-    // The next message of this parcel waits until this one is done.
+    // The next message of this parcel is not delivered before this message is acknowledged.
     if (String(body) === 'packed' && attempt === 1) return { retryAfterMs: 1_000 };
     steps[messageGroup].push(String(body));
     if (Object.values(steps).flat().length === 6) done();

@@ -1,4 +1,4 @@
-"""Messages of one group are handled in the order in which they were sent, those of other groups at the same time.
+"""Handles the messages of one message group in the order in which they were sent, and different groups concurrently.
 
     rocketmq-thin-proxy topic create parcels --type fifo
     rocketmq-thin-proxy group create tracking --fifo
@@ -17,7 +17,7 @@ async def main(endpoint="127.0.0.1:8081"):
 
     async def handle(delivery):
         if delivery.body == b"packed" and delivery.attempt == 1:
-            # The next message of this parcel waits until this one is done.
+            # The next message of this parcel is not delivered before this message is acknowledged.
             raise Retry(after=1.0)
         await handled.put((delivery.message_group, delivery.body.decode()))
 

@@ -1,9 +1,9 @@
-//! Messages of one group are handled in the order in which they were sent, those of other groups at the same time.
+//! Handles the messages of one message group in the order in which they were sent, and different groups concurrently.
 //!
 //!     rocketmq-thin-proxy topic create parcels --type fifo
 //!     rocketmq-thin-proxy group create tracking --fifo
 //!     cargo run --bin example-03-fifo HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{collections::BTreeMap, env, error::Error, time::Duration};
 
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let handled = handled.clone();
         async move {
             if delivery.body == "packed" && delivery.attempt == 1 {
-                // The next message of this parcel waits until this one is done.
+                // The next message of this parcel is not delivered before this message is acknowledged.
                 return ConsumeResult::RetryAfter(Duration::from_secs(1));
             }
             let parcel = delivery.message_group.unwrap_or_default();

@@ -1,4 +1,4 @@
-// Send messages that are delivered later, and take one back before its time.
+// Sends delayed messages, and recalls one before it is delivered.
 //
 //     rocketmq-thin-proxy topic create reminders --type delay
 //     node main.mjs HOST:PORT

@@ -1,8 +1,8 @@
-//! Send messages that are delivered later, and take one back before its time.
+//! Sends delayed messages, and recalls one before it is delivered.
 //!
 //!     rocketmq-thin-proxy topic create reminders --type delay
 //!     cargo run --bin example-04-delay-and-recall HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{
     env,

@@ -1,4 +1,4 @@
-// Deliver a message only if a local change succeeded, even if the program forgets to say so.
+// Delivers a message only if a local change succeeded, even if the program does not decide about the transaction.
 //
 //     rocketmq-thin-proxy topic create payments --type transaction
 //     java -cp ... MainKt HOST:PORT
@@ -9,7 +9,7 @@ import rocketmq.thin.Message
 import rocketmq.thin.OrphanCheck
 import rocketmq.thin.SimpleConsumer
 
-/** The server asks about transactions that nobody decided. A real program looks into its database. */
+/** The server asks about transactions without a decision. A real program reads its database. */
 fun check(orphan: OrphanCheck): Decision {
     println("asked        ${orphan.message.body.decodeToString()}")
     return Decision.Commit
@@ -24,7 +24,7 @@ suspend fun main(arguments: Array<String>) {
         }
         val consumer = client.simpleConsumer("ledger") { subscribe("payments") }
 
-        // Committed at the end of the block, and rolled back if the block throws.
+        // The transaction is committed at the end of the block, and rolled back if the block throws.
         producer.transaction { send(Message("payments", "payment 1")) }
         println("committed    payment 1")
 
@@ -36,7 +36,7 @@ suspend fun main(arguments: Array<String>) {
 
         receiveOne(consumer)
 
-        // Forgotten: dropped without a decision.
+        // The program forgets to decide about this transaction.
         producer.begin().send(Message("payments", "payment 3"))
         println("forgot       payment 3")
 

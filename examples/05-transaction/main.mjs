@@ -1,4 +1,4 @@
-// Deliver a message only if a local change succeeded, even if the program forgets to say so.
+// Delivers a message only if a local change succeeded, even if the program does not decide about the transaction.
 //
 //     rocketmq-thin-proxy topic create payments --type transaction
 //     node main.mjs HOST:PORT
@@ -9,7 +9,7 @@ const [endpoints = '127.0.0.1:8081'] = process.argv.slice(2);
 const client = await Client.connect({ endpoints });
 const producer = await client.producer({
   topics: 'payments',
-  // The server asks about transactions that nobody decided. A real program looks into its database.
+  // The server asks about transactions without a decision. A real program reads its database.
   checker: async ({ message }) => {
     console.log(`asked        ${message.body}`);
     return 'commit';
@@ -39,7 +39,7 @@ console.log('rolled back  payment 2');
 
 await receiveOne();
 
-// Forgotten: dropped without a decision.
+// The program forgets to decide about this transaction.
 await producer.begin().send({ topic: 'payments', body: 'payment 3' });
 console.log('forgot       payment 3');
 

@@ -1,4 +1,4 @@
-"""Deliver a message only if a local change succeeded, even if the program forgets to say so.
+"""Delivers a message only if a local change succeeded, even if the program does not decide about the transaction.
 
     rocketmq-thin-proxy topic create payments --type transaction
     python main.py HOST:PORT
@@ -11,7 +11,7 @@ from rocketmq_thin import Decision, Message, aio
 
 
 async def check(orphan):
-    """The server asks about transactions that nobody decided. A real program looks into its database."""
+    """The server asks about transactions without a decision. A real program reads its database."""
     print(f"asked        {orphan.message.body.decode()}")
     return Decision.COMMIT
 
@@ -21,7 +21,7 @@ async def main(endpoint="127.0.0.1:8081"):
         producer = await client.producer("payments", checker=check)
         consumer = await client.simple_consumer("ledger", "payments")
 
-        # Committed at the end of the block, and rolled back if the block raises.
+        # The transaction is committed at the end of the block, and rolled back if the block raises.
         async with producer.begin() as transaction:
             await transaction.send(Message("payments", b"payment 1"))
         print("committed    payment 1")
@@ -33,7 +33,7 @@ async def main(endpoint="127.0.0.1:8081"):
 
         await receive_one(consumer)
 
-        # Forgotten: dropped without a decision.
+        # The program forgets to decide about this transaction.
         await producer.begin().send(Message("payments", b"payment 3"))
         print("forgot       payment 3")
 

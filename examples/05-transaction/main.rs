@@ -1,8 +1,8 @@
-//! Deliver a message only if a local change succeeded, even if the program forgets to say so.
+//! Delivers a message only if a local change succeeded, even if the program does not decide about the transaction.
 //!
 //!     rocketmq-thin-proxy topic create payments --type transaction
 //!     cargo run --bin example-05-transaction HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error};
 
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let producer = client.producer(ProducerOptions::new(["payments"])).await?;
     let consumer = client.simple_consumer(SimpleConsumerOptions::new("ledger", ["payments"])).await?;
 
-    // The server asks about transactions that nobody decided. A real program looks into its database.
+    // The server asks about transactions without a decision. A real program reads its database.
     producer.check_orphans(async |check: OrphanCheck| {
         println!("asked        {}", String::from_utf8_lossy(&check.message.body));
         Decision::Commit
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     receive_one(&consumer).await?;
 
-    // Forgotten: dropped without a decision.
+    // The program forgets to decide about this transaction.
     producer.begin()?.send(Message::new("payments", "payment 3")).await?;
     println!("forgot       payment 3");
 

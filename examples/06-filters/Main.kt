@@ -1,4 +1,4 @@
-// Receive some messages of a topic only: by their tag, or by an expression about their properties.
+// Receives only some messages of a topic: by their tags, or by an SQL expression on their properties.
 //
 //     java -cp ... MainKt HOST:PORT
 

@@ -1,7 +1,7 @@
-//! Receive some messages of a topic only: by their tag, or by an expression about their properties.
+//! Receives only some messages of a topic: by their tags, or by an SQL expression on their properties.
 //!
 //!     cargo run --bin example-06-filters HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error};
 

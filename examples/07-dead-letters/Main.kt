@@ -1,4 +1,4 @@
-// A message that can't be processed becomes a dead letter, after its last attempt or at once. Read the dead letters.
+// Moves messages that can't be processed to the dead letters, after the last attempt or at once, and reads them.
 //
 //     rocketmq-thin-proxy group create parsers --max-retries 1
 //     java -cp ... MainKt HOST:PORT
@@ -19,7 +19,7 @@ suspend fun main(arguments: Array<String>) {
         repeat(2) {
             val delivery = receiveOne(consumer)
             println("failed       ${delivery.body.decodeToString()}, attempt ${delivery.attempt}")
-            // Comes again at once. The group allows one retry.
+            // Delivered again at once. The group allows one retry.
             consumer.nack(delivery, Duration.ZERO)
         }
 
@@ -28,7 +28,7 @@ suspend fun main(arguments: Array<String>) {
         println("gave up      ${delivery.body.decodeToString()}")
         consumer.deadLetter(delivery)
 
-        // The dead letters of a group are in a topic of their own.
+        // Each group has a topic for its dead letters.
         val reader = client.simpleConsumer("support") { subscribe("%DLQ%parsers") }
         val letters =
             List(2) {

@@ -1,4 +1,4 @@
-// A message that can't be processed becomes a dead letter, after its last attempt or at once. Read the dead letters.
+// Moves messages that can't be processed to the dead letters, after the last attempt or at once, and reads them.
 //
 //     rocketmq-thin-proxy group create parsers --max-retries 1
 //     node main.mjs HOST:PORT
@@ -21,7 +21,7 @@ await producer.send({ topic: 'documents', body: 'half a document' });
 for (let times = 0; times < 2; times++) {
   const delivery = await receiveOne(consumer);
   console.log(`failed       ${delivery.body}, attempt ${delivery.attempt}`);
-  // Comes again at once. The group allows one retry.
+  // Delivered again at once. The group allows one retry.
   await consumer.nack(delivery, 0);
 }
 
@@ -30,7 +30,7 @@ const delivery = await receiveOne(consumer);
 console.log(`gave up      ${delivery.body}`);
 await consumer.deadLetter(delivery);
 
-// The dead letters of a group are in a topic of their own.
+// Each group has a topic for its dead letters.
 const reader = await client.simpleConsumer({ group: 'support', subscriptions: '%DLQ%parsers' });
 const letters = [];
 while (letters.length < 2) {

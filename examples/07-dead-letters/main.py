@@ -1,4 +1,4 @@
-"""A message that can't be processed becomes a dead letter, after its last attempt or at once. Read the dead letters.
+"""Moves messages that can't be processed to the dead letters, after the last attempt or at once, and reads them.
 
     rocketmq-thin-proxy group create parsers --max-retries 1
     python main.py HOST:PORT
@@ -19,7 +19,7 @@ async def main(endpoint="127.0.0.1:8081"):
         for _ in range(2):
             delivery = await receive_one(consumer)
             print(f"failed       {delivery.body.decode()}, attempt {delivery.attempt}")
-            # Comes again at once. The group allows one retry.
+            # Delivered again at once. The group allows one retry.
             await consumer.nack(delivery, 0)
 
         await producer.send(Message("documents", b"no document"))
@@ -27,7 +27,7 @@ async def main(endpoint="127.0.0.1:8081"):
         print(f"gave up      {delivery.body.decode()}")
         await consumer.dead_letter(delivery)
 
-        # The dead letters of a group are in a topic of their own.
+        # Each group has a topic for its dead letters.
         reader = await client.simple_consumer("support", "%DLQ%parsers")
         letters = []
         for _ in range(2):

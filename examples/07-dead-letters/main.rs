@@ -1,8 +1,8 @@
-//! A message that can't be processed becomes a dead letter, after its last attempt or at once. Read the dead letters.
+//! Moves messages that can't be processed to the dead letters, after the last attempt or at once, and reads them.
 //!
 //!     rocketmq-thin-proxy group create parsers --max-retries 1
 //!     cargo run --bin example-07-dead-letters HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error, time::Duration};
 
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..2 {
         let delivery = receive_one(&consumer).await?;
         println!("failed       {}, attempt {}", String::from_utf8_lossy(&delivery.body), delivery.attempt);
-        // Comes again at once. The group allows one retry.
+        // Delivered again at once. The group allows one retry.
         consumer.nack(&delivery, Duration::ZERO).await?;
     }
 
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("gave up      {}", String::from_utf8_lossy(&delivery.body));
     consumer.dead_letter(&delivery).await?;
 
-    // The dead letters of a group are in a topic of their own.
+    // Each group has a topic for its dead letters.
     let reader = client.simple_consumer(SimpleConsumerOptions::new("support", ["%DLQ%parsers"])).await?;
     let mut letters = Vec::new();
     while letters.len() < 2 {

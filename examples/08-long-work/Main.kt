@@ -1,4 +1,4 @@
-// Work on a message for longer than its lease: the client keeps the lease, and nobody else gets the message.
+// Processes a message for longer than its lease: the client renews the lease, so no other consumer gets the message.
 //
 //     java -cp ... MainKt HOST:PORT
 
@@ -7,7 +7,7 @@ import kotlin.time.Duration.Companion.seconds
 import rocketmq.thin.Client
 import rocketmq.thin.Message
 
-// The shortest lease that servers give.
+// The shortest lease that servers allow.
 val LEASE = 10.seconds
 
 suspend fun main(arguments: Array<String>) {
@@ -20,7 +20,7 @@ suspend fun main(arguments: Array<String>) {
         producer.send(Message("videos", "a long film"))
         for (delivery in worker.receive(invisibleDuration = LEASE)) {
             println("received     ${delivery.body.decodeToString()}, for 10 s")
-            // Renewed at half-time, until it is settled or dropped, for an hour at most.
+            // Renews the lease in the background until the delivery is settled or dropped, for at most an hour.
             worker.keepLease(delivery, 1.hours)
 
             val elsewhere = colleague.receive(awaitDuration = 15.seconds)

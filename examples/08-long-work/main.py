@@ -1,4 +1,4 @@
-"""Work on a message for longer than its lease: the client keeps the lease, and nobody else gets the message.
+"""Processes a message for longer than its lease: the client renews the lease, so no other consumer gets the message.
 
     python main.py HOST:PORT
 """
@@ -8,7 +8,7 @@ import sys
 
 from rocketmq_thin import Message, aio
 
-# The shortest lease that servers give, in seconds.
+# The shortest lease that servers allow, in seconds.
 LEASE = 10.0
 
 
@@ -21,7 +21,7 @@ async def main(endpoint="127.0.0.1:8081"):
         await producer.send(Message("videos", b"a long film"))
         for delivery in await worker.receive(invisible_duration=LEASE):
             print(f"received     {delivery.body.decode()}, for 10 s")
-            # Renewed at half-time, until it is settled or dropped, for an hour at most.
+            # Renews the lease in the background until the delivery is settled or dropped, for at most an hour.
             worker.keep_lease(delivery, 3600.0)
 
             print(f"elsewhere    {len(await colleague.receive(await_duration=15.0))} messages in 15 s")

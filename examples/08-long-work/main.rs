@@ -1,7 +1,7 @@
-//! Work on a message for longer than its lease: the client keeps the lease, and nobody else gets the message.
+//! Processes a message for longer than its lease: the client renews the lease, so no other consumer gets the message.
 //!
 //!     cargo run --bin example-08-long-work HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error, time::Duration};
 
@@ -9,7 +9,7 @@ use rocketmq_thin::{
     CLOSE_DEADLINE, Client, ClientOptions, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions,
 };
 
-/// The shortest lease that servers give.
+/// The shortest lease that servers allow.
 const LEASE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let short_lease = ReceiveOptions::default().invisible_duration(LEASE);
     for delivery in worker.receive(short_lease).await? {
         println!("received     {}, for 10 s", String::from_utf8_lossy(&delivery.body));
-        // Renewed at half-time, until it is settled or dropped, for an hour at most.
+        // Renews the lease in the background until the delivery is settled or dropped, for at most an hour.
         worker.keep_lease(&delivery, Duration::from_secs(3600))?;
 
         let wait = ReceiveOptions::default().await_duration(Duration::from_secs(15));

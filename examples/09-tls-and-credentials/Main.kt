@@ -1,4 +1,4 @@
-// Connect over TLS to a server with a certificate of your own authority, and sign requests with an access key.
+// Connects with TLS to a server with a private certificate authority, and signs requests with an access key.
 //
 //     java -cp ... MainKt HOST:PORT ca.pem
 
@@ -13,7 +13,7 @@ suspend fun main(arguments: Array<String>) {
     val endpoint = arguments.getOrElse(0) { "127.0.0.1:8081" }
     val ca = File(arguments.getOrElse(1) { "ca.pem" }).readBytes()
 
-    // Nobody vouches for this authority, so the authorities of the system are not enough.
+    // The certificate authorities of the system do not include this authority.
     try {
         Client.connect(endpoint) { tls = Tls.SYSTEM_ROOTS }
     } catch (e: RocketMQException.Tls) {

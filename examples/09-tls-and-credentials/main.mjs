@@ -1,4 +1,4 @@
-// Connect over TLS to a server with a certificate of your own authority, and sign requests with an access key.
+// Connects with TLS to a server with a private certificate authority, and signs requests with an access key.
 //
 //     node main.mjs HOST:PORT ca.pem
 
@@ -9,7 +9,7 @@ import { Client, RocketMQError } from 'rocketmq-thin';
 const [endpoints = '127.0.0.1:8081', file = 'ca.pem'] = process.argv.slice(2);
 const ca = readFileSync(file);
 
-// Nobody vouches for this authority, so the authorities of the system are not enough.
+// The certificate authorities of the system do not include this authority.
 try {
   await Client.connect({ endpoints, tls: true });
 } catch (error) {

@@ -1,4 +1,4 @@
-"""Connect over TLS to a server with a certificate of your own authority, and sign requests with an access key.
+"""Connects with TLS to a server with a private certificate authority, and signs requests with an access key.
 
     python main.py HOST:PORT ca.pem
 """
@@ -11,7 +11,7 @@ from rocketmq_thin import Credentials, Message, Tls, aio, errors
 
 
 async def main(endpoint="127.0.0.1:8081", ca="ca.pem"):
-    # Nobody vouches for this authority, so the authorities of the system are not enough.
+    # The certificate authorities of the system do not include this authority.
     try:
         await aio.Client(endpoint, tls=Tls())
     except errors.Tls:

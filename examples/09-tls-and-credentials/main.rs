@@ -1,7 +1,7 @@
-//! Connect over TLS to a server with a certificate of your own authority, and sign requests with an access key.
+//! Connects with TLS to a server with a private certificate authority, and signs requests with an access key.
 //!
 //!     cargo run --bin example-09-tls-and-credentials HOST:PORT ca.pem
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error, fs};
 
@@ -16,9 +16,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "127.0.0.1:8081".to_owned());
     let ca = fs::read(arguments.next().unwrap_or_else(|| "ca.pem".to_owned()))?;
 
-    // Nobody vouches for this authority, so the authorities of the system are not enough.
-    let strangers = ClientOptions::new(endpoint.clone()).tls(Tls::system_roots());
-    match Client::connect(strangers).await {
+    // The certificate authorities of the system do not include this authority.
+    let system_authorities = ClientOptions::new(endpoint.clone()).tls(Tls::system_roots());
+    match Client::connect(system_authorities).await {
         Err(error) if error.kind() == ErrorKind::Tls => {
             println!("refused      the certificate is not trusted")
         }

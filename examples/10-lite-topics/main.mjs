@@ -1,4 +1,4 @@
-// Many small topics inside one: each consumer receives only the lite topics that it subscribes to.
+// Uses lite topics, small topics within a topic: a consumer receives only the lite topics that it subscribes to.
 //
 //     rocketmq-thin-proxy topic create chats --type lite
 //     rocketmq-thin-proxy group create phones --lite-bind-topic chats

@@ -1,9 +1,9 @@
-//! Many small topics inside one: each consumer receives only the lite topics that it subscribes to.
+//! Uses lite topics, small topics within a topic: a consumer receives only the lite topics that it subscribes to.
 //!
 //!     rocketmq-thin-proxy topic create chats --type lite
 //!     rocketmq-thin-proxy group create phones --lite-bind-topic chats
 //!     cargo run --bin example-10-lite-topics HOST:PORT
-#![allow(clippy::print_stdout, reason = "it shows what happens")]
+#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::{env, error::Error};
 
