@@ -35,7 +35,7 @@ internal constructor(
         if (calls.isActive) calls.future(start = CoroutineStart.UNDISPATCHED) { next() }
         else CompletableFuture.completedFuture(null)
 
-    /** Cancels pending futures, and gives back deliveries that were not handed out in the background. */
+    /** Cancels pending futures. Gives back, in the background, deliveries that were not handed out. */
     override fun close() {
         calls.cancel()
         future { end() }
@@ -59,9 +59,7 @@ internal constructor(
     }
 }
 
-/**
- * Returns the messages of a receive whose caller was cancelled to [owner]. [native] is the library's function for that.
- */
+/** Gives messages back to [owner], because their caller was cancelled. [native] is the library's function for that. */
 internal inline fun Outcome.putBack(owner: Any, native: (ByteArray, Int) -> Unit) {
     if (this is Outcome.Received && messages.isNotEmpty()) {
         val encoded = FfiConverterTypeIncomingMessages.encode(IncomingMessages(messages))

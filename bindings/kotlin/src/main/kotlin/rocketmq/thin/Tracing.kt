@@ -71,7 +71,7 @@ internal class Tracing private constructor(loader: ClassLoader) {
         /** The name of the W3C header that identifies the trace and the parent span. */
         const val PARENT = "traceparent"
 
-        /** The tracing of the application, or null if the application does not have the API. */
+        /** The instance for the application's API, or null if the application does not have the API. */
         val present: Tracing? by lazy {
             try {
                 Tracing(Tracing::class.java.classLoader)
