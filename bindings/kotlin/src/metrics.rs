@@ -11,7 +11,7 @@ use crate::registry::CLIENTS;
 /// All metrics of a client.
 #[derive(uniffi::Record)]
 pub(crate) struct MetricsReport {
-    /// When the client was created.
+    /// When counting began.
     since: SystemTime,
     /// When the values were read.
     at: SystemTime,

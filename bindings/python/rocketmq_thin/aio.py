@@ -68,7 +68,7 @@ class Client(Openable[_native.Client]):
         """
         self._observers = Observers(interceptors)
         self._provider = credentials if callable(credentials) else None
-        self._work = TaskSet()
+        self._tasks = TaskSet()
 
         def connect(requests: Optional[_native.CredentialRequests] = None) -> _native.Operation[_native.Client]:
             return _native.connect(
@@ -92,7 +92,7 @@ class Client(Openable[_native.Client]):
             return self._connect()
         requests = _native.CredentialRequests()
         # The task ends when the client is closed, or fails to connect.
-        self._work.start(provide_credentials(requests, self._provider))
+        self._tasks.start(provide_credentials(requests, self._provider))
         return self._connect(requests)
 
     def health(self) -> Health:
@@ -228,8 +228,8 @@ class Producer(Openable[_native.Producer]):
     def _opened(self) -> None:
         if self._checker is not None:
             # The task ends when the producer is closed.
-            self._work = TaskSet()
-            self._work.start(answer_checks(self._native.orphan_checks(), self._checker))
+            self._tasks = TaskSet()
+            self._tasks.start(answer_checks(self._native.orphan_checks(), self._checker))
 
     async def send(self, message: Message) -> Receipt:
         """Sends one message and waits until the server has stored it."""

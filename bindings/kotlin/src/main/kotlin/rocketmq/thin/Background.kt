@@ -101,8 +101,8 @@ internal class Background(private val observers: Observers) {
     }
 
     /**
-     * Returns the result of [call]. If it throws, logs [failure], calls [failed] and returns null. A cancellation of the
-     * caller is thrown.
+     * Returns the result of [call]. If it throws, logs [failure], calls [failed] and returns null. A cancellation of
+     * the caller is thrown.
      */
     private suspend fun <T> attempt(
         failure: String,

@@ -22,7 +22,7 @@ class SimpleConsumerOptions internal constructor(private val group: String) {
     /** The maximum size of a decompressed body, in bytes (64 MiB). A larger body is delivered as corrupted. */
     var maxBodySize: Long? = null
 
-    /** Subscribes to messages of [topic] that match [filter]. All members of a group must have the same subscriptions. */
+    /** Subscribes to messages of [topic] that match [filter]. All members of a group need the same subscriptions. */
     @JvmOverloads
     fun subscribe(topic: String, filter: Filter = Filter.ALL) =
         apply { subscriptions += TopicFilter(topic, filter.native) }
@@ -64,7 +64,7 @@ class PushConsumerOptions internal constructor(private val group: String) {
     /** The maximum size of a decompressed body, in bytes (64 MiB). A larger body is delivered as corrupted. */
     var maxBodySize: Long? = null
 
-    /** Subscribes to messages of [topic] that match [filter]. All members of a group must have the same subscriptions. */
+    /** Subscribes to messages of [topic] that match [filter]. All members of a group need the same subscriptions. */
     @JvmOverloads
     fun subscribe(topic: String, filter: Filter = Filter.ALL) =
         apply { subscriptions += TopicFilter(topic, filter.native) }

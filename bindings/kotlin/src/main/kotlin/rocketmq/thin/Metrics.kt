@@ -8,7 +8,7 @@ import rocketmq.thin.internal.ValueReport
 
 /** The metrics of a client since it was created. The names are those of Apache's clients. Times are in milliseconds. */
 data class Metrics(
-    /** When the client was created. */
+    /** When counting began. */
     val since: Instant,
     /** When the values were read. */
     val at: Instant,
