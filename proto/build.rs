@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
-/// Not among the descriptors that servers show: no server here has it.
+/// Compiled separately, so that server reflection does not list it: no server of this project implements it.
 const OTLP: &str = "opentelemetry/metrics.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,9 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    // A body as `bytes::Bytes` is a slice of the received frame, which saves a copy per message.
+    // With `bytes::Bytes`, a body is a slice of the received frame, which saves a copy per message.
     tonic_prost_build::configure().bytes(".apache.rocketmq.v2").compile_fds(descriptors)?;
-    // Only a client: its servers are collectors of others.
+    // Only the client is needed.
     tonic_prost_build::configure().build_server(false).compile_fds(protox::compile([OTLP], ["."])?)?;
     Ok(())
 }

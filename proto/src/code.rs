@@ -1,10 +1,12 @@
+//! The kinds of errors, and what each code of a server means to a client.
+
 use std::fmt;
 
 use crate::v2::Code;
 
-/// What went wrong, in the words of every language's API.
+/// The kind of a failure, with the same name in every language's API.
 ///
-/// The first kinds stand for codes of servers (see [`classify`]); the client itself makes the last ones.
+/// Most kinds stand for codes of servers (see [`classify`]). The last four come from the client itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -12,7 +14,7 @@ pub enum ErrorKind {
     InvalidArgument,
     /// The credentials are missing, wrong, or lack a right (40100).
     Unauthenticated,
-    /// The server forbids this operation, as on a topic without a writable queue (40300).
+    /// The server forbids this operation, such as a send to a topic without a writable queue (40300).
     PermissionDenied,
     /// The topic does not exist (40402).
     TopicNotFound,
@@ -20,34 +22,34 @@ pub enum ErrorKind {
     GroupNotFound,
     /// Something else does not exist (40400, 40401, 40404).
     NotFound,
-    /// The topic does not take messages of this type (40014).
+    /// The topic does not accept messages of this type (40014).
     TypeMismatch,
-    /// The receipt handle is expired, already used up, or not the server's (40013).
+    /// The receipt handle has expired, was used before, or is not from this server (40013).
     InvalidReceipt,
     /// Body, properties or headers exceed a limit (413xx, 431xx).
     TooLarge,
-    /// The server asks to slow down, or a quota is used up (429xx).
+    /// The client sends too many requests, or a quota is used up (429xx).
     Throttled,
     /// The server failed or could not be reached (500xx, connection refused or lost).
     Unavailable,
     /// The server does not offer this operation (50100, 505xx).
     Unsupported,
-    /// No answer within the time allowed (40800, 504xx, or the caller's own deadline).
+    /// There was no response in time (40800, 504xx, or the caller's own deadline).
     Timeout,
-    /// The answer is not valid: no status, an unknown code, or another protocol.
+    /// The response is not valid: it has no status or an unknown code, or the server speaks another protocol.
     Protocol,
-    /// The options given to the client cannot work.
+    /// The options of the client are invalid.
     InvalidOptions,
-    /// The TLS handshake failed, as with a certificate that is not trusted.
+    /// The TLS handshake failed, for instance because a certificate is not trusted.
     Tls,
     /// The client, producer or consumer is closed.
     Closed,
-    /// A defect of the client itself: its code panicked.
+    /// A bug in the client: its code panicked.
     Internal,
 }
 
 impl ErrorKind {
-    /// The kind's name as every language spells it.
+    /// The name of the kind, the same in every language.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,7 +81,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What a wire code means to a client.
+/// The meaning of a server's code to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The request was carried out.
@@ -95,27 +97,27 @@ pub enum Class {
     },
 }
 
-/// What a wire code means: its kind, and whether it may be retried.
+/// Returns the meaning of a server's code.
 ///
-/// A code that the contract does not contain is treated like its family, so that refusals of a newer server are not
-/// retried and its temporary failures are.
+/// A code that the contract does not contain is treated like other codes of its range. So the refusals of a newer server
+/// are not retried, and its temporary failures are.
 #[must_use]
 pub fn classify(code: i32) -> Class {
     use ErrorKind::*;
     let Ok(known) = Code::try_from(code) else {
         return match code {
-            40000..42900 | 43000..50000 => fatal(InvalidArgument),
-            42900..43000 => again(Throttled),
-            50000..50100 => again(Unavailable),
-            50100..50400 | 50500..60000 => fatal(Unsupported),
-            50400..50500 => again(Timeout),
-            _ => fatal(Protocol),
+            40000..42900 | 43000..50000 => permanent(InvalidArgument),
+            42900..43000 => temporary(Throttled),
+            50000..50100 => temporary(Unavailable),
+            50100..50400 | 50500..60000 => permanent(Unsupported),
+            50400..50500 => temporary(Timeout),
+            _ => permanent(Protocol),
         };
     };
     match known {
         Code::Ok => Class::Success,
         Code::MultipleResults => Class::PerEntry,
-        Code::Unspecified => fatal(Protocol),
+        Code::Unspecified => permanent(Protocol),
 
         Code::BadRequest
         | Code::IllegalAccessPoint
@@ -136,43 +138,43 @@ pub fn classify(code: i32) -> Class {
         | Code::IllegalOffset
         | Code::IllegalLiteTopic
         | Code::MessageBodyEmpty
-        | Code::PreconditionFailed => fatal(InvalidArgument),
-        Code::InvalidReceiptHandle => fatal(InvalidReceipt),
-        Code::MessagePropertyConflictWithType => fatal(TypeMismatch),
-        // The server has lost the settings of the client. They are sent again, and then the request.
-        Code::UnrecognizedClientType => again(Unavailable),
+        | Code::PreconditionFailed => permanent(InvalidArgument),
+        Code::InvalidReceiptHandle => permanent(InvalidReceipt),
+        Code::MessagePropertyConflictWithType => permanent(TypeMismatch),
+        // The server has lost the settings of the client. The client sends them again, and then the request.
+        Code::UnrecognizedClientType => temporary(Unavailable),
 
-        Code::Unauthorized => fatal(Unauthenticated),
-        Code::PaymentRequired | Code::Forbidden => fatal(PermissionDenied),
-        Code::NotFound | Code::MessageNotFound | Code::OffsetNotFound => fatal(NotFound),
-        Code::TopicNotFound => fatal(TopicNotFound),
-        Code::ConsumerGroupNotFound => fatal(GroupNotFound),
+        Code::Unauthorized => permanent(Unauthenticated),
+        Code::PaymentRequired | Code::Forbidden => permanent(PermissionDenied),
+        Code::NotFound | Code::MessageNotFound | Code::OffsetNotFound => permanent(NotFound),
+        Code::TopicNotFound => permanent(TopicNotFound),
+        Code::ConsumerGroupNotFound => permanent(GroupNotFound),
 
         Code::PayloadTooLarge
         | Code::MessageBodyTooLarge
         | Code::RequestHeaderFieldsTooLarge
-        | Code::MessagePropertiesTooLarge => fatal(TooLarge),
-        Code::TooManyRequests => again(Throttled),
-        Code::LiteTopicQuotaExceeded | Code::LiteSubscriptionQuotaExceeded => fatal(Throttled),
+        | Code::MessagePropertiesTooLarge => permanent(TooLarge),
+        Code::TooManyRequests => temporary(Throttled),
+        Code::LiteTopicQuotaExceeded | Code::LiteSubscriptionQuotaExceeded => permanent(Throttled),
 
-        Code::InternalError | Code::InternalServerError | Code::HaNotAvailable => again(Unavailable),
+        Code::InternalError | Code::InternalServerError | Code::HaNotAvailable => temporary(Unavailable),
         Code::RequestTimeout
         | Code::ProxyTimeout
         | Code::MasterPersistenceTimeout
-        | Code::SlavePersistenceTimeout => again(Timeout),
+        | Code::SlavePersistenceTimeout => temporary(Timeout),
         Code::NotImplemented
         | Code::Unsupported
         | Code::VersionUnsupported
-        | Code::VerifyFifoMessageUnsupported => fatal(Unsupported),
-        Code::FailedToConsumeMessage => fatal(Protocol),
+        | Code::VerifyFifoMessageUnsupported => permanent(Unsupported),
+        Code::FailedToConsumeMessage => permanent(Protocol),
     }
 }
 
-const fn again(kind: ErrorKind) -> Class {
+const fn temporary(kind: ErrorKind) -> Class {
     Class::Failure { kind, retryable: true }
 }
 
-const fn fatal(kind: ErrorKind) -> Class {
+const fn permanent(kind: ErrorKind) -> Class {
     Class::Failure { kind, retryable: false }
 }
 
@@ -181,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_codes_are_treated_like_their_family() {
+    fn unknown_codes_are_treated_like_their_range() {
         for (code, kind, retryable) in [
             (40021, ErrorKind::InvalidArgument, false),
             (42999, ErrorKind::Throttled, true),

@@ -1,5 +1,5 @@
-//! Our `.proto` files against the contract inside Apache's published rocketmq-proto: every name, number, type,
-//! label, oneof, enum value and method must be the same, so that ours can't drift.
+//! Compares our `.proto` files with the contract in Apache's published rocketmq-proto. Every name, number, type, label,
+//! oneof, enum value and method must be the same.
 
 use std::{collections::BTreeSet, fs};
 
@@ -9,7 +9,7 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-/// The file that `cargo x test` extracts from the published jar.
+/// The environment variable with the path of the descriptors that `cargo x test` extracts from the published jar.
 const PUBLISHED: &str = "PUBLISHED_CONTRACT";
 
 #[test]
@@ -31,7 +31,7 @@ fn ours_describes_every_call() {
     assert_eq!(ours.iter().filter(|line| line.starts_with("rpc MessagingService.")).count(), 17);
 }
 
-/// One line for everything that affects the wire format or generated code.
+/// Returns one line for each element that affects the wire format or generated code.
 fn describe(descriptors: &[u8]) -> BTreeSet<String> {
     let set = FileDescriptorSet::decode(descriptors).expect("a FileDescriptorSet");
     let mut lines = BTreeSet::new();
